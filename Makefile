@@ -13,7 +13,7 @@ SEED ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration test-faults test-long soak test-newcomer test-compose test-deploy test-console test-contract test-connect test-scale bench bench-large lint format lock clean dist servers
+.PHONY: help install demo test test-unit test-integration test-faults test-lives test-long soak test-newcomer test-compose test-deploy test-console test-contract test-connect test-scale bench bench-large lint format lock clean dist servers
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ test-integration: install servers ## Tests on real Kafka, PostgreSQL, SQLite and
 
 test-faults: install servers ## Tests that kill, freeze and starve
 	$(PYTEST) tests/faults $(ARGS)
+
+test-lives: install ## Whole lives of the consumers by seed, in memory (LIVES=1-500 for more)
+	$(PYTEST) tests/lives $(ARGS)
 
 test-long: install servers ## All tests with the fault tests as large as promised (about 40 minutes)
 	@DINGBRIDGE_LONG=1 scripts/test -n 3 -o faulthandler_timeout=3600 $(ARGS)

@@ -18,11 +18,11 @@ from consumers.approval import report
 from consumers.approval.actions.declaration import Action, load_actions
 from consumers.approval.actions.runner import ActionRunner
 from consumers.approval.archive.writer import Archive
-from consumers.approval.fetch_queue import fetch_later
-from consumers.approval.fetcher import Fetched, Fetcher, NotAtEnd
+from consumers.approval.fetcher import Fetched, Fetcher, NotAtEnd, kinds_of
 from consumers.approval.files.downloads import Downloads
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.process_codes import ProcessCodes
+from consumers.approval.queues.fetches import fetch_later
 from consumers.approval.reconcile.refetch import Refetch
 from consumers.approval.reconcile.requests import RequestedResyncs, ResyncRequest, save
 from consumers.approval.settings import ApprovalSettings
@@ -94,6 +94,9 @@ class Approval(Consumer):
             retry_until_available(resyncs.run, self.name, never),
         )
 
+    def fetches(self, event: Event) -> str | None:
+        return event.subject or None
+
     async def prepare(self, event: Event, ctx: Context) -> Fetched | ResyncRequest | None:
         """Fetch the instance that ``event`` names, if it is at its end."""
         if event.type == RESYNC_REQUESTED:
@@ -104,15 +107,12 @@ class Approval(Consumer):
         if not instance_id:  # the bridge asks for a comparison, in the inbox
             log.warning("approval.event_without_ids", event_type=event.event_type, event_id=event.id)
             return None
+        told = ctx.together or (event,)
         snapshot = await guard.snapshot(ctx.db, event.corp_id, KIND, instance_id)
-        if event.event_type == "bpms_instance_change":
-            asks = event.data.get("type") not in ("start", "delete")
-        else:
-            asks = await self._may_be_stale(event, snapshot, ctx.db)
-        if not asks:
-            return await self.fetcher.unasked(event.app, snapshot, ctx.db)
+        if not await self._ask(told, snapshot, ctx.db):
+            return await self.fetcher.unasked(event.app, snapshot, ctx.db, told)
         try:
-            return await self.fetcher.fetch(ctx.dingtalk, event.app, snapshot, ctx.db, event)
+            return await self.fetcher.fetch(ctx.dingtalk, event.app, snapshot, ctx.db, told)
         except NotAtEnd:
             raise self._not_yet(event, ctx) from None
 
@@ -120,8 +120,9 @@ class Approval(Consumer):
         if isinstance(prepared, ResyncRequest):
             await save(tx, prepared, event)
         elif prepared is not None:
-            written = await self.fetcher.write(tx, prepared, event)
-            if prepared.asked and event.data.get("type") == "comment" and not written.changed:
+            written = await self.fetcher.write(tx, prepared)
+            comments = any(one.data.get("type") == "comment" for one in prepared.told)
+            if prepared.asked and comments and not written.changed:
                 # the answer is older than the comment, whose files only a document has
                 key = {"corp_id": event.corp_id, "instance_id": prepared.snapshot.entity_id}
                 await fetch_later(tx, key, prepared.app, after_s=LOOK_AGAIN_S[0], looks=1)
@@ -133,27 +134,34 @@ class Approval(Consumer):
         """When to look again at an instance that ended, as ``event`` says, and that DingTalk does not show at
         its end. That is never believed: an action on this form would be one on a form that nobody approved.
         """
+        reason = "DingTalk does not show the approval at its end yet"
+        if len(ctx.together) > 1:
+            return Retry(reason, counts=False)  # the first of them is tried alone, at once
         looks = self._looks.pop(event.id, 0) + 1
         wait = look_again_s(looks) if ctx.attempt == 1 else None
-        reason = "DingTalk does not show the approval at its end yet"
         if wait is None:
             return Retry(reason, after=own_delay_s(_LATE_FROM + ctx.attempt))
         self._looks[event.id] = looks
         return Retry(reason, after=wait, counts=False)
 
-    async def _may_be_stale(self, event: Event, snapshot: Snapshot, db: Reader) -> bool:
-        """Whether a task event can tell the archive something that only the document has.
+    async def _ask(self, told: Sequence[Event], snapshot: Snapshot, db: Reader) -> bool:
+        """Whether one of the events ``told`` can tell the archive something that only the document has.
 
         A running instance's document is not archived. Once it is at its end, a task's last record or a
         comment may follow, unless the event had reached the bridge before our last fetch began: then that
         fetch has seen it. Both times are clocks of ours, and each fetch that is spared is one API call of the
         month's.
         """
-        if snapshot.last_fetch_at is not None and event.received_time < snapshot.last_fetch_at:
+        kinds = kinds_of(told)
+        if kinds - {"start", "delete"}:
+            return True
+        last = snapshot.last_fetch_at
+        tasks = [event.received_time for event in told if event.event_type == "bpms_task_change"]
+        if not tasks or (last is not None and max(tasks) < last):
             return False
         columns = approval_instances.c
         ended = select(columns.instance_id).where(
-            columns.corp_id == event.corp_id,
+            columns.corp_id == snapshot.corp_id,
             columns.instance_id == snapshot.entity_id,
             columns.outcome.is_not(None),
         )

@@ -5,7 +5,7 @@ event asks for a fetch (``consumer.py``), what becomes of what was fetched (``ar
 is called (``actions/``).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -50,8 +50,8 @@ class Fetched:
     """What was found out about an instance. ``document`` is None when the API does not know it, or was not
     asked (``asked``).
 
-    ``app`` is the DingTalk app whose event it was, or that was asked. ``mains`` are the instances that this
-    one changes or takes back: their actions may be undone.
+    ``app`` is the DingTalk app whose event it was, or that was asked, ``told`` the events that asked for it.
+    ``mains`` are the instances that this one changes or takes back: their actions may be undone.
     """
 
     snapshot: Snapshot
@@ -60,6 +60,7 @@ class Fetched:
     asked: bool = False
     process_code: str | None = None
     mains: tuple[Snapshot, ...] = ()
+    told: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +80,14 @@ class Fetcher:
         app: str,
         snapshot: Snapshot,
         db: Reader,
-        event: Event | None = None,
+        told: tuple[Event, ...] = (),
         *,
         by_title: bool = False,
     ) -> Fetched:
-        """Ask ``client``, which is the app ``app``, for the instance of ``snapshot``. For an event, or with
-        ``by_title``, its template is looked up where nothing names it.
+        """Ask ``client``, which is the app ``app``, for the instance of ``snapshot``, since the events
+        ``told`` came. For them, or with ``by_title``, its template is looked up where nothing names it.
 
-        Raises ``NotAtEnd``, where an instance event says that it is, and ``ApiError``, also for a code that
+        Raises ``NotAtEnd``, where one of them says that it is, and ``ApiError``, also for a code that
         nobody knows: that is no "not there". An event is tried again, and at last stands among the dead
         letters.
         """
@@ -100,26 +101,29 @@ class Fetcher:
                 raise
             log.warning("approval.not_at_api", instance_id=instance_id, code=error.code)
         code = None
-        ends = event is not None and event.event_type == "bpms_instance_change"
+        kinds = kinds_of(told)  # one that is deleted is not there, or as it was then
+        ends = kinds - {"start", "delete"} and "delete" not in kinds
         if ends and not at_end(document) and not await self.has_end(snapshot, db):
             raise NotAtEnd
-        if event is not None or by_title:
-            code = await self._process_code(client, app, event, snapshot, document, db)
-        return Fetched(snapshot, app, document, True, code, await _mains(snapshot, document, db))
+        if told or by_title:
+            code = await self._process_code(client, app, told, snapshot, document, db)
+        mains = await _mains(snapshot, document, db)
+        return Fetched(snapshot, app, document, True, code, mains, told)
 
     async def has_end(self, snapshot: Snapshot, db: Reader) -> bool:
         """Whether the archive has the document of the instance's end."""
         return bool(await whole(db, snapshot.corp_id, [snapshot.entity_id]))
 
-    async def unasked(self, app: str, snapshot: Snapshot, db: Reader) -> Fetched:
+    async def unasked(
+        self, app: str, snapshot: Snapshot, db: Reader, told: tuple[Event, ...] = ()
+    ) -> Fetched:
         """What is to be written without asking DingTalk."""
-        return Fetched(snapshot, app, mains=await _mains(snapshot, None, db))
+        return Fetched(snapshot, app, mains=await _mains(snapshot, None, db), told=told)
 
     async def write(
         self,
         tx: Transaction,
         fetched: Fetched,
-        event: Event | None = None,
         *,
         forced: bool = False,
         tolerant: bool = False,
@@ -136,7 +140,7 @@ class Fetcher:
             tx,
             key,
             app=fetched.app,
-            event=event,
+            told=fetched.told,
             document=fetched.document,
             process_code=fetched.process_code,
         )
@@ -152,14 +156,13 @@ class Fetcher:
         self,
         client: DingTalkClient,
         app: str,
-        event: Event | None,
+        told: tuple[Event, ...],
         snapshot: Snapshot,
         document: Mapping[str, Any] | None,
         db: Reader,
     ) -> str | None:
-        """The template's code where neither this event nor the archive has it."""
-        told = {} if event is None else event.data
-        if told.get("processCode"):
+        """The template's code where neither these events nor the archive have it."""
+        if any(event.data.get("processCode") for event in told):
             return None
         columns = approval_instances.c
         known = select(columns.process_code).where(
@@ -167,8 +170,14 @@ class Fetcher:
         )
         if await db.scalar(known):
             return None
-        title = as_text((document or {}).get("title") or told.get("title"))
+        titles = [(document or {}).get("title"), *(event.data.get("title") for event in told)]
+        title = as_text(next(filter(None, titles), None))
         return await self.codes.of_title(client, snapshot.corp_id, title, lambda e: self.rights.note(app, e))
+
+
+def kinds_of(told: Sequence[Event]) -> set[str]:
+    """What the instance events among ``told`` say: start, finish, terminate, delete, or what may come."""
+    return {str(event.data.get("type")) for event in told if event.event_type == "bpms_instance_change"}
 
 
 async def _mains(snapshot: Snapshot, document: Mapping[str, Any] | None, db: Reader) -> tuple[Snapshot, ...]:

@@ -15,7 +15,6 @@ from consumers.forward.body import body_of
 from consumers.forward.delivery import Sender
 from consumers.forward.event_filter import EventFilter
 from consumers.forward.metrics import ForwardMetrics
-from consumers.forward.policy import NOT_FOUND_KEYS, Answer, FailureCounter
 from consumers.forward.settings import CHANGES, ForwardSettings, System, credentials_of, load_systems
 from consumers.forward.signature import webhook_id
 from dingbridge import (
@@ -23,9 +22,7 @@ from dingbridge import (
     Context,
     DependencyUnavailable,
     Event,
-    HandlerOutcome,
     Reject,
-    Retry,
     Transaction,
 )
 from dingbridge.events.event import NotAnEvent
@@ -38,6 +35,9 @@ log = structlog.get_logger(__name__)
 PREFIX = "forward-"
 """The consumer of system ``a`` is called ``forward-a``."""
 
+PAUSED_KEYS = 2
+"""Of so many keys in a row no event is taken before the metric says that the system takes none."""
+
 GRACE_S = 60
 """Time of a handler beside its turn and its request, in s."""
 
@@ -46,8 +46,6 @@ class Forward(Consumer):
     """The consumer of one system; ``consumer_of`` makes the class."""
 
     uses_database = False
-    retry_first_s = 1
-    retry_max_s = 300
 
     system_name: ClassVar[str]
     system: ClassVar[System]
@@ -59,7 +57,7 @@ class Forward(Consumer):
         self._sender = Sender(system, credentials_of(self.system_name, system), self.guard)
         self._filter = EventFilter(system)
         self._throttle = Throttle(system.rate)
-        self._not_found = FailureCounter(NOT_FOUND_KEYS)
+        self._not_taken: set[str] = set()
         self._metrics: ForwardMetrics
 
     async def start(self) -> None:
@@ -79,7 +77,7 @@ class Forward(Consumer):
         await self._sender.close()
 
     async def prepare(self, event: Event, ctx: Context) -> None:
-        """Hand ``event`` over. Raises ``Reject``, ``Retry`` or ``DependencyUnavailable``."""
+        """Hand ``event`` over. Raises ``Reject`` or ``DependencyUnavailable``."""
         if not self._filter.wants(event):
             self._metrics.filtered()
             return
@@ -89,41 +87,32 @@ class Forward(Consumer):
             raise Reject(f"an unclassified event has no body of the form {self.system.body}") from None
         await self._throttle.turn()
         began = time.monotonic()
+        ctx.asks(self.name)
         answer = await self._sender.post(webhook_id(event), content_type, body, traceparent=event.traceparent)
         self._metrics.delivered(answer.kind, time.monotonic() - began)
-        outcome = self._outcome(event, answer)
-        self._metrics.paused.set(isinstance(outcome, DependencyUnavailable))
-        if outcome is not None:
-            log.warning(
-                "forward.not_taken",
-                system=self.system_name,
-                event_id=event.id,
-                event_type=event.event_type,
-                outcome=answer.kind,
-                reason=answer.words,
-                pauses=isinstance(outcome, DependencyUnavailable),
-            )
-            raise outcome
+        if answer.kind in ("taken", "refused"):
+            self._not_taken.clear()
+        elif len(self._not_taken) < PAUSED_KEYS:
+            self._not_taken.add(event.partitionkey)
+        self._metrics.paused.set(len(self._not_taken) == PAUSED_KEYS)
+        if answer.kind == "taken":
+            return
+        log.warning(
+            "forward.not_taken",
+            system=self.system_name,
+            event_id=event.id,
+            event_type=event.event_type,
+            outcome=answer.kind,
+            reason=answer.words,
+        )
+        words = f"system {self.system_name}: {answer.words}"
+        if answer.kind == "refused":
+            raise Reject(words)
+        # it may be about this event or about all; which, the other events show
+        raise DependencyUnavailable(words, after=answer.after_s)
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         """All is done in ``prepare``: there is no database to write to."""
-
-    def _outcome(self, event: Event, answer: Answer) -> HandlerOutcome | None:
-        """What to raise for ``answer``; None when the event is done. ``DependencyUnavailable`` pauses the
-        partition and counts no attempt; ``Retry`` holds the event's key back alone."""
-        words = f"system {self.system_name}: {answer.words}"
-        match answer.kind:
-            case "taken":
-                self._not_found.worked()
-                return None
-            case "refused":
-                self._not_found.worked()
-                return Reject(words)
-            case "unavailable" | "unauthorized":
-                return DependencyUnavailable(words, after=answer.after_s)
-            case "not_found" if self._not_found.failed(event.partitionkey):
-                return DependencyUnavailable(words, after=answer.after_s)
-        return Retry(words, after=answer.after_s)
 
 
 def consumer_of(name: str, system: System, guard: AddressGuard) -> type[Forward]:
@@ -140,7 +129,6 @@ def consumer_of(name: str, system: System, guard: AddressGuard) -> type[Forward]
             "new_event_types": system.new_types,
             "control_topics": [CHANGES] if system.changes else [],
             "concurrency": at_once,
-            "max_attempts": system.attempts,
             # the turn, the request, and an answer's end
             "handler_timeout_s": GRACE_S + at_once / system.rate + 2 * system.timeout_s,
             "system_name": name,

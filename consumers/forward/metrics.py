@@ -25,7 +25,7 @@ class ForwardMetrics:
         ).labels(system)
         self.paused = Gauge(
             "dingbridge_forward_paused",
-            "1 while a system takes no event at all: it cannot be reached, asks to wait, or refuses us",
+            "1 while a system takes no event: several keys in a row, until the next that it takes or refuses",
             ("system",),
             registry=registry,
         ).labels(system)

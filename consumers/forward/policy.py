@@ -14,9 +14,6 @@ from dingbridge.retry import ASKED_MAX_S
 
 AnswerKind = Literal["taken", "refused", "failed", "not_found", "unauthorized", "unavailable"]
 
-NOT_FOUND_KEYS = 5
-"""So many different keys that get 404 one after the other mean a wrong address, not missing entities."""
-
 LATER = frozenset({408, 425})
 """The 4xx that mean the moment, not the event (RFC 9110, RFC 8470)."""
 
@@ -25,7 +22,7 @@ LATER = frozenset({408, 425})
 class Answer:
     """``taken``: any 2xx. ``refused``: this event is not wanted. ``failed``: this event was not taken now.
     ``not_found``: the address is wrong, or this event's entity is missing there. ``unauthorized``: our secret
-    or token is. ``unavailable``: the system takes nothing now.
+    or token is wrong, or this event is barred. ``unavailable``: there is no connection, or it asks to wait.
 
     ``words`` are for the log, with neither URL nor content; ``after_s`` is what ``Retry-After`` asks for, in
     s, at most ``ASKED_MAX_S``.
@@ -75,20 +72,3 @@ def retry_after_s(value: str | None) -> float | None:
     except (TypeError, ValueError, OverflowError):  # the last: a year or a zone of very many digits
         return None
     return min(max(0.0, seconds), ASKED_MAX_S)
-
-
-class FailureCounter:
-    """How many different keys have failed one after the other, up to ``limit``."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._keys: set[str] = set()
-
-    def failed(self, key: str) -> bool:
-        """Note a failure of ``key``; returns whether ``limit`` keys have failed in a row."""
-        if len(self._keys) < self._limit:
-            self._keys.add(key)
-        return len(self._keys) >= self._limit
-
-    def worked(self) -> None:
-        self._keys.clear()

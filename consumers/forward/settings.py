@@ -87,7 +87,6 @@ class System(BaseModel):
     concurrency: int = Field(8, ge=1, le=256)
     rate: float = Field(50, ge=0.01, le=10_000)
     timeout_s: float = Field(15, ge=0.1, le=300)
-    attempts: int = Field(20, ge=1, le=1000)
     ca_file: str | None = None
 
     @field_validator("url")

@@ -134,8 +134,8 @@ class MemoryConsumer:
     async def commit(self, offsets: Mapping[TopicPartition, Any]) -> None:
         await self._broker.answered()
         for partition, offset in offsets.items():
-            kept = offset if isinstance(offset, OffsetAndMetadata) else OffsetAndMetadata(offset, "")
-            self._broker.committed[self._group, partition] = kept
+            kept = offset if isinstance(offset, tuple) else (offset, "")
+            self._broker.committed[self._group, partition] = OffsetAndMetadata(*kept)
 
 
 class MemoryProducer:

@@ -202,20 +202,13 @@ class Executor:
         return _DONE
 
     async def _is_fresh(self, event: Event, delivery: Delivery) -> bool:
-        known_as, names = (event.source, event.id), [delivery.replay_id]
-        if delivery.replay_id:  # of an ordinary record its inbox row says that it was given up
-            names.append(delivery.given_up_as)
-        for name in names:
-            if await inbox.seen(self._own_reader, self._consumer.name, known_as, name):
-                return False
-        return True
+        known_as = event.source, event.id
+        return not await inbox.seen(self._own_reader, self._consumer.name, known_as, delivery.replay_id)
 
     async def _enter(self, tx: Transaction, event: Event, delivery: Delivery) -> None:
         """Raises ``_NotFresh``."""
-        name, known_as = self._consumer.name, (event.source, event.id)
-        if not await inbox.enter(tx, name, known_as, delivery.replay_id, delivery.position.topic):
-            raise _NotFresh
-        if delivery.replay_id and await inbox.seen(tx, name, known_as, delivery.given_up_as):
+        name, known_as, topic = self._consumer.name, (event.source, event.id), delivery.position.topic
+        if not await inbox.enter(tx, name, known_as, delivery.replay_id, topic):
             raise _NotFresh
 
     async def _seen(self, delivery: Delivery) -> Outcome:

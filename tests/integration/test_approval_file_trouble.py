@@ -191,7 +191,7 @@ async def test_an_address_that_dingtalk_does_not_give(archive, shelf, folder):
     "error",
     [
         BudgetSpent("spent", api=FILE_URLS, retry_after_s=9),
-        PermissionDenied("Tick Workflow.Instance.Write", api=FILE_URLS, permission="Workflow.Instance.Write"),
+        PermissionDenied("Tick it", api=FILE_URLS, permission="Workflow.Instance.Write", retry_after_s=900),
     ],
     ids=["down", "right"],
 )

@@ -14,13 +14,15 @@ import orjson
 import pytest
 from aiokafka.errors import KafkaError
 
-from consumers.forward.consumer import Forward, consumer_of
+from consumers.forward.consumer import consumer_of
 from consumers.forward.settings import ForwardSettings, load_systems
+from dingbridge import availability
 from dingbridge.events.envelope import Record
 from dingbridge.events.event import decode
 from dingbridge.kafka.topics import control_topic, dlq_topic
 from dingbridge.settings import ConsumerSettings
 from dingbridge.ssrf import AddressGuard
+from dingbridge.worker.queues import pauses
 from dingbridge.worker.service import ConsumerService
 from tests.integration.forward_support import Got, Receiver, forward_file, receiver
 from tests.integration.worker_support import committed, consumer_settings, event_record, publish, serving
@@ -234,20 +236,26 @@ async def test_a_refused_event_goes_to_the_dead_letters_and_later_ones_go_on(
     assert len(system_a.got) == 60  # once each
 
 
+@pytest.mark.parametrize("status", [500, 503, 401, 404])
 async def test_a_poisonous_event_waits_alone_and_is_given_up_in_the_end(
-    a: str, start: Start, settings: ConsumerSettings, system_a: Receiver, monkeypatch: pytest.MonkeyPatch
+    a: str,
+    start: Start,
+    settings: ConsumerSettings,
+    system_a: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
 ) -> None:
-    monkeypatch.setattr(Forward, "retry_first_s", 0.05)
-    monkeypatch.setattr(Forward, "retry_max_s", 0.1)
-    system_a.answer = lambda got: 500 if got.event_id == "e0000" else 200
+    monkeypatch.setattr(pauses, "own_delay_s", lambda failures: 0.05)
+    system_a.answer = lambda got: status if got.event_id == "e0000" else 200
     await publish(settings, records(1))
-    async with start(a, url=system_a.url, attempts=4):
+    async with start(a, url=system_a.url):
         await eventually(lambda: len(system_a.got) >= 1)
         await publish(settings, records(20, first=1))
         await eventually(lambda: len(system_a.taken) == 19)  # u0's later event waits behind its first
+        assert await letters(settings, f"forward-{a}") == []
+        monkeypatch.setattr(availability, "GIVE_UP_AFTER_S", 0)
         await all_committed(settings, f"forward-{a}", 21)
-    assert len(system_a.taken) == 20
-    assert await letters(settings, f"forward-{a}") == ["e0000"]
+        assert await letters(settings, f"forward-{a}") == ["e0000"]
 
 
 @pytest.mark.parametrize("trouble", [dead, refuses_us, is_not_found])

@@ -2,19 +2,19 @@
 
 import asyncio
 import itertools
-import json
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, insert, select, text, update
+from sqlalchemy import func, insert, select, text, update
 
 from dingbridge import Database, DependencyUnavailable, open_database
 from dingbridge.availability import GIVE_UP_AFTER_S, Availability
 from dingbridge.dingtalk.errors import ApiError, NotFound, PermissionDenied
 from dingbridge.work_queue import ORDINARY, PEOPLE_WAIT, RECONCILE, WorkQueue, keep_working
 from tests.integration.claimer import items, metadata
+from tests.support.query_plans import asked_of, slow
 
 
 class Clock:
@@ -223,39 +223,12 @@ async def test_a_claim_among_100_000_reads_only_its_rows(database: Database, que
     await fill(database, queue, 1, PEOPLE_WAIT)
     async with database.transaction() as tx:
         await tx.execute(text("ANALYZE"))
-    asked: list[tuple[str, Any]] = []
-    for engine in (database._reader, database._writer):
-        event.listen(engine.sync_engine, "before_cursor_execute", lambda *of: asked.append((of[2], of[3])))
+    asked = asked_of(database)
     claimed = await queue.claim(database, 8)
     async with database.transaction() as tx:
         await queue.release(tx, claimed[0])
         await queue.done(tx, claimed[1])
     await queue.depth(database.reader(), most=100)
     assert claimed[0].priority == PEOPLE_WAIT
-    statements = [(sql, values) for sql, values in asked if "items" in sql]
-    assert len(statements) >= 6
-    for sql, values in statements:
-        for plan in await explain(database, sql, values):
-            pytest.fail(f"{plan}: {sql}")
-
-
-async def explain(database: Database, sql: str, values: Any) -> list[str]:
-    """What is wrong with how ``sql`` is carried out: it reads the whole table, or many rows of it."""
-    values = values[0] if isinstance(values, list) else values
-    if database.dialect == "sqlite":
-        async with database.reading() as connection:
-            steps = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)).all()
-        words = [step[-1] for step in steps]
-        return [w for w in words if "SCAN items" in w or "TEMP B-TREE" in w]
-    async with database._writer.connect() as connection:
-        await connection.exec_driver_sql("BEGIN")
-        found = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", values)
-        plan = found.scalar()
-        await connection.exec_driver_sql("ROLLBACK")
-    return faults((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"])
-
-
-def faults(plan: dict[str, Any]) -> list[str]:
-    rows = plan["Actual Rows"] * plan["Actual Loops"] + plan.get("Rows Removed by Filter", 0)
-    mine = [f"{plan['Node Type']} of {rows}"] if rows > 300 or plan["Node Type"] == "Seq Scan" else []
-    return [*mine, *(fault for child in plan.get("Plans", ()) for fault in faults(child))]
+    assert len(asked) >= 6
+    assert await slow(database, asked) == []

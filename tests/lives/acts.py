@@ -254,7 +254,7 @@ def dingtalk_is_away(life: "Life", dice: Random) -> None:
 @happens("trouble", 3)
 def somebody_is_refused(life: "Life", dice: Random) -> None:
     userid = _somebody(life, dice)
-    life.refuse(USER, {"userid": userid}, dice.choice((30.0, 300.0, 1500.0)), own_id=userid)
+    life.refuse(USER, {"userid": userid}, dice.choice((30.0, 300.0, 1500.0)))
 
 
 @happens("trouble", 1)
@@ -282,6 +282,20 @@ def a_call_is_not_taken(life: "Life", dice: Random) -> None:
     life.fault(
         {"api": dice.choice((*WRITES, USER, "v2/department/get")), "times": dice.choice((1, 3)), **kind}
     )
+
+
+@happens("trouble", 2)
+def everything_is_compared(life: "Life", dice: Random) -> None:
+    life.resync()
+
+
+@happens("contacts", 1)
+def a_listing_is_refused(life: "Life", dice: Random) -> None:
+    """And everything is compared meanwhile."""
+    api = dice.choice(("v2/user/list", "user/listid", "v2/department/listsub"))
+    match = {"dept_id": str(_department(life, dice))}
+    life.refuse(api, match, dice.choice((60.0, 600.0)), errcode=50004)
+    life.resync()
 
 
 @happens("trouble", 2)

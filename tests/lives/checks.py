@@ -53,8 +53,8 @@ async def _approvals(life: "Life", running: Running) -> AsyncIterator[str]:
             wanted = "terminated"
         if row is None or row.outcome != wanted:
             yield f"approval {approval.instance_id}: {row and row.outcome} where it was {wanted}"
-        elif row.document_state != "full":
-            yield f"approval {approval.instance_id}: its document is {row.document_state}"
+        elif (row.document_state, row.status) != ("full", approval.status):
+            yield f"approval {approval.instance_id}: its document is {row.document_state}, {row.status}"
         elif abs(row.started_at - datetime.fromtimestamp(approval.created_ms / 1000, UTC)) > timedelta(
             minutes=1
         ):
@@ -147,15 +147,20 @@ def _excused(life: "Life", own_id: str, last: dict[str, Any] | None, trees: dict
 async def _changes(life: "Life", running: Running) -> AsyncIterator[str]:
     """No echo was told, no change twice, and each once that stood for a while."""
     told: Counter[tuple[str, str, str]] = Counter()
+    unnamed = set()
     for envelope in life.world.told("changes"):
         data = envelope["data"]
-        if data.get("id") is None or data["kind"] not in ("user", "department"):
+        if data["id"] is None:
+            unnamed.add(data["dingtalkId"])
+        if data["id"] is None or data["kind"] not in ("user", "department"):
             continue
         for name, field in (data.get("fields") or {}).items():
             told[data["id"], name, _plain(name, field["new"])] += 1
     done: Counter[tuple[str, str, str]] = Counter()
     for change in life.world.changes:
         done[change.own_id, change.name, _plain(change.name, json.loads(change.new))] += 1
+    for userid in life.world.unnamed - unnamed:
+        yield f"nothing was told of {userid}, whom the OA never named"
     for what, times in told.items():
         if not done[what]:
             yield f"an echo was told: {what}"

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ import structlog
 from consumers.address_sync import AddressSync
 from consumers.approval import Approval
 from consumers.outbound import Outbound
+from dingbridge.events.control import resync_requested
+from dingbridge.kafka.topics import inbox_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.testing.broker import MemoryBroker
 from dingbridge.worker.consumer import Consumer
@@ -131,15 +134,28 @@ class Life:
         self._touch_all()
         return int(self.world.simulator.faults.add(wanted).id)
 
-    def refuse(self, api: str, match: dict[str, str], for_s: float, own_id: str | None = None) -> None:
+    def refuse(self, api: str, match: dict[str, str], for_s: float, errcode: int | None = None) -> None:
         """Reads of one entity fail for so long; others work."""
-        fault = self.fault({"api": api, "match": match, "kind": "http", "status": 500})
+        answer = (
+            {"kind": "http", "status": 500} if errcode is None else {"kind": "errcode", "errcode": errcode}
+        )
+        fault = self.fault({"api": api, "match": match, **answer})
         loop = asyncio.get_running_loop()
         loop.call_at(loop.time() + for_s, self._allow, fault)
 
     def _allow(self, fault: int) -> None:
         self.world.simulator.faults.clear(fault)
         self._touch_all()
+
+    def resync(self) -> None:
+        """The bridge asks all consumers to compare everything."""
+        now_ms = int(time.time() * 1000)
+        record = resync_requested(
+            id=f"r{self.number()}", app="default", corp_id=CORP, now_ms=now_ms, since_ms=now_ms - 3_600_000,
+            part="all", reason="life",
+        )  # fmt: skip
+        for running in self.processes:
+            self.broker.append(inbox_topic(self.settings, running.name), *record)
 
     def _touch_all(self) -> None:
         """Nothing can be asked of how soon changes of this moment are told."""
@@ -208,7 +224,6 @@ def surroundings(
         "OUTBOUND_OWNERS": str(owners),
         "OUTBOUND_GRACE_DAYS": "0.01",
         "OUTBOUND_MAX_REMOVALS": "1000",
-        "OUTBOUND_CALLS_PER_S": "20",
         "RECONCILE_EVERY_DAYS": "0",
         **{name: SAMPLE_CREDENTIALS[name] for name in ("DINGTALK_APP_KEY", "DINGTALK_APP_SECRET")},
     }.items():
@@ -254,7 +269,7 @@ def lived(plan: Plan, folder: Path, log: list[str] | None = None) -> list[str]:
         asyncio.set_event_loop(loop)
         try:
             life = Life(plan, folder)
-            stack.enter_context(kafka_in_memory(life.broker, patch))
+            stack.enter_context(kafka_in_memory(life.broker))
             stack.enter_context(dingtalk_by_wire())
             return loop.run_until_complete(life.live()) + life.faults
         finally:

@@ -10,14 +10,11 @@ from random import Random
 from typing import Any
 
 import aiohttp
-import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 
-import dingbridge.kafka.client
-import dingbridge.kafka.topics
-import dingbridge.worker.service
-import dingbridge.worker.worker
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.kafka import group_start
+from dingbridge.kafka import group_start, topics
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
 from dingbridge.testing.broker import MemoryBroker
 from dingbridge.worker.api import clients
@@ -37,7 +34,7 @@ KEPT = timedelta(days=14)
 
 
 @contextmanager
-def kafka_in_memory(broker: MemoryBroker, patch: pytest.MonkeyPatch) -> Iterator[None]:
+def kafka_in_memory(broker: MemoryBroker) -> Iterator[None]:
     """Every Kafka client of the project is one of ``broker``."""
 
     async def ensure(settings: Any, names: Any, **_: Any) -> dict[str, int]:
@@ -49,13 +46,12 @@ def kafka_in_memory(broker: MemoryBroker, patch: pytest.MonkeyPatch) -> Iterator
     async def kept(*_: Any) -> retention.Retention:
         return retention.Retention(KEPT, ())
 
-    patch.setattr(dingbridge.kafka.client, "AIOKafkaProducer", broker.producer)
-    patch.setattr(dingbridge.worker.worker, "AIOKafkaConsumer", broker.consumer)
-    if hasattr(dingbridge.worker.worker, "AIOKafkaAdminClient"):
-        patch.setattr(dingbridge.worker.worker, "AIOKafkaAdminClient", broker.admin)
     with ExitStack() as stack:
         for real, stand_in in (
-            (dingbridge.kafka.topics.ensure_topics, ensure),
+            (AIOKafkaProducer, broker.producer),
+            (AIOKafkaConsumer, broker.consumer),
+            (AIOKafkaAdminClient, broker.admin),
+            (topics.ensure_topics, ensure),
             (group_start.begin_at_end, nothing),
             (retention.longest_retention, kept),
         ):

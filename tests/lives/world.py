@@ -88,7 +88,8 @@ class World:
         self.changes: list[Change] = []
         self.touched: dict[str, list[float]] = defaultdict(list)
         """When each own id's entity was touched: by people, messages, writes and troubles."""
-        self.refused: set[str] = set()
+        self.unnamed: set[str] = set()
+        """The userids of whom the OA never named, and to whom people did something."""
         self.numbers = 0
         self._remember()
 
@@ -111,6 +112,8 @@ class World:
         self._publish(events)
         after = dict(self._mine())
         written = step.action in self.simulator.platform.contact_writes.calls()
+        if not written:
+            self.unnamed |= {user for event in events for user in _users_in(event)} - self.wanted.keys()
         if written:
             self._written(str(step.action), step.arguments, after)
             after = dict(self._mine())
@@ -231,3 +234,11 @@ class World:
             envelope = json.loads(record.value or b"{}")
             found.setdefault(envelope["id"], envelope)
         return list(found.values())
+
+
+def _users_in(event: PlatformEvent) -> list[str]:
+    """Whom a contact event is about."""
+    if event.event_type not in ("user_add_org", "user_modify_org", "user_leave_org"):
+        return []
+    names = (event.payload.get(name) for name in ("UserId", "userId", "UserIdList", "userIdList"))
+    return [user for found in names if found for user in (found if isinstance(found, list) else [found])]

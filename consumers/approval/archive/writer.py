@@ -6,7 +6,7 @@ The caller holds its guard. Not here: what becomes of events and document (``doc
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -79,11 +79,11 @@ class Archive:
         key: Row,
         *,
         app: str,
-        event: Event | None = None,
+        told: Sequence[Event] = (),
         document: Mapping[str, Any] | None = None,
         process_code: str | None = None,
     ) -> Written:
-        """Bring the archive up to what ``event`` and ``document`` (None: the API has none) add to it.
+        """Bring the archive up to what the events ``told`` and ``document`` (None: the API has none) add.
 
         ``app`` is the DingTalk app that was asked, ``process_code`` the template as it is known from
         elsewhere.
@@ -91,21 +91,21 @@ class Archive:
         known = await stored(tx, key)
         before = known.row or {}
         events = known.events
-        if event is not None and event.event_type == "bpms_instance_change":
-            kind = str(event.data.get("type") or "")
-            events = rows_of.with_event(events, kind, _time_of(event), event.data)
+        for event in told:
+            if event.event_type == "bpms_instance_change":
+                kind = str(event.data.get("type") or "")
+                events = rows_of.with_event(events, kind, _time_of(event), event.data)
         if document is None or (rows_of.at_end(known.document) and not rows_of.at_end(document)):
             document = known.document  # deleted meanwhile, or an answer that is older than ours
-        code = process_code or before.get("process_code")
-        if event is not None:
-            code = code or as_text(event.data.get("processCode")) or None
+        codes = (as_text(event.data.get("processCode")) for event in told)
+        code = process_code or before.get("process_code") or next(filter(None, codes), None)
         row = rows_of.instance_row(events, document, code) | {"app": before.get("app") or app}
         clock = rows_of.clock_of(events, document)
-        tasks_changed = await self._write_tasks(tx, key, event, document, clock)
+        tasks_changed = await self._write_tasks(tx, key, told, document, clock)
         new_document = document is not None and as_json(known.document) != row["raw_document"]
         if document is not None and new_document:
             await self._write_parts(tx, key, document, clock)
-            waits = {"app": row["app"], "priority": RECONCILE if event is None else ORDINARY}
+            waits = {"app": row["app"], "priority": ORDINARY if told else RECONCILE}
             await self._write_attachments(tx, key, document, waits)
             await fetch_unknown(tx, key["corp_id"], row["app"], document)
         await write_if_changed(tx, approval_instances, key, row, at=datetime.now(UTC), touch=tasks_changed)
@@ -120,27 +120,28 @@ class Archive:
         self,
         tx: Transaction,
         key: Row,
-        event: Event | None,
+        told: Sequence[Event],
         document: Mapping[str, Any] | None,
         clock: ApiClock,
     ) -> bool:
         """Tasks and comments; whether any changed."""
         columns = approval_tasks.c
         found = select(columns.task_id, columns.raw_events).where(*_where(approval_tasks, key))
-        told: dict[str, Events] = {
+        events: dict[str, Events] = {
             row.task_id: json.loads(row.raw_events) for row in await tx.execute(found) if row.raw_events
         }
         added = False
-        if event is not None and event.event_type == "bpms_task_change":
+        for event in told:
+            if event.event_type != "bpms_task_change":
+                continue
             kind, task = str(event.data.get("type") or ""), task_id(event.data)
             if kind == "comment":
                 comment = {**key, **comment_row(event.data)}
                 statement = tx.insert(approval_comments).values(comment).on_conflict_do_nothing()
-                added = (await tx.execute(statement)).rowcount == 1
+                added |= (await tx.execute(statement)).rowcount == 1
             elif task is not None:
-                events = rows_of.with_event(told.get(task, {}), kind, _time_of(event), event.data)
-                told = {**told, task: events}
-        rows = task_rows(document, told, clock)
+                events[task] = rows_of.with_event(events.get(task, {}), kind, _time_of(event), event.data)
+        rows = task_rows(document, events, clock)
         return await replace_children(tx, approval_tasks, key, "task_id", rows) or added
 
     async def _write_parts(

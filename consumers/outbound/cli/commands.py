@@ -236,7 +236,7 @@ def reconcile(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     elif dry_run:
         print(f"to be compared: {count}")
     else:
-        print(f"due now: {count}; dingbridge consume outbound does it, OUTBOUND_CALLS_PER_S calls a second")
+        print(f"due now: {count}; dingbridge consume outbound does it, behind what people wait for")
 
 
 async def _count_known() -> int:

@@ -21,7 +21,6 @@ from consumers.outbound.store import ding_ids, in_own_ids, now_ms
 from consumers.outbound.tables import outbound_entity
 from dingbridge import Reader, Reject
 from dingbridge.dingtalk.errors import ApiError
-from dingbridge.throttle import Throttle
 
 Op = Literal["create", "update", "delete", "nothing", "wait", "superseded", "refused"]
 
@@ -50,11 +49,11 @@ async def plan(consumer: Outbound, messages: Sequence[Message] | None) -> AsyncI
     wanted, older = (stored, []) if messages is None else _wanted(stored, messages)
     for message in older:
         yield Planned(_kind(message), message.id, "superseded")
-    pace, own_ids = Throttle(consumer.own.outbound_calls_per_s), defaultdict[str, dict[str, str]](dict)
+    own_ids = defaultdict[str, dict[str, str]](dict)
     order = {(False, "department"): 0, (False, "user"): 1, (True, "user"): 2, (True, "department"): 3}
     for entity in sorted(wanted.values(), key=lambda entity: order[entity.absent, entity.kind]):
         client = consumer.dingtalk_of(entity.app, entity.corp_id)
-        contacts = Contacts(client, pace, own_ids[entity.corp_id])
+        contacts = Contacts(client, own_ids[entity.corp_id])
         yield await _planned(consumer, db, contacts, entity, {**stored, **wanted})
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Select, and_, or_, select
 
 from consumers.outbound.limits import count_one
 from consumers.outbound.messages import ChangeData, Outgoing, change_record
@@ -30,7 +30,6 @@ from dingbridge.availability import Availability
 from dingbridge.dingtalk.errors import ApiError, OutcomeUnknown
 from dingbridge.error_location import error_location
 from dingbridge.retry import delay
-from dingbridge.throttle import Throttle
 from dingbridge.work_queue import WorkQueue
 from dingbridge.worker.api.clients import ClientOf
 from dingbridge.worker.supervise import is_unavailable
@@ -58,14 +57,13 @@ class RequestAgent:
         owners: Owners,
         settings: OutboundSettings,
         metrics: OutboundMetrics,
-        pace: Throttle,
         *,
         now: Callable[[], int] = now_ms,
     ) -> None:
         self._database, self._client_of, self._owners = database, client_of, owners
         self._settle_ms = round(settings.outbound_settle_s * 1000)
         self._most_approvals = settings.outbound_max_approvals
-        self._metrics, self._pace, self._now = metrics, pace, now
+        self._metrics, self._now = metrics, now
         self._queue = WorkQueue(outbound_requests, lease_s=LEASE_S, clock=lambda: now() / 1000)
         self._availability, self._paused_ms = Availability(), 0
 
@@ -81,7 +79,6 @@ class RequestAgent:
             async with asyncio.timeout(LOOK_S):
                 step = await self._look(request)
             if isinstance(step, Call):
-                await self._pace.turn()
                 began_ms = request.opened_ms or self._now()
                 opened = replace(request, opened_ms=began_ms, missing_ms=None, task_id=step.task_id)
                 counted = request.type in COUNTED and request.opened_ms is None
@@ -164,10 +161,7 @@ class RequestAgent:
         """``step``, or the same as an echo where the OA itself terminated the approval ``request``."""
         if not isinstance(step, End) or step.outcome != "terminated":
             return step
-        mine = (_columns.corp_id == request.corp_id, _columns.type == "approval.terminate")
-        open_ = and_(_columns.ding_id.is_(None), _columns.opened_ms.is_not(None))
-        known = or_(_columns.ding_id == request.ding_id, open_)
-        found = await self._database.reader().execute(select(outbound_requests).where(*mine, known))
+        found = await self._database.reader().execute(terminations_of(request))
         for row in map(Request.of, found):
             if row.opened_ms is not None and row.body["request"] == request.request_id:
                 return Wait()  # the call is under way: its answer tells whose termination this is
@@ -247,6 +241,14 @@ class RequestAgent:
             return said | self._again(request, step, now)
         open_ = dict.fromkeys(("opened_ms", "missing_ms", "task_id"))
         return said | open_ | {"ding_id": step.ding_id, "due_ms": now if look and step.ding_id else None}
+
+
+def terminations_of(request: Request) -> Select[Any]:
+    """The rows of the OA's own terminations of the approval ``request``, and of those whose call is under
+    way."""
+    open_ = and_(_columns.ding_id.is_(None), _columns.opened_ms.is_not(None))
+    mine = (_columns.corp_id == request.corp_id, _columns.type == "approval.terminate")
+    return select(outbound_requests).where(*mine, or_(_columns.ding_id == request.ding_id, open_))
 
 
 def _change(request: Request, end: End, now: int) -> Outgoing:

@@ -162,7 +162,7 @@ async def test_a_missing_right_is_retried_and_a_dead_api_waits(archive, office, 
     monkeypatch.setattr(office, "approval", refuse)
     with capture_logs() as logs:
         for id_ in ("pi-1", "pi-2"):
-            assert (await archive.deliver(instance("finish", processInstanceId=id_))).kind == "retry"
+            assert (await archive.deliver(instance("finish", processInstanceId=id_))).kind == "unavailable"
     (said,) = [line for line in logs if line["event"] == "approval.right_missing"]
     assert said["permission"] == "Workflow.Instance.Read"
     assert "Tick Workflow.Instance.Read" in said["reason"]

@@ -6,7 +6,13 @@ from sqlalchemy import insert, select
 from consumers.approval import Approval
 from consumers.approval.actions.declaration import Action
 from consumers.approval.examples import leave_ledger
-from consumers.approval.tables import approval_actions, approval_form_values, approval_instances
+from consumers.approval.tables import (
+    approval_actions,
+    approval_comments,
+    approval_form_values,
+    approval_instances,
+    approval_tasks,
+)
 from dingbridge import Context, Retry
 from dingbridge.availability import GIVE_UP_AFTER_S
 from dingbridge.dingtalk.api.approvals import INSTANCES
@@ -69,6 +75,48 @@ async def test_what_is_never_seen_at_its_end_is_never_believed(archive, office, 
     assert office.calls.total() == office.calls[INSTANCES], "nothing else is asked for meanwhile"
 
 
+@pytest.mark.parametrize("late", LATE)
+async def test_one_that_is_deleted_meanwhile_waits_for_nothing(archive, office, late):
+    """Its finish waits, and its delete comes behind it."""
+    if LATE[late] is not None:
+        office.finish(**LATE[late])
+    events = instance("finish"), instance("delete", T + 200_000)
+    ctx = Context(archive.database.reader(), lambda: archive.consumer.dingtalk, together=events)
+    prepared = await archive.consumer.prepare(events[-1], ctx)
+    async with archive.database.transaction() as tx:
+        await archive.consumer.handle(events[-1], tx, prepared)
+    row = await only(archive, approval_instances)
+    assert (row.outcome, row.deleted_at is not None) == ("approved", True)
+    assert await archive.rows(select(leave_ledger)) == []
+
+
+async def test_a_life_that_waits_together_is_one_fetch_and_the_same_rows(archive, office):
+    office.finish()
+    told = (
+        instance("start", T),
+        task("start", T),
+        task("finish", T + 50_000, result="agree"),
+        task("comment", T + 60_000, content="好"),
+        instance("finish"),
+    )
+    assert len({archive.consumer.fetches(event) for event in told}) == 1
+    ctx = Context(archive.database.reader(), lambda: archive.consumer.dingtalk, together=told)
+    prepared = await archive.consumer.prepare(told[-1], ctx)
+    async with archive.database.transaction() as tx:
+        await archive.consumer.handle(told[-1], tx, prepared)
+    assert office.calls[INSTANCES] == 1
+    tables = (approval_instances, approval_tasks, approval_comments, leave_ledger)
+    together = [[row._asdict() for row in await archive.rows(select(table))] for table in tables]
+    async with MemoryRuntime(Approval(), dingtalk=office) as one_by_one:
+        for event in told:
+            await deliver(one_by_one, event)
+        alone = [[row._asdict() for row in await one_by_one.rows(select(table))] for table in tables]
+    for rows in (*together, *alone):
+        for row in rows:
+            row.pop("updated_at", None), row.pop("recorded_at", None)
+    assert together == alone
+
+
 async def test_a_late_answer_to_a_comment_leaves_the_archived_end_as_it_is(archive, office):
     office.finish(form=form("800"))
     await deliver(archive, instance("finish"))
@@ -89,7 +137,7 @@ async def test_no_action_is_called_on_a_document_that_is_not_at_its_end(office):
         key = {"corp_id": event.corp_id, "instance_id": "pi-1"}
         async with archive.database.transaction() as tx:
             written = await fetcher.archive.write(
-                tx, key, app="default", event=event, document=office.approvals["pi-1"]
+                tx, key, app="default", told=[event], document=office.approvals["pi-1"]
             )
             await fetcher.actions.settle_family(tx, key, written.stored, forced=True)
         entry = await only(archive, approval_actions)

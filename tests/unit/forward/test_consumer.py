@@ -8,7 +8,7 @@ import pytest
 
 from consumers.forward import consumer as module
 from consumers.forward.consumer import Forward, consumer_of
-from consumers.forward.policy import NOT_FOUND_KEYS, Answer
+from consumers.forward.policy import Answer
 from dingbridge import DependencyUnavailable, Outcome, Reject
 from dingbridge.ssrf import AddressGuard
 from dingbridge.testing import MemoryRuntime
@@ -16,8 +16,6 @@ from tests.unit.forward.support import SECRET, event, system
 
 TAKEN = Answer("taken", "it answered 200")
 FAILED = Answer("failed", "it answered 500")
-REFUSED = Answer("refused", "it answered 422")
-NOT_FOUND = Answer("not_found", "it answered 404")
 
 
 class Sender:
@@ -92,10 +90,12 @@ async def test_an_event_comes_under_the_same_id_however_often(start: Start) -> N
 async def test_what_is_filtered_is_done_without_a_request(start: Start) -> None:
     async with start(types=["bpms_instance_change"], process_codes=["PROC-1"]) as running:
         more = {"event_type": "bpms_instance_change", "processInstanceId": "pi", "type": "finish"}
-        assert (await running.deliver(1, **more, processCode="PROC-2")).kind == "done"
+        outcome = await running.deliver(1, **more, processCode="PROC-2")
+        assert (outcome.kind, outcome.asked) == ("done", frozenset())
         assert running.sender.sent == []
         assert running.value("dingbridge_forward_deliveries_total", outcome="filtered") == 1
-        assert (await running.deliver(2, **more, processCode="PROC-1")).kind == "done"
+        outcome = await running.deliver(2, **more, processCode="PROC-1")
+        assert (outcome.kind, outcome.asked) == ("done", {"forward-a"})
         assert len(running.sender.sent) == 1
 
 
@@ -104,45 +104,26 @@ async def test_what_is_filtered_is_done_without_a_request(start: Start) -> None:
     [
         ("taken", "done"),
         ("refused", "reject"),
-        ("failed", "retry"),
-        ("not_found", "retry"),
+        ("failed", "unavailable"),
+        ("not_found", "unavailable"),
         ("unauthorized", "unavailable"),
         ("unavailable", "unavailable"),
     ],
 )
 async def test_what_becomes_of_an_event(start: Start, kind: Any, outcome: str) -> None:
-    """The guide's table: done, dead letters, this key alone waits, or the system is paused."""
+    """The guide's table: done, dead letters, or tried again."""
     async with start() as running:
         found = await running.deliver(1, Answer(kind, "it answered so", 33))
         assert found.kind == outcome
-        assert found.after == (33 if outcome in ("retry", "unavailable") else None)
+        assert found.after == (33 if outcome == "unavailable" else None)
         assert running.value("dingbridge_forward_deliveries_total", outcome=kind) == 1
-        assert running.value("dingbridge_forward_paused") == (outcome == "unavailable")
+        assert running.value("dingbridge_forward_paused") == 0, "it may be this one alone"
         if isinstance(found.error, Reject | DependencyUnavailable):
             assert found.error.reason == "system a: it answered so"
+        await running.deliver(2, Answer(kind, "it answered so"))
+        assert running.value("dingbridge_forward_paused") == (outcome == "unavailable")
         assert (await running.deliver(2)).kind == "done"  # nothing but the answer decides
         assert running.value("dingbridge_forward_paused") == 0
-
-
-async def test_404_for_five_keys_in_a_row_pauses_the_system(start: Start) -> None:
-    async with start() as running:
-        for n in range(NOT_FOUND_KEYS - 1):
-            for _ in range(3):  # of one key, however often
-                assert (await running.deliver(n, NOT_FOUND)).kind == "retry"
-        assert (await running.deliver(99, NOT_FOUND)).kind == "unavailable"
-        assert (await running.deliver(0, NOT_FOUND)).kind == "unavailable"
-        assert running.value("dingbridge_forward_paused") == 1
-        assert (await running.deliver(0)).kind == "done"
-        assert (await running.deliver(99, NOT_FOUND)).kind == "retry"
-
-
-@pytest.mark.parametrize(("answer", "ends"), [(TAKEN, True), (REFUSED, True), (FAILED, False)])
-async def test_what_ends_a_row_of_404(start: Start, answer: Answer, ends: bool) -> None:
-    async with start() as running:
-        for n in range(NOT_FOUND_KEYS - 1):
-            await running.deliver(n, NOT_FOUND)
-        await running.deliver(50, answer)
-        assert (await running.deliver(99, NOT_FOUND)).kind == ("retry" if ends else "unavailable")
 
 
 async def test_an_unclassified_event_in_dingtalks_form_is_given_up(start: Start) -> None:
@@ -164,7 +145,6 @@ def test_no_more_requests_at_once_than_the_rate_can_use(declared: dict[str, Any]
     assert made.concurrency == at_once
     turns: Sequence[float] = [at_once / made.system.rate, made.system.timeout_s]
     assert made.handler_timeout_s > sum(turns)
-    assert made.max_attempts == made.system.attempts
 
 
 def test_a_failure_is_logged_without_url_or_content(

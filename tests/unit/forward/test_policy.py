@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.forward.policy import AnswerKind, FailureCounter, read, retry_after_s
+from consumers.forward.policy import AnswerKind, read, retry_after_s
 from dingbridge.retry import ASKED_MAX_S
 
 POLICY: dict[AnswerKind, set[int]] = {
@@ -80,10 +80,3 @@ def test_retry_after_as_a_date_counts_from_now() -> None:
 def test_whatever_stands_there_is_no_error(value: str) -> None:
     found = retry_after_s(value)
     assert found is None or 0 <= found <= ASKED_MAX_S
-
-
-def test_only_different_keys_in_a_row_are_counted() -> None:
-    counter = FailureCounter(3)
-    assert [counter.failed(key) for key in ("a", "a", "b", "a")] == [False] * 4
-    counter.worked()
-    assert [counter.failed(key) for key in ("a", "b", "c", "c")] == [False, False, True, True]

@@ -59,7 +59,7 @@ def test_what_is_declared_is_read(load: Any) -> None:
     assert "user_add_org" in a.topics
     assert {"org_dept_create", "a_type_of_tomorrow"} < set(a.topics)
     assert "org_dept_remove" not in a.topics
-    assert (a.body, a.rate, a.concurrency, a.attempts) == ("cloudevents", 20, 8, 20)
+    assert (a.body, a.rate, a.concurrency) == ("cloudevents", 20, 8)
     assert a.origin == "https://a.example.com"
     assert b.body == "dingtalk-string"
 

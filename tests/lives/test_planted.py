@@ -1,0 +1,145 @@
+"""Each bug that lives were made for, put back: some life of a bounded number ends badly because of it.
+
+A bug is planted by replacing one function of the product. A life that finds it ends well without it, so it
+is the bug that was found.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.approval.archive import document as approval_document
+from consumers.approval.archive import links, times
+from consumers.outbound.contacts import agent, identity, outcome, unnamed
+from consumers.outbound.contacts.dingtalk import Contacts
+from dingbridge import availability, late_answers
+from dingbridge.worker.store import inbox
+from tests.lives.clock import everywhere
+from tests.lives.life import Plan, lived
+
+MOST = 40
+"""Lives that are tried before a bug counts as not found."""
+
+
+@dataclass(frozen=True)
+class Bug:
+    """``seeds`` found it before, and are tried first."""
+
+    name: str
+    kind: str
+    plant: Callable[[pytest.MonkeyPatch, ExitStack], None]
+    seeds: tuple[int, ...] = ()
+
+
+BUGS: list[Bug] = []
+
+
+def bug(name: str, kind: str, *seeds: int) -> Callable[[Any], Any]:
+    def note(plant: Callable[[pytest.MonkeyPatch, ExitStack], None]) -> Any:
+        BUGS.append(Bug(name, kind, plant, seeds))
+        return plant
+
+    return note
+
+
+@bug("an answer is believed at once", "contacts")
+def _believed_at_once(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    stack.enter_context(everywhere(late_answers.may_be_old, lambda told, now: False))
+
+
+@bug("an action runs on a document that is not at its end", "approvals")
+def _acts_on_a_running_document(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    stack.enter_context(everywhere(approval_document.at_end, lambda document: True))
+
+
+@bug("the false Z of approvals is believed", "approvals")
+def _true_z(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    stack.enter_context(everywhere(times.zone_of, lambda *_: "true"))
+
+
+@bug("who changes or takes back an approval is not linked to it", "approvals")
+def _no_links(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    stack.enter_context(everywhere(links.main_of, lambda document: None))
+
+
+@bug("one entity that fails counts as all of DingTalk", "contacts")
+def _one_is_the_world(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    patch.setattr(availability.Availability, "failed", lambda self, before, now: False)
+
+
+@bug("an event that comes twice is handled twice", "outbound")
+def _twice(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    async def enter(*_: Any) -> bool:
+        return True
+
+    async def seen(*_: Any) -> bool:
+        return False
+
+    stack.enter_context(everywhere(inbox.enter, enter))
+    stack.enter_context(everywhere(inbox.seen, seen))
+
+
+@bug("whoever has the number is the OA's person", "outbound")
+def _by_number(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    find, decide = Contacts.find, agent.decide
+
+    async def by_number(self: Contacts, entity: Any, ledger: Any) -> Any:
+        found = await find(self, entity, ledger)
+        mobile = ledger.wish.fields.get("mobile") or ledger.written.get("mobile") if ledger.wish else None
+        if found is not None or not mobile or ledger.owned_id is None:
+            return found
+        return await self._alike(replace(entity, wish={}), {"mobile": mobile})
+
+    def taken(kind: Any, ledger: Any, observed: Any, **rest: Any) -> Any:
+        if observed is not None and ledger.owned_id is not None:
+            ledger = replace(ledger, owned_id=observed.ding_id, mark=None)
+        return decide(kind, ledger, observed, **rest)
+
+    patch.setattr(Contacts, "find", by_number)
+    stack.enter_context(everywhere(identity.stranger, lambda *_, **__: None))
+    stack.enter_context(everywhere(agent.decide, taken))
+
+
+@bug("a creation whose reply was lost is never ours", "outbound")
+def _never_ours(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    stack.enter_context(everywhere(outcome.is_made, lambda ledger, observed: False))
+
+
+@bug("our own write is told as a person's change", "outbound")
+def _echo(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    settle = agent.settle_outcome
+
+    def forgetful(ledger: Any, call: Any, *rest: Any) -> Any:
+        decision = settle(ledger, call, *rest)
+        return replace(decision, ledger=replace(decision.ledger, seen=ledger.seen, unsettled={}))
+
+    stack.enter_context(everywhere(settle, forgetful))
+
+
+@bug("nothing is told of whom the OA never named", "outbound")
+def _unnamed(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    async def silent(*_: Any) -> None: ...
+
+    stack.enter_context(everywhere(unnamed.tell_of_unnamed, silent))
+
+
+@contextmanager
+def planted(one: Bug) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        one.plant(patch, stack)
+        yield
+
+
+@pytest.mark.parametrize("one", BUGS, ids=lambda one: one.name)
+def test_a_bug_that_is_put_back_is_found(one: Bug, tmp_path: Path) -> None:
+    for seed in dict.fromkeys((*one.seeds, *range(1, MOST + 1))):
+        plan = Plan.of(one.kind, seed)
+        with planted(one):
+            problems = lived(plan, tmp_path / f"{seed}-planted")
+        if problems and not lived(plan, tmp_path / f"{seed}"):
+            return
+    raise AssertionError(f"{MOST} lives end well with it: {one.name}")
