@@ -154,7 +154,7 @@ def give_role(life: "Life", dice: Random) -> None:
 # Approvals
 
 
-@happens("approvals", 6)
+@happens("approvals", 14)
 def start_approval(life: "Life", dice: Random) -> None:
     userid = _somebody(life, dice)
     events = life.world.act("start_approval", userid=userid, process_code="PROC-LEAVE")
@@ -164,7 +164,7 @@ def start_approval(life: "Life", dice: Random) -> None:
         life.later(dice.choice((1.0, 30.0)), lambda: life.world.act(how, process_instance_id=instance_id))
 
 
-@happens("approvals", 4)
+@happens("approvals", 6)
 def approve(life: "Life", dice: Random) -> None:
     life.world.act("approve")
 
@@ -174,7 +174,7 @@ def redirect(life: "Life", dice: Random) -> None:
     life.world.act(dice.choice(("redirect", "comment")))
 
 
-@happens("approvals", 4)
+@happens("approvals", 9)
 def change_an_approved_one(life: "Life", dice: Random) -> None:
     events = life.world.act(dice.choice(("modify_approved", "revoke_approved")))
     instance_id = next(e.payload["processInstanceId"] for e in events)

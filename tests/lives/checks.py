@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from consumers.approval.examples import leave_ledger
-from consumers.approval.tables import approval_instances
+from consumers.approval.tables import approval_instances, approval_operations
 from consumers.outbound import fields as outbound_fields
 from dev.benchmarks.large.compare import differences
 from dingbridge.kafka.topics import dlq_topic
@@ -41,6 +41,10 @@ async def _tables(life: "Life", running: Running) -> AsyncIterator[str]:
 async def _approvals(life: "Life", running: Running) -> AsyncIterator[str]:
     reader = running.database.reader()
     rows = {row.instance_id: row for row in await reader.execute(select(approval_instances))}
+    times = {
+        (row.instance_id, row.position): row.operated_at
+        for row in await reader.execute(select(approval_operations))
+    }
     booked = {row.instance_id: row for row in await reader.execute(select(leave_ledger))}
     approvals = life.world.simulator.platform.approvals
     right: dict[str, Any] = {}
@@ -59,6 +63,10 @@ async def _approvals(life: "Life", running: Running) -> AsyncIterator[str]:
             minutes=1
         ):
             yield f"approval {approval.instance_id}: started at {row.started_at}"
+        for position, record in enumerate(approval.records):
+            at = times.get((approval.instance_id, position))
+            if at is not None and abs(at - datetime.fromtimestamp(record.at_ms / 1000, UTC)) > timedelta(minutes=1):
+                yield f"approval {approval.instance_id}: {record.kind} at {at}"
         others = [approvals.get(one) for one in approval.attached]
         replaced = any(one is not None and one.result == "agree" for one in others)
         if approval.result == "agree" and approval.biz_action != "REVOKE" and not replaced:

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from consumers.approval.archive import document as approval_document
-from consumers.approval.archive import links, times
+from consumers.approval.archive import times
 from consumers.outbound.contacts import agent, identity, outcome, unnamed
 from consumers.outbound.contacts.dingtalk import Contacts
 from dingbridge import availability, late_answers
+from dingbridge.dingtalk.api.approvals import ApprovalCalls
 from dingbridge.worker.store import inbox
 from tests.lives.clock import everywhere
 from tests.lives.life import Plan, lived
@@ -63,7 +64,15 @@ def _true_z(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
 
 @bug("who changes or takes back an approval is not linked to it", "approvals")
 def _no_links(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
-    stack.enter_context(everywhere(links.main_of, lambda document: None))
+    read = ApprovalCalls.approval
+
+    async def alone(self: ApprovalCalls, instance_id: str) -> dict[str, Any]:
+        document = dict(await read(self, instance_id))
+        for name in ("bizAction", "mainProcessInstanceId", "attachedProcessInstanceIds"):
+            document.pop(name, None)
+        return document
+
+    patch.setattr(ApprovalCalls, "approval", alone)
 
 
 @bug("one entity that fails counts as all of DingTalk", "contacts")
