@@ -28,7 +28,7 @@ class Availability:
 
     def __init__(self) -> None:
         self._worked_at = float("-inf")
-        self._failures = 0
+        self._failures, self._failing_since = 0, 0.0
 
     def worked(self, now: float) -> None:
         """An entity was served at ``now``."""
@@ -39,8 +39,14 @@ class Availability:
         the failure is its own, since another was served in between."""
         own = before is not None and before < self._worked_at <= now
         if not own:
+            self._failing_since = self._failing_since if self._failures else now
             self._failures += 1
         return own
+
+    def has_counted(self, before: float | None) -> bool:
+        """Whether a failure at ``before`` is among those in a row: the same entity's next one then says
+        nothing new."""
+        return before is not None and self._failures > 0 and before >= self._failing_since
 
     @property
     def is_down(self) -> bool:

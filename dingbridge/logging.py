@@ -69,6 +69,8 @@ def configure_logging(settings: LogSettings) -> None:
     server = logging.getLogger("aiohttp.server")
     server.filters = [ServerLog()]
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    # its steps run in memory, too, to be compared; `database.migrated` says what was done to the database
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 class LogLimiter:

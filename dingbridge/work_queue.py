@@ -37,7 +37,7 @@ from sqlalchemy import (
     update,
 )
 
-from dingbridge.availability import Availability, is_given_up, own_delay_s
+from dingbridge.availability import LONGEST_PAUSE_S, Availability, is_given_up, own_delay_s
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError
 from dingbridge.retry import ASKED_MAX_S
@@ -219,19 +219,28 @@ class WorkQueue:
         now = self._clock()
         own = whose(error) if own is None else own
         before = None if row.failed_ms is None else row.failed_ms / 1000
-        if own is None:
+        alone = own is None and not availability.is_down and availability.has_counted(before)
+        if alone:  # one entity that fails again and again holds no other
+            own = False
+        elif own is None:
             own = availability.failed(before, now)
         elif not own:
             availability.failed(None, now)
-        now_ms = round(now * 1000)
+        now_ms, since_ms = round(now * 1000), row.failing_since_ms
+        if own:
+            since_ms = since_ms or now_ms
+        elif since_ms is not None:  # while nothing worked, it may have been anybody's
+            since_ms += now_ms - (row.failed_ms or now_ms)
         values: dict[str, Any] = {
             "attempts": row.attempts + own,
             "failed_ms": now_ms,
-            "failing_since_ms": row.failing_since_ms or (now_ms if own else None),
+            "failing_since_ms": since_ms,
         }
-        if own and is_given_up(values["failing_since_ms"] / 1000, now):
+        if own and is_given_up(since_ms / 1000, now):
             return {"attempts": 0, "failed_ms": None, "failing_since_ms": None, "due_ms": None}
         wait_s = own_delay_s(values["attempts"]) if own else max(_FAILED_DELAY_S, availability.pause_s())
+        if alone and before is not None:
+            wait_s = min(max(wait_s, 2 * (now - before)), LONGEST_PAUSE_S)
         asked_s = (isinstance(error, BridgeError) and error.retry_after_s) or 0
         return values | {"due_ms": now_ms + round(max(wait_s, min(asked_s, ASKED_MAX_S)) * 1000)}
 

@@ -18,11 +18,11 @@ from consumers.approval import report
 from consumers.approval.actions.declaration import Action, load_actions
 from consumers.approval.actions.runner import ActionRunner
 from consumers.approval.archive.writer import Archive
-from consumers.approval.fetch_queue import fetch_later
 from consumers.approval.fetcher import Fetched, Fetcher, NotAtEnd, kinds_of
 from consumers.approval.files.downloads import Downloads
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.process_codes import ProcessCodes
+from consumers.approval.queues.fetches import fetch_later
 from consumers.approval.reconcile.refetch import Refetch
 from consumers.approval.reconcile.requests import RequestedResyncs, ResyncRequest, save
 from consumers.approval.settings import ApprovalSettings

@@ -50,11 +50,14 @@ class Amount(TypeDecorator[Decimal]):
         return None if value is None else Decimal(str(value))
 
 
+def _instance_key() -> list[Column[Any]]:
+    return [Column("corp_id", Text, primary_key=True), Column("instance_id", Text, primary_key=True)]
+
+
 approval_instances = Table(
     "approval_instances",
     metadata,
-    Column("corp_id", Text, primary_key=True),
-    Column("instance_id", Text, primary_key=True),
+    *_instance_key(),
     Column("process_code", Text, comment="the template, from an event, the list of ids, or its name"),
     Column(
         "app", Text, nullable=False, comment="the DingTalk app that told of it last, and is asked about it"
@@ -134,8 +137,7 @@ def _value_columns() -> list[Column[Any]]:
 approval_form_values = Table(
     "approval_form_values",
     metadata,
-    Column("corp_id", Text, primary_key=True),
-    Column("instance_id", Text, primary_key=True),
+    *_instance_key(),
     Column("position", Integer, primary_key=True, comment="place in the form, from 0"),
     Column("biz_alias", Text, comment="the field's name for programs, where its template gives it one"),
     *_value_columns(),
@@ -145,8 +147,7 @@ approval_form_values = Table(
 approval_table_cells = Table(
     "approval_table_cells",
     metadata,
-    Column("corp_id", Text, primary_key=True),
-    Column("instance_id", Text, primary_key=True),
+    *_instance_key(),
     Column("position", Integer, primary_key=True, comment="of the table in approval_form_values"),
     Column("row", Integer, primary_key=True, comment="from 0"),
     Column("cell", Integer, primary_key=True, comment="from 0"),
@@ -157,8 +158,7 @@ approval_table_cells = Table(
 approval_operations = Table(
     "approval_operations",
     metadata,
-    Column("corp_id", Text, primary_key=True),
-    Column("instance_id", Text, primary_key=True),
+    *_instance_key(),
     Column("position", Integer, primary_key=True, comment="in the order of the records, from 0"),
     Column("userid", Text),
     Column("operation_type", Text, comment="START_PROCESS_INSTANCE, EXECUTE_TASK_NORMAL, ..., as it came"),
@@ -176,8 +176,7 @@ approval_operations = Table(
 approval_tasks = Table(
     "approval_tasks",
     metadata,
-    Column("corp_id", Text, primary_key=True),
-    Column("instance_id", Text, primary_key=True),
+    *_instance_key(),
     Column("task_id", Text, primary_key=True, comment="beyond 32 bits"),
     Column("position", Integer, comment="place among the API's tasks, from 0; NULL: only events tell of it"),
     Column("userid", Text),
@@ -200,8 +199,7 @@ approval_tasks = Table(
 approval_comments = Table(
     "approval_comments",
     metadata,
-    Column("corp_id", Text, primary_key=True),
-    Column("instance_id", Text, primary_key=True),
+    *_instance_key(),
     Column("comment_id", Text, primary_key=True, comment="a hash of the rest"),
     Column("userid", Text),
     Column("commented_at", UtcDateTime),
@@ -211,8 +209,7 @@ approval_comments = Table(
 approval_actions = Table(
     "approval_actions",
     metadata,
-    Column("corp_id", Text, primary_key=True),
-    Column("instance_id", Text, primary_key=True),
+    *_instance_key(),
     Column("process_code", Text, nullable=False),
     Column("action", Text, nullable=False, comment="module and name of the function"),
     Column(
@@ -231,8 +228,7 @@ approval_actions = Table(
 approval_attachments = Table(
     "approval_attachments",
     metadata,
-    Column("corp_id", Text, primary_key=True),
-    Column("instance_id", Text, primary_key=True),
+    *_instance_key(),
     Column(
         "attachment_id", Text, primary_key=True, comment="file:<fileId>, or photo:<SHA-256 of its address>"
     ),
@@ -266,8 +262,7 @@ approval_resyncs = Table(
 approval_fetches = Table(
     "approval_fetches",
     metadata,
-    Column("corp_id", Text, primary_key=True),
-    Column("instance_id", Text, primary_key=True),
+    *_instance_key(),
     Column("app", Text, nullable=False, comment="the DingTalk app that is asked"),
     Column("process_code", Text, comment="the template, where a list of ids has named it"),
     Column("with_actions", Boolean, nullable=False, default=False, comment="as if its events had come"),

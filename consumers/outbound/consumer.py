@@ -35,7 +35,6 @@ from dingbridge import Consumer, Database, Event, Transaction
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY
 from dingbridge.kafka.topics import OUTBOUND, control_topic, retention_days
-from dingbridge.throttle import Throttle
 from dingbridge.work_queue import RECONCILE, keep_working
 from dingbridge.worker.supervise import retry_until_available
 
@@ -88,8 +87,7 @@ class Outbound(Consumer):
 
     async def background(self) -> None:
         """Work at what is due, and send what is to be sent; of these none waits for another."""
-        pace = Throttle(self.own.outbound_calls_per_s)
-        parts = (self.database, self.dingtalk_of, self.owners, self.own, self.metrics, pace)
+        parts = (self.database, self.dingtalk_of, self.owners, self.own, self.metrics)
         keep_days = retention_days(self.settings, control_topic(self.settings, OUTBOUND)) + SEGMENT_DAYS
         agent, requester = contacts.Agent(*parts), requests.RequestAgent(*parts)
         runs = (

@@ -91,7 +91,8 @@ class Ledger:
     fields that were just changed, by whomever, and until when (epoch ms) a lagging read may still show an
     older state of them; ``doubtful``: values of calls whose outcome was not known, which therefore are no
     person's. ``again_ms``: when to look again, since the last read may
-    have been older than the event or the message that led to it.
+    have been older than the event or the message that led to it; ``looks``: how many have shown nothing of
+    what that event tells.
     """
 
     owned_id: str | None = None
@@ -105,6 +106,7 @@ class Ledger:
     unsettled: dict[str, int] = field(default_factory=dict)
     doubtful: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     again_ms: int | None = None
+    looks: int = 0
     writes_back_ms: tuple[int, ...] = ()
     conflict: ConflictReason | None = None
     removal_approved: bool = False

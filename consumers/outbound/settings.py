@@ -23,5 +23,3 @@ class OutboundSettings(Settings):
     """approvals started or decided in people's names in 24 h at most; more wait"""
     outbound_grace_days: float = Field(7, ge=0, le=365)
     """days between *absent* and the removal; the OA may change its mind meanwhile"""
-    outbound_calls_per_s: float = Field(10, gt=0, le=20)
-    """calls of DingTalk's API in a second, of each process; DingTalk allows an app 20"""

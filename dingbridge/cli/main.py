@@ -18,7 +18,7 @@ COMMANDS = {
     "recover": "Read DingTalk's list of failed pushes now.",
     "consumers": "List the installed consumers.",
     "consume": "Run one consumer, or show what it has written.",
-    "resync": "Make address-sync's tables equal to the company now.",
+    "resync": "Compare address-sync, or a Mirror, with the company now.",
     "approvals": "Export archived approvals, list templates, resync.",
     "outbound": "Say what DingTalk shall be, see what is written.",
     "dlq": "List a consumer's dead letters, and send them back.",

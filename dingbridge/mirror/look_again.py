@@ -27,7 +27,7 @@ from dingbridge.worker.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE: Final = 16
+AT_ONCE: Final = 8
 """Looks under way at the same time in one process."""
 
 IDLE_S: Final = 1.0
@@ -73,7 +73,7 @@ class LookAgain:
     ) -> None:
         self.table, self._clock = table, clock
         self.queue = WorkQueue(table, lease_s=LEASE_S, clock=clock)
-        self._availability, self._measure_at = Availability(), 0.0
+        self._availability, self._try_at, self._measure_at = Availability(), 0.0, 0.0
         self._due = Gauge(
             "dingbridge_mirror_due",
             "Entities that are due to be looked at again: after hires and leavers (0), after other events "
@@ -130,14 +130,13 @@ class LookAgain:
         try:
             while True:
                 await self._measure(database)
-                rows = await self.queue.claim(database, AT_ONCE - len(under_way))
+                rows = await self._claim(database, AT_ONCE - len(under_way))
                 under_way |= {asyncio.create_task(self._one(database, row, look)) for row in rows}
-                pause_s = max(self._availability.pause_s(), IDLE_S)
                 if not under_way:
-                    await asyncio.sleep(pause_s)
+                    await asyncio.sleep(IDLE_S)
                     continue
                 ended, under_way = await asyncio.wait(
-                    under_way, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED
+                    under_way, timeout=IDLE_S, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in ended:
                     task.result()
@@ -147,12 +146,21 @@ class LookAgain:
             await asyncio.gather(*under_way, return_exceptions=True)
 
     async def run_due(self, database: Database, look: Look) -> int:
-        """Do what is due now; returns how many looks that were. For tests, and commands that wait."""
+        """Do what is due now; returns how many looks that were."""
         done = 0
-        while rows := await self.queue.claim(database, AT_ONCE):
+        while rows := await self._claim(database, AT_ONCE):
             await asyncio.gather(*(self._one(database, row, look) for row in rows))
             done += len(rows)
         return done
+
+    async def _claim(self, database: Database, most: int) -> list[Row[Any]]:
+        """What to do now; while nothing works, one entity after each pause, and each time another."""
+        now = self._clock()
+        if self._availability.is_down:
+            if now < self._try_at:
+                return []
+            self._try_at, most = now + self._availability.pause_s(), min(most, 1)
+        return await self.queue.claim(database, most)
 
     async def _measure(self, database: Database) -> None:
         if (now := self._clock()) >= self._measure_at:

@@ -7,7 +7,7 @@ overrides ``entity``, ``fetch``, ``write`` and ``resync``.
 """
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import Row, Table
 
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.objects import User
 from dingbridge.dingtalk.errors import NotFound, PermissionDenied
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event
@@ -65,7 +66,7 @@ class Mirror(Consumer[Answer | None]):
     look_again: ClassVar[Table]
     """Made for a ``table``; who overrides ``fetch`` and ``write`` makes them, in a metadata of theirs."""
 
-    clock: Callable[[], float] = staticmethod(time.time)
+    clock: Callable[[], float] = staticmethod(lambda: time.time())
     """Epoch s; a test may bring another."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -90,7 +91,7 @@ class Mirror(Consumer[Answer | None]):
 
     # What an author overrides
 
-    def row(self, user: Mapping[str, Any]) -> dict[str, Any]:
+    def row(self, user: User) -> dict[str, Any]:
         """The columns of one person, from the result of ``v2/user/get``; by default the field of the same
         name, as the column's type has it, and NULL where DingTalk says nothing."""
         return people.row(self.table, user)

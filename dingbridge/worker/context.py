@@ -65,7 +65,7 @@ class Context:
     """Gives ``dingtalk``; called when that is asked for, since many handlers never do."""
 
     attempt: int = 1
-    """1 at the first try of this event in this process, one more after each ``Retry``."""
+    """1 at the first try of this event, one more after each ``Retry``, in whichever process."""
 
     position: Position = NOWHERE
     """Topic, partition and offset of the record."""

@@ -80,10 +80,6 @@ class DeadLetters:
         async def note(tx: Transaction) -> Failure | None:
             if not await inbox.enter(tx, self._name, known_as, delivery.replay_id, record.topic):
                 return await outbox.find(tx, self._name, delivery.position)
-            if delivery.replay_id:  # entered, so that nobody applies it meanwhile
-                await inbox.withdraw(tx, self._name, known_as, delivery.replay_id)
-                if not await inbox.enter(tx, self._name, known_as, delivery.given_up_as, record.topic):
-                    return await outbox.find(tx, self._name, delivery.position)
             await outbox.add(tx, self._name, delivery.position, failure)
             return failure
 

@@ -20,14 +20,6 @@ class Delivery:
     position: Position = NOWHERE
     replay_id: str = ""
 
-    @property
-    def given_up_as(self) -> str:
-        """The replay id under which the inbox table knows that this very record was given up. A run may send
-        an event again, from another place, so a copy is given up for its own position alone."""
-        if not self.replay_id:
-            return ""
-        return "/".join((self.replay_id, *map(str, self.position)))
-
     @classmethod
     def of(cls, record: ConsumerRecord) -> "Delivery":
         position = Position(record.topic, record.partition, record.offset)

@@ -194,28 +194,21 @@ class Executor:
         try:
             async with database.transaction(ctx) as tx:
                 async with answered(self._enter_within_s):
-                    for one, delivery in came:
-                        await self._enter(tx, one, delivery)
+                    await self._enter(tx, came)
                 await self._limited("handle", handle(event, tx, prepared), tx)
         except _NotFresh:
             return await self._seen(came[-1][1])
         return _DONE
 
     async def _is_fresh(self, event: Event, delivery: Delivery) -> bool:
-        known_as, names = (event.source, event.id), [delivery.replay_id]
-        if delivery.replay_id:  # of an ordinary record its inbox row says that it was given up
-            names.append(delivery.given_up_as)
-        for name in names:
-            if await inbox.seen(self._own_reader, self._consumer.name, known_as, name):
-                return False
-        return True
+        known_as = event.source, event.id
+        return not await inbox.seen(self._own_reader, self._consumer.name, known_as, delivery.replay_id)
 
-    async def _enter(self, tx: Transaction, event: Event, delivery: Delivery) -> None:
+    async def _enter(self, tx: Transaction, came: Sequence[Came]) -> None:
         """Raises ``_NotFresh``."""
-        name, known_as = self._consumer.name, (event.source, event.id)
-        if not await inbox.enter(tx, name, known_as, delivery.replay_id, delivery.position.topic):
-            raise _NotFresh
-        if delivery.replay_id and await inbox.seen(tx, name, known_as, delivery.given_up_as):
+        name = self._consumer.name
+        rows = [((event.source, event.id), by.replay_id, by.position.topic) for event, by in came]
+        if not await (inbox.enter(tx, name, *rows[0]) if len(rows) == 1 else inbox.enter_all(tx, name, rows)):
             raise _NotFresh
 
     async def _seen(self, delivery: Delivery) -> Outcome:

@@ -18,7 +18,6 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.testing import MemoryRuntime
-from dingbridge.throttle import Throttle
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.support.waiting import eventually
@@ -69,7 +68,6 @@ class Office:
         self.consumer = consumer
         self.agent = Agent(
             runtime.database, consumer.dingtalk_of, consumer.owners, consumer.own, consumer.metrics,
-            Throttle(10_000),
         )  # fmt: skip
         self.told: list[Any] = []
         """Events of DingTalk that were not delivered yet."""

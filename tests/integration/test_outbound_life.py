@@ -34,7 +34,6 @@ def env(simulator, kafka_env, postgres_url, tmp_path):
         "DATABASE_URL": postgres_url,
         "DATA_DIR": str(tmp_path / "data"),
         "OUTBOUND_SETTLE_S": "1",
-        "OUTBOUND_CALLS_PER_S": "20",
     }
 
 

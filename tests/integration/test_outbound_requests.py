@@ -14,7 +14,6 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.testing.memory import MemoryRuntime
-from dingbridge.throttle import Throttle
 from simulator.company.templates import OWN_NUMBER
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings
@@ -47,7 +46,6 @@ class Office:
                 consumer.owners,
                 consumer.own,
                 consumer.metrics,
-                Throttle(1e6),
                 now=lambda: simulator.platform.now_ms() + self.later_ms,
             )
             for _ in range(2)

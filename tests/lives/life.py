@@ -224,7 +224,6 @@ def surroundings(
         "OUTBOUND_OWNERS": str(owners),
         "OUTBOUND_GRACE_DAYS": "0.01",
         "OUTBOUND_MAX_REMOVALS": "1000",
-        "OUTBOUND_CALLS_PER_S": "20",
         "RECONCILE_EVERY_DAYS": "0",
         **{name: SAMPLE_CREDENTIALS[name] for name in ("DINGTALK_APP_KEY", "DINGTALK_APP_SECRET")},
     }.items():

@@ -9,7 +9,6 @@ import uvloop
 
 from consumers.approval.files import downloads
 from consumers.approval.files.downloads import Downloads
-from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.forward.delivery import Sender
 from consumers.forward.settings import Credentials
@@ -46,12 +45,13 @@ async def forwarded(host: str) -> str:
 async def photo(host: str, folder: Path) -> str:
     """What the archive says of a photo there."""
     settings = ApprovalSettings(archive_dir=folder)
-    work = Downloads(None, None, settings, ApprovalMetrics())  # type: ignore[arg-type]
+    fetcher: Any = SimpleNamespace(database=None, metrics=None, rights=None)
+    work = Downloads(fetcher, None, settings)  # type: ignore[arg-type]
     row: Any = SimpleNamespace(kind="photo", url=f"https://{host}/photo.png")
-    async with downloads._sessions() as sessions:
+    async with downloads._session("photo") as session:
         with pytest.raises(downloads._Failed) as failed:
-            await work._download(row, sessions)
-    return f"{failed.value.reason}, {'refused' if failed.value.final else 'later'}"
+            await work._download(row, session)
+    return f"{failed.value}, {'refused' if isinstance(failed.value, downloads._Refused) else 'later'}"
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -1,10 +1,10 @@
 """The last step of a full sync: fetches by name everybody and everything that was not read, or that an event
-fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left, and not beside an event: of whom
-one was fetched a moment ago, its own looks tell (``dingbridge/late_answers.py``).
+fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left. Of whom an event was fetched a
+moment ago, answers may be older than that (``dingbridge/late_answers.py``), so he is fetched when that is
+over.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from consumers.address_sync.fetcher import Fetched, FetchedRoles, FetchedUser, Fetcher, write
 from consumers.address_sync.store import Change
@@ -37,24 +37,25 @@ class Refetcher:
         """Fetch what is on the list while ``in_time()``; returns whether it is empty. Raises ``ApiError``."""
         return await self._worklist.work(dict.fromkeys(_KINDS, self._one), in_time)
 
-    async def _one(self, entry: Entry) -> None:
+    async def _one(self, entry: Entry) -> float | None:
         run = self._run
         while True:
             look = await guard.snapshot(self._runs.reader, run.corp_id, _KINDS[entry[0]], entry[1])
-            found: Fetched | None = None
-            if look.last_fetch_at is None or look.last_fetch_at < datetime.now(UTC) - SETTLED_AFTER:
-                found = await self._fetch(look)
+            if look.last_fetch_at is not None:
+                settled_at = (look.last_fetch_at + SETTLED_AFTER).timestamp()
+                if settled_at > self._worklist.now():
+                    return settled_at
+            found = await self._fetch(look)
             changed = dict(run.changed)
             try:
                 async with self._runs.database.transaction() as tx:
-                    if found is not None:
-                        change = await write(tx, run.corp_id, found)
-                        self._note(found, change)
-                        if change == "gone" and isinstance(found, FetchedUser):
-                            await ask_for_reports(tx, run.corp_id, entry[1])
+                    change = await write(tx, run.corp_id, found)
+                    self._note(found, change)
+                    if change == "gone" and isinstance(found, FetchedUser):
+                        await ask_for_reports(tx, run.corp_id, entry[1])
                     await self._runs.done_todo(tx, run, entry)
                     await self._runs.save(tx, run)
-                return
+                return None
             except Conflict:
                 run.changed = changed
 

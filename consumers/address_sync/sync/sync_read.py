@@ -181,7 +181,7 @@ class CompanyReader:
 
     async def _generations_of(self, kind: str, which: ColumnElement[bool]) -> dict[str, int]:
         c = guard.table.c
-        moved = c.fetched_at > datetime.now(UTC) - SETTLED_AFTER
+        moved = c.fetched_at > datetime.fromtimestamp(self._worklist.now(), UTC) - SETTLED_AFTER
         generation = case((moved, MOVED), else_=c.generation).label("generation")
         rows = await self._runs.reader.execute(
             select(c.entity_id, generation).where(c.corp_id == self._run.corp_id, c.kind == kind, which)

@@ -48,7 +48,8 @@ _WORDS: Final = {"unread_user": "people", "unread_department": "departments", "u
 Progress = Callable[[int, int], None]
 """Called with the steps that are done and those that are known."""
 
-Step = Callable[[Entry], Awaitable[None]]
+Step = Callable[[Entry], Awaitable[float | None]]
+"""Does what an entry says; returns when to do it again instead (epoch s), or None."""
 
 
 class CallMeter:
@@ -78,7 +79,7 @@ class Worklist:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._runs, self._run, self._client, self._meter = runs, run, client, meter
-        self._progress, self._clock, self._sleep = progress, clock, sleep
+        self._progress, self.now, self._sleep = progress, clock, sleep
         self._availability = Availability()
         self.known = 0
 
@@ -92,8 +93,10 @@ class Worklist:
             else:
                 entry = (row.step, row.entity_id)
                 try:
-                    await steps[row.step](entry)
-                    self._availability.worked(self._clock())
+                    again_at = await steps[row.step](entry)
+                    self._availability.worked(self.now())
+                    if again_at is not None:
+                        await self._runs.put_back(self._run, row, due_ms=round(again_at * 1000))
                 except ApiError as error:
                     await self._failed(row, error)
                 done += 1
@@ -103,7 +106,7 @@ class Worklist:
         return True
 
     def _now_ms(self) -> int:
-        return round(self._clock() * 1000)
+        return round(self.now() * 1000)
 
     async def _failed(self, row: Row[Any], error: ApiError) -> None:
         if error.about not in ("entity", "api", "busy") or row.step not in _KINDS:
@@ -112,12 +115,12 @@ class Worklist:
             await self._give_up(row, error)
             return
         before = None if row.failed_ms is None else row.failed_ms / 1000
-        own = self._availability.failed(before, self._clock())
+        own = self._availability.failed(before, self.now())
         if not own and (before is not None or self._availability.is_down):
             if not await self._another_works(row):
                 await self._runs.put_back(self._run, row, failed_ms=self._now_ms(), due_ms=self._now_ms())
                 raise error
-            self._availability.worked(self._clock())
+            self._availability.worked(self.now())
             own = before is not None
         now_ms, since_ms = self._now_ms(), row.failing_since_ms
         if own and since_ms is not None and now_ms - since_ms >= GIVEN_UP_AFTER_S * 1000:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from sqlalchemy import func, select, update
 
-from consumers.approval.fetch_queue import fetch_later
+from consumers.approval.queues.fetches import fetch_later
 from consumers.approval.tables import approval_instances
 from dingbridge import Reader, Transaction
 from dingbridge.snapshots.coerce import as_list, as_text

@@ -20,7 +20,7 @@ from sqlalchemy import Row
 from consumers.approval.archive.attachments import DONE, REFUSED
 from consumers.approval.fetcher import ClientOf, Fetcher
 from consumers.approval.files.store import FileStore, TooLarge
-from consumers.approval.queue_worker import QueueWorker
+from consumers.approval.queues.worker import QueueWorker
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments
 from dingbridge import DependencyUnavailable, Reject

@@ -9,8 +9,7 @@ off and begun again only lists again. Not here: who asks for it (``requests.py``
 """
 
 import asyncio
-import time
-from collections import deque
+import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +21,6 @@ from consumers.approval.archive.query import whole
 from consumers.approval.fetcher import Fetcher
 from consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge import Conflict
-from dingbridge.availability import Availability
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import IDS_MOST, WINDOW_MS
 from dingbridge.dingtalk.errors import ApiError, RateLimited
@@ -38,7 +36,7 @@ SHORTEST_MS = 60_000
 """A span is not halved further, in ms."""
 AT_ONCE = 4
 LONGEST_PAUSE_S = 120.0
-"""How long a rate limit is waited for at once, in s."""
+"""A rate limit that lasts longer ends the run for now, in s."""
 MOST_TRIES = 10
 
 _columns = approval_instances.c
@@ -127,87 +125,60 @@ class Reconciler:
         return len(ids) - len(await whole(self._database.reader(), self._scope.corp_id, ids))
 
     async def archive(self, ids: Mapping[str, str | None], on_done: OnProgress = _nobody_watches) -> Counts:
-        """Archive the instances, by id and process code.
+        """Archive the instances, by id and process code, in any order: no few of them cut each run off.
 
-        One that fails is put behind the others; where one of them works meanwhile, or all are done but those
-        that failed, it is left out (``left``), else it is raised after a few. Raises ``ApiError``,
-        ``DatabaseDown``, or whatever failed for all; what is archived by then stays.
+        Raises ``ApiError`` where it would be the same for all, or ``DatabaseDown``; what is archived by then
+        stays.
         """
-        counts, availability, waiting = Counts(), Availability(), deque(sorted(ids))
-        have = await whole(self._database.reader(), self._scope.corp_id, sorted(ids))
-        failed_at: dict[str, float] = {}
-        limited, served = 0, False
-        while waiting:
-            batch = [waiting.popleft() for _ in range(min(AT_ONCE, len(waiting)))]
+        counts, listed = Counts(), random.sample(sorted(ids), len(ids))
+        have = await whole(self._database.reader(), self._scope.corp_id, listed)
+        for begin in range(0, len(listed), AT_ONCE):
+            batch = listed[begin : begin + AT_ONCE]
             # each ends before the next batch begins, so that nothing is lost when one of them stops us
             ended = await asyncio.gather(
                 *(self._one(id_, ids[id_], id_ in have, counts) for id_ in batch), return_exceptions=True
             )
-            now = time.time()
             problems = {id_: error for id_, error in zip(batch, ended, strict=True) if error is not None}
-            if len(problems) < len(batch):
-                availability.worked(now)
-                limited, served = 0, True
-            again = 0
-            untried = not served or any(id_ not in failed_at for id_ in waiting)
+            alone = len(problems) < len(batch) or len(batch) == 1
             for instance_id, error in problems.items():
-                if isinstance(error, RateLimited) and limited < MOST_TRIES:
-                    limited += 1
-                    await asyncio.sleep(min(error.retry_after_s or 1.0, LONGEST_PAUSE_S))
-                elif self._is_own(error, failed_at.get(instance_id), availability, now, untried):
-                    counts.left[instance_id] = ids[instance_id]
-                    log.warning(
-                        "approval.not_reconciled",
-                        instance_id=instance_id,
-                        code=error.code if isinstance(error, ApiError) else None,
-                        error=error_location(error, "consumers"),
-                    )
-                    continue
-                failed_at[instance_id] = now
-                waiting.append(instance_id)
-                again += 1
-            await on_done(len(batch) - again)
+                own = whose(error) if isinstance(error, BridgeError) else True
+                if not isinstance(error, Exception) or not (alone if own is None else own):
+                    raise error  # every other one would be refused as well, at a call each
+                counts.left[instance_id] = ids[instance_id]
+                log.warning(
+                    "approval.not_reconciled",
+                    instance_id=instance_id,
+                    code=error.code if isinstance(error, ApiError) else None,
+                    error=error_location(error, "consumers"),
+                )
+            await on_done(len(batch))
         return counts
-
-    @staticmethod
-    def _is_own(
-        error: BaseException, before: float | None, availability: Availability, now: float, untried: bool
-    ) -> bool:
-        """Raises ``error`` where every other one would be refused as well, at a call each."""
-        own = whose(error) if isinstance(error, BridgeError) else isinstance(error, Exception)
-        if own is None:
-            own = availability.failed(before, now)
-            if own or not availability.is_down:
-                return own
-            own = not untried
-        if own is not True:
-            raise error
-        return True
 
     async def _one(self, instance_id: str, code: str | None, have: bool, counts: Counts) -> None:
         scope, db = self._scope, self._database.reader()
         for left in reversed(range(MOST_TRIES)):
-            snapshot = await guard.snapshot(db, scope.corp_id, KIND, instance_id)
-            if have:
-                fetched = await self._fetcher.unasked(scope.app, snapshot, db)
-            else:
-                fetched = await self._fetcher.fetch(self._client, scope.app, snapshot, db)
-                if fetched.document is None:
+            try:
+                snapshot = await guard.snapshot(db, scope.corp_id, KIND, instance_id)
+                if have:
+                    fetched = await self._fetcher.unasked(scope.app, snapshot, db)
+                else:
+                    fetched = await self._fetcher.fetch(self._client, scope.app, snapshot, db)
+                if fetched.asked and fetched.document is None:
                     counts.missing += 1
                     return
-            fetched = replace(fetched, process_code=code)
-            try:
+                fetched = replace(fetched, process_code=code)
                 async with self._database.transaction() as tx:
                     written = await self._fetcher.write(tx, fetched, forced=scope.with_actions, tolerant=True)
-            except Conflict:  # an event of the instance was written meanwhile
-                if not left:
+            except (Conflict, RateLimited) as error:
+                pause_s = (error.retry_after_s or 1.0) if isinstance(error, RateLimited) else 0.0
+                if not left or pause_s > LONGEST_PAUSE_S:
                     raise
-                continue
-            if written.failed:
-                counts.left[instance_id] = code  # it is archived, and ``approval_actions`` says why
+                await asyncio.sleep(pause_s)
             else:
-                counts.archived += 1
-            return
+                counts.archived += not written.failed
+                if written.failed:  # it is archived, and ``approval_actions`` says why
+                    counts.left[instance_id] = code
+                return
 
 
 def reachable(since: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""Fetches what stands in ``approval_fetches``: documents that no event will bring (``fetch_queue.py``).
+"""Fetches what stands in ``approval_fetches``: documents that no event will bring (``queues/fetches.py``).
 
 An answer that does not have what it was asked for is looked at again after 2, 10 and 60 s, and then believed.
 An action that fails here is tried again for an hour; then ``approval_actions`` says ``failed``.
@@ -10,9 +10,9 @@ from typing import Any
 import structlog
 from sqlalchemy import Row
 
-from consumers.approval.fetch_queue import fetches
 from consumers.approval.fetcher import ClientOf, Fetched, Fetcher
-from consumers.approval.queue_worker import QueueWorker
+from consumers.approval.queues.fetches import fetches
+from consumers.approval.queues.worker import QueueWorker
 from consumers.approval.tables import KIND, guard
 from dingbridge.dingtalk.errors import ApiError, PermissionDenied
 from dingbridge.error_location import error_location

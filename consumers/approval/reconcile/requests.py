@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Final
 import structlog
 from sqlalchemy import Row, case, select
 
-from consumers.approval.fetch_queue import fetch_later
 from consumers.approval.fetcher import ClientOf, Fetcher
-from consumers.approval.queue_worker import QueueWorker
+from consumers.approval.queues.fetches import fetch_later
+from consumers.approval.queues.worker import QueueWorker
 from consumers.approval.reconcile.reconciler import Reconciler, Scope, reachable, template_codes
 from consumers.approval.tables import approval_instances, approval_resyncs
 from dingbridge import Conflict, Event, Reader, Transaction

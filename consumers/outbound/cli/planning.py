@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import select
 
@@ -14,17 +14,17 @@ from consumers.outbound.contacts.dingtalk import Contacts
 from consumers.outbound.contacts.references import Referred, resolved, with_wish
 from consumers.outbound.contacts.rows import Entity, Key, entity_of, owned_by_another, userid_of
 from consumers.outbound.contacts.wanted import wish_in
-from consumers.outbound.ledger import Create, Decision, Delete, Fields, Kind, Ledger, Update
+from consumers.outbound.ledger import Action, Create, Decision, Delete, Fields, Kind, Ledger, Update
 from consumers.outbound.limits import is_left
 from consumers.outbound.messages import Message
 from consumers.outbound.store import ding_ids, in_own_ids, now_ms
 from consumers.outbound.tables import outbound_entity
 from dingbridge import Reader, Reject
 from dingbridge.dingtalk.errors import ApiError
-from dingbridge.throttle import Throttle
 
 Op = Literal["create", "update", "delete", "nothing", "wait", "superseded", "refused"]
 
+_OPS: Final[dict[type[Action], Op]] = {Create: "create", Update: "update", Delete: "delete"}
 NEW = "new "
 """Stands before the own id of what would be created, where DingTalk's id is not known yet."""
 
@@ -50,11 +50,11 @@ async def plan(consumer: Outbound, messages: Sequence[Message] | None) -> AsyncI
     wanted, older = (stored, []) if messages is None else _wanted(stored, messages)
     for message in older:
         yield Planned(_kind(message), message.id, "superseded")
-    pace, own_ids = Throttle(consumer.own.outbound_calls_per_s), defaultdict[str, dict[str, str]](dict)
+    own_ids = defaultdict[str, dict[str, str]](dict)
     order = {(False, "department"): 0, (False, "user"): 1, (True, "user"): 2, (True, "department"): 3}
     for entity in sorted(wanted.values(), key=lambda entity: order[entity.absent, entity.kind]):
         client = consumer.dingtalk_of(entity.app, entity.corp_id)
-        contacts = Contacts(client, pace, own_ids[entity.corp_id])
+        contacts = Contacts(client, own_ids[entity.corp_id])
         yield await _planned(consumer, db, contacts, entity, {**stored, **wanted})
 
 
@@ -134,13 +134,8 @@ async def _planned(
 
 
 def _op(decision: Decision) -> Op:
-    match decision.action:
-        case Create():
-            return "create"
-        case Update():
-            return "update"
-        case Delete():
-            return "delete"
+    if decision.action is not None:
+        return _OPS[type(decision.action)]
     return "wait" if decision.result and decision.result.result in ("pending", "conflict") else "nothing"
 
 

@@ -6,7 +6,6 @@ open knows that the call may have been made. Not here: the rules (``decide.py``)
 
 import asyncio
 import contextlib
-import time
 from collections import defaultdict
 from dataclasses import replace
 
@@ -28,7 +27,6 @@ from dingbridge import Conflict, Database, Reject
 from dingbridge.availability import Availability
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
-from dingbridge.throttle import Throttle
 from dingbridge.worker.api.clients import ClientOf
 from dingbridge.worker.store.errors import TransactionRace
 from dingbridge.worker.supervise import is_unavailable
@@ -66,19 +64,17 @@ class Agent:
         owners: Owners,
         settings: OutboundSettings,
         metrics: OutboundMetrics,
-        pace: Throttle,
     ) -> None:
         self._database, self._client_of, self._owners = database, client_of, owners
         self._rules, self._most_removals = rules_of(settings), settings.outbound_max_removals
-        self._metrics, self._pace = metrics, pace
+        self._metrics = metrics
         self._own_ids: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self._availability: defaultdict[tuple[str | None, str], Availability] = defaultdict(Availability)
-        self._paused: dict[tuple[str | None, str], float] = {}
+        self._paused: dict[tuple[str | None, str], int] = {}
 
     async def claim(self, most: int) -> list[Entity]:
         """Up to ``most`` entities to be worked at, but of no app and company whose DingTalk is down."""
-        now = time.monotonic()
-        self._paused = {one: until for one, until in self._paused.items() if until > now}
+        self._paused = {one: until_ms for one, until_ms in self._paused.items() if until_ms > now_ms()}
         left = [_e.app.is_distinct_from(app) | (_e.corp_id != corp_id) for app, corp_id in self._paused]
         return [entity_of(row) for row in await QUEUE.claim(self._database, most, *left)]
 
@@ -110,7 +106,7 @@ class Agent:
         availability = self._availability[place]
         failure = QUEUE.failure(entity.row, availability, error)
         if pause_s := availability.pause_s():
-            self._paused[place] = time.monotonic() + pause_s
+            self._paused[place] = now_ms() + round(pause_s * 1000)
         known = {"api": error.api, "errcode": error.errcode} if isinstance(error, ApiError) else {}
         log.warning(
             "outbound.look_failed", kind=entity.kind, own_id=entity.own_id, paused_s=pause_s,
@@ -136,7 +132,7 @@ class Agent:
         known = len(own_ids)
         try:
             client = self._client_of(entity.app, entity.corp_id)
-            contacts = Contacts(client, self._pace, own_ids)
+            contacts = Contacts(client, own_ids)
             async with asyncio.timeout(LOOK_S):
                 observed = await contacts.find(entity, ledger)
             refused = await owned_by_another(reader, entity, ledger, observed)

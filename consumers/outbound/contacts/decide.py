@@ -42,6 +42,7 @@ from consumers.outbound.ledger import (
     Wish,
 )
 from consumers.outbound.owners import Owners
+from dingbridge.late_answers import look_again_s
 
 __all__ = ["decide", "settle_outcome"]
 
@@ -105,8 +106,12 @@ def decide(
     }
     news = (EXISTS, *(state or ())) if found else tuple(changed)
     changed = {name: change for name, change in changed.items() if name not in ours}
+    # an event tells of something that this read does not show, and no write of ours explains
+    unseen = not (news or ledger.unsettled) and ledger.again_ms is not None
+    looks = (1 if flagged else ledger.looks and ledger.looks + 1) if unseen else 0
     ledger = replace(
         ledger,
+        looks=looks,
         **_whose(ledger, observed, gone=state is None, settled=EXISTS not in {**ledger.unsettled, **changed}),
         seen=None if state is None else {**(ledger.seen or {}), **state},
         written=ledger.written | ours,
@@ -123,7 +128,10 @@ def decide(
     changes = _judged(kind, decision.ledger, plan, changed, owners)
     echo = flagged and not (news or _changed(told, state)) and ledger.intention is not None
     agreed = _agreed(kind, decision.ledger, owners)
-    return awake(replace(decision, ledger=agreed, changes=changes, echo=echo))
+    due_ms = decision.due_ms
+    if looks and (after_s := look_again_s(looks)) is not None:
+        due_ms = min(now_ms + round(after_s * 1000), due_ms or now_ms + rules.settle_ms)
+    return awake(replace(decision, ledger=agreed, changes=changes, echo=echo, due_ms=due_ms))
 
 
 def _whose(ledger: Ledger, observed: Observed | None, *, gone: bool, settled: bool) -> dict[str, Any]:

@@ -4,9 +4,7 @@ What the row owns is read by its id alone. Only for a row that owns nothing some
 userid that was chosen, the mobile or the name: who is found is a candidate for a release.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, TypeVar
 
 from consumers.outbound import fields
 from consumers.outbound.contacts.identity import mark_in, stranger
@@ -33,20 +31,17 @@ from dingbridge.dingtalk.errors import (
     OutcomeUnknown,
     ReferenceMissing,
 )
-from dingbridge.throttle import Throttle
-
-T = TypeVar("T")
 
 NO_MEMBER = ("60067", "60068")
 """A department's manager is no member of it yet (server-api-error-codes-1)."""
 
 
 class Contacts:
-    """What the agent asks of one company's contacts, and does to them, at a pace. ``own_ids`` remembers each
+    """What the agent asks of one company's contacts, and does to them. ``own_ids`` remembers each
     department's ``source_identifier``, by dept_id."""
 
-    def __init__(self, client: DingTalkClient, pace: Throttle, own_ids: dict[str, str]) -> None:
-        self._client, self._pace, self._own_ids = client, pace, own_ids
+    def __init__(self, client: DingTalkClient, own_ids: dict[str, str]) -> None:
+        self._client, self._own_ids = client, own_ids
 
     async def find(self, entity: Entity, ledger: Ledger) -> Observed | None:
         """What DingTalk has in the row's place. Raises ``ApiError``, ``NotFound`` excepted."""
@@ -93,7 +88,7 @@ class Contacts:
             return None
         if "mobile" not in wished or "userid" in entity.wish:
             return None
-        userid = await self._turn(self._client.userid_by_mobile, wished["mobile"])
+        userid = await self._client.userid_by_mobile(wished["mobile"])
         return None if userid is None else await self._read("user", userid)
 
     async def _children(self, parent: object) -> list[tuple[str, ListedDepartment]]:
@@ -102,7 +97,7 @@ class Contacts:
         if not isinstance(parent, int):
             return []
         try:
-            listed = await self._turn(self._client.sub_departments, parent)
+            listed = await self._client.sub_departments(parent)
         except NotFound:
             return []
         children = [(str(child["dept_id"]), child) for child in listed]
@@ -118,9 +113,9 @@ class Contacts:
     async def _read(self, kind: Kind, ding_id: str) -> Observed | None:
         try:
             reply = (
-                await self._turn(self._client.user, ding_id)
+                await self._client.user(ding_id)
                 if kind == "user"
-                else await self._turn(self._client.department, int(ding_id))
+                else await self._client.department(int(ding_id))
             )
         except NotFound:
             return None
@@ -137,15 +132,15 @@ class Contacts:
                 wanted = fields.arguments(kind, action.fields)
                 if kind == "user":
                     wanted["userid"] = userid_of(entity)
-                    return Outcome("done", *await self._turn(client.create_user, wanted))
+                    return Outcome("done", *await client.create_user(wanted))
                 wanted["source_identifier"] = entity.own_id
-                return Outcome("done", str(await self._turn(client.create_department, wanted)), entity.own_id)
+                return Outcome("done", str(await client.create_department(wanted)), entity.own_id)
             case Update():
                 wanted = fields.arguments(kind, action.fields, action.before)
                 if kind == "user":
-                    await self._turn(client.update_user, action.ding_id, wanted)
+                    await client.update_user(action.ding_id, wanted)
                 else:
-                    await self._turn(client.update_department, int(action.ding_id), wanted)
+                    await client.update_department(int(action.ding_id), wanted)
             case Delete():
                 there = await self._read(kind, action.ding_id)
                 if there is None:
@@ -153,14 +148,10 @@ class Contacts:
                 if (why := stranger(kind, ledger, there, removing=True)) is not None:
                     return Outcome("stranger", words=why)
                 if kind == "user":
-                    await self._turn(client.delete_user, action.ding_id)
+                    await client.delete_user(action.ding_id)
                 else:
-                    await self._turn(client.delete_department, int(action.ding_id))
+                    await client.delete_department(int(action.ding_id))
         return Outcome("done")
-
-    async def _turn(self, call: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-        await self._pace.turn()
-        return await call(*arguments)
 
 
 def outcome_of(action: Action, error: ApiError) -> Outcome:

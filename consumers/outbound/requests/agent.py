@@ -13,8 +13,9 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import Select, and_, or_, select
 
+from consumers.outbound.forms import ChangeData
 from consumers.outbound.limits import count_one
-from consumers.outbound.messages import ChangeData, Outgoing, change_record
+from consumers.outbound.messages import Outgoing, change_record
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
 from consumers.outbound.requests.approvals import Approvals
@@ -30,7 +31,6 @@ from dingbridge.availability import Availability
 from dingbridge.dingtalk.errors import ApiError, OutcomeUnknown
 from dingbridge.error_location import error_location
 from dingbridge.retry import delay
-from dingbridge.throttle import Throttle
 from dingbridge.work_queue import WorkQueue
 from dingbridge.worker.api.clients import ClientOf
 from dingbridge.worker.supervise import is_unavailable
@@ -58,14 +58,13 @@ class RequestAgent:
         owners: Owners,
         settings: OutboundSettings,
         metrics: OutboundMetrics,
-        pace: Throttle,
         *,
         now: Callable[[], int] = now_ms,
     ) -> None:
         self._database, self._client_of, self._owners = database, client_of, owners
         self._settle_ms = round(settings.outbound_settle_s * 1000)
         self._most_approvals = settings.outbound_max_approvals
-        self._metrics, self._pace, self._now = metrics, pace, now
+        self._metrics, self._now = metrics, now
         self._queue = WorkQueue(outbound_requests, lease_s=LEASE_S, clock=lambda: now() / 1000)
         self._availability, self._paused_ms = Availability(), 0
 
@@ -81,7 +80,6 @@ class RequestAgent:
             async with asyncio.timeout(LOOK_S):
                 step = await self._look(request)
             if isinstance(step, Call):
-                await self._pace.turn()
                 began_ms = request.opened_ms or self._now()
                 opened = replace(request, opened_ms=began_ms, missing_ms=None, task_id=step.task_id)
                 counted = request.type in COUNTED and request.opened_ms is None
@@ -221,13 +219,9 @@ class RequestAgent:
                         await put(tx, result_record_of({**row._mapping, **values}, now))
                         self._metrics.result(step.result)
                         log.info(
-                            "outbound.result",
-                            kind=request.kind,
-                            own_id=request.request_id,
-                            result=step.result,
-                            reason=step.reason,
-                            code=step.code,
-                        )
+                            "outbound.result", kind=request.kind, own_id=request.request_id,
+                            result=step.result, reason=step.reason, code=step.code,
+                        )  # fmt: skip
             return await self._queue.release(tx, row, **values)
 
     def _again(self, request: Request, step: Answer | Wait, now: int) -> dict[str, Any]:
@@ -256,13 +250,7 @@ def terminations_of(request: Request) -> Select[Any]:
 
 def _change(request: Request, end: End, now: int) -> Outgoing:
     data = ChangeData(
-        corp_id=request.corp_id,
-        kind="approval",
-        id=request.request_id,
-        verdict="reported",
-        dingtalk_id=request.ding_id,
-        request=request.request_id,
-        outcome=end.outcome,
-        form=end.form,
-    )
+        corp_id=request.corp_id, kind="approval", id=request.request_id, verdict="reported",
+        dingtalk_id=request.ding_id, request=request.request_id, outcome=end.outcome, form=end.form,
+    )  # fmt: skip
     return change_record(data, app=request.app, turn=0, now_ms=now)

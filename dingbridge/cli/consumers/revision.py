@@ -16,8 +16,10 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, Connection, MetaData, create_engine
+from sqlalchemy.schema import ColumnCollectionConstraint, SchemaItem
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+import dingbridge
 from dingbridge.errors import BridgeError
 from dingbridge.migrations.lacking_columns import Lacking, lacking
 from dingbridge.migrations.upgrade import made_in_memory, scripts_of
@@ -136,14 +138,18 @@ def _part(there: Lacking, added: Sequence[Operation]) -> Any:
         if isinstance(operation, ops.CreateIndexOp):
             return None if operation.index_name in new_indexes else operation
         if isinstance(operation, ops.CreateTableOp):
-            operation.columns = [
-                part
-                for part in operation.columns
-                if not (isinstance(part, Column) and (operation.table_name, part.name) in new_columns)
-            ]
+            new = {column for table, column in new_columns if table == operation.table_name}
+            operation.columns = [part for part in operation.columns if not new & _columns_of(part)]
         return operation
 
     return of
+
+
+def _columns_of(part: SchemaItem) -> set[str]:
+    """The column that ``part`` of a table is, or those that a constraint is about."""
+    if isinstance(part, Column):
+        return {part.name}
+    return {column.name for column in part.columns} if isinstance(part, ColumnCollectionConstraint) else set()
 
 
 def _operations(connection: Connection, consumer: type[Consumer]) -> list[Operation]:
@@ -176,10 +182,14 @@ def _module(
         if not isinstance(one, ops.CreateIndexOp)
     )
     what = what or "indexes"
-    imports: set[str] = set()
-    rendered = render_python_code(ops.UpgradeOps(ops=list(operations)), render_item=_own_type(imports))
+    contexts: list[AutogenContext] = []
+    rendered = render_python_code(ops.UpgradeOps(ops=list(operations)), render_item=_own_type(contexts))
+    imports = {line for context in contexts[:1] for line in context.imports}
     lines = (line for line in rendered.splitlines() if not line.strip().startswith("# ###"))
-    body = re.sub(r"^    sa\.", "        sa.", "\n".join(lines), flags=re.MULTILINE)
+    # Alembic renders the text inside PostgreSQL's JSONB without its module
+    body = re.sub(r"^    sa\.", "        sa.", "\n".join(lines), flags=re.MULTILINE).replace(
+        "=Text()", "=sa.Text()"
+    )
     slug = re.sub(r"[^a-z0-9]+", "_", what.lower()).strip("_")[:40].rstrip("_")
     revision = f"{number:04}"
     text = MODULE.format(
@@ -192,16 +202,18 @@ def _module(
     return SourceFile(folder / f"v{revision}_{slug}.py", text)
 
 
-def _own_type(imports: set[str]) -> Any:
-    """Renders a type that is not SQLAlchemy's own by its name, and notes its import."""
+def _own_type(contexts: list[AutogenContext]) -> Any:
+    """Renders a type that is not SQLAlchemy's own by its name; ``contexts`` then knows the imports."""
 
     def render(kind: str, item: object, context: AutogenContext) -> str | bool:
+        contexts.append(context)
         if kind != "type" or not isinstance(item, TypeEngine | TypeDecorator):
             return False
         cls = type(item)
         if cls.__module__.split(".")[0] == "sqlalchemy":
             return False
-        imports.add(f"from {cls.__module__} import {cls.__qualname__}")
+        ours = getattr(dingbridge, cls.__qualname__, None) is cls
+        context.imports.add(f"from {'dingbridge' if ours else cls.__module__} import {cls.__qualname__}")
         return repr(item) if not isinstance(item, TypeDecorator) else f"{cls.__qualname__}()"
 
     return render

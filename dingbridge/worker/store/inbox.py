@@ -78,7 +78,7 @@ _ENTER = str(
     postgresql.insert(inbox).on_conflict_do_nothing().compile(dialect=_DIALECT, column_keys=_COLUMNS)
 )
 
-PRUNE_ROWS = 5_000
+PRUNE_ROWS = 1_000
 """Rows deleted in one transaction: pruning must not hold SQLite's only writer for long."""
 
 LONGEST_TEXT = 512
@@ -147,9 +147,17 @@ async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str, 
     return (await tx.execute(tx.insert(inbox).values(values).on_conflict_do_nothing())).rowcount == 1
 
 
-async def withdraw(tx: Transaction, consumer: str, event: EventId, replay_id: str) -> None:
-    """Delete the row that this transaction has entered."""
-    await tx.execute(delete(inbox).where(inbox.c.hash == hash_of(consumer, event, replay_id)))
+async def enter_all(tx: Transaction, consumer: str, came: Iterable[tuple[EventId, str, str]]) -> bool:
+    """``enter`` for several records, each ``(event, replay id, topic)``, in one statement. False when a row
+    of any stands there already; ``tx`` must be rolled back then."""
+    at = seconds(datetime.now(UTC))
+    rows = sorted(  # in one order everywhere, else two that enter the same could wait for each other
+        (hash_of(consumer, event, replay_id), number_of(consumer, topic), at)
+        for event, replay_id, topic in came
+    )
+    values = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    entered = await tx.execute(tx.insert(inbox).values(values).on_conflict_do_nothing())
+    return entered.rowcount == len(rows)
 
 
 async def register(database: Database, consumer: str, names: Sequence[str]) -> datetime:
@@ -180,7 +188,9 @@ async def prune(database: Database, number: int, older_than: datetime) -> int:
     total = 0
     while True:
         async with database.transaction() as tx:
-            deleted = (await tx.execute(delete(inbox).where(inbox.c.hash.in_(old)))).rowcount
+            # as one statement PostgreSQL would join them by reading the whole table
+            hashes = (await tx.execute(old)).scalars().all()
+            deleted = (await tx.execute(delete(inbox).where(inbox.c.hash.in_(hashes)))).rowcount
         total += deleted
-        if deleted < PRUNE_ROWS:
+        if len(hashes) < PRUNE_ROWS:
             return total

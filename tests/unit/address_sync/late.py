@@ -10,6 +10,8 @@ from consumers.address_sync.tables import look_again, users
 from dingbridge import Event
 from dingbridge.dingtalk.errors import NotFound
 from dingbridge.testing.memory import MemoryRuntime
+from dingbridge.worker.delivery import Delivery
+from dingbridge.worker.executor import Executor
 from tests.unit.address_sync.company import Company, event
 
 
@@ -70,12 +72,19 @@ class Life:
             outcome = await self.runtime.deliver(one)
             assert outcome.kind == "done", outcome
 
+    async def deliver_together(self, *events: Event) -> None:
+        """As the worker does with events of one entity that wait together."""
+        executor = Executor(self.runtime.consumer, self.runtime.database)
+        outcome = await executor.attempt_together([(one, Delivery()) for one in events])
+        assert outcome.kind == "done", outcome
+
     async def until(self, seconds: float) -> None:
         """Let so many pass, and whatever is due on the way be looked at."""
         end = self.clock.now + seconds
         while (due := await self.next_due()) is not None and due <= end:
             self.clock.now = max(due, self.clock.now)
-            await self.runtime.consumer.look_due()
+            if not await self.runtime.consumer.look_due():  # a pause, since DingTalk does not work
+                self.clock.now += 1
         self.clock.now = end
 
     async def next_due(self) -> float | None:

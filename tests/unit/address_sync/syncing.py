@@ -29,13 +29,14 @@ async def full(
     cause: Cause = "command",
     settings: AddressSyncSettings = SETTINGS,
     corp_id: str = CORP,
+    clock: "Clock | None" = None,
     **how: Any,
 ) -> Run:
     """A run to its end, details included, or what is left of the one that was interrupted."""
     runs = Runs(sync.database, corp_id)
     run = await runs.unfinished(cause) or await runs.begin(cause)
     if run.is_open:
-        clock = Clock()
+        clock = clock or Clock()
         how |= {"clock": clock, "sleep": clock.sleep}
         assert await FullSync(runs, run, company, settings, UNPACED, **how).work()
     if cause != "dry_run":

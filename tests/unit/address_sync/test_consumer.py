@@ -4,9 +4,9 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import permutations
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
+from consumers.address_sync.tables import departments, guard, memberships, roles, user_roles, users
 from dingbridge.dingtalk.errors import Unavailable
 from tests.unit.address_sync.company import CORP, Company, event, events
 from tests.unit.address_sync.syncing import full
@@ -159,6 +159,8 @@ async def test_the_time_of_leaving_is_what_the_event_said_in_whatever_order_they
 async def test_the_event_of_leaving_corrects_what_a_full_sync_noticed(sync, company):
     company.hire("u1")
     await deliver(sync, "user_add_org", "u1")
+    async with sync.database.transaction() as tx:  # days ago
+        await tx.execute(update(guard.table).values(fetched_at=None))
     back = company.users.pop("u1")
     await full(sync, company, confirmed=1)
     noticed = await one(sync, users, userid="u1")

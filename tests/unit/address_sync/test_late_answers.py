@@ -93,6 +93,29 @@ async def test_two_edits_within_the_lag_end_with_the_second(known):
     assert await known.waiting() == 0
 
 
+async def test_of_two_edits_that_wait_together_the_answer_may_show_the_first(known):
+    first = known.company.edits("u1", name="乙")
+    known.clock.now += 3
+    second = known.company.edits("u1", name="丙")
+    known.clock.now += 2
+    await known.deliver_together(first, second)
+    assert ((await known.person("u1")).name, known.calls) == ("乙", 1)
+    await known.until(80)
+    assert (await known.person("u1")).name == "丙"
+
+
+async def test_a_leaving_that_waits_beside_another_event_keeps_its_time(known):
+    left = known.company.leaves("u1")
+    known.company.hire("u1")
+    known.clock.now += 1
+    edited = known.company.edits("u1", name="乙")
+    known.company.leaves("u1")
+    await known.deliver_together(left, edited)
+    await known.until(80)
+    row = await known.person("u1")
+    assert (row.left_at, row.left_told) == (left.time, True)
+
+
 async def test_a_later_event_begins_the_looks_again(known):
     await known.deliver(known.company.edits("u1", name="乙"))
     await known.until(50)  # 12 s after the event the second of its looks was over

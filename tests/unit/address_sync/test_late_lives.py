@@ -37,7 +37,7 @@ async def live(steps, lag_s):
 
         async def until(end):
             while came and min(came)[0] <= end:
-                at, number, event = came.pop(came.index(min(came)))
+                at, _, event = came.pop(came.index(min(came)))
                 await life.until(max(0, at - company.clock.now))
                 await life.deliver(event)
             await life.until(max(0, end - company.clock.now))

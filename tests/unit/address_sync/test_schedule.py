@@ -1,5 +1,6 @@
 """When a full sync is ordered, and how the consumer carries an order out."""
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -181,6 +182,7 @@ async def test_an_order_of_another_company_of_several_is_not_for_this_one(
 ):
     await full(sync, company)
     await sync.deliver(events("user_modify_org", *company.users)[0])
+    monkeypatch.setattr(sync.consumer, "clock", lambda: time.time() + 100)  # when the event's looks are over
     monkeypatch.setattr(sync.consumer.settings, "dingtalk_apps_file", tmp_path / "apps.toml")
     asked = company.calls.total()
     with structlog.testing.capture_logs() as logs:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from consumers.approval import Approval
-from consumers.approval.fetch_queue import fetch_later
+from consumers.approval.queues.fetches import fetch_later
 from consumers.approval.reconcile.reconciler import Reconciler, Scope
 from consumers.approval.reconcile.refetch import Refetch
 from consumers.approval.tables import (

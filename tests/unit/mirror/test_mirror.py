@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import BigInteger, Boolean, Column, Date, MetaData, Table, Text, select
 
 from dingbridge import Mirror, people_table
+from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.testing import MemoryRuntime
 from tests.unit.address_sync.company import event, order
 from tests.unit.address_sync.late import LateCompany
@@ -173,6 +174,43 @@ async def test_another_companys_credentials_mark_nobody(staff, company):
     await deliver(staff, order("resync-1").value)
     await staff.consumer.look_due()
     assert all(here for _, here in (await people(staff)).values())
+
+
+async def test_while_dingtalk_is_down_few_are_asked_for_and_nobody_is_given_up(staff, company, monkeypatch):
+    hired = [company.hires(f"u{number:02}") for number in range(40)]
+    answers, asked = company.user, []
+
+    async def down(userid):
+        asked.append(userid)
+        raise Unavailable("no answer", api="v2/user/get")
+
+    await deliver(staff, hired[0])
+    monkeypatch.setattr(company, "user", down)
+    for _ in range(240):
+        company.clock.now += 30
+        await staff.consumer.look_due()
+    assert len(asked) < 200
+    assert len(set(asked)) == 40
+    monkeypatch.setattr(company, "user", answers)
+    for _ in range(20):
+        company.clock.now += 60
+        await staff.consumer.look_due()
+    assert len(await people(staff)) == 40
+
+
+async def test_one_who_is_always_refused_holds_up_nobody(staff, company, monkeypatch):
+    hired = [company.hires(f"u{number:02}") for number in range(40)]
+    answers = company.user
+
+    async def user(userid):
+        if userid == "u07":
+            raise Unavailable("busy", api="v2/user/get")
+        return await answers(userid)
+
+    monkeypatch.setattr(company, "user", user)
+    await deliver(staff, hired[0])
+    await staff.consumer.look_due()
+    assert len(await people(staff)) == 39
 
 
 async def test_people_of_an_event_are_not_behind_a_comparison(staff, company):

@@ -24,7 +24,6 @@ from consumers.outbound.tables import metadata, outbound_entity
 from dingbridge import Database, open_database
 from dingbridge.dingtalk.api.contact_writes import NewUser
 from dingbridge.dingtalk.errors import AlreadyExists, NotFound, OutcomeUnknown
-from dingbridge.throttle import Throttle
 
 CORP = "dingcorp01"
 S = 1000
@@ -164,9 +163,7 @@ class World:
         settings = OutboundSettings.load(outbound_settle_s=SETTLE_S, outbound_grace_days=0)
         metrics = OutboundMetrics(CollectorRegistry())
         client: Any = self.ding
-        self.agent = Agent(
-            database, lambda app, corp_id: client, owners or Owners(), settings, metrics, Throttle(1e6)
-        )
+        self.agent = Agent(database, lambda app, corp_id: client, owners or Owners(), settings, metrics)
 
     @classmethod
     @contextlib.asynccontextmanager

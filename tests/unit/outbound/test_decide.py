@@ -244,3 +244,29 @@ def test_a_mobile_is_written_once() -> None:
     seen = Observed("u1", {"name": "N", "mobile": "13900000000"})
     decision = decide("user", known, seen, owners=Owners(), rules=rules, now_ms=0)
     assert decision.action is None
+
+
+def test_an_edit_that_reads_show_late_is_seen_after_2_10_or_60_s() -> None:
+    for lag_s, seen_s in ((1, 2), (5, 12), (30, 60)):
+        it = Entity()
+        it.wish({"name": "N", "title": "A"})
+        it.tick(600 * S, [])
+        it.edit("title", "B")
+        edited_ms = it.now_ms
+        looks = 0
+        while not it.changes:
+            looks += 1
+            assert looks < 10
+            it.now_ms = max(it.now_ms, it.due_ms or 0, *it.events)
+            it._happen()
+            it.look(lag_ms=lag_s * S)
+        assert (it.now_ms - edited_ms) // S in (seen_s, seen_s + 1, seen_s + 2)
+
+
+def test_an_echo_costs_one_look_at_once_and_one_when_reads_lag_no_more() -> None:
+    it = Entity()
+    it.wish({"name": "N", "title": "A"})
+    reads, read = [], it.read
+    it.read = lambda lag_ms: reads.append(it.now_ms) or read(lag_ms)  # type: ignore[method-assign,func-returns-value]
+    it.tick(600 * S, [])
+    assert len(reads) <= 4

@@ -24,7 +24,6 @@ from consumers.outbound.tables import metadata, outbound_entity, outbound_outgoi
 from consumers.outbound.waiting import standing
 from dingbridge import open_database
 from dingbridge.dingtalk.errors import AlreadyExists, NotFound, OutcomeUnknown, RateLimited
-from dingbridge.throttle import Throttle
 from tests.unit.outbound.hands import once
 from tests.unit.outbound.ledger_rows import row
 
@@ -150,7 +149,6 @@ class World:
                 self.owners,
                 self.settings,
                 OutboundMetrics(CollectorRegistry()),
-                Throttle(1e6),
                 now=lambda: self.ms,
             )
             with contextlib.suppress(asyncio.CancelledError):

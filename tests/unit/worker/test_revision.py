@@ -19,10 +19,12 @@ from dingbridge.worker.store.migrations import migrate
 FIRST = 'Column("title", Text)'
 MORE = (
     f'{FIRST}, Column("at", UtcDateTime), Column("n", Text, nullable=False, server_default="x"), '
-    'Index("i", "at")'
+    'Column("j", JSON().with_variant(JSONB(), "postgresql")), Index("i", "at"), '
+    'UniqueConstraint("title", "n")'
 )
 CONSUMER = """
-from sqlalchemy import Column, Index, MetaData, Table, Text
+from sqlalchemy import JSON, Column, Index, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import JSONB
 from dingbridge import Consumer, UtcDateTime
 
 tables = MetaData()
@@ -103,7 +105,7 @@ async def test_tables_that_were_created_get_their_first_revisions(author):
     names = sorted(path.name for path in Path(changed).parent.glob("migrations/v*.py"))
     assert names == ["v0001_the_first_tables.py", "v0002_more_of_them.py"]
     tables = await start(author(MORE, migrations=True, more=LEDGER))
-    assert tables == {"bills": ["id", "title", "at", "n"], "ledger": ["id"]}
+    assert tables == {"bills": ["id", "title", "at", "n", "j"], "ledger": ["id"]}
 
 
 async def test_an_empty_database_gets_one_revision_and_each_change_another(author):
@@ -112,7 +114,7 @@ async def test_an_empty_database_gets_one_revision_and_each_change_another(autho
     changed = author(MORE, migrations=True)
     run(changed, "--write")
     assert not lacking_after_revisions(load_consumer(changed))
-    assert await start(changed) == {"bills": ["id", "title", "at", "n"]}
+    assert await start(changed) == {"bills": ["id", "title", "at", "n", "j"]}
 
 
 def test_a_column_without_a_value_for_the_rows_that_there_are_is_refused(author, capsys):
