@@ -1,6 +1,6 @@
-"""What may happen in a life, each by its name: to people, approvals and departments, at the OA, to our processes,
-and between us and DingTalk. Whom it happens to is drawn when it happens, so a life stays one when steps of it
-are left out."""
+"""What may happen in a life, each by its name: to people, approvals and departments, at the OA, to our
+processes, and between us and DingTalk. Whom it happens to is drawn when it happens, so a life stays one when
+steps of it are left out."""
 
 from collections.abc import Callable
 from random import Random

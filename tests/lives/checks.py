@@ -65,7 +65,9 @@ async def _approvals(life: "Life", running: Running) -> AsyncIterator[str]:
             yield f"approval {approval.instance_id}: started at {row.started_at}"
         for position, record in enumerate(approval.records):
             at = times.get((approval.instance_id, position))
-            if at is not None and abs(at - datetime.fromtimestamp(record.at_ms / 1000, UTC)) > timedelta(minutes=1):
+            if at is not None and abs(at - datetime.fromtimestamp(record.at_ms / 1000, UTC)) > timedelta(
+                minutes=1
+            ):
                 yield f"approval {approval.instance_id}: {record.kind} at {at}"
         others = [approvals.get(one) for one in approval.attached]
         replaced = any(one is not None and one.result == "agree" for one in others)
@@ -124,9 +126,8 @@ async def _oa(life: "Life", running: Running) -> AsyncIterator[str]:
                     continue  # one that shall not be there itself
             if name == "parent":
                 value = 1
-            if not outbound_fields.fulfils(name, have.get(name), value):
-                if not (last and last["result"] in ("conflict",) and last.get("reason") == "flapping"):
-                    yield f"{own_id}: {name} is {have.get(name)!r}, the OA wants {value!r}; it was told {said}"
+            if said != "conflict/flapping" and not outbound_fields.fulfils(name, have.get(name), value):
+                yield f"{own_id}: {name} is {have.get(name)!r}, the OA wants {value!r}; it was told {said}"
         if last is None:
             yield f"{own_id}: the OA was told nothing of version {wanted.version}"
 
@@ -197,9 +198,8 @@ async def _queues(life: "Life", running: Running) -> AsyncIterator[str]:
     """Everything is done, and nothing was given up."""
     for letter in life.broker.topics[dlq_topic(life.settings, running.name)]:
         said = {name.removeprefix("dingbridge-dlq-"): value.decode() for name, value in letter.headers}
-        yield (
-            f"{running.name}: a dead letter of {said.get('topic')} ({said.get('error')}: {said.get('reason')})"
-        )
+        why = f"{said.get('error')}: {said.get('reason')}"
+        yield f"{running.name}: a dead letter of {said.get('topic')} ({why})"
     for (group, partition), kept in life.broker.committed.items():
         left = len(life.broker.topics[partition.topic]) - kept.offset
         if group == running.name and left:

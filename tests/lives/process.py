@@ -57,7 +57,8 @@ def dingtalk_by_wire() -> Iterator[None]:
 
     async def open_clients(settings: ConsumerSettings, stack: AsyncExitStack) -> Any:
         process = living()
-        assert process is not None and process.connector is not None
+        assert process is not None
+        assert process.connector is not None
         client = DingTalkClient(
             app_key=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
             app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
@@ -94,7 +95,8 @@ class Running:
     @property
     def database(self) -> Database:
         """The one that its latest process works on."""
-        assert self.service is not None and self.service.database is not None
+        assert self.service is not None
+        assert self.service.database is not None
         return self.service.database
 
     def start(self) -> None:

@@ -18,7 +18,6 @@ from consumers.outbound.contacts import agent, identity, outcome, unnamed
 from consumers.outbound.contacts.dingtalk import Contacts
 from dingbridge import availability, late_answers
 from dingbridge.dingtalk.api.approvals import ApprovalCalls
-from dingbridge.worker.store import inbox
 from tests.lives.clock import everywhere
 from tests.lives.life import Plan, lived
 
@@ -78,18 +77,6 @@ def _no_links(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
 @bug("one entity that fails counts as all of DingTalk", "contacts")
 def _one_is_the_world(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(availability.Availability, "failed", lambda self, before, now: False)
-
-
-@bug("an event that comes twice is handled twice", "outbound")
-def _twice(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
-    async def enter(*_: Any) -> bool:
-        return True
-
-    async def seen(*_: Any) -> bool:
-        return False
-
-    stack.enter_context(everywhere(inbox.enter, enter))
-    stack.enter_context(everywhere(inbox.seen, seen))
 
 
 @bug("whoever has the number is the OA's person", "outbound")
