@@ -1,5 +1,7 @@
 """One entity that fails is not a dependency that is down."""
 
+import time
+
 import pytest
 
 from dingbridge import Context, DependencyUnavailable, Event, Reject, availability, retry
@@ -203,3 +205,20 @@ async def test_a_dead_letter_that_kafka_does_not_take_is_no_failure_of_its_recor
         assert [failure.reason for failure in harness.letters.failures] == ["no"]
         assert harness.letters.down == 0
         assert harness.scheduler.down() == {}
+
+
+async def test_a_month_of_calls_that_fail_costs_about_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the real delays
+    now, waits = time.monotonic(), list[float]()
+    monkeypatch.setattr(pauses.time, "monotonic", lambda: now)
+    monkeypatch.setattr(pauses.time, "time", lambda: now)
+    kept = pauses.Pauses(lambda queued: None, lambda: None, "tests")
+    monkeypatch.setattr(kept, "_try_next", lambda pause, wait_s: waits.append(wait_s))
+    queued = QueuedRecord(P0, 0, b"a", 1, None)
+    ends = now + 30 * 86_400
+    while now < ends:
+        now += kept.failed(queued, Unavailable("no answer", api="a"), pauses.HANDLER, None) or waits[-1]
+        if (pause := kept.of.get(P0)) is not None:
+            pause.tried.clear()
+            pause.probe = queued
+    assert 500 < len(waits) < 1500
