@@ -151,6 +151,7 @@ def _excused(life: "Life", own_id: str, last: dict[str, Any] | None, trees: dict
     if wanted.kind != "user":
         return last["result"] in ("refused", "conflict") or last.get("reason") == "adopted"
     held = company.users.holding("mobile", wanted.data["mobile"]) is not None or own_id in company.users
+    held = held or last.get("code") == "60104"  # it was, and a refusal stands until the OA says more
     told = last["result"] in ("refused", "conflict") or last.get("reason") == "adopted"
     return told and held
 
