@@ -118,6 +118,8 @@ async def _oa(life: "Life", running: Running) -> AsyncIterator[str]:
             if not _excused(life, own_id, last, trees):
                 yield f"{own_id} is to be there and is not; the OA was told {said}"
             continue
+        if said == "pending/department-missing" and _waits(wanted.data, trees):
+            continue
         have = outbound_fields.observed(wanted.kind, shown)  # type: ignore[arg-type]
         for name, value in wanted.data.items():
             if name in ("mobile", "remark", "workPlace"):
@@ -141,13 +143,18 @@ def _is_full(life: "Life", shown: dict[str, Any]) -> bool:
     )
 
 
+def _waits(data: dict[str, Any], trees: dict[str, int]) -> bool:
+    """Whether a department that the person shall be in is not there."""
+    return any(one != "root" and not trees.get(one) for one in data.get("departments", ()))
+
+
 def _excused(life: "Life", own_id: str, last: dict[str, Any] | None, trees: dict[str, int]) -> bool:
     """Whether there is a reason why it is not there, and the OA knows it."""
     if last is None:
         return False
     wanted, company = life.world.wanted[own_id], life.world.company
     if last["result"] == "pending" and last.get("reason") == "department-missing":
-        return any(one != "root" and not trees.get(one) for one in wanted.data.get("departments", ()))
+        return _waits(wanted.data, trees)
     if wanted.kind != "user":
         return last["result"] in ("refused", "conflict") or last.get("reason") == "adopted"
     held = company.users.holding("mobile", wanted.data["mobile"]) is not None or own_id in company.users

@@ -72,8 +72,8 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A life before it is lived. ``profile`` is the simulator's; ``stubborn``: reads of one person fail to the
-    end, and all that is not about him must be right."""
+    """A life before it is lived. ``profile`` is the simulator's; ``stubborn``: reads of one person fail to
+    the end, and all that is not about him must be right."""
 
     kind: str
     seed: int
