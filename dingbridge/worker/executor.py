@@ -131,6 +131,8 @@ class Executor:
         event, delivery = came[-1]
         ctx = self.context(event, delivery, number, tuple(one for one, _ in came))
         outcome = await self._outcome(came, ctx)
+        if isinstance(outcome.error, ApiError):  # perhaps by a client that is not the context's
+            ctx.asks("dingtalk")
         return replace(outcome, asked=frozenset(ctx.asked)) if ctx.asked else outcome
 
     async def _outcome(self, came: Sequence[Came], ctx: Context) -> Outcome:

@@ -123,8 +123,8 @@ def result(run: Run) -> list[str]:
         lines.append(f"{kind} that could not be read, and stay as they were: {found['count']:,}: {ids}{more}")
     if any(code in _OUTSIDE for found in run.unread.values() for code in found["ids"].values()):
         lines.append(
-            "50002 and 50004 mean that they are outside of the app's contact scope (通讯录权限范围): widen it "
-            "on open-dev.dingtalk.com, and resync again"
+            "50002 and 50004 mean that they are outside of the app's contact scope (通讯录权限范围): widen "
+            "it on open-dev.dingtalk.com, and resync again"
         )
     if run.incomplete and run.leavers:
         lines.append(
