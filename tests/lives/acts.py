@@ -209,6 +209,17 @@ def _person(life: "Life", dice: Random, number: int) -> dict[str, Any]:
     }
 
 
+@happens("oa", 5)
+def oa_hires_and_the_reply_is_lost(life: "Life", dice: Random) -> None:
+    """And a person changes meanwhile what was made."""
+    number = life.number()
+    life.fault({"api": "v2/user/create", "kind": "cut", "done": True, "times": 1})
+    life.world.say(f"E{number}", "user", **_person(life, dice, number))
+    text = f"人{life.number()}"
+    for delay_s in (8.0, 12.0, 20.0):
+        life.later(delay_s, lambda: life.world.act("edit", userid=f"E{number}", title=text))
+
+
 @happens("oa", 6)
 def oa_changes(life: "Life", dice: Random) -> None:
     here = [one for one, wanted in life.world.wanted.items() if wanted.kind == "user"]

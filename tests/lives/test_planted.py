@@ -46,22 +46,22 @@ def bug(name: str, kind: str, *seeds: int) -> Callable[[Any], Any]:
     return note
 
 
-@bug("an answer is believed at once", "contacts")
+@bug("an answer is believed at once", "contacts", 1)
 def _believed_at_once(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(late_answers.may_be_old, lambda told, now: False))
 
 
-@bug("an action runs on a document that is not at its end", "approvals")
+@bug("an action runs on a document that is not at its end", "approvals", 1)
 def _acts_on_a_running_document(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(approval_document.at_end, lambda document: True))
 
 
-@bug("the false Z of approvals is believed", "approvals")
+@bug("the false Z of approvals is believed", "approvals", 1)
 def _true_z(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(times.zone_of, lambda *_: "true"))
 
 
-@bug("who changes or takes back an approval is not linked to it", "approvals")
+@bug("who changes or takes back an approval is not linked to it", "approvals", 2)
 def _no_links(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     read = ApprovalCalls.approval
 
@@ -74,7 +74,7 @@ def _no_links(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(ApprovalCalls, "approval", alone)
 
 
-@bug("one entity that fails counts as all of DingTalk", "contacts")
+@bug("one entity that fails counts as all of DingTalk", "contacts", 2)
 def _one_is_the_world(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(availability.Availability, "failed", lambda self, before, now: False)
 
