@@ -33,8 +33,8 @@ from dingbridge.availability import own_delay_s
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.late_answers import LOOK_AGAIN_S, look_again_s
 from dingbridge.snapshots import Snapshot
+from dingbridge.snapshots.late_answers import LOOK_AGAIN_S, look_again_s
 from dingbridge.worker.supervise import retry_until_available
 
 log = structlog.get_logger(__name__)

@@ -43,7 +43,7 @@ from consumers.outbound.ledger import (
     Wish,
 )
 from consumers.outbound.owners import Owners
-from dingbridge.late_answers import look_again_s
+from dingbridge.snapshots.late_answers import look_again_s
 
 __all__ = ["decide", "settle_outcome"]
 

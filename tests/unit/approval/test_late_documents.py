@@ -18,7 +18,7 @@ from consumers.approval.tables import (
 from dingbridge import Context, Retry
 from dingbridge.availability import GIVE_UP_AFTER_S
 from dingbridge.dingtalk.api.approvals import INSTANCES
-from dingbridge.late_answers import LOOK_AGAIN_S
+from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import LATER, LEAVE, T, deliver, field, instance, only, task
 
