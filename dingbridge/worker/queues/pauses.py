@@ -42,7 +42,7 @@ the partition may not need."""
 
 CALLS_SPREAD: Final = 60
 LONGEST_WAIT_S: Final = 3600.0
-"""A sixtieth of how long a pause has lasted, up to an hour, is the least time to the next call: DingTalk may
+"""A sixtieth of how long a refusal has lasted, up to an hour, is the least time to the next call: DingTalk may
 count calls that fail, and what fails for a month costs about a thousand of them."""
 
 
@@ -135,7 +135,8 @@ class Pauses:
             calls = isinstance(error, ApiError)
             self._pause(queued, _reason(error, self._package), asked, certain, after, calls=calls)
             return None
-        return delay(1, asked_s=after)
+        wait = delay(1, asked_s=after)
+        return max(wait, _spread(now - queued.fetched_at)) if about == "right" else wait
 
     def worked(self, queued: QueuedRecord, asked: Asked) -> None:
         """``queued`` was served by all that ``asked`` names: what waits for no more than that is tried."""
@@ -155,7 +156,7 @@ class Pauses:
         pause = self.of.get(queued.partition)
         if pause is not None and pause.probe is queued:
             pause.probe = None
-            self._try_next(pause, 0 if pause.waiting else delay(pause.failures))
+            self._try_next(queued.partition, 0 if pause.waiting else delay(pause.failures))
 
     def drop(self, partitions: Collection[TopicPartition]) -> None:
         """``partitions`` are being handed over."""
@@ -184,7 +185,7 @@ class Pauses:
         pause.failures += 1
         wait = delay(pause.failures, asked_s=after)
         if calls:
-            wait = max(wait, min((time.monotonic() - pause.since) / CALLS_SPREAD, LONGEST_WAIT_S))
+            wait = max(wait, _spread(time.monotonic() - pause.since))
         log.warning(
             "consumer.paused",
             topic=queued.partition.topic,
@@ -193,19 +194,23 @@ class Pauses:
             reason=reason,
             retry_in_s=round(wait, 2),
         )
-        self._try_next(pause, wait)
+        self._try_next(queued.partition, wait)
         self._on_flow()
 
-    def _try_next(self, pause: Pause, wait_s: float) -> None:
+    def _try_next(self, partition: TopicPartition, wait_s: float) -> None:
+        pause = self.of[partition]
         self._stop_timer(pause)
         pause.next_at = time.time() + wait_s
-        pause.timer = asyncio.get_running_loop().call_later(wait_s, self._try, pause)
+        pause.timer = asyncio.get_running_loop().call_later(wait_s, self._try, partition)
 
-    def _try(self, pause: Pause) -> None:
+    def _try(self, partition: TopicPartition) -> None:
+        pause = self.of[partition]
         pause.next_at = pause.timer = None
         pause.probe = pause.take_next()
-        if pause.probe is not None:
-            self._put(pause.probe)
+        if pause.probe is None:  # no one is left who could end the pause
+            self._resume(partition)
+            return
+        self._put(pause.probe)
         self._on_flow()
 
     def _stop_timer(self, pause: Pause) -> None:
@@ -225,6 +230,11 @@ class Pauses:
         for queued in (*pause.waiting, *pause.tried):
             self._put(queued)
         self._on_flow()
+
+
+def _spread(lasted_s: float) -> float:
+    """The least time to the next call, in s, of what has failed for ``lasted_s``."""
+    return min(lasted_s / CALLS_SPREAD, LONGEST_WAIT_S)
 
 
 def _reason(error: BaseException | None, package: str) -> str:
