@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 from aiokafka import TopicPartition
 
-from dingbridge.availability import Availability, own_delay_s
+from dingbridge.availability import Availability, own_delay_s, spread_s
 from dingbridge.dingtalk.errors import ApiError, TicketMissing
 from dingbridge.error_location import error_location
 from dingbridge.errors import SettingsError
@@ -38,12 +38,6 @@ DEAD_LETTERS: Final[Asked] = frozenset({"dead letters"})
 _OF_ALL: Final = ("address", "month", "token")
 """What a refusal is about that no single record can be at fault for; nor for ``right``, which other events of
 the partition may not need."""
-
-
-CALLS_SPREAD: Final = 60
-LONGEST_WAIT_S: Final = 3600.0
-"""A sixtieth of how long a refusal has lasted, up to an hour, is the least time to the next call: DingTalk may
-count calls that fail, and what fails for a month costs about a thousand of them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -136,7 +130,7 @@ class Pauses:
             self._pause(queued, _reason(error, self._package), asked, certain, after, calls=calls)
             return None
         wait = delay(1, asked_s=after)
-        return max(wait, _spread(now - queued.fetched_at)) if about == "right" else wait
+        return max(wait, spread_s(now - queued.fetched_at)) if about == "right" else wait
 
     def worked(self, queued: QueuedRecord, asked: Asked) -> None:
         """``queued`` was served by all that ``asked`` names: what waits for no more than that is tried."""
@@ -185,7 +179,7 @@ class Pauses:
         pause.failures += 1
         wait = delay(pause.failures, asked_s=after)
         if calls:
-            wait = max(wait, _spread(time.monotonic() - pause.since))
+            wait = max(wait, spread_s(time.monotonic() - pause.since))
         log.warning(
             "consumer.paused",
             topic=queued.partition.topic,
@@ -230,11 +224,6 @@ class Pauses:
         for queued in (*pause.waiting, *pause.tried):
             self._put(queued)
         self._on_flow()
-
-
-def _spread(lasted_s: float) -> float:
-    """The least time to the next call, in s, of what has failed for ``lasted_s``."""
-    return min(lasted_s / CALLS_SPREAD, LONGEST_WAIT_S)
 
 
 def _reason(error: BaseException | None, package: str) -> str:
