@@ -163,8 +163,9 @@ class Scheduler:
         except Exception as error:  # a fault of ours must not end the runner, nor lose the record
             log.error("consumer.fault", **self._describe(queued), error=error_location(error, "consumers"))
             if len(records) == 1:
+                was_given_up = queued.failure is not None
                 self._unavailable(queued, error, HANDLER, None)
-                if queued.failure is not None:
+                if queued.failure is not None and not was_given_up:
                     self._put(queued)
         finally:
             for one in records:

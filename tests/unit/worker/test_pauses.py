@@ -1,6 +1,8 @@
 """One entity that fails is not a dependency that is down."""
 
+import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -210,6 +212,28 @@ async def test_a_dead_letter_that_kafka_does_not_take_is_no_failure_of_its_recor
         assert [failure.reason for failure in harness.letters.failures] == ["no"]
         assert harness.letters.down == 0
         assert harness.scheduler.down() == {}
+
+
+async def test_a_dead_letter_that_a_fault_of_ours_prevents_is_tried_in_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running(Scripted({"bad": [Reject("no")]})) as harness:
+        tries = 0
+        write = harness.letters.write
+
+        async def faulty(*given: Any) -> None:
+            nonlocal tries
+            tries += 1
+            await asyncio.sleep(0)
+            if tries < 8:
+                raise ValueError
+            await write(*given)
+
+        monkeypatch.setattr(harness.letters, "write", faulty)
+        harness.add(P0, ("bad", "u1"))
+        await harness.idle()
+        assert (tries, len(harness.letters.sent), harness.scheduler.down()) == (8, 1, {})
+        assert harness.count("events_total", topic="t", outcome="dead") == 1
 
 
 async def test_a_month_of_calls_that_fail_costs_about_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
