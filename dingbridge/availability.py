@@ -18,6 +18,10 @@ dead letters."""
 
 LONGEST_PAUSE_S: Final = 60.0
 _LONGEST_OWN_DELAY_S: Final = 600.0
+CALLS_SPREAD: Final = 60
+LONGEST_WAIT_S: Final = 3600.0
+"""A sixtieth of how long a failure has lasted, up to an hour, is the least time to the next call, in s:
+DingTalk may count calls that fail, and what fails for a month costs about a thousand of them."""
 _UNTIL_PAUSE: Final = 3
 """So many failures in a row, of one entity or of several, before a loop waits: one that fails alone costs the
 others nothing."""
@@ -56,6 +60,11 @@ class Availability:
     def pause_s(self) -> float:
         """How long to wait before the next entity is tried, in s: 0 while the dependency works."""
         return min(2.0 ** min(self._failures - _UNTIL_PAUSE, 10), LONGEST_PAUSE_S) if self.is_down else 0.0
+
+    def spread_s(self, now: float) -> float:
+        """The least time to the next call, in s, by how long all have failed (``CALLS_SPREAD``)."""
+        lasts_s = now - self._failing_since if self._failures else 0.0
+        return min(max(lasts_s, 0.0) / CALLS_SPREAD, LONGEST_WAIT_S)
 
 
 def own_delay_s(failures: int) -> float:

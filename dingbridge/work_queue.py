@@ -241,6 +241,7 @@ class WorkQueue:
         wait_s = own_delay_s(values["attempts"]) if own else max(_FAILED_DELAY_S, availability.pause_s())
         if alone and before is not None:
             wait_s = min(max(wait_s, 2 * (now - before)), LONGEST_PAUSE_S)
+        wait_s = wait_s if own else max(wait_s, availability.spread_s(now))
         asked_s = (isinstance(error, BridgeError) and error.retry_after_s) or 0
         return values | {"due_ms": now_ms + round(max(wait_s, min(asked_s, ASKED_MAX_S)) * 1000)}
 

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 from aiokafka import TopicPartition
 
-from dingbridge.availability import Availability, own_delay_s
+from dingbridge.availability import CALLS_SPREAD, LONGEST_WAIT_S, Availability, own_delay_s
 from dingbridge.dingtalk.errors import ApiError, TicketMissing
 from dingbridge.error_location import error_location
 from dingbridge.errors import SettingsError
@@ -38,12 +38,6 @@ DEAD_LETTERS: Final[Asked] = frozenset({"dead letters"})
 _OF_ALL: Final = ("address", "month", "token")
 """What a refusal is about that no single record can be at fault for; nor for ``right``, which other events of
 the partition may not need."""
-
-
-CALLS_SPREAD: Final = 60
-LONGEST_WAIT_S: Final = 3600.0
-"""A sixtieth of how long a pause has lasted, up to an hour, is the least time to the next call: DingTalk may
-count calls that fail, and what fails for a month costs about a thousand of them."""
 
 
 @dataclass(slots=True, eq=False)
