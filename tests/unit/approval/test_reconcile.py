@@ -18,7 +18,7 @@ from consumers.approval.reconcile.refetch import Refetch
 from consumers.approval.reconcile.requests import RequestedResyncs
 from consumers.approval.tables import approval_actions, approval_instances, approval_resyncs
 from dingbridge import Reject
-from dingbridge.dingtalk.api.approvals import INSTANCES, TEMPLATES
+from dingbridge.dingtalk.api.approvals import IDS, INSTANCES, TEMPLATES
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied, RateLimited, Unavailable
 from dingbridge.testing.memory import MemoryRuntime
@@ -346,6 +346,26 @@ async def test_a_request_of_an_app_without_credentials_is_said_and_waits(archive
     assert [log["event"] for log in logs] == ["approval.resync_refused"]
     [row] = await archive.rows(select(approval_resyncs))
     assert row.due_ms is not None
+
+
+async def test_a_template_that_cannot_be_listed_stops_no_other(archive, office, monkeypatch):
+    listed = office.approval_ids
+
+    def ids(code, **span):
+        if code == "PROC-GONE":
+            raise BadRequest("no such template", api=IDS, name="processCodeError")
+        return listed(code, **span)
+
+    monkeypatch.setattr(office, "approval_ids", ids)
+    fetcher, codes = archive.consumer.fetcher, ("PROC-GONE", "PROC-LEAVE")
+    with structlog.testing.capture_logs() as logs:
+        work = Reconciler(fetcher, office, Scope(CORP, "default", ago(40), ago(0), codes))
+        assert set(await work.list_ids()) == ALL - {"pi-3"}
+    assert [line["process_code"] for line in logs if line["event"] == "approval.template_not_listed"] == [
+        "PROC-GONE"
+    ]
+    with pytest.raises(BadRequest):
+        await Reconciler(fetcher, office, Scope(CORP, "default", ago(40), ago(0), codes[:1])).list_ids()
 
 
 async def test_work_beside_the_events_spends_the_months_calls_behind_them(archive, office, monkeypatch):
