@@ -69,3 +69,14 @@ def spread_s(lasted_s: float) -> float:
     """The least time to the next call, in s, of what has failed for ``lasted_s``: a sixtieth of that, up to
     an hour. DingTalk may count calls that fail, and what fails for a month costs about a thousand of them."""
     return min(lasted_s / 60, _LONGEST_SPREAD_S)
+
+
+def own_delay_s(failures: int) -> float:
+    """How long an entity waits after its own failure number ``failures`` (from 1), in s."""
+    return min(2.0 ** min(failures, 20), _LONGEST_OWN_DELAY_S)
+
+
+def is_given_up(first_own: float | None, now: float) -> bool:
+    """Whether an entity's own failures, the first of them at ``first_own`` (epoch s), have lasted too
+    long."""
+    return first_own is not None and now - first_own >= GIVE_UP_AFTER_S
