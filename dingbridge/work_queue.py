@@ -229,7 +229,7 @@ class WorkQueue:
         now_ms, since_ms = round(now * 1000), row.failing_since_ms
         if own:
             since_ms = since_ms or now_ms
-        elif since_ms is not None:  # while nothing worked, it may have been anybody's
+        elif since_ms is not None and availability.is_down:  # then it may have been anybody's
             since_ms += now_ms - (row.failed_ms or now_ms)
         values: dict[str, Any] = {
             "attempts": row.attempts + own,

@@ -17,7 +17,7 @@ from aiohttp import web
 from dingbridge.dingtalk.crypto import CallbackCrypto
 from dingbridge.errors import BridgeError
 from dingbridge.logging import LogLimiter, place_of
-from dingbridge.trusted_proxies import client_address
+from dingbridge.settings.trusted_proxies import client_address
 from ingress.callback import CallbackReceiver, Refused
 from ingress.metrics import HttpMetrics
 

@@ -19,7 +19,7 @@ from console.audit import Audit
 from console.settings import ConsoleSettings
 from dingbridge.health_server import is_own_name
 from dingbridge.logging import LogLimiter
-from dingbridge.trusted_proxies import client_address, is_trusted
+from dingbridge.settings.trusted_proxies import client_address, is_trusted
 
 COOKIE: Final = "console-session"
 CSRF_FIELD: Final = "csrf"

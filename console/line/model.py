@@ -221,7 +221,8 @@ def _systems(name: str, window: Window) -> Iterator[Trouble]:
         if reason := next(iter(reasons), None):
             since = min((at for p in paused if (at := _epoch(p.get("since"))) is not None), default=None)
             yield Trouble(State.STOPPED, "waits", text=str(reason), since=since)
-        failing = [r for r in _listed(reading.in_flight, "records") if r.get("outcome") == "retry"]
+        records = _listed(reading.in_flight, "records")
+        failing = [r for r in records if r.get("outcome") == "retry" or r.get("state") == "retrying"]
         if failing:
             since = min((at for r in failing if (at := _epoch(r.get("since"))) is not None), default=None)
             text = str(failing[0].get("error") or "")

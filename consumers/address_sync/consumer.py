@@ -137,7 +137,7 @@ class AddressSync(Mirror):
         while True:
             wait_s = LOOK_EVERY_S
             if details is None and len(found := await company(self.database.reader(), own)) == 1:
-                details = Details(self.database, found[0], self.dingtalk, self.pace)
+                details = Details(self.database, found[0], self.dingtalk, self.pace, self.clock)
             if details is not None:
                 self.metrics.details_pending.set(await details.pending())
                 try:
@@ -185,7 +185,9 @@ class AddressSync(Mirror):
         def left(done: int, known: int) -> None:
             self.metrics.steps_left.set(known - done)
 
-        sync = FullSync(company_runs, run, self.dingtalk, self.sync_settings, self.pace, left)
+        sync = FullSync(
+            company_runs, run, self.dingtalk, self.sync_settings, self.pace, left, clock=self.clock
+        )
         try:
             done = await sync.work(SLICE_S)
         except ApiError as error:

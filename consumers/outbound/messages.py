@@ -12,25 +12,12 @@ from typing import Any, Final, Literal, NamedTuple, cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from consumers.outbound.forms import MODELS, TYPE_PREFIX, Answers, AnyKind, ChangeData, OldNew, ResultData
+from consumers.outbound.forms import MODELS, TYPE_PREFIX, AnyKind, ChangeData, ResultData
 from dingbridge.events.control import ControlRecord
 from dingbridge.events.envelope import CONTENT_TYPE, rfc3339, source
 from dingbridge.events.event import Event
 from dingbridge.events.strict_json import dumps, loads
 from dingbridge.worker.outcomes import LONGEST_REASON, Reject
-
-__all__ = [
-    "Answers",
-    "ChangeData",
-    "Message",
-    "OldNew",
-    "Outgoing",
-    "ResultData",
-    "change_record",
-    "key",
-    "parse",
-    "result_record",
-]
 
 RESULT: Final = "com.dingbridge.outbound.result"
 CHANGE: Final = "com.dingbridge.change"

@@ -18,7 +18,7 @@ FOLDERS: Final = ("schemas/json", "schemas/json-2020-12", "schemas/outbound", "d
 """Folders in which every file is made here: another one is left over, and removed."""
 
 PAYLOADS: Final = "dingbridge/events/payloads.py"
-ON: Final = "dingbridge/worker/handlers/on.py"
+ON: Final = "dingbridge/worker/handlers/on.pyi"
 ENVELOPE_URN: Final = urn("envelope", 1)
 
 

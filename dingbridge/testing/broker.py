@@ -175,6 +175,10 @@ class MemoryAdmin:
 
     async def close(self) -> None: ...
 
+    async def describe_configs(self, resources: Iterable[Any]) -> list[Any]:
+        """Nothing is told of any topic, so that the settings stand in for it."""
+        return []
+
     async def list_consumer_group_offsets(
         self, group_id: str, partitions: Iterable[TopicPartition] | None = None
     ) -> dict[TopicPartition, OffsetAndMetadata]:

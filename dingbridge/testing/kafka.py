@@ -28,6 +28,7 @@ from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topics import control_topic, dlq_topic, event_topic, existing_topics, inbox_topic
 from dingbridge.replay.history import header
 from dingbridge.settings import ConsumerSettings
+from dingbridge.testing.memory import with_faults_raised
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import FIRST_PLACE
 from dingbridge.worker.delivery import REPLAY_HEADER
@@ -120,7 +121,7 @@ class KafkaRuntime:
     ) -> Outcome:
         """Publish ``event`` to its topic (with a ``replay_id``: to the inbox; one of another sender's: to the
         first of ``control_topics``), and return how the worker's first attempt ended; of what is no event,
-        when it is in the dead letters.
+        when it is in the dead letters. Raises what the handler raised, as ``MemoryRuntime.deliver`` does.
 
         Raises ``BridgeError`` for an event of a type that the consumer does not read.
         """
@@ -145,7 +146,7 @@ class KafkaRuntime:
                 while not await self._is_dead_letter(place):
                     await self._wait(asyncio.sleep(POLL_S))
                 return Outcome("not_an_event", found)
-            return await self._wait(self._listener.first(place))
+            return with_faults_raised(await self._wait(self._listener.first(place)))
 
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
         """What ``statement`` reads from the consumer's database."""

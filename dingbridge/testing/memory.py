@@ -2,7 +2,7 @@
 
 The processing is the worker's own (``executor.py``): inbox, ``prepare``, transaction, named outcomes. What
 only Kafka brings, order, retries over time and dead letters, is not here: ``deliver`` makes one attempt and
-says how it ended.
+says how it ended. Tables are made as the worker makes them, by the consumer's revisions where it has some.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ import orjson
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Executable, Row
 
+from dingbridge.errors import BridgeError
 from dingbridge.events.envelope import Record
 from dingbridge.events.event import Event, NotAnEvent, Sent, decode
 from dingbridge.settings import ConsumerSettings
@@ -20,8 +21,8 @@ from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Executor, Outcome
-from dingbridge.worker.store import inbox
 from dingbridge.worker.store.database import Database, open_database
+from dingbridge.worker.store.migrations import WorkerTables, migrate
 
 
 class MemoryRuntime:
@@ -50,10 +51,8 @@ class MemoryRuntime:
             consumer.dingtalk = dingtalk
 
     async def __aenter__(self) -> Self:
-        metadatas = [inbox.metadata]
-        if self.consumer.metadata is not None:
-            metadatas.append(self.consumer.metadata)
-        await self.database.create_tables(*metadatas)
+        await migrate(self.database, WorkerTables)
+        await migrate(self.database, type(self.consumer))
         await self.consumer.start()
         return self
 
@@ -72,7 +71,20 @@ class MemoryRuntime:
         replay_id: str = "",
     ) -> Outcome:
         """Make one attempt with ``event`` (a decoded event, a record of ``dingbridge.events.to_records``, a
-        record's value, or an envelope) and return how it ended."""
+        record's value, or an envelope) and return how it ended.
+
+        Raises what the handler raised where that names no outcome and is no answer of DingTalk's: to the
+        worker it is a retry, in a test it is a fault of the handler.
+        """
+        return with_faults_raised(await self.attempt(event, replay_id=replay_id))
+
+    async def attempt(
+        self,
+        event: Event | Record | bytes | Mapping[str, Any],
+        *,
+        replay_id: str = "",
+    ) -> Outcome:
+        """The same as the worker takes it: whatever the handler raises is an outcome."""
         key = None
         if isinstance(event, Record):
             key, event = event.key, event.value
@@ -92,3 +104,11 @@ class MemoryRuntime:
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
         """What ``statement`` reads from the consumer's database."""
         return (await self.database.reader().execute(statement)).all()
+
+
+def with_faults_raised(outcome: Outcome) -> Outcome:
+    """``outcome``, unless the handler failed by an exception that says nothing to the worker: that."""
+    error = outcome.error
+    if outcome.kind == "retry" and isinstance(error, Exception) and not isinstance(error, BridgeError):
+        raise error
+    return outcome

@@ -131,6 +131,8 @@ class Executor:
         event, delivery = came[-1]
         ctx = self.context(event, delivery, number, tuple(one for one, _ in came))
         outcome = await self._outcome(came, ctx)
+        if isinstance(outcome.error, ApiError):  # perhaps by a client that is not the context's
+            ctx.asks("dingtalk")
         return replace(outcome, asked=frozenset(ctx.asked)) if ctx.asked else outcome
 
     async def _outcome(self, came: Sequence[Came], ctx: Context) -> Outcome:
@@ -194,8 +196,7 @@ class Executor:
         try:
             async with database.transaction(ctx) as tx:
                 async with answered(self._enter_within_s):
-                    for one, delivery in came:
-                        await self._enter(tx, one, delivery)
+                    await self._enter(tx, came)
                 await self._limited("handle", handle(event, tx, prepared), tx)
         except _NotFresh:
             return await self._seen(came[-1][1])
@@ -205,10 +206,11 @@ class Executor:
         known_as = event.source, event.id
         return not await inbox.seen(self._own_reader, self._consumer.name, known_as, delivery.replay_id)
 
-    async def _enter(self, tx: Transaction, event: Event, delivery: Delivery) -> None:
+    async def _enter(self, tx: Transaction, came: Sequence[Came]) -> None:
         """Raises ``_NotFresh``."""
-        name, known_as, topic = self._consumer.name, (event.source, event.id), delivery.position.topic
-        if not await inbox.enter(tx, name, known_as, delivery.replay_id, topic):
+        name = self._consumer.name
+        rows = [((event.source, event.id), by.replay_id, by.position.topic) for event, by in came]
+        if not await (inbox.enter(tx, name, *rows[0]) if len(rows) == 1 else inbox.enter_all(tx, name, rows)):
             raise _NotFresh
 
     async def _seen(self, delivery: Delivery) -> Outcome:

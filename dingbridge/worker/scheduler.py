@@ -196,7 +196,7 @@ class Scheduler:
         outcome = await self._attempt(records)
         if outcome.kind != "done":
             return
-        self._pauses.worked(records[0], outcome.asked | HANDLER)
+        self._pauses.worked(records[0], outcome.asked | HANDLER | records[0].failed_asking)
         for queued in records:
             self._finish(queued, "done")
         self._queues.remove(records)
@@ -213,7 +213,7 @@ class Scheduler:
             elif ended == "given_up":
                 queued.failure = outcome.failure
             elif ended == "done":
-                self._pauses.worked(queued, outcome.asked | HANDLER)
+                self._pauses.worked(queued, outcome.asked | HANDLER | queued.failed_asking)
             elif ended != "seen":
                 if isinstance(outcome.error, ApiError):  # DingTalk answered
                     self._pauses.worked(queued, outcome.asked)

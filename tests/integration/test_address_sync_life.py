@@ -63,6 +63,7 @@ def env(simulator, kafka_env, database_url, tmp_path):
         "DATABASE_URL": database_url,
         "DATA_DIR": str(tmp_path / "data"),
         "RESYNC_CALLS_PER_S": "10000",
+        "API_CALLS_PER_S": "10000",
     }
 
 

@@ -44,6 +44,7 @@ def env(simulator, database_url, tmp_path):
         "DATABASE_URL": database_url,
         "DATA_DIR": str(tmp_path / "data"),
         "RESYNC_CALLS_PER_S": "10000",
+        "API_CALLS_PER_S": "10000",
     }
 
 

@@ -39,6 +39,7 @@ def env(simulator, kafka_env, tmp_path):
         "DATABASE_URL": f"sqlite:///{tmp_path / 'oa.db'}",
         "DATA_DIR": str(tmp_path / "data"),
         "RESYNC_CALLS_PER_S": "10000",
+        "API_CALLS_PER_S": "10000",
         "RECOVERY_AFTER_OUTAGE_S": "1",
         "MAX_LEAVERS": "100%",
         "API_MONTHLY_BUDGET": "0",

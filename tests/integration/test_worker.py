@@ -96,6 +96,45 @@ async def test_members_that_come_and_go_lose_and_repeat_no_effect(
     assert sum((await committed(settings, base.name)).values()) == total
 
 
+async def test_events_that_wait_together_are_one_fetch_and_each_is_applied_once(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
+) -> None:
+    """Of several topics, while members come and go."""
+
+    class Fetching(EffectConsumer):
+        calls = 0
+
+        def fetches(self, event: Event) -> str | None:
+            return event.subject
+
+        async def prepare(self, event: Event, ctx: Context) -> None:
+            Fetching.calls += 1
+            await asyncio.sleep(0.02)
+
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            for one in tx.ctx.together:
+                await super().handle(one, tx, prepared)
+
+    base = named(Fetching, topics=(TYPE, "user_add_org"))
+    settings = consumer_settings(kafka_env, database_url, topic_partitions=2)
+    total = 900
+    await publish(
+        settings,
+        [event_record(f"e{n}", f"u{n % 10}", TYPE if n % 3 else "user_add_org") for n in range(total)],
+    )
+    async with serving(base(), settings) as service:
+        await eventually(lambda: has_rows_at_least(database_url, 1))
+        async with serving(base(), settings) as second:
+            await eventually(lambda: second.worker.state()[1]["partitions"])
+        await publish(settings, [event_record(f"e{n}", f"u{n % 10}") for n in range(total, total + 10)])
+        await eventually(lambda: has_rows(database_url, total + 10), 120)
+        await eventually(lambda: has_committed(settings, base.name, total + 10))
+        assert service.worker.in_flight()["total"] == 0
+    applied = [event_id for event_id, _ in await rows(database_url)]
+    assert len(set(applied)) == total + 10
+    assert Fetching.calls < total / 3
+
+
 @on_one_database
 async def test_a_backlog_beyond_the_limits_pauses_resumes_and_comes_through_whole(
     kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str

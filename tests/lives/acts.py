@@ -1,6 +1,6 @@
-"""What may happen in a life, each by its name: to people, approvals and departments, at the OA, to our processes,
-and between us and DingTalk. Whom it happens to is drawn when it happens, so a life stays one when steps of it
-are left out."""
+"""What may happen in a life, each by its name: to people, approvals and departments, at the OA, to our
+processes, and between us and DingTalk. Whom it happens to is drawn when it happens, so a life stays one when
+steps of it are left out."""
 
 from collections.abc import Callable
 from random import Random
@@ -154,7 +154,7 @@ def give_role(life: "Life", dice: Random) -> None:
 # Approvals
 
 
-@happens("approvals", 6)
+@happens("approvals", 14)
 def start_approval(life: "Life", dice: Random) -> None:
     userid = _somebody(life, dice)
     events = life.world.act("start_approval", userid=userid, process_code="PROC-LEAVE")
@@ -164,7 +164,7 @@ def start_approval(life: "Life", dice: Random) -> None:
         life.later(dice.choice((1.0, 30.0)), lambda: life.world.act(how, process_instance_id=instance_id))
 
 
-@happens("approvals", 4)
+@happens("approvals", 6)
 def approve(life: "Life", dice: Random) -> None:
     life.world.act("approve")
 
@@ -174,7 +174,7 @@ def redirect(life: "Life", dice: Random) -> None:
     life.world.act(dice.choice(("redirect", "comment")))
 
 
-@happens("approvals", 4)
+@happens("approvals", 9)
 def change_an_approved_one(life: "Life", dice: Random) -> None:
     events = life.world.act(dice.choice(("modify_approved", "revoke_approved")))
     instance_id = next(e.payload["processInstanceId"] for e in events)
@@ -207,6 +207,17 @@ def _person(life: "Life", dice: Random, number: int) -> dict[str, Any]:
         "remark": f"备{life.number()}",
         "workPlace": "杭州",
     }
+
+
+@happens("oa", 5)
+def oa_hires_and_the_reply_is_lost(life: "Life", dice: Random) -> None:
+    """And a person changes meanwhile what was made."""
+    number = life.number()
+    life.fault({"api": "v2/user/create", "kind": "cut", "done": True, "times": 1})
+    life.world.say(f"E{number}", "user", **_person(life, dice, number))
+    text = f"人{life.number()}"
+    for delay_s in (8.0, 12.0, 20.0):
+        life.later(delay_s, lambda: life.world.act("edit", userid=f"E{number}", title=text))
 
 
 @happens("oa", 6)

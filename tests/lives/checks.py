@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from consumers.approval.examples import leave_ledger
-from consumers.approval.tables import approval_instances
+from consumers.approval.tables import approval_instances, approval_operations
 from consumers.outbound import fields as outbound_fields
 from dev.benchmarks.large.compare import differences
 from dingbridge.kafka.topics import dlq_topic
@@ -35,12 +35,18 @@ async def all_problems(life: "Life") -> list[str]:
 
 async def _tables(life: "Life", running: Running) -> AsyncIterator[str]:
     for difference in await differences(running.database, life.world.simulator):
-        yield f"tables: {difference}"
+        # of whom cannot be read nothing is asked, and numbers of rows count him
+        if not life.refused or not (life.refused in difference or " rows of " in difference):
+            yield f"tables: {difference}"
 
 
 async def _approvals(life: "Life", running: Running) -> AsyncIterator[str]:
     reader = running.database.reader()
     rows = {row.instance_id: row for row in await reader.execute(select(approval_instances))}
+    times = {
+        (row.instance_id, row.position): row.operated_at
+        for row in await reader.execute(select(approval_operations))
+    }
     booked = {row.instance_id: row for row in await reader.execute(select(leave_ledger))}
     approvals = life.world.simulator.platform.approvals
     right: dict[str, Any] = {}
@@ -59,6 +65,12 @@ async def _approvals(life: "Life", running: Running) -> AsyncIterator[str]:
             minutes=1
         ):
             yield f"approval {approval.instance_id}: started at {row.started_at}"
+        for position, record in enumerate(approval.records):
+            at = times.get((approval.instance_id, position))
+            if at is not None and abs(at - datetime.fromtimestamp(record.at_ms / 1000, UTC)) > timedelta(
+                minutes=1
+            ):
+                yield f"approval {approval.instance_id}: {record.kind} at {at}"
         others = [approvals.get(one) for one in approval.attached]
         replaced = any(one is not None and one.result == "agree" for one in others)
         if approval.result == "agree" and approval.biz_action != "REVOKE" and not replaced:
@@ -106,6 +118,8 @@ async def _oa(life: "Life", running: Running) -> AsyncIterator[str]:
             if not _excused(life, own_id, last, trees):
                 yield f"{own_id} is to be there and is not; the OA was told {said}"
             continue
+        if said == "pending/department-missing" and _waits(wanted.data, trees):
+            continue
         have = outbound_fields.observed(wanted.kind, shown)  # type: ignore[arg-type]
         for name, value in wanted.data.items():
             if name in ("mobile", "remark", "workPlace"):
@@ -116,9 +130,8 @@ async def _oa(life: "Life", running: Running) -> AsyncIterator[str]:
                     continue  # one that shall not be there itself
             if name == "parent":
                 value = 1
-            if not outbound_fields.fulfils(name, have.get(name), value):
-                if not (last and last["result"] in ("conflict",) and last.get("reason") == "flapping"):
-                    yield f"{own_id}: {name} is {have.get(name)!r}, the OA wants {value!r}; it was told {said}"
+            if said != "conflict/flapping" and not outbound_fields.fulfils(name, have.get(name), value):
+                yield f"{own_id}: {name} is {have.get(name)!r}, the OA wants {value!r}; it was told {said}"
         if last is None:
             yield f"{own_id}: the OA was told nothing of version {wanted.version}"
 
@@ -130,16 +143,22 @@ def _is_full(life: "Life", shown: dict[str, Any]) -> bool:
     )
 
 
+def _waits(data: dict[str, Any], trees: dict[str, int]) -> bool:
+    """Whether a department that the person shall be in is not there."""
+    return any(one != "root" and not trees.get(one) for one in data.get("departments", ()))
+
+
 def _excused(life: "Life", own_id: str, last: dict[str, Any] | None, trees: dict[str, int]) -> bool:
     """Whether there is a reason why it is not there, and the OA knows it."""
     if last is None:
         return False
     wanted, company = life.world.wanted[own_id], life.world.company
     if last["result"] == "pending" and last.get("reason") == "department-missing":
-        return any(one != "root" and not trees.get(one) for one in wanted.data.get("departments", ()))
+        return _waits(wanted.data, trees)
     if wanted.kind != "user":
         return last["result"] in ("refused", "conflict") or last.get("reason") == "adopted"
     held = company.users.holding("mobile", wanted.data["mobile"]) is not None or own_id in company.users
+    held = held or last.get("code") == "60104"  # it was, and a refusal stands until the OA says more
     told = last["result"] in ("refused", "conflict") or last.get("reason") == "adopted"
     return told and held
 
@@ -189,9 +208,10 @@ async def _queues(life: "Life", running: Running) -> AsyncIterator[str]:
     """Everything is done, and nothing was given up."""
     for letter in life.broker.topics[dlq_topic(life.settings, running.name)]:
         said = {name.removeprefix("dingbridge-dlq-"): value.decode() for name, value in letter.headers}
-        yield (
-            f"{running.name}: a dead letter of {said.get('topic')} ({said.get('error')}: {said.get('reason')})"
-        )
+        if life.refused and life.refused in (letter.key or b"").decode():
+            continue
+        why = f"{said.get('error')}: {said.get('reason')}"
+        yield f"{running.name}: a dead letter of {said.get('topic')} ({why})"
     for (group, partition), kept in life.broker.committed.items():
         left = len(life.broker.topics[partition.topic]) - kept.offset
         if group == running.name and left:

@@ -1,9 +1,9 @@
 """A clock that jumps: hours of a life pass in a second, and the same seed gives the same life again.
 
 The loop has no real waiting. When nothing is ready, its time is that of the next timer. Nothing runs beside
-it: what the code gives to a thread runs in the loop (``run_in_executor`` here, SQLite in ``sqlite.py``), so no
-order depends on a thread. ``time.time``, ``time.monotonic``, ``datetime.now`` and what took them as defaults
-follow the loop while ``jumping`` is open. docs/decisions/0048 has the reasons.
+it: what the code gives to a thread runs in the loop (``run_in_executor`` here, SQLite in ``sqlite.py``), so
+no order depends on a thread. ``time.time``, ``time.monotonic``, ``datetime.now`` and what took them as
+defaults follow the loop while ``jumping`` is open. docs/decisions/0048 has the reasons.
 """
 
 import asyncio

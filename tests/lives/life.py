@@ -24,7 +24,7 @@ from dingbridge.testing.broker import MemoryBroker
 from dingbridge.worker.consumer import Consumer
 from simulator.errors import ActionError
 from tests.lives import checks
-from tests.lives.acts import ACTS, Part, sleep_of
+from tests.lives.acts import ACTS, USER, Part, sleep_of
 from tests.lives.clock import BEGAN_S, JumpingLoop, jumping
 from tests.lives.mortal import making_tasks
 from tests.lives.process import BASE, Running, dies_with_its_process, dingtalk_by_wire, kafka_in_memory
@@ -35,6 +35,8 @@ STEPS = 30
 BUSY_COARSE_S, QUIET_COARSE_S, IDLE_COARSE_S = 5.0, 50.0, 300.0
 SETTLE_S = 2.5 * 3600.0
 """How long after the last step everything must be right, in s: looks after an hour are over by then."""
+
+HEARTBEATS = 30
 
 OWNERS = """
 [users]
@@ -70,12 +72,14 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A life before it is lived. ``profile`` is the simulator's."""
+    """A life before it is lived. ``profile`` is the simulator's; ``stubborn``: reads of one person fail to
+    the end, and all that is not about him must be right."""
 
     kind: str
     seed: int
     profile: str
     steps: tuple[Step, ...]
+    stubborn: bool = False
 
     @classmethod
     def of(cls, kind: str, seed: int, *, profile: str | None = None) -> "Plan":
@@ -84,10 +88,13 @@ class Plan:
         chosen = dice.choices(list(acts), list(acts.values()), k=dice.randrange(STEPS // 3, STEPS + 1))
         made = tuple(Step(sleep_of(name, dice), name, dice.randrange(10**6)) for name in chosen)
         lag = dice.choice(("late=0", "late=0.4,late_ms=4000", "late=1,late_ms=4000", "late=0.4"))
-        return cls(kind, seed, profile or f"kind,{lag}", made)
+        stubborn = kind == "contacts" and dice.random() < 0.3
+        return cls(kind, seed, profile or f"kind,{lag}", made, stubborn)
 
     def __str__(self) -> str:
-        lines = [f"kind {self.kind}, seed {self.seed}, profile {self.profile}, {len(self.steps)} steps:"]
+        person = ", one person refused to the end" if self.stubborn else ""
+        head = f"kind {self.kind}, seed {self.seed}, profile {self.profile}{person}"
+        lines = [f"{head}, {len(self.steps)} steps:"]
         return "\n".join([*lines, *map(str, self.steps)])
 
 
@@ -104,6 +111,9 @@ class Life:
         self._number = 1000
         self._troubles: list[asyncio.TimerHandle] = []
         self.away_until = 0.0
+        self.refused = ""
+        """Whom every read by name refuses to the end."""
+        self._stubborn = 0
 
     def number(self) -> int:
         self._number += 1
@@ -165,7 +175,9 @@ class Life:
     def heal(self) -> None:
         self.away_until = 0.0
         self.world.simulator.wire.up()
-        self.world.simulator.faults.clear()
+        for fault in [*self.world.simulator.faults]:
+            if fault.id != self._stubborn:
+                self.world.simulator.faults.clear(fault.id)
         self._touch_all()
 
     # Its course
@@ -182,6 +194,11 @@ class Life:
             running.start()
         loop.coarse_s = BUSY_COARSE_S
         await asyncio.sleep(20)
+        if self.plan.stubborn:
+            self.refused = sorted(self.world.company.users)[0]
+            answer = {"api": USER, "match": {"userid": self.refused}, "kind": "http", "status": 500}
+            self._stubborn = self.fault(answer)
+            self.world.act("edit", userid=self.refused, title="不可见")
         for step in self.plan.steps:
             if step.after_s > 100:
                 loop.coarse_s = QUIET_COARSE_S
@@ -194,7 +211,12 @@ class Life:
         self.heal()
         await asyncio.sleep(600)
         loop.coarse_s = IDLE_COARSE_S
-        await asyncio.sleep(SETTLE_S)
+        for number in range(HEARTBEATS):
+            if self.refused:  # only what works beside him shows that it is he
+                others = [user for user in self.world.company.users if user != self.refused]
+                self.world.act("edit", userid=others[0], title=f"拍{number}")
+            await asyncio.sleep(SETTLE_S / HEARTBEATS)
+        await asyncio.sleep(400)
         problems = await checks.all_problems(self)
         for running in self.processes:
             await running.stop()

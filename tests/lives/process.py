@@ -4,7 +4,6 @@ it is started again from what is durable. Kafka is ``MemoryBroker``, DingTalk at
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,7 +19,6 @@ from dingbridge.testing.broker import MemoryBroker
 from dingbridge.worker.api import clients
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.service import ConsumerService
-from dingbridge.worker.store import retention
 from dingbridge.worker.store.database import Database
 from tests.lives.clock import everywhere
 from tests.lives.mortal import Mortal, living
@@ -29,8 +27,6 @@ from tests.lives.wire import Wire
 BASE = "http://dingtalk.simulated"
 RESTART_S = 3.0
 """How long the supervisor waits before it starts a process again, in s."""
-
-KEPT = timedelta(days=14)
 
 
 @contextmanager
@@ -43,9 +39,6 @@ def kafka_in_memory(broker: MemoryBroker) -> Iterator[None]:
 
     async def nothing(*_: Any, **__: Any) -> None: ...
 
-    async def kept(*_: Any) -> retention.Retention:
-        return retention.Retention(KEPT, ())
-
     with ExitStack() as stack:
         for real, stand_in in (
             (AIOKafkaProducer, broker.producer),
@@ -53,7 +46,6 @@ def kafka_in_memory(broker: MemoryBroker) -> Iterator[None]:
             (AIOKafkaAdminClient, broker.admin),
             (topics.ensure_topics, ensure),
             (group_start.begin_at_end, nothing),
-            (retention.longest_retention, kept),
         ):
             stack.enter_context(everywhere(real, stand_in))
         yield
@@ -65,7 +57,8 @@ def dingtalk_by_wire() -> Iterator[None]:
 
     async def open_clients(settings: ConsumerSettings, stack: AsyncExitStack) -> Any:
         process = living()
-        assert process is not None and process.connector is not None
+        assert process is not None
+        assert process.connector is not None
         client = DingTalkClient(
             app_key=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
             app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
@@ -102,7 +95,8 @@ class Running:
     @property
     def database(self) -> Database:
         """The one that its latest process works on."""
-        assert self.service is not None and self.service.database is not None
+        assert self.service is not None
+        assert self.service.database is not None
         return self.service.database
 
     def start(self) -> None:

@@ -1,7 +1,7 @@
 """SQLite without threads: what aiosqlite would give to its thread runs in the loop, a moment later.
 
-So nothing runs beside the loop, its time may jump, and a seed decides which of two operations is first. What a
-killed process has asked for and not got is not done, and it never gets an answer.
+So nothing runs beside the loop, its time may jump, and a seed decides which of two operations is first. What
+a killed process has asked for and not got is not done, and it never gets an answer.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """DingTalk, the people in it, and the OA beside it, as one life has them; with all that was said and done.
 
-Events reach their topics some time after they happened, in no order, now and then twice; messages of the OA at
-once. What is noted here is what the checks at the end hold tables and answers against.
+Events reach their topics some time after they happened, in no order, now and then twice; messages of the OA
+at once. What is noted here is what the checks at the end hold tables and answers against.
 """
 
 import asyncio
@@ -115,7 +115,7 @@ class World:
         if not written:
             self.unnamed |= {user for event in events for user in _users_in(event)} - self.wanted.keys()
         if written:
-            self._written(str(step.action), step.arguments, after)
+            self._written(str(step.action), step.arguments)
             after = dict(self._mine())
         for own_id in self._before.keys() | after.keys():
             old, new = self._before.get(own_id), after.get(own_id)
@@ -153,7 +153,7 @@ class World:
                 return self.company.department_result(dept)  # type: ignore[no-any-return]
         return None
 
-    def _written(self, path: str, body: dict[str, Any], after: dict[str, Any]) -> None:
+    def _written(self, path: str, body: dict[str, Any]) -> None:
         """Note what a call of the Open API has made, and whom it hit."""
         call = path.removeprefix("/topapi/v2/")
         userid, dept_id = str(body.get("userid", "")), str(body.get("dept_id", ""))
@@ -167,8 +167,9 @@ class World:
         elif call in ("user/update", "user/delete") and userid in self._people:
             if self._people[userid] not in self.made.get(userid, ()):
                 self.strangers.append(f"{call} hit {userid}, whom no creation had made")
-        elif call in ("department/update", "department/delete") and dept_id in self._tree:
-            if not any(dept_id in marks for marks in self.made.values()):
+        elif call in ("department/update", "department/delete"):
+            known = any(dept_id in marks for marks in self.made.values())
+            if dept_id in self._tree and not known:
                 self.strangers.append(f"{call} hit department {dept_id}, which no creation had made")
 
     def _remember(self) -> None:

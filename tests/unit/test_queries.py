@@ -3,15 +3,19 @@
 Whether a real Prometheus gives series for them: tests/deploy/test_queries.py.
 """
 
+import time
+
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from consumers.address_sync.metrics import AddressSyncMetrics
+from consumers.address_sync.tables import look_again
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.forward.metrics import ForwardMetrics
 from consumers.outbound.metrics import OutboundMetrics
 from dev.dashboards.files import FOLDER, files
+from dingbridge.mirror.look_again import LookAgain
 from dingbridge.worker.metrics import WorkerMetrics
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
 from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics, StreamMetrics
@@ -27,6 +31,7 @@ def metrics() -> dict[str, set[str]]:
     owners += [PublisherMetrics(registry), RecoveryMetrics(registry), StreamMetrics(registry)]
     owners += [WorkerMetrics("billing", registry), ForwardMetrics("a", registry)]
     owners += [OutboundMetrics(registry), ApprovalMetrics(registry), AddressSyncMetrics(registry)]
+    owners += [LookAgain(look_again, time.time, registry)]
     held = [m for owner in owners for m in vars(owner).values() if isinstance(m, MetricWrapperBase)]
     kept = [(m._name, m._type, m._labelnames) for m in held]
     # what a collector of our own makes when it is asked

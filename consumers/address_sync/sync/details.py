@@ -16,14 +16,13 @@ import structlog
 from sqlalchemy import Row, func, select, update
 
 from consumers.address_sync import store
-from consumers.address_sync.fetcher import Fetcher, is_hidden, write
-from consumers.address_sync.mapping import UserState, user_state
-from consumers.address_sync.tables import details, guard, roles, users
+from consumers.address_sync.fetcher import FetchedUser, Fetcher, is_hidden, write
+from consumers.address_sync.tables import details, guard, users
 from dingbridge import Conflict, Database, Transaction
 from dingbridge.availability import Availability
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.errors import ApiError, BadRequest, NotFound, PermissionDenied
-from dingbridge.late_answers import look_again_s
+from dingbridge.dingtalk.errors import ApiError, BadRequest, PermissionDenied
+from dingbridge.snapshots.late_answers import look_again_s
 from dingbridge.throttle import Throttle
 from dingbridge.work_queue import WorkQueue, whose
 
@@ -55,7 +54,7 @@ class Details:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database, self._corp_id, self._fetcher = database, corp_id, Fetcher(client)
-        self._client, self._pace, self._clock = client, pace, clock
+        self._pace, self._clock = pace, clock
         self._under_way, self._in_line = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
         self.lease_s = max(LEAST_LEASE_S, 4 * TOGETHER * pace.gap_s)
         self._queue = WorkQueue(details, lease_s=self.lease_s, clock=clock)
@@ -70,9 +69,7 @@ class Details:
         count = select(func.count()).select_from(of_company.limit(most).subquery())
         return int(await self._database.reader().scalar(count))
 
-    async def work(
-        self, in_time: Callable[[], bool], progress: Callable[[int], None] = lambda done: None
-    ) -> float:
+    async def work(self, in_time: Callable[[], bool]) -> float:
         """Fetch while ``in_time()``; returns after how many s there may be more to do.
 
         Raises ``ApiError`` when it is not one person's, or ``DatabaseDown``, with everything kept: call it
@@ -84,7 +81,6 @@ class Details:
             if not rows:
                 return LOOK_EVERY_S
             await self._some(rows)
-            progress(self.fetched)
             if not in_time():
                 return 0.0
 
@@ -95,39 +91,41 @@ class Details:
     async def _some(self, rows: Sequence[Row[Any]]) -> None:
         """Fetch these, and write what was told in one transaction. Whom an event was handled of meanwhile is
         left out, and asked for again if that did not tell all."""
-        reader, corp_id, row_of = self._database.reader(), self._corp_id, {row.userid: row for row in rows}
-        known = await guard.generations(reader, corp_id, "user", row_of)
+        corp_id, row_of = self._corp_id, {row.userid: row for row in rows}
         answers = await asyncio.gather(*map(self._ask, row_of), return_exceptions=True)
         told = dict(zip(row_of, answers, strict=True))
-        states = {userid: state for userid, state in told.items() if isinstance(state, UserState)}
-        alone = await self._with_more(states)
-        # who was listed and is not there may be an older answer
-        gone = [
-            u for u, answer in told.items() if isinstance(answer, NotFound) and _again_s(row_of[u]) is None
-        ]
-        untold = [userid for userid, answer in told.items() if _is_about_one(answer)]
-        looks = {u: known.get(u, 0) for u in [*gone, *(states.keys() - alone)]}
+        found = {userid: answer for userid, answer in told.items() if isinstance(answer, FetchedUser)}
+        # more than he is to be written; and who was listed and is not there may be an older answer
+        alone = {userid: one for userid, one in found.items() if one.departments or one.roles}
+        early = {u for u, one in found.items() if one.state is None and _again_s(row_of[u]) is not None}
+        untold = {userid for userid, answer in told.items() if _is_about_one(answer)}
+        looks = {u: one.snapshot.generation for u, one in found.items() if u not in alone and u not in early}
         try:
             async with self._database.transaction() as tx:
                 claimed = await guard.claim_many(tx, corp_id, "user", looks)
                 now = datetime.now(UTC)
-                written = {userid: state for userid, state in states.items() if userid in claimed}
-                await store.write_users(tx, corp_id, written, at=now)
-                for userid in claimed.intersection(gone):
+                states = {u: found[u].state for u in claimed}
+                here = {userid: state for userid, state in states.items() if state is not None}
+                await store.write_users(tx, corp_id, here, at=now)
+                for userid in sorted(claimed - here.keys()):
                     if await store.mark_left(tx, corp_id, userid, left_at=now, told=False, at=now):
                         await ask_for_reports(tx, corp_id, userid)
                 # listed, but not told of: their details stay pending, until a full sync asks again
                 await store.no_details(tx, corp_id, untold)
-                for userid in told.keys() - alone - claimed - set(untold):
+                for userid in told.keys() - alone.keys() - claimed - untold:
                     await self._give_back(tx, row_of[userid], told[userid])
-        except Conflict:  # PostgreSQL rolled back because of another transaction
-            await self._again(rows)
+            self.fetched += len(claimed) + len(untold)
+            for userid in sorted(alone):
+                async with self._database.transaction() as tx:
+                    await write(tx, corp_id, alone[userid])
+                self.fetched += 1
+        except Conflict:  # an event came in between, or PostgreSQL rolled back because of one
+            async with self._database.transaction() as tx:
+                for row in rows:
+                    await self._queue.release(tx, row, due_ms=self._queue.now_ms())
             return
-        self.fetched += len(claimed) + len(untold)
-        for userid in untold:
+        for userid in sorted(untold):
             log.warning("address_sync.details_not_told", userid=userid, error=_code(told[userid]))
-        for userid in sorted(alone):
-            await self._one(row_of[userid])
         failures = [answer for answer in told.values() if isinstance(answer, BaseException)]
         if len(failures) < len(told):
             self._availability.worked(self._clock())
@@ -138,7 +136,7 @@ class Details:
     async def _give_back(self, tx: Transaction, row: Row[Any], answer: object) -> None:
         """Ask for him again: at once, unless ``answer`` tells when."""
         now_ms, again_s = self._queue.now_ms(), _again_s(row)
-        if isinstance(answer, NotFound) and again_s is not None:
+        if isinstance(answer, FetchedUser) and answer.state is None and again_s is not None:
             due_ms = now_ms + round(again_s * 1000)
             await self._queue.release(tx, row, due_ms=due_ms, attempts=row.attempts + 1)
         elif isinstance(answer, ApiError) and whose(answer) is not False:
@@ -147,53 +145,15 @@ class Details:
         else:
             await self._queue.release(tx, row, due_ms=now_ms)
 
-    async def _again(self, rows: Sequence[Row[Any]]) -> None:
-        async with self._database.transaction() as tx:
-            for row in rows:
-                await self._give_back(tx, row, None)
-
-    async def _ask(self, userid: str) -> UserState:
+    async def _ask(self, userid: str) -> FetchedUser:
+        """He, with what is unknown around him."""
         async with self._under_way:
             async with self._in_line:  # one waits for the pace at a time: every other turn is a full sync's
                 await self._pace.turn()
-            return user_state(await self._client.user(userid))
-
-    async def _with_more(self, states: dict[str, UserState]) -> set[str]:
-        """Who is in a department, or has a role, that we do not know: more than he is to be fetched."""
-        reader, corp_id = self._database.reader(), self._corp_id
-        dept_ids = {str(dept_id) for state in states.values() for dept_id in state.memberships or ()}
-        role_ids = {role_id for state in states.values() for role_id in state.roles or ()}
-        departments = await guard.generations(reader, corp_id, "department", dept_ids)
-        rows = await reader.execute(
-            select(roles.c.role_id).where(
-                roles.c.corp_id == corp_id, roles.c.role_id.in_(role_ids), roles.c.deleted_at.is_(None)
-            )
-        )
-        known = {row.role_id for row in rows}
-        return {
-            userid
-            for userid, state in states.items()
-            if not known.issuperset(state.roles or ())
-            or any(str(dept_id) not in departments for dept_id in state.memberships or ())
-        }
-
-    async def _one(self, row: Row[Any]) -> None:
-        """Fetch him with what is unknown around him."""
-        answer: ApiError | None = None
-        try:
-            await self._pace.turn()
-            found = await self._fetcher.user(self._database.reader(), self._corp_id, row.userid)
-            await self._pace.turn(len(found.departments) + (found.roles is not None))
-            async with self._database.transaction() as tx:
-                await write(tx, self._corp_id, found)
-            self.fetched += 1
-            return
-        except Conflict:
-            pass
-        except ApiError as error:
-            answer = error
-        async with self._database.transaction() as tx:
-            await self._give_back(tx, row, answer)
+            found = await self._fetcher.user(self._database.reader(), self._corp_id, userid)
+            if more := len(found.departments) + (found.roles is not None):
+                await self._pace.turn(more)
+            return found
 
 
 def _again_s(row: Row[Any]) -> float | None:

@@ -25,6 +25,7 @@ from dingbridge.throttle import Throttle
 log = structlog.get_logger(__name__)
 
 _KINDS = {"people": ("person", "people"), "departments": ("department", "departments")}
+_OUTSIDE = ("50002", "50004")
 _CHANGES = ("new", "back", "changed", "gone")
 
 
@@ -47,7 +48,7 @@ class FullSync:
         confirmed: int | None = None,
         **clock: Any,
     ) -> None:
-        """``clock``: that of ``Worklist``, for tests."""
+        """``clock``: what ``Worklist`` takes."""
         self._runs, self._run, self._settings, self._confirmed = runs, run, settings, confirmed
         self._dry_run = run.cause == "dry_run"
         meter = CallMeter(run, pace)
@@ -119,9 +120,11 @@ def result(run: Run) -> list[str]:
     for kind, found in run.unread.items():
         ids = ", ".join(f"{an_id} ({code})" for an_id, code in found["ids"].items())
         more = "" if found["count"] == len(found["ids"]) else " …"
+        lines.append(f"{kind} that could not be read, and stay as they were: {found['count']:,}: {ids}{more}")
+    if any(code in _OUTSIDE for found in run.unread.values() for code in found["ids"].values()):
         lines.append(
-            f"{kind} that could not be read: {found['count']:,}, which stay as they were: {ids}{more}. "
-            "50002 and 50004 mean that they are outside of the contact scope (通讯录权限范围) of the app"
+            "50002 and 50004 mean that they are outside of the app's contact scope (通讯录权限范围): widen "
+            "it on open-dev.dingtalk.com, and resync again"
         )
     if run.incomplete and run.leavers:
         lines.append(

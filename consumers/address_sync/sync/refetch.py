@@ -1,7 +1,7 @@
 """The last step of a full sync: fetches by name everybody and everything that was not read, or that an event
 fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left. Of whom an event was fetched a
-moment ago, answers may be older than that (``dingbridge/late_answers.py``): he is left to the event's own
-looks, and who may be gone is asked for when they are over.
+moment ago, answers may be older than that (``dingbridge/snapshots/late_answers.py``), so he is fetched when
+that is over.
 """
 
 from collections.abc import Callable
@@ -41,20 +41,18 @@ class Refetcher:
         run = self._run
         while True:
             look = await guard.snapshot(self._runs.reader, run.corp_id, _KINDS[entry[0]], entry[1])
-            at = look.last_fetch_at
-            settled_at = 0.0 if at is None else (at + SETTLED_AFTER).timestamp()
-            settled = settled_at <= self._worklist.now()
-            if not settled and entry[0].startswith("gone"):
-                return settled_at
-            found = await self._fetch(look) if settled else None
+            if look.last_fetch_at is not None:
+                settled_at = (look.last_fetch_at + SETTLED_AFTER).timestamp()
+                if settled_at > self._worklist.now():
+                    return settled_at
+            found = await self._fetch(look)
             changed = dict(run.changed)
             try:
                 async with self._runs.database.transaction() as tx:
-                    if found is not None:
-                        change = await write(tx, run.corp_id, found)
-                        self._note(found, change)
-                        if change == "gone" and isinstance(found, FetchedUser):
-                            await ask_for_reports(tx, run.corp_id, entry[1])
+                    change = await write(tx, run.corp_id, found)
+                    self._note(found, change)
+                    if change == "gone" and isinstance(found, FetchedUser):
+                        await ask_for_reports(tx, run.corp_id, entry[1])
                     await self._runs.done_todo(tx, run, entry)
                     await self._runs.save(tx, run)
                 return None

@@ -24,8 +24,8 @@ from dingbridge import Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.contacts import PAGE_SIZE
 from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied, QuotaSpent
-from dingbridge.late_answers import LOOK_AGAIN_S
 from dingbridge.snapshots.coerce import as_int, as_json
+from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 
 log = structlog.get_logger(__name__)
 
@@ -181,7 +181,7 @@ class CompanyReader:
 
     async def _generations_of(self, kind: str, which: ColumnElement[bool]) -> dict[str, int]:
         c = guard.table.c
-        moved = c.fetched_at > datetime.now(UTC) - SETTLED_AFTER
+        moved = c.fetched_at > datetime.fromtimestamp(self._worklist.now(), UTC) - SETTLED_AFTER
         generation = case((moved, MOVED), else_=c.generation).label("generation")
         rows = await self._runs.reader.execute(
             select(c.entity_id, generation).where(c.corp_id == self._run.corp_id, c.kind == kind, which)

@@ -235,5 +235,5 @@ def upgrade() -> None:
         Column("kind", Text, primary_key=True),
         Column("entity_id", Text, primary_key=True),
         Column("generation", BigInteger, nullable=False),
-        Column("fetched_at", UtcDateTime, comment="when the last fetch began that was written"),
+        Column("fetched_at", UtcDateTime, comment="when the last fetch for an event began that was written"),
     )

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,18 +96,13 @@ async def _plan(file: Path | None, reveal: bool, as_json: bool) -> None:
 
 
 def _shown(planned: Planned, reveal: bool, as_json: bool) -> dict[str, Any]:
-    entry = asdict(planned)
     fields: Any = list(planned.fields)
     if reveal:
         fields = {name: {"old": old, "new": new} for name, (old, new) in planned.fields.items()}
     return {
-        "op": entry["op"],
-        "kind": entry["kind"],
-        "id": entry["own_id"],
-        "dingtalkId": entry["ding_id"],
-        "fields": fields if as_json else _in_words(planned, reveal),
-        "reason": entry["reason"],
-    }
+        "op": planned.op, "kind": planned.kind, "id": planned.own_id, "dingtalkId": planned.ding_id,
+        "fields": fields if as_json else _in_words(planned, reveal), "reason": planned.reason,
+    }  # fmt: skip
 
 
 def _in_words(planned: Planned, reveal: bool) -> str:

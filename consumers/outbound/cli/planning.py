@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import select
 
@@ -14,7 +14,7 @@ from consumers.outbound.contacts.dingtalk import Contacts
 from consumers.outbound.contacts.references import Referred, resolved, with_wish
 from consumers.outbound.contacts.rows import Entity, Key, entity_of, owned_by_another, userid_of
 from consumers.outbound.contacts.wanted import wish_in
-from consumers.outbound.ledger import Create, Decision, Delete, Fields, Kind, Ledger, Update
+from consumers.outbound.ledger import Action, Create, Decision, Delete, Fields, Kind, Ledger, Update
 from consumers.outbound.limits import is_left
 from consumers.outbound.messages import Message
 from consumers.outbound.store import ding_ids, in_own_ids, now_ms
@@ -24,6 +24,7 @@ from dingbridge.dingtalk.errors import ApiError
 
 Op = Literal["create", "update", "delete", "nothing", "wait", "superseded", "refused"]
 
+_OPS: Final[dict[type[Action], Op]] = {Create: "create", Update: "update", Delete: "delete"}
 NEW = "new "
 """Stands before the own id of what would be created, where DingTalk's id is not known yet."""
 
@@ -133,13 +134,8 @@ async def _planned(
 
 
 def _op(decision: Decision) -> Op:
-    match decision.action:
-        case Create():
-            return "create"
-        case Update():
-            return "update"
-        case Delete():
-            return "delete"
+    if decision.action is not None:
+        return _OPS[type(decision.action)]
     return "wait" if decision.result and decision.result.result in ("pending", "conflict") else "nothing"
 
 

@@ -6,15 +6,9 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from consumers.outbound.forms import Answers, ChangeData, OldNew, ResultData
 from consumers.outbound.ledger import Change, Result
-from consumers.outbound.messages import (
-    Answers,
-    ChangeData,
-    OldNew,
-    ResultData,
-    change_record,
-    result_record,
-)
+from consumers.outbound.messages import change_record, result_record
 from consumers.outbound.store import in_own_ids, now_ms, put
 from dingbridge import Transaction
 

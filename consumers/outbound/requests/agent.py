@@ -13,8 +13,9 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import Select, and_, or_, select
 
+from consumers.outbound.forms import ChangeData
 from consumers.outbound.limits import count_one
-from consumers.outbound.messages import ChangeData, Outgoing, change_record
+from consumers.outbound.messages import Outgoing, change_record
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
 from consumers.outbound.requests.approvals import Approvals
@@ -218,13 +219,9 @@ class RequestAgent:
                         await put(tx, result_record_of({**row._mapping, **values}, now))
                         self._metrics.result(step.result)
                         log.info(
-                            "outbound.result",
-                            kind=request.kind,
-                            own_id=request.request_id,
-                            result=step.result,
-                            reason=step.reason,
-                            code=step.code,
-                        )
+                            "outbound.result", kind=request.kind, own_id=request.request_id,
+                            result=step.result, reason=step.reason, code=step.code,
+                        )  # fmt: skip
             return await self._queue.release(tx, row, **values)
 
     def _again(self, request: Request, step: Answer | Wait, now: int) -> dict[str, Any]:
@@ -253,13 +250,7 @@ def terminations_of(request: Request) -> Select[Any]:
 
 def _change(request: Request, end: End, now: int) -> Outgoing:
     data = ChangeData(
-        corp_id=request.corp_id,
-        kind="approval",
-        id=request.request_id,
-        verdict="reported",
-        dingtalk_id=request.ding_id,
-        request=request.request_id,
-        outcome=end.outcome,
-        form=end.form,
-    )
+        corp_id=request.corp_id, kind="approval", id=request.request_id, verdict="reported",
+        dingtalk_id=request.ding_id, request=request.request_id, outcome=end.outcome, form=end.form,
+    )  # fmt: skip
     return change_record(data, app=request.app, turn=0, now_ms=now)

@@ -5,9 +5,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, insert, not_, select, update
+from sqlalchemy import ColumnElement, and_, delete, insert, not_, select, update
 
-from consumers.outbound.messages import Answers, Message, Outgoing, ResultData, result_record
+from consumers.outbound.forms import Answers, ResultData
+from consumers.outbound.messages import Message, Outgoing, result_record
 from consumers.outbound.requests.tables import key_of, outbound_requests
 from consumers.outbound.store import now_ms, put
 from dingbridge import Database, Event, Transaction
@@ -19,7 +20,6 @@ REQUESTS: Final = WorkQueue(outbound_requests, lease_s=LEASE_S)
 _REUSED: Final = "Another request has this id already, and is carried out; give this one an id of its own"
 
 _columns = outbound_requests.c
-KEY: Final = (_columns.corp_id, _columns.kind, _columns.request_id)
 
 
 async def store_request(tx: Transaction, message: Message, now: int) -> None:
@@ -79,21 +79,16 @@ async def _look(
     return (await tx.execute(update(outbound_requests).where(*mine, which).values(**values))).rowcount
 
 
-async def forget_old(database: Database, before_ms: int, most: int = 1000) -> int:
-    """Delete up to ``most`` requests that came to their end before; approvals that run on stay. Returns how
-    many. What comes again under such an id is a new request, so no topic may still hold the old one."""
-    ended = _columns.result.in_(("done", "unchanged", "refused", "conflict")) & _columns.due_ms.is_(None)
+async def forget_old(database: Database, before_ms: int) -> int:
+    """Delete the requests that came to their end before; approvals that run on stay. Returns how many. What
+    comes again under such an id is a new request, so no topic may still hold the old one."""
+    ended = (_columns.result.in_(("done", "unchanged", "refused", "conflict")), _columns.due_ms.is_(None))
     runs = and_(_columns.type == "approval.start", _columns.ding_id.is_not(None), _columns.outcome.is_(None))
-    old = select(*KEY).where(ended, _columns.result_ms < before_ms, not_(runs)).limit(most)
-    keys = [
-        dict(zip(("b_corp", "b_kind", "b_id"), row, strict=True))
-        for row in await database.reader().execute(old)
-    ]
-    if keys:
-        this = (c == bindparam(name) for c, name in zip(KEY, keys[0], strict=True))
-        async with database.transaction() as tx:
-            await tx.execute(delete(outbound_requests).where(*this), keys)
-    return len(keys)
+    old = (*ended, _columns.result_ms < before_ms, not_(runs))
+    if await database.reader().scalar(select(_columns.request_id).where(*old).limit(1)) is None:
+        return 0
+    async with database.transaction() as tx:
+        return (await tx.execute(delete(outbound_requests).where(*old))).rowcount
 
 
 def result_record_of(row: Mapping[str, Any], now: int) -> Outgoing:

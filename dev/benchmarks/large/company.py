@@ -149,6 +149,7 @@ def environment(simulator: Simulator, database_url: str, folder: Path) -> dict[s
         "DATABASE_URL": database_url,
         "DATA_DIR": str(folder),
         "RESYNC_CALLS_PER_S": "10000",
+        "API_CALLS_PER_S": "10000",
         "API_MONTHLY_BUDGET": "0",
     }
 

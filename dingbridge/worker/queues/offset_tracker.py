@@ -73,6 +73,8 @@ class QueuedRecord:
     """When these began, epoch s; the time in which nothing worked is left out."""
     failed_at: float | None = None
     """When something was not available last, epoch s."""
+    failed_asking: frozenset[str] = frozenset()
+    """What that attempt had asked."""
     fetched_at: float = 0
     """When it was fetched, epoch s."""
     next_attempt_at: float | None = None

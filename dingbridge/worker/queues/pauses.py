@@ -40,6 +40,12 @@ _OF_ALL: Final = ("address", "month", "token")
 the partition may not need."""
 
 
+CALLS_SPREAD: Final = 60
+LONGEST_WAIT_S: Final = 3600.0
+"""A sixtieth of how long a pause has lasted, up to an hour, is the least time to the next call: DingTalk may
+count calls that fail, and what fails for a month costs about a thousand of them."""
+
+
 @dataclass(slots=True, eq=False)
 class Pause:
     """A partition that waits. ``probe`` is being tried; ``waiting`` are heads of keys that were not tried
@@ -117,6 +123,7 @@ class Pauses:
         available = self._available.setdefault((queued.partition.topic, asked), Availability())
         own = available.failed(queued.failed_at, now)
         queued.failed_at, before = now, queued.failed_at
+        queued.failed_asking = asked
         if own and not (certain or about == "right"):
             queued.own_failures += 1
             queued.own_since = queued.own_since or before
@@ -125,7 +132,8 @@ class Pauses:
         if queued.own_failures and not certain:
             return max(own_delay_s(queued.own_failures), min(after or 0, ASKED_MAX_S))
         if about != "right" and (certain or available.is_down or queued.partition in self.of):
-            self._pause(queued, _reason(error, self._package), asked, certain, after)
+            calls = isinstance(error, ApiError)
+            self._pause(queued, _reason(error, self._package), asked, certain, after, calls=calls)
             return None
         return delay(1, asked_s=after)
 
@@ -156,7 +164,14 @@ class Pauses:
                 self._stop_timer(pause)
 
     def _pause(
-        self, queued: QueuedRecord, reason: str, asked: Asked, certain: bool, after: float | None
+        self,
+        queued: QueuedRecord,
+        reason: str,
+        asked: Asked,
+        certain: bool,
+        after: float | None,
+        *,
+        calls: bool,
     ) -> None:
         pause = self.of.get(queued.partition)
         if pause is None:
@@ -168,6 +183,8 @@ class Pauses:
         pause.reason, pause.asked, pause.certain, pause.probe = reason, asked, certain, None
         pause.failures += 1
         wait = delay(pause.failures, asked_s=after)
+        if calls:
+            wait = max(wait, min((time.monotonic() - pause.since) / CALLS_SPREAD, LONGEST_WAIT_S))
         log.warning(
             "consumer.paused",
             topic=queued.partition.topic,

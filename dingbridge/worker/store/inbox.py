@@ -147,6 +147,19 @@ async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str, 
     return (await tx.execute(tx.insert(inbox).values(values).on_conflict_do_nothing())).rowcount == 1
 
 
+async def enter_all(tx: Transaction, consumer: str, came: Iterable[tuple[EventId, str, str]]) -> bool:
+    """``enter`` for several records, each ``(event, replay id, topic)``, in one statement. False when a row
+    of any stands there already; ``tx`` must be rolled back then."""
+    at = seconds(datetime.now(UTC))
+    rows = sorted(  # in one order everywhere, else two that enter the same could wait for each other
+        (hash_of(consumer, event, replay_id), number_of(consumer, topic), at)
+        for event, replay_id, topic in came
+    )
+    values = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    entered = await tx.execute(tx.insert(inbox).values(values).on_conflict_do_nothing())
+    return entered.rowcount == len(rows)
+
+
 async def register(database: Database, consumer: str, names: Sequence[str]) -> datetime:
     """Note that ``consumer`` reads the topics ``names``; returns when it was first started with any."""
     now = datetime.now(UTC)

@@ -5,6 +5,7 @@ from sqlalchemy import select
 
 from consumers.address_sync.fetcher import is_hidden
 from consumers.address_sync.tables import departments, roles, user_roles, users
+from dingbridge import Transaction
 from dingbridge.dingtalk.error_codes import error_for
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Executor
@@ -141,3 +142,17 @@ async def test_an_app_that_may_not_list_roles_takes_their_names_from_the_user(sy
     (row,) = await sync.rows(select(roles))
     assert (row.role_id, row.name, row.group_name) == (7, "财务", "职务")
     assert [row.role_id for row in await sync.rows(select(user_roles))] == [7]
+
+
+async def test_a_list_of_two_hundred_roles_is_written_in_few_statements(sync, company, monkeypatch):
+    company.roles |= {number: f"角色{number}" for number in range(1, 201)}
+    statements, execute = [], Transaction.execute
+
+    async def counted(tx, statement, parameters=None):
+        statements.append(statement)
+        return await execute(tx, statement, parameters)
+
+    monkeypatch.setattr(Transaction, "execute", counted)
+    await deliver(sync, event("label_conf_add", 7))
+    assert len(await sync.rows(select(roles))) == 200
+    assert len(statements) < 10

@@ -1,5 +1,6 @@
 """When a full sync is ordered, and how the consumer carries an order out."""
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -36,6 +37,11 @@ def inbox(monkeypatch):
 
 def schedule(sync, **settings):
     return Schedule(sync.database, AddressSyncSettings(**settings), sync.consumer._order_sync)
+
+
+def looks_are_over(sync, monkeypatch):
+    """Of the events that were delivered until now."""
+    monkeypatch.setattr(sync.consumer, "clock", lambda: time.time() + 100)
 
 
 async def ended_ago(sync, days):
@@ -96,7 +102,7 @@ async def test_how_often_one_is_due_is_shown_for_the_alert(sync):
     assert sync.consumer.metrics.reconcile_every._value.get() == 7 * 86_400
 
 
-async def test_without_a_corp_id_the_first_event_names_the_company(sync, company, inbox):
+async def test_without_a_corp_id_the_first_event_names_the_company(sync, company, inbox, monkeypatch):
     one = schedule(sync)
     with structlog.testing.capture_logs() as logs:
         await one.look()
@@ -104,6 +110,7 @@ async def test_without_a_corp_id_the_first_event_names_the_company(sync, company
     (said,) = [log for log in logs if log["event"] == "address_sync.which_company"]
     assert "DINGTALK_CORP_ID" in said["reason"]
     await sync.deliver(event("user_modify_org", "u001"))
+    looks_are_over(sync, monkeypatch)
     await one.look()
     await carry_out(sync, inbox[0])
     assert await differences(sync, company) == []
@@ -181,6 +188,7 @@ async def test_an_order_of_another_company_of_several_is_not_for_this_one(
 ):
     await full(sync, company)
     await sync.deliver(events("user_modify_org", *company.users)[0])
+    looks_are_over(sync, monkeypatch)
     monkeypatch.setattr(sync.consumer.settings, "dingtalk_apps_file", tmp_path / "apps.toml")
     asked = company.calls.total()
     with structlog.testing.capture_logs() as logs:

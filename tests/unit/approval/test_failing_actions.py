@@ -137,7 +137,7 @@ async def test_a_resync_by_hand_counts_it_and_the_next_run_tries_it_again(archiv
 async def test_its_event_calls_it_again(archive, poison):
     await archive.deliver(request())
     await resyncs(archive).once()
-    assert (await archive.deliver(instance("finish", processInstanceId=POISON))).kind == "retry"
+    assert (await archive.attempt(instance("finish", processInstanceId=POISON))).kind == "retry"
     poison.error = None
     await deliver(archive, instance("finish", processInstanceId=POISON))
     assert await states(archive) == dict.fromkeys(ALL, "done")

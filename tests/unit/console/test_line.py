@@ -185,8 +185,9 @@ RETRY = {
 }
 
 
-def test_a_broken_system_behind_a_consumer_is_named_with_its_words_and_time() -> None:
-    held = {"paused": [PAUSE], "records": [RETRY]}
+@pytest.mark.parametrize("failing", [RETRY, RETRY | {"outcome": "unavailable", "state": "retrying"}])
+def test_a_broken_system_behind_a_consumer_is_named_with_its_words_and_time(failing: dict[str, str]) -> None:
+    held = {"paused": [PAUSE], "records": [failing]}
     now = [reading(INGRESS, 1767225610, *WELL), reading("billing", 1767225610, *JOINED, in_flight=held)]
     found = worst(parts_of(now))
     assert found is not None
@@ -194,7 +195,7 @@ def test_a_broken_system_behind_a_consumer_is_named_with_its_words_and_time() ->
     trouble = Trouble(State.STOPPED, "waits", text="system a: it answered 503", since=1767225600.0)
     assert found.trouble == trouble
     assert found.oldest_s == 10
-    now = [now[0], reading("billing", 1767225610, *JOINED, in_flight={"records": [RETRY]})]
+    now = [now[0], reading("billing", 1767225610, *JOINED, in_flight={"records": [failing]})]
     found = worst(parts_of(now))
     assert found is not None
     assert found.trouble == Trouble(State.DEGRADED, "retries", {"count": 1}, RETRY["error"], 1767225605.0)

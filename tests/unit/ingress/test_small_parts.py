@@ -3,7 +3,7 @@
 import pytest
 
 from dingbridge.logging import LogLimiter
-from dingbridge.trusted_proxies import client_address
+from dingbridge.settings.trusted_proxies import client_address
 from ingress.diagnostics import OWNERS_KEPT, Diagnostics
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -17,13 +18,13 @@ from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners, Template
 from consumers.outbound.requests.agent import PENDING_MOST_MS, RequestAgent
 from consumers.outbound.requests.approvals import form_of, task_of
-from consumers.outbound.requests.store import store_request
+from consumers.outbound.requests.store import store_approval_event, store_request
 from consumers.outbound.requests.tables import outbound_requests
 from consumers.outbound.settings import DAY_MS, OutboundSettings
 from consumers.outbound.tables import metadata, outbound_entity, outbound_outgoing
 from consumers.outbound.waiting import standing
 from dingbridge import open_database
-from dingbridge.dingtalk.errors import AlreadyExists, NotFound, OutcomeUnknown, RateLimited
+from dingbridge.dingtalk.errors import AlreadyExists, NotFound, OutcomeUnknown, RateLimited, Unavailable
 from tests.unit.outbound.hands import once
 from tests.unit.outbound.ledger_rows import row
 
@@ -122,7 +123,7 @@ class World:
         self.ding = DingTalk(lambda: self.ms, faults, lag_ms)
         lists = frozenset(originators), frozenset(actors)
         self.owners = Owners(templates={"PROC-A": Template(FIELD if mapped else None, *lists)})
-        self.database = open_database("sqlite://")
+        self.database, self.agent = open_database("sqlite://"), None
         self.settings = OutboundSettings.load(outbound_settle_s=SETTLE_S, **settings)
 
     async def send(self, type_, id_, **changes):
@@ -143,7 +144,7 @@ class World:
             if next_ms is None:
                 return
             self.ms = max(self.ms, next_ms)
-            agent = RequestAgent(
+            agent = self.agent or RequestAgent(
                 self.database,
                 lambda app, corp_id: self.ding,
                 self.owners,
@@ -151,8 +152,10 @@ class World:
                 OutboundMetrics(CollectorRegistry()),
                 now=lambda: self.ms,
             )
+            self.agent = None
             with contextlib.suppress(asyncio.CancelledError):
                 await once(agent)
+                self.agent = agent
 
     async def results(self):
         rows = await self.database.reader().execute(
@@ -404,3 +407,69 @@ def test_an_open_task_comes_before_what_its_person_decided_earlier():
     assert task_of({"tasks": [opened_task]}, "wang") == (None, None)
     assert task_of({"tasks": [done, opened_task]}, "li", begun=1) == (None, "agree")
     assert task_of({"tasks": [done, opened_task]}, "li", begun=2) == (2, None)
+
+
+@pytest.mark.parametrize("shown_after_s", [8, 600, 2 * 3600])
+async def test_an_end_that_reads_show_late_is_told_when_it_is_shown_and_never_guessed(shown_after_s):
+    """The event of the end came; reads still show the approval as running, or show none."""
+    world = await opened(World())
+    await world.send("approval.start", "A-1")
+    await world.work()
+    [(_, document)] = world.ding.instances.values()
+    ended_ms = world.ms = world.ms + 3600_000
+    shown, reads = world.ding.approval, []
+
+    async def late(instance_id):
+        reads.append(world.ms)
+        if world.ms >= ended_ms + shown_after_s * 1000:
+            document.update(status="COMPLETED", result="agree")
+        elif len(reads) % 2:
+            raise NotFound("not shown", api="x")
+        return await shown(instance_id)
+
+    world.ding.approval = late
+    event = SimpleNamespace(corp_id=CORP, subject="pi-1", data={"type": "finish"})
+
+    async def happens():
+        async with world.database.transaction() as tx:
+            await store_approval_event(tx, event)
+            await tx.execute(update(outbound_requests).values(due_ms=world.ms))  # by the test's clock
+
+    await happens()
+    await world.work()
+    told = [one.get("outcome") for one in await world.results() if "outcome" in one]
+    assert told == (["agree"] if shown_after_s <= 600 else [])
+    assert len(reads) < 25
+    if not told:  # an hour of it is enough, until somebody asks again
+        world.ms = ended_ms + shown_after_s * 1000
+        await happens()
+        await world.work()
+        assert [one["outcome"] for one in await world.results() if "outcome" in one] == ["agree"]
+    await world.database.close()
+
+
+async def test_one_request_that_dingtalk_always_refuses_holds_no_other_and_ends_in_words():
+    world = await opened(World())
+    read = world.ding.user
+
+    async def user(userid):
+        world.ms += 1  # no two things at one time
+        if userid == "zhang":
+            raise Unavailable("HTTP 500", api="v2/user/get", about="busy")
+        return await read(userid)
+
+    world.ding.user = user
+    await world.send("todo.desired", "T-0")
+    for number in range(1, 5):
+        await world.send("todo.desired", f"T-{number}", creator="wang")
+    began_ms = world.ms
+    while world.ms < began_ms + 5000_000:
+        world.ms += 400_000
+        await world.send("todo.desired", f"T-{world.ms}", creator="wang")
+        await world.work(8)
+        world.ms += 1000
+        await world.work(8)
+    results = {one["id"]: one["result"] for one in await world.results()}
+    await world.database.close()
+    assert results.pop("T-0") == "refused"
+    assert set(results.values()) == {"done"}

@@ -41,7 +41,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def test_done_writes_the_effect_and_the_inbox_row(database_url: str) -> None:
     async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
         before = datetime.now(UTC)
-        assert (await runtime.deliver(record("e1"))).kind == "done"
+        assert (await runtime.attempt(record("e1"))).kind == "done"
         assert [r.event_id for r in await runtime.rows(select(effects))] == ["user_modify_org:e1/u1"]
         (row,) = await runtime.rows(select(inbox.inbox))
         known = ("/dingtalk/dingcorp1/default", "user_modify_org:e1/u1")
@@ -55,7 +55,7 @@ async def test_done_writes_the_effect_and_the_inbox_row(database_url: str) -> No
 
 async def test_a_repeated_event_is_seen_and_a_replay_is_applied_once_more(database_url: str) -> None:
     async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
-        kinds = [(await runtime.deliver(record("e1"), replay_id=r)).kind for r in ("", "", "r1", "r1")]
+        kinds = [(await runtime.attempt(record("e1"), replay_id=r)).kind for r in ("", "", "r1", "r1")]
         assert kinds == ["done", "seen", "done", "seen"]
         assert len(await runtime.rows(select(effects))) == 2
 
@@ -68,8 +68,8 @@ async def test_a_repeated_event_is_not_even_prepared() -> None:
             Counting.prepared += 1
 
     async with MemoryRuntime(Counting()) as runtime:
-        await runtime.deliver(record("e1"))
-        await runtime.deliver(record("e1"))
+        await runtime.attempt(record("e1"))
+        await runtime.attempt(record("e1"))
     assert Counting.prepared == 1
 
 
@@ -106,7 +106,7 @@ async def test_what_is_raised_names_the_outcome_and_leaves_no_trace(
             raise error
 
     async with MemoryRuntime(Failing(), database_url=database_url) as runtime:
-        outcome = await runtime.deliver(record())
+        outcome = await runtime.attempt(record())
         assert (outcome.kind, outcome.error, outcome.after) == (kind, error, after)
         assert await runtime.rows(select(effects)) == []
         assert await runtime.rows(select(inbox.inbox)) == []
@@ -133,7 +133,7 @@ async def test_of_a_group_the_most_patient_outcome_counts(errors: list[Exception
             raise ExceptionGroup("several", errors)
 
     async with MemoryRuntime(Parallel()) as runtime:
-        assert (await runtime.deliver(record())).kind == kind
+        assert (await runtime.attempt(record())).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ async def test_what_is_not_retryable_is_rejected_at_once(error: Exception, kind:
             raise error
 
     async with MemoryRuntime(Strict()) as runtime:
-        assert (await runtime.deliver(record())).kind == kind
+        assert (await runtime.attempt(record())).kind == kind
 
 
 async def test_a_consumer_may_use_its_database_beside_events() -> None:
@@ -175,7 +175,7 @@ async def test_settings_that_are_missing_pause_rather_than_bury() -> None:
             return await ctx.dingtalk.user("u1")
 
     async with MemoryRuntime(Calling()) as runtime:
-        assert (await runtime.deliver(record())).kind == "unavailable"
+        assert (await runtime.attempt(record())).kind == "unavailable"
 
 
 @pytest.mark.parametrize(("times", "kind"), [(MAX_CONFLICTS, "done"), (MAX_CONFLICTS + 1, "retry")])
@@ -193,7 +193,7 @@ async def test_again_begins_with_prepare_and_gives_up_after_ten(times: int, kind
                 raise Conflict
 
     async with MemoryRuntime(Moving()) as runtime:
-        assert (await runtime.deliver(record())).kind == kind
+        assert (await runtime.attempt(record())).kind == kind
         assert Moving.prepared == MAX_CONFLICTS + 1
         assert len(await runtime.rows(select(effects))) == (kind == "done")
 
@@ -213,7 +213,7 @@ async def test_a_handler_that_hangs_is_cut_off(half: str, tmp_path: Path) -> Non
 
     # in a file: a statement that is cut off costs its connection, and a database in memory lives in it
     async with MemoryRuntime(Hanging(), database_url=f"sqlite:///{tmp_path}/t.db") as runtime:
-        outcome = await runtime.deliver(record())
+        outcome = await runtime.attempt(record())
         assert outcome.kind == "retry"
         assert "handler_timeout_s" in str(outcome.error)
         assert await runtime.rows(select(effects)) == []
@@ -224,7 +224,7 @@ async def test_the_database_is_down_when_the_disk_refuses(tmp_path: Path) -> Non
         await runtime.database.close()  # no connection is open any more
         (tmp_path / "test.db").unlink()
         (tmp_path / "test.db").mkdir()
-        outcome = await runtime.deliver(record())
+        outcome = await runtime.attempt(record())
         assert outcome.kind == "unavailable"
         assert isinstance(outcome.error, DatabaseDown)
         assert not await runtime.database.answers(5)
@@ -238,14 +238,14 @@ async def test_prepare_cannot_write(tmp_path: Path) -> None:
             await ctx.db.execute(effects.insert().values(event_id="by prepare"))
 
     async with MemoryRuntime(Writing(), database_url=f"sqlite:///{tmp_path}/test.db") as runtime:
-        outcome = await runtime.deliver(record())
+        outcome = await runtime.attempt(record())
         assert outcome.kind == "retry"
         assert await runtime.rows(select(effects)) == []
 
 
 async def test_concurrent_deliveries_of_one_event_have_one_effect(database_url: str) -> None:
     async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
-        outcomes = await asyncio.gather(*(runtime.deliver(record("e1")) for _ in range(8)))
+        outcomes = await asyncio.gather(*(runtime.attempt(record("e1")) for _ in range(8)))
         assert sorted(o.kind for o in outcomes) == ["done"] + ["seen"] * 7
         assert len(await runtime.rows(select(effects))) == 1
 
@@ -255,13 +255,13 @@ async def test_concurrent_deliveries_of_one_event_have_one_effect(database_url: 
 )
 async def test_bytes_that_are_no_event_say_so(value: bytes) -> None:
     async with MemoryRuntime(Recording()) as runtime:
-        assert (await runtime.deliver(value)).kind == "not_an_event"
+        assert (await runtime.attempt(value)).kind == "not_an_event"
 
 
 async def test_an_event_may_come_decoded_or_as_an_envelope() -> None:
     async with MemoryRuntime(Recording()) as runtime:
-        assert (await runtime.deliver(Event.decode(record("e1").value))).kind == "done"
-        assert (await runtime.deliver(orjson.loads(record("e2").value))).kind == "done"
+        assert (await runtime.attempt(Event.decode(record("e1").value))).kind == "done"
+        assert (await runtime.attempt(orjson.loads(record("e2").value))).kind == "done"
 
 
 async def test_hooks_run_around_the_events() -> None:
@@ -278,7 +278,7 @@ async def test_hooks_run_around_the_events() -> None:
             calls.append("handle")
 
     async with MemoryRuntime(Hooked()) as runtime:
-        await runtime.deliver(record())
+        await runtime.attempt(record())
     assert calls == ["start", "handle", "stop"]
 
 
@@ -288,7 +288,7 @@ async def test_a_consumer_without_handle_is_told(database_url: str) -> None:
         topics = ("user_add_org",)
 
     async with MemoryRuntime(Empty(), database_url=database_url) as runtime:
-        outcome = await runtime.deliver(record())
+        outcome = await runtime.attempt(record())
         assert outcome.kind == "retry"
         assert "Empty.handle is not written" in str(outcome.error)
 
@@ -297,7 +297,7 @@ async def test_inbox_rows_are_pruned_by_age(monkeypatch: pytest.MonkeyPatch, dat
     monkeypatch.setattr(inbox, "PRUNE_ROWS", 2)
     async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
         for n in range(5):
-            await runtime.deliver(record(f"e{n}"))
+            await runtime.attempt(record(f"e{n}"))
         now, mine = datetime.now(UTC) + timedelta(seconds=1), inbox.number_of("recording", NOWHERE.topic)
         assert await inbox.prune(runtime.database, mine, now - timedelta(hours=1)) == 0
         assert await inbox.prune(runtime.database, inbox.number_of("other", NOWHERE.topic), now) == 0
@@ -319,9 +319,9 @@ async def test_a_request_to_look_anew_is_held_back_until_it_is_due() -> None:
         return orjson.loads(wish.value)
 
     async with MemoryRuntime(Looking()) as runtime:
-        waits = await runtime.deliver(request(600))
+        waits = await runtime.attempt(request(600))
         assert (waits.kind, waits.counts) == ("retry", False)
         assert waits.after is not None
         assert 500 < waits.after <= 600
-        assert (await runtime.deliver(request(0))).kind == "done"
-        assert (await runtime.deliver(request(86_400))).kind == "done"  # a clock is wrong
+        assert (await runtime.attempt(request(0))).kind == "done"
+        assert (await runtime.attempt(request(86_400))).kind == "done"  # a clock is wrong

@@ -1,5 +1,7 @@
 """One entity that fails is not a dependency that is down."""
 
+import time
+
 import pytest
 
 from dingbridge import Context, DependencyUnavailable, Event, Reject, availability, retry
@@ -34,8 +36,6 @@ class Failing(Scripted):
         name = self.seen[-1]
         if self.asks and not name.startswith("filtered"):
             ctx.asks(self.asks)
-            if isinstance(self.error, Unavailable):
-                ctx.dingtalk  # noqa: B018
         if name in self.bad or (self.down and not name.startswith("filtered")):
             raise self.error
 
@@ -59,7 +59,7 @@ async def came(harness: Harness, count: int) -> None:
 async def test_one_that_always_fails_holds_nobody_and_is_given_up_after_an_hour(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    consumer = Failing("bad", error=error)
+    consumer = Failing("bad", error=error, asks="dingtalk")
     async with running(consumer) as harness:
         harness.add(P0, ("bad", "bad"), ("behind", "bad"), *events(50))
         await came(harness, 50)
@@ -93,6 +93,16 @@ async def test_when_none_works_all_wait_in_turn_and_nothing_is_counted(
         assert harness.scheduler.down() == {}
         assert harness.letters.sent == []
         assert harness.to_commit() == {P0: 5}
+
+
+async def test_who_asks_dingtalk_by_another_client_goes_on_after_an_outage_too() -> None:
+    consumer = Failing(error=Unavailable("no answer", api="v2/user/get"), down=True)
+    async with running(consumer) as harness:
+        harness.add(P0, *events(5))
+        await until(lambda: P0 in harness.scheduler.down())
+        consumer.down = False
+        await harness.idle()
+        assert harness.scheduler.down() == {}
 
 
 async def test_while_all_that_is_held_was_tried_more_is_fetched() -> None:
@@ -195,3 +205,20 @@ async def test_a_dead_letter_that_kafka_does_not_take_is_no_failure_of_its_recor
         assert [failure.reason for failure in harness.letters.failures] == ["no"]
         assert harness.letters.down == 0
         assert harness.scheduler.down() == {}
+
+
+async def test_a_month_of_calls_that_fail_costs_about_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the real delays
+    now, waits = time.monotonic(), list[float]()
+    monkeypatch.setattr(pauses.time, "monotonic", lambda: now)
+    monkeypatch.setattr(pauses.time, "time", lambda: now)
+    kept = pauses.Pauses(lambda queued: None, lambda: None, "tests")
+    monkeypatch.setattr(kept, "_try_next", lambda pause, wait_s: waits.append(wait_s))
+    queued = QueuedRecord(P0, 0, b"a", 1, None)
+    ends = now + 30 * 86_400
+    while now < ends:
+        now += kept.failed(queued, Unavailable("no answer", api="a"), pauses.HANDLER, None) or waits[-1]
+        if (pause := kept.of.get(P0)) is not None:
+            pause.tried.clear()
+            pause.probe = queued
+    assert 500 < len(waits) < 1500

@@ -54,13 +54,13 @@ async def test_one_that_does_not_heed_its_cancellation_is_left_behind_without_it
     consumer.half = half
     async with MemoryRuntime(consumer, database_url=f"sqlite:///{tmp_path}/t.db") as runtime:
         with capture_logs() as logs:
-            outcome = await runtime.deliver(record("e1"))
+            outcome = await runtime.attempt(record("e1"))
         assert outcome.kind == "retry"
         assert [entry["event"] for entry in logs] == ["consumer.handler_stuck"]
         # SQLite has one writer: it would be the stuck one's for ever
         consumer.half = ""
         consumer.handler_timeout_s = 60  # type: ignore[misc]
-        assert (await runtime.deliver(record("e2"))).kind == "done"
+        assert (await runtime.attempt(record("e2"))).kind == "done"
         consumer.enough.set()
         await consumer.ended.wait()
         assert [row.event_id for row in await runtime.rows(select(effects))] == ["user_modify_org:e2/u1"]
@@ -99,7 +99,7 @@ async def test_without_a_database_one_that_hangs_is_cut_off(half: str, heeds: bo
                 await hang()
 
     async with MemoryRuntime(Hanging()) as runtime:
-        outcome = await runtime.deliver(record())
+        outcome = await runtime.attempt(record())
         assert (outcome.kind, str(outcome.error)) == (
             "retry",
             f"{half} took longer than handler_timeout_s (0.01 s)",
@@ -118,7 +118,7 @@ async def test_a_time_limit_of_the_handlers_own_is_an_error_like_any_other() -> 
                 await asyncio.Event().wait()
 
     async with MemoryRuntime(Impatient()) as runtime:
-        outcome = await runtime.deliver(record())
+        outcome = await runtime.attempt(record())
         assert (outcome.kind, type(outcome.error)) == ("retry", TimeoutError)
 
 
@@ -128,6 +128,6 @@ async def test_without_a_database_asking_for_it_is_answered_in_words() -> None:
             await tx.execute(select(effects))
 
     async with MemoryRuntime(Asking()) as runtime:
-        outcome = await runtime.deliver(record())
+        outcome = await runtime.attempt(record())
     assert outcome.kind == "unavailable", "nothing of it is the event's fault"
     assert "uses_database = False" in str(outcome.error)
