@@ -7,6 +7,7 @@ import pytest
 from dingbridge import Context, DependencyUnavailable, Event, Reject, availability, retry
 from dingbridge.dingtalk.error_codes import error_for
 from dingbridge.dingtalk.errors import Unavailable
+from dingbridge.errors import SettingsError
 from dingbridge.worker.queues import pauses
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
@@ -222,3 +223,10 @@ async def test_a_month_of_calls_that_fail_costs_about_a_thousand(monkeypatch: py
             pause.tried.clear()
             pause.probe = queued
     assert 500 < len(waits) < 1500
+
+
+async def test_settings_that_are_missing_are_named_while_the_partition_waits() -> None:
+    consumer = Failing(error=SettingsError(["DINGTALK_APP_KEY must be set"]), down=True)
+    async with running(consumer) as harness:
+        harness.add(P0, *events(1))
+        await until(lambda: harness.scheduler.down() == {P0: "DINGTALK_APP_KEY must be set"})
