@@ -16,7 +16,7 @@ COMMANDS = {
     "ingress": "Receive DingTalk's callbacks, and publish them to Kafka.",
     "journal": "Look into the journal, and act on what is parked.",
     "recover": "Read DingTalk's list of failed pushes now.",
-    "consumers": "List the installed consumers.",
+    "consumers": "List the installed consumers, write revisions of their tables.",
     "consume": "Run one consumer, or show what it has written.",
     "resync": "Compare address-sync, or a Mirror, with the company now.",
     "approvals": "Export archived approvals, list templates, resync.",

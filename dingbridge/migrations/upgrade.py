@@ -65,7 +65,8 @@ def bring_up(connection: Connection, consumer: type[Tables]) -> tuple[str | None
 
 
 def _remedy(consumer: type[Tables], left: Lacking) -> str:
-    write = f"`dingbridge consumers migrate {consumer.name} --write` writes the revision"
+    file = f"path/to/file.py:{consumer.__name__}"
+    write = f"`dingbridge consumers migrate {consumer.name} --write` (or {file}) writes the revision"
     if consumer.migrations is None:
         return f"The code has that, and tables that exist are not changed unasked: {write}"
     if of_code := lacking_after_revisions(consumer):
@@ -120,9 +121,15 @@ def _revision(connection: Connection, table: str) -> str | None:
 @cache
 def scripts_of(package: str) -> ScriptDirectory:
     """The revisions in ``package``. Raises ``MigrationError``."""
-    spec = find_spec(package)
+    try:
+        spec = find_spec(package)
+    except ModuleNotFoundError:  # of the package above it
+        spec = None
     if spec is None or not spec.submodule_search_locations:
-        raise MigrationError(f"there is no package {package} with the migrations; install dingbridge again")
+        raise MigrationError(
+            f"there is no package {package} with the migrations; check `migrations` in the consumer's class, "
+            "and that the package is installed with it"
+        )
     folder = str(Path(spec.submodule_search_locations[0]))
     scripts = ScriptDirectory(folder, version_locations=[folder])
     try:

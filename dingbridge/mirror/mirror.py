@@ -71,10 +71,12 @@ class Mirror(Consumer[Answer | None]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if isinstance(table := cls.__dict__.get("table"), Table):
-            people.check(cls.__qualname__, table)
+            people.check(cls.__qualname__, table, fields=cls.row is Mirror.row)
             cls.metadata = table.metadata
             cls.guard = VersionGuard(table.metadata, f"{table.name}_generations")
             cls.look_again = look_again_table(table.metadata, f"{table.name}_look_again")
+        elif "name" in cls.__dict__ and not hasattr(cls, "guard"):
+            raise ValueError(f"{cls.__qualname__} has no table; {people.MADE_WITH}")
         super().__init_subclass__(**kwargs)
 
     @cached_property

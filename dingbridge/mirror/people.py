@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
 from typing import Any, Final
 
 from sqlalchemy import Column, MetaData, Table, Text, update
 
+from dingbridge.dingtalk.api.objects import User
 from dingbridge.snapshots import Snapshot, write_if_changed
 from dingbridge.snapshots.coerce import as_bool, as_int, as_text, china_date, from_epoch_ms
 from dingbridge.worker.store.transaction import Transaction
@@ -21,6 +23,8 @@ TOPICS: Final = (
     "label_user_change",
 )
 """The EventTypes that name users."""
+
+MADE_WITH: Final = 'make it with people_table("staff", metadata, Column("name", Text))'
 
 _OURS: Final = ("corp_id", "userid", "left_at", "updated_at")
 
@@ -46,12 +50,17 @@ def people_table(name: str, metadata: MetaData, *columns: Column[Any]) -> Table:
     )
 
 
-def check(consumer: str, table: Table) -> None:
-    """Raises ``ValueError`` for a table that ``people_table`` cannot have made."""
+def check(consumer: str, table: Table, *, fields: bool) -> None:
+    """Raises ``ValueError`` for a table that ``people_table`` cannot have made, and where ``fields`` for a
+    column that is no field of a person's."""
     if missing := [column for column in _OURS if column not in table.c]:
+        raise ValueError(f"{consumer}.table has no {' and no '.join(missing)}; {MADE_WITH}")
+    known = User.__annotations__
+    for name in [column.name for column in table.c if fields and column.name not in (*_OURS, *known)]:
+        near = "".join(f" ({one} is near it)" for one in get_close_matches(name, known, n=1))
         raise ValueError(
-            f"{consumer}.table has no {' and no '.join(missing)}; make it with "
-            'people_table("staff", metadata, Column("name", Text))'
+            f"{consumer}.table has a column {name}, which this version knows of no person{near}; "
+            "where it is meant, override `row`"
         )
 
 

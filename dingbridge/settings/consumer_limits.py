@@ -5,9 +5,15 @@ What the numbers mean stands with the attributes of ``Consumer``, which they rep
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from dingbridge.settings.base import Settings
+
+
+def _attempts(value: object) -> object:
+    if value is None or value == "none" or ((text := str(value)).isdecimal() and int(text) >= 1):
+        return value
+    raise ValueError("must be 1 or more, or none")
 
 
 class ConsumerLimits(Settings):
@@ -16,7 +22,7 @@ class ConsumerLimits(Settings):
     concurrency: int | None = Field(None, ge=1, le=1024)
     """keys that one process works on at the same time; unset, as all of these: as the class has it, which
     `dingbridge consumers` shows"""
-    max_attempts: Annotated[int, Field(ge=1)] | Literal["none"] | None = None
+    max_attempts: Annotated[int | Literal["none"] | None, BeforeValidator(_attempts)] = None
     """attempts before a record goes to the dead letters; `none`: no end, its key waits"""
     retry_first_s: float | None = Field(None, gt=0, le=3600)
     """s before the second attempt; doubles with each further one"""

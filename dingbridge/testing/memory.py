@@ -13,7 +13,8 @@ import orjson
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Executable, Row
 
-from dingbridge.errors import BridgeError
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.envelope import Record
 from dingbridge.events.event import Event, NotAnEvent, Sent, decode
 from dingbridge.settings import ConsumerSettings
@@ -49,6 +50,8 @@ class MemoryRuntime:
             consumer.database = self.database
         if dingtalk is not None:
             consumer.dingtalk = dingtalk
+        elif consumer.clients is None:
+            consumer.clients = _no_dingtalk
 
     async def __aenter__(self) -> Self:
         await migrate(self.database, WorkerTables)
@@ -74,7 +77,8 @@ class MemoryRuntime:
         record's value, or an envelope) and return how it ended.
 
         Raises what the handler raised where that names no outcome and is no answer of DingTalk's: to the
-        worker it is a retry, in a test it is a fault of the handler.
+        worker it is a retry, in a test it is a fault of the handler. ``SettingsError``: ``dingtalk`` was
+        needed, and not given.
         """
         return with_faults_raised(await self.attempt(event, replay_id=replay_id))
 
@@ -106,9 +110,21 @@ class MemoryRuntime:
         return (await self.database.reader().execute(statement)).all()
 
 
+def _no_dingtalk(app: str | None, corp_id: str | None) -> DingTalkClient:
+    raise SettingsError(
+        [
+            "the consumer calls DingTalk, and the test gives it none: MemoryRuntime(…, dingtalk=…) takes any "
+            "object with the methods that are called"
+        ]
+    )
+
+
 def with_faults_raised(outcome: Outcome) -> Outcome:
-    """``outcome``, unless the handler failed by an exception that says nothing to the worker: that."""
+    """``outcome``, unless the handler failed by an exception that says nothing to the worker, or for settings
+    that the test lacks: that."""
     error = outcome.error
+    if isinstance(error, SettingsError):
+        raise error
     if outcome.kind == "retry" and isinstance(error, Exception) and not isinstance(error, BridgeError):
         raise error
     return outcome

@@ -125,7 +125,10 @@ class Consumer(Generic[Prepared]):
             raise ValueError(
                 f"{cls.__qualname__}.name is {name!r}; a consumer's name is 1 to 100 of a-z, 0-9 and -"
             )
-        _check_names(cls, "topics", EVENT_TYPE_RE, 'is no EventType: they have no prefix, as "user_add_org"')
+        for attribute in ("topics", "new_event_types"):
+            _check_names(
+                cls, attribute, EVENT_TYPE_RE, 'is no EventType: they have no prefix, as "user_add_org"'
+            )
         _check_names(
             cls,
             "control_topics",
@@ -223,9 +226,7 @@ class Consumer(Generic[Prepared]):
         however often Kafka delivers the record. Raising rolls back. No network I/O here: it would hold a
         transaction open.
         """
-        if handlers_of(type(self)):
-            raise Reject("the consumer has no handler for events of this type")
-        raise NotImplementedError(f"{type(self).__qualname__}.handle is not written")
+        raise Reject("the consumer has no handler for events of this type")
 
     async def dead_lettered(self, event: Event | None, failure: Failure) -> None:
         """Called for each record that went to the dead letters, once it is there, to tell somebody;
@@ -256,6 +257,8 @@ def _check_hooks(cls: type[Consumer]) -> None:
             raise ValueError(
                 f"{cls.__qualname__}.{name} is no coroutine, and is awaited; write `async def {name}`"
             )
+    if iscoroutinefunction(cls.fetches):
+        raise ValueError(f"{cls.__qualname__}.fetches is not awaited; write `def fetches`")
 
 
 def _check_not_retryable(cls: type[Consumer]) -> None:
@@ -271,8 +274,6 @@ def _check_not_retryable(cls: type[Consumer]) -> None:
 def _add_handlers(cls: type[Consumer]) -> None:
     """Read what there are handlers for. Raises ``ValueError`` for an event that would have none."""
     handlers = handlers_of(cls)
-    if not handlers:
-        return
     for event_type, marked in handlers.items():
         if marked.prepare is not None and not hasattr(cls, marked.prepare):
             raise ValueError(
@@ -289,5 +290,5 @@ def _add_handlers(cls: type[Consumer]) -> None:
         raise ValueError(
             f"{cls.__qualname__} reads {', '.join(left)}, and has neither an @on for that nor a `handle`"
         )
-    read = dict.fromkeys((*cls.topics, *filter(is_event_type, handlers)))
-    cls.topics = tuple(read)
+    if handlers:
+        cls.topics = tuple(dict.fromkeys((*cls.topics, *filter(is_event_type, handlers))))

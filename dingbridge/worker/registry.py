@@ -119,9 +119,11 @@ def class_of(name: str, point: EntryPoint, loaded: object) -> type[Consumer]:
         loaded = loaded.make(name)
     if not (isinstance(loaded, type) and issubclass(loaded, Consumer)):
         raise UnknownConsumer(f"consumer {name!r} ({point.value}) is not a subclass of Consumer")
-    if getattr(loaded, "name", None) != name:
+    if not hasattr(loaded, "name"):
+        raise UnknownConsumer(f"consumer {name!r} ({point.value}) has no name; set the class's `name`")
+    if loaded.name != name:
         raise UnknownConsumer(
-            f"consumer {name!r} ({point.value}) calls itself {getattr(loaded, 'name', None)!r}; entry point "
+            f"consumer {name!r} ({point.value}) calls itself {loaded.name!r}; entry point "
             "and name must be the same"
         )
     return loaded

@@ -58,9 +58,10 @@ def handles(event_type: str, prepare: Any = CLASS_WIDE) -> Any:
         raise TypeError(f'on needs an EventType, as @on("user_add_org"), and got {event_type!r}')
     if prepare is not None and prepare != CLASS_WIDE:
         if not inspect.iscoroutinefunction(prepare):
+            given = getattr(prepare, "__qualname__", repr(prepare))
             raise TypeError(
                 f"@on({event_type!r}, prepare=…) needs a method of the class that stands above it, an "
-                f"`async def` of event and ctx, or None; it got {prepare!r}"
+                f"`async def` of event and ctx, or None; {given} is not"
             )
         prepare = prepare.__name__
 

@@ -232,5 +232,7 @@ def _reason(error: BaseException | None, package: str) -> str:
         return error.reason
     if isinstance(error, TicketMissing):  # its words are ours, and nobody's name is in them
         return str(error)
+    if isinstance(error, SettingsError):  # and these say what to set
+        return "; ".join(error.problems)
     where = error_location(error, package)
     return f"{where}, about the {error.about}" if isinstance(error, ApiError) else where

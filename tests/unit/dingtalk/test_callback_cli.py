@@ -33,6 +33,8 @@ class Third(Consumer):
     name = "many-third"
     topics = ("bpms_task_change",)
 
+    async def handle(self, event, tx, prepared): ...
+
 
 def mistaken() -> list[str]:
     raise SettingsError(["WHATEVER: not set"])

@@ -374,6 +374,8 @@ class Second(Consumer):
     name = "many-second"
     topics = ("check_in",)
 
+    async def handle(self, event, tx, prepared): ...
+
 
 MANY = Family(names=lambda: [Second.name], make=lambda name: Second)
 

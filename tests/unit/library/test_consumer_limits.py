@@ -46,7 +46,10 @@ def test_mistakes_are_told_with_all_the_others_and_end_no_list(monkeypatch):
     for name, value in {"CONCURRENCY": "0", "MAX_ATTEMPTS": "-1"}.items():
         monkeypatch.setenv(f"LEAVE_LEDGER_{name}", value)
     monkeypatch.setenv("ADMIN_PORT", "x")
-    with pytest.raises(SettingsError, match=r"(?s)LEAVE_LEDGER_CONCURRENCY: .*LEAVE_LEDGER_MAX.*ADMIN_PORT"):
+    with pytest.raises(
+        SettingsError,
+        match=r"(?s)LEDGER_CONCURRENCY: .*MAX_ATTEMPTS: must be 1 or more, or none\n.*ADMIN_PORT",
+    ):
         _load("leave-ledger")
     shown = CliRunner().invoke(command, ["--json"])
     assert shown.exit_code == 0

@@ -18,7 +18,6 @@ class Staff(Mirror):
 
 class Billing(Consumer):
     name = "billing"
-    topics = ("user_add_org",)
 
 
 @pytest.fixture

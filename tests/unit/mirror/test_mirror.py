@@ -88,7 +88,7 @@ async def test_the_columns_say_what_their_values_are(company):
         Column("active", Boolean),
         Column("hired_date", Date),
         Column("dept_id_list", Text),
-        Column("absent", BigInteger),
+        Column("telephone", BigInteger),
     )
 
     class Typed(Mirror):
@@ -101,7 +101,7 @@ async def test_the_columns_say_what_their_values_are(company):
         await deliver(runtime, company.hires("u1", name="甲", active="true"))
         [row] = await runtime.rows(select(consumer.table))
     assert (row.name, row.active, row.hired_date) == ("甲", True, date(2020, 8, 16))
-    assert (row.dept_id_list, row.absent) == ("[1]", None)
+    assert (row.dept_id_list, row.telephone) == ("[1]", None)
 
 
 async def test_an_author_may_say_what_stands_in_a_row(company):
@@ -124,6 +124,18 @@ def test_a_table_of_another_kind_is_refused_in_words():
         class Wrong(Mirror):
             name = "wrong"
             table = Table("wrong", MetaData(), Column("corp_id", Text), Column("userid", Text))
+
+
+def test_a_column_that_is_no_field_is_refused_with_the_nearest_and_without_a_table_there_is_no_mirror():
+    def made(**attributes):
+        return type("Bad", (Mirror,), {"name": "bad", **attributes})
+
+    table = people_table("bad", MetaData(), Column("nmae", Text))
+    with pytest.raises(ValueError, match=r"a column nmae, .*\(name is near it\).*override `row`"):
+        made(table=table)
+    made(table=table, row=lambda self, user: {"nmae": user["name"]})
+    with pytest.raises(ValueError, match="Bad has no table; make it with people_table"):
+        made()
 
 
 async def test_everybody_is_compared_at_the_first_event_of_a_company(staff, company):

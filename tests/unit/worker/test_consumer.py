@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dingbridge import Consumer, DependencyUnavailable, Retry
+from dingbridge import Consumer, DependencyUnavailable, Event, Retry, Transaction
 from dingbridge.errors import SettingsError
 from dingbridge.worker import registry
 from dingbridge.worker.registry import Family, UnknownConsumer, known_consumers, load_consumer
@@ -46,7 +46,6 @@ def test_a_wait_that_cannot_be_waited_is_its_authors_error(outcome: Any, after: 
 def test_dingtalk_without_credentials_says_which_settings() -> None:
     class Needy(Consumer):
         name = "needy"
-        topics = ("user_add_org",)
 
     with pytest.raises(SettingsError, match="DINGTALK_APP_KEY"):
         _ = Needy().dingtalk
@@ -68,6 +67,7 @@ def test_an_unknown_name_lists_those_known() -> None:
         ("no.such.module:Thing", "cannot be imported"),
         ("json:dumps", "not a subclass"),
         ("tests.unit.worker.support:Recording", "calls itself 'recording'"),
+        ("dingbridge:Mirror", "has no name; set the class's `name`"),
     ],
 )
 def test_an_entry_point_that_is_no_such_consumer_is_said(
@@ -119,12 +119,14 @@ class One(Consumer):
     name = "one"
     topics = ("x",)
 
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None: ...
+
 
 def _make(name: str) -> type[Consumer]:
     member = name.removeprefix("many-")
     if member not in ("a", "b-c"):
         raise UnknownConsumer(f"no member {member}")
-    return type("Member", (Consumer,), {"name": name, "topics": (member,)})
+    return type("Member", (One,), {"name": name, "topics": (member,)})
 
 
 def _mistaken(*_: str) -> Sequence[str]:

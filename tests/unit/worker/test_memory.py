@@ -12,7 +12,6 @@ from sqlalchemy import select
 
 from dingbridge import (
     Conflict,
-    Consumer,
     Context,
     DatabaseDown,
     DependencyUnavailable,
@@ -25,6 +24,7 @@ from dingbridge import (
 from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S, error_for
 from dingbridge.dingtalk.error_meanings import REFUSALS
 from dingbridge.dingtalk.errors import ApiError, NotFound, RateLimited
+from dingbridge.errors import SettingsError
 from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
 from dingbridge.testing import MemoryRuntime
 from dingbridge.worker.context import NOWHERE
@@ -282,17 +282,6 @@ async def test_hooks_run_around_the_events() -> None:
     assert calls == ["start", "handle", "stop"]
 
 
-async def test_a_consumer_without_handle_is_told(database_url: str) -> None:
-    class Empty(Consumer):
-        name = "empty"
-        topics = ("user_add_org",)
-
-    async with MemoryRuntime(Empty(), database_url=database_url) as runtime:
-        outcome = await runtime.attempt(record())
-        assert outcome.kind == "retry"
-        assert "Empty.handle is not written" in str(outcome.error)
-
-
 async def test_inbox_rows_are_pruned_by_age(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
     monkeypatch.setattr(inbox, "PRUNE_ROWS", 2)
     async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
@@ -325,3 +314,14 @@ async def test_a_request_to_look_anew_is_held_back_until_it_is_due() -> None:
         assert 500 < waits.after <= 600
         assert (await runtime.attempt(request(0))).kind == "done"
         assert (await runtime.attempt(request(86_400))).kind == "done"  # a clock is wrong
+
+
+async def test_a_test_that_gives_no_dingtalk_is_told_how() -> None:
+    class Asking(Recording):
+        async def prepare(self, event: Event, ctx: Context) -> Any:
+            return await ctx.dingtalk.user("u1")
+
+    async with MemoryRuntime(Asking()) as runtime:
+        with pytest.raises(SettingsError, match=r"MemoryRuntime\(…, dingtalk=…\)"):
+            await runtime.deliver(record())
+        assert (await runtime.attempt(record())).kind == "unavailable"

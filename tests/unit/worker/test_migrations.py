@@ -8,7 +8,7 @@ from sqlalchemy import Column, MetaData, Table, Text, inspect, select, text
 
 from consumers.address_sync import AddressSync
 from dingbridge import Consumer, open_database
-from dingbridge.migrations.upgrade import MigrationError, version_table
+from dingbridge.migrations.upgrade import MigrationError, scripts_of, version_table
 from dingbridge.worker.registry import known_consumers
 from dingbridge.worker.store.migrations import WorkerTables, migrate
 from tests.support.migrations import differences, revision
@@ -38,7 +38,7 @@ def code(migrations, *more, others=()):
     Table("bills", tables, Column("id", Text, primary_key=True), Column("amount", Text), *more)
     for name in others:
         Table(name, tables, Column("id", Text, primary_key=True))
-    about = {"name": "billing", "topics": ["bpms_instance_change"]}
+    about = {"name": "billing"}
     return type("Billing", (Consumer,), {**about, "metadata": tables, "migrations": migrations})
 
 
@@ -205,3 +205,9 @@ def test_version_tables_fit_into_postgresqls_identifiers():
     names = {version_table("a" * 99 + end) for end in "bc"}
     assert len(names) == 2
     assert max(map(len, names)) <= 63
+
+
+@pytest.mark.parametrize("package", ["nowhere", "nowhere.at.all"])
+def test_a_package_of_revisions_that_is_not_there_is_said(package: str) -> None:
+    with pytest.raises(MigrationError, match=rf"no package {package}.*check `migrations` in the consumer's"):
+        scripts_of(package)

@@ -219,6 +219,9 @@ def _handler() -> Any:
         ({"a": on("x")(_handler()), "b": on("x")(_handler())}, "two handlers for x: a and b"),
         ({"a": on("dingtalk.x")(_handler())}, "is no EventType: they have no prefix"),
         ({"a": on("x")(_handler()), "topics": ("y", "z")}, "reads y, z, and has neither"),
+        ({"topics": ("y",)}, "reads y, and has neither"),
+        ({"new_event_types": "y"}, r"new_event_types is one text; it is a list, as \['y'\]"),
+        ({"fetches": _handler()}, "fetches is not awaited; write `def fetches`"),
         ({"auto_offset_reset": "newest"}, "auto_offset_reset is 'newest'; it is one of earliest, latest"),
         ({"a": on("x", prepare=_handler())(_handler())}, "prepare=handler, and the class has no method"),
         ({"handle": lambda self, event, tx, prepared: None}, "handle is no coroutine.*`async def handle`"),
@@ -246,5 +249,5 @@ def test_a_handler_that_cannot_be_awaited_is_its_authors_error() -> None:
 
 def test_a_method_that_prepares_is_given_itself_and_can_be_awaited() -> None:
     for given in ("look", lambda self, event, ctx: None):
-        with pytest.raises(TypeError, match="needs a method of the class"):
+        with pytest.raises(TypeError, match=r"needs a method of the class.*(look'|<lambda>) is not$"):
             on("user_add_org", prepare=given)

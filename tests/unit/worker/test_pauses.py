@@ -9,6 +9,7 @@ import pytest
 from dingbridge import Context, DependencyUnavailable, Event, Reject, Retry, availability, retry
 from dingbridge.dingtalk.error_codes import error_for
 from dingbridge.dingtalk.errors import Unavailable
+from dingbridge.errors import SettingsError
 from dingbridge.events.event import decode
 from dingbridge.worker.queues import pauses
 from dingbridge.worker.queues.attempts import Attempts
@@ -302,3 +303,10 @@ async def test_a_right_that_is_missing_for_a_month_costs_less_and_less(
         now += kept.failed(queued, error, pauses.HANDLER, error.retry_after_s) or 0
         calls += 1
     assert calls < 1500
+
+
+async def test_settings_that_are_missing_are_named_while_the_partition_waits() -> None:
+    consumer = Failing(error=SettingsError(["DINGTALK_APP_KEY must be set"]), down=True)
+    async with running(consumer) as harness:
+        harness.add(P0, *events(1))
+        await until(lambda: harness.scheduler.down() == {P0: "DINGTALK_APP_KEY must be set"})

@@ -23,6 +23,8 @@ class Idle(Consumer):
     topics = ("user_modify_org",)
     uses_database = False
 
+    async def handle(self, event, tx, prepared): ...
+
 
 class _Kafka:
     """Commits when told to."""
