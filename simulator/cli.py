@@ -53,10 +53,10 @@ ProfileName = Annotated[
     str | None,
     typer.Option(
         "--profile",
-        help="What DingTalk may do and no page promises: kind or reality; single switches behind it, as "
-        "reality,late=0. reality has late=0.1 (share of entities whose reads lag) late_ms=30000 refused=0.02 "
+        help="What DingTalk may do and no page promises: reality or kind; single switches behind it, as "
+        "reality,late=0. reality has late=0.1 (share of entities whose reads lag) late_ms=4000 refused=0.02 "
         "(share of people and departments that are refused) family_school=true (a department -1) "
-        "new_token=true (a granted permission needs a new token). (SIMULATOR_PROFILE, else kind)",
+        "new_token=true (a granted permission needs a new token). (SIMULATOR_PROFILE, else reality)",
     ),
 ]
 CorpId = Annotated[

@@ -1,5 +1,5 @@
-"""The profile: what DingTalk may do and no page promises, each a switch. ``kind``, the default, has it off;
-``reality`` has it on, modestly. What is captured of all is no switch: it is always so.
+"""The profile: what DingTalk may do and no page promises, each a switch. ``reality``, the default, has it
+on, modestly; ``kind`` has it off. What is captured of all is no switch: it is always so.
 
 ==============  ======================================================================================
 late            share of people, departments and approvals of which reads lag behind every change, of
@@ -33,7 +33,7 @@ class Profile:
     """The switches, as the table above has them. They may be set at any time."""
 
     late: float = 0.0
-    late_ms: int = 30_000
+    late_ms: int = 4_000
     refused: float = 0.0
     family_school: bool = False
     new_token: bool = False

@@ -43,8 +43,8 @@ class SimulatorSettings(LogSettings):
     """multiplies DingTalk's delays of 10 s and 30 s, in Stream mode of 60 s"""
     simulator_duplicates: float = Field(0.02, ge=0, le=1)
     """share of pushes that are pushed a second time, 0 to 1"""
-    simulator_profile: str = "kind"
-    """what DingTalk may do: `kind` or `reality`, with single switches behind it, as `reality,late=0`"""
+    simulator_profile: str = "reality"
+    """what DingTalk may do: `reality` or `kind`, with single switches behind it, as `reality,late=0`"""
     simulator_owner_key: str | None = None
     """what pushes are encrypted for; unset: the app key, as for a subscription made in the console"""
     simulator_corp_id: str = Field("dingcorpsample01", min_length=1, max_length=64)

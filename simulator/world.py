@@ -237,6 +237,7 @@ class World:
             "role_groups": company.roles.groups_result(),
             "admins": [{"userid": u, "sys_level": level} for u, level in company.roles.admins.items()],
             "visible_scope": self.scope.result(),
+            "refused": self.scope.refused(),
             "todos": list(self.platform.todos.all.values()),
             "approvals": [
                 {

@@ -119,6 +119,8 @@ class Oa:
             if table == "leaves":
                 self.sql("UPDATE leaves SET instance = ? WHERE id = ?", data.get("dingtalkId"), id_)
             return
+        if id_ is None:  # of whom this OA never said anything
+            return
         self.changes.append(data)
         if data["kind"] == "approval":
             self.sql("UPDATE leaves SET outcome = ? WHERE id = ?", data["outcome"], id_)

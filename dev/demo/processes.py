@@ -6,6 +6,7 @@ with ``stop``, or with this process however that ends (``dev.servers.guard``). W
 """
 
 import json
+import math
 import os
 import secrets
 import shlex
@@ -23,14 +24,15 @@ from dev.servers import GuardedProcess, KafkaServer, free_port, start_kafka
 from dev.system_a import SystemA
 from dingbridge.errors import BridgeError, ServerStartError
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings, KafkaSettings
+from simulator.profile import Profile
 
 CONSUMERS: Final = ("address-sync", "approval", "outbound", "forward-a")
 SERVICES: Final = ("simulator", "ingress", *CONSUMERS, "console")
 FOR_SYSTEM_A: Final = ("user_*", "org_dept_*", "bpms_instance_change")
 """EventTypes that ``forward-a`` hands to System A."""
 READY_WITHIN_S: Final = 60.0
-SETTLE_S: Final = 1
-"""``OUTBOUND_SETTLE_S`` of the demo: its DingTalk shows at once what was written."""
+SETTLE_S: Final = math.ceil(Profile.parse("reality").late_ms / 1000) + 1
+"""``OUTBOUND_SETTLE_S`` of the demo: no read of its DingTalk is later."""
 GAP_S: Final = 1
 """``STREAM_GAP_S`` of the demo, so that its short kill is a gap."""
 STOP_WITHIN_S: Final = 15.0

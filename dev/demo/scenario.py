@@ -272,9 +272,10 @@ async def _live(
     if is_stream:
         # what was pushed while no connection was open is in the tables all the same, once they have looked
         poller.checked.looked_anew()
-        deadline = clock() + REST_WITHIN_S
-        while await poller.table_differences() and clock() < deadline:
-            await poll_until(never, LOOK_EVERY_S)
+    # what a late read told is looked at again after 2 and 10 s (dingbridge/snapshots/late_answers.py)
+    deadline = clock() + REST_WITHIN_S
+    while await poller.table_differences() and clock() < deadline:
+        await poll_until(never, LOOK_EVERY_S)
     figures = await poller.poll()
     screen.figures(figures, always=True)
     found, wrong = await console.visit(processes)

@@ -6,6 +6,7 @@ Compares nothing itself (``verification`` does), and starts or stops nothing.
 import contextlib
 import shlex
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -65,11 +66,22 @@ async def compare(
     equal = "equal to DingTalk's state" if not differences else f"{len(differences)} DIFFER from DingTalk's"
     summary += [
         f"OA tables    {compared}: {equal}",
+        *_refused(poller.refused),
         *filter(None, seen),
         topics_line(figures),
         f"lost = {len(lost)}",
     ]
     return Summary(faults, summary)
+
+
+def _refused(refused: Mapping[str, int]) -> list[str]:
+    if not any(refused.values()):
+        return []
+    users, departments = refused["user"], refused["department"]
+    return [
+        f"refused      DingTalk does not tell of {users} of these users, {departments} of these departments: "
+        "they are as last listed, and none is marked as gone"
+    ]
 
 
 def _repeats(checked: Verification) -> list[str]:

@@ -213,17 +213,39 @@ _OUTCOMES: Final = {
 def table_differences(state: Mapping[str, Any], tables: Tables, checked: Verification) -> list[str]:
     """Where the tables differ from ``state`` (the simulator's ``/_sim/state``), one text for each thing.
 
-    Compared are users and departments that an answered push was about, and every approval that is over.
+    Compared are users and departments that an answered push was about, and every approval that is over. Of
+    whom DingTalk refuses to tell, a row is as it was last listed: it is only seen that nobody was marked.
     """
     users = {user["userid"]: user for user in state["users"]}
     departments = {str(dept["dept_id"]): dept for dept in state["departments"]}
     faults = []
+    refused = refused_subjects(state, checked)
     for userid in sorted(checked.sure("user")):
-        faults += _named(f"user {userid}", _user_faults(users.get(userid), userid, tables, checked.listed))
+        found = _user_faults(users.get(userid), userid, tables, checked.listed)
+        faults += _named(
+            f"user {userid}", [f for f in found if userid not in refused["user"] or f == "left_at"]
+        )
     for dept_id in sorted(checked.sure("department")):
         row = tables.departments.get(dept_id)
-        faults += _named(f"department {dept_id}", _department_faults(departments.get(dept_id), row))
+        found = _department_faults(departments.get(dept_id), row)
+        is_refused = dept_id in refused["department"]
+        faults += _named(f"department {dept_id}", [f for f in found if not is_refused or f == "deleted_at"])
     return faults + _approval_differences(state["approvals"], tables, checked)
+
+
+def refused_subjects(state: Mapping[str, Any], checked: Verification) -> dict[str, set[str]]:
+    """By kind, the ids of what is compared and DingTalk refuses to tell of: also whom a listing alone could
+    have told, and who is in departments only that cannot be listed."""
+    users, departments = set(state["refused"]["users"]), set(state["refused"]["departments"])
+    users |= {
+        user["userid"]
+        for user in state["users"]
+        if user["userid"] in checked.listed and departments.issuperset(user["dept_id_list"])
+    }
+    return {
+        "user": checked.sure("user") & users,
+        "department": checked.sure("department").intersection(map(str, departments)),
+    }
 
 
 def _user_faults(user: Mapping[str, Any] | None, userid: str, tables: Tables, listed: set[str]) -> list[str]:

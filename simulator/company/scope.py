@@ -62,6 +62,14 @@ class VisibleScope:
     def _refused(self, kind: str, name: str | int) -> bool:
         return lot(self._seed, "refused", kind, name) < self._profile.refused
 
+    def refused(self) -> dict[str, list[Any]]:
+        """Who and what single reads refuse, by the profile: ``users`` and ``departments``, by their ids."""
+        company = self._company
+        return {
+            "users": [u.userid for u in company.users.values() if self._refused("user", u.userid)],
+            "departments": [d for d in company.departments if d != ROOT and self._refused("department", d)],
+        }
+
     def listed_below(self, dept_id: int) -> list[dict[str, Any]]:
         """What listings show below a department that is none of the company's."""
         return [FAMILY_SCHOOL] if dept_id == ROOT and self._profile.family_school else []

@@ -31,6 +31,8 @@ class Stack:
         }
         self._env |= {f"{name}_HOST_PORT": str(port) for name, port in self.ports.items()}
         self._env |= {"DINGBRIDGE_IMAGE": image, "SIMULATOR_RATE": "3"}
+        # each person hired must come to have a row
+        self._env["SIMULATOR_PROFILE"] = "reality,refused=0"
         self._env.pop("DATABASE_URL", None)
 
     def compose(self, *arguments: str, check: bool = True, timeout_s: float = 120) -> str:

@@ -12,6 +12,7 @@ from dev.benchmarks.large.compare import differences
 from dingbridge import open_database
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.support.profiles import KIND
 from tests.support.sizes import LONG, sized
 
 PEOPLE, DEPARTMENTS = sized((10_000, 200), (100_000, 5_000))
@@ -26,8 +27,12 @@ def url(request, tmp_path):
 
 
 async def test_killed_in_each_stage_it_goes_on_and_ends_equal(url, tmp_path):
-    settings = SimulatorSettings(
-        simulator_port=0, simulator_users=PEOPLE, simulator_departments=DEPARTMENTS, log_level="WARNING"
+    settings = SimulatorSettings(  # its calls are counted
+        simulator_port=0,
+        simulator_users=PEOPLE,
+        simulator_departments=DEPARTMENTS,
+        simulator_profile=KIND,
+        log_level="WARNING",
     )
     database = open_database(url)
     async with Simulator(settings) as simulator:

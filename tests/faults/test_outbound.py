@@ -99,6 +99,7 @@ async def test_an_oa_and_people_change_one_company_whatever_happens(
     settings = SimulatorSettings.load(
         simulator_port=0, simulator_users=3, simulator_departments=1, simulator_duplicates=0.3,
         simulator_retry_scale=0.05, simulator_corp_id=CORP,
+        simulator_profile="reality,late_ms=1500",  # less than the settle time
     )  # fmt: skip
     async with Simulator(settings) as simulator:
         simulator.delivery.set(reorder=0.3)

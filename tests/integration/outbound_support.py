@@ -24,6 +24,8 @@ from tests.support.waiting import eventually
 from tests.unit.outbound.hands import once
 
 CORP = "dingcorpsample01"
+SETTLES = "reality,late_ms=900"
+"""No read is later than the settle time of these tests."""
 SOON_MS = 30_000
 """What is due later than this waits for somebody, and not for a settle time."""
 
@@ -144,6 +146,11 @@ class Office:
             (one["path"].removeprefix("/topapi/v2/"), one["changed"]) for one in self.simulator.writes.log
         ]
 
+    def founder(self) -> Any:
+        """Somebody who was there before us, and of whom DingTalk tells."""
+        people, sees = self.simulator.platform.company.users.values(), self.simulator.scope.sees_user
+        return next(one for one in people if sees(one.userid))
+
     def person(self, userid: str) -> dict[str, Any]:
         """A user as DingTalk's API shows him."""
         company = self.simulator.platform.company
@@ -159,7 +166,9 @@ async def office(monkeypatch: Any, database_url: str, **environment: str) -> Asy
     values = {"OUTBOUND_SETTLE_S": "1", "OUTBOUND_GRACE_DAYS": "0", **environment}
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    settings = SimulatorSettings(simulator_port=0, simulator_users=6, simulator_departments=2)
+    settings = SimulatorSettings(
+        simulator_port=0, simulator_users=6, simulator_departments=2, simulator_profile=SETTLES
+    )
     async with (
         Simulator(settings) as simulator,
         DingTalkClient(

@@ -16,6 +16,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.testing.memory import MemoryRuntime
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.support.profiles import AT_ONCE
 from tests.support.sizes import on_one_database
 from tests.unit.address_sync.company import Company, event
 from tests.unit.address_sync.syncing import differences, full
@@ -194,7 +195,9 @@ async def same_as(sync, people, tree):
 
 
 async def test_a_company_lives_over_http_and_the_tables_follow(database_url):
-    settings = SimulatorSettings(simulator_port=0, simulator_users=12, simulator_departments=4)
+    settings = SimulatorSettings(  # each event is fetched for once: no background looks again
+        simulator_port=0, simulator_users=12, simulator_departments=4, simulator_profile=AT_ONCE
+    )
     rng = Random(3)
     async with (
         Simulator(settings) as simulator,

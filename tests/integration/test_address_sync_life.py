@@ -95,7 +95,8 @@ async def test_a_company_lives_and_the_tables_are_exactly_it(
 
     await eventually(equal, 180, "the tables equal the company, by events alone")
 
-    # what happens while nobody is told is found by a full sync
+    # what happens while nobody is told is found by a full sync, which reads once
+    simulator.profile.set(late=0)
     await asyncio.to_thread(processes.run, "callback", "delete", "--yes", env=env)
     for action in ("hire", "rename", "leave", "come_back", "rename_department", "give_role", "rename_role"):
         simulator.platform.act(action)
@@ -200,6 +201,7 @@ async def test_a_job_that_writes_the_oas_changes_back_starts_no_loop(simulator, 
         ) as client,
         MemoryRuntime(AddressSync(), database_url=database_url, dingtalk=client) as sync,
     ):
+        simulator.profile.set(late=0)  # no background looks again
         await full(sync, client, corp_id=CORP)
         people = await sync.rows(select(users.c.userid))
         own = {row.userid: f"员工{number}" for number, row in enumerate(people)}  # as the OA has them

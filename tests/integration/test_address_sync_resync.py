@@ -12,6 +12,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences
+from tests.support.profiles import AT_ONCE
 from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
 
@@ -22,7 +23,9 @@ CORP = "dingcorpsample01"
 
 @pytest.fixture
 async def simulator():
-    settings = SimulatorSettings(simulator_port=0, simulator_users=40, simulator_departments=8)
+    settings = SimulatorSettings(  # exact counts of one moment
+        simulator_port=0, simulator_users=40, simulator_departments=8, simulator_profile=AT_ONCE
+    )
     async with Simulator(settings) as running:
         yield running
 

@@ -26,6 +26,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.testing.memory import MemoryRuntime
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.support.profiles import AT_ONCE
 from tests.support.sizes import on_one_database
 from tests.unit.approval.office import LEAVE, Office, T, field, instance
 
@@ -92,7 +93,7 @@ async def test_an_action_whose_sql_fails_is_retried_and_leaves_nothing(office, d
     office.finish()
     consumer = Approval({"PROC-LEAVE": Action(break_then_reject)})
     async with MemoryRuntime(consumer, database_url=database_url, dingtalk=office) as archive:
-        assert (await archive.deliver(instance("finish"))).kind == "retry"
+        assert (await archive.attempt(instance("finish"))).kind == "retry"
         for table in (approval_instances, leave_ledger, approval_actions):
             assert await archive.rows(select(table)) == []
 
@@ -152,7 +153,9 @@ async def test_a_module_of_ones_own_brings_its_tables(office, database_url, tmp_
 
 
 async def test_approvals_over_http_are_archived_in_any_order(database_url):
-    settings = SimulatorSettings(simulator_port=0, simulator_users=12, simulator_departments=4)
+    settings = SimulatorSettings(  # each event is delivered once
+        simulator_port=0, simulator_users=12, simulator_departments=4, simulator_profile=AT_ONCE
+    )
     rng = Random(5)
     async with (
         Simulator(settings) as simulator,

@@ -16,6 +16,7 @@ from dingbridge import open_database
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.support.profiles import AT_ONCE
 from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
 
@@ -27,7 +28,9 @@ CODES = ("PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE")
 @pytest.fixture
 async def simulator():
     """A company with two approved instances of each template, one refused and one revoked."""
-    settings = SimulatorSettings(simulator_port=0, simulator_users=9, simulator_departments=4)
+    settings = SimulatorSettings(  # each command reads once, and its calls are counted
+        simulator_port=0, simulator_users=9, simulator_departments=4, simulator_profile=AT_ONCE
+    )
     async with Simulator(settings) as simulator:
         for code in CODES:
             for end in ("approve", "approve", "refuse", "revoke"):

@@ -31,6 +31,7 @@ from tests.integration.approval_files_support import (
     rows,
     shelf,
 )
+from tests.support.profiles import AT_ONCE
 from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
 from tests.unit.approval.office import once
@@ -132,7 +133,9 @@ async def test_what_a_process_that_died_has_left_goes_after_a_day(archive, shelf
 
 async def test_attachments_of_approvals_over_http(database_url, folder, monkeypatch):
     monkeypatch.setenv("ARCHIVE_MAX_BYTES", str(10_000_000))
-    settings = SimulatorSettings(simulator_port=0, simulator_users=12, simulator_departments=4)
+    settings = SimulatorSettings(  # each event is delivered once
+        simulator_port=0, simulator_users=12, simulator_departments=4, simulator_profile=AT_ONCE
+    )
     async with (
         Simulator(settings) as simulator,
         DingTalkClient(

@@ -27,6 +27,7 @@ from dingbridge.testing.memory import MemoryRuntime
 from simulator.company.templates import TEMPLATES
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.support.profiles import AT_ONCE
 from tests.support.sizes import on_one_database, sized
 
 pytestmark = on_one_database
@@ -90,8 +91,12 @@ async def table(archive, which):
 @pytest.mark.parametrize("seed", range(sized(1, 6)))
 async def test_everything_in_any_order_and_twice_becomes_what_the_platform_says(database_url, seed, true_z):
     rng = Random(seed)
-    settings = SimulatorSettings(
-        simulator_port=0, simulator_users=12, simulator_departments=4, simulator_seed=seed
+    settings = SimulatorSettings(  # each event is delivered once
+        simulator_port=0,
+        simulator_users=12,
+        simulator_departments=4,
+        simulator_seed=seed,
+        simulator_profile=AT_ONCE,
     )
     async with (
         Simulator(settings) as simulator,
@@ -186,7 +191,9 @@ def act(simulator, told, action, **arguments):
 
 @pytest.mark.parametrize("seed", range(sized(2, 8)))
 async def test_what_is_in_force_after_changes_and_revocations_is_in_the_ledger(database_url, seed):
-    settings = SimulatorSettings(simulator_port=0, simulator_users=12, simulator_seed=seed)
+    settings = SimulatorSettings(  # each event is delivered once
+        simulator_port=0, simulator_users=12, simulator_seed=seed, simulator_profile=AT_ONCE
+    )
     async with (
         Simulator(settings) as simulator,
         DingTalkClient(

@@ -31,6 +31,7 @@ from simulator.errors import ERRMSG
 from simulator.server import Simulator
 from tests.integration.api_support import Sleeps
 from tests.integration.simulator_support import settings
+from tests.support.profiles import KIND
 
 KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
 FACTS = [
@@ -43,7 +44,7 @@ FACTS = [
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(settings()) as simulator:
+    async with Simulator(settings(profile=KIND)) as simulator:  # the pages' words, exactly
         yield simulator
 
 

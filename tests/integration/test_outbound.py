@@ -88,7 +88,7 @@ async def test_what_the_oa_wants_becomes_so_in_whatever_order_it_comes(oa):
 
 
 async def test_what_was_there_before_us_is_adopted_and_written_after_its_release(oa):
-    there = next(iter(oa.simulator.platform.company.users.values()))
+    there = oa.founder()
     title = there.title
     await oa.say(user("u1", 1, mobile=there.mobile, name=there.name, title="改过的"))
     await oa.settle()
@@ -133,7 +133,7 @@ async def test_a_persons_change_is_judged_by_the_fields_owner(monkeypatch, datab
         [remark] = [one["fields"]["remark"] for one in changes if "remark" in one["fields"]]
         assert remark == {"old": "正式", "new": "实习"}
         # nothing of it echoes, and of somebody whom the OA never named it is told that something has changed
-        unnamed = next(iter(oa.simulator.platform.company.users))
+        unnamed = oa.founder().userid
         oa.act("edit", userid=unnamed, title="无关")
         oa.act("leave", userid=unnamed)
         await oa.settle()
@@ -170,11 +170,10 @@ async def test_a_reply_that_is_lost_creates_nobody_twice(oa):
 
 async def test_the_next_holder_of_a_number_is_neither_written_nor_deleted(oa):
     """A is removed by hand, B is hired with A's number, and the OA goes on speaking of A, then of C too."""
-    company = oa.simulator.platform.company
     await oa.say(user("u1", 1))
     await oa.settle()
     oa.act("leave", userid="u1")
-    there = next(iter(company.users.values()))
+    there = oa.founder()
     oa.act("edit", userid=there.userid, mobile="13900000001")
     before, writes = oa.person(there.userid), len(oa.writes())
     await oa.settle()
@@ -191,7 +190,7 @@ async def test_who_was_removed_and_whose_number_is_given_away_comes_back_with_a_
     await oa.say(user("u1", 1))
     await oa.settle()
     oa.act("leave", userid="u1")
-    there = next(iter(oa.simulator.platform.company.users.values()))
+    there = oa.founder()
     oa.act("edit", userid=there.userid, mobile="13900000001")
     await oa.say(user("u1", 2))
     await oa.settle()

@@ -17,6 +17,7 @@ from dingbridge.testing.memory import MemoryRuntime
 from simulator.company.templates import OWN_NUMBER
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings
+from tests.support.profiles import AT_ONCE
 from tests.unit.outbound.hands import once
 
 START = "POST /v1.0/workflow/processInstances"
@@ -104,7 +105,8 @@ class Office:
 async def office(database_url, tmp_path, monkeypatch, request):
     owners = tmp_path / "owners.toml"
     monkeypatch.setenv("OUTBOUND_OWNERS", str(owners))
-    async with Simulator(settings(users=12, departments=4)) as simulator:
+    # the clock of these tests jumps, and late reads do not
+    async with Simulator(settings(users=12, departments=4, profile=AT_ONCE)) as simulator:
         people = json.dumps(list(simulator.platform.company.users))
         owners.write_text(getattr(request, "param", OWNERS).format(people=people))
         async with (

@@ -26,6 +26,7 @@ from simulator.server import Simulator
 from tests.integration.simulator_support import settings as simulator_settings
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Processes, free_port
+from tests.support.profiles import KIND
 from tests.support.terminal import QUESTION, on_terminal
 from tests.support.waiting import eventually
 
@@ -71,7 +72,7 @@ async def serving(tenant: Tenant) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def tenant() -> AsyncIterator[Tenant]:
-    async with Simulator(simulator_settings(approvals=40)) as simulator:
+    async with Simulator(simulator_settings(approvals=40, profile=KIND)) as simulator:  # a tenant as believed
         tenant = Tenant(simulator)
         async with serving(tenant):
             yield tenant

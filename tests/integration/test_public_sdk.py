@@ -17,6 +17,7 @@ from aiohttp import web
 
 from simulator.server import Simulator
 from tests.integration.simulator_support import AES_KEY, TOKEN, settings
+from tests.support.profiles import KIND
 from tests.support.waiting import eventually
 
 SDK = Path(sys.prefix) / "sdk"
@@ -55,7 +56,7 @@ class Sdk:
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
     # pushes of a callback that was registered by API are encrypted for the corp id, which the SDK expects
-    async with Simulator(settings(owner_key=CORP)) as simulator:
+    async with Simulator(settings(owner_key=CORP, profile=KIND)) as simulator:  # as the pages have it
         yield simulator
 
 

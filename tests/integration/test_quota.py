@@ -18,6 +18,7 @@ from dingbridge.testing.memory import MemoryRuntime
 from simulator.company.templates import TEMPLATES
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.support.profiles import KIND
 from tests.unit.address_sync.syncing import full
 
 EXEMPT = ("gettoken", "v2/", "user/", "role/")
@@ -39,7 +40,9 @@ def counted(client: DingTalkClient) -> Counter[str]:
 
 @pytest.fixture
 async def simulator():
-    settings = SimulatorSettings(simulator_port=0, simulator_users=230, simulator_departments=7)
+    settings = SimulatorSettings(  # the guide counts every call
+        simulator_port=0, simulator_users=230, simulator_departments=7, simulator_profile=KIND
+    )
     async with Simulator(settings) as simulator:
         yield simulator
 

@@ -13,6 +13,7 @@ from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences, ended
 from tests.support.ingress import IngressUnderTest
+from tests.support.profiles import ALL_TOLD
 from tests.support.waiting import eventually
 
 CORP = "dingcorpsample01"
@@ -22,7 +23,11 @@ POOR = {"user_modify_org": f"{{corpid={CORP}}}", "call_back_tag": "user_modify_o
 @pytest.fixture
 async def simulator():
     settings = SimulatorSettings.load(
-        simulator_port=0, simulator_users=24, simulator_departments=6, simulator_retry_scale=0.001
+        simulator_port=0,
+        simulator_users=24,
+        simulator_departments=6,
+        simulator_retry_scale=0.001,
+        simulator_profile=ALL_TOLD,
     )
     async with Simulator(settings) as running:
         yield running

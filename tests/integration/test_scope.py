@@ -16,6 +16,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.testing.memory import MemoryRuntime
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.support.profiles import AT_ONCE
 from tests.unit.address_sync.syncing import current, full
 
 
@@ -57,7 +58,9 @@ class Office:
 @pytest.fixture
 async def office() -> AsyncIterator[Office]:
     key, secret = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
-    settings = SimulatorSettings(simulator_port=0, simulator_users=40, simulator_departments=9)
+    settings = SimulatorSettings(  # each event is delivered once
+        simulator_port=0, simulator_users=40, simulator_departments=9, simulator_profile=AT_ONCE
+    )
     async with (
         Simulator(settings) as simulator,
         DingTalkClient(app_key=key, app_secret=secret, base=simulator.base_url) as client,

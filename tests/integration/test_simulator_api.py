@@ -23,6 +23,7 @@ from tests.integration.simulator_support import (
     until_released,
     wrong_signature,
 )
+from tests.support.profiles import KIND
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(settings()) as simulator:
+    async with Simulator(settings(profile=KIND)) as simulator:  # the pages' words, exactly
         yield simulator
 
 

@@ -15,6 +15,7 @@ import pytest
 from simulator.company import templates
 from simulator.server import Simulator
 from tests.integration.simulator_support import Api, settings
+from tests.support.profiles import KIND
 
 DAY_MS = 86_400_000
 DETAIL, IDS = "processInstances", "processes/instanceIds/query"
@@ -24,7 +25,7 @@ FILE = "processInstances/spaces/files/urls/download"
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(settings()) as simulator:
+    async with Simulator(settings(profile=KIND)) as simulator:  # the pages' words, exactly
         yield simulator
 
 

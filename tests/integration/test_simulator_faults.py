@@ -128,6 +128,7 @@ async def test_the_plan_is_counted_and_enforced_when_asked_for(api: Api, simulat
 
 
 async def test_the_company_changes_between_two_pages(api: Api) -> None:
+    await api.post("/_sim/profile", {"late": 0})  # of whom the pages tell is the subject
     await api.post("/_sim/act", {"action": "hire", "count": 30, "dept_ids": [1], "follow_up": False})
     path, body = "/topapi/v2/user/list", {"dept_id": 1, "size": 10}
     first = (await api.call(path, body | {"cursor": 0}))["result"]

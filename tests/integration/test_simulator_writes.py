@@ -62,6 +62,7 @@ async def test_events_come_late_or_before_the_reply(api: Writer, receiver: Recei
 
 
 async def test_reads_lag_behind_writes_but_not_behind_people(api: Writer) -> None:
+    await api.post("/_sim/profile", {"profile": "kind"})  # writes alone lag
     await api.write("user/create", **USER)
     await api.post("/_sim/writes", {"read_lag_ms": 600_000})
     await api.write("user/update", userid="oa-1", title="x")

@@ -17,6 +17,7 @@ import pytest
 from simulator.company.templates import TEMPLATES
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings
+from tests.support.profiles import KIND
 
 SDK = Path(sys.prefix) / "sdk"
 SCRIPT = Path(__file__).parents[1] / "support" / "vendor_workflow_sdk.py"
@@ -25,7 +26,7 @@ DAY_MS = 86_400_000
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(settings()) as simulator:
+    async with Simulator(settings(profile=KIND)) as simulator:  # as the pages have it
         yield simulator
 
 

@@ -17,6 +17,7 @@ from dingbridge.dingtalk.errors import (
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings
+from tests.support.profiles import KIND
 
 KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
 PERSON = {"userid": "oa-1", "name": "张三", "mobile": "13900000001", "dept_id_list": [1]}
@@ -24,7 +25,8 @@ PERSON = {"userid": "oa-1", "name": "张三", "mobile": "13900000001", "dept_id_
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(settings()) as simulator:
+    # what the client reads back is the subject
+    async with Simulator(settings(profile=KIND)) as simulator:
         yield simulator
 
 

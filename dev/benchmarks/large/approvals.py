@@ -25,7 +25,11 @@ def measure(folder: Path, results: Results, count: int) -> None:
 
 async def _measure(folder: Path, url: str, count: int) -> str:
     settings = SimulatorSettings.load(
-        simulator_port=0, simulator_users=1_000, simulator_approvals=count, log_level="WARNING"
+        simulator_port=0,
+        simulator_users=1_000,
+        simulator_approvals=count,
+        log_level="WARNING",
+        simulator_profile="kind",
     )
     database = open_database(url)
     command = ("approvals", "resync", "--since", "364d", "--yes")

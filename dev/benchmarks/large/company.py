@@ -164,7 +164,11 @@ def measure(folder: Path, results: Results, people: int, departments: int) -> No
 async def _measure(folder: Path, url: str, people: int, departments: int) -> str:
     began = time.monotonic()
     settings = SimulatorSettings.load(
-        simulator_port=0, simulator_users=people, simulator_departments=departments, log_level="WARNING"
+        simulator_port=0,
+        simulator_users=people,
+        simulator_departments=departments,
+        log_level="WARNING",
+        simulator_profile="kind",
     )
     database = open_database(url)
     try:

@@ -82,6 +82,7 @@ async def _measure(
 ) -> str:
     settings = SimulatorSettings.load(
         simulator_port=0,
+        simulator_profile="kind",
         simulator_seed=_SEED,
         simulator_users=PEOPLE,
         simulator_departments=200,

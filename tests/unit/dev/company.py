@@ -26,6 +26,7 @@ class Life:
             {
                 "departments": [company.department_result(d) for d in company.departments.values()],
                 "users": [company.user_result(u) for u in company.users.values()],
+                "refused": {"users": [], "departments": []},
                 "approvals": [
                     {
                         "process_instance_id": a.instance_id,

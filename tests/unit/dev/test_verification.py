@@ -6,7 +6,14 @@ from random import Random
 
 import pytest
 
-from dev.demo.verification import APPROVAL, Verification, expected, lost_for_certain, table_differences
+from dev.demo.verification import (
+    APPROVAL,
+    Verification,
+    expected,
+    lost_for_certain,
+    refused_subjects,
+    table_differences,
+)
 from dingbridge.events import Record, decode
 from tests.unit.dev.company import Life, changed, published, put, tables_of, without
 
@@ -187,6 +194,28 @@ def test_memberships_count_and_so_does_who_leads(life: Life) -> None:
         other = replace(tables, memberships={**tables.memberships, userid: wrong})
         if wrong != tables.memberships[userid]:
             assert table_differences(state, other, checked) == [f"user {userid}: memberships"]
+
+
+def test_who_is_refused_is_as_listed_and_must_not_be_marked(life: Life) -> None:
+    state, checked = life.state(), life.checked()
+    userid = min(checked.sure("user") & {u["userid"] for u in state["users"]})
+    dept_id = min(checked.sure("department") & {str(d["dept_id"]) for d in state["departments"]})
+    state["refused"] = {"users": [userid], "departments": [int(dept_id)]}
+    assert refused_subjects(state, checked) == {"user": {userid}, "department": {dept_id}}
+    tables = changed(tables_of(state), "users", userid, title="before", left_at="2026-01-01")
+    tables = changed(tables, "departments", dept_id, name="before", deleted_at="2026-01-01")
+    wrong = [f"user {userid}: left_at", f"department {dept_id}: deleted_at"]
+    assert table_differences(state, tables, checked) == wrong
+
+
+def test_who_is_in_a_refused_department_only_can_be_known_by_an_event_alone(life: Life) -> None:
+    state, checked = life.state(), life.checked()
+    user = next(u for u in state["users"] if u["userid"] in checked.sure("user"))
+    state["refused"]["departments"] = user["dept_id_list"]
+    tables = without(tables_of(state), "users", user["userid"])
+    assert table_differences(state, tables, checked) == [f"user {user['userid']}: has no row"]
+    checked.listed.add(user["userid"])
+    assert table_differences(state, tables, checked) == []
 
 
 def test_leavers_and_removed_departments(life: Life) -> None:
