@@ -79,7 +79,7 @@ def _one_is_the_world(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(availability.Availability, "failed", lambda self, before, now: False)
 
 
-@bug("whoever has the number is the OA's person", "outbound")
+@bug("whoever has the number is the OA's person", "outbound", 5)
 def _by_number(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     find, decide = Contacts.find, agent.decide
 
@@ -100,12 +100,12 @@ def _by_number(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(agent.decide, taken))
 
 
-@bug("a creation whose reply was lost is never ours", "outbound")
+@bug("a creation whose reply was lost is never ours", "outbound", 1)
 def _never_ours(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(outcome.is_made, lambda ledger, observed: False))
 
 
-@bug("our own write is told as a person's change", "outbound")
+@bug("our own write is told as a person's change", "outbound", 1)
 def _echo(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     settle = agent.settle_outcome
 
@@ -116,7 +116,7 @@ def _echo(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(settle, forgetful))
 
 
-@bug("nothing is told of whom the OA never named", "outbound")
+@bug("nothing is told of whom the OA never named", "outbound", 1)
 def _unnamed(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     async def silent(*_: Any) -> None: ...
 
