@@ -8,6 +8,7 @@ how files are fetched (``files/``), and what is compared without an event (``rec
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
@@ -32,13 +33,14 @@ from dingbridge.availability import own_delay_s
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.late_answers import LOOK_AGAIN_S, look_again_s
 from dingbridge.snapshots import Snapshot
+from dingbridge.snapshots.late_answers import LOOK_AGAIN_S, look_again_s
 from dingbridge.worker.supervise import retry_until_available
 
 log = structlog.get_logger(__name__)
 
 
+_LATE = timedelta(seconds=sum(LOOK_AGAIN_S))
 _LATE_FROM = 6
 """The delays of attempts go on from the minute of the last look: 2, 4, 8 … minutes."""
 
@@ -149,15 +151,20 @@ class Approval(Consumer):
 
         A running instance's document is not archived. Once it is at its end, a task's last record or a
         comment may follow, unless the event had reached the bridge before our last fetch began: then that
-        fetch has seen it. Both times are clocks of ours, and each fetch that is spared is one API call of the
-        month's.
+        fetch has seen it, or of a comment, whose file nothing else has, will have seen it if it began as late
+        as an answer may be. Both times are clocks of ours, and each fetch that is spared is one API call of
+        the month's.
         """
         kinds = kinds_of(told)
         if kinds - {"start", "delete"}:
             return True
         last = snapshot.last_fetch_at
-        tasks = [event.received_time for event in told if event.event_type == "bpms_task_change"]
-        if not tasks or (last is not None and max(tasks) < last):
+        news = [
+            event.received_time + (_LATE if event.data.get("type") == "comment" else timedelta(0))
+            for event in told
+            if event.event_type == "bpms_task_change"
+        ]
+        if not news or (last is not None and max(news) < last):
             return False
         columns = approval_instances.c
         ended = select(columns.instance_id).where(

@@ -75,6 +75,8 @@ class Intention:
     outcome: Literal["open", "invited", "done", "unknown", "refused"] = "open"
     equal_since_ms: int | None = None
     chosen: str = ""
+    code: str | None = None
+    """DingTalk's, of a refusal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 An event is handled at once, with what its fetch showed; its offset does not wait. Where that disagrees with
 the event, or the entity was fetched a moment ago, too, the row says when to look again
-(``dingbridge/late_answers.py``), and a newer event begins the looks again. Any process of the consumer does
-them. A full comparison (``comparison.py``) uses the same rows, for people of whom nothing was said.
+(``dingbridge/snapshots/late_answers.py``), and a newer event begins the looks again. Any process of the
+consumer does them. A full comparison (``comparison.py``) uses the same rows, for people of whom nothing was
+said.
 
 Not here: what a look fetches and writes (``mirror.py``).
 """
@@ -18,7 +19,7 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, Row, Table, Text, 
 
 from dingbridge.availability import Availability
 from dingbridge.error_location import error_location
-from dingbridge.late_answers import ABSENT_AGAIN_S, LOOK_AGAIN_S, Said, look_again_s
+from dingbridge.snapshots.late_answers import ABSENT_AGAIN_S, LOOK_AGAIN_S, Said, look_again_s
 from dingbridge.work_queue import ORDINARY, PEOPLE_WAIT, RECONCILE, WorkQueue, queue_columns, queue_index
 from dingbridge.worker.outcomes import Conflict
 from dingbridge.worker.store.database import Database

@@ -21,11 +21,11 @@ from dingbridge.dingtalk.api.objects import User
 from dingbridge.dingtalk.errors import NotFound, PermissionDenied
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event
-from dingbridge.late_answers import agrees, may_be_old, said_by
 from dingbridge.mirror import people
 from dingbridge.mirror.comparison import Comparison
 from dingbridge.mirror.look_again import Entity, LookAgain, believed, look_again_table
 from dingbridge.snapshots import Snapshot, VersionGuard
+from dingbridge.snapshots.late_answers import agrees, may_be_old, said_by
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context, Reader
 from dingbridge.worker.outcomes import Reject

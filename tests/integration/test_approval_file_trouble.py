@@ -20,7 +20,7 @@ from dingbridge.dingtalk.errors import (
     ReferenceMissing,
     Unavailable,
 )
-from dingbridge.late_answers import LOOK_AGAIN_S
+from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from tests.integration.approval_files_support import (
     ALLOWED,
     CONTENT,

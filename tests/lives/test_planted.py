@@ -16,8 +16,9 @@ from consumers.approval.archive import document as approval_document
 from consumers.approval.archive import times
 from consumers.outbound.contacts import agent, identity, outcome, unnamed
 from consumers.outbound.contacts.dingtalk import Contacts
-from dingbridge import availability, late_answers
+from dingbridge import availability
 from dingbridge.dingtalk.api.approvals import ApprovalCalls
+from dingbridge.snapshots import late_answers
 from tests.lives.clock import everywhere
 from tests.lives.life import Plan, lived
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dingbridge.late_answers import LOOK_AGAIN_S, agrees, look_again_s, said_by
+from dingbridge.snapshots.late_answers import LOOK_AGAIN_S, agrees, look_again_s, said_by
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from dingbridge import Conflict, Database, Transaction
 from dingbridge.availability import Availability
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import ApiError, BadRequest, PermissionDenied
-from dingbridge.late_answers import look_again_s
+from dingbridge.snapshots.late_answers import look_again_s
 from dingbridge.throttle import Throttle
 from dingbridge.work_queue import WorkQueue, whose
 

@@ -1,7 +1,7 @@
 """The last step of a full sync: fetches by name everybody and everything that was not read, or that an event
 fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left. Of whom an event was fetched a
-moment ago, answers may be older than that (``dingbridge/late_answers.py``), so he is fetched when that is
-over.
+moment ago, answers may be older than that (``dingbridge/snapshots/late_answers.py``), so he is fetched when
+that is over.
 """
 
 from collections.abc import Callable

@@ -24,8 +24,8 @@ from dingbridge import Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.contacts import PAGE_SIZE
 from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied, QuotaSpent
-from dingbridge.late_answers import LOOK_AGAIN_S
 from dingbridge.snapshots.coerce import as_int, as_json
+from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 
 log = structlog.get_logger(__name__)
 

@@ -16,8 +16,8 @@ from consumers.approval.queues.worker import QueueWorker
 from consumers.approval.tables import KIND, guard
 from dingbridge.dingtalk.errors import ApiError, PermissionDenied
 from dingbridge.error_location import error_location
-from dingbridge.late_answers import look_again_s
 from dingbridge.snapshots import Snapshot
+from dingbridge.snapshots.late_answers import look_again_s
 
 log = structlog.get_logger(__name__)
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from consumers.outbound.contacts.identity import stranger
 from consumers.outbound.contacts.outcome import (
     LONGEST_WAIT_MS,
+    TAKEN,
     WAIT_MS,
     answer,
     awake,
@@ -42,7 +43,7 @@ from consumers.outbound.ledger import (
     Wish,
 )
 from consumers.outbound.owners import Owners
-from dingbridge.late_answers import look_again_s
+from dingbridge.snapshots.late_answers import look_again_s
 
 __all__ = ["decide", "settle_outcome"]
 
@@ -246,7 +247,11 @@ def _carry_out(
     target = None if plan.op == "delete" else plan.fields
     just_this = last is not None and (last.version, last.op, last.target) == (wish.version, plan.op, target)
     if just_this and last is not None and last.outcome == "refused":
-        return Decision(ledger)
+        again_ms = (last.closed_ms or 0) + HOUR_MS
+        if plan.op != "create" or last.code not in TAKEN:
+            return Decision(ledger)
+        if now_ms < again_ms:
+            return Decision(ledger, due_ms=again_ms)  # whoever has the number may give it up
     chosen = wish.chosen if plan.op == "create" else ""
     repeated = last is not None and last.outcome == "unknown" and (last.op, last.chosen) == (plan.op, chosen)
     if wish.version == ledger.done_version and not repeated:

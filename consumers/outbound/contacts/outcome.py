@@ -64,7 +64,12 @@ def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Dec
         waiting = replace(intention, outcome="invited") if outcome.reason == "acceptance" else None
         result = answer(ledger, "pending", reason=outcome.reason)
         return Decision(replace(ledger, intention=waiting), result=result, due_ms=now_ms + WAIT_MS)
-    refused = replace(ledger, intention=replace(intention, outcome="refused", closed_ms=now_ms))
+    refused = replace(
+        ledger,
+        intention=replace(intention, outcome="refused", closed_ms=now_ms, code=outcome.code),
+        # who was there and is not is to be told of again when they are
+        done_version=None if intention.op == "create" else ledger.done_version,
+    )
     if ledger.wish is None or ledger.wish.version != intention.version:
         return Decision(refused, due_ms=now_ms)
     result = answer(refused, "refused", code=outcome.code, words=outcome.words)

@@ -9,7 +9,7 @@ from consumers.outbound.messages import change_record
 from consumers.outbound.store import put
 from consumers.outbound.tables import outbound_entity
 from dingbridge import Event, Retry, Transaction
-from dingbridge.late_answers import said_by
+from dingbridge.snapshots.late_answers import said_by
 
 AGAIN_S = 5.0
 _e = outbound_entity.c

@@ -1,5 +1,7 @@
 """A document may be older than the event that it is asked about: an approval is believed at its end only."""
 
+import time
+
 import pytest
 from sqlalchemy import insert, select
 
@@ -16,7 +18,7 @@ from consumers.approval.tables import (
 from dingbridge import Context, Retry
 from dingbridge.availability import GIVE_UP_AFTER_S
 from dingbridge.dingtalk.api.approvals import INSTANCES
-from dingbridge.late_answers import LOOK_AGAIN_S
+from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import LATER, LEAVE, T, deliver, field, instance, only, task
 
@@ -115,6 +117,19 @@ async def test_a_life_that_waits_together_is_one_fetch_and_the_same_rows(archive
         for row in rows:
             row.pop("updated_at", None), row.pop("recorded_at", None)
     assert together == alone
+
+
+@pytest.mark.parametrize(("before_s", "asked"), [(1, True), (60, True), (100, False)])
+async def test_a_comment_from_just_before_the_last_fetch_is_asked_for_since_that_may_not_have_it(
+    archive, office, before_s, asked
+):
+    office.finish()
+    await deliver(archive, instance("finish"))
+    received = round((time.time() - before_s) * 1000)
+    await deliver(archive, task("finish", T + 90_000, received_ms=received, result="agree"))
+    assert office.calls[INSTANCES] == 1
+    await deliver(archive, task("comment", T + 90_000, received_ms=received, content="附件"))
+    assert office.calls[INSTANCES] == 1 + asked
 
 
 async def test_a_late_answer_to_a_comment_leaves_the_archived_end_as_it_is(archive, office):

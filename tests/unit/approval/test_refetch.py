@@ -24,7 +24,7 @@ from consumers.approval.tables import (
 from dingbridge.availability import GIVE_UP_AFTER_S
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, Unavailable
-from dingbridge.late_answers import LOOK_AGAIN_S
+from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.sizes import sized
 from tests.unit.approval.office import CORP, LATER, Office, T, deliver, instance, only, task

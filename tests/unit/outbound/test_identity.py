@@ -319,3 +319,15 @@ def test_whatever_people_and_the_oa_do_nobody_else_is_touched(steps: list[tuple[
 @given(DEPARTMENT_STEPS)
 def test_whatever_people_and_the_oa_do_no_other_department_is_touched(steps: list[tuple[Any, ...]]) -> None:
     _run(_play_departments, steps)
+
+
+async def test_who_was_refused_for_a_number_comes_back_when_it_is_free_again(world: World) -> None:
+    await (await world.employ("A")).work()
+    world.ding.put("user", "A", None)
+    world.hire("b1", "13900000001")
+    await world.event("user", "A")
+    await world.work(until_ms=300 * S)
+    assert await world.result("A") == "refused/60104"
+    world.ding.put("user", "b1", None)
+    await world.work(until_ms=2 * 3600 * S)
+    assert await world.result("A") == "done"
