@@ -52,7 +52,7 @@ def _believed_at_once(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(late_answers.may_be_old, lambda told, now: False))
 
 
-@bug("an action runs on a document that is not at its end", "approvals", 1)
+@bug("an action runs on a document that is not at its end", "approvals", 2)
 def _acts_on_a_running_document(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(approval_document.at_end, lambda document: True))
 
@@ -131,12 +131,22 @@ def planted(one: Bug) -> Iterator[None]:
         yield
 
 
+_well: dict[tuple[str, int], bool] = {}
+
+
+def ends_well(plan: Plan, folder: Path) -> bool:
+    """Without any bug; each life is lived once."""
+    if (plan.kind, plan.seed) not in _well:
+        _well[plan.kind, plan.seed] = not lived(plan, folder)
+    return _well[plan.kind, plan.seed]
+
+
 @pytest.mark.parametrize("one", BUGS, ids=lambda one: one.name)
 def test_a_bug_that_is_put_back_is_found(one: Bug, tmp_path: Path) -> None:
     for seed in dict.fromkeys((*one.seeds, *range(1, MOST + 1))):
         plan = Plan.of(one.kind, seed)
         with planted(one):
             problems = lived(plan, tmp_path / f"{seed}-planted")
-        if problems and not lived(plan, tmp_path / f"{seed}"):
+        if problems and ends_well(plan, tmp_path / f"{seed}"):
             return
     raise AssertionError(f"{MOST} lives end well with it: {one.name}")
