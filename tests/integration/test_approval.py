@@ -92,7 +92,7 @@ async def test_an_action_whose_sql_fails_is_retried_and_leaves_nothing(office, d
     office.finish()
     consumer = Approval({"PROC-LEAVE": Action(break_then_reject)})
     async with MemoryRuntime(consumer, database_url=database_url, dingtalk=office) as archive:
-        assert (await archive.deliver(instance("finish"))).kind == "retry"
+        assert (await archive.attempt(instance("finish"))).kind == "retry"
         for table in (approval_instances, leave_ledger, approval_actions):
             assert await archive.rows(select(table)) == []
 
