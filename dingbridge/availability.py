@@ -17,6 +17,7 @@ GIVE_UP_AFTER_S: Final = 3600.0
 dead letters."""
 
 LONGEST_PAUSE_S: Final = 60.0
+_LONGEST_SPREAD_S: Final = 3600.0
 _LONGEST_OWN_DELAY_S: Final = 600.0
 _UNTIL_PAUSE: Final = 3
 """So many failures in a row, of one entity or of several, before a loop waits: one that fails alone costs the
@@ -28,7 +29,7 @@ class Availability:
 
     def __init__(self) -> None:
         self._worked_at = float("-inf")
-        self._failures, self._failing_since = 0, 0.0
+        self._failures, self._failing_since, self._failed_at = 0, 0.0, 0.0
 
     def worked(self, now: float) -> None:
         """An entity was served at ``now``."""
@@ -40,7 +41,7 @@ class Availability:
         own = before is not None and before < self._worked_at <= now
         if not own:
             self._failing_since = self._failing_since if self._failures else now
-            self._failures += 1
+            self._failures, self._failed_at = self._failures + 1, now
         return own
 
     def has_counted(self, before: float | None) -> bool:
@@ -55,7 +56,19 @@ class Availability:
 
     def pause_s(self) -> float:
         """How long to wait before the next entity is tried, in s: 0 while the dependency works."""
-        return min(2.0 ** min(self._failures - _UNTIL_PAUSE, 10), LONGEST_PAUSE_S) if self.is_down else 0.0
+        return (
+            min(2.0 ** min(self._failures - _UNTIL_PAUSE, 12), self.longest_s(self._failed_at)) * self.is_down
+        )
+
+    def longest_s(self, now: float) -> float:
+        """The longest that an entity waits at ``now`` for a dependency that is down, in s."""
+        return max(LONGEST_PAUSE_S, spread_s(now - self._failing_since))
+
+
+def spread_s(lasted_s: float) -> float:
+    """The least time to the next call, in s, of what has failed for ``lasted_s``: a sixtieth of that, up to
+    an hour. DingTalk may count calls that fail, and what fails for a month costs about a thousand of them."""
+    return min(lasted_s / 60, _LONGEST_SPREAD_S)
 
 
 def own_delay_s(failures: int) -> float:

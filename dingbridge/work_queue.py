@@ -37,7 +37,7 @@ from sqlalchemy import (
     update,
 )
 
-from dingbridge.availability import LONGEST_PAUSE_S, Availability, is_given_up, own_delay_s
+from dingbridge.availability import Availability, is_given_up, own_delay_s
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError
 from dingbridge.retry import ASKED_MAX_S
@@ -240,7 +240,7 @@ class WorkQueue:
             return {"attempts": 0, "failed_ms": None, "failing_since_ms": None, "due_ms": None}
         wait_s = own_delay_s(values["attempts"]) if own else max(_FAILED_DELAY_S, availability.pause_s())
         if alone and before is not None:
-            wait_s = min(max(wait_s, 2 * (now - before)), LONGEST_PAUSE_S)
+            wait_s = min(max(wait_s, 2 * (now - before)), availability.longest_s(now))
         asked_s = (isinstance(error, BridgeError) and error.retry_after_s) or 0
         return values | {"due_ms": now_ms + round(max(wait_s, min(asked_s, ASKED_MAX_S)) * 1000)}
 

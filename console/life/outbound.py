@@ -32,9 +32,9 @@ LIMIT_S = 3.0
 """How long the changes may be read, in s."""
 
 Verdict = Literal["not_ours", "open", "change", "echo", "nothing", "unknown"]
-"""``not_ours``: the OA asked for nothing of this entity. ``open``: outbound has not looked yet. ``change``:
-it told a change after the event came. ``echo``: it told none, and had written itself. ``nothing``: it told
-none, and had written nothing. ``unknown``: database or Kafka do not answer."""
+"""``not_ours``: the OA asked for nothing of this entity, and was told nothing. ``open``: outbound has not
+looked yet. ``change``: it told a change after the event came. ``echo``: it told none, and had written itself.
+``nothing``: it told none, and had written nothing. ``unknown``: database or Kafka do not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ async def told_of(console: Console, event: IndexedEvent, *, handled: bool) -> To
         return None
     try:
         row = await _row(console, event, kind)
-        if row is None:
+        if row is None and kind == "approval":
             return Told("not_ours")
-        own_id = row.request_id if kind == "approval" else row.own_id
-        entity = key(event.corp_id, kind, own_id)
-        to_look = row.look is not None if kind == "approval" else row.flagged
+        own_id = None if row is None else row.request_id if kind == "approval" else row.own_id
+        entity = key(event.corp_id, kind, own_id or event.subject)
+        to_look = row is not None and (row.look is not None if kind == "approval" else row.flagged)
         if to_look or not handled or await _to_be_told(console, entity):
             return Told("open", own_id)
         async with asyncio.timeout(LIMIT_S):
@@ -67,6 +67,8 @@ async def told_of(console: Console, event: IndexedEvent, *, handled: bool) -> To
         return Told("unknown")
     if change is not None:
         return Told("change", own_id, *change)
+    if row is None:
+        return Told("not_ours")
     written_at = _written_at(row, kind)
     wrote_before = written_at is not None and written_at <= event.received_time
     ended = kind == "approval" and row.outcome is not None

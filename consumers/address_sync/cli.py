@@ -25,6 +25,7 @@ from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
 from dingbridge.mirror.cli import request_comparison
 from dingbridge.throttle import Throttle
+from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.store.migrations import migrate
 
 STOPPED = 3
@@ -80,18 +81,19 @@ def command(
 
 async def _resync(dry_run: bool, confirmed: int | None, no_details: bool) -> int:
     settings, own = ConsumerSettings.load(), AddressSyncSettings.load()
-    key, secret = settings.api_credentials()
     configure_logging(settings)
     logging.getLogger().setLevel(logging.CRITICAL)  # what is logged for a service is said here in words
     async with AsyncExitStack() as stack:
+        opened = await open_clients(settings, stack)
+        if opened is None:
+            settings.api_credentials()  # raises, in words
+            return 2
         database = open_database(settings.database_url_for(AddressSync.name))
         stack.push_async_callback(database.close)
-        client = await stack.enter_async_context(
-            DingTalkClient(app_key=key, app_secret=secret, base=settings.dingtalk_api_base)
-        )
         try:
             await migrate(database, AddressSync)
             runs = await _runs(database, own)
+            client = opened[0](None, runs.corp_id)
             pace = Throttle(own.resync_calls_per_s)
             details = Details(database, runs.corp_id, client, pace)
             run = await _run(runs, details, dry_run, confirmed, no_details)

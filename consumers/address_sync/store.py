@@ -1,7 +1,7 @@
 """Writes what was seen of users, departments and roles, where it differs. The caller holds their guard."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import delete, select, update
@@ -10,10 +10,11 @@ from consumers.address_sync.mapping import LEAVER, Row, UserState
 from consumers.address_sync.tables import departments, details, guard, memberships, roles, user_roles, users
 from dingbridge import Transaction
 from dingbridge.snapshots import replace_children, replace_children_of, write_if_changed, write_rows
+from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from dingbridge.work_queue import ORDINARY, RECONCILE, WorkQueue
 
 Change = Literal["new", "back", "changed", "gone"]
-"""What became of an entity: first seen, here again, other than before, left or deleted."""
+"""How an entity changed: first seen, here again, other than before, left or deleted."""
 
 _AT_ONCE = 1_000
 """Ids in one statement."""
@@ -30,7 +31,7 @@ async def write_user(
 async def write_users(
     tx: Transaction, corp_id: str, states: Mapping[str, UserState], *, at: datetime, listed: bool = False
 ) -> dict[str, Change]:
-    """``write_user`` for many, in few statements; returns what became of those who were not equal.
+    """``write_user`` for many, in few statements; returns how those changed who were not equal.
 
     ``listed`` states tell less than the details: of whom they show to be new or different, the details are
     pending from here on, and to be asked for (``sync/details.py``). Whose details are told is asked for no
@@ -118,7 +119,7 @@ async def write_department(
 async def write_departments(
     tx: Transaction, corp_id: str, rows: Mapping[int, Mapping[str, Any]], *, at: datetime
 ) -> dict[int, Change]:
-    """``write_department`` for many, in few statements; returns what became of those that were not equal."""
+    """``write_department`` for many, in few statements; returns how those changed that were not equal."""
     written = await write_rows(tx, departments, {"corp_id": corp_id}, "dept_id", rows, at=at)
     return {dept_id: _change(before, "deleted_at") for dept_id, before in written.items()}
 
@@ -145,10 +146,12 @@ async def mark_deleted(
 async def write_roles(tx: Transaction, corp_id: str, wanted: Mapping[int, Row], *, at: datetime) -> int:
     """Make the roles be ``wanted``, by role_id, and nobody have another; returns how many were not so.
 
-    Who loses a role by that is outdated: a fetch that still saw the role begins again.
+    One that came or changed a moment ago and is not listed stays: the list may be older, and who has the role
+    would lose it. Who loses a role is outdated: a fetch that still saw the role begins again.
     """
+    settled = roles.c.updated_at <= at - timedelta(seconds=sum(LOOK_AGAIN_S))
     found = await tx.execute(
-        select(roles.c.role_id).where(roles.c.corp_id == corp_id, roles.c.deleted_at.is_(None))
+        select(roles.c.role_id).where(roles.c.corp_id == corp_id, roles.c.deleted_at.is_(None), settled)
     )
     gone = sorted({row.role_id for row in found} - wanted.keys())
     changed = len(gone) + len(await write_rows(tx, roles, {"corp_id": corp_id}, "role_id", wanted, at=at))

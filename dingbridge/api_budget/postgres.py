@@ -95,14 +95,16 @@ class PostgresStore:
             self._connection = None
 
     async def _run(self, ask: Callable[[Any], Awaitable[T]]) -> T:
-        async with self._lock:
-            try:
-                async with asyncio.timeout(2 * _WITHIN_S):
+        try:
+            async with asyncio.timeout(2 * _WITHIN_S), self._lock:  # who waits for the others waits no longer
+                try:
                     return await ask(await self._open())
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-                await self.close()
-                # no text: an address or a password may be in it
-                raise StoreFailed(f"DATABASE_URL: {type(error).__name__}") from None
+                except BaseException:
+                    await self.close()
+                    raise
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            # no text: an address or a password may be in it
+            raise StoreFailed(f"DATABASE_URL: {type(error).__name__}") from None
 
     async def _open(self) -> asyncpg.Connection:
         if self._connection is None:

@@ -33,9 +33,8 @@ PERMISSION_AGAIN_S: Final = 900.0
 
 DingTalk's words for 60011 are "not enough rights (user/department/agent)": it may say that the app has lost
 the right, which holds for every event until somebody gives it back, or speak of this one user only, for
-ever. So it is not ``unavailable``, where one such user would stop a partition; nor is it tried eight times in
-a minute, where a right that is gone for an hour would fill the dead letters, and cost eight of the month's
-calls for each event. With this wait an event's attempts last 1¾ h, while other keys go on.
+ever. So it is not ``unavailable``, where one such user would stop a partition: its event waits, and other
+keys go on.
 """
 RATE_AGAIN_S: Final = 1.0
 _WAITS_S: Final[dict[About, float]] = {"right": PERMISSION_AGAIN_S, "api": RATE_AGAIN_S}

@@ -17,6 +17,7 @@ from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, 
 from dingbridge.events.envelope import NOBODY
 from dingbridge.mirror.look_again import Entity, LookAgain
 from dingbridge.work_queue import RECONCILE
+from dingbridge.worker.outcomes import Conflict
 from dingbridge.worker.store.database import Database
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ LEAST_LEAVERS: Final = 10
 _WHOLE: Final = "*"
 _AT_ONCE: Final = 1_000
 _DAY_MS: Final = 86_400_000
+_ASK_EVERY_MS: Final = 3_600_000
 _NEVER_DAYS: Final = 36_500
 
 
@@ -42,12 +44,14 @@ class Comparison:
 
     def __init__(self, table: Table, looks: LookAgain, every_days: float, database: Database) -> None:
         self._table, self._looks, self._every_days, self._database = table, looks, every_days, database
-        self._known: set[tuple[str, str]] = set()
+        self._asked_ms: dict[tuple[str, str], int] = {}
 
     async def ask(self, app: str, corp_id: str, *, again: bool = False) -> None:
-        """Compare the company, if that was never done or is asked for ``again``; where no company is named,
-        all that are known."""
-        if not again and ((app, corp_id) in self._known or corp_id == NOBODY):
+        """Compare the company, if that was never done, was given up, or is asked for ``again``; where no
+        company is named, all that are known."""
+        now_ms = self._looks.queue.now_ms()
+        fresh = now_ms - self._asked_ms.get((app, corp_id), -_ASK_EVERY_MS) < _ASK_EVERY_MS
+        if not again and (fresh or corp_id == NOBODY):
             return
         queue, c = self._looks.queue, self._looks.table.c
         async with self._database.transaction() as tx:
@@ -57,7 +61,7 @@ class Comparison:
                 named = () if corp_id == NOBODY else (c.corp_id == corp_id,)
                 due = update(self._looks.table).where(c.kind == COMPARISON, *named)
                 await tx.execute(due.values(**queue.due(RECONCILE)))
-        self._known.add((app, corp_id))
+        self._asked_ms[app, corp_id] = now_ms
 
     async def step(self, row: Row[Any], client: DingTalkClient) -> bool:
         """Do what ``row`` says; False: it is no row of a comparison. Raises ``ApiError``."""
@@ -103,25 +107,22 @@ class Comparison:
 
     async def _list(self, row: Row[Any], client: DingTalkClient) -> None:
         below: list[Any] = []
-        members: list[Any] = []
+        members: set[str] = set()
         try:
             below = [child.get("dept_id") for child in await client.sub_departments(int(row.entity_id))]
-            members = [user.get("userid") async for user in client.department_users(int(row.entity_id))]
+            async for user in client.department_users(int(row.entity_id)):
+                if isinstance(userid := user.get("userid"), str):
+                    members.add(userid)
+                if len(members) == _AT_ONCE:
+                    await self._members(row, members)
+                    members = set()
+            await self._members(row, members)
         except NotFound:  # deleted since its parent was read
             pass
         except PermissionDenied as error:
             if error.about != "entity":
                 raise
             log.warning("mirror.department_not_visible", dept_id=row.entity_id, errcode=error.errcode)
-        listed = sorted({userid for userid in members if isinstance(userid, str)})
-        for start in range(0, len(listed), _AT_ONCE):
-            some = listed[start : start + _AT_ONCE]
-            userid = self._table.c.userid
-            known = await self._database.reader().execute(
-                select(userid).where(self._here(row.corp_id), userid.in_(some))
-            )
-            here = {one.userid for one in known}  # who is asked for since the beginning
-            await self._people(row, [userid for userid in some if userid not in here])
         async with self._database.transaction() as tx:
             # those of a school's families are listed with ids below 1, and cannot be read
             departments = [dept_id for dept_id in below if isinstance(dept_id, int) and dept_id > 0]
@@ -129,9 +130,20 @@ class Comparison:
             await self._looks.ask_once(tx, row.app, listings)
             await self._looks.queue.done(tx, row)
 
+    async def _members(self, row: Row[Any], members: set[str]) -> None:
+        userid = self._table.c.userid
+        known = await self._database.reader().execute(
+            select(userid).where(self._here(row.corp_id), userid.in_(members))
+        )
+        # who is here is asked for since the beginning
+        await self._people(row, sorted(members - {one.userid for one in known}))
+
     async def _people(self, row: Row[Any], userids: list[str]) -> str | None:
-        """Ask for them; returns the last."""
+        """Ask for them, and keep ``row``; returns the last. Raises ``Conflict`` when another process has
+        it."""
         async with self._database.transaction() as tx:
+            if not await self._looks.queue.renew(tx, row):
+                raise Conflict("another process goes on with this comparison")
             await self._looks.ask_once(tx, row.app, [Entity(row.corp_id, USER, one) for one in userids])
         return userids[-1] if userids else None
 

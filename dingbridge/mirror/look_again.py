@@ -122,8 +122,10 @@ class LookAgain:
         if wait_s is None:
             await self.queue.done(tx, row)
         else:
-            due_ms = self.queue.now_ms() + round(wait_s * 1000)
-            await self.queue.release(tx, row, due_ms=due_ms, looks=looks)
+            due_ms, c = self.queue.now_ms() + round(wait_s * 1000), self.table.c
+            # an event since the claim has begun the looks again
+            counted = case((c.due_ms == c.leased_ms, looks), else_=c.looks)
+            await self.queue.release(tx, row, due_ms=due_ms, looks=counted)
 
     async def run(self, database: Database, look: Look) -> None:
         """Never returns. Raises ``DatabaseDown``: call it again."""

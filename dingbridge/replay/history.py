@@ -26,21 +26,17 @@ class Copies:
 
     def of(self, run: str) -> "Copied":
         """What one run has copied."""
-        return Copied([self.runs.get(run, {})])
+        return Copied(self.runs.get(run, {}))
 
 
 class Copied:
     """Answers whether a record was copied."""
 
-    def __init__(self, parts: list[dict[TopicPartition, OffsetSet]]) -> None:
-        self._parts = parts
+    def __init__(self, offsets: dict[TopicPartition, OffsetSet]) -> None:
+        self._offsets = offsets
 
     def __contains__(self, record: ConsumerRecord) -> bool:
-        source = TopicPartition(record.topic, record.partition)
-        return any(source in part and record.offset in part[source] for part in self._parts)
-
-    def __len__(self) -> int:
-        return sum(len(offsets) for part in self._parts for offsets in part.values())
+        return record.offset in self._offsets.get(TopicPartition(record.topic, record.partition), ())
 
 
 async def copies(reader: TopicReader, inbox: Spans, wanted: Callable[[str, TopicPartition], bool]) -> Copies:

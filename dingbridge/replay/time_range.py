@@ -81,7 +81,7 @@ class RangeReplay:
         self._settings, self._reader, self._range = settings, reader, wanted
         self._inbox = inbox_topic(settings, wanted.consumer)
         self._spans: dict[TopicPartition, Span] = {}
-        self._copied = Copied([])
+        self._copied = Copied({})
 
     async def plan(
         self, *, resume: str | None = None, again: bool = False, skip_deleted: bool = False

@@ -83,7 +83,7 @@ class Consumer(Generic[Prepared]):
 
     not_retryable: ClassVar[tuple[type[Exception], ...]] = ()
     """Exceptions after which another attempt would end alike, as ``(KeyError, NotFound)``: to the dead
-    letters at once. What says that the world is down, and the named outcomes, keep their meaning."""
+    letters at once. What says that a dependency is down, and the named outcomes, keep their meaning."""
 
     max_attempts: ClassVar[int | None] = 8
     """How often an event is tried before its record goes to the dead letters. None: until it works; its key
@@ -188,7 +188,7 @@ class Consumer(Generic[Prepared]):
     async def background(self) -> None:
         """Work of its own beside the events: runs from ``start`` to ``stop``, cancelled at the stop.
 
-        Returning ends it. While the world is down for it (``DependencyUnavailable``, DingTalk's API), or when
+        Returning ends it. While a dependency is down (``DependencyUnavailable``, DingTalk's API), or when
         PostgreSQL rolled it back because of another transaction, it is called again later; any other error
         ends the process, in words.
         """

@@ -31,7 +31,7 @@ from dingbridge.worker.store.without_database import NoReader, NoTransaction
 log = structlog.get_logger(__name__)
 
 MAX_CONFLICTS = 10
-"""``Conflict`` in a row before it counts as a ``Retry``: by then the world moves faster than the handler."""
+"""``Conflict`` in a row before it counts as a ``Retry``: the state changes too fast for the handler."""
 
 PING_TIMEOUT_S = 5
 """How long the database may take to answer a ``SELECT 1`` after a handler ran out of time, in s."""
@@ -52,7 +52,7 @@ class Outcome:
 
     ``done``: the effect is committed. ``seen``: it was, by an earlier delivery. ``retry``: later, ``after`` s
     (None: as the worker likes). ``reject`` and ``not_an_event``: to the dead letters. ``given_up``: it was,
-    for ``failure``, and its dead letter was perhaps not sent. ``unavailable``: no event's fault. ``error`` is
+    for ``failure``; its dead letter was perhaps not sent. ``unavailable``: a dependency is down. ``error`` is
     what was raised, if anything. ``counts``: of a retry, whether it is one of the attempts.
     ``asked``: what the handler asked (``Context.asks``).
     """

@@ -54,12 +54,12 @@ class Reject(HandlerOutcome):
 
 
 class Conflict(HandlerOutcome):
-    """The world moved since ``prepare``: roll back and begin with ``prepare`` at once.
+    """The state changed since ``prepare``: roll back and begin with ``prepare`` at once.
 
     No attempt is counted; after ten in a row it becomes a ``Retry``.
     """
 
-    def __init__(self, reason: str = "the world moved since prepare") -> None:
+    def __init__(self, reason: str = "the state changed since prepare") -> None:
         super().__init__(reason)
 
 

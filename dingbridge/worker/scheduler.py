@@ -163,8 +163,9 @@ class Scheduler:
         except Exception as error:  # a fault of ours must not end the runner, nor lose the record
             log.error("consumer.fault", **self._describe(queued), error=error_location(error, "consumers"))
             if len(records) == 1:
+                was_given_up = queued.failure is not None
                 self._unavailable(queued, error, HANDLER, None)
-                if queued.failure is not None:
+                if queued.failure is not None and not was_given_up:
                     self._put(queued)
         finally:
             for one in records:
@@ -326,10 +327,11 @@ class Scheduler:
         if self._goes(queued):
             return
         queued.last_outcome, queued.last_error = "unavailable", error_location(error, self._package)
+        own_before = queued.own_failures
         wait = self._pauses.failed(queued, error, asked, after)
         if wait is None:
             return
-        gives_up = self._consumer.max_attempts is not None
+        gives_up = queued.own_failures > own_before and self._consumer.max_attempts is not None
         if gives_up and queued.failure is None and is_given_up(queued.own_since, time.time()):
             queued.failure = self._failure(queued, error)
             return

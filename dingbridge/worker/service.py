@@ -80,7 +80,7 @@ class ConsumerService:
         self.worker.stop()
 
     async def run(self, *, handle_signals: bool = False) -> None:
-        """Run until stopped. Raises what ``Consumer.start`` raises, but waits while the world is down."""
+        """Run until stopped. Raises what ``Consumer.start`` raises, but waits while a dependency is down."""
         consumer, settings = self._consumer, self._settings
         if handle_signals:
             loop = asyncio.get_running_loop()

@@ -20,7 +20,7 @@ BEGIN_AGAIN_S = 30.0
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether ``error`` is no event's fault: a database, DingTalk or another system does not work now."""
+    """Whether ``error`` says that a dependency is down: a database, DingTalk or another system."""
     return isinstance(error, BridgeError) and error.unavailable
 
 

@@ -253,9 +253,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """aiokafka calls this when the group has settled, and fetches nothing until it returns."""
         self._assigned = set(assigned)
-        await self._recall(assigned)
         self._joined = True
         self._scheduler.offsets.assign(assigned)
+        await self._recall(assigned)
         self._flow()
         log.info("consumer.assigned", consumer=self._consumer.name, partitions=_by_topic(assigned))
 

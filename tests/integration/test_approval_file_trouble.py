@@ -37,7 +37,7 @@ from tests.integration.approval_files_support import (
 )
 from tests.support.sizes import on_one_database
 from tests.unit.approval.conftest import passes
-from tests.unit.approval.office import CORP, field
+from tests.unit.approval.office import CORP, field, once
 
 pytestmark = on_one_database
 
@@ -63,14 +63,23 @@ async def elsewhere(request):
     return web.Response(status=302, headers={"Location": "/other"})
 
 
+async def too_many(request):
+    return web.Response(status=429)
+
+
 async def forbidden(request):
     return web.Response(status=403)
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [(cut_off, "no answer (ClientPayloadError)"), (busy, "HTTP 503"), (elsewhere, "HTTP 302")],
-    ids=["cut-off", "busy", "redirect"],
+    [
+        (cut_off, "no answer (ClientPayloadError)"),
+        (busy, "HTTP 503"),
+        (too_many, "HTTP 429"),
+        (elsewhere, "HTTP 302"),
+    ],
+    ids=["cut-off", "busy", "too-many", "redirect"],
 )
 async def test_what_fails_is_tried_again_later_and_then_kept_whole(archive, shelf, folder, answer, reason):
     await archived(archive, files("1"))
@@ -78,14 +87,14 @@ async def test_what_fails_is_tried_again_later_and_then_kept_whole(archive, shel
     work = downloads(archive, shelf)
     await work.open_folder()
     for _ in range(2):
-        assert await work.once() == 1
+        assert await once(work) == 1
         row = (await rows(archive))["file:1"]
         assert (row.state, row.reason) == ("waiting", reason)
-        assert await work.once() == 0, "not before its time"
+        assert await once(work) == 0, "not before its time"
         assert kept(folder) == []
         await due_now(archive)
     del shelf.answers["1"]
-    await work.once()
+    await once(work)
     row = (await rows(archive))["file:1"]
     assert (row.state, row.reason, row.sha256) == ("done", None, SHA256)
     assert shelf.got["other"] == 0
@@ -121,11 +130,11 @@ async def test_what_can_never_be_kept_says_why(archive, shelf, folder, answer, r
     shelf.answers["1"] = answer
     work = downloads(archive, shelf)
     await work.open_folder()
-    await work.once()
+    await once(work)
     row = (await rows(archive))["file:1"]
     assert (row.state, row.reason) == ("refused", reason)
     await due_now(archive)
-    assert await work.once() == 0
+    assert await once(work) == 0
     assert kept(folder) == []
 
 
@@ -146,7 +155,7 @@ async def test_a_file_that_is_refused_costs_a_few_calls_and_may_be_had_a_moment_
     await work.open_folder()
     for look in range(20):
         await due_now(archive)
-        await work.once()
+        await once(work)
         if look == 2:
             shelf.errors.pop("5", None), shelf.answers.pop("5", None)
     assert {id_: row.state for id_, row in (await rows(archive)).items()} == {
@@ -161,7 +170,7 @@ async def test_three_processes_fetch_twenty_files_with_twenty_calls(archive, she
     await archived(archive, files(*ids))
     workers = [downloads(archive, shelf) for _ in range(3)]
     await workers[0].open_folder()
-    while sum(await asyncio.gather(*(work.once() for work in workers))):
+    while sum(await asyncio.gather(*(once(work) for work in workers))):
         pass
     assert shelf.asked == dict.fromkeys(ids, 1)
     assert {row.state for row in (await rows(archive)).values()} == {"done"}
@@ -174,7 +183,7 @@ async def test_an_address_that_dingtalk_does_not_give(archive, shelf, folder):
     shelf.errors["2"] = ReferenceMissing("who?", api=FILE_URLS, name="userNotExist")
     work = downloads(archive, shelf)
     await work.open_folder()
-    await work.once()
+    await once(work)
     found = await rows(archive)
     assert {id_: row.state for id_, row in found.items()} == {
         "file:1": "waiting",
@@ -201,9 +210,9 @@ async def test_what_is_about_every_file_is_nobodys_attempt(archive, shelf, folde
     work = downloads(archive, shelf)
     await work.open_folder()
     with capture_logs() as logs:
-        assert await work.once() == 3
+        assert await once(work) == 3
         await due_now(archive)
-        assert await work.once() == 0, "and they are left alone for a while"
+        assert await once(work) == 0, "and they are left alone for a while"
     found = await rows(archive)
     waiting = {id_: row.attempts for id_, row in found.items() if row.state == "waiting"}
     assert waiting == {"file:1": 0, "file:2": 0}
@@ -221,10 +230,10 @@ async def test_files_that_the_drive_fails_at_for_ever_leave_the_others_their_tur
         shelf.errors[str(number)] = error
     work = downloads(archive, shelf)
     await work.open_folder()
-    await work.once()
-    assert await work.once() == 0, "the app is left alone for a while"
+    await once(work)
+    assert await once(work) == 0, "the app is left alone for a while"
     passes(5)
-    await work.once()
+    assert [await once(work) for _ in range(2)] == [1, AT_ONCE], "one call tells whether it works again"
     found = await rows(archive)
     states = [found[f"file:{number}"].state for number in range(AT_ONCE + 2)]
     assert states == ["waiting"] * AT_ONCE + ["done"] * 2
@@ -237,7 +246,7 @@ async def test_a_file_of_no_bytes_has_no_address_and_is_kept_empty(archive, shel
     shelf.errors["1"] = NoAddress("no address", api=FILE_URLS)
     work = downloads(archive, shelf)
     await work.open_folder()
-    await work.once()
+    await once(work)
     (row,) = (await rows(archive)).values()
     assert row.state == state
     if state == "done":
@@ -259,7 +268,7 @@ async def test_files_are_asked_for_at_the_app_of_their_approval_and_wait_for_no_
 
     work = Downloads(archive.consumer.fetcher, client_of, ApprovalSettings.load())
     await work.open_folder()
-    while await work.once():
+    while await once(work):
         pass
     assert sorted(asked) == [("default", CORP), ("theirs", "dingtheirs")]
     found = {id_: row.state for id_, row in (await rows(archive)).items()}
@@ -276,7 +285,7 @@ async def test_one_that_fails_for_an_hour_while_others_work_is_given_up_and_the_
     for number in range(2, 20):
         passes(AGAIN_AFTER_S)
         await archived(archive, files(str(number)), instance_id=f"pi-{number}")
-        await work.once()
+        await once(work)
     row = (await rows(archive))["file:1"]
     assert (row.state, row.reason) == ("refused", "given up after an hour: HTTP 503")
     assert shelf.got["1"] < 12
@@ -289,7 +298,7 @@ async def test_an_outage_of_the_files_server_gives_none_up(archive, shelf, folde
     await work.open_folder()
     for _ in range(20):
         passes(AGAIN_AFTER_S)
-        await work.once()
+        await once(work)
     assert {row.state for row in (await rows(archive)).values()} == {"waiting"}
 
 
@@ -310,7 +319,7 @@ async def test_a_photo_whose_address_leads_inside_is_not_fetched(archive, shelf,
     )
     work = downloads(archive, shelf)
     await work.open_folder()
-    await work.once()
+    await once(work)
     (row,) = (await rows(archive)).values()
     assert (row.kind, row.state, row.reason) == ("photo", "refused", reason)
     assert shelf.got.total() == 0
@@ -328,12 +337,12 @@ async def test_a_disk_that_fails_on_the_way_is_nobodys_attempt(archive, shelf, f
     work = downloads(archive, shelf)
     await work.open_folder()
     (folder / SHA256[:2]).write_text("in the way")
-    await work.once()
+    await once(work)
     row = (await rows(archive))["file:1"]
     assert (row.state, row.attempts) == ("waiting", 0)
     assert "DependencyUnavailable" in row.reason
     (folder / SHA256[:2]).unlink()
     await due_now(archive)
-    await work.once()
+    await once(work)
     assert (await rows(archive))["file:1"].state == "done"
     assert kept(folder) == [f"{SHA256[:2]}/{SHA256}"]

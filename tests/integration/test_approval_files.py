@@ -33,6 +33,7 @@ from tests.integration.approval_files_support import (
 )
 from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
+from tests.unit.approval.office import once
 
 pytestmark = on_one_database
 
@@ -43,8 +44,8 @@ async def test_files_are_kept_under_their_hash_readable_for_their_owner_only(arc
     await archived(archive, files("1", "2"))
     work = downloads(archive, shelf)
     await work.open_folder()
-    assert await work.once() == 2
-    assert await work.once() == 0
+    assert await once(work) == 2
+    assert await once(work) == 0
     for row in (await rows(archive)).values():
         assert (row.state, row.reason, row.sha256, row.size) == ("done", None, SHA256, len(CONTENT))
         assert row.downloaded_at is not None
@@ -60,7 +61,7 @@ async def test_two_processes_do_not_download_the_same_file(archive, shelf, folde
     await archived(archive, files("1", "2", "3"))
     ours, theirs = downloads(archive, shelf), downloads(archive, shelf)
     await ours.open_folder()
-    await asyncio.gather(ours.once(), theirs.once())
+    await asyncio.gather(once(ours), once(theirs))
     assert {row.state for row in (await rows(archive)).values()} == {"done"}
     assert shelf.got == {"1": 1, "2": 1, "3": 1}
 
@@ -80,9 +81,9 @@ async def test_a_download_under_way_is_left_alone_and_a_stopped_one_is_due_again
     shelf.answers["1"] = slow
     ours, theirs = downloads(archive, shelf), downloads(archive, shelf)
     await ours.open_folder()
-    running = asyncio.create_task(ours.once())
+    running = asyncio.create_task(once(ours))
     await asyncio.wait_for(begun.wait(), 30)
-    assert await theirs.once() == 0
+    assert await once(theirs) == 0
     # a process that is killed here leaves it to another one for so long
     assert (await rows(archive))["file:1"].leased_ms / 1000 > time.time() + LEASE_S / 2
     running.cancel()
@@ -90,7 +91,7 @@ async def test_a_download_under_way_is_left_alone_and_a_stopped_one_is_due_again
     go_on.set()
     assert kept(folder) == []
     del shelf.answers["1"]
-    assert await theirs.once() == 1
+    assert await once(theirs) == 1
     row = (await rows(archive))["file:1"]
     assert row.state == "done"
 

@@ -1,5 +1,5 @@
 """What the worker does with events that fail, on a real Kafka: order is kept, dead letters tell all, and
-nothing is buried while the world is down.
+nothing is buried while a dependency is down.
 """
 
 from pathlib import Path

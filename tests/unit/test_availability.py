@@ -1,5 +1,9 @@
 """One entity's failure and a dependency that is down are told apart by another entity that works."""
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +14,9 @@ from dingbridge.availability import (
     is_given_up,
     own_delay_s,
 )
+from dingbridge.dingtalk.errors import Unavailable
+from dingbridge.work_queue import WorkQueue
+from tests.integration.claimer import items
 
 STEPS = st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=40)
 
@@ -56,3 +63,19 @@ def test_own_failures_have_growing_delays_and_end(failures: int) -> None:
     assert not is_given_up(None, 1e9)
     assert is_given_up(1000.0, 1000.0 + GIVE_UP_AFTER_S)
     assert not is_given_up(1000.0, 999.0 + GIVE_UP_AFTER_S)
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_rows_that_fail_for_a_month_cost_about_a_thousand_calls_each(rows: int) -> None:
+    now = began = 1_800_000_000.0
+    queue, availability = WorkQueue(items, clock=lambda: now), Availability()
+    fresh = {"attempts": 0, "failed_ms": None, "failing_since_ms": None, "due_ms": round(now * 1000)}
+    table: list[dict[str, Any]] = [fresh for _ in range(rows)]
+    calls = 0
+    while now < began + 30 * 86_400:
+        number = min(range(rows), key=lambda one: table[one]["due_ms"])
+        now = max(now, table[number]["due_ms"] / 1000)
+        row: Any = SimpleNamespace(**table[number])
+        table[number] = queue.failure(row, availability, Unavailable("no answer", api="a"))
+        calls += 1
+    assert calls < 1_500 * rows

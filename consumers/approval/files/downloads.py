@@ -8,7 +8,7 @@ company fills in, so it must be https and lead to a public address. Not here: ho
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
@@ -41,6 +41,7 @@ CHUNK_BYTES = 256 * 1024
 AGAIN_AFTER_S = 600.0
 """How long a file waits at least after its server failed, in s: each attempt costs a call of the month's."""
 GONE = frozenset({404, 410})
+BUSY = frozenset({408, 425, 429})
 ORIGINATOR_LEFT = "userNotExist"
 """Of this call it is about neither the file nor the instance (seen in other integrations' manifests)."""
 LEFT = (
@@ -92,10 +93,10 @@ class Downloads(QueueWorker):
         except OSError as error:
             raise DependencyUnavailable(f"ARCHIVE_DIR cannot be written ({error.strerror})") from error
 
-    async def once(self) -> int:
+    async def claim(self, most: int) -> Sequence[Row[Any]]:
         due = await self._queue.depth(self._database.reader())
         self._metrics.attachments_waiting.set(sum(due.values()))
-        return await super().once()
+        return await super().claim(most)
 
     async def work(self, row: Row[Any]) -> None:
         async with _session(row.kind) as session:
@@ -139,7 +140,7 @@ class Downloads(QueueWorker):
             if found is None:
                 return await self._store.save(_nothing(), most=self._most)
             async with session.get(found, allow_redirects=False) as response:
-                if response.status >= 500:
+                if response.status >= 500 or response.status in BUSY:
                     raise _Failed(f"HTTP {response.status}")
                 if response.status != 200:
                     raise _Refused(f"HTTP {response.status}", final=response.status in GONE)

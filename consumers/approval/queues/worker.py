@@ -5,9 +5,9 @@ availability.py`` says for how long), and an app whose API does not answer, or w
 alone meanwhile: another company's may answer. Not here: what is done with a row.
 """
 
-import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 import structlog
@@ -17,7 +17,7 @@ from dingbridge import Conflict, Database
 from dingbridge.availability import Availability
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError
-from dingbridge.work_queue import WorkQueue, whose
+from dingbridge.work_queue import WorkQueue, keep_working, whose
 
 log = structlog.get_logger(__name__)
 
@@ -41,21 +41,15 @@ class QueueWorker:
 
     async def run(self) -> None:
         """Do what is due until cancelled. Raises ``DatabaseDown``."""
-        while True:
-            if await self.once() == 0:
-                await asyncio.sleep(LOOK_EVERY_S)
+        await keep_working(self.claim, self.attempt, self.at_once, LOOK_EVERY_S)
 
-    async def once(self) -> int:
-        """Try some of what is due; how many rows. Raises as ``run``."""
+    async def claim(self, most: int) -> Sequence[Row[Any]]:
+        """Up to ``most`` rows that are due, one where an app was down until now: each is a call. Raises as
+        ``run``."""
         now = time.time()
         paused = [app for app, until in self._paused.items() if until > now]
-        app = self._queue.table.c.app
-        rows = await self._queue.claim(self._database, self.at_once, app.not_in(paused))
-        # each ends before anything is raised, so that none is left in the middle
-        for problem in await asyncio.gather(*map(self._one, rows), return_exceptions=True):
-            if isinstance(problem, BaseException):
-                raise problem
-        return len(rows)
+        most = 1 if any(seen.is_down for app, seen in self._apps.items() if app not in paused) else most
+        return await self._queue.claim(self._database, most, self._queue.table.c.app.not_in(paused))
 
     async def work(self, row: Row[Any]) -> None:
         """Do what ``row`` asks for, and release it or delete it. Raises whatever fails."""
@@ -65,15 +59,16 @@ class QueueWorker:
         """Say that ``error`` was raised; the columns that remember it. ``retry_in_s`` None: given up."""
         raise NotImplementedError
 
-    async def _one(self, row: Row[Any]) -> None:
+    async def attempt(self, row: Row[Any]) -> None:
+        """Try ``row``, and put it back if that fails. Raises as ``run``."""
         try:
             await self.work(row)
         except Conflict:  # an event was faster
-            await self._release(row, due_ms=self._queue.now_ms())
+            await self._give_back(row)
         except Exception as error:
             await self._put_back(row, error)
         except BaseException:
-            await self._release(row, due_ms=self._queue.now_ms())  # we are to stop, others go on
+            await self._give_back(row)  # we are to stop, others go on
             raise
         else:
             self._apps[row.app].worked(time.time())
@@ -88,12 +83,17 @@ class QueueWorker:
         values |= self.failed(row, error, None if due_ms is None else due_ms / 1000 - now)
         if availability.is_down or whose(error) is False:
             asked_s = (isinstance(error, BridgeError) and error.retry_after_s) or 0.0
-            pause_s = min(max(availability.pause_s(), asked_s), LONGEST_PAUSE_S)
+            pause_s = max(availability.pause_s(), asked_s)
+            pause_s = min(pause_s, LONGEST_PAUSE_S)
             self._paused[row.app] = now + pause_s
             code = error.code if isinstance(error, ApiError) else None
             table = self._queue.table.name
             log.warning("approval.app_paused", app=row.app, waits=table, code=code, retry_in_s=pause_s)
         await self._release(row, **values)
+
+    async def _give_back(self, row: Row[Any]) -> None:
+        async with self._database.transaction() as tx:
+            await self._queue.give_back(tx, row)
 
     async def _release(self, row: Row[Any], **values: Any) -> None:
         async with self._database.transaction() as tx:

@@ -99,7 +99,8 @@ class Reconciler:
         self._database = fetcher.database
 
     async def list_ids(self, on_listed: OnProgress = _nobody_watches) -> dict[str, str | None]:
-        """Instance ids, each with its process code (None: not known). Raises ``ApiError``."""
+        """Instance ids, each with its process code (None: not known). A template that DingTalk refuses to
+        list, unlike others, is named in the log and left out. Raises ``ApiError``."""
         found: dict[str, str | None] = {}
         unfinished = select(_columns.instance_id, _columns.process_code).where(
             _columns.corp_id == self._scope.corp_id,
@@ -108,8 +109,15 @@ class Reconciler:
         )
         for instance_id, code in map(tuple, await self._database.reader().execute(unfinished)):
             found[instance_id] = code
-        for code, start, end in self._scope.spans():
-            found |= dict.fromkeys(await self._list(code, start, end), code)
+        spans, refused = self._scope.spans(), 0
+        for code, start, end in spans:
+            try:
+                found |= dict.fromkeys(await self._list(code, start, end), code)
+            except ApiError as error:
+                refused += 1
+                if error.about != "entity" or refused == len(spans):
+                    raise
+                log.warning("approval.template_not_listed", process_code=code, code=error.code)
             await on_listed(1)
         return found
 

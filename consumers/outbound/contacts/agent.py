@@ -20,11 +20,10 @@ from consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules
 from consumers.outbound.limits import count_one, is_left
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
+from consumers.outbound.places import Places
 from consumers.outbound.settings import DAY_MS, OutboundSettings
 from consumers.outbound.store import now_ms
-from consumers.outbound.tables import outbound_entity
 from dingbridge import Conflict, Database, Reject
-from dingbridge.availability import Availability
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
 from dingbridge.worker.api.clients import ClientOf
@@ -32,7 +31,6 @@ from dingbridge.worker.store.errors import TransactionRace
 from dingbridge.worker.supervise import is_unavailable
 
 log = structlog.get_logger(__name__)
-_e = outbound_entity.c
 
 AT_ONCE = 8
 MOST_AGAIN = 10
@@ -69,14 +67,11 @@ class Agent:
         self._rules, self._most_removals = rules_of(settings), settings.outbound_max_removals
         self._metrics = metrics
         self._own_ids: defaultdict[str, dict[str, str]] = defaultdict(dict)
-        self._availability: defaultdict[tuple[str | None, str], Availability] = defaultdict(Availability)
-        self._paused: dict[tuple[str | None, str], int] = {}
+        self._places = Places(database, QUEUE)
 
     async def claim(self, most: int) -> list[Entity]:
         """Up to ``most`` entities to be worked at, but of no app and company whose DingTalk is down."""
-        self._paused = {one: until_ms for one, until_ms in self._paused.items() if until_ms > now_ms()}
-        left = [_e.app.is_distinct_from(app) | (_e.corp_id != corp_id) for app, corp_id in self._paused]
-        return [entity_of(row) for row in await QUEUE.claim(self._database, most, *left)]
+        return [entity_of(row) for row in await self._places.claim(most)]
 
     async def work(self, entity: Entity) -> None:
         """Look at one, and write it. Raises what concerns all, which is the database."""
@@ -93,8 +88,6 @@ class Agent:
         except BaseException:
             await self._give_back(entity)
             raise
-        else:
-            self._availability[entity.app, entity.corp_id].worked(now_ms() / 1000)
 
     async def _give_back(self, entity: Entity) -> None:
         async with self._database.transaction() as tx:
@@ -102,11 +95,7 @@ class Agent:
 
     async def _failed(self, entity: Entity, error: Exception) -> None:
         """Have ``entity`` tried again later. Whether DingTalk is down, others tell."""
-        place = entity.app, entity.corp_id
-        availability = self._availability[place]
-        failure = QUEUE.failure(entity.row, availability, error)
-        if pause_s := availability.pause_s():
-            self._paused[place] = now_ms() + round(pause_s * 1000)
+        failure, pause_s = self._places.failure(entity.row, error)
         known = {"api": error.api, "errcode": error.errcode} if isinstance(error, ApiError) else {}
         log.warning(
             "outbound.look_failed", kind=entity.kind, own_id=entity.own_id, paused_s=pause_s,
@@ -135,6 +124,8 @@ class Agent:
             contacts = Contacts(client, own_ids)
             async with asyncio.timeout(LOOK_S):
                 observed = await contacts.find(entity, ledger)
+            if observed is not None:  # else perhaps nothing was asked
+                self._places.worked(entity.row)
             refused = await owned_by_another(reader, entity, ledger, observed)
             if refused is not None and entity.absent:
                 observed, refused = None, None
@@ -151,7 +142,10 @@ class Agent:
         except (ApiError, Reject) as error:
             if error.unavailable:
                 raise
-            code = error.code if isinstance(error, ApiError) else None
+            code = None
+            if isinstance(error, ApiError):
+                code = error.code
+                self._places.worked(entity.row)
             refused = Result("refused", wish.version, code=code, words=str(error), ding_id=ledger.ding_id)
         if refused is not None:
             again = Decision(ledger, result=refused, due_ms=now_ms() + REFUSED_MS)
@@ -177,13 +171,18 @@ class Agent:
         except ApiError as error:
             outcome = outcome_of(decision.action, error)
             unavailable = error if outcome.kind == "unsent" and error.unavailable else None
+        if outcome.kind not in ("unknown", "unsent"):
+            self._places.worked(entity.row)
         after = settle_outcome(decision.ledger, outcome, now_ms(), self._rules)
-        await self._save(entity, after, waits_for=waits_for)
+        await self._save(entity, after, waits_for=waits_for, keep=unavailable is not None)
         if unavailable is not None:
             raise unavailable
 
-    async def _save(self, entity: Entity, decision: Decision, *, waits_for: str | None) -> bool:
-        """False: the day's removals are used up, and nothing was written."""
+    async def _save(
+        self, entity: Entity, decision: Decision, *, waits_for: str | None, keep: bool = False
+    ) -> bool:
+        """``keep``: it is not given back yet. False: the day's removals are used up, and nothing was
+        written."""
         ledger = decision.ledger
         again = ledger.intention is not None and ledger.intention.attempt > 1
         removes = isinstance(decision.action, Delete) and not (ledger.removal_approved or again)
@@ -194,7 +193,7 @@ class Agent:
                         tx, "removals", entity.corp_id, self._most_removals, now_ms()
                     ):
                         return False
-                    keep = decision.action is not None
+                    keep = keep or decision.action is not None
                     news = await save(tx, entity, decision, keep=keep, waits_for=waits_for)
                 break
             except IntegrityError:  # without its words, which hold the row

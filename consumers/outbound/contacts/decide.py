@@ -13,7 +13,6 @@ from consumers.outbound.contacts.identity import stranger
 from consumers.outbound.contacts.outcome import (
     LONGEST_WAIT_MS,
     TAKEN,
-    WAIT_MS,
     answer,
     awake,
     is_made,
@@ -21,6 +20,7 @@ from consumers.outbound.contacts.outcome import (
     settle_outcome,
     somebody_else,
     unsettled,
+    wait_ms,
 )
 from consumers.outbound.fields import ONCE, fulfils, same
 from consumers.outbound.ledger import (
@@ -229,7 +229,7 @@ def _carry_out(
     if ledger.conflict is not None:
         return Decision(ledger)
     if wish.missing not in (None, "manager-missing"):
-        return _pending(ledger, wish.missing, now_ms + WAIT_MS)
+        return _pending(ledger, wish.missing, now_ms + wait_ms(wish.since_ms, now_ms))
     if plan.op == "delete":
         if now_ms < wish.since_ms + rules.grace_ms:
             return _pending(ledger, "grace", wish.since_ms + rules.grace_ms)
@@ -286,7 +286,7 @@ def _action(plan: _Plan, ledger: Ledger, before: Fields | None) -> Action:
 
 def _nothing_left(ledger: Ledger, wish: Wish, rules: Rules, now_ms: int) -> Decision:
     if wish.missing is not None:
-        return _pending(ledger, wish.missing, now_ms + WAIT_MS)
+        return _pending(ledger, wish.missing, now_ms + wait_ms(wish.since_ms, now_ms))
     if not wish.absent and ledger.seen is None:
         words = (
             "Removed in DingTalk, and the owners' file says to leave it so. Release it to create it again."

@@ -20,13 +20,22 @@ from consumers.outbound.ledger import (
 CALL_MS: Final = 5_000
 """So long DingTalk may still be at a call without an answer: it gives up after 3 s
 (developerpedia, best-practices/retry)."""
-WAIT_MS: Final = 10 * 60_000
-"""Until what waits for somebody else is looked at again."""
+_WAIT_MS: Final = 10 * 60_000
 LONGEST_WAIT_MS: Final = 60 * 60_000
 CREATIONS: Final = 3
 """After so many a creation that DingTalk refuses because the id is taken was not ours."""
 TAKEN: Final = frozenset({"60102", "60104", "60107", "60021", "60008"})
 """What a repeated creation gets when the first one was carried out (server-api-error-codes-1)."""
+
+
+def wait_ms(since_ms: int, now_ms: int) -> int:
+    """Until what waits for somebody else since then is looked at again; their coming wakes it before."""
+    return min(max(now_ms - since_ms, _WAIT_MS), LONGEST_WAIT_MS)
+
+
+def _over_ms(intention: Intention) -> int:
+    """How long a call without an answer is left alone; the longer, the more of them there were."""
+    return min(CALL_MS << min(intention.attempt - 1, 20), LONGEST_WAIT_MS)
 
 
 def settle_outcome(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Decision:
@@ -53,7 +62,7 @@ def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Dec
         ledger = replace(ledger, removal_approved=True)  # it has passed the limit, and is counted once
     taken = intention.op == "create" and outcome.code in TAKEN
     if outcome.kind == "unknown" or (taken and 1 < intention.attempt <= CREATIONS):
-        return Decision(ledger, due_ms=now_ms + min(rules.settle_ms, CALL_MS * intention.attempt))
+        return Decision(ledger, due_ms=now_ms + _over_ms(intention))
     if outcome.kind in ("unsent", "stranger"):
         earlier = None if intention.attempt == 1 else replace(again, attempt=intention.attempt - 1)
         ledger = replace(ledger, intention=earlier)
@@ -63,7 +72,9 @@ def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Dec
     if outcome.kind == "pending":
         waiting = replace(intention, outcome="invited") if outcome.reason == "acceptance" else None
         result = answer(ledger, "pending", reason=outcome.reason)
-        return Decision(replace(ledger, intention=waiting), result=result, due_ms=now_ms + WAIT_MS)
+        since_ms = now_ms if ledger.wish is None else ledger.wish.since_ms
+        due_ms = now_ms + wait_ms(since_ms, now_ms)
+        return Decision(replace(ledger, intention=waiting), result=result, due_ms=due_ms)
     refused = replace(
         ledger,
         intention=replace(intention, outcome="refused", closed_ms=now_ms, code=outcome.code),
@@ -103,7 +114,7 @@ def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int
         return Decision(ledger, due_ms=max(moved))
     if made or _holds(fields, intention.target):
         return _done(ledger, intention, observed, now_ms, rules)
-    over_ms = intention.opened_ms + min(rules.settle_ms, CALL_MS)
+    over_ms = intention.opened_ms + _over_ms(intention)
     if now_ms < over_ms:
         return Decision(ledger, due_ms=over_ms)
     if intention.op == "create" and fields is None:
@@ -133,8 +144,8 @@ def _invited(
         return _done(ledger, accepted, observed, now_ms, rules)
     if observed is not None or ledger.wish is None or ledger.wish.version != intention.version:
         return replace(ledger, intention=None)
-    waited_ms = min(max(now_ms - intention.opened_ms, WAIT_MS), LONGEST_WAIT_MS)
-    return Decision(ledger, result=answer(ledger, "pending", reason="acceptance"), due_ms=now_ms + waited_ms)
+    due_ms = now_ms + wait_ms(intention.opened_ms, now_ms)
+    return Decision(ledger, result=answer(ledger, "pending", reason="acceptance"), due_ms=due_ms)
 
 
 def _holds(fields: Fields | None, *states: Fields | None) -> bool:

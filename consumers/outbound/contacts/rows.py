@@ -74,8 +74,8 @@ def entity_of(row: Row[Any]) -> Entity:
 async def save(
     tx: Transaction, entity: Entity, decision: Decision, *, keep: bool = False, waits_for: str | None = None
 ) -> Result | None:
-    """Write what was decided about ``entity``, and the records that tell of it; ``keep``: a call follows at
-    once. Returns the result if it is news.
+    """Write what was decided about ``entity``, and the records that tell of it; ``keep``: the caller goes
+    on with it. Returns the result if it is news.
 
     Raises ``Conflict`` when another agent has taken it up since, or a call would follow that a newer message
     may not want: nothing is written then.
@@ -84,7 +84,7 @@ async def save(
     row = await locked(tx, entity.key)
     if row is None or row.claims != entity.row.claims:
         raise Conflict("another agent has taken this entity up")
-    if keep and row.version != entity.version:
+    if decision.action is not None and row.version != entity.version:
         raise Conflict("a newer message came")
     ledger, touched = decision.ledger, row.due_ms != row.leased_ms
     there = ledger.owned_id is not None and ledger.seen is not None

@@ -36,5 +36,6 @@ async def tell_of_unnamed(tx: Transaction, event: Event, kind: Kind, by: str | N
 async def _creates(tx: Transaction, corp_id: str) -> bool:
     """Whether the creation of a department is under way, or its outcome not known."""
     mine = (_e.corp_id == corp_id, _e.kind == "department", _e.owned_id.is_(None))
-    begun = select(outbound_entity).where(*mine, _e.ledger.contains('"op":"create"'))
+    again = _e.result.is_distinct_from("refused")  # else it is looked at once an hour, or never
+    begun = select(outbound_entity).where(*mine, again, _e.ledger.contains('"op":"create"'))
     return any(entity_of(row).ledger.creation is not None for row in await tx.execute(begun))

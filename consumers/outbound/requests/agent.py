@@ -18,6 +18,7 @@ from consumers.outbound.limits import count_one
 from consumers.outbound.messages import Outgoing, change_record
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
+from consumers.outbound.places import Places
 from consumers.outbound.requests.approvals import Approvals
 from consumers.outbound.requests.permits import COUNTED, refusal
 from consumers.outbound.requests.steps import Answer, Call, End, People, Stop, Wait, unseen
@@ -27,7 +28,6 @@ from consumers.outbound.requests.todos import Todos
 from consumers.outbound.settings import DAY_MS, OutboundSettings
 from consumers.outbound.store import now_ms, put
 from dingbridge import Database, Reject
-from dingbridge.availability import Availability
 from dingbridge.dingtalk.errors import ApiError, OutcomeUnknown
 from dingbridge.error_location import error_location
 from dingbridge.retry import delay
@@ -66,16 +66,15 @@ class RequestAgent:
         self._most_approvals = settings.outbound_max_approvals
         self._metrics, self._now = metrics, now
         self._queue = WorkQueue(outbound_requests, lease_s=LEASE_S, clock=lambda: now() / 1000)
-        self._availability, self._paused_ms = Availability(), 0
+        self._places = Places(database, self._queue)
 
     async def claim(self, most: int) -> list[Request]:
-        """Up to ``most`` requests to be worked; none while DingTalk is down. Raises ``DatabaseDown``."""
-        if self._now() < self._paused_ms:
-            return []
-        return [Request.of(row) for row in await self._queue.claim(self._database, most)]
+        """Up to ``most`` requests to be worked, but of no app and company whose DingTalk is down. Raises
+        ``DatabaseDown``."""
+        return [Request.of(row) for row in await self._places.claim(most)]
 
     async def work(self, request: Request) -> None:
-        opened, failed = request, dict[str, Any]()
+        opened, failed, answered = request, dict[str, Any](), False
         try:
             async with asyncio.timeout(LOOK_S):
                 step = await self._look(request)
@@ -86,19 +85,20 @@ class RequestAgent:
                 if not await self._commit(opened, None, counted=counted):
                     return  # replaced by a newer message, taken up by another member, or one too many today
                 step = await step.send()
-                opened = request
+                opened, answered = request, True
+            else:  # what else ends a look may have asked DingTalk nothing
+                answered = request.look_only and request.look is not None
         except Stop as stop:
             step = stop.step
         except Reject as error:  # an app whose credentials are not here
             step = self._failed(request, None, error.reason)
         except OutcomeUnknown as error:
             log.warning("outbound.outcome_unknown", request=request.type, code=error.code)
-            step = Wait(FIRST_S)
+            step = Wait()
         except ApiError as error:
-            opened = request
+            opened, answered = request, not error.unavailable
             if error.unavailable:
-                failed = self._queue.failure(request.row, self._availability, error)
-                self._paused_ms = self._now() + round(self._availability.pause_s() * 1000)
+                failed, _ = self._places.failure(request.row, error)
             tried = bool(failed) and failed["due_ms"] is not None
             step = Wait() if tried else self._failed(request, error.code, str(error))
         except Exception as error:
@@ -111,8 +111,8 @@ class RequestAgent:
             async with self._database.transaction() as tx:
                 await self._queue.give_back(tx, request.row)
             raise
-        if not failed:
-            self._availability.worked(self._now() / 1000)
+        if answered:
+            self._places.worked(request.row)
         await self._commit(opened, self._in_time(request, step), failed)
 
     def _in_time(self, request: Request, step: Answer | Wait | End) -> Answer | Wait | End:

@@ -65,7 +65,7 @@ class Approvals:
             if found is not None:
                 return Answer("done", ding_id=found)
             if not request.missing_for(self.settle_ms, self.now_ms):
-                return Wait(AGAIN_S, missing=True)
+                return Wait(missing=True)
         await self.people.check(body["originator"], originator)
         dept_id = None
         if body.get("department") is not None or not approvers:

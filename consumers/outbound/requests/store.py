@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, delete, insert, not_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, insert, not_, or_, select, update
 
 from consumers.outbound.forms import Answers, ResultData
 from consumers.outbound.messages import Message, Outgoing, result_record
@@ -58,11 +58,10 @@ async def store_approval_event(tx: Transaction, event: Event) -> None:
     under way the id is not known yet: it is fetched as soon as it is."""
     if event.data.get("type") not in ("finish", "terminate") or not event.subject:
         return
-    due = REQUESTS.due(PEOPLE_WAIT, now_ms())
-    if await _look(tx, event.corp_id, "event", _columns.ding_id == event.subject, due):
-        return
+    named = _columns.ding_id == event.subject
     under_way = _columns.ding_id.is_(None) & _columns.opened_ms.is_not(None)
-    await _look(tx, event.corp_id, "asked", under_way, due)
+    look = case((named, "event"), else_="asked")
+    await _look(tx, event.corp_id, look, or_(named, under_way), REQUESTS.due(PEOPLE_WAIT, now_ms()))
 
 
 async def look_at_approvals(tx: Transaction, corp_id: str, now: int) -> None:
@@ -72,11 +71,10 @@ async def look_at_approvals(tx: Transaction, corp_id: str, now: int) -> None:
 
 
 async def _look(
-    tx: Transaction, corp_id: str, look: str, which: ColumnElement[bool], due: Mapping[str, Any]
-) -> int:
+    tx: Transaction, corp_id: str, look: Any, which: ColumnElement[bool], due: Mapping[str, Any]
+) -> None:
     mine = (_columns.corp_id == corp_id, _columns.type == "approval.start", _columns.outcome.is_(None))
-    values = {"look": look, **due}
-    return (await tx.execute(update(outbound_requests).where(*mine, which).values(**values))).rowcount
+    await tx.execute(update(outbound_requests).where(*mine, which).values(look=look, **due))
 
 
 async def forget_old(database: Database, before_ms: int) -> int:

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 from aiokafka import TopicPartition
 
-from dingbridge.availability import Availability, own_delay_s
+from dingbridge.availability import Availability, own_delay_s, spread_s
 from dingbridge.dingtalk.errors import ApiError, TicketMissing
 from dingbridge.error_location import error_location
 from dingbridge.errors import SettingsError
@@ -38,12 +38,6 @@ DEAD_LETTERS: Final[Asked] = frozenset({"dead letters"})
 _OF_ALL: Final = ("address", "month", "token")
 """What a refusal is about that no single record can be at fault for; nor for ``right``, which other events of
 the partition may not need."""
-
-
-CALLS_SPREAD: Final = 60
-LONGEST_WAIT_S: Final = 3600.0
-"""A sixtieth of how long a pause has lasted, up to an hour, is the least time to the next call: DingTalk may
-count calls that fail, and what fails for a month costs about a thousand of them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -135,7 +129,8 @@ class Pauses:
             calls = isinstance(error, ApiError)
             self._pause(queued, _reason(error, self._package), asked, certain, after, calls=calls)
             return None
-        return delay(1, asked_s=after)
+        wait = delay(1, asked_s=after)
+        return max(wait, spread_s(now - queued.fetched_at)) if about == "right" else wait
 
     def worked(self, queued: QueuedRecord, asked: Asked) -> None:
         """``queued`` was served by all that ``asked`` names: what waits for no more than that is tried."""
@@ -155,7 +150,7 @@ class Pauses:
         pause = self.of.get(queued.partition)
         if pause is not None and pause.probe is queued:
             pause.probe = None
-            self._try_next(pause, 0 if pause.waiting else delay(pause.failures))
+            self._try_next(queued.partition, 0 if pause.waiting else delay(pause.failures))
 
     def drop(self, partitions: Collection[TopicPartition]) -> None:
         """``partitions`` are being handed over."""
@@ -184,7 +179,7 @@ class Pauses:
         pause.failures += 1
         wait = delay(pause.failures, asked_s=after)
         if calls:
-            wait = max(wait, min((time.monotonic() - pause.since) / CALLS_SPREAD, LONGEST_WAIT_S))
+            wait = max(wait, spread_s(time.monotonic() - pause.since))
         log.warning(
             "consumer.paused",
             topic=queued.partition.topic,
@@ -193,19 +188,23 @@ class Pauses:
             reason=reason,
             retry_in_s=round(wait, 2),
         )
-        self._try_next(pause, wait)
+        self._try_next(queued.partition, wait)
         self._on_flow()
 
-    def _try_next(self, pause: Pause, wait_s: float) -> None:
+    def _try_next(self, partition: TopicPartition, wait_s: float) -> None:
+        pause = self.of[partition]
         self._stop_timer(pause)
         pause.next_at = time.time() + wait_s
-        pause.timer = asyncio.get_running_loop().call_later(wait_s, self._try, pause)
+        pause.timer = asyncio.get_running_loop().call_later(wait_s, self._try, partition)
 
-    def _try(self, pause: Pause) -> None:
+    def _try(self, partition: TopicPartition) -> None:
+        pause = self.of[partition]
         pause.next_at = pause.timer = None
         pause.probe = pause.take_next()
-        if pause.probe is not None:
-            self._put(pause.probe)
+        if pause.probe is None:  # no one is left who could end the pause
+            self._resume(partition)
+            return
+        self._put(pause.probe)
         self._on_flow()
 
     def _stop_timer(self, pause: Pause) -> None:

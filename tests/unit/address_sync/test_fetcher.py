@@ -10,6 +10,7 @@ from dingbridge.dingtalk.error_codes import error_for
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Executor
 from tests.unit.address_sync.company import Company, event, events
+from tests.unit.address_sync.syncing import roles_settle
 
 T = 1731000000000
 
@@ -109,6 +110,7 @@ async def test_roles_are_named_renamed_and_deleted_by_their_own_events(sync, com
         await deliver(sync, one)
     assert {row.role_id: row.name for row in await sync.rows(select(roles))} == {7: "财务", 8: "人力"}
     assert (await sync.rows(select(users)))[0] == before
+    await roles_settle(sync)
     del company.roles[7]
     company.grant("u1", 8)
     await deliver(sync, event("label_conf_del", 7, at_ms=T))
@@ -125,12 +127,23 @@ async def test_a_look_that_saw_a_deleted_role_does_not_bring_it_back(sync, compa
     await deliver(sync, event("label_conf_add", 7))
     added = event("user_add_org", "u1")
     seen = await consumer.prepare(added, sync.context(added))
+    await roles_settle(sync)
     del company.roles[7]
     company.grant("u1")
     await deliver(sync, event("label_conf_del", 7, at_ms=T))
     async with sync.database.transaction(sync.context(added)) as tx:
         await consumer.handle(added, tx, seen)
     assert await sync.rows(select(user_roles)) == []
+
+
+async def test_a_list_older_than_a_role_takes_it_from_nobody(sync, company):
+    company.roles |= {7: "财务"}
+    company.hire("u1")
+    company.grant("u1", 7)
+    await deliver(sync, event("user_add_org", "u1"))
+    del company.roles[7]
+    await deliver(sync, event("label_conf_add", 7))
+    assert [row.role_id for row in await sync.rows(select(user_roles))] == [7]
 
 
 async def test_an_app_that_may_not_list_roles_takes_their_names_from_the_user(sync, company):

@@ -14,6 +14,7 @@ from tests.unit.address_sync.syncing import (
     full,
     leave,
     left_over,
+    roles_settle,
 )
 
 
@@ -76,6 +77,7 @@ async def test_who_left_and_came_back_is_here_again(sync, company):
 
 async def test_a_role_that_is_gone_is_nobodys(sync, company):
     await full(sync, company)
+    await roles_settle(sync)
     del company.roles[7]
     for user in company.users.values():
         user["role_list"] = [role for role in user["role_list"] if role["id"] != 7]

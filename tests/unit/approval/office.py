@@ -1,5 +1,6 @@
 """Approvals for the tests of the approval consumer: the client's method that it calls, and events."""
 
+import asyncio
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Table, select
 
+from consumers.approval.queues.worker import QueueWorker
 from dingbridge.dingtalk.api.approvals import IDS, INSTANCES, TEMPLATES
 from dingbridge.dingtalk.errors import NotFound
 from dingbridge.events.control import resync_requested
@@ -198,3 +200,10 @@ async def only(archive: MemoryRuntime, table: Table) -> Any:
     """The one row that ``table`` holds."""
     (row,) = await archive.rows(select(table))
     return row
+
+
+async def once(work: QueueWorker) -> int:
+    """Try what is due, as much as one process does at once; how many rows."""
+    rows = await work.claim(work.at_once)
+    await asyncio.gather(*map(work.attempt, rows))
+    return len(rows)

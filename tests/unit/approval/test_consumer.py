@@ -29,6 +29,7 @@ from tests.unit.approval.office import (
     deliver,
     field,
     instance,
+    once,
     only,
     task,
 )
@@ -276,7 +277,7 @@ async def test_of_two_companies_each_is_asked_about_its_own_by_its_own_app(passe
         for app, office in offices.items():
             office.finish(f"pj-{app}")
         passes(100)
-        assert await Refetch(consumer.fetcher, consumer.client_of).once() == 2
+        assert await once(Refetch(consumer.fetcher, consumer.client_of)) == 2
         rows = await archive.rows(select(approval_instances))
         assert {row.app: row.instance_id for row in rows if row.instance_id.startswith("pj")} == {
             app: f"pj-{app}" for app in offices

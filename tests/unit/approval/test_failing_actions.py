@@ -18,7 +18,7 @@ from dingbridge import Conflict, DependencyUnavailable, Retry
 from dingbridge.availability import GIVE_UP_AFTER_S
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import CORP, Office, T, deliver, instance, only, resync_request
+from tests.unit.approval.office import CORP, Office, T, deliver, instance, once, only, resync_request
 
 NOW = datetime.now(UTC)
 ALL = {f"pi-{number}" for number in range(6)}
@@ -94,13 +94,13 @@ def request():
 
 async def test_one_action_that_fails_does_not_stop_a_resync(archive, poison):
     await archive.deliver(request())
-    assert await resyncs(archive).once() == 1
+    assert await once(resyncs(archive)) == 1
     assert {row.instance_id for row in await archive.rows(select(approval_instances))} == ALL
     assert await states(archive) == dict.fromkeys(ALL, "done") | {POISON: "failed"}
     assert await booked(archive) == ALL - {POISON}
     assert poison.calls.count(POISON) == 1, "not again and again at once"
     assert await archive.rows(select(approval_resyncs)) == []
-    assert await resyncs(archive).once() == 0
+    assert await once(resyncs(archive)) == 0
     assert (await only(archive, approval_fetches)).instance_id == POISON, "it is tried again"
 
     assert await pending_ids(archive) == [POISON]
@@ -112,7 +112,7 @@ async def test_one_action_that_fails_does_not_stop_a_resync(archive, poison):
 
 async def test_the_reason_says_where_and_nothing_of_the_form(archive, poison):
     await archive.deliver(request())
-    await resyncs(archive).once()
+    await once(resyncs(archive))
     (row,) = await archive.rows(select(approval_actions).where(approval_actions.c.state == "failed"))
     assert ("KeyError" if isinstance(poison.error, KeyError) else "Retry") in row.reason
     assert "test_failing_actions" in row.reason
@@ -136,7 +136,7 @@ async def test_a_resync_by_hand_counts_it_and_the_next_run_tries_it_again(archiv
 
 async def test_its_event_calls_it_again(archive, poison):
     await archive.deliver(request())
-    await resyncs(archive).once()
+    await once(resyncs(archive))
     assert (await archive.attempt(instance("finish", processInstanceId=POISON))).kind == "retry"
     poison.error = None
     await deliver(archive, instance("finish", processInstanceId=POISON))
@@ -145,14 +145,14 @@ async def test_its_event_calls_it_again(archive, poison):
 
 async def test_it_is_tried_again_for_an_hour_at_no_further_call(archive, office, poison, passes):
     await archive.deliver(request())
-    await resyncs(archive).once()
+    await once(resyncs(archive))
     work = Refetch(archive.consumer.fetcher, archive.consumer.client_of)
     calls = office.calls[INSTANCES]
-    assert await work.once() == 1
+    assert await once(work) == 1
     assert await states(archive) == dict.fromkeys(ALL, "done") | {POISON: "failed"}
     passes(GIVE_UP_AFTER_S / 2)
     poison.error = None
-    assert await work.once() == 1
+    assert await once(work) == 1
     assert await booked(archive) == ALL
     assert office.calls[INSTANCES] == calls
     assert await archive.rows(select(approval_fetches)) == []
@@ -160,10 +160,10 @@ async def test_it_is_tried_again_for_an_hour_at_no_further_call(archive, office,
 
 async def test_after_an_hour_it_waits_for_a_hand(archive, office, poison, passes):
     await archive.deliver(request())
-    await resyncs(archive).once()
+    await once(resyncs(archive))
     work = Refetch(archive.consumer.fetcher, archive.consumer.client_of)
     for _ in range(9):
-        await work.once()
+        await once(work)
         passes(GIVE_UP_AFTER_S / 3)
     assert (await only(archive, approval_fetches)).due_ms is None
     assert poison.calls.count(POISON) < 9
@@ -174,10 +174,10 @@ async def test_after_an_hour_it_waits_for_a_hand(archive, office, poison, passes
 async def test_what_one_action_needs_is_away_and_the_others_go_on(archive, poison):
     """It is no failure of the action: nothing is written down, and it is called again."""
     await archive.deliver(request())
-    assert await resyncs(archive).once() == 1
+    assert await once(resyncs(archive)) == 1
     assert await states(archive) == dict.fromkeys(ALL - {POISON}, "done")
     poison.error = None
-    assert await Refetch(archive.consumer.fetcher, archive.consumer.client_of).once() == 1
+    assert await once(Refetch(archive.consumer.fetcher, archive.consumer.client_of)) == 1
     assert await booked(archive) == ALL
 
 
@@ -198,7 +198,7 @@ async def test_an_undo_that_fails_leaves_the_effect_and_says_so(office, monkeypa
         await deliver(archive, instance("finish", T + 100_000))
         assert await booked(archive) == {"pi-1"}
         await archive.deliver(request())
-        assert await resyncs(archive).once() == 1
+        assert await once(resyncs(archive)) == 1
         assert await states(archive) == {"pi-1": "not_undone", "pi-9": "skipped"}
         assert await booked(archive) == {"pi-1"}
         (one,) = await shown(archive, Filter(instance_ids=["pi-1"]))

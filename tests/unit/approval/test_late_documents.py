@@ -92,6 +92,18 @@ async def test_one_that_is_deleted_meanwhile_waits_for_nothing(archive, office, 
     assert await archive.rows(select(leave_ledger)) == []
 
 
+@pytest.mark.parametrize("late", LATE)
+async def test_the_finish_of_one_that_is_known_to_be_deleted_waits_for_nothing(archive, office, late):
+    """DingTalk sent it late, or it is replayed: nobody will ever see this instance at its end."""
+    if LATE[late] is not None:
+        office.finish(**LATE[late])
+    await deliver(archive, instance("delete", T + 200_000))
+    await deliver(archive, instance("finish"))
+    row = await only(archive, approval_instances)
+    assert (row.outcome, row.deleted_at is not None) == ("approved", True)
+    assert await archive.rows(select(leave_ledger)) == []
+
+
 async def test_a_life_that_waits_together_is_one_fetch_and_the_same_rows(archive, office):
     office.finish()
     told = (

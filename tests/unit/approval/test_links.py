@@ -18,7 +18,7 @@ from consumers.approval.tables import approval_actions, approval_fetches, approv
 from dingbridge import Reject
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.sizes import sized
-from tests.unit.approval.office import LEAVE, Office, T, deliver, field, instance
+from tests.unit.approval.office import LEAVE, Office, T, deliver, field, instance, once
 
 LONGER = [field(name, value) for name, value in (LEAVE | {"时长(天)": "5"}).items()]
 DAY = 86_400_000
@@ -184,7 +184,7 @@ async def test_a_change_of_what_was_booked_by_hand_before_the_bridge_is_not_book
     change(office)
     await deliver(archive, finish("pi-2", 1))
     passes(61)
-    assert await Refetch(archive.consumer.fetcher, archive.consumer.client_of).once() == 1
+    assert await once(Refetch(archive.consumer.fetcher, archive.consumer.client_of)) == 1
     assert await in_force(archive) == {"pi-1": ("pi-2", None), "pi-2": (None, None)}
     assert await states(archive) == {"pi-1": "revoked", "pi-2": "skipped"}
     assert await ledger(archive) == {}
@@ -203,13 +203,13 @@ async def test_a_change_that_no_event_told_of_is_fetched_since_the_first_one_nam
     await deliver(archive, finish())
     assert await ledger(archive) == {"pi-1": 2}
     work = Refetch(archive.consumer.fetcher, archive.consumer.client_of)
-    assert await work.once() == 0, "its own event may be under way"
+    assert await once(work) == 0, "its own event may be under way"
     passes(61)
-    assert await work.once() == 1
+    assert await once(work) == 1
     assert await in_force(archive) == {"pi-1": ("pi-2", None), "pi-2": (None, None)}
     assert await ledger(archive) == {"pi-2": 5}
     passes(9999)
-    assert await work.once() == 0
+    assert await once(work) == 0
 
 
 async def test_a_change_that_is_not_approved_changes_nothing(archive, office):

@@ -18,11 +18,11 @@ from consumers.approval.reconcile.refetch import Refetch
 from consumers.approval.reconcile.requests import RequestedResyncs
 from consumers.approval.tables import approval_actions, approval_instances, approval_resyncs
 from dingbridge import Reject
-from dingbridge.dingtalk.api.approvals import INSTANCES, TEMPLATES
+from dingbridge.dingtalk.api.approvals import IDS, INSTANCES, TEMPLATES
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied, RateLimited, Unavailable
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import CORP, Office, deliver, instance, resync_request
+from tests.unit.approval.office import CORP, Office, deliver, instance, once, resync_request
 
 NOW = datetime.now(UTC)
 DAY_MS = 86_400_000
@@ -213,13 +213,13 @@ def test_dingtalk_is_asked_for_no_more_than_a_year():
 
 async def test_a_request_is_acted_on_as_if_the_events_had_come(archive):
     await deliver(archive, resync_request(since=ago(1)))
-    assert await resyncs(archive).once() == 1
+    assert await once(resyncs(archive)) == 1
     assert await archived(archive) == {"pi-0": "approved"}
     assert await booked(archive) == {"pi-0"}
-    assert await resyncs(archive).once() == 0
+    assert await once(resyncs(archive)) == 0
     assert (await archive.deliver(resync_request(since=ago(1)))).kind == "seen"
     await deliver(archive, resync_request("r-2", since=ago(1), part="contacts"))
-    assert await resyncs(archive).once() == 0
+    assert await once(resyncs(archive)) == 0
 
 
 async def test_one_that_waits_is_widened_and_one_that_comes_meanwhile_is_done_after(
@@ -239,7 +239,7 @@ async def test_one_that_waits_is_widened_and_one_that_comes_meanwhile_is_done_af
 
     monkeypatch.setattr(office, "templates", meanwhile)
     work = resyncs(archive)
-    assert [await work.once() for _ in range(3)] == [1, 1, 0]
+    assert [await once(work) for _ in range(3)] == [1, 1, 0]
     assert set(await archived(archive)) == {"pi-0", "pi-1", "pi-2"}
     assert await archive.rows(select(approval_resyncs)) == []
 
@@ -254,17 +254,17 @@ async def test_a_request_that_is_cut_off_is_gone_on_with_by_any_process_and_by_o
         nonlocal calls
         calls += 1
         number = calls
-        assert await resyncs(archive).once() == 0, "another process leaves it alone"
+        assert await once(resyncs(archive)) == 0, "another process leaves it alone"
         if number == 2:
             raise BudgetSpent("spent", api=INSTANCES, retry_after_s=5.0)
         return await whole(instance_id)
 
     monkeypatch.setattr(office, "approval", spent)
-    await resyncs(archive).once()
+    await once(resyncs(archive))
     monkeypatch.setattr(office, "approval", whole)
-    assert await resyncs(archive).once() == 0, "not at once"
+    assert await once(resyncs(archive)) == 0, "not at once"
     passes(60)
-    assert await resyncs(archive).once() == 1
+    assert await once(resyncs(archive)) == 1
     assert set(await archived(archive)) == ALL
 
 
@@ -280,12 +280,12 @@ async def test_a_refusal_that_stays_is_said_and_asked_again_for_as_long_as_it_la
     monkeypatch.setattr(office, "templates", denied)
     with structlog.testing.capture_logs() as logs:
         for _ in range(8):
-            assert await work.once() == 1
-            assert await work.once() == 0
+            assert await once(work) == 1
+            assert await once(work) == 0
             passes(901)
     assert {log["event"] for log in logs} == {"approval.resync_refused", "approval.app_paused"}
     monkeypatch.setattr(office, "templates", templates)
-    await work.once()
+    await once(work)
     assert await archived(archive) == {"pi-0": "approved"}
 
 
@@ -305,7 +305,7 @@ async def test_a_resync_ends_and_what_it_could_not_fetch_is_named_and_tried_agai
     monkeypatch.setattr(office, "approval", refused)
     await deliver(archive, resync_request("r-1", since=ago(40)))
     with structlog.testing.capture_logs() as logs:
-        assert await resyncs(archive, lambda: compared.append(True)).once() == 1
+        assert await once(resyncs(archive, lambda: compared.append(True))) == 1
     assert compared == [True]
     assert await archive.rows(select(approval_resyncs)) == []
     assert set(await archived(archive)) == ALL - {"pi-0"}
@@ -314,7 +314,7 @@ async def test_a_resync_ends_and_what_it_could_not_fetch_is_named_and_tried_agai
     assert office.calls["refused"] <= 3
     monkeypatch.setattr(office, "approval", whole)
     passes(10)
-    assert await Refetch(archive.consumer.fetcher, archive.consumer.client_of).once() == 1
+    assert await once(Refetch(archive.consumer.fetcher, archive.consumer.client_of)) == 1
     assert set(await archived(archive)) == ALL
     assert await booked(archive) == {"pi-0", "pi-1", "pi-2"}, "as if its event had come"
 
@@ -327,12 +327,12 @@ async def test_a_request_of_no_company_is_for_the_only_one_that_the_app_has_in_t
         with structlog.testing.capture_logs() as logs:
             await deliver(archive, resync_request("r-1", since=ago(1)))
         assert "approval.resync_for_nobody" in [log["event"] for log in logs]
-        assert await resyncs(archive).once() == 0
+        assert await once(resyncs(archive)) == 0
         await deliver(archive, instance("finish", processInstanceId="pi-1", result="agree"))
         await deliver(archive, resync_request("r-2", since=ago(1), app="other"))
-        assert await resyncs(archive).once() == 0
+        assert await once(resyncs(archive)) == 0
         await deliver(archive, resync_request("r-3", since=ago(1)))
-        assert await resyncs(archive).once() == 1
+        assert await once(resyncs(archive)) == 1
         assert set(await archived(archive)) == {"pi-0", "pi-1"}
 
 
@@ -342,22 +342,42 @@ async def test_a_request_of_an_app_without_credentials_is_said_and_waits(archive
 
     await deliver(archive, resync_request(since=ago(1)))
     with structlog.testing.capture_logs() as logs:
-        await RequestedResyncs(archive.consumer.fetcher, client_of).once()
+        await once(RequestedResyncs(archive.consumer.fetcher, client_of))
     assert [log["event"] for log in logs] == ["approval.resync_refused"]
     [row] = await archive.rows(select(approval_resyncs))
     assert row.due_ms is not None
 
 
+async def test_a_template_that_cannot_be_listed_stops_no_other(archive, office, monkeypatch):
+    listed = office.approval_ids
+
+    def ids(code, **span):
+        if code == "PROC-GONE":
+            raise BadRequest("no such template", api=IDS, name="processCodeError")
+        return listed(code, **span)
+
+    monkeypatch.setattr(office, "approval_ids", ids)
+    fetcher, codes = archive.consumer.fetcher, ("PROC-GONE", "PROC-LEAVE")
+    with structlog.testing.capture_logs() as logs:
+        work = Reconciler(fetcher, office, Scope(CORP, "default", ago(40), ago(0), codes))
+        assert set(await work.list_ids()) == ALL - {"pi-3"}
+    assert [line["process_code"] for line in logs if line["event"] == "approval.template_not_listed"] == [
+        "PROC-GONE"
+    ]
+    with pytest.raises(BadRequest):
+        await Reconciler(fetcher, office, Scope(CORP, "default", ago(40), ago(0), codes[:1])).list_ids()
+
+
 async def test_work_beside_the_events_spends_the_months_calls_behind_them(archive, office, monkeypatch):
     compared, priorities = asyncio.Event(), []
 
-    async def once(self):
+    async def claim(self, most):
         self._client_of("default", CORP)
         compared.set()
-        return 0
+        return ()
 
     monkeypatch.setattr(office, "at", lambda priority: priorities.append(priority) or office)
-    monkeypatch.setattr(RequestedResyncs, "once", once)
+    monkeypatch.setattr(RequestedResyncs, "claim", claim)
     background = asyncio.create_task(archive.consumer.background())
     try:
         await asyncio.wait_for(compared.wait(), 30)

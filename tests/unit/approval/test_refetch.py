@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -21,13 +22,14 @@ from consumers.approval.tables import (
     approval_instances,
     approval_operations,
 )
-from dingbridge.availability import GIVE_UP_AFTER_S
+from dingbridge.availability import GIVE_UP_AFTER_S, Availability
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, Unavailable
 from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from dingbridge.testing.memory import MemoryRuntime
+from dingbridge.work_queue import WorkQueue
 from tests.support.sizes import sized
-from tests.unit.approval.office import CORP, LATER, Office, T, deliver, instance, only, task
+from tests.unit.approval.office import CORP, LATER, Office, T, deliver, instance, once, only, task
 
 GONE = NotFound("no such instance", api=INSTANCES, name="processInstanceNotExist")
 REFUSED = PermissionDenied("not this one", api=INSTANCES, name="noPermission", about="entity")
@@ -70,7 +72,7 @@ def answers(office, monkeypatch, errors):
 
 
 async def until_idle(*workers):
-    while sum(await asyncio.gather(*(work.once() for work in workers))):
+    while sum(await asyncio.gather(*(once(work) for work in workers))):
         pass
 
 
@@ -92,13 +94,13 @@ async def test_a_comment_whose_answer_is_older_is_looked_at_again_for_its_file(a
     assert len(await archive.rows(select(approval_comments))) == 1
     work = refetch(archive)
     for wait in LOOK_AGAIN_S[:2]:
-        assert await work.once() == 0
+        assert await once(work) == 0
         passes(wait)
-        assert await work.once() == 1
+        assert await once(work) == 1
     file = {"fileId": "9", "fileName": "a.txt"}
     office.approvals["pi-1"]["operationRecords"].append({"type": "ADD_REMARK", "attachments": [file]})
     passes(LOOK_AGAIN_S[2])
-    assert await work.once() == 1
+    assert await once(work) == 1
     assert len(await archive.rows(select(approval_operations))) == 3
     assert (await only(archive, approval_attachments)).attachment_id == "file:9"
     assert await waiting(archive) == (set(), set())
@@ -111,7 +113,7 @@ async def test_a_comment_that_no_answer_shows_costs_a_few_calls(archive, office,
     work = refetch(archive)
     for _ in range(6):
         passes(60)
-        await work.once()
+        await once(work)
     assert office.calls[INSTANCES] == 2 + len(LOOK_AGAIN_S)
     assert await waiting(archive) == (set(), set())
 
@@ -225,11 +227,11 @@ async def test_an_outage_gives_nothing_up(archive, office, monkeypatch, passes):
 async def test_the_consumer_does_it_beside_its_events_also_without_a_folder_for_files(archive, monkeypatch):
     looked = asyncio.Event()
 
-    async def once(self):
+    async def claim(self, most):
         looked.set()
-        return 0
+        return ()
 
-    monkeypatch.setattr(Refetch, "once", once)
+    monkeypatch.setattr(Refetch, "claim", claim)
     background = asyncio.create_task(archive.consumer.background())
     try:
         await asyncio.wait_for(looked.wait(), 30)
@@ -237,3 +239,16 @@ async def test_the_consumer_does_it_beside_its_events_also_without_a_folder_for_
         background.cancel()
         await asyncio.wait([background])
     assert background.cancelled()
+
+
+def test_one_that_fails_for_a_month_costs_about_a_thousand_calls():
+    """Alone, so that nobody can tell whose failure it is."""
+    began = now = 1_700_000_000.0
+    queue, seen, calls = WorkQueue(approval_fetches, clock=lambda: now), Availability(), 0
+    row = SimpleNamespace(attempts=0, failed_ms=None, failing_since_ms=None)
+    while now < began + 30 * 86_400:
+        calls += 1
+        values = queue.failure(row, seen, BUSY)
+        now = values.pop("due_ms") / 1000
+        row = SimpleNamespace(**values)
+    assert calls < 1200

@@ -1,14 +1,16 @@
 """The month's budget of API calls: shares, months, and a file that is of no use."""
 
+import asyncio
 import stat
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from dingbridge.api_budget import PRIORITIES, ApiCalls
+from dingbridge.api_budget import PRIORITIES, ApiCalls, postgres
 from dingbridge.api_budget.calls import FAILED_S
 from dingbridge.api_budget.file import FileStore
+from dingbridge.api_budget.store import StoreFailed
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import CallsSpent
 
@@ -139,3 +141,22 @@ async def test_a_file_that_is_no_database_stops_no_call(path: Path, clock: Clock
     with capture_logs() as logs:
         await spend(ApiCalls(FileStore(path), app="ding1", limit=1, clock=clock), Priority.EVENT, 2)
     assert [entry["event"] for entry in logs] == ["api_calls.not_counted"]
+
+
+async def test_calls_that_wait_for_a_database_which_does_not_answer_wait_no_longer_than_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries = 0
+
+    async def hangs(*args: object, **given: object) -> None:
+        nonlocal tries
+        tries += 1
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(postgres, "_WITHIN_S", 0.05)
+    monkeypatch.setattr(postgres.asyncpg, "connect", hangs)
+    store = postgres.PostgresStore("postgresql://user@localhost/db")
+    calls = [store.turn("ding1", "v2/user/get", 0.05) for _ in range(20)]
+    failed = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(one, StoreFailed) for one in failed)
+    assert tries < 20

@@ -10,6 +10,8 @@ from sqlalchemy import BigInteger, Boolean, Column, Date, MetaData, Table, Text,
 
 from dingbridge import Mirror, people_table
 from dingbridge.dingtalk.errors import Unavailable
+from dingbridge.mirror import comparison
+from dingbridge.mirror.look_again import LEASE_S
 from dingbridge.testing import MemoryRuntime
 from tests.unit.address_sync.company import event, order
 from tests.unit.address_sync.late import LateCompany
@@ -154,6 +156,59 @@ async def test_a_comparison_comes_again_after_its_days(staff, company):
     company.clock.now += 2 * 86_400
     await staff.consumer.look_due()
     assert set(await people(staff)) == {"u1", "u2"}
+
+
+async def test_a_listing_that_takes_longer_than_its_lease_is_one_processs(staff, company, monkeypatch):
+    hired = [company.hires(f"u{number:02}") for number in range(40)]
+    monkeypatch.setattr(comparison, "_AT_ONCE", 10)
+    listed, taken, queue = company.department_users, [], staff.consumer.looks.queue
+
+    async def slow(dept_id):
+        async for user in listed(dept_id):
+            company.clock.now += LEASE_S / 15
+            taken.extend(await queue.claim(staff.database, 1, queue.table.c.kind == comparison.LISTING))
+            yield user
+
+    monkeypatch.setattr(company, "department_users", slow)
+    await deliver(staff, hired[0])
+    await staff.consumer.look_due()
+    assert taken == []
+    assert len(await people(staff)) == 40
+
+
+async def test_a_comparison_that_was_given_up_is_asked_for_again(staff, company, monkeypatch):
+    count = company.user_count
+
+    async def refused(only_active):
+        raise Unavailable("busy", api="user/count")
+
+    monkeypatch.setattr(company, "user_count", refused)
+    await deliver(staff, company.hires("u1"))
+    company.hires("u2")
+    for _ in range(100):
+        company.clock.now += 60
+        await deliver(staff, company.edits("u1"))
+        await staff.consumer.look_due()
+    monkeypatch.setattr(company, "user_count", count)
+    for _ in range(61):
+        company.clock.now += 60
+        await deliver(staff, company.edits("u1"))
+        await staff.consumer.look_due()
+    assert set(await people(staff)) == {"u1", "u2"}
+
+
+async def test_an_event_that_comes_between_a_claim_and_its_look_begins_the_looks_again(staff, company):
+    company.lag_s = 30
+    await deliver(staff, company.hires("u1"))
+    company.clock.now += 2
+    await staff.consumer.look_due()
+    company.clock.now += 10
+    queue = staff.consumer.looks.queue
+    [row] = await queue.claim(staff.database, 8, queue.table.c.kind == "user")
+    await deliver(staff, company.edits("u1", name="乙"))
+    await staff.consumer._look(row)
+    [row] = await staff.rows(select(queue.table).where(queue.table.c.kind == "user"))
+    assert row.looks == 1
 
 
 async def test_a_refused_department_marks_nobody(staff, company):

@@ -24,7 +24,14 @@ from consumers.outbound.settings import DAY_MS, OutboundSettings
 from consumers.outbound.tables import metadata, outbound_entity, outbound_outgoing
 from consumers.outbound.waiting import standing
 from dingbridge import open_database
-from dingbridge.dingtalk.errors import AlreadyExists, NotFound, OutcomeUnknown, RateLimited, Unavailable
+from dingbridge.dingtalk.errors import (
+    AlreadyExists,
+    NotFound,
+    OutcomeUnknown,
+    RateLimited,
+    TokenInvalid,
+    Unavailable,
+)
 from tests.unit.outbound.hands import once
 from tests.unit.outbound.ledger_rows import row
 
@@ -473,3 +480,59 @@ async def test_one_request_that_dingtalk_always_refuses_holds_no_other_and_ends_
     await world.database.close()
     assert results.pop("T-0") == "refused"
     assert set(results.values()) == {"done"}
+
+
+async def test_while_dingtalk_is_down_nothing_is_refused_whatever_needs_no_call():
+    world = await opened(World())
+
+    async def user(userid):
+        raise Unavailable("HTTP 500", api="v2/user/get", about="busy")
+
+    world.ding.user = user
+    await world.send("todo.desired", "T-0")
+    for number in range(30):
+        world.ms += 150_000
+        await world.work(2)
+        world.ms += 1000
+        await world.send("approval.start", f"A-{number}", originator="nobody may")
+        await world.work(2)
+    results = {one["id"] for one in await world.results()}
+    await world.database.close()
+    assert len(results) == 30
+    assert "T-0" not in results
+
+
+async def test_an_app_whose_credentials_are_refused_holds_no_other_apps_requests():
+    world = await opened(World())
+    refused = DingTalk(lambda: world.ms)
+
+    async def user(userid):
+        raise TokenInvalid("app secret refused", api="v2/user/get")
+
+    refused.user = user
+    world.agent = RequestAgent(
+        world.database, lambda app, corp_id: refused if app else world.ding, world.owners, world.settings,
+        OutboundMetrics(CollectorRegistry()), now=lambda: world.ms,
+    )  # fmt: skip
+    for number in range(4):
+        await world.send("todo.desired", f"R-{number}")
+    async with world.database.transaction() as tx:
+        await tx.execute(update(outbound_requests).values(app="refused"))
+    await world.work(1)
+    await world.send("todo.desired", "T-0")
+    await once(world.agent)
+    results = {one["id"] for one in await world.results()}
+    await world.database.close()
+    assert results == {"T-0"}
+
+
+@pytest.mark.parametrize("type_", ["approval.start", "todo.desired"])
+async def test_what_is_never_answered_costs_a_few_calls_an_hour(type_):
+    world = await opened(World(["lost before"] * 1000))
+    await world.send(type_, "A-1")
+    began_ms, looks = world.ms, 0
+    while world.ms < began_ms + 3600_000:
+        await world.work(1)
+        looks += 1
+    await world.database.close()
+    assert looks < 30

@@ -1,15 +1,22 @@
 """One entity that fails is not a dependency that is down."""
 
+import asyncio
 import time
+from typing import Any
 
 import pytest
 
-from dingbridge import Context, DependencyUnavailable, Event, Reject, availability, retry
+from dingbridge import Context, DependencyUnavailable, Event, Reject, Retry, availability, retry
 from dingbridge.dingtalk.error_codes import error_for
 from dingbridge.dingtalk.errors import Unavailable
+from dingbridge.events.event import decode
 from dingbridge.worker.queues import pauses
+from dingbridge.worker.queues.attempts import Attempts
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
+from dingbridge.worker.store import inbox
+from dingbridge.worker.store.errors import DatabaseDown
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
+from tests.unit.worker.support import record
 
 
 @pytest.fixture(autouse=True)
@@ -207,6 +214,29 @@ async def test_a_dead_letter_that_kafka_does_not_take_is_no_failure_of_its_recor
         assert harness.scheduler.down() == {}
 
 
+async def test_a_dead_letter_that_a_fault_of_ours_prevents_is_tried_in_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running(Scripted({"bad": [Reject("no")]})) as harness:
+        tries = 0
+        write = harness.letters.write
+
+        async def faulty(*given: Any) -> None:
+            nonlocal tries
+            tries += 1
+            await asyncio.sleep(0)
+            if tries < 8:
+                raise ValueError
+            await write(*given)
+
+        monkeypatch.setattr(harness.letters, "write", faulty)
+        harness.add(P0, ("bad", "u1"))
+        await harness.idle()
+        await until(lambda: harness.scheduler.down() == {})
+        assert (tries, len(harness.letters.sent)) == (8, 1)
+        assert harness.count("events_total", topic="t", outcome="dead") == 1
+
+
 async def test_a_month_of_calls_that_fail_costs_about_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # the real delays
     now, waits = time.monotonic(), list[float]()
@@ -222,3 +252,53 @@ async def test_a_month_of_calls_that_fail_costs_about_a_thousand(monkeypatch: py
             pause.tried.clear()
             pause.probe = queued
     assert 500 < len(waits) < 1500
+
+
+@pytest.mark.parametrize("then", [Reject("no"), Retry(after=0.05), Retry(after=0.05, counts=False)])
+async def test_a_pause_ends_with_the_last_record_that_waited_for_it(then: Exception) -> None:
+    """Nothing more is fetched meanwhile, so nobody else would end it."""
+    async with running(Scripted({"e0": [DatabaseDown("gone"), then]})) as harness:
+        harness.add(P0, ("e0", "e0"))
+        await harness.idle()
+        await until(lambda: harness.scheduler.paused() == {})
+        harness.add(P0, ("e1", "e1"))
+        await harness.idle()
+
+
+async def test_a_pause_ends_when_its_record_was_done_before() -> None:
+    """The database did not say that it had committed."""
+    async with running(Scripted({"e0": [DatabaseDown("gone")]})) as harness:
+        harness.add(P0, ("e0", "e0"))
+        await until(lambda: P0 in harness.scheduler.down())
+        async with harness.runtime.database.transaction() as tx:
+            event = decode(record("e0", "e0").value)
+            assert await inbox.enter(tx, "recording", (event.source, event.id), "", "t")
+        await harness.idle()
+        await until(lambda: harness.scheduler.paused() == {})
+
+
+async def test_the_first_failure_after_a_rebalance_gives_nobody_up() -> None:
+    """Whether it is the record's own is not known yet: nothing else has worked here."""
+    consumer = Failing("bad", "e0", "e1", "e2")
+    async with running(consumer) as harness:
+        harness.tracker.recall(P0, {0: Attempts(0, 5, 1)})
+        harness.add(P0, ("bad", "bad"), *events(3))
+        await until(lambda: consumer.seen.count("bad") > 3)
+        assert harness.letters.sent == []
+        consumer.bad = {"bad"}
+        await until(lambda: len(harness.letters.sent) == 1)
+
+
+async def test_a_right_that_is_missing_for_a_month_costs_less_and_less(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()  # the real delays
+    now = began = 1_000.0
+    monkeypatch.setattr(pauses.time, "time", lambda: now)
+    kept = pauses.Pauses(lambda queued: None, lambda: None, "tests")
+    queued, error = QueuedRecord(P0, 0, b"a", 1, fetched_at=now), error_for("v2/user/get", 88, "no", "60011")
+    calls = 0
+    while now < began + 30 * 86_400:
+        now += kept.failed(queued, error, pauses.HANDLER, error.retry_after_s) or 0
+        calls += 1
+    assert calls < 1500
