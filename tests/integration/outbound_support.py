@@ -95,7 +95,7 @@ class Office:
                 body=one.plaintext(),
             )  # fmt: skip
             for record in to_records(received):
-                outcome = await self.runtime.deliver(record)
+                outcome = await self.runtime.attempt(record)
                 if outcome.kind == "retry":
                     self.told.append(one)
                 else:

@@ -104,7 +104,7 @@ async def test_handlers_that_run_at_once_end_with_the_state_of_the_source(sync, 
         while not todo.empty():
             an_event, replay_id = todo.get_nowait()
             outcome = await sync.deliver(an_event)
-            outcome = await sync.deliver(an_event, replay_id=replay_id)
+            outcome = await sync.attempt(an_event, replay_id=replay_id)
             if outcome.kind == "retry":
                 todo.put_nowait((an_event, replay_id))
             else:
@@ -159,7 +159,7 @@ async def test_full_syncs_beside_handlers_end_with_the_state_of_the_source(sync,
                 await sync.rows(select(func.count()).select_from(users))
                 continue
             an_event = todo.get_nowait()
-            outcome = await sync.deliver(an_event)
+            outcome = await sync.attempt(an_event)
             if outcome.kind == "retry":
                 todo.put_nowait(an_event)
             else:

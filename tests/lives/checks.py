@@ -157,8 +157,8 @@ def _excused(life: "Life", own_id: str, last: dict[str, Any] | None, trees: dict
         return _waits(wanted.data, trees)
     if wanted.kind != "user":
         return last["result"] in ("refused", "conflict") or last.get("reason") == "adopted"
-    held = company.users.holding("mobile", wanted.data["mobile"]) is not None or own_id in company.users
-    held = held or last.get("code") == "60104"  # it was, and a refusal stands until the OA says more
+    # a refusal stands until the OA says more, though whoever had the number has gone
+    held = wanted.held or own_id in company.users
     told = last["result"] in ("refused", "conflict") or last.get("reason") == "adopted"
     return told and held
 

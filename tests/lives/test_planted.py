@@ -52,7 +52,7 @@ def _believed_at_once(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(late_answers.may_be_old, lambda told, now: False))
 
 
-@bug("an action runs on a document that is not at its end", "approvals", 1)
+@bug("an action runs on a document that is not at its end", "approvals", 2)
 def _acts_on_a_running_document(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(approval_document.at_end, lambda document: True))
 
@@ -80,7 +80,7 @@ def _one_is_the_world(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(availability.Availability, "failed", lambda self, before, now: False)
 
 
-@bug("whoever has the number is the OA's person", "outbound")
+@bug("whoever has the number is the OA's person", "outbound", 5)
 def _by_number(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     find, decide = Contacts.find, agent.decide
 
@@ -101,12 +101,12 @@ def _by_number(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(agent.decide, taken))
 
 
-@bug("a creation whose reply was lost is never ours", "outbound")
+@bug("a creation whose reply was lost is never ours", "outbound", 1)
 def _never_ours(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(outcome.is_made, lambda ledger, observed: False))
 
 
-@bug("our own write is told as a person's change", "outbound")
+@bug("our own write is told as a person's change", "outbound", 1)
 def _echo(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     settle = agent.settle_outcome
 
@@ -117,7 +117,7 @@ def _echo(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(settle, forgetful))
 
 
-@bug("nothing is told of whom the OA never named", "outbound")
+@bug("nothing is told of whom the OA never named", "outbound", 1)
 def _unnamed(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     async def silent(*_: Any) -> None: ...
 
@@ -131,12 +131,22 @@ def planted(one: Bug) -> Iterator[None]:
         yield
 
 
+_well: dict[tuple[str, int], bool] = {}
+
+
+def ends_well(plan: Plan, folder: Path) -> bool:
+    """Without any bug; each life is lived once."""
+    if (plan.kind, plan.seed) not in _well:
+        _well[plan.kind, plan.seed] = not lived(plan, folder)
+    return _well[plan.kind, plan.seed]
+
+
 @pytest.mark.parametrize("one", BUGS, ids=lambda one: one.name)
 def test_a_bug_that_is_put_back_is_found(one: Bug, tmp_path: Path) -> None:
     for seed in dict.fromkeys((*one.seeds, *range(1, MOST + 1))):
         plan = Plan.of(one.kind, seed)
         with planted(one):
             problems = lived(plan, tmp_path / f"{seed}-planted")
-        if problems and not lived(plan, tmp_path / f"{seed}"):
+        if problems and ends_well(plan, tmp_path / f"{seed}"):
             return
     raise AssertionError(f"{MOST} lives end well with it: {one.name}")

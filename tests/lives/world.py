@@ -49,7 +49,8 @@ class Wanted:
     version: int = 0
     data: dict[str, Any] = field(default_factory=dict)
     absent: bool = False
-    said_at: float = 0.0
+    held: bool = False
+    """Whether another person has had its number since then."""
     records: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
@@ -177,6 +178,12 @@ class World:
         self._before = dict(self._mine())
         self._people = {user.userid: user.unionid for user in self.company.users.values()}
         self._tree = {str(dept_id) for dept_id in self.company.departments}
+        for own_id, wanted in self.wanted.items():
+            wanted.held = wanted.held or self._held_by_another(own_id, wanted)
+
+    def _held_by_another(self, own_id: str, wanted: Wanted) -> bool:
+        holder = self.company.users.holding("mobile", wanted.data.get("mobile") or "none")
+        return holder is not None and holder.unionid not in self.made.get(own_id, ())
 
     def _publish(self, events: Iterable[PlatformEvent]) -> None:
         for event in events:
@@ -206,7 +213,8 @@ class World:
         """The OA's new word about ``own_id``."""
         wanted = self.wanted.setdefault(own_id, Wanted(kind))
         wanted.version += 1
-        wanted.data, wanted.absent, wanted.said_at = data, absent, self.now
+        wanted.data, wanted.absent = data, absent
+        wanted.held = self._held_by_another(own_id, wanted)
         self.touched[own_id].append(self.now)
         self.numbers += 1
         envelope = {

@@ -124,7 +124,7 @@ async def test_what_a_rejecting_action_wrote_is_undone(office):
 async def test_an_action_that_fails_is_retried_with_its_event(office, function, after):
     office.finish()
     async with MemoryRuntime(Approval({"PROC-LEAVE": Action(function)}), dingtalk=office) as archive:
-        outcome = await archive.deliver(instance("finish"))
+        outcome = await archive.attempt(instance("finish"))
         assert (outcome.kind, outcome.after) == ("retry", after)
         for table in (approval_instances, leave_ledger, approval_actions):
             assert await archive.rows(select(table)) == []
@@ -205,7 +205,7 @@ async def test_an_undo_that_fails_is_retried_with_its_event(office):
         Approval({"PROC-LEAVE": Action(record_leave, fails)}), dingtalk=office
     ) as archive:
         await deliver(archive, instance("finish"))
-        assert (await archive.deliver(instance("delete", T + 200_000))).kind == "retry"
+        assert (await archive.attempt(instance("delete", T + 200_000))).kind == "retry"
         assert (await only(archive, approval_actions)).state == "done"
         assert (await only(archive, approval_instances)).deleted_at is None
         assert len(await archive.rows(select(leave_ledger))) == 1
