@@ -29,3 +29,5 @@ class AddressSyncMetrics:
             ["kind"],
             registry=registry,
         )
+        for kind in ("people", "departments", "roles"):
+            self.not_read.labels(kind)

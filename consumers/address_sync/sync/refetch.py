@@ -1,7 +1,7 @@
 """The last step of a full sync: fetches by name everybody and everything that was not read, or that an event
-fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left. Of whom an event was fetched a
-moment ago, answers may be older than that (``dingbridge/snapshots/late_answers.py``), so he is fetched when
-that is over.
+fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left. Whom an event had fetched a moment
+ago is left to that event's looks: an answer may be older than it (``dingbridge/snapshots/late_answers.py``), and in
+a busy company a run that waited for it would not end.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,9 @@ class Refetcher:
             if look.last_fetch_at is not None:
                 settled_at = (look.last_fetch_at + SETTLED_AFTER).timestamp()
                 if settled_at > self._worklist.now():
-                    return settled_at
+                    async with self._runs.database.transaction() as tx:
+                        await self._runs.done_todo(tx, run, entry)
+                    return None
             found = await self._fetch(look)
             changed = dict(run.changed)
             try:
