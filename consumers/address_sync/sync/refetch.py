@@ -1,7 +1,7 @@
 """The last step of a full sync: fetches by name everybody and everything that was not read, or that an event
-fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left. Whom an event had fetched a moment
-ago is left to that event's looks: an answer may be older than it (``dingbridge/snapshots/late_answers.py``), and in
-a busy company a run that waited for it would not end.
+fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left. Whom an event had fetched a
+moment ago is left to that event's looks: an answer may be older than it
+(``dingbridge/snapshots/late_answers.py``), and in a busy company a run that waited for it would not end.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class Refetcher:
         """Fetch what is on the list while ``in_time()``; returns whether it is empty. Raises ``ApiError``."""
         return await self._worklist.work(dict.fromkeys(_KINDS, self._one), in_time)
 
-    async def _one(self, entry: Entry) -> float | None:
+    async def _one(self, entry: Entry) -> None:
         run = self._run
         while True:
             look = await guard.snapshot(self._runs.reader, run.corp_id, _KINDS[entry[0]], entry[1])
@@ -46,7 +46,7 @@ class Refetcher:
                 if settled_at > self._worklist.now():
                     async with self._runs.database.transaction() as tx:
                         await self._runs.done_todo(tx, run, entry)
-                    return None
+                    return
             found = await self._fetch(look)
             changed = dict(run.changed)
             try:
@@ -57,7 +57,7 @@ class Refetcher:
                         await ask_for_reports(tx, run.corp_id, entry[1])
                     await self._runs.done_todo(tx, run, entry)
                     await self._runs.save(tx, run)
-                return None
+                return
             except Conflict:
                 run.changed = changed
 
