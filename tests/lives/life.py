@@ -36,7 +36,9 @@ BUSY_COARSE_S, QUIET_COARSE_S, IDLE_COARSE_S = 5.0, 50.0, 300.0
 SETTLE_S = 2.5 * 3600.0
 """How long after the last step everything must be right, in s: looks after an hour are over by then."""
 
-HEARTBEATS = 30
+HEARTBEATS, MOST_HEARTBEATS = 30, 120
+"""In how many parts that passes, and at most where one person is refused: each event about him has an hour of
+its own before it is given up, and they come one after the other."""
 
 OWNERS = """
 [users]
@@ -180,6 +182,13 @@ class Life:
                 self.world.simulator.faults.clear(fault.id)
         self._touch_all()
 
+    def _is_left(self) -> bool:
+        """Whether any record is not done."""
+        return any(
+            len(self.broker.topics[partition.topic]) > kept.offset
+            for (_, partition), kept in self.broker.committed.items()
+        )
+
     # Its course
 
     async def live(self) -> list[str]:
@@ -211,7 +220,9 @@ class Life:
         self.heal()
         await asyncio.sleep(600)
         loop.coarse_s = IDLE_COARSE_S
-        for number in range(HEARTBEATS):
+        for number in range(MOST_HEARTBEATS):
+            if number >= HEARTBEATS and not (self.refused and self._is_left()):
+                break
             if self.refused:  # only what works beside him shows that it is he
                 others = [user for user in self.world.company.users if user != self.refused]
                 self.world.act("edit", userid=others[0], title=f"拍{number}")
