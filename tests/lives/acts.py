@@ -77,9 +77,7 @@ def move(life: "Life", dice: Random) -> None:
 
 @happens("contacts", 2)
 def rename(life: "Life", dice: Random) -> None:
-    life.world.act(
-        "rename", userid=_somebody(life, dice), name=f"改名{life.world.company.rng.randrange(10**6)}"
-    )
+    life.world.act("rename", userid=_somebody(life, dice), name=f"改名{dice.randrange(10**6)}")
 
 
 @happens("contacts", 9)
