@@ -1,27 +1,38 @@
 """Runs a consumer's handler in memory, without Kafka: for the unit tests of a consumer.
 
-The processing is the worker's own (``executor.py``): inbox, ``prepare``, transaction, named outcomes. What
-only Kafka brings, order, retries over time and dead letters, is not here: ``deliver`` makes one attempt and
-says how it ended. Tables are made as the worker makes them, by the consumer's revisions where it has some.
+The processing is the worker's own: inbox, ``prepare``, transaction and named outcomes (``executor.py``), one
+attempt by ``deliver``; and by ``work`` order for each key, retries, events that are one fetch and dead
+letters (``scheduler.py``). Tables are made as the worker makes them, by the consumer's revisions where it
+has some.
 """
 
+import asyncio
+import itertools
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import orjson
+from aiokafka import ConsumerRecord
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Executable, Row
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.events.catalogue import UNCLASSIFIED
 from dingbridge.events.envelope import Record
 from dingbridge.events.event import Event, NotAnEvent, Sent, decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context
+from dingbridge.worker.dead_letters import DeadLetters
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Executor, Outcome
+from dingbridge.worker.metrics import WorkerMetrics
+from dingbridge.worker.outcomes import Failure
+from dingbridge.worker.queues.offset_tracker import OffsetTracker
+from dingbridge.worker.scheduler import Scheduler
 from dingbridge.worker.store.database import Database, open_database
 from dingbridge.worker.store.migrations import WorkerTables, migrate
 
@@ -44,6 +55,7 @@ class MemoryRuntime:
         self.consumer = consumer
         self.database: Database = open_database(database_url)
         self._executor = Executor(consumer, self.database if consumer.uses_database else None)
+        self._offsets = itertools.count()
         consumer.settings = settings or ConsumerSettings.load()
         consumer.registry = CollectorRegistry()
         if consumer.uses_database:
@@ -101,6 +113,37 @@ class MemoryRuntime:
                 return Outcome("not_an_event", error)
         return await self._executor.attempt(event, Delivery(replay_id=replay_id))
 
+    async def work(self, *records: Record, retry_s: float = 0.001, within_s: float = 60) -> list[Failure]:
+        """Hand ``records`` to the worker's scheduler, as fetched together from one partition of each type's
+        topic, and wait until all are finished, ``within_s`` at most. Returns what became dead letters.
+
+        Attempts follow each other by ``retry_s`` (s) instead of the consumer's ``retry_first_s``, unless the
+        handler says when. Raises ``TimeoutError`` for what still waits, as for a dependency that is down.
+        """
+        consumer, letters = self.consumer, _Letters()
+        database = self.database if consumer.uses_database else None
+        vars(consumer).update(retry_first_s=retry_s, retry_max_s=retry_s)
+        scheduler = Scheduler(
+            consumer,
+            self._executor,
+            DeadLetters(consumer, database, letters),
+            OffsetTracker(),
+            WorkerMetrics(consumer.name, CollectorRegistry()),
+            any_sender=[_topic(record) for record in records] if consumer.control_topics else (),
+        )
+        scheduler.start()
+        try:
+            for record in records:
+                scheduler.add([_fetched(record, next(self._offsets))])
+            async with asyncio.timeout(within_s):
+                while scheduler.offsets.in_flight:  # noqa: ASYNC110 - an end is nobody's event
+                    await asyncio.sleep(0.001)
+        except TimeoutError:
+            raise TimeoutError(f"not finished within {within_s:g} s: {scheduler.in_flight()}") from None
+        finally:
+            await scheduler.close()
+        return letters.written
+
     def context(self, event: Event) -> Context:
         """What ``deliver`` gives the handler, for a test that calls ``prepare`` or ``handle`` itself."""
         return self._executor.context(event)
@@ -108,6 +151,29 @@ class MemoryRuntime:
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
         """What ``statement`` reads from the consumer's database."""
         return (await self.database.reader().execute(statement)).all()
+
+
+class _Letters:
+    """Where dead letters go instead of Kafka."""
+
+    def __init__(self) -> None:
+        self.written: list[Failure] = []
+
+    async def write(self, record: ConsumerRecord, failure: Failure) -> None:
+        self.written.append(failure)
+
+
+def _topic(record: Record) -> str:
+    return record.event_type or UNCLASSIFIED
+
+
+def _fetched(record: Record, offset: int) -> ConsumerRecord:
+    sizes = {"serialized_key_size": len(record.key), "serialized_value_size": len(record.value)}
+    headers = tuple(record.headers)
+    return ConsumerRecord(
+        _topic(record), 0, offset, round(time.time() * 1000), 0, record.key, record.value, None, **sizes,
+        headers=headers,
+    )  # fmt: skip
 
 
 def _no_dingtalk(app: str | None, corp_id: str | None) -> DingTalkClient:

@@ -30,6 +30,7 @@ from dingbridge.testing import MemoryRuntime
 from dingbridge.worker.context import NOWHERE
 from dingbridge.worker.executor import MAX_CONFLICTS, classify
 from dingbridge.worker.store import inbox
+from tests.unit.worker.harness import Scripted
 from tests.unit.worker.support import Recording, effects, record
 
 
@@ -325,3 +326,20 @@ async def test_a_test_that_gives_no_dingtalk_is_told_how() -> None:
         with pytest.raises(SettingsError, match=r"MemoryRuntime\(…, dingtalk=…\)"):
             await runtime.deliver(record())
         assert (await runtime.attempt(record())).kind == "unavailable"
+
+
+async def test_work_keeps_order_retries_and_gives_up_as_the_worker_does() -> None:
+    consumer = Scripted(
+        {"b": [Retry("not yet")] * 2, "c": [Reject("never")], "d": [ValueError("a fault")] * 99}
+    )
+    async with MemoryRuntime(consumer) as runtime:
+        records = [
+            record(name, user)
+            for name, user in (("a", "u1"), ("b", "u1"), ("a2", "u1"), ("c", "u2"), ("d", "u3"))
+        ]
+        letters = await runtime.work(*records)
+        assert sorted(letter.attempts for letter in letters) == [1, Scripted.max_attempts]
+        assert consumer.seen.count("b") == 3
+        assert [name for name in consumer.seen if name in ("a", "b", "a2")] == ["a", "b", "b", "b", "a2"]
+        assert await runtime.work(records[0]) == []
+        assert consumer.seen.count("a") == 1
