@@ -27,6 +27,7 @@ ACTS: dict[str, Happening] = {}
 
 TEXTS = ("title", "remark", "work_place")
 USER = "v2/user/get"
+DAY_S = 86_400.0
 INSTANCE = "GET /v1.0/workflow/processInstances"
 WRITES = tuple(
     f"v2/{kind}/{verb}" for kind in ("user", "department") for verb in ("create", "update", "delete")
@@ -258,6 +259,11 @@ def crash(life: "Life", dice: Random) -> None:
 @happens("trouble", 2)
 def dingtalk_is_away(life: "Life", dice: Random) -> None:
     life.away(dice.choice((5.0, 120.0, 900.0)))
+
+
+@happens("trouble", 0)  # only where a life is to have one
+def dingtalk_is_away_for_a_day(life: "Life", dice: Random) -> None:
+    life.away(DAY_S)
 
 
 @happens("trouble", 3)

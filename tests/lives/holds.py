@@ -8,9 +8,9 @@ from tests.lives.life import Plan, lived, shrunk
 _LOG_LINES = 60
 
 
-def must_hold(kind: str, seed: int, folder: Path) -> None:
-    """Fails with the life, its end and its last log lines."""
-    plan = Plan.of(kind, seed)
+def must_hold(kind: str, seed: int, folder: Path, *, long_outage: bool = False) -> None:
+    """Fails with the life, its end and its last log lines. ``long_outage``: DingTalk is away for a day."""
+    plan = Plan.of(kind, seed, long_outage=long_outage)
     number = itertools.count()
 
     def wrong(plan: Plan, log: list[str] | None = None) -> list[str]:

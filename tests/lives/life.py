@@ -24,7 +24,7 @@ from dingbridge.testing.broker import MemoryBroker
 from dingbridge.worker.consumer import Consumer
 from simulator.errors import ActionError
 from tests.lives import checks
-from tests.lives.acts import ACTS, USER, Part, sleep_of
+from tests.lives.acts import ACTS, DAY_S, USER, Part, dingtalk_is_away_for_a_day, sleep_of
 from tests.lives.clock import BEGAN_S, JumpingLoop, jumping
 from tests.lives.mortal import making_tasks
 from tests.lives.process import BASE, Running, dies_with_its_process, dingtalk_by_wire, kafka_in_memory
@@ -32,6 +32,9 @@ from tests.lives.sqlite import without_threads
 from tests.lives.world import CORP, World
 
 STEPS = 30
+DURING = 8
+"""So many of the steps are in a day without DingTalk, where a life has one."""
+
 BUSY_COARSE_S, QUIET_COARSE_S, IDLE_COARSE_S = 5.0, 50.0, 300.0
 SETTLE_S = 2.5 * 3600.0
 """How long after the last step everything must be right, in s: looks after an hour are over by then."""
@@ -84,13 +87,18 @@ class Plan:
     stubborn: bool = False
 
     @classmethod
-    def of(cls, kind: str, seed: int, *, profile: str | None = None) -> "Plan":
+    def of(cls, kind: str, seed: int, *, profile: str | None = None, long_outage: bool = False) -> "Plan":
         dice, parts = Random(f"{kind} {seed}"), KINDS[kind].parts
         acts = {name: happening.weight for name, happening in ACTS.items() if happening.part in parts}
         chosen = dice.choices(list(acts), list(acts.values()), k=dice.randrange(STEPS // 3, STEPS + 1))
         made = tuple(Step(sleep_of(name, dice), name, dice.randrange(10**6)) for name in chosen)
         lag = dice.choice(("late=0", "late=0.4,late_ms=4000", "late=1,late_ms=4000", "late=0.4"))
         stubborn = kind == "contacts" and dice.random() < 0.3
+        if long_outage:  # and people go on working
+            half = len(made) // 2
+            during = [replace(step, after_s=DAY_S / DURING) for step in made[half : half + DURING]]
+            begins = Step(10.0, dingtalk_is_away_for_a_day.__name__, 0)
+            made = (*made[:half], begins, *during, *made[half + DURING :])
         return cls(kind, seed, profile or f"kind,{lag}", made, stubborn)
 
     def __str__(self) -> str:
@@ -210,7 +218,7 @@ class Life:
             self.world.act("edit", userid=self.refused, title="不可见")
         for step in self.plan.steps:
             if step.after_s > 100:
-                loop.coarse_s = QUIET_COARSE_S
+                loop.coarse_s = QUIET_COARSE_S if step.after_s < DAY_S / DURING else IDLE_COARSE_S
             await asyncio.sleep(step.after_s)
             loop.coarse_s = BUSY_COARSE_S
             _if_possible(lambda step=step: ACTS[step.what].act(self, Random(step.dice)))  # type: ignore[misc]

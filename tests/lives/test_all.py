@@ -12,3 +12,8 @@ from tests.support.sizes import sized
 @pytest.mark.parametrize("seed", from_environment(range(1, 1 + sized(5, 200))))
 def test_a_life_ends_well(seed: int, tmp_path: Path) -> None:
     must_hold("all", seed, tmp_path)
+
+
+@pytest.mark.parametrize("seed", from_environment(range(1, 1 + sized(1, 50))))
+def test_a_day_without_dingtalk_ends_well(seed: int, tmp_path: Path) -> None:
+    must_hold("all", seed, tmp_path, long_outage=True)
