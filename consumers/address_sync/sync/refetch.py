@@ -1,7 +1,8 @@
 """The last step of a full sync: fetches by name everybody and everything that was not read, or that an event
-fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left. Whom an event had fetched a
-moment ago is left to that event's looks: an answer may be older than it
-(``dingbridge/snapshots/late_answers.py``), and in a busy company a run that waited for it would not end.
+fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left. Of whom an event was fetched a
+moment ago, answers may be older than that (``dingbridge/snapshots/late_answers.py``), so he is fetched when
+that is over; and whom an event had fetched long enough after the run began, not at all: so a run ends in a
+busy company, too.
 """
 
 from collections.abc import Callable
@@ -37,16 +38,18 @@ class Refetcher:
         """Fetch what is on the list while ``in_time()``; returns whether it is empty. Raises ``ApiError``."""
         return await self._worklist.work(dict.fromkeys(_KINDS, self._one), in_time)
 
-    async def _one(self, entry: Entry) -> None:
+    async def _one(self, entry: Entry) -> float | None:
         run = self._run
         while True:
             look = await guard.snapshot(self._runs.reader, run.corp_id, _KINDS[entry[0]], entry[1])
             if look.last_fetch_at is not None:
-                settled_at = (look.last_fetch_at + SETTLED_AFTER).timestamp()
-                if settled_at > self._worklist.now():
+                if look.last_fetch_at >= run.began_at + SETTLED_AFTER:  # that fetch has seen what we came for
                     async with self._runs.database.transaction() as tx:
                         await self._runs.done_todo(tx, run, entry)
-                    return
+                    return None
+                settled_at = (look.last_fetch_at + SETTLED_AFTER).timestamp()
+                if settled_at > self._worklist.now():
+                    return settled_at
             found = await self._fetch(look)
             changed = dict(run.changed)
             try:
@@ -57,7 +60,7 @@ class Refetcher:
                         await ask_for_reports(tx, run.corp_id, entry[1])
                     await self._runs.done_todo(tx, run, entry)
                     await self._runs.save(tx, run)
-                return
+                return None
             except Conflict:
                 run.changed = changed
 

@@ -48,8 +48,8 @@ _WORDS: Final = {"unread_user": "people", "unread_department": "departments", "u
 Progress = Callable[[int, int], None]
 """Called with the steps that are done and those that are known."""
 
-Step = Callable[[Entry], Awaitable[None]]
-"""Does what an entry says. Raises ``ApiError``."""
+Step = Callable[[Entry], Awaitable[float | None]]
+"""Does what an entry says; returns when to do it again instead (epoch s), or None."""
 
 
 class CallMeter:
@@ -93,8 +93,10 @@ class Worklist:
             else:
                 entry = (row.step, row.entity_id)
                 try:
-                    await steps[row.step](entry)
+                    again_at = await steps[row.step](entry)
                     self._availability.worked(self.now())
+                    if again_at is not None:
+                        await self._runs.put_back(self._run, row, due_ms=round(again_at * 1000))
                 except ApiError as error:
                     await self._failed(row, error)
                 done += 1
