@@ -147,7 +147,7 @@ async def test_a_replayed_dead_letter_is_applied_and_if_it_dies_again_names_its_
         anew = Record(None, True, second.key, second.value, (*kept, ("dingbridge-replay-id", b"r2")), "")
         await publish(settings, [replayed, anew, anew], inbox)
         await eventually(lambda: has_rows(url, 2))
-        await eventually(lambda: has_committed(settings, consumer.name, 5))
+        await eventually(lambda: has_committed(settings, consumer.name, 6))
     assert [event_id for event_id, _ in await rows(url)] == ["e2", "e1"]
     places = [
         {
