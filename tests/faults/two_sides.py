@@ -200,5 +200,6 @@ class TwoSides:
         return Counter(
             ((data["kind"], data["id"]), name, str(values["new"]))
             for data in told.values()
+            if data["id"] is not None  # not one of those whom the OA never named
             for name, values in data["fields"].items()
         )
