@@ -144,7 +144,7 @@ def test_every_query_of_the_dashboards_gives_series(prometheus):
         return not silent
 
     with contextlib.suppress(TimeoutError):
-        wait_until(answered)
+        wait_until(answered, 3 * PATIENCE_S)  # a full sync ends when answers cannot be older than its events
     assert {query[:2] for query in silent} == set()
 
 
