@@ -36,12 +36,11 @@ async def test_what_the_oa_wants_becomes_so_in_whatever_order_it_comes(oa):
         *("done", "done", "done", "done"),
         "pending/department-missing",
     ]
-    # each creation once, the department's manager afterwards, and nothing that changed nothing
-    assert sorted(name for name, changed in oa.writes() if changed) == [
-        *["department/create"] * 2,
-        "department/update",
-        *["user/create"] * 2,
-    ]
+    # each creation once, the department's manager afterwards, and nothing that changed nothing; u2's manager
+    # is a write of its own where u2 was created before u1
+    changes = sorted(name for name, changed in oa.writes() if changed)
+    assert changes[:5] == ["department/create"] * 2 + ["department/update"] + ["user/create"] * 2
+    assert changes[5:] in ([], ["user/update"])
     assert oa.metric("changes_total", verdict="written-back") == 0
     assert oa.metric("echoes_total") > 0
 
