@@ -20,6 +20,7 @@ from ingress.relay.reading import JournalReader
 from ingress.relay.status import RelayStatus
 from ingress.relay.topics import TopicRouter
 
+
 @dataclass(frozen=True, slots=True)
 class Drained:
     """How much of a folder is ``parked``, and may be retried; ``damaged`` callbacks and ``unread`` ones are
@@ -72,6 +73,4 @@ async def _parked_records(settings: IngressSettings, folder: Path) -> AsyncItera
         router = TopicRouter(settings, settings.unknown_topics_max)
         await router.load()
         messages = MessageBuilder(settings, journal.id)
-        yield ParkedRecords(
-            settings, SharedCheckpoint(checkpoint), journal, messages, router, RelayStatus()
-        )
+        yield ParkedRecords(settings, SharedCheckpoint(checkpoint), journal, messages, router, RelayStatus())
