@@ -52,10 +52,24 @@ def publisher_settings() -> IngressSettings:
 
 
 def ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What the running ingress answers to ``POST /journal/<verb>``. Raises ``BridgeError``."""
+    """What the running ingress answers to ``POST /journal/<verb>``, or its relay where the verb is about
+    parked records. Raises ``BridgeError``."""
     settings = JournalSettings.load()
-    url = f"http://{settings.admin_host}:{settings.admin_port}/journal/{verb}"
-    remedy = "set ADMIN_HOST and ADMIN_PORT to its private listener"
+    if verb == "retry":
+        return _ask(settings, settings.relay_admin_port, "RELAY_ADMIN_PORT", "parked/retry", options)
+    answer = _ask(settings, settings.admin_port, "ADMIN_PORT", f"journal/{verb}", options)
+    if verb == "prune" and options.get("damaged") is True:
+        forget = "parked/forget-damaged"
+        forgotten = _ask(settings, settings.relay_admin_port, "RELAY_ADMIN_PORT", forget, {})
+        answer["damaged_callbacks"] = forgotten["forgotten"]
+    return answer
+
+
+def _ask(
+    settings: JournalSettings, port: int, name: str, path: str, options: dict[str, Any]
+) -> dict[str, Any]:
+    url = f"http://{settings.admin_host}:{port}/{path}"
+    remedy = f"set ADMIN_HOST and {name} to its private listener"
     request = urllib.request.Request(
         url, json.dumps(options).encode(), {"Content-Type": "application/json"}, method="POST"
     )

@@ -21,7 +21,7 @@ from ingress.journal.startup import open_current
 from ingress.journal.writer import Journal
 from ingress.metrics import PublisherMetrics
 from ingress.relay.process import PublisherProcess
-from ingress.relay.stats import PublisherStats
+from ingress.relay.status import RelayStatus
 
 NOW = int(time.time() * 1000)
 
@@ -84,7 +84,7 @@ def test_damaged_folders_count_as_waiting_and_parked(tmp_path, registry):
 
 
 def test_stats_tell_each_lag_and_each_count_once(registry, tmp_path):
-    report = PublisherStats()
+    report = RelayStatus()
     publisher = PublisherProcess(PublisherMetrics(registry), {}, tmp_path)
     report.lagged(0.02)
     report.lagged(7.0)
@@ -105,7 +105,7 @@ def test_dingtalks_delay_is_that_of_its_pushes_that_say_when_it_happened(registr
         received = Received(1, "j", NOW, "default", via, orjson.dumps(body))
         report.published(to_records(received))
 
-    report = PublisherStats()
+    report = RelayStatus()
     publisher = PublisherProcess(PublisherMetrics(registry), {}, tmp_path)
     published("http", TimeStamp=str(NOW - 700))
     published("stream", TimeStamp=str(NOW - 20_000))
@@ -132,7 +132,7 @@ def test_drift_is_counted_by_callback_and_told_once_for_each_field(registry, tmp
         drift = tuple(Drift(kind, name) for kind, names in fields.items() for name in names)
         return Record("check_in", known, b"c", b"{}", (), "id", None, drift)
 
-    report = PublisherStats()
+    report = RelayStatus()
     publisher = PublisherProcess(PublisherMetrics(registry), {}, tmp_path)
     with structlog.testing.capture_logs() as logs:
         report.published([record(type=["a", "b"], missing=["c"]), record(), record(type=["a"])])

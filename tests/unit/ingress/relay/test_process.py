@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry
 from ingress.metrics import PublisherMetrics
 from ingress.relay import process as processes
 from ingress.relay.process import PublisherProcess, SupervisedProcess
-from ingress.relay.stats import PublisherStats
+from ingress.relay.status import RelayStatus
 from tests.support.waiting import eventually
 
-STATS = orjson.dumps({**PublisherStats().take(), "state": "up"}).decode()
+STATS = orjson.dumps({**RelayStatus().take(), "state": "up"}).decode()
 FOLDER = Path("current")
 WAITS = "import sys; sys.stdin.read()"
 """What a child does until its standard input closes."""
