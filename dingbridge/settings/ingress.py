@@ -24,6 +24,8 @@ class JournalSettings(LogSettings):
     """where the private listener binds"""
     admin_port: int = Field(8081, ge=0, le=65535)
     """ingress: 8081; a consumer has none unless this is set"""
+    admin_names: CommaList = Field(default_factory=list)
+    """names with a dot, with commas, by which private listeners may be asked; `.svc`: all that end so"""
 
     @property
     def journal_path(self) -> Path:
