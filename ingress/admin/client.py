@@ -16,15 +16,18 @@ from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import IngressSettings, JournalSettings, PublisherSettings
 from ingress.errors import JournalLocked
-from ingress.journal.directory import exclusive_locks, folders, ingress_lock
+from ingress.journal.directory import exclusive_locks, folders, ingress_lock, prepare_folder
 
 Offline = Callable[[IngressSettings, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
-def do(verb: str, options: dict[str, Any], offline: Offline) -> dict[str, Any]:
-    """The answer of the ingress that holds the journal, or of ``offline``. Raises ``BridgeError``."""
+def do(verb: str, options: dict[str, Any], offline: Offline, *, create: bool = False) -> dict[str, Any]:
+    """The answer of the ingress that holds the journal, or of ``offline``. Without ``create`` there must be a
+    journal. Raises ``BridgeError``."""
+    root = JournalSettings.load().journal_path if create else journal_dir()
+    prepare_folder(root, allow_unsafe=True)
     try:
-        with exclusive_locks(ingress_lock(journal_dir())):
+        with exclusive_locks(ingress_lock(root)):
             settings = publisher_settings()
 
         async def run() -> dict[str, Any]:
@@ -48,8 +51,8 @@ def publisher_settings() -> IngressSettings:
 
 
 def ask(path: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What the running ingress answers to ``POST /<path>`` on its private listener; its relay, to what is about
-    parked records. Raises ``BridgeError``."""
+    """What the running ingress answers to ``POST /<path>`` on its private listener; its relay, to
+    ``parked/…``. Raises ``BridgeError``."""
     settings = JournalSettings.load()
     process, port, name = "ingress", settings.admin_port, "ADMIN_PORT"
     if path.startswith("parked/"):

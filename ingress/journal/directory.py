@@ -2,8 +2,8 @@
 promise.
 
 ``JOURNAL_DIR/current`` holds the journal that is written, with its checkpoint. What was put aside because it
-is damaged stands beside it, in ``damaged-<UTC time>``, and is imported. One ingress at a time holds ``JOURNAL_DIR``, and one
-relay each folder, by locks that the kernel releases with the process.
+is damaged stands beside it, in ``damaged-<UTC time>``, and is imported. One ingress at a time holds
+``JOURNAL_DIR``, and one relay its journal, by locks that the kernel releases with the process.
 """
 
 import fcntl

@@ -2,8 +2,8 @@
 damaged, or of an instance that is gone.
 
 In the journal's order: what was parked, all rows behind the folder's checkpoint, then the keys by which a
-repeated push is recognised. Each page is one commit, with a note of how far the import has come; so one that is
-cut off goes on where it was. What does not read is counted. The folder itself is only read.
+repeated push is recognised. Each page is one commit, with a note of how far the import has come; so one that
+is cut off goes on where it was. What does not read is counted. The folder itself is only read.
 """
 
 import asyncio
@@ -114,8 +114,8 @@ class Importer:
     async def bring_in(self, folder: JournalFolder) -> ImportState:
         """Import ``folder``, which nobody writes, or go on with it; if it was done before, what came since.
 
-        Raises ``JournalUnavailable`` while the journal, or the disk, takes nothing; ``JournalDamaged`` where a
-        folder of another instance cannot be opened, ``JournalError`` for one of another version."""
+        Raises ``JournalUnavailable`` while the journal, or the disk, takes nothing; ``JournalDamaged`` where
+        a folder of another instance cannot be opened, ``JournalNewer`` for one of another version."""
         async with self._busy:
             if folder.path.parent != self._root or not folder.name.startswith(DAMAGED_PREFIX):
                 with closing(await asyncio.to_thread(_Source, folder)) as source:
@@ -184,7 +184,7 @@ class _Page:
 
 
 class _Source:
-    """A folder that is imported, as far as it reads. Used in a thread: a disk that is failing may take long."""
+    """A folder that is imported, as far as it reads. Used in a thread: a failing disk may take long."""
 
     def __init__(self, folder: JournalFolder) -> None:
         """Raises ``JournalDamaged`` where nothing of it can be read, ``JournalNewer``, and ``apsw.Error``."""
@@ -265,8 +265,8 @@ class _Source:
         if lost:
             log.error("journal.unread", folder=self._name, callbacks=len(lost), first=lost[0], last=lost[-1])
         kept = [_again(row) for row in found if row.intact]
-        counts = {"rows": state.rows + len(kept), "unread": state.unread + len(lost)}
-        return _Page(kept, [], replace(state, seq=end, done_ms=None, **counts))
+        rows_so_far, unread = state.rows + len(kept), state.unread + len(lost)
+        return _Page(kept, [], replace(state, seq=end, rows=rows_so_far, unread=unread, done_ms=None))
 
     def _chunk(self, after_seq: int) -> tuple[list[StoredCallback], list[int], int]:
         """Rows behind ``after_seq``, the numbers to look up, and up to where that is all."""

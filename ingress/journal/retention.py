@@ -7,7 +7,6 @@ import shutil
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import apsw
@@ -19,7 +18,7 @@ from ingress.journal.store import JournalFile
 
 _CHUNK = 500
 _FREE_PAGES, _FREE_SHARE, _RELEASED = 2048, 4, 64
-"""So many free pages, and one of so many, are kept for what comes next; the others go by so many in a step."""
+"""So many free pages, and one of so many, are kept for what comes next; the others go, so many in a step."""
 
 
 @dataclass(frozen=True, slots=True)

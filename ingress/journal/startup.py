@@ -65,7 +65,7 @@ def open_current(root: Path) -> JournalFile:
 
 
 def _open_twice(folder: JournalFolder) -> JournalFile:
-    """An I/O error may pass; one that outlives a second try is taken for damage. Raises ``JournalDamaged``."""
+    """An I/O error may pass; one that outlives a second try is damage. Raises ``JournalDamaged``."""
     try:
         return _open_checked(folder)
     except apsw.IOError as error:
@@ -126,8 +126,8 @@ def _check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
     if seq > highest_seq:
         raise JournalError(
             f"{folder.path}: the checkpoint stands at {seq}, but the journal never came further than "
-            f"{highest_seq}: its {JOURNAL_FILE}-wal was removed, or an older copy was restored. Put back what "
-            f"is missing; or move {folder.path}/{CHECKPOINT_FILE}* away: all that is in the journal is then "
+            f"{highest_seq}: its {JOURNAL_FILE}-wal was removed, or an older copy was restored. Put back "
+            f"what is missing; or move {folder.path}/{CHECKPOINT_FILE}* away: all that is in the journal is then "
             "published again"
         )
 
@@ -154,16 +154,16 @@ def _put_aside(root: Path, why: str) -> JournalFile:
     """Rename the current folder and begin a new one; returns its journal, open.
 
     The new one is made first: on a disk that takes none, which is full or read-only, nothing is renamed.
-    Raises ``apsw.Error`` or ``OSError`` when the disk refuses either, ``JournalLocked`` while a relay publishes
-    the folder, ``JournalError`` when the last damage is less than an hour ago.
+    Raises ``apsw.Error`` or ``OSError`` when the disk refuses either, ``JournalLocked`` while a relay
+    publishes the folder, ``JournalError`` when the last damage is less than an hour ago.
     """
     folder = current(root)
     last = last_put_aside(root)
     if last is not None and abs(time.time() - last.timestamp()) < _DAMAGED_AGAIN_S:
         raise JournalError(
             f"the journal in {folder.path} is damaged ({why}), and the last one was put aside at "
-            f"{last:%H:%M:%SZ}, less than an hour ago. Nothing was changed. Replace the disk under {root}; then "
-            f"move {folder.path} to {root}/damaged-by-hand and start again: what reads of it is published"
+            f"{last:%H:%M:%SZ}, less than an hour ago. Nothing was changed. Replace the disk under {root}; "
+            f"then move {folder.path} to {root}/damaged-by-hand and start again: what reads of it is published"
         )
     _build(root, _earlier_imports(folder))
     lock = relay_lock(folder.path)

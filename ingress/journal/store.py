@@ -22,8 +22,8 @@ from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback, che
 from ingress.journal.version import refuse_newer
 
 FILE_VERSION = 3
-"""Stands in ``PRAGMA user_version``; any other is refused. It also goes up where a note comes to mean something
-else than its older readers take it for."""
+"""Stands in ``PRAGMA user_version``; any other is refused. It also goes up where a note comes to mean
+something else than its older readers take it for."""
 _APPLICATION_ID = 0x44494E47  # "DING", for file(1)
 
 ANONYMOUS_WINDOW_MS = 600_000
@@ -376,7 +376,8 @@ class JournalFile:
     def seen(self, after_key: bytes, limit: int) -> list[SeenKey]:
         """The dedupe keys behind ``after_key``, with the time of receipt in epoch ms, at most ``limit``."""
         sql = "SELECT key, received_ms FROM seen WHERE key > ? ORDER BY key LIMIT ?"
-        return self.db.execute(sql, (after_key, limit)).fetchall()
+        found: list[Any] = self.db.execute(sql, (after_key, limit)).fetchall()
+        return found
 
     def last_received_ms(self) -> int:
         """When the last callback was received whose dedupe key is still known, epoch ms; 0 if none is."""

@@ -2,9 +2,9 @@
 
 The event loop gathers what one turn of it brings and hands that over a queue to one thread, which commits
 whatever has queued up as one group. So a stalled disk never stalls the loop, an answer waits for one fsync at
-most twice, and thread and loop meet once for a group. The thread also deletes what is old. A disk that is full
-is waited for; a journal that is damaged ends the process (``damaged``), and the next start deals with it. What a
-callback *means* is decided behind the journal, by the relay.
+most twice, and thread and loop meet once for a group. The thread also deletes what is old. A disk that is
+full is waited for; a journal that is damaged ends the process (``damaged``), and the next start deals with it.
+What a callback *means* is decided behind the journal, by the relay.
 """
 
 import asyncio
@@ -119,9 +119,9 @@ class Journal:
         notes: Mapping[str, str | None] | None = None,
         seen: Sequence[SeenKey] = (),
     ) -> list[bool]:
-        """Keep ``rows`` in this order, set ``notes`` (None removes one) and note dedupe keys that were ``seen``
-        in one commit, all or nothing; returns for each of ``rows`` whether it was new. For a page of the
-        failed list, or of a folder that is imported, with what is remembered of that.
+        """Keep ``rows`` in this order, set ``notes`` (None removes one) and note dedupe keys that were
+        ``seen``, all in one commit or nothing; returns for each of ``rows`` whether it was new. For a page of
+        the failed list, or of a folder that is imported, with what is remembered of that.
 
         Raises ``JournalUnavailable`` as ``append`` does: then nothing of it is known to be kept.
         """
@@ -140,6 +140,10 @@ class Journal:
     async def probe(self) -> None:
         """Commit something that keeps nothing. Raises ``JournalUnavailable`` if that fails."""
         await self._submit(None, lambda file: file.probe(int(time.time() * 1000)))
+
+    async def until_damaged(self) -> None:
+        """Raises ``JournalDamaged`` when the process is to end, as ``damaged`` says."""
+        raise JournalDamaged(await asyncio.shield(self.damaged))
 
     async def prune(self, older_than_s: float) -> int:
         """Delete what Kafka acknowledged longer than ``older_than_s`` ago, in small steps between commits.
@@ -321,7 +325,7 @@ class Journal:
         if again or isinstance(error, (*DAMAGE, JournalDamaged)):
             words = f"{type(error).__name__}: {error}"
             report_damage(current(self._root).path, words)
-            self._end(f"the journal is damaged ({words}); the next start puts it aside and imports what reads")
+            self._end(f"the journal is damaged ({words}); start again: it is put aside, what reads imported")
             return
         if isinstance(error, apsw.IOError):
             self._io_error_at = now
