@@ -23,8 +23,8 @@ from console.sources.listeners import Listeners
 from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
+from dingbridge.tasks import being_cancelled
 from dingbridge.worker.registry import known_consumers
-from dingbridge.worker.supervise import being_cancelled
 
 log = structlog.get_logger(__name__)
 

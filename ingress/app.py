@@ -13,6 +13,7 @@ import apsw
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from dingbridge.admin_token import admin_token
 from dingbridge.contract_routes import contract_routes
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
@@ -111,6 +112,8 @@ class Ingress:
                 self._credentials.route(),
                 self._streams.route(),
             ],
+            token=admin_token(settings.data_dir),
+            names=settings.admin_names,
         )
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -27,6 +27,8 @@ class JournalSettings(LogSettings):
     relay_admin_port: int = Field(8083, ge=0, le=65535)
     """port of the relay's private listener, at ADMIN_HOST; its own for each ingress on a machine; 0: any that
     is free"""
+    admin_names: CommaList = Field(default_factory=list)
+    """names with a dot, with commas, by which private listeners may be asked; `.svc`: all that end so"""
 
     @property
     def journal_path(self) -> Path:

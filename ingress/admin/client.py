@@ -10,6 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from dingbridge.admin_token import FILE, admin_token
 from dingbridge.cli.terminal import open_here, refusal_of
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
@@ -70,14 +71,21 @@ def _ask(
 ) -> dict[str, Any]:
     url = f"http://{settings.admin_host}:{port}/{path}"
     remedy = f"set ADMIN_HOST and {name} to its private listener"
-    request = urllib.request.Request(
-        url, json.dumps(options).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
+    headers = {
+        "Content-Type": "application/json",
+        "Authorization": f"Bearer {admin_token(settings.data_dir)}",
+    }
+    request = urllib.request.Request(url, json.dumps(options).encode(), headers, method="POST")
     try:
         with open_here(request, timeout=600) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
     except urllib.error.HTTPError as error:
+        if error.code == 401:
+            raise BridgeError(
+                f"the ingress at {url} has another token than {settings.data_dir / FILE}; "
+                "set DATA_DIR as for the ingress"
+            ) from None
         refusal = refusal_of(error) or f"no ingress answers at {url} ({error.code}); {remedy}"
         raise BridgeError(refusal) from None
     except (ValueError, HTTPException):

@@ -61,7 +61,9 @@ class ChildProcess:
 
     async def _run_once(self) -> int | OSError:
         try:
-            self._process = await asyncio.create_subprocess_exec(*self._command, stdin=asyncio.subprocess.PIPE)
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=asyncio.subprocess.PIPE
+            )
         except OSError as error:
             return error
         if self._stopping.is_set():

@@ -20,7 +20,8 @@ def command(
 ) -> None:
     """Publish the journal to Kafka: the process that `dingbridge ingress` starts by itself.
 
-    Call it where INGRESS_RELAY=none makes it a service of its own, or to publish a journal without an ingress.
+    Call it where INGRESS_RELAY=none makes it a service of its own, or to publish a journal that no ingress
+    writes.
     Exit code 0: stopped, or empty; 1: the journal cannot be used, or another relay has it.
     """
     settings = PublisherSettings.load()

@@ -42,7 +42,7 @@ from ingress.relay.batches import BatchSet, PartialCallback, RecordAccumulator
 from ingress.relay.delivery import SendFailed, TopicPartition, acknowledged
 from ingress.relay.messages import MessageBuilder
 from ingress.relay.parked import ParkedRecords
-from ingress.relay.reading import JournalReader, Unread, open_checkpoint
+from ingress.relay.reading import JournalReader
 from ingress.relay.spans import begin_span
 from ingress.relay.status import RelayStatus
 from ingress.relay.topics import TopicRouter
@@ -71,17 +71,16 @@ class Publisher:
         status: RelayStatus,
         *,
         until_empty: bool = False,
-        drain: bool = False,
         tracer: Tracer | None = None,
     ) -> None:
-        """``until_empty``: end when nothing waits. ``drain``: so, and read past damage.
+        """``until_empty``: end when nothing waits.
 
         Raises ``JournalError``, or ``apsw.Error``, when the journal or its checkpoint cannot be opened."""
         self._settings, self._status, self._tracer = settings, status, tracer
-        self._drain, self._until_empty = drain, until_empty or drain
-        self._journal = JournalReader(folder, past_damage=drain)
+        self._until_empty = until_empty
+        self._journal = JournalReader(folder)
         try:
-            checkpoint = open_checkpoint(folder, self._journal, believed=not drain)
+            checkpoint = Checkpoint(folder, self._journal.id)
         except BaseException:
             self._journal.close()
             raise
@@ -94,10 +93,9 @@ class Publisher:
         )
         self._accumulator = RecordAccumulator(self._router, self.parked.blocked)
         self._producer: AIOKafkaProducer | None = None
-        self._backlog: deque[StoredCallback | Unread] = deque()
+        self._backlog: deque[StoredCallback] = deque()
         self._partial: PartialCallback | None = None
         self._unsaved_parked: list[Parked] = []
-        self._unsaved_unread = 0
         self._saved_at = self._forgot_at = self._answered_at = 0.0
         self._awake = asyncio.Event()
         self._stopping = False
@@ -291,10 +289,8 @@ class Publisher:
                 await asyncio.sleep(0)
         return batches if batches.records or batches.done else None
 
-    def _callback(self, row: StoredCallback | Unread) -> PartialCallback:
+    def _callback(self, row: StoredCallback) -> PartialCallback:
         now_ms = int(time.time() * 1000)
-        if isinstance(row, Unread):
-            return PartialCallback(row.seq, now_ms, [], unread=True)
         messages = self._messages.messages(row)
         if row.intact:
             return PartialCallback(row.seq, row.received_ms, messages)
@@ -343,17 +339,12 @@ class Publisher:
         if batches.since_ms is not None:
             self._status.lagged(max(0.0, time.time() - batches.since_ms / 1000))
         self._unsaved_parked += [p for p in batches.parked if p.seq <= seq]
-        self._unsaved_unread += batches.unread_up_to(seq)
         for parked in batches.parked:
             self._accumulator.passed(parked)
 
     async def _end(self) -> None:
         """All is read. What is parked is tried once more, in order, since nothing comes behind it."""
-        if self._drain:
-            self._position = max(self._position, self._journal.highest_seq())
         await self._save()
-        if self._drain:
-            await self._checkpoint.call(Checkpoint.note_drained)
         self.left = await self.parked.retry()
         log.info("publisher.drained", parked=self.left)
 
@@ -366,11 +357,10 @@ class Publisher:
     async def _save(self) -> None:
         if self._position == self._saved and not self._unsaved_parked:
             return
-        position, parked, unread = self._position, list(self._unsaved_parked), self._unsaved_unread
-        await self._checkpoint.call(lambda c: c.commit(position, parked, unread))
+        position, parked = self._position, list(self._unsaved_parked)
+        await self._checkpoint.call(lambda c: c.commit(position, parked))
         self._saved, self._saved_at = position, time.monotonic()
         del self._unsaved_parked[: len(parked)]
-        self._unsaved_unread -= unread
         self._status.parked_also(parked)  # counting them all takes the longer the more there are
         if self._saved_at - self._forgot_at >= _FORGET_EVERY_S:
             self._forgot_at = self._saved_at

@@ -35,8 +35,8 @@ async def serve(settings: IngressSettings, *, until_empty: bool = False, stop_at
     """Publish the current journal until SIGTERM or SIGINT; ``stop_at_eof``: until standard input closes, and
     signals are for the parent; ``until_empty``: until nothing waits, without a private listener.
 
-    Raises ``BridgeError`` in words: no journal there, held by another relay, damaged (the ingress is told), or
-    with ``until_empty`` something parked that a retry may help."""
+    Raises ``BridgeError`` in words: no journal there, held by another relay, damaged (the ingress is told),
+    or with ``until_empty`` something parked that a retry may help."""
     folder = current(settings.journal_path)
     if not folder.journal.exists():
         raise JournalError(
@@ -54,8 +54,8 @@ async def serve(settings: IngressSettings, *, until_empty: bool = False, stop_at
         raise
     except apsw.Error as error:
         raise JournalError(
-            f"the journal in {folder.path} cannot be opened ({type(error).__name__}: {error}); free or repair "
-            "the disk"
+            f"the journal in {folder.path} cannot be opened ({type(error).__name__}: {error}); free or "
+            "repair the disk"
         ) from error
     finally:
         lock.release()
@@ -94,7 +94,9 @@ async def _locked(lock: ProcessLock, stop: asyncio.Event) -> bool:
     return False
 
 
-async def _publish(settings: IngressSettings, folder: Path, stop: asyncio.Event, *, until_empty: bool) -> None:
+async def _publish(
+    settings: IngressSettings, folder: Path, stop: asyncio.Event, *, until_empty: bool
+) -> None:
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -110,7 +112,7 @@ async def _publish(settings: IngressSettings, folder: Path, stop: asyncio.Event,
         await _until_stopped(publisher, stop)
         if publisher.left:
             raise BridgeError(
-                f"{publisher.left} record(s) stay parked, as Kafka refuses them; see `dingbridge journal stats`, "
+                f"{publisher.left} record(s) stay parked; see `dingbridge journal stats` for why, "
                 "and call this again when that is mended"
             )
     finally:
