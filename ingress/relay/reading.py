@@ -1,5 +1,5 @@
-"""The relay's read-only view of its journal: callbacks in order. Damage of the file is an error here; the ingress
-puts the folder aside when it starts next.
+"""The relay's read-only view of its journal: callbacks in order. Damage of the file is an error here; the
+ingress puts the folder aside when it starts next.
 """
 
 from pathlib import Path
