@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from dingbridge.admin_token import admin_token
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer, json_response
 from dingbridge.settings import IngressSettings
@@ -160,4 +161,6 @@ def _listener(
             web.post("/parked/retry", retry),
             web.post("/parked/forget-damaged", forget_damaged),
         ],
+        token=admin_token(settings.data_dir),
+        names=settings.admin_names,
     )
