@@ -127,8 +127,8 @@ def _check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
         raise JournalError(
             f"{folder.path}: the checkpoint stands at {seq}, but the journal never came further than "
             f"{highest_seq}: its {JOURNAL_FILE}-wal was removed, or an older copy was restored. Put back "
-            f"what is missing; or move {folder.path}/{CHECKPOINT_FILE}* away: all that is in the journal is then "
-            "published again"
+            f"what is missing; or move {folder.path}/{CHECKPOINT_FILE}* away: all that is in the journal is "
+            "then published again"
         )
 
 
@@ -163,7 +163,7 @@ def _put_aside(root: Path, why: str) -> JournalFile:
         raise JournalError(
             f"the journal in {folder.path} is damaged ({why}), and the last one was put aside at "
             f"{last:%H:%M:%SZ}, less than an hour ago. Nothing was changed. Replace the disk under {root}; "
-            f"then move {folder.path} to {root}/damaged-by-hand and start again: what reads of it is published"
+            f"then move {folder.path} to {root}/damaged-by-hand and start again: what reads is published"
         )
     _build(root, _earlier_imports(folder))
     lock = relay_lock(folder.path)

@@ -3,8 +3,8 @@
 The event loop gathers what one turn of it brings and hands that over a queue to one thread, which commits
 whatever has queued up as one group. So a stalled disk never stalls the loop, an answer waits for one fsync at
 most twice, and thread and loop meet once for a group. The thread also deletes what is old. A disk that is
-full is waited for; a journal that is damaged ends the process (``damaged``), and the next start deals with it.
-What a callback *means* is decided behind the journal, by the relay.
+full is waited for; a journal that is damaged ends the process (``damaged``), and the next start deals with
+it. What a callback *means* is decided behind the journal, by the relay.
 """
 
 import asyncio

@@ -171,8 +171,8 @@ class Folder:
         with self.file.db:
             self.file.db.execute("UPDATE callbacks SET body = body || ' ' WHERE seq = ?", (seq,))
 
-    def publisher(self, *, drain: bool = False, **more: Any) -> Publisher:
-        return Publisher(settings(**more), self.path, RelayStatus(), drain=drain)
+    def publisher(self, **more: Any) -> Publisher:
+        return Publisher(settings(**more), self.path, RelayStatus())
 
     def close(self) -> None:
         self.file.close()
