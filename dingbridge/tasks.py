@@ -5,9 +5,9 @@ while ``/readyz`` says "ready" would be noticed too late.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import structlog
 
@@ -83,6 +83,17 @@ class WatchedTasks:
             raise TaskEnded(name, error) from error
         if not may_end:
             raise TaskEnded(name, None)
+
+
+async def first_ended(tasks: Collection[asyncio.Task[None]]) -> NoReturn:
+    """For tasks that somebody else begins and cancels: waits until one of them ends, and raises what it
+    failed with: a ``BridgeError`` as it is, anything else as ``TaskEnded``."""
+    ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    task = ended.pop()
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
+    if isinstance(error, BridgeError):
+        raise error
+    raise TaskEnded(task.get_name(), error) from error
 
 
 def being_cancelled() -> bool:
