@@ -60,7 +60,7 @@ def journal(root: Path, *, wal: bool) -> Path:
 
 @dataclass
 class Found:
-    """What an ingress that starts on a folder would do, with its relay, started again as often as they end."""
+    """What an ingress that starts on a folder would do, with its relay, each started again when it ends."""
 
     refused: str | None = None
     published: list[bytes] = field(default_factory=list)

@@ -9,13 +9,15 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
 import pytest
 
 from ingress.errors import JournalError
-from ingress.journal.directory import current, damaged, folders
+from ingress.journal.damage import report_damage
+from ingress.journal.directory import current, damaged, damaged_name, folders
 from ingress.journal.inspect import JournalView
 from ingress.journal.rows import CONTROL
 from tests.faults.damaged_journal import COUNT, LATER, PARKED, PASSED, Found, body, journal, start
@@ -161,7 +163,7 @@ def test_a_torn_or_cut_file_is_noticed(tmp_path, figure, name, kind):
 
 async def test_a_real_ingress_refuses_with_exit_code_1_and_words(processes, tmp_path):
     away = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-    cases = {"newer": "written by a newer dingbridge", "checkpoint": "Nothing is lost: move"}
+    cases = {"newer": "written by a newer dingbridge", "again": "Replace the disk under"}
     for case, words in cases.items():
         ingress = IngressUnderTest(processes, tmp_path / case, away)
         folder = current(journal(ingress.journal, wal=False))
@@ -169,7 +171,8 @@ async def test_a_real_ingress_refuses_with_exit_code_1_and_words(processes, tmp_
             with closing(apsw.Connection(str(folder.journal))) as db:
                 db.execute("PRAGMA user_version = 99")
         else:
-            folder.checkpoint.write_bytes(bytes(100) + folder.checkpoint.read_bytes()[100:])
+            damaged_name(ingress.journal, datetime.now(UTC)).mkdir()
+            report_damage(folder.path, "a page is torn")
         process = processes.start("ingress", env=ingress.env)
         assert await asyncio.to_thread(process.wait, 30) == 1
         text = process.log_text()
@@ -249,7 +252,7 @@ async def test_a_damaged_journal_is_put_aside_and_all_that_reads_is_published(
     assert not damaged(ingress.journal)
 
 
-async def test_a_journal_that_fails_while_it_is_written_is_put_aside_and_drained(
+async def test_a_journal_that_fails_while_it_is_written_ends_the_ingress_and_is_imported(
     processes, kafka_env, kafka_settings, tmp_path, figure
 ):
     disk = SickDisk(tmp_path / "disk")
@@ -261,10 +264,39 @@ async def test_a_journal_that_fails_while_it_is_written_is_put_aside_and_drained
         folder = current(ingress.journal).path
         disk.falls("fsync", files=[folder / JOURNAL, folder / WAL])
         await eventually(lambda: pusher.outcomes["503"], 30, "the failure is felt")
-        await eventually(lambda: damaged(ingress.journal), 30, "put aside")
-        await load.more(40)
+        async with ingress.supervised() as codes:
+            await eventually(lambda: damaged(ingress.journal), 30, "put aside")
+            await load.more(40)
+        assert codes == [1]
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "both are published")
     comparison = await compare(kafka_settings, pusher)
     figure(f"a new journal after the old one failed: {comparison}")
     comparison.assert_holds()
     assert len({record.journal for record in comparison.seen}) == 2
+    assert ingress.process is not None
+    assert "journal.put_aside" in ingress.process.log_text()
+
+
+async def test_what_the_relay_alone_meets_ends_the_ingress_and_is_imported(
+    processes, kafka_env, kafka_settings, tmp_path, figure
+):
+    """A callback that is missing behind the checkpoint: the writer never reads it."""
+    ingress = IngressUnderTest(processes, tmp_path, {**kafka_env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    await asyncio.to_thread(ingress.start)
+    pusher = Pusher(ingress.url)
+    await pusher.push_all((n, event(n)) for n in range(40))
+    ingress.process.stop()
+    with closing(apsw.Connection(str(current(ingress.journal).journal))) as db:
+        db.execute("DELETE FROM callbacks WHERE seq = 20")
+    ingress.env |= kafka_env
+    await asyncio.to_thread(ingress.start)
+    async with ingress.supervised() as codes:
+        await eventually(lambda: damaged(ingress.journal), 60, "put aside")
+        await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "all is published")
+    assert codes == [1]
+    await eventually(
+        lambda: asyncio.to_thread(lambda: ingress.metric("dingbridge_journal_unread") == 1), 30, "it is told"
+    )
+    comparison = await compare(kafka_settings, pusher)
+    figure(f"one callback is missing: {comparison}")
+    assert len(comparison.lost) == 1

@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
 
 import apsw
 import pytest
