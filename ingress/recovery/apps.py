@@ -6,25 +6,23 @@ process left behind.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import structlog
 
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, pick, with_failed_lists
+from dingbridge.tasks import WatchedTasks, end
 from ingress.errors import JournalUnavailable
+from ingress.journal.writer import Journal
 from ingress.metrics import RecoveryMetrics
 from ingress.per_app import PerApp
 from ingress.recovery.poller import Result, settle
 from ingress.recovery.scheduler import AppRecovery
-from ingress.recovery.state import Journal, RecoveryState
 
 log = structlog.get_logger(__name__)
-
-_SETTLE_EVERY_S: Final = 10.0
 
 
 class Recovery:
@@ -39,30 +37,29 @@ class Recovery:
         metrics: RecoveryMetrics,
         well: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._settings, self._apps, self._state = settings, apps, RecoveryState(journal)
+        self._settings, self._apps, self._journal = settings, apps, journal
         self._metrics, self._well = metrics, well
         self._unread: dict[str, str] = {}
-        self._by_itself = False
         self._per_app = PerApp(apps, self._with_lists, self._begin, self._gone)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: WatchedTasks | None = None
+        self._watching: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self, tasks: WatchedTasks) -> None:
         """Settle what an earlier process left behind, and begin to look at the clock, unless that is switched
-        off."""
-        loop = asyncio.get_running_loop()
-        self._tasks.append(loop.create_task(self._settle()))
+        off. No run may be asked for before."""
+        try:
+            await settle(self._journal, self._metrics)
+        except JournalUnavailable as error:  # then each app's first run does
+            log.warning("recovery.journal_away", reason=str(error))
         if not self._settings.recovery_every_minutes:
             log.info("recovery.off", reason="RECOVERY_EVERY_MINUTES is 0")
             return
-        self._by_itself = True
-        self._per_app.follow()
-        self._tasks.append(loop.create_task(self._per_app.watch()))
+        self._tasks = tasks
+        self._watching = tasks.need("that follows the apps whose failed pushes are read", self._per_app.watch)
 
     async def stop(self, within_s: float) -> None:
         """End; pages that are on their way are waited for, ``within_s`` at most."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._watching)
         await self._per_app.stop(within_s)
 
     async def verb(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -85,19 +82,13 @@ class Recovery:
                 raise result
         if not results:
             raise BridgeError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
-        answer = as_answer(results)
-        if failed:
-            answer["failed"] = failed
-        if self._unread and wanted is None:
-            answer["unread"] = self._unread
-        return answer
+        unread = self._unread if wanted is None else {}
+        told = {"failed": failed, "unread": unread}
+        return _sum(results) | {name: reasons for name, reasons in told.items() if reasons}
 
     async def _chosen(self, name: Any) -> list[AppRecovery]:
-        self._per_app.follow()
+        await self._per_app.follow()  # one that goes may be reading the very list that another name reads now
         each = self._per_app.each
-        # one that goes may be reading the very list that another name reads now
-        if self._per_app.leaving:
-            await asyncio.wait(self._per_app.leaving)
         if name is not None:
             app = pick(self._apps(), self._settings, str(name))
             if app.name not in each:
@@ -108,15 +99,6 @@ class Recovery:
             raise SettingsError(reasons or ["DINGTALK_APP_KEY and DINGTALK_APP_SECRET: not set"])
         return list(each.values())
 
-    async def _settle(self) -> None:
-        while True:
-            try:
-                await settle(self._state, self._metrics)
-                return
-            except JournalUnavailable as error:
-                log.warning("recovery.journal_away", reason=str(error))
-                await asyncio.sleep(_SETTLE_EVERY_S)
-
     def _with_lists(self, apps: Mapping[str, App]) -> dict[str, App]:
         read, unread = with_failed_lists(apps)
         for name, reason in unread.items():
@@ -126,24 +108,18 @@ class Recovery:
         return read
 
     def _begin(self, app: App) -> AppRecovery:
-        one = AppRecovery(app, self._settings, self._state, self._metrics, self._well)
-        if self._by_itself:
-            one.start()
+        one = AppRecovery(app, self._settings, self._journal, self._metrics, self._well)
+        if self._tasks is not None:
+            one.start(self._tasks)
         return one
 
     async def _gone(self, name: str) -> None:
         self._metrics.forget(name)
 
 
-def as_answer(results: list[Result]) -> dict[str, Any]:
-    """For an operator: the sum."""
-    total: Counter[str] = Counter()
-    types: Counter[str] = Counter()
+def _sum(results: Sequence[Result]) -> dict[str, Any]:
+    total, types = Counter[str](), Counter[str]()
     for result in results:
-        found = asdict(result)
+        total.update(result.counts())
         types.update(result.types)
-        for name in ("oldest_ms", "types"):
-            del found[name]
-        for name, value in found.items():
-            total[name] += value
     return {**total, "types": dict(sorted(types.items()))}

@@ -18,10 +18,11 @@ from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import BridgeError
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
+from dingbridge.tasks import WatchedTasks, end
+from ingress.journal.writer import Journal
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.poller import Poller, Result
 from ingress.recovery.source import AppList, IsvList
-from ingress.recovery.state import RecoveryState
 
 log = structlog.get_logger(__name__)
 
@@ -63,60 +64,45 @@ class AppRecovery:
         self,
         app: App,
         settings: IngressSettings,
-        state: RecoveryState,
+        journal: Journal,
         metrics: RecoveryMetrics,
         well: Callable[[], bool],
     ) -> None:
+        """Connects to nothing yet."""
         self.app = app
-        self._settings, self._state, self._metrics, self._well = settings, state, metrics, well
-        self._poller: Poller | None = None
-        self._client: DingTalkClient | None = None
-        self._calls: ApiCalls | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._running = asyncio.Lock()
-
-    def start(self) -> None:
-        """Begin to look at the clock."""
-        self._metrics.read(self.app.name, time.time())  # so that one that never succeeds is seen, too
-        self._task = asyncio.get_running_loop().create_task(self._regularly())
-
-    async def stop(self, within_s: float) -> None:
-        """End; a page that is on its way is waited for, ``within_s`` at most."""
-        if self._poller is not None:
-            self._poller.stop()
-        if self._running.locked():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(within_s), self._running:
-                    pass
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self._poller is not None:
-            self._poller.close()
-        if self._client is not None:
-            await self._client.close()
-        if self._calls is not None:
-            await self._calls.close()
-
-    async def run(self) -> Result:
-        """A run at once. Raises ``BridgeError``, as ``Poller.run`` does."""
-        poller = self._poller = self._poller or self._make()
-        async with self._running:
-            try:
-                return await poller.run()
-            except TimeoutError as error:
-                raise BridgeError("DingTalk did not give the failed list in time; try again") from error
-
-    def _make(self) -> Poller:
-        settings, name = self._settings, self.app.name
-        key, secret = self.app.api_credentials()
+        self._settings, self._metrics, self._well = settings, metrics, well
+        key, secret = app.api_credentials()
         self._calls = ApiCalls.of(settings, key)
         self._client = DingTalkClient(
             app_key=key, app_secret=secret, base=settings.dingtalk_api_base, budget=self._calls
         )
-        client = self._client.at(Priority.RECOVERY)
-        source = IsvList(client) if settings.recovery_list == "isv" else AppList(client)
-        return Poller(app=name, source=source, state=self._state, metrics=self._metrics)
+        kind = IsvList if settings.recovery_list == "isv" else AppList
+        self._poller = Poller(app.name, kind(self._client.at(Priority.RECOVERY)), journal, metrics)
+        self._task: asyncio.Task[None] | None = None
+        self._running = asyncio.Lock()
+
+    def start(self, tasks: WatchedTasks) -> None:
+        """Begin to look at the clock."""
+        self._metrics.read(self.app.name, time.time())  # so that one that never succeeds is seen, too
+        self._task = tasks.need(f"that recovers failed pushes of {self.app.name}", self._regularly)
+
+    async def stop(self, within_s: float) -> None:
+        """End; a page that is on its way is waited for, ``within_s`` at most."""
+        self._poller.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s), self._running:
+                pass
+        await end(self._task)
+        await self._client.close()
+        await self._calls.close()
+
+    async def run(self) -> Result:
+        """A run at once. Raises ``BridgeError``, as ``Poller.run`` does."""
+        async with self._running:
+            try:
+                return await self._poller.run()
+            except TimeoutError as error:
+                raise BridgeError("DingTalk did not give the failed list in time; try again") from error
 
     async def _regularly(self) -> None:
         every_s = self._settings.recovery_every_minutes * 60
@@ -130,9 +116,6 @@ class AppRecovery:
                 await self.run()
                 well = True
             except BridgeError as error:
-                log.warning(
-                    "recovery.failed", app=self.app.name, error=type(error).__name__, reason=str(error)
-                )
-            except Exception as error:  # a fault of ours here must not end the task for good
-                log.error("recovery.fault", app=self.app.name, error=type(error).__name__)
+                name = type(error).__name__
+                log.warning("recovery.failed", app=self.app.name, error=name, reason=str(error))
             timer.ended(time.monotonic(), well=well)

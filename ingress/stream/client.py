@@ -7,6 +7,7 @@ new connection is opened before the old one is closed; a lost one is opened agai
 import asyncio
 import random
 import time
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 import aiohttp
@@ -20,7 +21,8 @@ from dingbridge.errors import BridgeError
 from dingbridge.logging import LogLimiter, place_of
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
-from ingress.door import Door
+from dingbridge.tasks import WatchedTasks, end
+from ingress.entry import JournalEntry, now_ms
 from ingress.errors import JournalUnavailable
 from ingress.metrics import StreamMetrics, known_type
 from ingress.stream.connection import Connection, connect
@@ -48,21 +50,23 @@ def pause_s(failures: int, dice: float) -> float:
 
 
 class StreamClient:
-    """One app's connections in one process. ``callbacks`` counts events by outcome (``HttpMetrics``)."""
+    """One app's connections in one process, each kept by one of ``tasks``. ``callbacks`` counts events by
+    outcome (``HttpMetrics``)."""
 
     def __init__(
         self,
         app: App,
         settings: IngressSettings,
-        door: Door,
+        entry: JournalEntry,
         gaps: Gaps,
         metrics: StreamMetrics,
         callbacks: Counter,
+        tasks: WatchedTasks,
     ) -> None:
         self.app = app
         self._key, self._secret = app.api_credentials()
-        self._settings, self._door, self._gaps = settings, door, gaps
-        self._metrics, self._callbacks = metrics, callbacks
+        self._settings, self._entry, self._gaps = settings, entry, gaps
+        self._metrics, self._callbacks, self._tasks = metrics, callbacks, tasks
         self._limiter = LogLimiter()
         self._session = aiohttp.ClientSession(headers={"User-Agent": "dingbridge"})
         self._calls = ApiCalls.of(settings, self._key)
@@ -70,26 +74,20 @@ class StreamClient:
             settings.dingtalk_api_base, self._session, timeout_s=OPEN_S, budget=self._calls
         )
         self._connections: set[Connection] = set()
-        self._leaving: set[asyncio.Task[None]] = set()
         self._last_frame_at: float | None = None
         self._events = 0
         self._refused: str | None = None
         metrics.last_frame.labels(app.name).set(0)
         self._show()
-        create = asyncio.get_running_loop().create_task
-        self._slots = [create(self._keep_one()) for _ in range(settings.stream_connections)]
+        name = f"that keeps a Stream connection of {app.name}"
+        self._slots = [tasks.need(name, self._keep_one) for _ in range(settings.stream_connections)]
 
     async def stop(self, within_s: float) -> None:
         """Read nothing more, answer what was taken, close; ``within_s`` at most."""
-        for slot in self._slots:
-            slot.cancel()
-        await asyncio.gather(*self._slots, return_exceptions=True)
-        closing = [asyncio.get_running_loop().create_task(one.close()) for one in self._connections]
-        if ending := [*closing, *self._leaving]:
-            _, late = await asyncio.wait(ending, timeout=within_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*ending, return_exceptions=True)
+        await end(*self._slots)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await asyncio.gather(*(one.close() for one in self._connections))
         await self._session.close()
         await self._calls.close()
 
@@ -168,35 +166,30 @@ class StreamClient:
         """Close it, once DingTalk has, or after ``HANDOVER_S``."""
 
         async def leave() -> None:
-            try:
-                await asyncio.wait({connection.reading}, timeout=HANDOVER_S)
-                await connection.close()
-            finally:
-                self._connections.discard(connection)
+            await asyncio.wait({connection.reading}, timeout=HANDOVER_S)
+            await connection.close()
+            self._connections.discard(connection)
 
-        task = asyncio.get_running_loop().create_task(leave())
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self._tasks.need(f"that closes a Stream connection of {self.app.name}", leave, may_end=True)
 
     async def _keep(self, frame: Frame) -> Status:
         """What is to be answered: ``SUCCESS`` once it is on the disk."""
         self._events += 1
         try:
-            began_ns = self._door.sample()
-            entry, facts = new_callback(frame, self.app.name, int(time.time() * 1000))
-            new = await self._door.keep(entry, known_type(facts.event_type), began_ns)
+            began_ns = self._entry.sample()
+            callback, facts = new_callback(frame, self.app.name, now_ms())
+            event_type = known_type(facts.event_type)
+            new = await self._entry.accept(callback, event_type, began_ns)
         except Exception as error:
             reason, words = "fault", _words(error)
             if isinstance(error, JournalUnavailable):
                 reason, words = error.reason, str(error)
             self._callbacks.labels("unavailable", reason, "", "stream").inc()
             if (suppressed := self._limiter.allow(reason)) is not None:
-                log.warning(
-                    "stream.later", app=self.app.name, reason=reason, words=words, suppressed=suppressed
-                )
+                said = {"reason": reason, "words": words, "suppressed": suppressed}
+                log.warning("stream.later", app=self.app.name, **said)
             return "LATER"
-        outcome = "kept" if new else "duplicate"
-        self._callbacks.labels(outcome, "", known_type(facts.event_type), "stream").inc()
+        self._callbacks.labels("kept" if new else "duplicate", "", event_type, "stream").inc()
         return "SUCCESS"
 
     def _note_frame(self) -> None:
