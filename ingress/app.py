@@ -5,7 +5,6 @@ nothing new, answer what was accepted, close the journal, let the publisher fini
 """
 
 import asyncio
-import os
 import signal
 import time
 from typing import Any
@@ -20,26 +19,26 @@ from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
 from dingbridge.settings import IngressSettings
 from dingbridge.tracing import open_tracer
-from ingress.admin.routes import retention, routes
+from ingress.admin.routes import retention, routes, verbs
 from ingress.callback import CallbackReceiver
 from ingress.credentials import CredentialsWatcher
 from ingress.diagnostics import Diagnostics
-from ingress.errors import JournalUnavailable
-from ingress.journal.directory import ingress_lock, prepare_folder
+from ingress.errors import JournalDamaged, JournalUnavailable
+from ingress.journal.directory import current, ingress_lock, prepare_folder
+from ingress.journal.importing import Importer
 from ingress.journal.inspect import journal_status
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
-from ingress.journal.retention import remove_drained
+from ingress.journal.wake import RelayWaker
 from ingress.journal.writer import Journal
-from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics, StreamMetrics
+from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
 from ingress.recovery.apps import Recovery
-from ingress.relay.drain import Relays
+from ingress.relay.child import RELAY, ChildProcess
 from ingress.server import PublicServer
 from ingress.stream.apps import Streams
 
 log = structlog.get_logger(__name__)
 
 _STATUS_EVERY_S = 2.0
-_REMOVE_EVERY_S = 60.0
 
 
 class Ingress:
@@ -58,22 +57,16 @@ class Ingress:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         self._folder_metrics = FolderMetrics(registry)
-        publishing = PublisherMetrics(registry)
         http = HttpMetrics(registry)
-        self._relays = Relays(
-            self._folder,
-            os.environ,
-            publishing,
-            publishing.connected,
-            on_damaged=lambda words: self._journal.report_damage(words),
-        )
+        restarts = relay_restarts(registry)
+        self._relay = ChildProcess(RELAY, lambda why: restarts.inc())
         self._journal = Journal(
             self._folder,
             retention(settings),
             JournalMetrics(registry),
-            on_commit=self._relays.current.wake,
-            relay=self._relays,
+            on_commit=RelayWaker(current(self._folder).path).wake,
         )
+        self._importer = Importer(self._folder, self._journal, retention(settings).callbacks_s)
         diagnostics = Diagnostics()
         self._tracer = open_tracer(settings, "dingbridge-ingress")
         self._public = PublicServer(
@@ -113,13 +106,7 @@ class Ingress:
             registry,
             ready=self.ready,
             routes=[
-                *routes(
-                    settings,
-                    self._journal,
-                    self._relays.current,
-                    self._relays.of_damaged,
-                    self._recovery.verb,
-                ),
+                *routes({**verbs(settings, self._journal, self._importer), "recover": self._recovery.verb}),
                 *contract_routes(settings),
                 *diagnostics.routes(),
                 self._credentials.route(),
@@ -140,15 +127,16 @@ class Ingress:
         try:
             await self._journal.start()
             try:
-                self._relays.start()
                 await self._admin.start()
                 callback = await self._listen()
                 self._streams.start()
                 self._recovery.start()
                 self._tasks = [
                     loop.create_task(work)
-                    for work in (self._measure(), self._remove_drained(), self._credentials.watch())
+                    for work in (self._measure(), self._importer.run(), self._credentials.watch())
                 ]
+                if settings.ingress_relay == "child":
+                    self._tasks.append(loop.create_task(self._relay.run()))
                 log.info(
                     "ingress.ready",
                     callback=callback,
@@ -156,7 +144,10 @@ class Ingress:
                     journal=str(self._folder),
                     kafka=settings.kafka_bootstrap_servers,
                 )
-                await stop.wait()
+                stopped, damaged = loop.create_task(stop.wait()), self._journal.damaged
+                await asyncio.wait((stopped, damaged), return_when=asyncio.FIRST_COMPLETED)
+                if damaged.done():
+                    raise JournalDamaged(damaged.result())
             finally:
                 await self._stop()
         finally:
@@ -179,7 +170,8 @@ class Ingress:
         await asyncio.gather(self._public.stop(), self._streams.stop(budget / 4))
         await self._recovery.stop(1)
         await self._journal.stop()
-        await self._relays.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
+        if self._settings.ingress_relay == "child":
+            await self._relay.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
         for task in self._tasks:
             task.cancel()
         await self._admin.stop()
@@ -188,17 +180,16 @@ class Ingress:
         log.info("ingress.stopped", after_s=round(time.monotonic() - began, 2))
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Ready means: the journal takes a write. Kafka's state is told, and does not count."""
-        details: dict[str, Any] = {"kafka": self._relays.current.state}
+        """Ready means: the journal takes a write. Kafka is the relay's, which has a listener of its own."""
         try:
             await self._journal.probe()
         except JournalUnavailable as error:
-            return False, {**details, "journal": {"takes_writes": False, "words": str(error)}}
+            return False, {"journal": {"takes_writes": False, "words": str(error)}}
         try:
             status = await asyncio.to_thread(journal_status, self._folder)
         except (apsw.Error, BridgeError, OSError) as error:
-            return True, {**details, "journal": {"takes_writes": True, "words": type(error).__name__}}
-        return True, {**details, "journal": {"takes_writes": True, **status.as_json()}}
+            return True, {"journal": {"takes_writes": True, "words": type(error).__name__}}
+        return True, {"journal": {"takes_writes": True, **status.as_json()}}
 
     async def _measure(self) -> None:
         while True:
@@ -209,12 +200,3 @@ class Ingress:
             else:
                 self._folder_metrics.show(status)
             await asyncio.sleep(_STATUS_EVERY_S)
-
-    async def _remove_drained(self) -> None:
-        older_than_s = retention(self._settings).callbacks_s
-        while True:
-            try:
-                await asyncio.to_thread(remove_drained, self._folder, older_than_s)
-            except (BridgeError, OSError) as error:
-                log.warning("journal.folder_kept", error=type(error).__name__, words=str(error))
-            await asyncio.sleep(_REMOVE_EVERY_S)
