@@ -40,6 +40,7 @@ class Streams:
         self._clients = PerApp(apps, _in_stream_mode, self._begin, self._gone)
         # of an app's name: when its credentials change, the old connections overlap with the new ones
         self._gaps: dict[str, tuple[Gaps, asyncio.Task[None]]] = {}
+        self._watching: asyncio.Task[None] | None = None
 
     def start(self, tasks: WatchedTasks) -> None:
         """Open the connections, and begin to follow the apps."""

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from dingbridge.dingtalk.gateway import Opening
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.settings.apps import App
+from dingbridge.tasks import WatchedTasks, end
 from ingress.errors import JournalUnavailable
 from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention
@@ -81,11 +82,17 @@ class Stack:
             self.metrics,
             self.http.callbacks,
         )
-        self.streams.start()
+        self._running = asyncio.create_task(self._run(self.streams))
+
+    async def _run(self, streams: Streams) -> None:
+        async with WatchedTasks() as tasks:
+            streams.start(tasks)
+            await asyncio.Event().wait()
 
     async def stop(self) -> None:
         if self.streams is not None:
             await self.streams.stop(5)
+            await end(self._running)
             self.streams = None
 
     @property

@@ -144,7 +144,9 @@ async def test_what_does_not_read_is_counted_and_hides_nothing_else(tmp_path, as
 
 async def test_what_the_disk_has_changed_is_not_brought_in(tmp_path, aside):
     with closing(JournalFile(aside.journal)) as file:
-        file.db.execute("UPDATE callbacks SET body = x'ff' WHERE seq = 400; DELETE FROM callbacks WHERE seq = 7")
+        file.db.execute(
+            "UPDATE callbacks SET body = x'ff' WHERE seq = 400; DELETE FROM callbacks WHERE seq = 7"
+        )
     async with started(tmp_path) as journal:
         state = await Importer(tmp_path, journal, 0).bring_in(aside)
     assert state.unread == 2
