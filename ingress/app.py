@@ -91,14 +91,12 @@ class Ingress:
             lambda: self._credentials.apps,
             self._journal,
             RecoveryMetrics(registry),
-            lambda: self._journal.fault is None,
         )
         self._streams = Streams(
             settings,
             lambda: self._credentials.apps,
             self._journal,
-            StreamMetrics(registry),
-            http.callbacks,
+            StreamMetrics(registry, http.callbacks),
             self._tracer,
         )
         self._admin = AdminServer(

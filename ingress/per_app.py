@@ -9,6 +9,9 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from dingbridge.settings.apps import App
 
+Apps = Callable[[], Mapping[str, App]]
+"""The apps of now, by name; another object once they have changed."""
+
 EVERY_S: Final = 1.0
 """How often the apps are looked at."""
 _LEAVE_S: Final = 60.0
@@ -29,13 +32,12 @@ T = TypeVar("T", bound=AppTask)
 
 
 class PerApp(Generic[T]):
-    """One task for each app of ``wanted``. ``apps`` are those of now, another object once they have changed;
-    ``begin`` makes and begins a task, ``gone`` gets the name when one has ended and no other took its
-    place."""
+    """One task for each app of ``wanted``. ``begin`` makes and begins a task, ``gone`` gets the name when one
+    has ended and no other took its place."""
 
     def __init__(
         self,
-        apps: Callable[[], Mapping[str, App]],
+        apps: Apps,
         wanted: Callable[[Mapping[str, App]], Mapping[str, App]],
         begin: Callable[[App], T],
         gone: Callable[[str], Awaitable[None]],

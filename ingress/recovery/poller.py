@@ -191,25 +191,15 @@ async def settle(journal: Journal, metrics: RecoveryMetrics, app: str | None = N
 
 
 def _requests(app: str, converted: Sequence[ConvertedItem], page_id: str) -> list[ResyncRequest]:
-    """One for each company of which items say too little."""
-    poor: dict[str | None, list[ConvertedItem]] = {}
-    for one in converted:
-        if one.resync is not None:
-            poor.setdefault(one.corp_id, []).append(one)
+    """One for each company and part of which items say too little."""
     requests = []
-    for corp_id, items in poor.items():
-        times = [one.time_ms for one in items if one.time_ms is not None]
-        parts = {one.resync for one in items if one.resync is not None}
-        requests.append(
-            ResyncRequest(
-                f"poor-{page_id}-{corp_id or ''}",
-                "an item of the failed list does not say what changed",
-                app=app,
-                corp_id=corp_id,
-                since_ms=min(times) - _MARGIN_MS if len(times) == len(items) else None,
-                part=parts.pop() if len(parts) == 1 else "all",
-            )
-        )
+    for corp_id, part in dict.fromkeys((one.corp_id, one.resync) for one in converted):
+        if part is not None:
+            times = [one.time_ms for one in converted if (one.corp_id, one.resync) == (corp_id, part)]
+            since_ms = None if None in times else min(at for at in times if at is not None) - _MARGIN_MS
+            reason = "an item of the failed list does not say what changed"
+            id = f"poor-{page_id}-{corp_id or ''}-{part}"
+            requests.append(ResyncRequest(id, reason, app, corp_id, since_ms, part))
     return requests
 
 

@@ -4,10 +4,9 @@ Apps come and go, and change their mode, with ``DINGTALK_APPS_FILE`` while the i
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from aiohttp import web
-from prometheus_client import Counter
 
 from dingbridge.health_server import json_response
 from dingbridge.settings import IngressSettings
@@ -17,26 +16,24 @@ from dingbridge.tracing import Tracer
 from ingress.entry import JournalEntry
 from ingress.journal.writer import Journal
 from ingress.metrics import StreamMetrics
-from ingress.per_app import PerApp
+from ingress.per_app import Apps, PerApp
 from ingress.stream.client import StreamClient
 from ingress.stream.gaps import Gaps
 
 
 class Streams:
-    """Stream mode in one ingress process, in ``tasks``. ``apps`` are those of now, another object once they
-    have changed; ``callbacks`` counts events by outcome (``HttpMetrics``)."""
+    """Stream mode in one ingress process."""
 
     def __init__(
         self,
         settings: IngressSettings,
-        apps: Callable[[], Mapping[str, App]],
+        apps: Apps,
         journal: Journal,
         metrics: StreamMetrics,
-        callbacks: Counter,
         tracer: Tracer | None = None,
     ) -> None:
         self._settings, self._journal, self._entry = settings, journal, JournalEntry(journal, tracer)
-        self._metrics, self._callbacks = metrics, callbacks
+        self._metrics = metrics
         self._clients = PerApp(apps, _in_stream_mode, self._begin, self._gone)
         # of an app's name: when its credentials change, the old connections overlap with the new ones
         self._gaps: dict[str, tuple[Gaps, asyncio.Task[None]]] = {}
@@ -69,9 +66,7 @@ class Streams:
             self._gaps[app.name] = made, self._tasks.need(f"that notes gaps of {app.name}", made.run)
         gaps, _ = self._gaps[app.name]
         gaps.corp_id = app.corp_id
-        return StreamClient(
-            app, self._settings, self._entry, gaps, self._metrics, self._callbacks, self._tasks
-        )
+        return StreamClient(app, self._settings, self._entry, gaps, self._metrics, self._tasks)
 
     async def _gone(self, name: str) -> None:
         self._metrics.forget(name)

@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 
 import aiohttp
 import structlog
-from prometheus_client import Counter
 
 from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.gateway import open_connection
@@ -50,8 +49,7 @@ def pause_s(failures: int, dice: float) -> float:
 
 
 class StreamClient:
-    """One app's connections in one process, each kept by one of ``tasks``. ``callbacks`` counts events by
-    outcome (``HttpMetrics``)."""
+    """One app's connections in one process, each kept by one of ``tasks``."""
 
     def __init__(
         self,
@@ -60,13 +58,12 @@ class StreamClient:
         entry: JournalEntry,
         gaps: Gaps,
         metrics: StreamMetrics,
-        callbacks: Counter,
         tasks: WatchedTasks,
     ) -> None:
         self.app = app
         self._key, self._secret = app.api_credentials()
         self._settings, self._entry, self._gaps = settings, entry, gaps
-        self._metrics, self._callbacks, self._tasks = metrics, callbacks, tasks
+        self._metrics, self._tasks = metrics, tasks
         self._limiter = LogLimiter()
         self._session = aiohttp.ClientSession(headers={"User-Agent": "dingbridge"})
         self._calls = ApiCalls.of(settings, self._key)
@@ -94,12 +91,8 @@ class StreamClient:
     def as_json(self) -> dict[str, Any]:
         """``GET /stream``: what there is now. ``refused``: why the last attempt to open one failed."""
         ago = None if self._last_frame_at is None else round(time.monotonic() - self._last_frame_at, 1)
-        return {
-            "connections": self._gaps.open,
-            "last_frame_s": ago,
-            "events": self._events,
-            "refused": self._refused,
-        }
+        now = {"connections": self._gaps.open, "last_frame_s": ago, "events": self._events}
+        return {**now, "refused": self._refused}
 
     async def _keep_one(self) -> None:
         """Keep one connection open, until cancelled."""
@@ -110,10 +103,11 @@ class StreamClient:
             await asyncio.sleep(wait_s)
             try:
                 connection = await self._connect()
-            except Exception as error:
+            except BridgeError as error:
                 reason: Reason = "refused"
                 failures += 1
-                self._was_refused(str(error) if isinstance(error, BridgeError) else _words(error))
+                self._refused = str(error)
+                log.warning("stream.refused", app=self.app.name, reason=self._refused)
             else:
                 if old is not None:
                     self._leave(old)
@@ -131,18 +125,11 @@ class StreamClient:
 
     async def _connect(self) -> Connection:
         """Raises ``BridgeError``."""
-        opening = await open_connection(self._transport, self._key, self._secret)
-        connection = Connection(
-            self.app.name, await connect(self._session, opening), self._keep, self._note_frame
-        )
-        self._connections.add(connection)
+        socket = await connect(self._session, await open_connection(self._transport, self._key, self._secret))
         self._refused = None
+        connection = Connection(self.app.name, socket, self._keep, self._note_frame, self._tasks)
+        self._connections.add(connection)
         return connection
-
-    def _was_refused(self, words: str) -> None:
-        self._refused = words
-        if (suppressed := self._limiter.allow("refused")) is not None:
-            log.warning("stream.refused", app=self.app.name, reason=words, suppressed=suppressed)
 
     async def _use(self, connection: Connection) -> Reason:
         """Why another one is needed, once one is."""
@@ -181,15 +168,15 @@ class StreamClient:
             event_type = known_type(facts.event_type)
             new = await self._entry.accept(callback, event_type, began_ns)
         except Exception as error:
-            reason, words = "fault", _words(error)
+            reason, words = "fault", f"a fault of ours ({type(error).__name__} at {place_of(error)})"
             if isinstance(error, JournalUnavailable):
                 reason, words = error.reason, str(error)
-            self._callbacks.labels("unavailable", reason, "", "stream").inc()
+            self._metrics.callbacks.labels("unavailable", reason, "", "stream").inc()
             if (suppressed := self._limiter.allow(reason)) is not None:
                 said = {"reason": reason, "words": words, "suppressed": suppressed}
                 log.warning("stream.later", app=self.app.name, **said)
             return "LATER"
-        self._callbacks.labels("kept" if new else "duplicate", "", event_type, "stream").inc()
+        self._metrics.callbacks.labels("kept" if new else "duplicate", "", event_type, "stream").inc()
         return "SUCCESS"
 
     def _note_frame(self) -> None:
@@ -198,8 +185,3 @@ class StreamClient:
 
     def _show(self) -> None:
         self._metrics.connections.labels(self.app.name).set(self._gaps.open)
-
-
-def _words(error: Exception) -> str:
-    """A fault of ours: without its text, which may hold a payload."""
-    return f"a fault of ours ({type(error).__name__} at {place_of(error)}); please report it"

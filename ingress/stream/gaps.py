@@ -7,7 +7,6 @@ is a note in the journal; the request is committed together with it.
 
 import asyncio
 import json
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +14,6 @@ from typing import Final
 
 import structlog
 
-from dingbridge.logging import place_of
 from ingress.entry import now_ms
 from ingress.errors import JournalUnavailable
 from ingress.journal.rows import ResyncRequest
@@ -55,18 +53,11 @@ class Note:
 
 
 class Gaps:
-    """The note of one app in one process. ``corp_id`` goes into requests; ``clock`` gives epoch ms."""
+    """The note of one app in one process. ``corp_id`` goes into requests."""
 
-    def __init__(
-        self,
-        app: str,
-        journal: Journal,
-        metrics: StreamMetrics,
-        gap_s: float,
-        clock: Callable[[], int] = now_ms,
-    ) -> None:
+    def __init__(self, app: str, journal: Journal, metrics: StreamMetrics, gap_s: float) -> None:
         self.corp_id: str | None = None
-        self._app, self._journal, self._metrics, self._clock = app, journal, metrics, clock
+        self._app, self._journal, self._metrics = app, journal, metrics
         self._gap_ms, self._key = gap_s * 1000, f"stream/{app}"
         self._note: Note | None = None
         self._written: Note | None = None
@@ -78,7 +69,7 @@ class Gaps:
 
     def opened(self) -> None:
         """One more connection takes events."""
-        now, self.open = self._clock(), self.open + 1
+        now, self.open = now_ms(), self.open + 1
         if self.open > 1:
             return
         before = self._note or Note(now)
@@ -92,7 +83,7 @@ class Gaps:
         """One connection less takes events; it may have been gone for ``unnoticed_s`` already."""
         self.open -= 1
         if not self.open and self._note is not None:
-            self._note = replace(self._note, open_until_ms=self._clock() - int(unnoticed_s * 1000))
+            self._note = replace(self._note, open_until_ms=now_ms() - int(unnoticed_s * 1000))
             self._changed.set()
 
     async def run(self) -> None:
@@ -118,16 +109,14 @@ class Gaps:
             except JournalUnavailable:  # the journal itself says so
                 await self._wait()
                 continue
-            try:
-                self._note = self._written = None if text is None else Note(**json.loads(text))
-            except (TypeError, ValueError) as error:  # as before a first start: nothing is known
-                log.error("stream.fault", app=self._app, error=type(error).__name__, place=place_of(error))
+            with suppress(TypeError, ValueError):  # none, or of another version: nothing is known
+                self._note = self._written = Note(**json.loads(text or ""))
             self.known.set()
 
     async def _write(self) -> None:
         if self._note is None:
             return
-        now = self._clock()
+        now = now_ms()
         before = replace(self._note, open_until_ms=now) if self.open else self._note
         note, requests = before, []
         if self.open and before.since_ms is not None and before.due(now):

@@ -48,10 +48,10 @@ class Stack:
 
     def __init__(self, gap_s=30):
         self.now, self.noted, self.orders, self.commits, self.well = START, {}, [], 0, True
-        self.metrics, self.gap_s = StreamMetrics(CollectorRegistry()), gap_s
+        self.metrics, self.gap_s = StreamMetrics(CollectorRegistry(), None), gap_s
 
     async def process(self):
-        gaps = Gaps("hr", self, self.metrics, self.gap_s, lambda: self.now)
+        gaps = Gaps("hr", self, self.metrics, self.gap_s)
         gaps.corp_id = "dingcorp1"
         self.running = asyncio.create_task(gaps.run())
         await gaps.known.wait()
@@ -83,7 +83,9 @@ class Stack:
 @pytest.fixture
 def stack(monkeypatch):
     monkeypatch.setattr(module, "_NOTE_EVERY_S", 0.01)
-    return Stack()
+    made = Stack()
+    monkeypatch.setattr(module, "now_ms", lambda: made.now)
+    return made
 
 
 async def test_the_first_start_orders_nothing_and_a_short_restart_neither(stack):

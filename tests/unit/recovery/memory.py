@@ -31,6 +31,7 @@ class Process:
 
     def __init__(self, failed, disk=None, source=None):
         self.disk, self.failed = Disk() if disk is None else disk, failed
+        self.fault = None
         self.on_reach, self.reached, self.dead, self.raises = lambda place: None, [], False, None
         self.metrics = RecoveryMetrics(CollectorRegistry())
         self.poller = Poller("default", source or self, self, self.metrics)
