@@ -91,14 +91,12 @@ class Ingress:
             lambda: self._credentials.apps,
             self._journal,
             RecoveryMetrics(registry),
-            lambda: self._journal.fault is None,
         )
         self._streams = Streams(
             settings,
             lambda: self._credentials.apps,
             self._journal,
-            StreamMetrics(registry),
-            http.callbacks,
+            StreamMetrics(registry, http.callbacks),
             self._tracer,
         )
         self._admin = AdminServer(
@@ -118,41 +116,42 @@ class Ingress:
         )
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises ``BridgeError`` when it cannot begin, when the journal is
-        found damaged, or when a task that it needs has ended."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
+        """Serve until SIGTERM or SIGINT. Raises ``BridgeError`` when it cannot begin, or when the journal is
+        damaged or a task that it needs has ended."""
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         self._lock.acquire()
         try:
-            await self._journal.start()
             async with WatchedTasks() as tasks:
+                await self._journal.start()
                 try:
-                    await self._start(tasks)
+                    await self._begin(tasks)
                     await stop.wait()
                 finally:
                     await self._stop()
         finally:
             self._lock.release()
 
-    async def _start(self, tasks: WatchedTasks) -> None:
+    async def _begin(self, tasks: WatchedTasks) -> None:
+        settings = self._settings
+        tasks.need("that waits for damage of the journal", self._journal.until_damaged)
+        await self._recovery.start(tasks)
         await self._admin.start()
         callback = await self._listen()
-        self._streams.start()
-        self._recovery.start()
-        tasks.need("that waits for damage", self._journal.until_damaged)
+        self._streams.start(tasks)
         tasks.need("that measures the journal", self._measure)
-        tasks.need("that imports damaged folders", self._importer.run)
-        tasks.need("that follows the apps file", self._credentials.watch, may_end=True)
-        if self._settings.ingress_relay == "child":
+        tasks.need("that imports what was put aside", self._importer.run)
+        if settings.dingtalk_apps_file is not None:
+            tasks.need("that follows the apps' file", self._credentials.watch)
+        if settings.ingress_relay == "child":
             tasks.need("that keeps the relay running", self._relay.run, may_end=True)
         log.info(
             "ingress.ready",
             callback=callback,
             admin=f"http://{self._admin.host}:{self._admin.port}",
             journal=str(self._folder),
-            kafka=self._settings.kafka_bootstrap_servers,
+            kafka=settings.kafka_bootstrap_servers,
         )
 
     async def _listen(self) -> str | None:
