@@ -57,7 +57,7 @@ def facts_of(payload: dict[str, Any]) -> CallbackFacts:
     event_type = _first(payload, shape.event_type, _string)
     event_id = _first(payload, shape.event_id, _id)
     corp_id = _first(payload, shape.corp_id, _text)
-    spec = catalogue.get(event_type) if event_type is not None else None
+    spec = catalogue.spec(event_type) if event_type is not None else None
     time_ms = happened_ms = _first(payload, shape.times, epoch_ms)
     if time_ms is None and shape.created:
         time_ms = _first(payload, shape.created, epoch_ms)
