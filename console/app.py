@@ -14,6 +14,7 @@ from console.commands import Commands
 from console.index.feed import Feed
 from console.index.search import Search
 from console.index.store import Index
+from console.line.window import INGRESS
 from console.page import page
 from console.render import Render
 from console.settings import ConsoleSettings
@@ -99,6 +100,6 @@ def open_console(settings: ConsoleSettings) -> Console:
 def _parts_here(settings: ConsoleSettings) -> tuple[str, ...]:
     """What the doctor looks at: all, where the ingress is on this host; else the consumers alone."""
     own = f"http://{settings.admin_host}:{settings.admin_port}"
-    if ("ingress", own) in settings.listeners:
+    if (INGRESS, own) in settings.listeners:
         return ()
     return tuple(one.name for one in installed_consumers() if one.consumer is not None)

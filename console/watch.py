@@ -16,15 +16,15 @@ import structlog
 
 from console.line.model import Part, line, worst
 from console.line.today import Today
-from console.line.window import INGRESS, Reading
+from console.line.window import INGRESS, RELAY, Reading
 from console.sources.groups import Group
 from console.sources.groups import look as look_at_groups
 from console.sources.listeners import Listeners
 from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
+from dingbridge.tasks import being_cancelled
 from dingbridge.worker.registry import known_consumers
-from dingbridge.worker.supervise import being_cancelled
 
 log = structlog.get_logger(__name__)
 
@@ -134,7 +134,7 @@ class Watch:
 
     def _names(self) -> list[str]:
         """Also of consumers that are not installed here, and have a listener."""
-        named = (name for name, _ in self._listeners.listeners if name != INGRESS)
+        named = (name for name, _ in self._listeners.listeners if name not in (INGRESS, RELAY))
         return list(dict.fromkeys([*self.consumers, *named]))
 
     async def _look_at_groups(self) -> None:

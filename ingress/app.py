@@ -5,7 +5,6 @@ nothing new, answer what was accepted, close the journal, let the publisher fini
 """
 
 import asyncio
-import os
 import signal
 import time
 from typing import Any
@@ -14,6 +13,7 @@ import apsw
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from dingbridge.admin_token import admin_token
 from dingbridge.contract_routes import contract_routes
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
@@ -24,14 +24,15 @@ from ingress.callback import CallbackReceiver
 from ingress.credentials import CredentialsWatcher
 from ingress.diagnostics import Diagnostics
 from ingress.errors import JournalUnavailable
-from ingress.journal.directory import ingress_lock, prepare_folder
+from ingress.journal.directory import current, ingress_lock, prepare_folder
 from ingress.journal.inspect import journal_status
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
 from ingress.journal.retention import remove_drained
+from ingress.journal.wake import RelayWaker
 from ingress.journal.writer import Journal
-from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics, StreamMetrics
+from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
 from ingress.recovery.apps import Recovery
-from ingress.relay.drain import Relays
+from ingress.relay.child import RELAY, ChildProcess
 from ingress.server import PublicServer
 from ingress.stream.apps import Streams
 
@@ -57,21 +58,14 @@ class Ingress:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         self._folder_metrics = FolderMetrics(registry)
-        publishing = PublisherMetrics(registry)
         http = HttpMetrics(registry)
-        self._relays = Relays(
-            self._folder,
-            os.environ,
-            publishing,
-            publishing.connected,
-            on_damaged=lambda words: self._journal.report_damage(words),
-        )
+        restarts = relay_restarts(registry)
+        self._relay = ChildProcess(RELAY, lambda why: restarts.inc())
         self._journal = Journal(
             self._folder,
             retention(settings),
             JournalMetrics(registry),
-            on_commit=self._relays.current.wake,
-            relay=self._relays,
+            on_commit=RelayWaker(current(self._folder).path).wake,
         )
         diagnostics = Diagnostics()
         self._tracer = open_tracer(settings, "dingbridge-ingress")
@@ -112,18 +106,14 @@ class Ingress:
             registry,
             ready=self.ready,
             routes=[
-                *routes(
-                    settings,
-                    self._journal,
-                    self._relays.current,
-                    self._relays.of_damaged,
-                    self._recovery.verb,
-                ),
+                *routes(settings, self._journal, self._recovery.verb),
                 *contract_routes(settings),
                 *diagnostics.routes(),
                 self._credentials.route(),
                 self._streams.route(),
             ],
+            token=admin_token(settings.data_dir),
+            names=settings.admin_names,
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -137,7 +127,6 @@ class Ingress:
         try:
             await self._journal.start()
             try:
-                self._relays.start()
                 await self._admin.start()
                 callback = await self._listen()
                 self._streams.start()
@@ -146,6 +135,8 @@ class Ingress:
                     loop.create_task(work)
                     for work in (self._measure(), self._remove_drained(), self._credentials.watch())
                 ]
+                if settings.ingress_relay == "child":
+                    self._tasks.append(loop.create_task(self._relay.run()))
                 log.info(
                     "ingress.ready",
                     callback=callback,
@@ -176,7 +167,8 @@ class Ingress:
         await asyncio.gather(self._public.stop(), self._streams.stop(budget / 4))
         await self._recovery.stop(1)
         await self._journal.stop()
-        await self._relays.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
+        if self._settings.ingress_relay == "child":
+            await self._relay.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
         for task in self._tasks:
             task.cancel()
         await self._admin.stop()
@@ -185,17 +177,16 @@ class Ingress:
         log.info("ingress.stopped", after_s=round(time.monotonic() - began, 2))
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Ready means: the journal takes a write. Kafka's state is told, and does not count."""
-        details: dict[str, Any] = {"kafka": self._relays.current.state}
+        """Ready means: the journal takes a write. Kafka is the relay's, which has a listener of its own."""
         try:
             await self._journal.probe()
         except JournalUnavailable as error:
-            return False, {**details, "journal": {"takes_writes": False, "words": str(error)}}
+            return False, {"journal": {"takes_writes": False, "words": str(error)}}
         try:
             status = await asyncio.to_thread(journal_status, self._folder)
         except (apsw.Error, BridgeError, OSError) as error:
-            return True, {**details, "journal": {"takes_writes": True, "words": type(error).__name__}}
-        return True, {**details, "journal": {"takes_writes": True, **status.as_json()}}
+            return True, {"journal": {"takes_writes": True, "words": type(error).__name__}}
+        return True, {"journal": {"takes_writes": True, **status.as_json()}}
 
     async def _measure(self) -> None:
         while True:

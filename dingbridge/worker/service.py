@@ -22,6 +22,7 @@ from dingbridge.events.catalogue import misspelt
 from dingbridge.health_server import AdminServer, json_response
 from dingbridge.kafka.topics import inbox_topic, topics_read
 from dingbridge.settings import ConsumerSettings
+from dingbridge.tasks import being_cancelled
 from dingbridge.tracing import open_tracer
 from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.consumer import Consumer, Table
@@ -33,7 +34,7 @@ from dingbridge.worker.store.database import Database, open_database
 from dingbridge.worker.store.errors import is_missing_table
 from dingbridge.worker.store.migrations import WorkerTables, migrate
 from dingbridge.worker.store.pruning import prune_regularly
-from dingbridge.worker.supervise import being_cancelled, cancel_on, retry_until_available, run_forever
+from dingbridge.worker.supervise import cancel_on, retry_until_available, run_forever
 from dingbridge.worker.worker import Worker, WorkerOptions
 
 log = structlog.get_logger(__name__)
@@ -101,6 +102,7 @@ class ConsumerService:
                     self.registry,
                     ready=self._ready,
                     routes=[*contract_routes(settings), web.get("/in-flight", self._in_flight)],
+                    names=settings.admin_names,
                 )
                 await admin.start()
                 stack.push_async_callback(admin.stop)

@@ -10,6 +10,7 @@ import structlog
 from dingbridge.error_location import error_location, error_type
 from dingbridge.errors import BridgeError
 from dingbridge.retry import delay
+from dingbridge.tasks import being_cancelled
 from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
 
 log = structlog.get_logger(__name__)
@@ -84,9 +85,3 @@ async def run_forever(work: Callable[[], Coroutine[Any, Any, None]], consumer: s
             "consumer.task_ended", consumer=consumer, task=name, error=error_location(error, "consumers")
         )
         await asyncio.sleep(BEGIN_AGAIN_S)
-
-
-def being_cancelled() -> bool:
-    """Whether a ``CancelledError`` is meant for the task that runs, and does not come from within it."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

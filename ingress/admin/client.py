@@ -10,6 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from dingbridge.admin_token import FILE, admin_token
 from dingbridge.cli.terminal import open_here, refusal_of
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
@@ -52,18 +53,39 @@ def publisher_settings() -> IngressSettings:
 
 
 def ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What the running ingress answers to ``POST /journal/<verb>``. Raises ``BridgeError``."""
+    """What the running ingress answers to ``POST /journal/<verb>``, or its relay where the verb is about
+    parked records. Raises ``BridgeError``."""
     settings = JournalSettings.load()
-    url = f"http://{settings.admin_host}:{settings.admin_port}/journal/{verb}"
-    remedy = "set ADMIN_HOST and ADMIN_PORT to its private listener"
-    request = urllib.request.Request(
-        url, json.dumps(options).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
+    if verb == "retry":
+        return _ask(settings, settings.relay_admin_port, "RELAY_ADMIN_PORT", "parked/retry", options)
+    answer = _ask(settings, settings.admin_port, "ADMIN_PORT", f"journal/{verb}", options)
+    if verb == "prune" and options.get("damaged") is True:
+        forget = "parked/forget-damaged"
+        forgotten = _ask(settings, settings.relay_admin_port, "RELAY_ADMIN_PORT", forget, {})
+        answer["damaged_callbacks"] = forgotten["forgotten"]
+    return answer
+
+
+def _ask(
+    settings: JournalSettings, port: int, name: str, path: str, options: dict[str, Any]
+) -> dict[str, Any]:
+    url = f"http://{settings.admin_host}:{port}/{path}"
+    remedy = f"set ADMIN_HOST and {name} to its private listener"
+    headers = {
+        "Content-Type": "application/json",
+        "Authorization": f"Bearer {admin_token(settings.data_dir)}",
+    }
+    request = urllib.request.Request(url, json.dumps(options).encode(), headers, method="POST")
     try:
         with open_here(request, timeout=600) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
     except urllib.error.HTTPError as error:
+        if error.code == 401:
+            raise BridgeError(
+                f"the ingress at {url} has another token than {settings.data_dir / FILE}; "
+                "set DATA_DIR as for the ingress"
+            ) from None
         refusal = refusal_of(error) or f"no ingress answers at {url} ({error.code}); {remedy}"
         raise BridgeError(refusal) from None
     except (ValueError, HTTPException):

@@ -1,12 +1,12 @@
 """What an operator may ask of the ingress that holds the journal: ``POST /journal/<verb>`` on its private
 listener.
 
-``retry`` tries parked records now, ``prune`` deletes what is published (and gives up what is damaged, if
-asked to), ``recover`` reads the list of failed pushes.
+``prune`` deletes what is published, ``recover`` reads the list of failed pushes. What is about parked records
+is asked of the relay.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -17,7 +17,6 @@ from dingbridge.settings import IngressSettings
 from ingress.errors import JournalUnavailable
 from ingress.journal.retention import Retention, remove_drained
 from ingress.journal.writer import Journal
-from ingress.relay.process import PublisherProcess
 
 _HOURS_MAX = 1_000_000
 """A century: so that it can be reckoned with in milliseconds."""
@@ -42,29 +41,19 @@ def older_than_s(settings: IngressSettings, options: dict[str, Any]) -> float:
 def routes(
     settings: IngressSettings,
     journal: Journal,
-    publisher: PublisherProcess,
-    of_damaged: Callable[[], Iterable[PublisherProcess]],
     recover: Verb,
 ) -> list[web.RouteDef]:
-    """The routes of the private listener. ``publisher`` is the current journal's, ``of_damaged`` those that
-    run for damaged folders just now."""
-
-    async def retry(options: dict[str, Any]) -> dict[str, Any]:
-        for each in (publisher, *of_damaged()):
-            each.retry_parked()
-        return {"status": "trying what is parked; see `dingbridge journal stats`"}
+    """The routes of the private listener."""
 
     async def prune(options: dict[str, Any]) -> dict[str, Any]:
         forget = options.get("damaged") is True
         result: dict[str, Any] = {"deleted": await journal.prune(older_than_s(settings, options))}
-        if forget:
-            result["damaged_callbacks"] = await publisher.forget_damaged()
         removed = await asyncio.to_thread(
             remove_drained, settings.journal_path, older_than_s(settings, options), forget=forget
         )
         return {**result, "removed_folders": removed} if removed else result
 
-    verbs: dict[str, Verb] = {"retry": retry, "prune": prune, "recover": recover}
+    verbs: dict[str, Verb] = {"prune": prune, "recover": recover}
     return [web.post(f"/journal/{name}", _handler(verb)) for name, verb in verbs.items()]
 
 

@@ -19,7 +19,7 @@ from ingress.errors import JournalError
 from ingress.journal.directory import CHECKPOINT_FILE, sync
 from ingress.journal.version import refuse_newer
 
-FILE_VERSION = 1
+FILE_VERSION = 2
 _ACK_STEP_MS = 60_000
 
 _SCHEMA = """
@@ -27,9 +27,7 @@ CREATE TABLE checkpoint (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   journal TEXT NOT NULL,          -- the journal's random id
   seq INTEGER NOT NULL,           -- all up to here is acknowledged or parked
-  unread INTEGER NOT NULL,        -- how many callbacks up to there a damaged journal did not give
-  drained_ms INTEGER,             -- since when all of a journal that nobody writes any more is published
-  crc INTEGER NOT NULL            -- of journal, seq and unread
+  crc INTEGER NOT NULL            -- of journal and seq
 );
 -- when Kafka had acknowledged how much, a row a minute: retention counts from the acknowledgement
 CREATE TABLE acked (at_ms INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
@@ -116,8 +114,7 @@ class Checkpoint:
             with db:
                 db.execute(_SCHEMA)
                 db.execute(f"PRAGMA user_version = {FILE_VERSION}")
-                values = (journal, 0, 0, None, _crc(journal, 0, 0))
-                db.execute("INSERT INTO checkpoint VALUES (1, ?, ?, ?, ?, ?)", values)
+                db.execute("INSERT INTO checkpoint VALUES (1, ?, 0, ?)", (journal, _crc(journal, 0)))
         finally:
             db.close(True)
         unborn.rename(self.path)
@@ -177,41 +174,21 @@ class Checkpoint:
         """All up to here is acknowledged or parked; 0 before anything was published."""
         return self._position(self.db)[1]
 
-    def unread(self) -> int:
-        """How many callbacks the journal, which was damaged, did not give."""
-        return self._position(self.db)[2]
-
-    def drained_ms(self) -> int | None:
-        """Since when all of a journal that nobody writes any more is published, epoch ms; ``None``: no."""
-        found = self._select(self.db, "SELECT drained_ms FROM checkpoint")
-        return found[0][0] if found else None
-
-    def note_drained(self) -> None:
-        """All that could be read of the journal, which nobody writes any more, is published or parked."""
-        now = int(time.time() * 1000)
-        self.db.execute("UPDATE checkpoint SET drained_ms = coalesce(drained_ms, ?)", (now,))
-
-    def _position(self, db: apsw.Connection) -> tuple[str, int, int]:
-        rows = self._select(db, "SELECT journal, seq, unread, crc FROM checkpoint")
-        if len(rows) != 1 or rows[0][3] != _crc(*rows[0][:3]):
+    def _position(self, db: apsw.Connection) -> tuple[str, int]:
+        rows = self._select(db, "SELECT journal, seq, crc FROM checkpoint")
+        if len(rows) != 1 or rows[0][2] != _crc(*rows[0][:2]):
             raise JournalError(f"{self.path} does not fit its checksum")
-        journal, seq, unread, _ = rows[0]
-        return journal, seq, unread
+        return rows[0][0], rows[0][1]
 
-    def commit(self, seq: int, parked: Iterable[Parked] = (), unread: int = 0) -> None:
-        """Move to ``seq``, and write what was parked on the way, and how many more were ``unread``, in one
-        transaction."""
+    def commit(self, seq: int, parked: Iterable[Parked] = ()) -> None:
+        """Move to ``seq``, and write what was parked on the way, in one transaction."""
         now = int(time.time() * 1000)
-        unread += self.unread()
         with self.db:
             self.db.executemany(
                 "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?)",
                 [(p.seq, p.record, p.topic, p.reason, p.since_ms, _crc(*p.key, p.topic)) for p in parked],
             )
-            self.db.execute(
-                "UPDATE checkpoint SET seq = ?, unread = ?, crc = ?",
-                (seq, unread, _crc(self.journal, seq, unread)),
-            )
+            self.db.execute("UPDATE checkpoint SET seq = ?, crc = ?", (seq, _crc(self.journal, seq)))
             # notes from a time to which the clock had jumped would hold up pruning until it comes again
             self.db.execute("DELETE FROM acked WHERE at_ms > ?", (now + _ACK_STEP_MS,))
             # overwritten until its minute is over, so it never names a moment too early

@@ -29,7 +29,7 @@ from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, Topi
 from dingbridge.kafka.client import hopeless_after_s
 from dingbridge.kafka.health import ailing
 from dingbridge.settings import IngressSettings
-from ingress.relay.stats import PublisherStats
+from ingress.relay.status import RelayStatus
 
 TopicPartition = tuple[str, int]
 
@@ -129,7 +129,7 @@ class SendFailed(Exception):
 
 async def acknowledged(
     settings: IngressSettings,
-    stats: PublisherStats,
+    status: RelayStatus,
     futures: Mapping[TopicPartition, "asyncio.Future[object]"],
     stopping: Callable[[], bool],
 ) -> bool:
@@ -150,19 +150,19 @@ async def acknowledged(
                 if now - stopped_at > _AFTER_STOP_S:
                     return False
             elif waiting and now - began >= hopeless_s:
-                words = stats.words if stats.state == "stalled" else _words(settings)
+                words = status.words if status.state == "stalled" else _words(settings)
                 raise KafkaUnavailable(f"{words}; connecting anew after {hopeless_s:g} s")
             elif waiting and telling is None and now - began >= _STALLED_S:
                 silent = [partition for partition, future in futures.items() if not future.done()]
-                telling = asyncio.create_task(_tell(settings, stats, silent))
+                telling = asyncio.create_task(_tell(settings, status, silent))
         return True
     finally:
         if telling is not None:
             telling.cancel()
 
 
-async def _tell(settings: IngressSettings, stats: PublisherStats, silent: list[TopicPartition]) -> None:
-    stats.stalled(_words(settings, await ailing(settings, silent)))
+async def _tell(settings: IngressSettings, status: RelayStatus, silent: list[TopicPartition]) -> None:
+    status.stalled(_words(settings, await ailing(settings, silent)))
 
 
 def _words(settings: IngressSettings, why: str | None = None) -> str:

@@ -35,7 +35,7 @@ from ingress.relay.batches import BATCH_BYTES, Batch, BatchSet, partition_of
 from ingress.relay.delivery import BLOCKING, Refusal, refusal, unexplained
 from ingress.relay.messages import Message, MessageBuilder
 from ingress.relay.reading import JournalReader
-from ingress.relay.stats import PublisherStats
+from ingress.relay.status import RelayStatus
 from ingress.relay.topics import InboxMissing, TopicRouter
 
 log = structlog.get_logger(__name__)
@@ -61,10 +61,10 @@ class ParkedRecords:
         journal: JournalReader,
         messages: MessageBuilder,
         router: TopicRouter,
-        stats: PublisherStats,
+        status: RelayStatus,
     ) -> None:
         self._settings, self._checkpoint, self._journal = settings, checkpoint, journal
-        self._messages, self._router, self._stats = messages, router, stats
+        self._messages, self._router, self._status = messages, router, status
         self.blocked: dict[str, Refusal] = {}
         self.nearly_done: set[str] = set()
         self._loaded = False
@@ -124,7 +124,7 @@ class ParkedRecords:
 
     async def _count(self) -> dict[tuple[str, str], int]:
         counts = await self._checkpoint.call(Checkpoint.parked_counts)
-        self._stats.parked(counts)
+        self._status.parked(counts)
         return counts
 
     async def _is_there(self, topic: str) -> bool:
@@ -270,7 +270,7 @@ class ParkedRecords:
         for batch, future in zip(batches, futures, strict=True):
             if future not in pending and future.exception() is None:
                 taken += [parked_of[seq, number] for seq, number, _ in batch.records]
-                self._stats.published(record for _, _, record in batch.records)
+                self._status.published(record for _, _, record in batch.records)
         if len(taken) < len(parked_of):
             await self._discard_producer()
         if pending:
@@ -288,7 +288,7 @@ class ParkedRecords:
         except BaseException:
             await self._discard_producer()
             raise
-        self._stats.published([record])
+        self._status.published([record])
 
     async def _connected(self) -> AIOKafkaProducer:
         """A producer of its own: a refusal ends that one only. Raises ``KafkaUnavailable``."""

@@ -42,9 +42,9 @@ from ingress.relay.batches import BatchSet, PartialCallback, RecordAccumulator
 from ingress.relay.delivery import SendFailed, TopicPartition, acknowledged
 from ingress.relay.messages import MessageBuilder
 from ingress.relay.parked import ParkedRecords
-from ingress.relay.reading import JournalReader, Unread, open_checkpoint
+from ingress.relay.reading import JournalReader
 from ingress.relay.spans import begin_span
-from ingress.relay.stats import PublisherStats
+from ingress.relay.status import RelayStatus
 from ingress.relay.topics import TopicRouter
 
 log = structlog.get_logger(__name__)
@@ -68,18 +68,19 @@ class Publisher:
         self,
         settings: IngressSettings,
         folder: Path,
-        stats: PublisherStats,
+        status: RelayStatus,
         *,
-        drain: bool = False,
+        until_empty: bool = False,
         tracer: Tracer | None = None,
     ) -> None:
-        """``drain``: nobody writes the journal any more; publish all of it that can be read, and end.
+        """``until_empty``: end when nothing waits.
 
         Raises ``JournalError``, or ``apsw.Error``, when the journal or its checkpoint cannot be opened."""
-        self._settings, self._stats, self._drain, self._tracer = settings, stats, drain, tracer
-        self._journal = JournalReader(folder, past_damage=drain)
+        self._settings, self._status, self._tracer = settings, status, tracer
+        self._until_empty = until_empty
+        self._journal = JournalReader(folder)
         try:
-            checkpoint = open_checkpoint(folder, self._journal, believed=not drain)
+            checkpoint = Checkpoint(folder, self._journal.id)
         except BaseException:
             self._journal.close()
             raise
@@ -88,17 +89,18 @@ class Publisher:
         self._router = TopicRouter(settings, settings.unknown_topics_max)
         self._messages = MessageBuilder(settings, self._journal.id)
         self.parked = ParkedRecords(
-            settings, self._checkpoint, self._journal, self._messages, self._router, stats
+            settings, self._checkpoint, self._journal, self._messages, self._router, status
         )
         self._accumulator = RecordAccumulator(self._router, self.parked.blocked)
         self._producer: AIOKafkaProducer | None = None
-        self._backlog: deque[StoredCallback | Unread] = deque()
+        self._backlog: deque[StoredCallback] = deque()
         self._partial: PartialCallback | None = None
         self._unsaved_parked: list[Parked] = []
-        self._unsaved_unread = 0
         self._saved_at = self._forgot_at = self._answered_at = 0.0
         self._awake = asyncio.Event()
         self._stopping = False
+        self.left = 0
+        """How many records were still parked when all else was published, and may be retried."""
 
     # -- what others call
 
@@ -111,20 +113,21 @@ class Publisher:
         self._stopping = True
         self._awake.set()
 
-    async def forget_damaged(self) -> None:
-        """Give up the callbacks that are parked as damaged; the stats tell how many."""
-        try:
-            forgotten = await self._checkpoint.call(Checkpoint.forget_damaged)
-            self._stats.parked(await self._checkpoint.call(Checkpoint.parked_counts))
-        except (apsw.Error, JournalError) as error:
-            log.error("publisher.not_forgotten", error=type(error).__name__)
-        else:
-            log.warning("publisher.damaged_forgotten", callbacks=forgotten)
-            self._stats.forgotten(forgotten)
+    def retry_parked(self) -> None:
+        """Try what is parked now."""
+        self.parked.ask()
+
+    async def forget_damaged(self) -> int:
+        """Give up the callbacks that are parked as damaged; how many. Raises ``apsw.Error`` or
+        ``JournalError``."""
+        forgotten = await self._checkpoint.call(Checkpoint.forget_damaged)
+        self._status.parked(await self._checkpoint.call(Checkpoint.parked_counts))
+        log.warning("publisher.damaged_forgotten", callbacks=forgotten)
+        return forgotten
 
     async def run(self) -> None:
         """Publish until ``stop``, or to the end if it drains; no failure of Kafka or of the disk ends it."""
-        retrying = None if self._drain else asyncio.create_task(self.parked.run())
+        retrying = None if self._until_empty else asyncio.create_task(self.parked.run())
         try:
             await self._run()
         finally:
@@ -147,27 +150,25 @@ class Publisher:
                 return
             except SendFailed as failed:
                 for error in failed.errors:
-                    self._stats.error(type(error).__name__)
+                    self._status.error(type(error).__name__)
                 if failed.only_refusals:
                     await self._discard_producer()
                     continue
-                self._stats.down(explain(failed.worst, self._settings))
+                self._status.down(explain(failed.worst, self._settings))
             except KafkaUnavailable as error:
-                self._stats.error(type(error).__name__)
-                self._stats.down(str(error))
+                self._status.error(type(error).__name__)
+                self._status.down(str(error))
             except KafkaError as error:
-                self._stats.error(type(error).__name__)
-                self._stats.down(explain(error, self._settings))
+                self._status.error(type(error).__name__)
+                self._status.down(explain(error, self._settings))
             except (apsw.Error, JournalError) as error:
-                self._stats.error(type(error).__name__)
-                self._stats.down(
+                self._status.error(type(error).__name__)
+                self._status.down(
                     f"the journal or its checkpoint fails ({type(error).__name__}: {error}); free or replace "
                     "the disk; `dingbridge journal stats` tells what still waits"
                 )
                 if isinstance(error, JournalDamaged):
-                    self._stats.damaged(str(error))
-                    if self._drain:
-                        return
+                    raise
                 await self._reopen()
             await self._discard_producer()
             if self._position > before:
@@ -215,8 +216,8 @@ class Publisher:
                 await self._unblock()
                 current = await self._build()
             if current is None:
-                if self._drain:
-                    await self._end_drain()
+                if self._until_empty:
+                    await self._end()
                     return
                 await self._idle()
                 continue
@@ -258,7 +259,7 @@ class Publisher:
         if time.monotonic() - self._answered_at >= _ANSWERED_WITHIN_S:
             await ensure_answers(self._settings)
             self._answered_at = time.monotonic()
-        self._stats.up()
+        self._status.up()
         await self._pause(_IDLE_S)
 
     async def _build(self, batches: BatchSet | None = None) -> BatchSet | None:
@@ -288,10 +289,8 @@ class Publisher:
                 await asyncio.sleep(0)
         return batches if batches.records or batches.done else None
 
-    def _callback(self, row: StoredCallback | Unread) -> PartialCallback:
+    def _callback(self, row: StoredCallback) -> PartialCallback:
         now_ms = int(time.time() * 1000)
-        if isinstance(row, Unread):
-            return PartialCallback(row.seq, now_ms, [], unread=True)
         messages = self._messages.messages(row)
         if row.intact:
             return PartialCallback(row.seq, row.received_ms, messages)
@@ -315,14 +314,14 @@ class Publisher:
     ) -> None:
         """Wait until every batch is acknowledged or has failed. Raises ``SendFailed`` if one has, and
         ``KafkaUnavailable`` when one does neither for too long."""
-        if not await acknowledged(self._settings, self._stats, futures, lambda: self._stopping):
+        if not await acknowledged(self._settings, self._status, futures, lambda: self._stopping):
             raise SendFailed([KafkaUnavailable("stopped before Kafka had acknowledged")])
         failed = {key: error for key, future in futures.items() if (error := future.exception()) is not None}
         self._pass(batches, failed)
         self._accumulator.acknowledged(batches.batches.keys() - failed.keys(), position=self._position)
         if not failed:
             self._answered_at = time.monotonic()
-            self._stats.up()
+            self._status.up()
             return
         for key, error in failed.items():
             self._accumulator.learn(batches.batches[key], error)
@@ -333,24 +332,21 @@ class Publisher:
         seq = batches.passable(failed)
         for batch in batches.batches.values():
             there = (r for at, _, r in batch.records if not failed or (seq is not None and at <= seq))
-            self._stats.published(there)
+            self._status.published(there)
         if seq is None:
             return
         self._position = seq
         if batches.since_ms is not None:
-            self._stats.lagged(max(0.0, time.time() - batches.since_ms / 1000))
+            self._status.lagged(max(0.0, time.time() - batches.since_ms / 1000))
         self._unsaved_parked += [p for p in batches.parked if p.seq <= seq]
-        self._unsaved_unread += batches.unread_up_to(seq)
         for parked in batches.parked:
             self._accumulator.passed(parked)
 
-    async def _end_drain(self) -> None:
+    async def _end(self) -> None:
         """All is read. What is parked is tried once more, in order, since nothing comes behind it."""
-        self._position = max(self._position, self._journal.highest_seq())
         await self._save()
-        await self._checkpoint.call(Checkpoint.note_drained)
-        left = await self.parked.retry()
-        log.info("publisher.drained", parked=left, unread=await self._checkpoint.call(Checkpoint.unread))
+        self.left = await self.parked.retry()
+        log.info("publisher.drained", parked=self.left)
 
     # -- the checkpoint
 
@@ -361,12 +357,11 @@ class Publisher:
     async def _save(self) -> None:
         if self._position == self._saved and not self._unsaved_parked:
             return
-        position, parked, unread = self._position, list(self._unsaved_parked), self._unsaved_unread
-        await self._checkpoint.call(lambda c: c.commit(position, parked, unread))
+        position, parked = self._position, list(self._unsaved_parked)
+        await self._checkpoint.call(lambda c: c.commit(position, parked))
         self._saved, self._saved_at = position, time.monotonic()
         del self._unsaved_parked[: len(parked)]
-        self._unsaved_unread -= unread
-        self._stats.parked_also(parked)  # counting them all takes the longer the more there are
+        self._status.parked_also(parked)  # counting them all takes the longer the more there are
         if self._saved_at - self._forgot_at >= _FORGET_EVERY_S:
             self._forgot_at = self._saved_at
             before_ms = int((time.time() - self._settings.journal_retention_hours * 3600) * 1000)

@@ -16,7 +16,7 @@ from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.rows import NewCallback
 from ingress.journal.store import JournalFile
 from ingress.relay.publisher import Publisher
-from ingress.relay.stats import PublisherStats
+from ingress.relay.status import RelayStatus
 
 CHECK_IN, APPROVAL = "dingtalk.check_in", "dingtalk.bpms_instance_change"
 
@@ -172,7 +172,7 @@ class Folder:
             self.file.db.execute("UPDATE callbacks SET body = body || ' ' WHERE seq = ?", (seq,))
 
     def publisher(self, *, drain: bool = False, **more: Any) -> Publisher:
-        return Publisher(settings(**more), self.path, PublisherStats(), drain=drain)
+        return Publisher(settings(**more), self.path, RelayStatus(), drain=drain)
 
     def close(self) -> None:
         self.file.close()
