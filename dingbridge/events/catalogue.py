@@ -298,4 +298,6 @@ def part_of(event_type: str) -> Part | None:
 
 def legal(event_type: str) -> bool:
     """May this EventType name a topic?"""
-    return EVENT_TYPE_RE.fullmatch(event_type) is not None and event_type != UNCLASSIFIED
+    return event_type in catalogue or (
+        EVENT_TYPE_RE.fullmatch(event_type) is not None and event_type != UNCLASSIFIED
+    )

@@ -46,11 +46,12 @@ class Normalised(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What is done to payloads of one type that hold the same names in the same order: ``names`` are the new
-    ones in that order, with the ``EventType`` also where it ``leaves``; ``conversions`` those whose values
-    have a canonical type, with that type's class where one look at it is enough."""
+    """What is done to payloads of one type that hold the same names in the same order: ``names`` are the
+    canonical ones in that order (None: all are already), with the ``EventType`` also where it ``leaves``;
+    ``conversions`` those whose values have a canonical type, with that type's class where one look at it is
+    enough."""
 
-    names: Names
+    names: Names | None
     leaves: bool
     conversions: tuple[tuple[str, Field, type | None], ...]
     verbatim: tuple[str, ...]
@@ -61,7 +62,10 @@ def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) 
     """``payload`` as DingTalk sent it (an object that was read by ``strict_json``)."""
     type_name = event_type_name(payload, event_type)
     plan = _plans[spec, type_name, tuple(payload)]
-    data = dict(zip(plan.names, payload.values()))  # noqa: B905 - of one length; `strict` costs
+    if plan.names is None:
+        data = payload.copy()
+    else:
+        data = dict(zip(plan.names, payload.values()))  # noqa: B905 - of one length; `strict` costs
     if plan.leaves:
         del data["EventType"]
     for name, field, settled in plan.conversions:
@@ -94,7 +98,8 @@ def _make_plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
             verbatim.append(name)
     leaves = type_name == "EventType"
     layout = Layout(spec, form, tuple(name for name in canonical if not (leaves and name == "EventType")))
-    return _Plan(tuple(canonical), leaves, tuple(conversions), tuple(verbatim), layout)
+    renamed = None if tuple(canonical) == names else tuple(canonical)
+    return _Plan(renamed, leaves, tuple(conversions), tuple(verbatim), layout)
 
 
 _plans: BoundedCache[tuple[EventSpec | None, str, Names], _Plan] = BoundedCache(
