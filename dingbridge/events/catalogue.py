@@ -170,7 +170,7 @@ class Catalogue(Mapping[str, EventSpec]):
         return spec
 
     def spec(self, event_type: str) -> EventSpec | None:
-        """What ``get`` returns, without the exception by which ``Mapping`` finds out: asked with each event."""
+        """``get``, without the exception by which that finds out: this is asked with each event."""
         return self._specs.get(event_type) or self.get(event_type)
 
     def meaning(self, field: str) -> Words | None:

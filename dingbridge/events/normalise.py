@@ -47,11 +47,11 @@ class Normalised(NamedTuple):
 
 class _Plan(NamedTuple):
     """What is done to payloads of one type that hold the same names in the same order: ``names`` are the
-    canonical ones in that order (None: all are already), with the ``EventType`` also where it ``leaves``;
+    canonical ones in that order (empty: all are already), with the ``EventType`` also where it ``leaves``;
     ``conversions`` those whose values have a canonical type, with that type's class where one look at it is
     enough."""
 
-    names: Names | None
+    names: Names
     leaves: bool
     conversions: tuple[tuple[str, Field, type | None], ...]
     verbatim: tuple[str, ...]
@@ -62,10 +62,8 @@ def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) 
     """``payload`` as DingTalk sent it (an object that was read by ``strict_json``)."""
     type_name = event_type_name(payload, event_type)
     plan = _plans[spec, type_name, tuple(payload)]
-    if plan.names is None:
-        data = payload.copy()
-    else:
-        data = dict(zip(plan.names, payload.values()))  # noqa: B905 - of one length; `strict` costs
+    # both are of one length, and `strict` costs
+    data = dict(zip(plan.names, payload.values())) if plan.names else payload.copy()  # noqa: B905
     if plan.leaves:
         del data["EventType"]
     for name, field, settled in plan.conversions:
@@ -98,7 +96,7 @@ def _make_plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
             verbatim.append(name)
     leaves = type_name == "EventType"
     layout = Layout(spec, form, tuple(name for name in canonical if not (leaves and name == "EventType")))
-    renamed = None if tuple(canonical) == names else tuple(canonical)
+    renamed = () if tuple(canonical) == names else tuple(canonical)
     return _Plan(renamed, leaves, tuple(conversions), tuple(verbatim), layout)
 
 
