@@ -24,6 +24,7 @@ from console.sources.journals import Journals
 from console.sources.listeners import Listeners
 from console.watch import Watch
 from dingbridge.settings import KafkaSettings
+from dingbridge.tasks import first_ended
 from dingbridge.worker.registry import installed_consumers
 
 __all__ = ["Console", "Role", "User", "open_console", "require"]
@@ -61,6 +62,10 @@ class Console:
         self.index.open()
         await self.feed.start()
         await self.watch.start()
+
+    async def run(self) -> None:
+        """Wait until a task that the console needs ends, and raise ``BridgeError`` then. ``start`` first."""
+        await first_ended([*filter(None, [self.feed.task]), *self.watch.tasks])
 
     async def stop(self) -> None:
         await self.watch.stop()

@@ -16,7 +16,6 @@
     ├── NotAnEvent               a Kafka record that is no event of ours                 dingbridge/events
     ├── Unreadable               a payload that cannot be taken apart                    dingbridge/events
     ├── HandlerOutcome           what a handler says besides "done": Retry, Reject …     dingbridge/worker
-    ├── ConsumerFault            a consumer that cannot go on                            dingbridge/worker
     ├── UnknownConsumer          none of this name is installed, or it does not load     dingbridge/worker
     ├── MigrationError           a consumer's tables cannot be brought up to date        dingbridge/worker
     ├── Deleted                  a range of time that Kafka has deleted in part          dingbridge/replay

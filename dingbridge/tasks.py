@@ -5,9 +5,9 @@ while ``/readyz`` says "ready" would be noticed too late.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import structlog
 
@@ -21,7 +21,14 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 class TaskEnded(BridgeError):
     """A task that a process needs has ended before the process was asked to stop; the message names the task,
-    and type and place of its error, if it had one."""
+    and type and place of its ``error``, None if it returned."""
+
+    def __init__(self, name: str, error: BaseException | None) -> None:
+        why = "it returned" if error is None else error_location(error, package="")
+        super().__init__(
+            f"the task {name} has ended ({why}), and this process does not run without it; start it again, "
+            "nothing that was acknowledged is lost"
+        )
 
 
 class WatchedTasks:
@@ -73,19 +80,23 @@ class WatchedTasks:
             if isinstance(error, asyncio.CancelledError) and being_cancelled():
                 raise
             log.error("task.ended", task=name, error=error_type(error), frames=error_frames(error))
-            raise TaskEnded(_words(name, error_location(error, package=""))) from error
+            raise TaskEnded(name, error) from error
         if not may_end:
-            raise TaskEnded(_words(name, "it returned"))
+            raise TaskEnded(name, None)
+
+
+async def first_ended(tasks: Collection[asyncio.Task[None]]) -> NoReturn:
+    """For tasks that somebody else begins and cancels: waits until one of them ends, and raises what it
+    failed with: a ``BridgeError`` as it is, anything else as ``TaskEnded``."""
+    ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    task = ended.pop()
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
+    if isinstance(error, BridgeError):
+        raise error
+    raise TaskEnded(task.get_name(), error) from error
 
 
 def being_cancelled() -> bool:
     """Whether a ``CancelledError`` is meant for the task that runs, and does not come from within it."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _words(name: str, why: str) -> str:
-    return (
-        f"the task {name} has ended ({why}), and this process does not run without it; start it again, "
-        "nothing that was acknowledged is lost"
-    )

@@ -19,15 +19,15 @@ from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
 from dingbridge.settings import IngressSettings
 from dingbridge.tracing import open_tracer
-from ingress.admin.routes import retention, routes
+from ingress.admin.routes import retention, routes, verbs
 from ingress.callback import CallbackReceiver
 from ingress.credentials import CredentialsWatcher
 from ingress.diagnostics import Diagnostics
-from ingress.errors import JournalUnavailable
+from ingress.errors import JournalDamaged, JournalUnavailable
 from ingress.journal.directory import current, ingress_lock, prepare_folder
+from ingress.journal.importing import Importer
 from ingress.journal.inspect import journal_status
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
-from ingress.journal.retention import remove_drained
 from ingress.journal.wake import RelayWaker
 from ingress.journal.writer import Journal
 from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
@@ -39,7 +39,6 @@ from ingress.stream.apps import Streams
 log = structlog.get_logger(__name__)
 
 _STATUS_EVERY_S = 2.0
-_REMOVE_EVERY_S = 60.0
 
 
 class Ingress:
@@ -67,6 +66,7 @@ class Ingress:
             JournalMetrics(registry),
             on_commit=RelayWaker(current(self._folder).path).wake,
         )
+        self._importer = Importer(self._folder, self._journal, retention(settings).callbacks_s)
         diagnostics = Diagnostics()
         self._tracer = open_tracer(settings, "dingbridge-ingress")
         self._public = PublicServer(
@@ -106,7 +106,7 @@ class Ingress:
             registry,
             ready=self.ready,
             routes=[
-                *routes(settings, self._journal, self._recovery.verb),
+                *routes({**verbs(settings, self._journal, self._importer), "recover": self._recovery.verb}),
                 *contract_routes(settings),
                 *diagnostics.routes(),
                 self._credentials.route(),
@@ -133,7 +133,7 @@ class Ingress:
                 self._recovery.start()
                 self._tasks = [
                     loop.create_task(work)
-                    for work in (self._measure(), self._remove_drained(), self._credentials.watch())
+                    for work in (self._measure(), self._importer.run(), self._credentials.watch())
                 ]
                 if settings.ingress_relay == "child":
                     self._tasks.append(loop.create_task(self._relay.run()))
@@ -144,7 +144,10 @@ class Ingress:
                     journal=str(self._folder),
                     kafka=settings.kafka_bootstrap_servers,
                 )
-                await stop.wait()
+                stopped, damaged = loop.create_task(stop.wait()), self._journal.damaged
+                await asyncio.wait((stopped, damaged), return_when=asyncio.FIRST_COMPLETED)
+                if damaged.done():
+                    raise JournalDamaged(damaged.result())
             finally:
                 await self._stop()
         finally:
@@ -197,12 +200,3 @@ class Ingress:
             else:
                 self._folder_metrics.show(status)
             await asyncio.sleep(_STATUS_EVERY_S)
-
-    async def _remove_drained(self) -> None:
-        older_than_s = retention(self._settings).callbacks_s
-        while True:
-            try:
-                await asyncio.to_thread(remove_drained, self._folder, older_than_s)
-            except (BridgeError, OSError) as error:
-                log.warning("journal.folder_kept", error=type(error).__name__, words=str(error))
-            await asyncio.sleep(_REMOVE_EVERY_S)

@@ -1,5 +1,5 @@
-"""How a process leaves word that the journal in a folder is damaged: the ingress puts that folder aside when it
-starts next, and imports it.
+"""How a process leaves word that the journal in a folder is damaged: the ingress puts that folder aside when
+it starts next, and imports it.
 """
 
 from pathlib import Path
@@ -13,8 +13,8 @@ DAMAGED_FILE: Final = "damaged"
 
 
 def report_damage(folder: Path, words: str) -> None:
-    """Leave ``words`` in ``folder``, a journal's. Whoever finds the damage does, and ends; never raises, since
-    on such a disk this may fail, too: the next start then looks for itself."""
+    """Leave ``words`` in ``folder``, a journal's. Whoever finds the damage does, and ends. Never raises: on
+    such a disk this may fail, too, and the next start then looks for itself."""
     try:
         path = folder / DAMAGED_FILE
         path.touch(mode=0o600)

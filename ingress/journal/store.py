@@ -22,8 +22,8 @@ from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback, che
 from ingress.journal.version import refuse_newer
 
 FILE_VERSION = 3
-"""Stands in ``PRAGMA user_version``; any other is refused. It also goes up where a note comes to mean something
-else than its older readers take it for."""
+"""Stands in ``PRAGMA user_version``; any other is refused. It also goes up where a note comes to mean
+something else than its older readers take it for."""
 _APPLICATION_ID = 0x44494E47  # "DING", for file(1)
 
 ANONYMOUS_WINDOW_MS = 600_000
@@ -340,10 +340,10 @@ class JournalFile:
         """The same, with what is missing among them."""
         highest_seq = self.highest_seq()  # first: more may be kept meanwhile
         rows = self.read(after_seq, max_rows=max_rows, max_bytes=max_bytes)
-        last_seq = rows[-1].seq if rows else after_seq
-        end = last_seq if rows else max(after_seq, highest_seq)
+        begin = max(after_seq, self.pruned_seq())
+        end = rows[-1].seq if rows else max(after_seq, min(highest_seq, begin + max_rows))
         there = {row.seq for row in rows}
-        must_be = range(max(after_seq, self.pruned_seq()) + 1, end + 1)
+        must_be = range(begin + 1, end + 1)
         return Chunk(rows, end, [seq for seq in must_be if seq not in there])
 
     def row(self, seq: int) -> StoredCallback | None:
@@ -356,8 +356,15 @@ class JournalFile:
 
     def highest_seq(self) -> int:
         """The highest ``seq`` that was ever issued here, also if that row has been pruned; 0 if none."""
-        issued = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get
-        return max(_number(issued), _number(self.db.execute("SELECT max(rowid) FROM callbacks").get))
+        return max(self.issued_seq(), self.last_seq())
+
+    def issued_seq(self) -> int:
+        """The same as SQLite remembers it."""
+        return _number(self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get)
+
+    def last_seq(self) -> int:
+        """The ``seq`` of the last row; 0 if there is none."""
+        return _number(self.db.execute("SELECT max(rowid) FROM callbacks").get)
 
     def pruned_seq(self) -> int:
         """Up to here rows may be missing, since published ones were deleted; behind it none may."""
@@ -369,7 +376,8 @@ class JournalFile:
     def seen(self, after_key: bytes, limit: int) -> list[SeenKey]:
         """The dedupe keys behind ``after_key``, with the time of receipt in epoch ms, at most ``limit``."""
         sql = "SELECT key, received_ms FROM seen WHERE key > ? ORDER BY key LIMIT ?"
-        return self.db.execute(sql, (after_key, limit)).fetchall()
+        found: list[Any] = self.db.execute(sql, (after_key, limit)).fetchall()
+        return found
 
     def last_received_ms(self) -> int:
         """When the last callback was received whose dedupe key is still known, epoch ms; 0 if none is."""

@@ -1,5 +1,5 @@
-"""The relay's read-only view of its journal: callbacks in order. Damage of the file is an error here; the ingress
-puts the folder aside when it starts next.
+"""The relay's read-only view of its journal: callbacks in order. Damage of the file is an error here; the
+ingress puts the folder aside when it starts next.
 """
 
 from pathlib import Path
@@ -54,8 +54,12 @@ class JournalReader:
         return chunk
 
     def row(self, seq: int) -> StoredCallback:
-        """One callback, for what was parked: not intact if it cannot be read any more."""
-        return self._opened().row(seq) or damaged_row(seq)
+        """One callback, for what was parked: not intact if what stands there cannot be read any more. Raises
+        ``JournalDamaged`` or ``apsw.Error``."""
+        try:
+            return self._opened().row(seq) or damaged_row(seq)
+        except DAMAGE as error:
+            raise self._damaged(error) from error
 
     def reopen(self) -> None:
         """Go on with a new connection; if there is none to be had, the next use says why."""

@@ -3,7 +3,7 @@
 
 import time
 from collections import Counter as Counts
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from dingbridge.events import Record
 from dingbridge.events.catalogue import family_of
 from dingbridge.events.envelope import Drift
-from ingress.journal.checkpoint import Parked
 from ingress.metrics import OTHER
 
 log = structlog.get_logger(__name__)
@@ -76,14 +75,13 @@ class RelayStatus:
         self._metrics = RelayMetrics(registry or CollectorRegistry())
         self._delay_of = cache(self._metrics.delay_seconds.labels)  # for each record
         self._drift_told: set[tuple[str, Drift]] = set()
-        self._parked: Counts[str] = Counts()
         self.state = "starting"
         self.words = "connecting to Kafka"
         self._since = time.time()
 
     def as_json(self) -> dict[str, Any]:
-        """For ``/readyz``: ``since`` is epoch s, ``parked`` counts records by reason."""
-        return {"state": self.state, "words": self.words, "since": self._since, "parked": dict(self._parked)}
+        """For ``/readyz``: ``since`` is epoch s."""
+        return {"state": self.state, "words": self.words, "since": self._since}
 
     def published(self, records: Iterable[Record]) -> None:
         """Kafka has acknowledged ``records``."""
@@ -111,20 +109,10 @@ class RelayStatus:
 
     def lagged(self, seconds: float) -> None:
         """A batch set was acknowledged ``seconds`` after its oldest callback had been received."""
-        self._metrics.lag_seconds.observe(seconds)
+        self._metrics.lag_seconds.observe(max(0.0, seconds))
 
-    def error(self, kind: str) -> None:
-        self._metrics.errors.labels(kind).inc()
-
-    def parked(self, counts: Mapping[tuple[str, str], int]) -> None:
-        """``{(topic, reason): how many}`` as it stands now."""
-        self._parked = Counts()
-        for (_, reason), count in counts.items():
-            self._parked[reason] += count
-
-    def parked_also(self, parked: Iterable[Parked]) -> None:
-        """These were parked since; those that were parked already count twice until all are counted again."""
-        self._parked.update(one.reason for one in parked)
+    def error(self, error: BaseException) -> None:
+        self._metrics.errors.labels(type(error).__name__).inc()
 
     def up(self) -> None:
         """Kafka has answered just now."""

@@ -12,6 +12,7 @@ from console.settings import ConsoleSettings
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.outbound.settings import OutboundSettings
 from dingbridge.api_budget import SHARES
+from dingbridge.health_server import is_own_name
 from dingbridge.settings import ConsumerSettings, IngressSettings, KafkaSettings, Settings
 from dingbridge.worker.registry import load_consumer
 from tests.support.compose_files import TRIAL, example_env, rendered
@@ -432,6 +433,7 @@ def test_the_example_of_the_console_on_kubernetes_starts_as_it_stands(tmp_path, 
         ports = container(workloads()["ingress" if name == "relay" else name])["ports"]
         named = {p["containerPort"]: p["name"] for p in ports}
         assert named[int(port)] == ("relay-admin" if name == "relay" else "admin")
+    assert all(is_own_name(host, console.admin_names) for _, host, _ in asked), "else they answer 403"
     # its users become a file for its owner alone, where it looks for it
     [users] = only["initContainers"]
     assert users["command"][:3] == ["install", "-m", "600"]

@@ -18,7 +18,7 @@ from dev.dashboards.files import FOLDER, files
 from dingbridge.mirror.look_again import LookAgain
 from dingbridge.worker.metrics import WorkerMetrics
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
-from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics
+from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
 from ingress.relay.status import RelayMetrics
 from tests.support.promql import BOARDS, Query, grouped, of_dashboards, of_rules, records, selectors, unknown
 

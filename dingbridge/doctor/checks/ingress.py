@@ -1,4 +1,4 @@
-"""The running ingress: ready, answering a push of ours; its relay; which owner keys it met; what it refused."""
+"""The running ingress: ready, answering a push of ours; its relay; owner keys that it met; its refusals."""
 
 import time
 from collections.abc import Mapping, Sequence
