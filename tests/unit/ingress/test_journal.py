@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
 
 import apsw
 import pytest
@@ -328,7 +327,8 @@ async def test_what_retention_meets_does_not_end_the_writer(journal, tmp_path, m
 async def test_a_bad_sector_that_only_retention_meets_is_damage(journal, monkeypatch):
     """Else each pass closes and opens it again, refusing callbacks, and it grows until the disk is full."""
     monkeypatch.setattr(
-        "ingress.journal.writer.RetentionJob.step", raiser(apsw.IOError("a bad sector among what was published"))
+        "ingress.journal.writer.RetentionJob.step",
+        raiser(apsw.IOError("a bad sector among what was published")),
     )
     journal._retention_at = 0.0
     await ended(journal, "a bad sector")

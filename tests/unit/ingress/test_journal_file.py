@@ -1,7 +1,6 @@
 """The journal's file: what is kept stays, in order and once, across closing, pruning and reopening."""
 
 import stat
-from contextlib import closing
 from dataclasses import replace
 
 import apsw
