@@ -39,29 +39,25 @@ class WorkerMetrics:
         self._name = consumer
         self.fresh_from: datetime | None = None
         """When the consumer began; what was received before is old, and no fault of its."""
-        # with each event; finding the series takes as long as counting in it
-        self._events = cache(
-            counter("events", "Records finished, by how they ended", "topic", "outcome").labels
-        )
-        self._attempts = cache(
-            counter("attempts", "Attempts to handle an event, by outcome", "outcome").labels
-        )
+        # of what is counted with each event: finding a series takes as long as counting in it
+        self._series = cache(lambda metric, *labels: metric.labels(consumer, *labels))
+        self._events = counter("events", "Records finished, by how they ended", "topic", "outcome")
+        self._attempts = counter("attempts", "Attempts to handle an event, by outcome", "outcome")
         self._handler_seconds = Histogram(
             PREFIX + "handler_seconds",
             "Time of one attempt: prepare, transaction and handle",
             ("consumer",),
             buckets=BUCKETS_S,
             registry=registry,
-        ).labels(consumer)
-        self._freshness = cache(
-            Histogram(
-                PREFIX + "freshness_seconds",
-                "Time from the bridge's receipt of an event to the end of its handling; replays, resync "
-                "requests, and what came before the consumer began do not count",
-                ("consumer", "family"),
-                buckets=FRESHNESS_BUCKETS_S,
-                registry=registry,
-            ).labels
+        )
+        self._series(self._handler_seconds)  # shown from the start
+        self._freshness = Histogram(
+            PREFIX + "freshness_seconds",
+            "Time from the bridge's receipt of an event to the end of its handling; replays, resync requests "
+            "and what came before the consumer began do not count",
+            ("consumer", "family"),
+            buckets=FRESHNESS_BUCKETS_S,
+            registry=registry,
         )
         self._dead_letters = counter("dead_letters", "Records sent to the dead letters", "topic")
         self._paused = gauge("paused_partitions", "Partitions not fetched now, by reason", "reason")
@@ -99,11 +95,11 @@ class WorkerMetrics:
         self.in_flight_bytes = gauge("in_flight_bytes", "Bytes of these records").labels(consumer)
 
     def attempted(self, outcome: str, seconds: float) -> None:
-        self._attempts(self._name, outcome).inc()
-        self._handler_seconds.observe(seconds)
+        self._series(self._attempts, outcome).inc()
+        self._series(self._handler_seconds).observe(seconds)
 
     def finished(self, topic: str, outcome: str) -> None:
-        self._events(self._name, topic, outcome).inc()
+        self._series(self._events, topic, outcome).inc()
 
     def handled(self, event: Event, delivery: Delivery) -> None:
         """``event`` is done just now. Replays, resync requests and what came before the consumer began
@@ -113,7 +109,7 @@ class WorkerMetrics:
         received = event.received_time
         if self.fresh_from is None or received >= self.fresh_from:
             age_s = time.time() - received.timestamp()
-            self._freshness(self._name, family_of(event.event_type)).observe(max(0.0, age_s))
+            self._series(self._freshness, family_of(event.event_type)).observe(max(0.0, age_s))
 
     def dead_letter(self, topic: str) -> None:
         self._dead_letters.labels(self._name, topic).inc()
