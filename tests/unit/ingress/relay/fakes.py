@@ -25,8 +25,8 @@ CHECK_IN, APPROVAL = "dingtalk.check_in", "dingtalk.bpms_instance_change"
 
 class FakeKafka:
     """Takes batches whole or not at all. ``refuses(topic, value)``: the error for it; ``silent`` topics never
-    answer; topics ``being_made`` are there once their event is set; ``away``: whether Kafka as a whole is gone,
-    and what it raises."""
+    answer; topics ``being_made`` are there once their event is set; ``away``: whether Kafka as a
+    whole is gone, and what it raises."""
 
     def __init__(self) -> None:
         self.taken: dict[str, list[bytes]] = {}
