@@ -297,8 +297,8 @@ class _Source:
 
 
 def _again(row: StoredCallback) -> NewCallback:
-    """As it was received first: so its id stays what it was. Only what DingTalk has pushed again since is left
-    out; of what has no identity of its own nobody knows, and it comes twice."""
+    """As it was received first: so its id stays what it was. Only what DingTalk has pushed again since is
+    left out; of what has no identity of its own nobody knows, and it comes twice."""
     facts = extract_facts(row.body)
     pushed = row.via in ("http", "stream") and facts.has_identity
     key = dedupe_key(facts, row.app, row.body) if pushed else b""

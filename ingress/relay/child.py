@@ -31,6 +31,7 @@ class ChildProcess:
         self._stopping = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._ended = asyncio.Event()
+        self._ended.set()
 
     @property
     def pid(self) -> int | None:
@@ -40,6 +41,7 @@ class ChildProcess:
     async def run(self) -> None:
         """Keep it running until ``stop``; cancelled, it is killed."""
         loop = asyncio.get_running_loop()
+        self._ended.clear()
         delay_s = RESTART_S[0]
         try:
             while not self._stopping.is_set():

@@ -28,8 +28,14 @@ SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum
 def metrics() -> dict[str, set[str]]:
     """Every sample that our processes can show, with its labels."""
     registry = CollectorRegistry()
-    owners = [JournalMetrics(registry), FolderMetrics(registry), HttpMetrics(registry)]
-    owners += [RelayMetrics(registry), RecoveryMetrics(registry), StreamMetrics(registry)]
+    http = HttpMetrics(registry)
+    owners = [
+        JournalMetrics(registry),
+        FolderMetrics(registry),
+        http,
+        StreamMetrics(registry, http.callbacks),
+    ]
+    owners += [RelayMetrics(registry), RecoveryMetrics(registry)]
     owners += [WorkerMetrics("billing", registry), ForwardMetrics("a", registry)]
     owners += [OutboundMetrics(registry), ApprovalMetrics(registry), AddressSyncMetrics(registry)]
     owners += [LookAgain(look_again, time.time, registry)]
