@@ -171,7 +171,7 @@ class Ingress:
         await asyncio.gather(self._public.stop(), self._streams.stop(budget / 4))
         await self._recovery.stop(1)
         await self._journal.stop()
-        if self._settings.ingress_relay == "child":
+        if self._relay.pid is not None:
             await self._relay.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
         await self._admin.stop()
         if self._tracer is not None:

@@ -20,6 +20,7 @@ import orjson
 import structlog
 
 from dingbridge.errors import BridgeError
+from dingbridge.events import dedupe_key, extract_facts
 from ingress.errors import JournalDamaged, JournalError, JournalNewer, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import DAMAGED_PREFIX, MIN_FREE_BYTES, JournalFolder, damaged
@@ -296,7 +297,11 @@ class _Source:
 
 
 def _again(row: StoredCallback) -> NewCallback:
-    """Past the entry's dedupe, with its first time of receipt: so its id stays what it was."""
+    """As it was received first: so its id stays what it was. Only what DingTalk has pushed again since is
+    left out; of what has no identity of its own nobody knows, and it comes twice."""
+    facts = extract_facts(row.body)
+    pushed = row.via in ("http", "stream") and facts.has_identity
+    key = dedupe_key(facts, row.app, row.body) if pushed else b""
     return NewCallback(
-        row.received_ms, row.app, row.via, row.body, b"", unconditional=True, traceparent=row.traceparent
+        row.received_ms, row.app, row.via, row.body, key, unconditional=True, traceparent=row.traceparent
     )

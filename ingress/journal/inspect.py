@@ -28,8 +28,8 @@ _MAX_BYTES = 1 << 22
 @dataclass(frozen=True, slots=True)
 class JournalStatus:
     """What stands below a ``JOURNAL_DIR``: ``waiting`` callbacks are not yet in Kafka, the oldest of them
-    since ``oldest_age_s``; sizes in bytes. ``journal``: its id, None where there is none yet. ``damaged``: how
-    far each folder that was put aside is imported, by its name."""
+    since ``oldest_age_s``; sizes in bytes. ``journal``: its id, None where there is none yet. ``damaged``:
+    how far each folder that was put aside is imported, by its name."""
 
     journal: str | None
     waiting: int

@@ -23,7 +23,7 @@ class NewCallback:
     body: bytes
     key: bytes
     signature_key: bytes | None = None
-    unconditional: bool = False  # past the door's dedupe: renormalised records
+    unconditional: bool = False  # put back: known only if ``key`` was received again, later
     traceparent: str | None = None  # of the root span, if the callback is traced
 
     @property

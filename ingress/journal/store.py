@@ -249,7 +249,7 @@ class JournalFile:
     def _is_new(self, callback: NewCallback) -> bool:
         """Note the callback's dedupe keys; whether it was not known before."""
         if callback.unconditional:
-            return True
+            return not callback.key or not self._pushed_since(callback)
         if callback.signature_key is None:
             return self._note_seen(callback.key, callback.received_ms)
         if not self._note_seen(callback.signature_key, callback.received_ms):
@@ -259,6 +259,12 @@ class JournalFile:
             return False
         self.db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (callback.key, callback.received_ms))
         return True
+
+    def _pushed_since(self, callback: NewCallback) -> bool:
+        """Whether it was pushed and kept again since it was first received; notes its key, if not."""
+        self._note_seen(callback.key, callback.received_ms)
+        known = self.db.execute("SELECT received_ms FROM seen WHERE key = ?", (callback.key,)).get
+        return _number(known) > callback.received_ms
 
     def _note_seen(self, key: bytes, received_ms: int) -> bool:
         self.db.execute("INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING", (key, received_ms))

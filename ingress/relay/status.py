@@ -4,6 +4,7 @@
 import time
 from collections import Counter as Counts
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import structlog
@@ -72,6 +73,7 @@ class RelayStatus:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._metrics = RelayMetrics(registry or CollectorRegistry())
+        self._delay_of = cache(self._metrics.delay_seconds.labels)  # for each record
         self._drift_told: set[tuple[str, Drift]] = set()
         self.state = "starting"
         self.words = "connecting to Kafka"
@@ -88,7 +90,7 @@ class RelayStatus:
             label = (record.event_type if record.known else None) or OTHER
             counts[label] += 1
             if record.delay_s is not None:
-                self._metrics.delay_seconds.labels(family_of(record.event_type)).observe(record.delay_s)
+                self._delay_of(family_of(record.event_type)).observe(record.delay_s)
             if record.fault is not None:
                 self._metrics.unclassified.labels(record.fault).inc()
             if record.drift:

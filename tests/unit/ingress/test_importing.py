@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from dingbridge.events import dedupe_key, extract_facts
 from ingress.errors import JournalDamaged, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.damage import report_damage
@@ -83,12 +84,28 @@ async def test_what_was_parked_and_what_waited_comes_in_order_with_its_time_of_r
         assert known == [False, False, False, False, True], "a repeated push is still recognised"
 
 
-async def test_the_listener_is_not_waited_for(tmp_path, aside):
-    """What DingTalk pushes again before its key was imported comes twice, which readers recognise."""
+async def test_what_was_pushed_again_before_the_import_is_there_once(tmp_path):
+    """The listener does not wait for it. What was put back, past the dedupe, is no repetition."""
+
+    def pushed(number, received_ms, **more):
+        body = b'{"EventType": "x", "CorpId": "c", "eventId": "%d"}' % number
+        key = dedupe_key(extract_facts(body), "default", body)
+        return NewCallback(received_ms, "default", "http", body, **{"key": key, **more})
+
+    with closing(open_current(tmp_path)) as file:
+        file.keep([pushed(1, NOW), pushed(2, NOW)])
+    report_damage(current(tmp_path).path, "a page is torn")
     async with started(tmp_path) as journal:
-        assert await journal.append(entry(COUNT)) is True
+        assert await journal.append(pushed(1, NOW + 10_000))
+        [aside] = damaged(tmp_path)
         await Importer(tmp_path, journal, 0).bring_in(aside)
-    assert numbers(tmp_path) == [COUNT, *EXPECTED]
+        assert not await journal.append(pushed(2, NOW + 20_000))
+        await journal.append(pushed(2, NOW, key=b"", unconditional=True))
+    assert [extract_facts(row.body).event_id for row in kept(tmp_path) if row.via != CONTROL] == [
+        "1",
+        "2",
+        "2",
+    ]
 
 
 @pytest.mark.parametrize("kept_late", [False, True])
