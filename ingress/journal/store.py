@@ -10,7 +10,6 @@ import sys
 import time
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -81,15 +80,6 @@ def _columns(seq: int, entry: NewCallback) -> tuple[int, int, str, str, bytes, i
 def _insert_sql(into: str, columns: int, rows: int, conflict: str) -> str:
     row = f"({','.join('?' * columns)})"
     return f"INSERT INTO {into} VALUES {','.join([row] * rows)}{conflict}"  # noqa: S608 - all of it is ours
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Callbacks in order, up to ``end``; at the numbers in ``missing`` some must stand, and none is found."""
-
-    rows: list[StoredCallback]
-    end: int
-    missing: list[int]
 
 
 class JournalFile:
@@ -342,16 +332,6 @@ class JournalFile:
             cursor.close()
         return found
 
-    def chunk(self, after_seq: int, *, max_rows: int, max_bytes: int) -> Chunk:
-        """The same, with what is missing among them."""
-        highest_seq = self.highest_seq()  # first: more may be kept meanwhile
-        rows = self.read(after_seq, max_rows=max_rows, max_bytes=max_bytes)
-        begin = max(after_seq, self.pruned_seq())
-        end = rows[-1].seq if rows else max(after_seq, min(highest_seq, begin + max_rows))
-        there = {row.seq for row in rows}
-        must_be = range(begin + 1, end + 1)
-        return Chunk(rows, end, [seq for seq in must_be if seq not in there])
-
     def row(self, seq: int) -> StoredCallback | None:
         """The callback with this ``seq``, if it still stands here."""
         try:
@@ -359,6 +339,11 @@ class JournalFile:
         except _NO_VALUE:
             return damaged_row(seq)
         return row_of(*columns) if columns is not None else None
+
+    def seqs(self, after_seq: int, up_to_seq: int, limit: int) -> list[int]:
+        """The numbers of the first callbacks there."""
+        sql = "SELECT rowid FROM callbacks WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
+        return [seq for (seq,) in self.db.execute(sql, (after_seq, up_to_seq, limit))]
 
     def highest_seq(self) -> int:
         """The highest ``seq`` that was ever issued here, also if that row has been pruned; 0 if none."""

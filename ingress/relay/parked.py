@@ -28,11 +28,10 @@ from ingress.journal.checkpoint import (
     ParkedKey,
     SharedCheckpoint,
 )
-from ingress.relay.batches import NumberedRecord, partition_of
-from ingress.relay.delivery import BLOCKING, Refusal
+from ingress.relay.batches import partition_of
+from ingress.relay.delivery import BLOCKING, NumberedRecord, Refusal, Sender
 from ingress.relay.messages import MessageBuilder
 from ingress.relay.reading import JournalReader
-from ingress.relay.sending import Sender
 from ingress.relay.status import RelayStatus
 from ingress.relay.topics import TopicRouter
 

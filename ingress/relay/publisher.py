@@ -26,11 +26,10 @@ from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked, SharedCheckpoint
 from ingress.journal.rows import StoredCallback
 from ingress.relay.batches import Batch, BatchSet, PartialCallback, RecordAccumulator
-from ingress.relay.delivery import Refusal, TopicPartition, failures, refusal
+from ingress.relay.delivery import Refusal, Sender, TopicPartition, failures, refusal
 from ingress.relay.messages import MessageBuilder
 from ingress.relay.parked import ParkedRecords
 from ingress.relay.reading import JournalReader
-from ingress.relay.sending import Sender
 from ingress.relay.spans import begin_span
 from ingress.relay.status import RelayStatus
 from ingress.relay.topics import TopicRouter

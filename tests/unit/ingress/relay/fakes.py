@@ -79,7 +79,7 @@ class FakeKafka:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """In the place of the real one."""
-        for module in ("sending",):
+        for module in ("delivery",):
             monkeypatch.setattr(f"ingress.relay.{module}.producer", self.producer)
             monkeypatch.setattr(f"ingress.relay.{module}.start_producer", self.start)
             monkeypatch.setattr(f"ingress.relay.{module}.discard_producer", _discard)
