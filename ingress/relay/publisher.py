@@ -141,13 +141,14 @@ class Publisher:
             except JournalDamaged:
                 raise
             except (KafkaError, KafkaUnavailable, TimeoutError) as error:
-                self._fail(error, explain(error, self._settings))
+                self._status.error(error)
+                self._status.down(explain(error, self._settings))
             except (apsw.Error, JournalError) as error:
-                words = (
+                self._status.error(error)
+                self._status.down(
                     f"the journal or its checkpoint fails ({type(error).__name__}: {error}); free or replace "
                     "the disk; `dingbridge journal stats` tells what still waits"
                 )
-                self._fail(error, words)
                 # after a failed fsync no open handle may be trusted
                 self._journal.close()
                 with suppress(apsw.Error, JournalError):  # then the next use fails, and leads here again
@@ -158,10 +159,6 @@ class Publisher:
             backoff = _BACKOFF_S[0] if self._progress.acknowledged > before else backoff
             await self._pause(backoff)
             backoff = min(backoff * 2, _BACKOFF_S[1])
-
-    def _fail(self, error: Exception, words: str) -> None:
-        self._status.error(error)
-        self._status.down(words)
 
     async def _connect(self) -> None:
         self._accumulator.use(await self._sender.connected())
