@@ -85,6 +85,15 @@ class WatchedTasks:
             raise TaskEnded(name, None)
 
 
+async def end(*tasks: asyncio.Task[None] | None) -> None:
+    """Cancel those that run, and wait until they have ended. Their errors are for who watches them."""
+    running = [task for task in tasks if task is not None]
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
+
+
 async def first_ended(tasks: Collection[asyncio.Task[None]]) -> NoReturn:
     """For tasks that somebody else begins and cancels: waits until one of them ends, and raises what it
     failed with: a ``BridgeError`` as it is, anything else as ``TaskEnded``."""

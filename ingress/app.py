@@ -18,12 +18,13 @@ from dingbridge.contract_routes import contract_routes
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
 from dingbridge.settings import IngressSettings
+from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import open_tracer
 from ingress.admin.routes import retention, routes, verbs
 from ingress.callback import CallbackReceiver
 from ingress.credentials import CredentialsWatcher
 from ingress.diagnostics import Diagnostics
-from ingress.errors import JournalDamaged, JournalUnavailable
+from ingress.errors import JournalUnavailable
 from ingress.journal.directory import current, ingress_lock, prepare_folder
 from ingress.journal.importing import Importer
 from ingress.journal.inspect import journal_status
@@ -32,7 +33,7 @@ from ingress.journal.wake import RelayWaker
 from ingress.journal.writer import Journal
 from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
 from ingress.recovery.apps import Recovery
-from ingress.relay.child import RELAY, ChildProcess
+from ingress.relay.child import keep_running
 from ingress.server import PublicServer
 from ingress.stream.apps import Streams
 
@@ -58,8 +59,7 @@ class Ingress:
             collector(registry=registry)
         self._folder_metrics = FolderMetrics(registry)
         http = HttpMetrics(registry)
-        restarts = relay_restarts(registry)
-        self._relay = ChildProcess(RELAY, lambda why: restarts.inc())
+        self._relay_restarts = relay_restarts(registry)
         self._journal = Journal(
             self._folder,
             retention(settings),
@@ -90,14 +90,12 @@ class Ingress:
             lambda: self._credentials.apps,
             self._journal,
             RecoveryMetrics(registry),
-            lambda: self._journal.fault is None,
         )
         self._streams = Streams(
             settings,
             lambda: self._credentials.apps,
             self._journal,
-            StreamMetrics(registry),
-            http.callbacks,
+            StreamMetrics(registry, http.callbacks),
             self._tracer,
         )
         self._admin = AdminServer(
@@ -115,43 +113,45 @@ class Ingress:
             token=admin_token(settings.data_dir),
             names=settings.admin_names,
         )
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises ``BridgeError`` when it cannot begin."""
-        settings, stop = self._settings, asyncio.Event()
-        loop = asyncio.get_running_loop()
+        """Serve until SIGTERM or SIGINT. Raises ``BridgeError`` when it cannot begin, or when the journal is
+        damaged or a task that it needs has ended."""
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         self._lock.acquire()
         try:
-            await self._journal.start()
-            try:
-                await self._admin.start()
-                callback = await self._listen()
-                self._streams.start()
-                self._recovery.start()
-                self._tasks = [
-                    loop.create_task(work)
-                    for work in (self._measure(), self._importer.run(), self._credentials.watch())
-                ]
-                if settings.ingress_relay == "child":
-                    self._tasks.append(loop.create_task(self._relay.run()))
-                log.info(
-                    "ingress.ready",
-                    callback=callback,
-                    admin=f"http://{self._admin.host}:{self._admin.port}",
-                    journal=str(self._folder),
-                    kafka=settings.kafka_bootstrap_servers,
-                )
-                stopped, damaged = loop.create_task(stop.wait()), self._journal.damaged
-                await asyncio.wait((stopped, damaged), return_when=asyncio.FIRST_COMPLETED)
-                if damaged.done():
-                    raise JournalDamaged(damaged.result())
-            finally:
-                await self._stop()
+            async with WatchedTasks() as tasks:
+                await self._journal.start()
+                try:
+                    await self._begin(tasks)
+                    await stop.wait()
+                finally:
+                    await self._stop()
         finally:
             self._lock.release()
+
+    async def _begin(self, tasks: WatchedTasks) -> None:
+        settings = self._settings
+        tasks.need("that waits for damage of the journal", self._journal.until_damaged)
+        await self._recovery.start(tasks)
+        await self._admin.start()
+        callback = await self._listen()
+        self._streams.start(tasks)
+        tasks.need("that measures the journal", self._measure)
+        tasks.need("that imports what was put aside", self._importer.run)
+        if settings.dingtalk_apps_file is not None:
+            tasks.need("that follows the apps' file", self._credentials.watch)
+        if settings.ingress_relay == "child":
+            tasks.need("that keeps the relay running", lambda: keep_running(self._relay_restarts.inc))
+        log.info(
+            "ingress.ready",
+            callback=callback,
+            admin=f"http://{self._admin.host}:{self._admin.port}",
+            journal=str(self._folder),
+            kafka=settings.kafka_bootstrap_servers,
+        )
 
     async def _listen(self) -> str | None:
         """Where callbacks come to; nowhere if the only app is in Stream mode."""
@@ -170,10 +170,6 @@ class Ingress:
         await asyncio.gather(self._public.stop(), self._streams.stop(budget / 4))
         await self._recovery.stop(1)
         await self._journal.stop()
-        if self._settings.ingress_relay == "child":
-            await self._relay.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
-        for task in self._tasks:
-            task.cancel()
         await self._admin.stop()
         if self._tracer is not None:
             await asyncio.to_thread(self._tracer.close)

@@ -49,9 +49,11 @@ class HttpMetrics:
 
 
 class StreamMetrics:
-    """Of the connections of apps in Stream mode; their events are counted in ``HttpMetrics.callbacks``."""
+    """Of the connections of apps in Stream mode; their events are counted in ``callbacks``, as
+    ``HttpMetrics`` has it."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, callbacks: Counter) -> None:
+        self.callbacks = callbacks
         self.connections = Gauge(
             "dingbridge_stream_connections",
             "Open connections of an app in Stream mode",
@@ -107,7 +109,7 @@ class RecoveryMetrics:
         )
         self.resync_requests = Counter(
             "dingbridge_recovery_resync_requests",
-            "Requests to look anew, for items that are too poor and pages that may be gone",
+            "Resync requests, for items that are too poor and pages that may be gone",
             registry=registry,
         )
         self.pages_missing = Counter(

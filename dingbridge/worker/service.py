@@ -120,8 +120,7 @@ class ConsumerService:
                 tasks.need(f"of {consumer.name} that counts API calls", count)
             topics = [*consumer.topics, *consumer.control_topics]
             log.info("consumer.started", consumer=consumer.name, topics=topics)
-            background = partial(retry_until_available, consumer.background, consumer.name, self._stopping)
-            tasks.need(f"of {consumer.name} beside its events (background)", background, may_end=True)
+            tasks.need(f"of {consumer.name} beside its events (background)", self._background, may_end=True)
             await self.worker.run()
             if self._tracer is not None:
                 await asyncio.to_thread(self._tracer.close)
@@ -133,6 +132,17 @@ class ConsumerService:
         topics = topics_read(self._settings, self._consumer.topics, self._consumer.control_topics)
         topics.append(inbox_topic(self._settings, self._consumer.name))
         self._metrics.fresh_from = await inbox.register(database, self._consumer.name, topics)
+
+    async def _background(self) -> None:
+        """``Consumer.background``. One that does not heed its cancellation is left behind."""
+        consumer = self._consumer
+        work = asyncio.create_task(retry_until_available(consumer.background, consumer.name, self._stopping))
+        try:
+            await asyncio.wait([work])
+            work.result()
+        finally:
+            work.cancel()
+            await asyncio.wait([work], timeout=self._settings.shutdown_timeout_s)
 
     async def _ready(self) -> tuple[bool, dict[str, Any]]:
         ready, details = self.worker.state()

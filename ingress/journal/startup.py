@@ -15,7 +15,7 @@ import structlog
 
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
 from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.damage import DAMAGED_FILE, reported_damage
+from ingress.journal.damage import DAMAGED_FILE, report_damage, reported_damage
 from ingress.journal.directory import (
     CHECKPOINT_FILE,
     JOURNAL_FILE,
@@ -166,6 +166,7 @@ def _put_aside(root: Path, why: str) -> JournalFile:
             f"then move {folder.path} to {root}/damaged-by-hand and start again: what reads is published"
         )
     _build(root, _earlier_imports(folder))
+    report_damage(folder.path, why)  # so that a relay of its own lets go of it
     lock = relay_lock(folder.path)
     deadline = time.monotonic() + _RELAY_ENDS_WITHIN_S
     while True:  # the relay of an ingress that was killed, or one that reads the report, ends within moments

@@ -28,11 +28,10 @@ from ingress.journal.checkpoint import (
     ParkedKey,
     SharedCheckpoint,
 )
-from ingress.relay.batches import NumberedRecord, partition_of
-from ingress.relay.delivery import BLOCKING, Refusal
+from ingress.relay.batches import partition_of
+from ingress.relay.delivery import BLOCKING, NumberedRecord, Refusal, Sender
 from ingress.relay.messages import MessageBuilder
 from ingress.relay.reading import JournalReader
-from ingress.relay.sending import Sender
 from ingress.relay.status import RelayStatus
 from ingress.relay.topics import TopicRouter
 
@@ -68,9 +67,13 @@ class ParkedRecords:
         self._sending = asyncio.Lock()  # one page at a time, by the task or by the loop
         self._sender = Sender(settings, status)  # of its own: a refusal ends that one's producer only
 
+    async def counts(self) -> dict[tuple[str, str], int]:
+        """``{(topic, reason): how many}``. Raises ``apsw.Error`` or ``JournalError``."""
+        return await self._checkpoint.call(Checkpoint.parked_counts)
+
     async def load(self) -> None:
         """Learn from the checkpoint which topics are blocked."""
-        counts = await self._checkpoint.call(Checkpoint.parked_counts)
+        counts = await self.counts()
         self.blocked |= {topic: Refusal(reason) for topic, reason in counts if reason in BLOCKING}
 
     def ask(self) -> None:
@@ -108,7 +111,7 @@ class ParkedRecords:
 
         Raises ``KafkaUnavailable`` when Kafka as a whole does not take records, ``apsw.Error`` or
         ``JournalError`` when the journal or its checkpoint fails."""
-        topics = sorted({topic for topic, _ in await self._count()})
+        topics = sorted({topic for topic, reason in await self.counts() if reason != DAMAGED})
         turns = deque([(topic, BEFORE_ALL_PARKED) for topic in topics if await self._is_there(topic)])
         try:
             while turns:
@@ -123,11 +126,7 @@ class ParkedRecords:
         finally:
             async with self._sending:
                 await self._sender.discard()
-        return sum((await self._count()).values())
-
-    async def _count(self) -> dict[tuple[str, str], int]:
-        counts = await self._checkpoint.call(Checkpoint.parked_counts)
-        return {name: count for name, count in counts.items() if name[1] != DAMAGED}
+        return sum(count for (_, reason), count in (await self.counts()).items() if reason != DAMAGED)
 
     async def _page(self, topic: str, after: ParkedKey) -> list[Parked]:
         return await self._checkpoint.call(lambda c: c.parked_of_topic(topic, after, _PAGE))

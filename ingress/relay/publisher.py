@@ -26,11 +26,10 @@ from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked, SharedCheckpoint
 from ingress.journal.rows import StoredCallback
 from ingress.relay.batches import Batch, BatchSet, PartialCallback, RecordAccumulator
-from ingress.relay.delivery import Refusal, TopicPartition, failures, refusal
+from ingress.relay.delivery import Refusal, Sender, TopicPartition, failures, refusal
 from ingress.relay.messages import MessageBuilder
 from ingress.relay.parked import ParkedRecords
 from ingress.relay.reading import JournalReader
-from ingress.relay.sending import Sender
 from ingress.relay.spans import begin_span
 from ingress.relay.status import RelayStatus
 from ingress.relay.topics import TopicRouter
@@ -118,8 +117,11 @@ class Publisher:
                     tasks.need("retry of parked records", self.parked.run)
                 await self._run()
                 await self._save()
-                # in order, since nothing comes behind it
-                return await self.parked.retry() if self._until_empty and not self._stopping else 0
+                if self._stopping:
+                    return 0
+                left = await self.parked.retry()  # in order, since nothing comes behind it
+                log.info("publisher.drained", parked=left)
+                return left
         finally:
             with suppress(apsw.Error, JournalError):
                 await self._save()

@@ -24,39 +24,41 @@ _DRIFT_LOGGED, _DRIFT_LOGGED_EACH = 1_000, 5
 counted only."""
 
 
-class RelayMetrics:
-    """What one relay counts."""
+class RelayStatus:
+    """Counts into its metrics, and logs each change of Kafka's state once. ``state`` is ``starting``, ``up``,
+    ``down`` or ``stalled``, and ``words`` say why."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.published = Counter(
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+        self._published = Counter(
             "dingbridge_published",
             "Records acknowledged by Kafka, by known EventType",
             ["event_type"],
             registry=registry,
         )
-        self.unclassified = Counter(
+        self._unclassified = Counter(
             "dingbridge_unclassified",
             "Records published to the unclassified topic, by reason: an alarm",
             ["reason"],
             registry=registry,
         )
-        self.drift = Counter(
+        self._drift = Counter(
             "dingbridge_schema_drift",
             "Callbacks with data that is not what the catalogue says of their EventType, by kind (missing, "
             "type, unknown_field); published like all others",
             ["type", "kind"],
             registry=registry,
         )
-        self.errors = Counter(
+        self._errors = Counter(
             "dingbridge_kafka_errors", "Failed sends by kind of error", ["error"], registry=registry
         )
-        self.lag_seconds = Histogram(
+        self._lag_seconds = Histogram(
             "dingbridge_publish_lag_seconds",
             "Time from receipt to Kafka's acknowledgement, of the oldest callback in each batch set",
             buckets=_LAG_BUCKETS,
             registry=registry,
         )
-        self.delay_seconds = Histogram(
+        self._delay_seconds = Histogram(
             "dingbridge_dingtalk_delay_seconds",
             "Time from an event, as DingTalk says, until it came by HTTP or Stream, by family; of re-pushes "
             "the one that was kept",
@@ -64,16 +66,10 @@ class RelayMetrics:
             buckets=_DELAY_BUCKETS,
             registry=registry,
         )
-        self.connected = Gauge("dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry)
-
-
-class RelayStatus:
-    """Counts into its metrics, and logs each change of Kafka's state once. ``state`` is ``starting``, ``up``,
-    ``down`` or ``stalled``, and ``words`` say why."""
-
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self._metrics = RelayMetrics(registry or CollectorRegistry())
-        self._delay_of = cache(self._metrics.delay_seconds.labels)  # for each record
+        self._connected = Gauge(
+            "dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry
+        )
+        self._delay_of = cache(self._delay_seconds.labels)  # for each record
         self._drift_told: set[tuple[str, Drift]] = set()
         self.state = "starting"
         self.words = "connecting to Kafka"
@@ -92,16 +88,16 @@ class RelayStatus:
             if record.delay_s is not None:
                 self._delay_of(family_of(record.event_type)).observe(record.delay_s)
             if record.fault is not None:
-                self._metrics.unclassified.labels(record.fault).inc()
+                self._unclassified.labels(record.fault).inc()
             if record.drift:
                 self._drifted(label, record.drift)
         for label, count in counts.items():
-            self._metrics.published.labels(label).inc(count)
+            self._published.labels(label).inc(count)
 
     def _drifted(self, event_type: str, drift: tuple[Drift, ...]) -> None:
         """Counts a callback once for each kind, and logs each field once."""
         for kind in {found.kind for found in drift}:
-            self._metrics.drift.labels(event_type, kind).inc()
+            self._drift.labels(event_type, kind).inc()
         untold = [found for found in drift if (event_type, found) not in self._drift_told]
         for found in untold[: min(_DRIFT_LOGGED_EACH, _DRIFT_LOGGED - len(self._drift_told))]:
             self._drift_told.add((event_type, found))
@@ -109,10 +105,10 @@ class RelayStatus:
 
     def lagged(self, seconds: float) -> None:
         """A batch set was acknowledged ``seconds`` after its oldest callback had been received."""
-        self._metrics.lag_seconds.observe(max(0.0, seconds))
+        self._lag_seconds.observe(max(0.0, seconds))
 
     def error(self, error: BaseException) -> None:
-        self._metrics.errors.labels(type(error).__name__).inc()
+        self._errors.labels(type(error).__name__).inc()
 
     def up(self) -> None:
         """Kafka has answered just now."""
@@ -133,5 +129,5 @@ class RelayStatus:
     def _turn(self, state: str, words: str) -> None:
         if state != self.state:
             self._since = time.time()
-            self._metrics.connected.set(state == "up")
+            self._connected.set(state == "up")
         self.state, self.words = state, words

@@ -272,7 +272,6 @@ async def test_a_journal_that_fails_while_it_is_written_ends_the_ingress_and_is_
     comparison = await compare(kafka_settings, pusher)
     figure(f"a new journal after the old one failed: {comparison}")
     comparison.assert_holds()
-    assert len({record.journal for record in comparison.seen}) == 2
     assert ingress.process is not None
     assert "journal.put_aside" in ingress.process.log_text()
 

@@ -178,7 +178,7 @@ async def tell(story: Story, folder: Path, figures: dict[str, int]) -> None:
         passed = checked_start(story, root)
         figures["lives"] += 1
     story.kafka.refuses = lambda topic, value: None
-    publisher = Publisher(settings(), current(root).path, RelayStatus(), drain=True)
+    publisher = Publisher(settings(), current(root).path, RelayStatus(), until_empty=True)
     await publisher.run()
     lost = story.answered - story.published()
     assert not lost, f"answered, and never published: {sorted(lost)}"

@@ -19,7 +19,7 @@ from dingbridge.mirror.look_again import LookAgain
 from dingbridge.worker.metrics import WorkerMetrics
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
 from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
-from ingress.relay.status import RelayMetrics
+from ingress.relay.status import RelayStatus
 from tests.support.promql import BOARDS, Query, grouped, of_dashboards, of_rules, records, selectors, unknown
 
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
@@ -28,8 +28,14 @@ SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum
 def metrics() -> dict[str, set[str]]:
     """Every sample that our processes can show, with its labels."""
     registry = CollectorRegistry()
-    owners = [JournalMetrics(registry), FolderMetrics(registry), HttpMetrics(registry)]
-    owners += [RelayMetrics(registry), RecoveryMetrics(registry), StreamMetrics(registry)]
+    http = HttpMetrics(registry)
+    owners = [
+        JournalMetrics(registry),
+        FolderMetrics(registry),
+        http,
+        StreamMetrics(registry, http.callbacks),
+    ]
+    owners += [RelayStatus(registry), RecoveryMetrics(registry)]
     owners += [WorkerMetrics("billing", registry), ForwardMetrics("a", registry)]
     owners += [OutboundMetrics(registry), ApprovalMetrics(registry), AddressSyncMetrics(registry)]
     owners += [LookAgain(look_again, time.time, registry)]

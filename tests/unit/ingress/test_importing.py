@@ -101,7 +101,11 @@ async def test_what_was_pushed_again_before_the_import_is_there_once(tmp_path):
         await Importer(tmp_path, journal, 0).bring_in(aside)
         assert not await journal.append(pushed(2, NOW + 20_000))
         await journal.append(pushed(2, NOW, key=b"", unconditional=True))
-    assert [extract_facts(row.body).event_id for row in kept(tmp_path) if row.via != CONTROL] == ["1", "2", "2"]
+    assert [extract_facts(row.body).event_id for row in kept(tmp_path) if row.via != CONTROL] == [
+        "1",
+        "2",
+        "2",
+    ]
 
 
 @pytest.mark.parametrize("kept_late", [False, True])

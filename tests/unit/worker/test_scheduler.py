@@ -434,7 +434,7 @@ async def test_a_copy_that_was_given_up_is_settled_under_its_replay_id(base: typ
         assert await harness.effects() == ["slow"]
         copies(4, 5, replay_id=b"r2")
         await harness.idle()
-        assert await harness.effects() == ["slow", "slow", "bad"]
+        assert sorted(await harness.effects()) == ["bad", "slow", "slow"]
         assert len(harness.letters.sent) == 1
 
 
@@ -529,7 +529,7 @@ async def test_a_request_that_is_not_due_holds_nothing_but_its_offset_and_goes_w
         harness.offsets[P0] = 1
         harness.add(P0, ("a", "u1"), ("b", "u2"))
         await until(lambda: harness.tracker.in_flight == 1)
-        assert await harness.effects() == ["a", "b"]
+        assert set(await harness.effects()) == {"a", "b"}
         assert (harness.to_commit().get(P0, 0), harness.scheduler.down()) == (0, {})
         await harness.scheduler.revoke({P0}, 60)
         assert harness.to_commit().get(P0, 0) == 0

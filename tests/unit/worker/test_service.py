@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,6 +106,27 @@ async def test_background_work_that_fails_ends_the_process_in_words(
     with pytest.raises(TaskEnded, match="of recording beside its events"):
         async with asyncio.timeout(60):
             await one.run()
+
+
+async def test_background_work_that_does_not_heed_its_cancellation_is_left_behind(tmp_path: Path) -> None:
+    began, enough = asyncio.Event(), asyncio.Event()
+
+    class Deaf(Recording):
+        async def background(self) -> None:
+            began.set()
+            while not enough.is_set():
+                with suppress(asyncio.CancelledError):
+                    await enough.wait()
+
+    one = serving(tmp_path, Deaf)
+    one._settings = one._settings.model_copy(update={"shutdown_timeout_s": 0.01})
+    one.worker.run = one._stopping.wait  # type: ignore[method-assign,assignment]
+    async with asyncio.timeout(60):
+        running = asyncio.create_task(one.run())
+        await began.wait()
+        one.stop()
+        await running
+    enough.set()
 
 
 async def test_background_work_that_the_database_rolled_back_is_called_again(
