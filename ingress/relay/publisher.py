@@ -117,8 +117,11 @@ class Publisher:
                     tasks.need("retry of parked records", self.parked.run)
                 await self._run()
                 await self._save()
-                # in order, since nothing comes behind it
-                return await self.parked.retry() if self._until_empty and not self._stopping else 0
+                if self._stopping:
+                    return 0
+                left = await self.parked.retry()  # in order, since nothing comes behind it
+                log.info("publisher.drained", parked=left)
+                return left
         finally:
             with suppress(apsw.Error, JournalError):
                 await self._save()
