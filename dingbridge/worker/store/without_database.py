@@ -33,7 +33,6 @@ class NoTransaction(Transaction):
     """Refuses every statement."""
 
     def __init__(self, ctx: Context) -> None:
-        self.driver = None
         self.abandoned = False
         self._ctx = ctx
 
