@@ -2,7 +2,7 @@
 
 import typer
 
-from dev.schemas import check
+from dev.schemas import check, propose
 from dev.schemas.files import write
 
 app = typer.Typer(
@@ -11,11 +11,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("check")(check.command)
+app.command("propose")(propose.command)
 
 
 @app.callback(invoke_without_command=True)
 def generate(ctx: typer.Context) -> None:
-    """Write everything that is made of the catalogue; `check` compares it with a former contract."""
+    """Write everything that is made of the catalogue."""
     if ctx.invoked_subcommand is None:
         print("\n".join(write()) or "nothing has changed")
 

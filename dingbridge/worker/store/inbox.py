@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Any, cast
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, String, Table, delete, func, select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.types import TypeDecorator
 
@@ -70,6 +70,12 @@ topics = Table(
     Column("number", Integer, nullable=False, comment="of the rows in dingbridge_inbox that came from it"),
     Column("since", UtcDateTime, nullable=False, comment="when the consumer was first started with it"),
 )
+
+_ENTER = {
+    "sqlite": sqlite.insert(inbox).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(inbox).on_conflict_do_nothing(),
+}
+"""Made once: each event costs one, and making it costs as much as sending it."""
 
 PRUNE_ROWS = 1_000
 """Rows deleted in one transaction: pruning must not hold SQLite's only writer for long."""
@@ -133,7 +139,7 @@ async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str, 
     In PostgreSQL this waits for another transaction that is writing the same row to end.
     """
     row = _row(consumer, event, replay_id, topic, datetime.now(UTC))
-    return (await tx.execute(tx.insert(inbox).values(row).on_conflict_do_nothing())).rowcount == 1
+    return (await tx.execute(_ENTER[tx.dialect], row)).rowcount == 1
 
 
 async def enter_all(tx: Transaction, consumer: str, came: Iterable[tuple[EventId, str, str]]) -> bool:
