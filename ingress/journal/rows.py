@@ -106,10 +106,9 @@ def damaged_row(seq: int) -> StoredCallback:
 
 
 def row_of(
-    seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any, traceparent: Any = None
+    seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any, traceparent: Any
 ) -> StoredCallback:
-    """What these columns are, which a flipped bit may have changed, in type as well. A file of version 1 has
-    no ``traceparent``."""
+    """What these columns are, which a flipped bit may have changed, in type as well."""
     typed = isinstance(received_ms, int) and isinstance(app, str) and isinstance(via, str)
     if not typed or not isinstance(body, bytes) or not isinstance(traceparent, str | None):
         return damaged_row(seq)

@@ -18,7 +18,7 @@ from ingress.admin.renormalise import renormalise
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.store import JournalFile
 from ingress.relay.publisher import Publisher
-from ingress.relay.stats import PublisherStats
+from ingress.relay.status import RelayStatus
 from tests.faults.rights import APPROVAL, CONTACT, consume, documented
 from tests.integration.test_publisher import keep
 from tests.support.ingress import IngressUnderTest
@@ -139,11 +139,11 @@ async def first_seen(settings: KafkaSettings, event_type: str) -> dict[str, list
     return found
 
 
-async def published(settings: IngressSettings, folder: Path) -> PublisherStats:
+async def published(settings: IngressSettings, folder: Path) -> RelayStatus:
     """Runs a publisher until three callbacks are behind the checkpoint, or Kafka is said to be down."""
     file = JournalFile(folder / "journal.db", create=True)
     keep(file, [approval(0), contact(0), {"EventType": "no/legal name"}])
-    report = PublisherStats()
+    report = RelayStatus()
     publisher = Publisher(settings, folder, report)
     running = asyncio.ensure_future(publisher.run())
 

@@ -16,7 +16,7 @@ from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.rows import NewCallback
 from ingress.journal.store import JournalFile
 from ingress.relay.publisher import Publisher
-from ingress.relay.stats import PublisherStats
+from ingress.relay.status import RelayStatus
 from tests.support.kafka_reader import read_topic, topics
 from tests.support.waiting import eventually
 
@@ -69,7 +69,7 @@ class Running:
     """A publisher that runs in a task until the end of the block."""
 
     def __init__(self, settings, folder):
-        self.report = PublisherStats()
+        self.report = RelayStatus()
         self.publisher = Publisher(settings, folder, self.report)
         self.folder = folder
 

@@ -1,0 +1,184 @@
+"""The relay's process: the lock of the journal's folder, the private listener, and the publisher."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from dingbridge.admin_token import admin_token
+from dingbridge.errors import BridgeError
+from dingbridge.health_server import AdminServer, json_response
+from dingbridge.settings import IngressSettings
+from dingbridge.tasks import WatchedTasks
+from dingbridge.tracing import open_tracer
+from ingress.errors import JournalDamaged, JournalError, JournalLocked
+from ingress.journal.checkpoint import Checkpoint
+from ingress.journal.damage import report_damage, reported_damage
+from ingress.journal.directory import ProcessLock, current, relay_lock
+from ingress.journal.wake import WakeFifo
+from ingress.relay.publisher import Publisher
+from ingress.relay.status import RelayStatus
+
+log = structlog.get_logger(__name__)
+
+_LOCK_WITHIN_S: Final = 30.0
+_LOCK_EVERY_S: Final = 0.05
+_DAMAGE_EVERY_S: Final = 1.0
+_STOP_WITHIN_S: Final = 0.8
+"""What Kafka has not acknowledged by then is published again after the next start."""
+
+
+async def serve(settings: IngressSettings, *, until_empty: bool = False, stop_at_eof: bool = False) -> None:
+    """Publish the current journal until SIGTERM or SIGINT; ``stop_at_eof``: until standard input closes;
+    ``until_empty``: until nothing waits, without a private listener.
+
+    Raises ``BridgeError`` in words: there is no journal, another relay has it, it is damaged, or with
+    ``until_empty`` something is parked that a retry may help."""
+    folder = current(settings.journal_path)
+    if not folder.journal.exists():
+        raise JournalError(
+            f"there is no journal in {folder.path}; start the ingress first, or set JOURNAL_DIR as it has it"
+        )
+    stop = asyncio.Event()
+    _stop_on(stop, eof=stop_at_eof)
+    lock = relay_lock(folder.path)
+    if not await _locked(lock, stop):
+        return
+    try:
+        await _publish(settings, folder.path, stop, until_empty=until_empty)
+    except JournalDamaged as error:
+        report_damage(folder.path, str(error))
+        raise
+    except apsw.Error as error:
+        words = f"the journal in {folder.path} cannot be used ({type(error).__name__}: {error})"
+        raise JournalError(f"{words}; free or repair the disk") from error
+    finally:
+        lock.release()
+
+
+def _stop_on(stop: asyncio.Event, *, eof: bool) -> None:
+    """Set ``stop`` when this process is to end. A child is to end with its parent, and no signal is for it:
+    Ctrl-C, and what systemd sends to all processes of a service, reach the parent, which still needs it."""
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            loop.remove_reader(sys.stdin.fileno())
+            stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, (lambda: None) if eof else stop.set)
+    if eof:
+        loop.add_reader(sys.stdin.fileno(), read)
+
+
+async def _locked(lock: ProcessLock, stop: asyncio.Event) -> bool:
+    """Wait for a relay that is just ending; ``False`` if we are to stop before. Raises ``JournalLocked``."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + _LOCK_WITHIN_S
+    while not stop.is_set():
+        try:
+            lock.acquire()
+            return True
+        except JournalLocked:
+            if loop.time() >= give_up_at:
+                raise
+        await asyncio.sleep(_LOCK_EVERY_S)
+    return False
+
+
+async def _publish(
+    settings: IngressSettings, folder: Path, stop: asyncio.Event, *, until_empty: bool
+) -> None:
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    status = RelayStatus(registry)
+    tracer = open_tracer(settings, "dingbridge-relay")
+    publisher = Publisher(settings, folder, status, until_empty=until_empty, tracer=tracer)
+    admin = _listener(settings, folder, registry, status, publisher)
+    with closing(WakeFifo(folder, publisher.wake)):
+        try:
+            if not until_empty:
+                await admin.start()
+                log.info("relay.ready", admin=f"http://{admin.host}:{admin.port}", journal=str(folder))
+            async with WatchedTasks() as tasks:
+                tasks.need("watch for damage", lambda: _watch_for_damage(folder))
+                await _run(publisher, stop)
+        finally:
+            await admin.stop()
+            if tracer is not None:
+                await asyncio.to_thread(tracer.close)
+
+
+async def _run(publisher: Publisher, stop: asyncio.Event) -> None:
+    publishing, stopped = asyncio.create_task(publisher.run()), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((publishing, stopped), return_when=asyncio.FIRST_COMPLETED)
+        publisher.stop()
+        await asyncio.wait((publishing,), timeout=_STOP_WITHIN_S)
+    finally:
+        stopped.cancel()
+        publishing.cancel()
+        await asyncio.wait((publishing,))
+    with suppress(asyncio.CancelledError):
+        if left := publishing.result():
+            raise BridgeError(
+                f"{left} record(s) stay parked; see `dingbridge journal stats` for why, and call this again "
+                "when that is mended"
+            )
+
+
+async def _watch_for_damage(folder: Path) -> None:
+    """Raises ``JournalDamaged`` when somebody else has found it so: its folder is to be put aside."""
+    while True:
+        if (words := reported_damage(folder)) is not None:
+            raise JournalDamaged(words)
+        await asyncio.sleep(_DAMAGE_EVERY_S)
+
+
+def _listener(
+    settings: IngressSettings,
+    folder: Path,
+    registry: CollectorRegistry,
+    status: RelayStatus,
+    publisher: Publisher,
+) -> AdminServer:
+    def parked() -> dict[str, int]:
+        counts = Counter[str]()
+        with closing(Checkpoint(folder, read_only=True)) as checkpoint:
+            for (_, reason), count in checkpoint.parked_counts().items():
+                counts[reason] += count
+        return dict(counts)
+
+    async def ready() -> tuple[bool, dict[str, Any]]:
+        return status.state == "up", {**status.as_json(), "parked": await asyncio.to_thread(parked)}
+
+    async def retry(request: web.Request) -> web.Response:
+        publisher.parked.ask()
+        return json_response({"status": "trying what is parked; see `dingbridge journal stats`"}, 202)
+
+    async def forget_damaged(request: web.Request) -> web.Response:
+        try:
+            return json_response({"forgotten": await publisher.parked.forget_damaged()})
+        except (apsw.Error, BridgeError) as error:
+            return json_response({"error": f"{type(error).__name__}: {error}"}, 503)
+
+    return AdminServer(
+        settings.admin_host,
+        settings.relay_admin_port,
+        registry,
+        ready=ready,
+        routes=[web.post("/parked/retry", retry), web.post("/parked/forget-damaged", forget_damaged)],
+        token=admin_token(settings.data_dir),
+        names=settings.admin_names,
+    )
