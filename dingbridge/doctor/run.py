@@ -136,7 +136,8 @@ async def _url(context: Context) -> list[Finding]:
     if not public.usable(url):
         return [found("url.invalid", url=public.shown(url))]
     assert context.credentials is not None  # noqa: S101 - no Stream mode here
-    seen = await public.look(context.session, url, context.credentials)
+    _, admin = ingress.addresses(context.settings)
+    seen = await public.look(context.session, url, context.credentials, admin)
     return public.judge(seen, from_internet=context.settings.speaks_to_dingtalk)
 
 

@@ -222,6 +222,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "url.refused": lambda: answering("url", Push("status", 403)),
     "url.status": lambda: answering("url", Push("status", 502)),
     "url.answer": lambda: answering("url", Push("answer", 200)),
+    "url.elsewhere": lambda: public(push=Push("success", 200, 0.1), here=False),
     "url.slow": lambda: answering("url", Push("success", 200, 1.7)),
     "ingress.ok": running,
     "ingress.ready": lambda: running(push=None),
