@@ -6,21 +6,19 @@ No text here holds a query or a secret.
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import aiohttp
 
+from dingbridge.cli.callback.target import Target
+from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.doctor.checks import url as public
 from dingbridge.doctor.findings import Finding, Level, found, read_words
-
-if TYPE_CHECKING:
-    from dingbridge.cli.callback.target import Target
-    from dingbridge.dingtalk.crypto import Credentials
 
 WORDS: Final = read_words("dingbridge.doctor")
 
 
-async def look(url: str, credentials: "Credentials", to: "Target", *, wait_s: float = 0) -> list[Finding]:
+async def look(url: str, credentials: Credentials, to: Target, *, wait_s: float = 0) -> list[Finding]:
     """Push to ``url`` with ``credentials``, and ask the ingress of ``to`` whether it came there; again each
     second for ``wait_s`` until it does. What was found; raises nothing for it."""
     if not public.usable(url):

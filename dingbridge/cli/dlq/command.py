@@ -1,8 +1,9 @@
 """The commands of ``dingbridge dlq``: list dead letters, count them by reason, look at one, send them back,
 give them up."""
 
+import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,9 +18,13 @@ from dingbridge.cli.dlq.selection import (
     dead_letter_filter,
     place_of,
 )
-
-if TYPE_CHECKING:
-    from dingbridge.replay.dead_letter_queue import DeadLetterQueue
+from dingbridge.cli.dlq.work import count_reasons, give_up, list_all, send_back, show_one
+from dingbridge.errors import TopicError
+from dingbridge.logging import configure_logging
+from dingbridge.replay.dead_letter_queue import DeadLetterQueue
+from dingbridge.replay.dead_letters import DeadLetterFilter
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker.registry import check_installed
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -55,8 +60,6 @@ def list_dead_letters(
     A table on a terminal, tab-separated in a pipe; with --json an object a line. Exit code 2: there is no
     such consumer; 1: Kafka does not answer.
     """
-    from dingbridge.cli.dlq.work import list_all
-
     wanted = dead_letter_filter(events, key, error, error_is, since, until)
     _run(consumer, list_all(_open(consumer), consumer, wanted, limit, all_, as_json))
 
@@ -73,8 +76,6 @@ def reasons(
     as_json: AsJson = False,
 ) -> None:
     """Count those that wait by error (type and place) and EventType, the largest number first."""
-    from dingbridge.cli.dlq.work import count_reasons
-
     wanted = dead_letter_filter(events, key, error, error_is, since, until)
     _run(consumer, count_reasons(_open(consumer), consumer, wanted, as_json))
 
@@ -87,8 +88,6 @@ def show(
     reveal: Annotated[bool, typer.Option("--reveal", help="Show private values, too.")] = False,
 ) -> None:
     """One dead letter with its frames, headers and value; private values are masked unless --reveal."""
-    from dingbridge.cli.dlq.work import show_one
-
     _run(consumer, show_one(_open(consumer), place_of(place, "PLACE"), reveal, as_json))
 
 
@@ -115,8 +114,6 @@ def replay(
     Counts, says so, asks on a terminal, then sends. Run again after an interruption, it sends the rest; what
     two runs send is applied once.
     """
-    from dingbridge.cli.dlq.work import send_back
-
     wanted = dead_letter_filter(events, key, error, error_is, since, until, letter)
     try:
         _run(
@@ -148,9 +145,6 @@ def skip(
 
     Exit code 2: it was not said which; 1: those that were named are settled already, or are not there.
     """
-    from dingbridge.cli.dlq.work import give_up
-    from dingbridge.replay.dead_letters import DeadLetterFilter
-
     named = [*(places or ()), *(letter or ())]
     wanted = dead_letter_filter(events, key, error, error_is, since, until, named)
     if all_ == (wanted != DeadLetterFilter()):
@@ -158,11 +152,7 @@ def skip(
     _run(consumer, give_up(_open(consumer), consumer, wanted, limit, dry_run, yes, as_json))
 
 
-def _open(consumer: str) -> "DeadLetterQueue":
-    from dingbridge.logging import configure_logging
-    from dingbridge.replay.dead_letter_queue import DeadLetterQueue
-    from dingbridge.settings import KafkaSettings
-
+def _open(consumer: str) -> DeadLetterQueue:
     settings: KafkaSettings = KafkaSettings.load()
     configure_logging(settings)  # to standard error: standard output is for the answer
     return DeadLetterQueue(settings, consumer)
@@ -170,11 +160,6 @@ def _open(consumer: str) -> "DeadLetterQueue":
 
 def _run(consumer: str, work: Coroutine[Any, Any, None]) -> None:
     """Raises ``UnknownConsumer`` instead of ``TopicError`` for one that is not even installed here."""
-    import asyncio
-
-    from dingbridge.errors import TopicError
-    from dingbridge.worker.registry import check_installed
-
     try:
         asyncio.run(work)
     except TopicError:

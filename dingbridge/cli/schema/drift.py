@@ -4,22 +4,23 @@ import asyncio
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from aiokafka import ConsumerRecord, TopicPartition
 
 from dingbridge.cli.schema.arguments import AsJson
 from dingbridge.cli.terminal import print_list, progress, say
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from aiokafka import ConsumerRecord, TopicPartition
-
-    from dingbridge.events import Event, EventSpec
-    from dingbridge.kafka.reader import Span
-    from dingbridge.schema.proposal import Observed
+from dingbridge.events import UNCLASSIFIED, Event, EventSpec, NotAnEvent, catalogue, decode
+from dingbridge.events.normalise import normalise
+from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.kafka.topics import existing_topics
+from dingbridge.logging import configure_logging
+from dingbridge.schema.drift import drift_of
+from dingbridge.schema.proposal import Observed
+from dingbridge.settings import KafkaSettings
 
 
 def command(
@@ -64,11 +65,8 @@ class _Report:
         self.unknown: dict[str, Observed] = {}
         self.unreadable = 0
 
-    def add(self, record: "ConsumerRecord[bytes, bytes]") -> None:
+    def add(self, record: ConsumerRecord[bytes, bytes]) -> None:
         """A record of an event topic."""
-        from dingbridge.events import NotAnEvent, catalogue, decode
-        from dingbridge.schema.proposal import Observed
-
         try:
             event = decode(record.value or b"")
         except NotAnEvent:
@@ -82,10 +80,7 @@ class _Report:
         else:
             self._compare(spec, event, f"{record.topic}/{record.partition}/{record.offset}")
 
-    def _compare(self, spec: "EventSpec", event: "Event", place: str) -> None:
-        from dingbridge.events.normalise import normalise
-        from dingbridge.schema.drift import drift_of
-
+    def _compare(self, spec: EventSpec, event: Event, place: str) -> None:
         form, data = next((form for form in spec.spellings if form == event.form), None), event.data
         if form is None:  # published before the catalogue had it
             form, data, *_ = normalise({"EventType": spec.event_type, **data}, spec.event_type, spec)
@@ -108,12 +103,6 @@ class _Report:
 
 
 async def _drift(event_types: list[str], last: int, propose: Path | None, as_json: bool) -> None:
-    from dingbridge.events import UNCLASSIFIED
-    from dingbridge.kafka.reader import TopicReader
-    from dingbridge.kafka.topics import existing_topics
-    from dingbridge.logging import configure_logging
-    from dingbridge.settings import KafkaSettings
-
     settings = KafkaSettings.load()
     configure_logging(settings)
     prefix = settings.topic_prefix
@@ -139,9 +128,7 @@ async def _drift(event_types: list[str], last: int, propose: Path | None, as_jso
     _tell(report, len(topics), propose, as_json)
 
 
-def _last_of(spans: "Mapping[TopicPartition, Span]", last: int) -> "dict[TopicPartition, Span]":
-    from dingbridge.kafka.reader import Span
-
+def _last_of(spans: Mapping[TopicPartition, Span], last: int) -> dict[TopicPartition, Span]:
     return {p: Span(max(s.begin, s.end - last) if last else s.begin, s.end) for p, s in spans.items()}
 
 

@@ -3,16 +3,18 @@
 Exit codes: 0 all are there; 1 the registry refuses one, or is not reached; 2 settings or usage.
 """
 
-from typing import TYPE_CHECKING, Annotated
+import asyncio
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from dingbridge.cli.schema.arguments import AsJson, known_specs
-
-if TYPE_CHECKING:
-    from dingbridge.events import EventSpec
-    from dingbridge.schema.registry import Published
-    from dingbridge.settings import SchemaRegistrySettings
+from dingbridge.cli.terminal import print_list, progress, say
+from dingbridge.events import EventSpec
+from dingbridge.events.catalogue import catalogue
+from dingbridge.schema.registry import Published, Registry, schema_text, subject_of
+from dingbridge.settings import SchemaRegistrySettings
 
 
 def command(
@@ -26,13 +28,6 @@ def command(
     The subject is the topic's name with `-value`. What is there already stays; a new subject gets the
     compatibility FORWARD. Running it again changes nothing.
     """
-    import asyncio
-    from dataclasses import asdict
-
-    from dingbridge.cli.terminal import print_list, say
-    from dingbridge.events.catalogue import catalogue
-    from dingbridge.settings import SchemaRegistrySettings
-
     specs = known_specs(event_types or catalogue)
     published = asyncio.run(_publish(SchemaRegistrySettings.load(), specs))
     print_list(("subject", "outcome", "words"), [asdict(one) for one in published], as_json=as_json)
@@ -42,10 +37,7 @@ def command(
         raise typer.Exit(1)
 
 
-async def _publish(settings: "SchemaRegistrySettings", specs: "list[EventSpec]") -> "list[Published]":
-    from dingbridge.cli.terminal import progress
-    from dingbridge.schema.registry import Registry, schema_text, subject_of
-
+async def _publish(settings: SchemaRegistrySettings, specs: list[EventSpec]) -> list[Published]:
     secret = settings.schema_registry_password
     password = secret.get_secret_value() if secret is not None else ""
     published = []
