@@ -2,7 +2,7 @@
 
 import typer
 
-from dingbridge.cli.schema import catalogue, check, connect, ddl, drift, publish
+from dingbridge.cli.schema import catalogue, check, connect, ddl, drift
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -13,4 +13,3 @@ app.command("drift")(drift.command)
 app.command("check")(check.command)
 app.command("connect")(connect.command)
 app.command("ddl")(ddl.command)
-app.command("publish")(publish.command)
