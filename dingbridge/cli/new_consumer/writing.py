@@ -16,6 +16,6 @@ def write(plan: Plan) -> None:
             path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ScaffoldError(
-            f"{error.filename} cannot be written ({error.strerror}); correct that, take away what was written "
-            f"until then in {plan.root} (`git status` shows it), and run this again"
+            f"{error.filename} cannot be written ({error.strerror}); correct that, take away what was "
+            f"written until then in {plan.root} (`git status` shows it), and run this again"
         ) from error
