@@ -14,6 +14,7 @@ from console.commands import Commands
 from console.index.feed import Feed
 from console.index.search import Search
 from console.index.store import Index
+from console.line.window import INGRESS
 from console.page import page
 from console.render import Render
 from console.settings import ConsoleSettings
@@ -23,6 +24,7 @@ from console.sources.journals import Journals
 from console.sources.listeners import Listeners
 from console.watch import Watch
 from dingbridge.settings import KafkaSettings
+from dingbridge.tasks import first_ended
 from dingbridge.worker.registry import installed_consumers
 
 __all__ = ["Console", "Role", "User", "open_console", "require"]
@@ -60,6 +62,10 @@ class Console:
         self.index.open()
         await self.feed.start()
         await self.watch.start()
+
+    async def run(self) -> None:
+        """Wait until a task that the console needs ends, and raise ``BridgeError`` then. ``start`` first."""
+        await first_ended([*filter(None, [self.feed.task]), *self.watch.tasks])
 
     async def stop(self) -> None:
         await self.watch.stop()
@@ -99,6 +105,6 @@ def open_console(settings: ConsoleSettings) -> Console:
 def _parts_here(settings: ConsoleSettings) -> tuple[str, ...]:
     """What the doctor looks at: all, where the ingress is on this host; else the consumers alone."""
     own = f"http://{settings.admin_host}:{settings.admin_port}"
-    if ("ingress", own) in settings.listeners:
+    if (INGRESS, own) in settings.listeners:
         return ()
     return tuple(one.name for one in installed_consumers() if one.consumer is not None)

@@ -17,6 +17,7 @@ from console.pages import all_routes
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.health_server import json_response
 from dingbridge.logging import LogLimiter, place_of
+from dingbridge.tasks import WatchedTasks
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +41,8 @@ def application(console: Console) -> web.Application:
 
 
 async def run(console: Console) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ``BridgeError`` when it cannot begin."""
+    """Serve until SIGTERM or SIGINT. Raises ``BridgeError`` when it cannot begin, or a task that it needs has
+    ended."""
     settings, stop = console.settings, asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,7 +69,9 @@ async def run(console: Console) -> None:
                 f"({error.strerror}); set CONSOLE_HOST or CONSOLE_PORT to a free one"
             ) from error
         log.info("console.ready", address=f"http://{settings.console_host}:{runner.addresses[0][1]}")
-        await stop.wait()
+        async with WatchedTasks() as tasks:
+            tasks.need("of the console", console.run)
+            await stop.wait()
         log.info("console.stopping", within_s=settings.shutdown_timeout_s)
     finally:
         await runner.cleanup()

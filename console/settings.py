@@ -29,8 +29,8 @@ class ConsoleSettings(KafkaSettings, JournalSettings):
     trusted_proxies: NetworkList = Field(default_factory=list)
     """see The ingress"""
     console_listeners: CommaList = Field(default_factory=list)
-    """private listeners, with commas, as `ingress=http://127.0.0.1:8081,approval=http://127.0.0.1:8082`; a
-    name is `ingress` or the consumer's; unset: the ingress of ADMIN_HOST and ADMIN_PORT"""
+    """private listeners, with commas, as `ingress=http://127.0.0.1:8081,relay=http://127.0.0.1:8083`; a name
+    is `ingress`, `relay` or the consumer's; unset: the ingress and the relay of ADMIN_HOST"""
     console_journals: CommaList = Field(default_factory=list)
     """journal folders, with commas, one for each ingress that runs here; unset: JOURNAL_DIR"""
     console_databases: SecretStr | None = None
@@ -73,7 +73,10 @@ class ConsoleSettings(KafkaSettings, JournalSettings):
     def listeners(self) -> list[tuple[str, str]]:
         """``(name, address)`` of the private listeners."""
         pairs = [(name, url.rstrip("/")) for name, url in map(_pair, self.console_listeners)]
-        return pairs or [("ingress", f"http://{self.admin_host}:{self.admin_port}")]
+        return pairs or [
+            ("ingress", f"http://{self.admin_host}:{self.admin_port}"),
+            ("relay", f"http://{self.admin_host}:{self.relay_admin_port}"),
+        ]
 
     def own_database_of(self, consumer: str) -> str | None:
         """What CONSOLE_DATABASES says of a consumer; None: nothing, its commands find it by themselves."""

@@ -12,21 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import structlog
-
 from console.line.model import Part, line, worst
 from console.line.today import Today
-from console.line.window import INGRESS, Reading
+from console.line.window import INGRESS, RELAY, Reading
 from console.sources.groups import Group
 from console.sources.groups import look as look_at_groups
 from console.sources.listeners import Listeners
-from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.registry import known_consumers
-from dingbridge.worker.supervise import being_cancelled
-
-log = structlog.get_logger(__name__)
 
 EACH_S: Final = 3.0
 IDLE_EACH_S: Final = 60.0
@@ -65,16 +59,20 @@ class Watch:
         self._view = View()
         self._viewed = -WATCHED_S
         self._wanted = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        """While it runs; none of them ends before ``stop``, but by a fault of ours."""
 
     async def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._again(self._look, EACH_S))]
-        self._tasks.append(asyncio.create_task(self._again(self._look_at_groups, GROUPS_EACH_S)))
+        looks = {"listeners": (self._look, EACH_S), "groups": (self._look_at_groups, GROUPS_EACH_S)}
+        self.tasks = [
+            asyncio.create_task(self._again(*each), name=f"that looks at the {what}")
+            for what, each in looks.items()
+        ]
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
     @property
     def watched(self) -> bool:
@@ -92,15 +90,9 @@ class Watch:
         self._view = view
 
     async def _again(self, look: Callable[[], Coroutine[Any, Any, None]], each_s: float) -> None:
-        """A fault of ours must not end the watching."""
         while True:
             self._wanted.clear()
-            try:
-                await look()
-            except (Exception, asyncio.CancelledError) as error:
-                if being_cancelled():
-                    raise
-                log.error("console.watch_failed", error=error_location(error, "console"))
+            await look()
             with suppress(TimeoutError):
                 async with asyncio.timeout(each_s if self.watched else IDLE_EACH_S):
                     await self._wanted.wait()
@@ -134,7 +126,7 @@ class Watch:
 
     def _names(self) -> list[str]:
         """Also of consumers that are not installed here, and have a listener."""
-        named = (name for name, _ in self._listeners.listeners if name != INGRESS)
+        named = (name for name, _ in self._listeners.listeners if name not in (INGRESS, RELAY))
         return list(dict.fromkeys([*self.consumers, *named]))
 
     async def _look_at_groups(self) -> None:

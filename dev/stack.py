@@ -1,4 +1,4 @@
-"""A whole bridge with its console, for a browser to look at: simulator, ingress, consumers, System A.
+"""A whole bridge with its console, for a browser to look at: simulator, ingress, relay, consumers, System A.
 
 ``forward-a`` hands approvals to System A. Tests look at it (``tests/console``), and ``dev/pictures.py`` takes
 pictures of it.
@@ -23,6 +23,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 PASSWORDS: Final = {role: f"a password of a {role}" for role in ("viewer", "reader", "operator")}
 """The console's users: one for each role, named as it."""
 CONSUMERS: Final = ("address-sync", "approval", "outbound", "forward-a")
+LISTENERS: Final = ("ingress", "relay", *CONSUMERS)
 READY_WITHIN_S: Final = 180.0
 
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
@@ -38,11 +39,11 @@ class Stack:
         self.folder = folder
         self.system_a = SystemA()
         self.processes: dict[str, GuardedProcess] = {}
-        ports = {name: free_port() for name in ("simulator", "callback", "console", "ingress", *CONSUMERS)}
+        ports = {name: free_port() for name in ("simulator", "callback", "console", *LISTENERS)}
         self.url = f"http://127.0.0.1:{ports['console']}"
         self.callback_url = f"http://127.0.0.1:{ports['callback']}/callback"
         self.simulator_url = f"http://127.0.0.1:{ports['simulator']}"
-        listeners = {name: f"http://127.0.0.1:{ports[name]}" for name in ("ingress", *CONSUMERS)}
+        listeners = {name: f"http://127.0.0.1:{ports[name]}" for name in LISTENERS}
         self.env = {
             **SAMPLE_CREDENTIALS,
             **kafka_env,
@@ -57,6 +58,7 @@ class Stack:
             "TOPIC_PARTITIONS": "2",
             **self.system_a.settings(folder, "bpms_instance_change"),
             "ADMIN_PORT": str(ports["ingress"]),
+            "RELAY_ADMIN_PORT": str(ports["relay"]),
             "CONSOLE_PORT": str(ports["console"]),
             "CONSOLE_LISTENERS": ",".join(f"{name}={url}" for name, url in listeners.items()),
         }
@@ -70,7 +72,8 @@ class Stack:
             self._start("console")
             self._wait("simulator", lambda: _answers(f"{self.simulator_url}/_sim/health"))
             for name, url in listeners.items():
-                self._wait(name, lambda url=url: _answers(f"{url}/readyz"))  # type: ignore[misc]
+                started_by = "ingress" if name == "relay" else name
+                self._wait(started_by, lambda url=url: _answers(f"{url}/readyz"))  # type: ignore[misc]
             self._wait("console", lambda: _answers(f"{self.url}/healthz"))
             self.dingbridge("callback", "register", "--url", self.callback_url)
         except BaseException:

@@ -9,13 +9,13 @@
     │   ├── TopicForbidden       the rights on it are missing
     │   ├── TopicLeaderless      it is there, and brokers that lead it are not
     │   └── InboxMissing         a consumer's inbox, which it makes itself, is not there yet     ingress/relay
+    ├── TaskEnded                a task that the process needs has ended                 dingbridge/tasks.py
     ├── CallsSpent               the month's budget of API calls has none left for this priority
     ├── ServerStartError         a local Kafka or PostgreSQL that did not start
     ├── DingTalkError            see its own drawing                                   dingbridge/dingtalk
     ├── NotAnEvent               a Kafka record that is no event of ours                 dingbridge/events
     ├── Unreadable               a payload that cannot be taken apart                    dingbridge/events
     ├── HandlerOutcome           what a handler says besides "done": Retry, Reject …     dingbridge/worker
-    ├── ConsumerFault            a consumer that cannot go on                            dingbridge/worker
     ├── UnknownConsumer          none of this name is installed, or it does not load     dingbridge/worker
     ├── MigrationError           a consumer's tables cannot be brought up to date        dingbridge/worker
     ├── Deleted                  a range of time that Kafka has deleted in part          dingbridge/replay

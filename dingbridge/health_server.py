@@ -1,14 +1,17 @@
 """The private listener: health, readiness, metrics, and requests of the operator.
 
-On loopback by default. What "ready" means is decided by the process that owns the listener. Whatever changes
-something is guarded by ``only_own_pages``, here and in the simulator.
+On loopback by default. What "ready" means is decided by the process that owns the listener. Whoever looks
+must have asked by a name of ours; whoever changes something needs the token of the data folder as well
+(``admin_token.py``), and leaves a line in the log.
 """
 
+import hmac
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from ipaddress import ip_address
 from typing import Any
 
 import orjson
+import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,29 +19,35 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from dingbridge.errors import BridgeError
 
+log = structlog.get_logger(__name__)
+
 Ready = Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
+_LOOKS = ("GET", "HEAD")
 
 
 def json_response(body: dict[str, Any], status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 
-def only_own_pages(below: str = "/", own_name: str = "") -> Middleware:
-    """Keeps a page of somebody else's, open in the operator's browser, from changing anything ``below`` here.
+def only_own_pages(below: str = "/", own_names: Collection[str] = ()) -> Middleware:
+    """Keeps a page of somebody else's, open in the operator's browser, from reading or changing anything
+    ``below`` here.
 
-    A browser names the page's origin in whatever changes something, and without asking first it cannot send
-    the content type JSON to another origin. A domain may have been pointed here for the purpose (DNS
-    rebinding): so whoever changes something must have asked by an address, by a name without a dot, or by
-    ``own_name``. 403 and 415 otherwise.
+    A domain may have been pointed here for the purpose (DNS rebinding): so whoever asks must have asked by an
+    address, by a name without a dot, or by one of ``own_names``. A browser names the page's origin in
+    whatever changes something, and without asking first it cannot send the content type JSON to another
+    origin. 403 and 415 otherwise.
     """
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith(below) and request.method not in ("GET", "HEAD"):
-            name = request.url.host or ""
-            if not is_own_name(name, (own_name,)):
-                words = f"{name} is no name of this listener; use its address, as 127.0.0.1"
-                return json_response({"error": words}, 403)
+        if not request.path.startswith(below):
+            return await handler(request)
+        name = request.url.host or ""
+        if not is_own_name(name, own_names):
+            words = f"{name} is no name of this listener; use its address, as 127.0.0.1"
+            return json_response({"error": words + (", or set ADMIN_NAMES" if own_names else "")}, 403)
+        if request.method not in _LOOKS:
             origin = request.headers.get("Origin")
             if origin is not None and origin != f"{request.scheme}://{request.host}":
                 return json_response({"error": "this page is of another origin and may change nothing"}, 403)
@@ -50,10 +59,38 @@ def only_own_pages(below: str = "/", own_name: str = "") -> Middleware:
     return guard
 
 
+def only_with_token(token: str | None) -> Middleware:
+    """Lets change something only who sends ``Authorization: Bearer <token>``, and logs it with its result;
+    401 otherwise. Without a token nothing changes anything."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method in _LOOKS or request.match_info.http_exception is not None:  # 404 or 405
+            return await handler(request)
+        sent = request.headers.get("Authorization", "").encode(errors="replace")
+        if token is None or not hmac.compare_digest(sent, f"Bearer {token}".encode()):
+            log.warning("admin.refused", path=request.path, remote=request.remote)
+            words = "send the token in DATA_DIR/admin.token, as `Authorization: Bearer <token>`"
+            answer = json_response({"error": f"whatever changes something here needs a token: {words}"}, 401)
+            answer.headers["WWW-Authenticate"] = "Bearer"
+            return answer
+        result: int | str = "failed"
+        try:
+            response = await handler(request)
+            result = response.status
+            return response
+        finally:
+            log.info("admin.changed", path=request.path, remote=request.remote, result=result)
+
+    return guard
+
+
 def is_own_name(name: str, own_names: Collection[str]) -> bool:
     """Whether nobody else can have pointed ``name`` at this machine (DNS rebinding): an address, a name
-    without a dot, or one of ``own_names``."""
+    without a dot, or one of ``own_names``, of which ``.svc`` stands for all names that end with it."""
     if name in own_names or "." not in name:
+        return True
+    if any(own.startswith(".") and name.endswith(own) for own in own_names):
         return True
     try:
         ip_address(name)
@@ -64,7 +101,11 @@ def is_own_name(name: str, own_names: Collection[str]) -> bool:
 
 class AdminServer:
     """Serves ``/healthz`` (the event loop turns), ``/readyz`` (what ``ready`` says, 200 or 503, details as
-    JSON), ``/metrics`` (Prometheus text) and any further ``routes``."""
+    JSON), ``/metrics`` (Prometheus text) and any further ``routes``.
+
+    ``token`` is what changes need (``admin_token``); without one, nothing may be changed. ``names`` are those
+    with a dot by which the listener may be asked (``ADMIN_NAMES``).
+    """
 
     def __init__(
         self,
@@ -74,10 +115,13 @@ class AdminServer:
         *,
         ready: Ready,
         routes: Iterable[web.AbstractRouteDef] = (),
+        token: str | None = None,
+        names: Iterable[str] = (),
     ) -> None:
         self.host, self.port = host, port
         self._registry, self._ready = registry, ready
-        app = web.Application(middlewares=[only_own_pages(own_name=host)])
+        guards = [only_own_pages(own_names=(host, *names)), only_with_token(token)]
+        app = web.Application(middlewares=guards)
         app.add_routes(
             [
                 web.get("/healthz", self._healthz),

@@ -5,7 +5,6 @@ nothing new, answer what was accepted, close the journal, let the publisher fini
 """
 
 import asyncio
-import os
 import signal
 import time
 from typing import Any
@@ -14,31 +13,33 @@ import apsw
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from dingbridge.admin_token import admin_token
 from dingbridge.contract_routes import contract_routes
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
 from dingbridge.settings import IngressSettings
+from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import open_tracer
-from ingress.admin.routes import retention, routes
+from ingress.admin.routes import retention, routes, verbs
 from ingress.callback import CallbackReceiver
 from ingress.credentials import CredentialsWatcher
 from ingress.diagnostics import Diagnostics
 from ingress.errors import JournalUnavailable
-from ingress.journal.directory import ingress_lock, prepare_folder
+from ingress.journal.directory import current, ingress_lock, prepare_folder
+from ingress.journal.importing import Importer
 from ingress.journal.inspect import journal_status
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
-from ingress.journal.retention import remove_drained
+from ingress.journal.wake import RelayWaker
 from ingress.journal.writer import Journal
-from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics, StreamMetrics
+from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
 from ingress.recovery.apps import Recovery
-from ingress.relay.drain import Relays
+from ingress.relay.child import RELAY, ChildProcess
 from ingress.server import PublicServer
 from ingress.stream.apps import Streams
 
 log = structlog.get_logger(__name__)
 
 _STATUS_EVERY_S = 2.0
-_REMOVE_EVERY_S = 60.0
 
 
 class Ingress:
@@ -57,22 +58,16 @@ class Ingress:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         self._folder_metrics = FolderMetrics(registry)
-        publishing = PublisherMetrics(registry)
         http = HttpMetrics(registry)
-        self._relays = Relays(
-            self._folder,
-            os.environ,
-            publishing,
-            publishing.connected,
-            on_damaged=lambda words: self._journal.report_damage(words),
-        )
+        restarts = relay_restarts(registry)
+        self._relay = ChildProcess(RELAY, lambda why: restarts.inc())
         self._journal = Journal(
             self._folder,
             retention(settings),
             JournalMetrics(registry),
-            on_commit=self._relays.current.wake,
-            relay=self._relays,
+            on_commit=RelayWaker(current(self._folder).path).wake,
         )
+        self._importer = Importer(self._folder, self._journal, retention(settings).callbacks_s)
         diagnostics = Diagnostics()
         self._tracer = open_tracer(settings, "dingbridge-ingress")
         self._public = PublicServer(
@@ -96,14 +91,12 @@ class Ingress:
             lambda: self._credentials.apps,
             self._journal,
             RecoveryMetrics(registry),
-            lambda: self._journal.fault is None,
         )
         self._streams = Streams(
             settings,
             lambda: self._credentials.apps,
             self._journal,
-            StreamMetrics(registry),
-            http.callbacks,
+            StreamMetrics(registry, http.callbacks),
             self._tracer,
         )
         self._admin = AdminServer(
@@ -112,52 +105,54 @@ class Ingress:
             registry,
             ready=self.ready,
             routes=[
-                *routes(
-                    settings,
-                    self._journal,
-                    self._relays.current,
-                    self._relays.of_damaged,
-                    self._recovery.verb,
-                ),
+                *routes({**verbs(settings, self._journal, self._importer), "recover": self._recovery.verb}),
                 *contract_routes(settings),
                 *diagnostics.routes(),
                 self._credentials.route(),
                 self._streams.route(),
             ],
+            token=admin_token(settings.data_dir),
+            names=settings.admin_names,
         )
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises ``BridgeError`` when it cannot begin."""
-        settings, stop = self._settings, asyncio.Event()
-        loop = asyncio.get_running_loop()
+        """Serve until SIGTERM or SIGINT. Raises ``BridgeError`` when it cannot begin, or when the journal is
+        damaged or a task that it needs has ended."""
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         self._lock.acquire()
         try:
-            await self._journal.start()
-            try:
-                self._relays.start()
-                await self._admin.start()
-                callback = await self._listen()
-                self._streams.start()
-                self._recovery.start()
-                self._tasks = [
-                    loop.create_task(work)
-                    for work in (self._measure(), self._remove_drained(), self._credentials.watch())
-                ]
-                log.info(
-                    "ingress.ready",
-                    callback=callback,
-                    admin=f"http://{self._admin.host}:{self._admin.port}",
-                    journal=str(self._folder),
-                    kafka=settings.kafka_bootstrap_servers,
-                )
-                await stop.wait()
-            finally:
-                await self._stop()
+            async with WatchedTasks() as tasks:
+                await self._journal.start()
+                try:
+                    await self._begin(tasks)
+                    await stop.wait()
+                finally:
+                    await self._stop()
         finally:
             self._lock.release()
+
+    async def _begin(self, tasks: WatchedTasks) -> None:
+        settings = self._settings
+        tasks.need("that waits for damage of the journal", self._journal.until_damaged)
+        await self._recovery.start(tasks)
+        await self._admin.start()
+        callback = await self._listen()
+        self._streams.start(tasks)
+        tasks.need("that measures the journal", self._measure)
+        tasks.need("that imports what was put aside", self._importer.run)
+        if settings.dingtalk_apps_file is not None:
+            tasks.need("that follows the apps' file", self._credentials.watch)
+        if settings.ingress_relay == "child":
+            tasks.need("that keeps the relay running", self._relay.run, may_end=True)
+        log.info(
+            "ingress.ready",
+            callback=callback,
+            admin=f"http://{self._admin.host}:{self._admin.port}",
+            journal=str(self._folder),
+            kafka=settings.kafka_bootstrap_servers,
+        )
 
     async def _listen(self) -> str | None:
         """Where callbacks come to; nowhere if the only app is in Stream mode."""
@@ -176,26 +171,24 @@ class Ingress:
         await asyncio.gather(self._public.stop(), self._streams.stop(budget / 4))
         await self._recovery.stop(1)
         await self._journal.stop()
-        await self._relays.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
-        for task in self._tasks:
-            task.cancel()
+        if self._relay.pid is not None:
+            await self._relay.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
         await self._admin.stop()
         if self._tracer is not None:
             await asyncio.to_thread(self._tracer.close)
         log.info("ingress.stopped", after_s=round(time.monotonic() - began, 2))
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Ready means: the journal takes a write. Kafka's state is told, and does not count."""
-        details: dict[str, Any] = {"kafka": self._relays.current.state}
+        """Ready means: the journal takes a write. Kafka is the relay's, which has a listener of its own."""
         try:
             await self._journal.probe()
         except JournalUnavailable as error:
-            return False, {**details, "journal": {"takes_writes": False, "words": str(error)}}
+            return False, {"journal": {"takes_writes": False, "words": str(error)}}
         try:
             status = await asyncio.to_thread(journal_status, self._folder)
         except (apsw.Error, BridgeError, OSError) as error:
-            return True, {**details, "journal": {"takes_writes": True, "words": type(error).__name__}}
-        return True, {**details, "journal": {"takes_writes": True, **status.as_json()}}
+            return True, {"journal": {"takes_writes": True, "words": type(error).__name__}}
+        return True, {"journal": {"takes_writes": True, **status.as_json()}}
 
     async def _measure(self) -> None:
         while True:
@@ -206,12 +199,3 @@ class Ingress:
             else:
                 self._folder_metrics.show(status)
             await asyncio.sleep(_STATUS_EVERY_S)
-
-    async def _remove_drained(self) -> None:
-        older_than_s = retention(self._settings).callbacks_s
-        while True:
-            try:
-                await asyncio.to_thread(remove_drained, self._folder, older_than_s)
-            except (BridgeError, OSError) as error:
-                log.warning("journal.folder_kept", error=type(error).__name__, words=str(error))
-            await asyncio.sleep(_REMOVE_EVERY_S)

@@ -21,7 +21,7 @@ from dingbridge.dingtalk.self_push import nonce_of
 from dingbridge.events import URL_CHECKS, CallbackFacts, dedupe_key, extract_facts
 from dingbridge.tracing import Tracer
 from ingress.diagnostics import Diagnostics
-from ingress.door import Door
+from ingress.entry import JournalEntry
 from ingress.errors import JournalUnavailable
 from ingress.journal.rows import NewCallback
 from ingress.journal.writer import Journal
@@ -59,14 +59,15 @@ class CallbackReceiver:
         suite_check_reply: str = "success",
         tracer: Tracer | None = None,
     ) -> None:
-        self._door, self._metrics, self._diagnostics = Door(journal, tracer), metrics, diagnostics
+        self._entry, self._metrics = JournalEntry(journal, tracer), metrics
+        self._diagnostics = diagnostics
         self._max_age_s, self._suite_check_reply = max_age_s, suite_check_reply
         self._successes: dict[tuple[Credentials, str], bytes] = {}
         self._successes_second = 0
 
     async def receive(self, app: str, crypto: CallbackCrypto, query: Mapping[str, str], body: bytes) -> bytes:
         """The answer's body, once the callback is durable. Raises ``Refused``."""
-        began_ns = self._door.sample()
+        began_ns = self._entry.sample()
         encrypted, envelope = _encrypted(body)
         parameters = _parameters(query, envelope)
         callback = self._decrypt(app, crypto, parameters, encrypted)
@@ -81,7 +82,7 @@ class CallbackReceiver:
             return self._check_reply(crypto, callback)
         try:
             entry = _entry(app, callback.plaintext, view, parameters)
-            new = await self._door.keep(entry, event_type, began_ns)
+            new = await self._entry.accept(entry, event_type, began_ns)
         except JournalUnavailable as error:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", error.reason, str(error)) from None
         self._diagnostics.owner_accepted(app, callback.owner_key)

@@ -47,19 +47,11 @@ class CredentialsWatcher:
         return self._apps
 
     async def watch(self) -> None:
-        """Until cancelled; with the environment's app alone there is nothing to watch."""
-        while self._settings.dingtalk_apps_file is not None:
+        """Until cancelled. A fault of ours ends it, and the process: credentials have to run out."""
+        while True:
             await asyncio.sleep(EVERY_S)
-            try:
-                try:
-                    await self._look_again()
-                finally:
-                    self._offer(datetime.now(UTC))
-            except Exception as error:  # a fault of ours must not end the watch: credentials have to run out
-                self._seen = None
-                words = [f"a fault of ours in reading it ({type(error).__name__}); please report it"]
-                if words != self._rejected:
-                    self._reject(words)
+            await self._look_again()
+            self._offer(datetime.now(UTC))
 
     def route(self) -> web.RouteDef:
         """Its route on the private listener: ``{"apps": {name: [fingerprint, …]}, "rejected": [words]}``."""

@@ -8,7 +8,7 @@ class JournalError(BridgeError):
 
 
 class JournalDamaged(JournalError):
-    """SQLite cannot read the journal, or the disk does not give what is in it."""
+    """The journal, or its checkpoint, is not what was written: it is put aside at the next start."""
 
 
 class JournalNewer(JournalError):

@@ -6,7 +6,6 @@ Labels only ever hold names from a fixed set: an EventType that the catalogue do
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from dingbridge.events import known
-from dingbridge.tally import Histogram as Tallied
 
 OTHER = "other"
 
@@ -17,22 +16,6 @@ def known_type(event_type: str | None) -> str:
 
 
 _ANSWER_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5)
-_LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0, 21600.0)
-
-
-_DELAY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0)
-
-
-def delay_histogram(registry: CollectorRegistry | None = None) -> Tallied:
-    """A publisher observes, and the ingress, which has the ``registry``, adds it up."""
-    return Tallied(
-        "dingbridge_dingtalk_delay_seconds",
-        "Time from an event, as DingTalk says, until it came by HTTP or Stream, by family; of re-pushes the "
-        "one that was kept",
-        ("family",),
-        _DELAY_BUCKETS,
-        registry,
-    )
 
 
 class HttpMetrics:
@@ -66,9 +49,11 @@ class HttpMetrics:
 
 
 class StreamMetrics:
-    """Of the connections of apps in Stream mode; their events are counted in ``HttpMetrics.callbacks``."""
+    """Of the connections of apps in Stream mode; their events are counted in ``callbacks``, as
+    ``HttpMetrics`` has it."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, callbacks: Counter) -> None:
+        self.callbacks = callbacks
         self.connections = Gauge(
             "dingbridge_stream_connections",
             "Open connections of an app in Stream mode",
@@ -101,52 +86,13 @@ class StreamMetrics:
             gauge.remove(app)
 
 
-class PublishingMetrics:
-    """What publishers count, each in its own process, and report to the ingress, which serves the sum."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.published = Counter(
-            "dingbridge_published",
-            "Records acknowledged by Kafka, by known EventType",
-            ["event_type"],
-            registry=registry,
-        )
-        self.unclassified = Counter(
-            "dingbridge_unclassified",
-            "Records published to the unclassified topic, by reason: an alarm",
-            ["reason"],
-            registry=registry,
-        )
-        self.drift = Counter(
-            "dingbridge_schema_drift",
-            "Callbacks with data that is not what the catalogue says of their EventType, by kind (missing, "
-            "type, unknown_field); published like all others",
-            ["type", "kind"],
-            registry=registry,
-        )
-        self.errors = Counter(
-            "dingbridge_kafka_errors", "Failed sends by kind of error", ["error"], registry=registry
-        )
-        self.lag_seconds = Histogram(
-            "dingbridge_publish_lag_seconds",
-            "Time from receipt to Kafka's acknowledgement, of the oldest callback in each batch set",
-            buckets=_LAG_BUCKETS,
-            registry=registry,
-        )
-        self.delay_seconds = delay_histogram(registry)
-        self.restarts = Counter(
-            "dingbridge_publisher_restarts",
-            "Times the publisher's process had to be started again",
-            registry=registry,
-        )
-
-
-class PublisherMetrics(PublishingMetrics):
-    """Of the journal that is written now."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        super().__init__(registry)
-        self.connected = Gauge("dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry)
+def relay_restarts(registry: CollectorRegistry) -> Counter:
+    """Of the relay that is this ingress's child."""
+    return Counter(
+        "dingbridge_publisher_restarts",
+        "Times the relay's process had to be started again",
+        registry=registry,
+    )
 
 
 class RecoveryMetrics:
@@ -163,7 +109,7 @@ class RecoveryMetrics:
         )
         self.resync_requests = Counter(
             "dingbridge_recovery_resync_requests",
-            "Requests to look anew, for items that are too poor and pages that may be gone",
+            "Resync requests, for items that are too poor and pages that may be gone",
             registry=registry,
         )
         self.pages_missing = Counter(

@@ -19,7 +19,6 @@ from aiokafka.errors import KafkaError
 from console.index.records import Entry, EventEntry, IndexedEvent, entry_of, indexed_topics
 from console.index.store import Index, Partition
 from console.index.subscription import Subscription
-from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.kafka.client import connection, discard_consumer, explain
 from dingbridge.kafka.topics import existing_topics
@@ -65,7 +64,8 @@ class Feed:
 
     def __init__(self, settings: KafkaSettings, index: Index) -> None:
         self._settings, self._index = settings, index
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        """While it runs; it does not end before ``stop``, but by a fault of ours."""
         self._watching: set[Subscription] = set()
         self._kafka: AIOKafkaConsumer | None = None
         self._at: dict[TopicPartition, int] = {}
@@ -75,13 +75,13 @@ class Feed:
 
     async def start(self) -> None:
         """Begin; does not wait for Kafka."""
-        self._task = asyncio.create_task(self._run())
+        self.task = asyncio.create_task(self._run(), name="that fills the index")
 
     async def stop(self) -> None:
         """End the reading. It is asked until it ends: aiokafka may take a cancellation for its own."""
-        while self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=ASKED_AGAIN_S)
+        while self.task is not None and not self.task.done():
+            self.task.cancel()
+            await asyncio.wait([self.task], timeout=ASKED_AGAIN_S)
 
     @property
     def state(self) -> FeedState:
@@ -117,9 +117,6 @@ class Feed:
                     f"the index {self._index.path} cannot be written ({type(error).__name__}: {error}); make "
                     "room on its disk, or stop the console and delete the file: it is made anew"
                 )
-            except Exception as error:
-                place = error_location(error, "console")
-                self._problem = BridgeError(f"a fault of the console's own ({place}); please report it")
             log.warning("console.feed_waits", problem=str(self._problem))
             await asyncio.sleep(AGAIN_S)
 

@@ -6,7 +6,6 @@ that is damaged, is made anew.
 """
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -274,7 +273,7 @@ class Index:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def _open(self) -> apsw.Connection:
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        self.path.touch(mode=0o600)  # closing a handle of ours would drop the locks that SQLite holds on it
         db = apsw.Connection(str(self.path))
         db.set_busy_timeout(BUSY_TIMEOUT_MS)
         db.execute("PRAGMA journal_mode = WAL")

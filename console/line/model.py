@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any, Final, Literal
 
-from console.line.window import INGRESS, Reading, Window
+from console.line.window import INGRESS, RELAY, Reading, Window
 from console.sources.groups import Group
 
 PREFIX: Final = "dingbridge_"
@@ -74,8 +74,8 @@ def line(
 ) -> list[Part]:
     """The parts in the order of the line. ``before`` is the oldest reading of the window, ``now`` the newest;
     ``groups`` are as Kafka knows them, also of ``installed`` consumers without a listener."""
-    parts = _ingress(Window.of(INGRESS, before, now))
-    watched = list(dict.fromkeys(reading.name for reading in now if reading.name != INGRESS))
+    parts = _bridge(Window.of(INGRESS, before, now), Window.of(RELAY, before, now))
+    watched = list(dict.fromkeys(r.name for r in now if r.name not in (INGRESS, RELAY)))
     for name in [*watched, *(name for name in installed if name not in watched)]:
         parts += _consumer(name, Window.of(name, before, now), groups.get(name))
     return parts
@@ -92,7 +92,8 @@ def _most(troubles: Iterator[Trouble]) -> Trouble | None:
     return max(troubles, key=lambda trouble: trouble.state, default=None)
 
 
-def _ingress(window: Window) -> list[Part]:
+def _bridge(window: Window, relay: Window) -> list[Part]:
+    """What the ingress tells, and of Kafka what its relay tells."""
     unknown = None if window.answering else Trouble(State.UNKNOWN, "unknown")
     last = window.most(PREFIX + "last_callback_timestamp_seconds")
     at = max((reading.at for reading in window.now), default=0.0)
@@ -114,10 +115,10 @@ def _ingress(window: Window) -> list[Part]:
         ),
         Part(
             "kafka",
-            trouble=unknown or _most(_kafka(window)),
-            rate=window.rate(PREFIX + "published_total"),
+            trouble=_most(_kafka(window, relay)),
+            rate=relay.rate(PREFIX + "published_total"),
             oldest_s=waiting,
-            p99_s=window.p99(PREFIX + "publish_lag_seconds"),
+            p99_s=relay.p99(PREFIX + "publish_lag_seconds"),
         ),
     ]
 
@@ -160,9 +161,16 @@ def _journal(window: Window) -> Iterator[Trouble]:
         yield Trouble(State.DEGRADED, "disk_low", {"megabytes": int(free // 1024**2)})
 
 
-def _kafka(window: Window) -> Iterator[Trouble]:
-    if 0 in window.values(PREFIX + "kafka_connected"):
-        yield Trouble(State.STOPPED, "kafka_down")
+def _kafka(window: Window, relay: Window) -> Iterator[Trouble]:
+    for reading in relay.answering:
+        if not reading.ready:
+            words, since = reading.details.get("words"), reading.details.get("since")
+            at = since if isinstance(since, int | float) else None
+            yield Trouble(State.STOPPED, "kafka_down", text=str(words or ""), since=at)
+    for reading in relay.silent:
+        yield Trouble(State.UNREACHABLE, "relay_unreachable", text=reading.url)
+    if not relay.now:
+        yield Trouble(State.UNKNOWN, "not_configured")
     if (oldest := window.most(PREFIX + "journal_oldest_waiting_seconds") or 0) > BEHIND_S:
         yield Trouble(State.DEGRADED, "publishing_behind", {"seconds": int(oldest)})
     if parked := sum(window.values(PREFIX + "parked")):

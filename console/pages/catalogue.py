@@ -9,6 +9,7 @@ from aiohttp import web
 
 from console.app import Console
 from console.index.store import Seen
+from console.line.window import RELAY
 from console.sources.listeners import Answer, Metrics
 from dingbridge.events import EventSpec, Received, catalogue, to_records
 from dingbridge.events.examples import example_callbacks
@@ -67,7 +68,7 @@ async def _context(
     console: Console,
 ) -> tuple[Mapping[str, Seen], list[Answer[Metrics]], Mapping[str, list[str]]]:
     metrics, seen = await asyncio.gather(
-        console.listeners.metrics("ingress"), asyncio.to_thread(console.index.seen)
+        console.listeners.metrics(RELAY), asyncio.to_thread(console.index.seen)
     )
     return seen, metrics, _read_by(console.watch.consumers)
 
@@ -89,7 +90,7 @@ def _matches(spec: EventSpec, text: str) -> bool:
 
 
 def _drift(answers: Sequence[Answer[Metrics]], event_type: str) -> float | None:
-    """Callbacks since the ingresses began that were not as the catalogue says; None where none answered."""
+    """Callbacks since the relays began that were not as the catalogue says; None where none answered."""
     found = [answer.value for answer in answers if answer.value is not None]
     if not found:
         return None

@@ -11,6 +11,7 @@ from typing import Final
 from dingbridge.doctor import run
 from dingbridge.doctor.findings import Finding, Lang, Level, found, read_words
 from dingbridge.doctor.parts import load_checks
+from dingbridge.logging import place_of
 
 EACH_S: Final = 60.0
 _WITHIN_S: Final = 45.0
@@ -62,9 +63,9 @@ class Doctor:
                     checks=checks,
                     in_background=True,
                 )
-        except TimeoutError:
+        except Exception as error:  # TimeoutError, or a fault of ours: a finding like others
             findings.append(
-                found("doctor.fault", check="doctor", error="TimeoutError", place=f"{_WITHIN_S:g} s")
+                found("doctor.fault", check="doctor", error=type(error).__name__, place=place_of(error))
             )
         kept = [one for one in findings if not one.code.startswith(_NOT_HERE)]
         self.findings = tuple(one for one in kept if one.level(self._words) in (Level.ERROR, Level.WARNING))

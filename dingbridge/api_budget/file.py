@@ -1,7 +1,6 @@
 """The budget in one small SQLite file, shared by the processes of one host."""
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -113,7 +112,7 @@ class FileStore:
         if self._db is not None:
             return self._db
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        self._path.touch(mode=0o600)  # closing a handle of ours would drop the locks that SQLite holds on it
         db = apsw.Connection(str(self._path))
         try:
             db.set_busy_timeout(_BUSY_MS)

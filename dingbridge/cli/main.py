@@ -14,6 +14,7 @@ from dingbridge.errors import BridgeError
 
 COMMANDS = {
     "ingress": "Receive DingTalk's callbacks, and publish them to Kafka.",
+    "relay": "Publish the journal, where that is a service of its own.",
     "journal": "Look into the journal, and act on what is parked.",
     "recover": "Read DingTalk's list of failed pushes now.",
     "consumers": "List the installed consumers, write revisions of their tables.",

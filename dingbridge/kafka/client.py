@@ -7,6 +7,7 @@ aiokafka raises into a sentence for the operator. Topics are next door, in ``din
 import asyncio
 import logging
 import ssl
+import time
 from itertools import chain
 from typing import Any
 
@@ -41,6 +42,10 @@ record which is too large is refused by the broker for its topic, not by the cli
 
 ABANDON_S = 1
 """How long the sender of an abandoned producer may take to see that its connections are gone."""
+
+REFUSAL_S = 10
+"""For how long a refusal in aiokafka's log explains a connection that fails, in s: aiokafka raises right
+after it has logged."""
 
 _CREDENTIAL_ERRORS = (AuthenticationFailedError, SaslAuthenticationFailed)
 _MECHANISM_ERRORS = (AuthenticationMethodNotSupported, UnsupportedSaslMechanismError)
@@ -186,12 +191,18 @@ class _LastRefusal(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.error: BaseException | None = None
+        self._error: BaseException | None = None
+        self._at = 0.0
+
+    @property
+    def error(self) -> BaseException | None:
+        """Of the last ``REFUSAL_S``: what was refused before then says nothing about now."""
+        return self._error if time.monotonic() - self._at < REFUSAL_S else None
 
     def emit(self, record: logging.LogRecord) -> None:
         errors = [arg for arg in (record.args or ()) if isinstance(arg, BaseException)]
         if errors:
-            self.error = errors[-1]
+            self._error, self._at = errors[-1], time.monotonic()
 
 
 _last_refusal = _LastRefusal()
@@ -210,8 +221,8 @@ def explained(error: BaseException, settings: KafkaSettings) -> tuple[str, str]:
         return "failed", str(error)
     where = settings.kafka_bootstrap_servers
     cause = error
-    if isinstance(error, KafkaConnectionError) and _last_refusal.error is not None:
-        cause = _last_refusal.error
+    if isinstance(error, KafkaConnectionError):
+        cause = _last_refusal.error or error
     if isinstance(cause, _CREDENTIAL_ERRORS):
         return "credentials", (
             f"Kafka at {where} answers but refuses the credentials of user {settings.kafka_sasl_username!r} "

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from dingbridge.settings.base import CommaList
 from dingbridge.settings.dingtalk import DingTalkApiSettings
 from dingbridge.settings.kafka import KafkaSettings
 from dingbridge.settings.tracing import TracingSettings
@@ -18,6 +19,8 @@ class ConsumerSettings(KafkaSettings, DingTalkApiSettings, TracingSettings):
     """where the private listener binds"""
     admin_port: int | None = Field(None, ge=0, le=65535)
     """ingress: 8081; a consumer has none unless this is set"""
+    admin_names: CommaList = Field(default_factory=list)
+    """names with a dot, with commas, by which private listeners may be asked; `.svc`: all that end so"""
     shutdown_timeout_s: float = Field(8, gt=0, le=300)
     """s to stop in; the ingress: below 10"""
 

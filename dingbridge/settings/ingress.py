@@ -24,6 +24,11 @@ class JournalSettings(LogSettings):
     """where the private listener binds"""
     admin_port: int = Field(8081, ge=0, le=65535)
     """ingress: 8081; a consumer has none unless this is set"""
+    relay_admin_port: int = Field(8083, ge=0, le=65535)
+    """port of the relay's private listener, at ADMIN_HOST; its own for each ingress on a machine; 0: any that
+    is free"""
+    admin_names: CommaList = Field(default_factory=list)
+    """names with a dot, with commas, by which private listeners may be asked; `.svc`: all that end so"""
 
     @property
     def journal_path(self) -> Path:
@@ -50,7 +55,7 @@ class StreamSettings(Settings):
     stream_watchdog_s: float = Field(180, ge=0, le=86_400)
     """s without any frame after which such a connection is replaced; 0: never"""
     stream_gap_s: float = Field(30, ge=1, le=86_400)
-    """s without any such connection after which RESYNC_CONSUMERS are asked to look anew"""
+    """s without any such connection after which RESYNC_CONSUMERS are asked to resync"""
 
 
 class IngressSettings(
@@ -86,12 +91,16 @@ class IngressSettings(
     unknown_topics_max: int = Field(100, ge=0, le=10_000)
     """topics for EventTypes that this version does not know; more go to `unclassified`"""
     resync_consumers: CommaList = Field(default_factory=lambda: ["address-sync", "approval", "outbound"])
-    """consumers, with commas, that are asked to look anew when events may be lost; empty: none"""
+    """consumers, with commas, that are asked to resync when events may be lost; empty: none"""
     trusted_proxies: NetworkList = Field(default_factory=list)
     """addresses or networks, with commas, whose `X-Forwarded-For` is believed, for the log; by the console
     also `X-Forwarded-Proto` and the headers of CONSOLE_PROXY_*"""
     ingress_reuse_port: bool = False
-    """whether several ingresses share INGRESS_PORT, each with its own DATA_DIR and ADMIN_PORT"""
+    """whether several ingresses share INGRESS_PORT, each with its own DATA_DIR, ADMIN_PORT and
+    RELAY_ADMIN_PORT"""
+    ingress_relay: Literal["child", "none"] = "child"
+    """who runs the relay: `child`, the ingress starts it and starts it again when it ends; `none`: it is a
+    service of its own, `dingbridge relay`"""
     shutdown_timeout_s: float = Field(8, gt=0, lt=10)
     """s to stop in; the ingress: below 10"""
 
@@ -124,6 +133,9 @@ class IngressSettings(
         same_port = self.ingress_port == self.admin_port != 0
         if same_port and (self.ingress_host == self.admin_host or self.ingress_host in ("0.0.0.0", "::")):  # noqa: S104
             problems.append("ADMIN_PORT: is the same as INGRESS_PORT; the private listener needs its own")
+        others = {self.admin_port, self.ingress_port} - {0}
+        if self.ingress_relay == "child" and self.relay_admin_port in others:
+            problems.append("RELAY_ADMIN_PORT: is the same as ADMIN_PORT or INGRESS_PORT; it needs its own")
         return problems
 
 

@@ -8,7 +8,10 @@ has some.
 
 import asyncio
 import itertools
+import shutil
+import tempfile
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -40,8 +43,8 @@ from dingbridge.worker.store.migrations import WorkerTables, migrate
 class MemoryRuntime:
     """``async with MemoryRuntime(BillingConsumer()) as runtime: outcome = await runtime.deliver(event)``.
 
-    ``database_url`` is any that the worker takes; the default lives in memory and is gone at the end.
-    ``dingtalk`` stands in for the Open API client.
+    ``database_url`` is any that the worker takes; the default is a file in a temporary folder, gone at the
+    end. ``dingtalk`` stands in for the Open API client.
     """
 
     def __init__(
@@ -53,7 +56,11 @@ class MemoryRuntime:
         settings: ConsumerSettings | None = None,
     ) -> None:
         self.consumer = consumer
-        self.database: Database = open_database(database_url)
+        # in SQLite's own memory a handler that reads beside its transaction would wait for itself
+        folder = tempfile.mkdtemp(prefix="dingbridge-")
+        self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        own = f"sqlite:///{folder}/test.db"
+        self.database: Database = open_database(own if database_url == "sqlite://" else database_url)
         self._executor = Executor(consumer, self.database if consumer.uses_database else None)
         self._offsets = itertools.count()
         consumer.settings = settings or ConsumerSettings.load()
@@ -78,6 +85,7 @@ class MemoryRuntime:
             await self.consumer.stop()
         finally:
             await self.database.close()
+            self._remove()
 
     async def deliver(
         self,

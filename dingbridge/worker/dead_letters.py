@@ -23,6 +23,7 @@ from dingbridge.events.event import Event
 from dingbridge.kafka.client import discard_producer, explain, hopeless_after_s, producer, start_producer
 from dingbridge.kafka.topics import dlq_topic, inbox_topic
 from dingbridge.settings import KafkaSettings
+from dingbridge.tasks import being_cancelled
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.delivery import Delivery, identity
 from dingbridge.worker.outcomes import Conflict, DependencyUnavailable, Failure
@@ -30,7 +31,6 @@ from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
 from dingbridge.worker.store.errors import answered
 from dingbridge.worker.store.transaction import Transaction
-from dingbridge.worker.supervise import being_cancelled
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from dingbridge.tasks import first_ended
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
 
 TURN_S = 0.01
@@ -25,7 +26,13 @@ class Runners:
         self.closed = False
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._run()) for _ in range(self._count)]
+        self._tasks = [
+            asyncio.create_task(self._run(), name="that works on events") for _ in range(self._count)
+        ]
+
+    async def watch(self) -> None:
+        """Raises ``TaskEnded`` when one of the tasks has ended by itself: its record would wait for ever."""
+        await first_ended(self._tasks)
 
     async def close(self) -> None:
         """End the tasks. One whose handler does not heed that is left behind."""

@@ -76,6 +76,10 @@ class Scheduler:
     def start(self) -> None:
         self._runners.start()
 
+    async def watch(self) -> None:
+        """Raises ``TaskEnded`` when a runner has ended before ``close``."""
+        await self._runners.watch()
+
     async def close(self) -> None:
         """End the runners; call ``revoke`` first. One whose handler does not heed that is left behind."""
         await self._runners.close()

@@ -16,12 +16,12 @@ from sqlalchemy.exc import DBAPIError
 
 from dingbridge.api_budget import ApiCalls
 from dingbridge.contract_routes import contract_routes
-from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.catalogue import misspelt
 from dingbridge.health_server import AdminServer, json_response
 from dingbridge.kafka.topics import inbox_topic, topics_read
 from dingbridge.settings import ConsumerSettings
+from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import open_tracer
 from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.consumer import Consumer, Table
@@ -33,16 +33,12 @@ from dingbridge.worker.store.database import Database, open_database
 from dingbridge.worker.store.errors import is_missing_table
 from dingbridge.worker.store.migrations import WorkerTables, migrate
 from dingbridge.worker.store.pruning import prune_regularly
-from dingbridge.worker.supervise import being_cancelled, cancel_on, retry_until_available, run_forever
+from dingbridge.worker.supervise import cancel_on, retry_until_available
 from dingbridge.worker.worker import Worker, WorkerOptions
 
 log = structlog.get_logger(__name__)
 
 API_CALLS_EVERY_S = 10
-
-
-class ConsumerFault(BridgeError):
-    """A consumer that cannot go on by a fault of its own code; the message names type and place."""
 
 
 class ConsumerService:
@@ -101,6 +97,7 @@ class ConsumerService:
                     self.registry,
                     ready=self._ready,
                     routes=[*contract_routes(settings), web.get("/in-flight", self._in_flight)],
+                    names=settings.admin_names,
                 )
                 await admin.start()
                 stack.push_async_callback(admin.stop)
@@ -114,24 +111,19 @@ class ConsumerService:
             if self._stopping.is_set():
                 return
             stack.push_async_callback(consumer.stop)
+            tasks = await stack.enter_async_context(WatchedTasks())
             if self.database is not None:
                 prune = partial(prune_regularly, self.database, consumer.name, settings)
-                stack.callback(asyncio.create_task(run_forever(prune, consumer.name, "pruning")).cancel)
+                tasks.need(f"of {consumer.name} that prunes the inbox table", prune)
             if budget is not None:
                 count = partial(self._show_api_calls, budget)
-                stack.callback(asyncio.create_task(run_forever(count, consumer.name, "api calls")).cancel)
+                tasks.need(f"of {consumer.name} that counts API calls", count)
             topics = [*consumer.topics, *consumer.control_topics]
             log.info("consumer.started", consumer=consumer.name, topics=topics)
-            background = asyncio.create_task(self._run_background())
-            try:
-                await self.worker.run()
-            finally:
-                background.cancel()
-                await asyncio.wait([background], timeout=settings.shutdown_timeout_s)
+            tasks.need(f"of {consumer.name} beside its events (background)", self._background, may_end=True)
+            await self.worker.run()
             if self._tracer is not None:
                 await asyncio.to_thread(self._tracer.close)
-            if background.done() and not background.cancelled():
-                background.result()
         log.info("consumer.stopped", consumer=consumer.name)
 
     async def _create_tables(self, database: Database) -> None:
@@ -141,23 +133,16 @@ class ConsumerService:
         topics.append(inbox_topic(self._settings, self._consumer.name))
         self._metrics.fresh_from = await inbox.register(database, self._consumer.name, topics)
 
-    async def _run_background(self) -> None:
-        """``Consumer.background``; an error in it ends the process, since half of a consumer is none."""
+    async def _background(self) -> None:
+        """``Consumer.background``. One that does not heed its cancellation is left behind."""
         consumer = self._consumer
+        work = asyncio.create_task(retry_until_available(consumer.background, consumer.name, self._stopping))
         try:
-            await retry_until_available(consumer.background, consumer.name, self._stopping)
-        except BridgeError:
-            self.stop()
-            raise
-        except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and being_cancelled():
-                raise
-            self.stop()
-            where = error_location(error, type(consumer).__module__.split(".")[0])
-            raise ConsumerFault(
-                f"consumer {consumer.name}: its background work failed ({where}), and it does not run "
-                "without; fix that and start it again, nothing is lost meanwhile"
-            ) from error
+            await asyncio.wait([work])
+            work.result()
+        finally:
+            work.cancel()
+            await asyncio.wait([work], timeout=self._settings.shutdown_timeout_s)
 
     async def _ready(self) -> tuple[bool, dict[str, Any]]:
         ready, details = self.worker.state()

@@ -1,5 +1,5 @@
-"""Runs a step of a consumer's life again and again: until what it needs is available, or for as long as the
-consumer runs. Not for events: their waiting is ``scheduler.py``'s."""
+"""Runs a step of a consumer's life again and again, until what it needs is available. Not for events: their
+waiting is ``scheduler.py``'s."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -7,16 +7,13 @@ from typing import Any, TypeVar
 
 import structlog
 
-from dingbridge.error_location import error_location, error_type
+from dingbridge.error_location import error_type
 from dingbridge.errors import BridgeError
 from dingbridge.retry import delay
 from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
-
-BEGIN_AGAIN_S = 30.0
-"""After endless work ended by a fault of ours, in s."""
 
 
 def is_unavailable(error: BaseException) -> bool:
@@ -63,30 +60,3 @@ async def cancel_on(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T 
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-async def run_forever(work: Callable[[], Coroutine[Any, Any, None]], consumer: str, name: str) -> None:
-    """Await ``work``, which has no end, until cancelled; ends it all the same, say so and begin it again.
-
-    For what a process does beside its events: nobody reads the result of such a task, so its end would show
-    in nothing but what is no longer done."""
-    while True:
-        error: BaseException | None = None
-        try:
-            await work()
-        except Exception as fault:
-            error = fault
-        except asyncio.CancelledError as fault:
-            if being_cancelled():
-                raise
-            error = fault  # by something within it
-        log.error(
-            "consumer.task_ended", consumer=consumer, task=name, error=error_location(error, "consumers")
-        )
-        await asyncio.sleep(BEGIN_AGAIN_S)
-
-
-def being_cancelled() -> bool:
-    """Whether a ``CancelledError`` is meant for the task that runs, and does not come from within it."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

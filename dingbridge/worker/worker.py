@@ -23,6 +23,7 @@ from dingbridge.kafka.group_start import begin_at_end
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, inbox_topic, topics_read
 from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
+from dingbridge.tasks import TaskEnded
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter
 from dingbridge.worker.executor import Executor
@@ -126,7 +127,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         return self._scheduler.in_flight()
 
     async def run(self) -> None:
-        """Take part in the group until ``stop``; survives Kafka being absent, at start and later."""
+        """Take part in the group until ``stop``; survives Kafka being absent, at start and later. Raises
+        ``TaskEnded`` when what works on events has ended by a fault of ours."""
         self._scheduler.start()
         try:
             await cancel_on(self._stopping, self._ensure_topics())
@@ -135,6 +137,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 try:
                     await self._take_part()
                     failures = 0
+                except TaskEnded:
+                    raise
                 except Exception as error:  # aiokafka's own faults too: a new membership repairs them
                     failures = 1 if self._trouble is None else failures + 1
                     if not isinstance(error, KafkaError | KafkaUnavailable | OSError):
@@ -211,7 +215,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 log.info("consumer.left_without_goodbye", consumer=self._consumer.name)
 
     async def _fetch_and_commit(self, kafka: AIOKafkaConsumer) -> None:
-        work = [asyncio.create_task(self._fetch(kafka)), asyncio.create_task(self._commit_regularly())]
+        needed = (self._fetch(kafka), self._commit_regularly(), self._scheduler.watch())
+        work = [asyncio.create_task(each) for each in needed]
         try:
             done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

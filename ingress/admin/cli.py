@@ -1,7 +1,7 @@
 """``dingbridge journal``: look into the journal, also while an ingress writes it, and act on it."""
 
-import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,19 +11,13 @@ import typer
 
 from dingbridge.cli.terminal import confirmed, moment, print_json, print_list, say
 from dingbridge.errors import BridgeError
-from ingress.admin import offline
-from ingress.admin.client import do, journal_dir, publisher_settings
+from ingress.admin.client import ask, do, journal_dir, publisher_settings
+from ingress.admin.offline import bring_in, forget_damaged, offline
 from ingress.admin.output import COLUMNS, entry, exported, iso, whole
 from ingress.admin.renormalise import renormalise as put_back
-from ingress.journal.directory import JournalFolder
-from ingress.journal.inspect import (
-    InspectedCallback,
-    JournalStatus,
-    JournalView,
-    folder_status,
-    journal_status,
-    views,
-)
+from ingress.errors import JournalLocked
+from ingress.journal.directory import current, exclusive_locks, relay_lock
+from ingress.journal.inspect import InspectedCallback, JournalStatus, JournalView, journal_status
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -45,7 +39,7 @@ def stats(as_json: AsJson = False) -> None:
     try:
         status = journal_status(root)
     except apsw.Error as error:
-        raise BridgeError(f"the journal in {root} cannot be read ({type(error).__name__}: {error})") from None
+        raise _unreadable(root, error) from None
     if as_json:
         print_json(status.as_json())
     else:
@@ -55,23 +49,19 @@ def stats(as_json: AsJson = False) -> None:
 def _print_status(status: JournalStatus) -> None:
     print(f"waiting for Kafka   {status.waiting} callback(s), the oldest for {status.oldest_age_s:.0f} s")
     print(f"disk                {status.bytes:,} bytes used, {status.free_bytes:,} free")
-    for folder in status.folders:
-        about = f"journal {folder.journal}" if folder.journal else "cannot be read"
-        unread = f", {folder.unread} callback(s) could not be read" if folder.unread else ""
-        print(f"folder              {folder.name} ({about}): {folder.waiting} waiting{unread}")
-    since = status.parked_since_ms
-    for (topic, reason), count in sorted(status.parked.items()):
-        of = f"record(s) of {topic}" if topic != "-" else "callback(s)"
-        print(f"parked              {count} {of}: {reason}, since {iso(since[topic, reason])}")
-    if not status.parked:
+    for name, state in status.damaged.items():
+        done = "imported" if state.done_ms is not None else "not imported yet"
+        print(f"put aside           {name}: {done}, {state.unread} callback(s) could not be read")
+    for group in status.parked_groups:
+        of = f"record(s) of {group.topic}" if group.topic != "-" else "callback(s)"
+        print(f"parked              {group.records} {of}: {group.reason}, since {iso(group.since_ms)}")
+    if not status.parked_groups:
         print("parked              none")
 
 
 @app.command("list")
 def list_callbacks(
-    limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, help="The newest so many of each folder.")
-    ] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest so many.")] = 20,
     waiting: Waiting = False,
     parked: Annotated[bool, typer.Option("--parked", help="Those with parked records, all of them.")] = False,
     since: Since = None,
@@ -83,15 +73,13 @@ def list_callbacks(
     What the disk has changed is `damaged`, and nothing more is said of it.
     """
     wanted = _received(since, until)
-    found: list[InspectedCallback] = []
-    for view in _views():
+    with _view() as view:
         if parked:
-            of_view = [one for seq in sorted(view.parked) if (one := view.one(seq))]
+            found = [one for seq in sorted(view.parked) if (one := view.one(seq)) and wanted(one)]
         else:
             newest = 0 if since or until else view.highest_seq - limit
-            of_view = list(view.callbacks(max(newest, view.checkpoint_seq if waiting else 0)))
-        of_view = [one for one in of_view if wanted(one)]
-        found += of_view if parked else of_view[-limit:]
+            after_seq = max(newest, view.checkpoint_seq if waiting else 0)
+            found = list(filter(wanted, view.callbacks(after_seq)))[-limit:]
     print_list(COLUMNS, map(entry, found), as_json=as_json)
 
 
@@ -101,10 +89,11 @@ def show(
     reveal: Annotated[bool, typer.Option("--reveal", help="Show private values, too.")] = False,
 ) -> None:
     """One callback as DingTalk sent it, decrypted; private values are masked unless --reveal."""
-    found = [one for view in _views() if (one := view.one(seq))]
-    for one in found:  # each folder counts for itself
-        print(whole(one, reveal))
-    if not found:
+    with _view() as view:
+        found = view.one(seq)
+    if found is not None:
+        print(whole(found, reveal))
+    else:
         say(f"dingbridge: no callback {seq} in the journal (deleted since, or never kept)")
         raise typer.Exit(1)
 
@@ -113,7 +102,7 @@ def show(
 def export(waiting: Waiting = False, since: Since = None, until: Until = None) -> None:
     """All callbacks, one JSON object a line, their bytes in base64: private values included, keep it safe."""
     wanted = _received(since, until)
-    for view in _views():
+    with _view() as view:
         for one in filter(wanted, view.callbacks(view.checkpoint_seq if waiting else 0)):
             print_json(exported(one))
 
@@ -121,7 +110,11 @@ def export(waiting: Waiting = False, since: Since = None, until: Until = None) -
 @app.command()
 def retry() -> None:
     """Try what is parked now, instead of within a minute."""
-    print_result(do("retry", {}, offline.retry))
+    with suppress(JournalLocked), exclusive_locks(relay_lock(current(journal_dir()).path)):
+        raise BridgeError(
+            "no relay publishes this journal; `dingbridge relay --until-empty` does, and tries what is parked"
+        )
+    print_result(ask("parked/retry", {}))
 
 
 @app.command()
@@ -132,7 +125,7 @@ def prune(
     ] = None,
     damaged: Annotated[
         bool,
-        typer.Option("--damaged", help="Give up what the disk has damaged, and folders that are drained."),
+        typer.Option("--damaged", help="Give up what the disk has damaged, and folders that are imported."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
@@ -143,7 +136,13 @@ def prune(
     options: dict[str, Any] = {} if older_than_hours is None else {"older_than_hours": older_than_hours}
     if damaged:
         options["damaged"] = True
-    print_result(do("prune", options, offline.prune))
+    result = do("prune", options, offline("prune"))
+    if damaged:
+        try:
+            result["damaged_callbacks"] = forget_damaged(publisher_settings())
+        except JournalLocked:
+            result["damaged_callbacks"] = ask("parked/forget-damaged", {})["forgotten"]
+    print_result(result)
 
 
 @app.command()
@@ -152,42 +151,24 @@ def drain(
         Path, typer.Argument(metavar="DIR", help="A JOURNAL_DIR that no ingress uses, or one of its folders.")
     ],
 ) -> None:
-    """Publish what is in a folder that nobody writes: of an instance that is gone, or damaged.
+    """Bring in what a folder holds that nobody writes: of an instance that is gone.
 
-    Exit code 1: something of it is still there, parked or not to be read.
+    What is not in Kafka yet is kept in this JOURNAL_DIR, by its ingress if one runs, and published from
+    there. Called again, it goes on where it was. Exit code 1: something of it could not be read.
     """
-    left = False
-    for drained in asyncio.run(offline.drain_all(publisher_settings(), folder)):
-        left = _tell_drained(drained) or left
-    if left:
+    result = bring_in(folder)
+    print_result(result)
+    if result["unread"]:
         raise typer.Exit(1)
-
-
-def _tell_drained(folder: JournalFolder) -> bool:
-    """Print what is left in ``folder``; whether there is something."""
-    try:
-        status = folder_status(folder)
-    except (apsw.Error, BridgeError) as error:
-        print(f"{folder.path}: nothing of it can be read ({type(error).__name__}: {error})")
-        return True
-    parked = sum(group.records for group in status.parked)
-    print(f"{folder.path}: {status.waiting} waiting, {parked} parked, {status.unread} could not be read")
-    return bool(status.waiting or parked or status.unread)
 
 
 @app.command()
 def renormalise() -> None:
     """Put the records of the unclassified topic back that this release can normalise.
 
-    They are published again by their first ids; run twice, consumers drop the second by (source, id). Exit
-    code 1: some could not be published.
+    They are published again by their first ids; run twice, consumers drop the second by (source, id).
     """
-    result = asyncio.run(put_back(publisher_settings()))
-    print_result(
-        {"read": result.read, "put_back": result.put_back, "left": result.left, "parked": result.parked}
-    )
-    if result.parked:
-        raise typer.Exit(1)
+    print_result(put_back(publisher_settings()))
 
 
 def print_result(result: dict[str, Any]) -> None:
@@ -212,12 +193,18 @@ def _ms(at: datetime) -> int:
     return round(at.timestamp() * 1000)
 
 
-def _views() -> Iterator[JournalView]:
-    """Every folder with its checkpoint, damaged ones first; what cannot be read is said."""
-    found, unreadable = views(journal_dir())
-    told = [f"{path} cannot be read ({words})" for path, words in unreadable.items()]
-    if not found:
-        raise BridgeError("; ".join(told))
-    for words in told:
-        say(f"dingbridge: {words}")
-    yield from found
+@contextmanager
+def _view() -> Iterator[JournalView]:
+    root = journal_dir()
+    try:
+        with closing(JournalView(current(root))) as view:
+            yield view
+    except apsw.Error as error:
+        raise _unreadable(root, error) from None
+
+
+def _unreadable(root: Path, error: apsw.Error) -> BridgeError:
+    return BridgeError(
+        f"the journal in {root} cannot be read ({type(error).__name__}: {error}); start the ingress again: "
+        "it puts a damaged journal aside and imports what reads of it"
+    )

@@ -10,37 +10,36 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from dingbridge.admin_token import FILE, admin_token
 from dingbridge.cli.terminal import open_here, refusal_of
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import IngressSettings, JournalSettings, PublisherSettings
 from ingress.errors import JournalLocked
-from ingress.journal.directory import folders, ingress_lock
+from ingress.journal.directory import exclusive_locks, folders, ingress_lock, prepare_folder
 
 Offline = Callable[[IngressSettings, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
-def do(verb: str, options: dict[str, Any], offline: Offline) -> dict[str, Any]:
-    """The answer of the ingress that holds the journal, or of ``offline``. Raises ``BridgeError``."""
-    lock = ingress_lock(journal_dir())
+def do(verb: str, options: dict[str, Any], offline: Offline, *, create: bool = False) -> dict[str, Any]:
+    """The answer of the ingress that holds the journal, or of ``offline``. Without ``create`` there must be a
+    journal. Raises ``BridgeError``."""
+    root = JournalSettings.load().journal_path if create else journal_dir()
+    prepare_folder(root, allow_unsafe=True)
     try:
-        lock.acquire()
-    except JournalLocked:
-        return ask(verb, options)
-    lock.release()
-    settings = publisher_settings()
-    try:
+        with exclusive_locks(ingress_lock(root)):
+            settings = publisher_settings()
 
         async def run() -> dict[str, Any]:
             return await offline(settings, options)
 
         return asyncio.run(run())
-    except JournalLocked:  # an ingress was started meanwhile
-        return ask(verb, options)
+    except JournalLocked:  # also of an ingress that was started meanwhile
+        return ask(f"journal/{verb}", options)
 
 
 def publisher_settings() -> IngressSettings:
-    """The settings of whoever publishes, with logs to standard error: standard output is for the answer."""
+    """The settings of an ingress, with logs to standard error: standard output is for the answer."""
     try:
         settings = PublisherSettings.load()
     except SettingsError as error:
@@ -51,27 +50,38 @@ def publisher_settings() -> IngressSettings:
     return settings
 
 
-def ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What the running ingress answers to ``POST /journal/<verb>``. Raises ``BridgeError``."""
+def ask(path: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What the running ingress answers to ``POST /<path>`` on its private listener; its relay, to
+    ``parked/…``. Raises ``BridgeError``."""
     settings = JournalSettings.load()
-    url = f"http://{settings.admin_host}:{settings.admin_port}/journal/{verb}"
-    remedy = "set ADMIN_HOST and ADMIN_PORT to its private listener"
-    request = urllib.request.Request(
-        url, json.dumps(options).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
+    process, port, name = "ingress", settings.admin_port, "ADMIN_PORT"
+    if path.startswith("parked/"):
+        process, port, name = "relay", settings.relay_admin_port, "RELAY_ADMIN_PORT"
+    url = f"http://{settings.admin_host}:{port}/{path}"
+    remedy = f"set ADMIN_HOST and {name} to its private listener"
+    headers = {
+        "Content-Type": "application/json",
+        "Authorization": f"Bearer {admin_token(settings.data_dir)}",
+    }
+    request = urllib.request.Request(url, json.dumps(options).encode(), headers, method="POST")
     try:
         with open_here(request, timeout=600) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
     except urllib.error.HTTPError as error:
-        refusal = refusal_of(error) or f"no ingress answers at {url} ({error.code}); {remedy}"
+        if error.code == 401:
+            raise BridgeError(
+                f"the {process} at {url} has another token than {settings.data_dir / FILE}; "
+                "set DATA_DIR as for the ingress"
+            ) from None
+        refusal = refusal_of(error) or f"no {process} answers at {url} ({error.code}); {remedy}"
         raise BridgeError(refusal) from None
     except (ValueError, HTTPException):
-        raise BridgeError(f"what answers at {url} is no ingress; {remedy}") from None
+        raise BridgeError(f"what answers at {url} is no {process}; {remedy}") from None
     except OSError as error:
         raise BridgeError(
-            f"an ingress holds the journal but does not answer at {url} ({getattr(error, 'reason', error)}); "
-            f"{remedy}"
+            f"a process holds the journal but no {process} answers at {url} "
+            f"({getattr(error, 'reason', error)}); {remedy}"
         ) from error
 
 

@@ -9,7 +9,7 @@ from dingbridge.events import extract_facts
 from dingbridge.masking import mask
 from ingress.journal.inspect import InspectedCallback
 
-COLUMNS = ("seq", "received", "app", "via", "type", "state", "folder")
+COLUMNS = ("seq", "received", "app", "via", "type", "state")
 
 
 def state(found: InspectedCallback) -> str:
@@ -28,7 +28,6 @@ def entry(found: InspectedCallback) -> dict[str, Any]:
         "via": row.via if row.intact else None,
         "type": extract_facts(row.body).event_type if row.intact else None,
         "state": state(found),
-        "folder": found.folder,
         "journal": found.journal,
     }
 
@@ -36,7 +35,7 @@ def entry(found: InspectedCallback) -> dict[str, Any]:
 def whole(found: InspectedCallback, reveal: bool) -> str:
     """A line about the callback, and the callback; masked unless ``reveal``."""
     row = found.row
-    lines = [f"# seq {row.seq} of journal {found.journal} ({found.folder}), {state(found)}"]
+    lines = [f"# seq {row.seq} of journal {found.journal}, {state(found)}"]
     if row.intact:
         lines.append(f"# received {iso(row.received_ms)}, app {row.app or '-'}, via {row.via}")
     elif row.body:

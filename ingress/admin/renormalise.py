@@ -2,15 +2,16 @@
 
 It reads the unclassified topic and keeps each record's callback again, past the door's dedupe, with its first
 time of receipt, so that its id stays what it was. Records that would only come back are left alone. The
-callbacks stand in a folder of their own, which is filled and then published to its end; so it needs no
-ingress, and disturbs none. What is cut off is begun again: the topic still holds all of it.
+callbacks are gathered in a folder of their own, which is then imported like one of an instance that is gone:
+by the running ingress, or here. What is cut off is begun again: the topic still holds all of it.
 """
 
+import asyncio
 import shutil
 import time
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -22,11 +23,10 @@ from dingbridge.kafka.client import connection, discard_consumer, explain, hopel
 from dingbridge.kafka.health import ailing
 from dingbridge.kafka.topics import existing_topics, unclassified_topic
 from dingbridge.settings import IngressSettings
-from ingress.journal.checkpoint import Checkpoint
+from ingress.admin.offline import bring_in
 from ingress.journal.directory import JournalFolder, ProcessLock, exclusive_locks, prepare_folder
 from ingress.journal.rows import NewCallback
 from ingress.journal.store import JournalFile
-from ingress.relay.drain import drain
 from ingress.relay.topics import TopicRouter
 
 _FOLDER = "renormalise"
@@ -34,21 +34,20 @@ _FOLDER = "renormalise"
 
 @dataclass(slots=True)
 class Renormalised:
-    """How many records the topic held, how many callbacks were put back, how many still cannot be normalised;
-    and how many records Kafka refused when they were published again."""
+    """How many records the topic held, how many callbacks were put back, how many still cannot be
+    normalised."""
 
     read: int = 0
     put_back: int = 0
     left: int = 0
-    parked: int = 0
 
 
-async def renormalise(settings: IngressSettings) -> Renormalised:
-    """Go through the unclassified topic once, from its beginning to its end as it stands now, and publish
-    what can be normalised.
+def renormalise(settings: IngressSettings) -> dict[str, Any]:
+    """Go through the unclassified topic once, from its beginning to its end as it stands now, and keep what
+    can be normalised. Returns what ``Renormalised`` has, and what the import says.
 
-    Run twice, it publishes twice: consumers drop the second by (source, id). Raises ``KafkaUnavailable``, and
-    ``JournalLocked`` while another run is under way.
+    Run twice, it is published twice: consumers drop the second by (source, id). Raises ``KafkaUnavailable``,
+    and ``JournalLocked`` while another run is under way.
     """
     root = settings.journal_path
     prepare_folder(root, allow_unsafe=True)
@@ -59,21 +58,16 @@ async def renormalise(settings: IngressSettings) -> Renormalised:
         folder.path.mkdir(mode=0o700)
         try:
             with closing(JournalFile(folder.journal, create=True)) as file:
-                result = await _fill(settings, file)
-            if result.put_back:
-                await drain(settings, folder.path)
-                result.parked = _parked(folder.path)
+                result = asdict(asyncio.run(fill(settings, file)))
+            if result["put_back"]:
+                result |= bring_in(folder.path)
         finally:
             shutil.rmtree(folder.path)
     return result
 
 
-def _parked(folder: Path) -> int:
-    with closing(Checkpoint(folder, read_only=True)) as checkpoint:
-        return sum(checkpoint.parked_counts().values())
-
-
-async def _fill(settings: IngressSettings, file: JournalFile) -> Renormalised:
+async def fill(settings: IngressSettings, file: JournalFile) -> Renormalised:
+    """Keep in ``file`` what the topic holds and this release can normalise. Raises ``KafkaUnavailable``."""
     result = Renormalised()
     router = TopicRouter(settings, settings.unknown_topics_max)
     topic = unclassified_topic(settings)

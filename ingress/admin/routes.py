@@ -1,23 +1,32 @@
-"""What an operator may ask of the ingress that holds the journal: ``POST /journal/<verb>`` on its private
-listener.
+"""What an operator may have done to the journal: ``POST /journal/<verb>`` on the private listener of the
+ingress that holds it, or the same by a command where none does.
 
-``retry`` tries parked records now, ``prune`` deletes what is published (and gives up what is damaged, if
-asked to), ``recover`` reads the list of failed pushes.
+``prune`` deletes what is published, ``import`` brings another folder's callbacks in. What is about parked
+records is asked of the relay.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import apsw
 from aiohttp import web
 
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import json_response
 from dingbridge.settings import IngressSettings
 from ingress.errors import JournalUnavailable
-from ingress.journal.retention import Retention, remove_drained
+from ingress.journal.directory import (
+    CURRENT,
+    JournalFolder,
+    exclusive_locks,
+    folders,
+    ingress_lock,
+    relay_lock,
+)
+from ingress.journal.importing import Importer
+from ingress.journal.retention import Retention
 from ingress.journal.writer import Journal
-from ingress.relay.process import PublisherProcess
 
 _HOURS_MAX = 1_000_000
 """A century: so that it can be reckoned with in milliseconds."""
@@ -39,32 +48,41 @@ def older_than_s(settings: IngressSettings, options: dict[str, Any]) -> float:
     return hours * 3600
 
 
-def routes(
-    settings: IngressSettings,
-    journal: Journal,
-    publisher: PublisherProcess,
-    of_damaged: Callable[[], Iterable[PublisherProcess]],
-    recover: Verb,
-) -> list[web.RouteDef]:
-    """The routes of the private listener. ``publisher`` is the current journal's, ``of_damaged`` those that
-    run for damaged folders just now."""
-
-    async def retry(options: dict[str, Any]) -> dict[str, Any]:
-        for each in (publisher, *of_damaged()):
-            each.retry_parked()
-        return {"status": "trying what is parked; see `dingbridge journal stats`"}
+def verbs(settings: IngressSettings, journal: Journal, importer: Importer) -> dict[str, Verb]:
+    """The verbs by name. Each takes a JSON object and returns one; raises ``BridgeError``, or ``apsw.Error``
+    or ``OSError`` for the disk of a folder that is imported."""
 
     async def prune(options: dict[str, Any]) -> dict[str, Any]:
-        forget = options.get("damaged") is True
-        result: dict[str, Any] = {"deleted": await journal.prune(older_than_s(settings, options))}
-        if forget:
-            result["damaged_callbacks"] = await publisher.forget_damaged()
-        removed = await asyncio.to_thread(
-            remove_drained, settings.journal_path, older_than_s(settings, options), forget=forget
-        )
-        return {**result, "removed_folders": removed} if removed else result
+        older = older_than_s(settings, options)
+        result: dict[str, Any] = {"deleted": await journal.prune(older)}
+        if removed := await importer.remove(older, forget=options.get("damaged") is True):
+            result["removed_folders"] = removed
+        return result
 
-    verbs: dict[str, Verb] = {"retry": retry, "prune": prune, "recover": recover}
+    async def bring_in(options: dict[str, Any]) -> dict[str, Any]:
+        imported = unread = 0
+        for folder in _folders_in(Path(str(options.get("folder", "")))):
+            locks = [ingress_lock(folder.path.parent)] if folder.name == CURRENT else []
+            with exclusive_locks(*locks, relay_lock(folder.path)):
+                state = await importer.bring_in(folder)
+            imported, unread = imported + state.rows, unread + state.unread
+        return {"imported": imported, "unread": unread}
+
+    return {"prune": prune, "import": bring_in}
+
+
+def _folders_in(where: Path) -> list[JournalFolder]:
+    where = where.resolve()  # the folder's name tells whose it is
+    here = [JournalFolder(where)] if JournalFolder(where).journal.exists() else folders(where)
+    if not here:
+        raise BridgeError(
+            f"there is no journal in {where}; name a JOURNAL_DIR, or a folder with a journal.db"
+        )
+    return here
+
+
+def routes(verbs: Mapping[str, Verb]) -> list[web.RouteDef]:
+    """Those of the private listener."""
     return [web.post(f"/journal/{name}", _handler(verb)) for name, verb in verbs.items()]
 
 
@@ -79,7 +97,7 @@ def _handler(verb: Verb) -> Callable[[web.Request], Awaitable[web.Response]]:
             return json_response({"error": f"the request's body is no JSON object ({error})"}, 400)
         except JournalUnavailable as error:
             return json_response({"error": str(error)}, 503)
-        except (BridgeError, OSError) as error:
+        except (BridgeError, apsw.Error, OSError) as error:
             return json_response({"error": str(error)}, 409)
 
     return handle

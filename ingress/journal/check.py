@@ -16,10 +16,9 @@ from typing import Final
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Finding, found, read_words
 from dingbridge.doctor.parts import Check
-from ingress.journal.directory import file_system, why_unsafe
+from ingress.journal.directory import MIN_FREE_BYTES, file_system, why_unsafe
 
 _WRITES: Final = 5
-_FULL_BYTES: Final = 256 * 1024 * 1024  # below it the journal deletes early (``retention.py``)
 _LOW_BYTES: Final = 1024 * 1024 * 1024
 _SLOW_S: Final = 0.1
 _STALLED_S: Final = 1.2  # a commit that takes longer is a 503 (``ingress/journal/writer.py``)
@@ -78,7 +77,7 @@ def judge(seen: Seen, *, allow_unsafe: bool) -> list[Finding]:
         code = "disk.unsafe_allowed" if allow_unsafe else "disk.unsafe"
         findings.append(found(code, folder=folder, kind=seen.kind))
     if seen.free_bytes < _LOW_BYTES:
-        code = "disk.full" if seen.free_bytes < _FULL_BYTES else "disk.low"
+        code = "disk.full" if seen.free_bytes < MIN_FREE_BYTES else "disk.low"
         findings.append(found(code, folder=folder, free_mb=seen.free_bytes // 1024**2))
     usual, longest = statistics.median(seen.fsyncs), max(seen.fsyncs)
     if longest >= _STALLED_S:

@@ -15,11 +15,12 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
-from ingress.errors import JournalError
+from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.directory import CHECKPOINT_FILE, sync
+from ingress.journal.store import DAMAGE
 from ingress.journal.version import refuse_newer
 
-FILE_VERSION = 1
+FILE_VERSION = 2
 _ACK_STEP_MS = 60_000
 
 _SCHEMA = """
@@ -27,9 +28,7 @@ CREATE TABLE checkpoint (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   journal TEXT NOT NULL,          -- the journal's random id
   seq INTEGER NOT NULL,           -- all up to here is acknowledged or parked
-  unread INTEGER NOT NULL,        -- how many callbacks up to there a damaged journal did not give
-  drained_ms INTEGER,             -- since when all of a journal that nobody writes any more is published
-  crc INTEGER NOT NULL            -- of journal, seq and unread
+  crc INTEGER NOT NULL            -- of journal and seq
 );
 -- when Kafka had acknowledged how much, a row a minute: retention counts from the acknowledgement
 CREATE TABLE acked (at_ms INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
@@ -90,15 +89,15 @@ BEFORE_ALL_PARKED: Final[ParkedKey] = (0, 0)
 class Checkpoint:
     """The checkpoint's file in a journal's ``folder``. Every write is one transaction, fsynced.
 
-    Every method raises ``apsw.Error`` when the disk fails, and ``JournalError`` where the disk has changed
-    what stands here.
+    Every method raises ``apsw.Error`` when the disk fails, and ``JournalDamaged`` where it has changed what
+    stands here.
     """
 
     def __init__(self, folder: Path, journal: str | None = None, *, read_only: bool = False) -> None:
         """``journal`` is the id that it must belong to; the file is made for it if there is none.
 
-        Raises ``JournalError`` when it belongs to another journal, or is no checkpoint of ours;
-        ``JournalNewer`` when it is of a newer version."""
+        Raises ``JournalError`` when it belongs to another journal; ``JournalNewer`` when it is of a newer
+        version."""
         self.path = folder / CHECKPOINT_FILE
         self._wanted, self._read_only = journal, read_only
         if not read_only and journal is not None and not self.path.exists():
@@ -116,8 +115,7 @@ class Checkpoint:
             with db:
                 db.execute(_SCHEMA)
                 db.execute(f"PRAGMA user_version = {FILE_VERSION}")
-                values = (journal, 0, 0, None, _crc(journal, 0, 0))
-                db.execute("INSERT INTO checkpoint VALUES (1, ?, ?, ?, ?, ?)", values)
+                db.execute("INSERT INTO checkpoint VALUES (1, ?, 0, ?)", (journal, _crc(journal, 0)))
         finally:
             db.close(True)
         unborn.rename(self.path)
@@ -132,9 +130,8 @@ class Checkpoint:
             if not self._read_only:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
-            version = int(db.pragma("user_version"))
-            if version != FILE_VERSION:
-                raise JournalError(f"{self.path} is not a checkpoint of dingbridge")
+            if int(db.pragma("user_version")) != FILE_VERSION:
+                raise JournalDamaged(f"{self.path} is not a checkpoint of dingbridge")
             self.journal = self._position(db)[0]
             if self._wanted not in (None, self.journal):
                 raise JournalError(
@@ -142,6 +139,9 @@ class Checkpoint:
                     f"put its own back, or move {CHECKPOINT_FILE}* away: all that is in the journal is "
                     "then published again"
                 )
+        except DAMAGE as error:
+            db.close(True)
+            raise JournalDamaged(f"{self.path} is damaged ({type(error).__name__}: {error})") from error
         except BaseException:
             db.close(True)
             raise
@@ -155,21 +155,16 @@ class Checkpoint:
         self.db.close(True)
         self.db = self._open()
 
-    def damage(self) -> str | None:
-        """What is wrong with the file, or ``None``: its structure, and every row that counts.
-
-        Raises ``apsw.Error`` where it cannot even be looked at."""
-        found = [str(line) for (line,) in self.db.execute("PRAGMA quick_check(3)")]
+    def check(self) -> None:
+        """Read all that counts. Raises ``JournalDamaged`` where it does not read, ``apsw.Error`` for the
+        disk."""
+        found = [str(line) for (line,) in self._select(self.db, "PRAGMA quick_check(3)")]
         if found != ["ok"]:
-            return "; ".join(found)
-        try:
-            self.seq()
-            after: ParkedKey | None = BEFORE_ALL_PARKED
-            while after is not None:
-                after = self.check_parked(after, _CHECKED_AT_ONCE)
-        except (JournalError, apsw.CorruptError) as error:
-            return str(error)
-        return None
+            raise JournalDamaged(f"{self.path}: {'; '.join(found)}")
+        self.seq()
+        after: ParkedKey | None = BEFORE_ALL_PARKED
+        while after is not None:
+            after = self.check_parked(after, _CHECKED_AT_ONCE)
 
     # -- how far it has come
 
@@ -177,41 +172,21 @@ class Checkpoint:
         """All up to here is acknowledged or parked; 0 before anything was published."""
         return self._position(self.db)[1]
 
-    def unread(self) -> int:
-        """How many callbacks the journal, which was damaged, did not give."""
-        return self._position(self.db)[2]
+    def _position(self, db: apsw.Connection) -> tuple[str, int]:
+        rows = self._select(db, "SELECT journal, seq, crc FROM checkpoint")
+        if len(rows) != 1 or rows[0][2] != _crc(*rows[0][:2]):
+            raise JournalDamaged(f"{self.path} does not fit its checksum")
+        return rows[0][0], rows[0][1]
 
-    def drained_ms(self) -> int | None:
-        """Since when all of a journal that nobody writes any more is published, epoch ms; ``None``: no."""
-        found = self._select(self.db, "SELECT drained_ms FROM checkpoint")
-        return found[0][0] if found else None
-
-    def note_drained(self) -> None:
-        """All that could be read of the journal, which nobody writes any more, is published or parked."""
+    def commit(self, seq: int, parked: Iterable[Parked] = ()) -> None:
+        """Move to ``seq``, and write what was parked on the way, in one transaction."""
         now = int(time.time() * 1000)
-        self.db.execute("UPDATE checkpoint SET drained_ms = coalesce(drained_ms, ?)", (now,))
-
-    def _position(self, db: apsw.Connection) -> tuple[str, int, int]:
-        rows = self._select(db, "SELECT journal, seq, unread, crc FROM checkpoint")
-        if len(rows) != 1 or rows[0][3] != _crc(*rows[0][:3]):
-            raise JournalError(f"{self.path} does not fit its checksum")
-        journal, seq, unread, _ = rows[0]
-        return journal, seq, unread
-
-    def commit(self, seq: int, parked: Iterable[Parked] = (), unread: int = 0) -> None:
-        """Move to ``seq``, and write what was parked on the way, and how many more were ``unread``, in one
-        transaction."""
-        now = int(time.time() * 1000)
-        unread += self.unread()
         with self.db:
             self.db.executemany(
                 "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?)",
                 [(p.seq, p.record, p.topic, p.reason, p.since_ms, _crc(*p.key, p.topic)) for p in parked],
             )
-            self.db.execute(
-                "UPDATE checkpoint SET seq = ?, unread = ?, crc = ?",
-                (seq, unread, _crc(self.journal, seq, unread)),
-            )
+            self.db.execute("UPDATE checkpoint SET seq = ?, crc = ?", (seq, _crc(self.journal, seq)))
             # notes from a time to which the clock had jumped would hold up pruning until it comes again
             self.db.execute("DELETE FROM acked WHERE at_ms > ?", (now + _ACK_STEP_MS,))
             # overwritten until its minute is over, so it never names a moment too early
@@ -256,13 +231,13 @@ class Checkpoint:
         rows = self._select(self.db, f"SELECT {columns} FROM parked WHERE {where}", values)  # noqa: S608
         found = [Parked(*row[:5]) for row in rows]
         if any(crc != _crc(*p.key, p.topic) for p, (*_, crc) in zip(found, rows, strict=True)):
-            raise JournalError(f"{self.path}: a parked record does not fit its checksum")
+            raise JournalDamaged(f"{self.path}: a parked record does not fit its checksum")
         return found
 
     def check_parked(self, after: ParkedKey, limit: int) -> ParkedKey | None:
         """Check ``limit`` parked rows behind ``after``; returns the last one's key, or ``None`` at the end.
 
-        Raises ``JournalError`` where a checksum does not fit: it is not known then what must stay."""
+        Raises ``JournalDamaged`` where a checksum does not fit: it is not known then what must stay."""
         rows = self.parked(after, limit)
         return rows[-1].key if len(rows) == limit else None
 
@@ -304,8 +279,8 @@ class Checkpoint:
     def _select(self, db: apsw.Connection, sql: str, values: tuple[str | int, ...] = ()) -> list[Any]:
         try:
             return db.execute(sql, values).fetchall()
-        except (UnicodeDecodeError, apsw.SQLError) as error:  # a flipped bit in a text, or in a column's name
-            raise JournalError(f"{self.path} is damaged ({type(error).__name__}: {error})") from error
+        except (UnicodeDecodeError, *DAMAGE) as error:  # also a flipped bit in a text
+            raise JournalDamaged(f"{self.path} is damaged ({type(error).__name__}: {error})") from error
 
 
 T = TypeVar("T")

@@ -2,8 +2,8 @@
 promise.
 
 ``JOURNAL_DIR/current`` holds the journal that is written, with its checkpoint. What was put aside because it
-is damaged stands beside it, in ``damaged-<UTC time>``. One ingress at a time holds ``JOURNAL_DIR``, and one
-relay each folder, by locks that the kernel releases with the process.
+is damaged stands beside it, in ``damaged-<UTC time>``, and is imported. One ingress at a time holds
+``JOURNAL_DIR``, and one relay its journal, by locks that the kernel releases with the process.
 """
 
 import fcntl
@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,9 @@ CURRENT: Final = "current"
 DAMAGED_PREFIX: Final = "damaged-"
 
 BLOCK_BYTES_MIN: Final = 4096
+MIN_FREE_BYTES: Final = 256 * 1024 * 1024
+"""With less free disk, what is published is deleted at once, and nothing is imported: the rest is for what
+DingTalk sends now."""
 
 UNSAFE_FILE_SYSTEMS = {
     "tmpfs": "is memory: gone with the machine or the container",
@@ -87,6 +90,16 @@ def damaged_name(root: Path, now: datetime) -> Path:
         path = path.with_name(f"{path.name.partition('Z')[0]}Z-{number}")
         number += 1
     return path
+
+
+def last_put_aside(root: Path) -> datetime | None:
+    """When the newest damaged folder below ``root`` was put aside, by its name."""
+    times = []
+    for folder in damaged(root):
+        with suppress(ValueError):  # one that somebody has named by hand
+            stamp = folder.name.removeprefix(DAMAGED_PREFIX).partition("Z")[0]
+            times.append(datetime.strptime(stamp, "%Y%m%dT%H%M%S").replace(tzinfo=UTC))
+    return max(times, default=None)
 
 
 class ProcessLock:

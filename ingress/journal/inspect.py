@@ -16,128 +16,83 @@ import apsw
 
 from ingress.errors import JournalError
 from ingress.journal.checkpoint import Checkpoint, Parked, ParkedGroup
-from ingress.journal.directory import CURRENT, JournalFolder, folders
+from ingress.journal.directory import JournalFolder, current, damaged
+from ingress.journal.importing import NOTES, ImportState, import_states
 from ingress.journal.rows import StoredCallback, damaged_row
-from ingress.journal.store import UNREADABLE, JournalFile
+from ingress.journal.store import JournalFile
 
 _MAX_ROWS = 256
 _MAX_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class FolderStatus:
-    """What waits in one folder: ``waiting`` callbacks are not yet in Kafka, the oldest of them since
-    ``oldest_age_s``; ``unread`` could not be read any more.
-    ``journal`` is the journal's id, None where it cannot be opened: then what waits is not known."""
-
-    name: str
-    journal: str | None
-    waiting: int = 0
-    oldest_age_s: float = 0.0
-    unread: int = 0
-    parked: tuple[ParkedGroup, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class JournalStatus:
-    """All folders below a ``JOURNAL_DIR`` together, the current one last; sizes in bytes."""
+    """What stands below a ``JOURNAL_DIR``: ``waiting`` callbacks are not yet in Kafka, the oldest of them
+    since ``oldest_age_s``; sizes in bytes. ``journal``: its id, None where there is none yet. ``damaged``:
+    how far each folder that was put aside is imported, by its name."""
 
-    folders: tuple[FolderStatus, ...]
+    journal: str | None
+    waiting: int
+    oldest_age_s: float
+    parked_groups: tuple[ParkedGroup, ...]
+    damaged: dict[str, ImportState]
     bytes: int
     free_bytes: int
-
-    @property
-    def waiting(self) -> int:
-        return sum(folder.waiting for folder in self.folders)
-
-    @property
-    def oldest_age_s(self) -> float:
-        return max((folder.oldest_age_s for folder in self.folders), default=0.0)
 
     @property
     def parked(self) -> dict[tuple[str, str], int]:
         """``{(topic, reason): records}``."""
         counts: Counter[tuple[str, str]] = Counter()
-        for group in self._groups:
+        for group in self.parked_groups:
             counts[group.topic, group.reason] += group.records
         return dict(counts)
 
     @property
-    def parked_since_ms(self) -> dict[tuple[str, str], int]:
-        """``{(topic, reason): since when}``, epoch ms."""
-        since: dict[tuple[str, str], int] = {}
-        for group in self._groups:
-            name = (group.topic, group.reason)
-            since[name] = min(group.since_ms, since.get(name, group.since_ms))
-        return since
-
-    @property
-    def _groups(self) -> Iterator[ParkedGroup]:
-        return (group for folder in self.folders for group in folder.parked)
-
-    @property
-    def damaged(self) -> list[FolderStatus]:
-        """The folders that were put aside."""
-        return [folder for folder in self.folders if folder.name != CURRENT]
+    def unread(self) -> int:
+        """How many callbacks of the folders that were put aside could not be read."""
+        return sum(state.unread for state in self.damaged.values())
 
     def as_json(self) -> dict[str, Any]:
         """For ``/readyz`` and ``dingbridge journal stats --json``."""
-        since = self.parked_since_ms
         return {
+            "journal": self.journal,
             "waiting": self.waiting,
             "oldest_age_s": round(self.oldest_age_s, 1),
             "bytes": self.bytes,
             "free_bytes": self.free_bytes,
-            "folders": [
-                {
-                    "name": folder.name,
-                    "journal": folder.journal,
-                    "waiting": folder.waiting,
-                    "unread": folder.unread,
-                    "parked": sum(group.records for group in folder.parked),
-                }
-                for folder in self.folders
+            "damaged": [
+                {"folder": name, "imported": state.done_ms is not None, "unread": state.unread}
+                for name, state in self.damaged.items()
             ],
             "parked": [
-                {"topic": topic, "reason": reason, "records": count, "since_ms": since[topic, reason]}
-                for (topic, reason), count in sorted(self.parked.items())
+                {"topic": g.topic, "reason": g.reason, "records": g.records, "since_ms": g.since_ms}
+                for g in self.parked_groups
             ],
         }
 
 
 def journal_status(root: Path) -> JournalStatus:
-    """Raises ``apsw.Error`` or ``JournalError`` when the current journal or its checkpoint cannot be read."""
-    found = []
-    for folder in folders(root):
-        try:
-            found.append(folder_status(folder))
-        except (apsw.Error, JournalError):
-            if folder.name == CURRENT:
-                raise
-            found.append(FolderStatus(folder.name, journal=None))
+    """Raises ``apsw.Error`` or ``JournalError`` when the journal or its checkpoint cannot be read."""
+    folder = current(root)
+    journal, waiting, oldest_ms = None, 0, None
+    parked, states = list[ParkedGroup](), dict[str, ImportState]()
+    if folder.journal.exists():
+        with closing(JournalFile(folder.journal, read_only=True)) as file:
+            seq = 0
+            if _has_checkpoint(folder):
+                with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
+                    seq, parked = checkpoint.seq(), checkpoint.parked_groups()
+            journal, (waiting, oldest_ms) = file.id, file.waiting(seq)
+            states = import_states(file.notes(NOTES))
     return JournalStatus(
-        folders=tuple(found),
+        journal=journal,
+        waiting=waiting,
+        oldest_age_s=max(0.0, time.time() - oldest_ms / 1000) if oldest_ms is not None else 0.0,
+        parked_groups=tuple(sorted(parked, key=lambda group: (group.topic, group.reason))),
+        damaged={aside.name: states.get(aside.name, ImportState()) for aside in damaged(root)},
         bytes=sum(path.stat().st_size for path in root.rglob("*") if path.is_file()),
         free_bytes=shutil.disk_usage(root).free,
     )
-
-
-def folder_status(folder: JournalFolder) -> FolderStatus:
-    """Raises ``apsw.Error`` or ``JournalError`` when its journal or its checkpoint cannot be read."""
-    with closing(JournalFile(folder.journal, read_only=True)) as file:
-        seq, unread, parked = 0, 0, list[ParkedGroup]()
-        if _has_checkpoint(folder):
-            with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
-                seq, unread, parked = checkpoint.seq(), checkpoint.unread(), checkpoint.parked_groups()
-        waiting, since_ms = file.waiting(seq)
-        return FolderStatus(
-            name=folder.name,
-            journal=file.id,
-            waiting=waiting,
-            oldest_age_s=max(0.0, time.time() - since_ms / 1000) if since_ms is not None else 0.0,
-            unread=unread,
-            parked=tuple(parked),
-        )
 
 
 def _has_checkpoint(folder: JournalFolder) -> bool:
@@ -150,7 +105,6 @@ class InspectedCallback:
     """A callback of one ``journal``, and its ``state``: ``waiting``, ``published`` or ``parked`` (then the
     records that are). If its ``row`` is not intact, nothing there but ``seq`` may be believed."""
 
-    folder: str
     journal: str
     row: StoredCallback
     state: str
@@ -192,41 +146,18 @@ class JournalView:
         return self._inspected(row) if row is not None else None
 
     def callbacks(self, after_seq: int) -> Iterator[InspectedCallback]:
-        """Those behind ``after_seq``, in order, as far as they can be read. Raises ``JournalError`` when the
-        disk fails."""
+        """Those behind ``after_seq``, in order. Raises ``JournalError`` when they do not read."""
         try:
-            while after_seq < self.highest_seq:
-                rows, after_seq = self._rows(after_seq)
+            while rows := self._file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES):
                 yield from map(self._inspected, rows)
+                after_seq = rows[-1].seq
         except apsw.Error as error:
             raise JournalError(
                 f"{self.folder.journal} cannot be read to its end ({type(error).__name__}: {error}); "
-                "repair the disk, or copy the folder to another one"
+                "start the ingress again: it puts a damaged journal aside and imports what reads of it"
             ) from error
-
-    def _rows(self, after_seq: int) -> tuple[list[StoredCallback], int]:
-        """Some rows behind ``after_seq``, and up to which number that is all."""
-        try:
-            rows = self._file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES)
-        except UNREADABLE:  # one by one
-            end = min(after_seq + _MAX_ROWS, self.highest_seq)
-            numbers = range(after_seq + 1, end + 1)
-            return [row for seq in numbers if (row := self._file.row(seq)) is not None], end
-        return rows, rows[-1].seq if rows else self.highest_seq
 
     def _inspected(self, row: StoredCallback) -> InspectedCallback:
         parked = self.parked.get(row.seq, ())
         state = "parked" if parked else "published" if row.seq <= self.checkpoint_seq else "waiting"
-        return InspectedCallback(self.folder.name, self._file.id, row, state, parked)
-
-
-def views(root: Path) -> tuple[list[JournalView], dict[Path, str]]:
-    """A view of every folder below ``root``, and why the others cannot be read, in words."""
-    found: list[JournalView] = []
-    unreadable: dict[Path, str] = {}
-    for folder in folders(root):
-        try:
-            found.append(JournalView(folder))
-        except (apsw.Error, JournalError) as error:
-            unreadable[folder.path] = f"{type(error).__name__}: {error}"
-    return found, unreadable
+        return InspectedCallback(self._file.id, row, state, parked)

@@ -40,7 +40,7 @@ class JournalMetrics:
 
 
 class FolderMetrics:
-    """Of what is in the journal's folders, as looked at every other second."""
+    """Of what is in the journal's folder, as looked at every other second."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.waiting = Gauge(
@@ -75,7 +75,7 @@ class FolderMetrics:
         self.bytes.set(status.bytes)
         self.free_bytes.set(status.free_bytes)
         self.damaged.set(len(status.damaged))
-        self.unread.set(sum(folder.unread for folder in status.folders))
+        self.unread.set(status.unread)
         self.parked.clear()
         for (_, reason), records in status.parked.items():
             self.parked.labels(reason).inc(records)

@@ -1,36 +1,34 @@
-"""What is deleted below ``JOURNAL_DIR``, and when: published callbacks, dedupe keys, drained damaged folders.
+"""What is deleted from the journal, and when: published callbacks, and dedupe keys past their window.
 
 The checkpoint alone licenses it. A step that is interrupted anywhere costs nothing but disk.
 """
 
 import shutil
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import apsw
-import structlog
 
-from ingress.errors import JournalError, JournalLocked, JournalNewer
+from ingress.errors import JournalError
 from ingress.journal.checkpoint import BEFORE_ALL_PARKED, Checkpoint, ParkedKey
-from ingress.journal.directory import JournalFolder, damaged, exclusive_locks, relay_lock
+from ingress.journal.directory import MIN_FREE_BYTES, JournalFolder
 from ingress.journal.store import JournalFile
 
-log = structlog.get_logger(__name__)
-
 _CHUNK = 500
+_FREE_PAGES, _FREE_SHARE, _RELEASED = 2048, 4, 64
+"""So many free pages, and one of so many, are kept for what comes next; the others go, so many in a step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
     """For how long things stay. ``callbacks_s`` counts from Kafka's acknowledgement, ``seen_s`` from
-    receipt; below ``min_free_bytes`` of free disk, published callbacks go at once."""
+    receipt; below ``min_free_bytes`` of free disk, published callbacks go at once, and the file shrinks."""
 
     callbacks_s: float
     seen_s: float
-    min_free_bytes: int = 256 * 1024 * 1024
+    min_free_bytes: int = MIN_FREE_BYTES
 
 
 class _Licence(NamedTuple):
@@ -63,7 +61,7 @@ class RetentionJob:
         more to do in this pass.
 
         Raises ``apsw.Error`` when the disk fails under it, ``JournalError`` when what licenses it cannot be
-        read.
+        read just now, ``JournalDamaged`` when it is not what was written.
         """
         try:
             rows, more = self._step(file)
@@ -79,8 +77,9 @@ class RetentionJob:
         # by the newest receipt: a clock that jumps ahead receives nothing, and must forget nothing
         seen_until_ms = min(now_ms, file.last_received_ms()) - int(self._retention.seen_s * 1000)
         keys = file.prune_seen(seen_until_ms, _CHUNK)
+        low_disk = shutil.disk_usage(self._folder.path).free < self._retention.min_free_bytes
         try:
-            licence = self._ask_checkpoint(file.id, now_ms)
+            licence = self._ask_checkpoint(file.id, now_ms, low_disk)
         except (apsw.Error, OSError) as error:
             raise JournalError(
                 f"nothing is deleted while {self._folder.checkpoint} cannot be read: {error}"
@@ -90,13 +89,13 @@ class RetentionJob:
         rows = file.prune_callbacks(licence.up_to_seq, licence.parked, _CHUNK, after_seq=self._after_seq)
         if rows < _CHUNK:
             self._after_seq = licence.up_to_seq
-        return rows, rows == _CHUNK or licence.more or keys == _CHUNK
+        more = rows == _CHUNK or licence.more or keys == _CHUNK
+        return rows, more or _give_back(file, low_disk)
 
-    def _ask_checkpoint(self, journal: str, now_ms: int) -> _Licence | None:
+    def _ask_checkpoint(self, journal: str, now_ms: int, low_disk: bool) -> _Licence | None:
         """``None`` while what is parked is still being read through."""
         if not self._folder.checkpoint.exists():  # the relay has not begun
             return _Licence(0, frozenset(), more=False)
-        low_disk = shutil.disk_usage(self._folder.path).free < self._retention.min_free_bytes
         age_ms = int(self._retention.callbacks_s * 1000)
         with closing(Checkpoint(self._folder.path, read_only=True)) as checkpoint:
             if self._unchecked is not None:
@@ -113,48 +112,15 @@ class RetentionJob:
         return _Licence(end, parked, more=end < up_to_seq)
 
 
-def remove_drained(root: Path, older_than_s: float, *, forget: bool = False) -> list[str]:
-    """Delete the damaged folders below ``root`` that were drained longer than ``older_than_s`` ago and of
-    which nothing is unread or parked; ``forget``: also those. Returns their names.
-
-    What is being published just now, or was not published to its end, always stays. Raises ``JournalError``
-    or ``OSError`` when the disk refuses.
-    """
-    removed = []
-    for folder in damaged(root):
-        try:
-            with exclusive_locks(relay_lock(folder.path)):
-                if folder.journal.exists() and not _is_over(folder, older_than_s, forget):
-                    continue
-                folder.journal.unlink(missing_ok=True)  # first: a folder without it is known to go
-                shutil.rmtree(folder.path)
-        except JournalLocked:
-            continue
-        except (apsw.Error, JournalNewer) as error:
-            log.warning("journal.folder_kept", folder=folder.name, words=f"{type(error).__name__}: {error}")
-            continue
-        removed.append(folder.name)
-        log.info("journal.folder_removed", folder=folder.name)
-    return removed
-
-
-def _is_over(folder: JournalFolder, older_than_s: float, forget: bool) -> bool:
-    try:
-        with closing(JournalFile(folder.journal, read_only=True)) as file:
-            highest_seq = file.highest_known_seq()
-    except JournalNewer:
-        raise
-    except (apsw.Error, JournalError):
-        return forget  # nothing of it can be read
-    if not folder.checkpoint.exists():
-        return highest_seq == 0
-    until_ms = int((time.time() - older_than_s) * 1000)
-    with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
-        seq = checkpoint.seq()
-        if seq < highest_seq:
-            return False
-        return forget or (
-            checkpoint.acked_before(until_ms) >= seq
-            and not checkpoint.unread()
-            and not checkpoint.parked_counts()
-        )
+def _give_back(file: JournalFile, low_disk: bool) -> bool:
+    """Let the file shrink where far more of it is free than comes next, or the disk is nearly full. Returns
+    whether there is more to give back."""
+    free, pages = file.free_pages()
+    if free <= (0 if low_disk else max(_FREE_PAGES, pages // _FREE_SHARE)):
+        return False
+    file.release(_RELEASED)
+    if free > _RELEASED:
+        return True
+    with suppress(apsw.BusyError):  # of somebody who reads just now: at the next checkpoint of the WAL
+        file.checkpoint_truncate()
+    return False

@@ -23,7 +23,7 @@ class NewCallback:
     body: bytes
     key: bytes
     signature_key: bytes | None = None
-    unconditional: bool = False  # past the door's dedupe: renormalised records
+    unconditional: bool = False  # put back: known only if ``key`` was received again, later
     traceparent: str | None = None  # of the root span, if the callback is traced
 
     @property
@@ -106,10 +106,9 @@ def damaged_row(seq: int) -> StoredCallback:
 
 
 def row_of(
-    seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any, traceparent: Any = None
+    seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any, traceparent: Any
 ) -> StoredCallback:
-    """What these columns are, which a flipped bit may have changed, in type as well. A file of version 1 has
-    no ``traceparent``."""
+    """What these columns are, which a flipped bit may have changed, in type as well."""
     typed = isinstance(received_ms, int) and isinstance(app, str) and isinstance(via, str)
     if not typed or not isinstance(body, bytes) or not isinstance(traceparent, str | None):
         return damaged_row(seq)

@@ -5,30 +5,32 @@ A folder is refused, with the remedy, rather than used in a way that could leave
 
 import shutil
 import time
-from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import apsw
 import structlog
 
-from ingress.errors import JournalError, JournalLocked, JournalNewer
+from ingress.errors import JournalDamaged, JournalError, JournalLocked
 from ingress.journal.checkpoint import Checkpoint
+from ingress.journal.damage import DAMAGED_FILE, reported_damage
 from ingress.journal.directory import (
     CHECKPOINT_FILE,
     JOURNAL_FILE,
     RELAY_LOCK,
     JournalFolder,
     current,
-    damaged,
     damaged_name,
+    last_put_aside,
     relay_lock,
     sync,
 )
-from ingress.journal.rows import ResyncRequest
+from ingress.journal.importing import NOTES
 from ingress.journal.store import DAMAGE, FILE_VERSION, JournalFile
 from ingress.journal.version import refuse_newer
+from ingress.journal.wake import WAKE_FILE
 
 log = structlog.get_logger(__name__)
 
@@ -37,32 +39,33 @@ _NEW = "new"
 _QUICK_CHECK_MAX_BYTES = 1 << 28
 """Of a larger file a check takes minutes; its pages are checked as they are read."""
 _RELAY_ENDS_WITHIN_S = 10.0
-
-
-class Damaged(Exception):
-    """The current journal cannot be used any more, and a new one should take its place."""
+_DAMAGED_AGAIN_S: Final = 3600.0
 
 
 def open_current(root: Path) -> JournalFile:
     """The journal of ``root/current``, made if there is none, and put aside first if it is damaged.
 
-    Raises ``JournalError`` with the remedy when the disk fails, when a file is of another version, or when
-    the checkpoint knows more than the journal.
+    Raises ``JournalError`` with the remedy when the disk fails, when a file is of another version, when the
+    checkpoint knows more than the journal, or when the last damage is less than an hour ago.
     """
     folder = current(root)
     try:
         if not folder.journal.exists() and not folder.checkpoint.exists():
-            return _begin(root)
-        try:
-            return _open_twice(folder)
-        except Damaged as error:
-            return put_aside(root, str(error), lambda: _wait_for_relay(folder))
+            _build(root, {})
+            return _move_in(root)
+        why = reported_damage(folder.path)
+        if why is None:
+            try:
+                return _open_twice(folder)
+            except JournalDamaged as error:
+                why = str(error)
+        return _put_aside(root, why)
     except (apsw.Error, OSError) as error:
         raise JournalError(refused_by_disk(root, error)) from error
 
 
 def _open_twice(folder: JournalFolder) -> JournalFile:
-    """An I/O error may pass; one that outlives a second try is taken for damage. Raises ``Damaged``."""
+    """An I/O error may pass; one that outlives a second try is damage. Raises ``JournalDamaged``."""
     try:
         return _open_checked(folder)
     except apsw.IOError as error:
@@ -70,7 +73,7 @@ def _open_twice(folder: JournalFolder) -> JournalFile:
     try:
         return _open_checked(folder)
     except apsw.IOError as error:
-        raise Damaged(f"{type(error).__name__}: {error}") from error
+        raise JournalDamaged(f"{type(error).__name__}: {error}") from error
 
 
 def _open_checked(folder: JournalFolder) -> JournalFile:
@@ -81,17 +84,18 @@ def _open_checked(folder: JournalFolder) -> JournalFile:
         )
     try:
         if fault := _quick_check(folder.journal):
-            raise Damaged(fault)
+            raise JournalDamaged(fault)
         file = JournalFile(folder.journal)
         try:
-            check_checkpoint(folder, file)
+            file.pruned_seq()
+            _check_checkpoint(folder, file)
             with suppress(apsw.BusyError):  # a back-up may take minutes, and the WAL is good as it is
                 file.checkpoint_truncate()
         except BaseException:
             file.close()
             raise
     except DAMAGE as error:
-        raise Damaged(f"{type(error).__name__}: {error}") from error
+        raise JournalDamaged(f"{type(error).__name__}: {error}") from error
     return file
 
 
@@ -105,98 +109,101 @@ def _quick_check(path: Path) -> str | None:
     return None if found == ["ok"] else "; ".join(found)
 
 
-def check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
+def _check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
     """Refuse a checkpoint that knows more than its journal: a back-up restored in part, a WAL that was
-    removed.
+    removed. Going on would leave callbacks unpublished for ever.
 
-    Going on would leave callbacks unpublished for ever. Raises ``JournalError``.
-    """
-    remedy = f"move {folder.path}/{CHECKPOINT_FILE}* away: all that is in the journal is then published again"
+    Raises ``JournalError``; ``JournalDamaged`` for one that does not read."""
+    highest_seq = file.highest_seq()
     if not folder.checkpoint.exists():
-        if highest := file.highest_seq():
-            log.warning(
-                "journal.checkpoint_missing", words="all that stands here is published again", highest=highest
-            )
+        if highest_seq:
+            log.warning("journal.checkpoint_missing", words="all that stands here is published again")
         return
-    try:
-        # for writing, since what a crash has left of it may have to be rolled back first
-        with closing(Checkpoint(folder.path, file.id)) as checkpoint:
-            fault, seq = checkpoint.damage(), checkpoint.seq()
-    except JournalNewer:
-        raise
-    except (apsw.Error, JournalError) as error:
-        fault, seq = f"{type(error).__name__}: {error}", 0
-    if fault:
-        raise JournalError(
-            f"the checkpoint {folder.checkpoint} cannot be used ({fault}). Nothing is lost: {remedy}"
-        )
-    if seq > (highest := file.highest_seq()):
+    # for writing, since what a crash has left of it may have to be rolled back first
+    with closing(Checkpoint(folder.path, file.id)) as checkpoint:
+        checkpoint.check()
+        seq = checkpoint.seq()
+    if seq > highest_seq:
         raise JournalError(
             f"{folder.path}: the checkpoint stands at {seq}, but the journal never came further than "
-            f"{highest}: its {JOURNAL_FILE}-wal was removed, or an older copy was restored. Put back what is "
-            f"missing; or {remedy}"
+            f"{highest_seq}: its {JOURNAL_FILE}-wal was removed, or an older copy was restored. Put back "
+            f"what is missing; or move {folder.path}/{CHECKPOINT_FILE}* away: all that is in the journal is "
+            "then published again"
         )
 
 
 def reopen(root: Path) -> JournalFile:
     """The current journal, which failed and takes a commit again.
 
-    Raises ``Damaged`` when SQLite calls it damaged, or the I/O error is still there; ``apsw.Error`` when the
-    disk refuses it otherwise; ``JournalError`` when the checkpoint knows more than it.
+    Raises ``apsw.Error`` when the disk refuses it, one of ``DAMAGE`` when it is damaged; ``JournalError``
+    when the checkpoint does not read, or knows more than the journal.
     """
     folder = current(root)
+    file = JournalFile(folder.journal)
     try:
-        file = JournalFile(folder.journal)
-        try:
-            file.checkpoint_truncate()
-            file.probe(int(time.time() * 1000))
-            check_checkpoint(folder, file)
-        except BaseException:
-            file.close()
-            raise
-    except (*DAMAGE, apsw.IOError) as error:
-        raise Damaged(f"{type(error).__name__}: {error}") from error
+        file.checkpoint_truncate()
+        file.probe(int(time.time() * 1000))
+        _check_checkpoint(folder, file)
+    except BaseException:
+        file.close()
+        raise
     return file
 
 
-def put_aside(root: Path, why: str, stop_relay: Callable[[], None]) -> JournalFile:
-    """Rename the current folder, whose journal must be closed, and begin a new one whose first row asks
-    consumers to look anew. Returns the new journal, open.
+def _put_aside(root: Path, why: str) -> JournalFile:
+    """Rename the current folder and begin a new one; returns its journal, open.
 
     The new one is made first: on a disk that takes none, which is full or read-only, nothing is renamed.
-    Raises ``apsw.Error`` or ``OSError`` when the disk refuses either, and what ``stop_relay`` raises.
+    Raises ``apsw.Error`` or ``OSError`` when the disk refuses either, ``JournalLocked`` while a relay
+    publishes the folder, ``JournalError`` when the last damage is less than an hour ago.
     """
-    _build(root, resync=why)
-    stop_relay()
-    folder = current(root).path
-    if folder.exists():  # else the last attempt came no further than this
+    folder = current(root)
+    last = last_put_aside(root)
+    if last is not None and abs(time.time() - last.timestamp()) < _DAMAGED_AGAIN_S:
+        raise JournalError(
+            f"the journal in {folder.path} is damaged ({why}), and the last one was put aside at "
+            f"{last:%H:%M:%SZ}, less than an hour ago. Nothing was changed. Replace the disk under {root}; "
+            f"then move {folder.path} to {root}/damaged-by-hand and start again: what reads is published"
+        )
+    _build(root, _earlier_imports(folder))
+    lock = relay_lock(folder.path)
+    deadline = time.monotonic() + _RELAY_ENDS_WITHIN_S
+    while True:  # the relay of an ingress that was killed, or one that reads the report, ends within moments
+        try:
+            lock.acquire()
+            break
+        except JournalLocked:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+    try:
         target = damaged_name(root, datetime.now(UTC))
-        folder.rename(target)
-        log.error("journal.put_aside", folder=target.name, reason=why)
+        folder.path.rename(target)
+    finally:
+        lock.release()
+    log.error("journal.put_aside", folder=target.name, reason=why)
     return _move_in(root)
 
 
-def _begin(root: Path) -> JournalFile:
-    """The first journal of ``root``; or the next, where putting the last one aside was cut off."""
-    _build(root, resync="a damaged journal was put aside" if damaged(root) else None)
-    return _move_in(root)
+def _earlier_imports(folder: JournalFolder) -> dict[str, str]:
+    """What is noted in a damaged journal about folders that it has imported, as far as it reads."""
+    try:
+        with closing(JournalFile(folder.journal, read_only=True)) as file:
+            return file.notes(NOTES)
+    except (apsw.Error, JournalError, UnicodeDecodeError, OSError) as error:
+        log.warning("journal.imports_unknown", error=type(error).__name__)
+        return {}
 
 
-def _build(root: Path, *, resync: str | None) -> None:
+def _build(root: Path, notes: dict[str, str]) -> None:
     """A journal that has taken a commit, all of it in one file, under ``new``."""
     folder = root / _NEW
-    shutil.rmtree(
-        folder, ignore_errors=True
-    )  # of an attempt that was interrupted; nothing was ever kept in it
+    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was cut off; nothing was ever kept in it
     folder.mkdir(mode=0o700)
     try:
         with closing(JournalFile(folder / JOURNAL_FILE, create=True)) as file:
-            now_ms = int(time.time() * 1000)
-            if resync is not None:
-                file.commit(
-                    [ResyncRequest(f"journal-{file.id}", f"the journal was damaged ({resync})")], {}, now_ms
-                )
-            file.probe(now_ms)
+            file.commit([], notes, 0)
+            file.probe(int(time.time() * 1000))
             file.checkpoint_truncate()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -206,26 +213,11 @@ def _build(root: Path, *, resync: str | None) -> None:
 
 def _move_in(root: Path) -> JournalFile:
     folder = current(root)
-    (folder.path / RELAY_LOCK).unlink(
-        missing_ok=True
-    )  # of a folder without a journal; an empty one is replaced
+    for name in (RELAY_LOCK, WAKE_FILE, DAMAGED_FILE):  # of a folder whose journal was moved away
+        (folder.path / name).unlink(missing_ok=True)
     (root / _NEW).rename(folder.path)
     sync(root)
     return JournalFile(folder.journal)
-
-
-def _wait_for_relay(folder: JournalFolder) -> None:
-    """The relay of an ingress that was killed ends by itself within moments. Raises ``JournalLocked``."""
-    deadline = time.monotonic() + _RELAY_ENDS_WITHIN_S
-    lock = relay_lock(folder.path)
-    while True:
-        try:
-            lock.acquire()
-            return lock.release()
-        except JournalLocked:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
 
 
 def refused_by_disk(root: Path, error: Exception) -> str:

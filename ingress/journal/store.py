@@ -8,7 +8,9 @@ pages, not their content: each callback therefore carries a checksum of its own.
 import secrets
 import sys
 import time
+import zlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,9 @@ from ingress.errors import JournalError
 from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback, checksum, damaged_row, row_of
 from ingress.journal.version import refuse_newer
 
-FILE_VERSION = 2
-"""Stands in ``PRAGMA user_version``; a higher one is refused, never guessed at. It also goes up where a note
-comes to say something else than its older readers take it for. Version 1 had no ``traceparent``: the column
-is added as the file is opened to be written."""
+FILE_VERSION = 3
+"""Stands in ``PRAGMA user_version``; any other is refused. It also goes up where a note comes to mean
+something else than its older readers take it for."""
 _APPLICATION_ID = 0x44494E47  # "DING", for file(1)
 
 ANONYMOUS_WINDOW_MS = 600_000
@@ -30,6 +31,8 @@ ANONYMOUS_WINDOW_MS = 600_000
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+-- up to where rows may be missing because they were deleted; written in the transaction that deletes
+CREATE TABLE pruned (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, crc INTEGER NOT NULL);
 -- AUTOINCREMENT: else a table emptied by pruning begins again at 1, below the relay's checkpoint
 CREATE TABLE callbacks (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -61,8 +64,12 @@ DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
 """SQLite calls the file damaged. ``SQLError``: our own statements no longer fit the tables, as after a
 flipped bit in the name of a column."""
 
-UNREADABLE = (*DAMAGE, apsw.TooBigError, UnicodeDecodeError)
-"""What reading a damaged row may raise; any other ``apsw.Error`` is the disk's, and passes or not."""
+_NO_VALUE = (apsw.TooBigError, UnicodeDecodeError)
+"""The file is sound, and a value in one of its rows is none any more."""
+
+
+SeenKey = tuple[bytes, int]
+"""A dedupe key, and when its callback was received, epoch ms."""
 
 
 def _columns(seq: int, entry: NewCallback) -> tuple[int, int, str, str, bytes, int, str | None]:
@@ -74,6 +81,15 @@ def _columns(seq: int, entry: NewCallback) -> tuple[int, int, str, str, bytes, i
 def _insert_sql(into: str, columns: int, rows: int, conflict: str) -> str:
     row = f"({','.join('?' * columns)})"
     return f"INSERT INTO {into} VALUES {','.join([row] * rows)}{conflict}"  # noqa: S608 - all of it is ours
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Callbacks in order, up to ``end``; at the numbers in ``missing`` some must stand, and none is found."""
+
+    rows: list[StoredCallback]
+    end: int
+    missing: list[int]
 
 
 class JournalFile:
@@ -94,9 +110,7 @@ class JournalFile:
                 self._configure()
                 if create and self._is_empty():
                     self._create()
-            version = self._check_version()
-            if version < FILE_VERSION and not read_only:
-                self._add_traceparent()
+            self._check_version()
             self.id = self._own_id()
             # the one who writes need not ask again: there is no other. To read, the last page may be damaged
             self._issued = 0 if read_only else self.highest_seq()
@@ -105,6 +119,8 @@ class JournalFile:
             raise
 
     def _configure(self) -> None:
+        # of a new file only, and before anything is in it; else pruned pages stay the file's for ever
+        self.db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = FULL")
         if sys.platform == "darwin":
@@ -120,18 +136,14 @@ class JournalFile:
             self.db.execute(_SCHEMA)
             self.db.execute("INSERT INTO meta VALUES ('id', ?)", (secrets.token_hex(8),))
             self.db.execute("INSERT INTO meta VALUES ('created_ms', ?)", (str(int(time.time() * 1000)),))
+            self.db.execute("INSERT INTO pruned VALUES (1, 0, ?)", (_crc(0),))
             self.db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
 
-    def _add_traceparent(self) -> None:
-        with self.db:
-            self.db.execute("ALTER TABLE callbacks ADD COLUMN traceparent TEXT")
-            self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
-
-    def _check_version(self) -> int:
-        version = int(self.db.pragma("user_version"))
-        if 1 <= version <= FILE_VERSION and self.db.pragma("application_id") == _APPLICATION_ID:
-            return version
+    def _check_version(self) -> None:
+        found = (self.db.pragma("application_id"), int(self.db.pragma("user_version")))
+        if found == (_APPLICATION_ID, FILE_VERSION):
+            return
         raise JournalError(
             f"{self.path} is not a journal of dingbridge; move it away if it does not belong there, or "
             "restore the folder as a whole from its back-up"
@@ -174,14 +186,19 @@ class JournalFile:
         return new
 
     def commit(
-        self, rows: Sequence[NewCallback | ResyncRequest], notes: Mapping[str, str | None], now_ms: int
+        self,
+        rows: Sequence[NewCallback | ResyncRequest],
+        notes: Mapping[str, str | None],
+        now_ms: int,
+        seen: Sequence[SeenKey] = (),
     ) -> list[bool]:
-        """Keep ``rows`` and set ``notes`` (None: remove it) in one commit, all or nothing. Returns for each
-        of ``rows`` whether it was new."""
+        """Keep ``rows``, set ``notes`` (None: remove it) and note ``seen``, unless these are known, in one
+        commit, all or nothing. Returns for each of ``rows`` whether it was new."""
         with self.db:
             new = self._keep_each(
                 [row.callback(now_ms) if isinstance(row, ResyncRequest) else row for row in rows]
             )
+            self._insert("seen", seen, " ON CONFLICT DO NOTHING")
             for key, value in notes.items():
                 if value is None:
                     self.db.execute("DELETE FROM notes WHERE key = ?", (key,))
@@ -232,7 +249,7 @@ class JournalFile:
     def _is_new(self, callback: NewCallback) -> bool:
         """Note the callback's dedupe keys; whether it was not known before."""
         if callback.unconditional:
-            return True
+            return not callback.key or not self._pushed_since(callback)
         if callback.signature_key is None:
             return self._note_seen(callback.key, callback.received_ms)
         if not self._note_seen(callback.signature_key, callback.received_ms):
@@ -242,6 +259,12 @@ class JournalFile:
             return False
         self.db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (callback.key, callback.received_ms))
         return True
+
+    def _pushed_since(self, callback: NewCallback) -> bool:
+        """Whether it was pushed and kept again since it was first received; notes its key, if not."""
+        self._note_seen(callback.key, callback.received_ms)
+        known = self.db.execute("SELECT received_ms FROM seen WHERE key = ?", (callback.key,)).get
+        return _number(known) > callback.received_ms
 
     def _note_seen(self, key: bytes, received_ms: int) -> bool:
         self.db.execute("INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING", (key, received_ms))
@@ -266,9 +289,20 @@ class JournalFile:
         )
         doomed = [(seq,) for (seq,) in rows if seq not in keep][:limit]
         if doomed:
+            pruned_seq = max(self.pruned_seq(), *doomed[-1])
             with self.db:
                 self.db.executemany("DELETE FROM callbacks WHERE seq = ?", doomed)
+                self.db.execute("UPDATE pruned SET seq = ?, crc = ?", (pruned_seq, _crc(pruned_seq)))
         return len(doomed)
+
+    def free_pages(self) -> tuple[int, int]:
+        """``(pages that hold nothing, pages of the whole file)``."""
+        return int(self.db.pragma("freelist_count")), int(self.db.pragma("page_count"))
+
+    def release(self, pages: int) -> None:
+        """Take at most ``pages`` free pages off the end of the file; it shrinks at the next checkpoint of the
+        WAL."""
+        self.db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
 
     def prune_seen(self, before_ms: int, limit: int) -> int:
         """Forget at most ``limit`` dedupe keys of callbacks received before ``before_ms``. Returns how
@@ -283,9 +317,7 @@ class JournalFile:
     # -- reading: any number of connections; every statement is finished before the method returns
 
     def read(self, after_seq: int, *, max_rows: int, max_bytes: int) -> list[StoredCallback]:
-        """The callbacks behind ``after_seq`` in order: at most ``max_rows``, and about ``max_bytes``.
-
-        Raises one of ``UNREADABLE`` where the file is damaged so that not even a row is found."""
+        """The callbacks behind ``after_seq`` in order: at most ``max_rows``, and about ``max_bytes``."""
         found: list[StoredCallback] = []
         size = 0
         cursor = self.db.execute(f"{_SELECT} WHERE rowid > ? ORDER BY rowid", (after_seq,))
@@ -302,37 +334,56 @@ class JournalFile:
                 size += len(row.body)
                 if size >= max_bytes or len(found) == max_rows:
                     break
+        except _NO_VALUE:  # of the next row; those before it come first
+            if not found:
+                sql = "SELECT rowid FROM callbacks WHERE rowid > ? ORDER BY rowid LIMIT 1"
+                found.append(damaged_row(_number(self.db.execute(sql, (after_seq,)).get)))
         finally:
             cursor.close()
         return found
 
-    def lookup(self, seq: int) -> StoredCallback | None:
-        """The callback with this ``seq``, if it still stands here. Raises as ``read`` does."""
-        columns = self.db.execute(f"{_SELECT} WHERE rowid = ?", (seq,)).fetchone()
-        return row_of(*columns) if columns is not None else None
+    def chunk(self, after_seq: int, *, max_rows: int, max_bytes: int) -> Chunk:
+        """The same, with what is missing among them."""
+        highest_seq = self.highest_seq()  # first: more may be kept meanwhile
+        rows = self.read(after_seq, max_rows=max_rows, max_bytes=max_bytes)
+        begin = max(after_seq, self.pruned_seq())
+        end = rows[-1].seq if rows else max(after_seq, min(highest_seq, begin + max_rows))
+        there = {row.seq for row in rows}
+        must_be = range(begin + 1, end + 1)
+        return Chunk(rows, end, [seq for seq in must_be if seq not in there])
 
     def row(self, seq: int) -> StoredCallback | None:
-        """The same; not ``intact`` if it cannot be read."""
+        """The callback with this ``seq``, if it still stands here."""
         try:
-            return self.lookup(seq)
-        except UNREADABLE:
+            columns = self.db.execute(f"{_SELECT} WHERE rowid = ?", (seq,)).fetchone()
+        except _NO_VALUE:
             return damaged_row(seq)
+        return row_of(*columns) if columns is not None else None
 
     def highest_seq(self) -> int:
         """The highest ``seq`` that was ever issued here, also if that row has been pruned; 0 if none."""
-        issued = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get
-        return max(_number(issued), _number(self.db.execute("SELECT max(rowid) FROM callbacks").get))
+        return max(self.issued_seq(), self.last_seq())
 
-    def highest_known_seq(self) -> int:
-        """The same of a damaged file, in which the page of the newest callbacks may be the one that cannot be
-        read. Raises ``apsw.Error`` where nothing tells."""
-        try:
-            return self.highest_seq()
-        except (*DAMAGE, apsw.IOError):
-            issued = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get
-            if issued is None:
-                raise
-            return _number(issued)
+    def issued_seq(self) -> int:
+        """The same as SQLite remembers it."""
+        return _number(self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get)
+
+    def last_seq(self) -> int:
+        """The ``seq`` of the last row; 0 if there is none."""
+        return _number(self.db.execute("SELECT max(rowid) FROM callbacks").get)
+
+    def pruned_seq(self) -> int:
+        """Up to here rows may be missing, since published ones were deleted; behind it none may."""
+        found = self.db.execute("SELECT seq, crc FROM pruned").fetchone()
+        if found is None or found[1] != _crc(found[0]):
+            raise apsw.CorruptError("it does not say up to where it was pruned")
+        return int(found[0])
+
+    def seen(self, after_key: bytes, limit: int) -> list[SeenKey]:
+        """The dedupe keys behind ``after_key``, with the time of receipt in epoch ms, at most ``limit``."""
+        sql = "SELECT key, received_ms FROM seen WHERE key > ? ORDER BY key LIMIT ?"
+        found: list[Any] = self.db.execute(sql, (after_key, limit)).fetchall()
+        return found
 
     def last_received_ms(self) -> int:
         """When the last callback was received whose dedupe key is still known, epoch ms; 0 if none is."""
@@ -343,10 +394,14 @@ class JournalFile:
         oldest = self.db.execute(
             "SELECT received_ms FROM callbacks WHERE seq > ? ORDER BY seq LIMIT 1", (after_seq,)
         ).get
-        # seq has no gaps behind the checkpoint: only published rows are ever deleted
         if oldest is None:
             return 0, None
-        return max(self.highest_seq() - after_seq, 1), _number(oldest)
+        # behind the pruned ones there are no gaps; what is parked among these is not counted
+        return max(self.highest_seq() - max(after_seq, self.pruned_seq()), 1), _number(oldest)
+
+
+def _crc(seq: object) -> int:
+    return zlib.crc32(repr(seq).encode())
 
 
 def _number(value: object) -> int:

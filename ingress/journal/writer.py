@@ -2,31 +2,32 @@
 
 The event loop gathers what one turn of it brings and hands that over a queue to one thread, which commits
 whatever has queued up as one group. So a stalled disk never stalls the loop, an answer waits for one fsync at
-most twice, and thread and loop meet once for a group. The thread also deletes what is old, and puts a damaged
-journal aside. What a callback *means* is decided behind the journal, by the relay.
+most twice, and thread and loop meet once for a group. The thread also deletes what is old. A disk that is
+full is waited for; a journal that is damaged ends the process (``damaged``), and the next start deals with
+it. What a callback *means* is decided behind the journal, by the relay.
 """
 
 import asyncio
-import enum
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final
 
 import apsw
 import structlog
 
-from ingress.errors import JournalError, JournalUnavailable
+from ingress.errors import JournalDamaged, JournalError, JournalUnavailable
+from ingress.journal.damage import report_damage, reported_damage
 from ingress.journal.directory import current
 from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention, RetentionJob
 from ingress.journal.rows import NewCallback, ResyncRequest
-from ingress.journal.startup import Damaged, open_current, put_aside, refused_by_disk, reopen
-from ingress.journal.store import DAMAGE, JournalFile
+from ingress.journal.startup import open_current, refused_by_disk, reopen
+from ingress.journal.store import DAMAGE, JournalFile, SeenKey
 
 log = structlog.get_logger(__name__)
 
@@ -37,25 +38,9 @@ _MAX_QUEUED, _MAX_QUEUED_BYTES = 20_000, 64 * 1024 * 1024
 _MAX_GROUP = 1_000
 _RETENTION_EVERY_S, _RETENTION_PAUSE_S = 10.0, 0.02
 _REOPEN_EVERY_S = 0.5
-_PUT_ASIDE_EVERY_S = 60.0
-"""A disk that damages each journal within moments must not fill with them: until then it is 503."""
-_RELAY_STOPS_WITHIN_S = 15.0
-
-
-class Health(enum.Enum):
-    """What is known of the current journal."""
-
-    SOUND = "sound"
-    SUSPECT = "suspect"  # opened again after an I/O error; it is damaged if another one comes
-    DAMAGED = "damaged"  # to be put aside
-
-
-class Relay(Protocol):
-    """What publishes the current journal; on the event loop it is told to let go of it for a renaming."""
-
-    async def stop_relay(self) -> None: ...
-
-    async def start_relay(self) -> None: ...
+_LOOK_EVERY_S = 1.0
+_IO_ERROR_AGAIN_S: Final = 60.0
+"""An I/O error so soon after another has outlived a reopening: it is about what stands on the disk."""
 
 
 @dataclass(slots=True)
@@ -81,25 +66,25 @@ class Journal:
         retention: Retention,
         metrics: JournalMetrics,
         on_commit: Callable[[], None] = lambda: None,
-        relay: Relay | None = None,
     ) -> None:
         """``on_commit`` is called on the event loop after each group that kept something new."""
         self._root, self._retention, self._metrics, self._on_commit = root, retention, metrics, on_commit
-        self._relay, self._relay_stopped = relay, False
         self._queue: queue.SimpleQueue[list[WriteRequest] | None] = queue.SimpleQueue()
         self._gathered: list[WriteRequest] = []
         self._pending: deque[WriteRequest] = deque()
         self._queued = self._queued_bytes = 0  # what the thread has not settled, also if it was refused since
         self._stopping = False
         self._file: JournalFile | None = None
-        self._health = Health.SOUND
-        self._damage = ""
-        self._put_aside_at = -_PUT_ASIDE_EVERY_S
-        self._reopen_at = self._retention_at = 0.0
+        self._ended = False
+        self._io_error_at = -_IO_ERROR_AGAIN_S
+        self._reopen_at = self._retention_at = self._looked_at = 0.0
         self._retention_job = RetentionJob(current(root), retention)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self.fault: str | None = None
         """Why nothing can be kept just now, in words; ``None`` while all is well."""
+        self.damaged: asyncio.Future[str]
+        """Done, with the words, when this journal takes nothing any more until the process was started again;
+        there from ``start`` on."""
         metrics.writable.set_function(lambda: float(self.fault is None))
 
     # -- on the event loop
@@ -107,10 +92,12 @@ class Journal:
     async def start(self) -> None:
         """Open or create the journal and start the writer. Raises ``JournalError``."""
         self._loop = asyncio.get_running_loop()
+        self.damaged = self._loop.create_future()
         self._file = await asyncio.to_thread(open_current, self._root)
         self._show_received(self._file.last_received_ms())
         self._thread.start()
         self._watchdog = self._loop.create_task(self._watch())
+        self._watchdog.add_done_callback(self._watchdog_ended)
 
     def _show_received(self, at_ms: int) -> None:
         self._last_received_ms = at_ms
@@ -127,15 +114,19 @@ class Journal:
         return bool(await self._submit(callback, None))
 
     async def commit(
-        self, rows: Sequence[NewCallback | ResyncRequest], notes: Mapping[str, str | None] | None = None
+        self,
+        rows: Sequence[NewCallback | ResyncRequest],
+        notes: Mapping[str, str | None] | None = None,
+        seen: Sequence[SeenKey] = (),
     ) -> list[bool]:
-        """Keep ``rows`` in this order and set ``notes`` (None removes one) in one commit, all or nothing;
-        returns for each of ``rows`` whether it was new. For a page of the failed list and its ledger.
+        """Keep ``rows`` in this order, set ``notes`` (None removes one) and note dedupe keys that were
+        ``seen``, all in one commit or nothing; returns for each of ``rows`` whether it was new. For a page of
+        the failed list, or of a folder that is imported, with what is remembered of that.
 
         Raises ``JournalUnavailable`` as ``append`` does: then nothing of it is known to be kept.
         """
         new: list[bool] = await self._submit(
-            None, lambda file: file.commit(rows, notes or {}, int(time.time() * 1000))
+            None, lambda file: file.commit(rows, notes or {}, int(time.time() * 1000), seen)
         )
         if any(new):
             self._on_commit()
@@ -150,6 +141,10 @@ class Journal:
         """Commit something that keeps nothing. Raises ``JournalUnavailable`` if that fails."""
         await self._submit(None, lambda file: file.probe(int(time.time() * 1000)))
 
+    async def until_damaged(self) -> None:
+        """Raises ``JournalDamaged`` when the process is to end, as ``damaged`` says."""
+        raise JournalDamaged(await asyncio.shield(self.damaged))
+
     async def prune(self, older_than_s: float) -> int:
         """Delete what Kafka acknowledged longer than ``older_than_s`` ago, in small steps between commits.
 
@@ -162,18 +157,6 @@ class Journal:
             rows, more = await self._submit(None, job.step)
             deleted += rows
         return deleted
-
-    def report_damage(self, words: str) -> None:
-        """Somebody who reads the current journal, as the relay, has found it damaged: it is put aside."""
-        reported = self._file
-        if self._stopping or reported is None:
-            return
-
-        def work(file: JournalFile) -> None:
-            if file is reported:  # else it has been put aside, or opened again, since
-                raise apsw.CorruptError(words)
-
-        self._submit(None, work).add_done_callback(asyncio.Future.exception)
 
     def _submit(
         self, callback: NewCallback | None, work: Callable[[JournalFile], Any] | None
@@ -216,6 +199,10 @@ class Journal:
                         JournalUnavailable("too_slow", f"no commit within {COMMIT_TIMEOUT_S:g} s")
                     )
 
+    def _watchdog_ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled():
+            self._settle_damaged(f"the journal's watchdog failed ({type(task.exception()).__name__})")
+
     def _settle(self, group: list[WriteRequest], outcomes: list[Any]) -> None:
         while self._pending and self._pending[0].future.done():
             self._pending.popleft()
@@ -236,29 +223,37 @@ class Journal:
     # -- in the writer thread
 
     def _run(self) -> None:
-        ended = False
-        while not ended:
-            group: list[WriteRequest] = []
-            try:
-                gathered = self._queue.get(timeout=self._idle_s())
-                while gathered is not None:
-                    group += gathered
-                    if len(group) >= _MAX_GROUP:
-                        break
-                    gathered = self._queue.get_nowait()
-                ended = gathered is None
-            except queue.Empty:
+        try:
+            while self._turn():
                 pass
-            try:  # whatever happens: without this thread nothing is ever kept again
-                if group:
-                    outcomes = self._commit(group)
-                    self._loop.call_soon_threadsafe(self._settle, group, outcomes)
-                elif self._file is None and not ended:
-                    self._reopen()
-                self._delete_what_is_old()
-            except Exception as error:
-                self._fail(error)
-        self._close()
+        except BaseException as error:  # a fault of ours; without this thread nothing is ever kept again
+            log.exception("journal.writer_failed")
+            self._end(f"the journal's writer failed ({type(error).__name__})")
+        finally:
+            self._close()
+
+    def _turn(self) -> bool:
+        """Commit what has queued up, and do what is due besides. ``False``: nothing comes any more."""
+        group: list[WriteRequest] = []
+        gathered: list[WriteRequest] | None = []
+        try:
+            gathered = self._queue.get(timeout=self._idle_s())
+            while gathered is not None:
+                group += gathered
+                if len(group) >= _MAX_GROUP:
+                    break
+                gathered = self._queue.get_nowait()
+        except queue.Empty:
+            pass
+        if group:
+            self._loop.call_soon_threadsafe(self._settle, group, self._outcomes(group))
+        if gathered is None:
+            return False
+        if self._file is None:
+            self._reopen()
+        self._look_for_reports()
+        self._delete_what_is_old()
+        return True
 
     def _idle_s(self) -> float:
         """For how long to wait for callbacks, before there is something else to do."""
@@ -266,14 +261,18 @@ class Journal:
             return _REOPEN_EVERY_S
         return min(max(self._retention_at - time.monotonic(), _RETENTION_PAUSE_S), 1.0)
 
-    def _commit(self, group: list[WriteRequest]) -> list[Any]:
-        """What to answer each of them: the callbacks are one commit, each piece of work stands for itself."""
-        began = time.perf_counter()
-        kept = iter(self._keep([r.callback for r in group if r.callback is not None]))
-        outcomes = [next(kept) if r.work is None else self._do(r.work) for r in group]
-        if self._file is not None:
-            self._metrics.commit_seconds.observe(time.perf_counter() - began)
-            self._metrics.group_size.observe(len(group))
+    def _outcomes(self, group: list[WriteRequest]) -> list[Any]:
+        """What to answer each of them: the callbacks are one commit, each piece of work stands for itself.
+        Whatever happens, each gets an answer."""
+        try:
+            began = time.perf_counter()
+            kept = iter(self._keep([r.callback for r in group if r.callback is not None]))
+            outcomes = [next(kept) if r.work is None else self._do(r.work) for r in group]
+            if self._file is not None:
+                self._metrics.commit_seconds.observe(time.perf_counter() - began)
+                self._metrics.group_size.observe(len(group))
+        except Exception as error:
+            return [self._refusal(error)] * len(group)
         return outcomes
 
     def _keep(self, callbacks: list[NewCallback]) -> Sequence[bool | Exception]:
@@ -292,7 +291,7 @@ class Journal:
         """What the work says. Only an error of SQLite's is the disk's; others are for whoever asked."""
         try:
             return work(self._opened())
-        except (apsw.Error, JournalUnavailable) as error:
+        except (apsw.Error, JournalDamaged, JournalUnavailable) as error:
             return self._refusal(error)
         except Exception as error:
             return error
@@ -312,17 +311,37 @@ class Journal:
 
     def _fail(self, error: Exception) -> None:
         """Close everything: after a failed fsync the page cache can lie, on every open handle."""
-        self.fault = refused_by_disk(self._root, error)
         log.error(
             "journal.failed", error=type(error).__name__, extended=getattr(error, "extendedresult", None)
         )
         self._metrics.failures.labels(type(error).__name__).inc()
-        if isinstance(error, DAMAGE) or (isinstance(error, apsw.IOError) and self._health is Health.SUSPECT):
-            self._health, self._damage = Health.DAMAGED, f"{type(error).__name__}: {error}"
-        elif isinstance(error, apsw.IOError) and self._health is Health.SOUND:
-            self._health = Health.SUSPECT
-        self._reopen_at = time.monotonic() + _REOPEN_EVERY_S
         self._close()
+        self._judge(error)
+
+    def _judge(self, error: Exception) -> None:
+        """Whether ``error``, after which the journal is closed, ends the process or may pass."""
+        now = time.monotonic()
+        again = isinstance(error, apsw.IOError) and now - self._io_error_at < _IO_ERROR_AGAIN_S
+        if again or isinstance(error, (*DAMAGE, JournalDamaged)):
+            words = f"{type(error).__name__}: {error}"
+            report_damage(current(self._root).path, words)
+            self._end(f"the journal is damaged ({words}); start again: it is put aside, what reads imported")
+            return
+        if isinstance(error, apsw.IOError):
+            self._io_error_at = now
+        self.fault = refused_by_disk(self._root, error)
+        self._reopen_at = now + _REOPEN_EVERY_S
+
+    def _end(self, words: str) -> None:
+        """Take nothing any more, and have the process end."""
+        if not self._ended:
+            self._ended, self.fault = True, words
+            log.error("journal.ended", words=words)
+            self._loop.call_soon_threadsafe(self._settle_damaged, words)
+
+    def _settle_damaged(self, words: str) -> None:
+        if not self.damaged.done():
+            self.damaged.set_result(words)
 
     def _close(self) -> None:
         file, self._file = self._file, None
@@ -333,53 +352,29 @@ class Journal:
             log.warning("journal.close_failed", error=type(error).__name__)
 
     def _reopen(self) -> None:
-        """Give ``success`` again only after the WAL was written back and a commit succeeded, in the journal
-        that failed, or else in a new one."""
-        if time.monotonic() < self._reopen_at:
+        """Give ``success`` again only after the WAL was written back and a commit succeeded."""
+        if self._ended or time.monotonic() < self._reopen_at:
             return
-        self._reopen_at = time.monotonic() + _REOPEN_EVERY_S
         try:
-            if self._health is not Health.DAMAGED:
-                try:
-                    self._file = reopen(self._root)
-                except Damaged as error:
-                    self._health, self._damage = Health.DAMAGED, str(error)
-            if self._health is Health.DAMAGED:
-                self._file = self._put_aside()
-        except (apsw.Error, JournalError, OSError) as error:
-            self.fault = refused_by_disk(self._root, error)
-            return
-        if self._file is not None:
-            log.warning("journal.reopened", health=self._health.value)
+            self._file = reopen(self._root)
+        except JournalDamaged as error:
+            self._judge(error)
+        except JournalError as error:  # another process has changed it, as by restoring an older copy
+            self._end(str(error))
+        except (apsw.Error, OSError) as error:
+            self._judge(error)
+        else:
+            log.warning("journal.reopened")
             self.fault = None
-            self._retention_at = 0.0  # it touches what a commit does not: only then the file counts as sound
+            self._retention_at = 0.0  # soon: it touches what a commit does not
 
-    def _put_aside(self) -> JournalFile | None:
-        if time.monotonic() < self._put_aside_at + _PUT_ASIDE_EVERY_S:
-            self.fault = (
-                f"the journal is damaged again ({self._damage}), within {_PUT_ASIDE_EVERY_S:g} s; "
-                f"replace the disk under {self._root}"
-            )
-            return None
-        try:
-            file = put_aside(self._root, self._damage, self._stop_relay)
-        finally:  # also where it failed: what is there is published as far as it reads
-            self._start_relay()
-        self._put_aside_at, self._health = time.monotonic(), Health.SOUND
-        return file
-
-    def _stop_relay(self) -> None:
-        if self._relay is not None:
-            self._relay_stopped = True
-            self._wait_for(self._relay.stop_relay())
-
-    def _start_relay(self) -> None:
-        if self._relay is not None and self._relay_stopped:
-            self._wait_for(self._relay.start_relay())
-            self._relay_stopped = False
-
-    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(_RELAY_STOPS_WITHIN_S)
+    def _look_for_reports(self) -> None:
+        """The relay, which reads what is never read here, may have found the journal damaged."""
+        if self._ended or time.monotonic() < self._looked_at + _LOOK_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        if (words := reported_damage(current(self._root).path)) is not None:
+            self._fail(JournalDamaged(words))
 
     def _delete_what_is_old(self) -> None:
         """In small steps: callbacks that are published and old enough, and dedupe keys past their window."""
@@ -388,11 +383,8 @@ class Journal:
         more = False
         try:
             _, more = self._retention_job.step(self._file)
-        except apsw.Error as error:
+        except (apsw.Error, JournalDamaged) as error:
             self._fail(error)
         except Exception as error:
             log.warning("journal.retention_failed", error=type(error).__name__, words=str(error))
-        else:
-            if not more and self._health is Health.SUSPECT:
-                self._health = Health.SOUND
         self._retention_at = time.monotonic() + (_RETENTION_PAUSE_S if more else _RETENTION_EVERY_S)

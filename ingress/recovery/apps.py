@@ -1,75 +1,160 @@
 """Recovery of every app that has an app key and a secret: each its own poller, client and times.
 
-What fails with one holds up no other. Also here: the run that an operator asks for, and what an earlier
-process left behind.
+What fails with one holds up no other. A list is read every so often, and some minutes after an outage of our
+own: DingTalk lists a push some 5 minutes after its last try, so that is how long after a start, or after the
+journal takes writes again, there is something to read. Also here: the run that an operator asks for.
 """
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 
+from dingbridge.api_budget import ApiCalls
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, pick, with_failed_lists
+from dingbridge.tasks import WatchedTasks, end
 from ingress.errors import JournalUnavailable
+from ingress.journal.writer import Journal
 from ingress.metrics import RecoveryMetrics
-from ingress.per_app import PerApp
-from ingress.recovery.poller import Result, settle
-from ingress.recovery.scheduler import AppRecovery
-from ingress.recovery.state import Journal, RecoveryState
+from ingress.per_app import Apps, PerApp
+from ingress.recovery.poller import Poller, Result, settle
+from ingress.recovery.source import AppList, IsvList
 
 log = structlog.get_logger(__name__)
 
-_SETTLE_EVERY_S: Final = 10.0
+_LOOK_EVERY_S: Final = 1.0
+
+
+class Timer:
+    """When the next run is due, in the seconds of one clock. Pure."""
+
+    def __init__(self, every_s: float, after_outage_s: float, now: float) -> None:
+        self._every_s, self._after_outage_s = every_s, after_outage_s
+        self._due = now + after_outage_s
+        self._was_well = True
+        self._failures = 0
+
+    def due(self, now: float, *, well: bool) -> bool:
+        """Whether a run is due. ``well``: the journal takes writes; without it none is, and when it comes
+        back one is due as after a start."""
+        if well and not self._was_well:
+            self._due = now + self._after_outage_s
+        self._was_well = well
+        return well and now >= self._due
+
+    def ended(self, now: float, *, well: bool) -> None:
+        """A run has ended. One that failed comes again as after an outage, the later the more often it
+        fails."""
+        self._failures = 0 if well else self._failures + 1
+        delay_s = self._every_s
+        if self._failures:
+            backoff_s = max(1.0, self._after_outage_s) * 2 ** min(self._failures - 1, 20)
+            delay_s = min(self._every_s, backoff_s)
+        self._due = now + delay_s
+
+
+class AppRecovery:
+    """Recovery of one app in one ingress process."""
+
+    def __init__(
+        self, app: App, settings: IngressSettings, journal: Journal, metrics: RecoveryMetrics
+    ) -> None:
+        """Connects to nothing yet."""
+        self.app = app
+        self._settings, self._journal, self._metrics = settings, journal, metrics
+        key, secret = app.api_credentials()
+        self._calls = ApiCalls.of(settings, key)
+        self._client = DingTalkClient(
+            app_key=key, app_secret=secret, base=settings.dingtalk_api_base, budget=self._calls
+        )
+        kind = IsvList if settings.recovery_list == "isv" else AppList
+        self._poller = Poller(app.name, kind(self._client.at(Priority.RECOVERY)), journal, metrics)
+        self._task: asyncio.Task[None] | None = None
+        self._running = asyncio.Lock()
+
+    def start(self, tasks: WatchedTasks) -> None:
+        """Begin to look at the clock."""
+        self._metrics.read(self.app.name, time.time())  # so that one that never succeeds is seen, too
+        self._task = tasks.need(f"that recovers failed pushes of {self.app.name}", self._regularly)
+
+    async def stop(self, within_s: float) -> None:
+        """End; a page that is on its way is waited for, ``within_s`` at most."""
+        self._poller.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s), self._running:
+                pass
+        await end(self._task)
+        await self._client.close()
+        await self._calls.close()
+
+    async def run(self) -> Result:
+        """A run at once. Raises ``BridgeError``, as ``Poller.run`` does."""
+        async with self._running:
+            try:
+                return await self._poller.run()
+            except TimeoutError as error:
+                raise BridgeError("DingTalk did not give the failed list in time; try again") from error
+
+    async def _regularly(self) -> None:
+        every_s = self._settings.recovery_every_minutes * 60
+        timer = Timer(every_s, self._settings.recovery_after_outage_s, time.monotonic())
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if not timer.due(time.monotonic(), well=self._journal.fault is None):
+                continue
+            well = False
+            try:
+                await self.run()
+                well = True
+            except BridgeError as error:
+                name = type(error).__name__
+                log.warning("recovery.failed", app=self.app.name, error=name, reason=str(error))
+            timer.ended(time.monotonic(), well=well)
 
 
 class Recovery:
-    """Recovery in one ingress process. ``apps`` are those of now, another object once they have changed;
-    ``well`` says whether the journal takes writes."""
+    """Recovery in one ingress process."""
 
     def __init__(
-        self,
-        settings: IngressSettings,
-        apps: Callable[[], Mapping[str, App]],
-        journal: Journal,
-        metrics: RecoveryMetrics,
-        well: Callable[[], bool] = lambda: True,
+        self, settings: IngressSettings, apps: Apps, journal: Journal, metrics: RecoveryMetrics
     ) -> None:
-        self._settings, self._apps, self._state = settings, apps, RecoveryState(journal)
-        self._metrics, self._well = metrics, well
+        self._settings, self._apps, self._journal, self._metrics = settings, apps, journal, metrics
         self._unread: dict[str, str] = {}
-        self._by_itself = False
         self._per_app = PerApp(apps, self._with_lists, self._begin, self._gone)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: WatchedTasks | None = None
+        self._watching: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self, tasks: WatchedTasks) -> None:
         """Settle what an earlier process left behind, and begin to look at the clock, unless that is switched
-        off."""
-        loop = asyncio.get_running_loop()
-        self._tasks.append(loop.create_task(self._settle()))
+        off. No run may be asked for before."""
+        try:
+            await settle(self._journal, self._metrics)
+        except JournalUnavailable as error:  # then each app's first run does
+            log.warning("recovery.journal_away", reason=str(error))
         if not self._settings.recovery_every_minutes:
             log.info("recovery.off", reason="RECOVERY_EVERY_MINUTES is 0")
             return
-        self._by_itself = True
-        self._per_app.follow()
-        self._tasks.append(loop.create_task(self._per_app.watch()))
+        self._tasks = tasks
+        self._watching = tasks.need("that follows the apps whose failed pushes are read", self._per_app.watch)
 
     async def stop(self, within_s: float) -> None:
         """End; pages that are on their way are waited for, ``within_s`` at most."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._watching)
         await self._per_app.stop(within_s)
 
     async def verb(self, options: dict[str, Any]) -> dict[str, Any]:
         """``POST /journal/recover``: a run at once for all apps, or for that of ``app``, and what it did.
 
         Raises ``BridgeError`` when no list could be read; of several that were asked for, those that failed
-        are told under ``failed``, others that nobody reads under ``unread``.
+        stand under ``failed``, others that nobody reads under ``unread``.
         """
         wanted = options.get("app")
         chosen = await self._chosen(wanted)
@@ -85,19 +170,13 @@ class Recovery:
                 raise result
         if not results:
             raise BridgeError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
-        answer = as_answer(results)
-        if failed:
-            answer["failed"] = failed
-        if self._unread and wanted is None:
-            answer["unread"] = self._unread
-        return answer
+        unread = self._unread if wanted is None else {}
+        others = {"failed": failed, "unread": unread}
+        return _sum(results) | {name: reasons for name, reasons in others.items() if reasons}
 
     async def _chosen(self, name: Any) -> list[AppRecovery]:
-        self._per_app.follow()
+        await self._per_app.follow()  # one that goes may be reading the very list that another name reads now
         each = self._per_app.each
-        # one that goes may be reading the very list that another name reads now
-        if self._per_app.leaving:
-            await asyncio.wait(self._per_app.leaving)
         if name is not None:
             app = pick(self._apps(), self._settings, str(name))
             if app.name not in each:
@@ -108,15 +187,6 @@ class Recovery:
             raise SettingsError(reasons or ["DINGTALK_APP_KEY and DINGTALK_APP_SECRET: not set"])
         return list(each.values())
 
-    async def _settle(self) -> None:
-        while True:
-            try:
-                await settle(self._state, self._metrics)
-                return
-            except JournalUnavailable as error:
-                log.warning("recovery.journal_away", reason=str(error))
-                await asyncio.sleep(_SETTLE_EVERY_S)
-
     def _with_lists(self, apps: Mapping[str, App]) -> dict[str, App]:
         read, unread = with_failed_lists(apps)
         for name, reason in unread.items():
@@ -126,24 +196,18 @@ class Recovery:
         return read
 
     def _begin(self, app: App) -> AppRecovery:
-        one = AppRecovery(app, self._settings, self._state, self._metrics, self._well)
-        if self._by_itself:
-            one.start()
+        one = AppRecovery(app, self._settings, self._journal, self._metrics)
+        if self._tasks is not None:
+            one.start(self._tasks)
         return one
 
     async def _gone(self, name: str) -> None:
         self._metrics.forget(name)
 
 
-def as_answer(results: list[Result]) -> dict[str, Any]:
-    """For an operator: the sum."""
-    total: Counter[str] = Counter()
-    types: Counter[str] = Counter()
+def _sum(results: Sequence[Result]) -> dict[str, Any]:
+    total, types = Counter[str](), Counter[str]()
     for result in results:
-        found = asdict(result)
+        total.update(result.counts())
         types.update(result.types)
-        for name in ("oldest_ms", "types"):
-            del found[name]
-        for name, value in found.items():
-            total[name] += value
     return {**total, "types": dict(sorted(types.items()))}

@@ -15,9 +15,7 @@ from ingress.recovery.apps import Recovery
 
 
 def command(
-    app: Annotated[
-        str | None, typer.Option("--app", metavar="NAME", help="One of several apps; else all of them.")
-    ] = None,
+    app: Annotated[str | None, typer.Option(metavar="NAME", help="One of several apps; else all.")] = None,
 ) -> None:
     """Read the pushes that DingTalk gave up, and publish them as the events they are.
 

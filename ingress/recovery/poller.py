@@ -1,33 +1,48 @@
 """Reads a failed list to its end, page by page: note the intent, call, keep the page in the journal.
 
-A crash in any place leaves the page at DingTalk, or in the journal, or an intent: then the page may be
-gone, and the consumers are asked to look anew.
+Reading DingTalk's list deletes what was read before. So an *intent* is noted before each such call, and
+removed in the commit that keeps the page. An intent that is left behind is a page that may be gone: the
+process died in the call, or the answer did not arrive. Then the consumers are asked to resync.
+
+Each instance has its own intents, in its journal, and nobody else settles them: two instances that read the
+same list lose nothing, since each keeps what was given to it.
 """
 
 import asyncio
+import json
 import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import structlog
 
 from dingbridge.dingtalk.errors import ApiError
+from dingbridge.errors import BridgeError
 from dingbridge.events import content_hash, dedupe_key, extract_facts
-from dingbridge.events.catalogue import Part
+from ingress.entry import now_ms
 from ingress.journal.rows import NewCallback, ResyncRequest
+from ingress.journal.writer import Journal
 from ingress.metrics import RecoveryMetrics, known_type
 from ingress.recovery.convert import ConvertedItem
-from ingress.recovery.source import FailedPushes, answer_may_be_lost
-from ingress.recovery.state import MARGIN_MS, Intent, RecoveryState, Row, now_ms
+from ingress.recovery.source import AppList, IsvList, answer_may_be_lost
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
+PAGES_MAX: Final = 1_000
+"""Pages of one run: 200,000 items. A list that does not end by then is DingTalk's fault or ours."""
 _CALL_S: Final = 60.0
 """For one call, our client's own retries included."""
+_MARGIN_MS: Final = 15 * 60_000
+"""An event is listed some 5 minutes after it happened (slug obtain-the-event-list-of-failed-push-messages): a
+list that was read to its end does not tell of the last minutes."""
+_INTENTS: Final = "recovery/intent/"
+_ENDS: Final = "recovery/end/"
+"""The journal's notes of what is owed, and of when each app's list was last read to its end."""
 
 
 @dataclass(slots=True)
@@ -42,156 +57,149 @@ class Result:
     oldest_ms: int | None = None
     types: Counter[str] = field(default_factory=Counter)
 
+    def counts(self) -> dict[str, int]:
+        """For log and operator."""
+        names = ("pages", "items", "known_already", "resync_requests", "pages_missing")
+        return {name: getattr(self, name) for name in names}
+
 
 class Poller:
-    """The poller of one app in one process. One run at a time."""
+    """The poller of one app in one process. One run at a time, and none while ``settle`` runs."""
 
     def __init__(
-        self, *, app: str, source: FailedPushes, state: RecoveryState, metrics: RecoveryMetrics
+        self, app: str, source: AppList | IsvList, journal: Journal, metrics: RecoveryMetrics
     ) -> None:
-        self._app, self._source, self._state, self._metrics = app, source, state, metrics
-        self._unkept: tuple[Sequence[Any], Intent] | None = None
+        self._app, self._source, self._journal, self._metrics = app, source, journal, metrics
+        self._unkept: tuple[Sequence[Any], str] | None = None
         self._stopping = False
 
     def stop(self) -> None:
         """End the run under way after the page that it is at."""
         self._stopping = True
 
-    def close(self) -> None:
-        """There will be no further run. A page that the journal would not take counts as gone."""
-        if self._unkept is not None:
-            self._state.abandon(self._unkept[1])
-
     async def run(self) -> Result:
         """Read the list to its end.
 
-        Raises ``ApiError`` or ``TimeoutError`` when DingTalk does not give the list, ``JournalUnavailable``
-        with nothing lost: call it again.
+        Raises ``ApiError`` or ``TimeoutError`` when DingTalk does not give the list, ``BridgeError`` when its
+        list has no end, ``JournalUnavailable`` with nothing lost: call it again.
         """
         result = Result()
         if self._unkept is not None:  # of an earlier run: the journal took no writes
             await self._keep(*self._unkept, result)
         await self._settle(result)
-        more, began_ms = True, now_ms()
+        more = True
         while more and not self._stopping:
-            began_ms = now_ms()
+            began_ms, items = now_ms(), result.items
             more = await self._page(result)
             result.pages += 1
+            if more and (result.items == items or result.pages >= PAGES_MAX):
+                raise BridgeError(
+                    f"DingTalk's list of failed pushes does not end: after {result.pages} pages and "
+                    f"{result.items} items there is more, it says; it is read again later"
+                )
         if not more:
-            await self._state.end(self._app, began_ms)
+            await self._journal.commit([], {_ENDS + self._app: str(began_ms)})
             self._metrics.read(self._app, time.time())
         oldest_ms = result.oldest_ms
         self._metrics.found(self._app, 0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000))
-        log.info(
-            "recovery.done",
-            app=self._app,
-            pages=result.pages,
-            items=result.items,
-            known_already=result.known_already,
-            resync_requests=result.resync_requests,
-            pages_missing=result.pages_missing,
-        )
+        log.info("recovery.done", app=self._app, **result.counts())
         return result
 
     async def _settle(self, result: Result) -> None:
-        missing = await settle(self._state, self._metrics)
+        missing = await settle(self._journal, self._metrics, self._app)
         result.pages_missing += missing
         result.resync_requests += missing
 
     async def _page(self, result: Result) -> bool:
         """Read one page and keep it; whether there is more."""
-        if self._source.reading_deletes:
-            page, intent = await self._call_that_deletes(self._source.page, result)
+        source = self._source
+        if not isinstance(source, IsvList):
+            page, intent = await self._call_that_deletes(source.page, result)
             await self._keep(page.items, intent, result)
             return page.has_more
-        page = await self._in_time(self._source.page())
+        async with asyncio.timeout(_CALL_S):
+            page = await source.page()
         await self._keep(page.items, None, result)
         if page.items:
-            beside, intent = await self._call_that_deletes(lambda: self._source.confirm(page.items), result)
+            beside, intent = await self._call_that_deletes(lambda: source.confirm(page.items), result)
             await self._keep(beside, intent, result)
         return page.has_more
 
-    async def _call_that_deletes(self, call: Callable[[], Awaitable[T]], result: Result) -> tuple[T, Intent]:
-        """What it returned, and its intent, which is still open. Raises ``ApiError``, ``TimeoutError``."""
-        intent = await self._state.begin(self._app)
+    async def _call_that_deletes(self, call: Callable[[], Awaitable[T]], result: Result) -> tuple[T, str]:
+        """What it returned, and the note of its intent, which is still open. Raises ``ApiError``,
+        ``TimeoutError``."""
+        intent = await self._begin()
         try:
-            return await self._in_time(call()), intent
+            async with asyncio.timeout(_CALL_S):
+                return await call(), intent
         except (ApiError, TimeoutError) as error:
             if isinstance(error, ApiError) and not answer_may_be_lost(error):
-                await self._state.keep([], intent)
+                await self._journal.commit([], {intent: None})
             else:
-                self._state.abandon(intent)
                 await self._settle(result)
             raise
-        except BaseException:  # we are being stopped in the middle of the call
-            self._state.abandon(intent)
-            raise
 
-    async def _in_time(self, call: Awaitable[T]) -> T:
-        async with asyncio.timeout(_CALL_S):
-            return await call
+    async def _begin(self) -> str:
+        """Note that a call that deletes is about to be made; the key of the note."""
+        ended = (await self._journal.notes(_ENDS)).get(_ENDS + self._app)
+        since_ms = None if ended is None else int(ended) - _MARGIN_MS
+        key = _INTENTS + uuid.uuid4().hex
+        note = {"app": self._app, "at_ms": now_ms(), "since_ms": since_ms}
+        await self._journal.commit([], {key: json.dumps(note)})
+        return key
 
-    async def _keep(self, items: Sequence[Any], intent: Intent | None, result: Result) -> None:
-        """Commit a page: its callbacks, the requests to look anew in place of items that say too little, and
-        that its call is settled."""
+    async def _keep(self, items: Sequence[Any], intent: str | None, result: Result) -> None:
+        """Commit a page: its callbacks, the resync requests in place of items that say too little, and
+        the end of its intent."""
         self._unkept = None if intent is None else (items, intent)
-        page_id = uuid.uuid4().hex if intent is None else intent.id
+        page_id = uuid.uuid4().hex if intent is None else intent.removeprefix(_INTENTS)
         converted = [self._source.convert(i if isinstance(i, dict) else {"item": i}) for i in items]
-        callbacks: list[Row] = [
+        callbacks = [
             _callback(self._app, self._source.via, one.body, page_id, number)
             for number, one in enumerate(converted)
             if one.body is not None
         ]
         requests = _requests(self._app, converted, page_id)
-        new = await self._state.keep([*callbacks, *requests], intent)
+        notes = {} if intent is None else {intent: None}
+        new = await self._journal.commit([*callbacks, *requests], notes)
         self._unkept = None
-        self._count(converted, result)
-        result.known_already += new[: len(callbacks)].count(False)
-        result.resync_requests += len(requests)
-        self._metrics.resync_requests.inc(len(requests))
-
-    def _count(self, converted: Sequence[ConvertedItem], result: Result) -> None:
         for one in converted:
             self._metrics.items.labels(known_type(one.event_type)).inc()
             result.types[one.event_type or "-"] += 1
             if one.time_ms is not None:
                 result.oldest_ms = min(one.time_ms, result.oldest_ms or one.time_ms)
         result.items += len(converted)
+        result.known_already += new[: len(callbacks)].count(False)
+        result.resync_requests += len(requests)
+        self._metrics.resync_requests.inc(len(requests))
 
 
-async def settle(state: RecoveryState, metrics: RecoveryMetrics) -> int:
-    """Ask the consumers to look anew for each page that may be gone; how many those were. Safe to do twice.
-    Raises ``JournalUnavailable``."""
-    async with state.settling:
-        intents = await state.left_behind()
-        for intent in intents:
-            log.error("recovery.page_missing", app=intent.app, intent=intent.id, at=_utc(intent.at_ms))
-            reason = "a page of the failed list may be gone"
-            request = ResyncRequest(f"page-{intent.id}", reason, app=intent.app, since_ms=intent.since_ms)
-            await state.keep([request], intent)
-            metrics.pages_missing.inc()
-            metrics.resync_requests.inc()
-    return len(intents)
+async def settle(journal: Journal, metrics: RecoveryMetrics, app: str | None = None) -> int:
+    """Ask the consumers to resync for each page that may be gone, of ``app`` or of all; how many those
+    were. No call of theirs may be under way. Raises ``JournalUnavailable``: call it again."""
+    found = [(key, json.loads(text)) for key, text in (await journal.notes(_INTENTS)).items()]
+    left = [(key, note) for key, note in found if app in (None, note["app"])]
+    for key, note in left:
+        id, at = key.removeprefix(_INTENTS), datetime.fromtimestamp(note["at_ms"] / 1000, UTC)
+        log.error("recovery.page_missing", app=note["app"], intent=id, at=f"{at:%Y-%m-%dT%H:%M:%SZ}")
+        reason = "a page of the failed list may be gone"
+        request = ResyncRequest(f"page-{id}", reason, app=note["app"], since_ms=note["since_ms"])
+        await journal.commit([request], {key: None})
+        metrics.pages_missing.inc()
+        metrics.resync_requests.inc()
+    return len(left)
 
 
 def _requests(app: str, converted: Sequence[ConvertedItem], page_id: str) -> list[ResyncRequest]:
-    """One for each company of which items say too little."""
-    poor = [one for one in converted if one.resync is not None]
+    """One for each company and part of which items say too little."""
     requests = []
-    for corp_id in dict.fromkeys(one.corp_id for one in poor):
-        of_corp = [one for one in poor if one.corp_id == corp_id]
-        times = [one.time_ms for one in of_corp]
-        parts: set[Part | None] = {one.resync for one in of_corp}
-        requests.append(
-            ResyncRequest(
-                f"poor-{page_id}-{corp_id or ''}",
-                "an item of the failed list does not say what changed",
-                app=app,
-                corp_id=corp_id,
-                since_ms=None if None in times else min(t for t in times if t is not None) - MARGIN_MS,
-                part=parts.pop() or "all" if len(parts) == 1 else "all",
-            )
-        )
+    for corp_id, part in dict.fromkeys((one.corp_id, one.resync) for one in converted):
+        if part is not None:
+            times = [one.time_ms for one in converted if (one.corp_id, one.resync) == (corp_id, part)]
+            since_ms = None if None in times else min(at for at in times if at is not None) - _MARGIN_MS
+            reason = "an item of the failed list does not say what changed"
+            id = f"poor-{page_id}-{corp_id or ''}-{part}"
+            requests.append(ResyncRequest(id, reason, app, corp_id, since_ms, part))
     return requests
 
 
@@ -207,7 +215,3 @@ def _callback(app: str, via: str, body: bytes, page_id: str, number: int) -> New
         received_ms += number
         key = bytes(8) + content_hash(f"{page_id} {number}".encode())[:16]
     return NewCallback(received_ms=received_ms, app=app, via=via, body=body, key=key)
-
-
-def _utc(epoch_ms: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch_ms / 1000))

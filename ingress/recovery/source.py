@@ -1,49 +1,30 @@
-"""DingTalk's two lists of failed pushes, as one thing that a poller can read page by page.
+"""DingTalk's two lists of failed pushes, which a poller reads page by page.
 
-``AppList`` (``get_call_back_failed_result``) is for any app; reading it deletes. ``IsvList``
-(``callback/failrecord``) is for ISV apps; it keeps each push whole for 7 days, until it is confirmed.
+``AppList`` (``get_call_back_failed_result``) is for any app; a page makes DingTalk forget what it returned
+before. ``IsvList`` (``callback/failrecord``) is for ISV apps; it keeps each push whole for 7 days, until that
+is confirmed. All calls raise ``ApiError``.
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.callbacks import FailedPage
 from dingbridge.dingtalk.errors import ApiError, Unavailable
 from dingbridge.events.envelope import FAILED_LIST, FAILED_RECORD
-from ingress.recovery.convert import ConvertedItem, convert_item, convert_record
+from ingress.recovery.convert import convert_item, convert_record
 
 LIST_CALL: Final = "get_call_back_failed_result"
 CONFIRM_CALL: Final = "callback/failrecord/list"
 ISV_KEPT_S: Final = 7 * 86_400
 
 
-class FailedPushes(Protocol):
-    """One of the two lists. ``reading_deletes``: ``page`` makes DingTalk forget what it returned before."""
-
-    via: ClassVar[str]
-    reading_deletes: ClassVar[bool]
-
-    async def page(self) -> FailedPage:
-        """The next page. Raises ``ApiError``."""
-        ...
-
-    async def confirm(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """These are in the journal, DingTalk may forget them. Returns what it has forgotten beside them,
-        which must be kept, too. Called only where reading does not delete. Raises ``ApiError``."""
-        ...
-
-    def convert(self, item: Mapping[str, Any]) -> ConvertedItem:
-        """What an item becomes."""
-        ...
-
-
 class AppList:
     """See the module."""
 
-    via: ClassVar[str] = FAILED_LIST
-    reading_deletes: ClassVar[bool] = True
+    via: Final = FAILED_LIST
+    convert = staticmethod(convert_item)
 
     def __init__(self, client: DingTalkClient) -> None:
         self._client = client
@@ -51,18 +32,12 @@ class AppList:
     async def page(self) -> FailedPage:
         return await self._client.failed_callbacks()
 
-    async def confirm(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        return []
-
-    def convert(self, item: Mapping[str, Any]) -> ConvertedItem:
-        return convert_item(item)
-
 
 class IsvList:
     """See the module."""
 
-    via: ClassVar[str] = FAILED_RECORD
-    reading_deletes: ClassVar[bool] = False
+    via: Final = FAILED_RECORD
+    convert = staticmethod(convert_record)
 
     def __init__(self, client: DingTalkClient) -> None:
         self._client = client
@@ -74,14 +49,13 @@ class IsvList:
         return await self._client.failed_records(tags=(), begin_s=self._span[0], end_s=self._span[1])
 
     async def confirm(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """These are in the journal, DingTalk may forget them. Returns what it has forgotten beside them,
+        which must be kept, too."""
         known = {item.get("id") for item in items}
         confirmed = await self._client.confirm_failed_records(
             tags=(), begin_s=self._span[0], end_s=self._span[1], size=len(items)
         )
         return [item for item in confirmed.items if item.get("id") not in known]
-
-    def convert(self, item: Mapping[str, Any]) -> ConvertedItem:
-        return convert_record(item)
 
 
 def answer_may_be_lost(error: ApiError) -> bool:

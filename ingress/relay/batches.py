@@ -6,22 +6,21 @@ is refused as the first of its producer, is overtaken by its successor; seen wit
 """
 
 import time
-from bisect import bisect_left, bisect_right
-from collections.abc import Collection
+from bisect import bisect_left
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from dingbridge.errors import TopicError
 from dingbridge.events import Record
 from dingbridge.kafka.client import PRODUCER_MAX_REQUEST_BYTES
-from ingress.journal.checkpoint import Parked
-from ingress.relay.delivery import Refusal, TopicPartition, refusal, unexplained
+from ingress.journal.checkpoint import Parked, ParkedKey
+from ingress.relay.delivery import Refusal, TopicPartition, refusal
 from ingress.relay.messages import Message
 from ingress.relay.topics import InboxMissing, TopicRouter
 
@@ -33,44 +32,48 @@ BATCH_BYTES = 1024 * 1024
 """A batch is closed at about this size, or less where its topic wants it; a larger record goes alone."""
 
 _LARGEST_RECORD = PRODUCER_MAX_REQUEST_BYTES - 4096
-_UNEXPLAINED_S = 30.0
-"""For so long an error that says nothing is taken for the world's, and everything waits."""
+_TOPIC_WITHIN_S = 2.0
+"""So long all wait for a topic to be made; then its own records alone do, which are parked."""
 _KEY_BYTES = 256
 _REQUESTS_KNOWN = 1_000
 
 
+NumberedRecord = tuple[int, int, Record]
+"""A record with the ``seq`` of its callback, and its number in there."""
+
+
 @dataclass(slots=True)
 class Batch:
-    """The records of one set for one partition, in the journal's order: ``(seq, number in the callback,
-    record)`` each."""
+    """The records of one set for one partition, in the journal's order."""
 
     partition: TopicPartition
     builder: BatchBuilder
     size: int = 0
-    records: list[tuple[int, int, Record]] = field(default_factory=list)
+    records: list[NumberedRecord] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class PartialCallback:
-    """A callback of which ``added`` messages are in a set, or parked; the rest waits for the next one."""
+    """A callback of which ``added`` messages are in a set; the rest waits for the next one."""
 
     seq: int
     received_ms: int
     messages: list[Message]
     added: int = 0
-    parked: list[Parked] = field(default_factory=list)  # also of earlier sets: saved when all of it passes
-    unread: bool = False  # a damaged journal does not give it
 
 
 @dataclass(slots=True)
 class BatchSet:
     """Batches by partition, and behind which callback the checkpoint may stand when all are acknowledged:
-    ``done`` are the callbacks of which all is in it, in order."""
+    ``done`` are the callbacks of which all is in it, or was in those before, in order."""
 
     batches: dict[TopicPartition, Batch] = field(default_factory=dict)
     parked: list[Parked] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
-    unread: list[int] = field(default_factory=list)  # those of ``done`` that a damaged journal does not give
+    rest: tuple[int, int] = (
+        0,
+        0,
+    )  # the callback behind those, and how many of its messages are in it as well
     since_ms: int | None = None  # receipt of its first callback
     records: int = 0
     bytes: int = 0
@@ -99,10 +102,7 @@ class BatchSet:
         """All of the callback is in this set, or in those before."""
         if self.since_ms is None:
             self.since_ms = callback.received_ms
-        self.parked += callback.parked
         self.done.append(callback.seq)
-        if callback.unread:
-            self.unread.append(callback.seq)
 
     def passable(self, failed: Collection[TopicPartition]) -> int | None:
         """The last callback of the unbroken run from the set's start that no ``failed`` batch touches."""
@@ -110,10 +110,6 @@ class BatchSet:
         for partition in failed:
             end = min(end, bisect_left(self.done, self.batches[partition].records[0][0]))
         return self.done[end - 1] if end else None
-
-    def unread_up_to(self, seq: int) -> int:
-        """How many of its callbacks up to ``seq`` could not be read."""
-        return bisect_right(self.unread, seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +124,7 @@ class RecordAccumulator:
     """Fills batch sets for one producer at a time.
 
     Responsible for: that a topic exists before the first record for it, the limits that refusals have taught,
-    and which records are parked. Not responsible for sending, nor for the checkpoint.
+    and that what is for a blocked topic is parked. Not responsible for sending, nor for the checkpoint.
     """
 
     def __init__(self, router: TopicRouter, blocked: dict[str, Refusal]) -> None:
@@ -137,10 +133,6 @@ class RecordAccumulator:
         self._producer: AIOKafkaProducer | None = None
         self._topics: dict[str, Topic] = {}
         self._batch_bytes: dict[str, int] = {}
-        # batches are smaller only to find the record that is refused, until the checkpoint is behind this seq
-        self._searched: dict[str, int] = {}
-        self._unexplained: dict[TopicPartition, float] = {}  # since when
-        self._refused: dict[tuple[int, int], Refusal] = {}
         self._requests: set[tuple[str, bytes]] = set()  # inbox and value
 
     def use(self, producer: AIOKafkaProducer) -> None:
@@ -158,13 +150,13 @@ class RecordAccumulator:
                 callback.added = number + 1
                 continue
             name = inbox or self._router.topic(record)
-            too_large = len(record.value) + len(record.key) > _LARGEST_RECORD
             found: Topic | Refusal | None = self._topics.get(name)
-            if found is None or too_large or self._refused:
-                found = self._known_refusal(name, seq, number, too_large) or found
-                found = found or await self._look_up(name)
+            if found is None:
+                found = self._blocked.get(name) or await self._look_up(name)
+            if len(record.value) + len(record.key) > _LARGEST_RECORD and not isinstance(found, Refusal):
+                found = Refusal.TOO_LARGE
             if isinstance(found, Refusal):
-                callback.parked.append(self._park(seq, number, name, found))
+                batches.parked.append(self._park(seq, number, name, found))
             elif found is not None:
                 batch = self._batch(batches, (name, partition_of(record.key, found.partitions)))
                 if not batches.append(batch, seq, number, record, found.batch_bytes):
@@ -182,19 +174,12 @@ class RecordAccumulator:
             self._requests.clear()
         return (inbox, record.value) in self._requests
 
-    def _known_refusal(self, topic: str, seq: int, number: int, too_large: bool) -> Refusal | None:
-        return (
-            self._blocked.get(topic)
-            or self._refused.get((seq, number))
-            or (Refusal.TOO_LARGE if too_large else None)
-        )
-
     async def _look_up(self, name: str) -> Topic | Refusal | None:
         """The topic, which is made if it is missing; or why that is refused; ``None``: an inbox that nobody
         has, for which nothing is kept."""
         assert self._producer is not None  # noqa: S101 - connected before
         try:
-            await self._router.ensure(name)
+            await self._router.ensure(name, _TOPIC_WITHIN_S)
         except InboxMissing as error:
             log.error("relay.inbox_missing", topic=name, words=str(error))
             return None
@@ -212,55 +197,26 @@ class RecordAccumulator:
             batch = batches.batches[partition] = Batch(partition, self._producer.create_batch())
         return batch
 
-    def _park(self, seq: int, number: int, topic: str, reason: Refusal) -> Parked:
-        if reason.blocks_topic:
-            self._block(topic, reason, seq)
-        else:
-            log.error("publisher.parked", topic=topic, reason=reason, seq=seq)
-        return Parked(seq, number, topic, reason.value, int(time.time() * 1000))
+    def park(self, batches: BatchSet, topic: str, refused: Mapping[ParkedKey, Refusal]) -> None:
+        """Kafka refused these records of ``topic``: they are parked with the set."""
+        batches.parked += [
+            self._park(seq, number, topic, reason) for (seq, number), reason in refused.items()
+        ]
 
-    def _block(self, topic: str, reason: Refusal, seq: int) -> None:
-        self._topics.pop(topic, None)
-        if topic not in self._blocked:
+    def _park(self, seq: int, number: int, topic: str, reason: Refusal) -> Parked:
+        if not reason.blocks_topic:
+            log.error("publisher.parked", topic=topic, reason=reason, seq=seq)
+        elif topic not in self._blocked:
+            self._topics.pop(topic, None)
             self._blocked[topic] = reason
             log.error("publisher.topic_blocked", topic=topic, reason=reason, seq=seq)
+        return Parked(seq, number, topic, reason.value, int(time.time() * 1000))
 
-    def learn(self, batch: Batch, error: BaseException) -> None:
-        """What the refusal of a batch says about what may be sent next time."""
-        reason, topic = refusal(error), batch.partition[0]
-        if isinstance(error, UnknownTopicOrPartitionError):
-            self._router.forget(topic)
-        if reason is None and unexplained(error):
-            since = self._unexplained.setdefault(batch.partition, time.monotonic())
-            if time.monotonic() - since >= _UNEXPLAINED_S:
-                reason = Refusal.UNEXPLAINED
-                del self._unexplained[batch.partition]
-        if reason is None:
-            return
-        seq, number, _ = batch.records[0]
-        if reason.blocks_topic:
-            self._block(topic, reason, seq)
-        elif len(batch.records) > 1:
-            # the topic's limit counts whole batches: halve them until they fit, or one record stands alone
-            self._batch_bytes[topic] = batch.size // 2
-            if reason is not Refusal.TOO_LARGE:
-                self._searched.setdefault(topic, batch.records[-1][0])
-        else:
-            self._refused[seq, number] = reason
-
-    def acknowledged(self, partitions: Collection[TopicPartition], *, position: int) -> None:
-        """Kafka has taken these batches of a set, and all up to the callback ``position`` is there."""
-        for partition in partitions:
-            self._unexplained.pop(partition, None)
-        for topic in {topic for topic, _ in partitions if self._searched.get(topic, position) < position}:
-            self._topics.pop(topic, None)
-            self._batch_bytes[topic] = min(2 * self._batch_bytes[topic], BATCH_BYTES)
-            if self._batch_bytes[topic] == BATCH_BYTES:
-                del self._searched[topic]
-
-    def passed(self, parked: Parked) -> None:
-        """It lies behind the checkpoint: no need to know of its refusal any more."""
-        self._refused.pop(parked.key, None)
+    def limit_batches(self, topic: str, size: int) -> None:
+        """Kafka refuses a batch of ``topic`` as too large of which it takes each record: none so large again,
+        in bytes."""
+        self._topics.pop(topic, None)
+        self._batch_bytes[topic] = size
 
 
 def partition_of(key: bytes, partitions: int) -> int:

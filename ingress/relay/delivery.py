@@ -7,7 +7,7 @@ without end, and does not tell. So here is also what says why nothing is acknowl
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
 from aiokafka.errors import (
@@ -29,13 +29,11 @@ from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, Topi
 from dingbridge.kafka.client import hopeless_after_s
 from dingbridge.kafka.health import ailing
 from dingbridge.settings import IngressSettings
-from ingress.relay.stats import PublisherStats
+from ingress.relay.status import RelayStatus
 
 TopicPartition = tuple[str, int]
 
 _STALLED_S = 5.0
-_LOOK_EVERY_S = 0.2
-_AFTER_STOP_S = 2.0
 
 
 class Refusal(StrEnum):
@@ -52,7 +50,7 @@ class Refusal(StrEnum):
     TIMESTAMP = "timestamp"
     """Of sending, which is now: whatever would be sent now is refused."""
     UNEXPLAINED = "unexplained"
-    """An error that says nothing, for so long that it is the topic's own."""
+    """A fault in the broker, a code that nobody here knows, bytes that have changed on the way."""
 
     @property
     def blocks_topic(self) -> bool:
@@ -95,6 +93,8 @@ _REFUSALS: tuple[tuple[type[BaseException], Refusal], ...] = (
     (InvalidTimestampError, Refusal.TIMESTAMP),
     (UnsupportedForMessageFormatError, Refusal.FORMAT),
     (UnsupportedCompressionError, Refusal.FORMAT),
+    (UnknownError, Refusal.UNEXPLAINED),
+    (CorruptRecordException, Refusal.UNEXPLAINED),
 )
 
 
@@ -103,70 +103,34 @@ def refusal(error: BaseException) -> Refusal | None:
     return next((reason for kind, reason in _REFUSALS if isinstance(error, kind)), None)
 
 
-def unexplained(error: BaseException) -> bool:
-    """Whether it may be about one topic, or about the world: a fault in the broker, a code that nobody here
-    knows, bytes that have changed on the way. If it stays with one partition, it is the topic's."""
-    return type(error) in (UnknownError, CorruptRecordException)
-
-
-class SendFailed(Exception):
-    """Sends failed: this producer is finished."""
-
-    def __init__(self, errors: list[BaseException]) -> None:
-        self.errors = errors
-        super().__init__(", ".join(sorted({type(e).__name__ for e in errors})))
-
-    @property
-    def only_refusals(self) -> bool:
-        """Whether all failed for the records themselves, so that Kafka as a whole is well."""
-        return all(refusal(error) for error in self.errors)
-
-    @property
-    def worst(self) -> BaseException:
-        """One that is not about a record, if there is one."""
-        return next((error for error in self.errors if not refusal(error)), self.errors[0])
-
-
-async def acknowledged(
+async def failures(
     settings: IngressSettings,
-    stats: PublisherStats,
+    status: RelayStatus,
     futures: Mapping[TopicPartition, "asyncio.Future[object]"],
-    stopping: Callable[[], bool],
-) -> bool:
-    """Wait until every batch is acknowledged or has failed; ``False`` if ``stopping`` ended that before.
-
-    Raises ``KafkaUnavailable`` when one does neither for too long.
-    """
-    waiting = set(futures.values())
-    began, stopped_at = time.monotonic(), None
-    hopeless_s = hopeless_after_s(settings)
-    telling: asyncio.Task[None] | None = None
-    try:
-        while waiting:
-            _, waiting = await asyncio.wait(waiting, timeout=_LOOK_EVERY_S)
-            now = time.monotonic()
-            if waiting and stopping():
-                stopped_at = stopped_at or now
-                if now - stopped_at > _AFTER_STOP_S:
-                    return False
-            elif waiting and now - began >= hopeless_s:
-                words = stats.words if stats.state == "stalled" else _words(settings)
-                raise KafkaUnavailable(f"{words}; connecting anew after {hopeless_s:g} s")
-            elif waiting and telling is None and now - began >= _STALLED_S:
-                silent = [partition for partition, future in futures.items() if not future.done()]
-                telling = asyncio.create_task(_tell(settings, stats, silent))
-        return True
-    finally:
-        if telling is not None:
-            telling.cancel()
+) -> dict[TopicPartition, BaseException]:
+    """Wait until every batch is acknowledged or has failed; returns the errors of those that have. One that
+    does neither for too long has failed with ``KafkaUnavailable``; before that the status says why."""
+    began, limit_s = time.monotonic(), hopeless_after_s(settings)
+    waiting = await _unanswered(futures.values(), _STALLED_S)
+    if waiting:
+        silent = [partition for partition, future in futures.items() if future in waiting]
+        status.stalled(_words(settings, await ailing(settings, silent)))
+        waiting = await _unanswered(waiting, began + limit_s - time.monotonic())
+    errors: dict[TopicPartition, BaseException] = {}
+    for partition, future in futures.items():
+        if future in waiting:
+            errors[partition] = KafkaUnavailable(f"{status.words}; connecting anew after {limit_s:g} s")
+        elif (error := future.exception()) is not None:
+            errors[partition] = error
+    return errors
 
 
-async def _tell(settings: IngressSettings, stats: PublisherStats, silent: list[TopicPartition]) -> None:
-    stats.stalled(_words(settings, await ailing(settings, silent)))
+async def _unanswered(
+    futures: Collection["asyncio.Future[object]"], within_s: float
+) -> set["asyncio.Future[object]"]:
+    return (await asyncio.wait(futures, timeout=within_s))[1] if futures else set()
 
 
-def _words(settings: IngressSettings, why: str | None = None) -> str:
-    where = settings.kafka_bootstrap_servers
-    if why is None:
-        return f"Kafka at {where} has not acknowledged for {_STALLED_S:g} s; callbacks are kept meanwhile"
-    return f"Kafka at {where}: {why}; callbacks are kept meanwhile"
+def _words(settings: IngressSettings, why: str | None) -> str:
+    why = why or f"it has not acknowledged for {_STALLED_S:g} s"
+    return f"Kafka at {settings.kafka_bootstrap_servers}: {why}; callbacks are kept meanwhile"

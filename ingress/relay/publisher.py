@@ -6,45 +6,33 @@ memory is never the storage: whatever fails, it goes on from the checkpoint with
 """
 
 import asyncio
-import contextlib
 import time
 from collections import deque
-from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
 import structlog
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.kafka.client import (
-    PRODUCER_MAX_REQUEST_BYTES,
-    discard_producer,
-    explain,
-    producer,
-    start_producer,
-)
+from dingbridge.kafka.client import explain, hopeless_after_s
 from dingbridge.kafka.health import ensure_answers
 from dingbridge.settings import IngressSettings
+from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import Tracer
 from ingress.errors import JournalDamaged, JournalError
-from ingress.journal.checkpoint import (
-    DAMAGED,
-    NO_TOPIC,
-    WHOLE_CALLBACK,
-    Checkpoint,
-    Parked,
-    SharedCheckpoint,
-)
+from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked, SharedCheckpoint
 from ingress.journal.rows import StoredCallback
-from ingress.relay.batches import BatchSet, PartialCallback, RecordAccumulator
-from ingress.relay.delivery import SendFailed, TopicPartition, acknowledged
+from ingress.relay.batches import Batch, BatchSet, PartialCallback, RecordAccumulator
+from ingress.relay.delivery import Refusal, TopicPartition, failures, refusal
 from ingress.relay.messages import MessageBuilder
 from ingress.relay.parked import ParkedRecords
-from ingress.relay.reading import JournalReader, Unread, open_checkpoint
+from ingress.relay.reading import JournalReader
+from ingress.relay.sending import Sender
 from ingress.relay.spans import begin_span
-from ingress.relay.stats import PublisherStats
+from ingress.relay.status import RelayStatus
 from ingress.relay.topics import TopicRouter
 
 log = structlog.get_logger(__name__)
@@ -61,6 +49,20 @@ _TURN_ROWS = 32
 """After so many rows the event loop gets its turn: what was sent before must go out meanwhile."""
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far the relay has come in the journal, by ``seq``: ``saved`` ≤ ``acknowledged`` ≤ ``read``."""
+
+    saved: int
+    """The checkpoint on the disk."""
+    acknowledged: int
+    """Every record up to here is in Kafka, or parked."""
+    read: int
+    """All up to here are read: they are in a batch set, or wait for the next."""
+    part: tuple[int, int] = (0, 0)
+    """Of one callback behind ``acknowledged``, so many messages are in Kafka or parked as well."""
+
+
 class Publisher:
     """Publishes one journal. ``run`` until ``stop``; ``wake`` when something new was kept."""
 
@@ -68,197 +70,158 @@ class Publisher:
         self,
         settings: IngressSettings,
         folder: Path,
-        stats: PublisherStats,
+        status: RelayStatus,
         *,
-        drain: bool = False,
+        until_empty: bool = False,
         tracer: Tracer | None = None,
     ) -> None:
-        """``drain``: nobody writes the journal any more; publish all of it that can be read, and end.
+        """``until_empty``: end when nothing waits.
 
         Raises ``JournalError``, or ``apsw.Error``, when the journal or its checkpoint cannot be opened."""
-        self._settings, self._stats, self._drain, self._tracer = settings, stats, drain, tracer
-        self._journal = JournalReader(folder, past_damage=drain)
+        self._settings, self._status, self._tracer = settings, status, tracer
+        self._until_empty = until_empty
+        self._journal = JournalReader(folder)
         try:
-            checkpoint = open_checkpoint(folder, self._journal, believed=not drain)
+            checkpoint = Checkpoint(folder, self._journal.id)
         except BaseException:
             self._journal.close()
             raise
-        self._position = self._saved = self._read_seq = checkpoint.seq()
         self._checkpoint = SharedCheckpoint(checkpoint)
-        self._router = TopicRouter(settings, settings.unknown_topics_max)
+        self._progress = Progress(begin := checkpoint.seq(), begin, begin)
         self._messages = MessageBuilder(settings, self._journal.id)
-        self.parked = ParkedRecords(
-            settings, self._checkpoint, self._journal, self._messages, self._router, stats
-        )
-        self._accumulator = RecordAccumulator(self._router, self.parked.blocked)
-        self._producer: AIOKafkaProducer | None = None
-        self._backlog: deque[StoredCallback | Unread] = deque()
+        self._router = router = TopicRouter(settings, settings.unknown_topics_max)
+        self._sender = Sender(settings, status)
+        self.parked = ParkedRecords(settings, self._checkpoint, self._journal, self._messages, router, status)
+        self._accumulator = RecordAccumulator(router, self.parked.blocked)
+        self._backlog: deque[StoredCallback] = deque()
         self._partial: PartialCallback | None = None
         self._unsaved_parked: list[Parked] = []
-        self._unsaved_unread = 0
         self._saved_at = self._forgot_at = self._answered_at = 0.0
         self._awake = asyncio.Event()
         self._stopping = False
-
-    # -- what others call
 
     def wake(self) -> None:
         """Something new is in the journal."""
         self._awake.set()
 
     def stop(self) -> None:
-        """End ``run`` soon; what is under way is awaited for a moment, the rest stays in the journal."""
+        """End ``run`` when what is under way is acknowledged; the rest stays in the journal."""
         self._stopping = True
         self._awake.set()
 
-    async def forget_damaged(self) -> None:
-        """Give up the callbacks that are parked as damaged; the stats tell how many."""
+    async def run(self) -> int:
+        """Publish until ``stop``, or until nothing waits; then returns how many records are parked that a
+        retry may help. No failure of Kafka or of the disk ends it but damage. Raises ``JournalDamaged``."""
         try:
-            forgotten = await self._checkpoint.call(Checkpoint.forget_damaged)
-            self._stats.parked(await self._checkpoint.call(Checkpoint.parked_counts))
-        except (apsw.Error, JournalError) as error:
-            log.error("publisher.not_forgotten", error=type(error).__name__)
-        else:
-            log.warning("publisher.damaged_forgotten", callbacks=forgotten)
-            self._stats.forgotten(forgotten)
-
-    async def run(self) -> None:
-        """Publish until ``stop``, or to the end if it drains; no failure of Kafka or of the disk ends it."""
-        retrying = None if self._drain else asyncio.create_task(self.parked.run())
-        try:
-            await self._run()
-        finally:
-            if retrying is not None:
-                retrying.cancel()
-                await asyncio.gather(retrying, return_exceptions=True)
-            with contextlib.suppress(apsw.Error, JournalError):
+            async with WatchedTasks() as tasks:
+                if not self._until_empty:
+                    tasks.need("retry of parked records", self.parked.run)
+                await self._run()
                 await self._save()
-            await self._discard_producer()
+                # in order, since nothing comes behind it
+                return await self.parked.retry() if self._until_empty and not self._stopping else 0
+        finally:
+            with suppress(apsw.Error, JournalError):
+                await self._save()
+            await self._sender.discard(0.1)
             self._journal.close()
             self._checkpoint.close()
 
     async def _run(self) -> None:
         backoff = _BACKOFF_S[0]
         while not self._stopping:
-            before = self._position
+            before = self._progress.acknowledged
             try:
                 await self._connect()
                 await self._publish()
                 return
-            except SendFailed as failed:
-                for error in failed.errors:
-                    self._stats.error(type(error).__name__)
-                if failed.only_refusals:
-                    await self._discard_producer()
-                    continue
-                self._stats.down(explain(failed.worst, self._settings))
-            except KafkaUnavailable as error:
-                self._stats.error(type(error).__name__)
-                self._stats.down(str(error))
-            except KafkaError as error:
-                self._stats.error(type(error).__name__)
-                self._stats.down(explain(error, self._settings))
+            except JournalDamaged:
+                raise
+            except (KafkaError, KafkaUnavailable, TimeoutError) as error:
+                self._fail(error, explain(error, self._settings))
             except (apsw.Error, JournalError) as error:
-                self._stats.error(type(error).__name__)
-                self._stats.down(
+                words = (
                     f"the journal or its checkpoint fails ({type(error).__name__}: {error}); free or replace "
                     "the disk; `dingbridge journal stats` tells what still waits"
                 )
-                if isinstance(error, JournalDamaged):
-                    self._stats.damaged(str(error))
-                    if self._drain:
-                        return
-                await self._reopen()
-            await self._discard_producer()
-            if self._position > before:
-                backoff = _BACKOFF_S[0]
+                self._fail(error, words)
+                # after a failed fsync no open handle may be trusted
+                self._journal.close()
+                with suppress(apsw.Error, JournalError):  # then the next use fails, and leads here again
+                    await self._checkpoint.call(Checkpoint.reopen)
+            self._begin_again()
+            # it may flush what it holds first; while Kafka is away, until that has expired
+            await self._sender.discard(2 * self._settings.kafka_request_timeout_s + 5)
+            backoff = _BACKOFF_S[0] if self._progress.acknowledged > before else backoff
             await self._pause(backoff)
             backoff = min(backoff * 2, _BACKOFF_S[1])
 
-    async def _reopen(self) -> None:
-        """Read and write by new handles: after a failed fsync no open one may be trusted."""
-        self._journal.reopen()
-        with contextlib.suppress(apsw.Error, JournalError):  # then the next use fails, and leads here again
-            await self._checkpoint.call(Checkpoint.reopen)
-
-    # -- the connection
+    def _fail(self, error: Exception, words: str) -> None:
+        self._status.error(error)
+        self._status.down(words)
 
     async def _connect(self) -> None:
-        if self._producer is not None:
-            return
-        fresh = producer(self._settings, max_batch_size=PRODUCER_MAX_REQUEST_BYTES)
-        await start_producer(fresh, self._settings)
-        self._producer = fresh
-        self._accumulator.use(fresh)
+        self._accumulator.use(await self._sender.connected())
         await self._router.load()
         await self.parked.load()
         self._answered_at = time.monotonic()
 
-    async def _discard_producer(self) -> None:
-        """Throw the producer away, and go back to behind the last callback that is surely in Kafka."""
+    def _begin_again(self) -> None:
+        """Read on from the last that is surely in Kafka, or parked."""
         self._backlog.clear()
         self._partial = None
-        self._read_seq = self._position
-        dead, self._producer = self._producer, None
-        if dead is None:
-            return
-        # it may flush what it holds first; while Kafka is away, until that has expired
-        await discard_producer(dead, 1 if self._stopping else 2 * self._settings.kafka_request_timeout_s + 5)
+        self._progress.read = self._progress.acknowledged
 
     # -- batch sets
 
     async def _publish(self) -> None:
         current: BatchSet | None = None
         while not self._stopping:
-            if current is None:
+            if current is None:  # nothing is on its way, and nothing being built
                 await self._save_sometimes()
-                await self._unblock()
+                for topic in sorted(self.parked.nearly_done):
+                    await self._save()
+                    await self.parked.hand_over(topic)
                 current = await self._build()
             if current is None:
-                if self._drain:
-                    await self._end_drain()
+                if self._until_empty:
                     return
                 await self._idle()
                 continue
             futures, sent_at = await self._send(current), time.monotonic()
-            # a topic is unblocked between two sets, while no callback is in parts
-            unblock = bool(self.parked.nearly_done) and self._partial is None
-            following = await self._meanwhile(current, futures, build=not unblock)
+            following = await self._meanwhile(current, futures)
             await self._save_sometimes()
-            if not unblock and (following is None or not following.full):
+            if following is None or not following.full:
                 await asyncio.sleep(max(0.0, sent_at + _SET_EVERY_S - time.monotonic()))
-                following = await self._build(following)
+                if not self.parked.nearly_done:
+                    following = await self._build(following)
             current = following
 
     async def _meanwhile(
-        self, current: BatchSet, futures: dict[TopicPartition, "asyncio.Future[object]"], *, build: bool
+        self, current: BatchSet, futures: dict[TopicPartition, "asyncio.Future[object]"]
     ) -> BatchSet | None:
-        """While ``current`` is on its way, ``build`` the next one, to be sent when this one is there. A disk
-        that fails now does not change what is known of this one."""
-        following, settled = await asyncio.gather(
-            self._build() if build else _nothing(), self._settle(current, futures), return_exceptions=True
+        """While ``current`` is on its way, build the next one, to be sent when this one is there. A disk that
+        fails now does not change what is known of this one."""
+        failed, following = await asyncio.gather(
+            failures(self._settings, self._status, futures),
+            asyncio.sleep(0) if self.parked.nearly_done else self._build(),
+            return_exceptions=True,
         )
-        for outcome in (settled, following):
-            if isinstance(outcome, BaseException):
-                raise outcome
-        assert not isinstance(following, BaseException)  # noqa: S101 - raised above
-        return following
-
-    async def _unblock(self) -> None:
-        """Nothing is on its way, and nothing being built: once what was parked is saved, a topic of which all
-        is sent then is unblocked."""
-        for topic in sorted(self.parked.nearly_done):
-            await self._save()
-            await self.parked.hand_over(topic)
+        if isinstance(failed, BaseException):
+            raise failed
+        await self._settle(current, failed)
+        if isinstance(following, BaseException):
+            raise following
+        return None if failed else following
 
     async def _idle(self) -> None:
-        if self._position != self._saved:
+        if self._progress.acknowledged != self._progress.saved:
             await self._pause(_CHECKPOINT_EVERY_S)
             return
         if time.monotonic() - self._answered_at >= _ANSWERED_WITHIN_S:
             await ensure_answers(self._settings)
             self._answered_at = time.monotonic()
-        self._stats.up()
+        self._status.up()
         await self._pause(_IDLE_S)
 
     async def _build(self, batches: BatchSet | None = None) -> BatchSet | None:
@@ -267,19 +230,20 @@ class Publisher:
         while not batches.full:
             if not self._backlog:
                 try:
-                    chunk = self._journal.read(self._read_seq)
+                    chunk = self._journal.read(self._progress.read)
                 except (apsw.Error, JournalError):
                     if batches.done:
                         break  # what was read before is sent, and the next read tells
                     raise
-                if chunk.end == self._read_seq:
+                if chunk.end == self._progress.read:
                     break
                 self._backlog.extend(chunk.rows)
-                self._read_seq = chunk.end
+                self._progress.read = chunk.end
                 continue
-            callback = self._partial or self._callback(self._backlog[0])
+            callback = self._partial or self._callback(self._backlog[0], batches)
             if not await self._accumulator.add(batches, callback):
                 self._partial = callback
+                batches.rest = (callback.seq, callback.added)
                 break
             self._partial = None
             self._backlog.popleft()
@@ -288,69 +252,66 @@ class Publisher:
                 await asyncio.sleep(0)
         return batches if batches.records or batches.done else None
 
-    def _callback(self, row: StoredCallback | Unread) -> PartialCallback:
-        now_ms = int(time.time() * 1000)
-        if isinstance(row, Unread):
-            return PartialCallback(row.seq, now_ms, [], unread=True)
+    def _callback(self, row: StoredCallback, batches: BatchSet) -> PartialCallback:
+        received_ms = row.received_ms
+        if not row.intact:
+            received_ms = int(time.time() * 1000)
+            log.error("publisher.damaged", seq=row.seq)
+            batches.parked.append(Parked(row.seq, WHOLE_CALLBACK, NO_TOPIC, DAMAGED, received_ms))
+        seq, added = self._progress.part
         messages = self._messages.messages(row)
-        if row.intact:
-            return PartialCallback(row.seq, row.received_ms, messages)
-        log.error("publisher.damaged", seq=row.seq)
-        parked = [Parked(row.seq, WHOLE_CALLBACK, NO_TOPIC, DAMAGED, now_ms)]
-        return PartialCallback(row.seq, now_ms, messages, parked=parked)
+        return PartialCallback(row.seq, received_ms, messages, added if seq == row.seq else 0)
 
     async def _send(self, batches: BatchSet) -> dict[TopicPartition, "asyncio.Future[object]"]:
-        assert self._producer is not None  # noqa: S101 - connected before
+        connected = await self._sender.connected()
         futures = {}
         for partition, batch in batches.batches.items():
             end = None if self._tracer is None else begin_span(self._tracer, batch)
-            future = await self._producer.send_batch(batch.builder, partition[0], partition=partition[1])
+            future = await connected.send_batch(batch.builder, partition[0], partition=partition[1])
             if end is not None:
                 future.add_done_callback(end)
             futures[partition] = future
         return futures
 
-    async def _settle(
-        self, batches: BatchSet, futures: dict[TopicPartition, "asyncio.Future[object]"]
-    ) -> None:
-        """Wait until every batch is acknowledged or has failed. Raises ``SendFailed`` if one has, and
-        ``KafkaUnavailable`` when one does neither for too long."""
-        if not await acknowledged(self._settings, self._stats, futures, lambda: self._stopping):
-            raise SendFailed([KafkaUnavailable("stopped before Kafka had acknowledged")])
-        failed = {key: error for key, future in futures.items() if (error := future.exception()) is not None}
-        self._pass(batches, failed)
-        self._accumulator.acknowledged(batches.batches.keys() - failed.keys(), position=self._position)
-        if not failed:
+    async def _settle(self, batches: BatchSet, failed: dict[TopicPartition, BaseException]) -> None:
+        """All of the set is answered, and these batches have ``failed``: what Kafka refuses in them is
+        parked, all else of them is sent again. Raises an error that is not about records."""
+        lost = next((error for error in failed.values() if refusal(error) is None), None)
+        if failed and lost is None:
+            await self._sender.discard()  # one that had a failed send is finished
+            try:
+                for partition, error in failed.items():
+                    await self._park_refused(batches, batches.batches[partition], error)
+            except (KafkaError, KafkaUnavailable, TimeoutError) as error:
+                lost = error
+        seq = batches.passable(failed if lost else ())
+        for partition in batches.batches.keys() - failed.keys():
+            records = batches.batches[partition].records
+            self._status.published(r for at, _, r in records if not lost or at <= (seq or 0))
+        self._unsaved_parked += [parked for parked in batches.parked if not lost or parked.seq <= (seq or 0)]
+        if seq is not None:
+            self._progress.acknowledged = seq
+            self._status.lagged(time.time() - (batches.since_ms or 0) / 1000)
+        if lost is not None:
+            raise lost
+        self._progress.part = batches.rest
+        if failed:
+            self._begin_again()
+            self._accumulator.use(await self._sender.connected())
+        if batches.batches:
             self._answered_at = time.monotonic()
-            self._stats.up()
-            return
-        for key, error in failed.items():
-            self._accumulator.learn(batches.batches[key], error)
-        raise SendFailed(list(failed.values()))
+            self._status.up()
 
-    def _pass(self, batches: BatchSet, failed: Collection[TopicPartition]) -> None:
-        """The checkpoint may stand behind all that is in Kafka or parked; what follows is sent again."""
-        seq = batches.passable(failed)
-        for batch in batches.batches.values():
-            there = (r for at, _, r in batch.records if not failed or (seq is not None and at <= seq))
-            self._stats.published(there)
-        if seq is None:
-            return
-        self._position = seq
-        if batches.since_ms is not None:
-            self._stats.lagged(max(0.0, time.time() - batches.since_ms / 1000))
-        self._unsaved_parked += [p for p in batches.parked if p.seq <= seq]
-        self._unsaved_unread += batches.unread_up_to(seq)
-        for parked in batches.parked:
-            self._accumulator.passed(parked)
-
-    async def _end_drain(self) -> None:
-        """All is read. What is parked is tried once more, in order, since nothing comes behind it."""
-        self._position = max(self._position, self._journal.highest_seq())
-        await self._save()
-        await self._checkpoint.call(Checkpoint.note_drained)
-        left = await self.parked.retry()
-        log.info("publisher.drained", parked=left, unread=await self._checkpoint.call(Checkpoint.unread))
+    async def _park_refused(self, batches: BatchSet, batch: Batch, error: BaseException) -> None:
+        self._status.error(error)
+        topic, reason = batch.partition[0], refusal(error) or Refusal.UNEXPLAINED
+        refused = {(seq, number): reason for seq, number, _ in batch.records}
+        if not reason.blocks_topic:
+            limit_s = hopeless_after_s(self._settings)
+            refused = await self._sender.find_refused(batch.partition, batch.records, limit_s)
+            if reason is Refusal.TOO_LARGE and not refused:
+                self._accumulator.limit_batches(topic, batch.size // 2)
+        self._accumulator.park(batches, topic, refused)
 
     # -- the checkpoint
 
@@ -359,27 +320,20 @@ class Publisher:
             await self._save()
 
     async def _save(self) -> None:
-        if self._position == self._saved and not self._unsaved_parked:
+        position, parked = self._progress.acknowledged, list(self._unsaved_parked)
+        if position == self._progress.saved and not parked:
             return
-        position, parked, unread = self._position, list(self._unsaved_parked), self._unsaved_unread
-        await self._checkpoint.call(lambda c: c.commit(position, parked, unread))
-        self._saved, self._saved_at = position, time.monotonic()
+        await self._checkpoint.call(lambda c: c.commit(position, parked))
+        self._progress.saved, self._saved_at = position, time.monotonic()
         del self._unsaved_parked[: len(parked)]
-        self._unsaved_unread -= unread
-        self._stats.parked_also(parked)  # counting them all takes the longer the more there are
         if self._saved_at - self._forgot_at >= _FORGET_EVERY_S:
             self._forgot_at = self._saved_at
             before_ms = int((time.time() - self._settings.journal_retention_hours * 3600) * 1000)
             await self._checkpoint.call(lambda c: c.forget_acked(before_ms))
 
     async def _pause(self, seconds: float) -> None:
-        if self._stopping:
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._awake.wait()
-        self._awake.clear()
-
-
-async def _nothing() -> None:
-    pass
+        if not self._stopping:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._awake.wait()
+            self._awake.clear()

@@ -61,12 +61,6 @@ class TopicRouter:
         if self._counts_as_unknown(topic):
             self._unknown.add(topic)
 
-    def forget(self, topic: str) -> None:
-        """``topic`` has been found missing: look again before the next send."""
-        self._existing.discard(topic)
-        self._unknown.discard(topic)
-        self._settled.clear()
-
     def _counts_as_unknown(self, topic: str) -> bool:
         prefix = self._settings.topic_prefix
         return (

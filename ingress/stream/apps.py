@@ -4,55 +4,52 @@ Apps come and go, and change their mode, with ``DINGTALK_APPS_FILE`` while the i
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from aiohttp import web
-from prometheus_client import Counter
 
 from dingbridge.health_server import json_response
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
+from dingbridge.tasks import WatchedTasks, end
 from dingbridge.tracing import Tracer
-from ingress.door import Door
+from ingress.entry import JournalEntry
 from ingress.journal.writer import Journal
 from ingress.metrics import StreamMetrics
-from ingress.per_app import PerApp
+from ingress.per_app import Apps, PerApp
 from ingress.stream.client import StreamClient
 from ingress.stream.gaps import Gaps
 
 
 class Streams:
-    """Stream mode in one ingress process. ``apps`` are those of now, another object once they have changed;
-    ``callbacks`` counts events by outcome (``HttpMetrics``)."""
+    """Stream mode in one ingress process."""
 
     def __init__(
         self,
         settings: IngressSettings,
-        apps: Callable[[], Mapping[str, App]],
+        apps: Apps,
         journal: Journal,
         metrics: StreamMetrics,
-        callbacks: Counter,
         tracer: Tracer | None = None,
     ) -> None:
-        self._settings, self._journal, self._door = settings, journal, Door(journal, tracer)
-        self._metrics, self._callbacks = metrics, callbacks
+        self._settings, self._journal, self._entry = settings, journal, JournalEntry(journal, tracer)
+        self._metrics = metrics
         self._clients = PerApp(apps, _in_stream_mode, self._begin, self._gone)
         # of an app's name: when its credentials change, the old connections overlap with the new ones
-        self._gaps: dict[str, Gaps] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._gaps: dict[str, tuple[Gaps, asyncio.Task[None]]] = {}
+        self._watching: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    def start(self, tasks: WatchedTasks) -> None:
         """Open the connections, and begin to follow the apps."""
-        self._task = asyncio.get_running_loop().create_task(self._clients.watch())
+        self._tasks = tasks
+        self._watching = tasks.need("that follows the apps in Stream mode", self._clients.watch)
 
     async def stop(self, within_s: float) -> None:
         """Read nothing more, answer what was taken, close, note until when there were connections. The
         journal must still take writes."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._watching)
         await self._clients.stop(within_s)
-        await asyncio.gather(*(gaps.stop() for gaps in self._gaps.values()), return_exceptions=True)
+        await end(*(task for _, task in self._gaps.values()))
 
     def route(self) -> web.RouteDef:
         """``GET /stream`` on the private listener: ``{"apps": {name: {"connections": 2, "last_frame_s": 3.1,
@@ -64,17 +61,16 @@ class Streams:
         return web.get("/stream", show)
 
     def _begin(self, app: App) -> StreamClient:
-        gaps = self._gaps.get(app.name)
-        if gaps is None:
-            gaps = Gaps(app.name, self._journal, self._metrics, self._settings.stream_gap_s)
-            self._gaps[app.name] = gaps
+        if app.name not in self._gaps:
+            made = Gaps(app.name, self._journal, self._metrics, self._settings.stream_gap_s)
+            self._gaps[app.name] = made, self._tasks.need(f"that notes gaps of {app.name}", made.run)
+        gaps, _ = self._gaps[app.name]
         gaps.corp_id = app.corp_id
-        return StreamClient(app, self._settings, self._door, gaps, self._metrics, self._callbacks)
+        return StreamClient(app, self._settings, self._entry, gaps, self._metrics, self._tasks)
 
     async def _gone(self, name: str) -> None:
         self._metrics.forget(name)
-        if (gaps := self._gaps.pop(name, None)) is not None:
-            await gaps.stop()
+        await end(self._gaps.pop(name)[1])
 
 
 def _in_stream_mode(apps: Mapping[str, App]) -> dict[str, App]:

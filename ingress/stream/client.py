@@ -7,11 +7,11 @@ new connection is opened before the old one is closed; a lost one is opened agai
 import asyncio
 import random
 import time
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 import aiohttp
 import structlog
-from prometheus_client import Counter
 
 from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.gateway import open_connection
@@ -20,7 +20,8 @@ from dingbridge.errors import BridgeError
 from dingbridge.logging import LogLimiter, place_of
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
-from ingress.door import Door
+from dingbridge.tasks import WatchedTasks, end
+from ingress.entry import JournalEntry, now_ms
 from ingress.errors import JournalUnavailable
 from ingress.metrics import StreamMetrics, known_type
 from ingress.stream.connection import Connection, connect
@@ -48,21 +49,21 @@ def pause_s(failures: int, dice: float) -> float:
 
 
 class StreamClient:
-    """One app's connections in one process. ``callbacks`` counts events by outcome (``HttpMetrics``)."""
+    """One app's connections in one process, each kept by one of ``tasks``."""
 
     def __init__(
         self,
         app: App,
         settings: IngressSettings,
-        door: Door,
+        entry: JournalEntry,
         gaps: Gaps,
         metrics: StreamMetrics,
-        callbacks: Counter,
+        tasks: WatchedTasks,
     ) -> None:
         self.app = app
         self._key, self._secret = app.api_credentials()
-        self._settings, self._door, self._gaps = settings, door, gaps
-        self._metrics, self._callbacks = metrics, callbacks
+        self._settings, self._entry, self._gaps = settings, entry, gaps
+        self._metrics, self._tasks = metrics, tasks
         self._limiter = LogLimiter()
         self._session = aiohttp.ClientSession(headers={"User-Agent": "dingbridge"})
         self._calls = ApiCalls.of(settings, self._key)
@@ -70,38 +71,28 @@ class StreamClient:
             settings.dingtalk_api_base, self._session, timeout_s=OPEN_S, budget=self._calls
         )
         self._connections: set[Connection] = set()
-        self._leaving: set[asyncio.Task[None]] = set()
         self._last_frame_at: float | None = None
         self._events = 0
         self._refused: str | None = None
         metrics.last_frame.labels(app.name).set(0)
         self._show()
-        create = asyncio.get_running_loop().create_task
-        self._slots = [create(self._keep_one()) for _ in range(settings.stream_connections)]
+        name = f"that keeps a Stream connection of {app.name}"
+        self._slots = [tasks.need(name, self._keep_one) for _ in range(settings.stream_connections)]
 
     async def stop(self, within_s: float) -> None:
         """Read nothing more, answer what was taken, close; ``within_s`` at most."""
-        for slot in self._slots:
-            slot.cancel()
-        await asyncio.gather(*self._slots, return_exceptions=True)
-        closing = [asyncio.get_running_loop().create_task(one.close()) for one in self._connections]
-        if ending := [*closing, *self._leaving]:
-            _, late = await asyncio.wait(ending, timeout=within_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*ending, return_exceptions=True)
+        await end(*self._slots)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await asyncio.gather(*(one.close() for one in self._connections))
         await self._session.close()
         await self._calls.close()
 
     def as_json(self) -> dict[str, Any]:
         """``GET /stream``: what there is now. ``refused``: why the last attempt to open one failed."""
         ago = None if self._last_frame_at is None else round(time.monotonic() - self._last_frame_at, 1)
-        return {
-            "connections": self._gaps.open,
-            "last_frame_s": ago,
-            "events": self._events,
-            "refused": self._refused,
-        }
+        now = {"connections": self._gaps.open, "last_frame_s": ago, "events": self._events}
+        return {**now, "refused": self._refused}
 
     async def _keep_one(self) -> None:
         """Keep one connection open, until cancelled."""
@@ -112,10 +103,11 @@ class StreamClient:
             await asyncio.sleep(wait_s)
             try:
                 connection = await self._connect()
-            except Exception as error:
+            except BridgeError as error:
                 reason: Reason = "refused"
                 failures += 1
-                self._was_refused(str(error) if isinstance(error, BridgeError) else _words(error))
+                self._refused = str(error)
+                log.warning("stream.refused", app=self.app.name, reason=self._refused)
             else:
                 if old is not None:
                     self._leave(old)
@@ -133,18 +125,11 @@ class StreamClient:
 
     async def _connect(self) -> Connection:
         """Raises ``BridgeError``."""
-        opening = await open_connection(self._transport, self._key, self._secret)
-        connection = Connection(
-            self.app.name, await connect(self._session, opening), self._keep, self._note_frame
-        )
-        self._connections.add(connection)
+        socket = await connect(self._session, await open_connection(self._transport, self._key, self._secret))
         self._refused = None
+        connection = Connection(self.app.name, socket, self._keep, self._note_frame, self._tasks)
+        self._connections.add(connection)
         return connection
-
-    def _was_refused(self, words: str) -> None:
-        self._refused = words
-        if (suppressed := self._limiter.allow("refused")) is not None:
-            log.warning("stream.refused", app=self.app.name, reason=words, suppressed=suppressed)
 
     async def _use(self, connection: Connection) -> Reason:
         """Why another one is needed, once one is."""
@@ -168,35 +153,30 @@ class StreamClient:
         """Close it, once DingTalk has, or after ``HANDOVER_S``."""
 
         async def leave() -> None:
-            try:
-                await asyncio.wait({connection.reading}, timeout=HANDOVER_S)
-                await connection.close()
-            finally:
-                self._connections.discard(connection)
+            await asyncio.wait({connection.reading}, timeout=HANDOVER_S)
+            await connection.close()
+            self._connections.discard(connection)
 
-        task = asyncio.get_running_loop().create_task(leave())
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self._tasks.need(f"that closes a Stream connection of {self.app.name}", leave, may_end=True)
 
     async def _keep(self, frame: Frame) -> Status:
         """What is to be answered: ``SUCCESS`` once it is on the disk."""
         self._events += 1
         try:
-            began_ns = self._door.sample()
-            entry, facts = new_callback(frame, self.app.name, int(time.time() * 1000))
-            new = await self._door.keep(entry, known_type(facts.event_type), began_ns)
+            began_ns = self._entry.sample()
+            callback, facts = new_callback(frame, self.app.name, now_ms())
+            event_type = known_type(facts.event_type)
+            new = await self._entry.accept(callback, event_type, began_ns)
         except Exception as error:
-            reason, words = "fault", _words(error)
+            reason, words = "fault", f"a fault of ours ({type(error).__name__} at {place_of(error)})"
             if isinstance(error, JournalUnavailable):
                 reason, words = error.reason, str(error)
-            self._callbacks.labels("unavailable", reason, "", "stream").inc()
+            self._metrics.callbacks.labels("unavailable", reason, "", "stream").inc()
             if (suppressed := self._limiter.allow(reason)) is not None:
-                log.warning(
-                    "stream.later", app=self.app.name, reason=reason, words=words, suppressed=suppressed
-                )
+                said = {"reason": reason, "words": words, "suppressed": suppressed}
+                log.warning("stream.later", app=self.app.name, **said)
             return "LATER"
-        outcome = "kept" if new else "duplicate"
-        self._callbacks.labels(outcome, "", known_type(facts.event_type), "stream").inc()
+        self._metrics.callbacks.labels("kept" if new else "duplicate", "", event_type, "stream").inc()
         return "SUCCESS"
 
     def _note_frame(self) -> None:
@@ -205,8 +185,3 @@ class StreamClient:
 
     def _show(self) -> None:
         self._metrics.connections.labels(self.app.name).set(self._gaps.open)
-
-
-def _words(error: Exception) -> str:
-    """A fault of ours: without its text, which may hold a payload."""
-    return f"a fault of ours ({type(error).__name__} at {place_of(error)}); please report it"

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final, Literal
 
 import aiohttp
@@ -15,7 +16,7 @@ import structlog
 
 from dingbridge.dingtalk.gateway import Opening
 from dingbridge.errors import BridgeError
-from dingbridge.logging import place_of
+from dingbridge.tasks import WatchedTasks, end
 from ingress.stream.frames import (
     Frame,
     Kind,
@@ -34,8 +35,6 @@ HEARTBEAT_S: Final = 20.0
 _CLOSE_S: Final = 2.0
 MAX_FRAME: Final = 4 * 1024 * 1024
 """Bytes. DingTalk names no limit."""
-IN_WORK_MAX: Final = 256
-"""Events of one connection that are being kept at once; the next frame is read when one of them is done."""
 
 End = Literal["disconnect", "lost"]
 Keep = Callable[[Frame], Awaitable[Status]]
@@ -52,12 +51,8 @@ async def connect(session: aiohttp.ClientSession, opening: Opening) -> aiohttp.C
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
                 max_msg_size=MAX_FRAME,
             )
-    except aiohttp.WSServerHandshakeError as error:
-        words = f"HTTP {error.status}"
-    except TimeoutError:
-        words = f"no answer within {CONNECT_S:g} s"
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        words = type(error).__name__
+    except (aiohttp.ClientError, OSError, ValueError) as error:  # also no answer in time
+        words = f"HTTP {status}" if (status := getattr(error, "status", None)) else type(error).__name__
     raise BridgeError(
         f"Stream: the WebSocket that DingTalk named cannot be opened ({words}). It is tried again with a new "
         "ticket; let this machine reach wss-open-connection.dingtalk.com:443, without a proxy in between."
@@ -65,22 +60,25 @@ async def connect(session: aiohttp.ClientSession, opening: Opening) -> aiohttp.C
 
 
 class Connection:
-    """An open WebSocket of ``app``. ``keep`` gets each event and says what to answer; it never raises.
-    ``on_frame`` is called for each frame of any kind. Make it in a running event loop; it reads at once."""
+    """An open WebSocket of ``app``, read by one of ``tasks``. ``keep`` gets each event and says what to
+    answer; ``on_frame`` is called for each frame of any kind."""
 
     def __init__(
-        self, app: str, socket: aiohttp.ClientWebSocketResponse, keep: Keep, on_frame: Callable[[], None]
+        self,
+        app: str,
+        socket: aiohttp.ClientWebSocketResponse,
+        keep: Keep,
+        on_frame: Callable[[], None],
+        tasks: WatchedTasks,
     ) -> None:
-        self._socket, self._keep, self._on_frame = socket, keep, on_frame
-        self._log = log.bind(app=app)
-        loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[End] = loop.create_future()
+        self._app, self._socket, self._keep, self._on_frame = app, socket, keep, on_frame
+        self._tasks = tasks
+        self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         """Why another connection is needed, once one is."""
         self.opened_at = self.last_frame_at = time.monotonic()
-        self._room = asyncio.Semaphore(IN_WORK_MAX)
         self._in_work: set[asyncio.Task[None]] = set()
         self._closing = False
-        self.reading = loop.create_task(self._read())
+        self.reading = tasks.need(f"that reads a Stream connection of {app}", self._read, may_end=True)
         """Done when no frame can come any more."""
 
     @property
@@ -99,10 +97,7 @@ class Connection:
                 async with asyncio.timeout(2 * _CLOSE_S):
                     await self._socket.close()
         finally:
-            left = [self.reading, *self._in_work]
-            for task in left:
-                task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+            await end(self.reading, *self._in_work)
 
     async def _read(self) -> None:
         try:
@@ -111,9 +106,7 @@ class Connection:
                 if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                     break
                 await self._take(read(message.data))
-            self._log.info("stream.closed", code=self._socket.close_code)
-        except Exception as error:  # a fault of ours: the connection is of no use, another one may be
-            self._log.error("stream.fault", error=type(error).__name__, place=place_of(error))
+            log.info("stream.closed", app=self._app, code=self._socket.close_code)
         finally:
             self._end("lost")
 
@@ -122,10 +115,10 @@ class Connection:
         self._on_frame()
         match frame:
             case Frame(Kind.EVENT):
-                await self._room.acquire()
-                task = asyncio.get_running_loop().create_task(self._event(frame))
+                name = f"that keeps an event of {self._app}"
+                task = self._tasks.need(name, partial(self._event, frame), may_end=True)
                 self._in_work.add(task)
-                task.add_done_callback(self._event_done)
+                task.add_done_callback(self._in_work.discard)
             case Frame(Kind.DISCONNECT):
                 self._end("disconnect")
             case Frame(Kind.PING, str(message_id)):
@@ -137,12 +130,6 @@ class Connection:
         status: Status = "LATER" if self._closing else await self._keep(frame)
         if frame.message_id is not None:
             await self._send(event_answer(frame.message_id, status))
-
-    def _event_done(self, task: asyncio.Task[None]) -> None:
-        self._in_work.discard(task)
-        self._room.release()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._log.error("stream.fault", error=type(error).__name__, place=place_of(error))
 
     async def _send(self, answer: str) -> None:
         with suppress(ConnectionError, aiohttp.ClientError):  # it is pushed again, and known then

@@ -94,7 +94,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         for name in ("simulator", "ingress", *CONSUMERS):
             bridge.wait_until_ready(name)
         bridge.register()
-        targets = [bridge.url(name).removeprefix("http://") for name in ("ingress", *CONSUMERS)]
+        targets = [bridge.url(name).removeprefix("http://") for name in ("ingress", "relay", *CONSUMERS)]
         server = Prometheus(folder, targets)
         asyncio.run(live(bridge))
         yield server

@@ -61,7 +61,7 @@ async def _two_die_and_one_comes_back(ingress, cluster, leader, load):
     await load.more(300)
     stuck = await asyncio.to_thread(_count, ingress)
     await eventually(lambda: asyncio.to_thread(_not_up, ingress), 60, "the publisher says that it is stuck")
-    words = (await asyncio.to_thread(ingress.readyz))[1]["kafka"]["words"]
+    words = (await asyncio.to_thread(ingress.relay_readyz))[1]["words"]
     assert "KAFKA_BOOTSTRAP_SERVERS" not in words, "two brokers are dead, the setting is right"
     await load.more(600, timeout_s=300)
     assert await asyncio.to_thread(_count, ingress) == stuck, "one replica of three is no acknowledgement"

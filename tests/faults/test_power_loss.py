@@ -32,7 +32,7 @@ from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
 from ingress.relay.batches import BatchSet
 from ingress.relay.publisher import Publisher
-from ingress.relay.stats import PublisherStats
+from ingress.relay.status import RelayStatus
 from tests.faults.power import PowerDisk, powered
 from tests.support.sizes import new_seed, sized
 from tests.unit.ingress.relay.fakes import CHECK_IN, FakeKafka, body, settings
@@ -106,7 +106,7 @@ async def live(story: Story, root: Path, disk: PowerDisk) -> None:
     relay = None
     try:
         await journal.start()
-        publishers.append(Publisher(settings(), current(root).path, PublisherStats()))
+        publishers.append(Publisher(settings(), current(root).path, RelayStatus()))
         relay = asyncio.create_task(publishers[0].run())
         away = story.dice.random() < 0.3
         story.kafka.away = KafkaUnavailable("away") if away else None
@@ -178,7 +178,7 @@ async def tell(story: Story, folder: Path, figures: dict[str, int]) -> None:
         passed = checked_start(story, root)
         figures["lives"] += 1
     story.kafka.refuses = lambda topic, value: None
-    publisher = Publisher(settings(), current(root).path, PublisherStats(), drain=True)
+    publisher = Publisher(settings(), current(root).path, RelayStatus(), until_empty=True)
     await publisher.run()
     lost = story.answered - story.published()
     assert not lost, f"answered, and never published: {sorted(lost)}"

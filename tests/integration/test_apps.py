@@ -10,13 +10,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dingbridge import Consumer
-from dingbridge.apps.file import signature
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import TokenInvalid
 from dingbridge.events import Received, decode, to_records
 from dingbridge.kafka.topics import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
+from dingbridge.tasks import TaskEnded, WatchedTasks
 from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.executor import Executor
 from ingress.credentials import CredentialsWatcher
@@ -192,32 +192,22 @@ async def test_a_broken_file_changes_nothing_and_is_taken_when_it_is_mended(door
     watching.cancel()
 
 
-async def test_whatever_fails_in_looking_at_the_file_credentials_run_out_in_time(door, live, monkeypatch):
-    soon = datetime.now(UTC) + timedelta(seconds=1)
-    text = table("hr", HR_NEW) + table(
-        "hr", HR, head="[[apps.{}.previous]]", more=f"until = {soon.isoformat()}\n"
-    )
-    _, apps = live(text)
-
-    failing = True
+async def test_a_fault_in_looking_at_the_file_ends_the_process(live, monkeypatch):
+    """Else credentials would be accepted for ever."""
+    _, apps = live(table("hr", HR))
 
     def look(paths):
-        if failing:
-            raise RuntimeError("a fault of ours")
-        return signature(paths)
+        raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr("ingress.credentials.signature", look)
-    watching = asyncio.ensure_future(apps.watch())
-    async with aiohttp.ClientSession() as http:
 
-        async def retired():
-            return await push(http, f"{door.url}/hr", event(2, "c"), HR) == 403
+    async def process():
+        async with WatchedTasks() as tasks:
+            tasks.need("that follows the apps' file", apps.watch)
+            await asyncio.Event().wait()
 
-        await eventually(retired, 30, "the old ones are refused")
-        assert apps.as_json()["rejected"], "it is told of"
-        failing = False
-        await eventually(lambda: _true(not apps.as_json()["rejected"]), 30, "and that it is over")
-    watching.cancel()
+    with pytest.raises(TaskEnded, match="RuntimeError"):
+        await asyncio.wait_for(process(), 60)
 
 
 async def _true(value):

@@ -2,10 +2,14 @@
 
 import aiohttp
 import pytest
+import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from dingbridge.health_server import AdminServer, json_response
+
+TOKEN = "only-the-owner-knows"
+JSON = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture
@@ -20,14 +24,19 @@ async def listener():
         return True, {}
 
     routes = [web.post("/journal/prune", change), web.delete("/journal/prune", change)]
-    server = AdminServer("127.0.0.1", 0, CollectorRegistry(), ready=ready, routes=routes)
+    server = AdminServer(
+        "127.0.0.1",
+        0,
+        CollectorRegistry(),
+        ready=ready,
+        routes=routes,
+        token=TOKEN,
+        names=["bridge.example.com", ".svc"],
+    )
     await server.start()
     async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as http:
         yield http, server.port, done
     await server.stop()
-
-
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
@@ -45,8 +54,12 @@ JSON = {"Content-Type": "application/json"}
             403,
         ),
         "another host": ({**JSON, "Host": "evil.example:{port}"}, 403),
-        "a form": ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
-        "a simple request": ({"Content-Type": "text/plain"}, 415),
+        "by a name that is set": ({**JSON, "Host": "bridge.example.com:{port}"}, 200),
+        "a form": ({**JSON, "Content-Type": "application/x-www-form-urlencoded"}, 415),
+        "a simple request": ({**JSON, "Content-Type": "text/plain"}, 415),
+        "another user of this machine": ({"Content-Type": "application/json"}, 401),
+        "who guesses the token": ({**JSON, "Authorization": "Bearer x"}, 401),
+        "the token without its scheme": ({**JSON, "Authorization": TOKEN}, 401),
     }.values(),
     ids=lambda value: None,
 )
@@ -58,10 +71,38 @@ async def test_only_json_by_an_address_of_ours_changes_anything(listener, method
     assert done == ([method] if status == 200 else [])
 
 
-async def test_looking_is_open_to_whoever_reaches_it(listener):
-    http, _, _ = listener
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("ingress", 200),
+        ("bridge.example.com", 200),
+        ("ingress.monitoring.svc", 200),
+        ("evil.example", 403),
+        ("bridge.example.com.evil.example", 403),
+    ],
+)
+async def test_looking_needs_a_name_of_ours_and_no_token(listener, host, status):
+    http, port, _ = listener
     for path in ("/healthz", "/readyz", "/metrics"):
-        async with http.get(
-            path, headers={"Host": "ingress.monitoring.svc:8081", "Origin": "http://a"}
-        ) as answer:
-            assert answer.status == 200
+        async with http.get(path, headers={"Host": f"{host}:{port}", "Origin": "http://a"}) as answer:
+            assert answer.status == status
+            if status == 403:
+                assert "ADMIN_NAMES" in (await answer.json())["error"]
+
+
+async def test_what_is_changed_leaves_a_line_and_so_does_an_attempt(listener):
+    http, _, _ = listener
+    with structlog.testing.capture_logs() as lines:
+        for headers in (JSON, {"Content-Type": "application/json"}):
+            async with http.post("/journal/prune", data=b"{}", headers=headers) as answer:
+                await answer.read()
+        async with http.get("/metrics") as answer:
+            await answer.read()
+        async with http.post("/nothing", data=b"{}", headers=JSON) as answer:
+            assert answer.status == 404
+    said = [(line["event"], line["path"], line["remote"], line.get("result")) for line in lines]
+    assert said == [
+        ("admin.changed", "/journal/prune", "127.0.0.1", 200),
+        ("admin.refused", "/journal/prune", "127.0.0.1", None),
+    ]

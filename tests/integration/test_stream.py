@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from dingbridge.dingtalk.gateway import Opening
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.settings.apps import App
+from dingbridge.tasks import WatchedTasks, end
 from ingress.errors import JournalUnavailable
 from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention
@@ -70,7 +71,8 @@ class Stack:
         self.journal = RecordingJournal(folder, Retention(3600, 3600), JournalMetrics(self.registry))
         self.apps = {"default": App("default", (), (), KEY, SECRET, mode="stream")}
         self.streams: Streams | None = None
-        self.metrics, self.http = StreamMetrics(self.registry), HttpMetrics(self.registry)
+        self.http = HttpMetrics(self.registry)
+        self.metrics = StreamMetrics(self.registry, self.http.callbacks)
 
     def start(self, **options: Any) -> None:
         given = {"dingtalk_api_base": self.simulator.base_url, "stream_watchdog_s": 0, **options}
@@ -79,13 +81,18 @@ class Stack:
             lambda: self.apps,
             self.journal,
             self.metrics,
-            self.http.callbacks,
         )
-        self.streams.start()
+        self._running = asyncio.create_task(self._run(self.streams))
+
+    async def _run(self, streams: Streams) -> None:
+        async with WatchedTasks() as tasks:
+            streams.start(tasks)
+            await asyncio.Event().wait()
 
     async def stop(self) -> None:
         if self.streams is not None:
             await self.streams.stop(5)
+            await end(self._running)
             self.streams = None
 
     @property
@@ -260,7 +267,7 @@ async def test_wrong_credentials_are_told_and_tried_again(stack):
 
 def ours() -> list[Any]:
     """The tasks of Stream mode that run now."""
-    return [t for t in asyncio.all_tasks() if "/ingress/stream/" in t.get_coro().cr_code.co_filename]
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith("that ")]
 
 
 async def test_a_stop_answers_what_was_taken_and_leaves_no_task(stack):
@@ -276,7 +283,6 @@ async def test_a_stop_answers_what_was_taken_and_leaves_no_task(stack):
     await stopping
     assert {push.attempts[0].outcome for push in pushes} == {"success"}
     assert stack.gateway.counts["unexpected"] == 0
-    stack.streams = None
     assert not ours()
 
 
@@ -297,19 +303,6 @@ async def test_a_stop_in_the_middle_of_a_handover_answers_what_the_old_connectio
     stack.journal.hold.set()
     await stopping
     assert [attempt.outcome for attempt in push.attempts] == ["success"]
-
-
-async def test_no_more_than_256_events_of_a_connection_are_in_work(stack, monkeypatch):
-    monkeypatch.setattr("ingress.stream.connection.IN_WORK_MAX", 4)
-    stack.start(stream_connections=1)
-    await stack.open(1)
-    stack.journal.hold.clear()
-    pushes = [stack.push(number) for number in range(20)]
-    await eventually(lambda: stack.journal.waiting == 4)
-    stack.journal.hold.set()
-    await stack.simulator.pusher.drain()
-    assert stack.journal.most_waiting == 4
-    assert all(push.attempts[-1].outcome == "success" for push in pushes)
 
 
 async def test_an_app_that_goes_or_changes_is_followed(stack, monkeypatch):
@@ -378,9 +371,9 @@ async def test_a_peer_that_does_not_even_answer_pings_is_lost_and_may_have_been_
 
     app = web.Application()
     app.router.add_get("/", frozen)
-    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+    async with TestServer(app) as server, aiohttp.ClientSession() as session, WatchedTasks() as tasks:
         socket = await connect(session, Opening(str(server.make_url("/")), "ticket"))
-        connection = Connection("hr", socket, keep=None, on_frame=None)
+        connection = Connection("hr", socket, None, None, tasks)
         assert await asyncio.wait_for(connection.ended, PATIENCE_S) == "lost"
         assert connection.unnoticed_s == pytest.approx(0.3)
         await connection.close()

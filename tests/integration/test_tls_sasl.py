@@ -151,11 +151,10 @@ async def test_meanwhile_callbacks_are_kept_and_ready_says_which_setting(
 
         def said(ingress: IngressUnderTest = ingress, words: str = words) -> bool:
             status, details = ingress.readyz()
-            return (
-                status == 200 and words in details["kafka"]["words"] and details["journal"]["waiting"] == 10
-            )
+            told = str(ingress.relay_readyz()[1].get("words"))
+            return status == 200 and words in told and details["journal"]["waiting"] == 10
 
-        await eventually(lambda said=said: asyncio.to_thread(said), 30, f"{words!r} in /readyz")
+        await eventually(lambda said=said: asyncio.to_thread(said), 30, f"{words!r} in the relay's /readyz")
         assert ingress.process is not None
         await asyncio.to_thread(ingress.process.wait_for_log, words)
         log = ingress.process.log_text()

@@ -76,7 +76,8 @@ class Repository:
             {f"DINGTALK_{name}": SAMPLE_CREDENTIALS[f"DINGTALK_{name}"] for name in ("TOKEN", "AES_KEY")},
             {"DINGTALK_OWNER_KEY": SAMPLE_CREDENTIALS["DINGTALK_OWNER_KEY"], "DINGTALK_APP_KEY": ""},
             {"DINGTALK_API_BASE": "http://127.0.0.1:1", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"},
-            {"INGRESS_PORT": str(free_port()), "ADMIN_PORT": str(free_port()), "JOURNAL_ALLOW_UNSAFE": "1"},
+            {"INGRESS_PORT": str(free_port()), "ADMIN_PORT": str(free_port()), "RELAY_ADMIN_PORT": "0"},
+            {"JOURNAL_ALLOW_UNSAFE": "1"},
             {"DATA_DIR": str(folder / "data"), "PIP_NO_INDEX": "1"},
         )
         pip = [str(self.bin / "python"), "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]

@@ -1,9 +1,11 @@
-"""Running a real ``dingbridge ingress`` in a test, and asking it how it is."""
+"""Running a real ``dingbridge ingress`` in a test, with its relay, and asking both how they are."""
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ class IngressUnderTest:
 
     def __init__(self, processes: Processes, folder: Path, *layers: Mapping[str, str]) -> None:
         self.processes = processes
-        self.port, self.admin_port = free_port(), free_port()
+        self.port, self.admin_port, self.relay_admin_port = free_port(), free_port(), free_port()
         self.journal = folder / "journal"
         self.env = {
             **SAMPLE_CREDENTIALS,
@@ -29,6 +31,7 @@ class IngressUnderTest:
             "INGRESS_HOST": "127.0.0.1",
             "INGRESS_PORT": str(self.port),
             "ADMIN_PORT": str(self.admin_port),
+            "RELAY_ADMIN_PORT": str(self.relay_admin_port),
             "KAFKA_REQUEST_TIMEOUT_S": "5",
             "TOPIC_PARTITIONS": "2",
         }
@@ -58,19 +61,23 @@ class IngressUnderTest:
         return self.start()
 
     def readyz(self) -> tuple[int, dict[str, Any]]:
-        """Status and details of ``/readyz``; status 0 while nothing listens."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=5) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
-        except OSError:
-            return 0, {}
+        """Status and details of the ingress's ``/readyz``; status 0 while nothing listens."""
+        return _readyz(self.admin_port)
+
+    def relay_readyz(self) -> tuple[int, dict[str, Any]]:
+        """The same of its relay: ``state`` of Kafka, ``words``, ``since``, ``parked``."""
+        return _readyz(self.relay_admin_port)
 
     def metrics(self) -> list[Metric]:
-        """What ``/metrics`` serves, parsed."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=5) as answer:
-            return list(text_string_to_metric_families(answer.read().decode()))
+        """What ``/metrics`` of the ingress serves, and that of its relay while it answers, parsed."""
+        return [*_metrics(self.admin_port), *self.relay_metrics()]
+
+    def relay_metrics(self) -> list[Metric]:
+        """Those of the relay alone; none while it does not answer."""
+        try:
+            return _metrics(self.relay_admin_port)
+        except OSError:
+            return []
 
     def metric(self, sample: str, **labels: str) -> float:
         """The sum of all samples of this name (``…_total`` for counters) that carry these labels."""
@@ -82,10 +89,46 @@ class IngressUnderTest:
         )
 
     def kafka_state(self) -> str:
-        """``up``, ``down``, ``stalled`` or ``starting``, as ``/readyz`` says."""
-        return str(self.readyz()[1].get("kafka", {}).get("state", ""))
+        """``up``, ``down``, ``stalled`` or ``starting``, as the relay says; empty: no answer."""
+        return str(self.relay_readyz()[1].get("state", ""))
 
     def drained(self) -> bool:
-        """Whether nothing waits for Kafka any more."""
+        """Whether nothing waits for Kafka any more, and what was put aside is imported."""
         status, details = self.readyz()
-        return status == 200 and details["journal"].get("waiting") == 0
+        journal = details["journal"] if status == 200 else {}
+        return journal.get("waiting") == 0 and all(each["imported"] for each in journal["damaged"])
+
+    @asynccontextmanager
+    async def supervised(self) -> AsyncIterator[list[int]]:
+        """It is started again whenever it ends by itself, as by systemd; yields the exit codes."""
+        codes: list[int] = []
+
+        async def supervise() -> None:
+            while True:
+                process = self.process
+                if process is not None and (code := process.poll()) is not None:
+                    codes.append(code)
+                    self.process = await asyncio.to_thread(self.processes.start, "ingress", env=self.env)
+                await asyncio.sleep(0.1)
+
+        supervising = asyncio.ensure_future(supervise())
+        try:
+            yield codes
+        finally:
+            supervising.cancel()
+            await asyncio.wait([supervising])
+
+
+def _readyz(port: int) -> tuple[int, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+    except OSError:
+        return 0, {}
+
+
+def _metrics(port: int) -> list[Metric]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        return list(text_string_to_metric_families(answer.read().decode()))

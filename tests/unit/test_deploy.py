@@ -12,6 +12,7 @@ from console.settings import ConsoleSettings
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.outbound.settings import OutboundSettings
 from dingbridge.api_budget import SHARES
+from dingbridge.health_server import is_own_name
 from dingbridge.settings import ConsumerSettings, IngressSettings, KafkaSettings, Settings
 from dingbridge.worker.registry import load_consumer
 from tests.support.compose_files import TRIAL, example_env, rendered
@@ -99,15 +100,30 @@ def test_the_ports_are_those_that_the_process_listens_on(name):
     assert environment["ADMIN_HOST"] == "0.0.0.0"
     if name == "ingress":
         fields = IngressSettings.model_fields
-        assert ports == {"callback": fields["ingress_port"].default, "admin": fields["admin_port"].default}
+        assert ports == {
+            "callback": fields["ingress_port"].default,
+            "admin": fields["admin_port"].default,
+            "relay-admin": fields["relay_admin_port"].default,
+        }
+        assert fields["ingress_relay"].default == "child"
     else:
         assert ports == {"admin": int(environment["ADMIN_PORT"])}
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert spec[probe]["httpGet"]["port"] == "admin"
     assert spec["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert spec["livenessProbe"]["httpGet"]["path"] == "/healthz", "Kafka's absence must restart nothing"
-    annotations = workloads()[name]["spec"]["template"]["metadata"]["annotations"]
-    assert annotations["prometheus.io/port"] == str(ports["admin"])
+    assert set(ports) - {"callback"} <= set(scraped_on_kubernetes()), "Prometheus asks every private listener"
+
+
+def scraped_on_kubernetes():
+    """The names of the ports that deploy/prometheus/kubernetes.yml asks, of our pods."""
+    text = (ROOT / "deploy" / "prometheus" / "kubernetes.yml").read_text(encoding="utf-8")
+    [job] = yaml.safe_load(text)["scrape_configs"]
+    [discovery] = job["kubernetes_sd_configs"]
+    assert discovery == {"role": "pod", "namespaces": {"names": [kustomization()["namespace"]]}}
+    kept = {rule["source_labels"][0]: rule["regex"] for rule in job["relabel_configs"]}
+    assert kept["__meta_kubernetes_pod_label_app_kubernetes_io_name"] == "dingbridge"
+    return kept["__meta_kubernetes_pod_container_port_name"].split("|")
 
 
 @WORKLOADS
@@ -260,7 +276,8 @@ def test_with_compose_a_container_of_a_real_app_has_no_secret_that_its_process_d
 def test_no_setting_in_env_moves_a_container_from_its_published_ports_and_its_volume(monkeypatch):
     """What ``ports``, ``volumes`` and ``healthcheck`` count on: on the host there are others to change."""
     elsewhere = {"INGRESS_HOST": "127.0.0.1", "INGRESS_PORT": "9000", "DATA_DIR": "/srv/data"}
-    elsewhere |= {"ADMIN_HOST": "127.0.0.1", "ADMIN_PORT": "9001"}
+    elsewhere |= {"ADMIN_HOST": "127.0.0.1", "ADMIN_PORT": "9001", "RELAY_ADMIN_PORT": "9002"}
+    elsewhere |= {"INGRESS_RELAY": "none"}
     for name, service in rendered(APP, FILLED_IN | elsewhere).items():
         if "env_file" not in service:
             continue
@@ -275,7 +292,8 @@ def test_no_setting_in_env_moves_a_container_from_its_published_ports_and_its_vo
         assert asked[0] == "0.0.0.0"
         listens = {asked[1]}
         if name == "ingress":
-            listens.add(settings.ingress_port)
+            assert settings.ingress_relay == "child", "nothing else publishes here"
+            listens |= {settings.ingress_port, settings.relay_admin_port}
             assert settings.ingress_host == "0.0.0.0"
         assert {int(port.rsplit(":", 1)[1]) for port in service.get("ports", [])} <= listens
         # a consumer waits while DingTalk does not answer, and a restart would not help it
@@ -308,7 +326,7 @@ def test_the_private_listeners_are_reached_by_prometheus_alone():
         for port in rule["ports"]
     }
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
-    assert allowed == {"callback": None, "admin": [monitoring]}
+    assert allowed == {"callback": None, "admin": [monitoring], "relay-admin": [monitoring]}
     [everything] = [p for p in of_kind("NetworkPolicy") if p["spec"]["podSelector"] == {}]
     assert everything["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
@@ -408,10 +426,14 @@ def test_the_example_of_the_console_on_kubernetes_starts_as_it_stands(tmp_path, 
         for name, w in workloads().items()
         for number in range(w["spec"]["replicas"])
     }
+    pods |= {("relay", host) for name, host in pods if name == "ingress"}
     asked = [(name, *address.removeprefix("http://").split(":")) for name, address in console.listeners]
     assert {(name, host) for name, host, _ in asked} == pods
     for name, _, port in asked:
-        assert int(port) in {p["containerPort"] for p in container(workloads()[name])["ports"]}
+        ports = container(workloads()["ingress" if name == "relay" else name])["ports"]
+        named = {p["containerPort"]: p["name"] for p in ports}
+        assert named[int(port)] == ("relay-admin" if name == "relay" else "admin")
+    assert all(is_own_name(host, console.admin_names) for _, host, _ in asked), "else they answer 403"
     # its users become a file for its owner alone, where it looks for it
     [users] = only["initContainers"]
     assert users["command"][:3] == ["install", "-m", "600"]

@@ -28,9 +28,10 @@ from dingbridge.mirror.look_again import LookAgain
 from dingbridge.worker.metrics import WorkerMetrics
 from ingress.journal.checkpoint import DAMAGED
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
-from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics, StreamMetrics
+from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
 from ingress.relay.batches import partition_of
 from ingress.relay.delivery import Refusal
+from ingress.relay.status import RelayMetrics
 from tests.support.documents import ROOT, anchor, blocks, body, footnotes, headings, links, prose
 
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
@@ -274,10 +275,11 @@ def test_operations_lists_every_metric_and_no_other():
     registry = CollectorRegistry()
     JournalMetrics(registry)
     FolderMetrics(registry)
-    HttpMetrics(registry)
-    PublisherMetrics(registry)
+    http = HttpMetrics(registry)
+    RelayMetrics(registry)
+    relay_restarts(registry)
     RecoveryMetrics(registry)
-    StreamMetrics(registry)
+    StreamMetrics(registry, http.callbacks)
     WorkerMetrics("billing", registry)
     AddressSyncMetrics(registry)
     LookAgain(look_again, time.time, registry)

@@ -18,7 +18,8 @@ from dev.dashboards.files import FOLDER, files
 from dingbridge.mirror.look_again import LookAgain
 from dingbridge.worker.metrics import WorkerMetrics
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
-from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics, StreamMetrics
+from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
+from ingress.relay.status import RelayMetrics
 from tests.support.promql import BOARDS, Query, grouped, of_dashboards, of_rules, records, selectors, unknown
 
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
@@ -27,12 +28,19 @@ SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum
 def metrics() -> dict[str, set[str]]:
     """Every sample that our processes can show, with its labels."""
     registry = CollectorRegistry()
-    owners = [JournalMetrics(registry), FolderMetrics(registry), HttpMetrics(registry)]
-    owners += [PublisherMetrics(registry), RecoveryMetrics(registry), StreamMetrics(registry)]
+    http = HttpMetrics(registry)
+    owners = [
+        JournalMetrics(registry),
+        FolderMetrics(registry),
+        http,
+        StreamMetrics(registry, http.callbacks),
+    ]
+    owners += [RelayMetrics(registry), RecoveryMetrics(registry)]
     owners += [WorkerMetrics("billing", registry), ForwardMetrics("a", registry)]
     owners += [OutboundMetrics(registry), ApprovalMetrics(registry), AddressSyncMetrics(registry)]
     owners += [LookAgain(look_again, time.time, registry)]
     held = [m for owner in owners for m in vars(owner).values() if isinstance(m, MetricWrapperBase)]
+    held.append(relay_restarts(registry))
     kept = [(m._name, m._type, m._labelnames) for m in held]
     # what a collector of our own makes when it is asked
     made = [(m.name, m.type, m._labelnames) for m in registry.collect() if hasattr(m, "_labelnames")]

@@ -1,4 +1,4 @@
-"""The door, the journal, Stream mode, and the way into Kafka."""
+"""Answers to DingTalk, the journal, Stream mode, and the relay's way into Kafka."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from dev.dashboards.promql import KNOWN, quantiles, rate
 INGRESS: Final = Dashboard(
     uid="ingress",
     title="dingbridge: ingress",
-    means="The door: answers to DingTalk, the journal's disk, Stream connections, the way into Kafka.",
+    means="Answers to DingTalk, the journal's disk, Stream connections, and the relay's way into Kafka.",
     variables={},
     rows={
         "Answers": (
@@ -105,9 +105,7 @@ INGRESS: Final = Dashboard(
                 {"{{error}}": rate("dingbridge_kafka_errors_total", "error")},
                 "They are tried again; nothing is lost by them.",
             ),
-            Panel(
-                "Restarts of the publisher", "number", {"{{instance}}": "dingbridge_publisher_restarts_total"}
-            ),
+            Panel("Restarts of the relay", "number", {"{{instance}}": "dingbridge_publisher_restarts_total"}),
         ),
         "Stream mode": (
             Panel("Open connections", "number", {"{{app}}, {{instance}}": "dingbridge_stream_connections"}),

@@ -1,4 +1,4 @@
-"""The running ingress: ready, answering a push of our own; which owner keys it met; what it refused."""
+"""The running ingress: ready, answering a push of ours; its relay; owner keys that it met; its refusals."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,8 @@ class Recovery:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """``absent`` is why the private listener does not answer; ``refused`` counts refusals by outcome and
-    reason since the ingress started."""
+    reason since the ingress started. ``relay`` is what the relay's listener answers to ``/readyz``, or why it
+    does not answer; None where it was not asked."""
 
     url: str
     admin: str
@@ -47,6 +48,8 @@ class Seen:
     owners: Sequence[Mapping[str, Any]] = ()
     refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
     recovery: Recovery = field(default_factory=lambda: Recovery())
+    relay_admin: str = ""
+    relay: Mapping[str, Any] | Both | None = None
 
 
 def addresses(settings: IngressSettings, app: str | None = None) -> tuple[str, str]:
@@ -58,6 +61,11 @@ def addresses(settings: IngressSettings, app: str | None = None) -> tuple[str, s
 def admin_address(settings: JournalSettings) -> str:
     """``http://host:port`` of the private listener, as this machine reaches it."""
     return _at(settings.admin_host, settings.admin_port)
+
+
+def relay_address(settings: IngressSettings) -> str:
+    """The same of the relay's."""
+    return _at(settings.admin_host, settings.relay_admin_port)
 
 
 def _at(host: str, port: int) -> str:
@@ -83,6 +91,8 @@ async def look(
     owners = await get_json(session, admin + OWNERS_PATH)
     status, details = answer
     page = await _metrics(session, admin)
+    relay_admin = relay_address(settings)
+    relay = await get_json(session, f"{relay_admin}/readyz")
     told = [] if isinstance(owners, Both) else owners[1].get("owners", [])
     return Seen(
         url,
@@ -93,6 +103,8 @@ async def look(
         owners=[entry for entry in told if entry.get("app") == app],
         refused=refused_of(page),
         recovery=recovery_of(page),
+        relay_admin=relay_admin,
+        relay=relay if isinstance(relay, Both) else relay[1],
     )
 
 
@@ -130,16 +142,17 @@ def recovery_of(page: str) -> Recovery:
 
 
 def judge(seen: Seen) -> list[Finding]:
-    """Ready, and answering, if it was pushed to."""
+    """Ready, publishing, and answering, if it was pushed to."""
     if seen.absent is not None:
         return [found("ingress.absent", address=seen.admin, reason=seen.absent)]
     findings = []
     if not seen.ready:
         words = (seen.details.get("journal") or {}).get("words") or seen.details.get("status") or "?"
         findings.append(found("ingress.not_ready", reason=str(words)))
-    kafka = seen.details.get("kafka") or {}
-    if kafka.get("state") in ("down", "stalled"):
-        findings.append(found("ingress.kafka", reason=str(kafka.get("words") or "")))
+    if isinstance(seen.relay, Both):
+        findings.append(found("relay.absent", address=seen.relay_admin, reason=seen.relay))
+    elif seen.relay is not None and seen.relay.get("state") in ("down", "stalled"):
+        findings.append(found("relay.kafka", reason=str(seen.relay.get("words") or "")))
     if seen.push is None:
         return [*findings, found("ingress.ready")] if seen.ready else findings
     if seen.ready or seen.push.outcome != "status":

@@ -10,7 +10,7 @@ from prometheus_client.samples import Sample
 
 from console.line.model import Part, State, Trouble, line, worst
 from console.line.today import Today
-from console.line.window import INGRESS, Reading, Window
+from console.line.window import INGRESS, RELAY, Reading, Window
 from console.sources.groups import Group, TopicLag
 from console.sources.listeners import Metrics
 
@@ -19,7 +19,6 @@ NAMES = (
     "journal_free_bytes",
     "journal_oldest_waiting_seconds",
     "journal_damaged_folders",
-    "kafka_connected",
     "parked",
     "stream_connections",
     "clock_skew_seconds",
@@ -43,12 +42,17 @@ def reading(name: str, at: float, *samples: Any, **told: Any) -> Reading:
     return Reading(name, f"http://{name}", at, metrics=metrics(*samples), **told)
 
 
-WELL = (("journal_writable", 1.0), ("journal_free_bytes", 1e12), ("kafka_connected", 1.0))
+WELL = (("journal_writable", 1.0), ("journal_free_bytes", 1e12))
 JOINED = (("consumer_joined", 1.0, {"consumer": "billing"}),)
 
 
 def parts_of(now: Sequence[Reading], before: Sequence[Reading] = (), **known: Any) -> list[Part]:
     return line(before, now, known.get("groups", {"billing": Group(1)}), known.get("installed", ()))
+
+
+def publishing(at: float) -> Reading:
+    """A relay that is well."""
+    return reading(RELAY, at, details={"state": "up"})
 
 
 numbers = st.one_of(st.sampled_from([0.0, 1.0, 0.5, 1e15, -200.0]), st.floats(-1e9, 1e18))
@@ -89,12 +93,14 @@ told = st.fixed_dictionaries(
         | anything,
         "database": anything,
         "unavailable": anything,
+        "words": anything,
+        "since": anything,
     },
 )
 readings = st.lists(
     st.builds(
         Reading,
-        st.sampled_from([INGRESS, "billing", "forward-a"]),
+        st.sampled_from([INGRESS, RELAY, "billing", "forward-a"]),
         st.sampled_from(["http://a", "http://b"]),
         st.floats(1.7e9, 1.8e9),
         st.sampled_from(["", "", "", "cannot be reached"]),
@@ -134,7 +140,7 @@ def test_whatever_is_said_each_part_has_one_state_and_the_worst_is_named(
 
 
 def test_all_is_well() -> None:
-    parts = parts_of([reading(INGRESS, 10, *WELL), reading("billing", 10, *JOINED)])
+    parts = parts_of([reading(INGRESS, 10, *WELL), publishing(10), reading("billing", 10, *JOINED)])
     assert {part.state for part in parts} == {State.OK}
     assert worst(parts) is None
 
@@ -143,7 +149,6 @@ INGRESS_TROUBLES = {
     "not_writable": (("journal_writable", 0.0),),
     "damaged": (("journal_damaged_folders", 1.0),),
     "disk_low": (("journal_free_bytes", 1e8),),
-    "kafka_down": (("kafka_connected", 0.0),),
     "publishing_behind": (("journal_oldest_waiting_seconds", 61.0),),
     "parked": (("parked", 2.0, {"reason": "size"}),),
     "clock": (("clock_skew_seconds", -121.0),),
@@ -156,10 +161,39 @@ INGRESS_TROUBLES = {
 def test_each_trouble_of_the_ingress_is_named(code: str, samples: Any) -> None:
     own = {sample[0] for sample in samples}
     now = reading(INGRESS, 10, *(sample for sample in WELL if sample[0] not in own), *samples)
-    found = worst(parts_of([now]))
+    found = worst(parts_of([now, publishing(10)]))
     assert found is not None
     assert found.trouble is not None
     assert found.trouble.code == code
+
+
+def test_what_the_relay_says_of_kafka_is_told_in_its_words() -> None:
+    details = {"state": "down", "words": "no broker of k:9092 answers", "since": 1767225600.0}
+    down = reading(RELAY, 10, ("published_total", 5.0), ready=False, details=details)
+    found = worst(parts_of([reading(INGRESS, 10, *WELL), down]))
+    assert found is not None
+    assert found.kind == "kafka"
+    words = "no broker of k:9092 answers"
+    assert found.trouble == Trouble(State.STOPPED, "kafka_down", text=words, since=1767225600.0)
+
+
+def test_a_relay_that_does_not_answer_is_no_consumer_and_stops_what_is_known_of_kafka() -> None:
+    silent = Reading(RELAY, "http://r", 10, "cannot be reached")
+    parts = parts_of([reading(INGRESS, 10, *WELL), silent], groups={})
+    assert [part.kind for part in parts] == ["dingtalk", "journal", "kafka"]
+    assert parts[2].trouble == Trouble(State.UNREACHABLE, "relay_unreachable", text="http://r")
+    parts = parts_of([reading(INGRESS, 10, *WELL)], groups={})
+    assert parts[2].trouble == Trouble(State.UNKNOWN, "not_configured")
+
+
+def test_what_is_published_is_the_relays_count_and_what_waits_is_the_journals() -> None:
+    def at(seconds: float, published: float) -> list[Reading]:
+        waiting = reading(INGRESS, seconds, *WELL, ("journal_oldest_waiting_seconds", 61.0))
+        return [waiting, reading(RELAY, seconds, ("published_total", published, {"event_type": "other"}))]
+
+    kafka = parts_of(at(20, 150), at(10, 100))[2]
+    assert (kafka.rate, kafka.oldest_s) == (5, 61)
+    assert kafka.trouble == Trouble(State.DEGRADED, "publishing_behind", {"seconds": 61})
 
 
 def test_counters_that_grow_are_trouble_and_those_that_stand_still_are_not() -> None:
@@ -169,6 +203,7 @@ def test_counters_that_grow_are_trouble_and_those_that_stand_still_are_not() -> 
         dead = ("consumer_dead_letters_total", letters, {"consumer": "billing"})
         return [
             reading(INGRESS, seconds, *WELL, kept, unavailable),
+            publishing(seconds),
             reading("billing", seconds, *JOINED, dead),
         ]
 
@@ -202,8 +237,8 @@ def test_a_broken_system_behind_a_consumer_is_named_with_its_words_and_time(fail
 
 
 def test_what_does_not_answer_is_unreachable_and_what_it_would_tell_unknown() -> None:
-    parts = parts_of([Reading(INGRESS, "http://a", 10, "cannot be reached")])
-    assert [part.state for part in parts] == [State.UNKNOWN, State.UNREACHABLE, State.UNKNOWN]
+    parts = parts_of([Reading(INGRESS, "http://a", 10, "cannot be reached"), publishing(10)])
+    assert [part.state for part in parts] == [State.UNKNOWN, State.UNREACHABLE, State.OK]
     parts = parts_of([reading(INGRESS, 10, *WELL), Reading("billing", "http://a", 10, "cannot be reached")])
     assert [part.state for part in parts[3:]] == [State.UNREACHABLE, State.UNKNOWN]
     assert parts[3].trouble == Trouble(State.UNREACHABLE, "unreachable", text="http://a")

@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
 
 import apsw
 import pytest
@@ -13,14 +12,15 @@ from prometheus_client import CollectorRegistry
 from dingbridge.errors import BridgeError
 from dingbridge.settings import IngressSettings
 from ingress.admin.routes import older_than_s
-from ingress.errors import JournalError, JournalUnavailable
+from ingress.errors import JournalDamaged, JournalError, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint
+from ingress.journal.damage import report_damage, reported_damage
 from ingress.journal.directory import current, damaged, folders
 from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention
 from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.journal.store import JournalFile
-from ingress.journal.writer import Health, Journal
+from ingress.journal.writer import Journal
 from tests.support.waiting import eventually
 
 
@@ -123,11 +123,14 @@ async def test_a_sick_disk_refuses_and_comes_back_by_itself(disk, journal, tmp_p
     await journal.append(entry(b"before"))
     disk.sick = sickness
     assert await refused(journal, b"during") == "disk"
+    if sickness == "fsync":  # one that outlives a reopening ends it
+        disk.sick = None
     assert await refused(journal, b"during-2") == "disk"
     assert journal.fault
     disk.sick = None
     await recovers(journal, b"after")
     assert journal.fault is None
+    assert not journal.damaged.done()
     kept = on_disk(tmp_path)
     assert {b"before", b"after"} <= set(kept)
     assert len(kept) == len(set(kept))
@@ -165,130 +168,108 @@ async def test_a_stalled_disk_refuses_in_time_and_never_stalls_the_loop(disk, jo
     assert await journal.append(entry(b"slow")) is False
 
 
-class Relay:
-    """Notes which folders there were when it had to let go, and when it might begin."""
-
-    def __init__(self, root):
-        self._root = root
-        self.calls = []
-
-    async def stop_relay(self):
-        self.calls.append(("stop", len(damaged(self._root))))
-
-    async def start_relay(self):
-        self.calls.append(("start", len(damaged(self._root))))
+async def ended(journal, words):
+    """The process is to end, in these words, and nothing is kept any more."""
+    async with asyncio.timeout(10):
+        with pytest.raises(JournalDamaged, match=words):
+            await journal.until_damaged()
+    assert await refused(journal, b"late") == "disk"
+    assert journal._file is None
 
 
-def kept_anew(root):
-    """What is in the current journal behind its order to look anew."""
-    with closing(JournalFile(current(root).journal, read_only=True)) as file:
-        first, *rows = file.read(0, max_rows=999, max_bytes=1 << 30)
-    order = ResyncRequest.of(first)
-    assert (order.app, order.part) == (None, "all"), "everybody, for every app"
-    return [row.body for row in rows]
-
-
-async def test_a_damaged_journal_is_put_aside_whole_and_a_new_one_begun(tmp_path):
-    relay = Relay(tmp_path)
-    journal = Journal(tmp_path, Retention(3600, 3600), JournalMetrics(CollectorRegistry()), relay=relay)
-    await journal.start()
+@pytest.mark.parametrize("error", [apsw.CorruptError("malformed"), apsw.NotADBError("no database")])
+async def test_damage_ends_the_process_and_the_next_start_puts_it_aside(
+    journal, tmp_path, monkeypatch, error
+):
     await journal.append(entry(b"before"))
-    Checkpoint(current(tmp_path).path, journal._file.id).close()
-    journal._fail(apsw.IOError("as after a failed fsync"))  # closes the file, as any failed commit does
-    path = current(tmp_path).journal
-    path.write_bytes(b"no database" * 1000)
-    await recovers(journal, b"after")
-    (aside,) = damaged(tmp_path)
-    assert {p.name for p in aside.path.iterdir()} >= {"journal.db", "checkpoint.db"}
-    assert kept_anew(tmp_path) == [b"after"]
-    assert relay.calls == [("stop", 0), ("start", 1)]
+    with monkeypatch.context() as sick:
+        sick.setattr(JournalFile, "keep", raiser(error))
+        waiting = [asyncio.ensure_future(journal.append(entry(b"%d" % n))) for n in range(9)]
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {getattr(answer, "reason", answer) for answer in answers} == {"disk"}
+    await ended(journal, "is damaged.*start again")
+    assert reported_damage(current(tmp_path).path)
     await journal.stop()
 
-
-@pytest.mark.parametrize("error", [apsw.CorruptError("malformed"), apsw.IOError("a bad sector")])
-async def test_damage_that_only_a_callback_meets_is_put_aside_as_well(journal, tmp_path, monkeypatch, error):
-    """The page of a probe is whole, and so the file would be opened again and again."""
-    await journal.append(entry(b"before"))
-    keep = JournalFile.keep
-
-    def sick(self, callbacks):
-        if not damaged(tmp_path):
-            raise error
-        return keep(self, callbacks)
-
-    monkeypatch.setattr(JournalFile, "keep", sick)
-    with pytest.raises(JournalUnavailable):
-        await journal.append(entry(b"first"))
-    await recovers(journal, b"after")
+    again = Journal(tmp_path, Retention(3600, 3600), JournalMetrics(CollectorRegistry()))
+    await again.start()
+    await again.append(entry(b"after"))
+    await again.stop()
     assert len(damaged(tmp_path)) == 1
-    assert kept_anew(tmp_path) == [b"after"]
+    assert on_disk(tmp_path) == [b"before", b"after"]
 
 
-async def test_an_io_error_that_does_not_outlive_one_reopening_leaves_the_journal_where_it_is(
-    journal, tmp_path, monkeypatch
-):
+async def test_an_io_error_that_outlives_a_reopening_is_damage(disk, journal, tmp_path):
+    await journal.append(entry(b"before"))
+    disk.sick = "fsync"
+    assert await refused(journal, b"during") == "disk"
+    await ended(journal, "fsync failed")
+    assert reported_damage(current(tmp_path).path)
+
+
+async def test_io_errors_far_apart_are_none(journal, tmp_path, monkeypatch):
+    monkeypatch.setattr("ingress.journal.writer._IO_ERROR_AGAIN_S", 0.0)
     for number in range(3):
         with monkeypatch.context() as sick:
             sick.setattr(JournalFile, "keep", raiser(apsw.IOError("disk I/O error")))
             assert await refused(journal, b"during") == "disk"
         await recovers(journal, b"after-%d" % number)
-        await eventually(lambda: journal._health is Health.SOUND, 10, "it has been tried as a whole")
-    assert not damaged(tmp_path)
     assert on_disk(tmp_path) == [b"after-0", b"after-1", b"after-2"]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # apsw says so of xSync, too
-@pytest.mark.parametrize("sickness", ["full", "fsync"])
-async def test_where_no_new_journal_can_be_made_nothing_is_renamed(disk, tmp_path, sickness):
-    relay = Relay(tmp_path)
-    journal = Journal(tmp_path, Retention(3600, 3600), JournalMetrics(CollectorRegistry()), relay=relay)
-    await journal.start()
+async def test_what_the_relay_reports_ends_the_process(journal, tmp_path):
     await journal.append(entry(b"before"))
-    disk.sick = sickness
-    journal.report_damage("SQLite says so")
-    await eventually(lambda: journal._health is Health.DAMAGED, 10, "to be put aside")
+    report_damage(current(tmp_path).path, "a page is torn")
+    await ended(journal, "a page is torn")
+
+
+async def test_a_full_disk_is_waited_for_and_ends_nothing(disk, journal, tmp_path):
+    disk.sick = "full"
     for number in range(3):
         journal._reopen_at = 0.0
         assert await refused(journal, b"%d" % number) == "disk"
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["current"]
-    assert "free or repair the disk" in (journal.fault or "")
-    assert relay.calls == [], "it goes on with what reads"
-    disk.sick = None
-    await recovers(journal, b"after")
-    assert len(damaged(tmp_path)) == 1
-    assert relay.calls == [("stop", 0), ("start", 1)]
-    await journal.stop()
+    assert not journal.damaged.done()
+    assert reported_damage(current(tmp_path).path) is None
 
 
-async def test_a_folder_that_cannot_be_renamed_means_503_and_words(journal, tmp_path, monkeypatch):
+async def test_a_checkpoint_that_came_from_elsewhere_ends_the_process(journal, tmp_path):
+    """What would be kept next would have a number that the relay has behind it."""
     await journal.append(entry(b"before"))
-    monkeypatch.setattr(Path, "rename", raiser(PermissionError(13, "Permission denied")))
-    journal.report_damage("SQLite says so")
-    await eventually(lambda: "Permission denied" in (journal.fault or ""), 10, "it is said")
-    assert await refused(journal, b"during") == "disk"
-    monkeypatch.undo()
+    with closing(Checkpoint(current(tmp_path).path, journal._file.id)) as checkpoint:
+        checkpoint.commit(7)
+    journal._fail(apsw.FullError("as any failed commit does, it closes the file"))
+    await ended(journal, "the checkpoint stands at 7")
+    assert reported_damage(current(tmp_path).path) is None, "refused with the remedy, not put aside"
+
+
+async def test_a_fault_in_a_commit_leaves_no_answer_waiting_and_no_queue_full(journal, tmp_path, monkeypatch):
+    monkeypatch.setattr("ingress.journal.writer.COMMIT_TIMEOUT_S", 3600)
+    with monkeypatch.context() as sick:
+        sick.setattr(journal._metrics.commit_seconds, "observe", raiser(ValueError("a fault of ours")))
+        for number in range(3):
+            async with asyncio.timeout(10):
+                assert await refused(journal, b"during-%d" % number) == "disk"
+    assert (journal._queued, journal._queued_bytes) == (0, 0)
     await recovers(journal, b"after")
-    assert kept_anew(tmp_path) == [b"after"]
+    assert not journal.damaged.done()
 
 
-async def test_a_disk_that_damages_each_journal_does_not_fill_with_them(journal, tmp_path):
-    journal.report_damage("SQLite says so")
-    await eventually(lambda: damaged(tmp_path), 10, "put aside")
-    await recovers(journal, b"after")
-    journal.report_damage("SQLite says so again")
-    await eventually(lambda: "replace the disk" in (journal.fault or ""), 10, "it is said")
-    assert await refused(journal, b"during") == "disk"
-    assert len(damaged(tmp_path)) == 1
+async def test_without_its_thread_or_its_watchdog_the_process_ends(tmp_path, monkeypatch):
+    for part, words in (("_look_for_reports", "writer failed"), ("_watch", "watchdog failed")):
+        with monkeypatch.context() as sick:
+            sick.setattr(Journal, part, raiser(ValueError("a fault of ours")))
+            if part == "_watch":
+                sick.setattr(Journal, part, failing_task)
+            journal = Journal(tmp_path, Retention(3600, 3600), JournalMetrics(CollectorRegistry()))
+            await journal.start()
+            with pytest.raises(JournalDamaged, match=words):
+                async with asyncio.timeout(10):
+                    await journal.until_damaged()
+            await journal.stop()
 
 
-async def test_damage_that_is_reported_twice_is_put_aside_once(journal, tmp_path):
-    await journal.append(entry(b"before"))
-    for _ in range(3):
-        journal.report_damage("the relay says so")
-    await eventually(lambda: damaged(tmp_path), 10, "put aside")
-    await recovers(journal, b"after")
-    assert journal.fault is None
-    assert len(damaged(tmp_path)) == 1
+async def failing_task(self):
+    raise ValueError("a fault of ours")
 
 
 async def test_a_page_is_kept_whole_and_wakes_the_relay(tmp_path):
@@ -343,40 +324,28 @@ async def test_what_retention_meets_does_not_end_the_writer(journal, tmp_path, m
     assert journal.fault is None
 
 
-async def test_a_bad_sector_that_only_retention_meets_is_put_aside(journal, tmp_path, monkeypatch):
+async def test_a_bad_sector_that_only_retention_meets_is_damage(journal, monkeypatch):
     """Else each pass closes and opens it again, refusing callbacks, and it grows until the disk is full."""
-
-    def prune(self, file):
-        if not damaged(tmp_path):
-            raise apsw.IOError("a bad sector among what was published")
-        return 0, False
-
-    monkeypatch.setattr("ingress.journal.writer.RetentionJob.step", prune)
+    monkeypatch.setattr(
+        "ingress.journal.writer.RetentionJob.step",
+        raiser(apsw.IOError("a bad sector among what was published")),
+    )
     journal._retention_at = 0.0
-
-    async def goes_on():
-        while not damaged(tmp_path):
-            journal._reopen_at = 0.0
-            await recovers(journal, b"%d" % time.monotonic_ns())
-
-    await asyncio.wait_for(goes_on(), 30)
-    await recovers(journal, b"after")
-    assert journal.fault is None
+    await ended(journal, "a bad sector")
 
 
-async def test_nothing_that_fails_ends_the_writer(journal, tmp_path, monkeypatch):
-    """Neither a file that cannot be closed, nor a fault of ours on the way back."""
+async def test_nothing_that_fails_ends_the_writer(journal, monkeypatch):
+    """Neither a file that cannot be closed, nor a disk that refuses again and again."""
     monkeypatch.setattr(JournalFile, "close", raiser(OSError("close")))
     looks = []
 
-    def fault(root):
+    def refuses(root):
         looks.append(root)
-        raise ValueError("a fault of ours")
+        raise apsw.FullError("no space left on device")
 
-    monkeypatch.setattr("ingress.journal.writer.reopen", fault)
+    monkeypatch.setattr("ingress.journal.writer.reopen", refuses)
     monkeypatch.setattr(JournalFile, "keep", raiser(apsw.IOError("disk I/O error")))
     assert await refused(journal, b"during") == "disk"
-    assert await refused(journal, b"during 2") == "disk"
     await eventually(lambda: len(looks) > 1, 10, "it has tried again")
     assert await refused(journal, b"during 3") == "disk"
     monkeypatch.undo()
@@ -391,9 +360,8 @@ def raiser(error):
     return call
 
 
-async def test_what_a_verb_raises_is_for_who_asked_alone(journal, tmp_path):
-    checkpoint = Checkpoint(current(tmp_path).path, journal._file.id)
-    checkpoint.db.execute("UPDATE checkpoint SET seq = 7")
+async def test_what_a_verb_raises_is_for_who_asked_alone(journal, monkeypatch):
+    monkeypatch.setattr("ingress.journal.writer.RetentionJob.step", raiser(JournalError("cannot be read")))
     outcomes = await asyncio.gather(
         journal.prune(0), journal.append(entry(b"callback")), journal.probe(), return_exceptions=True
     )
@@ -401,8 +369,14 @@ async def test_what_a_verb_raises_is_for_who_asked_alone(journal, tmp_path):
     assert not isinstance(outcomes[0], JournalUnavailable)
     assert outcomes[1:] == [True, None]
     assert journal.fault is None
-    assert not damaged(tmp_path)
-    checkpoint.close()
+
+
+async def test_a_checkpoint_that_is_not_what_was_written_is_damage(journal, tmp_path):
+    with closing(Checkpoint(current(tmp_path).path, journal._file.id)) as checkpoint:
+        checkpoint.db.execute("UPDATE checkpoint SET seq = 7")
+    with pytest.raises(JournalUnavailable):
+        await journal.prune(0)
+    await ended(journal, "does not fit its checksum")
 
 
 async def test_a_disk_that_fails_under_a_verb_refuses_no_callback_that_is_kept(

@@ -1,7 +1,6 @@
 """The journal's file: what is kept stays, in order and once, across closing, pruning and reopening."""
 
 import stat
-from contextlib import closing
 from dataclasses import replace
 
 import apsw
@@ -120,22 +119,25 @@ def test_a_callback_keeps_its_traceparent_and_a_flipped_bit_in_it_shows(file):
     assert [r.intact for r in file.read(0, max_rows=9, max_bytes=999)] == [False, False]
 
 
-def test_a_file_of_version_1_is_read_as_it_is_and_gets_its_column_when_it_is_written(file):
-    path = file.path
-    file.keep([entry(b"old"), entry(b"older")])
-    file.db.execute("ALTER TABLE callbacks DROP COLUMN traceparent; PRAGMA user_version = 1")
-    file.close()
-    with closing(JournalFile(path, read_only=True)) as reader:
-        assert bodies(reader) == [b"old", b"older"]
-        with closing(JournalFile(path)) as writer:
-            assert writer.keep([replace(entry(b"new"), traceparent=TRACEPARENT)]) == [True]
-        rows = reader.read(0, max_rows=9, max_bytes=999)
-        assert [(r.body, r.intact, r.traceparent) for r in rows] == [
-            (b"old", True, None),
-            (b"older", True, None),
-            (b"new", True, TRACEPARENT),
-        ]
-    JournalFile(path).close()  # once is enough
+def test_a_gap_behind_what_was_pruned_is_told_and_one_before_it_is_none(file):
+    file.keep([entry(bytes([n])) for n in range(10)])
+    file.prune_callbacks(4, frozenset({2}), 100, after_seq=0)
+    assert file.pruned_seq() == 4
+    file.prune_callbacks(2, frozenset(), 100, after_seq=0)
+    assert file.pruned_seq() == 4, "it never goes back"
+    file.db.execute("DELETE FROM callbacks WHERE seq IN (7, 8)")
+    found = file.chunk(0, max_rows=99, max_bytes=9999)
+    assert ([row.seq for row in found.rows], found.end, found.missing) == ([5, 6, 9, 10], 10, [7, 8])
+    assert file.chunk(4, max_rows=2, max_bytes=9999).missing == []
+    file.db.execute("DELETE FROM callbacks WHERE seq > 8")
+    assert file.chunk(6, max_rows=99, max_bytes=9999).missing == [7, 8, 9, 10], "also at the end"
+    assert file.chunk(10, max_rows=99, max_bytes=9999).end == 10
+
+
+def test_how_far_it_was_pruned_carries_a_checksum(file):
+    file.db.execute("UPDATE pruned SET seq = 3")
+    with pytest.raises(apsw.CorruptError, match="pruned"):
+        file.pruned_seq()
 
 
 def test_a_newer_version_is_refused_and_left_alone(tmp_path):

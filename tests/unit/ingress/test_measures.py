@@ -12,16 +12,15 @@ from prometheus_client import CollectorRegistry
 from dingbridge.events import Received, Record, dedupe_key, extract_facts, to_records
 from dingbridge.events.envelope import Drift
 from ingress.journal.checkpoint import Checkpoint, Parked
-from ingress.journal.directory import current
+from ingress.journal.directory import JournalFolder, current
+from ingress.journal.importing import Importer
 from ingress.journal.inspect import journal_status
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
 from ingress.journal.retention import Retention
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
 from ingress.journal.writer import Journal
-from ingress.metrics import PublisherMetrics
-from ingress.relay.process import PublisherProcess
-from ingress.relay.stats import PublisherStats
+from ingress.relay.status import RelayStatus
 
 NOW = int(time.time() * 1000)
 
@@ -57,47 +56,56 @@ async def test_the_last_callback_is_the_last_that_dingtalk_pushed_also_after_a_r
     await second.stop()
 
 
-def test_damaged_folders_count_as_waiting_and_parked(tmp_path, registry):
+async def test_what_waits_is_parked_and_was_put_aside_shows(tmp_path, registry):
     metrics = FolderMetrics(registry)
-    for name, count in (("damaged-20260101T000000Z", 3), ("current", 2)):
-        file = open_current(tmp_path)
-        file.keep([entry(n, NOW - 60_000 * count) for n in range(count)])
-        checkpoint = Checkpoint(current(tmp_path).path, file.id)
-        checkpoint.commit(1, [Parked(1, 0, f"topic-{name}", "rights", 1)])
-        checkpoint.close()
-        file.close()
-        if name != "current":
-            current(tmp_path).path.rename(tmp_path / name)
+    file = open_current(tmp_path)
+    file.keep([entry(n, NOW - 60_000) for n in range(3)])
+    checkpoint = Checkpoint(current(tmp_path).path, file.id)
+    checkpoint.commit(1, [Parked(1, 0, "topic", "rights", 1)])
+    checkpoint.close()
+    file.close()
+    aside = tmp_path / "damaged-20260101T000000Z"
+    aside.mkdir()
+    (aside / "journal.db").write_bytes(b"no database" * 1000)
     metrics.show(journal_status(tmp_path))
-    # the order to look anew, first in the new one, is published
-    assert registry.get_sample_value("dingbridge_journal_waiting") == 2 + 2
-    assert registry.get_sample_value("dingbridge_journal_oldest_waiting_seconds") == pytest.approx(
-        time.time() - NOW / 1000 + 180, abs=30
-    )
-    assert registry.get_sample_value("dingbridge_parked", {"reason": "rights"}) == 2
-    assert registry.get_sample_value("dingbridge_journal_damaged_folders") == 1
+
+    def value(name, **labels):
+        return registry.get_sample_value(f"dingbridge_{name}", labels)
+
+    assert value("journal_waiting") == 2
+    assert value("journal_oldest_waiting_seconds") == pytest.approx(time.time() - NOW / 1000 + 60, abs=30)
+    assert value("parked", reason="rights") == 1
+    assert (value("journal_damaged_folders"), value("journal_unread")) == (1, 0)
+
+    writer = journal(tmp_path, CollectorRegistry())
+    await writer.start()
+    await Importer(tmp_path, writer, 0).bring_in(JournalFolder(aside))
+    await writer.stop()
+    metrics.show(journal_status(tmp_path))
+    assert (value("journal_damaged_folders"), value("journal_unread")) == (1, 1)
     shutil.rmtree(tmp_path / "current")
-    shutil.rmtree(tmp_path / "damaged-20260101T000000Z")
+    shutil.rmtree(aside)
     metrics.show(journal_status(tmp_path))
-    assert registry.get_sample_value("dingbridge_parked", {"reason": "rights"}) is None
-    assert registry.get_sample_value("dingbridge_journal_damaged_folders") == 0
+    assert value("parked", reason="rights") is None
+    assert value("journal_damaged_folders") == 0
 
 
-def test_stats_tell_each_lag_and_each_count_once(registry, tmp_path):
-    report = PublisherStats()
-    publisher = PublisherProcess(PublisherMetrics(registry), {}, tmp_path)
-    report.lagged(0.02)
-    report.lagged(7.0)
-    report.error("RequestTimedOutError")
-    for _ in range(2):
-        publisher._take(report.take())
-    assert registry.get_sample_value("dingbridge_publish_lag_seconds_count") == 2
-    assert registry.get_sample_value("dingbridge_publish_lag_seconds_bucket", {"le": "0.025"}) == 1
-    errors = {"error": "RequestTimedOutError"}
-    assert registry.get_sample_value("dingbridge_kafka_errors_total", errors) == 1
+def test_kafka_is_connected_while_it_takes_records(registry):
+    status = RelayStatus(registry)
+    seen = []
+    for turn in (
+        lambda: None,
+        status.up,
+        lambda: status.stalled("slow"),
+        status.up,
+        lambda: status.down("gone"),
+    ):
+        turn()
+        seen.append((status.state, registry.get_sample_value("dingbridge_kafka_connected")))
+    assert seen == [("starting", 0), ("up", 1), ("stalled", 0), ("up", 1), ("down", 0)]
 
 
-def test_dingtalks_delay_is_that_of_its_pushes_that_say_when_it_happened(registry, tmp_path):
+def test_dingtalks_delay_is_that_of_its_pushes_that_say_when_it_happened(registry):
     """Each callback counts once, however many people it names; what was fetched from a list does not."""
 
     def published(via, event_type="user_add_org", **payload):
@@ -105,8 +113,7 @@ def test_dingtalks_delay_is_that_of_its_pushes_that_say_when_it_happened(registr
         received = Received(1, "j", NOW, "default", via, orjson.dumps(body))
         report.published(to_records(received))
 
-    report = PublisherStats()
-    publisher = PublisherProcess(PublisherMetrics(registry), {}, tmp_path)
+    report = RelayStatus(registry)
     published("http", TimeStamp=str(NOW - 700))
     published("stream", TimeStamp=str(NOW - 20_000))
     published("http", TimeStamp=str(NOW + 5_000))  # its clock is ahead of ours
@@ -114,10 +121,7 @@ def test_dingtalks_delay_is_that_of_its_pushes_that_say_when_it_happened(registr
     published("http")
     published("failed-list", TimeStamp=str(NOW - 86_400_000))
     published("failed-record", TimeStamp=str(NOW - 86_400_000))
-    for _ in range(2):  # what was told once is not told again
-        publisher._take(orjson.loads(orjson.dumps(report.take())))
     published("http", TimeStamp=str(NOW - 700))
-    publisher._take(orjson.loads(orjson.dumps(report.take())))
 
     def sample(suffix, **labels):
         return registry.get_sample_value(f"dingbridge_dingtalk_delay_seconds_{suffix}", labels)
@@ -127,18 +131,15 @@ def test_dingtalks_delay_is_that_of_its_pushes_that_say_when_it_happened(registr
     assert [sample("bucket", family="contact", le=le) for le in ("0.1", "1.0", "30.0")] == [1, 3, 4]
 
 
-def test_drift_is_counted_by_callback_and_told_once_for_each_field(registry, tmp_path):
+def test_drift_is_counted_by_callback_and_told_once_for_each_field(registry):
     def record(known=True, **fields):
         drift = tuple(Drift(kind, name) for kind, names in fields.items() for name in names)
         return Record("check_in", known, b"c", b"{}", (), "id", None, drift)
 
-    report = PublisherStats()
-    publisher = PublisherProcess(PublisherMetrics(registry), {}, tmp_path)
+    report = RelayStatus(registry)
     with structlog.testing.capture_logs() as logs:
         report.published([record(type=["a", "b"], missing=["c"]), record(), record(type=["a"])])
-        publisher._take(orjson.loads(orjson.dumps(report.take())))
         report.published([record(type=[f"f{n}"]) for n in range(2_000)])
-        publisher._take(report.take())
     name = "dingbridge_schema_drift_total"
     assert registry.get_sample_value(name, {"type": "check_in", "kind": "type"}) == 2_002
     assert registry.get_sample_value(name, {"type": "check_in", "kind": "missing"}) == 1

@@ -17,14 +17,16 @@ from dingbridge.api_budget import ApiCalls
 from dingbridge.api_budget.file import FileStore
 from ingress.errors import JournalNewer
 from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.directory import current, damaged_name
+from ingress.journal.directory import JournalFolder, current, damaged_name
+from ingress.journal.importing import Importer
 from ingress.journal.metrics import JournalMetrics
-from ingress.journal.retention import Retention, remove_drained
+from ingress.journal.retention import Retention
 from ingress.journal.startup import open_current, reopen
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
-from ingress.recovery.state import RecoveryState
-from ingress.relay.reading import JournalReader, open_checkpoint
+from ingress.metrics import RecoveryMetrics
+from ingress.recovery.poller import settle
+from ingress.relay.reading import JournalReader
 from tests.unit.ingress.filled import fill
 
 UNREADABLE = """
@@ -94,24 +96,30 @@ def test_a_relay_refuses_it(newer):
     assert content(root) == before
 
 
-@pytest.mark.parametrize("believed", [True, False])
-def test_a_relay_refuses_a_newer_checkpoint(newer, believed):
-    """Also of a folder that was put aside, where one that cannot be read begins anew."""
+def test_a_relay_refuses_a_newer_checkpoint(newer):
     root = newer("checkpoint.db")
     before = content(root)
     with closing(JournalReader(current(root).path)) as journal, pytest.raises(JournalNewer):
-        open_checkpoint(current(root).path, journal, believed=believed)
+        Checkpoint(current(root).path, journal.id)
     assert content(root) == before
 
 
 @pytest.mark.parametrize("name", ["journal.db", "checkpoint.db"])
-@pytest.mark.parametrize("forget", [True, False])
-def test_it_is_never_removed(newer, name, forget):
+async def test_it_is_neither_imported_nor_removed(newer, name):
     root = newer(name)
-    current(root).path.rename(damaged_name(root, datetime.now(UTC)))
+    aside = JournalFolder(damaged_name(root, datetime.now(UTC)))
+    current(root).path.rename(aside.path)
     before = content(root)
-    assert remove_drained(root, 0, forget=forget) == []
-    assert content(root).keys() >= before.keys()
+    journal = Journal(root, Retention(1, 1), JournalMetrics(CollectorRegistry()))
+    await journal.start()
+    try:
+        importer = Importer(root, journal, 0)
+        with pytest.raises(JournalNewer):
+            await importer.bring_in(aside)
+        assert await importer.remove(0, forget=True) == []
+    finally:
+        await journal.stop()
+    assert content(root).items() >= before.items()
 
 
 @pytest.mark.parametrize("opens", [JournalFile, lambda path: Checkpoint(path.parent, read_only=True)])
@@ -129,10 +137,10 @@ async def test_notes_of_a_later_version_that_say_more_are_understood(tmp_path):
     try:
         said = {"app": "default", "at_ms": 2, "since_ms": 1, "later": "field"}
         await journal.commit([], {"recovery/intent/one": json.dumps(said)})
-        found = await RecoveryState(journal).left_behind()
+        assert await settle(journal, RecoveryMetrics(CollectorRegistry())) == 1
+        assert await journal.notes("recovery/intent/") == {}
     finally:
         await journal.stop()
-    assert [(i.id, i.app, i.at_ms, i.since_ms) for i in found] == [("one", "default", 2, 1)]
 
 
 async def test_a_newer_count_of_api_calls_is_left_alone_and_stops_no_call(tmp_path):

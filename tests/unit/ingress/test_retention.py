@@ -1,17 +1,15 @@
 """What may be deleted, and when: only what Kafka has, however it is interrupted."""
 
-import time
-from contextlib import closing, suppress
-from pathlib import Path
+from contextlib import closing
 
 import apsw
 import pytest
 
 from ingress.errors import JournalError
-from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked
-from ingress.journal.directory import JournalFolder, current, damaged, relay_lock
-from ingress.journal.retention import Retention, RetentionJob, remove_drained
-from ingress.journal.startup import open_current
+from ingress.journal.checkpoint import Checkpoint, Parked
+from ingress.journal.directory import current
+from ingress.journal.retention import Retention, RetentionJob
+from ingress.journal.rows import NewCallback
 from tests.unit.ingress.filled import fill, prune_once
 
 DAY = 86_400
@@ -133,92 +131,29 @@ def test_a_parked_number_that_the_disk_has_changed_lets_nothing_be_deleted(tmp_p
         assert len(seqs(file)) == 1_200
 
 
-# -- damaged folders
-
-
-def put_aside(root: Path, count: int) -> JournalFolder:
-    """A damaged folder whose journal can be read, and has ``count`` callbacks."""
-    fill(root, count).close()
-    aside = root / "damaged-20260101T000000Z"
-    current(root).path.rename(aside)
-    return JournalFolder(aside)
-
-
-def drained(folder: JournalFolder, seq: int, *, days_ago: float, unread: int = 0, parked: str = "") -> None:
-    from ingress.journal.store import JournalFile
-
-    with closing(JournalFile(folder.journal, read_only=True)) as file:
-        journal = file.id
-    with closing(Checkpoint(folder.path, journal)) as checkpoint:
-        where = (WHOLE_CALLBACK, NO_TOPIC) if parked == DAMAGED else (0, "t")
-        checkpoint.commit(seq, [Parked(1, *where, parked, 1)] if parked else [], unread)
-        checkpoint.db.execute("UPDATE acked SET at_ms = at_ms - ?", (int(days_ago * DAY * 1000),))
-
-
-def test_a_drained_folder_goes_when_its_time_is_over(tmp_path):
-    folder = put_aside(tmp_path, 3)
-    drained(folder, 3, days_ago=2)
-    assert remove_drained(tmp_path, 3 * DAY) == []
-    assert remove_drained(tmp_path, 1 * DAY) == [folder.name]
-    assert not folder.path.exists()
-
-
-@pytest.mark.parametrize("left", [{"unread": 1}, {"parked": DAMAGED}, {"parked": "rights"}])
-def test_what_is_unread_or_parked_stays_until_it_is_given_up(tmp_path, left):
-    folder = put_aside(tmp_path, 3)
-    drained(folder, 3, days_ago=100, **left)
-    assert remove_drained(tmp_path, 0) == []
-    assert remove_drained(tmp_path, 100 * DAY, forget=True) == [folder.name]
-
-
-@pytest.mark.parametrize("forget", [False, True])
-def test_what_waits_is_never_deleted(tmp_path, forget):
-    folder = put_aside(tmp_path, 3)
-    assert remove_drained(tmp_path, 0, forget=forget) == [], "nobody has begun with it"
-    drained(folder, 2, days_ago=100)
-    assert remove_drained(tmp_path, 0, forget=forget) == []
-    lock = relay_lock(folder.path)
-    drained(folder, 3, days_ago=100)
-    lock.acquire()
-    assert remove_drained(tmp_path, 0, forget=forget) == [], "it is being published"
-    lock.release()
-
-
-def test_a_folder_of_which_nothing_can_be_read_stays_until_it_is_given_up(tmp_path):
-    folder = put_aside(tmp_path, 3)
-    folder.journal.write_bytes(b"no database" * 1000)
-    assert remove_drained(tmp_path, 0) == []
-    assert remove_drained(tmp_path, 0, forget=True) == [folder.name]
-
-
-def test_what_waits_stays_also_where_the_newest_page_cannot_be_read(tmp_path):
-    with closing(fill(tmp_path, 500)) as file:
+def test_a_file_that_an_outage_has_made_large_shrinks_once_that_is_published(tmp_path):
+    with closing(fill(tmp_path, 0)) as file, closing(checkpoint_of(tmp_path, file)) as checkpoint:
+        file.keep([NewCallback(1, "default", "http", bytes(40_000), b"%d" % n) for n in range(2_000)])
         file.checkpoint_truncate()
-        (page,) = file.db.execute("SELECT max(pageno) FROM dbstat WHERE name = 'callbacks'").fetchone()
-    folder = JournalFolder(tmp_path / "damaged-20260101T000000Z")
-    current(tmp_path).path.rename(folder.path)
-    drained(folder, 10, days_ago=100)
-    with folder.journal.open("r+b") as damage:
-        damage.seek((page - 1) * 4096)
-        damage.write(b"\xa5" * 4096)
-    assert remove_drained(tmp_path, 0, forget=True) == []
-    drained(folder, 500, days_ago=100, unread=30)
-    assert remove_drained(tmp_path, 0) == []
-    assert remove_drained(tmp_path, 0, forget=True) == [folder.name]
+        large = file.path.stat().st_size
+        assert large > 80_000_000
+        checkpoint.commit(2_000)
+        job = RetentionJob(current(tmp_path), Retention(0, DAY, min_free_bytes=0))
+        while job.step(file)[1]:
+            pass
+        assert seqs(file) == []
+        file.checkpoint_truncate()
+        assert file.path.stat().st_size < 12_000_000, "a little is kept for what comes next"
+        RetentionJob(current(tmp_path), Retention(0, DAY, min_free_bytes=1 << 62)).step(file)
 
 
-def test_removing_a_folder_may_be_cut_off(tmp_path, monkeypatch):
-    folder = put_aside(tmp_path, 3)
-    drained(folder, 3, days_ago=2)
-
-    def cut_off(path):
-        raise OSError(5, "I/O error")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("ingress.journal.retention.shutil.rmtree", cut_off)
-        with suppress(OSError):
-            remove_drained(tmp_path, DAY)
-    assert damaged(tmp_path) == [folder]
-    assert remove_drained(tmp_path, DAY) == [folder.name]
-    with closing(open_current(tmp_path)) as file:
-        assert file.last_received_ms() <= time.time() * 1000
+def test_a_nearly_full_disk_gets_back_what_is_deleted(tmp_path):
+    with closing(fill(tmp_path, 0)) as file, closing(checkpoint_of(tmp_path, file)) as checkpoint:
+        file.keep([NewCallback(1, "default", "http", bytes(40_000), b"%d" % n) for n in range(200)])
+        checkpoint.commit(190)
+        job = RetentionJob(current(tmp_path), Retention(DAY, DAY, min_free_bytes=1 << 62))
+        while job.step(file)[1]:
+            pass
+        assert seqs(file) == list(range(191, 201))
+        used = sum(path.stat().st_size for path in current(tmp_path).path.glob("journal.db*"))
+        assert used < 1_000_000, "of 8 MB"

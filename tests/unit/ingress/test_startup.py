@@ -3,6 +3,7 @@
 import os
 import shutil
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +12,16 @@ import pytest
 
 from ingress.errors import JournalError, JournalLocked, JournalUnsafe
 from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.directory import current, damaged, ingress_lock, prepare_folder, relay_lock
-from ingress.journal.rows import CONTROL, NewCallback
+from ingress.journal.damage import report_damage
+from ingress.journal.directory import (
+    current,
+    damaged,
+    damaged_name,
+    ingress_lock,
+    prepare_folder,
+    relay_lock,
+)
+from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current, reopen
 from ingress.journal.store import JournalFile
 from tests.unit.ingress.filled import fill
@@ -24,7 +33,7 @@ def published(root: Path, file: JournalFile, seq: int) -> None:
 
 
 def bodies(file: JournalFile) -> list[bytes]:
-    return [row.body for row in file.read(0, max_rows=9_999, max_bytes=1 << 30) if row.via != CONTROL]
+    return [row.body for row in file.read(0, max_rows=9_999, max_bytes=1 << 30)]
 
 
 def test_an_older_copy_of_the_journal_is_refused(tmp_path):
@@ -80,16 +89,15 @@ def test_without_its_checkpoint_a_journal_goes_on_and_is_published_again(tmp_pat
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 1000])
-def test_a_damaged_checkpoint_is_refused_with_a_remedy_that_works(tmp_path, content):
+def test_a_damaged_checkpoint_is_damage_like_any_other(tmp_path, content):
     with closing(fill(tmp_path, 3)) as file:
         published(tmp_path, file, 2)
-    checkpoint = current(tmp_path).checkpoint
-    checkpoint.write_bytes(content)
-    with pytest.raises(JournalError, match=r"Nothing is lost: move .*/current/checkpoint\.db\* away"):
-        open_current(tmp_path)
-    for path in checkpoint.parent.glob("checkpoint.db*"):
-        path.rename(tmp_path / path.name)
-    open_current(tmp_path).close()
+    current(tmp_path).checkpoint.write_bytes(content)
+    with closing(open_current(tmp_path)) as file:
+        assert bodies(file) == []
+    (aside,) = damaged(tmp_path)
+    with closing(JournalFile(aside.journal, read_only=True)) as file:
+        assert len(bodies(file)) == 3
 
 
 def test_an_emptied_journal_with_its_checkpoint_is_fine(tmp_path):
@@ -117,10 +125,45 @@ def test_a_damaged_journal_is_put_aside_with_its_checkpoint_as_it_is(tmp_path, d
         assert aside.journal.read_bytes() == hurt
         with closing(Checkpoint(aside.path, read_only=True)) as checkpoint:
             assert (checkpoint.journal == file.id, checkpoint.seq()) == (False, 100)
-        assert [row.via for row in file.read(0, max_rows=9, max_bytes=999)] == [CONTROL]
-        assert bodies(file) == []
+        assert file.read(0, max_rows=9, max_bytes=999) == []
     open_current(tmp_path).close()
     assert damaged(tmp_path) == [aside], "once"
+
+
+def test_what_was_reported_is_put_aside_also_where_it_reads(tmp_path):
+    fill(tmp_path, 3).close()
+    report_damage(current(tmp_path).path, "a page that only the relay has read")
+    open_current(tmp_path).close()
+    open_current(tmp_path).close()
+    assert len(damaged(tmp_path)) == 1
+
+
+def test_a_second_damage_within_an_hour_is_refused_with_the_remedy(tmp_path):
+    now = datetime.now(UTC)
+    fill(tmp_path, 3).close()
+    report_damage(current(tmp_path).path, "the first")
+    fill(tmp_path, 3).close()
+    report_damage(current(tmp_path).path, "the second")
+    for _ in range(2):
+        with pytest.raises(JournalError, match=r"the second.*Replace the disk .*move .*/damaged-by-hand"):
+            open_current(tmp_path)
+    (first,) = damaged(tmp_path)
+    first.path.rename(damaged_name(tmp_path, now - timedelta(minutes=61)))
+    open_current(tmp_path).close()
+    assert len(damaged(tmp_path)) == 2
+    fill(tmp_path, 3).close()
+    report_damage(current(tmp_path).path, "the third")
+    current(tmp_path).path.rename(tmp_path / "damaged-by-hand")  # as the remedy says
+    open_current(tmp_path).close()
+    assert len(damaged(tmp_path)) == 3
+
+
+def test_a_folder_whose_journal_was_moved_away_begins_anew(tmp_path):
+    current(tmp_path).path.mkdir()
+    for name in ("relay.lock", "relay.wake", "damaged"):
+        (current(tmp_path).path / name).touch()
+    fill(tmp_path, 3).close()
+    assert not damaged(tmp_path)
 
 
 def test_nothing_is_put_aside_while_a_relay_reads_it(tmp_path, monkeypatch):
@@ -154,8 +197,7 @@ def test_putting_aside_may_be_cut_off_at_either_rename(tmp_path, monkeypatch, nt
     with pytest.raises(JournalError, match="free or repair the disk"):
         open_current(tmp_path)
     monkeypatch.undo()
-    with closing(open_current(tmp_path)) as file:
-        assert [row.via for row in file.read(0, max_rows=9, max_bytes=999)] == [CONTROL]
+    open_current(tmp_path).close()
     assert len(damaged(tmp_path)) == 1
 
 

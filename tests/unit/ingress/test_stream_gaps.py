@@ -1,14 +1,16 @@
 """Times without a Stream connection: what is owed, when it is ordered, and that a kill forgets nothing."""
 
+import asyncio
 import json
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from dingbridge.tasks import end
 from ingress.errors import JournalUnavailable
 from ingress.metrics import StreamMetrics
 from ingress.stream import gaps as module
-from ingress.stream.gaps import MARGIN_MS, ORDER_EVERY_MS, Gaps, Note, is_gap, order_due, with_gap
+from ingress.stream.gaps import MARGIN_MS, REQUEST_EVERY_MS, Gaps, Note
 from tests.support.waiting import eventually
 
 START = 1_731_000_000_000
@@ -16,30 +18,29 @@ MINUTE = 60_000
 
 
 def test_a_gap_is_longer_than_it_may_be():
-    note = Note(START)
-    assert not is_gap(note, START + 30_000, 30_000)
-    assert is_gap(note, START + 30_001, 30_000)
-    assert not is_gap(note, START - MINUTE, 30_000), "a clock that was set back"
+    assert Note(START).opened(START + 30_000, 30_000) == Note(START + 30_000)
+    assert Note(START).opened(START + 30_001, 30_000) == Note(START + 30_001, START - MARGIN_MS)
+    earlier = START - MINUTE
+    assert Note(START).opened(earlier, 30_000) == Note(earlier), "a clock that was set back"
 
 
 def test_what_is_owed_covers_all_since_the_first_gap():
-    first = with_gap(Note(START))
-    assert first.since_ms == START - MARGIN_MS
-    assert with_gap(Note(START + MINUTE, first.since_ms)).since_ms == first.since_ms
+    first = Note(START).opened(START + MINUTE, 30_000)
+    assert first.opened(START + 3 * MINUTE, 30_000).since_ms == first.since_ms == START - MARGIN_MS
 
 
 @pytest.mark.parametrize(
-    ("ordered_ms", "due"),
+    ("requested_ms", "due"),
     [
         (None, True),
-        (START - ORDER_EVERY_MS + 1, False),
-        (START - ORDER_EVERY_MS, True),
+        (START - REQUEST_EVERY_MS + 1, False),
+        (START - REQUEST_EVERY_MS, True),
         (START + MINUTE, True),  # by a clock that was set back since
     ],
 )
-def test_an_order_is_given_once_an_hour(ordered_ms, due):
-    assert order_due(Note(START, START - MINUTE, ordered_ms), START) is due
-    assert not order_due(Note(START, None, ordered_ms), START)
+def test_an_order_is_given_once_an_hour(requested_ms, due):
+    assert Note(START, START - MINUTE, requested_ms).due(START) is due
+    assert not Note(START, None, requested_ms).due(START)
 
 
 class Stack:
@@ -47,13 +48,17 @@ class Stack:
 
     def __init__(self, gap_s=30):
         self.now, self.noted, self.orders, self.commits, self.well = START, {}, [], 0, True
-        self.metrics, self.gap_s = StreamMetrics(CollectorRegistry()), gap_s
+        self.metrics, self.gap_s = StreamMetrics(CollectorRegistry(), None), gap_s
 
     async def process(self):
-        gaps = Gaps("hr", self, self.metrics, self.gap_s, lambda: self.now)
+        gaps = Gaps("hr", self, self.metrics, self.gap_s)
         gaps.corp_id = "dingcorp1"
+        self.running = asyncio.create_task(gaps.run())
         await gaps.known.wait()
         return gaps
+
+    async def stop(self):
+        await end(self.running)
 
     async def written(self):
         commits = self.commits
@@ -78,7 +83,9 @@ class Stack:
 @pytest.fixture
 def stack(monkeypatch):
     monkeypatch.setattr(module, "_NOTE_EVERY_S", 0.01)
-    return Stack()
+    made = Stack()
+    monkeypatch.setattr(module, "now_ms", lambda: made.now)
+    return made
 
 
 async def test_the_first_start_orders_nothing_and_a_short_restart_neither(stack):
@@ -87,11 +94,11 @@ async def test_the_first_start_orders_nothing_and_a_short_restart_neither(stack)
     await stack.written()
     stack.now += MINUTE
     first.closed()
-    await first.stop()
+    await stack.stop()
     stack.now += 20_000
     second = await stack.process()
     second.opened()
-    await second.stop()
+    await stack.stop()
     assert stack.orders == []
     assert json.loads(stack.noted["stream/hr"])["open_until_ms"] == stack.now
 
@@ -110,9 +117,9 @@ async def test_after_a_gap_the_order_is_committed_with_the_note(stack):
     [order] = stack.orders
     assert (order.app, order.corp_id, order.since_ms) == ("hr", "dingcorp1", ended - MARGIN_MS)
     note = json.loads(stack.noted["stream/hr"])
-    assert (note["since_ms"], note["ordered_ms"]) == (None, stack.now)
+    assert (note["since_ms"], note["requested_ms"]) == (None, stack.now)
     assert stack.metrics.gaps.labels("hr")._value.get() == 1
-    await gaps.stop()
+    await stack.stop()
 
 
 async def test_a_connection_that_was_dead_before_it_was_noticed_counts_from_then(stack):
@@ -124,7 +131,7 @@ async def test_a_connection_that_was_dead_before_it_was_noticed_counts_from_then
     gaps.opened()
     await eventually(lambda: stack.orders, 10, "ordered")
     assert stack.since == [START + 30_000 - MARGIN_MS]
-    await gaps.stop()
+    await stack.stop()
 
 
 async def test_a_kill_forgets_no_gap(stack):
@@ -133,11 +140,13 @@ async def test_a_kill_forgets_no_gap(stack):
     stack.now += MINUTE
     await stack.written()
     last = stack.now
-    killed._task.cancel()
+    stack.well = False  # what a process writes that is killed
+    await stack.stop()
+    stack.well = True
     stack.now += MINUTE
     second = await stack.process()
     second.opened()
-    await second.stop()
+    await stack.stop()
     assert stack.since == [last - MARGIN_MS]
 
 
@@ -152,20 +161,20 @@ async def test_further_gaps_within_the_hour_are_one_later_order_also_across_a_re
         await stack.written()
     first_of_later = START + 21 * MINUTE
     assert stack.since == [START + 10 * MINUTE - MARGIN_MS]
-    await gaps.stop()
+    await stack.stop()
     again = await stack.process()
     again.opened()
-    stack.now = START + 11 * MINUTE + ORDER_EVERY_MS - 1
+    stack.now = START + 11 * MINUTE + REQUEST_EVERY_MS - 1
     await stack.written()
     assert len(stack.orders) == 1
     stack.now += 1
     await eventually(lambda: len(stack.orders) == 2, 10, "the later order")
     assert stack.since[1] == first_of_later - MARGIN_MS
-    await again.stop()
+    await stack.stop()
 
 
 async def test_an_order_that_the_journal_did_not_take_is_still_owed(stack):
-    stack.noted["stream/hr"] = json.dumps({"open_until_ms": START, "since_ms": None, "ordered_ms": None})
+    stack.noted["stream/hr"] = json.dumps({"open_until_ms": START, "since_ms": None, "requested_ms": None})
     stack.now += MINUTE
     gaps = await stack.process()
     stack.well = False
@@ -176,7 +185,7 @@ async def test_an_order_that_the_journal_did_not_take_is_still_owed(stack):
     gaps.opened()
     stack.well = True
     await eventually(lambda: stack.orders, 10, "ordered")
-    await gaps.stop()
+    await stack.stop()
     assert stack.since == [START - MARGIN_MS]
 
 
@@ -186,7 +195,8 @@ async def test_a_journal_that_takes_nothing_keeps_no_process_from_stopping(stack
 
     stack.notes = notes
     gaps = Gaps("hr", stack, stack.metrics, 30)
-    await gaps.stop()
+    stack.running = asyncio.create_task(gaps.run())
+    await stack.stop()
     assert not gaps.known.is_set()
 
 
@@ -206,5 +216,5 @@ async def test_a_gap_while_the_journal_fails_is_not_forgotten(stack):
     last, stack.commit = stack.now, commit
     stack.now += 1000
     await eventually(lambda: stack.orders, 10, "ordered")
-    await gaps.stop()
+    await stack.stop()
     assert stack.since == [last + 1000 - MARGIN_MS]

@@ -2,6 +2,8 @@
 
 import asyncio
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,29 @@ async def test_counts_outlive_the_process_and_are_kept_apart_by_app(path: Path, 
         await spend(again, Priority.EVENT)
     await spend(ApiCalls(FileStore(path), app="ding2", limit=2, clock=clock), Priority.EVENT)
     assert mode(path) == 0o600
+
+
+async def test_a_second_app_takes_no_lock_from_the_first(path: Path, clock: Clock) -> None:
+    """POSIX drops all of a process's locks on a file when any handle of it is closed."""
+    first = ApiCalls(FileStore(path), app="ding1", limit=0, clock=clock)
+    await spend(first, Priority.EVENT)
+    await spend(ApiCalls(FileStore(path), app="ding2", limit=0, clock=clock), Priority.EVENT)
+    assert not await asyncio.to_thread(another_process_may_lock, path)
+    await first.close()
+
+
+def another_process_may_lock(path: Path) -> bool:
+    """Whether SQLite's shared lock (https://sqlite.org/src/file/src/os.h: SHARED_FIRST, SHARED_SIZE), which a
+    connection in WAL mode holds while it is open, is nobody's."""
+    code = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)
+    except OSError:
+        sys.exit(1)
+"""
+    return subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 0
 
 
 async def test_without_a_limit_it_only_counts(path: Path, clock: Clock) -> None:

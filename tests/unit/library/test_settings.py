@@ -28,7 +28,9 @@ def clean_environment(monkeypatch):
     import os
 
     for name in list(os.environ):
-        if name.startswith(("DINGTALK_", "KAFKA_", "INGRESS_", "ADMIN_", "TOPIC_", "DATABASE_", "LOG_")):
+        if name.startswith(
+            ("DINGTALK_", "KAFKA_", "INGRESS_", "ADMIN_", "RELAY_", "TOPIC_", "DATABASE_", "LOG_")
+        ):
             monkeypatch.delenv(name)
 
 
@@ -87,6 +89,16 @@ def test_the_form_of_token_and_owner_keys_is_a_mistake_among_the_others(monkeypa
     assert sum(line.startswith("DINGTALK_OWNER_KEY: ") for line in found) == 2
     assert len(found) == 4
     assert "a token" not in "".join(found)
+
+
+@pytest.mark.parametrize("taken", ["ADMIN_PORT", "INGRESS_PORT"])
+def test_the_relay_that_an_ingress_starts_needs_a_port_of_its_own(monkeypatch, taken):
+    ports = {taken: "9001", "RELAY_ADMIN_PORT": "9001"}
+    found = problems(monkeypatch, IngressSettings, **GOOD, **ports)
+    assert [problem.split(":")[0] for problem in found] == ["RELAY_ADMIN_PORT"]
+    assert load(monkeypatch, IngressSettings, INGRESS_RELAY="none").relay_admin_port == 9001
+    any_free = {"INGRESS_RELAY": "child", taken: "0", "RELAY_ADMIN_PORT": "0"}
+    assert load(monkeypatch, IngressSettings, **any_free).relay_admin_port == 0
 
 
 def test_a_secret_may_stand_in_a_file(monkeypatch, tmp_path):

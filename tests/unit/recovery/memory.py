@@ -7,7 +7,6 @@ from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.convert import convert_item
 from ingress.recovery.poller import Poller
-from ingress.recovery.state import RecoveryState
 from simulator.pushes.failed import FailedList
 
 CORP = "dingcorp01"
@@ -32,10 +31,10 @@ class Process:
 
     def __init__(self, failed, disk=None, source=None):
         self.disk, self.failed = Disk() if disk is None else disk, failed
+        self.fault = None
         self.on_reach, self.reached, self.dead, self.raises = lambda place: None, [], False, None
         self.metrics = RecoveryMetrics(CollectorRegistry())
-        self.state = RecoveryState(self)
-        self.poller = Poller(app="default", source=source or self, state=self.state, metrics=self.metrics)
+        self.poller = Poller("default", source or self, self, self.metrics)
 
     def reach(self, place):
         if self.dead:
@@ -76,7 +75,7 @@ class Process:
 
     # DingTalk's list
 
-    via, reading_deletes = "failed-list", True
+    via = "failed-list"
 
     async def page(self):
         self.reach("before call")
@@ -85,9 +84,6 @@ class Process:
         if self.raises is not None:
             raise self.raises
         return FailedPage([i if isinstance(i, dict) else {"item": i} for i in items], more)
-
-    async def confirm(self, items):
-        raise AssertionError("reading deletes")
 
     def convert(self, item):
         return convert_item(item)

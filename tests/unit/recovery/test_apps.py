@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, with_failed_lists
+from dingbridge.tasks import WatchedTasks
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery import apps as module
 from ingress.recovery.apps import Recovery
@@ -39,7 +40,7 @@ class Stack:
             def __init__(self, app, *_):
                 self.app = app
 
-            def start(self):
+            def start(self, tasks):
                 stack.log.append(("start", self.app.name, self.app.app_secret))
                 stack.metrics.read(self.app.name, 1000.0)
 
@@ -70,9 +71,15 @@ def test_a_list_is_read_once_and_of_the_others_it_is_said_why_not():
 
 
 async def test_apps_that_come_go_or_change_are_followed(monkeypatch):
+    async with WatchedTasks() as tasks:
+        await follow_apps(monkeypatch, tasks)
+
+
+async def follow_apps(monkeypatch, tasks):
     stack = Stack(monkeypatch, app("hr"), app("isv", suite=True))
     with structlog.testing.capture_logs() as logs:
-        stack.recovery.start()
+        await stack.recovery.start(tasks)
+        await eventually(lambda: stack.log, 10, "hr has come")
     assert [(log["event"], log["app"]) for log in logs] == [("recovery.off", "isv")]
     assert stack.log == [("start", "hr", "a-secret")]
     stack.apps = by_name(app("hr"), app("sales"))
@@ -126,9 +133,15 @@ async def test_an_app_that_is_not_read_is_refused_with_the_reason(monkeypatch):
 
 
 async def test_of_several_apps_the_metrics_tell_of_the_one_furthest_behind(monkeypatch):
+    async with WatchedTasks() as tasks:
+        await measure_apps(monkeypatch, tasks)
+
+
+async def measure_apps(monkeypatch, tasks):
     stack = Stack(monkeypatch, app("hr"), app("sales"))
     metrics = stack.metrics
-    stack.recovery.start()
+    await stack.recovery.start(tasks)
+    await eventually(lambda: len(stack.log) == 2, 10, "both have come")
     metrics.read("hr", 2000.0)
     metrics.found("hr", 60.0)
     metrics.found("sales", 5.0)

@@ -343,3 +343,20 @@ async def test_work_keeps_order_retries_and_gives_up_as_the_worker_does() -> Non
         assert [name for name in consumer.seen if name in ("a", "b", "a2")] == ["a", "b", "b", "b", "a2"]
         assert await runtime.work(records[0]) == []
         assert consumer.seen.count("a") == 1
+
+
+class Reading(Recording):
+    """Reads beside its own transaction, as the worker allows with every database."""
+
+    handler_timeout_s = 5
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        await super().handle(event, tx, prepared)
+        self.read = (await self.database.reader().execute(select(effects))).all()
+
+
+async def test_a_handler_may_read_beside_its_transaction(database_url: str) -> None:
+    async with MemoryRuntime(consumer := Reading(), database_url=database_url) as runtime:
+        assert (await runtime.deliver(record("e1"))).kind == "done"
+        assert consumer.read == [], "what is not committed is not seen"
+        assert len(await runtime.rows(select(effects))) == 1

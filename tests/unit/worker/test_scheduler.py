@@ -14,13 +14,14 @@ from structlog.testing import capture_logs
 from dingbridge import DependencyUnavailable, Event, Reject, Retry, Transaction
 from dingbridge import retry as backoff_module
 from dingbridge.events.control import resync_requested
+from dingbridge.tasks import TaskEnded
 from dingbridge.worker import runners as runners_module
 from dingbridge.worker import scheduler as scheduler_module
 from dingbridge.worker.context import Position
 from dingbridge.worker.delivery import REPLAY_HEADER, hash_key
 from dingbridge.worker.executor import Came, Executor, Outcome
 from dingbridge.worker.outcomes import Failure
-from dingbridge.worker.queues.offset_tracker import Limits
+from dingbridge.worker.queues.offset_tracker import Limits, QueuedRecord
 from dingbridge.worker.store import outbox
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
 from tests.unit.worker.support import Recording, kafka_record, record
@@ -252,6 +253,20 @@ async def test_a_handler_that_cancels_itself_does_not_end_its_runner(
         assert len(harness.letters.sent) == (3 if waits or uses_database else 0)
 
 
+@pytest.mark.parametrize("error", [KeyError(), asyncio.CancelledError()])
+async def test_a_runner_that_ends_by_itself_is_noticed(error: BaseException) -> None:
+    async def work(queued: QueuedRecord) -> None:
+        raise error
+
+    runners = runners_module.Runners(2, work)
+    runners.start()
+    runners.put(cast(QueuedRecord, "any"))
+    with pytest.raises(TaskEnded, match="works on events"):
+        async with asyncio.timeout(60):
+            await runners.watch()
+    await runners.close()
+
+
 class Lasting(Executor):
     """What is cut off here does not end before ``then`` has."""
 
@@ -419,7 +434,7 @@ async def test_a_copy_that_was_given_up_is_settled_under_its_replay_id(base: typ
         assert await harness.effects() == ["slow"]
         copies(4, 5, replay_id=b"r2")
         await harness.idle()
-        assert await harness.effects() == ["slow", "slow", "bad"]
+        assert sorted(await harness.effects()) == ["bad", "slow", "slow"]
         assert len(harness.letters.sent) == 1
 
 
@@ -514,7 +529,7 @@ async def test_a_request_that_is_not_due_holds_nothing_but_its_offset_and_goes_w
         harness.offsets[P0] = 1
         harness.add(P0, ("a", "u1"), ("b", "u2"))
         await until(lambda: harness.tracker.in_flight == 1)
-        assert await harness.effects() == ["a", "b"]
+        assert set(await harness.effects()) == {"a", "b"}
         assert (harness.to_commit().get(P0, 0), harness.scheduler.down()) == (0, {})
         await harness.scheduler.revoke({P0}, 60)
         assert harness.to_commit().get(P0, 0) == 0

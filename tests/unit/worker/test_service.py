@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +15,10 @@ from dingbridge import retry as backoff
 from dingbridge.errors import SettingsError
 from dingbridge.events.event import decode
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker import service, supervise
+from dingbridge.tasks import TaskEnded
+from dingbridge.worker import service
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.service import ConsumerFault, ConsumerService
+from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.errors import DatabaseDown, TransactionRace
 from tests.unit.worker.support import Recording, record
@@ -62,31 +64,16 @@ async def _is_cancelled_from_within() -> None:
 
 
 @pytest.mark.parametrize("ending", [_fails, _ends, _is_cancelled_from_within])
-async def test_a_chore_that_ends_is_told_of_and_begins_again(
-    monkeypatch: pytest.MonkeyPatch, ending: Callable[[], Coroutine[Any, Any, None]]
+async def test_a_task_beside_the_events_that_ends_ends_the_process_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: Callable[[], Coroutine[Any, Any, None]]
 ) -> None:
-    monkeypatch.setattr(supervise, "BEGIN_AGAIN_S", 0.001)
-    begun = 0
-    again = asyncio.Event()
-
-    async def work() -> None:
-        nonlocal begun
-        begun += 1
-        if begun < 3:
-            await ending()
-            return
-        again.set()
-        await asyncio.Event().wait()
-
-    with capture_logs() as logs:
-        task = asyncio.create_task(supervise.run_forever(work, "billing", "pruning"))
-        await asyncio.wait([task, asyncio.create_task(again.wait())], return_when="FIRST_COMPLETED")
-        assert not task.done()
-        task.cancel()
-        await asyncio.wait([task])
-    assert task.cancelled()
-    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("consumer.task_ended", "error")] * 2
-    assert "张三" not in str(logs)
+    one = serving(tmp_path)
+    monkeypatch.setattr(service, "prune_regularly", lambda *_: ending())
+    monkeypatch.setattr(one.worker, "run", asyncio.Event().wait)
+    with capture_logs() as logs, pytest.raises(TaskEnded, match="prunes the inbox table has ended") as raised:
+        async with asyncio.timeout(60):
+            await one.run()
+    assert "张三" not in str(raised.value) + str(logs)
 
 
 async def test_a_stop_does_not_wait_for_a_start_that_does_not_end(tmp_path: Path) -> None:
@@ -106,16 +93,40 @@ async def test_a_stop_does_not_wait_for_a_start_that_does_not_end(tmp_path: Path
         await running
 
 
-class Restless(Recording):
-    async def background(self) -> None:
-        raise asyncio.CancelledError  # as of a library that was itself cancelled
+@pytest.mark.parametrize("ending", [_fails, _is_cancelled_from_within])
+async def test_background_work_that_fails_ends_the_process_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    class Restless(Recording):
+        async def background(self) -> None:
+            await ending()
 
-
-async def test_background_work_that_is_cancelled_from_within_ends_the_process(tmp_path: Path) -> None:
     one = serving(tmp_path, Restless)
-    with pytest.raises(ConsumerFault, match="CancelledError"):
-        await one._run_background()
-    assert one._stopping.is_set()
+    monkeypatch.setattr(one.worker, "run", asyncio.Event().wait)
+    with pytest.raises(TaskEnded, match="of recording beside its events"):
+        async with asyncio.timeout(60):
+            await one.run()
+
+
+async def test_background_work_that_does_not_heed_its_cancellation_is_left_behind(tmp_path: Path) -> None:
+    began, enough = asyncio.Event(), asyncio.Event()
+
+    class Deaf(Recording):
+        async def background(self) -> None:
+            began.set()
+            while not enough.is_set():
+                with suppress(asyncio.CancelledError):
+                    await enough.wait()
+
+    one = serving(tmp_path, Deaf)
+    one._settings = one._settings.model_copy(update={"shutdown_timeout_s": 0.01})
+    one.worker.run = one._stopping.wait  # type: ignore[method-assign,assignment]
+    async with asyncio.timeout(60):
+        running = asyncio.create_task(one.run())
+        await began.wait()
+        one.stop()
+        await running
+    enough.set()
 
 
 async def test_background_work_that_the_database_rolled_back_is_called_again(
@@ -123,39 +134,21 @@ async def test_background_work_that_the_database_rolled_back_is_called_again(
 ) -> None:
     monkeypatch.setattr(backoff, "UNAVAILABLE_FIRST_S", 0.001)
     raised = [TransactionRace("a deadlock"), DatabaseDown("it is away")]
+    ended = asyncio.Event()
 
     class Racing(Recording):
         async def background(self) -> None:
             if raised:
                 raise raised.pop()
+            ended.set()
 
     one = serving(tmp_path, Racing)
-    async with asyncio.timeout(60):
-        await one._run_background()
-    assert not raised
-    assert not one._stopping.is_set()
-
-
-async def test_what_runs_beside_the_events_begins_again_within_a_service(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervise, "BEGIN_AGAIN_S", 0.001)
-    begun = 0
-    one = serving(tmp_path)
-
-    async def failing(*_: Any) -> None:
-        nonlocal begun
-        begun += 1
-        if begun == 2:
-            one.stop()
-        raise KeyError("pruning")
-
-    monkeypatch.setattr(service, "prune_regularly", failing)
     monkeypatch.setattr(one.worker, "run", one._stopping.wait)
-    with capture_logs() as logs:
-        async with asyncio.timeout(60):
-            await one.run()
-    assert {entry["task"] for entry in logs if entry["event"] == "consumer.task_ended"} == {"pruning"}
+    async with asyncio.timeout(60):
+        running = asyncio.create_task(one.run())
+        await ended.wait()
+        one.stop()
+        await running
 
 
 def test_a_misspelt_event_type_ends_the_start_and_a_new_one_is_declared(tmp_path: Path) -> None:

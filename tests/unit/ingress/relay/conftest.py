@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ingress.relay import process
+from ingress.relay import child as children
 from tests.unit.ingress.relay.fakes import FakeKafka, Folder
 
 
@@ -15,7 +15,7 @@ def child(monkeypatch):
     """``child(*sources)``: what is started runs these, one after the other and the last again and again; an
     error among them is raised instead."""
     real = asyncio.create_subprocess_exec
-    monkeypatch.setattr(process, "RESTART_S", (0.01, 0.05))
+    monkeypatch.setattr(children, "RESTART_S", (0.01, 0.05))
 
     def runs(*sources):
         left = list(sources)

@@ -16,7 +16,7 @@ from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.rows import NewCallback
 from ingress.journal.store import JournalFile
 from ingress.relay.publisher import Publisher
-from ingress.relay.stats import PublisherStats
+from ingress.relay.status import RelayStatus
 
 CHECK_IN, APPROVAL = "dingtalk.check_in", "dingtalk.bpms_instance_change"
 
@@ -69,7 +69,7 @@ class FakeKafka:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """In the place of the real one."""
-        for module in ("publisher", "parked"):
+        for module in ("sending",):
             monkeypatch.setattr(f"ingress.relay.{module}.producer", self.producer)
             monkeypatch.setattr(f"ingress.relay.{module}.start_producer", self.start)
             monkeypatch.setattr(f"ingress.relay.{module}.discard_producer", _discard)
@@ -171,8 +171,8 @@ class Folder:
         with self.file.db:
             self.file.db.execute("UPDATE callbacks SET body = body || ' ' WHERE seq = ?", (seq,))
 
-    def publisher(self, *, drain: bool = False, **more: Any) -> Publisher:
-        return Publisher(settings(**more), self.path, PublisherStats(), drain=drain)
+    def publisher(self, **more: Any) -> Publisher:
+        return Publisher(settings(**more), self.path, RelayStatus())
 
     def close(self) -> None:
         self.file.close()

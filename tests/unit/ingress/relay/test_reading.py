@@ -1,7 +1,5 @@
 """What the relay makes of a journal that the disk has changed."""
 
-from contextlib import closing
-
 import apsw
 import pytest
 
@@ -19,8 +17,12 @@ def reader(folder):
     made.close()
 
 
-def numbers(reader, after_seq=0):
-    return [(row.seq, row.intact) for row in reader.read(after_seq).rows]
+def numbers(reader):
+    found, after_seq = [], 0
+    while (chunk := reader.read(after_seq)).end > after_seq:
+        found += [(row.seq, row.intact) for row in chunk.rows]
+        after_seq = chunk.end
+    return found
 
 
 @pytest.mark.parametrize("column", ["app", "via"])
@@ -59,37 +61,16 @@ def test_what_is_about_the_machine_is_no_damage_however_often_it_comes(reader, m
         reader.reopen()
 
 
-def test_nor_is_anything_of_a_damaged_journal_passed_for_it(folder, reader, monkeypatch):
-    error = apsw.IOError("no memory for the -shm")
-    error.extendedresult = apsw.SQLITE_IOERR_SHMMAP
-
-    def fails(self, *_, **__):
-        raise error
-
-    for name in ("read", "lookup"):
-        monkeypatch.setattr(JournalFile, name, fails)
-    with closing(JournalReader(folder.path, past_damage=True)) as reader:
-        for _ in range(3):
-            with pytest.raises(apsw.IOError):
-                reader.read(0)
-            reader.reopen()
+def test_a_missing_callback_is_damage(reader, folder):
+    with folder.file.db:
+        folder.file.db.execute("DELETE FROM callbacks WHERE seq IN (4, 5)")
+    with pytest.raises(JournalDamaged, match=r"2 callback\(s\) are missing, the first is 4"):
+        reader.read(0)
 
 
-def test_of_a_journal_whose_newest_page_is_a_bad_sector_the_others_are_read(folder, monkeypatch):
-    folder.keep(*(body(n) for n in range(10)))
-    error = apsw.IOError("a bad sector")
-    error.extendedresult = apsw.SQLITE_IOERR_READ
-
-    def fails(self, *_, **__):
-        raise error
-
-    for name in ("read", "highest_seq"):
-        monkeypatch.setattr(JournalFile, name, fails)
-    with closing(JournalReader(folder.path, past_damage=True)) as reader:
-        with pytest.raises(apsw.IOError):
-            reader.read(0)
-        reader.reopen()
-        assert numbers(reader) == [(seq, True) for seq in range(1, 11)]
+def test_what_was_pruned_is_not_missing_whatever_became_of_the_checkpoint(reader, folder):
+    folder.file.prune_callbacks(6, frozenset({3}), 100, after_seq=0)
+    assert [seq for seq, _ in numbers(reader)] == [3, 7, 8, 9, 10]
 
 
 @pytest.mark.parametrize("error", [apsw.CorruptError("a bad page"), apsw.IOError("a bad sector")])

@@ -17,7 +17,6 @@ async def test_a_topic_that_is_refused_again_and_again_counts_once_against_the_l
     router = TopicRouter(settings(), 2)
     await router.load()
     for _ in range(100):
-        router.forget("dingtalk.brand_new")
         await router.ensure("dingtalk.brand_new", again=True)
     assert router.topic(record("newer_still")) == "dingtalk.newer_still"
     await router.ensure("dingtalk.newer_still")

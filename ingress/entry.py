@@ -4,6 +4,7 @@ Whether it is traced is decided before anything is built; of those that are not,
 is kept with the callback, so its trace outlives this process.
 """
 
+import time
 from dataclasses import replace
 
 from dingbridge.tracing import Tracer
@@ -12,17 +13,17 @@ from ingress.journal.rows import NewCallback
 from ingress.journal.writer import Journal
 
 
-class Door:
-    """Keeps callbacks in ``journal``. Without ``tracer`` there are no traces."""
+class JournalEntry:
+    """Accepts callbacks into ``journal``. Without ``tracer`` there are no traces."""
 
     def __init__(self, journal: Journal, tracer: Tracer | None = None) -> None:
         self._journal, self._tracer = journal, tracer
 
     def sample(self) -> int | None:
-        """To be asked as a callback comes, and given to ``keep``: what its trace begins with, if any."""
+        """To be asked as a callback comes, and given to ``accept``: what its trace begins with, if any."""
         return None if self._tracer is None else self._tracer.sample()
 
-    async def keep(self, callback: NewCallback, event_type: str, began_ns: int | None) -> bool:
+    async def accept(self, callback: NewCallback, event_type: str, began_ns: int | None) -> bool:
         """As ``Journal.append``. ``event_type`` is a known one, or ``other``."""
         if began_ns is None or self._tracer is None:
             return await self._journal.append(callback)
@@ -35,3 +36,8 @@ class Door:
             raise
         span.end("kept" if new else "duplicate")
         return new
+
+
+def now_ms() -> int:
+    """Epoch ms by this machine's clock."""
+    return int(time.time() * 1000)

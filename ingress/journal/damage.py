@@ -1,0 +1,34 @@
+"""How a process leaves word that the journal in a folder is damaged: the ingress puts that folder aside when
+it starts next, and imports it.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+DAMAGED_FILE: Final = "damaged"
+
+
+def report_damage(folder: Path, words: str) -> None:
+    """Leave ``words`` in ``folder``, a journal's. Whoever finds the damage does, and ends. Never raises: on
+    such a disk this may fail, too, and the next start then looks for itself."""
+    try:
+        path = folder / DAMAGED_FILE
+        path.touch(mode=0o600)
+        path.write_text(words, encoding="utf-8")
+    except OSError as error:
+        log.warning("journal.damage_not_noted", error=type(error).__name__)
+
+
+def reported_damage(folder: Path) -> str | None:
+    """What somebody has reported of the journal in ``folder``; ``None``: nothing. Who uses that journal ends
+    then, and lets go of it."""
+    try:
+        return (folder / DAMAGED_FILE).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{type(error).__name__}: {error}"

@@ -1,0 +1,32 @@
+"""``dingbridge relay``."""
+
+import gc
+from typing import Annotated
+
+import typer
+import uvloop
+
+from dingbridge.logging import configure_logging
+from dingbridge.settings import PublisherSettings
+from ingress.relay.service import serve
+
+
+def command(
+    until_empty: Annotated[
+        bool,
+        typer.Option("--until-empty", help="End when nothing waits; 1: something parked may be retried."),
+    ] = False,
+    stop_at_eof: Annotated[bool, typer.Option("--stop-at-eof", hidden=True)] = False,
+) -> None:
+    """Publish the journal to Kafka: the process that `dingbridge ingress` starts by itself.
+
+    Call it where INGRESS_RELAY=none makes it a service of its own, or to publish a journal that no ingress
+    writes.
+    Exit code 0: stopped, or empty; 1: the journal cannot be used, or another relay has it.
+    """
+    settings = PublisherSettings.load()
+    configure_logging(settings)
+    # a set's objects live as long as the set and hold no cycles: looking through them often finds nothing
+    gc.freeze()
+    gc.set_threshold(50_000)
+    uvloop.run(serve(settings, until_empty=until_empty, stop_at_eof=stop_at_eof))

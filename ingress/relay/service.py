@@ -1,0 +1,166 @@
+"""The relay's process: the lock of the journal's folder, the private listener, and the publisher."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from dingbridge.admin_token import admin_token
+from dingbridge.errors import BridgeError
+from dingbridge.health_server import AdminServer, json_response
+from dingbridge.settings import IngressSettings
+from dingbridge.tasks import WatchedTasks
+from dingbridge.tracing import open_tracer
+from ingress.errors import JournalDamaged, JournalError, JournalLocked
+from ingress.journal.damage import report_damage, reported_damage
+from ingress.journal.directory import ProcessLock, current, relay_lock
+from ingress.journal.wake import WakeFifo
+from ingress.relay.publisher import Publisher
+from ingress.relay.status import RelayStatus
+
+log = structlog.get_logger(__name__)
+
+_LOCK_WITHIN_S: Final = 30.0
+_LOCK_EVERY_S: Final = 0.05
+_DAMAGE_EVERY_S: Final = 1.0
+_STOP_WITHIN_S: Final = 0.8
+"""What Kafka has not acknowledged by then is published again after the next start."""
+
+
+async def serve(settings: IngressSettings, *, until_empty: bool = False, stop_at_eof: bool = False) -> None:
+    """Publish the current journal until SIGTERM or SIGINT; ``stop_at_eof``: until standard input closes;
+    ``until_empty``: until nothing waits, without a private listener.
+
+    Raises ``BridgeError`` in words: there is no journal, another relay has it, it is damaged, or with
+    ``until_empty`` something is parked that a retry may help."""
+    folder = current(settings.journal_path)
+    if not folder.journal.exists():
+        raise JournalError(
+            f"there is no journal in {folder.path}; start the ingress first, or set JOURNAL_DIR as it has it"
+        )
+    stop = asyncio.Event()
+    _stop_on(stop, eof=stop_at_eof)
+    lock = relay_lock(folder.path)
+    if not await _locked(lock, stop):
+        return
+    try:
+        left = await _publish(settings, folder.path, stop, until_empty=until_empty)
+    except JournalDamaged as error:
+        report_damage(folder.path, str(error))
+        raise
+    except apsw.Error as error:
+        words = f"the journal in {folder.path} cannot be used ({type(error).__name__}: {error})"
+        raise JournalError(f"{words}; free or repair the disk") from error
+    finally:
+        lock.release()
+    if left:
+        raise BridgeError(
+            f"{left} record(s) stay parked; see `dingbridge journal stats` for why, and call this again when "
+            "that is mended"
+        )
+
+
+def _stop_on(stop: asyncio.Event, *, eof: bool) -> None:
+    """Set ``stop`` when this process is to end. A child is to end with its parent, and no signal is for it:
+    Ctrl-C, and what systemd sends to all processes of a service, reach the parent, which still needs it."""
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            loop.remove_reader(sys.stdin.fileno())
+            stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, (lambda: None) if eof else stop.set)
+    if eof:
+        loop.add_reader(sys.stdin.fileno(), read)
+
+
+async def _locked(lock: ProcessLock, stop: asyncio.Event) -> bool:
+    """Wait for a relay that is just ending; ``False`` if we are to stop before. Raises ``JournalLocked``."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + _LOCK_WITHIN_S
+    while not stop.is_set():
+        try:
+            lock.acquire()
+            return True
+        except JournalLocked:
+            if loop.time() >= give_up_at:
+                raise
+        await asyncio.sleep(_LOCK_EVERY_S)
+    return False
+
+
+async def _publish(settings: IngressSettings, folder: Path, stop: asyncio.Event, *, until_empty: bool) -> int:
+    """As ``Publisher.run``."""
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    status = RelayStatus(registry)
+    async with AsyncExitStack() as stack:
+        if (tracer := open_tracer(settings, "dingbridge-relay")) is not None:
+            stack.push_async_callback(asyncio.to_thread, tracer.close)
+        publisher = Publisher(settings, folder, status, until_empty=until_empty, tracer=tracer)
+        stack.callback(WakeFifo(folder, publisher.wake).close)
+        if not until_empty:
+            admin = _listener(settings, registry, status, publisher)
+            await admin.start()
+            stack.push_async_callback(admin.stop)
+            log.info("relay.ready", admin=f"http://{admin.host}:{admin.port}", journal=str(folder))
+        with suppress(TimeoutError):
+            async with WatchedTasks() as tasks, asyncio.timeout(None) as limit:
+
+                async def watch() -> None:
+                    while not stop.is_set():
+                        if (words := reported_damage(folder)) is not None:  # somebody else has found it so
+                            raise JournalDamaged(words)
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(_DAMAGE_EVERY_S):
+                                await stop.wait()
+                    publisher.stop()
+                    limit.reschedule(asyncio.get_running_loop().time() + _STOP_WITHIN_S)
+
+                tasks.need("that watches for damage and the end", watch, may_end=True)
+                return await publisher.run()
+    return 0
+
+
+def _listener(
+    settings: IngressSettings, registry: CollectorRegistry, status: RelayStatus, publisher: Publisher
+) -> AdminServer:
+    parked = publisher.parked
+
+    async def ready() -> tuple[bool, dict[str, Any]]:
+        counts = Counter[str]()
+        for (_, reason), count in (await parked.counts()).items():
+            counts[reason] += count
+        return status.state == "up", {**status.as_json(), "parked": counts}
+
+    async def retry(request: web.Request) -> web.Response:
+        parked.ask()
+        return json_response({"status": "trying what is parked; see `dingbridge journal stats`"}, 202)
+
+    async def forget_damaged(request: web.Request) -> web.Response:
+        try:
+            return json_response({"forgotten": await parked.forget_damaged()})
+        except (apsw.Error, BridgeError) as error:
+            return json_response({"error": f"{type(error).__name__}: {error}"}, 503)
+
+    return AdminServer(
+        settings.admin_host,
+        settings.relay_admin_port,
+        registry,
+        ready=ready,
+        routes=[web.post("/parked/retry", retry), web.post("/parked/forget-damaged", forget_damaged)],
+        token=admin_token(settings.data_dir),
+        names=settings.admin_names,
+    )

@@ -1,0 +1,137 @@
+"""What the relay says of itself: Kafka's state in words for ``/readyz``, and its metrics, by the names that
+``docs/operations.md`` lists."""
+
+import time
+from collections import Counter as Counts
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from dingbridge.events import Record
+from dingbridge.events.catalogue import family_of
+from dingbridge.events.envelope import Drift
+from ingress.metrics import OTHER
+
+log = structlog.get_logger(__name__)
+
+_LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0, 21600.0)
+_DELAY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0)
+_DRIFT_LOGGED, _DRIFT_LOGGED_EACH = 1_000, 5
+"""Names come from outside: what drifts beyond so many fields, or beyond so many more of one callback, is
+counted only."""
+
+
+class RelayMetrics:
+    """What one relay counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.published = Counter(
+            "dingbridge_published",
+            "Records acknowledged by Kafka, by known EventType",
+            ["event_type"],
+            registry=registry,
+        )
+        self.unclassified = Counter(
+            "dingbridge_unclassified",
+            "Records published to the unclassified topic, by reason: an alarm",
+            ["reason"],
+            registry=registry,
+        )
+        self.drift = Counter(
+            "dingbridge_schema_drift",
+            "Callbacks with data that is not what the catalogue says of their EventType, by kind (missing, "
+            "type, unknown_field); published like all others",
+            ["type", "kind"],
+            registry=registry,
+        )
+        self.errors = Counter(
+            "dingbridge_kafka_errors", "Failed sends by kind of error", ["error"], registry=registry
+        )
+        self.lag_seconds = Histogram(
+            "dingbridge_publish_lag_seconds",
+            "Time from receipt to Kafka's acknowledgement, of the oldest callback in each batch set",
+            buckets=_LAG_BUCKETS,
+            registry=registry,
+        )
+        self.delay_seconds = Histogram(
+            "dingbridge_dingtalk_delay_seconds",
+            "Time from an event, as DingTalk says, until it came by HTTP or Stream, by family; of re-pushes "
+            "the one that was kept",
+            ["family"],
+            buckets=_DELAY_BUCKETS,
+            registry=registry,
+        )
+        self.connected = Gauge("dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry)
+
+
+class RelayStatus:
+    """Counts into its metrics, and logs each change of Kafka's state once. ``state`` is ``starting``, ``up``,
+    ``down`` or ``stalled``, and ``words`` say why."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._metrics = RelayMetrics(registry or CollectorRegistry())
+        self._delay_of = cache(self._metrics.delay_seconds.labels)  # for each record
+        self._drift_told: set[tuple[str, Drift]] = set()
+        self.state = "starting"
+        self.words = "connecting to Kafka"
+        self._since = time.time()
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``/readyz``: ``since`` is epoch s."""
+        return {"state": self.state, "words": self.words, "since": self._since}
+
+    def published(self, records: Iterable[Record]) -> None:
+        """Kafka has acknowledged ``records``."""
+        counts: Counts[str] = Counts()
+        for record in records:
+            label = (record.event_type if record.known else None) or OTHER
+            counts[label] += 1
+            if record.delay_s is not None:
+                self._delay_of(family_of(record.event_type)).observe(record.delay_s)
+            if record.fault is not None:
+                self._metrics.unclassified.labels(record.fault).inc()
+            if record.drift:
+                self._drifted(label, record.drift)
+        for label, count in counts.items():
+            self._metrics.published.labels(label).inc(count)
+
+    def _drifted(self, event_type: str, drift: tuple[Drift, ...]) -> None:
+        """Counts a callback once for each kind, and logs each field once."""
+        for kind in {found.kind for found in drift}:
+            self._metrics.drift.labels(event_type, kind).inc()
+        untold = [found for found in drift if (event_type, found) not in self._drift_told]
+        for found in untold[: min(_DRIFT_LOGGED_EACH, _DRIFT_LOGGED - len(self._drift_told))]:
+            self._drift_told.add((event_type, found))
+            log.warning("schema.drift", event_type=event_type, kind=found.kind, field=found.field)
+
+    def lagged(self, seconds: float) -> None:
+        """A batch set was acknowledged ``seconds`` after its oldest callback had been received."""
+        self._metrics.lag_seconds.observe(max(0.0, seconds))
+
+    def error(self, error: BaseException) -> None:
+        self._metrics.errors.labels(type(error).__name__).inc()
+
+    def up(self) -> None:
+        """Kafka has answered just now."""
+        if self.state != "up":
+            log.info("kafka.up", after_s=round(time.time() - self._since, 1))
+        self._turn("up", "Kafka takes records")
+
+    def down(self, words: str) -> None:
+        if (self.state, self.words) != ("down", words):
+            log.warning("kafka.down", words=words)
+        self._turn("down", words)
+
+    def stalled(self, words: str) -> None:
+        if self.state != "stalled":
+            log.warning("kafka.stalled", words=words)
+        self._turn("stalled", words)
+
+    def _turn(self, state: str, words: str) -> None:
+        if state != self.state:
+            self._since = time.time()
+            self._metrics.connected.set(state == "up")
+        self.state, self.words = state, words
