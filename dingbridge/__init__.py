@@ -7,26 +7,30 @@ a process which needs a part of the library does not load all of it.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from dingbridge.events.event import Event
-    from dingbridge.mirror import Mirror, people_table
-    from dingbridge.settings import ConsumerSettings, Settings
-    from dingbridge.worker.consumer import Consumer, Table
-    from dingbridge.worker.context import Context, Position, Reader
-    from dingbridge.worker.executor import Outcome
-    from dingbridge.worker.handlers.on import on
-    from dingbridge.worker.outcomes import (
-        Conflict,
-        DependencyUnavailable,
-        Failure,
-        HandlerOutcome,
-        Reject,
-        Retry,
-    )
-    from dingbridge.worker.store.database import Database, open_database
-    from dingbridge.worker.store.errors import DatabaseDown
-    from dingbridge.worker.store.transaction import Transaction
-    from dingbridge.worker.store.utc import UtcDateTime
+if TYPE_CHECKING:  # `as` makes a name public to type checkers
+    from dingbridge.events.event import Event as Event
+    from dingbridge.mirror import Mirror as Mirror
+    from dingbridge.mirror import people_table as people_table
+    from dingbridge.settings import ConsumerSettings as ConsumerSettings
+    from dingbridge.settings import Settings as Settings
+    from dingbridge.worker.consumer import Consumer as Consumer
+    from dingbridge.worker.consumer import Table as Table
+    from dingbridge.worker.context import Context as Context
+    from dingbridge.worker.context import Position as Position
+    from dingbridge.worker.context import Reader as Reader
+    from dingbridge.worker.executor import Outcome as Outcome
+    from dingbridge.worker.handlers.on import on as on
+    from dingbridge.worker.outcomes import Conflict as Conflict
+    from dingbridge.worker.outcomes import DependencyUnavailable as DependencyUnavailable
+    from dingbridge.worker.outcomes import Failure as Failure
+    from dingbridge.worker.outcomes import HandlerOutcome as HandlerOutcome
+    from dingbridge.worker.outcomes import Reject as Reject
+    from dingbridge.worker.outcomes import Retry as Retry
+    from dingbridge.worker.store.database import Database as Database
+    from dingbridge.worker.store.database import open_database as open_database
+    from dingbridge.worker.store.errors import DatabaseDown as DatabaseDown
+    from dingbridge.worker.store.transaction import Transaction as Transaction
+    from dingbridge.worker.store.utc import UtcDateTime as UtcDateTime
 
 _HOME = {
     "Event": "events.event",
@@ -54,32 +58,6 @@ _HOME = {
     "DatabaseDown": "worker.store.errors",
 }
 
-__all__ = [
-    "Conflict",
-    "Consumer",
-    "ConsumerSettings",
-    "Context",
-    "Database",
-    "DatabaseDown",
-    "DependencyUnavailable",
-    "Event",
-    "Failure",
-    "HandlerOutcome",
-    "Mirror",
-    "Outcome",
-    "Position",
-    "Reader",
-    "Reject",
-    "Retry",
-    "Settings",
-    "Table",
-    "Transaction",
-    "UtcDateTime",
-    "on",
-    "open_database",
-    "people_table",
-]
-
 
 if not TYPE_CHECKING:  # else a type checker would take any name for one that is here
 
@@ -90,4 +68,4 @@ if not TYPE_CHECKING:  # else a type checker would take any name for one that is
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *_HOME])

@@ -1,12 +1,14 @@
 """The contract on the private listener: ``/asyncapi.json``, and ``/schemas/<name>/<version>``.
 
 Responsible for serving what stands in ``schemas/``, the document with this installation's topics. Not
-responsible for making it (``dingbridge/schema``).
+responsible for making it (``dev/schemas``).
 
 A record's ``dataschema`` is ``urn:dingbridge:<name>:<version>``: these two parts are the address here. Former
 versions stand in ``schemas/earlier``, as ``docs/contract.md`` asks of whoever raises one.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
 
@@ -16,12 +18,21 @@ from aiohttp import web
 from dingbridge.events.envelope import urn
 from dingbridge.health_server import json_response
 from dingbridge.kafka.topics import topic_configs
-from dingbridge.schema.asyncapi import Installation
 from dingbridge.settings import KafkaSettings
 
 _FOLDER: Final = files("dingbridge") / "schemas"
 _NAMES: Final = "[A-Za-z0-9_.:-]{1,200}"
 _OUTBOUND: Final = "outbound:"
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What an installation decides. ``configuration`` gives what a topic is made with, in Kafka's names."""
+
+    topic_prefix: str = "dingtalk."
+    control_prefix: str = "ctl-dingtalk."
+    bootstrap: str = "localhost:9092"
+    configuration: Callable[[str], Mapping[str, Any]] | None = None
 
 
 def contract_routes(settings: KafkaSettings) -> list[web.RouteDef]:

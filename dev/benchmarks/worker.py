@@ -82,7 +82,7 @@ def _rates(healthy: Mapping[str, str], poisoned: Mapping[str, str]) -> str:
             *table,
             "",
             target("worker without a database : getmany and orjson", _ratio(ours, bare), 0.25),
-            target("worker with a transaction each : that transaction alone", _ratio(database, driver), 0.7),
+            target("worker with a transaction each : that transaction alone", _ratio(database, driver), 0.2),
             target("other keys while one always fails : while none does", _ratio(failing, database), 0.9),
         ]
     )

@@ -5,10 +5,10 @@ from typing import Any
 
 from consumers.outbound.forms import MODELS
 from dev.schemas import outbound
+from dev.schemas.asyncapi import ControlTopic, Message, document
 from dingbridge.contract_routes import installation_of
 from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec
 from dingbridge.events.envelope import Received, Record, to_records
-from dingbridge.schema.asyncapi import ControlTopic, Message, document
 from dingbridge.settings import KafkaSettings
 from dingbridge.testing.recordings import RECEIVED_MS
 

@@ -14,11 +14,16 @@ ROOT: Final = Path(__file__).parents[2]
 
 EXAMPLES: Final = ROOT / "schemas" / "examples"
 
-FOLDERS: Final = ("schemas/json", "schemas/json-2020-12", "schemas/outbound", "docs/catalogue")
+FOLDERS: Final = (
+    "schemas/json",
+    "schemas/json-2020-12",
+    "schemas/outbound",
+    "docs/catalogue",
+    "dingbridge/generated",
+)
 """Folders in which every file is made here: another one is left over, and removed."""
 
-PAYLOADS: Final = "dingbridge/events/payloads.py"
-ON: Final = "dingbridge/worker/handlers/on.pyi"
+GENERATED: Final = '"""Made from the catalogue by ``python -m dev.schemas``; do not edit."""\n'
 ENVELOPE_URN: Final = urn("envelope", 1)
 
 
@@ -46,8 +51,9 @@ def texts() -> dict[str, str]:
         found[f"schemas/json-2020-12/{name}"] = as_text(document(schema, "2020-12", identity))
     found["schemas/asyncapi.json"] = as_text(contract.asyncapi(every, records), indent=1)
     found |= pages.texts(every, records)
-    found[PAYLOADS] = payloads.text(every)
-    found[ON] = on.text(every)
+    found["dingbridge/generated/__init__.py"] = GENERATED
+    found["dingbridge/generated/payloads.py"] = payloads.text(every)
+    found["dingbridge/generated/on.pyi"] = on.text(every)
     envelope = envelope_schema()
     found["schemas/json/envelope.json"] = as_text(document(envelope, "draft-07"))
     found["schemas/json-2020-12/envelope.json"] = as_text(document(envelope, "2020-12", ENVELOPE_URN))
@@ -86,5 +92,5 @@ def _read(path: Path) -> str | None:
 
 
 def _left_over(wanted: dict[str, str]) -> list[str]:
-    there = (path for folder in FOLDERS for path in (ROOT / folder).glob("*"))
+    there = (path for folder in FOLDERS for path in (ROOT / folder).glob("*") if path.is_file())
     return [name for path in there if (name := path.relative_to(ROOT).as_posix()) not in wanted]

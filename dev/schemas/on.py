@@ -1,4 +1,4 @@
-"""``dingbridge/worker/handlers/on.pyi``: the types of the decorator ``on``, by each EventType's ``data``."""
+"""``dingbridge/generated/on.pyi``: the types of the decorator ``on``, by each EventType's ``data``."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ HEAD = """# Made by ``python -m dev.schemas``; do not edit.
 from collections.abc import Mapping
 from typing import Any, Literal, overload
 
-from dingbridge.events import payloads
+from dingbridge.generated import payloads
 from dingbridge.worker.handlers.marks import Handles, Prepared_, Prepares
 
 """

@@ -1,4 +1,4 @@
-"""``dingbridge/events/payloads.py``: each EventType's ``data`` as a ``TypedDict``, for consumers' authors."""
+"""``dingbridge/generated/payloads.py``: the ``data`` of each EventType as a ``TypedDict``, for authors."""
 
 import keyword
 from collections.abc import Generator, Iterator

@@ -22,7 +22,7 @@ from dingbridge.events.normalise import denormalise
 from dingbridge.events.strict_json import Unreadable, loads, loads_own
 
 Data = TypeVar("Data", bound=Mapping[str, Any], default=Mapping[str, Any], covariant=True)
-"""What ``data`` is known to hold: one of ``payloads``, else any names."""
+"""What ``data`` is known to hold: one of ``dingbridge.generated.payloads``, else any names."""
 
 _TEXTS = ("id", "source", "type", "partitionkey", "sequence", "journal", "via", "form")
 
@@ -33,7 +33,7 @@ class NotAnEvent(BridgeError):
 
 @dataclass(frozen=True, slots=True)
 class Event(Generic[Data]):
-    """One event; ``Event[UserAddOrg]`` is one whose ``data`` is typed, see ``payloads``.
+    """One event; ``Event[UserAddOrg]`` is one whose ``data`` is typed (``dingbridge.generated.payloads``).
 
     ``id`` is unique together with ``source``. ``event_type`` is DingTalk's name (``user_add_org``),
     ``type`` the CloudEvents one (``com.dingtalk.user_add_org``). ``subject`` is what it is about.

@@ -7,13 +7,14 @@ joins.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.errors import CommitFailedError
 
-from dingbridge.errors import KafkaUnavailable
-from dingbridge.kafka.client import connection, discard_consumer, explain
+from dingbridge.kafka.admin import explaining
+from dingbridge.kafka.client import connection, discard_consumer
 from dingbridge.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -27,17 +28,15 @@ async def begin_at_end(settings: KafkaSettings, group: str, topics: Mapping[str,
         **connection(settings), group_id=group, enable_auto_commit=False, auto_offset_reset="latest"
     )
     try:
-        await kafka.start()
-        kafka.assign(partitions)
-        for partition in partitions:
-            if await kafka.committed(partition) is not None:
-                return
-        ends = await kafka.end_offsets(partitions)
-        await kafka.commit(ends)
-        log.info("consumer.begins_at_end", consumer=group, topics=sorted(topics))
-    except CommitFailedError:  # another member's first start was a moment earlier, and it did this
-        return
-    except (KafkaError, OSError) as error:
-        raise KafkaUnavailable(explain(error, settings)) from error
+        # another member's first start may be a moment earlier, and do this
+        with explaining(settings), suppress(CommitFailedError):
+            await kafka.start()
+            kafka.assign(partitions)
+            for partition in partitions:
+                if await kafka.committed(partition) is not None:
+                    return
+            ends = await kafka.end_offsets(partitions)
+            await kafka.commit(ends)
+            log.info("consumer.begins_at_end", consumer=group, topics=sorted(topics))
     finally:
         await discard_consumer(kafka)

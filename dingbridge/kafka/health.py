@@ -3,15 +3,11 @@
 A producer does not tell: it sends again without end, and all that is seen is that nothing is acknowledged.
 """
 
-import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.kafka.client import connection, explain
+from dingbridge.kafka.admin import admin_client
 from dingbridge.settings import KafkaSettings
 
 _ANSWER_WITHIN_S = 3
@@ -24,32 +20,18 @@ _NAMED = 3
 
 async def ensure_answers(settings: KafkaSettings) -> None:
     """Raises ``KafkaUnavailable`` unless Kafka answers within some seconds."""
-    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=_ANSWER_WITHIN_S * 1000)
-    try:
-        async with asyncio.timeout(2 * _ANSWER_WITHIN_S):
-            await admin.start()
-            await admin.describe_cluster()
-    except (KafkaError, OSError) as error:
-        raise KafkaUnavailable(explain(error, settings)) from error
-    finally:
-        await admin.close()
+    async with admin_client(settings, 2 * _ANSWER_WITHIN_S) as admin:
+        await admin.describe_cluster()
 
 
 async def ailing(settings: KafkaSettings, partitions: Collection[Place]) -> str | None:
     """What Kafka's metadata says against ``partitions`` (topic and number each); ``None`` if nothing, or if
     no broker answers within some seconds."""
     try:
-        admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=_ANSWER_WITHIN_S * 1000)
+        async with admin_client(settings, _ANSWER_WITHIN_S) as admin:
+            described = await admin.describe_topics(sorted({topic for topic, _ in partitions}))
     except KafkaUnavailable:
         return None
-    try:
-        async with asyncio.timeout(_ANSWER_WITHIN_S):
-            await admin.start()
-            described = await admin.describe_topics(sorted({topic for topic, _ in partitions}))
-    except (KafkaError, OSError):
-        return None
-    finally:
-        await admin.close()
     found = {(topic["topic"], part["partition"]): part for topic in described for part in topic["partitions"]}
     return in_words([(place, found[place]) for place in sorted(partitions) if place in found])
 

@@ -1,10 +1,8 @@
 """Writes one record into a consumer's inbox, to which that consumer alone subscribes."""
 
-from aiokafka.errors import KafkaError
-
-from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.control import ControlRecord
-from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
+from dingbridge.kafka.admin import explaining
+from dingbridge.kafka.client import discard_producer, producer, start_producer
 from dingbridge.kafka.topics import inbox_topic
 from dingbridge.settings import KafkaSettings
 
@@ -21,8 +19,8 @@ async def write_to_inbox(settings: KafkaSettings, consumer: str, record: Control
     sender = producer(settings)
     await start_producer(sender, settings)
     try:
-        await sender.send_and_wait(topic, key=record.key, value=record.value, headers=list(record.headers))
-    except (KafkaError, OSError) as error:
-        raise KafkaUnavailable(explain(error, settings)) from error
+        with explaining(settings):
+            headers = list(record.headers)
+            await sender.send_and_wait(topic, key=record.key, value=record.value, headers=headers)
     finally:
         await discard_producer(sender, STOP_S)

@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.kafka.client import connection, discard_consumer, explain
+from dingbridge.kafka.admin import explaining
+from dingbridge.kafka.client import connection, discard_consumer
 from dingbridge.settings import KafkaSettings
 
 FETCH_RECORDS = 500
@@ -54,10 +54,11 @@ class TopicReader:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._kafka.start()
-        except (KafkaError, OSError) as error:
+            with explaining(self._settings):
+                await self._kafka.start()
+        except KafkaUnavailable:
             await discard_consumer(self._kafka)
-            raise KafkaUnavailable(explain(error, self._settings)) from error
+            raise
         return self
 
     async def __aexit__(
@@ -70,11 +71,9 @@ class TopicReader:
         partitions = [TopicPartition(name, number) for name in topics for number in range(topics[name])]
         if not partitions:
             return {}
-        try:
+        with explaining(self._settings):
             begins = await self._kafka.beginning_offsets(partitions)
             ends = await self._kafka.end_offsets(partitions)
-        except (KafkaError, OSError) as error:
-            raise KafkaUnavailable(explain(error, self._settings)) from error
         return {p: Span(begins[p], ends[p]) for p in partitions}
 
     async def first_since(
@@ -85,10 +84,8 @@ class TopicReader:
         wanted = dict.fromkeys(partitions, max(0, at_ms))
         if not wanted:
             return {}
-        try:
+        with explaining(self._settings):
             found = await self._kafka.offsets_for_times(wanted)
-        except (KafkaError, OSError) as error:
-            raise KafkaUnavailable(explain(error, self._settings)) from error
         return {p: (at.offset, at.timestamp) if at is not None else None for p, at in found.items()}
 
     async def read(self, spans: Spans) -> AsyncGenerator[ConsumerRecord, None]:
@@ -97,14 +94,12 @@ class TopicReader:
         ends = {p: span.end for p, span in spans.items() if span.begin < span.end}
         if not ends:
             return
-        try:
+        with explaining(self._settings):
             self._kafka.assign(list(ends))
             for partition in ends:
                 self._kafka.seek(partition, spans[partition].begin)
             async for record in self._merged(ends):
                 yield record
-        except (KafkaError, OSError) as error:
-            raise KafkaUnavailable(explain(error, self._settings)) from error
 
     async def _merged(self, ends: Mapping[TopicPartition, int]) -> AsyncGenerator[ConsumerRecord, None]:
         numbers = {partition: number for number, partition in enumerate(ends)}

@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
-from dingbridge.kafka.client import connection, explain, principal
+from dingbridge.kafka.admin import admin_client
+from dingbridge.kafka.client import principal
 from dingbridge.kafka.health import Place, in_words
 from dingbridge.settings import KafkaSettings
 
@@ -105,25 +106,19 @@ async def ensure_topics(
     """
     wanted = sorted(set(names))
     unled: set[Place] = set()
-    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=10_000)
-    try:
-        limit = asyncio.timeout(timeout_s)
+    limit = asyncio.timeout(timeout_s)
+    async with admin_client(settings) as admin:
         try:
-            await admin.start()
             async with limit:
                 return await _ensure(admin, settings, wanted, partitions or {}, unled)
-        except (KafkaError, OSError) as error:
-            if limit.expired() and unled:
+        except TimeoutError:
+            if not limit.expired():  # the client's own: then the cluster is away, and it is not about a topic
+                raise
+            if unled:
                 raise TopicLeaderless(unled_words(sorted(unled))) from None
-            if limit.expired():
-                raise TopicError(
-                    f"topics {', '.join(wanted)} did not appear within {timeout_s:g} s; see the "
-                    "controller's log"
-                ) from None
-            # the client's own time-outs come here: then the cluster is away, and it is not about a topic
-            raise KafkaUnavailable(explain(error, settings)) from error
-    finally:
-        await admin.close()
+            raise TopicError(
+                f"topics {', '.join(wanted)} did not appear within {timeout_s:g} s; see the controller's log"
+            ) from None
 
 
 async def existing_topics(settings: KafkaSettings, wanted: Collection[str] = ()) -> dict[str, int]:
@@ -139,17 +134,11 @@ async def existing_topics(settings: KafkaSettings, wanted: Collection[str] = ())
 async def listed_topics(settings: KafkaSettings) -> tuple[dict[str, int], set[Place]]:
     """The same counts, and the partitions without a leader of the other topics. Raises
     ``KafkaUnavailable``."""
-    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=10_000)
     unled: set[Place] = set()
-    try:
-        await admin.start()
-        prefixes = (settings.topic_prefix, settings.control_prefix)
+    prefixes = (settings.topic_prefix, settings.control_prefix)
+    async with admin_client(settings) as admin:
         names = [name for name in await admin.list_topics() if name.startswith(prefixes)]
         return (await _partition_counts(admin, sorted(names), unled=unled) if names else {}), unled
-    except (KafkaError, OSError) as error:
-        raise KafkaUnavailable(explain(error, settings)) from error
-    finally:
-        await admin.close()
 
 
 def unled_words(places: Iterable[Place]) -> str | None:

@@ -10,11 +10,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from aiokafka.errors import KafkaError
-
-from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
+from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.envelope import Record
-from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
+from dingbridge.kafka.admin import explaining
+from dingbridge.kafka.client import discard_producer, producer, start_producer
 from dingbridge.kafka.topics import ensure_topics, event_topic
 from dingbridge.logging import configure_logging
 from dingbridge.settings import KafkaSettings
@@ -33,11 +32,10 @@ async def publish(settings: KafkaSettings, records: list[Record]) -> Counter[str
     sender = producer(settings)
     await start_producer(sender, settings)
     try:
-        for topic, record in zip(topics, records, strict=True):
-            headers = list(record.headers)
-            await sender.send_and_wait(topic, key=record.key, value=record.value, headers=headers)
-    except (KafkaError, OSError) as error:
-        raise KafkaUnavailable(explain(error, settings)) from error
+        with explaining(settings):
+            for topic, record in zip(topics, records, strict=True):
+                headers = list(record.headers)
+                await sender.send_and_wait(topic, key=record.key, value=record.value, headers=headers)
     finally:
         await discard_producer(sender, 5)
     return Counter(topics)

@@ -14,16 +14,15 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import orjson
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Executable, Row
 
-from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.errors import BridgeError
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import Record
 from dingbridge.events.event import Event, NotAnEvent, Sent, decode
-from dingbridge.kafka.client import connection, discard_producer, explain, producer, start_producer
+from dingbridge.kafka.admin import admin_client, explaining
+from dingbridge.kafka.client import discard_producer, producer, start_producer
 from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topics import control_topic, dlq_topic, event_topic, existing_topics, inbox_topic
 from dingbridge.replay.history import header
@@ -136,10 +135,8 @@ class KafkaRuntime:
             headers = [*headers, (REPLAY_HEADER, replay_id.encode())]
         else:
             topic = self._topic_of(found)
-        try:
+        with explaining(self._settings):
             sent = await self._producer.send_and_wait(topic, key=key, value=value, headers=headers)
-        except (KafkaError, OSError) as error:
-            raise KafkaUnavailable(explain(error, self._settings)) from error
         place = (sent.topic, sent.partition, sent.offset)
         async with asyncio.timeout(self._patience_s):
             if isinstance(found, NotAnEvent):
@@ -195,12 +192,8 @@ class KafkaRuntime:
     async def _delete_topics(self) -> None:
         prefixes = (self._settings.topic_prefix, self._settings.control_prefix)
         names = [name for name in await existing_topics(self._settings) if name.startswith(prefixes)]
-        admin = AIOKafkaAdminClient(**connection(self._settings))
-        await admin.start()
-        try:
+        async with admin_client(self._settings) as admin:
             await admin.delete_topics(names)
-        finally:
-            await admin.close()
 
 
 class _Listener(Executor):

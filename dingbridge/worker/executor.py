@@ -26,7 +26,7 @@ from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
 from dingbridge.worker.store.errors import DatabaseDown, answered
 from dingbridge.worker.store.transaction import Transaction
-from dingbridge.worker.store.without_database import NoReader, NoTransaction
+from dingbridge.worker.store.without_database import no_reader, no_transaction
 
 log = structlog.get_logger(__name__)
 
@@ -85,8 +85,8 @@ class Executor:
 
     def __init__(self, consumer: Consumer, database: Database | None, tracer: Tracer | None = None) -> None:
         self._consumer, self.database, self._tracer = consumer, database, tracer
-        self._reader = NoReader() if database is None else database.reader()
-        self._own_reader = NoReader() if database is None else database.reader(ANSWER_TIMEOUT_S)
+        self._reader = no_reader() if database is None else database.reader()
+        self._own_reader = no_reader() if database is None else database.reader(ANSWER_TIMEOUT_S)
         # another process that is at the same event may take its time, and if it is frozen, the server's
         self._enter_within_s = consumer.handler_timeout_s + ANSWER_TIMEOUT_S
         prepare = None if type(consumer).prepare is Consumer.prepare else consumer.prepare
@@ -166,7 +166,7 @@ class Executor:
         task for each half would be half of the work."""
         prepare, handle = self._halves(event)
         prepared = None if prepare is None else await self._in_time("prepare", prepare(event, ctx))
-        await self._in_time("handle", handle(event, NoTransaction(ctx), prepared))
+        await self._in_time("handle", handle(event, no_transaction(ctx), prepared))
         return _DONE
 
     async def _in_time(self, half: str, work: Coroutine[Any, Any, Any]) -> Any:

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 
+from dev.schemas.files import ROOT
 from dingbridge.events import Catalogue, catalogue
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all
-from tests.support.processes import eventually
+from tests.support.processes import environment, eventually
 from tests.support.pusher import Pusher
 
 HEAD = {"EventTime": 1_764_057_600_000, "CorpId": "c", "BizId": "b"}
@@ -70,11 +73,18 @@ async def test_drift_is_counted_told_once_and_shown_and_an_unknown_type_gets_its
     assert "user_add_org\told\ttype\ttimeStamp\t3\t20" in table.stdout
     assert "secret-red" not in table.stdout
 
-    assert "brand_new_event; --propose" in (await schema("drift", "brand_new_event")).stderr
-    file = tmp_path / "proposed.json"
-    await schema("drift", "--propose", str(file))
-    proposed = json.loads(file.read_text(encoding="utf-8"))
-    assert proposed == json.loads((await schema("drift", "--propose", "-")).stdout)
+    told = (await schema("drift", "brand_new_event")).stderr
+    assert "brand_new_event; in a clone, `python -m dev.schemas propose`" in told
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "dev.schemas", "propose"],
+        env=environment(ingress.env),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    proposed = json.loads(done.stdout)
     entry = proposed["events"]["brand_new_event"]
     assert entry["new"] == {"userId": "str id", "level": "int"}
     document = {"newEnvelope": catalogue.envelope, "families": {}, "fields": {}, **proposed}

@@ -19,7 +19,7 @@ import asyncpg  # noqa: F401
 from aiokafka import ConsumerRecord, TopicPartition
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Column, Integer, MetaData, String, Table
-from sqlalchemy.ext.asyncio import AsyncTransaction
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dingbridge import Consumer, Context, Database, Event, Reject, Transaction, open_database
 from dingbridge.worker.dead_letters import DeadLetters, dead_letter_headers
@@ -29,7 +29,6 @@ from dingbridge.worker.outcomes import Failure
 from dingbridge.worker.queues.offset_tracker import OffsetTracker
 from dingbridge.worker.scheduler import Scheduler
 from dingbridge.worker.store import inbox, outbox
-from dingbridge.worker.store.postgres import Links
 from tests.unit.worker.support import kafka_record, record
 
 TOPIC = "t"
@@ -202,8 +201,7 @@ def _mark_steps(kill_at: int | None, consumer: Any, database: Database, files: F
     for name in ("find", "add", "remove"):
         marked(outbox, name)
     for name in ("begin", "commit"):
-        marked(Links, name)
-    marked(AsyncTransaction, "commit")
+        marked(AsyncConnection, name)
     marked(consumer, "handle")
     for name in ("write", "commit"):
         marked(files, name)

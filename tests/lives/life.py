@@ -20,11 +20,11 @@ from consumers.outbound import Outbound
 from dingbridge.events.control import resync_requested
 from dingbridge.kafka.topics import inbox_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
-from dingbridge.testing.broker import MemoryBroker
 from dingbridge.worker.consumer import Consumer
 from simulator.errors import ActionError
 from tests.lives import checks
 from tests.lives.acts import ACTS, DAY_S, USER, Part, dingtalk_is_away_for_a_day, sleep_of
+from tests.lives.broker import MemoryBroker
 from tests.lives.clock import BEGAN_S, JumpingLoop, jumping
 from tests.lives.mortal import making_tasks
 from tests.lives.process import BASE, Running, dies_with_its_process, dingtalk_by_wire, kafka_in_memory

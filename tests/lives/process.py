@@ -15,11 +15,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.kafka import group_start, topics
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
-from dingbridge.testing.broker import MemoryBroker
 from dingbridge.worker.api import clients
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store.database import Database
+from tests.lives.broker import MemoryBroker
 from tests.lives.clock import everywhere
 from tests.lives.mortal import Mortal, living
 from tests.lives.wire import Wire

@@ -17,11 +17,11 @@ from consumers.outbound.messages import key
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.kafka.topics import control_topic, event_topic
 from dingbridge.settings import KafkaSettings
-from dingbridge.testing.broker import MemoryBroker
 from simulator.company.events import PlatformEvent
 from simulator.recording import RecordedStep
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.lives.broker import MemoryBroker
 from tests.lives.wire import Wire
 
 CORP = "dingcorpsample01"

@@ -14,8 +14,8 @@ from typing import Any
 import jsonschema
 from aiokafka.structs import ConsumerRecord
 
+from dev.schemas.asyncapi import headers_schema
 from dingbridge.events import UNCLASSIFIED, EventSpec, catalogue
-from dingbridge.schema.asyncapi import headers_schema
 from dingbridge.schema.drift import drift_of
 from dingbridge.schema.json_schema import data_schema, envelope_schema, record_schema
 

@@ -109,7 +109,7 @@ def _handler(event_type: str) -> str:
 def _payloads(events: Sequence[str]) -> str:
     """The import of what their ``data`` holds, as ruff would write it."""
     names = sorted(map(class_name, events), key=str.lower)
-    head = "from dingbridge.events.payloads import"
+    head = "from dingbridge.generated.payloads import"
     if len(line := f"{head} {', '.join(names)}") <= WIDTH:
         return line
     return f"{head} (\n" + "".join(f"    {name},\n" for name in names) + ")"

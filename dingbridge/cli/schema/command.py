@@ -2,7 +2,7 @@
 
 import typer
 
-from dingbridge.cli.schema import catalogue, check, connect, ddl, drift
+from dingbridge.cli.schema import catalogue, connect, ddl, drift
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -10,6 +10,5 @@ app = typer.Typer(
 app.command("list")(catalogue.list_types)
 app.command("show")(catalogue.show)
 app.command("drift")(drift.command)
-app.command("check")(check.command)
 app.command("connect")(connect.command)
 app.command("ddl")(ddl.command)

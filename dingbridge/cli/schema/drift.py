@@ -1,11 +1,8 @@
 """``dingbridge schema drift``: the records in Kafka beside what the catalogue says of them."""
 
 import asyncio
-import json
-import sys
 from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -19,31 +16,25 @@ from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topics import existing_topics
 from dingbridge.logging import configure_logging
 from dingbridge.schema.drift import drift_of
-from dingbridge.schema.proposal import Observed
 from dingbridge.settings import KafkaSettings
 
+EventTypes = Annotated[
+    list[str] | None, typer.Argument(help="EventTypes; without any, all that have a topic.")
+]
+Last = Annotated[
+    int, typer.Option("--last", min=0, help="Of each partition so many records, the last; 0: all.")
+]
 
-def command(
-    event_types: Annotated[
-        list[str] | None, typer.Argument(help="EventTypes; without any, all that have a topic.")
-    ] = None,
-    last: Annotated[
-        int, typer.Option("--last", min=0, help="Of each partition so many records, the last; 0: all.")
-    ] = 1_000,
-    propose: Annotated[
-        Path | None,
-        typer.Option(
-            "--propose", help="Write catalogue entries for types that it does not know; `-`: to the output."
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+
+def command(event_types: EventTypes = None, last: Last = 1_000, as_json: AsJson = False) -> None:
     """Compare the records in Kafka with the catalogue.
 
     Each line is one field that is missing, of another type, or unknown to the catalogue, with the number of
     records in which it is so. Nothing of a field's value is shown. Commits nothing, joins no group.
     """
-    asyncio.run(_drift(event_types or [], last, propose, as_json))
+    report = _Report()
+    topics = asyncio.run(read_last(event_types or [], last, report.add))
+    _print(report, topics, as_json)
 
 
 class _Found(NamedTuple):
@@ -62,7 +53,7 @@ class _Report:
         self.records: Counter[tuple[str, str]] = Counter()  # by type and form
         self.found: Counter[_Found] = Counter()
         self.example: dict[_Found, str] = {}
-        self.unknown: dict[str, Observed] = {}
+        self.unknown: set[str] = set()
         self.unreadable = 0
 
     def add(self, record: ConsumerRecord[bytes, bytes]) -> None:
@@ -76,7 +67,7 @@ class _Report:
             return  # unclassified, or put together by us from DingTalk's failed list
         spec = catalogue.get(event.event_type)
         if spec is None:
-            self.unknown.setdefault(event.event_type, Observed()).add(event.data)
+            self.unknown.add(event.event_type)
         else:
             self._compare(spec, event, f"{record.topic}/{record.partition}/{record.offset}")
 
@@ -102,7 +93,14 @@ class _Report:
         ]
 
 
-async def _drift(event_types: list[str], last: int, propose: Path | None, as_json: bool) -> None:
+async def read_last(
+    event_types: list[str], last: int, add: Callable[[ConsumerRecord[bytes, bytes]], None]
+) -> int:
+    """Hand to ``add`` the ``last`` records (0: all) of each partition of these types' topics, of all that
+    there are without any; the unclassified topic is none of them. Returns the number of topics.
+
+    Raises ``SettingsError``, ``KafkaUnavailable``.
+    """
     settings = KafkaSettings.load()
     configure_logging(settings)
     prefix = settings.topic_prefix
@@ -116,41 +114,30 @@ async def _drift(event_types: list[str], last: int, propose: Path | None, as_jso
     }
     if missing := sorted(set(wanted) - topics.keys()):
         say(f"there is no topic {', '.join(missing)}; `dingbridge topics list` shows those that exist")
-    report = _Report()
     if topics:  # aiokafka (0.14) ends in an error of its own when it is stopped before it has done anything
         async with TopicReader(settings) as reader:
             spans = _last_of(await reader.spans(topics), last)
             total = sum(span.end - span.begin for span in spans.values())
             with progress(total, "read") as shown:
                 async for record in reader.read(spans):
-                    report.add(record)
+                    add(record)
                     shown.advance(1)
-    _tell(report, len(topics), propose, as_json)
+    return len(topics)
 
 
 def _last_of(spans: Mapping[TopicPartition, Span], last: int) -> dict[TopicPartition, Span]:
     return {p: Span(max(s.begin, s.end - last) if last else s.begin, s.end) for p, s in spans.items()}
 
 
-def _tell(report: _Report, topics: int, propose: Path | None, as_json: bool) -> None:
-    to_output = propose is not None and str(propose) == "-"
-    if not to_output:
-        columns = ("event_type", "form", "kind", "field", "records", "of", "example")
-        print_list(columns, report.rows(), as_json=as_json)
+def _print(report: _Report, topics: int, as_json: bool) -> None:
+    columns = ("event_type", "form", "kind", "field", "records", "of", "example")
+    print_list(columns, report.rows(), as_json=as_json)
     compared = report.records.total()
     say(f"{compared:,} records of {topics} topics were compared, {len(report.found)} fields drift")
     if report.unreadable:
         say(f"{report.unreadable:,} records are no events of ours")
-    if not report.unknown:
-        return
-    names = sorted(report.unknown)
-    say(f"the catalogue has no {', '.join(names)}" + ("" if propose else "; --propose FILE writes entries"))
-    if propose is None:
-        return
-    entries = {name: report.unknown[name].entry() for name in names}
-    text = json.dumps({"events": entries}, ensure_ascii=False, indent=2) + "\n"
-    if to_output:
-        sys.stdout.write(text)
-    else:
-        propose.write_text(text, encoding="utf-8")
-        say(f"{propose}: fill in what is blank, add `subject` and `values`, and put it into the catalogue")
+    if names := sorted(report.unknown):
+        say(
+            f"the catalogue has no {', '.join(names)}; in a clone, `python -m dev.schemas propose` writes "
+            "entries for it"
+        )

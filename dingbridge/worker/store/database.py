@@ -1,7 +1,7 @@
 """A consumer's database: SQLite by default, PostgreSQL by ``DATABASE_URL``, through SQLAlchemy 2 (async).
 
 Responsible for connections, for the transaction that a handler writes in, and for short reads outside of it.
-What an error means is told in ``database_errors.py``, what is written is the consumer's business, and the
+What an error means is told in ``errors.py``, what is written is the consumer's business, and the
 inbox row is ``inbox.py``'s.
 """
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, MetaData, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
 
 from dingbridge.errors import SettingsError
 from dingbridge.settings.database_url import in_memory, parse_database_url, tls_of
 from dingbridge.worker.context import Context, Reader
-from dingbridge.worker.store.errors import DatabaseDown, translated
-from dingbridge.worker.store.postgres import Links
+from dingbridge.worker.outcomes import Retry
+from dingbridge.worker.store.errors import DatabaseDown, answered, translated
 from dingbridge.worker.store.transaction import Transaction
 
 BUSY_TIMEOUT_MS = 10_000
@@ -32,6 +32,9 @@ CLOSE_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 30
 """How long the database may take to connect, begin, commit, or answer a short question of the runtime's own,
 before it counts as down, in s."""
+
+FAILED_TRANSACTION = "25P02"
+"""PostgreSQL's SQLSTATE of whatever is asked in a transaction after a statement of it has failed."""
 
 POOL_SIZE = 16
 READ_POOL_SIZE = 8
@@ -46,9 +49,8 @@ class Database:
         # SQLite has one writer; waiting here is fair and costs nothing, waiting in its busy handler polls
         self._one_writer = asyncio.Lock() if writer.dialect.name == "sqlite" else None
         self._one_connection = writer is reader and self._one_writer is not None
-        self._links = Links(writer) if self._one_writer is None else None
         # waiting for a connection says nothing about the database, so it is not the pool that waits
-        self._connections = asyncio.Semaphore(POOL_SIZE)
+        self._writing = self._one_writer or asyncio.Semaphore(POOL_SIZE)
         self._reads = asyncio.Semaphore(READ_POOL_SIZE)
 
     @property
@@ -67,56 +69,27 @@ class Database:
         """A write transaction (SQLite: ``BEGIN IMMEDIATE``, PostgreSQL: ``READ COMMITTED``); ``ctx`` becomes
         its ``ctx``.
 
-        Raises ``DatabaseDown`` or ``TransactionRace`` where the database itself is the reason.
+        Raises ``DatabaseDown`` or ``TransactionRace`` where the database itself is the reason, and ``Retry``
+        when a statement had failed and whoever sent it went on all the same.
         """
-        if self._links is not None:
-            async with self._connections, self._linked(self._links, ctx) as transaction:
-                yield transaction
-        elif self._one_writer is not None:
-            async with self._one_writer, self._begin(ctx) as transaction:
-                yield transaction
-
-    @asynccontextmanager
-    async def _linked(self, links: Links, ctx: Context | None) -> AsyncIterator[Transaction]:
-        with translated():
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                link = await links.begin()
-        transaction = Transaction(link.connection, link.driver, ctx)
-        try:
-            yield transaction
-        except BaseException:
-            # a connection that is gone cannot roll back, and has done so by going
-            with translated(quiet=True):
-                async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                    await (links.drop(link) if transaction.abandoned else links.rollback(link))
-            raise
-        with translated():
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                await links.commit(link)
-
-    @asynccontextmanager
-    async def _begin(self, ctx: Context | None) -> AsyncIterator[Transaction]:
-        with translated():
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        async with self._writing:
+            async with answered(ANSWER_TIMEOUT_S):
                 connection = await self._writer.connect()
-        try:
-            with translated():
-                async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                    began = await connection.begin()
-            transaction = Transaction(connection, ctx=ctx)
+            transaction = Transaction(connection, ctx)
             try:
+                async with answered(ANSWER_TIMEOUT_S):
+                    await connection.begin()
                 yield transaction
+                async with answered(ANSWER_TIMEOUT_S):
+                    if self._one_writer is None:
+                        await _check_statements(connection)
+                    await connection.commit()
             except BaseException:
-                # a connection that is gone cannot roll back, and has done so by going
-                with translated(quiet=True):
-                    await (connection.invalidate() if transaction.abandoned else began.rollback())
+                await _roll_back(connection, dropped=transaction.abandoned)
                 raise
-            with translated():
-                async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                    await began.commit()
-        finally:
-            with translated(quiet=True):
-                await connection.close()
+            finally:
+                with translated(quiet=True):
+                    await connection.close()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -159,12 +132,35 @@ class Database:
     async def close(self) -> None:
         """Close all connections. One that does not end within ``CLOSE_TIMEOUT_S`` is left behind: aiosqlite
         waits for ever to close what was cut off a moment ago, asyncpg for a server that does not answer."""
-        if self._links is not None:
-            await self._links.close(CLOSE_TIMEOUT_S)
         for engine in (self._writer, self._reader):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await engine.dispose()
+
+
+async def _check_statements(connection: AsyncConnection) -> None:
+    """Raises ``Retry`` when a statement has failed and the handler went on. PostgreSQL rolls back at COMMIT
+    then, and its driver does not say so; of any other statement it does."""
+    try:
+        await connection.exec_driver_sql("SELECT 1")
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != FAILED_TRANSACTION:
+            raise
+        raise Retry("a statement failed and the handler went on; the database has rolled back") from error
+
+
+async def _roll_back(connection: AsyncConnection, *, dropped: bool) -> None:
+    """Raises nothing. A connection that does not answer, or that is ``dropped`` since a handler may go on
+    with it, is closed: the database rolls back then."""
+    with translated(quiet=True):
+        try:
+            if not dropped:
+                async with answered(ANSWER_TIMEOUT_S):
+                    await connection.rollback()
+        except DatabaseDown:
+            dropped = True
+        if dropped:
+            await connection.invalidate()
 
 
 def open_database(url: str, *, create: bool = True, idle_limit_s: float | None = None) -> Database:
@@ -194,8 +190,7 @@ def _open_postgres(url: URL, idle_limit_s: float | None) -> Database:
     url = url.difference_update_query(["sslmode", "sslrootcert"])
     writer = create_async_engine(
         url,
-        poolclass=NullPool,
-        isolation_level="AUTOCOMMIT",  # in word: ``postgres.py`` begins and commits
+        pool_size=POOL_SIZE,
         connect_args={"timeout": 10, "ssl": tls, "server_settings": named},
     )
     # reads commit by themselves, which spares BEGIN and ROLLBACK: two of three round trips

@@ -11,17 +11,16 @@ import uuid
 import zlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any, cast
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, String, Table, delete, func, select
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.types import TypeDecorator
 
 from dingbridge.worker.context import Reader
 from dingbridge.worker.store.database import Database
-from dingbridge.worker.store.errors import translated
 from dingbridge.worker.store.transaction import Transaction
 from dingbridge.worker.store.utc import UtcDateTime
 
@@ -72,11 +71,11 @@ topics = Table(
     Column("since", UtcDateTime, nullable=False, comment="when the consumer was first started with it"),
 )
 
-_COLUMNS = ("hash", "topic", "at")
-_DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
-_ENTER = str(
-    postgresql.insert(inbox).on_conflict_do_nothing().compile(dialect=_DIALECT, column_keys=_COLUMNS)
-)
+_ENTER = {
+    "sqlite": sqlite.insert(inbox).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(inbox).on_conflict_do_nothing(),
+}
+"""Made once: each event costs one, and making it costs as much as sending it."""
 
 PRUNE_ROWS = 1_000
 """Rows deleted in one transaction: pruning must not hold SQLite's only writer for long."""
@@ -139,25 +138,23 @@ async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str, 
 
     In PostgreSQL this waits for another transaction that is writing the same row to end.
     """
-    row = (hash_of(consumer, event, replay_id), number_of(consumer, topic), seconds(datetime.now(UTC)))
-    if tx.driver is not None:  # the one statement that every event costs: half of it would be SQLAlchemy's
-        with translated():
-            return bool(await tx.driver.execute(_ENTER, uuid.UUID(bytes=row[0]), *row[1:]) == "INSERT 0 1")
-    values = dict(zip(_COLUMNS, row, strict=True))
-    return (await tx.execute(tx.insert(inbox).values(values).on_conflict_do_nothing())).rowcount == 1
+    row = _row(consumer, event, replay_id, topic, datetime.now(UTC))
+    return (await tx.execute(_ENTER[tx.dialect], row)).rowcount == 1
 
 
 async def enter_all(tx: Transaction, consumer: str, came: Iterable[tuple[EventId, str, str]]) -> bool:
     """``enter`` for several records, each ``(event, replay id, topic)``, in one statement. False when a row
     of any stands there already; ``tx`` must be rolled back then."""
-    at = seconds(datetime.now(UTC))
-    rows = sorted(  # in one order everywhere, else two that enter the same could wait for each other
-        (hash_of(consumer, event, replay_id), number_of(consumer, topic), at)
-        for event, replay_id, topic in came
-    )
-    values = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-    entered = await tx.execute(tx.insert(inbox).values(values).on_conflict_do_nothing())
+    now = datetime.now(UTC)
+    rows = [_row(consumer, *one, now) for one in came]
+    rows.sort(key=itemgetter("hash"))  # in one order everywhere, else two could wait for each other
+    entered = await tx.execute(tx.insert(inbox).values(rows).on_conflict_do_nothing())
     return entered.rowcount == len(rows)
+
+
+def _row(consumer: str, event: EventId, replay_id: str, topic: str, at: datetime) -> dict[str, Any]:
+    found_by = hash_of(consumer, event, replay_id)
+    return {"hash": found_by, "topic": number_of(consumer, topic), "at": seconds(at)}
 
 
 async def register(database: Database, consumer: str, names: Sequence[str]) -> datetime:

@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
 
-from dingbridge.errors import KafkaUnavailable
-from dingbridge.kafka.client import connection, explain
+from dingbridge.kafka.admin import admin_client
 from dingbridge.kafka.topics import retention_days
 from dingbridge.settings import KafkaSettings
 
@@ -47,10 +44,7 @@ async def lives_of_records(settings: KafkaSettings, topics: Sequence[str]) -> Li
         topic: timedelta(days=retention_days(settings, topic)) + SEGMENT_ASSUMED + CLEANED_WITHIN
         for topic in topics
     }
-    try:
-        told, untold = await _configured(settings, topics)
-    except (KafkaError, OSError) as error:
-        raise KafkaUnavailable(explain(error, settings)) from error
+    told, untold = await _configured(settings, topics)
     return Lives(lives | {topic: _life(configured) for topic, configured in told.items()}, untold)
 
 
@@ -67,14 +61,10 @@ async def _configured(
     settings: KafkaSettings, topics: Sequence[str]
 ) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
     wanted = dict.fromkeys((RETENTION_MS, SEGMENT_MS, CLEANUP_POLICY), "")
-    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=10_000)
-    try:
-        await admin.start()
+    async with admin_client(settings) as admin:
         answers = await admin.describe_configs(
             [ConfigResource(ConfigResourceType.TOPIC, topic, configs=wanted) for topic in topics]
         )
-    finally:
-        await admin.close()
     found, untold = {}, []
     for answer in answers:
         for code, _, _, topic, entries in answer.resources:

@@ -16,10 +16,8 @@ class Transaction:
     """One write transaction; leaving ``Database.transaction()`` normally commits it, an exception rolls it
     back. ``connection`` is SQLAlchemy's own, for what this wrapper does not offer."""
 
-    def __init__(self, connection: AsyncConnection, driver: Any = None, ctx: Context | None = None) -> None:
-        """``driver`` is PostgreSQL's own connection (asyncpg), for the runtime."""
+    def __init__(self, connection: AsyncConnection, ctx: Context | None = None) -> None:
         self.connection = connection
-        self.driver = driver
         self.abandoned = False
         self._ctx = ctx
 

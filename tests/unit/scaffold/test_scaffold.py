@@ -12,8 +12,9 @@ from dev.examples import texts
 from dingbridge.cli.new_consumer.names import LONGEST_NAME, ScaffoldError, check
 from dingbridge.cli.new_consumer.project import WIDTH, in_clone, own_repository
 from dingbridge.cli.new_consumer.writing import write
-from dingbridge.events import URL_CHECKS, catalogue, decode, payloads
+from dingbridge.events import URL_CHECKS, catalogue, decode
 from dingbridge.events.examples import example_callbacks
+from dingbridge.generated import payloads
 from dingbridge.testing import recorded
 
 ROOT = Path(__file__).parents[3]

@@ -1,4 +1,4 @@
-"""`dingbridge schema check`: against a folder and against a git ref, with exit codes for scripts."""
+"""`python -m dev.schemas check`: against a folder and against a git ref, with exit codes for scripts."""
 
 import json
 import subprocess
@@ -9,8 +9,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from dev.schemas.__main__ import app
 from dev.schemas.files import ROOT
-from dingbridge.cli.schema.command import app
 
 Json = dict[str, Any]
 DATA = ("channels", "bpms_task_change", "messages", "bpms_task_change", "payload", "properties", "data")

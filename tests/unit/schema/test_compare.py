@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dev.schemas.compare import Change, Contract, compare
 from dev.schemas.files import ROOT
-from dingbridge.schema.compare import Change, Contract, compare
-from dingbridge.schema.subset import differences
+from dev.schemas.subset import differences
 from tests.support.sizes import sized
 
 DOCUMENT = json.loads((ROOT / "schemas/asyncapi.json").read_bytes())

@@ -6,13 +6,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dev.schemas.proposal import Observed
 from dingbridge.events import Catalogue, catalogue, to_records
 from dingbridge.events.envelope import Drift
 from dingbridge.events.examples import example_callbacks
 from dingbridge.events.normalise import normalise
 from dingbridge.events.strict_json import loads
 from dingbridge.schema.drift import FIELD, drift_of
-from dingbridge.schema.proposal import Observed
 from tests.support.sizes import sized
 from tests.unit.events.strategies import encode, received, values
 

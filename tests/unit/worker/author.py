@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import dingbridge
 from dingbridge import Consumer, Context, Event, Failure, Transaction, on
-from dingbridge.events.payloads import OrgDeptCreate, UserAddOrg, UserLeaveOrg
+from dingbridge.generated.payloads import OrgDeptCreate, UserAddOrg, UserLeaveOrg
 
 print(dingbridge.Consumerr)  # E: has no attribute "Consumerr"
 

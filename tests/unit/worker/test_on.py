@@ -8,8 +8,9 @@ import orjson
 import pytest
 
 from dingbridge import Consumer, Context, Event, Transaction, on
-from dingbridge.events import catalogue, payloads
+from dingbridge.events import catalogue
 from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
+from dingbridge.generated import payloads
 from dingbridge.testing import MemoryRuntime
 from tests.unit.worker.support import record
 
@@ -197,7 +198,7 @@ async def test_an_event_that_nobody_handles_is_rejected_in_words() -> None:
 
 
 def test_every_known_event_type_has_a_type_of_its_own() -> None:
-    stub = (Path(payloads.__file__).parents[1] / "worker" / "handlers" / "on.pyi").read_text()
+    stub = Path(payloads.__file__).with_name("on.pyi").read_text()
     typed = re.findall(r"event_type: (.+),\n.+\n.+\n.+Prepares\[(?:payloads\.)?(.+), Prepared_\]", stub)
     *known, (last, _) = typed
     assert last == "str", "a type of next month is an EventType too"

@@ -1,7 +1,7 @@
 """What has changed between two states of the contract, and which changes break whom.
 
 Responsible for the judgement, from two AsyncAPI documents of ours (``asyncapi``) and the subjects of the
-catalogue, of which keys are made. Not responsible for where they come from (``dingbridge/cli/schema``).
+catalogue, of which keys are made. Not responsible for where they come from (``check``).
 
 Forward semantics: whoever was built against the old contract meets the records of the new one. So of what we
 send, every new record must be one that the old schema describes: a new optional field, or a new topic, breaks
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from dingbridge.schema.subset import Difference, Kind, Schema, branches, differences, joined
+from dev.schemas.subset import Difference, Kind, Schema, branches, differences, joined
 
 Json = Mapping[str, Any]
 Action = Literal["send", "receive"]

@@ -1,18 +1,20 @@
-"""``dingbridge schema check``: this contract against a former one.
+"""``python -m dev.schemas check``: this contract against a former one.
 
 Exit codes: 0 nothing breaks, or what breaks is announced by a new version; 1 something breaks; 2 there is
 nothing to compare with.
 """
 
+import json
+import subprocess
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dingbridge.cli.schema.arguments import AsJson
-
-if TYPE_CHECKING:
-    from dingbridge.schema.compare import Change, Contract
+from dev.schemas.compare import Change, Contract, compare
+from dev.schemas.files import ROOT
+from dingbridge.cli.terminal import print_list, say
 
 DOCUMENT, CATALOGUE = "asyncapi.json", "catalogue.json"
 
@@ -29,7 +31,7 @@ def command(
     everything: Annotated[
         bool, typer.Option("--all", help="List what breaks nobody, too: new topics and fields.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Say which changes since a former contract break readers, and why.
 
@@ -37,13 +39,8 @@ def command(
     nothing. Exit code 0: nothing breaks, or only under a new version; 1: something breaks; 2: there is
     nothing to compare with.
     """
-    from dataclasses import asdict
-
-    from dingbridge.cli.terminal import print_list, say
-    from dingbridge.schema.compare import compare
-
     former = _from_folder(Path(against)) if Path(against).is_dir() else _from_git(against)
-    changes = compare(former, _here())
+    changes = compare(former, _from_folder(ROOT / "schemas"))
     shown = [change for change in changes if everything or change.breaks]
     rows = [{**asdict(change), "verdict": _verdict(change)} for change in shown]
     if rows:
@@ -60,20 +57,13 @@ def command(
         raise typer.Exit(1)
 
 
-def _verdict(change: "Change") -> str:
+def _verdict(change: Change) -> str:
     if not change.breaks:
         return "ok"
     return "new version" if change.announced else "break"
 
 
-def _here() -> "Contract":
-    from importlib.resources import files
-
-    folder = files("dingbridge") / "schemas"
-    return _contract((folder / DOCUMENT).read_bytes(), (folder / CATALOGUE).read_bytes())
-
-
-def _from_folder(folder: Path) -> "Contract":
+def _from_folder(folder: Path) -> Contract:
     """``folder`` may be the repository, too."""
     for place in (folder, folder / "schemas"):
         document, catalogue = place / DOCUMENT, place / CATALOGUE
@@ -82,7 +72,7 @@ def _from_folder(folder: Path) -> "Contract":
     raise typer.BadParameter(f"{folder} holds no {DOCUMENT}", param_hint="--against")
 
 
-def _from_git(ref: str) -> "Contract":
+def _from_git(ref: str) -> Contract:
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     if commit is None:
         raise typer.BadParameter(
@@ -97,8 +87,6 @@ def _from_git(ref: str) -> "Contract":
 
 def _git(*arguments: str) -> bytes | None:
     """What git prints; ``None`` where it refuses, or there is no git."""
-    import subprocess
-
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     except FileNotFoundError:
@@ -106,12 +94,8 @@ def _git(*arguments: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _contract(document: bytes, catalogue: bytes | None) -> "Contract":
+def _contract(document: bytes, catalogue: bytes | None) -> Contract:
     """Raises ``typer.BadParameter`` for what is no contract of ours."""
-    import json
-
-    from dingbridge.schema.compare import Contract
-
     try:
         subjects = None
         if catalogue is not None:

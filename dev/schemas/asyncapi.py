@@ -1,17 +1,18 @@
 """The topics as an AsyncAPI 3.0.0 document: addresses, keys, headers, payloads, bindings and examples.
 
-Responsible for the document. Not responsible for the schemas in it (``json_schema``), or for where examples
-and messages of other packages come from: the caller brings them.
+Responsible for the document. Not responsible for the schemas in it (``dingbridge/schema/json_schema.py``), or
+for where examples and messages of other packages come from: the caller brings them.
 
 The document is the bridge's: it *sends* events and *receives* what systems wish. Payloads stand inline and
 without ``$schema``, as AsyncAPI's own schemas, which are draft-07: its tools skip others without a word.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from dingbridge.contract_routes import Installation
 from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue
 from dingbridge.events.envelope import CONTENT_TYPE, TYPE_PREFIX, Record
 from dingbridge.schema.json_schema import class_name, envelope_schema, record_schema
@@ -41,16 +42,6 @@ class ControlTopic:
     action: Literal["send", "receive"]
     key: str
     messages: Sequence[Message]
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """What an installation decides. ``configuration`` gives what a topic is made with, in Kafka's names."""
-
-    topic_prefix: str = "dingtalk."
-    control_prefix: str = "ctl-dingtalk."
-    bootstrap: str = "localhost:9092"
-    configuration: Callable[[str], Mapping[str, Any]] | None = None
 
 
 def document(

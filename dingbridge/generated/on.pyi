@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, overload
 
-from dingbridge.events import payloads
+from dingbridge.generated import payloads
 from dingbridge.worker.handlers.marks import Handles, Prepared_, Prepares
 
 @overload

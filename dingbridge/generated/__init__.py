@@ -1,0 +1,1 @@
+"""Made from the catalogue by ``python -m dev.schemas``; do not edit."""
