@@ -48,10 +48,11 @@ class Database:
         self._writer, self._reader = writer, reader
         # SQLite has one writer; waiting here is fair and costs nothing, waiting in its busy handler polls
         self._one_writer = asyncio.Lock() if writer.dialect.name == "sqlite" else None
-        self._one_connection = writer is reader and self._one_writer is not None
+        self._in_memory = writer is reader
         # waiting for a connection says nothing about the database, so it is not the pool that waits
         self._writing = self._one_writer or asyncio.Semaphore(POOL_SIZE)
-        self._reads = asyncio.Semaphore(READ_POOL_SIZE)
+        one_for_both = self._one_writer if self._in_memory else None
+        self._reading = one_for_both or asyncio.Semaphore(READ_POOL_SIZE)
 
     @property
     def dialect(self) -> str:
@@ -94,25 +95,14 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection for one short read. ``Reader`` is what handlers get."""
-        if self._one_connection and self._one_writer is not None:
-            async with self._one_writer, self._connected() as connection:
-                yield connection
-        elif self._one_writer is None:
-            async with self._reads, self._connected() as connection:
-                yield connection
-        else:
-            async with self._connected() as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        with translated(read_only=True):
-            async with self._reader.connect() as connection:
-                yield connection
+        async with self._reading:
+            with translated(read_only=True):
+                async with self._reader.connect() as connection:
+                    yield connection
 
     async def answers(self, timeout_s: float) -> bool:
         """Whether the database answers a new question within ``timeout_s``."""
-        if self._one_connection:
+        if self._in_memory:
             return True  # it lives in this process
         try:
             async with asyncio.timeout(timeout_s), self._reader.connect() as connection:
