@@ -1,14 +1,21 @@
 """``dingbridge replay``: a range of time, or single records, once more to one consumer."""
 
+import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from dingbridge.replay.time_range import Range, RangePlan
-    from dingbridge.settings import KafkaSettings
-    from dingbridge.worker.context import Position
+from dingbridge.cli.terminal import confirmed, listed, moment, print_json, progress, say
+from dingbridge.kafka.reader import TopicReader
+from dingbridge.kafka.topics import topics_read
+from dingbridge.logging import configure_logging
+from dingbridge.replay.copying import begun_at
+from dingbridge.replay.time_range import Range, RangePlan, RangeReplay, moment_text
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker.context import Position
+from dingbridge.worker.registry import load_consumer
 
 
 def command(
@@ -62,17 +69,6 @@ def command(
     interrupted, without doubling; with a time as 2h it needs --resume for that. Exit code 2: arguments; 1:
     the range is not there, or Kafka is not.
     """
-    import asyncio
-    from datetime import UTC, datetime
-
-    from dingbridge.cli.terminal import listed, moment
-    from dingbridge.kafka.topics import topics_read
-    from dingbridge.logging import configure_logging
-    from dingbridge.replay.copying import begun_at
-    from dingbridge.replay.time_range import Range
-    from dingbridge.settings import KafkaSettings
-    from dingbridge.worker.registry import load_consumer
-
     cls = load_consumer(consumer)
     reads = [*cls.topics, *cls.control_topics]
     wanted = listed(events) or tuple(reads)
@@ -120,8 +116,8 @@ def command(
 
 
 async def _run(
-    settings: "KafkaSettings",
-    asked: "Range",
+    settings: KafkaSettings,
+    asked: Range,
     dry_run: bool,
     yes: bool,
     again: bool,
@@ -129,10 +125,6 @@ async def _run(
     skip_deleted: bool,
     as_json: bool,
 ) -> None:
-    from dingbridge.cli.terminal import confirmed, print_json, progress, say
-    from dingbridge.kafka.reader import TopicReader
-    from dingbridge.replay.time_range import RangeReplay, moment_text
-
     async with TopicReader(settings) as reader:
         run = RangeReplay(settings, reader, asked)
         say("counting …")
@@ -168,9 +160,7 @@ async def _run(
             print_json(_as_object(plan, sent))
 
 
-def _places(texts: Iterable[str]) -> "tuple[Position, ...]":
-    from dingbridge.worker.context import Position
-
+def _places(texts: Iterable[str]) -> tuple[Position, ...]:
     found = []
     for text in texts:
         topic, _, rest = text.partition(":")
@@ -183,9 +173,7 @@ def _places(texts: Iterable[str]) -> "tuple[Position, ...]":
     return tuple(dict.fromkeys(found))
 
 
-def _print_plan(plan: "RangePlan", asked: "Range") -> None:
-    from dingbridge.replay.time_range import moment_text
-
+def _print_plan(plan: RangePlan, asked: Range) -> None:
     if not asked.records:
         print(f"range      {moment_text(plan.from_ms)} to {moment_text(plan.to_ms)} (UTC, when published)")
     for topic, records in sorted(plan.by_topic.items()):
@@ -196,9 +184,7 @@ def _print_plan(plan: "RangePlan", asked: "Range") -> None:
     print(f"to send    {plan.to_send}", flush=True)
 
 
-def _as_object(plan: "RangePlan", sent: int) -> dict[str, Any]:
-    from dingbridge.replay.time_range import moment_text
-
+def _as_object(plan: RangePlan, sent: int) -> dict[str, Any]:
     return {
         "replay_id": plan.replay_id,
         "resumed": plan.resumed,

@@ -2,21 +2,34 @@
 
 import asyncio
 import sys
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from collections import Counter
+from typing import Annotated, Any, Final
 
+import orjson
 import typer
+from aiokafka import TopicPartition
 
-if TYPE_CHECKING:
-    from dingbridge.settings import KafkaSettings
+from dingbridge.cli.terminal import print_list, say
+from dingbridge.errors import TopicError
+from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.kafka.topics import (
+    ensure_topics,
+    existing_topics,
+    listed_topics,
+    topics_read,
+    unclassified_topic,
+    unled_words,
+)
+from dingbridge.logging import configure_logging
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker.registry import known_consumers
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
 )
 
 
+FOLLOW_EVERY_S: Final = 0.2
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
@@ -64,49 +77,35 @@ def read(
     asyncio.run(_read(event_type, limit, follow, with_key))
 
 
-def _settings() -> "KafkaSettings":
-    from dingbridge.logging import configure_logging
-    from dingbridge.settings import KafkaSettings
-
+def _settings() -> KafkaSettings:
     settings = KafkaSettings.load()
     configure_logging(settings)  # to standard error: standard output is for the answer
     return settings
 
 
 async def _list(as_json: bool) -> None:
-    from aiokafka import AIOKafkaConsumer, TopicPartition
-
-    from dingbridge.cli.terminal import print_list, say
-    from dingbridge.kafka.client import connection
-    from dingbridge.kafka.topics import listed_topics, unled_words
-
     settings = _settings()
     counts, unled = await listed_topics(settings)
-    rows = []
+    records: Counter[str] = Counter()
     if counts:  # aiokafka (0.14) ends in an error of its own when it is stopped before it has done anything
-        async with _consuming(AIOKafkaConsumer(**connection(settings)), settings) as consumer:
-            for topic, partitions in sorted(counts.items()):
-                parts = [TopicPartition(topic, p) for p in range(partitions)]
-                begin, end = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
-                records = sum(end[p] - begin[p] for p in parts)
-                rows.append({"topic": topic, "partitions": partitions, "records": records})
+        async with TopicReader(settings) as reader:
+            for place, span in (await reader.spans(counts)).items():
+                records[place.topic] += span.end - span.begin
     if unled:
         topics = ", ".join(sorted({topic for topic, _ in unled}))
         say(f"there are also {topics}, which cannot be read: {unled_words(sorted(unled))}")
-    elif not rows:
+    elif not counts:
         say(f"no topic begins with {settings.topic_prefix} or {settings.control_prefix}")
+    rows = [
+        {"topic": topic, "partitions": counts[topic], "records": records[topic]} for topic in sorted(counts)
+    ]
     print_list(("topic", "partitions", "records"), rows, as_json=as_json)
 
 
 async def _ensure(event_types: list[str] | None, as_json: bool) -> None:
-    from dingbridge.cli.terminal import print_list, say
-    from dingbridge.kafka.topics import ensure_topics, topics_read, unclassified_topic
-
     settings = _settings()
     control_topics: list[str] = []
     if not event_types:
-        from dingbridge.worker.registry import known_consumers
-
         consumers = known_consumers().values()
         event_types = sorted({t for consumer in consumers for t in consumer.topics})
         control_topics = sorted({t for consumer in consumers for t in consumer.control_topics})
@@ -122,39 +121,27 @@ async def _ensure(event_types: list[str] | None, as_json: bool) -> None:
 
 
 async def _read(event_type: str, limit: int, follow: bool, with_key: bool) -> None:
-    from aiokafka import AIOKafkaConsumer, TopicPartition
-
-    from dingbridge.errors import KafkaUnavailable, TopicError
-    from dingbridge.kafka.client import connection
-    from dingbridge.kafka.reader import SILENCE_S
-    from dingbridge.kafka.topics import existing_topics
-
     settings = _settings()
     names = [event_type, settings.topic_prefix + event_type, settings.control_prefix + event_type]
     counts = await existing_topics(settings, names)
     topic = next((name for name in names if name in counts), None)
     if topic is None:
         raise TopicError(f"there is no topic {names[1]}; `dingbridge topics list` shows those that exist")
-    parts = [TopicPartition(topic, p) for p in range(counts[topic])]
-    made = AIOKafkaConsumer(**connection(settings), auto_offset_reset="earliest", enable_auto_commit=False)
-    async with _consuming(made, settings) as consumer:
-        consumer.assign(parts)
-        await consumer.seek_to_beginning(*parts)
-        ends = await consumer.end_offsets(parts)
-        shown, silent_since = 0, time.monotonic()
-        while follow or [p for p in parts if await consumer.position(p) < ends[p]]:
-            batches = await consumer.getmany(timeout_ms=200)
-            if batches:
-                silent_since = time.monotonic()
-            elif not follow and time.monotonic() - silent_since > SILENCE_S:
-                raise KafkaUnavailable(f"Kafka gave nothing of {topic} for {SILENCE_S} s; check the broker")
-            for records in batches.values():
-                for record in records:
-                    _print(record, with_key)
-                    shown += 1
-                    if limit and shown >= limit:
-                        return
+    shown, ends = 0, dict[TopicPartition, int]()
+    async with TopicReader(settings) as reader:
+        while True:
+            spans = await reader.spans({topic: counts[topic]})
+            new = {p: Span(max(span.begin, ends.get(p, 0)), span.end) for p, span in spans.items()}
+            async for record in reader.read(new):
+                _print(record, with_key)
+                shown += 1
+                if shown == limit:
+                    return
+            if not follow:
+                return
             sys.stdout.flush()
+            ends = {p: span.end for p, span in spans.items()}
+            await asyncio.sleep(FOLLOW_EVERY_S)
 
 
 def _print(record: Any, with_key: bool) -> None:
@@ -162,8 +149,6 @@ def _print(record: Any, with_key: bool) -> None:
     if not with_key:
         print(value)
         return
-    import orjson
-
     head = {
         "partition": record.partition,
         "offset": record.offset,
@@ -172,23 +157,3 @@ def _print(record: Any, with_key: bool) -> None:
     }
     # the value is put in as it stands: reading and writing it again could change a number
     print(f'{orjson.dumps(head).decode()[:-1]},"value":{value}}}')
-
-
-@asynccontextmanager
-async def _consuming(consumer: Any, settings: Any) -> AsyncIterator[Any]:
-    """``consumer``, started. Raises ``KafkaUnavailable`` for whatever Kafka refuses while it is used."""
-    from aiokafka.errors import KafkaError
-
-    from dingbridge.errors import KafkaUnavailable
-    from dingbridge.kafka.client import discard_consumer, explain
-
-    try:
-        try:
-            await consumer.start()
-        except OSError as error:
-            raise KafkaUnavailable(explain(error, settings)) from error
-        yield consumer  # from here on an OSError may be of our output: its reader went away, a disk is full
-    except (KafkaError, TimeoutError) as error:
-        raise KafkaUnavailable(explain(error, settings)) from error
-    finally:
-        await discard_consumer(consumer)

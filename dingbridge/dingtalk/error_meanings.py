@@ -77,8 +77,8 @@ _SAME_CREDENTIALS: Final = (
     "name the owner; its log says which of them differs"
 )
 _EXISTS: Final = (
-    "Look at it with `dingbridge callback show`; `dingbridge callback update --url …`, or "
-    "`dingbridge callback register --replace`, puts the new one in its place"
+    "Look at it with `dingbridge callback show`; `dingbridge callback register --replace` puts the new one "
+    "in its place"
 )
 _CALL: Final = "Nothing to wait for: the call itself must change"
 _TEMPLATE: Final = "Compare the request with the template in the DingTalk console"

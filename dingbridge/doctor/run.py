@@ -33,7 +33,7 @@ async def examine(
     checks: Mapping[str, Check],
     in_background: bool = False,
 ) -> None:
-    """Run all checks; ``tell`` hears each finding as it is made. ``wanted`` names the parts, none for all;
+    """Run all checks; ``tell`` receives each finding as it is made. ``wanted`` names the parts, none for all;
     ``checks`` are those that parts bring along, by the part's name. ``in_background``, as the console looks
     again and again: the Open API, whose calls count, is not asked, and the process's log stays as it is."""
     settings, problems = settings_check.load()
@@ -136,7 +136,8 @@ async def _url(context: Context) -> list[Finding]:
     if not public.usable(url):
         return [found("url.invalid", url=public.shown(url))]
     assert context.credentials is not None  # noqa: S101 - no Stream mode here
-    seen = await public.look(context.session, url, context.credentials)
+    _, admin = ingress.addresses(context.settings)
+    seen = await public.look(context.session, url, context.credentials, admin)
     return public.judge(seen, from_internet=context.settings.speaks_to_dingtalk)
 
 

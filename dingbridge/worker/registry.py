@@ -4,7 +4,7 @@ this project or in any other that is installed beside it.
 An entry point is one consumer, or a ``Family`` of them: then ``forward`` stands for ``forward-a`` and so on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
@@ -49,10 +49,11 @@ class Installed:
     problem: str | None = None
 
 
-def installed_consumers() -> list[Installed]:
-    """All of them by name, also those that cannot be loaded. A family of which none is declared is absent."""
+def installed_consumers(points: Iterable[EntryPoint] | None = None) -> list[Installed]:
+    """All of them (of ``points``, if given) by name, also those that cannot be loaded. A family of which none
+    is declared is absent."""
     found = []
-    for point in sorted(_found().values(), key=lambda point: point.name):
+    for point in sorted(_found().values() if points is None else points, key=lambda point: point.name):
         package = point.dist.name if point.dist is not None else point.value
         try:
             loaded = load_entry(point)
@@ -80,7 +81,7 @@ def load_consumer(name: str) -> type[Consumer]:
     point = check_installed(name)
     loaded = load_entry(point)
     if name != point.name and not isinstance(loaded, Family):
-        raise _unknown(name)
+        raise unknown(name)
     return class_of(name, point, loaded)
 
 
@@ -90,11 +91,12 @@ def check_installed(name: str) -> EntryPoint:
     found = _found()
     family = next((point for point in found.values() if name.startswith(f"{point.name}-")), None)
     if (point := found.get(name, family)) is None:
-        raise _unknown(name)
+        raise unknown(name)
     return point
 
 
-def _unknown(name: str) -> UnknownConsumer:
+def unknown(name: str) -> UnknownConsumer:
+    """The error for a consumer that is not installed, naming those that are."""
     names = ", ".join(sorted(_found())) or "none"
     return UnknownConsumer(
         f"there is no consumer {name!r}; known: {names}. One of your own is found by an entry point in "

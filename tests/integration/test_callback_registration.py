@@ -73,9 +73,9 @@ class TestCommand:
         assert "callback show" in said
         assert "--replace" in said
 
-        code, said = await self.run(
-            base, "register", "--no-check", "--url", URL, "--events", "check_in", "--replace"
-        )
+        code, said = await self.run(base, "register", "--no-check", "--events", "check_in")
+        assert (code, "--url" in said) == (2, True)
+        code, said = await self.run(base, "register", "--no-check", "--events", "check_in", "--replace")
         assert (code, said.splitlines()[0]) == (0, f"replaced: {URL}")
         assert platform.callback["call_back_tag"] == ["check_in"]
 
@@ -85,6 +85,10 @@ class TestCommand:
         )
         assert (code, said.splitlines()[0]) == (0, f"registered: {URL}")
         assert platform.callback is not None
+
+    async def test_replace_what_is_registered_where_nothing_is(self, base: str) -> None:
+        code, said = await self.run(base, "register", "--no-check", "--events", "check_in", "--replace")
+        assert (code, "callback register --url" in said) == (1, True)
 
     async def test_show_where_nothing_is_registered(self, base: str) -> None:
         code, said = await self.run(base, "show")

@@ -275,7 +275,11 @@ async def plain(request: web.Request) -> web.Response:
 
 async def seen_at(address: str) -> set[str]:
     async with aiohttp.ClientSession() as session:
-        return codes(url.judge(await url.look(session, address, CREDENTIALS), from_internet=False))
+        return codes(
+            url.judge(
+                await url.look(session, address, CREDENTIALS, "http://127.0.0.1:1"), from_internet=False
+            )
+        )
 
 
 def tls_server(both: Path) -> ssl.SSLContext:

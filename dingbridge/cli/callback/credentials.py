@@ -1,7 +1,4 @@
-"""New credentials of a callback: made by DingTalk's rules, written where the settings will look for them.
-
-Responsible for the generating and for files of mode 0600 that never take another one's place.
-"""
+"""New credentials of a callback: made by DingTalk's rules, written where the settings will look for them."""
 
 import os
 import secrets
@@ -20,9 +17,6 @@ _ALPHABET: Final = string.ascii_letters + string.digits
 _LAST: Final = "AEIMQUYcgkosw048"
 """Letters and digits whose base64 value ends in two zero bits: 43 characters hold 258 bits, a key 256, and a
 strict decoder refuses bits that are set beyond."""
-
-TOKEN_FILE: Final = "DINGTALK_TOKEN_FILE"  # noqa: S105 - a setting's name
-AES_KEY_FILE: Final = "DINGTALK_AES_KEY_FILE"
 
 
 class Generated(NamedTuple):
@@ -44,50 +38,26 @@ def generate() -> Generated:
     return Generated(some(TOKEN_CHARACTERS), some(AES_KEY_CHARACTERS - 1) + secrets.choice(_LAST))
 
 
-def places(environment: Mapping[str, str]) -> tuple[Path, Path]:
-    """Where token and AES key are to be written. Raises ``SettingsError`` with every reason against it."""
-    problems = []
-    for variable in (TOKEN_FILE, AES_KEY_FILE):
-        name = variable.removesuffix("_FILE")
-        if environment.get(name):
-            problems.append(
-                f"{name}: is set, so nothing is to be generated; unset it, or leave --generate out"
-            )
-        path = environment.get(variable)
-        if not path:
-            problems.append(
-                f"{variable}: not set; it names the file that --generate writes, and from which the ingress "
-                "reads it"
-            )
-        elif os.path.lexists(path):
-            problems.append(
-                f"{variable}: {path} exists already; leave --generate out to use it, or name another file"
-            )
-    if environment.get(TOKEN_FILE) and environment.get(TOKEN_FILE) == environment.get(AES_KEY_FILE):
-        problems.append(f"{AES_KEY_FILE}: is the same file as {TOKEN_FILE}")
+def write_new(environment: Mapping[str, str]) -> list[Path]:
+    """Generate a token and an AES key into the files that ``DINGTALK_TOKEN_FILE`` and
+    ``DINGTALK_AES_KEY_FILE`` name. Raises ``SettingsError`` where one is not set, or its file is there."""
+    named = {name: environment.get(name, "") for name in ("DINGTALK_TOKEN_FILE", "DINGTALK_AES_KEY_FILE")}
+    problems = [
+        f"{variable}: {f'{file} exists already' if file else 'not set'}; name a new file"
+        for variable, file in named.items()
+        if not file or os.path.lexists(file)
+    ]
     if problems:
         raise SettingsError(problems)
-    return Path(environment[TOKEN_FILE]), Path(environment[AES_KEY_FILE])
-
-
-def write(generated: Generated, token_file: Path, aes_key_file: Path) -> None:
-    """Both files, or neither. Raises ``BridgeError`` with the reason."""
-    written: list[Path] = []
-    failed: tuple[Path, str] | None = None
-    for path, secret in ((token_file, generated.token), (aes_key_file, generated.aes_key)):
-        try:
-            write_secret(path, secret)
-        except OSError as error:
-            failed = (path, error.strerror or type(error).__name__)
-            break
-        written.append(path)
-    if failed is None:
-        return
-    for path in written:
-        path.unlink(missing_ok=True)
-    raise BridgeError(f"{failed[0]} cannot be written ({failed[1]}); nothing was written")
+    paths = [Path(file) for file in named.values()]
+    for path, secret in zip(paths, generate(), strict=True):
+        write_secret(path, secret)
+    return paths
 
 
 def write_secret(path: Path, secret: str) -> None:
-    """A new file, mode 0600. Raises ``OSError``, also when there is one already."""
-    new_file(path, secret.encode() + b"\n")
+    """A new file, mode 0600. Raises ``BridgeError``, also when there is one already."""
+    try:
+        new_file(path, secret.encode() + b"\n")
+    except OSError as error:
+        raise BridgeError(f"{path} cannot be written ({error.strerror or type(error).__name__})") from None

@@ -17,18 +17,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
+import aiohttp
 import typer
 
-from dingbridge.cli.callback.check import round_trip
+from dingbridge.apps import edit
+from dingbridge.apps.file import read_apps
+from dingbridge.cli.callback import check
 from dingbridge.cli.callback.credentials import generate, write_secret
-from dingbridge.errors import BridgeError
-
-if TYPE_CHECKING:
-    from dingbridge.cli.callback.target import Target
-    from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
-    from dingbridge.settings.apps import App, AppCredentials
+from dingbridge.cli.callback.target import Target, target
+from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
+from dingbridge.dingtalk.crypto import Credentials
+from dingbridge.doctor.checks.network import get_json
+from dingbridge.doctor.findings import Both
+from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.settings.apps import App, AppCredentials
 
 TAKEN_WITHIN_S: Final = 30.0
 """The ingress looks at the file each second."""
@@ -39,7 +43,7 @@ _ASK_EVERY_S: Final = 0.1
 class Rotation:
     """One rotation of ``to``'s app, whose table is in ``file``."""
 
-    to: "Target"
+    to: Target
     file: Path
     grace: timedelta
 
@@ -66,9 +70,9 @@ class Rotation:
 
     async def _begin(
         self,
-        client: "DingTalkClient",
-        registered: "CallbackRegistration",
-        following: "AppCredentials | None",
+        client: DingTalkClient,
+        registered: CallbackRegistration,
+        following: AppCredentials | None,
         *,
         dry_run: bool,
     ) -> None:
@@ -77,7 +81,7 @@ class Rotation:
         if not _same(registered, current):
             raise BridgeError(
                 "what is registered at DingTalk has other credentials than the file, so a rotation would not "
-                "know the old ones: see `dingbridge callback verify`, then `dingbridge callback update`"
+                "know the old ones: see `dingbridge doctor`, then `dingbridge callback register --replace`"
             )
         if following is None:
             self._must_be_settled()
@@ -88,14 +92,11 @@ class Rotation:
         if following is None:
             following = self._write_next()
         await self._taken({current.fingerprint, following.fingerprint})
-        from dingbridge.dingtalk.crypto import Credentials
-
         pair = Credentials(following.token, following.aes_key, self.to.credentials.owner_keys)
-        found = await round_trip(registered.url, pair, admin=self.to.admin)
-        if not found.answers:
+        if why := check.problem(await check.look(registered.url, pair, self.to)):
             raise BridgeError(
                 f"DingTalk was not told, and has the old credentials. {registered.url} with the new ones: "
-                f"{found.words}. Correct that, then run this again"
+                f"{why} Then run this again"
             )
         await client.update_call_back(
             tags=registered.tags, token=following.token, aes_key=following.aes_key, url=registered.url
@@ -113,28 +114,21 @@ class Rotation:
     def _text(self) -> str:
         return self.file.read_text(encoding="utf-8")
 
-    def _app(self) -> "App":
+    def _app(self) -> App:
         """As the file has it now. Raises ``SettingsError``."""
-        from dingbridge.apps.file import read_apps
-        from dingbridge.errors import SettingsError
-
         apps, problems = read_apps(self.file)
         if problems:
             raise SettingsError(problems)
         return apps[self.to.app.name]
 
-    def _following(self) -> "AppCredentials | None":
-        from dingbridge.apps.edit import next_of
+    def _following(self) -> AppCredentials | None:
+        return None if edit.next_of(self._text(), self.to.app.name) is None else self._app().credentials[1]
 
-        return None if next_of(self._text(), self.to.app.name) is None else self._app().credentials[1]
-
-    def _write_next(self) -> "AppCredentials":
+    def _write_next(self) -> AppCredentials:
         """New secrets, in new files where the old ones are in files; then the table that names them."""
-        from dingbridge.apps.edit import begun, entry_of, put_in_place
-
         now = datetime.now(UTC)
         name, text = self.to.app.name, self._text()
-        current = entry_of(text, name)
+        current = edit.entry_of(text, name)
         entry: dict[str, str] = {}
         secrets: dict[str, str] = {}
         for key, secret in generate()._asdict().items():
@@ -143,46 +137,35 @@ class Rotation:
             else:
                 entry[f"{key}_file"] = file = renamed(str(file), now)
                 secrets[file] = secret
-        changed = begun(text, name, entry, now)
+        changed = edit.begun(text, name, entry, now)
         for file, secret in secrets.items():
-            try:
-                write_secret(self.file.parent / file, secret)
-            except OSError as error:
-                reason = error.strerror or type(error).__name__
-                raise BridgeError(f"{file} cannot be written ({reason}); nothing has changed") from None
-        put_in_place(self.file, changed)
+            write_secret(self.file.parent / file, secret)
+        edit.put_in_place(self.file, changed)
         following = self._following()
         assert following is not None  # noqa: S101 - written just now
         return following
 
     def _finish(self, until: datetime) -> None:
-        from dingbridge.apps.edit import finished, put_in_place
-
-        put_in_place(self.file, finished(self._text(), self.to.app.name, until))
+        edit.put_in_place(self.file, edit.finished(self._text(), self.to.app.name, until))
 
     async def _taken(self, wanted: set[str]) -> None:
         """Wait until the ingress accepts all of ``wanted``."""
-        import aiohttp
-
-        name, admin = self.to.app.name, self.to.admin
         deadline = time.monotonic() + TAKEN_WITHIN_S
-        why = ""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
+        async with aiohttp.ClientSession() as session:
             while True:
-                try:
-                    async with http.get(f"http://{admin}/apps") as answer:
-                        state = await answer.json()
-                    if wanted <= set(state["apps"].get(name, ())):
+                answer = await get_json(session, f"{self.to.admin}/apps")
+                if isinstance(answer, Both):
+                    why = f"{answer.en}; ADMIN_HOST and ADMIN_PORT name its private listener"
+                else:
+                    if wanted <= set(answer[1].get("apps", {}).get(self.to.app.name, ())):
                         return
-                    why = "; ".join(state["rejected"]) or "it has not taken the file"
-                except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):
-                    why = "it does not answer there; ADMIN_HOST and ADMIN_PORT name its private listener"
+                    why = "; ".join(answer[1].get("rejected", ())) or "it has not taken the file"
                 if time.monotonic() >= deadline:
                     break
                 await asyncio.sleep(_ASK_EVERY_S)
         raise BridgeError(
-            f"the ingress of {admin} does not take the credentials of the file within {TAKEN_WITHIN_S:g} s: "
-            f"{why}. What it has taken before stays accepted; run this again"
+            f"the ingress of {self.to.admin} does not take the credentials of the file within "
+            f"{TAKEN_WITHIN_S:g} s: {why}. What it has taken before stays accepted; run this again"
         )
 
 
@@ -213,7 +196,7 @@ def renamed(file: str, now: datetime) -> str:
     return re.sub(r"\.\d{8}T\d{12}$", "", file) + f".{now:%Y%m%dT%H%M%S%f}"
 
 
-def _same(registered: "CallbackRegistration", pair: "AppCredentials") -> bool:
+def _same(registered: CallbackRegistration, pair: AppCredentials) -> bool:
     return (registered.token, registered.aes_key) == (pair.token, pair.aes_key)
 
 
@@ -240,9 +223,6 @@ def command(
     No push is refused in between, nothing has to be restarted. Interrupted, the same command goes on. Exit
     code 0: done; 1: DingTalk refused, or the ingress does not take them; 2: settings or usage.
     """
-    from dingbridge.cli.callback.target import target
-    from dingbridge.errors import SettingsError
-
     kept = length(grace)
     to = target(app_name)
     if to.apps_file is None:

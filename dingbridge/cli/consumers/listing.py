@@ -1,11 +1,14 @@
 """The list of consumers: what each reads, and how it works."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from types import SimpleNamespace
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from dingbridge.worker.registry import Installed
+from dingbridge.cli.terminal import print_list, say
+from dingbridge.errors import SettingsError
+from dingbridge.settings import ConsumerLimits
+from dingbridge.worker.registry import Installed, installed_consumers
 
 COLUMNS = ("name", "events", "concurrency", "attempts", "delays", "time limit", "from")
 
@@ -24,10 +27,6 @@ def listing(
     """
     if context.invoked_subcommand is not None:
         return
-    from dingbridge.cli.terminal import print_list, say
-    from dingbridge.errors import SettingsError
-    from dingbridge.worker.registry import installed_consumers
-
     problems, rows = [], []
     for one in installed_consumers():
         columns = ("name", "events") if as_json else COLUMNS
@@ -45,12 +44,8 @@ def listing(
         say(problem)
 
 
-def _of_class(one: "Installed", as_json: bool) -> dict[str, Any]:
+def _of_class(one: Installed, as_json: bool) -> dict[str, Any]:
     """What the class and the environment say. Raises ``SettingsError``."""
-    from types import SimpleNamespace
-
-    from dingbridge.settings import ConsumerLimits
-
     if (cls := one.consumer) is None:
         return {}
     topics = [*cls.topics, *cls.control_topics]

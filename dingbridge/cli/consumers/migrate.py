@@ -1,8 +1,13 @@
 """``dingbridge consumers migrate``: shows and writes the revision that a consumer's code needs."""
 
+import asyncio
 from typing import Annotated
 
 import typer
+
+from dingbridge.cli.consumer_file import load
+from dingbridge.cli.consumers.revision import missing_revisions, write_all
+from dingbridge.cli.terminal import say
 
 
 def migrate(
@@ -20,12 +25,6 @@ def migrate(
     and what is new. A column that may not be NULL needs a `server_default`, for the rows that there are.
     Exit code 1: it cannot be written, with the reason.
     """
-    import asyncio
-
-    from dingbridge.cli.consumer_file import load
-    from dingbridge.cli.consumers.revision import missing_revisions, write_all
-    from dingbridge.cli.terminal import say
-
     consumer = load(name)
     revisions = asyncio.run(missing_revisions(consumer, message))
     for revision in revisions.files:

@@ -1,11 +1,21 @@
 """The commands of ``dingbridge dlq``: list dead letters, count them by reason, look at one, send them back,
 give them up."""
 
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Annotated, Any
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final
 
 import typer
 
+from dingbridge.cli.dlq.output import (
+    COLUMNS,
+    REASON_COLUMNS,
+    as_object,
+    print_selection,
+    print_whole,
+    reason_as_object,
+    selection_as_object,
+)
 from dingbridge.cli.dlq.selection import (
     Errors,
     Events,
@@ -17,9 +27,13 @@ from dingbridge.cli.dlq.selection import (
     dead_letter_filter,
     place_of,
 )
-
-if TYPE_CHECKING:
-    from dingbridge.replay.dead_letter_queue import DeadLetterQueue
+from dingbridge.cli.terminal import confirmed, print_json, print_list, progress, say
+from dingbridge.errors import BridgeError, TopicError
+from dingbridge.logging import configure_logging
+from dingbridge.replay.dead_letter_queue import DeadLetterQueue, Selection
+from dingbridge.replay.dead_letters import DeadLetterFilter
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker.registry import check_installed
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -35,6 +49,11 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="At most so man
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+QUESTIONS: Final = {
+    "send": "Send {count} record(s) to {consumer} once more?",
+    "skip": "Give up {count} dead letter(s) of {consumer} for good?",
+}
 
 
 @app.command("list")
@@ -55,10 +74,20 @@ def list_dead_letters(
     A table on a terminal, tab-separated in a pipe; with --json an object a line. Exit code 2: there is no
     such consumer; 1: Kafka does not answer.
     """
-    from dingbridge.cli.dlq.work import list_all
-
     wanted = dead_letter_filter(events, key, error, error_is, since, until)
-    _run(consumer, list_all(_open(consumer), consumer, wanted, limit, all_, as_json))
+
+    async def work(queue: DeadLetterQueue) -> None:
+        selected = await queue.select(wanted, limit=limit, again=all_)
+        rows = [as_object(found, by) for found, by in selected.found]
+        print_list(COLUMNS, rows, as_json=as_json)
+        if selected.more:
+            say(f"more than {limit}: --limit 0 lists all")
+        if selected.settled:
+            say(f"{selected.settled} more were replayed or skipped: --all lists them too")
+        elif not rows:
+            _say_none(consumer, wanted)
+
+    _run(consumer, work)
 
 
 @app.command()
@@ -73,10 +102,15 @@ def reasons(
     as_json: AsJson = False,
 ) -> None:
     """Count those that wait by error (type and place) and EventType, the largest number first."""
-    from dingbridge.cli.dlq.work import count_reasons
-
     wanted = dead_letter_filter(events, key, error, error_is, since, until)
-    _run(consumer, count_reasons(_open(consumer), consumer, wanted, as_json))
+
+    async def work(queue: DeadLetterQueue) -> None:
+        groups = await queue.groups(wanted)
+        print_list(REASON_COLUMNS, map(reason_as_object, groups), as_json=as_json)
+        if not groups:
+            _say_none(consumer, wanted)
+
+    _run(consumer, work)
 
 
 @app.command()
@@ -87,9 +121,12 @@ def show(
     reveal: Annotated[bool, typer.Option("--reveal", help="Show private values, too.")] = False,
 ) -> None:
     """One dead letter with its frames, headers and value; private values are masked unless --reveal."""
-    from dingbridge.cli.dlq.work import show_one
+    at = place_of(place, "PLACE")
 
-    _run(consumer, show_one(_open(consumer), place_of(place, "PLACE"), reveal, as_json))
+    async def work(queue: DeadLetterQueue) -> None:
+        print_whole(*await queue.find(*at), reveal, as_json)
+
+    _run(consumer, work)
 
 
 @app.command()
@@ -115,14 +152,26 @@ def replay(
     Counts, says so, asks on a terminal, then sends. Run again after an interruption, it sends the rest; what
     two runs send is applied once.
     """
-    from dingbridge.cli.dlq.work import send_back
-
     wanted = dead_letter_filter(events, key, error, error_is, since, until, letter)
+
+    async def work(queue: DeadLetterQueue) -> None:
+        selected = await queue.select(wanted, limit=limit, again=again)
+        done = 0
+        if _announced(selected, "send", consumer, wanted, limit, dry_run, yes, as_json):
+            with progress(len(selected.found)) as bar:
+                try:
+                    await queue.replay(selected, bar.advance)
+                except BaseException:
+                    say(f"interrupted after {bar.done} of {len(selected.found)}; to go on: the same command")
+                    raise
+            done = bar.done
+            if not as_json:
+                print(f"sent       {done}")
+        if as_json:
+            print_json(selection_as_object(selected, done))
+
     try:
-        _run(
-            consumer,
-            send_back(_open(consumer), consumer, wanted, limit, dry_run, yes, again, as_json),
-        )
+        _run(consumer, work)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -148,35 +197,71 @@ def skip(
 
     Exit code 2: it was not said which; 1: those that were named are settled already, or are not there.
     """
-    from dingbridge.cli.dlq.work import give_up
-    from dingbridge.replay.dead_letters import DeadLetterFilter
-
     named = [*(places or ()), *(letter or ())]
     wanted = dead_letter_filter(events, key, error, error_is, since, until, named)
     if all_ == (wanted != DeadLetterFilter()):
         raise typer.BadParameter("say which: places, filters as --error, or --all without them")
-    _run(consumer, give_up(_open(consumer), consumer, wanted, limit, dry_run, yes, as_json))
+
+    async def work(queue: DeadLetterQueue) -> None:
+        selected = await queue.select(wanted, limit=limit, skip=True)
+        done = 0
+        if _announced(selected, "skip", consumer, wanted, limit, dry_run, yes, as_json):
+            with progress(len(selected.found), "skipped") as bar:
+                await queue.skip(selected, bar.advance)
+            done = bar.done
+        if wanted.places and not selected.found:
+            raise BridgeError(
+                f"nothing to skip: {selected.settled} settled already, the others are no dead letters of "
+                f"{consumer} or do not match; `dingbridge dlq list {consumer} --all` prints their places"
+            )
+        if as_json:
+            print_json(selection_as_object(selected, done, verb="skip"))
+        elif not dry_run:
+            print(f"skipped    {done}: not offered again")
+
+    _run(consumer, work)
 
 
-def _open(consumer: str) -> "DeadLetterQueue":
-    from dingbridge.logging import configure_logging
-    from dingbridge.replay.dead_letter_queue import DeadLetterQueue
-    from dingbridge.settings import KafkaSettings
+def _announced(
+    selected: Selection,
+    verb: str,
+    consumer: str,
+    wanted: DeadLetterFilter,
+    limit: int,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> bool:
+    """Say what is selected; whether there is any, and it is to be done. Raises ``typer.Exit`` for a no."""
+    count = len(selected.found)
+    if not as_json:
+        print_selection(selected, verb)
+    missing = len(wanted.places) - count - selected.settled
+    if missing > 0 and not limit:
+        say(f"{missing} of those that were named are no dead letters (any more), or do not match")
+    if not count or dry_run:
+        return False
+    if not confirmed(QUESTIONS[verb].format(count=count, consumer=consumer), yes):
+        say(f"nothing was {'sent' if verb == 'send' else 'changed'}")
+        raise typer.Exit(1)
+    return True
 
-    settings: KafkaSettings = KafkaSettings.load()
-    configure_logging(settings)  # to standard error: standard output is for the answer
-    return DeadLetterQueue(settings, consumer)
+
+def _say_none(consumer: str, wanted: DeadLetterFilter) -> None:
+    say(f"no dead letter of {consumer} waits" if wanted == DeadLetterFilter() else "none matches")
 
 
-def _run(consumer: str, work: Coroutine[Any, Any, None]) -> None:
+def _run(consumer: str, work: Callable[[DeadLetterQueue], Coroutine[Any, Any, None]]) -> None:
     """Raises ``UnknownConsumer`` instead of ``TopicError`` for one that is not even installed here."""
-    import asyncio
+    settings = KafkaSettings.load()
+    configure_logging(settings)  # to standard error: standard output is for the answer
 
-    from dingbridge.errors import TopicError
-    from dingbridge.worker.registry import check_installed
+    async def opened() -> None:
+        async with DeadLetterQueue(settings, consumer) as queue:
+            await work(queue)
 
     try:
-        asyncio.run(work)
+        asyncio.run(opened())
     except TopicError:
         check_installed(consumer)
         raise

@@ -1,19 +1,22 @@
 """How ``dingbridge dlq`` prints dead letters: ids and types as in logs, other values masked."""
 
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
-if TYPE_CHECKING:
-    from datetime import datetime
+import orjson
 
-    from dingbridge.replay.dead_letter_groups import DeadLetterGroup
-    from dingbridge.replay.dead_letter_queue import Selection
-    from dingbridge.replay.dead_letters import DeadLetter
+from dingbridge.cli.terminal import print_json
+from dingbridge.events import NotAnEvent, decode
+from dingbridge.masking import mask, mask_event
+from dingbridge.replay.dead_letter_groups import DeadLetterGroup
+from dingbridge.replay.dead_letter_queue import Selection
+from dingbridge.replay.dead_letters import DeadLetter
 
 REASON_COLUMNS = ("count", "type", "error", "oldest", "newest")
 COLUMNS = ("place", "type", "key", "error", "reason", "attempts", "at", "settled_by")
 
 
-def as_object(found: "DeadLetter", by: str | None) -> dict[str, Any]:
+def as_object(found: DeadLetter, by: str | None) -> dict[str, Any]:
     """One dead letter of a list; ``by`` is what settled it."""
     topic, partition, offset = found.first
     return {
@@ -31,7 +34,7 @@ def as_object(found: "DeadLetter", by: str | None) -> dict[str, Any]:
     }
 
 
-def reason_as_object(group: "DeadLetterGroup") -> dict[str, Any]:
+def reason_as_object(group: DeadLetterGroup) -> dict[str, Any]:
     """How many wait for one reason."""
     return {
         "count": group.count,
@@ -42,11 +45,11 @@ def reason_as_object(group: "DeadLetterGroup") -> dict[str, Any]:
     }
 
 
-def _iso(at: "datetime | None") -> str | None:
+def _iso(at: datetime | None) -> str | None:
     return at.isoformat(timespec="seconds").replace("+00:00", "Z") if at else None
 
 
-def selection_as_object(selected: "Selection", done: int, verb: str = "send") -> dict[str, Any]:
+def selection_as_object(selected: Selection, done: int, verb: str = "send") -> dict[str, Any]:
     """What is to be done, and how much of it is."""
     count = len(selected.found)
     numbers = {"dead_letters": dict(sorted(selected.by_type.items())), "left_out": selected.settled}
@@ -55,7 +58,7 @@ def selection_as_object(selected: "Selection", done: int, verb: str = "send") ->
     return {"run": selected.run, **numbers, "to_send": count, "sent": done}
 
 
-def print_selection(selected: "Selection", verb: str = "send") -> None:
+def print_selection(selected: Selection, verb: str = "send") -> None:
     """The same as lines, before anything is done."""
     for event_type, number in sorted(selected.by_type.items()):
         print(f"letters    {number}\t{event_type}")
@@ -66,10 +69,8 @@ def print_selection(selected: "Selection", verb: str = "send") -> None:
     print(f"to {verb}    {len(selected.found)}", flush=True)
 
 
-def print_whole(found: "DeadLetter", by: str | None, reveal: bool, as_json: bool) -> None:
+def print_whole(found: DeadLetter, by: str | None, reveal: bool, as_json: bool) -> None:
     """One dead letter with its frames, its other headers and its value."""
-    from dingbridge.cli.terminal import print_json
-
     head = as_object(found, by)
     headers = [[name, _header(name, data, reveal)] for name, data in _other_headers(found)]
     value, pretty = _value(found.record.value, reveal)
@@ -86,7 +87,7 @@ def print_whole(found: "DeadLetter", by: str | None, reveal: bool, as_json: bool
     print(pretty)
 
 
-def _other_headers(found: "DeadLetter") -> list[tuple[str, bytes]]:
+def _other_headers(found: DeadLetter) -> list[tuple[str, bytes]]:
     return [(n, data or b"") for n, data in found.record.headers if not n.startswith("dingbridge-dlq-")]
 
 
@@ -98,11 +99,6 @@ def _header(name: str, data: bytes, reveal: bool) -> str:
 
 def _value(value: bytes | None, reveal: bool) -> tuple[Any, str]:
     """The value for JSON, and as text."""
-    import orjson
-
-    from dingbridge.events import NotAnEvent, decode
-    from dingbridge.masking import mask, mask_event
-
     if value is None:
         return None, "the record has no value"
     try:

@@ -1,14 +1,13 @@
 """Which dead letters a command is about: the options that say so, and the filter that they make."""
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dingbridge.replay.dead_letters import DeadLetterFilter
+from dingbridge.cli.terminal import listed, moment
+from dingbridge.replay.dead_letters import DeadLetterFilter
 
 _PLACE_RE = re.compile(r"(\d{1,9})[/:](\d{1,18})", re.ASCII)
 
@@ -38,12 +37,9 @@ def dead_letter_filter(
     whole_errors: list[str] | None,
     since: str | None,
     until: str | None,
-    letters: "Sequence[str] | None" = None,
-) -> "DeadLetterFilter":
+    letters: Sequence[str] | None = None,
+) -> DeadLetterFilter:
     """The filter of these options. Raises ``typer.BadParameter``."""
-    from dingbridge.cli.terminal import listed, moment
-    from dingbridge.replay.dead_letters import DeadLetterFilter
-
     return DeadLetterFilter(
         listed(events),
         listed(keys),

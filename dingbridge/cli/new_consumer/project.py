@@ -27,12 +27,11 @@ _BEFORE_SIMULATOR = re.compile(r"\n(?=\n  simulator:\n)")
 
 @dataclass(slots=True)
 class Plan:
-    """``new`` files and their texts; ``changed`` files and their texts before and after; ``by_hand``: what is
-    left to the author, in words."""
+    """``new`` and ``changed`` files and their texts; ``by_hand``: what is left to the author, in words."""
 
     root: Path
     new: dict[Path, str] = field(default_factory=dict)
-    changed: dict[Path, tuple[str, str]] = field(default_factory=dict)
+    changed: dict[Path, str] = field(default_factory=dict)
     by_hand: list[str] = field(default_factory=list)
 
 
@@ -180,12 +179,12 @@ def _announce(plan: Plan, path: Path, line: str) -> None:
     if not found:
         raise ScaffoldError(f"{path} has no section {SECTION}, in which consumers are announced; add it")
     entries, gap, tail = rest.partition("\n\n")
-    plan.changed[path] = (before, f"{head}{found}{entries.rstrip()}\n{line}{gap or chr(10)}{tail}")
+    plan.changed[path] = f"{head}{found}{entries.rstrip()}\n{line}{gap or chr(10)}{tail}"
 
 
 def _add_service(plan: Plan, path: Path, place: re.Pattern[str], service: str) -> None:
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
     if len(place.findall(before)) == 1:
-        plan.changed[path] = (before, place.sub(lambda _: f"\n{service}", before))
+        plan.changed[path] = place.sub(lambda _: f"\n{service}", before)
     else:  # somebody has made it their own
         plan.by_hand.append(f"add to the services in {path.name}:\n{service}")

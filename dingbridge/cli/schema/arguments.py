@@ -1,20 +1,17 @@
 """What the commands of ``dingbridge schema`` take alike."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from dingbridge.events import EventSpec
+from dingbridge.events import EventSpec, catalogue
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
-def known_specs(event_types: Iterable[str]) -> "list[EventSpec]":
+def known_specs(event_types: Iterable[str]) -> list[EventSpec]:
     """The catalogue's entries, each once. Raises ``typer.BadParameter`` that names all it has none of."""
-    from dingbridge.events import catalogue
-
     names = list(dict.fromkeys(event_types))
     if unknown := [name for name in names if name not in catalogue]:
         raise typer.BadParameter(

@@ -7,13 +7,14 @@ import typer
 
 from dingbridge.cli.schema.arguments import AsJson, known_specs
 from dingbridge.cli.terminal import print_list
+from dingbridge.events import catalogue
+from dingbridge.events.envelope import urn
+from dingbridge.schema.json_schema import DIALECTS, data_schema, document, envelope_schema, record_schema
+from dingbridge.schema.model import forms_of
 
 
 def list_types(as_json: AsJson = False) -> None:
     """The EventTypes that the catalogue knows."""
-    from dingbridge.events import catalogue
-    from dingbridge.schema.model import forms_of
-
     rows = [
         {
             "event_type": spec.event_type,
@@ -35,15 +36,6 @@ def show(
     dialect: Annotated[str, typer.Option(help="draft-07 or 2020-12.")] = "draft-07",
 ) -> None:
     """Print the JSON Schema of a type's data."""
-    from dingbridge.events.envelope import urn
-    from dingbridge.schema.json_schema import (
-        DIALECTS,
-        data_schema,
-        document,
-        envelope_schema,
-        record_schema,
-    )
-
     wanted = next((name for name in DIALECTS if name == dialect), None)
     if wanted is None:
         raise typer.BadParameter(f"{dialect!r} is none of {', '.join(DIALECTS)}", param_hint="--dialect")

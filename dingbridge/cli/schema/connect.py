@@ -1,10 +1,13 @@
 """``dingbridge schema connect``: the schema with which Kafka Connect reads a topic."""
 
+import json
 from typing import Annotated
 
 import typer
 
 from dingbridge.cli.schema.arguments import known_specs
+from dingbridge.cli.terminal import say
+from dingbridge.schema.connect import connect_schema
 
 
 def command(
@@ -14,11 +17,6 @@ def command(
 
     To standard error: the fields that are not in it, having no one type, or none that a table has.
     """
-    import json
-
-    from dingbridge.cli.terminal import say
-    from dingbridge.schema.connect import connect_schema
-
     schema = connect_schema(known_specs(event_types))
     for path in schema.left_out:
         say(f"left out: {path}")

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 import typer
 
 from dingbridge.cli.schema.arguments import known_specs
+from dingbridge.schema.ddl import ddl
+from dingbridge.settings import KafkaSettings
 
 
 def command(
@@ -19,9 +21,6 @@ def command(
     settings, credentials are yours to add. A table in PostgreSQL is filled by Kafka Connect
     (examples/scale/connect).
     """
-    from dingbridge.schema.ddl import ddl
-    from dingbridge.settings import KafkaSettings
-
     [spec] = known_specs([event_type])
     settings = KafkaSettings.load()
     topic = settings.topic_prefix + event_type

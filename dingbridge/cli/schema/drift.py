@@ -2,20 +2,21 @@
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from aiokafka import ConsumerRecord, TopicPartition
 
 from dingbridge.cli.schema.arguments import AsJson
 from dingbridge.cli.terminal import print_list, progress, say
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from aiokafka import ConsumerRecord, TopicPartition
-
-    from dingbridge.events import Event, EventSpec
-    from dingbridge.kafka.reader import Span
+from dingbridge.events import UNCLASSIFIED, Event, EventSpec, NotAnEvent, catalogue, decode
+from dingbridge.events.normalise import normalise
+from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.kafka.topics import existing_topics
+from dingbridge.logging import configure_logging
+from dingbridge.schema.drift import drift_of
+from dingbridge.settings import KafkaSettings
 
 EventTypes = Annotated[
     list[str] | None, typer.Argument(help="EventTypes; without any, all that have a topic.")
@@ -55,10 +56,8 @@ class _Report:
         self.unknown: set[str] = set()
         self.unreadable = 0
 
-    def add(self, record: "ConsumerRecord[bytes, bytes]") -> None:
+    def add(self, record: ConsumerRecord[bytes, bytes]) -> None:
         """A record of an event topic."""
-        from dingbridge.events import NotAnEvent, catalogue, decode
-
         try:
             event = decode(record.value or b"")
         except NotAnEvent:
@@ -72,10 +71,7 @@ class _Report:
         else:
             self._compare(spec, event, f"{record.topic}/{record.partition}/{record.offset}")
 
-    def _compare(self, spec: "EventSpec", event: "Event", place: str) -> None:
-        from dingbridge.events.normalise import normalise
-        from dingbridge.schema.drift import drift_of
-
+    def _compare(self, spec: EventSpec, event: Event, place: str) -> None:
         form, data = next((form for form in spec.spellings if form == event.form), None), event.data
         if form is None:  # published before the catalogue had it
             form, data, *_ = normalise({"EventType": spec.event_type, **data}, spec.event_type, spec)
@@ -98,19 +94,13 @@ class _Report:
 
 
 async def read_last(
-    event_types: list[str], last: int, add: "Callable[[ConsumerRecord[bytes, bytes]], None]"
+    event_types: list[str], last: int, add: Callable[[ConsumerRecord[bytes, bytes]], None]
 ) -> int:
     """Hand to ``add`` the ``last`` records (0: all) of each partition of these types' topics, of all that
     there are without any; the unclassified topic is none of them. Returns the number of topics.
 
     Raises ``SettingsError``, ``KafkaUnavailable``.
     """
-    from dingbridge.events import UNCLASSIFIED
-    from dingbridge.kafka.reader import TopicReader
-    from dingbridge.kafka.topics import existing_topics
-    from dingbridge.logging import configure_logging
-    from dingbridge.settings import KafkaSettings
-
     settings = KafkaSettings.load()
     configure_logging(settings)
     prefix = settings.topic_prefix
@@ -135,9 +125,7 @@ async def read_last(
     return len(topics)
 
 
-def _last_of(spans: "Mapping[TopicPartition, Span]", last: int) -> "dict[TopicPartition, Span]":
-    from dingbridge.kafka.reader import Span
-
+def _last_of(spans: Mapping[TopicPartition, Span], last: int) -> dict[TopicPartition, Span]:
     return {p: Span(max(s.begin, s.end - last) if last else s.begin, s.end) for p, s in spans.items()}
 
 

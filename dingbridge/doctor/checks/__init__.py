@@ -1,2 +1,2 @@
-"""The checks. Each module has a ``look``, which asks the world, and a ``judge``, which makes findings of what
-was seen; only ``look`` does I/O."""
+"""The checks. Each module has a ``look``, which does the I/O, and a ``judge``, which makes findings of what
+was seen and does none."""

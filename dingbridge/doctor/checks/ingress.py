@@ -13,7 +13,7 @@ from dingbridge.dingtalk.errors import CALLBACK_FAULTS
 from dingbridge.doctor.checks.network import TIMEOUT_S, Push, get_json, push
 from dingbridge.doctor.checks.url import of_push
 from dingbridge.doctor.findings import Both, Finding, found
-from dingbridge.settings import IngressSettings
+from dingbridge.settings import IngressSettings, JournalSettings
 
 OWNERS_PATH: Final = "/owners"
 _UNSIGNED: Final = frozenset({"signature", "parameters"})
@@ -54,17 +54,23 @@ class Seen:
 
 def addresses(settings: IngressSettings, app: str | None = None) -> tuple[str, str]:
     """``(callback URL, private listener's address)`` as this machine reaches them. ``app``: by its path."""
-    host, admin = (_ANY.get(h, h) for h in (settings.ingress_host, settings.admin_host))
-    host, admin = (f"[{h}]" if ":" in h else h for h in (host, admin))
     path = settings.callback_path if app is None else f"{settings.callback_path}/{app}"
-    callback = f"http://{host}:{settings.ingress_port}{path}"
-    return callback, f"http://{admin}:{settings.admin_port}"
+    return _at(settings.ingress_host, settings.ingress_port) + path, admin_address(settings)
+
+
+def admin_address(settings: JournalSettings) -> str:
+    """``http://host:port`` of the private listener, as this machine reaches it."""
+    return _at(settings.admin_host, settings.admin_port)
 
 
 def relay_address(settings: IngressSettings) -> str:
-    """The address of the relay's private listener, as this machine reaches it."""
-    _, admin = addresses(settings)
-    return f"{admin.rpartition(':')[0]}:{settings.relay_admin_port}"
+    """The same of the relay's."""
+    return _at(settings.admin_host, settings.relay_admin_port)
+
+
+def _at(host: str, port: int) -> str:
+    host = _ANY.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def look(

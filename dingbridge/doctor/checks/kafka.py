@@ -33,7 +33,7 @@ _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _REQUEST_MS: Final = 10_000
 _GROUP_DENIED: Final = 30  # GROUP_AUTHORIZATION_FAILED
 ORDERED: Final = ("address-sync", "approval", "outbound")
-"""Consumers that recovery may ask to look anew."""
+"""Consumers to which recovery may send a resync request."""
 
 
 @dataclass(frozen=True, slots=True)

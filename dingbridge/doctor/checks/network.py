@@ -21,13 +21,14 @@ Outcome = Literal["success", "redirect", "status", "answer", "unreachable"]
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """What became of a push of our own: ``status`` is HTTP's, ``seconds`` until the whole answer was there,
-    ``reason`` why there was none."""
+    """The result of a push of our own: ``status`` is HTTP's, ``seconds`` until the whole answer was there,
+    ``reason`` why there was none, ``nonce`` what the ingress that took it remembers it by."""
 
     outcome: Outcome
     status: int = 0
     seconds: float = 0.0
     reason: Both | None = None
+    nonce: str = ""
 
     @property
     def ms(self) -> int:
@@ -53,7 +54,8 @@ def reason_of(error: BaseException) -> Both:
 async def push(
     session: aiohttp.ClientSession, url: str, credentials: Credentials, tls: ssl.SSLContext | None = None
 ) -> Push:
-    """Send a ``check_url`` of our own making to ``url``, as DingTalk does. The ingress keeps none."""
+    """Send a ``check_url`` of our own making to ``url``, as DingTalk does, on a connection of its own: behind
+    a load balancer each push may reach another ingress. The ingress keeps none."""
     ours = self_push(credentials)
     began = time.monotonic()
     try:
@@ -61,7 +63,7 @@ async def push(
             url,
             params=ours.query,
             data=ours.body,
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", "Connection": "close"},
             allow_redirects=False,
             ssl=tls or True,
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
@@ -75,7 +77,7 @@ async def push(
     verdict = judge(ours, credentials, status, content)
     if verdict == "http":
         return Push("status", status, seconds)
-    return Push("success" if verdict == "success" else "answer", status, seconds)
+    return Push("success" if verdict == "success" else "answer", status, seconds, nonce=ours.nonce)
 
 
 async def get_json(session: aiohttp.ClientSession, url: str) -> tuple[int, Mapping[str, Any]] | Both:

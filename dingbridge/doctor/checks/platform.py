@@ -68,7 +68,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """What became of a probe: no error, or a harmless one, is "allowed"."""
+    """The outcome of a probe: no error, or a harmless one, is "allowed"."""
 
     api: str
     parts: tuple[str, ...]

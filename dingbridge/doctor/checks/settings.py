@@ -3,17 +3,15 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Final
 
 from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_WORDS
-from dingbridge.dingtalk.crypto import Credentials
-from dingbridge.dingtalk.errors import CredentialsError
 from dingbridge.doctor.findings import Both, Finding, found
 from dingbridge.errors import SettingsError
 from dingbridge.settings import ConsumerSettings, IngressSettings
 from dingbridge.settings.apps import App, environment_app, load_apps, pick
-from dingbridge.worker.registry import GROUP, Family, load_consumer
+from dingbridge.worker.registry import installed_consumers, unknown
 
 INGRESS: Final = "ingress"
 NO_KEYS: Final = frozenset({"key.aes", "key.token", "key.owner", "key.none"})
@@ -69,35 +67,24 @@ def _of_setting(problem: str) -> Finding:
 
 
 def parts(
-    wanted: Sequence[str],
-    found_points: Iterable[EntryPoint] | None = None,
-    told: Sequence[Finding] = (),
+    wanted: Sequence[str], points: Iterable[EntryPoint] | None = None, told: Sequence[Finding] = ()
 ) -> tuple[list[Part], list[Finding]]:
     """The consumers that are looked at, those of ``wanted`` or all that are installed; and which of them
     would not start, but for what was ``told`` of the ingress already."""
-    points = entry_points(group=GROUP) if found_points is None else found_points
     chosen: list[Part] = []
     findings: list[Finding] = []
-    for point in sorted(points, key=lambda point: point.name):
-        try:
-            loaded = point.load()
-            names = list(loaded.names()) if isinstance(loaded, Family) else [point.name]
-            for name in names:
-                if not wanted or name in wanted:
-                    maker = loaded.make(name) if isinstance(loaded, Family) else loaded
-                    chosen.append(Part(name, tuple(maker.topics), tuple(maker.control_topics)))
-                    findings += judge_start(name, mistakes(maker), told)
-        except SettingsError as error:
-            findings += judge_consumer(point.name, "; ".join(error.problems), wanted)
-        except Exception as error:  # somebody else's module: anything may come out of it
-            findings += judge_consumer(point.name, type(error).__name__, wanted)
-    known = {part.name for part in chosen} | {INGRESS} | {str(f.values["consumer"]) for f in findings}
+    installed = installed_consumers(points)
+    for one in installed:
+        if one.consumer is None:
+            findings += judge_consumer(one.name, one.problem or "", wanted)
+        elif not wanted or one.name in wanted:
+            chosen.append(Part(one.name, tuple(one.consumer.topics), tuple(one.consumer.control_topics)))
+            findings += judge_start(one.name, mistakes(one.consumer), told)
+    broken = tuple(f"{one.name}-" for one in installed if one.consumer is None)  # perhaps a family's
+    known = {INGRESS, *(one.name for one in installed)}
     for name in wanted:
-        if name not in known:
-            try:
-                load_consumer(name)
-            except Exception as error:
-                findings.append(found("settings.consumer", consumer=name, reason=str(error)))
+        if name not in known and not name.startswith(broken):
+            findings.append(found("settings.consumer", consumer=name, reason=str(unknown(name))))
     return chosen, findings
 
 
@@ -135,25 +122,14 @@ def judge(app: App, consumers: Sequence[Part], *, ingress: bool) -> list[Finding
 
 
 def judge_keys(app: App) -> list[Finding]:
-    """The form of Token, AES key and owner keys, of each pair that is accepted now; Stream mode has none."""
+    """Token and AES key, of each pair that is accepted now, whose form the settings have checked; Stream mode
+    has none."""
     if app.mode == "stream":
         return []
     pairs = app.accepted(datetime.now(UTC))
     if not pairs:
         return [found("key.none", app=app.name)]
     for pair in pairs:
-        try:
-            Credentials(pair.token, pair.aes_key, app.owner_keys)
-        except CredentialsError as error:
-            return [_of_problem(problem) for problem in error.problems]
         if len(pair.token) not in _TOKEN_LENGTHS:
             return [found("key.token_length", length=len(pair.token))]
     return [found("key.ok")]
-
-
-def _of_problem(problem: str) -> Finding:
-    if problem.startswith("the token"):
-        return found("key.token", problem=Both(problem, _FORM_OF_TOKENS_ZH))
-    if problem.startswith("the AES key"):
-        return found("key.aes", problem=problem)
-    return found("key.owner", problem=problem)

@@ -13,11 +13,13 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from dingbridge.dingtalk.crypto import Credentials
-from dingbridge.doctor.checks.network import TIMEOUT_S, Push, push, reason_of
+from dingbridge.doctor.checks.network import TIMEOUT_S, Push, get_json, push, reason_of
 from dingbridge.doctor.findings import Both, Finding, found
 
 DEADLINE_S: Final = 1.5
 """DingTalk's (http-callback-overview)."""
+TRIES: Final = 8
+"""Pushes before it is said that another ingress answers: behind a load balancer they reach several."""
 _SOON_DAYS: Final = 14
 _EXPIRED, _OTHER_NAME = 10, (62, 64)  # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED, …_HOSTNAME_MISMATCH, …_IP_…
 
@@ -26,7 +28,8 @@ Tls = Literal["ok", "name", "expired", "untrusted", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was found on the way to the URL; what comes after the first hindrance stays unset."""
+    """What was found on the way to the URL; what comes after the first hindrance stays unset. ``here``: our
+    ingress took the push; ``None`` when it could not be asked."""
 
     url: str
     addresses: tuple[str, ...] = ()
@@ -35,6 +38,7 @@ class Seen:
     tls_reason: str = ""
     days_left: int | None = None
     push: Push | None = None
+    here: bool | None = None
 
     @property
     def host(self) -> str:
@@ -67,8 +71,9 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
-async def look(session: aiohttp.ClientSession, url: str, credentials: Credentials) -> Seen:
-    """Resolve, connect, push; stops at the first hindrance. ``url`` must be ``usable``."""
+async def look(session: aiohttp.ClientSession, url: str, credentials: Credentials, admin: str) -> Seen:
+    """Resolve, connect, push, and ask the private listener at ``admin`` (``http://host:port``) whether the
+    push came there; stops at the first hindrance. ``url`` must be ``usable``."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     try:
@@ -86,7 +91,19 @@ async def look(session: aiohttp.ClientSession, url: str, credentials: Credential
             return Seen(url, addresses, unreachable=reason_of(error))
         if tls != "ok":
             return Seen(url, addresses, tls=tls, tls_reason=tls_reason)
-    return Seen(url, addresses, tls=tls, days_left=days, push=await push(session, url, credentials, context))
+    for _ in range(TRIES):
+        pushed, here = await push(session, url, credentials, context), None
+        if pushed.outcome == "success":
+            here = await _took(session, admin, pushed.nonce)
+        if here is not False:
+            break
+    return Seen(url, addresses, tls=tls, days_left=days, push=pushed, here=here)
+
+
+async def _took(session: aiohttp.ClientSession, admin: str, nonce: str) -> bool | None:
+    answer = await get_json(session, f"{admin}/checks/{nonce}")
+    seen = None if isinstance(answer, Both) else answer[1].get("seen")
+    return seen if isinstance(seen, bool) else None
 
 
 async def _handshake(host: str, port: int, context: ssl.SSLContext) -> tuple[Tls, str, int | None]:
@@ -128,7 +145,10 @@ def judge(seen: Seen, *, from_internet: bool) -> list[Finding]:
             tls = Both(
                 f" Its certificate is good for {seen.days_left} days.", f"证书还有 {seen.days_left} 天。"
             )
-        findings.append(of_push("url", url, seen.push, tls=tls))
+        elsewhere = seen.here is False
+        findings.append(
+            found("url.elsewhere", url=url) if elsewhere else of_push("url", url, seen.push, tls=tls)
+        )
     return findings
 
 

@@ -1,75 +1,53 @@
 """``dingbridge callback`` as far as it needs no platform: what to register, usage, settings, masks."""
 
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import EntryPoint
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from dingbridge import Consumer
-from dingbridge.cli.callback.command import app
-from dingbridge.cli.callback.registration import consumed_events, mask
+from dingbridge.cli.callback.command import app, mask, wanted
 from dingbridge.cli.callback.rotate import length, renamed
 from dingbridge.errors import SettingsError
-from dingbridge.worker.registry import Family
-
-HERE = "tests.unit.dingtalk.test_callback_cli"
+from dingbridge.worker.registry import Installed
 
 
-class First:
-    topics: ClassVar = ["user_add_org", "org_dept_create"]
-
-
-class Second:
-    topics: ClassVar = ("bpms_instance_change", "user_add_org")
-
-
-class Idle:
-    """A consumer without topics."""
-
-
-class Third(Consumer):
-    name = "many-third"
-    topics = ("bpms_task_change",)
+class First(Consumer):
+    name = "first"
+    topics = ("user_add_org", "org_dept_create")
 
     async def handle(self, event, tx, prepared): ...
 
 
-def mistaken() -> list[str]:
-    raise SettingsError(["WHATEVER: not set"])
+class Second(First):
+    name = "second"
+    topics = ("bpms_instance_change", "user_add_org")
 
 
-MANY = Family(names=lambda: [Third.name], make=lambda name: Third)
-MISTAKEN = Family(names=mistaken, make=lambda name: Third)
+class Idle(First):
+    name = "idle"
+    topics = ()
 
 
-def consumer(name: str, value: str) -> EntryPoint:
-    return EntryPoint(name=name, value=value, group="dingbridge.consumers")
+def installed(*consumers: type[Consumer]) -> list[Installed]:
+    return [Installed(consumer.name, "ours", consumer) for consumer in consumers]
 
 
 def test_events_are_the_union_of_the_consumers_topics() -> None:
-    consumers = [consumer("first", f"{HERE}:First"), consumer("second", f"{HERE}:Second")]
-    assert consumed_events(consumers) == ["bpms_instance_change", "org_dept_create", "user_add_org"]
+    assert wanted(installed(First, Second)) == ("bpms_instance_change", "org_dept_create", "user_add_org")
 
 
 def test_a_consumer_that_cannot_be_loaded_is_named() -> None:
-    consumers = [consumer("first", f"{HERE}:First"), consumer("lost", f"{HERE}:Lost")]
-    with pytest.raises(SettingsError, match=r"the consumer lost .*--events"):
-        consumed_events(consumers)
+    lost = Installed("lost", "theirs", problem="consumer 'lost' cannot be imported")
+    with pytest.raises(SettingsError, match=r"'lost' .*--events"):
+        wanted([*installed(First), lost])
 
 
-def test_of_a_family_each_member_counts() -> None:
-    consumers = [consumer("first", f"{HERE}:First"), consumer("many", f"{HERE}:MANY")]
-    assert consumed_events(consumers) == ["bpms_task_change", "org_dept_create", "user_add_org"]
-    with pytest.raises(SettingsError, match="WHATEVER: not set"):
-        consumed_events([consumer("mistaken", f"{HERE}:MISTAKEN")])
-
-
-@pytest.mark.parametrize("consumers", [[], [consumer("idle", f"{HERE}:Idle")]])
-def test_nothing_to_register(consumers: list[EntryPoint]) -> None:
+@pytest.mark.parametrize("consumers", [[], installed(Idle)])
+def test_nothing_to_register(consumers: list[Installed]) -> None:
     with pytest.raises(SettingsError, match="--events"):
-        consumed_events(consumers)
+        wanted(consumers)
 
 
 @pytest.mark.parametrize(

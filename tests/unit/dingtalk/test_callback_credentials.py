@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from dingbridge.cli.callback.credentials import generate, places, write
+from dingbridge.cli.callback.credentials import generate, write_new
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.errors import BridgeError, SettingsError
 
@@ -26,38 +26,29 @@ def test_they_are_of_the_length_and_alphabet_that_console_and_api_take():
     assert len(seen) == 400
 
 
-def test_every_reason_against_writing_is_said_at_once(tmp_path):
-    (tmp_path / "there").write_text("x")
-    with pytest.raises(SettingsError) as caught:
-        places({"DINGTALK_TOKEN": "set", "DINGTALK_AES_KEY_FILE": str(tmp_path / "there")})
-    said = "\n".join(caught.value.problems)
-    assert "DINGTALK_TOKEN: is set" in said
-    assert "DINGTALK_TOKEN_FILE: not set" in said
-    assert "there exists already" in said
-    same = str(tmp_path / "same")
-    with pytest.raises(SettingsError, match="the same file"):
-        places({"DINGTALK_TOKEN_FILE": same, "DINGTALK_AES_KEY_FILE": same})
-
-
-def test_a_link_that_leads_nowhere_counts_as_there(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(SettingsError, match="link exists already"):
-        places(
-            {"DINGTALK_TOKEN_FILE": str(tmp_path / "link"), "DINGTALK_AES_KEY_FILE": str(tmp_path / "key")}
-        )
-
-
-def test_both_files_or_neither(tmp_path):
-    made = generate()
+def test_they_are_written_into_new_files_that_others_cannot_read(tmp_path):
+    files = [tmp_path / "new" / name for name in ("token", "key")]
     old = os.umask(0)
     try:
-        write(made, tmp_path / "new" / "token", tmp_path / "new" / "key")
+        assert write_new(named(*files)) == files
     finally:
         os.umask(old)
-    assert (tmp_path / "new" / "token").read_text() == made.token + "\n"
-    assert [file.stat().st_mode & 0o777 for file in (tmp_path / "new").iterdir()] == [0o600, 0o600]
+    token, aes_key = (file.read_text().strip() for file in files)
+    Credentials(token, aes_key, ("dingappkey",))
+    assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
+
+
+def test_what_is_there_is_not_written_over_and_all_that_is_wrong_is_said(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(SettingsError) as caught:
+        write_new({"DINGTALK_AES_KEY_FILE": str(tmp_path / "link")})
+    said = "\n".join(caught.value.problems)
+    assert "DINGTALK_TOKEN_FILE: not set" in said
+    assert "link exists already" in said
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(BridgeError, match="nothing was written") as caught:
-        write(made, tmp_path / "token", tmp_path / "file" / "key")
-    assert made.token not in str(caught.value)
-    assert not (tmp_path / "token").exists()
+    with pytest.raises(BridgeError, match="cannot be written"):
+        write_new(named(tmp_path / "file" / "token", tmp_path / "key"))
+
+
+def named(token, aes_key):
+    return {"DINGTALK_TOKEN_FILE": str(token), "DINGTALK_AES_KEY_FILE": str(aes_key)}

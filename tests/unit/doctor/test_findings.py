@@ -8,8 +8,9 @@ import typer
 from typer.testing import CliRunner
 
 from dingbridge import Consumer
+from dingbridge.cli.doctor import command
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
-from dingbridge.doctor import command, run
+from dingbridge.doctor import run
 from dingbridge.doctor.checks import clock, ingress, kafka, platform, quota, url
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.checks.kafka_wire import operations

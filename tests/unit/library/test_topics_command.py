@@ -4,13 +4,14 @@
 import asyncio
 import errno
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
-import aiokafka
 import pytest
 from aiokafka.errors import KafkaTimeoutError, NotLeaderForPartitionError, TopicAuthorizationFailedError
 from typer.testing import CliRunner
 
+from dingbridge.cli import topics as command_topics
 from dingbridge.cli.topics import app
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka import reader as topic_reader
@@ -41,10 +42,10 @@ class Consumer:
     async def stop(self) -> None:
         self._does("stop")
 
-    def assign(self, partitions: list[Any]) -> None: ...
+    def assign(self, partitions: list[Any]) -> None:
+        self._does("assign")
 
-    async def seek_to_beginning(self, *partitions: Any) -> None:
-        self._does("seek_to_beginning")
+    def seek(self, partition: Any, offset: int) -> None: ...
 
     async def beginning_offsets(self, partitions: list[Any]) -> dict[Any, int]:
         self._does("beginning_offsets")
@@ -57,7 +58,7 @@ class Consumer:
     async def position(self, partition: Any) -> int:
         return 0
 
-    async def getmany(self, *, timeout_ms: int) -> dict[Any, Any]:
+    async def getmany(self, *_: Any, **__: Any) -> dict[Any, Any]:
         self._does("getmany")
         return {}
 
@@ -68,7 +69,8 @@ def run(monkeypatch: pytest.MonkeyPatch, command: str, consumer: Consumer) -> Ba
         return {TOPIC: 2}, set()
 
     monkeypatch.setattr(topics, "listed_topics", listed_topics)
-    monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", consumer)
+    monkeypatch.setattr(command_topics, "listed_topics", listed_topics)
+    monkeypatch.setattr(topic_reader, "AIOKafkaConsumer", consumer)
     return CliRunner().invoke(app, COMMANDS[command]).exception
 
 
@@ -78,7 +80,7 @@ def run(monkeypatch: pytest.MonkeyPatch, command: str, consumer: Consumer) -> Ba
         ("list", "start", OSError("no"), "does not answer"),
         ("list", "beginning_offsets", KafkaTimeoutError(), "no answer in time"),
         ("list", "end_offsets", NotLeaderForPartitionError(), "has no leader"),
-        ("read", "seek_to_beginning", KafkaTimeoutError(), "no answer in time"),
+        ("read", "assign", KafkaTimeoutError(), "no answer in time"),
         ("read", "end_offsets", KafkaTimeoutError(), "no answer in time"),
         ("read", "getmany", TopicAuthorizationFailedError({TOPIC}), f"READ .* on topic {TOPIC}"),
     ],
@@ -93,11 +95,22 @@ def test_what_kafka_refuses_later_is_told_in_words(
     assert consumer.called["stop"] == 1
 
 
+class One(Consumer):
+    """Has one record in each partition."""
+
+    async def getmany(self, partition: Any, **_: Any) -> dict[Any, Any]:
+        return {partition: [SimpleNamespace(topic=TOPIC, partition=0, offset=0, timestamp=0, value=b"{}")]}
+
+
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.ENOSPC, "full")], ids=["pipe", "disk"])
 def test_an_output_that_takes_no_more_is_not_kafkas_fault(
     monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
-    consumer = Consumer("getmany", error)  # as printing what it got does
+    def full(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(command_topics, "_print", full)
+    consumer = One("nothing", AssertionError())
     assert isinstance(run(monkeypatch, "read", consumer), OSError | SystemExit)
     assert consumer.called["stop"] == 1
 

@@ -1,0 +1,66 @@
+"""``dingbridge doctor``: says in plain words what is wrong with what a callback passes."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from dingbridge.cli.terminal import listed, print_json
+from dingbridge.doctor import run
+from dingbridge.doctor.findings import Finding, as_json, exit_code, language, printed, read_words, summary
+from dingbridge.doctor.parts import load_checks
+
+
+def command(
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="The public callback URL, as https://bridge.example.com/callback.",
+            show_default="what is registered at DingTalk",
+        ),
+    ] = None,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            help="The app, of several.", show_default="the environment's, else the only one of the apps file"
+        ),
+    ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to check for: ingress, or a consumer's name; may be repeated.",
+            show_default="the ingress and all installed consumers",
+        ),
+    ] = None,
+    lang: Annotated[
+        str | None, typer.Option(help="en or zh.", show_default="by LC_ALL, LC_MESSAGES, LANG")
+    ] = None,
+    as_json_: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+) -> None:
+    """Find out why callbacks do not arrive: settings, clock, public URL, ingress, Kafka, disk, DingTalk.
+
+    Changes nothing, and does not read DingTalk's failed list. Exit code 0: no error; 1: errors;
+    2: settings with which the ingress would not start, or it is not said which app.
+    """
+    if lang is not None and lang not in ("en", "zh"):
+        raise typer.BadParameter("must be en or zh", param_hint="--lang")
+    spoken = language(lang)
+    checks, unloadable = load_checks()
+    words = read_words("dingbridge.doctor")
+    for check in checks.values():
+        words |= check.words
+    findings: list[Finding] = []
+
+    def tell(finding: Finding) -> None:
+        findings.append(finding)
+        if not as_json_:
+            typer.echo(printed(finding, words, spoken))
+
+    for finding in unloadable:
+        tell(finding)
+    asyncio.run(run.examine(url=url, app_name=app, wanted=listed(part), tell=tell, checks=checks))
+    if as_json_:
+        print_json(as_json(findings, words, spoken))
+    else:
+        typer.echo(summary(findings, words, spoken))
+    raise typer.Exit(exit_code(findings, words))
