@@ -1,22 +1,16 @@
 """``dingbridge consume``: run one consumer, or show what it has written."""
 
-import asyncio
 import os
 import sys
 import threading
-from typing import Annotated
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
-import uvloop
 
-from dingbridge.cli.consumer_file import load
-from dingbridge.cli.terminal import print_json, print_table, say
-from dingbridge.errors import BridgeError, SettingsError
-from dingbridge.logging import configure_logging
-from dingbridge.settings import ConsumerLimits, ConsumerSettings
-from dingbridge.worker import service
-from dingbridge.worker.consumer import Consumer, Table
+if TYPE_CHECKING:
+    from dingbridge.settings import ConsumerSettings
+    from dingbridge.worker.consumer import Consumer, Table
 
 LEFT_BEHIND_S = 5
 """How long handlers that do not end may hold the end of the process up, in s: they were cancelled before."""
@@ -35,56 +29,55 @@ def command(
     as_json: Annotated[
         bool, typer.Option("--json", help="With --show: an object for each row, for machines.")
     ] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start it again whenever its code changes: for its author.")
+    ] = False,
 ) -> None:
     """Run one consumer in this process, until SIGTERM or Ctrl-C: what is being worked on is finished first.
 
     All settings come from the environment: see docs/settings.md. Exit code 2: settings, or no such consumer;
     1: the consumer could not start.
     """
+    from dingbridge.logging import configure_logging
+
+    if reload:
+        from dingbridge.cli.reload import code_of, run_and_reload
+
+        code = code_of(name)
+        raise typer.Exit(run_and_reload([sys.executable, "-m", "dingbridge.cli.main", "consume", name], code))
     consumer, settings = _load(name)
     if show:
-        _print(asyncio.run(service.show(consumer, settings)), as_json)
+        import asyncio
+
+        from dingbridge.worker.service import show as read_tables
+
+        _print(asyncio.run(read_tables(consumer, settings)), as_json)
         return
+
+    import uvloop
+
+    from dingbridge.worker.service import ConsumerService
+
     configure_logging(settings)
-    timers: list[threading.Timer] = []
+
+    leaving = _Leaving(name)
 
     async def run() -> None:
-        code, words = 1, ""
-        try:
-            await service.ConsumerService(consumer, settings).run(handle_signals=True)
-            code = 0
-        except BridgeError as error:
-            code, words = error.exit_code, f"dingbridge: {error}\n"
-            raise
-        finally:
-            # the event loop waits without a limit for each task and each thread of `asyncio.to_thread`
-            timers.append(threading.Timer(LEFT_BEHIND_S, _end, [name, code, words]))
-            timers[0].daemon = True
-            timers[0].start()
+        with leaving:
+            await ConsumerService(consumer, settings).run(handle_signals=True)
 
     try:
         uvloop.run(run())
     finally:
-        for timer in timers:
-            timer.cancel()
+        leaving.done()
 
 
-def _end(consumer: str, code: int, words: str) -> None:
-    """End the process with ``words`` on standard error, whatever still runs in it."""
-    structlog.get_logger(__name__).error(
-        "consumer.left_behind",
-        consumer=consumer,
-        meaning="a handler does not heed being cancelled, or a thread of its does not end (a request without "
-        "a time-out?); the process ends without it",
-    )
-    sys.stderr.write(words)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _load(name: str) -> tuple[Consumer, ConsumerSettings]:
+def _load(name: str) -> "tuple[Consumer, ConsumerSettings]":
     """The consumer and its settings. Raises ``SettingsError`` with the mistakes of both."""
+    from dingbridge.cli.consumer_file import load
+    from dingbridge.errors import SettingsError
+    from dingbridge.settings import ConsumerLimits, ConsumerSettings
+
     problems: list[str] = []
     try:
         consumer = load(name)()
@@ -100,7 +93,9 @@ def _load(name: str) -> tuple[Consumer, ConsumerSettings]:
     return consumer, settings
 
 
-def _print(tables: list[Table], as_json: bool) -> None:
+def _print(tables: "list[Table]", as_json: bool) -> None:
+    from dingbridge.cli.terminal import print_json, print_table, say
+
     for title, columns, rows in tables:
         if as_json:
             for row in rows:
@@ -109,3 +104,46 @@ def _print(tables: list[Table], as_json: bool) -> None:
             print_table(columns, rows, title=title)
     if not tables:
         say("This consumer shows no tables.")
+
+
+class _Leaving:
+    """Ends the process when its event loop does not end: it waits without a limit for every task, and for the
+    thread of every ``asyncio.to_thread``. The words and the exit code are the same as otherwise."""
+
+    def __init__(self, consumer: str) -> None:
+        self._consumer = consumer
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer = threading.Timer(LEFT_BEHIND_S, self._end, [error])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def done(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end(self, error: BaseException | None) -> None:
+        import structlog
+
+        from dingbridge.errors import BridgeError
+
+        code = 0
+        if error is not None:
+            code = error.exit_code if isinstance(error, BridgeError) else 1
+            words = str(error) if isinstance(error, BridgeError) else type(error).__qualname__
+            print(f"dingbridge: {words}", file=sys.stderr)
+        structlog.get_logger(__name__).error(
+            "consumer.left_behind",
+            consumer=self._consumer,
+            meaning="a handler does not heed being cancelled, or a thread of its does not end (a request "
+            "without a time-out?); the process ends without it",
+        )
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

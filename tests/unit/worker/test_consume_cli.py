@@ -1,9 +1,13 @@
+import asyncio
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dingbridge.cli.consume import _print
+from tests.support.waiting import eventually
 
 TABLES = [("employees", ["userid", "name"], [("u1", "王[b]小明\x1b[31m\n"), ("u2", None)])]
 
@@ -85,3 +89,43 @@ def test_the_process_ends_whatever_a_handler_has_left_behind(left: str, words: s
     assert ended.returncode == (1 if words else 0), ended.stderr
     assert "consumer.left_behind" in ended.stderr
     assert words in ended.stderr
+
+
+RELOADED = """
+import sys, threading
+with open({log!r}, "a") as log:
+    log.write("{version}\\n")
+if "{version}" == "fails":
+    sys.exit(3)
+threading.Event().wait()
+"""
+PARENT = "import sys; from pathlib import Path; from dingbridge.cli.reload import run_and_reload\n" + (
+    "sys.exit(run_and_reload([sys.executable, sys.argv[1]], Path(sys.argv[1]).parent))"
+)
+
+
+async def test_with_reload_a_change_starts_it_again_and_a_stop_ends_both(tmp_path: Path) -> None:
+    script, log, said = tmp_path / "script.py", tmp_path / "log", tmp_path / "said"
+
+    async def written(version: str) -> None:
+        script.write_text(RELOADED.format(log=str(log), version=version))
+        await runs(version)
+
+    async def runs(version: str) -> None:
+        await eventually(lambda: log.exists() and log.read_text().splitlines()[-1:] == [version])
+
+    script.write_text(RELOADED.format(log=str(log), version="first"))
+    command = [sys.executable, "-c", PARENT, str(script)]
+    parent = await asyncio.create_subprocess_exec(*command, stderr=said.open("wb"))
+    try:
+        await runs("first")
+        await written("second")
+        await written("fails")
+        await eventually(lambda: "ended with exit code 3" in said.read_text())
+        await written("third")
+        parent.terminate()
+        assert await parent.wait() == 128 + signal.SIGTERM
+    finally:
+        if parent.returncode is None:
+            parent.kill()
+    assert log.read_text().split() == ["first", "second", "fails", "third"]
