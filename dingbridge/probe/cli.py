@@ -12,15 +12,19 @@ import typer
 from dingbridge.api_budget import ApiCalls
 from dingbridge.cli.terminal import ask, listed, say
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.doctor.checks import platform
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.findings import Finding, Lang, found, language, printed, read_words, summary
 from dingbridge.doctor.parts import calls_of, load_checks
+from dingbridge.errors import KafkaUnavailable
 from dingbridge.logging import configure_logging
-from dingbridge.probe import judge, report
+from dingbridge.probe import judge, lag, report
 from dingbridge.probe.recorder import Recorder
-from dingbridge.probe.run import AtMost, plan, read
+from dingbridge.probe.run import AtMost, Plan, plan, read
+from dingbridge.settings import IngressSettings
+from dingbridge.settings.apps import App
 
 WORDS: Final = read_words("dingbridge.doctor") | read_words("dingbridge.probe")
 DEFAULT_REPORT: Final = Path("dingbridge-probe.json")
@@ -28,9 +32,12 @@ _TEXTS: Final[dict[Lang, dict[str, str]]] = {
     "en": {
         "reads": "Reads of app {app} at {base}, for {parts}: about {calls} calls, of which at most "
         "{counted} count against the month.\nNothing is written, and the failed list is not read.",
+        "events": "Then Kafka is watched for events, {minutes:g} min; at most {entities} entities are read, "
+        "each up to {steps} times: about {calls} calls, of which at most {counted} count.",
         "ask": "Make them?",
         "refused": "Nothing was called: nobody can be asked here. Say --yes to make these calls.",
         "declined": "Nothing was called.",
+        "watching": "watching for events: {minutes:g} min",
         "report": "The report is in {path}; it holds no values. This project has not seen a real tenant yet: "
         "please read the file, and attach it to an issue of the project.",
     },
@@ -38,9 +45,12 @@ _TEXTS: Final[dict[Lang, dict[str, str]]] = {
         "reads": "将以应用 {app} 在 {base} 为 {parts} 读取：约 {calls} 次调用，"
         "其中最多 {counted} 次计入当月用量。\n"
         "不写入任何内容，也不读失败列表。",
+        "events": "然后观察 Kafka 中的事件 {minutes:g} 分钟，最多读 {entities} 个对象，每个最多 {steps} 次："
+        "约 {calls} 次调用，其中最多 {counted} 次计入用量。",
         "ask": "开始调用吗？",
         "refused": "没有调用：这里无法询问。加上 --yes 才会调用。",
         "declined": "没有调用。",
+        "watching": "观察事件：{minutes:g} 分钟",
         "report": "报告写入 {path}，其中没有任何值。本项目还没有见过真实的企业："
         "请先看一遍该文件，再把它附在项目的 issue 里。",
     },
@@ -61,6 +71,13 @@ def command(
             show_default="the ingress and all installed consumers",
         ),
     ] = None,
+    events: Annotated[
+        float,
+        typer.Option(min=0, max=120, metavar="MINUTES", help="Watch for events so long, in minutes; 0: off."),
+    ] = 2,
+    entities: Annotated[
+        int, typer.Option(min=1, max=1000, help="Read so many entities of these events at most.")
+    ] = 10,
     to: Annotated[
         Path,
         typer.Option("--report", metavar="FILE", help="Where the report goes; an older one is replaced."),
@@ -73,8 +90,8 @@ def command(
     """Try a real app: make the reads that the consumers need, and say what will not work.
 
     Only reads. Says beforehand how many calls it makes, and asks. Compares each reply with the tables that
-    the client uses. The report holds names of fields, types, lengths, codes and times, and no values: it can
-    be sent to the project.
+    the client uses, and measures how late reads are behind events that arrive in Kafka meanwhile. The report
+    holds names of fields, types, lengths, codes and times, and no values: it can be sent to the project.
 
     Exit code 0: all as expected; 1: differences, or the question was answered with no; 2: settings that
     cannot work, or nobody to ask and no --yes: nothing was called.
@@ -85,15 +102,15 @@ def command(
         raise typer.BadParameter("no file can be written there", param_hint="--report")
     if not report.replaceable(to):
         raise typer.BadParameter("another file is there, not an older report", param_hint="--report")
-    run = _Run(language(lang), to, yes)
+    run = _Run(language(lang), events, entities, to, yes)
     raise typer.Exit(asyncio.run(run.probe(app, listed(part))))
 
 
 class _Run:
     """One run of the command, and what it has found so far."""
 
-    def __init__(self, lang: Lang, to: Path, yes: bool) -> None:
-        self._lang, self._to, self._yes = lang, to, yes
+    def __init__(self, lang: Lang, minutes: float, entities: int, to: Path, yes: bool) -> None:
+        self._lang, self._minutes, self._entities, self._to, self._yes = lang, minutes, entities, to, yes
         self._findings: list[Finding] = []
 
     async def probe(self, app_name: str | None, wanted: Sequence[str]) -> int:
@@ -127,19 +144,37 @@ class _Run:
             of_parts = calls_of({name: checks[name] for name in names if name in checks}, client, known)
             what = plan(client, platform.probes(of_parts), callback=with_ingress and chosen.mode == "http")
             parts = [*([settings_check.INGRESS] if with_ingress else []), *names]
-            values = {"app": chosen.name, "base": settings.dingtalk_api_base, "parts": ", ".join(parts)}
-            say(self._text("reads", **values, calls=what.calls, counted=what.counted))
-            budget.most = what.counted
+            kinds = _kinds(what)
+            budget.most = self._announce(what, settings, chosen, parts, kinds)
             if (code := self._asked()) is not None:
                 return code
             readings = await read(what, known, recorder)
             self._tell(*judge.judge(readings))
+            watched = await self._watch(settings, client, chosen, kinds)
         await calls.close()
-        document = report.build(readings, self._findings, WORDS, parts=parts)
+        document = report.build(readings, self._findings, WORDS, parts=parts, watched=watched)
         report.write(document, self._to)
         typer.echo(summary(self._findings, WORDS, self._lang))
         say(self._text("report", path=self._to))
         return judge.exit_code(self._findings, WORDS)
+
+    def _announce(
+        self, what: Plan, settings: IngressSettings, app: App, parts: Sequence[str], kinds: Sequence[str]
+    ) -> int:
+        """Say what will be called; returns how many counted calls that are at most."""
+        values = {"app": app.name, "base": settings.dingtalk_api_base, "parts": ", ".join(parts)}
+        say(self._text("reads", **values, calls=what.calls, counted=what.counted))
+        if not self._minutes or not kinds:
+            return what.counted
+        again = self._entities * len(lag.STEPS_S)
+        counted = again if "approval" in kinds else 0
+        steps, minutes = len(lag.STEPS_S), self._minutes
+        say(
+            self._text(
+                "events", minutes=minutes, entities=self._entities, steps=steps, calls=again, counted=counted
+            )
+        )
+        return what.counted + counted
 
     def _asked(self) -> int | None:
         """The exit code where the answer is no, or there is nobody to ask."""
@@ -153,6 +188,21 @@ class _Run:
         say(self._text("declined"))
         return judge.EXIT_DIFFERENT
 
+    async def _watch(
+        self, settings: IngressSettings, client: DingTalkClient, app: App, kinds: Sequence[str]
+    ) -> lag.Watched | None:
+        if not self._minutes or not kinds:
+            return None
+        events = lag.arriving(settings, lambda: say(self._text("watching", minutes=self._minutes)))
+        until, watched = asyncio.sleep(self._minutes * 60), lag.Watched()
+        try:
+            await lag.watch(events, client, until, watched, app=app.name, most=self._entities, kinds=kinds)
+        except KafkaUnavailable as error:
+            self._tell(found("lag.kafka", reason=str(error)))
+            return None
+        self._tell(*judge.judge_watched(watched))
+        return watched
+
     def _tell(self, *findings: Finding) -> None:
         for finding in findings:
             self._findings.append(finding)
@@ -160,3 +210,9 @@ class _Run:
 
     def _text(self, name: str, **values: Any) -> str:
         return _TEXTS[self._lang][name].format(**values)
+
+
+def _kinds(what: Plan) -> list[str]:
+    """What the parts read one by one, and so can be followed after an event."""
+    read_one = {"v2/user/get": "user", "v2/department/get": "department", INSTANCES: "approval"}
+    return [read_one[probe.call.api] for probe in what.probes if probe.call.api in read_one]

@@ -8,9 +8,10 @@ from dingbridge.dingtalk.error_codes import listed
 from dingbridge.dingtalk.errors import ApiError, BadRequest, BudgetSpent, NoAddress
 from dingbridge.dingtalk.replies import integer
 from dingbridge.doctor.checks import platform
-from dingbridge.doctor.findings import Finding, Level, Words, found
+from dingbridge.doctor.findings import Both, Finding, Level, Words, found
 from dingbridge.probe.compare import Difference, differences
-from dingbridge.probe.names import shown_code
+from dingbridge.probe.lag import Watched, distribution
+from dingbridge.probe.names import shown_code, shown_path
 from dingbridge.probe.run import Reading, details
 from dingbridge.probe.times import FORM, Clocks, clocks_of
 
@@ -143,3 +144,48 @@ def judge_clocks(seen: Sequence[Clocks]) -> list[Finding]:
     if zones.count("false") == len(zones) and zones:
         findings.append(found("time.ok", count=len(zones)))
     return findings
+
+
+def judge_watched(seen: Watched) -> list[Finding]:
+    """How late reads were, and whether events were as the catalogue has them."""
+    findings = []
+    for event_type, drift in sorted(seen.drift.items()):
+        for kind, code in (
+            ("missing", "event.missing"),
+            ("type", "event.type"),
+            ("unknown_field", "event.unknown"),
+        ):
+            fields = sorted({shown_path(one.field) for one in drift if one.kind == kind})
+            if fields:
+                findings.append(found(code, event_type=event_type, fields=fields))
+    if not seen.lags:
+        return [*findings, found("lag.none", events=sum(seen.events.values()))]
+    for row in distribution(seen.lags):
+        values = {"kind": _KINDS[row["kind"]], "wanted": _WANTED[row["wanted"]], "of": row["entities"]}
+        late = {step: count for step, count in row["agreed_at_s"].items() if step != "0"}
+        if late:
+            findings.append(
+                found("lag.late", **values, count=sum(late.values()), steps=[f"{step} s" for step in late])
+            )
+        if row["never"]:
+            findings.append(found("lag.never", **values, count=row["never"]))
+        if row["refused"]:
+            findings.append(found("lag.refused", **values, count=row["refused"]))
+    if not any(finding.code.startswith("lag.") for finding in findings):
+        findings.append(found("lag.ok", of=len(seen.lags)))
+    if seen.left_out:
+        findings.append(found("lag.left_out", count=seen.left_out))
+    return findings
+
+
+_KINDS: Final = {
+    "user": Both("people", "人员"),
+    "department": Both("departments", "部门"),
+    "approval": Both("approvals", "审批实例"),
+}
+_WANTED: Final = {
+    "there": Both("added", "新增"),
+    "gone": Both("removed", "移除"),
+    "ended": Both("ended", "结束"),
+    "same": Both("changed", "变更"),
+}

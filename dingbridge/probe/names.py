@@ -32,6 +32,11 @@ def shown(name: str) -> str:
     return f"(unknown name of {len(name)} characters)"
 
 
+def shown_path(path: str) -> str:
+    """The same of each name in a path such as ``dataList[].userId``."""
+    return ".".join(shown(part.removesuffix("[]")) + "[]" * part.endswith("[]") for part in path.split("."))
+
+
 def shown_code(code: Any) -> str | int | None:
     """A code of a refusal, which is a constant of DingTalk's: a small number, words in dots, or a
     permission."""

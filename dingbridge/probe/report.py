@@ -1,6 +1,6 @@
 """The report: names of fields, types, lengths, codes and times, and nothing that a tenant would call its own.
 
-No value of a reply gets in here, and of a name only what ``names`` lets through. A finding stands
+No value of a reply or an event gets in here, and of a name only what ``names`` lets through. A finding stands
 with its code and the names in it; DingTalk's own words, which may name somebody, stay on the terminal.
 """
 
@@ -16,7 +16,8 @@ from typing import Any, Final
 from dingbridge.doctor.findings import Finding, Words
 from dingbridge.probe.compare import FieldSeen, fields_of
 from dingbridge.probe.judge import clocks, exit_code, found_in, refused
-from dingbridge.probe.names import shown_code
+from dingbridge.probe.lag import Watched, distribution
+from dingbridge.probe.names import shown_code, shown_path
 from dingbridge.probe.recorder import Reply
 from dingbridge.probe.run import Reading, counts
 
@@ -30,8 +31,10 @@ _NAMED: Final = (
     "declared",
     "seen",
     "refused",
+    "event_type",
     "count",
     "of",
+    "steps",
 )
 _NAMED_TOO: Final = ("forms", "apis")
 """The values of a finding that are names, codes or counts."""
@@ -43,6 +46,7 @@ def build(
     words: Mapping[str, Words],
     *,
     parts: Iterable[str],
+    watched: Watched | None = None,
 ) -> dict[str, Any]:
     """The report as plain JSON."""
     findings = list(findings)
@@ -55,6 +59,7 @@ def build(
         "findings": [_finding(finding, words) for finding in findings],
         "calls": _calls(readings),
         "clocks": [one._asdict() for one in clocks(readings)],
+        "events": None if watched is None else _events(watched),
     }
 
 
@@ -120,3 +125,17 @@ def _answer(reply: Reply) -> str:
 def _field(seen: FieldSeen) -> dict[str, Any]:
     lengths = [] if seen.shortest is None else [seen.shortest, seen.longest]
     return {"times": seen.times, "types": dict(seen.types), "lengths": lengths}
+
+
+def _events(watched: Watched) -> dict[str, Any]:
+    return {
+        "types": dict(watched.events),
+        "lags": distribution(watched.lags),
+        "refusals": sorted({str(shown_code(lag.refusal)) for lag in watched.lags if lag.refusal}),
+        "left_out": watched.left_out,
+        "drift": {
+            event_type: sorted(f"{one.kind} {shown_path(one.field)}" for one in drift)
+            for event_type, drift in watched.drift.items()
+            if drift
+        },
+    }

@@ -118,8 +118,12 @@ class AtMost:
                 f"The {self.most} counted calls that were announced are made. Run it again for the rest.",
                 retry_after_s=1.0,
             )
-        await self._budget.spend(api, priority)
-        self.spent += 1
+        self.spent += 1  # before it is awaited: entities are read at the same time
+        try:
+            await self._budget.spend(api, priority)
+        except CallsSpent:
+            self.spent -= 1
+            raise
 
     async def turn(self, api: str) -> float:
         return await self._budget.turn(api)

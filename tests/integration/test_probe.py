@@ -1,6 +1,7 @@
-"""``dingbridge probe`` at a simulated tenant: as it is, and with planted differences."""
+"""``dingbridge probe`` at a simulated tenant: as it is, with planted differences, with events meanwhile."""
 
 import asyncio
+import itertools
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,14 +16,19 @@ from aiohttp import web
 
 from dingbridge.api_budget import ApiCalls
 from dingbridge.api_budget.file import FileStore
+from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import FILE_URLS, IDS, INSTANCES, SCHEMAS, TEMPLATES
 from dingbridge.dingtalk.api.shapes import SHAPES
-from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.probe.judge import judge_watched
+from dingbridge.probe.lag import Watched, arriving, watch
+from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings as simulator_settings
-from tests.support.processes import Processes
+from tests.support.ingress import IngressUnderTest
+from tests.support.processes import Processes, free_port
 from tests.support.profiles import KIND
 from tests.support.terminal import QUESTION, on_terminal
+from tests.support.waiting import eventually
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "probe.md"
 Change = Callable[[dict[str, Any]], Any]
@@ -113,7 +119,7 @@ def probe(processes: Processes, tenant: Tenant, tmp_path: Path) -> Iterator[Prob
 
 
 async def test_a_tenant_as_believed_is_clean_and_its_calls_were_announced(probe: Probe) -> None:
-    done = await probe.run("--yes")
+    done = await probe.run("--yes", "--events", "0")
     assert done.returncode == 0, done.stdout
     assert "Traceback" not in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
@@ -141,12 +147,12 @@ async def test_an_app_that_sees_a_part_is_clean(
     company = tenant.simulator.platform.company
     department, person = max(company.departments), next(iter(company.users))
     tenant.simulator.scope.set([department] if whole_department else [], [] if whole_department else [person])
-    done = await probe.run("--yes", "--part", "address-sync")
+    done = await probe.run("--yes", "--events", "0", "--part", "address-sync")
     assert done.returncode == 0, done.stdout
 
 
 async def test_without_a_terminal_and_without_yes_nothing_is_called(probe: Probe, tenant: Tenant) -> None:
-    done = await probe.run()
+    done = await probe.run("--events", "0")
     assert done.returncode == 2
     assert "--yes" in done.stderr
     assert not tenant.simulator.api.calls
@@ -154,7 +160,7 @@ async def test_without_a_terminal_and_without_yes_nothing_is_called(probe: Probe
 
 
 async def test_on_a_terminal_it_asks_and_no_calls_nothing(probe: Probe, tenant: Tenant) -> None:
-    arguments = ("probe", "--report", str(probe.path))
+    arguments = ("probe", "--report", str(probe.path), "--events", "0")
     code, shown = await asyncio.to_thread(
         on_terminal, probe.environment, probe.folder, *arguments, answer="n"
     )
@@ -248,7 +254,7 @@ async def test_each_planted_difference_is_named_by_its_own_finding(probe: Probe,
         f"/{INSTANCES}": strange_approvals(),
         f"/{IDS}": next_token_as_a_number,
     }
-    done = await probe.run("--yes")
+    done = await probe.run("--yes", "--events", "0")
     assert done.returncode == 1
     named = {
         (finding["code"], finding.get("api"), finding.get("field"))
@@ -279,7 +285,7 @@ async def test_a_right_that_is_missing_is_named_and_asked_for_twice_at_most(
     probe: Probe, tenant: Tenant
 ) -> None:
     tenant.changes = {f"/{TEMPLATES}": no_right}
-    done = await probe.run("--yes", "--lang", "zh")
+    done = await probe.run("--yes", "--events", "0", "--lang", "zh")
     assert done.returncode == 1
     assert "api.permission" in probe.codes()
     assert "Workflow.Form.Read" in done.stdout
@@ -287,3 +293,67 @@ async def test_a_right_that_is_missing_is_named_and_asked_for_twice_at_most(
     # what hangs on a template was not read, and is no difference
     [unread] = [finding for finding in probe.report["findings"] if finding["code"] == "read.nothing"]
     assert set(unread["apis"]) == {INSTANCES, IDS, SCHEMAS, FILE_URLS}
+
+
+# -- events meanwhile
+
+
+def not_yet() -> Change:
+    """Nobody is there at the first read."""
+    reads = itertools.count()
+
+    def change(reply: dict[str, Any]) -> dict[str, Any] | None:
+        return {"errcode": 60121, "errmsg": "找不到该用户"} if next(reads) == 0 else None
+
+    return change
+
+
+async def test_entities_of_events_are_read_until_they_agree(
+    tenant: Tenant, processes: Processes, kafka_env: dict[str, str], tmp_path: Path
+) -> None:
+    simulator = tenant.simulator
+    tenant.changes["/topapi/v2/user/get"] = not_yet()
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, {"DINGTALK_API_BASE": simulator.base_url})
+    await asyncio.to_thread(ingress.start)
+    done = await asyncio.to_thread(
+        processes.run, "callback", "register", "--url", ingress.url, env=ingress.env
+    )
+    assert done.returncode == 0, done.stderr
+    settings = KafkaSettings.load(**{name.lower(): value for name, value in kafka_env.items()})
+    ready, over = asyncio.Event(), asyncio.Event()
+    key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_{name}"] for name in ("APP_KEY", "APP_SECRET"))
+    async with DingTalkClient(app_key=key, app_secret=secret, base=tenant.base) as client:
+        seen = Watched()
+        watching = asyncio.create_task(
+            watch(
+                arriving(settings, ready.set, poll_s=0.1),
+                client,
+                over.wait(),
+                seen,
+                app="default",
+                most=10,
+                kinds=["user", "department", "approval"],
+                steps_s=(0, 0.01),
+            )
+        )
+        await ready.wait()
+        simulator.act("hire", {"follow_up": False})
+        simulator.act("create_department", {})
+        simulator.act("start_approval", {})
+        await simulator.pusher.drain()
+        wanted = {"user_add_org", "org_dept_create", "bpms_instance_change"}
+        await eventually(lambda: wanted <= seen.events.keys() or watching.done(), 60, "events in Kafka")
+        over.set()
+        await watching
+    agreed = {(lag.kind, lag.wanted): lag.step_s for lag in seen.lags}
+    assert agreed[("user", "there")] == 0.01
+    assert agreed[("department", "there")] == agreed[("approval", "there")] == 0
+    [finding] = judge_watched(seen)
+    assert (finding.code, finding.values["of"], finding.values["count"]) == ("lag.late", 1, 1)
+
+
+async def test_without_kafka_the_reads_are_judged_all_the_same(probe: Probe) -> None:
+    done = await probe.run("--yes", "--events", "1", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+    assert done.returncode == 0, done.stdout
+    assert probe.codes() == ["read.ok", "time.ok", "lag.kafka"]
+    assert probe.report["events"] is None

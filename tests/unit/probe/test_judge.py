@@ -10,8 +10,10 @@ from dingbridge.dingtalk import replies
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.error_codes import error_for, error_named
 from dingbridge.dingtalk.errors import ApiError, BudgetSpent, NoAddress
-from dingbridge.doctor.findings import Finding, Level, printed, read_words
-from dingbridge.probe.judge import exit_code, judge
+from dingbridge.doctor.findings import Finding, Level, found, printed, read_words
+from dingbridge.events.envelope import Drift
+from dingbridge.probe.judge import exit_code, judge, judge_watched
+from dingbridge.probe.lag import Lag, Watched
 from dingbridge.probe.recorder import Reply, name_of
 from dingbridge.probe.report import build
 from dingbridge.probe.run import Reading
@@ -51,6 +53,11 @@ def refused(error: ApiError | None, api: str = "v2/user/get") -> list[Finding]:
     return judge([Reading(api, ("address-sync",), (), error)])
 
 
+def watched(*lags: Lag, left_out: int = 0, drift: str = "") -> list[Finding]:
+    drifts = {"user_add_org": {Drift(drift, "userId")}} if drift else {}  # type: ignore[arg-type]
+    return judge_watched(Watched(list(lags), left_out=left_out, drift=drifts))
+
+
 CASES = {
     "read.ok": lambda: user(),
     "read.nothing": lambda: judge([Reading("v2/user/get", (), missing=True)]),
@@ -78,6 +85,16 @@ CASES = {
     "refusal.unknown": lambda: refused(error_for("v2/user/get", 987654, "张三")),
     "refusal.entity": lambda: refused(error_for("v2/user/get", 60121, "张三")),
     "api.permission": lambda: refused(error_for("v2/user/get", 88, "x", "60011")),
+    "lag.ok": lambda: watched(Lag("user", "there", 0.0, 1)),
+    "lag.none": watched,
+    "lag.late": lambda: watched(Lag("user", "same", 10.0, 1)),
+    "lag.never": lambda: watched(Lag("department", "gone", None, 1)),
+    "lag.refused": lambda: watched(Lag("approval", "ended", None, 1, "noPermission")),
+    "lag.left_out": lambda: watched(Lag("user", "there", 0.0, 1), left_out=3),
+    "lag.kafka": lambda: [found("lag.kafka", reason="Kafka at broker:9092 does not answer")],
+    "event.missing": lambda: watched(drift="missing"),
+    "event.type": lambda: watched(drift="type"),
+    "event.unknown": lambda: watched(drift="unknown_field"),
 }
 
 
@@ -88,7 +105,7 @@ def test_there_is_a_case_for_every_code() -> None:
 @pytest.mark.parametrize("page", ["probe.md", "probe.zh-CN.md"])
 def test_the_guide_lists_every_code_and_no_other(page: str) -> None:
     text = (ROOT / "docs" / "guide" / page).read_text(encoding="utf-8")
-    listed = re.findall(r"`((?:read|shape|listing|department|time|refusal)\.[a-z_]+)`", text)
+    listed = re.findall(r"`((?:read|shape|listing|department|time|refusal|lag|event)\.[a-z_]+)`", text)
     assert sorted(listed) == sorted(OWN)
 
 

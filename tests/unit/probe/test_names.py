@@ -2,7 +2,7 @@
 
 import pytest
 
-from dingbridge.probe.names import shown, shown_code
+from dingbridge.probe.names import shown, shown_code, shown_path
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,11 @@ def test_names_of_our_tables_and_of_their_words_are_shown(name: str) -> None:
 )
 def test_of_other_names_stands_only_how_long_they_are(name: str) -> None:
     assert shown(name) == f"(unknown name of {len(name)} characters)"
+
+
+def test_a_path_is_shown_name_by_name() -> None:
+    assert shown_path("dataList[].userId") == "dataList[].userId"
+    assert shown_path("dataList[].zhangsan.name") == "dataList[].(unknown name of 8 characters).name"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""The report holds no value: whatever replies and refusals hold, none of it is in there."""
+"""The report holds no value: whatever replies, events and refusals hold, none of it is in there."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.api.shapes import SHAPES, declared
 from dingbridge.dingtalk.error_codes import error_for, error_named
 from dingbridge.doctor.findings import read_words
-from dingbridge.probe.judge import judge
+from dingbridge.events.envelope import Drift
+from dingbridge.probe.judge import judge, judge_watched
+from dingbridge.probe.lag import Lag, Watched
 from dingbridge.probe.recorder import Reply
 from dingbridge.probe.report import build, replaceable, write
 from dingbridge.probe.run import Reading
@@ -70,9 +73,15 @@ def readings(draw: st.DrawFn) -> list[Reading]:
     return made
 
 
-@given(readings())
-def test_a_report_of_replies_full_of_secrets_holds_none(made: list[Reading]) -> None:
-    document = build(made, judge(made), WORDS, parts=["approval", SECRET])
+@given(readings(), st.lists(texts, max_size=2))
+def test_a_report_of_replies_full_of_secrets_holds_none(made: list[Reading], fields: list[str]) -> None:
+    watched = Watched(
+        [Lag("user", "there", 2.0, 1.0), Lag("user", "gone", None, 1.0, SECRET)],
+        Counter({"user_add_org": 2}),
+        drift={"user_add_org": {Drift("unknown_field", field) for field in fields}},
+    )
+    findings = [*judge(made), *judge_watched(watched)]
+    document = build(made, findings, WORDS, parts=["approval", SECRET], watched=watched)
     text = json.dumps(document, ensure_ascii=False)
     for planted in (SECRET, str(NUMBER), str(float(NUMBER)), "13800138000", "zhang", "dingcorp", "1:176"):
         assert planted not in text

@@ -1,5 +1,7 @@
 """Which reads are made, how often, and where they end."""
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -105,6 +107,28 @@ async def test_no_more_counted_calls_are_made_than_were_announced() -> None:
     with pytest.raises(CallsSpent):
         await limited.spend("a", Priority.RECONCILE)
     assert budget.spent == 2
+
+
+async def test_reads_at_the_same_time_do_not_exceed_it_either() -> None:
+    class Budget:
+        spent, left = 0, 3
+
+        async def spend(self, api: str, priority: Priority) -> None:
+            await asyncio.sleep(0)
+            if self.spent == self.left:
+                raise CallsSpent("no more", retry_after_s=1)
+            self.spent += 1
+
+    budget = Budget()
+    limited = AtMost(budget, 2)
+    made = [limited.spend("a", Priority.RECONCILE) for _ in range(9)]
+    assert [e is None for e in await asyncio.gather(*made, return_exceptions=True)].count(True) == 2
+    assert (budget.spent, limited.spent) == (2, 2)
+    limited.most = 9
+    for _ in range(2):
+        with contextlib.suppress(CallsSpent):
+            await limited.spend("a", Priority.RECONCILE)
+    assert (budget.spent, limited.spent) == (3, 3), "what was not made is not counted"
 
 
 async def test_a_reply_that_breaks_our_code_ends_neither_the_run_nor_the_report() -> None:
