@@ -63,7 +63,7 @@ test-contract: install servers ## The contract in Node, Java, Go and Python: exa
 test-connect: install servers ## examples/scale/connect: a real Kafka Connect fills PostgreSQL, and is killed meanwhile (95 MB once; 3 minutes)
 	$(PYTEST) tests/scale/test_connect.py $(ARGS)
 
-test-scale: install servers ## The same, and what is larger still: Flink by examples/scale/flink, tables in Flink and ClickHouse (over 500 MB more once)
+test-scale: install servers ## The same, and what is larger still: Flink by examples/scale/flink, tables in Flink and ClickHouse, schemas in Apicurio (720 MB more once)
 	$(PYTEST) tests/scale $(ARGS)
 
 bench: install servers ## Figures side by side in one run, to dev/benchmarks/RESULTS.md (about 15 minutes; a quiet machine)

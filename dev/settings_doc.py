@@ -30,6 +30,7 @@ from dingbridge.settings import (
     IngressSettings,
     KafkaSettings,
     LogSettings,
+    SchemaRegistrySettings,
     Settings,
     TracingSettings,
 )
@@ -53,6 +54,7 @@ SECTIONS: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("outbound", OutboundSettings),
     ("The console", ConsoleSettings),
     ("Traces", TracingSettings),
+    ("A schema registry, for `dingbridge schema publish`", SchemaRegistrySettings),
     ("The simulator", SimulatorSettings),
 )
 """Each setting is in the first section whose class has it, but for the traces'."""

@@ -19,6 +19,7 @@
     ├── UnknownConsumer          none of this name is installed, or it does not load     dingbridge/worker
     ├── MigrationError           a consumer's tables cannot be brought up to date        dingbridge/worker
     ├── Deleted                  a range of time that Kafka has deleted in part          dingbridge/replay
+    ├── RegistryUnavailable      the schema registry is not reached, or refuses us       dingbridge/schema
     ├── ScaffoldError            `new-consumer` cannot write what was asked for             dingbridge/cli
     ├── JournalError             the journal cannot be opened or written                           ingress
     │   ├── JournalDamaged       SQLite, or the disk, cannot read it

@@ -17,6 +17,7 @@ from dingbridge.settings.dingtalk import CallbackSettings, DingTalkApiSettings
 from dingbridge.settings.ingress import IngressSettings, JournalSettings, PublisherSettings, RecoverySettings
 from dingbridge.settings.kafka import KafkaSettings
 from dingbridge.settings.log import LogSettings
+from dingbridge.settings.schema_registry import SchemaRegistrySettings
 from dingbridge.settings.tracing import TracingSettings
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "NetworkList",
     "PublisherSettings",
     "RecoverySettings",
+    "SchemaRegistrySettings",
     "Settings",
     "TracingSettings",
 ]

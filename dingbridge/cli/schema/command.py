@@ -2,7 +2,7 @@
 
 import typer
 
-from dingbridge.cli.schema import catalogue, connect, ddl, drift
+from dingbridge.cli.schema import catalogue, connect, ddl, drift, publish
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -12,3 +12,4 @@ app.command("show")(catalogue.show)
 app.command("drift")(drift.command)
 app.command("connect")(connect.command)
 app.command("ddl")(ddl.command)
+app.command("publish")(publish.command)
