@@ -94,6 +94,18 @@ async def test_without_events_it_is_what_the_consumers_read(simulator, door, env
     assert {"user_add_org", "bpms_instance_change"} <= set(tags)
 
 
+async def test_what_is_registered_is_verified(simulator, door, env, tmp_path):
+    env = beside(env, door)
+    await dingbridge_callback(tmp_path, env, "register", "--url", door.url, "--events", "check_in")
+    said = await dingbridge_callback(tmp_path, env, "verify")
+    assert (said.code, "tags.missing" in said.out, "url.ok" in said.out) == (1, True, True)
+    assert (await dingbridge_callback(tmp_path, env, "update")).code == 0
+    said = await dingbridge_callback(tmp_path, env, "verify")
+    assert (said.code, "tags.ok" in said.out) == (0, True), said.out
+    said = await dingbridge_callback(tmp_path, env, "verify", "--url", f"{door.url}/nobody")
+    assert (said.code, "tags.ok" in said.out) == (1, False), said.out
+
+
 async def test_a_dry_run_changes_nothing(simulator, door, env, tmp_path):
     env = beside(env, door)
     arguments = ("--url", door.url, "--events", EVENTS)

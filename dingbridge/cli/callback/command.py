@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -21,9 +22,9 @@ from dingbridge.cli.callback.target import Target, target
 from dingbridge.cli.terminal import confirmed, listed, say
 from dingbridge.dingtalk.api import CallbackRegistration
 from dingbridge.dingtalk.errors import CallbackMissing
-from dingbridge.doctor.checks import stream
+from dingbridge.doctor.checks import platform, stream
 from dingbridge.doctor.checks.settings import Part
-from dingbridge.doctor.findings import Level, printed
+from dingbridge.doctor.findings import Finding, Level, printed
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.worker.registry import Installed, installed_consumers
 
@@ -113,6 +114,58 @@ def register(
         _register(to, url or "", tags, replace or dry_run, None if no_check else wait, dry_run=dry_run)
     )
     _print_events(tags)
+
+
+@app.command()
+def update(
+    url: Annotated[
+        str | None,
+        typer.Option(callback=_url, help="Another URL.", show_default="what is registered"),
+    ] = None,
+    events: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="EventTypes, comma separated.", show_default="all that the installed consumers read"
+        ),
+    ] = None,
+    app_name: AppName = "default",
+    dry_run: DryRun = False,
+) -> None:
+    """Put URL, token, AES key and EventTypes in the place of what is registered: `register --replace`.
+
+    Exit code 0: done; 1: DingTalk refused, or the URL does not lead to the ingress; 2: settings or usage.
+    """
+    register(url, events, replace=True, app_name=app_name, dry_run=dry_run)
+
+
+@app.command()
+def verify(
+    url: Annotated[
+        str | None,
+        typer.Option(
+            callback=_url,
+            help="Try this URL alone, and do not ask DingTalk what is registered.",
+            show_default="what is registered",
+        ),
+    ] = None,
+    app_name: AppName = "default",
+    wait: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Try the URL so long, while the ingress is being started."
+        ),
+    ] = 0,
+) -> None:
+    """Compare what is registered with the settings and the consumers, and try whether the URL leads here.
+
+    Exit code 0: all is as it should be; 1: something is not, or DingTalk refused; 2: settings or usage.
+    """
+    to = target(app_name)
+    findings = asyncio.run(_verify(to, url, wait))
+    for one in findings:
+        typer.echo(printed(one, check.WORDS, "en"))
+    if check.problem(findings, "url.elsewhere"):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -213,6 +266,16 @@ async def _try(to: Target, url: str, wait_s: float) -> None:
         )
     for one in findings:
         typer.echo(printed(one, check.WORDS, "en"))
+
+
+async def _verify(to: Target, url: str | None, wait_s: float) -> list[Finding]:
+    found = []
+    if url is None:
+        current = await _current(to)
+        read, accepted = Part("", wanted(installed_consumers())), to.app.accepted(datetime.now(UTC))
+        found = platform.judge_tags(current, [read], accepted=accepted, url=None)
+        url = current.url
+    return [*found, *await check.look(url, to.credentials, to, wait_s=wait_s)]
 
 
 async def _show_stream(to: Target) -> None:
