@@ -9,14 +9,13 @@ is cut off goes on where it was. What does not read is counted. The folder itsel
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import apsw
-import orjson
 import structlog
 
 from dingbridge.errors import BridgeError
@@ -24,65 +23,26 @@ from dingbridge.events import dedupe_key, extract_facts
 from ingress.errors import JournalDamaged, JournalError, JournalNewer, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import DAMAGED_PREFIX, MIN_FREE_BYTES, JournalFolder, damaged
-from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback
+from ingress.journal.rows import (
+    IMPORTS,
+    ImportState,
+    NewCallback,
+    ResyncRequest,
+    StoredCallback,
+    import_states,
+)
 from ingress.journal.store import DAMAGE, JournalFile, SeenKey
+from ingress.journal.writer import Journal
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-NOTES: Final = "import/"
-"""Begins the key of a note about an import."""
 
 _EVERY_S: Final = 60.0
 _ROWS, _BYTES, _KEYS = 256, 1 << 20, 1_000
 _ROWS_PER_PAGE_MAX: Final = 100
 """A row needs more than 40 bytes, and a page of SQLite has 4096."""
 _DOES_NOT_READ = (*DAMAGE, apsw.IOError)
-
-
-@dataclass(frozen=True, slots=True)
-class ImportState:
-    """How far the import of a folder has come: all rows up to ``seq`` and all keys up to ``key`` (hex);
-    ``rows`` were kept, ``unread`` could not be read. ``done_ms``: when it was finished, epoch ms."""
-
-    seq: int = 0
-    key: str = ""
-    rows: int = 0
-    unread: int = 0
-    done_ms: int | None = None
-
-    def note(self) -> str:
-        """As it stands in the journal."""
-        return orjson.dumps(asdict(self)).decode()
-
-
-def import_states(notes: Mapping[str, str]) -> dict[str, ImportState]:
-    """By name of the folder, from the journal's ``notes``; one that does not read counts as not begun."""
-    states = {}
-    for key, text in notes.items():
-        try:
-            states[key.removeprefix(NOTES)] = ImportState(**orjson.loads(text))
-        except (ValueError, TypeError):
-            log.warning("journal.import_unknown", note=key)
-    return states
-
-
-class Journal(Protocol):
-    """What is needed of the journal's writer. Both raise ``JournalUnavailable``."""
-
-    async def commit(
-        self,
-        rows: Sequence[NewCallback | ResyncRequest],
-        notes: Mapping[str, str | None] | None = None,
-        seen: Sequence[SeenKey] = (),
-    ) -> list[bool]:
-        """Keep all that in one commit."""
-        ...
-
-    async def notes(self, prefix: str) -> dict[str, str]:
-        """The notes whose keys begin with ``prefix``."""
-        ...
 
 
 class Importer:
@@ -127,7 +87,7 @@ class Importer:
                 return await self._finish(folder.name, replace(state, unread=state.unread + 1), resync=True)
 
     async def _state(self, name: str) -> ImportState:
-        return import_states(await self._journal.notes(NOTES)).get(name, ImportState())
+        return import_states(await self._journal.notes(IMPORTS)).get(name, ImportState())
 
     async def _import(self, source: "_Source", name: str, *, resync: bool) -> ImportState:
         state = await self._state(name)
@@ -137,7 +97,7 @@ class Importer:
                     "disk", f"less than {MIN_FREE_BYTES >> 20} MiB are free under {self._root}; free some"
                 )
             state = page.state
-            await self._journal.commit(page.rows, {NOTES + name: state.note()}, page.keys)
+            await self._journal.commit(page.rows, {IMPORTS + name: state.note()}, page.keys)
         if state.done_ms is not None:
             return state
         if not source.whole:
@@ -149,7 +109,7 @@ class Importer:
         state = replace(state, done_ms=int(time.time() * 1000))
         words = f"a journal was damaged: {state.unread} callback(s) of it could not be read"
         rows = [ResyncRequest(f"import/{name}", words)] if resync else []
-        await self._journal.commit(rows, {NOTES + name: state.note()})
+        await self._journal.commit(rows, {IMPORTS + name: state.note()})
         log.info("journal.imported", folder=name, callbacks=state.rows, unread=state.unread)
         return state
 
@@ -158,7 +118,7 @@ class Importer:
         also at once, and those that could not be read as a whole. Returns their names.
 
         Raises ``JournalUnavailable``, or ``OSError`` when the disk refuses."""
-        states = import_states(await self._journal.notes(NOTES))
+        states = import_states(await self._journal.notes(IMPORTS))
         until_ms = (time.time() - older_than_s) * 1000
         removed = []
         for folder in damaged(self._root):

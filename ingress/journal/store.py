@@ -116,7 +116,9 @@ class JournalFile:
         if sys.platform == "darwin":
             # fsync(2) on macOS does not reach the disk's platter
             self.db.execute("PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1")
-        self.db.execute("PRAGMA wal_autocheckpoint = 4000")
+        # SQLite's default, and meant: the commit that writes the WAL back holds up all answers meanwhile,
+        # for 14 ms with 1000 pages and for 75 ms with 4000 (measured on a busy disk)
+        self.db.execute("PRAGMA wal_autocheckpoint = 1000")
 
     def _is_empty(self) -> bool:
         return bool(self.db.execute("SELECT count(*) = 0 FROM sqlite_schema").get)

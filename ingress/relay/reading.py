@@ -72,11 +72,8 @@ class JournalReader:
         except DAMAGE as error:
             raise self._damaged(error) from error
 
-    def reopen(self) -> None:
-        """Go on with a new connection; if there is none to be had, the next use says why."""
-        self.close()
-
     def close(self) -> None:
+        """The next use opens it anew, or says why it cannot."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -42,7 +42,7 @@ def test_a_bad_sector_that_outlives_a_reopening_is_damage(reader, monkeypatch):
     monkeypatch.setattr(JournalFile, "read", read)
     with pytest.raises(apsw.IOError):
         reader.read(0)
-    reader.reopen()
+    reader.close()
     with pytest.raises(JournalDamaged, match="a bad sector"):
         reader.read(0)
 
@@ -58,7 +58,7 @@ def test_what_is_about_the_machine_is_no_damage_however_often_it_comes(reader, m
     for _ in range(5):
         with pytest.raises(apsw.IOError):
             reader.read(0)
-        reader.reopen()
+        reader.close()
 
 
 @pytest.mark.parametrize("gone", [(4, 5), (9, 10), range(1, 11)])
@@ -82,9 +82,9 @@ def test_a_journal_that_cannot_be_opened_again_is_damaged(reader, monkeypatch, e
         raise error
 
     monkeypatch.setattr("ingress.relay.reading.JournalFile", fails)
-    reader.reopen()
+    reader.close()
     with pytest.raises((JournalDamaged, apsw.IOError)):
         reader.read(0)
-    reader.reopen()
+    reader.close()
     with pytest.raises(JournalDamaged):
         reader.read(0)
