@@ -146,7 +146,7 @@ async def run(
     and p99.9 in ms, and how many callbacks were sent."""
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
-    count = int(min(seconds * (rate or 30_000) * 1.2 + connections * 2, most))
+    count = int(min(seconds * (rate or 15_000) * 1.2 + connections * 2, most))
     source = requests(parts.path, f"{host}:{port}", first, texts)
     prepared = [next(source) for _ in range(count)]
     load = Load(iter(prepared))

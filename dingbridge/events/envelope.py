@@ -214,17 +214,9 @@ def _record(
     nameless = subject is None and spec is not None and spec.subject is not None
     compare = part_of(event_type) if nameless else None
     headers = _headers(received, common, id_)
+    value = dumps(envelope)
     return Record(
-        event_type,
-        spec is not None,
-        key.encode(),
-        dumps(envelope),
-        headers,
-        id_,
-        None,
-        drift,
-        delay_s,
-        compare,
+        event_type, spec is not None, key.encode(), value, headers, id_, None, drift, delay_s, compare
     )
 
 

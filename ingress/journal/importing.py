@@ -9,14 +9,13 @@ is cut off goes on where it was. What does not read is counted. The folder itsel
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import apsw
-import orjson
 import structlog
 
 from dingbridge.errors import BridgeError
@@ -24,65 +23,26 @@ from dingbridge.events import dedupe_key, extract_facts
 from ingress.errors import JournalDamaged, JournalError, JournalNewer, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import DAMAGED_PREFIX, MIN_FREE_BYTES, JournalFolder, damaged
-from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback
+from ingress.journal.rows import (
+    IMPORTS,
+    ImportState,
+    NewCallback,
+    ResyncRequest,
+    StoredCallback,
+    import_states,
+)
 from ingress.journal.store import DAMAGE, JournalFile, SeenKey
+from ingress.journal.writer import Journal
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-NOTES: Final = "import/"
-"""Begins the key of a note about an import."""
 
 _EVERY_S: Final = 60.0
 _ROWS, _BYTES, _KEYS = 256, 1 << 20, 1_000
 _ROWS_PER_PAGE_MAX: Final = 100
 """A row needs more than 40 bytes, and a page of SQLite has 4096."""
 _DOES_NOT_READ = (*DAMAGE, apsw.IOError)
-
-
-@dataclass(frozen=True, slots=True)
-class ImportState:
-    """How far the import of a folder has come: all rows up to ``seq`` and all keys up to ``key`` (hex);
-    ``rows`` were kept, ``unread`` could not be read. ``done_ms``: when it was finished, epoch ms."""
-
-    seq: int = 0
-    key: str = ""
-    rows: int = 0
-    unread: int = 0
-    done_ms: int | None = None
-
-    def note(self) -> str:
-        """As it stands in the journal."""
-        return orjson.dumps(asdict(self)).decode()
-
-
-def import_states(notes: Mapping[str, str]) -> dict[str, ImportState]:
-    """By name of the folder, from the journal's ``notes``; one that does not read counts as not begun."""
-    states = {}
-    for key, text in notes.items():
-        try:
-            states[key.removeprefix(NOTES)] = ImportState(**orjson.loads(text))
-        except (ValueError, TypeError):
-            log.warning("journal.import_unknown", note=key)
-    return states
-
-
-class Journal(Protocol):
-    """What is needed of the journal's writer. Both raise ``JournalUnavailable``."""
-
-    async def commit(
-        self,
-        rows: Sequence[NewCallback | ResyncRequest],
-        notes: Mapping[str, str | None] | None = None,
-        seen: Sequence[SeenKey] = (),
-    ) -> list[bool]:
-        """Keep all that in one commit."""
-        ...
-
-    async def notes(self, prefix: str) -> dict[str, str]:
-        """The notes whose keys begin with ``prefix``."""
-        ...
 
 
 class Importer:
@@ -115,19 +75,19 @@ class Importer:
         a folder of another instance cannot be opened, ``JournalNewer`` for one of another version."""
         async with self._busy:
             if folder.path.parent != self._root or not folder.name.startswith(DAMAGED_PREFIX):
-                with closing(await asyncio.to_thread(_Source, folder)) as source:
+                with closing(await asyncio.to_thread(_Source, folder, ours=False)) as source:
                     return await self._import(source, source.id, resync=False)
             if (state := await self._state(folder.name)).done_ms is not None:
                 return state
             try:
-                with closing(await asyncio.to_thread(_Source, folder)) as source:
+                with closing(await asyncio.to_thread(_Source, folder, ours=True)) as source:
                     return await self._import(source, folder.name, resync=True)
             except JournalDamaged as error:
                 log.error("journal.import_lost", folder=folder.name, words=str(error))
                 return await self._finish(folder.name, replace(state, unread=state.unread + 1), resync=True)
 
     async def _state(self, name: str) -> ImportState:
-        return import_states(await self._journal.notes(NOTES)).get(name, ImportState())
+        return import_states(await self._journal.notes(IMPORTS)).get(name, ImportState())
 
     async def _import(self, source: "_Source", name: str, *, resync: bool) -> ImportState:
         state = await self._state(name)
@@ -137,7 +97,7 @@ class Importer:
                     "disk", f"less than {MIN_FREE_BYTES >> 20} MiB are free under {self._root}; free some"
                 )
             state = page.state
-            await self._journal.commit(page.rows, {NOTES + name: state.note()}, page.keys)
+            await self._journal.commit(page.rows, {IMPORTS + name: state.note()}, page.keys)
         if state.done_ms is not None:
             return state
         if not source.whole:
@@ -149,7 +109,7 @@ class Importer:
         state = replace(state, done_ms=int(time.time() * 1000))
         words = f"a journal was damaged: {state.unread} callback(s) of it could not be read"
         rows = [ResyncRequest(f"import/{name}", words)] if resync else []
-        await self._journal.commit(rows, {NOTES + name: state.note()})
+        await self._journal.commit(rows, {IMPORTS + name: state.note()})
         log.info("journal.imported", folder=name, callbacks=state.rows, unread=state.unread)
         return state
 
@@ -158,7 +118,7 @@ class Importer:
         also at once, and those that could not be read as a whole. Returns their names.
 
         Raises ``JournalUnavailable``, or ``OSError`` when the disk refuses."""
-        states = import_states(await self._journal.notes(NOTES))
+        states = import_states(await self._journal.notes(IMPORTS))
         until_ms = (time.time() - older_than_s) * 1000
         removed = []
         for folder in damaged(self._root):
@@ -183,8 +143,9 @@ class _Page:
 class _Source:
     """A folder that is imported, as far as it reads. Used in a thread: a failing disk may take long."""
 
-    def __init__(self, folder: JournalFolder) -> None:
-        """Raises ``JournalDamaged`` where nothing of it can be read, ``JournalNewer``, and ``apsw.Error``."""
+    def __init__(self, folder: JournalFolder, *, ours: bool) -> None:
+        """``ours``: what DingTalk has pushed again since is left out. Raises ``JournalDamaged`` where nothing
+        of it can be read, ``JournalNewer``, and ``apsw.Error``."""
         if not folder.journal.exists():
             raise JournalDamaged(f"{folder.journal} is not there")
         self._checkpoint: Checkpoint | None = None
@@ -194,7 +155,7 @@ class _Source:
             raise
         except (JournalError, *_DOES_NOT_READ) as error:
             raise JournalDamaged(f"{folder.journal} cannot be read ({error})") from error
-        self.id, self._name = self._file.id, folder.name
+        self.id, self._name, self._ours = self._file.id, folder.name, ours
         try:
             self._find_ends(folder)
         except BaseException:
@@ -255,7 +216,7 @@ class _Source:
             if row is None or not row.intact:
                 lost.append(seq)
                 continue
-            kept.append(_again(row))
+            kept.append(_again(row, ours=self._ours))
             size += len(row.body)
             if size >= _BYTES:
                 end = seq
@@ -285,11 +246,11 @@ def _read(read: Callable[..., T], *arguments: object) -> T | None:
         return None
 
 
-def _again(row: StoredCallback) -> NewCallback:
-    """As it was received first: so its id stays what it was. Only what DingTalk has pushed again since is
-    left out; of what has no identity of its own nobody knows, and it comes twice."""
+def _again(row: StoredCallback, *, ours: bool) -> NewCallback:
+    """As it was received first: so its id stays what it was. By its key one of ``ours`` is left out if it was
+    pushed again since; of what has no identity of its own nobody knows, and it comes twice."""
     facts = extract_facts(row.body)
-    pushed = row.via in ("http", "stream") and facts.has_identity
+    pushed = ours and row.via in ("http", "stream") and facts.has_identity
     key = dedupe_key(facts, row.app, row.body) if pushed else b""
     return NewCallback(
         row.received_ms, row.app, row.via, row.body, key, unconditional=True, traceparent=row.traceparent

@@ -148,7 +148,7 @@ def _listener(
         return status.state == "up", {**status.as_json(), "parked": counts}
 
     async def retry(request: web.Request) -> web.Response:
-        parked.ask()
+        publisher.retry_parked()
         return json_response({"status": "trying what is parked; see `dingbridge journal stats`"}, 202)
 
     async def forget_damaged(request: web.Request) -> web.Response:

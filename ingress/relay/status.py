@@ -4,7 +4,7 @@
 import time
 from collections import Counter as Counts
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import structlog
@@ -30,41 +30,33 @@ class RelayStatus:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry or CollectorRegistry()
-        self._published = Counter(
-            "dingbridge_published",
-            "Records acknowledged by Kafka, by known EventType",
-            ["event_type"],
-            registry=registry,
+        counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
+        self._published = counter(
+            "dingbridge_published", "Records acknowledged by Kafka, by known EventType", ["event_type"]
         )
-        self._unclassified = Counter(
+        self._unclassified = counter(
             "dingbridge_unclassified",
             "Records published to the unclassified topic, by reason: an alarm",
             ["reason"],
-            registry=registry,
         )
-        self._drift = Counter(
+        self._drift = counter(
             "dingbridge_schema_drift",
             "Callbacks with data that is not what the catalogue says of their EventType, by kind (missing, "
             "type, unknown_field); published like all others",
             ["type", "kind"],
-            registry=registry,
         )
-        self._errors = Counter(
-            "dingbridge_kafka_errors", "Failed sends by kind of error", ["error"], registry=registry
-        )
-        self._lag_seconds = Histogram(
+        self._errors = counter("dingbridge_kafka_errors", "Failed sends by kind of error", ["error"])
+        self._lag_seconds = histogram(
             "dingbridge_publish_lag_seconds",
             "Time from receipt to Kafka's acknowledgement, of the oldest callback in each batch set",
             buckets=_LAG_BUCKETS,
-            registry=registry,
         )
-        self._delay_seconds = Histogram(
+        self._delay_seconds = histogram(
             "dingbridge_dingtalk_delay_seconds",
             "Time from an event, as DingTalk says, until it came by HTTP or Stream, by family; of re-pushes "
             "the one that was kept",
             ["family"],
             buckets=_DELAY_BUCKETS,
-            registry=registry,
         )
         self._connected = Gauge(
             "dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry
@@ -117,6 +109,7 @@ class RelayStatus:
         self._turn("up", "Kafka takes records")
 
     def down(self, words: str) -> None:
+        """It takes no records, or none can be read for it."""
         if (self.state, self.words) != ("down", words):
             log.warning("kafka.down", words=words)
         self._turn("down", words)

@@ -59,7 +59,7 @@ async def comes_to(folder, seq):
 async def test_a_refused_record_of_a_callback_that_needs_several_sets_is_parked(
     folder, kafka, monkeypatch, refused
 ):
-    monkeypatch.setattr("ingress.relay.batches.MAX_RECORDS", 1)
+    monkeypatch.setattr("ingress.relay.batches.BATCH_BYTES", 1)
     users = [f"u{n}" for n in range(4)]
     event = {"EventType": "user_add_org", "CorpId": "c", "TimeStamp": "1731000000123", "UserId": users}
     folder.keep(*(json.dumps({**event, "TimeStamp": str(n)}).encode() for n in range(3)))
