@@ -1,6 +1,6 @@
 """What the ingress has seen since it began, for ``dingbridge doctor`` and ``dingbridge callback``.
 
-Two things, in memory and bounded, told on the private listener alone: the owner keys that DingTalk used, and
+Two things, in memory and bounded, shown on the private listener alone: the owner keys that DingTalk used, and
 the nonces of the URL checks that our own commands push (``dingbridge/dingtalk/self_push.py``). An owner key
 is an id, no secret. Only what is signed with one of our tokens gets here, so nobody else can fill it.
 """

@@ -109,7 +109,7 @@ class RecoveryMetrics:
         )
         self.resync_requests = Counter(
             "dingbridge_recovery_resync_requests",
-            "Requests to look anew, for items that are too poor and pages that may be gone",
+            "Resync requests, for items that are too poor and pages that may be gone",
             registry=registry,
         )
         self.pages_missing = Counter(

@@ -1,5 +1,5 @@
 """A cache of what follows from the names in a payload: payloads of one type mostly hold the same names in the
-same order. It is bounded, since the names come from outside. Pure.
+same order, and are of few companies. It is bounded, since the names come from outside. Pure.
 """
 
 from collections.abc import Callable, Hashable

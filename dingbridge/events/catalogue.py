@@ -169,6 +169,10 @@ class Catalogue(Mapping[str, EventSpec]):
             spec = self._specs[event_type] = self._spec(event_type, self._events[event_type])
         return spec
 
+    def spec(self, event_type: str) -> EventSpec | None:
+        """``get``, without the exception by which that finds out: this is asked with each event."""
+        return self._specs.get(event_type) or self.get(event_type)
+
     def meaning(self, field: str) -> Words | None:
         """What a field of this name means, in whichever type it stands."""
         return self.meanings.get(field) or self.meanings.get(camel_case(field))
@@ -280,7 +284,7 @@ def misspelt(event_type: str) -> str | None:
 
 def family_of(event_type: str | None) -> str:
     """The family that the catalogue puts this EventType into, for metrics; ``other`` for one it has not."""
-    spec = catalogue.get(event_type) if event_type is not None else None
+    spec = catalogue.spec(event_type) if event_type is not None else None
     return OTHER_FAMILY if spec is None else spec.family
 
 
@@ -294,4 +298,6 @@ def part_of(event_type: str) -> Part | None:
 
 def legal(event_type: str) -> bool:
     """May this EventType name a topic?"""
-    return EVENT_TYPE_RE.fullmatch(event_type) is not None and event_type != UNCLASSIFIED
+    return event_type in catalogue or (
+        EVENT_TYPE_RE.fullmatch(event_type) is not None and event_type != UNCLASSIFIED
+    )

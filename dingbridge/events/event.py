@@ -19,7 +19,7 @@ from dingbridge.events.catalogue import FORMS, UNCLASSIFIED, Form, catalogue, le
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY, TYPE_PREFIX
 from dingbridge.events.normalise import denormalise
-from dingbridge.events.strict_json import Unreadable, loads
+from dingbridge.events.strict_json import Unreadable, loads, loads_own
 
 Data = TypeVar("Data", bound=Mapping[str, Any], default=Mapping[str, Any], covariant=True)
 """What ``data`` is known to hold: one of ``dingbridge.generated.payloads``, else any names."""
@@ -86,7 +86,7 @@ def decode(value: bytes, sent: Sent | None = None) -> Event:
     With ``sent``, any CloudEvent whose data is an object is one, whoever sent it.
     """
     try:
-        envelope = loads(value)
+        envelope = loads_own(value) if sent is None else loads(value)
     except Unreadable as error:
         raise NotAnEvent(f"the record's value is no JSON that can be read ({error.fault})") from None
     if not isinstance(envelope, dict):
@@ -125,9 +125,10 @@ def _event(envelope: dict[str, Any]) -> Event:
     if envelope["specversion"] != "1.0":
         raise NotAnEvent("the record is no event of ours: its specversion is not 1.0")
     for name in _TEXTS:
-        if not isinstance(envelope[name], str):
+        if type(envelope[name]) is not str:
             raise NotAnEvent(f"the record is no event of ours: its {name} is no text")
-    if not isinstance(envelope.get("traceparent"), str | None):
+    traceparent = envelope.get("traceparent")
+    if traceparent is not None and type(traceparent) is not str:
         raise NotAnEvent("the record is no event of ours: its traceparent is no text")
     source, type_ = envelope["source"], envelope["type"]
     empty, owner, corp_id, app = source.split("/")
@@ -140,7 +141,7 @@ def _event(envelope: dict[str, Any]) -> Event:
         data_bytes = b64decode(envelope["data_base64"], validate=True)
     else:
         data = envelope["data"]
-        if not isinstance(data, dict) or not (legal(event_type) or type_ == RESYNC_REQUESTED):
+        if type(data) is not dict or not (legal(event_type) or type_ == RESYNC_REQUESTED):
             raise NotAnEvent("the record is no event of ours: its data is no object, or its type no name")
     return Event(
         id=envelope["id"],
@@ -159,7 +160,7 @@ def _event(envelope: dict[str, Any]) -> Event:
         received_time=_moment(envelope["receivedtime"]),
         via=envelope["via"],
         form=envelope["form"],
-        traceparent=envelope.get("traceparent"),
+        traceparent=traceparent,
         envelope=envelope,
     )
 

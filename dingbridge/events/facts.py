@@ -57,7 +57,7 @@ def facts_of(payload: dict[str, Any]) -> CallbackFacts:
     event_type = _first(payload, shape.event_type, _string)
     event_id = _first(payload, shape.event_id, _id)
     corp_id = _first(payload, shape.corp_id, _text)
-    spec = catalogue.get(event_type) if event_type is not None else None
+    spec = catalogue.spec(event_type) if event_type is not None else None
     time_ms = happened_ms = _first(payload, shape.times, epoch_ms)
     if time_ms is None and shape.created:
         time_ms = _first(payload, shape.created, epoch_ms)
@@ -109,10 +109,9 @@ def item_identity(item: dict[str, Any], key: str | None) -> str | None:
 
 def epoch_ms(value: Any) -> int | None:
     """Epoch milliseconds, from an integer or its digits; None for anything else, such as a date."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+    if type(value) is str and value.isascii() and value.isdigit() and len(value) < 16:
         value = int(value)
-    usable = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_TIME_MS
-    return value if usable else None
+    return value if type(value) is int and 0 < value <= MAX_TIME_MS else None
 
 
 def content_hash(plaintext: bytes) -> bytes:
@@ -152,17 +151,15 @@ def dedupe_key(facts: CallbackFacts, app: str, plaintext: bytes) -> bytes:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value if type(value) is str and value else None
 
 
 def _id(value: Any) -> str | int | None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value or None
-    return _text(value)
+    return (value or None) if type(value) is str or type(value) is int else None
 
 
 def _string(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return value if type(value) is str else None
 
 
 def _first(payload: dict[str, Any], names: Names, usable: Callable[[Any], Any]) -> Any:

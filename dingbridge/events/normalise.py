@@ -47,12 +47,12 @@ class Normalised(NamedTuple):
 
 class _Plan(NamedTuple):
     """What is done to payloads of one type that hold the same names in the same order: ``names`` are the
-    canonical ones of all but the EventType (which is at ``type_at``, if it leaves), ``conversions`` those
-    whose values have a canonical type, with that type's class where one look at it is enough."""
+    canonical ones in that order (empty: all are already), with the ``EventType`` also where it ``leaves``;
+    ``conversions`` those whose values have a canonical type, with that type's class where one look at it is
+    enough."""
 
-    form: Form
-    names: tuple[str, ...]
-    type_at: int | None
+    names: Names
+    leaves: bool
     conversions: tuple[tuple[str, Field, type | None], ...]
     verbatim: tuple[str, ...]
     layout: Layout
@@ -62,15 +62,15 @@ def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) 
     """``payload`` as DingTalk sent it (an object that was read by ``strict_json``)."""
     type_name = event_type_name(payload, event_type)
     plan = _plans[spec, type_name, tuple(payload)]
-    values = list(payload.values())
-    if plan.type_at is not None:
-        del values[plan.type_at]
-    data = dict(zip(plan.names, values, strict=True))
+    # both are of one length, and `strict` costs
+    data = dict(zip(plan.names, payload.values())) if plan.names else payload.copy()  # noqa: B905
+    if plan.leaves:
+        del data["EventType"]
     for name, field, settled in plan.conversions:
         value = data[name]
         if type(value) is not settled:
             data[name] = convert(value, field)
-    return Normalised(plan.form, data, plan.verbatim, plan.layout)
+    return Normalised(plan.layout.form, data, plan.verbatim, plan.layout)
 
 
 def _make_plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
@@ -83,6 +83,7 @@ def _make_plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
     verbatim: list[str] = [] if type_name == "EventType" else [type_name]
     for name in names:
         if name == "EventType" == type_name:
+            canonical.append(name)
             continue
         field = fields.get(name)
         if field is not None and field.name != name and field.name in taken:
@@ -93,9 +94,10 @@ def _make_plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
             conversions.append((field.name, field, _settled(field)))
         if canonical[-1] == name and name in back and back[name] not in taken:
             verbatim.append(name)
-    type_at = names.index("EventType") if type_name == "EventType" else None
-    layout = Layout(spec, form, tuple(canonical))
-    return _Plan(form, layout.names, type_at, tuple(conversions), tuple(verbatim), layout)
+    leaves = type_name == "EventType"
+    layout = Layout(spec, form, tuple(name for name in canonical if not (leaves and name == "EventType")))
+    renamed = () if tuple(canonical) == names else tuple(canonical)
+    return _Plan(renamed, leaves, tuple(conversions), tuple(verbatim), layout)
 
 
 _plans: BoundedCache[tuple[EventSpec | None, str, Names], _Plan] = BoundedCache(

@@ -118,8 +118,8 @@ def _describe(entry: Any, subject: Subject) -> tuple[str | None, str | None, str
 
 def _subject(data: dict[str, Any], fields: tuple[str, ...]) -> str | None:
     """What the first usable one of these fields names."""
-    if (text := _text(data.get(fields[0]))) is not None:  # as nearly always
-        return text
+    if type(found := data.get(fields[0])) is str and found:  # as nearly always
+        return found
     texts = (_text(data[name]) for name in _names(data, fields))
     return next((text for text in texts if text is not None), None)
 

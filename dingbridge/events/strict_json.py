@@ -21,9 +21,10 @@ import orjson
 
 from dingbridge.errors import BridgeError
 
-MAX_DEPTH = 100
-"""Levels of nesting that are passed on. Readers stop at different depths (protobuf's JSON at 100,
-orjson writes 254, Python about 1000): what all of them can read is published, the rest is kept as bytes."""
+MAX_DEPTH = 99
+"""Levels of nesting that are passed on; the envelope adds one. Readers stop at different depths (protobuf's
+JSON at 100, orjson writes 254, Python about 1000): what all of them can read is published, the rest is kept
+as bytes."""
 
 _MAX_DIGITS = 4000  # Python refuses to convert integers beyond 4300 digits to or from text
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -39,22 +40,27 @@ class Unreadable(BridgeError):
 
 
 def loads(raw: bytes) -> Any:
-    """Read one JSON value, exactly.
+    """Read one JSON value of somebody else's, exactly.
 
     Returns what ``json.loads`` does, but numbers that a Python ``float`` (or an ``int`` of more than
     4000 digits) would change are ``Decimal``. Raises ``Unreadable``, and nothing else.
     """
-    try:
-        value = orjson.loads(raw)
-        lossless = orjson.dumps(value) == raw
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        lossless = False
-    if not lossless:
-        value = _loads_slowly(raw)
+    value = loads_own(raw)
     # No value is deeper than it has opening brackets, so the walk is for the odd one only.
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
         raise Unreadable("too-deep")
     return value
+
+
+def loads_own(raw: bytes) -> Any:
+    """``loads`` of what we wrote ourselves: its depth is known."""
+    try:
+        value = orjson.loads(raw)
+        if orjson.dumps(value) == raw:
+            return value
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        pass
+    return _loads_slowly(raw)
 
 
 def dumps(value: Any) -> bytes:

@@ -1,25 +1,19 @@
 """What a worker measures. Labels hold the consumer's own topics and fixed words, and the hash of a key for as
 long as that key holds its partition up: series are bounded.
-
-What is counted with every event is in ``Tally`` and in histograms of ours (``dingbridge/tally.py``): plain
-numbers that are put into Prometheus' form when it asks.
 """
 
 import time
-from collections import Counter as Counts
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import CounterMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from dingbridge.events.catalogue import family_of
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event
-from dingbridge.tally import Histogram
 from dingbridge.worker.delivery import Delivery, hash_key
 from dingbridge.worker.queues.offset_tracker import OffsetTracker, QueuedRecord
 
@@ -30,31 +24,6 @@ FRESHNESS_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 36
 """Up to a day: so old is what a broken dependency, or a weekend without the consumer, has held up."""
 
 PREFIX = "dingbridge_consumer_"
-
-
-class Tally(Collector):
-    """Records by how they ended, and attempts by outcome, of one consumer."""
-
-    def __init__(self, consumer: str) -> None:
-        self._consumer = consumer
-        self.events: Counts[tuple[str, str]] = Counts()
-        self.attempts: Counts[str] = Counts()
-
-    def collect(self) -> Iterator[Metric]:
-        events = CounterMetricFamily(
-            PREFIX + "events",
-            "Records finished, by how they ended",
-            labels=("consumer", "topic", "outcome"),
-        )
-        for (topic, outcome), number in list(self.events.items()):
-            events.add_metric((self._consumer, topic, outcome), number)
-        yield events
-        attempts = CounterMetricFamily(
-            PREFIX + "attempts", "Attempts to handle an event, by outcome", labels=("consumer", "outcome")
-        )
-        for outcome, number in list(self.attempts.items()):
-            attempts.add_metric((self._consumer, outcome), number)
-        yield attempts
 
 
 class WorkerMetrics:
@@ -70,27 +39,31 @@ class WorkerMetrics:
         self._name = consumer
         self.fresh_from: datetime | None = None
         """When the consumer began; what was received before is old, and no fault of its."""
-        self._tally = Tally(consumer)
-        registry.register(self._tally)
-        self._attempts = Histogram(
+        # of what is counted with each event: finding a series takes as long as counting in it
+        self._series = cache(lambda metric, *labels: metric.labels(consumer, *labels))
+        self._events = counter("events", "Records finished, by how they ended", "topic", "outcome")
+        self._attempts = counter("attempts", "Attempts to handle an event, by outcome", "outcome")
+        self._handler_seconds = Histogram(
             PREFIX + "handler_seconds",
             "Time of one attempt: prepare, transaction and handle",
             ("consumer",),
-            BUCKETS_S,
-            registry,
+            buckets=BUCKETS_S,
+            registry=registry,
         )
-        self._attempts.add((consumer,), [0] * (len(BUCKETS_S) + 1), 0.0)
+        self._series(self._handler_seconds)  # shown from the start
         self._freshness = Histogram(
             PREFIX + "freshness_seconds",
-            "Time from the bridge's receipt of an event to the end of its handling; replays, orders to "
-            "look anew, and what came before the consumer began do not count",
+            "Time from the bridge's receipt of an event to the end of its handling; replays, resync requests "
+            "and what came before the consumer began do not count",
             ("consumer", "family"),
-            FRESHNESS_BUCKETS_S,
-            registry,
+            buckets=FRESHNESS_BUCKETS_S,
+            registry=registry,
         )
         self._dead_letters = counter("dead_letters", "Records sent to the dead letters", "topic")
         self._paused = gauge("paused_partitions", "Partitions not fetched now, by reason", "reason")
-        self._held = gauge("held_offsets", "Offsets finished but held back by an earlier one", "topic")
+        self._uncommittable = gauge(
+            "held_offsets", "Offsets finished that cannot be committed, since an earlier one is not", "topic"
+        )
         self._lag = gauge("lag", "Records in Kafka above the committable offset", "topic")
         self._oldest = gauge("oldest_seconds", "Age, in Kafka, of the oldest record that waits", "topic")
         self._holder = gauge(
@@ -124,21 +97,21 @@ class WorkerMetrics:
         self.in_flight_bytes = gauge("in_flight_bytes", "Bytes of these records").labels(consumer)
 
     def attempted(self, outcome: str, seconds: float) -> None:
-        self._tally.attempts[outcome] += 1
-        self._attempts.observe((self._name,), seconds)
+        self._series(self._attempts, outcome).inc()
+        self._series(self._handler_seconds).observe(seconds)
 
     def finished(self, topic: str, outcome: str) -> None:
-        self._tally.events[topic, outcome] += 1
+        self._series(self._events, topic, outcome).inc()
 
     def handled(self, event: Event, delivery: Delivery) -> None:
-        """``event`` is done just now. Replays, orders to look anew and what came before the consumer began
+        """``event`` is done just now. Replays, resync requests and what came before the consumer began
         are old by intent; what is not DingTalk's has no time of receipt."""
         if not event.via or event.type == RESYNC_REQUESTED or delivery.replay_id:
             return
         received = event.received_time
         if self.fresh_from is None or received >= self.fresh_from:
             age_s = time.time() - received.timestamp()
-            self._freshness.observe((self._name, family_of(event.event_type)), max(0.0, age_s))
+            self._series(self._freshness, family_of(event.event_type)).observe(max(0.0, age_s))
 
     def dead_letter(self, topic: str) -> None:
         self._dead_letters.labels(self._name, topic).inc()
@@ -164,8 +137,8 @@ class WorkerMetrics:
         for priority, calls in (left or {}).items():
             self._calls_left.labels(priority).set(calls)
 
-    def held(self, topic: str, offsets: int) -> None:
-        self._held.labels(self._name, topic).set(offsets)
+    def uncommittable(self, topic: str, offsets: int) -> None:
+        self._uncommittable.labels(self._name, topic).set(offsets)
 
 
 def full_comparison(consumer: str, registry: CollectorRegistry) -> Gauge:
@@ -205,7 +178,7 @@ class Measures:
         metrics.in_flight.set(offsets.in_flight)
         metrics.in_flight_bytes.set(offsets.in_flight_bytes)
         lag = dict.fromkeys(self._topics, 0)
-        held = dict.fromkeys(self._topics, 0)
+        uncommittable = dict.fromkeys(self._topics, 0)
         oldest = dict.fromkeys(self._topics, 0.0)
         for queued in offsets.oldest():
             if queued.record is not None:  # else its partition is being handed over
@@ -218,10 +191,10 @@ class Measures:
                 lag[partition.topic] += max(0, end - committable)
         holders = list(offsets.holders())
         for partition, _, waiting in holders:
-            held[partition.topic] += waiting
+            uncommittable[partition.topic] += waiting
         for topic in self._topics:
             metrics.lag(topic, lag[topic], oldest[topic])
-            metrics.held(topic, held[topic])
+            metrics.uncommittable(topic, uncommittable[topic])
         metrics.holders(self._named(holders))
 
     def _named(

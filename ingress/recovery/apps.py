@@ -154,7 +154,7 @@ class Recovery:
         """``POST /journal/recover``: a run at once for all apps, or for that of ``app``, and what it did.
 
         Raises ``BridgeError`` when no list could be read; of several that were asked for, those that failed
-        are told under ``failed``, others that nobody reads under ``unread``.
+        stand under ``failed``, others that nobody reads under ``unread``.
         """
         wanted = options.get("app")
         chosen = await self._chosen(wanted)
@@ -171,8 +171,8 @@ class Recovery:
         if not results:
             raise BridgeError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
         unread = self._unread if wanted is None else {}
-        told = {"failed": failed, "unread": unread}
-        return _sum(results) | {name: reasons for name, reasons in told.items() if reasons}
+        others = {"failed": failed, "unread": unread}
+        return _sum(results) | {name: reasons for name, reasons in others.items() if reasons}
 
     async def _chosen(self, name: Any) -> list[AppRecovery]:
         await self._per_app.follow()  # one that goes may be reading the very list that another name reads now

@@ -2,7 +2,7 @@
 
 Reading DingTalk's list deletes what was read before. So an *intent* is noted before each such call, and
 removed in the commit that keeps the page. An intent that is left behind is a page that may be gone: the
-process died in the call, or the answer did not arrive. Then the consumers are asked to look anew.
+process died in the call, or the answer did not arrive. Then the consumers are asked to resync.
 
 Each instance has its own intents, in its journal, and nobody else settles them: two instances that read the
 same list lose nothing, since each keeps what was given to it.
@@ -149,7 +149,7 @@ class Poller:
         return key
 
     async def _keep(self, items: Sequence[Any], intent: str | None, result: Result) -> None:
-        """Commit a page: its callbacks, the requests to look anew in place of items that say too little, and
+        """Commit a page: its callbacks, the resync requests in place of items that say too little, and
         the end of its intent."""
         self._unkept = None if intent is None else (items, intent)
         page_id = uuid.uuid4().hex if intent is None else intent.removeprefix(_INTENTS)
@@ -175,7 +175,7 @@ class Poller:
 
 
 async def settle(journal: Journal, metrics: RecoveryMetrics, app: str | None = None) -> int:
-    """Ask the consumers to look anew for each page that may be gone, of ``app`` or of all; how many those
+    """Ask the consumers to resync for each page that may be gone, of ``app`` or of all; how many those
     were. No call of theirs may be under way. Raises ``JournalUnavailable``: call it again."""
     found = [(key, json.loads(text)) for key, text in (await journal.notes(_INTENTS)).items()]
     left = [(key, note) for key, note in found if app in (None, note["app"])]

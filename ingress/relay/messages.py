@@ -13,6 +13,7 @@ import structlog
 
 from dingbridge.errors import SettingsError
 from dingbridge.events import Received, Record, to_records
+from dingbridge.events.catalogue import Part
 from dingbridge.events.control import resync_requested
 from dingbridge.events.envelope import NOBODY
 from dingbridge.kafka.topics import inbox_topic
@@ -56,21 +57,22 @@ class MessageBuilder:
             row.seq, self._journal, row.received_ms, row.app, row.via, row.body, row.traceparent
         )
         records = to_records(received, drift_in)
-        return [Message(record) for record in records] + self._comparison(row, records)
+        messages = [Message(record) for record in records]
+        for record in records:
+            if record.compare is not None:
+                return messages + self._comparison(row, record, record.compare)
+        return messages
 
-    def _comparison(self, row: StoredCallback, records: list[Record]) -> list[Message]:
-        """The request that is due after these records of one callback, if one of them names nobody."""
-        nameless = next((record for record in records if record.compare is not None), None)
-        if nameless is None or nameless.compare is None:
-            return []
+    def _comparison(self, row: StoredCallback, nameless: Record, part: Part) -> list[Message]:
+        """The request that is due after a callback of which one record does not say whom it is about."""
         end_ms = (row.received_ms // COMPARE_EVERY_MS + 1) * COMPARE_EVERY_MS
         corp = dict(nameless.headers)["dingbridge-corp"].decode()
         request = ResyncRequest(
-            f"nameless/{row.app}/{nameless.compare}/{end_ms}",
+            f"nameless/{row.app}/{part}/{end_ms}",
             "an event does not say whom it is about",
             app=row.app,
             corp_id=None if corp == NOBODY else corp,
-            part=nameless.compare,
+            part=part,
         )
         return self._resync(request, end_ms + SETTLED_MS)
 

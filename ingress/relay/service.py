@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,6 @@ from dingbridge.settings import IngressSettings
 from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import open_tracer
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
-from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.damage import report_damage, reported_damage
 from ingress.journal.directory import ProcessLock, current, relay_lock
 from ingress.journal.wake import WakeFifo
@@ -35,6 +34,7 @@ _LOCK_EVERY_S: Final = 0.05
 _DAMAGE_EVERY_S: Final = 1.0
 _STOP_WITHIN_S: Final = 0.8
 """What Kafka has not acknowledged by then is published again after the next start."""
+_EXIT_WITHIN_S: Final = 1.0
 
 
 async def serve(settings: IngressSettings, *, until_empty: bool = False, stop_at_eof: bool = False) -> None:
@@ -54,7 +54,7 @@ async def serve(settings: IngressSettings, *, until_empty: bool = False, stop_at
     if not await _locked(lock, stop):
         return
     try:
-        await _publish(settings, folder.path, stop, until_empty=until_empty)
+        left = await _publish(settings, folder.path, stop, until_empty=until_empty)
     except JournalDamaged as error:
         report_damage(folder.path, str(error))
         raise
@@ -63,6 +63,11 @@ async def serve(settings: IngressSettings, *, until_empty: bool = False, stop_at
         raise JournalError(f"{words}; free or repair the disk") from error
     finally:
         lock.release()
+    if left:
+        raise BridgeError(
+            f"{left} record(s) stay parked; see `dingbridge journal stats` for why, and call this again when "
+            "that is mended"
+        )
 
 
 def _stop_on(stop: asyncio.Event, *, eof: bool) -> None:
@@ -74,6 +79,7 @@ def _stop_on(stop: asyncio.Event, *, eof: bool) -> None:
         if not os.read(sys.stdin.fileno(), 4096):
             loop.remove_reader(sys.stdin.fileno())
             stop.set()
+            loop.call_later(_EXIT_WITHIN_S, os._exit, 0)  # whatever hangs: the checkpoint tells the rest
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, (lambda: None) if eof else stop.set)
@@ -96,80 +102,58 @@ async def _locked(lock: ProcessLock, stop: asyncio.Event) -> bool:
     return False
 
 
-async def _publish(
-    settings: IngressSettings, folder: Path, stop: asyncio.Event, *, until_empty: bool
-) -> None:
+async def _publish(settings: IngressSettings, folder: Path, stop: asyncio.Event, *, until_empty: bool) -> int:
+    """As ``Publisher.run``."""
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     status = RelayStatus(registry)
-    tracer = open_tracer(settings, "dingbridge-relay")
-    publisher = Publisher(settings, folder, status, until_empty=until_empty, tracer=tracer)
-    admin = _listener(settings, folder, registry, status, publisher)
-    with closing(WakeFifo(folder, publisher.wake)):
-        try:
-            if not until_empty:
-                await admin.start()
-                log.info("relay.ready", admin=f"http://{admin.host}:{admin.port}", journal=str(folder))
-            async with WatchedTasks() as tasks:
-                tasks.need("watch for damage", lambda: _watch_for_damage(folder))
-                await _run(publisher, stop)
-        finally:
-            await admin.stop()
-            if tracer is not None:
-                await asyncio.to_thread(tracer.close)
+    async with AsyncExitStack() as stack:
+        if (tracer := open_tracer(settings, "dingbridge-relay")) is not None:
+            stack.push_async_callback(asyncio.to_thread, tracer.close)
+        publisher = Publisher(settings, folder, status, until_empty=until_empty, tracer=tracer)
+        stack.callback(WakeFifo(folder, publisher.wake).close)
+        if not until_empty:
+            admin = _listener(settings, registry, status, publisher)
+            await admin.start()
+            stack.push_async_callback(admin.stop)
+            log.info("relay.ready", admin=f"http://{admin.host}:{admin.port}", journal=str(folder))
+        with suppress(TimeoutError):
+            async with WatchedTasks() as tasks, asyncio.timeout(None) as limit:
 
+                async def watch() -> None:
+                    while not stop.is_set():
+                        if (words := reported_damage(folder)) is not None:  # somebody else has found it so
+                            raise JournalDamaged(words)
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(_DAMAGE_EVERY_S):
+                                await stop.wait()
+                    publisher.stop()
+                    limit.reschedule(asyncio.get_running_loop().time() + _STOP_WITHIN_S)
 
-async def _run(publisher: Publisher, stop: asyncio.Event) -> None:
-    publishing, stopped = asyncio.create_task(publisher.run()), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((publishing, stopped), return_when=asyncio.FIRST_COMPLETED)
-        publisher.stop()
-        await asyncio.wait((publishing,), timeout=_STOP_WITHIN_S)
-    finally:
-        stopped.cancel()
-        publishing.cancel()
-        await asyncio.wait((publishing,))
-    with suppress(asyncio.CancelledError):
-        if left := publishing.result():
-            raise BridgeError(
-                f"{left} record(s) stay parked; see `dingbridge journal stats` for why, and call this again "
-                "when that is mended"
-            )
-
-
-async def _watch_for_damage(folder: Path) -> None:
-    """Raises ``JournalDamaged`` when somebody else has found it so: its folder is to be put aside."""
-    while True:
-        if (words := reported_damage(folder)) is not None:
-            raise JournalDamaged(words)
-        await asyncio.sleep(_DAMAGE_EVERY_S)
+                tasks.need("that watches for damage and the end", watch, may_end=True)
+                return await publisher.run()
+    return 0
 
 
 def _listener(
-    settings: IngressSettings,
-    folder: Path,
-    registry: CollectorRegistry,
-    status: RelayStatus,
-    publisher: Publisher,
+    settings: IngressSettings, registry: CollectorRegistry, status: RelayStatus, publisher: Publisher
 ) -> AdminServer:
-    def parked() -> dict[str, int]:
-        counts = Counter[str]()
-        with closing(Checkpoint(folder, read_only=True)) as checkpoint:
-            for (_, reason), count in checkpoint.parked_counts().items():
-                counts[reason] += count
-        return dict(counts)
+    parked = publisher.parked
 
     async def ready() -> tuple[bool, dict[str, Any]]:
-        return status.state == "up", {**status.as_json(), "parked": await asyncio.to_thread(parked)}
+        counts = Counter[str]()
+        for (_, reason), count in (await parked.counts()).items():
+            counts[reason] += count
+        return status.state == "up", {**status.as_json(), "parked": counts}
 
     async def retry(request: web.Request) -> web.Response:
-        publisher.parked.ask()
+        publisher.retry_parked()
         return json_response({"status": "trying what is parked; see `dingbridge journal stats`"}, 202)
 
     async def forget_damaged(request: web.Request) -> web.Response:
         try:
-            return json_response({"forgotten": await publisher.parked.forget_damaged()})
+            return json_response({"forgotten": await parked.forget_damaged()})
         except (apsw.Error, BridgeError) as error:
             return json_response({"error": f"{type(error).__name__}: {error}"}, 503)
 

@@ -1,7 +1,7 @@
 """When no connection of an app was open, and the resync request that follows.
 
 Whether DingTalk keeps events while no connection is open is not documented. So after a time without any, also
-across a restart or a kill, the consumers are asked to look anew at all since. What has to outlive the process
+across a restart or a kill, the consumers are asked to resync all since. What has to outlive the process
 is a note in the journal; the request is committed together with it.
 """
 

@@ -1,23 +1,28 @@
 """A journal's folder as an ingress left it, and what one that starts on it would do: refuse in words, or
-publish, park, put aside and say.
+publish, park, put aside and import.
 """
 
+import asyncio
 import json
 import shutil
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import apsw
-from structlog.testing import capture_logs
+from prometheus_client import CollectorRegistry
 
 from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.checkpoint import Checkpoint, Parked
+from ingress.journal.damage import report_damage
 from ingress.journal.directory import JournalFolder, current, damaged
-from ingress.journal.rows import CONTROL, NewCallback
-from ingress.journal.startup import open_current, put_aside
-from ingress.journal.store import DAMAGE, JournalFile
-from ingress.relay.reading import JournalReader, Unread
+from ingress.journal.importing import Importer
+from ingress.journal.metrics import JournalMetrics
+from ingress.journal.retention import Retention
+from ingress.journal.rows import CONTROL, ImportState, NewCallback
+from ingress.journal.startup import open_current
+from ingress.journal.store import JournalFile
+from ingress.journal.writer import Journal
+from ingress.relay.reading import JournalReader
 
 NOW = 1_764_000_000_000
 COUNT, PASSED, PARKED = 120, 50, 7
@@ -55,71 +60,74 @@ def journal(root: Path, *, wal: bool) -> Path:
 
 @dataclass
 class Found:
-    """What an ingress that starts on a folder would do."""
+    """What an ingress that starts on a folder would do, with its relay, each started again when it ends."""
 
     refused: str | None = None
-    published: dict[int, bytes] = field(default_factory=dict)
-    """Of the journal that was there; with what was kept since, if it was not put aside."""
-    parked: set[int] = field(default_factory=set)
-    unread: set[int] = field(default_factory=set)
+    published: list[bytes] = field(default_factory=list)
+    damaged: int = 0
+    """Rows that are parked as damaged."""
+    unread: int = 0
+    """What the import of a folder that was put aside has counted."""
     lost: bool = False
-    """Nothing of it could be read."""
+    """Nothing of it could be read: it is said, and the folder stays."""
     aside: bool = False
-    since: list[bytes] = field(default_factory=list)
-    """What was published of a new journal, but for its order to look anew."""
-    said: set[str] = field(default_factory=set)
+
+
+LATER = 1_000
+"""The number of the callback that is kept after the start."""
 
 
 def start(root: Path) -> Found:
-    """Start on ``root`` as the ingress and its relays do, but for Kafka, and keep one callback more."""
+    """Start on ``root`` as the ingress and its relay do, but for Kafka, and keep one callback more."""
     found = Found()
-    with capture_logs() as logs:
+    try:
+        _keep_later(root)
         try:
-            file = open_current(root)
-        except JournalError as error:
-            found.refused = str(error)
-            return found
-        try:
-            with closing(file):
-                keep(file, 1_000, 1)
-            if not damaged(root):
-                _publish(current(root), found, past_damage=False)
-        except (JournalDamaged, *DAMAGE) as error:
-            found.published.clear()
-            found.parked.clear()
-            with closing(put_aside(root, str(error), lambda: None)) as anew:
-                keep(anew, 1_000, 1)
-        for aside in damaged(root):
-            found.aside = True
-            try:
-                _publish(aside, found, past_damage=True)
-            except (JournalDamaged, apsw.Error):
-                found.lost = True
-            with closing(JournalFile(current(root).journal, read_only=True)) as new:
-                order, *rows = new.read(0, max_rows=999, max_bytes=1 << 30)
-            assert order.via == CONTROL
-            found.since = [row.body for row in rows]
-    found.said = {line["event"] for line in logs}
+            _publish(root, found)
+        except JournalDamaged as error:
+            report_damage(current(root).path, str(error))
+            _keep_later(root)
+    except JournalError as error:
+        found.refused = str(error)
+        return found
+    if aside := damaged(root):
+        found.aside = True
+        state = asyncio.run(_import(root, aside))
+        found.unread, found.lost = state.unread, not state.rows
+        found.published.clear()
+        found.damaged = 0
+        _publish(root, found)
     return found
 
 
-def _publish(folder: JournalFolder, found: Found, *, past_damage: bool) -> None:
-    with closing(JournalReader(folder.path, past_damage=past_damage)) as reader:
-        seq, parked = 0, frozenset[int]()
-        try:
+def _keep_later(root: Path) -> None:
+    with closing(open_current(root)) as file:
+        keep(file, LATER, 1)
+
+
+async def _import(root: Path, aside: list[JournalFolder]) -> ImportState:
+    journal = Journal(root, Retention(3600, 1e9), JournalMetrics(CollectorRegistry()))
+    await journal.start()
+    try:
+        [state] = [await Importer(root, journal, 0).bring_in(folder) for folder in aside]
+        return state
+    finally:
+        await journal.stop()
+
+
+def _publish(root: Path, found: Found) -> None:
+    folder = current(root)
+    with closing(JournalReader(folder.path)) as reader:
+        seq = 0
+        if folder.checkpoint.exists():
             with closing(Checkpoint(folder.path, reader.id)) as checkpoint:
-                seq, parked = checkpoint.seq(), checkpoint.parked_seqs()
-        except (JournalError, apsw.Error):
-            assert past_damage  # in the current one that is refused at the start
+                seq = checkpoint.seq()
         while (chunk := reader.read(seq)).end > seq:
             for row in chunk.rows:
                 assert row.seq > seq
                 seq = row.seq
-                if isinstance(row, Unread):
-                    found.unread.add(row.seq)
-                elif row.intact:
-                    found.published[row.seq] = row.body
-                else:
-                    found.parked.add(row.seq)
+                if not row.intact:
+                    found.damaged += 1
+                elif row.via != CONTROL:
+                    found.published.append(row.body)
             seq = chunk.end
-        found.parked |= parked

@@ -1,9 +1,7 @@
 """Changes a process of ours from outside, by a ``sitecustomize`` that Python imports at its start: kills it
-at an exact point, sets its clock, or breaks its disk. No hook for any of it is in the product.
+at an exact point, or sets its clock. No hook for any of it is in the product.
 """
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -85,58 +83,3 @@ def clock(folder: Path, shift_s: int) -> dict[str, str]:
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(_CLOCK.format(shift_s=shift_s))
     return {"PYTHONPATH": str(folder)}
-
-
-_DISK = """
-import time
-from pathlib import Path
-
-import apsw
-
-folder, base = Path({folder!r}), apsw.vfs_names()[0]
-
-
-class File(apsw.VFSFile):
-    def __init__(self, name, flags):
-        super().__init__(base, name, flags)
-
-    def xSync(self, flags):
-        if (folder / "slow").exists():
-            time.sleep({slow_s})
-        if (folder / "fails").exists():
-            error = apsw.IOError("fsync fails on purpose")
-            error.extendedresult = apsw.SQLITE_IOERR_FSYNC
-            raise error
-        super().xSync(flags)
-
-
-class Disk(apsw.VFS):
-    def __init__(self):
-        super().__init__("sabotaged", base, makedefault=True)
-
-    def xOpen(self, name, flags):
-        return File(name, flags)
-
-
-disk = Disk()
-"""
-
-
-class Disk:
-    """A disk whose fsync ``fails``, or is ``slow`` by ``slow_s``, while told to; for SQLite's files alone."""
-
-    def __init__(self, folder: Path, slow_s: float = 3.0) -> None:
-        folder.mkdir()
-        self._folder = folder
-        self.env = {"PYTHONPATH": str(folder)}
-        (folder / "sitecustomize.py").write_text(_DISK.format(folder=str(folder), slow_s=slow_s))
-
-    @contextlib.contextmanager
-    def broken(self, how: Literal["fails", "slow"]) -> Iterator[None]:
-        """Until the end of the block."""
-        flag = self._folder / how
-        flag.touch()
-        try:
-            yield
-        finally:
-            flag.unlink()

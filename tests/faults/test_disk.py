@@ -81,7 +81,7 @@ async def refused_until_well(
     await load.more(40)
 
 
-@pytest.mark.parametrize("sickness", ["full", "read-only", "fsync", "slow"])
+@pytest.mark.parametrize("sickness", ["full", "read-only", "slow"])
 async def test_a_sick_disk_means_503_and_heals_by_itself(
     processes, kafka_env, kafka_settings, tmp_path, figure, sickness
 ):
@@ -102,8 +102,31 @@ async def test_a_sick_disk_means_503_and_heals_by_itself(
     figure(f"{sickness}: {comparison}")
     comparison.assert_holds()
     assert ingress.process.running
-    # where no journal can be made none is put aside; while it is recovering a new one may have been
-    assert not damaged(ingress.journal) or sickness == "fsync"
+    assert not damaged(ingress.journal)
+
+
+async def test_a_disk_that_takes_no_fsync_ends_the_ingress_until_it_does(
+    processes, kafka_env, kafka_settings, tmp_path, figure
+):
+    disk = SickDisk(tmp_path / "disk")
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, disk.env)
+    pusher = Pusher(ingress.url)
+    await asyncio.to_thread(ingress.start)
+    async with Load(pusher, lanes=6) as load:
+        await load.more(40)
+        async with ingress.supervised() as codes:
+            disk.falls("fsync")
+            await eventually(lambda: len(codes) >= 3, 90, "it ends, and so does what is started on this disk")
+            assert not damaged(ingress.journal), "where no journal can be made none is put aside"
+            kept = len(pusher.succeeded)
+            disk.recovers()
+            await load.more(40)
+    assert set(codes) == {1}
+    assert len(pusher.succeeded) > kept
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the backlog is published")
+    comparison = await compare(kafka_settings, pusher)
+    figure(f"fsync: started {len(codes)} times; {comparison}")
+    comparison.assert_holds()
 
 
 @contextmanager

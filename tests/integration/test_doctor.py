@@ -173,6 +173,7 @@ async def test_the_guide_shows_what_it_really_prints_and_nothing_is_changed(
     by_stream = IngressUnderTest(stack.processes, tmp_path / "stream", kafka_env, own, reset)
     await asyncio.to_thread(by_stream.start)
     await eventually(lambda: streams_of(by_stream)["refused"] is not None, 60, "DingTalk has refused it")
+    await eventually(lambda: by_stream.kafka_state() == "up", 60, "its relay publishes")
     await doctor("stream", **by_stream.env)
     assert exits == {
         "healthy": 0,

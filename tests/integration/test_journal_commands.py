@@ -65,6 +65,15 @@ def stop(ingress):
     assert ingress.process.wait(20) == 0
 
 
+async def published(ingress, held):
+    """By the running relay, or by one that ends when nothing waits."""
+    if held:
+        await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "it is in Kafka")
+        return
+    relay = await asyncio.to_thread(ingress.processes.run, "relay", "--until-empty", env=ingress.env)
+    assert relay.returncode == 0, relay.stderr
+
+
 @pytest.mark.parametrize("held", [True, False], ids=["asked of the ingress", "alone"])
 async def test_prune_and_renormalise(ingress, kafka_settings, held, tmp_path):
     # a release that knew less: an ordinary callback that landed among the unclassified
@@ -84,17 +93,21 @@ async def test_prune_and_renormalise(ingress, kafka_settings, held, tmp_path):
     if not held:
         await asyncio.to_thread(stop, ingress)
     code, printed, error = await run(ingress, "renormalise")
-    assert (code, printed.split("\n")[:3]) == (0, ["read: 2", "put back: 1", "left: 1"]), error
+    told = ["read: 2", "put back: 1", "left: 1", "imported: 1", "unread: 0"]
+    assert (code, printed.split("\n")[:5]) == (0, told), error
+    assert ("next: `dingbridge relay --until-empty`" in printed) is not held
+    await published(ingress, held)
     added = await read_topic(kafka_settings, kafka_settings.topic_prefix + "user_add_org")
     assert [decode(r.value).id for r in added] == [decode(added[0].value).id] * 2, "by its first id"
 
     code, printed, error = await run(ingress, "prune", "--older-than-hours", "0")
     assert code == 0, error
-    assert printed == "deleted: 2\n"
+    assert printed == "deleted: 3\n"
     code, _, error = await run(ingress, "prune", "--older-than-hours=-1")
     assert code == 1
     assert "hours" in error
-    assert (await run(ingress, "retry"))[0] == 0
+    code, printed, error = await run(ingress, "retry")
+    assert (code, "dingbridge relay --until-empty" in error) == ((0, False) if held else (1, True))
     assert [path.name for path in ingress.journal.iterdir() if path.is_dir()] == ["current"]
 
 
@@ -105,25 +118,28 @@ async def test_a_second_ingress_on_the_folder_is_refused_in_words(ingress):
     assert "JOURNAL_DIR" in result.stderr
 
 
-async def test_drain_publishes_a_folder_of_an_instance_that_is_gone(
-    processes, kafka_env, kafka_settings, tmp_path
+@pytest.mark.parametrize("held", [True, False], ids=["asked of the ingress", "alone"])
+async def test_what_a_gone_instance_had_kept_is_published(
+    processes, kafka_env, kafka_settings, tmp_path, held
 ):
     away = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     gone = IngressUnderTest(processes, tmp_path / "gone", kafka_env, away)
     await asyncio.to_thread(gone.start)
     pusher = Pusher(gone.url, retries=2)
     await pusher.push_all([(1, EVENT)])
-    here = {**gone.env, **kafka_env, "JOURNAL_DIR": str(tmp_path / "other")}
-    refused = await asyncio.to_thread(processes.run, "journal", "drain", str(gone.journal), env=here)
-    assert refused.returncode == 1
-    assert "another ingress" in refused.stderr
+    here = IngressUnderTest(processes, tmp_path / "here", kafka_env)
+    if held:
+        await asyncio.to_thread(here.start)
+    code, _, error = await run(here, "drain", str(gone.journal))
+    assert code == 1
+    assert "another ingress" in error
     await asyncio.to_thread(stop, gone)
     for _ in range(2):  # the second finds nothing to do
-        drained = await asyncio.to_thread(processes.run, "journal", "drain", str(gone.journal), env=here)
-        assert drained.returncode == 0, drained.stderr
-        assert drained.stdout == f"{gone.journal}/current: 0 waiting, 0 parked, 0 could not be read\n"
+        code, printed, error = await run(here, "drain", str(gone.journal))
+        assert (code, printed.split("\n")[:2]) == (0, ["imported: 1", "unread: 0"]), error
+        await published(here, held)
     [record] = await read_topic(kafka_settings, kafka_settings.topic_prefix + "user_add_org")
     assert decode(record.value).subject == "u7"
-    nothing = await asyncio.to_thread(processes.run, "journal", "drain", str(tmp_path), env=here)
-    assert nothing.returncode == 1
-    assert "no journal in" in nothing.stderr
+    code, _, error = await run(here, "drain", str(tmp_path))
+    assert code == 1
+    assert "no journal in" in error

@@ -1,37 +1,48 @@
 """The faults of the soak: each is done, lasts for a random time, and is undone; its words say what it was."""
 
 import asyncio
+import json
 import os
 import random
+import re
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 
 import aiohttp
+import apsw
 import psutil
 
 from dev.servers import KafkaServer
-from tests.faults.sabotage import Disk
+from ingress.journal.directory import current, damaged
+from tests.support.disk import SickDisk, Sickness
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import event
 from tests.support.pusher import Pusher
+from tests.support.waiting import eventually
 
 LANES = 40
+PAGE = 4096
 EXTRA = 100_000_000
 """Numbers from here on are pushes beside the steady load."""
 
 
 @dataclass
 class Scene:
-    """What the faults are done to. ``dice`` decides all that is random."""
+    """What the faults are done to. ``dice`` decides all that is random. ``hurt`` are numbers whose callbacks
+    a fault has made unreadable, ``unread`` how many the ingress says it could not read, ``put_aside`` how
+    many journals."""
 
     ingress: IngressUnderTest
     kafka: KafkaServer
-    disk: Disk
+    disk: SickDisk
     pusher: Pusher
     dice: random.Random
     extras: int = EXTRA
+    hurt: set[int] = field(default_factory=set)
+    unread: int = 0
+    put_aside: int = 0
 
     def extra(self) -> int:
         self.extras += 1
@@ -40,10 +51,33 @@ class Scene:
     async def wait(self, least_s: float, most_s: float) -> None:
         await asyncio.sleep(self.dice.uniform(least_s, most_s))
 
-    def publishers(self) -> list[int]:
+    def relays(self) -> list[int]:
         """Process ids of the ingress's children."""
         process = self.ingress.process
         return [c.pid for c in psutil.Process(process.pid).children()] if process and process.running else []
+
+    async def started_again(self) -> None:
+        """As whatever runs the ingress does when it has ended. What was put aside is deleted as soon as it is
+        imported: a second damage within the hour would end the ingress for good, and rightly so."""
+        if self.ingress.process is None or not self.ingress.process.running:
+            await asyncio.to_thread(self.ingress.start)
+        if folders := damaged(self.ingress.journal):
+            await eventually(lambda: asyncio.to_thread(self._imported), 300, "what was put aside is imported")
+            self.put_aside += len(folders)
+            told = (await asyncio.to_thread(self.ingress.readyz))[1]["journal"]["damaged"]
+            self.unread += sum(one["unread"] for one in told)
+            await eventually(lambda: asyncio.to_thread(self._deleted), 60, "what was put aside is deleted")
+
+    def _imported(self) -> bool:
+        status, details = self.ingress.readyz()
+        return status == 200 and all(one["imported"] for one in details["journal"]["damaged"])
+
+    def _deleted(self) -> bool:
+        """Its relay, which must forget what is parked as damaged, may be starting just now."""
+        command = ("journal", "prune", "--damaged", "--yes")
+        done = self.ingress.processes.run(*command, env=self.ingress.env)
+        self.unread += sum(map(int, re.findall(r"damaged callbacks: (\d+)", done.stdout)))
+        return not damaged(self.ingress.journal)
 
     async def push(self, number: int, payload: bytes) -> None:
         async with aiohttp.ClientSession() as http:
@@ -107,7 +141,7 @@ async def majority_killed(scene: Scene) -> str:
     return "two brokers killed, restarted one by one"
 
 
-# -- the ingress, its publisher, its disk
+# -- the ingress, its relay, its disk
 
 
 async def ingress_killed(scene: Scene) -> str:
@@ -130,33 +164,95 @@ async def ingress_frozen(scene: Scene) -> str:
     return "ingress frozen and thawed"
 
 
-async def publisher_killed(scene: Scene) -> str:
-    for pid in scene.publishers():
-        os.kill(pid, signal.SIGKILL)
-    return "publisher killed"
+async def relay_killed(scene: Scene) -> str:
+    for pid in scene.relays():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return "relay killed"
 
 
-async def publisher_frozen(scene: Scene) -> str:
-    pids = scene.publishers()
+async def relay_frozen(scene: Scene) -> str:
+    pids = scene.relays()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     await scene.wait(1, 12)
     for pid in pids:
-        with suppress(ProcessLookupError):  # its journal was put aside meanwhile, and it was killed
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-    return "publisher frozen and thawed"
+    return "relay frozen and thawed"
+
+
+async def _sick(scene: Scene, sickness: Sickness) -> None:
+    scene.disk.falls(sickness)
+    await scene.wait(0.1, 4)
+    scene.disk.recovers()
 
 
 async def fsync_fails(scene: Scene) -> str:
-    with scene.disk.broken("fails"):
-        await scene.wait(0.1, 4)
+    await _sick(scene, "fsync")
     return "fsync failed"
 
 
 async def fsync_hangs(scene: Scene) -> str:
-    with scene.disk.broken("slow"):
-        await scene.wait(0.1, 4)
+    await _sick(scene, "slow")
     return "fsync took 3 s"
+
+
+async def disk_full(scene: Scene) -> str:
+    await _sick(scene, "full")
+    return "disk full"
+
+
+async def disk_read_only(scene: Scene) -> str:
+    await _sick(scene, "read-only")
+    return "disk read-only"
+
+
+async def journal_damaged(scene: Scene) -> str:
+    """A page of the journal's file is zeroed, or filled with anything, while callbacks come and go; a while
+    later the ingress is killed, if it has not noticed by itself."""
+    process = scene.ingress.process
+    if process is None or not process.running:
+        return "journal left as it was"
+    process.pause()
+    what, hurt = await asyncio.to_thread(_damage, scene)
+    scene.hurt |= hurt
+    process.resume()
+    await scene.wait(0, 4)
+    noticed = not process.running
+    if not noticed:
+        await asyncio.to_thread(process.kill)
+    return f"journal's page {what}, {'noticed by itself' if noticed else 'found at the next start'}"
+
+
+def _damage(scene: Scene) -> tuple[str, set[int]]:
+    """How, and the numbers whose callbacks do not read any more."""
+    path = current(scene.ingress.journal).journal
+    before = _readable(path)
+    at = scene.dice.randrange(max(1, path.stat().st_size // PAGE)) * PAGE
+    zeroed = scene.dice.random() < 0.5
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes(PAGE) if zeroed else scene.dice.randbytes(PAGE))
+    after = _readable(path, before)
+    changed = {seq for seq, body in before.items() if after.get(seq) != body}
+    numbers = {json.loads(before[seq])["number"] for seq in changed if before[seq].startswith(b"{")}
+    return "zeroed" if zeroed else "overwritten", numbers
+
+
+def _readable(path: os.PathLike[str], wanted: dict[int, bytes] | None = None) -> dict[int, bytes]:
+    """The callbacks that are in the journal, by number; those of ``wanted``, each looked for by itself."""
+    found: dict[int, bytes] = {}
+    try:
+        with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+            if wanted is None:
+                return dict(db.execute("SELECT seq, body FROM callbacks"))
+            for seq in wanted:
+                with suppress(apsw.Error):
+                    found.update(db.execute("SELECT seq, body FROM callbacks WHERE seq = ?", (seq,)))
+    except apsw.Error:
+        pass  # not even the schema can be read
+    return found
 
 
 # -- what DingTalk might send
@@ -194,10 +290,13 @@ OURS: tuple[Fault, ...] = (
     ingress_killed,
     ingress_stopped,
     ingress_frozen,
-    publisher_killed,
-    publisher_frozen,
+    relay_killed,
+    relay_frozen,
     fsync_fails,
     fsync_hangs,
+    disk_full,
+    disk_read_only,
+    journal_damaged,
     large_callback,
     unknown_types,
     pushed_again,

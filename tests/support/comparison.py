@@ -4,7 +4,7 @@ The fault tests and the soak end with this comparison. It reads Kafka from the b
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -75,13 +75,18 @@ class Comparison:
             journals[record.number].add(record.journal)
         return {number for number, found in journals.items() if len(found) > 1}
 
-    def assert_holds(self) -> None:
+    def assert_holds(self, *, hurt: Collection[int] = (), put_aside: int = 0) -> None:
         """The promise: nothing lost, nothing answered falsely, nothing invented, the door's dedupe held, and
-        one (source, id) for one event wherever it was kept."""
-        assert not self.lost, f"{len(self.lost)} lost, as {sorted(self.lost)[:10]}"
+        one (source, id) for one event wherever it was kept.
+
+        But for ``hurt``, which a fault has made unreadable; and a push that comes again while a journal that
+        was ``put_aside`` is imported may be kept before its key is known."""
+        lost = self.lost.difference(hurt)
+        assert not lost, f"{len(lost)} lost, as {sorted(lost)[:10]}"
         assert self.pusher.outcomes["false success"] == 0
         assert not self.unasked, f"never pushed: {sorted(self.unasked)[:10]}"
-        assert not self.kept_again, f"kept twice in one journal: {sorted(self.kept_again)[:10]}"
+        if not put_aside:
+            assert not self.kept_again, f"kept twice in one journal: {sorted(self.kept_again)[:10]}"
         names: dict[int, set[tuple[str, str]]] = defaultdict(set)
         for record in self.seen:
             names[record.number].add((record.source, record.id))

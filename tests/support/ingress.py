@@ -1,9 +1,11 @@
 """Running a real ``dingbridge ingress`` in a test, with its relay, and asking both how they are."""
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +93,30 @@ class IngressUnderTest:
         return str(self.relay_readyz()[1].get("state", ""))
 
     def drained(self) -> bool:
-        """Whether nothing waits for Kafka any more."""
+        """Whether nothing waits for Kafka any more, and what was put aside is imported."""
         status, details = self.readyz()
-        return status == 200 and details["journal"].get("waiting") == 0
+        journal = details["journal"] if status == 200 else {}
+        return journal.get("waiting") == 0 and all(each["imported"] for each in journal["damaged"])
+
+    @asynccontextmanager
+    async def supervised(self) -> AsyncIterator[list[int]]:
+        """It is started again whenever it ends by itself, as by systemd; yields the exit codes."""
+        codes: list[int] = []
+
+        async def supervise() -> None:
+            while True:
+                process = self.process
+                if process is not None and (code := process.poll()) is not None:
+                    codes.append(code)
+                    self.process = await asyncio.to_thread(self.processes.start, "ingress", env=self.env)
+                await asyncio.sleep(0.1)
+
+        supervising = asyncio.ensure_future(supervise())
+        try:
+            yield codes
+        finally:
+            supervising.cancel()
+            await asyncio.wait([supervising])
 
 
 def _readyz(port: int) -> tuple[int, dict[str, Any]]:

@@ -14,8 +14,8 @@ from console.sources.journals import JournalAnswer
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.envelope import Received, to_records
 from ingress.journal.checkpoint import ParkedGroup
-from ingress.journal.inspect import FolderStatus, JournalStatus
-from ingress.journal.rows import NewCallback
+from ingress.journal.inspect import JournalStatus
+from ingress.journal.rows import ImportState, NewCallback
 from ingress.journal.startup import open_current
 from tests.unit.console.index_support import entries, event_record, kafka_record
 from tests.unit.console.support import Browser, browser, settings_in, use_quick_hasher
@@ -87,23 +87,19 @@ async def test_what_waits_in_a_journal_is_counted(person: Browser) -> None:
     assert "dingbridge journal list" in html
 
 
-async def test_what_is_parked_or_cannot_be_opened_is_no_nothing(
+async def test_what_is_parked_or_put_aside_is_no_nothing(
     person: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parked = tuple(ParkedGroup(topic, "rights", 2, 0) for topic in ("t.a", "t.b"))
-    folders = (
-        FolderStatus("2026", None),
-        FolderStatus("2027", None),
-        FolderStatus("current", "j", parked=parked),
-    )
+    aside = {"2026": ImportState(), "2027": ImportState(), "2028": ImportState(done_ms=1)}
 
     async def status() -> list[JournalAnswer]:
-        return [JournalAnswer(Path("journal"), JournalStatus(folders, 0, 0))]
+        return [JournalAnswer(Path("journal"), JournalStatus("j", 0, 0, parked, aside, 0, 0))]
 
     monkeypatch.setattr(person.console.journals, "status", status)
     html = await page(person, "u-waits")
     assert "and were not looked at: 0." in html
-    assert "Nor these: parked records: 4; journals that cannot be opened: 2." in html
+    assert "Nor these: parked records: 4; folders that were put aside and are not imported yet: 2." in html
     assert "dingbridge journal list" in html
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dingbridge.events import Event, NotAnEvent, decode, to_dingtalk, to_records
 from dingbridge.events.event import Sent
+from dingbridge.events.strict_json import MAX_DEPTH
 from tests.unit.events.strategies import encode, payloads, received, values
 
 CALLBACK = {"EventType": "user_add_org", "TimeStamp": "1731000000123", "UserId": ["u1"], "CorpId": "c1"}
@@ -65,6 +66,13 @@ def test_an_unclassified_event_holds_its_bytes() -> None:
 
 def test_big_integers_stay_exact() -> None:
     assert decode(value_of({"EventType": "brand_new_event", "n": 10**30})).data == {"n": 10**30}
+
+
+def test_the_deepest_callback_that_is_passed_on_is_read_again() -> None:
+    deepest = b'{"EventType":"brand_new_event","a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}"
+    (record,) = to_records(received(deepest))
+    assert record.fault is None
+    assert encode(to_dingtalk(decode(record.value))) == deepest
 
 
 def test_another_offset_is_the_same_moment() -> None:

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from dingbridge.events import dedupe_key, extract_facts
 from ingress.errors import JournalDamaged, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.damage import report_damage
@@ -83,12 +84,28 @@ async def test_what_was_parked_and_what_waited_comes_in_order_with_its_time_of_r
         assert known == [False, False, False, False, True], "a repeated push is still recognised"
 
 
-async def test_the_listener_is_not_waited_for(tmp_path, aside):
-    """What DingTalk pushes again before its key was imported comes twice, which readers recognise."""
+async def test_what_was_pushed_again_before_the_import_is_there_once(tmp_path):
+    """The listener does not wait for it. What was put back, past the dedupe, is no repetition."""
+
+    def pushed(number, received_ms, **more):
+        body = b'{"EventType": "x", "CorpId": "c", "eventId": "%d"}' % number
+        key = dedupe_key(extract_facts(body), "default", body)
+        return NewCallback(received_ms, "default", "http", body, **{"key": key, **more})
+
+    with closing(open_current(tmp_path)) as file:
+        file.keep([pushed(1, NOW), pushed(2, NOW)])
+    report_damage(current(tmp_path).path, "a page is torn")
     async with started(tmp_path) as journal:
-        assert await journal.append(entry(COUNT)) is True
+        assert await journal.append(pushed(1, NOW + 10_000))
+        [aside] = damaged(tmp_path)
         await Importer(tmp_path, journal, 0).bring_in(aside)
-    assert numbers(tmp_path) == [COUNT, *EXPECTED]
+        assert not await journal.append(pushed(2, NOW + 20_000))
+        await journal.append(pushed(2, NOW, key=b"", unconditional=True))
+    assert [extract_facts(row.body).event_id for row in kept(tmp_path) if row.via != CONTROL] == [
+        "1",
+        "2",
+        "2",
+    ]
 
 
 @pytest.mark.parametrize("kept_late", [False, True])
@@ -242,6 +259,19 @@ async def test_a_folder_of_another_instance_comes_in_once_and_then_what_came_sin
             file.keep([entry(COUNT + 1)])
         assert (await importer.bring_in(gone)).rows == len(EXPECTED) + 1
     assert numbers(tmp_path) == [*EXPECTED, COUNT + 1]
+
+
+async def test_of_another_folder_nothing_counts_as_pushed_again(tmp_path):
+    """Else what was put back, past the dedupe, would be lost."""
+    body = b'{"EventType": "x", "CorpId": "c", "eventId": "1"}'
+    key = dedupe_key(extract_facts(body), "default", body)
+    (tmp_path / "gone").mkdir()
+    with closing(JournalFile(tmp_path / "gone" / "journal.db", create=True)) as file:
+        file.keep([NewCallback(NOW, "default", "http", body, b"", unconditional=True)])
+    async with started(tmp_path) as journal:
+        await journal.append(NewCallback(NOW + 5, "default", "http", body, key))
+        await Importer(tmp_path, journal, 0).bring_in(JournalFolder(tmp_path / "gone"))
+    assert [row.body for row in kept(tmp_path)] == [body, body]
 
 
 async def test_one_that_cannot_be_opened_is_refused(tmp_path):

@@ -13,8 +13,7 @@ from dingbridge.errors import BridgeError
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from ingress.admin.cli import app
 from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked
-from ingress.journal.directory import current, ingress_lock
-from ingress.journal.inspect import views
+from ingress.journal.directory import current, ingress_lock, relay_lock
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile
@@ -88,7 +87,7 @@ def test_the_list_marks_what_is_damaged_and_says_nothing_more_of_it(run, journal
         9: "waiting",
         10: "waiting",
     }
-    assert "8\t-\t-\t-\t-\twaiting, damaged\tcurrent\n" in printed
+    assert "8\t-\t-\t-\t-\twaiting, damaged\n" in printed
     as_json = [json.loads(line) for line in run("list", "--json")[1].splitlines()]
     assert {line["seq"]: line["state"] for line in as_json} == states(printed)
     assert {line["journal"] for line in as_json} == {journal.id}
@@ -148,36 +147,18 @@ def test_what_is_parked_is_counted_by_topic_and_reason_with_the_first_ones_time(
     assert "parked              3 record(s) of dingtalk.user_add_org: rights, since" in words
 
 
-def test_a_page_that_cannot_be_read_hides_none_of_its_neighbours(tmp_path):
-    file = open_current(tmp_path)
-    # each spills over into two pages of its own
-    large = [bytes([96 + n]) * 9_000 for n in range(1, 21)]
-    file.keep([NewCallback(NOW, "default", "http", text, b"key-%d" % n) for n, text in enumerate(large)])
-    file.checkpoint_truncate()
-    file.close()
-    content = bytearray(file.path.read_bytes())
-    place = next(at for at in range(0, len(content), 4096) if content[at + 4 : at + 4096] == b"g" * 4092)
-    content[place : place + 4] = b"\xff\xff\xff\xf0"  # where it goes on
-    file.path.write_bytes(content)
-    [view], unreadable = views(tmp_path)
-    assert not unreadable
-    seen = {seen.row.seq: seen.row.intact for seen in view.callbacks(0)}
-    assert seen == {seq: seq != 7 for seq in range(1, 21)}
-
-
 def test_a_journal_that_cannot_be_opened_is_said(run, root, journal):
     other = root / "damaged-20260101T000000Z"
     other.mkdir()
     (other / "journal.db").write_bytes(b"no database" * 1000)
-    code, printed, said = run("list")
-    assert (code, len(states(printed))) == (0, 9)
-    assert "damaged-20260101T000000Z cannot be read" in said
-    assert "damaged-20260101T000000Z (cannot be read)" in run("stats")[1]
+    assert len(states(run("list")[1])) == 9
+    assert "damaged-20260101T000000Z: not imported yet, 0 callback(s) could not be read" in run("stats")[1]
     journal.path.write_bytes(b"no database" * 1000)
     for command in (["list"], ["show", "1"], ["export"], ["stats"]):
         code, printed, said = run(*command)
         assert (code, printed) == (1, ""), command
         assert "cannot be read" in said
+        assert "start the ingress again" in said
 
 
 def parked(root: Path) -> list[tuple[int, str]]:
@@ -220,3 +201,32 @@ def test_an_ingress_that_holds_the_journal_is_asked(run, root, monkeypatch):
     assert code == 1
     assert "/journal/prune" in said
     assert len(parked(root)) == 3
+
+
+def test_a_folder_of_an_instance_that_is_gone_comes_in_without_an_ingress(run, root, tmp_path):
+    fill(tmp_path / "gone").close()
+    for _ in range(2):
+        code, printed, said = run("drain", str(tmp_path / "gone"))
+        assert code == 1, said
+        # 3 that was parked, and 7, 9 and 10 that waited; 4, 5 and 8 the disk has changed
+        assert printed.startswith("imported: 4\nunread: 3\nnext: `dingbridge relay --until-empty`")
+    assert [seq for seq, state in states(run("list", "-n", "99")[1]).items() if state == "waiting"] == [
+        *(7, 9, 10),
+        *range(11, 16),
+    ]
+    code, _, said = run("drain", str(tmp_path))
+    assert code == 1
+    assert "no journal in" in said
+
+
+def test_what_is_parked_is_tried_by_a_relay_alone(run, root, monkeypatch):
+    code, _, said = run("retry")
+    assert code == 1
+    assert "dingbridge relay --until-empty" in said
+    monkeypatch.setenv("RELAY_ADMIN_PORT", "1")
+    lock = relay_lock(current(root).path)
+    lock.acquire()
+    code, _, said = run("retry")
+    lock.release()
+    assert code == 1
+    assert "/parked/retry" in said

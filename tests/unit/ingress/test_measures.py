@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 from dingbridge.events import Received, Record, dedupe_key, extract_facts, to_records
 from dingbridge.events.envelope import Drift
 from ingress.journal.checkpoint import Checkpoint, Parked
-from ingress.journal.directory import current
+from ingress.journal.directory import JournalFolder, current
+from ingress.journal.importing import Importer
 from ingress.journal.inspect import journal_status
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
 from ingress.journal.retention import Retention
@@ -55,30 +56,38 @@ async def test_the_last_callback_is_the_last_that_dingtalk_pushed_also_after_a_r
     await second.stop()
 
 
-def test_damaged_folders_count_as_waiting_and_parked(tmp_path, registry):
+async def test_what_waits_is_parked_and_was_put_aside_shows(tmp_path, registry):
     metrics = FolderMetrics(registry)
-    for name, count in (("damaged-20260101T000000Z", 3), ("current", 2)):
-        file = open_current(tmp_path)
-        file.keep([entry(n, NOW - 60_000 * count) for n in range(count)])
-        checkpoint = Checkpoint(current(tmp_path).path, file.id)
-        checkpoint.commit(1, [Parked(1, 0, f"topic-{name}", "rights", 1)])
-        checkpoint.close()
-        file.close()
-        if name != "current":
-            current(tmp_path).path.rename(tmp_path / name)
+    file = open_current(tmp_path)
+    file.keep([entry(n, NOW - 60_000) for n in range(3)])
+    checkpoint = Checkpoint(current(tmp_path).path, file.id)
+    checkpoint.commit(1, [Parked(1, 0, "topic", "rights", 1)])
+    checkpoint.close()
+    file.close()
+    aside = tmp_path / "damaged-20260101T000000Z"
+    aside.mkdir()
+    (aside / "journal.db").write_bytes(b"no database" * 1000)
     metrics.show(journal_status(tmp_path))
-    # the order to look anew, first in the new one, is published
-    assert registry.get_sample_value("dingbridge_journal_waiting") == 2 + 2
-    assert registry.get_sample_value("dingbridge_journal_oldest_waiting_seconds") == pytest.approx(
-        time.time() - NOW / 1000 + 180, abs=30
-    )
-    assert registry.get_sample_value("dingbridge_parked", {"reason": "rights"}) == 2
-    assert registry.get_sample_value("dingbridge_journal_damaged_folders") == 1
+
+    def value(name, **labels):
+        return registry.get_sample_value(f"dingbridge_{name}", labels)
+
+    assert value("journal_waiting") == 2
+    assert value("journal_oldest_waiting_seconds") == pytest.approx(time.time() - NOW / 1000 + 60, abs=30)
+    assert value("parked", reason="rights") == 1
+    assert (value("journal_damaged_folders"), value("journal_unread")) == (1, 0)
+
+    writer = journal(tmp_path, CollectorRegistry())
+    await writer.start()
+    await Importer(tmp_path, writer, 0).bring_in(JournalFolder(aside))
+    await writer.stop()
+    metrics.show(journal_status(tmp_path))
+    assert (value("journal_damaged_folders"), value("journal_unread")) == (1, 1)
     shutil.rmtree(tmp_path / "current")
-    shutil.rmtree(tmp_path / "damaged-20260101T000000Z")
+    shutil.rmtree(aside)
     metrics.show(journal_status(tmp_path))
-    assert registry.get_sample_value("dingbridge_parked", {"reason": "rights"}) is None
-    assert registry.get_sample_value("dingbridge_journal_damaged_folders") == 0
+    assert value("parked", reason="rights") is None
+    assert value("journal_damaged_folders") == 0
 
 
 def test_kafka_is_connected_while_it_takes_records(registry):
