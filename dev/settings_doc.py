@@ -1,11 +1,15 @@
 """Writes ``docs/settings.md``: every setting with its default and what it means, from the code.
 
-What a setting means stands beneath its field, as its description; the Chinese column is
+What a setting means stands beneath its field, as a docstring; the Chinese column is
 ``dev/settings_zh.toml``. Run ``python -m dev.settings_doc`` after a change of either.
 """
 
+import ast
+import inspect
+import textwrap
 import tomllib
 from collections.abc import Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -64,26 +68,41 @@ Settings come from the environment; an empty variable counts as not set. A secre
 """
 
 
-def fields() -> Iterator[tuple[str, str, FieldInfo]]:
-    """``(section, variable, field)`` of every setting, once."""
+def meanings(cls: type[Settings]) -> dict[str, str]:
+    """The docstring below each field of ``cls``, by name. Read from the source here, and not by pydantic
+    (``use_attribute_docstrings``), which would do so at each start of each process."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if base is Settings or not issubclass(base, Settings):
+            continue
+        source = ast.parse(textwrap.dedent(inspect.getsource(base)))
+        for field, below in chain.from_iterable(pairwise(getattr(one, "body", ())) for one in source.body):
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = text
+    return found
+
+
+def fields() -> Iterator[tuple[str, str, FieldInfo, str]]:
+    """``(section, variable, field, meaning)`` of every setting, once."""
     seen: set[str] = set()
     for section, cls in SECTIONS:
+        said = meanings(cls)
         for name, field in cls.model_fields.items():
             variable = ("<NAME>_" if cls is ConsumerLimits else "") + name.upper()
             if variable not in seen and (cls is TracingSettings or name not in TracingSettings.model_fields):
                 seen.add(variable)
-                yield section, variable, field
+                yield section, variable, field, " ".join(said.get(name, "").split())
 
 
 def page() -> str:
     """The text of ``docs/settings.md``."""
     chinese = tomllib.loads(CHINESE.read_text(encoding="utf-8"))
     parts, last = [HEAD], ""
-    for section, variable, field in fields():
+    for section, variable, field, meaning in fields():
         if section != last:
             parts.append(f"\n## {section}\n\n| setting | default | meaning | 含义 |\n|---|---|---|---|\n")
             last = section
-        meaning = " ".join((field.description or "").split())
         cells = (f"`{variable}`", _default(field), meaning, chinese.get(variable, ""))
         parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
     return "".join(parts)

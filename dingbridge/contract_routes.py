@@ -17,7 +17,7 @@ from aiohttp import web
 
 from dingbridge.events.envelope import urn
 from dingbridge.health_server import json_response
-from dingbridge.kafka.topics import topic_configs
+from dingbridge.kafka.topic_policy import topic_configs
 from dingbridge.settings import KafkaSettings
 
 _FOLDER: Final = files("dingbridge") / "schemas"

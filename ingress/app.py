@@ -33,7 +33,7 @@ from ingress.journal.wake import RelayWaker
 from ingress.journal.writer import Journal
 from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
 from ingress.recovery.apps import Recovery
-from ingress.relay.child import RELAY, ChildProcess
+from ingress.relay.child import keep_running
 from ingress.server import PublicServer
 from ingress.stream.apps import Streams
 
@@ -59,8 +59,7 @@ class Ingress:
             collector(registry=registry)
         self._folder_metrics = FolderMetrics(registry)
         http = HttpMetrics(registry)
-        restarts = relay_restarts(registry)
-        self._relay = ChildProcess(RELAY, lambda why: restarts.inc())
+        self._relay_restarts = relay_restarts(registry)
         self._journal = Journal(
             self._folder,
             retention(settings),
@@ -145,7 +144,7 @@ class Ingress:
         if settings.dingtalk_apps_file is not None:
             tasks.need("that follows the apps' file", self._credentials.watch)
         if settings.ingress_relay == "child":
-            tasks.need("that keeps the relay running", self._relay.run, may_end=True)
+            tasks.need("that keeps the relay running", lambda: keep_running(self._relay_restarts.inc))
         log.info(
             "ingress.ready",
             callback=callback,
@@ -171,8 +170,6 @@ class Ingress:
         await asyncio.gather(self._public.stop(), self._streams.stop(budget / 4))
         await self._recovery.stop(1)
         await self._journal.stop()
-        if self._relay.pid is not None:
-            await self._relay.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
         await self._admin.stop()
         if self._tracer is not None:
             await asyncio.to_thread(self._tracer.close)

@@ -1,8 +1,8 @@
 """The public listener: which paths there are, how large and how slow a request may be, start and stop.
 
-It is ``aiohttp.web`` as documented, and serves the callback paths and nothing else. What a callback is worth
-is decided in ``ingress/callback.py``. TLS, slow heads, the number of connections and peers that do not read
-are the edge proxy's business: ``deploy/edge``.
+It is aiohttp's low-level ``web.Server``, as documented, since there is nothing to route: the paths are one
+dict. What a callback is worth is decided in ``ingress/callback.py``. TLS, slow heads, the number of
+connections and peers that do not read are the edge proxy's business: ``deploy/edge``.
 """
 
 import asyncio
@@ -32,7 +32,10 @@ KEEPALIVE_S = 75.0
 _LINGER_S = 1.0
 """For so long the rest of a refused body is read and dropped: a close at once could take the answer along."""
 
-_HEADERS = {
+_HEADERS = {"Content-Type": "application/json", "Server": "callback"}
+"""Of every answer. Without a ``Server`` of ours aiohttp would name itself, Python and both versions."""
+
+_MORE_HEADERS = {
     HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": "POST"},
     # DingTalk's first retry comes after 10 s (obtain-the-event-list-of-failed-push-messages)
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "10"},
@@ -57,17 +60,8 @@ class PublicServer:
         self._path, self._max_bytes, self._trusted_proxies = path, max_bytes, trusted_proxies
         self._apps: dict[str, tuple[str, CallbackCrypto]] = {}
         self._limiter = LogLimiter()
-        application = web.Application(client_max_size=max_bytes)
-        application.router.add_route("*", "/{path:.*}", self._handle)
-        application.on_response_prepare.append(_name_no_software)
-        self._runner = web.AppRunner(
-            application,
-            access_log=None,
-            auto_decompress=False,  # DingTalk compresses nothing, and so no small body can become a large one
-            keepalive_timeout=KEEPALIVE_S,
-            lingering_time=_LINGER_S,
-            shutdown_timeout=stop_within_s,
-        )
+        self._stop_within_s = stop_within_s
+        self._runner: web.ServerRunner | None = None
 
     def serve(self, apps: Mapping[str, CallbackCrypto], default: str | None) -> None:
         """Answer for ``apps`` from the next request on; ``default`` has the bare path too, if it is one."""
@@ -81,25 +75,34 @@ class PublicServer:
 
         Raises ``BridgeError`` if it cannot be bound.
         """
-        await self._runner.setup()
+        server = web.Server(
+            self._handle,
+            access_log=None,
+            auto_decompress=False,  # DingTalk compresses nothing, and so no small body can become a large one
+            keepalive_timeout=KEEPALIVE_S,
+            lingering_time=_LINGER_S,
+        )
+        self._runner = runner = web.ServerRunner(server, shutdown_timeout=self._stop_within_s)
+        await runner.setup()
         site = web.TCPSite(
-            self._runner, host, port, backlog=1024, reuse_address=True, reuse_port=reuse_port or None
+            runner, host, port, backlog=1024, reuse_address=True, reuse_port=reuse_port or None
         )
         try:
             await site.start()
         except OSError as error:
-            await self._runner.cleanup()
+            await runner.cleanup()
             raise BridgeError(
                 f"the public listener cannot bind {host}:{port} ({error.strerror}); set INGRESS_HOST or "
                 "INGRESS_PORT to a free one, or INGRESS_REUSE_PORT=true on all that share it"
             ) from error
-        return int(self._runner.addresses[0][1])
+        return int(runner.addresses[0][1])
 
     async def stop(self) -> None:
         """Accept nothing new, answer what was accepted, close; within ``stop_within_s``."""
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
-    async def _handle(self, request: web.Request) -> web.Response:
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
         """Every way out is an answer that names a class; only a fault of ours is a 500."""
         began = time.perf_counter()
         try:
@@ -115,9 +118,9 @@ class PublicServer:
                 )
             return _error("unavailable", HTTPStatus.INTERNAL_SERVER_ERROR)
         self._metrics.answer_seconds.observe(time.perf_counter() - began)
-        return web.Response(body=body, content_type="application/json")
+        return web.Response(body=body, headers=_HEADERS)
 
-    async def _answer(self, request: web.Request) -> bytes:
+    async def _answer(self, request: web.BaseRequest) -> bytes:
         app = self._apps.get(request.path)
         if app is None:
             raise Refused(HTTPStatus.NOT_FOUND, "not_found", "path")
@@ -125,17 +128,18 @@ class PublicServer:
             raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "malformed", "method")
         return await self._callbacks.receive(*app, request.query, await self._body(request))
 
-    async def _body(self, request: web.Request) -> bytes:
-        too_large = Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
-        if (request.content_length or 0) > self._max_bytes:
-            raise too_large
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        content, body = request.content, bytearray()
         try:
-            if request.content.is_eof():  # the usual case: it came with the head
-                return await request.read()
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                return await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise too_large from None
+            if content.is_eof():  # the usual case: all of it came with the head
+                body += content.read_nowait()
+            elif (request.content_length or 0) <= self._max_bytes:
+                _let_it_come(request)
+                async with asyncio.timeout(BODY_TIMEOUT_S):
+                    async for piece in content.iter_any():
+                        body += piece
+                        if len(body) > self._max_bytes:
+                            break
         except TimeoutError:
             raise Refused(HTTPStatus.REQUEST_TIMEOUT, "malformed", "slow_body") from None
         except (web.RequestPayloadError, OSError):  # not framed as it says, or the connection was lost
@@ -144,8 +148,11 @@ class PublicServer:
             if request.transport is not None:
                 raise
             raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "payload") from None
+        if max(len(body), request.content_length or 0) > self._max_bytes:
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
+        return bytes(body)
 
-    def _refuse(self, request: web.Request, refused: Refused) -> web.Response:
+    def _refuse(self, request: web.BaseRequest, refused: Refused) -> web.Response:
         self._metrics.callbacks.labels(refused.outcome, refused.reason, "", "http").inc()
         if (suppressed := self._limiter.allow(refused.reason)) is not None:
             log.warning(
@@ -163,8 +170,10 @@ class PublicServer:
         return _error(refused.outcome, refused.status)
 
 
-async def _name_no_software(request: web.Request, response: web.StreamResponse) -> None:
-    del response.headers["Server"]
+def _let_it_come(request: web.BaseRequest) -> None:
+    """Tell a sender that asks for leave to send the body (``Expect: 100-continue``) that it may."""
+    if "Expect" in request.headers and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def _error(outcome: str, status: HTTPStatus) -> web.Response:
@@ -172,6 +181,5 @@ def _error(outcome: str, status: HTTPStatus) -> web.Response:
     return web.Response(
         body=orjson.dumps({"error": outcome}),
         status=status,
-        content_type="application/json",
-        headers=_HEADERS.get(status),
+        headers={**_HEADERS, **_MORE_HEADERS.get(status, {})},
     )

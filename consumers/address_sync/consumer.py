@@ -35,7 +35,7 @@ from dingbridge.events.control import resync_requested
 from dingbridge.events.envelope import NOBODY
 from dingbridge.kafka.inbox import write_to_inbox
 from dingbridge.mirror import Answer, Mirror
-from dingbridge.snapshots import Snapshot, VersionGuard
+from dingbridge.snapshots import FetchAttempt, VersionGuard
 from dingbridge.throttle import Throttle
 from dingbridge.worker.consumer import Table
 from dingbridge.worker.metrics import full_comparison
@@ -104,7 +104,7 @@ class AddressSync(Mirror):
             raise Reject(f"{event.event_type}: the department's id is no number")
         return "department", str(int(subject))
 
-    async def fetch(self, client: DingTalkClient, db: Reader, of: Snapshot) -> Fetched:
+    async def fetch(self, client: DingTalkClient, db: Reader, of: FetchAttempt) -> Fetched:
         fetcher = Fetcher(client)
         if of.kind == "user":
             return await fetcher.user(db, of.corp_id, of.entity_id, of)

@@ -19,7 +19,7 @@ from consumers.address_sync.tables import departments, guard, roles
 from dingbridge import Reader, Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import NotFound, PermissionDenied
-from dingbridge.snapshots import Snapshot
+from dingbridge.snapshots import FetchAttempt
 
 ROLES = "*"
 """The one entity of kind ``roles``: the list of all roles is read as a whole."""
@@ -30,7 +30,7 @@ class FetchedDepartment:
     """A department as fetched; ``row`` is None when it does not exist, or is not ``shown`` to us. ``below``:
     those that stand below one that is gone in our tables."""
 
-    snapshot: Snapshot
+    attempt: FetchAttempt
     dept_id: int
     row: Row | None
     shown: bool = True
@@ -45,7 +45,7 @@ class FetchedDepartment:
 class FetchedRoles:
     """The list of roles as fetched, by role_id."""
 
-    snapshot: Snapshot
+    attempt: FetchAttempt
     rows: dict[int, Row]
     exists: ClassVar[bool] = True
 
@@ -56,7 +56,7 @@ class FetchedUser:
     user is in and that were never fetched before, with their ancestors; ``roles`` was fetched because the
     user has one that we did not know."""
 
-    snapshot: Snapshot
+    attempt: FetchAttempt
     state: UserState | None
     departments: list[FetchedDepartment] = field(default_factory=list)
     roles: FetchedRoles | None = None
@@ -81,32 +81,30 @@ class Fetcher:
         self._client = client
 
     async def user(
-        self, db: Reader, corp_id: str, userid: str, snapshot: Snapshot | None = None
+        self, db: Reader, corp_id: str, userid: str, attempt: FetchAttempt | None = None
     ) -> FetchedUser:
         """Raises ``PermissionDenied`` for one who is ``hidden``."""
-        snapshot = snapshot or await guard.snapshot(db, corp_id, "user", userid)
+        attempt = attempt or await guard.begin(db, corp_id, "user", userid)
         try:
             state = user_state(await self._client.user(userid))
         except NotFound:
-            return FetchedUser(snapshot, None)
+            return FetchedUser(attempt, None)
         unknown = await self._unknown_departments(corp_id, state.memberships or (), db)
-        return FetchedUser(snapshot, state, unknown, await self._unknown_roles(corp_id, state, db))
+        return FetchedUser(attempt, state, unknown, await self._unknown_roles(corp_id, state, db))
 
     async def department(
-        self, db: Reader, corp_id: str, dept_id: int, snapshot: Snapshot | None = None
+        self, db: Reader, corp_id: str, dept_id: int, attempt: FetchAttempt | None = None
     ) -> FetchedDepartment:
         """Raises ``PermissionDenied`` for one that is ``hidden``."""
-        snapshot = snapshot or await guard.snapshot(db, corp_id, "department", str(dept_id))
+        attempt = attempt or await guard.begin(db, corp_id, "department", str(dept_id))
         try:
-            return FetchedDepartment(
-                snapshot, dept_id, department_row(await self._client.department(dept_id))
-            )
+            return FetchedDepartment(attempt, dept_id, department_row(await self._client.department(dept_id)))
         except NotFound:
-            return FetchedDepartment(snapshot, dept_id, None, below=await self._below(db, corp_id, dept_id))
+            return FetchedDepartment(attempt, dept_id, None, below=await self._below(db, corp_id, dept_id))
 
-    async def roles(self, db: Reader, corp_id: str, snapshot: Snapshot | None = None) -> FetchedRoles:
-        snapshot = snapshot or await guard.snapshot(db, corp_id, "roles", ROLES)
-        return FetchedRoles(snapshot, roles_state(await self._client.role_groups()))
+    async def roles(self, db: Reader, corp_id: str, attempt: FetchAttempt | None = None) -> FetchedRoles:
+        attempt = attempt or await guard.begin(db, corp_id, "roles", ROLES)
+        return FetchedRoles(attempt, roles_state(await self._client.role_groups()))
 
     async def _below(self, db: Reader, corp_id: str, dept_id: int) -> list[FetchedDepartment]:
         """Fetches each department that stands below ``dept_id`` in our tables: it may have gone along."""
@@ -138,28 +136,26 @@ class Fetcher:
             if dept_id in visited:
                 continue
             visited.add(dept_id)
-            snapshot = await guard.snapshot(db, corp_id, "department", str(dept_id))
-            if snapshot.generation:
+            attempt = await guard.begin(db, corp_id, "department", str(dept_id))
+            if attempt.generation:
                 continue
-            seen = found[dept_id] = await self._one_department(db, corp_id, dept_id, snapshot)
+            seen = found[dept_id] = await self._one_department(db, corp_id, dept_id, attempt)
             if seen.row is not None and seen.row["parent_id"] is not None:
                 wanted.append(seen.row["parent_id"])
         return _ordered(found)
 
     async def _one_department(
-        self, db: Reader, corp_id: str, dept_id: int, snapshot: Snapshot | None = None
+        self, db: Reader, corp_id: str, dept_id: int, attempt: FetchAttempt | None = None
     ) -> FetchedDepartment:
-        snapshot = snapshot or await guard.snapshot(db, corp_id, "department", str(dept_id))
+        attempt = attempt or await guard.begin(db, corp_id, "department", str(dept_id))
         try:
-            return FetchedDepartment(
-                snapshot, dept_id, department_row(await self._client.department(dept_id))
-            )
+            return FetchedDepartment(attempt, dept_id, department_row(await self._client.department(dept_id)))
         except NotFound:
-            return FetchedDepartment(snapshot, dept_id, None)
+            return FetchedDepartment(attempt, dept_id, None)
         except PermissionDenied as error:
             if not is_hidden(error):
                 raise
-            return FetchedDepartment(snapshot, dept_id, None, shown=False)
+            return FetchedDepartment(attempt, dept_id, None, shown=False)
 
     async def _unknown_roles(self, corp_id: str, state: UserState, db: Reader) -> FetchedRoles | None:
         if not state.roles:
@@ -171,9 +167,9 @@ class Fetcher:
         )
         if state.roles <= {row.role_id for row in known}:
             return None
-        snapshot = await guard.snapshot(db, corp_id, "roles", ROLES)
+        attempt = await guard.begin(db, corp_id, "roles", ROLES)
         try:
-            return await self.roles(db, corp_id, snapshot)
+            return await self.roles(db, corp_id, attempt)
         except PermissionDenied:  # the names that the user's own answer has must do; nobody else lists them
             return None
 
@@ -181,7 +177,7 @@ class Fetcher:
 async def write(tx: Transaction, corp_id: str, found: Fetched) -> Change | None:
     """Write what was fetched, and of which no event tells, under its guard, which keeps the time of the last
     fetch for an event. Raises ``Conflict`` when it was fetched again since."""
-    await guard.claim(tx, found.snapshot, fetched=False)
+    await guard.claim(tx, found.attempt, fetched=False)
     return await write_claimed(tx, corp_id, found, gone_at=datetime.now(UTC), told=False)
 
 
@@ -200,9 +196,9 @@ async def write_claimed(
     for department in found.departments:
         await _bring(tx, corp_id, department, gone_at, now)
     # somebody else's list of the roles is as good as ours
-    if found.roles is not None and await guard.try_claim(tx, found.roles.snapshot):
+    if found.roles is not None and await guard.try_claim(tx, found.roles.attempt):
         await store.write_roles(tx, corp_id, found.roles.rows, at=now)
-    userid = found.snapshot.entity_id
+    userid = found.attempt.entity_id
     if found.state is None:
         return await store.mark_left(tx, corp_id, userid, left_at=gone_at, told=told, at=now)
     if found.roles is None and found.state.role_names:
@@ -214,7 +210,7 @@ async def _bring(
     tx: Transaction, corp_id: str, found: FetchedDepartment, gone_at: datetime, now: datetime
 ) -> None:
     """Write a department that was fetched along the way: if it changed since, its own event says so."""
-    if await guard.try_claim(tx, found.snapshot):
+    if await guard.try_claim(tx, found.attempt):
         await _department(tx, corp_id, found, gone_at, now)
 
 

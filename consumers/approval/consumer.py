@@ -33,7 +33,7 @@ from dingbridge.availability import own_delay_s
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.snapshots import Snapshot
+from dingbridge.snapshots import FetchAttempt
 from dingbridge.snapshots.late_answers import LOOK_AGAIN_S, look_again_s
 from dingbridge.worker.supervise import retry_until_available
 
@@ -110,11 +110,11 @@ class Approval(Consumer):
             log.warning("approval.event_without_ids", event_type=event.event_type, event_id=event.id)
             return None
         told = ctx.together or (event,)
-        snapshot = await guard.snapshot(ctx.db, event.corp_id, KIND, instance_id)
-        if not await self._ask(told, snapshot, ctx.db):
-            return await self.fetcher.unasked(event.app, snapshot, ctx.db, told)
+        attempt = await guard.begin(ctx.db, event.corp_id, KIND, instance_id)
+        if not await self._ask(told, attempt, ctx.db):
+            return await self.fetcher.unasked(event.app, attempt, ctx.db, told)
         try:
-            return await self.fetcher.fetch(ctx.dingtalk, event.app, snapshot, ctx.db, told)
+            return await self.fetcher.fetch(ctx.dingtalk, event.app, attempt, ctx.db, told)
         except NotAtEnd:
             raise self._not_yet(event, ctx) from None
 
@@ -126,7 +126,7 @@ class Approval(Consumer):
             comments = any(one.data.get("type") == "comment" for one in prepared.told)
             if prepared.asked and comments and not written.changed:
                 # the answer is older than the comment, whose files only a document has
-                key = {"corp_id": event.corp_id, "instance_id": prepared.snapshot.entity_id}
+                key = {"corp_id": event.corp_id, "instance_id": prepared.attempt.entity_id}
                 await fetch_later(tx, key, prepared.app, after_s=LOOK_AGAIN_S[0], looks=1)
 
     async def show(self, db: Reader) -> list[Table]:
@@ -146,7 +146,7 @@ class Approval(Consumer):
         self._looks[event.id] = looks
         return Retry(reason, after=wait, counts=False)
 
-    async def _ask(self, told: Sequence[Event], snapshot: Snapshot, db: Reader) -> bool:
+    async def _ask(self, told: Sequence[Event], attempt: FetchAttempt, db: Reader) -> bool:
         """Whether one of the events ``told`` can tell the archive something that only the document has.
 
         A running instance's document is not archived. Once it is at its end, a task's last record or a
@@ -158,7 +158,7 @@ class Approval(Consumer):
         kinds = kinds_of(told)
         if kinds - {"start", "delete"}:
             return True
-        last = snapshot.last_fetch_at
+        last = attempt.last_fetch_at
         news = [
             event.received_time + (_LATE if event.data.get("type") == "comment" else timedelta(0))
             for event in told
@@ -168,8 +168,8 @@ class Approval(Consumer):
             return False
         columns = approval_instances.c
         ended = select(columns.instance_id).where(
-            columns.corp_id == snapshot.corp_id,
-            columns.instance_id == snapshot.entity_id,
+            columns.corp_id == attempt.corp_id,
+            columns.instance_id == attempt.entity_id,
             columns.outcome.is_not(None),
         )
         return await db.scalar(ended) is not None

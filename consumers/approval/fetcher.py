@@ -25,7 +25,7 @@ from dingbridge import Database, Event, Reader, Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError
-from dingbridge.snapshots import Snapshot
+from dingbridge.snapshots import FetchAttempt
 from dingbridge.snapshots.coerce import as_text
 
 log = structlog.get_logger(__name__)
@@ -54,12 +54,12 @@ class Fetched:
     ``mains`` are the instances that this one changes or takes back: their actions may be undone.
     """
 
-    snapshot: Snapshot
+    attempt: FetchAttempt
     app: str
     document: Mapping[str, Any] | None = None
     asked: bool = False
     process_code: str | None = None
-    mains: tuple[Snapshot, ...] = ()
+    mains: tuple[FetchAttempt, ...] = ()
     told: tuple[Event, ...] = ()
 
 
@@ -78,20 +78,20 @@ class Fetcher:
         self,
         client: DingTalkClient,
         app: str,
-        snapshot: Snapshot,
+        attempt: FetchAttempt,
         db: Reader,
         told: tuple[Event, ...] = (),
         *,
         by_title: bool = False,
     ) -> Fetched:
-        """Ask ``client``, which is the app ``app``, for the instance of ``snapshot``, since the events
+        """Ask ``client``, which is the app ``app``, for the instance of ``attempt``, since the events
         ``told`` came. For them, or with ``by_title``, its template is looked up where nothing names it.
 
         Raises ``NotAtEnd``, where one of them says that it is, and ``ApiError``, also for a code that
         nobody knows: that is no "not there". An event is tried again, and at last stands among the dead
         letters.
         """
-        instance_id = snapshot.entity_id
+        instance_id = attempt.entity_id
         document: Mapping[str, Any] | None = None
         try:
             document = await client.approval(instance_id)
@@ -103,29 +103,29 @@ class Fetcher:
         code = None
         kinds = kinds_of(told)  # one that is deleted is not there, or as it was then
         ends = kinds - {"start", "delete"} and "delete" not in kinds
-        if ends and not (at_end(document) or await self.has_end(snapshot, db)):
+        if ends and not (at_end(document) or await self.has_end(attempt, db)):
             columns = approval_instances.c
             deleted = select(columns.instance_id).where(
-                columns.corp_id == snapshot.corp_id,
+                columns.corp_id == attempt.corp_id,
                 columns.instance_id == instance_id,
                 columns.deleted_at.is_not(None),
             )
             if await db.scalar(deleted) is None:  # else DingTalk never has its end, and nothing is booked
                 raise NotAtEnd
         if told or by_title:
-            code = await self._process_code(client, app, told, snapshot, document, db)
-        mains = await _mains(snapshot, document, db)
-        return Fetched(snapshot, app, document, True, code, mains, told)
+            code = await self._process_code(client, app, told, attempt, document, db)
+        mains = await _mains(attempt, document, db)
+        return Fetched(attempt, app, document, True, code, mains, told)
 
-    async def has_end(self, snapshot: Snapshot, db: Reader) -> bool:
+    async def has_end(self, attempt: FetchAttempt, db: Reader) -> bool:
         """Whether the archive has the document of the instance's end."""
-        return bool(await whole(db, snapshot.corp_id, [snapshot.entity_id]))
+        return bool(await whole(db, attempt.corp_id, [attempt.entity_id]))
 
     async def unasked(
-        self, app: str, snapshot: Snapshot, db: Reader, told: tuple[Event, ...] = ()
+        self, app: str, attempt: FetchAttempt, db: Reader, told: tuple[Event, ...] = ()
     ) -> Fetched:
         """What is to be written without asking DingTalk."""
-        return Fetched(snapshot, app, mains=await _mains(snapshot, None, db), told=told)
+        return Fetched(attempt, app, mains=await _mains(attempt, None, db), told=told)
 
     async def write(
         self,
@@ -137,9 +137,9 @@ class Fetcher:
     ) -> Ended:
         """Archive what was fetched and settle its action. ``forced`` and ``tolerant`` as
         ``ActionRunner.settle_family``. Raises ``Conflict`` when another fetch was written meanwhile."""
-        snapshot = fetched.snapshot
-        key = {"corp_id": snapshot.corp_id, "instance_id": snapshot.entity_id}
-        await guard.claim(tx, snapshot, fetched=fetched.asked)
+        attempt = fetched.attempt
+        key = {"corp_id": attempt.corp_id, "instance_id": attempt.entity_id}
+        await guard.claim(tx, attempt, fetched=fetched.asked)
         for main in fetched.mains:
             # of two transactions that do not see each other, neither would find that the other revokes it
             await guard.claim(tx, main, fetched=False)
@@ -153,7 +153,7 @@ class Fetcher:
         )
         if written.true_utc:
             self.metrics.true_utc_times.inc()
-            log.warning("approval.times_are_utc", instance_id=snapshot.entity_id)
+            log.warning("approval.times_are_utc", instance_id=attempt.entity_id)
         settled = await self.actions.settle_family(
             tx, key, written.stored, new_outcome=written.new_outcome, forced=forced, tolerant=tolerant
         )
@@ -164,7 +164,7 @@ class Fetcher:
         client: DingTalkClient,
         app: str,
         told: tuple[Event, ...],
-        snapshot: Snapshot,
+        attempt: FetchAttempt,
         document: Mapping[str, Any] | None,
         db: Reader,
     ) -> str | None:
@@ -173,13 +173,13 @@ class Fetcher:
             return None
         columns = approval_instances.c
         known = select(columns.process_code).where(
-            columns.corp_id == snapshot.corp_id, columns.instance_id == snapshot.entity_id
+            columns.corp_id == attempt.corp_id, columns.instance_id == attempt.entity_id
         )
         if await db.scalar(known):
             return None
         titles = [(document or {}).get("title"), *(event.data.get("title") for event in told)]
         title = as_text(next(filter(None, titles), None))
-        return await self.codes.of_title(client, snapshot.corp_id, title, lambda e: self.rights.note(app, e))
+        return await self.codes.of_title(client, attempt.corp_id, title, lambda e: self.rights.note(app, e))
 
 
 def kinds_of(told: Sequence[Event]) -> set[str]:
@@ -187,7 +187,9 @@ def kinds_of(told: Sequence[Event]) -> set[str]:
     return {str(event.data.get("type")) for event in told if event.event_type == "bpms_instance_change"}
 
 
-async def _mains(snapshot: Snapshot, document: Mapping[str, Any] | None, db: Reader) -> tuple[Snapshot, ...]:
-    """The instances that the instance of ``snapshot`` changes or takes back."""
-    ids = await ancestors(db, snapshot.corp_id, snapshot.entity_id, document)
-    return tuple([await guard.snapshot(db, snapshot.corp_id, KIND, id_) for id_ in ids])
+async def _mains(
+    attempt: FetchAttempt, document: Mapping[str, Any] | None, db: Reader
+) -> tuple[FetchAttempt, ...]:
+    """The instances that the instance of ``attempt`` changes or takes back."""
+    ids = await ancestors(db, attempt.corp_id, attempt.entity_id, document)
+    return tuple([await guard.begin(db, attempt.corp_id, KIND, id_) for id_ in ids])

@@ -6,13 +6,15 @@ The backlog is written into the journal's file directly; the ingress is started 
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
 
 from dev.benchmarks.load import plaintext
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, load
-from dingbridge.events import Received, dedupe_key, extract_facts, to_records
+from dingbridge.events import Received, Record, dedupe_key, extract_facts, to_records
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topics import ensure_topics, event_topic
 from dingbridge.settings import KafkaSettings
@@ -21,6 +23,7 @@ from ingress.journal.rows import NewCallback
 from ingress.journal.store import JournalFile
 
 MILLION = 1_000_000
+_BATCH_BYTES = 1024 * 1024
 
 
 def measure(folder: Path, env: Mapping[str, str], results: Results, large: bool) -> None:
@@ -91,9 +94,11 @@ def _draining(
 ) -> None:
     """Three times each in turn: raw aiokafka with the records made beforehand, and the publisher."""
     ours: list[float] = []
-    raw: list[float] = []
+    sends: list[float] = []
+    batches: list[float] = []
     for number in range(3):
-        raw.append(count / 4 / asyncio.run(_raw(settings, count // 4)))
+        sends.append(count / 4 / asyncio.run(_raw(settings, count // 4, _send_each)))
+        batches.append(count / 4 / asyncio.run(_raw(settings, count // 4, _send_batches)))
         place = folder / f"drain-{number}"
         fill(place / "journal", count // 4)
         began = time.monotonic()
@@ -101,29 +106,58 @@ def _draining(
         started = time.monotonic()
         ingress.drained(600)
         ours.append(count / 4 / (time.monotonic() - started))
-        print(f"drained {count // 4} at {ours[-1]:.0f}/s, raw {raw[-1]:.0f}/s, start {started - began:.1f} s")
+        print(
+            f"drained {count // 4} at {ours[-1]:.0f}/s, start {started - began:.1f} s; "
+            f"sends {sends[-1]:.0f}/s, batches {batches[-1]:.0f}/s"
+        )
         ingress.stop()
-    results.draining(count // 4, statistics.median(raw), statistics.median(ours))
+    results.draining(count // 4, *map(statistics.median, (sends, batches, ours)))
 
 
-async def _raw(settings: KafkaSettings, count: int) -> float:
-    """Seconds that aiokafka's ``send`` and gather take for the same records, keys and settings."""
-    records = []
+Send = Callable[[AIOKafkaProducer, str, list[Record]], Awaitable[None]]
+
+
+async def _raw(settings: KafkaSettings, count: int, send: Send) -> float:
+    """Seconds that aiokafka takes for the same records, keys and settings, made beforehand."""
+    records: list[Record] = []
     for number in range(count):
         records += to_records(
             Received(number + 1, "raw", 1_764_000_000_000, "default", "http", plaintext(number))
         )
-    topic = event_topic(settings, "bpms_instance_change")
-    sender = producer(settings, max_batch_size=1024 * 1024, linger_ms=2)
+    sender = producer(settings, max_batch_size=_BATCH_BYTES, linger_ms=2)
     await sender.start()
     try:
         began = time.monotonic()
-        for begin in range(0, len(records), 5_000):
-            futures = [
-                await sender.send(topic, r.value, key=r.key, headers=list(r.headers))
-                for r in records[begin : begin + 5_000]
-            ]
-            await asyncio.gather(*futures)
+        await send(sender, event_topic(settings, "bpms_instance_change"), records)
         return time.monotonic() - began
     finally:
         await sender.stop()
+
+
+async def _send_each(sender: AIOKafkaProducer, topic: str, records: list[Record]) -> None:
+    """``send`` for each, and gather."""
+    for begin in range(0, len(records), 5_000):
+        futures = [
+            await sender.send(topic, r.value, key=r.key, headers=list(r.headers))
+            for r in records[begin : begin + 5_000]
+        ]
+        await asyncio.gather(*futures)
+
+
+async def _send_batches(sender: AIOKafkaProducer, topic: str, records: list[Record]) -> None:
+    """Batches made by hand, one for each partition at a time, whatever the keys say."""
+    partitions = sorted(await sender.partitions_for(topic))
+    rest = iter(records)
+    record = next(rest, None)
+    while record is not None:
+        futures = []
+        for partition in partitions:
+            batch = sender.create_batch()
+            while record is not None and batch.append(
+                key=record.key, value=record.value, timestamp=None, headers=list(record.headers)
+            ):
+                record = next(rest, None)
+            batch.close()
+            if batch.record_count():
+                futures.append(await sender.send_batch(batch, topic, partition=partition))
+        await asyncio.gather(*futures)

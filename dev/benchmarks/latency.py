@@ -1,7 +1,9 @@
-"""How long an answer takes at a steady 300 callbacks/s, and how long until a record can be read in Kafka."""
+"""How long an answer takes at a steady 300 callbacks/s, beside a server that only keeps; and how long until a
+record can be read in Kafka."""
 
 import asyncio
 import json
+import statistics
 import threading
 import time
 from collections.abc import Mapping
@@ -11,7 +13,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from dev.benchmarks.results import Results
-from dev.benchmarks.stack import Ingress, load
+from dev.benchmarks.stack import Ingress, Server, load, synced, unused
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.topics import ensure_topics, event_topic
 from dingbridge.settings import KafkaSettings
@@ -20,36 +22,39 @@ RATE = 300
 SECONDS = 20
 
 
-def measure(folder: Path, env: Mapping[str, str], results: Results) -> None:
+def measure(folder: Path, env: Mapping[str, str], results: Results, rounds: int) -> None:
     settings = KafkaSettings.load(**{name.lower(): value for name, value in env.items()})
     topic = event_topic(settings, "bpms_instance_change")
     asyncio.run(ensure_topics(settings, [topic]))
     ingress = Ingress(folder, env)
+    servers: list[Server] = [synced(folder), ingress]
+    found: dict[str, list[dict[str, float]]] = {server.name: [] for server in servers}
     delays: list[float] = []
     stop = threading.Event()
     reader = threading.Thread(target=lambda: asyncio.run(_read(settings, topic, delays, stop)))
     try:
-        load(ingress.url, 8, 3, RATE, 0)  # warm
+        for server in servers:
+            load(server.url, 8, 3, RATE, next(unused))  # warm
+        ingress.drained()
         reader.start()
-        time.sleep(1)
-        delays.clear()
-        found = load(ingress.url, 32, SECONDS, RATE, 1_000_000)
+        for number in range(rounds):
+            for server in servers:
+                one = load(server.url, 32, SECONDS, RATE, next(unused))
+                found[server.name].append({key: one[key] for key in ("p50_ms", "p99_ms", "p999_ms")})
+                print(f"{RATE}/s, round {number}, {server.name}: {found[server.name][-1]}", flush=True)
         ingress.drained()
         time.sleep(1)
     finally:
         stop.set()
         if reader.ident is not None:
             reader.join()
-        ingress.stop()
-    ordered = sorted(delays)
-    results.latency(
-        RATE,
-        found["p50_ms"],
-        found["p99_ms"],
-        ordered[len(ordered) // 2] * 1000,
-        ordered[int(len(ordered) * 0.99)] * 1000,
-        len(ordered),
-    )
+        for server in servers:
+            server.stop()
+    rows = {
+        name: {key: statistics.median(one[key] for one in all_of) for key in all_of[0]}
+        for name, all_of in found.items()
+    }
+    results.latency(RATE, rows, sorted(delay * 1000 for delay in delays))
 
 
 async def _read(settings: KafkaSettings, topic: str, delays: list[float], stop: threading.Event) -> None:

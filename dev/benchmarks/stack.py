@@ -128,6 +128,17 @@ def bare(folder: Path) -> Server:
     )
 
 
+def synced(folder: Path) -> Server:
+    port = free_port()
+    return Server(
+        "web.Server, an fsync for each",
+        [*PYTHON, "-m", "dev.benchmarks.servers.synced", str(port), str(folder / "synced.sqlite")],
+        {},
+        port,
+        folder / "synced.log",
+    )
+
+
 def naive(folder: Path, env: Mapping[str, str]) -> Server:
     port = free_port()
     return Server(

@@ -132,7 +132,7 @@ _Owner = Annotated[str, AfterValidator(_owner)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class _WithFiles(_Strict):

@@ -16,11 +16,11 @@ import binascii
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
 from hmac import compare_digest
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from Crypto.Cipher import AES
 
@@ -51,6 +51,9 @@ _PARAMETERS = {
     "timeStamp": "timestamp",
     "nonce": "nonce",
 }
+
+Decipher = Callable[[bytes], bytes]
+"""Decrypts whole blocks of a ciphertext, or of one that comes in pieces."""
 
 
 def _key_problem(aes_key: str) -> str | None:
@@ -172,9 +175,8 @@ def encrypt(aes_key: bytes, message: bytes, owner_key: str, *, random16: bytes |
     elif len(random16) != _RANDOM:
         raise ValueError("random16 must be 16 bytes")
     plain = b"".join((random16, len(message).to_bytes(4, "big"), message, owner_key.encode()))
-    cipher = AES.new(aes_key, AES.MODE_CBC, aes_key[:_AES_BLOCK])
     padded = plain + _PADDING[_PAD_BLOCK - len(plain) % _PAD_BLOCK]
-    return binascii.b2a_base64(cipher.encrypt(padded), newline=False).decode("ascii")
+    return binascii.b2a_base64(_cbc(aes_key).encrypt(padded), newline=False).decode("ascii")
 
 
 def decrypt(aes_key: bytes, encrypted: str) -> tuple[bytes, str]:
@@ -182,6 +184,21 @@ def decrypt(aes_key: bytes, encrypted: str) -> tuple[bytes, str]:
 
     The base64 must be exact, except for line breaks: the official Python 3 sample emits them. The padding is
     checked whole: with a wrong AES key it is what fails.
+    """
+    return _decrypt(_cbc(aes_key).decrypt, encrypted)
+
+
+def _cbc(aes_key: bytes) -> Any:
+    """pycryptodome's cipher object, which has no types."""
+    return AES.new(aes_key, AES.MODE_CBC, aes_key[:_AES_BLOCK])
+
+
+def _decrypt(decipher: Decipher, encrypted: str) -> tuple[bytes, str]:
+    """``decrypt`` by a cipher that may have decrypted other messages before.
+
+    To it they are pieces of one long ciphertext. In CBC a block's plaintext depends on that block and the one
+    before it alone: so of each message only the first block comes out wrong, and that holds the 16 random
+    bytes, which nobody reads.
     """
     try:
         ciphertext = _from_base64(encrypted)
@@ -193,7 +210,7 @@ def decrypt(aes_key: bytes, encrypted: str) -> tuple[bytes, str]:
             "block",
             f"the ciphertext has {size} bytes, no multiple of {_AES_BLOCK}; it was cut or altered",
         )
-    plain = AES.new(aes_key, AES.MODE_CBC, aes_key[:_AES_BLOCK]).decrypt(ciphertext)
+    plain = decipher(ciphertext)
     pad = plain[-1]
     if not 1 <= pad <= _PAD_BLOCK or not plain.endswith(_PADDING[pad]):
         raise CiphertextError(
@@ -217,13 +234,17 @@ def _from_base64(text: str) -> bytes:
 
 
 class CallbackCrypto:
-    """Decrypts what DingTalk sends, encrypts what we answer; several credentials may be valid at once."""
+    """Decrypts what DingTalk sends, encrypts what we answer; several credentials may be valid at once.
+
+    Of one thread: it keeps a cipher for each of them, since making one costs more than decrypting with it.
+    """
 
     def __init__(self, credentials: Sequence[Credentials]) -> None:
         """Raises ``CredentialsError`` when there are none."""
         if not credentials:
             raise CredentialsError(["none given; at least one token, AES key and owner key is needed"])
         self.credentials: tuple[Credentials, ...] = tuple(credentials)
+        self._deciphers: tuple[Decipher, ...] = tuple(_cbc(one.key).decrypt for one in self.credentials)
 
     def decrypt_callback(self, parameters: SignatureParameters, encrypt: str) -> DecryptedCallback:
         """Verify, then decrypt. Nothing is decrypted before a signature fits.
@@ -235,16 +256,16 @@ class CallbackCrypto:
         timestamp, nonce = parameters.timestamp, parameters.nonce
         # a full list, so that the time spent does not tell which credentials fitted
         signed_by = [
-            c
-            for c in self.credentials
+            (c, decipher)
+            for c, decipher in zip(self.credentials, self._deciphers, strict=True)
             if compare_digest(sign(c.token, timestamp, nonce, encrypt).encode(), given)
         ]
         if not signed_by:
             raise SignatureMismatch(len(self.credentials))
         failures: list[CallbackError] = []
-        for credentials in signed_by:
+        for credentials, decipher in signed_by:
             try:
-                plaintext, owner = decrypt(credentials.key, encrypt)
+                plaintext, owner = _decrypt(decipher, encrypt)
             except CiphertextError as error:
                 failures.append(error)
                 continue

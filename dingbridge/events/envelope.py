@@ -135,7 +135,7 @@ def rfc3339(epoch_ms: int) -> str:
     if not 0 <= epoch_ms <= MAX_TIME_MS:
         epoch_ms = min(max(epoch_ms, 0), MAX_TIME_MS)
     second, ms = divmod(epoch_ms, 1000)
-    return f"{_to_the_second(second)}.{ms:03}Z"
+    return f"{_to_the_second(second)}.{str(ms).zfill(3)}Z"  # half of what a format specification takes
 
 
 @lru_cache(maxsize=1024)  # what is published at one time happened within a few seconds
@@ -214,17 +214,9 @@ def _record(
     nameless = subject is None and spec is not None and spec.subject is not None
     compare = part_of(event_type) if nameless else None
     headers = _headers(received, common, id_)
+    value = dumps(envelope)
     return Record(
-        event_type,
-        spec is not None,
-        key.encode(),
-        dumps(envelope),
-        headers,
-        id_,
-        None,
-        drift,
-        delay_s,
-        compare,
+        event_type, spec is not None, key.encode(), value, headers, id_, None, drift, delay_s, compare
     )
 
 
@@ -290,7 +282,7 @@ def _envelope(
         "datacontenttype": "application/json",
         "dataschema": common.dataschema,
         "partitionkey": key,
-        "sequence": f"{received.seq:020}",
+        "sequence": str(received.seq).zfill(20),
         "journal": received.journal,
         "receivedtime": received_at,
         "via": received.via,

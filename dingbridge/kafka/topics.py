@@ -1,4 +1,4 @@
-"""Names and policy of our topics, and the one place that creates them.
+"""The one place that creates our topics, and that lists them; with their names and policy (``topic_policy``).
 
 Topics exist before they are used: a first send or subscribe to one that does not would wait for
 auto-creation, or create it with the broker's own defaults. Publisher and worker call ``ensure_topics``.
@@ -15,77 +15,40 @@ from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, Topi
 from dingbridge.kafka.admin import admin_client
 from dingbridge.kafka.client import principal
 from dingbridge.kafka.health import Place, in_words
+from dingbridge.kafka.topic_policy import (
+    MAX_MESSAGE_BYTES,
+    OUTBOUND,
+    UNCLASSIFIED,
+    control_topic,
+    dlq_topic,
+    event_topic,
+    inbox_topic,
+    retention_days,
+    topic_configs,
+    topics_read,
+    unclassified_topic,
+)
 from dingbridge.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 
-MAX_MESSAGE_BYTES = 6 * 1024 * 1024
-"""``max.message.bytes`` of every topic we create, bytes: a callback of the largest size we accept fits."""
-
-UNCLASSIFIED = "unclassified"
-OUTBOUND = "outbound"
-"""Control topic: what other systems want DingTalk to be. Kept as long as dead letters, since what is not done
-yet is still wanted."""
-_DAY_MS = 86_400_000
-
-
-def event_topic(settings: KafkaSettings, event_type: str) -> str:
-    """Topic of one EventType: ``<TOPIC_PREFIX><EventType>``."""
-    return settings.topic_prefix + event_type
-
-
-def unclassified_topic(settings: KafkaSettings) -> str:
-    """Topic of what could not be normalised."""
-    return settings.topic_prefix + UNCLASSIFIED
-
-
-def dlq_topic(settings: KafkaSettings, consumer: str) -> str:
-    """Dead letters of one consumer."""
-    return f"{settings.control_prefix}dlq.{consumer}"
-
-
-def inbox_topic(settings: KafkaSettings, consumer: str) -> str:
-    """Inbox of one consumer: replayed records that no other group sees."""
-    return f"{settings.control_prefix}inbox.{consumer}"
-
-
-def control_topic(settings: KafkaSettings, name: str) -> str:
-    """A control topic that consumers read beside the events: ``<CONTROL_PREFIX><name>``."""
-    return settings.control_prefix + name
-
-
-def topics_read(
-    settings: KafkaSettings, event_types: Iterable[str], control_topics: Iterable[str]
-) -> list[str]:
-    """The topics that a consumer of these reads, beside its inbox."""
-    return [
-        *(event_topic(settings, event_type) for event_type in event_types),
-        *(control_topic(settings, name) for name in control_topics),
-    ]
-
-
-def retention_days(settings: KafkaSettings, topic: str) -> int:
-    """How long ``topic`` keeps its records by our policy, in days."""
-    kept_long = (unclassified_topic(settings), control_topic(settings, OUTBOUND))
-    if topic in kept_long or topic.startswith(f"{settings.control_prefix}dlq."):
-        return settings.dlq_retention_days
-    if topic.startswith(f"{settings.control_prefix}inbox."):
-        return settings.inbox_retention_days
-    return settings.topic_retention_days
-
-
-def topic_configs(settings: KafkaSettings, topic: str, replication: int) -> dict[str, str]:
-    """Kafka's topic configuration for ``topic`` in so many copies, by our policy."""
-    configs = {
-        "retention.ms": str(retention_days(settings, topic) * _DAY_MS),
-        "segment.ms": str(_DAY_MS),
-        "max.message.bytes": str(MAX_MESSAGE_BYTES),
-        "cleanup.policy": "delete",
-    }
-    if replication >= 3:
-        # an acknowledged record then stands on two brokers at least, and one of the three may still be away
-        configs["min.insync.replicas"] = "2"
-    return configs
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "OUTBOUND",
+    "UNCLASSIFIED",
+    "control_topic",
+    "dlq_topic",
+    "ensure_topics",
+    "event_topic",
+    "existing_topics",
+    "inbox_topic",
+    "listed_topics",
+    "retention_days",
+    "topic_configs",
+    "topics_read",
+    "unclassified_topic",
+    "unled_words",
+]
 
 
 async def ensure_topics(

@@ -24,7 +24,7 @@ from dingbridge.events.event import Event
 from dingbridge.mirror import people
 from dingbridge.mirror.comparison import Comparison
 from dingbridge.mirror.look_again import Entity, LookAgain, believed, look_again_table
-from dingbridge.snapshots import Snapshot, VersionGuard
+from dingbridge.snapshots import FetchAttempt, VersionGuard
 from dingbridge.snapshots.late_answers import agrees, may_be_old, said_by
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context, Reader
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 class Answer:
     """What DingTalk said of one entity: ``found`` is what ``Mirror.fetch`` returned."""
 
-    of: Snapshot
+    of: FetchAttempt
     found: Any
     exists: bool
 
@@ -103,7 +103,7 @@ class Mirror(Consumer[Answer | None]):
         ``Reject``."""
         return None if event.subject is None else ("user", event.subject)
 
-    async def fetch(self, client: DingTalkClient, db: Reader, of: Snapshot) -> Any:
+    async def fetch(self, client: DingTalkClient, db: Reader, of: FetchAttempt) -> Any:
         """Ask DingTalk. Raises ``NotFound`` for what is not there, ``PermissionDenied`` and any other
         ``ApiError``."""
         return await client.user(of.entity_id)
@@ -197,7 +197,7 @@ class Mirror(Consumer[Answer | None]):
 
     async def _ask(self, client: DingTalkClient, db: Reader, entity: Entity) -> Answer | None:
         """None for what lies outside of the app's scope: that stays as it is known."""
-        of = await self.guard.snapshot(db, *entity, began_at=datetime.fromtimestamp(self.clock(), UTC))
+        of = await self.guard.begin(db, *entity, began_at=datetime.fromtimestamp(self.clock(), UTC))
         try:
             found = await self.fetch(client, db, of)
         except NotFound:

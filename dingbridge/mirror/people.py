@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Column, MetaData, Table, Text, update
 
 from dingbridge.dingtalk.api.objects import User
-from dingbridge.snapshots import Snapshot, write_if_changed
+from dingbridge.snapshots import FetchAttempt, write_if_changed
 from dingbridge.snapshots.coerce import as_bool, as_int, as_text, china_date, from_epoch_ms
 from dingbridge.worker.store.transaction import Transaction
 from dingbridge.worker.store.utc import UtcDateTime
@@ -75,7 +75,7 @@ def _as(type_: type) -> Callable[[Any], Any]:
 
 
 async def write(
-    tx: Transaction, table: Table, of: Snapshot, row: Mapping[str, Any] | None, *, gone_at: datetime
+    tx: Transaction, table: Table, of: FetchAttempt, row: Mapping[str, Any] | None, *, gone_at: datetime
 ) -> bool:
     """Make the person's row be ``row``; None: who stands there has left. Returns whether that was news."""
     now, key = datetime.now(UTC), {"corp_id": of.corp_id, "userid": of.entity_id}

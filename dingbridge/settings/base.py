@@ -67,7 +67,10 @@ class Settings(BaseSettings):
     """Base of all settings classes: how they load, and how mistakes are collected."""
 
     model_config = SettingsConfigDict(
-        extra="ignore", env_ignore_empty=True, populate_by_name=True, use_attribute_docstrings=True
+        extra="ignore",
+        env_ignore_empty=True,
+        populate_by_name=True,
+        defer_build=True,  # each process loads one class; pydantic would build all that it derives from, too
     )
 
     @classmethod

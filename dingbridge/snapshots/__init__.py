@@ -10,10 +10,10 @@ from dingbridge.snapshots.upsert import (
     write_if_changed,
     write_rows,
 )
-from dingbridge.snapshots.version_guard import Snapshot, VersionGuard
+from dingbridge.snapshots.version_guard import FetchAttempt, VersionGuard
 
 __all__ = [
-    "Snapshot",
+    "FetchAttempt",
     "VersionGuard",
     "replace_children",
     "replace_children_of",

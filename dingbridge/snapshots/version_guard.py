@@ -1,15 +1,15 @@
-"""The generation guard: of two looks at one entity, the older can never overwrite the newer.
+"""The generation guard: of two fetches of one entity, the older can never overwrite the newer.
 
-A contact or approval event only says *look again*; the consumer fetches the entity and writes what it saw.
-Two such fetches may overtake each other: other topic, other process, a member that was frozen and thaws.
-So a look begins by reading the entity's generation, and its write commits only if that is unchanged, and
-raises it; otherwise the handler starts again with a new look.
+A contact or approval event only says that an entity changed; the consumer fetches the entity and writes what
+it got. Two such fetches may overtake each other: other topic, other process, a member that was frozen and
+thaws. So a fetch begins by reading the entity's generation. Its write commits only if that is unchanged, and
+raises it; otherwise the handler fetches again.
 
-The generation is raised by *every* look that commits, also by one that found nothing to change: the
-entity may have changed and changed back meanwhile, and a look that is still under way may carry the state
-in between. It therefore is in a table of its own, so that such a look leaves the entity's own row, its
+The generation rises with *every* fetch that commits, also with one that found nothing to change: the entity
+may have changed and changed back meanwhile, and a fetch that is still under way may carry the state in
+between. The generations have a table of their own, so that such a fetch leaves the entity's own row, its
 ``updated_at`` and whatever triggers an OA system hangs on it untouched. The row stays when the entity is
-gone, or was never seen: it is the tombstone.
+gone, or was never there: it is the tombstone.
 
 Not here: what is fetched, and what is written.
 """
@@ -28,8 +28,9 @@ from dingbridge.worker.store.utc import UtcDateTime
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One look at one entity. ``generation`` is 0 for an entity that was never looked at.
+class FetchAttempt:
+    """One fetch of one entity, from before DingTalk is asked until its write. ``generation`` is 0 for an
+    entity that was never fetched.
 
     ``began_at`` was taken before the fetch: whatever happened to the entity earlier, the fetch has seen.
     ``last_fetch_at`` is the ``began_at`` of the last fetch that committed.
@@ -59,10 +60,10 @@ class VersionGuard:
             ),
         )
 
-    async def snapshot(
+    async def begin(
         self, db: Reader, corp_id: str, kind: str, entity_id: str, *, began_at: datetime | None = None
-    ) -> Snapshot:
-        """Begin a look, now unless ``began_at`` says otherwise; call it before the fetch. Raises
+    ) -> FetchAttempt:
+        """Call it before the fetch, which begins now unless ``began_at`` says otherwise. Raises
         ``DatabaseDown``."""
         columns = self.table.c
         row = (
@@ -70,7 +71,7 @@ class VersionGuard:
                 select(columns.generation, columns.fetched_at).where(*self._key(corp_id, kind, entity_id))
             )
         ).one_or_none()
-        return Snapshot(
+        return FetchAttempt(
             corp_id,
             kind,
             entity_id,
@@ -79,33 +80,33 @@ class VersionGuard:
             last_fetch_at=row.fetched_at if row else None,
         )
 
-    async def claim(self, tx: Transaction, look: Snapshot, *, fetched: bool = True) -> None:
+    async def claim(self, tx: Transaction, attempt: FetchAttempt, *, fetched: bool = True) -> None:
         """Raise the generation, and hold it to the end of ``tx``; call it before the first write.
 
-        ``fetched=False`` says that nothing was fetched in this look. Raises ``Conflict`` when another look
-        has committed since this one began, or ``DatabaseDown``.
+        ``fetched=False`` says that DingTalk was not asked. Raises ``Conflict`` when another fetch has
+        committed since this one began, or ``DatabaseDown``.
         """
-        if not await self.try_claim(tx, look, fetched=fetched):
-            raise Conflict(f"another look at this {look.kind} was written meanwhile")
+        if not await self.try_claim(tx, attempt, fetched=fetched):
+            raise Conflict(f"another fetch of this {attempt.kind} was written meanwhile")
 
-    async def try_claim(self, tx: Transaction, look: Snapshot, *, fetched: bool = True) -> bool:
+    async def try_claim(self, tx: Transaction, attempt: FetchAttempt, *, fetched: bool = True) -> bool:
         """``claim``, but False where that would raise ``Conflict``."""
-        key = {"corp_id": look.corp_id, "kind": look.kind, "entity_id": look.entity_id}
-        fetched_at = look.began_at if fetched else look.last_fetch_at
-        if look.generation == 0:
+        key = {"corp_id": attempt.corp_id, "kind": attempt.kind, "entity_id": attempt.entity_id}
+        fetched_at = attempt.began_at if fetched else attempt.last_fetch_at
+        if attempt.generation == 0:
             statement = tx.insert(self.table).values(**key, generation=1, fetched_at=fetched_at)
             return (await tx.execute(statement.on_conflict_do_nothing())).rowcount == 1
         changed = await tx.execute(
             update(self.table)
-            .where(*self._key(**key), self.table.c.generation == look.generation)
-            .values(generation=look.generation + 1, fetched_at=fetched_at)
+            .where(*self._key(**key), self.table.c.generation == attempt.generation)
+            .values(generation=attempt.generation + 1, fetched_at=fetched_at)
         )
         return changed.rowcount == 1
 
     async def generations(
         self, db: Reader, corp_id: str, kind: str, entity_ids: Collection[str]
     ) -> dict[str, int]:
-        """The generations of ``entity_ids``. One that is absent was never looked at, and has generation 0."""
+        """The generations of ``entity_ids``. One that is absent was never fetched, and has generation 0."""
         columns = self.table.c
         rows = await db.execute(
             select(columns.entity_id, columns.generation).where(
@@ -115,20 +116,22 @@ class VersionGuard:
         return {row.entity_id: row.generation for row in rows}
 
     async def claim_many(
-        self, tx: Transaction, corp_id: str, kind: str, looks: Mapping[str, int]
+        self, tx: Transaction, corp_id: str, kind: str, began_with: Mapping[str, int]
     ) -> set[str]:
-        """``try_claim`` for many entities, for no event: their ids with the generations that the looks began
-        with. Returns the ids that are claimed; at the others, somebody else has looked since."""
+        """``try_claim`` for many entities, for no event: ``began_with`` holds their ids and the generations
+        that the fetches began with. Returns the ids that are claimed; the others were fetched since."""
         columns = self.table.c
         of_kind = (columns.corp_id == corp_id, columns.kind == kind)
         rows = await tx.execute(
             select(columns.entity_id, columns.generation)
-            .where(*of_kind, columns.entity_id.in_(looks))
+            .where(*of_kind, columns.entity_id.in_(began_with))
             .order_by(columns.entity_id)
             .with_for_update()
         )
         found = {row.entity_id: row.generation for row in rows}
-        claimed = {entity_id for entity_id, generation in found.items() if looks[entity_id] == generation}
+        claimed = {
+            entity_id for entity_id, generation in found.items() if began_with[entity_id] == generation
+        }
         if claimed:
             await tx.execute(
                 update(self.table)
@@ -137,8 +140,8 @@ class VersionGuard:
             )
         new = [
             {"corp_id": corp_id, "kind": kind, "entity_id": an_id, "generation": 1}
-            for an_id in sorted(looks.keys() - found.keys())
-            if looks[an_id] == 0
+            for an_id in sorted(began_with.keys() - found.keys())
+            if began_with[an_id] == 0
         ]
         if new:
             insert = tx.insert(self.table).on_conflict_do_nothing().returning(columns.entity_id)
@@ -146,7 +149,7 @@ class VersionGuard:
         return claimed
 
     async def outdate(self, tx: Transaction, corp_id: str, kind: str, entity_ids: Collection[str]) -> None:
-        """Raise the generations of ``entity_ids``: looks at them that are under way begin again."""
+        """Raise the generations of ``entity_ids``: fetches of them that are under way begin again."""
         columns = self.table.c
         await tx.execute(
             update(self.table)

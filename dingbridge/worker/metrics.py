@@ -61,7 +61,9 @@ class WorkerMetrics:
         )
         self._dead_letters = counter("dead_letters", "Records sent to the dead letters", "topic")
         self._paused = gauge("paused_partitions", "Partitions not fetched now, by reason", "reason")
-        self._held = gauge("held_offsets", "Offsets finished but held back by an earlier one", "topic")
+        self._uncommittable = gauge(
+            "held_offsets", "Offsets finished that cannot be committed, since an earlier one is not", "topic"
+        )
         self._lag = gauge("lag", "Records in Kafka above the committable offset", "topic")
         self._oldest = gauge("oldest_seconds", "Age, in Kafka, of the oldest record that waits", "topic")
         self._holder = gauge(
@@ -135,8 +137,8 @@ class WorkerMetrics:
         for priority, calls in (left or {}).items():
             self._calls_left.labels(priority).set(calls)
 
-    def held(self, topic: str, offsets: int) -> None:
-        self._held.labels(self._name, topic).set(offsets)
+    def uncommittable(self, topic: str, offsets: int) -> None:
+        self._uncommittable.labels(self._name, topic).set(offsets)
 
 
 def full_comparison(consumer: str, registry: CollectorRegistry) -> Gauge:
@@ -176,7 +178,7 @@ class Measures:
         metrics.in_flight.set(offsets.in_flight)
         metrics.in_flight_bytes.set(offsets.in_flight_bytes)
         lag = dict.fromkeys(self._topics, 0)
-        held = dict.fromkeys(self._topics, 0)
+        uncommittable = dict.fromkeys(self._topics, 0)
         oldest = dict.fromkeys(self._topics, 0.0)
         for queued in offsets.oldest():
             if queued.record is not None:  # else its partition is being handed over
@@ -189,10 +191,10 @@ class Measures:
                 lag[partition.topic] += max(0, end - committable)
         holders = list(offsets.holders())
         for partition, _, waiting in holders:
-            held[partition.topic] += waiting
+            uncommittable[partition.topic] += waiting
         for topic in self._topics:
             metrics.lag(topic, lag[topic], oldest[topic])
-            metrics.held(topic, held[topic])
+            metrics.uncommittable(topic, uncommittable[topic])
         metrics.holders(self._named(holders))
 
     def _named(

@@ -113,7 +113,7 @@ class Scheduler:
 
     def in_flight(self) -> dict[str, Any]:
         """What is fetched and not finished, for a person: see ``queues/in_flight.py``."""
-        return describe(self._consumer.name, self.offsets.held(), self._running, self._pauses.of)
+        return describe(self._consumer.name, self.offsets.unfinished(), self._running, self._pauses.of)
 
     async def revoke(self, partitions: set[TopicPartition], grace_s: float) -> None:
         """Start nothing more for ``partitions``; let what runs finish within ``grace_s``, cancel the rest.

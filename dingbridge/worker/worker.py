@@ -229,13 +229,15 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _fetch(self, kafka: AIOKafkaConsumer) -> None:
         while True:
             self._flow_changed.clear()
-            held = self._scheduler.paused().keys()
-            if not held:
+            paused = self._scheduler.paused().keys()
+            if not paused:
                 await self._fetch_once(kafka, ())
                 continue
-            # What is held back stays in aiokafka's buffer, which it does not fill up further. Its own pause()
+            # What is paused stays in aiokafka's buffer, which it does not fill up further. Its own pause()
             # would throw the buffer away, and wait for a long poll of the other partitions to resume.
-            fetching = asyncio.create_task(self._fetch_once(kafka, (self._assigned - held) or {NO_PARTITION}))
+            fetching = asyncio.create_task(
+                self._fetch_once(kafka, (self._assigned - paused) or {NO_PARTITION})
+            )
             changed = asyncio.create_task(self._flow_changed.wait())
             try:
                 await asyncio.wait((fetching, changed), return_when=asyncio.FIRST_COMPLETED)
@@ -326,9 +328,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             self._scheduler.offsets.committed(offsets)
 
     def _flow(self) -> None:
-        """The scheduler holds other partitions back than before."""
-        held, down = self._scheduler.paused(), self._scheduler.down()
-        self._metrics.paused(unavailable=len(down), full=len(held) - len(down))
+        """The scheduler pauses other partitions than before."""
+        paused, down = self._scheduler.paused(), self._scheduler.down()
+        self._metrics.paused(unavailable=len(down), full=len(paused) - len(down))
         self._flow_changed.set()
 
 

@@ -8,19 +8,15 @@ by the running ingress, or here. What is cut off is begun again: the topic still
 
 import asyncio
 import shutil
-import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import ConsumerRecord
 
-from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import Event, NotAnEvent, Received, decode, to_dingtalk, to_records
 from dingbridge.events.strict_json import dumps
-from dingbridge.kafka.client import connection, discard_consumer, explain, hopeless_after_s
-from dingbridge.kafka.health import ailing
+from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topics import existing_topics, unclassified_topic
 from dingbridge.settings import IngressSettings
 from ingress.admin.offline import bring_in
@@ -71,75 +67,32 @@ async def fill(settings: IngressSettings, file: JournalFile) -> Renormalised:
     result = Renormalised()
     router = TopicRouter(settings, settings.unknown_topics_max)
     topic = unclassified_topic(settings)
-    try:
-        await router.load()
-        partitions = (await existing_topics(settings)).get(topic, 0)
-        consumer = AIOKafkaConsumer(
-            **connection(settings), auto_offset_reset="earliest", enable_auto_commit=False
-        )
-        try:
-            await consumer.start()
-            if not partitions and topic in await consumer.topics():
-                raise KafkaUnavailable(
-                    f"topic {topic} is there, and a partition of it has no leader; start the brokers that "
-                    "hold it, and call this again"
-                )
-            parts = [TopicPartition(topic, number) for number in range(partitions)]
-            consumer.assign(parts)
-            ends = await consumer.end_offsets(parts)
-            begins = await consumer.beginning_offsets(parts)
-            for part in parts:
-                consumer.seek(part, begins[part])
-            left = {part: begins[part] for part in parts if begins[part] < ends[part]}
-            moved_at = time.monotonic()
-            while left:
-                for part, records in (await consumer.getmany(*left, timeout_ms=500)).items():
-                    wanted = [record for record in records if record.offset < ends[part]]
-                    _put_back(wanted, topic, router, file, result)
-                before, left = left, {part: await consumer.position(part) for part in left}
-                if left != before:
-                    moved_at = time.monotonic()
-                elif time.monotonic() - moved_at > hopeless_after_s(settings):
-                    # a partition that has lost its leader gives nothing for ever, and no error
-                    places = [(topic, part.partition) for part in left]
-                    why = await ailing(settings, places) or f"no answer for partitions {places}"
-                    raise KafkaUnavailable(f"{why}; nothing was put back; call this again")
-                left = {part: position for part, position in left.items() if position < ends[part]}
-        finally:
-            await discard_consumer(consumer)
-    except (KafkaError, OSError) as error:
-        raise KafkaUnavailable(explain(error, settings)) from error
+    await router.load()
+    counts = await existing_topics(settings, [topic])
+    async with TopicReader(settings) as reader:
+        async for record in reader.read(await reader.spans({topic: counts.get(topic, 0)})):
+            result.read += 1
+            callback = _again(record, topic, router)
+            if callback is None:
+                result.left += 1
+            else:
+                file.keep([callback])
+                result.put_back += 1
     return result
 
 
-def _put_back(
-    records: list[ConsumerRecord], topic: str, router: TopicRouter, file: JournalFile, result: Renormalised
-) -> None:
-    callbacks = []
-    for record in records:
-        try:
-            event = decode(record.value or b"")
-        except NotAnEvent:  # not ours: somebody else writes to this topic
-            continue
-        callback = _callback(event)
-        again = to_records(
-            Received(0, event.journal, callback.received_ms, callback.app, callback.via, callback.body)
-        )
-        if any(router.topic(one) != topic for one in again):
-            callbacks.append(callback)
-    file.keep(callbacks)
-    result.read += len(records)
-    result.put_back += len(callbacks)
-    result.left += len(records) - len(callbacks)
+def _again(record: ConsumerRecord, topic: str, router: TopicRouter) -> NewCallback | None:
+    """The callback of ``record``; ``None`` where it would only come back, or is not ours."""
+    try:
+        event = decode(record.value or b"")
+    except NotAnEvent:  # somebody else writes to this topic
+        return None
+    one = _callback(event)
+    again = to_records(Received(0, event.journal, one.received_ms, one.app, one.via, one.body))
+    return one if any(router.topic(each) != topic for each in again) else None
 
 
 def _callback(event: Event) -> NewCallback:
     body = event.data_bytes if event.data_bytes is not None else dumps(to_dingtalk(event))
-    return NewCallback(
-        received_ms=round(event.received_time.timestamp() * 1000),
-        app=event.app,
-        via=event.via,
-        body=body,
-        key=b"",
-        unconditional=True,
-    )
+    received_ms = round(event.received_time.timestamp() * 1000)
+    return NewCallback(received_ms, event.app, event.via, body, b"", unconditional=True)

@@ -15,7 +15,7 @@ from aiohttp import web
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import json_response
 from dingbridge.settings import IngressSettings
-from ingress.errors import JournalUnavailable
+from ingress.errors import JournalLocked, JournalUnavailable
 from ingress.journal.directory import (
     CURRENT,
     JournalFolder,
@@ -63,8 +63,11 @@ def verbs(settings: IngressSettings, journal: Journal, importer: Importer) -> di
         imported = unread = 0
         for folder in _folders_in(Path(str(options.get("folder", "")))):
             locks = [ingress_lock(folder.path.parent)] if folder.name == CURRENT else []
-            with exclusive_locks(*locks, relay_lock(folder.path)):
-                state = await importer.bring_in(folder)
+            try:
+                with exclusive_locks(*locks, relay_lock(folder.path)):
+                    state = await importer.bring_in(folder)
+            except JournalLocked as error:  # it is not gone
+                raise BridgeError(str(error)) from None
             imported, unread = imported + state.rows, unread + state.unread
         return {"imported": imported, "unread": unread}
 

@@ -222,10 +222,6 @@ class Checkpoint:
         where = f"topic = ? AND reason IN ({','.join('?' * len(names))}) ORDER BY seq, record LIMIT ?"
         return self._parked(where, (topic, *names, limit))
 
-    def parked_of(self, seq: int) -> list[Parked]:
-        """What is parked of one callback."""
-        return self._parked("seq = ? ORDER BY record", (seq,))
-
     def _parked(self, where: str, values: tuple[str | int, ...]) -> list[Parked]:
         columns = "seq, record, topic, reason, since_ms, crc"
         rows = self._select(self.db, f"SELECT {columns} FROM parked WHERE {where}", values)  # noqa: S608

@@ -31,17 +31,15 @@ MIN_FREE_BYTES: Final = 256 * 1024 * 1024
 """With less free disk, what is published is deleted at once, and nothing is imported: the rest is for what
 DingTalk sends now."""
 
+_MEMORY, _LAYER = (
+    "is memory: gone with the machine or the container",
+    "is a container's own layer: gone with it",
+)
+_NETWORK = "is a network file system, on which SQLite's WAL does not work"
 UNSAFE_FILE_SYSTEMS = {
-    "tmpfs": "is memory: gone with the machine or the container",
-    "ramfs": "is memory: gone with the machine",
-    "overlay": "is a container's own layer: gone with the container",
-    "overlayfs": "is a container's own layer: gone with the container",
-    "nfs": "is a network file system, on which SQLite's WAL does not work",
-    "nfs4": "is a network file system, on which SQLite's WAL does not work",
-    "cifs": "is a network file system, on which SQLite's WAL does not work",
-    "smb3": "is a network file system, on which SQLite's WAL does not work",
-    "9p": "is a network file system, on which SQLite's WAL does not work",
-    "fuse.sshfs": "is a network file system, on which SQLite's WAL does not work",
+    **dict.fromkeys(("tmpfs", "ramfs"), _MEMORY),
+    **dict.fromkeys(("overlay", "overlayfs"), _LAYER),
+    **dict.fromkeys(("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"), _NETWORK),
 }
 """By Linux's names. SQLite's WAL needs shared memory between processes (sqlite.org/wal.html)."""
 
@@ -84,12 +82,7 @@ def folders(root: Path) -> list[JournalFolder]:
 
 def damaged_name(root: Path, now: datetime) -> Path:
     """The path to which ``current`` is renamed when it is put aside at ``now``."""
-    path = root / f"{DAMAGED_PREFIX}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-    number = 2
-    while path.exists():  # two in one second
-        path = path.with_name(f"{path.name.partition('Z')[0]}Z-{number}")
-        number += 1
-    return path
+    return root / f"{DAMAGED_PREFIX}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def last_put_aside(root: Path) -> datetime | None:
@@ -97,8 +90,8 @@ def last_put_aside(root: Path) -> datetime | None:
     times = []
     for folder in damaged(root):
         with suppress(ValueError):  # one that somebody has named by hand
-            stamp = folder.name.removeprefix(DAMAGED_PREFIX).partition("Z")[0]
-            times.append(datetime.strptime(stamp, "%Y%m%dT%H%M%S").replace(tzinfo=UTC))
+            stamp = folder.name.removeprefix(DAMAGED_PREFIX)
+            times.append(datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC))
     return max(times, default=None)
 
 

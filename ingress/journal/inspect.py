@@ -17,8 +17,7 @@ import apsw
 from ingress.errors import JournalError
 from ingress.journal.checkpoint import Checkpoint, Parked, ParkedGroup
 from ingress.journal.directory import JournalFolder, current, damaged
-from ingress.journal.importing import NOTES, ImportState, import_states
-from ingress.journal.rows import StoredCallback, damaged_row
+from ingress.journal.rows import IMPORTS, ImportState, StoredCallback, damaged_row, import_states
 from ingress.journal.store import JournalFile
 
 _MAX_ROWS = 256
@@ -83,7 +82,7 @@ def journal_status(root: Path) -> JournalStatus:
                 with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
                     seq, parked = checkpoint.seq(), checkpoint.parked_groups()
             journal, (waiting, oldest_ms) = file.id, file.waiting(seq)
-            states = import_states(file.notes(NOTES))
+            states = import_states(file.notes(IMPORTS))
     return JournalStatus(
         journal=journal,
         waiting=waiting,

@@ -4,7 +4,9 @@ SQLite checks the structure of pages, not their content: each row therefore carr
 """
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -114,3 +116,32 @@ def row_of(
         return damaged_row(seq)
     intact = crc == checksum(seq, received_ms, app, via, body, traceparent)
     return StoredCallback(seq, received_ms, app, via, body, intact, traceparent)
+
+
+IMPORTS = "import/"
+"""Begins the keys of the journal's notes about other folders that are imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportState:
+    """How far the import of a folder has come: all rows up to ``seq`` and all keys up to ``key`` (hex);
+    ``rows`` were kept, ``unread`` could not be read. ``done_ms``: when it was finished, epoch ms."""
+
+    seq: int = 0
+    key: str = ""
+    rows: int = 0
+    unread: int = 0
+    done_ms: int | None = None
+
+    def note(self) -> str:
+        """As it stands in the journal."""
+        return orjson.dumps(asdict(self)).decode()
+
+
+def import_states(notes: Mapping[str, str]) -> dict[str, ImportState]:
+    """By name of the folder, from the journal's ``notes``; one that does not read counts as not begun."""
+    states = {}
+    for key, text in notes.items():
+        with suppress(ValueError, TypeError):
+            states[key.removeprefix(IMPORTS)] = ImportState(**orjson.loads(text))
+    return states

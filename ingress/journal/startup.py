@@ -15,7 +15,7 @@ import structlog
 
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
 from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.damage import DAMAGED_FILE, reported_damage
+from ingress.journal.damage import DAMAGED_FILE, report_damage, reported_damage
 from ingress.journal.directory import (
     CHECKPOINT_FILE,
     JOURNAL_FILE,
@@ -27,7 +27,7 @@ from ingress.journal.directory import (
     relay_lock,
     sync,
 )
-from ingress.journal.importing import NOTES
+from ingress.journal.rows import IMPORTS
 from ingress.journal.store import DAMAGE, FILE_VERSION, JournalFile
 from ingress.journal.version import refuse_newer
 from ingress.journal.wake import WAKE_FILE
@@ -68,12 +68,12 @@ def _open_twice(folder: JournalFolder) -> JournalFile:
     """An I/O error may pass; one that outlives a second try is damage. Raises ``JournalDamaged``."""
     try:
         return _open_checked(folder)
-    except apsw.IOError as error:
-        log.warning("journal.io_error_at_start", error=str(error))
-    try:
-        return _open_checked(folder)
-    except apsw.IOError as error:
-        raise JournalDamaged(f"{type(error).__name__}: {error}") from error
+    except apsw.IOError as first:
+        log.warning("journal.io_error_at_start", error=str(first))
+        try:
+            return _open_checked(folder)
+        except apsw.IOError as error:
+            raise JournalDamaged(f"{type(error).__name__}: {error}") from error
 
 
 def _open_checked(folder: JournalFolder) -> JournalFile:
@@ -166,6 +166,7 @@ def _put_aside(root: Path, why: str) -> JournalFile:
             f"then move {folder.path} to {root}/damaged-by-hand and start again: what reads is published"
         )
     _build(root, _earlier_imports(folder))
+    report_damage(folder.path, why)  # so that a relay of its own lets go of it
     lock = relay_lock(folder.path)
     deadline = time.monotonic() + _RELAY_ENDS_WITHIN_S
     while True:  # the relay of an ingress that was killed, or one that reads the report, ends within moments
@@ -189,7 +190,7 @@ def _earlier_imports(folder: JournalFolder) -> dict[str, str]:
     """What is noted in a damaged journal about folders that it has imported, as far as it reads."""
     try:
         with closing(JournalFile(folder.journal, read_only=True)) as file:
-            return file.notes(NOTES)
+            return file.notes(IMPORTS)
     except (apsw.Error, JournalError, UnicodeDecodeError, OSError) as error:
         log.warning("journal.imports_unknown", error=type(error).__name__)
         return {}

@@ -10,7 +10,6 @@ import sys
 import time
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -83,15 +82,6 @@ def _insert_sql(into: str, columns: int, rows: int, conflict: str) -> str:
     return f"INSERT INTO {into} VALUES {','.join([row] * rows)}{conflict}"  # noqa: S608 - all of it is ours
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Callbacks in order, up to ``end``; at the numbers in ``missing`` some must stand, and none is found."""
-
-    rows: list[StoredCallback]
-    end: int
-    missing: list[int]
-
-
 class JournalFile:
     """A connection to a journal's file. Every method raises ``apsw.Error`` when the disk fails, one of
     ``DAMAGE`` when SQLite finds the file damaged; callbacks that the disk has changed come as not intact."""
@@ -126,7 +116,9 @@ class JournalFile:
         if sys.platform == "darwin":
             # fsync(2) on macOS does not reach the disk's platter
             self.db.execute("PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1")
-        self.db.execute("PRAGMA wal_autocheckpoint = 4000")
+        # SQLite's default, and meant: the commit that writes the WAL back holds up all answers meanwhile,
+        # for 14 ms with 1000 pages and for 75 ms with 4000 (measured on a busy disk)
+        self.db.execute("PRAGMA wal_autocheckpoint = 1000")
 
     def _is_empty(self) -> bool:
         return bool(self.db.execute("SELECT count(*) = 0 FROM sqlite_schema").get)
@@ -342,16 +334,6 @@ class JournalFile:
             cursor.close()
         return found
 
-    def chunk(self, after_seq: int, *, max_rows: int, max_bytes: int) -> Chunk:
-        """The same, with what is missing among them."""
-        highest_seq = self.highest_seq()  # first: more may be kept meanwhile
-        rows = self.read(after_seq, max_rows=max_rows, max_bytes=max_bytes)
-        begin = max(after_seq, self.pruned_seq())
-        end = rows[-1].seq if rows else max(after_seq, min(highest_seq, begin + max_rows))
-        there = {row.seq for row in rows}
-        must_be = range(begin + 1, end + 1)
-        return Chunk(rows, end, [seq for seq in must_be if seq not in there])
-
     def row(self, seq: int) -> StoredCallback | None:
         """The callback with this ``seq``, if it still stands here."""
         try:
@@ -359,6 +341,11 @@ class JournalFile:
         except _NO_VALUE:
             return damaged_row(seq)
         return row_of(*columns) if columns is not None else None
+
+    def seqs(self, after_seq: int, up_to_seq: int, limit: int) -> list[int]:
+        """The numbers of the first callbacks there."""
+        sql = "SELECT rowid FROM callbacks WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
+        return [seq for (seq,) in self.db.execute(sql, (after_seq, up_to_seq, limit))]
 
     def highest_seq(self) -> int:
         """The highest ``seq`` that was ever issued here, also if that row has been pruned; 0 if none."""

@@ -20,7 +20,7 @@ from dingbridge.errors import TopicError
 from dingbridge.events import Record
 from dingbridge.kafka.client import PRODUCER_MAX_REQUEST_BYTES
 from ingress.journal.checkpoint import Parked, ParkedKey
-from ingress.relay.delivery import Refusal, TopicPartition, refusal
+from ingress.relay.delivery import NumberedRecord, Refusal, TopicPartition, refusal
 from ingress.relay.messages import Message
 from ingress.relay.topics import InboxMissing, TopicRouter
 
@@ -36,10 +36,6 @@ _TOPIC_WITHIN_S = 2.0
 """So long all wait for a topic to be made; then its own records alone do, which are parked."""
 _KEY_BYTES = 256
 _REQUESTS_KNOWN = 1_000
-
-
-NumberedRecord = tuple[int, int, Record]
-"""A record with the ``seq`` of its callback, and its number in there."""
 
 
 @dataclass(slots=True)
@@ -70,10 +66,7 @@ class BatchSet:
     batches: dict[TopicPartition, Batch] = field(default_factory=dict)
     parked: list[Parked] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
-    rest: tuple[int, int] = (
-        0,
-        0,
-    )  # the callback behind those, and how many of its messages are in it as well
+    rest: tuple[int, int] = (0, 0)  # the callback behind those, and how many of its messages are in it too
     since_ms: int | None = None  # receipt of its first callback
     records: int = 0
     bytes: int = 0
@@ -199,9 +192,7 @@ class RecordAccumulator:
 
     def park(self, batches: BatchSet, topic: str, refused: Mapping[ParkedKey, Refusal]) -> None:
         """Kafka refused these records of ``topic``: they are parked with the set."""
-        batches.parked += [
-            self._park(seq, number, topic, reason) for (seq, number), reason in refused.items()
-        ]
+        batches.parked += [self._park(*key, topic, reason) for key, reason in refused.items()]
 
     def _park(self, seq: int, number: int, topic: str, reason: Refusal) -> Parked:
         if not reason.blocks_topic:

@@ -17,79 +17,41 @@ RELAY: Final = (sys.executable, "-m", "ingress.relay", "--stop-at-eof")
 
 RESTART_S = (0.1, 5.0)
 """How long a process that ended is waited for before it is started again, first and at most."""
+STOP_WITHIN_S = 2.0
+"""It ends within one; after two it is killed, and the checkpoint tells the rest."""
 _LIVED_S = 60.0
 """Whatever ran for so long is started again at once, as at first."""
 
 
-class ChildProcess:
-    """``command``, kept running. Whatever ends it, and also when the machine has no process, memory or
-    descriptor left to start one, it is tried again, after growing delays."""
+async def keep_running(on_unexpected_exit: Callable[[], None], command: Sequence[str] = RELAY) -> None:
+    """Run ``command``, and run it again after growing delays whatever ended it, also when the machine has no
+    process, memory or descriptor left to start it. Cancelled, it ends the child, and waits for that."""
+    loop = asyncio.get_running_loop()
+    delay_s, most_s = RESTART_S
+    while True:
+        began = loop.time()
+        why = await _run_once(command)
+        if loop.time() - began > _LIVED_S:
+            delay_s = RESTART_S[0]
+        log.error("relay.ended", why=str(why), again_in_s=delay_s)
+        on_unexpected_exit()
+        await asyncio.sleep(delay_s)
+        delay_s = min(delay_s * 2, most_s)
 
-    def __init__(self, command: Sequence[str], on_unexpected_exit: Callable[[int | OSError], None]) -> None:
-        """``on_unexpected_exit`` gets the exit code, or why it could not be started."""
-        self._command, self._on_unexpected_exit = command, on_unexpected_exit
-        self._stopping = asyncio.Event()
-        self._process: asyncio.subprocess.Process | None = None
-        self._ended = asyncio.Event()
-        self._ended.set()
 
-    @property
-    def pid(self) -> int | None:
-        """Of the process that runs now."""
-        return self._process.pid if self._process is not None else None
-
-    async def run(self) -> None:
-        """Keep it running until ``stop``; cancelled, it is killed."""
-        loop = asyncio.get_running_loop()
-        self._ended.clear()
-        delay_s = RESTART_S[0]
-        try:
-            while not self._stopping.is_set():
-                began = loop.time()
-                why = await self._run_once()
-                if self._stopping.is_set():
-                    return
-                if loop.time() - began > _LIVED_S:
-                    delay_s = RESTART_S[0]
-                log.error("relay.ended", exit_code=why, again_in_s=delay_s)
-                self._on_unexpected_exit(why)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(delay_s):
-                        await self._stopping.wait()
-                delay_s = min(delay_s * 2, RESTART_S[1])
-        finally:
-            await self._kill()
-            self._ended.set()
-
-    async def _run_once(self) -> int | OSError:
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.PIPE
-            )
-        except OSError as error:
-            return error
-        if self._stopping.is_set():
-            self._close_input()
-        code = await self._process.wait()
-        self._process = None
-        return code
-
-    async def stop(self, timeout_s: float) -> None:
-        """Ask it to end, and end ``run``; what has not ended after ``timeout_s`` is killed."""
-        self._stopping.set()
-        self._close_input()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._ended.wait()
-        except TimeoutError:
-            await self._kill()
-
-    def _close_input(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-
-    async def _kill(self) -> None:
-        if (process := self._process) is not None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+async def _run_once(command: Sequence[str]) -> int | OSError:
+    try:
+        process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+    except OSError as error:
+        return error
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None and process.stdin is not None:  # cancelled
+            process.stdin.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_WITHIN_S):
+                    await process.wait()
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

@@ -1,25 +1,23 @@
 """What Kafka refused for itself is tried again: by timer, and when the operator asks, beside what is new.
 
 While a topic has parked records for a reason that holds for the topic as a whole (rights, say), its new
-records park behind them, so that nothing is reordered. A task of its own sends them, in the journal's order,
-but never unblocks the topic: only the relay's loop does, at a moment when it parks nothing (``hand_over``).
+records park behind them, so that nothing is reordered. The relay's loop sends a page of what is parked
+between two batch sets, where nothing is on its way and all that was parked is saved; there it also unblocks a
+topic of which nothing is left.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 
-import apsw
 import structlog
 from aiokafka.errors import KafkaError
 
-from dingbridge.errors import BridgeError, KafkaUnavailable, TopicError
+from dingbridge.errors import TopicError
 from dingbridge.events import Record
-from dingbridge.kafka.client import explain
 from dingbridge.settings import IngressSettings
-from ingress.errors import JournalDamaged
 from ingress.journal.checkpoint import (
     BEFORE_ALL_PARKED,
     DAMAGED,
@@ -28,11 +26,10 @@ from ingress.journal.checkpoint import (
     ParkedKey,
     SharedCheckpoint,
 )
-from ingress.relay.batches import NumberedRecord, partition_of
-from ingress.relay.delivery import BLOCKING, Refusal
+from ingress.relay.batches import partition_of
+from ingress.relay.delivery import BLOCKING, NumberedRecord, Refusal, Sender
 from ingress.relay.messages import MessageBuilder
 from ingress.relay.reading import JournalReader
-from ingress.relay.sending import Sender
 from ingress.relay.status import RelayStatus
 from ingress.relay.topics import TopicRouter
 
@@ -42,14 +39,16 @@ RETRY_EVERY_S = (1.0, 60.0)
 """Soon after a topic was blocked, then after growing pauses; the first, and the longest."""
 _PAGE = 100
 """So many records of one topic are tried before it is another topic's turn."""
+_TURN_S = 0.2
+"""So long new records wait while others are tried that Kafka refuses one by one."""
 _TOPIC_WITHIN_S = 2.0
 _ANSWER_S = 5.0
 """Where Kafka is well, an acknowledgement takes milliseconds."""
 
 
 class ParkedRecords:
-    """Knows which topics are ``blocked``, and why, and retries what is parked. ``nearly_done`` are blocked
-    topics of which the task has sent all that it found: they are the loop's to ``hand_over``."""
+    """Knows which topics are ``blocked``, and why, and retries what is parked, in rounds: in each, topics
+    take turns, a page each, and one that takes nothing is left until the next round."""
 
     def __init__(
         self,
@@ -63,23 +62,32 @@ class ParkedRecords:
         self._settings, self._checkpoint, self._journal = settings, checkpoint, journal
         self._messages, self._router = messages, router
         self.blocked: dict[str, Refusal] = {}
-        self.nearly_done: set[str] = set()
-        self._asked = asyncio.Event()
-        self._sending = asyncio.Lock()  # one page at a time, by the task or by the loop
+        self._turns: deque[tuple[str, ParkedKey]] = deque()  # of this round: topic, and behind which record
+        self._blocked_before, self._pause_s = set[str](), RETRY_EVERY_S[0]
+        self._due_at = time.monotonic() + self._pause_s
         self._sender = Sender(settings, status)  # of its own: a refusal ends that one's producer only
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for ``turn``."""
+        return bool(self._turns) or time.monotonic() >= self._due_at
+
+    @property
+    def in_round(self) -> bool:
+        """Whether more is to be tried at once."""
+        return bool(self._turns)
+
+    def ask(self) -> None:
+        """Retry now, not when the timer says."""
+        self._due_at = 0.0
+
+    async def load(self) -> None:
+        """Learn from the checkpoint which topics are blocked."""
+        self.blocked |= {topic: Refusal(why) for topic, why in await self.counts() if why in BLOCKING}
 
     async def counts(self) -> dict[tuple[str, str], int]:
         """``{(topic, reason): how many}``. Raises ``apsw.Error`` or ``JournalError``."""
         return await self._checkpoint.call(Checkpoint.parked_counts)
-
-    async def load(self) -> None:
-        """Learn from the checkpoint which topics are blocked."""
-        counts = await self.counts()
-        self.blocked |= {topic: Refusal(reason) for topic, reason in counts if reason in BLOCKING}
-
-    def ask(self) -> None:
-        """Retry now, not when the timer says."""
-        self._asked.set()
 
     async def forget_damaged(self) -> int:
         """Give up the callbacks that are parked as damaged; how many. Raises ``apsw.Error`` or
@@ -88,113 +96,89 @@ class ParkedRecords:
         log.warning("publisher.damaged_forgotten", callbacks=forgotten)
         return forgotten
 
-    async def run(self) -> None:
-        """Retry by timer and when asked, until cancelled. Raises ``JournalDamaged``."""
-        first_s, most_s = RETRY_EVERY_S
-        pause_s, blocked = first_s, set[str]()
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._asked.wait()
-            self._asked.clear()
-            pause_s = min(2 * pause_s, most_s) if self.blocked.keys() <= blocked else first_s
-            blocked = {*self.blocked}
-            try:
-                await self.retry()
-            except JournalDamaged:
-                raise
-            except (BridgeError, apsw.Error) as error:
-                log.warning("parked.retry_failed", error=type(error).__name__, words=str(error))
-
     async def retry(self) -> int:
-        """Try what is parked, in each topic's order; topics take turns, a page each. Returns how many are
-        left that a retry may help.
+        """A whole round. Returns how many records are left that a retry may help. Raises as ``turn``."""
+        await self.turn()
+        while self.in_round:
+            await self.turn()
+        return sum(count for (_, reason), count in (await self.counts()).items() if reason != DAMAGED)
+
+    async def turn(self) -> None:
+        """Send a page of one topic. For the relay's loop, while it parks nothing and holds no parked record
+        that is not saved.
 
         Raises ``KafkaUnavailable`` when Kafka as a whole does not take records, ``apsw.Error`` or
         ``JournalError`` when the journal or its checkpoint fails."""
-        topics = sorted({topic for topic, reason in await self.counts() if reason != DAMAGED})
-        turns = deque([(topic, BEFORE_ALL_PARKED) for topic in topics if await self._is_there(topic)])
         try:
-            while turns:
-                topic, after = turns.popleft()
-                async with self._sending:
-                    page = await self._page(topic, after)
-                    takes = await self._send(topic, page)
-                if takes and len(page) == _PAGE:
-                    turns.append((topic, page[-1].key))
-                elif takes and topic in self.blocked:
-                    self.nearly_done.add(topic)
+            if not self._turns:
+                await self._begin_round()
+            if self._turns:
+                topic, after = self._turns.popleft()
+                page = await self._checkpoint.call(lambda c: c.parked_of_topic(topic, after, _PAGE))
+                last = await self._send(topic, page)
+                if last is not None and page and (len(page) == _PAGE or last != page[-1].key):
+                    self._turns.append((topic, last))
+                elif last is not None and topic in self.blocked:
+                    del self.blocked[topic]
+                    log.info("publisher.topic_unblocked", topic=topic)
+        except BaseException:
+            self._turns.clear()
+            raise
         finally:
-            async with self._sending:
+            if not self._turns:
                 await self._sender.discard()
-        return sum(count for (_, reason), count in (await self.counts()).items() if reason != DAMAGED)
 
-    async def _page(self, topic: str, after: ParkedKey) -> list[Parked]:
-        return await self._checkpoint.call(lambda c: c.parked_of_topic(topic, after, _PAGE))
+    async def _begin_round(self) -> None:
+        first_s, most_s = RETRY_EVERY_S
+        newly = self.blocked.keys() - self._blocked_before
+        self._pause_s = first_s if newly else min(2 * self._pause_s, most_s)
+        self._due_at, self._blocked_before = time.monotonic() + self._pause_s, {*self.blocked}
+        for topic in sorted({topic for topic, reason in await self.counts() if reason != DAMAGED}):
+            try:
+                await self._router.ensure(topic, _TOPIC_WITHIN_S, again=True)
+            except TopicError as error:
+                log.warning("publisher.still_parked", topic=topic, words=str(error))
+            else:
+                self._turns.append((topic, BEFORE_ALL_PARKED))
 
-    async def _is_there(self, topic: str) -> bool:
-        """Whether it takes records, as far as Kafka's metadata says; it is made if it is missing."""
-        try:
-            await self._router.ensure(topic, _TOPIC_WITHIN_S, again=True)
-        except TopicError as error:
-            log.warning("publisher.still_parked", topic=topic, words=str(error))
-            return False
-        return True
-
-    async def hand_over(self, topic: str) -> None:
-        """Send what is still parked of a blocked ``topic``, and unblock it when nothing of it is left. For
-        the relay's loop, which meanwhile parks nothing, and holds no parked record that is not saved.
-
-        Raises what ``retry`` raises."""
-        self.nearly_done.discard(topic)
-        async with self._sending:
-            while rest := await self._checkpoint.call(lambda c: c.parked_for(topic, BLOCKING, _PAGE)):
-                if not await self._send(topic, rest):
-                    return
-        self.blocked.pop(topic, None)
-        log.info("publisher.topic_unblocked", topic=topic)
-
-    async def _send(self, topic: str, page: list[Parked]) -> bool:
-        """Send what these were parked for, and unpark what Kafka takes. Whether it takes records of the topic
-        at all. Raises what ``retry`` raises."""
+    async def _send(self, topic: str, page: list[Parked]) -> ParkedKey | None:
+        """Send what these were parked for: of a blocked topic together, of others each alone, since it was
+        refused for itself, and only for a moment. Returns the last that was tried; ``None``: Kafka takes
+        nothing of the topic."""
+        give_up_at, last = time.monotonic() + _TURN_S, BEFORE_ALL_PARKED
         try:
             async with asyncio.timeout(_ANSWER_S):
                 partitions = len(await (await self._sender.connected()).partitions_for(topic))
-            for partition, records in (await self._batches(topic, page, partitions)).items():
-                refused = await self._sender.find_refused((topic, partition[0]), records, _ANSWER_S)
-                sent = {(seq, number) for seq, number, _ in records}
-                of_batch = [parked for parked in page if parked.key in sent]
-                await self._checkpoint.call(partial(_account, tried=of_batch, refused=refused))
-                if refused:
-                    reasons = {*refused.values()}
-                    log.warning(
-                        "publisher.still_parked", topic=topic, records=len(refused), reason=min(reasons)
-                    )
-                    if reasons & BLOCKING:
-                        return False
-        except TimeoutError:
-            log.warning("publisher.still_parked", topic=topic, reason="no_answer")
-            return False
-        except KafkaError as error:
-            raise KafkaUnavailable(explain(error, self._settings)) from error
-        return True
+            for some in [page] if page and topic in self.blocked else [[parked] for parked in page]:
+                if not await self._try(topic, some, partitions):
+                    return None
+                last = some[-1].key
+                if time.monotonic() > give_up_at:
+                    break
+        except (TimeoutError, KafkaError) as error:  # if Kafka is away, what is new will show it
+            log.warning("publisher.still_parked", topic=topic, reason=type(error).__name__)
+            return None
+        return last
 
-    async def _batches(
-        self, topic: str, page: list[Parked], partitions: int
-    ) -> dict[tuple[int, ParkedKey | None], list[NumberedRecord]]:
-        """The records of ``page``, to be sent together: those of a blocked topic by partition; one that was
-        refused for itself alone, since it may be again. What makes no record any more is accounted for."""
-        batches: dict[tuple[int, ParkedKey | None], list[NumberedRecord]] = {}
-        for parked in page:
+    async def _try(self, topic: str, some: list[Parked], partitions: int) -> bool:
+        """Send them, and forget those that Kafka takes. Whether it takes records of the topic."""
+        batches: dict[int, list[NumberedRecord]] = {}
+        for parked in some:
             records = self._records(topic, parked)
             if not records:
-                reason = {} if records is not None else {parked.key: DAMAGED}
-                await self._checkpoint.call(partial(_account, tried=[parked], refused=reason))
+                damaged = {parked.key: DAMAGED} if records is None else {}
+                await self._checkpoint.call(partial(_account, tried=[parked], refused=damaged))
             for record in records or ():
-                alone = None if parked.reason in BLOCKING else parked.key
-                batch = batches.setdefault((partition_of(record.key, partitions), alone), [])
-                batch.append((*parked.key, record))
-        return batches
+                batches.setdefault(partition_of(record.key, partitions), []).append((*parked.key, record))
+        for partition, batch in batches.items():
+            refused = await self._sender.find_refused((topic, partition), batch, _ANSWER_S)
+            sent = {(seq, number) for seq, number, _ in batch}
+            tried = [parked for parked in some if parked.key in sent]
+            await self._checkpoint.call(partial(_account, tried=tried, refused=refused))
+            if any(reason.blocks_topic for reason in refused.values()):
+                log.warning("publisher.still_parked", topic=topic, reason=min(refused.values()))
+                return False
+        return True
 
     def _records(self, topic: str, parked: Parked) -> list[Record] | None:
         """What it was parked for, none if nobody is to get it any more; ``None``: the disk has changed it."""
@@ -211,8 +195,7 @@ class ParkedRecords:
 
 
 def _account(checkpoint: Checkpoint, tried: list[Parked], refused: Mapping[ParkedKey, str]) -> None:
-    """Forget which of those ``tried`` are not ``refused``, and note why the others are, if it is not why they
-    were parked."""
+    """Forget those that are not ``refused``; of the others note why, if it is not why they were parked."""
     checkpoint.unpark(parked for parked in tried if parked.key not in refused)
     for parked in tried:
         if (reason := refused.get(parked.key, parked.reason)) != parked.reason:

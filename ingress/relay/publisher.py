@@ -20,17 +20,15 @@ from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.client import explain, hopeless_after_s
 from dingbridge.kafka.health import ensure_answers
 from dingbridge.settings import IngressSettings
-from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import Tracer
 from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked, SharedCheckpoint
 from ingress.journal.rows import StoredCallback
 from ingress.relay.batches import Batch, BatchSet, PartialCallback, RecordAccumulator
-from ingress.relay.delivery import Refusal, TopicPartition, failures, refusal
+from ingress.relay.delivery import Refusal, Sender, TopicPartition, failures, refusal
 from ingress.relay.messages import MessageBuilder
 from ingress.relay.parked import ParkedRecords
 from ingress.relay.reading import JournalReader
-from ingress.relay.sending import Sender
 from ingress.relay.spans import begin_span
 from ingress.relay.status import RelayStatus
 from ingress.relay.topics import TopicRouter
@@ -104,6 +102,11 @@ class Publisher:
         """Something new is in the journal."""
         self._awake.set()
 
+    def retry_parked(self) -> None:
+        """Try what is parked now."""
+        self.parked.ask()
+        self._awake.set()
+
     def stop(self) -> None:
         """End ``run`` when what is under way is acknowledged; the rest stays in the journal."""
         self._stopping = True
@@ -113,13 +116,13 @@ class Publisher:
         """Publish until ``stop``, or until nothing waits; then returns how many records are parked that a
         retry may help. No failure of Kafka or of the disk ends it but damage. Raises ``JournalDamaged``."""
         try:
-            async with WatchedTasks() as tasks:
-                if not self._until_empty:
-                    tasks.need("retry of parked records", self.parked.run)
-                await self._run()
-                await self._save()
-                # in order, since nothing comes behind it
-                return await self.parked.retry() if self._until_empty and not self._stopping else 0
+            await self._run()
+            await self._save()
+            if self._stopping:
+                return 0
+            left = await self.parked.retry()
+            log.info("publisher.drained", parked=left)
+            return left
         finally:
             with suppress(apsw.Error, JournalError):
                 await self._save()
@@ -138,13 +141,14 @@ class Publisher:
             except JournalDamaged:
                 raise
             except (KafkaError, KafkaUnavailable, TimeoutError) as error:
-                self._fail(error, explain(error, self._settings))
+                self._status.error(error)
+                self._status.down(explain(error, self._settings))
             except (apsw.Error, JournalError) as error:
-                words = (
+                self._status.error(error)
+                self._status.down(
                     f"the journal or its checkpoint fails ({type(error).__name__}: {error}); free or replace "
                     "the disk; `dingbridge journal stats` tells what still waits"
                 )
-                self._fail(error, words)
                 # after a failed fsync no open handle may be trusted
                 self._journal.close()
                 with suppress(apsw.Error, JournalError):  # then the next use fails, and leads here again
@@ -155,10 +159,6 @@ class Publisher:
             backoff = _BACKOFF_S[0] if self._progress.acknowledged > before else backoff
             await self._pause(backoff)
             backoff = min(backoff * 2, _BACKOFF_S[1])
-
-    def _fail(self, error: Exception, words: str) -> None:
-        self._status.error(error)
-        self._status.down(words)
 
     async def _connect(self) -> None:
         self._accumulator.use(await self._sender.connected())
@@ -179,21 +179,22 @@ class Publisher:
         while not self._stopping:
             if current is None:  # nothing is on its way, and nothing being built
                 await self._save_sometimes()
-                for topic in sorted(self.parked.nearly_done):
+                if self.parked.due:
                     await self._save()
-                    await self.parked.hand_over(topic)
+                    await self.parked.turn()
                 current = await self._build()
             if current is None:
                 if self._until_empty:
                     return
-                await self._idle()
+                if not self.parked.in_round:
+                    await self._idle()
                 continue
             futures, sent_at = await self._send(current), time.monotonic()
             following = await self._meanwhile(current, futures)
             await self._save_sometimes()
             if following is None or not following.full:
                 await asyncio.sleep(max(0.0, sent_at + _SET_EVERY_S - time.monotonic()))
-                if not self.parked.nearly_done:
+                if not self.parked.due:
                     following = await self._build(following)
             current = following
 
@@ -204,7 +205,7 @@ class Publisher:
         fails now does not change what is known of this one."""
         failed, following = await asyncio.gather(
             failures(self._settings, self._status, futures),
-            asyncio.sleep(0) if self.parked.nearly_done else self._build(),
+            asyncio.sleep(0) if self.parked.due else self._build(),
             return_exceptions=True,
         )
         if isinstance(failed, BaseException):

@@ -2,6 +2,7 @@
 ingress puts the folder aside when it starts next.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
@@ -9,13 +10,21 @@ import apsw
 from ingress.errors import JournalDamaged
 from ingress.journal.directory import JOURNAL_FILE
 from ingress.journal.rows import StoredCallback, damaged_row
-from ingress.journal.store import DAMAGE, Chunk, JournalFile
+from ingress.journal.store import DAMAGE, JournalFile
 
 _MAX_ROWS = 256
 _MAX_BYTES = 1 << 20
 
 _BAD_SECTORS = frozenset({apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS})
 """I/O errors that are about what stands on the disk, not about the machine as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Callbacks in order, not ``intact`` where the disk has changed them. Up to ``end`` that is all."""
+
+    rows: list[StoredCallback]
+    end: int
 
 
 class JournalReader:
@@ -33,13 +42,16 @@ class JournalReader:
         self.id = self._file.id
 
     def read(self, after_seq: int) -> Chunk:
-        """The next callbacks behind ``after_seq``, not ``intact`` where the disk has changed them; ``end`` is
-        ``after_seq`` itself where there is none.
+        """The next callbacks behind ``after_seq``; ``end`` is ``after_seq`` itself where there is none.
 
         Raises ``JournalDamaged`` when SQLite calls the file damaged, when callbacks are missing, or when a
         bad sector outlives one reopening; ``apsw.Error`` when the disk fails otherwise."""
         try:
-            chunk = self._opened().chunk(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES)
+            file = self._opened()
+            highest_seq = file.highest_seq()  # first: more may be kept meanwhile
+            rows = file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES)
+            end = rows[-1].seq if rows else max(after_seq, highest_seq)
+            behind_pruned = max(after_seq, file.pruned_seq())
         except DAMAGE as error:
             raise self._damaged(error) from error
         except apsw.IOError as error:
@@ -47,11 +59,10 @@ class JournalReader:
             if self._bad_reads < 2:
                 raise
             raise self._damaged(error) from error
-        if chunk.missing:
-            words = f"{len(chunk.missing)} callback(s) are missing, the first is {chunk.missing[0]}"
-            raise self._damaged(apsw.CorruptError(words))
         self._bad_reads = 0
-        return chunk
+        if (missing := end - behind_pruned - sum(row.seq > behind_pruned for row in rows)) > 0:
+            raise self._damaged(apsw.CorruptError(f"{missing} callback(s) are missing before {end}"))
+        return Chunk(rows, end)
 
     def row(self, seq: int) -> StoredCallback:
         """One callback, for what was parked: not intact if what stands there cannot be read any more. Raises
@@ -61,11 +72,8 @@ class JournalReader:
         except DAMAGE as error:
             raise self._damaged(error) from error
 
-    def reopen(self) -> None:
-        """Go on with a new connection; if there is none to be had, the next use says why."""
-        self.close()
-
     def close(self) -> None:
+        """The next use opens it anew, or says why it cannot."""
         if self._file is not None:
             self._file.close()
             self._file = None

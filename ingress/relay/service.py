@@ -34,6 +34,7 @@ _LOCK_EVERY_S: Final = 0.05
 _DAMAGE_EVERY_S: Final = 1.0
 _STOP_WITHIN_S: Final = 0.8
 """What Kafka has not acknowledged by then is published again after the next start."""
+_EXIT_WITHIN_S: Final = 1.0
 
 
 async def serve(settings: IngressSettings, *, until_empty: bool = False, stop_at_eof: bool = False) -> None:
@@ -78,6 +79,7 @@ def _stop_on(stop: asyncio.Event, *, eof: bool) -> None:
         if not os.read(sys.stdin.fileno(), 4096):
             loop.remove_reader(sys.stdin.fileno())
             stop.set()
+            loop.call_later(_EXIT_WITHIN_S, os._exit, 0)  # whatever hangs: the checkpoint tells the rest
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, (lambda: None) if eof else stop.set)
@@ -146,7 +148,7 @@ def _listener(
         return status.state == "up", {**status.as_json(), "parked": counts}
 
     async def retry(request: web.Request) -> web.Response:
-        parked.ask()
+        publisher.retry_parked()
         return json_response({"status": "trying what is parked; see `dingbridge journal stats`"}, 202)
 
     async def forget_damaged(request: web.Request) -> web.Response:

@@ -4,7 +4,7 @@
 import time
 from collections import Counter as Counts
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import structlog
@@ -24,56 +24,44 @@ _DRIFT_LOGGED, _DRIFT_LOGGED_EACH = 1_000, 5
 counted only."""
 
 
-class RelayMetrics:
-    """What one relay counts."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.published = Counter(
-            "dingbridge_published",
-            "Records acknowledged by Kafka, by known EventType",
-            ["event_type"],
-            registry=registry,
-        )
-        self.unclassified = Counter(
-            "dingbridge_unclassified",
-            "Records published to the unclassified topic, by reason: an alarm",
-            ["reason"],
-            registry=registry,
-        )
-        self.drift = Counter(
-            "dingbridge_schema_drift",
-            "Callbacks with data that is not what the catalogue says of their EventType, by kind (missing, "
-            "type, unknown_field); published like all others",
-            ["type", "kind"],
-            registry=registry,
-        )
-        self.errors = Counter(
-            "dingbridge_kafka_errors", "Failed sends by kind of error", ["error"], registry=registry
-        )
-        self.lag_seconds = Histogram(
-            "dingbridge_publish_lag_seconds",
-            "Time from receipt to Kafka's acknowledgement, of the oldest callback in each batch set",
-            buckets=_LAG_BUCKETS,
-            registry=registry,
-        )
-        self.delay_seconds = Histogram(
-            "dingbridge_dingtalk_delay_seconds",
-            "Time from an event, as DingTalk says, until it came by HTTP or Stream, by family; of re-pushes "
-            "the one that was kept",
-            ["family"],
-            buckets=_DELAY_BUCKETS,
-            registry=registry,
-        )
-        self.connected = Gauge("dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry)
-
-
 class RelayStatus:
     """Counts into its metrics, and logs each change of Kafka's state once. ``state`` is ``starting``, ``up``,
     ``down`` or ``stalled``, and ``words`` say why."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self._metrics = RelayMetrics(registry or CollectorRegistry())
-        self._delay_of = cache(self._metrics.delay_seconds.labels)  # for each record
+        registry = registry or CollectorRegistry()
+        counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
+        self._published = counter(
+            "dingbridge_published", "Records acknowledged by Kafka, by known EventType", ["event_type"]
+        )
+        self._unclassified = counter(
+            "dingbridge_unclassified",
+            "Records published to the unclassified topic, by reason: an alarm",
+            ["reason"],
+        )
+        self._drift = counter(
+            "dingbridge_schema_drift",
+            "Callbacks with data that is not what the catalogue says of their EventType, by kind (missing, "
+            "type, unknown_field); published like all others",
+            ["type", "kind"],
+        )
+        self._errors = counter("dingbridge_kafka_errors", "Failed sends by kind of error", ["error"])
+        self._lag_seconds = histogram(
+            "dingbridge_publish_lag_seconds",
+            "Time from receipt to Kafka's acknowledgement, of the oldest callback in each batch set",
+            buckets=_LAG_BUCKETS,
+        )
+        self._delay_seconds = histogram(
+            "dingbridge_dingtalk_delay_seconds",
+            "Time from an event, as DingTalk says, until it came by HTTP or Stream, by family; of re-pushes "
+            "the one that was kept",
+            ["family"],
+            buckets=_DELAY_BUCKETS,
+        )
+        self._connected = Gauge(
+            "dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry
+        )
+        self._delay_of = cache(self._delay_seconds.labels)  # for each record
         self._drift_told: set[tuple[str, Drift]] = set()
         self.state = "starting"
         self.words = "connecting to Kafka"
@@ -92,16 +80,16 @@ class RelayStatus:
             if record.delay_s is not None:
                 self._delay_of(family_of(record.event_type)).observe(record.delay_s)
             if record.fault is not None:
-                self._metrics.unclassified.labels(record.fault).inc()
+                self._unclassified.labels(record.fault).inc()
             if record.drift:
                 self._drifted(label, record.drift)
         for label, count in counts.items():
-            self._metrics.published.labels(label).inc(count)
+            self._published.labels(label).inc(count)
 
     def _drifted(self, event_type: str, drift: tuple[Drift, ...]) -> None:
         """Counts a callback once for each kind, and logs each field once."""
         for kind in {found.kind for found in drift}:
-            self._metrics.drift.labels(event_type, kind).inc()
+            self._drift.labels(event_type, kind).inc()
         untold = [found for found in drift if (event_type, found) not in self._drift_told]
         for found in untold[: min(_DRIFT_LOGGED_EACH, _DRIFT_LOGGED - len(self._drift_told))]:
             self._drift_told.add((event_type, found))
@@ -109,10 +97,10 @@ class RelayStatus:
 
     def lagged(self, seconds: float) -> None:
         """A batch set was acknowledged ``seconds`` after its oldest callback had been received."""
-        self._metrics.lag_seconds.observe(max(0.0, seconds))
+        self._lag_seconds.observe(max(0.0, seconds))
 
     def error(self, error: BaseException) -> None:
-        self._metrics.errors.labels(type(error).__name__).inc()
+        self._errors.labels(type(error).__name__).inc()
 
     def up(self) -> None:
         """Kafka has answered just now."""
@@ -121,6 +109,7 @@ class RelayStatus:
         self._turn("up", "Kafka takes records")
 
     def down(self, words: str) -> None:
+        """It takes no records, or none can be read for it."""
         if (self.state, self.words) != ("down", words):
             log.warning("kafka.down", words=words)
         self._turn("down", words)
@@ -133,5 +122,5 @@ class RelayStatus:
     def _turn(self, state: str, words: str) -> None:
         if state != self.state:
             self._since = time.time()
-            self._metrics.connected.set(state == "up")
+            self._connected.set(state == "up")
         self.state, self.words = state, words

@@ -13,7 +13,18 @@ from dev.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 UP_WITHIN_S = 900
-PORTS = ("KAFKA", "INGRESS", "ADMIN", "SIMULATOR", "POSTGRES", "EDGE", "CONSOLE", "PROMETHEUS", "GRAFANA")
+PORTS = (
+    "KAFKA",
+    "INGRESS",
+    "ADMIN",
+    "RELAY",
+    "SIMULATOR",
+    "POSTGRES",
+    "EDGE",
+    "CONSOLE",
+    "PROMETHEUS",
+    "GRAFANA",
+)
 
 
 class Stack:

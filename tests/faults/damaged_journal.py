@@ -15,10 +15,10 @@ from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.damage import report_damage
 from ingress.journal.directory import JournalFolder, current, damaged
-from ingress.journal.importing import Importer, ImportState
+from ingress.journal.importing import Importer
 from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention
-from ingress.journal.rows import CONTROL, NewCallback
+from ingress.journal.rows import CONTROL, ImportState, NewCallback
 from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal

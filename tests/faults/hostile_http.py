@@ -15,8 +15,8 @@ def check(reply: Reply, request: object) -> None:
         return
     assert reply.status in CLASSES, request
     assert reply.body == CLASSES[reply.status], request
-    assert "server" not in reply.headers
-    assert set(reply.headers) <= {"content-type", "content-length", "date", "connection", "allow"}
+    assert reply.headers["server"] == "callback"
+    assert set(reply.headers) <= {"content-type", "content-length", "date", "connection", "allow", "server"}
 
 
 def request(line: str = POST, *headers: str, body: bytes = b"") -> bytes:

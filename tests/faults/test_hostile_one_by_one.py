@@ -1,6 +1,7 @@
 """Hostile requests one by one: each is refused by its class, and a fault of ours is no success."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -97,7 +98,17 @@ async def test_pipelined_requests_are_answered_in_turn(door: Door) -> None:
 async def test_a_success_names_no_software_either(door: Door) -> None:
     reply = await exchange(door.port, raw_line(door), silence_s=10)
     assert reply.status == 200
-    assert "server" not in reply.headers
+    assert reply.headers["server"] == "callback"
+
+
+async def test_a_sender_that_asks_before_it_sends_the_body_is_told_to(door: Door) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    head, _, body = raw_line(door).partition(b"\r\n\r\n")
+    writer.write(head + b"\r\nExpect: 100-continue\r\n\r\n")
+    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(body)
+    assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200 ")
+    writer.close()
 
 
 async def test_a_fault_of_ours_is_no_success_and_logged_without_what_was_sent(
@@ -131,13 +142,14 @@ async def test_a_sender_that_hangs_up_in_the_middle_is_no_fault_of_ours(door: Do
     writer.transport.abort()
     await eventually(lambda: door.counted("malformed", "payload") == 1, 10, "it is counted")
 
-    async def hung_up() -> bytes:
+    async def hung_up() -> AsyncIterator[bytes]:
         """What aiohttp's stream does when the connection was lost before the request's task had begun."""
         raise RuntimeError("Connection closed.")
+        yield b""
 
     def request_of(transport: object) -> SimpleNamespace:
-        body = SimpleNamespace(is_eof=lambda: False)
-        return SimpleNamespace(content=body, content_length=500, read=hung_up, transport=transport)
+        body = SimpleNamespace(is_eof=lambda: False, iter_any=hung_up)
+        return SimpleNamespace(content=body, content_length=500, headers={}, transport=transport)
 
     with pytest.raises(Refused) as refused:
         await door.server._body(request_of(transport=None))

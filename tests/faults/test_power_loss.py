@@ -30,7 +30,6 @@ from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
-from ingress.relay.batches import BatchSet
 from ingress.relay.publisher import Publisher
 from ingress.relay.status import RelayStatus
 from tests.faults.power import PowerDisk, powered
@@ -241,10 +240,10 @@ def _never_syncs_a_folder(patch: pytest.MonkeyPatch) -> None:
 
 
 def _moves_on_before_kafka_has_answered(patch: pytest.MonkeyPatch) -> None:
-    async def settle(publisher: Publisher, batches: BatchSet, futures: object) -> None:
-        publisher._pass(batches, {})
+    async def failures(settings: object, status: object, futures: object) -> dict[object, object]:
+        return {}
 
-    patch.setattr(Publisher, "_settle", settle)
+    patch.setattr("ingress.relay.publisher.failures", failures)
 
 
 @pytest.mark.parametrize(

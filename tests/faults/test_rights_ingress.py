@@ -14,7 +14,7 @@ from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import decode
 from dingbridge.kafka.topics import ensure_topics, event_topic, existing_topics, unclassified_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
-from ingress.admin.renormalise import renormalise
+from ingress.admin.renormalise import fill
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.store import JournalFile
 from ingress.relay.publisher import Publisher
@@ -193,15 +193,15 @@ async def test_the_listed_rights_are_all_that_the_ingress_needs(
     with pytest.raises(KafkaError):
         await consume(settings, event_topic(settings, APPROVAL), "ingress")
 
-    settings = settings.model_copy(update={"journal_dir": tmp_path / "journal"})
-    with pytest.raises(KafkaUnavailable, match="has no right READ"):
-        await renormalise(settings)
-    await secure_kafka.grant(user, on_topic(unclassified_topic(settings), "READ"))
+    with closing(JournalFile(tmp_path / "renormalised.db", create=True)) as file:
+        with pytest.raises(KafkaUnavailable, match="has no right READ"):
+            await fill(settings, file)
+        await secure_kafka.grant(user, on_topic(unclassified_topic(settings), "READ"))
 
-    async def renormalised() -> bool:
-        try:
-            return (await renormalise(settings)).read > 0
-        except KafkaUnavailable:
-            return False
+        async def renormalised() -> bool:
+            try:
+                return (await fill(settings, file)).read > 0
+            except KafkaUnavailable:
+                return False
 
-    await eventually(renormalised, 30, "the listed right is enough to renormalise")
+        await eventually(renormalised, 30, "the listed right is enough to renormalise")

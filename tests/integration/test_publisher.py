@@ -140,7 +140,7 @@ async def test_a_record_over_the_topics_limit_is_parked_and_the_others_go_on_in_
         assert running.report.state == "up"
 
         await _set_limit(admin, topic, 6 << 20)
-        running.publisher.parked.ask()
+        running.publisher.retry_parked()
         await eventually(lambda: not checkpoint.parked(), 60, "nothing parked")
         checkpoint.close()
     assert large <= set(numbers(await read_topic(settings, topic)))
@@ -180,7 +180,7 @@ async def test_a_topic_that_cannot_be_made_holds_back_only_its_own_records_in_or
     async with Running(settings, tmp_path) as running:
         await running.comes_to(file, 5)
         assert [p.seq for p in checkpoint.parked()] == [1, 2, 4, 5], "newer ones wait behind the parked"
-        running.publisher.parked.ask()
+        running.publisher.retry_parked()
         await eventually(lambda: not checkpoint.parked(), 60, "nothing parked")
         keep(file, [approval(4)])
         running.publisher.wake()
@@ -208,7 +208,7 @@ async def test_a_topic_that_takes_nothing_of_this_hour_holds_back_only_its_own_r
         checkpoint = Checkpoint(tmp_path, read_only=True)
         assert {(p.topic, p.reason) for p in checkpoint.parked()} == {(topic, "timestamp")}
         await _configure(admin, topic, {"message.timestamp.before.max.ms": str(2**63 - 1)})
-        running.publisher.parked.ask()
+        running.publisher.retry_parked()
         await eventually(lambda: not checkpoint.parked(), 60, "nothing parked")
         checkpoint.close()
     assert numbers(await read_topic(settings, topic)) == list(range(60))

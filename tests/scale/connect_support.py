@@ -37,7 +37,7 @@ class Connect:
         subprocess.run(unpack, shell=True, check=True, cwd=self.folder)
         port = free_port()
         self._url = f"http://127.0.0.1:{port}"
-        self._write("worker.properties", self._read("worker.properties").replace(":8083", f":{port}"))
+        self._write("worker.properties", self._read("worker.properties").replace(":8085", f":{port}"))
         database = urlsplit(database_url)
         self._env = environment(
             {

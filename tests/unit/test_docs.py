@@ -31,7 +31,7 @@ from ingress.journal.metrics import FolderMetrics, JournalMetrics
 from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
 from ingress.relay.batches import partition_of
 from ingress.relay.delivery import Refusal
-from ingress.relay.status import RelayMetrics
+from ingress.relay.status import RelayStatus
 from tests.support.documents import ROOT, anchor, blocks, body, footnotes, headings, links, prose
 
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
@@ -276,7 +276,7 @@ def test_operations_lists_every_metric_and_no_other():
     JournalMetrics(registry)
     FolderMetrics(registry)
     http = HttpMetrics(registry)
-    RelayMetrics(registry)
+    RelayStatus(registry)
     relay_restarts(registry)
     RecoveryMetrics(registry)
     StreamMetrics(registry, http.callbacks)

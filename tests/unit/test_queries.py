@@ -19,7 +19,7 @@ from dingbridge.mirror.look_again import LookAgain
 from dingbridge.worker.metrics import WorkerMetrics
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
 from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
-from ingress.relay.status import RelayMetrics
+from ingress.relay.status import RelayStatus
 from tests.support.promql import BOARDS, Query, grouped, of_dashboards, of_rules, records, selectors, unknown
 
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
@@ -35,7 +35,7 @@ def metrics() -> dict[str, set[str]]:
         http,
         StreamMetrics(registry, http.callbacks),
     ]
-    owners += [RelayMetrics(registry), RecoveryMetrics(registry)]
+    owners += [RelayStatus(registry), RecoveryMetrics(registry)]
     owners += [WorkerMetrics("billing", registry), ForwardMetrics("a", registry)]
     owners += [OutboundMetrics(registry), ApprovalMetrics(registry), AddressSyncMetrics(registry)]
     owners += [LookAgain(look_again, time.time, registry)]

@@ -99,7 +99,7 @@ class Details:
         alone = {userid: one for userid, one in found.items() if one.departments or one.roles}
         early = {u for u, one in found.items() if one.state is None and _again_s(row_of[u]) is not None}
         untold = {userid for userid, answer in told.items() if _is_about_one(answer)}
-        looks = {u: one.snapshot.generation for u, one in found.items() if u not in alone and u not in early}
+        looks = {u: one.attempt.generation for u, one in found.items() if u not in alone and u not in early}
         try:
             async with self._database.transaction() as tx:
                 claimed = await guard.claim_many(tx, corp_id, "user", looks)

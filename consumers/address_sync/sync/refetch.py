@@ -15,7 +15,7 @@ from consumers.address_sync.sync.sync_read import SETTLED_AFTER
 from consumers.address_sync.sync.worklist import CallMeter, Worklist
 from consumers.address_sync.tables import guard
 from dingbridge import Conflict
-from dingbridge.snapshots import Snapshot
+from dingbridge.snapshots import FetchAttempt
 
 _KINDS = {
     "fetch_roles": "roles",
@@ -41,16 +41,18 @@ class Refetcher:
     async def _one(self, entry: Entry) -> float | None:
         run = self._run
         while True:
-            look = await guard.snapshot(self._runs.reader, run.corp_id, _KINDS[entry[0]], entry[1])
-            if look.last_fetch_at is not None:
-                if look.last_fetch_at >= run.began_at + SETTLED_AFTER:  # that fetch has seen what we came for
+            attempt = await guard.begin(self._runs.reader, run.corp_id, _KINDS[entry[0]], entry[1])
+            if attempt.last_fetch_at is not None:
+                if (
+                    attempt.last_fetch_at >= run.began_at + SETTLED_AFTER
+                ):  # that fetch has seen what we came for
                     async with self._runs.database.transaction() as tx:
                         await self._runs.done_todo(tx, run, entry)
                     return None
-                settled_at = (look.last_fetch_at + SETTLED_AFTER).timestamp()
+                settled_at = (attempt.last_fetch_at + SETTLED_AFTER).timestamp()
                 if settled_at > self._worklist.now():
                     return settled_at
-            found = await self._fetch(look)
+            found = await self._fetch(attempt)
             changed = dict(run.changed)
             try:
                 async with self._runs.database.transaction() as tx:
@@ -64,14 +66,14 @@ class Refetcher:
             except Conflict:
                 run.changed = changed
 
-    async def _fetch(self, look: Snapshot) -> Fetched:
+    async def _fetch(self, attempt: FetchAttempt) -> Fetched:
         await self._meter.call()
         reader, corp_id = self._runs.reader, self._run.corp_id
-        if look.kind == "roles":
-            return await self._fetcher.roles(reader, corp_id, look)
-        if look.kind == "department":
-            return await self._fetcher.department(reader, corp_id, int(look.entity_id), look)
-        found = await self._fetcher.user(reader, corp_id, look.entity_id, look)
+        if attempt.kind == "roles":
+            return await self._fetcher.roles(reader, corp_id, attempt)
+        if attempt.kind == "department":
+            return await self._fetcher.department(reader, corp_id, int(attempt.entity_id), attempt)
+        found = await self._fetcher.user(reader, corp_id, attempt.entity_id, attempt)
         await self._meter.call(len(found.departments) + (found.roles is not None))
         return found
 

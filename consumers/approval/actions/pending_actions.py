@@ -95,11 +95,11 @@ async def call(database: Database, runner: ActionRunner, one: Pending) -> str | 
     for left in reversed(range(MOST_AGAIN)):
         db = database.reader()
         ids = [one.instance_id, *await ancestors(db, one.corp_id, one.instance_id)]
-        snapshots = [await guard.snapshot(db, one.corp_id, KIND, id_) for id_ in ids]
+        attempts = [await guard.begin(db, one.corp_id, KIND, id_) for id_ in ids]
         try:
             async with database.transaction() as tx:
-                for snapshot in snapshots:
-                    await guard.claim(tx, snapshot, fetched=False)
+                for attempt in attempts:
+                    await guard.claim(tx, attempt, fetched=False)
                 return (await runner.settle_family(tx, key, await stored(tx, key), forced=True)).state
         except Conflict:
             if not left:

@@ -166,11 +166,11 @@ class Reconciler:
         scope, db = self._scope, self._database.reader()
         for left in reversed(range(MOST_TRIES)):
             try:
-                snapshot = await guard.snapshot(db, scope.corp_id, KIND, instance_id)
+                attempt = await guard.begin(db, scope.corp_id, KIND, instance_id)
                 if have:
-                    fetched = await self._fetcher.unasked(scope.app, snapshot, db)
+                    fetched = await self._fetcher.unasked(scope.app, attempt, db)
                 else:
-                    fetched = await self._fetcher.fetch(self._client, scope.app, snapshot, db)
+                    fetched = await self._fetcher.fetch(self._client, scope.app, attempt, db)
                 if fetched.asked and fetched.document is None:
                     counts.missing += 1
                     return

@@ -16,7 +16,7 @@ from consumers.approval.queues.worker import QueueWorker
 from consumers.approval.tables import KIND, guard
 from dingbridge.dingtalk.errors import ApiError, PermissionDenied
 from dingbridge.error_location import error_location
-from dingbridge.snapshots import Snapshot
+from dingbridge.snapshots import FetchAttempt
 from dingbridge.snapshots.late_answers import look_again_s
 
 log = structlog.get_logger(__name__)
@@ -31,11 +31,11 @@ class Refetch(QueueWorker):
 
     async def work(self, row: Row[Any]) -> None:
         fetcher, db = self._fetcher, self._database.reader()
-        snapshot = await guard.snapshot(db, row.corp_id, KIND, row.instance_id)
-        if not row.looks and await fetcher.has_end(snapshot, db):
-            fetched = await fetcher.unasked(row.app, snapshot, db)
+        attempt = await guard.begin(db, row.corp_id, KIND, row.instance_id)
+        if not row.looks and await fetcher.has_end(attempt, db):
+            fetched = await fetcher.unasked(row.app, attempt, db)
         else:
-            fetched = await self._fetch(row, snapshot)
+            fetched = await self._fetch(row, attempt)
         looks = row.looks + 1
         again_s = look_again_s(looks)
         again = {"due_ms": again_s and self._queue.now_ms() + round(again_s * 1000), "looks": looks}
@@ -55,17 +55,17 @@ class Refetch(QueueWorker):
             else:
                 await self._queue.done(tx, row)
 
-    async def _fetch(self, row: Row[Any], snapshot: Snapshot) -> Fetched:
+    async def _fetch(self, row: Row[Any], attempt: FetchAttempt) -> Fetched:
         """Raises ``ApiError``, unless it refuses this one instance: that is an answer, as "not there" is."""
         db, client = self._database.reader(), self._client_of(row.app, row.corp_id)
         try:
             fetched = await self._fetcher.fetch(
-                client, row.app, snapshot, db, by_title=row.process_code is None
+                client, row.app, attempt, db, by_title=row.process_code is None
             )
         except PermissionDenied as error:
             if error.about != "entity":
                 raise
-            return Fetched(snapshot, row.app, asked=True)
+            return Fetched(attempt, row.app, asked=True)
         return replace(fetched, process_code=fetched.process_code or row.process_code)
 
     def failed(self, row: Row[Any], error: Exception, retry_in_s: float | None) -> dict[str, Any]:

@@ -8,12 +8,12 @@ import uvloop
 from aiohttp import web
 
 _BODY = b'{"msg_signature":"' + b"0" * 40 + b'","timeStamp":"1731000000000","nonce":"12345678","encrypt":"'
-_ANSWER = _BODY + b"A" * 88 + b'"}'
+ANSWER = _BODY + b"A" * 88 + b'"}'
 
 
 async def handle(request: web.BaseRequest) -> web.StreamResponse:
     await request.read()
-    return web.Response(body=_ANSWER, content_type="application/json")
+    return web.Response(body=ANSWER, content_type="application/json")
 
 
 async def main(port: int) -> None:

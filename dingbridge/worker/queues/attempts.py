@@ -1,6 +1,6 @@
-"""What a member of the group notes of failed attempts for the one that gets its partitions next: in the
-metadata of the committed offset, which Kafka keeps beside it. Pure; a note that is missing or no one's that
-this module wrote costs a record nothing but the attempts that it had left.
+"""The failed attempts of unfinished records, noted for the member of the group that gets the partition next:
+in the metadata of the committed offset, which Kafka keeps beside it. Where the note is missing, or is not
+ours, attempts are counted from 0 again. Pure.
 """
 
 import heapq

@@ -22,7 +22,7 @@ MOST_SHOWN: Final = 1_000
 
 def describe(
     consumer: str,
-    held: Iterable[QueuedRecord],
+    unfinished: Iterable[QueuedRecord],
     running: Collection[QueuedRecord],
     paused: Mapping[TopicPartition, Pause],
 ) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def describe(
     (its partition waits for what ``paused`` names); ``queued`` (for its turn).
     """
     total, ranked, booted = 0, [], time.time() - time.monotonic()
-    for queued in held:
+    for queued in unfinished:
         total += 1
         ranked.append((not queued.last_outcome, queued.fetched_at, total, queued))
     shown = [queued for *_, queued in heapq.nsmallest(MOST_SHOWN, ranked)]

@@ -96,8 +96,9 @@ class QueuedRecord:
 
 @dataclass(slots=True, eq=False)
 class _Window:
-    """The offsets of one partition from its committable one on. ``entries`` begins with an unfinished one; of
-    those behind it, finished ones are dropped now and then."""
+    """The records of one partition from its committable offset on. The first of ``entries`` is unfinished; of
+    those behind it, finished ones are dropped now and then. ``added`` counts all that ever came,
+    ``unfinished`` and ``size`` (bytes) those that are not finished."""
 
     partition: TopicPartition
     next_offset: int
@@ -123,7 +124,7 @@ class _Window:
         return self.committable, note(self.committable, failed)
 
     @property
-    def held(self) -> int:
+    def uncommittable(self) -> int:
         """How many are finished and cannot be committed yet."""
         return self.added - self.entries[0].number - self.unfinished if self.entries else 0
 
@@ -148,7 +149,7 @@ class OffsetTracker:
         """Grows whenever a partition becomes full or is no longer."""
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """Count ``partitions`` in when the limits are shared out."""
+        """Give ``partitions`` their share of the limits."""
         self._assigned.update(partitions)
         self._share_out()
 
@@ -193,7 +194,7 @@ class OffsetTracker:
             entries.popleft()
         if len(entries) > 2 * window.unfinished + SLACK:
             window.entries = deque(entry for entry in entries if entry.state is not State.FINISHED)
-        if window.full or window.held >= self._limits.window:
+        if window.full or window.uncommittable >= self._limits.window:
             self._update_full(window)
 
     def drop(self, queued: QueuedRecord) -> None:
@@ -239,11 +240,11 @@ class OffsetTracker:
                 self._windows[partition].committed = offset
 
     def full(self) -> set[TopicPartition]:
-        """Partitions not to fetch now: full at their share of records or bytes, no longer full at half of it;
-        or at the bound of the window."""
+        """Partitions not to be fetched now. One is full at its share of records or bytes, until it is down to
+        half of that, and while as many as ``Limits.window`` are finished and uncommittable."""
         return set(self._full)
 
-    def held(self) -> Iterator[QueuedRecord]:
+    def unfinished(self) -> Iterator[QueuedRecord]:
         """All records fetched and not finished."""
         for window in self._windows.values():
             for queued in window.entries:
@@ -255,11 +256,11 @@ class OffsetTracker:
         return (window.entries[0] for window in self._windows.values() if window.entries)
 
     def holders(self) -> Iterator[tuple[TopicPartition, QueuedRecord, int]]:
-        """For each partition with finished offsets that cannot be committed yet: the record that holds them,
-        and how many they are."""
+        """For each partition with finished records that cannot be committed yet: the unfinished one before
+        them, and how many they are."""
         for partition, window in self._windows.items():
-            if window.held > 0:
-                yield partition, window.entries[0], window.held
+            if window.uncommittable > 0:
+                yield partition, window.entries[0], window.uncommittable
 
     @property
     def in_flight(self) -> int:
@@ -275,7 +276,7 @@ class OffsetTracker:
         full = (
             window.unfinished * scale >= self._records
             or window.size * scale >= self._size
-            or window.held >= self._limits.window  # falls by itself only when the holder is finished
+            or window.uncommittable >= self._limits.window  # falls only when the first record is finished
         )
         if full == window.full or self._windows.get(window.partition) is not window:
             return

@@ -1,8 +1,8 @@
 """Which partitions wait because a dependency is down, and which of their records is tried meanwhile.
 
-A partition that pauses tries one record at a time, each time another, those first that were not tried yet.
-One that works ends the pause, and shows that the failures of the others are their own
-(``dingbridge/availability.py``). What counts as working is an attempt that asked at least what the failed one
+While a partition pauses, one of its records at a time is tried, each time another, and those that were not
+tried yet come first. When one works, the pause ends, and the others' failures were their own
+(``dingbridge/availability.py``). It only counts as working if its attempt asked at least what the failed one
 had asked: an event that is filtered out says nothing about DingTalk.
 """
 
@@ -36,8 +36,8 @@ DEAD_LETTERS: Final[Asked] = frozenset({"dead letters"})
 
 
 _OF_ALL: Final = ("address", "month", "token")
-"""What a refusal is about that no single record can be at fault for; nor for ``right``, which other events of
-the partition may not need."""
+"""A refusal about one of these is no single record's fault. One about a ``right`` is not either, but other
+events of the partition may not need that right."""
 
 
 @dataclass(slots=True, eq=False)
@@ -84,7 +84,7 @@ class Pauses:
         return {partition: pause.reason for partition, pause in self.of.items()}
 
     def not_to_fetch(self) -> dict[TopicPartition, str]:
-        """Those of ``down`` that hold records which were not tried yet, or where none can be at fault."""
+        """Those of ``down`` that still have records to try, or where no record can be at fault."""
         return {p: pause.reason for p, pause in self.of.items() if pause.certain or pause.waiting}
 
     def down_for_s(self) -> float:
@@ -108,9 +108,9 @@ class Pauses:
     def failed(
         self, queued: QueuedRecord, error: BaseException | None, asked: Asked, after: float | None
     ) -> float | None:
-        """Something did not work that may be no fault of ``queued``; notes in it whether the failure is its
-        own. ``after`` is the least delay that was asked for, in s. Returns how long it waits by itself, in
-        s; None when it waits with its partition."""
+        """An attempt at ``queued`` failed, perhaps for no fault of its own; notes in it whether it was.
+        ``after`` is the least delay that was asked for, in s. Returns for how long it waits alone, in s; None
+        when its partition pauses, and it with that."""
         now = time.time()
         about = error.about if isinstance(error, ApiError) else None
         certain = about in _OF_ALL or asked == DEAD_LETTERS or isinstance(error, DatabaseDown | SettingsError)
@@ -133,7 +133,8 @@ class Pauses:
         return max(wait, spread_s(now - queued.fetched_at)) if about == "right" else wait
 
     def worked(self, queued: QueuedRecord, asked: Asked) -> None:
-        """``queued`` was served by all that ``asked`` names: what waits for no more than that is tried."""
+        """An attempt at ``queued`` got an answer from all that ``asked`` names: what waits for no more than
+        that is tried again."""
         if not self._available:
             return
         topic, now = queued.partition.topic, time.time()
@@ -146,7 +147,8 @@ class Pauses:
                 self._resume(partition)
 
     def ended(self, queued: QueuedRecord) -> None:
-        """An attempt at ``queued`` has ended; if it was for its partition to go on, another's turn comes."""
+        """An attempt at ``queued`` has ended; if its partition pauses and it was the probe, the next is
+        tried."""
         pause = self.of.get(queued.partition)
         if pause is not None and pause.probe is queued:
             pause.probe = None

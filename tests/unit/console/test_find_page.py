@@ -14,9 +14,8 @@ from console.sources.journals import JournalAnswer
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.envelope import Received, to_records
 from ingress.journal.checkpoint import ParkedGroup
-from ingress.journal.importing import ImportState
 from ingress.journal.inspect import JournalStatus
-from ingress.journal.rows import NewCallback
+from ingress.journal.rows import ImportState, NewCallback
 from ingress.journal.startup import open_current
 from tests.unit.console.index_support import entries, event_record, kafka_record
 from tests.unit.console.support import Browser, browser, settings_in, use_quick_hasher

@@ -11,6 +11,6 @@ def test_the_page_is_the_codes() -> None:
 
 
 def test_each_setting_says_in_both_languages_what_it_means() -> None:
-    variables = {variable for _, variable, _ in fields()}
-    assert {variable for _, variable, field in fields() if not field.description} == set()
+    variables = {variable for _, variable, *_ in fields()}
+    assert {variable for _, variable, _, meaning in fields() if not meaning} == set()
     assert tomllib.loads(CHINESE.read_text(encoding="utf-8")).keys() == variables

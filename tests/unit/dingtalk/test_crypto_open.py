@@ -1,5 +1,6 @@
 """Which callbacks open, with which parameters and credentials; what does not open says why."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -117,7 +118,7 @@ class TestOpen:
             raise AssertionError("decrypted before the signature fitted")
 
         encrypted = encrypt(KEY, b"{}", OWNER)
-        monkeypatch.setattr(crypto, "decrypt", never)
+        monkeypatch.setattr(crypto, "_decrypt", never)
         with pytest.raises(SignatureMismatch, match="DINGTALK_TOKEN") as caught:
             CRYPTO.decrypt_callback(signed(encrypted, token="another"), encrypted)
         assert caught.value.reason == "signature"
@@ -144,6 +145,16 @@ class TestOpen:
     def test_content_is_none_of_its_business(self, plaintext: bytes) -> None:
         encrypted = encrypt(KEY, plaintext, OWNER)
         assert CRYPTO.decrypt_callback(signed(encrypted), encrypted).plaintext == plaintext
+
+    @given(st.lists(st.binary(max_size=100), min_size=1, max_size=8), st.binary(max_size=64))
+    def test_what_came_before_makes_no_difference(self, plaintexts: list[bytes], altered: bytes) -> None:
+        one = CallbackCrypto([CREDENTIALS])
+        for plaintext in plaintexts:
+            broken = base64.b64encode(altered).decode()
+            with pytest.raises(CiphertextError):
+                one.decrypt_callback(signed(broken), broken)
+            encrypted = encrypt(KEY, plaintext, OWNER)
+            assert one.decrypt_callback(signed(encrypted), encrypted).plaintext == plaintext
 
     def test_nothing_secret_in_a_repr(self) -> None:
         encrypted = encrypt(KEY, b"plaintext", OWNER)

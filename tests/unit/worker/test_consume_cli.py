@@ -63,9 +63,9 @@ class Service:
 
     async def run(self, handle_signals):
         if left == "task":
-            self.kept = asyncio.create_task(deaf())
+            Service.kept = asyncio.create_task(deaf())  # asyncio itself holds no task: it would be collected
         elif left == "thread":
-            self.kept = asyncio.create_task(asyncio.to_thread(threading.Event().wait))
+            Service.kept = asyncio.create_task(asyncio.to_thread(threading.Event().wait))
         await asyncio.sleep(0.01)
         if words:
             raise BridgeError(words)

@@ -13,7 +13,7 @@ from tests.unit.ingress.relay.fakes import FakeKafka, Folder
 @pytest.fixture
 def child(monkeypatch):
     """``child(*sources)``: what is started runs these, one after the other and the last again and again; an
-    error among them is raised instead."""
+    error among them is raised instead. ``child.pids``: what has been started."""
     real = asyncio.create_subprocess_exec
     monkeypatch.setattr(children, "RESTART_S", (0.01, 0.05))
 
@@ -24,10 +24,13 @@ def child(monkeypatch):
             source = left.pop(0) if len(left) > 1 else left[0]
             if isinstance(source, OSError):
                 raise source
-            return await real(sys.executable, "-c", source, **how)
+            process = await real(sys.executable, "-c", source, **how)
+            runs.pids.append(process.pid)
+            return process
 
         monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
 
+    runs.pids = []
     return runs
 
 

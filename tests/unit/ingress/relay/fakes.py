@@ -4,12 +4,14 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka.errors import OutOfOrderSequenceNumber
 
+from dingbridge.errors import TopicError
 from dingbridge.events import decode
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress.journal.checkpoint import Checkpoint, Parked
@@ -23,13 +25,15 @@ CHECK_IN, APPROVAL = "dingtalk.check_in", "dingtalk.bpms_instance_change"
 
 class FakeKafka:
     """Takes batches whole or not at all. ``refuses(topic, value)``: the error for it; ``silent`` topics never
-    answer; ``away``: whether Kafka as a whole is gone, and what it raises."""
+    answer; topics ``being_made`` are there once their event is set; ``away``: whether Kafka as a
+    whole is gone, and what it raises."""
 
     def __init__(self) -> None:
         self.taken: dict[str, list[bytes]] = {}
         self.topics = {CHECK_IN, APPROVAL, "ctl-dingtalk.inbox.address-sync", "ctl-dingtalk.inbox.approval"}
         self.refuses: Callable[[str, bytes], BaseException | None] = lambda topic, value: None
         self.cannot_make: dict[str, BaseException] = {}
+        self.being_made: dict[str, asyncio.Event] = {}
         self.silent: set[str] = set()
         self.away: BaseException | None = None
         self.random = random.Random(0)
@@ -55,9 +59,15 @@ class FakeKafka:
             raise self.away
         return dict.fromkeys(self.topics, 1)
 
-    async def ensure(self, settings: Any, names: list[str], **_: Any) -> dict[str, int]:
+    async def ensure(self, settings: Any, names: list[str], *, timeout_s: float = 30) -> dict[str, int]:
         await asyncio.sleep(0)
         for name in names:
+            if name in self.being_made:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(timeout_s):
+                        await self.being_made[name].wait()
+                if not self.being_made[name].is_set():
+                    raise TopicError(f"topic {name} did not appear within {timeout_s:g} s")
             if name in self.cannot_make:
                 raise self.cannot_make[name]
             self.topics.add(name)
@@ -69,7 +79,7 @@ class FakeKafka:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """In the place of the real one."""
-        for module in ("sending",):
+        for module in ("delivery",):
             monkeypatch.setattr(f"ingress.relay.{module}.producer", self.producer)
             monkeypatch.setattr(f"ingress.relay.{module}.start_producer", self.start)
             monkeypatch.setattr(f"ingress.relay.{module}.discard_producer", _discard)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from dingbridge.errors import KafkaUnavailable, TopicLeaderless
+from dingbridge.errors import TopicLeaderless
 from dingbridge.events import decode
 from dingbridge.events.control import RESYNC_REQUESTED
 from ingress.journal.checkpoint import DAMAGED
@@ -76,8 +76,7 @@ async def test_while_kafka_is_away_nothing_changes(folder, kafka):
     folder.park(3, "rights")
     async with opened(folder) as publisher:
         kafka.away = KafkaConnectionError()
-        with pytest.raises(KafkaUnavailable):
-            await publisher.parked.retry()
+        assert await publisher.parked.retry() == 3
     assert [p.seq for p in folder.parked()] == [1, 2, 3]
 
 
@@ -118,20 +117,32 @@ async def test_a_request_that_is_parked_takes_no_event_with_it_whoever_is_asked_
     assert not folder.parked()
 
 
-async def test_the_task_unblocks_nothing_the_loop_does(folder, kafka):
-    folder.park(3, "rights")
+async def test_a_topic_is_unblocked_when_nothing_of_it_is_left(folder, kafka):
+    folder.park(150, "rights")
+    kafka.refuses = lambda topic, value: TopicAuthorizationFailedError() if number(value) > 100 else None
     async with opened(folder) as publisher:
+        assert await publisher.parked.retry() == 50
         assert set(publisher.parked.blocked) == {CHECK_IN}
-        await publisher.parked.retry()
-        assert set(publisher.parked.blocked) == {CHECK_IN}, "something may stand in a set that is not saved"
         folder.park(1, "rights")
-        kafka.refuses = lambda topic, value: TopicAuthorizationFailedError()
-        await publisher.parked.hand_over(CHECK_IN)
-        assert set(publisher.parked.blocked) == {CHECK_IN}
         kafka.refuses = lambda topic, value: None
-        await publisher.parked.hand_over(CHECK_IN)
+        await publisher.parked.turn()
         assert not publisher.parked.blocked
-    assert kafka.numbers() == [1, 2, 3, 4]
+    assert kafka.numbers() == list(range(1, 152))
+
+
+async def test_while_many_are_refused_one_by_one_what_is_new_goes_on(folder, kafka, monkeypatch):
+    monkeypatch.setattr(parking, "_TURN_S", 0.0)
+    folder.park(20, "too_large")
+    kafka.refuses = lambda topic, value: RecordTooLargeError() if number(value) <= 20 else None
+    async with opened(folder) as publisher:
+        tried = 0
+        while True:
+            await publisher.parked.turn()
+            tried += 1
+            if not publisher.parked.in_round:
+                break
+    assert tried >= 20, "a turn each"
+    assert len(folder.parked()) == 20
 
 
 @given(
@@ -174,14 +185,14 @@ async def _comes_and_goes(path, monkeypatch, seed, steps):
         if step == "push":
             await push()
         elif step == "retry":
-            publisher.parked.ask()
+            publisher.retry_parked()
         else:
             denied = step == "deny"
         for _ in range(kafka.random.randrange(20)):
             await asyncio.sleep(0.0005)
 
     async def all_there():
-        publisher.parked.ask()
+        publisher.retry_parked()
         return (
             len({*kafka.numbers(CHECK_IN), *kafka.numbers(APPROVAL)}) == kept and not publisher.parked.blocked
         )

@@ -22,7 +22,7 @@ from ingress.journal.checkpoint import DAMAGED, Checkpoint
 from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.relay import publisher as publishing
 from tests.support.waiting import eventually
-from tests.unit.ingress.relay.fakes import body
+from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, body
 
 INBOXES = ["ctl-dingtalk.inbox.address-sync", "ctl-dingtalk.inbox.approval"]
 
@@ -59,7 +59,7 @@ async def comes_to(folder, seq):
 async def test_a_refused_record_of_a_callback_that_needs_several_sets_is_parked(
     folder, kafka, monkeypatch, refused
 ):
-    monkeypatch.setattr("ingress.relay.batches.MAX_RECORDS", 1)
+    monkeypatch.setattr("ingress.relay.batches.BATCH_BYTES", 1)
     users = [f"u{n}" for n in range(4)]
     event = {"EventType": "user_add_org", "CorpId": "c", "TimeStamp": "1731000000123", "UserId": users}
     folder.keep(*(json.dumps({**event, "TimeStamp": str(n)}).encode() for n in range(3)))
@@ -107,6 +107,24 @@ async def test_what_is_parked_is_not_counted_at_every_set(folder, kafka, monkeyp
         await comes_to(folder, 20)
     assert len(folder.parked()) == 20
     assert len(counted) <= 1, "when it connects"
+
+
+async def test_a_topic_that_is_made_slowly_holds_up_its_own_records_only(folder, kafka, monkeypatch):
+    monkeypatch.setattr("ingress.relay.batches._TOPIC_WITHIN_S", 0.01)
+    monkeypatch.setattr("ingress.relay.parked._TOPIC_WITHIN_S", 0.01)
+    monkeypatch.setattr("ingress.relay.parked.RETRY_EVERY_S", (0.01, 0.01))
+    kafka.topics = {APPROVAL}
+    made = kafka.being_made[CHECK_IN] = asyncio.Event()
+    kinds = ["check_in", "bpms_instance_change"]
+    folder.keep(*(body(n, kinds[n % 2]) for n in range(100)))
+    publisher = folder.publisher()
+    async with running(publisher):
+        await comes_to(folder, 100)
+        assert kafka.numbers(APPROVAL) == list(range(1, 100, 2)), "before the other topic is there"
+        assert CHECK_IN not in kafka.taken
+        made.set()
+        await eventually(lambda: not publisher.parked.blocked, 30, "the rest by itself")
+    assert kafka.numbers(CHECK_IN) == list(range(0, 100, 2))
 
 
 async def test_up_means_that_kafka_answered_lately_also_on_an_idle_bridge(folder, kafka, monkeypatch):

@@ -42,7 +42,7 @@ def test_a_bad_sector_that_outlives_a_reopening_is_damage(reader, monkeypatch):
     monkeypatch.setattr(JournalFile, "read", read)
     with pytest.raises(apsw.IOError):
         reader.read(0)
-    reader.reopen()
+    reader.close()
     with pytest.raises(JournalDamaged, match="a bad sector"):
         reader.read(0)
 
@@ -58,14 +58,15 @@ def test_what_is_about_the_machine_is_no_damage_however_often_it_comes(reader, m
     for _ in range(5):
         with pytest.raises(apsw.IOError):
             reader.read(0)
-        reader.reopen()
+        reader.close()
 
 
-def test_a_missing_callback_is_damage(reader, folder):
+@pytest.mark.parametrize("gone", [(4, 5), (9, 10), range(1, 11)])
+def test_a_missing_callback_is_damage(reader, folder, gone):
     with folder.file.db:
-        folder.file.db.execute("DELETE FROM callbacks WHERE seq IN (4, 5)")
-    with pytest.raises(JournalDamaged, match=r"2 callback\(s\) are missing, the first is 4"):
-        reader.read(0)
+        folder.file.db.executemany("DELETE FROM callbacks WHERE seq = ?", [(seq,) for seq in gone])
+    with pytest.raises(JournalDamaged, match=r"callback\(s\) are missing before 10"):
+        reader.read(reader.read(0).end)
 
 
 def test_what_was_pruned_is_not_missing_whatever_became_of_the_checkpoint(reader, folder):
@@ -81,9 +82,9 @@ def test_a_journal_that_cannot_be_opened_again_is_damaged(reader, monkeypatch, e
         raise error
 
     monkeypatch.setattr("ingress.relay.reading.JournalFile", fails)
-    reader.reopen()
+    reader.close()
     with pytest.raises((JournalDamaged, apsw.IOError)):
         reader.read(0)
-    reader.reopen()
+    reader.close()
     with pytest.raises(JournalDamaged):
         reader.read(0)
