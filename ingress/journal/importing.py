@@ -75,12 +75,12 @@ class Importer:
         a folder of another instance cannot be opened, ``JournalNewer`` for one of another version."""
         async with self._busy:
             if folder.path.parent != self._root or not folder.name.startswith(DAMAGED_PREFIX):
-                with closing(await asyncio.to_thread(_Source, folder)) as source:
+                with closing(await asyncio.to_thread(_Source, folder, ours=False)) as source:
                     return await self._import(source, source.id, resync=False)
             if (state := await self._state(folder.name)).done_ms is not None:
                 return state
             try:
-                with closing(await asyncio.to_thread(_Source, folder)) as source:
+                with closing(await asyncio.to_thread(_Source, folder, ours=True)) as source:
                     return await self._import(source, folder.name, resync=True)
             except JournalDamaged as error:
                 log.error("journal.import_lost", folder=folder.name, words=str(error))
@@ -143,8 +143,9 @@ class _Page:
 class _Source:
     """A folder that is imported, as far as it reads. Used in a thread: a failing disk may take long."""
 
-    def __init__(self, folder: JournalFolder) -> None:
-        """Raises ``JournalDamaged`` where nothing of it can be read, ``JournalNewer``, and ``apsw.Error``."""
+    def __init__(self, folder: JournalFolder, *, ours: bool) -> None:
+        """``ours``: what DingTalk has pushed again since is left out. Raises ``JournalDamaged`` where nothing
+        of it can be read, ``JournalNewer``, and ``apsw.Error``."""
         if not folder.journal.exists():
             raise JournalDamaged(f"{folder.journal} is not there")
         self._checkpoint: Checkpoint | None = None
@@ -154,7 +155,7 @@ class _Source:
             raise
         except (JournalError, *_DOES_NOT_READ) as error:
             raise JournalDamaged(f"{folder.journal} cannot be read ({error})") from error
-        self.id, self._name = self._file.id, folder.name
+        self.id, self._name, self._ours = self._file.id, folder.name, ours
         try:
             self._find_ends(folder)
         except BaseException:
@@ -215,7 +216,7 @@ class _Source:
             if row is None or not row.intact:
                 lost.append(seq)
                 continue
-            kept.append(_again(row))
+            kept.append(_again(row, ours=self._ours))
             size += len(row.body)
             if size >= _BYTES:
                 end = seq
@@ -245,11 +246,11 @@ def _read(read: Callable[..., T], *arguments: object) -> T | None:
         return None
 
 
-def _again(row: StoredCallback) -> NewCallback:
-    """As it was received first: so its id stays what it was. Only what DingTalk has pushed again since is
-    left out; of what has no identity of its own nobody knows, and it comes twice."""
+def _again(row: StoredCallback, *, ours: bool) -> NewCallback:
+    """As it was received first: so its id stays what it was. By its key one of ``ours`` is left out if it was
+    pushed again since; of what has no identity of its own nobody knows, and it comes twice."""
     facts = extract_facts(row.body)
-    pushed = row.via in ("http", "stream") and facts.has_identity
+    pushed = ours and row.via in ("http", "stream") and facts.has_identity
     key = dedupe_key(facts, row.app, row.body) if pushed else b""
     return NewCallback(
         row.received_ms, row.app, row.via, row.body, key, unconditional=True, traceparent=row.traceparent

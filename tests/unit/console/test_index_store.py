@@ -165,7 +165,7 @@ def test_the_index_of_another_cluster_is_made_anew(tmp_path: Path) -> None:
 def test_an_index_that_could_not_be_made_anew_is_made_at_the_next_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    def full(*_: Any) -> int:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with closing(opened(tmp_path)) as index:
@@ -173,7 +173,7 @@ def test_an_index_that_could_not_be_made_anew_is_made_at_the_next_attempt(
         index.add(entries(event_record("user_add_org", "e", "u", 0)), {("t.user_add_org", 0): (0, 1)})
         with monkeypatch.context() as broken:
             if fault == "no room for the file":
-                broken.setattr(store.os, "open", full)
+                broken.setattr(Path, "touch", full)
             else:
                 broken.setattr(store, "SCHEMA", "no SQL")
             with pytest.raises(BridgeError, match="with room on its disk"):

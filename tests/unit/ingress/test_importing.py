@@ -261,6 +261,19 @@ async def test_a_folder_of_another_instance_comes_in_once_and_then_what_came_sin
     assert numbers(tmp_path) == [*EXPECTED, COUNT + 1]
 
 
+async def test_of_another_folder_nothing_counts_as_pushed_again(tmp_path):
+    """Else what was put back, past the dedupe, would be lost."""
+    body = b'{"EventType": "x", "CorpId": "c", "eventId": "1"}'
+    key = dedupe_key(extract_facts(body), "default", body)
+    (tmp_path / "gone").mkdir()
+    with closing(JournalFile(tmp_path / "gone" / "journal.db", create=True)) as file:
+        file.keep([NewCallback(NOW, "default", "http", body, b"", unconditional=True)])
+    async with started(tmp_path) as journal:
+        await journal.append(NewCallback(NOW + 5, "default", "http", body, key))
+        await Importer(tmp_path, journal, 0).bring_in(JournalFolder(tmp_path / "gone"))
+    assert [row.body for row in kept(tmp_path)] == [body, body]
+
+
 async def test_one_that_cannot_be_opened_is_refused(tmp_path):
     gone = fill(tmp_path / "gone")
     gone.journal.write_bytes(b"no database" * 1_000)
