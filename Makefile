@@ -66,7 +66,7 @@ test-connect: install servers ## examples/scale/connect: a real Kafka Connect fi
 test-scale: install servers ## The same, and what is larger still: Flink by examples/scale/flink, tables in Flink and ClickHouse, schemas in Apicurio (720 MB more once)
 	$(PYTEST) tests/scale $(ARGS)
 
-bench: install servers ## Figures side by side in one run, to dev/benchmarks/RESULTS.md (about 15 minutes; a quiet machine)
+bench: install servers ## Figures side by side in one run, to dev/benchmarks/RESULTS.md (about 20 minutes; a quiet machine)
 	$(BIN)/python -m dev.benchmarks $(ARGS)
 
 bench-large: install servers ## Large sizes, to RESULTS-large.md: 10,000,000 callbacks waiting, a company of 1,000,000, a day of 2,000,000 events (hours; 20 GB of disk; ARGS="--only company --people 100000")

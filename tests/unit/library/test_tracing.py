@@ -17,7 +17,7 @@ from dingbridge.events import Received, to_records
 from dingbridge.settings import IngressSettings, TracingSettings
 from dingbridge.tracing import open_tracer
 from dingbridge.tracing.otel import OtelTracer
-from ingress.door import Door
+from ingress.entry import JournalEntry
 from ingress.errors import JournalUnavailable
 from ingress.journal.rows import NewCallback
 from ingress.relay.batches import Batch
@@ -112,11 +112,11 @@ def test_a_sampler_that_we_do_not_have_is_said(monkeypatch):
 async def test_what_is_sampled_out_builds_nothing_and_keeps_no_traceparent():
     spans = InMemorySpanExporter()
     tracer, journal = OtelTracer("x", 0.0, spans), FakeJournal()
-    door = Door(journal, tracer)
+    entry = JournalEntry(journal, tracer)
     for _ in range(100):
-        began_ns = door.sample()
+        began_ns = entry.sample()
         assert began_ns is None
-        assert await door.keep(CALLBACK, "other", began_ns)
+        assert await entry.accept(CALLBACK, "other", began_ns)
     assert journal.kept[0] is CALLBACK
     tracer.close()
     assert spans.get_finished_spans() == ()
@@ -133,14 +133,14 @@ async def test_about_the_share_that_was_asked_for_is_traced():
 async def test_the_root_span_is_of_what_became_of_the_callback(error):
     spans = InMemorySpanExporter()
     tracer, journal = OtelTracer("x", 1.0, spans), FakeJournal(error)
-    door = Door(journal, tracer)
+    entry = JournalEntry(journal, tracer)
     before = time.time_ns()
-    began_ns = door.sample()
+    began_ns = entry.sample()
     if error is None:
-        await door.keep(CALLBACK, "other", began_ns)
+        await entry.accept(CALLBACK, "other", began_ns)
     else:
         with pytest.raises(JournalUnavailable):
-            await door.keep(CALLBACK, "other", began_ns)
+            await entry.accept(CALLBACK, "other", began_ns)
     tracer.close()
     (root,) = spans.get_finished_spans()
     assert root.start_time >= before
