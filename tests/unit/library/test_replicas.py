@@ -14,7 +14,6 @@ from aiokafka.errors import (
 )
 
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.kafka import health as replicas
 from dingbridge.kafka.client import explain, start_producer
 from dingbridge.kafka.health import ailing, in_words
 from dingbridge.settings import KafkaSettings
@@ -60,7 +59,7 @@ class Admin:
     ],
 )
 async def test_the_partitions_that_were_asked_for_are_named(monkeypatch, asked, words):
-    monkeypatch.setattr(replicas, "AIOKafkaAdminClient", admin := Admin(WELL, BEHIND, UNLED))
+    monkeypatch.setattr("dingbridge.kafka.admin.AIOKafkaAdminClient", admin := Admin(WELL, BEHIND, UNLED))
     found = await ailing(KafkaSettings.load(), [(TOPIC, number) for number in asked])
     assert (found is None) == (words is None)
     assert (words or "") in (found or "")
@@ -68,7 +67,7 @@ async def test_the_partitions_that_were_asked_for_are_named(monkeypatch, asked, 
 
 
 async def test_where_nobody_answers_nothing_is_said(monkeypatch):
-    monkeypatch.setattr(replicas, "AIOKafkaAdminClient", admin := Admin(answers=False))
+    monkeypatch.setattr("dingbridge.kafka.admin.AIOKafkaAdminClient", admin := Admin(answers=False))
     assert await ailing(KafkaSettings.load(), [(TOPIC, 0)]) is None
     assert admin.closed
 

@@ -13,7 +13,6 @@ from aiokafka.errors import (
 )
 
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicLeaderless
-from dingbridge.kafka import topics
 from dingbridge.kafka.topics import ensure_topics, existing_topics, listed_topics
 from dingbridge.settings import KafkaSettings
 
@@ -55,7 +54,7 @@ class Cluster:
 
 
 async def ensured(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    monkeypatch.setattr(topics, "AIOKafkaAdminClient", cluster)
+    monkeypatch.setattr("dingbridge.kafka.admin.AIOKafkaAdminClient", cluster)
     return await ensure_topics(KafkaSettings.load(), ["dingtalk.user_add_org"], timeout_s=0.1)
 
 
@@ -96,14 +95,16 @@ async def test_a_topic_that_exists_is_left_as_it_is(monkeypatch):
 
 async def test_a_topic_without_leaders_is_not_taken_for_one_that_is_not_there(monkeypatch):
     """Else a replay of a range leaves it out, since "nothing was published to it yet"."""
-    monkeypatch.setattr(topics, "AIOKafkaAdminClient", Cluster(TopicAlreadyExistsError.errno))
+    monkeypatch.setattr("dingbridge.kafka.admin.AIOKafkaAdminClient", Cluster(TopicAlreadyExistsError.errno))
     settings, name = KafkaSettings.load(), "dingtalk.user_add_org"
     assert await existing_topics(settings) == {}, "which can be written to and read"
     assert await existing_topics(settings, ["dingtalk.chat_quit"]) == {}
     with pytest.raises(KafkaUnavailable, match=r"user_add_org/0 has no leader: .* start one of them"):
         await existing_topics(settings, ["dingtalk.chat_quit", name])
     assert await listed_topics(settings) == ({}, {(name, 0)})
-    monkeypatch.setattr(topics, "AIOKafkaAdminClient", Cluster(TopicAlreadyExistsError.errno, leader=1))
+    monkeypatch.setattr(
+        "dingbridge.kafka.admin.AIOKafkaAdminClient", Cluster(TopicAlreadyExistsError.errno, leader=1)
+    )
     assert await existing_topics(settings, [name]) == {name: 1}
 
 
