@@ -7,6 +7,7 @@ Knows nothing of HTTP: how a token is fetched, and a call made, is given to it.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import structlog
@@ -20,9 +21,18 @@ _RENEWAL_SHARE: Final = 1 / 12
 """The last part of a token's life in which it is renewed: 10 of its 120 minutes."""
 _RENEWAL_RETRY_S: Final = 10.0
 RIGHT_AGAIN_S: Final = 600.0
-"""How old a token is, in s, before another one is fetched for a right that is refused."""
+"""So long a right that a new token did not bring is not tried with another one, in s."""
 
 T = TypeVar("T")
+
+
+@dataclass
+class _Attempt:
+    """One attempt, since ``at``, to get a right with a new token. ``granted``: the new token has it."""
+
+    at: float
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    granted: bool = False
 
 
 class AccessToken:
@@ -43,16 +53,11 @@ class AccessToken:
         self._renew_at = 0.0
         self._expires_at = 0.0
         self._fetched = 0
-        self._fetched_at = 0.0
+        self._attempts: dict[str, _Attempt] = {}
 
     async def call(self, send: Callable[[str], Awaitable[T]]) -> T:
         """``send`` with the token; once more with a new one, if the token was refused, or a right that may
-        have been granted since the token was fetched. Raises ``ApiError``.
-
-        A right that is granted may come with a new token only (github cryozerolabs/n8n-nodes-dingtalk,
-        53171d1; others saw none of it), which may have the old one's text. Refused calls may count, so
-        nothing is sent again for a right while the token is younger than ``RIGHT_AGAIN_S``.
-        """
+        have been granted since the token was fetched. Raises ``ApiError``."""
         token, fetched = await self.get(), self._fetched
         try:
             return await send(token)
@@ -65,12 +70,48 @@ class AccessToken:
         except PermissionDenied as refused:
             if refused.about != "right":
                 raise
-            if fetched == self._fetched:
-                if self._clock() - self._fetched_at < RIGHT_AGAIN_S:
-                    raise
-                log.warning("api.right_refused", api=refused.api, remedy=to_tick(refused.permission))
-                self._renew_at = self._clock()  # by ``get``, which goes on with the old one if it must
+            return await self._with_right(refused, fetched, send)
         return await send(await self.get())
+
+    async def _with_right(
+        self, refused: PermissionDenied, fetched: int, send: Callable[[str], Awaitable[T]]
+    ) -> T:
+        """``send`` once more, if a token after the ``fetched``-th may have the right that was ``refused``.
+
+        A right that is granted may come with a new token only (github cryozerolabs/n8n-nodes-dingtalk,
+        53171d1; others saw none of it). So one call for each right tries it, not more often than every
+        ``RIGHT_AGAIN_S``, since a refused call may count; those refused beside it await its outcome. The
+        documents say that the new token may have the old one's text, so the text decides nothing.
+        """
+        right = refused.permission or refused.api
+        attempt = self._attempts.get(right)
+        first = attempt is None or self._clock() - attempt.at >= RIGHT_AGAIN_S
+        if attempt is None or first:
+            attempt = self._attempts[right] = _Attempt(self._clock())
+        async with attempt.lock:
+            if first:
+                log.warning("api.right_refused", api=refused.api, remedy=to_tick(refused.permission))
+                if not await self._newer_than(fetched):
+                    raise refused
+                try:
+                    reply = await send(await self.get())
+                except ApiError as error:
+                    attempt.granted = error.about == "entity"
+                    raise
+                attempt.granted = True
+                log.info("api.right_granted", api=refused.api, right=right)
+                return reply
+        if not attempt.granted or self._fetched == fetched:
+            raise refused
+        return await send(await self.get())
+
+    async def _newer_than(self, fetched: int) -> bool:
+        """Fetch another token than the ``fetched``-th, unless somebody has. False when none is to be had now:
+        the old one then goes on, as it is good for other calls."""
+        async with self._lock:
+            if self._fetched == fetched:
+                await self._renew()
+            return self._fetched != fetched
 
     async def get(self) -> str:
         """A token that is valid now. Raises what ``fetch`` raises, unless the old one is still good."""
@@ -91,7 +132,7 @@ class AccessToken:
             self._renew_at = min(now + _RENEWAL_RETRY_S, self._expires_at)
             log.warning("api.token_not_renewed", error=type(error).__name__, errcode=error.errcode)
             return self._value
-        now = self._fetched_at = self._clock()
+        now = self._clock()
         self._value = value
         self._fetched += 1
         self._expires_at = now + expires_in_s

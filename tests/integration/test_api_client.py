@@ -232,21 +232,16 @@ class TestRight:
 
     @pytest.mark.parametrize("path", [USER, START])
     async def test_is_there_with_a_new_token_on_either_host(
-        self, client: DingTalkClient, platform: Platform, sleeps: Sleeps, path: str
+        self, client: DingTalkClient, platform: Platform, path: str
     ) -> None:
         platform.granted[path] = 1
         platform.script(START, {"instanceId": "pi-1"})
-        await client.access_token()
-        sleeps.now += RIGHT_AGAIN_S
         found = (await client.user("u001"))["userid"] if path == USER else await start(client)
         assert found in ("u001", "pi-1")
         assert (len(platform.tokens), len(platform.requests(path))) == (2, 2)
 
-    async def test_twenty_refused_at_once_fetch_one(
-        self, client: DingTalkClient, platform: Platform, sleeps: Sleeps
-    ) -> None:
+    async def test_twenty_refused_at_once_fetch_one(self, client: DingTalkClient, platform: Platform) -> None:
         await client.access_token()
-        sleeps.now += RIGHT_AGAIN_S
         platform.granted[USER] = 1
         await asyncio.gather(*(client.user("u001") for _ in range(20)))
         assert len(platform.tokens) == 2
@@ -255,8 +250,6 @@ class TestRight:
         self, client: DingTalkClient, platform: Platform, sleeps: Sleeps
     ) -> None:
         platform.granted = {USER: 1_000, START: 1_000}
-        await client.access_token()
-        sleeps.now += RIGHT_AGAIN_S
         for call in (client.user, client.at(Priority.RESYNC).user, client.user):
             with pytest.raises(PermissionDenied, match=r"Tick Some\.Right\.Read on") as caught:
                 await call("u001")

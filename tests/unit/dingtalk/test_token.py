@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from dingbridge.dingtalk.errors import ApiError, PermissionDenied, TokenInvalid, Unavailable
+from dingbridge.dingtalk.errors import ApiError, NotFound, PermissionDenied, TokenInvalid, Unavailable
 from dingbridge.dingtalk.token import RIGHT_AGAIN_S, AccessToken
 
 
@@ -124,45 +124,57 @@ class App(Platform):
 async def test_a_right_that_was_granted_comes_with_a_new_token(same_text: bool) -> None:
     app = App(same_text=same_text)
     app.granted["Read"] = 2
-    await app.token.get()
-    app.now = RIGHT_AGAIN_S
     assert await app.call() == ("t" if same_text else "t2")
     assert (len(app.calls), app.fetched) == (2, 2)
 
 
 async def test_a_right_that_is_missing_is_tried_once_in_ten_minutes_over_all_calls() -> None:
     app = App()
-    for right in ("Read", "Read", "Write"):
+    for api in ("get", "get", "list"):
         with pytest.raises(PermissionDenied):
-            await app.call(right)
-    assert (len(app.calls), app.fetched) == (3, 1), "the token is new"
-    app.now = RIGHT_AGAIN_S
-    for right in ("Read", "Read", "Write"):
-        with pytest.raises(PermissionDenied):
-            await app.call(right)
-    assert (len(app.calls), app.fetched) == (7, 2)
-    app.now, app.granted["Read"] = 2 * RIGHT_AGAIN_S, 3
-    assert await app.call() == "t3"
+            await app.call(api=api)
+    assert (len(app.calls), app.fetched) == (4, 2)
+    with pytest.raises(PermissionDenied):
+        await app.call("Write")
+    assert (len(app.calls), app.fetched) == (6, 3), "another right, another attempt"
+    app.now = RIGHT_AGAIN_S - 1
+    with pytest.raises(PermissionDenied):
+        await app.call()
+    assert app.fetched == 3
+    app.now, app.granted["Read"] = RIGHT_AGAIN_S, 4
+    assert await app.call() == "t4"
 
 
-async def test_twenty_refused_at_once_fetch_one_token() -> None:
+@pytest.mark.parametrize("granted", [2, 1_000])
+async def test_twenty_refused_at_once_fetch_one_token(granted: int) -> None:
     app = App()
-    app.granted["Read"] = 2
-    await app.token.get()
-    app.now = RIGHT_AGAIN_S
-    assert await asyncio.gather(*(app.call() for _ in range(20))) == ["t2"] * 20
-    assert (len(app.calls), app.fetched) == (40, 2)
+    app.granted["Read"] = granted
+    outcomes = await asyncio.gather(*(app.call() for _ in range(20)), return_exceptions=True)
+    assert app.fetched == 2
+    if granted == 2:
+        assert outcomes == ["t2"] * 20
+        assert len(app.calls) == 40
+    else:
+        assert {type(outcome) for outcome in outcomes} == {PermissionDenied}
+        assert len(app.calls) == 21, "the others are not sent again in vain"
+
+
+async def test_the_right_is_there_even_if_what_is_asked_for_is_not() -> None:
+    app = App()
+    app.granted["Read"], app.failing = 2, NotFound("gone", api="get")
+    outcomes = await asyncio.gather(*(app.call() for _ in range(3)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {NotFound}
 
 
 async def test_without_a_new_token_the_old_one_goes_on() -> None:
     app = App()
     app.granted["Write"] = 0
     await app.call("Write")
-    app.now, app.failure = RIGHT_AGAIN_S, Unavailable("down", api="gettoken")
+    app.failure = Unavailable("down", api="gettoken")
     with pytest.raises(PermissionDenied):
         await app.call()
     assert await app.call("Write") == "t1"
-    assert app.calls == [("Write", "t1"), ("Read", "t1"), ("Read", "t1"), ("Write", "t1")]
+    assert app.calls == [("Write", "t1"), ("Read", "t1"), ("Write", "t1")]
 
 
 async def test_one_user_out_of_sight_is_no_matter_of_the_token() -> None:
