@@ -2,6 +2,7 @@
 it starts next, and imports it.
 """
 
+import errno
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,5 @@ def reported_damage(folder: Path) -> str | None:
     then, and lets go of it."""
     try:
         return (folder / DAMAGED_FILE).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return f"{type(error).__name__}: {error}"
+    except OSError as error:  # none is there, or the machine is short of descriptors or memory just now
+        return f"{type(error).__name__}: {error}" if error.errno == errno.EIO else None

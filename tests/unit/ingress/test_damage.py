@@ -1,0 +1,27 @@
+"""What counts as damage of the journal, and what passes by itself."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from ingress.journal.damage import report_damage, reported_damage
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES])
+def test_a_machine_that_is_short_of_something_has_no_damaged_journal(tmp_path, monkeypatch, number):
+    def fails(*_, **__):
+        raise OSError(number, "short of it")
+
+    monkeypatch.setattr(Path, "read_text", fails)
+    assert reported_damage(tmp_path) is None
+
+
+def test_a_disk_on_which_the_report_does_not_read_is_damage(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(errno.EIO, "I/O error")
+
+    report_damage(tmp_path, "a page is torn")
+    assert reported_damage(tmp_path) == "a page is torn"
+    monkeypatch.setattr(Path, "read_text", fails)
+    assert "I/O error" in (reported_damage(tmp_path) or "")
