@@ -59,7 +59,7 @@ class Importer:
             for folder in damaged(self._root):
                 try:
                     await self.bring_in(folder)
-                except (BridgeError, apsw.Error, OSError) as error:
+                except Exception as error:  # nobody knows what a disk makes of a folder; it stays
                     words = f"{type(error).__name__}: {error}"
                     log.error("journal.import_waits", folder=folder.name, words=words)
             try:
@@ -202,6 +202,7 @@ class _Source:
         keys = _read(self._file.seen, bytes.fromhex(state.key), _KEYS)
         if keys is None:  # then a repeated push comes twice, and nothing is lost
             log.warning("journal.keys_unread", folder=self._name)
+        keys = [(key, at_ms) for key, at_ms in keys or () if isinstance(key, bytes)]
         if not keys or keys[-1][0].hex() <= state.key:
             return None
         now_ms = time.time() * 1000

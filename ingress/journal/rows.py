@@ -107,6 +107,12 @@ def damaged_row(seq: int) -> StoredCallback:
     return StoredCallback(seq, 0, "", "", b"", intact=False)
 
 
+def columns_of(seq: int, entry: NewCallback) -> tuple[int, int, str, str, bytes, int, str | None]:
+    """The row that holds ``entry``, column by column."""
+    at, app, via, body, trace = entry.received_ms, entry.app, entry.via, entry.body, entry.traceparent
+    return seq, at, app, via, body, checksum(seq, at, app, via, body, trace), trace
+
+
 def row_of(
     seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any, traceparent: Any
 ) -> StoredCallback:

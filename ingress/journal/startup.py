@@ -191,7 +191,7 @@ def _earlier_imports(folder: JournalFolder) -> dict[str, str]:
     try:
         with closing(JournalFile(folder.journal, read_only=True)) as file:
             return file.notes(IMPORTS)
-    except (apsw.Error, JournalError, UnicodeDecodeError, OSError) as error:
+    except (apsw.Error, JournalError, OSError) as error:
         log.warning("journal.imports_unknown", error=type(error).__name__)
         return {}
 

@@ -17,7 +17,7 @@ from typing import Any
 import apsw
 
 from ingress.errors import JournalError
-from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback, checksum, damaged_row, row_of
+from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback, columns_of, damaged_row, row_of
 from ingress.journal.version import refuse_newer
 
 FILE_VERSION = 3
@@ -69,11 +69,6 @@ _NO_VALUE = (apsw.TooBigError, UnicodeDecodeError)
 
 SeenKey = tuple[bytes, int]
 """A dedupe key, and when its callback was received, epoch ms."""
-
-
-def _columns(seq: int, entry: NewCallback) -> tuple[int, int, str, str, bytes, int, str | None]:
-    at, app, via, body, trace = entry.received_ms, entry.app, entry.via, entry.body, entry.traceparent
-    return seq, at, app, via, body, checksum(seq, at, app, via, body, trace), trace
 
 
 @cache
@@ -201,7 +196,12 @@ class JournalFile:
 
     def notes(self, prefix: str) -> dict[str, str]:
         """The notes whose keys begin with ``prefix``, in the order of their keys."""
-        rows = self.db.execute("SELECT key, value FROM notes ORDER BY key")
+        try:
+            rows: list[Any] = self.db.execute("SELECT key, value FROM notes ORDER BY key").fetchall()
+        except UnicodeDecodeError:
+            rows = [(None, None)]
+        if not all(isinstance(text, str) for row in rows for text in row):
+            raise apsw.CorruptError("a note is no text")
         return {key: value for key, value in rows if key.startswith(prefix)}
 
     def _keep_all(self, callbacks: Sequence[NewCallback]) -> bool:
@@ -212,7 +212,7 @@ class JournalFile:
         seen = [(callback.key, callback.received_ms) for callback in callbacks]
         if self._insert("seen", seen, " ON CONFLICT DO NOTHING") < len(callbacks):
             return False
-        rows = [_columns(seq, callback) for seq, callback in enumerate(callbacks, self._issued + 1)]
+        rows = [columns_of(seq, callback) for seq, callback in enumerate(callbacks, self._issued + 1)]
         self._insert("callbacks", rows)
         return True
 
@@ -233,7 +233,7 @@ class JournalFile:
         for callback in callbacks:
             is_new = self._is_new(callback)
             if is_new:
-                self._insert("callbacks", [_columns(seq, callback)])
+                self._insert("callbacks", [columns_of(seq, callback)])
                 seq += 1
             new.append(is_new)
         return new

@@ -280,3 +280,35 @@ async def test_one_that_cannot_be_opened_is_refused(tmp_path):
     async with started(tmp_path) as journal:
         with pytest.raises(JournalDamaged, match="cannot be read"):
             await Importer(tmp_path, journal, 0).bring_in(gone)
+
+
+async def test_a_dedupe_key_that_is_none_any_more_neither_ends_the_import_nor_hides_the_others(
+    tmp_path, aside
+):
+    with closing(JournalFile(aside.journal)) as file:
+        file.db.execute("UPDATE seen SET key = 'text' WHERE key = ?", (b"key-0600",))
+    real = JournalFile.seen
+
+    def seen(self, after_key, limit):  # where the bit has flipped, it still stands in its place
+        found = real(self, after_key, limit)
+        return [*found, ("text", NOW)] if len(found) < limit else found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JournalFile, "seen", seen)
+        async with started(tmp_path) as journal:
+            assert (await Importer(tmp_path, journal, 0).bring_in(aside)).done_ms is not None
+            assert not await journal.append(entry(1))
+
+
+async def test_a_folder_that_is_a_riddle_stays_and_ends_nothing(tmp_path, aside, monkeypatch):
+    def page(*_):
+        raise AttributeError("a flipped bit that nobody has thought of")
+
+    monkeypatch.setattr("ingress.journal.importing._Source.page", page)
+    async with started(tmp_path) as journal:
+        with capture_logs() as logs:
+            running = asyncio.ensure_future(Importer(tmp_path, journal, 0).run())
+            await eventually(lambda: any(e["event"] == "journal.import_waits" for e in logs), 10, "it waits")
+            assert not running.done()
+            running.cancel()
+    assert damaged(tmp_path) == [aside]

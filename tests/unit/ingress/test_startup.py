@@ -275,3 +275,15 @@ def test_a_file_system_on_which_a_full_disk_kills_is_refused(tmp_path, monkeypat
     with pytest.raises(JournalUnsafe, match=f"blocks of {block_bytes} bytes.*SIGBUS"):
         prepare_folder(tmp_path, allow_unsafe=False)
     assert "SIGBUS" in (prepare_folder(tmp_path, allow_unsafe=True) or "")
+
+
+@pytest.mark.parametrize("change", ["key = x'ff'", "value = CAST(x'ff' AS TEXT)"])
+def test_a_note_that_the_disk_has_changed_is_damage_and_holds_up_no_start(tmp_path, change):
+    with closing(fill(tmp_path, 3)) as file:
+        file.commit([], {"import/damaged-20260101T000000Z": "{}"}, 1)
+        file.db.execute(f"UPDATE notes SET {change}")
+        with pytest.raises(apsw.CorruptError):
+            file.notes("import/")
+    report_damage(current(tmp_path).path, "a note does not read")
+    open_current(tmp_path).close()
+    assert len(damaged(tmp_path)) == 1
