@@ -8,7 +8,8 @@ checksums, since one flipped bit of a number here would leave callbacks unpublis
 import asyncio
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -125,27 +126,38 @@ class Checkpoint:
         flags = apsw.SQLITE_OPEN_READONLY if self._read_only else apsw.SQLITE_OPEN_READWRITE
         db = apsw.Connection(str(self.path), flags=flags)
         try:
-            db.set_busy_timeout(5000)
-            refuse_newer(db, self.path, FILE_VERSION)
-            if not self._read_only:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = FULL")
-            if int(db.pragma("user_version")) != FILE_VERSION:
-                raise JournalDamaged(f"{self.path} is not a checkpoint of dingbridge")
-            self.journal = self._position(db)[0]
+            with self._damage_in_words():
+                db.set_busy_timeout(5000)
+                refuse_newer(db, self.path, FILE_VERSION)
+                if not self._read_only:
+                    db.execute("PRAGMA journal_mode = WAL")
+                    db.execute("PRAGMA synchronous = FULL")
+                if int(db.pragma("user_version")) != FILE_VERSION:
+                    raise JournalDamaged(f"{self.path} is not a checkpoint of dingbridge")
+                self.journal = self._position(db)[0]
             if self._wanted not in (None, self.journal):
                 raise JournalError(
                     f"{self.path} belongs to another journal ({self.journal}, this one is {self._wanted}); "
                     f"put its own back, or move {CHECKPOINT_FILE}* away: all that is in the journal is "
                     "then published again"
                 )
-        except DAMAGE as error:
-            db.close(True)
-            raise JournalDamaged(f"{self.path} is damaged ({type(error).__name__}: {error})") from error
         except BaseException:
             db.close(True)
             raise
         return db
+
+    @contextmanager
+    def _damage_in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except (UnicodeDecodeError, *DAMAGE) as error:  # also a flipped bit in a text
+            raise JournalDamaged(f"{self.path} is damaged ({type(error).__name__}: {error})") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction."""
+        with self._damage_in_words(), self.db:
+            yield
 
     def close(self) -> None:
         self.db.close(True)
@@ -181,7 +193,7 @@ class Checkpoint:
     def commit(self, seq: int, parked: Iterable[Parked] = ()) -> None:
         """Move to ``seq``, and write what was parked on the way, in one transaction."""
         now = int(time.time() * 1000)
-        with self.db:
+        with self._writing():
             self.db.executemany(
                 "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?)",
                 [(p.seq, p.record, p.topic, p.reason, p.since_ms, _crc(*p.key, p.topic)) for p in parked],
@@ -201,9 +213,9 @@ class Checkpoint:
 
     def forget_acked(self, before_ms: int) -> None:
         """Drop the notes that retention no longer needs; the newest before then stays."""
-        self.db.execute(
-            "DELETE FROM acked WHERE at_ms < (SELECT max(at_ms) FROM acked WHERE at_ms <= ?)", (before_ms,)
-        )
+        sql = "DELETE FROM acked WHERE at_ms < (SELECT max(at_ms) FROM acked WHERE at_ms <= ?)"
+        with self._writing():
+            self.db.execute(sql, (before_ms,))
 
     # -- what is parked
 
@@ -260,23 +272,25 @@ class Checkpoint:
 
     def unpark(self, done: Iterable[Parked]) -> None:
         """Forget parked records that Kafka has acknowledged since."""
-        with self.db:
+        with self._writing():
             self.db.executemany("DELETE FROM parked WHERE seq = ? AND record = ?", [p.key for p in done])
 
     def relabel(self, parked: Parked, reason: str) -> None:
         """Another ``reason`` keeps it here than when it was parked."""
-        self.db.execute("UPDATE parked SET reason = ? WHERE seq = ? AND record = ?", (reason, *parked.key))
+        with self._writing():
+            self.db.execute(
+                "UPDATE parked SET reason = ? WHERE seq = ? AND record = ?", (reason, *parked.key)
+            )
 
     def forget_damaged(self) -> int:
         """Give up what is parked as damaged; how many rows that were."""
-        self.db.execute("DELETE FROM parked WHERE reason = ?", (DAMAGED,))
-        return int(self.db.changes())
+        with self._writing():
+            self.db.execute("DELETE FROM parked WHERE reason = ?", (DAMAGED,))
+            return int(self.db.changes())
 
     def _select(self, db: apsw.Connection, sql: str, values: tuple[str | int, ...] = ()) -> list[Any]:
-        try:
+        with self._damage_in_words():
             return db.execute(sql, values).fetchall()
-        except (UnicodeDecodeError, *DAMAGE) as error:  # also a flipped bit in a text
-            raise JournalDamaged(f"{self.path} is damaged ({type(error).__name__}: {error})") from error
 
 
 T = TypeVar("T")

@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 from typing import Final
 
+import apsw
 import structlog
 
 log = structlog.get_logger(__name__)
@@ -31,3 +32,10 @@ def reported_damage(folder: Path) -> str | None:
         return (folder / DAMAGED_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError as error:  # none is there, or the machine is short of descriptors or memory just now
         return f"{type(error).__name__}: {error}" if error.errno == errno.EIO else None
+
+
+def outlives_reopening(error: apsw.Error) -> bool:
+    """Whether ``error``, of a file that was just opened anew, is about what stands on the disk: an I/O error,
+    but for the one by which SQLite says that the disk is too full for a ``-shm`` file."""
+    full = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+    return isinstance(error, apsw.IOError) and not full

@@ -23,6 +23,7 @@ from dingbridge.settings import IngressSettings
 from dingbridge.tracing import Tracer
 from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked, SharedCheckpoint
+from ingress.journal.damage import outlives_reopening
 from ingress.journal.rows import StoredCallback
 from ingress.relay.batches import Batch, BatchSet, PartialCallback, RecordAccumulator
 from ingress.relay.delivery import Refusal, Sender, TopicPartition, failures, refusal
@@ -114,7 +115,8 @@ class Publisher:
 
     async def run(self) -> int:
         """Publish until ``stop``, or until nothing waits; then returns how many records are parked that a
-        retry may help. No failure of Kafka or of the disk ends it but damage. Raises ``JournalDamaged``."""
+        retry may help. No failure of Kafka ends it, nor a full disk. Raises ``JournalDamaged``, and
+        ``JournalError`` or ``apsw.IOError`` where the checkpoint cannot be opened anew."""
         try:
             await self._run()
             await self._save()
@@ -151,8 +153,11 @@ class Publisher:
                 )
                 # after a failed fsync no open handle may be trusted
                 self._journal.close()
-                with suppress(apsw.Error, JournalError):  # then the next use fails, and leads here again
+                try:
                     await self._checkpoint.call(Checkpoint.reopen)
+                except apsw.Error as again:  # then the next use fails, and leads here again
+                    if outlives_reopening(again):
+                        raise
             self._begin_again()
             # it may flush what it holds first; while Kafka is away, until that has expired
             await self._sender.discard(2 * self._settings.kafka_request_timeout_s + 5)

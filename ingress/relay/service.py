@@ -5,7 +5,9 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +23,7 @@ from dingbridge.settings import IngressSettings
 from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import open_tracer
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
-from ingress.journal.damage import report_damage, reported_damage
+from ingress.journal.damage import outlives_reopening, report_damage, reported_damage
 from ingress.journal.directory import ProcessLock, current, relay_lock
 from ingress.journal.wake import WakeFifo
 from ingress.relay.publisher import Publisher
@@ -111,7 +113,9 @@ async def _publish(settings: IngressSettings, folder: Path, stop: asyncio.Event,
     async with AsyncExitStack() as stack:
         if (tracer := open_tracer(settings, "dingbridge-relay")) is not None:
             stack.push_async_callback(asyncio.to_thread, tracer.close)
-        publisher = Publisher(settings, folder, status, until_empty=until_empty, tracer=tracer)
+        publisher = _opened(
+            partial(Publisher, settings, folder, status, until_empty=until_empty, tracer=tracer)
+        )
         stack.callback(WakeFifo(folder, publisher.wake).close)
         if not until_empty:
             admin = _listener(settings, registry, status, publisher)
@@ -134,6 +138,20 @@ async def _publish(settings: IngressSettings, folder: Path, stop: asyncio.Event,
                 tasks.need("that watches for damage and the end", watch, may_end=True)
                 return await publisher.run()
     return 0
+
+
+def _opened(publisher: Callable[[], Publisher]) -> Publisher:
+    """An I/O error may pass; one that outlives a second try is damage. Raises ``JournalDamaged``."""
+    try:
+        return publisher()
+    except apsw.IOError as first:
+        log.warning("journal.io_error_at_start", error=str(first))
+        try:
+            return publisher()
+        except apsw.IOError as error:
+            if not outlives_reopening(error):
+                raise
+            raise JournalDamaged(f"{type(error).__name__}: {error}") from error
 
 
 def _listener(

@@ -1,0 +1,115 @@
+"""A relay whose checkpoint is not what was written, or cannot be read, ends in words."""
+
+from contextlib import closing
+
+import apsw
+import pytest
+
+from ingress.errors import JournalDamaged, JournalError
+from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked
+from ingress.journal.damage import reported_damage
+from ingress.relay import publisher as publishing
+from ingress.relay import service
+from tests.unit.ingress.relay.fakes import CHECK_IN, body, settings
+
+ONE = Parked(1, 0, CHECK_IN, "rights", 1)
+
+
+@pytest.fixture
+def hurt(folder):
+    """A checkpoint with a parked record, of which what is written to does not read any more."""
+    folder.park(1, "too_large")
+    with closing(folder.checkpoint()) as checkpoint:
+        checkpoint.commit(1, [Parked(1, WHOLE_CALLBACK, NO_TOPIC, DAMAGED, 1)])
+        names = ("parked_by_topic", "parked_by_reason", "acked")
+        sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        pages = [checkpoint.db.execute(sql, (name,)).get for name in names]
+    content = bytearray(checkpoint.path.read_bytes())
+    for page in pages:
+        content[(page - 1) * 4096 : page * 4096] = b"\xff" * 4096
+    checkpoint.path.write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda c: c.commit(2, [Parked(2, 0, CHECK_IN, "rights", 1)]),
+        lambda c: c.unpark([ONE]),
+        lambda c: c.relabel(ONE, "policy"),
+        lambda c: c.forget_damaged(),
+        lambda c: c.forget_acked(1 << 60),
+    ],
+    ids=["commit", "unpark", "relabel", "forget_damaged", "forget_acked"],
+)
+def test_every_write_that_meets_damage_says_so(hurt, write):
+    with closing(hurt.checkpoint()) as checkpoint, pytest.raises(JournalDamaged, match="is damaged"):
+        write(checkpoint)
+
+
+async def test_a_relay_that_cannot_write_it_ends(hurt, kafka):
+    hurt.keep(*(body(n) for n in range(5)))
+    with pytest.raises(JournalDamaged):
+        await hurt.publisher().run()
+
+
+@pytest.mark.parametrize(
+    ("at_reopening", "ends_with"),
+    [(JournalDamaged("a checksum"), JournalDamaged), (apsw.IOError("disk I/O error"), apsw.IOError)],
+)
+async def test_a_relay_that_finds_it_so_when_it_opens_it_anew_ends(
+    folder, kafka, monkeypatch, at_reopening, ends_with
+):
+    monkeypatch.setattr(publishing, "_BACKOFF_S", (0.001, 0.001))
+    folder.keep(body(0))
+    publisher = folder.publisher()
+
+    def commit(*_):
+        raise apsw.FullError("database or disk is full")
+
+    def reopen(_):
+        raise at_reopening
+
+    monkeypatch.setattr(Checkpoint, "commit", commit)
+    monkeypatch.setattr(Checkpoint, "reopen", reopen)
+    with pytest.raises(ends_with):
+        await publisher.run()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_an_io_error_at_the_start_that_outlives_a_second_try_is_damage(
+    folder, kafka, monkeypatch, times
+):
+    folder.keep(body(0))
+    env = settings(data_dir=folder.path / "data", journal_dir=folder.path.parent, relay_admin_port=0)
+    left, real = [apsw.IOError("disk I/O error")] * times, Checkpoint._open
+
+    def opened(checkpoint):
+        if left:
+            raise left.pop()
+        return real(checkpoint)
+
+    monkeypatch.setattr(Checkpoint, "_open", opened)
+    if times == 1:
+        await service.serve(env, until_empty=True)
+        assert kafka.numbers() == [0]
+    else:
+        with pytest.raises(JournalDamaged):
+            await service.serve(env, until_empty=True)
+        assert "disk I/O error" in (reported_damage(folder.path) or "")
+
+
+async def test_a_disk_that_is_full_at_the_start_is_no_damage(folder, kafka, monkeypatch):
+    """SQLite's words for a -shm file that cannot grow."""
+    env = settings(data_dir=folder.path / "data", journal_dir=folder.path.parent, relay_admin_port=0)
+
+    def full(_):
+        error = apsw.IOError("disk I/O error")
+        error.extendedresult = apsw.SQLITE_IOERR_SHMSIZE
+        raise error
+
+    monkeypatch.setattr(Checkpoint, "_open", full)
+    with pytest.raises(JournalError) as found:
+        await service.serve(env, until_empty=True)
+    assert not isinstance(found.value, JournalDamaged)
+    assert reported_damage(folder.path) is None
