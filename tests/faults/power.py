@@ -21,7 +21,8 @@ import apsw
 from tests.support.disk import MortalDisk, _MortalFile, _Shadow
 
 _DIRSYNC = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL
-"""Files after whose first sync SQLite's ``unix`` VFS syncs the folder, if it made them."""
+"""Files after whose first sync SQLite's ``unix`` VFS syncs the folder, if it was to make them where they are
+not there: also the connection that finds one which another has made, and never synced."""
 
 
 class PowerDisk(MortalDisk):
@@ -117,11 +118,11 @@ class PowerDisk(MortalDisk):
 
 class _PowerFile(_MortalFile):
     def __init__(self, disk: PowerDisk, path: str | None, name: Any, flags: list[int]) -> None:
-        unborn = path is not None and not Path(path).exists()
         apsw.VFSFile.__init__(self, "unix", name, flags)
         self._disk: PowerDisk = disk
         self._shadow = disk.shadow(path) if path is not None else _Shadow(b"")
-        self._unsynced_in = Path(path).parent if path is not None and unborn and flags[0] & _DIRSYNC else None
+        makes = flags[0] & apsw.SQLITE_OPEN_CREATE and flags[0] & _DIRSYNC
+        self._unsynced_in = Path(path).parent if path is not None and makes else None
 
     def xWrite(self, data: bytes, offset: int) -> None:
         self._shadow.since.append((offset, bytes(data)))  # some of it may be there if the power goes now
