@@ -84,7 +84,7 @@ class Importer:
                     return await self._import(source, folder.name, resync=True)
             except JournalDamaged as error:
                 log.error("journal.import_lost", folder=folder.name, words=str(error))
-                return await self._finish(folder.name, replace(state, unread=state.unread + 1), resync=True)
+                return await self._finish(folder.name, _uncounted(state), resync=True)
 
     async def _state(self, name: str) -> ImportState:
         return import_states(await self._journal.notes(IMPORTS)).get(name, ImportState())
@@ -101,16 +101,16 @@ class Importer:
         if state.done_ms is not None:
             return state
         if not source.whole:
-            state = replace(state, unread=state.unread + 1)
+            state = _uncounted(state)
         return await self._finish(name, state, resync=resync or state.unread > 0)
 
     async def _finish(self, name: str, state: ImportState, *, resync: bool) -> ImportState:
         """The import's last commit. With ``resync`` it asks the consumers to look for themselves."""
         state = replace(state, done_ms=int(time.time() * 1000))
-        words = f"a journal was damaged: {state.unread} callback(s) of it could not be read"
+        words = f"a journal was damaged: {state.unread_number} callback(s) of it could not be read"
         rows = [ResyncRequest(f"import/{name}", words)] if resync else []
         await self._journal.commit(rows, {IMPORTS + name: state.note()})
-        log.info("journal.imported", folder=name, callbacks=state.rows, unread=state.unread)
+        log.info("journal.imported", folder=name, callbacks=state.rows, unread=state.unread_number)
         return state
 
     async def remove(self, older_than_s: float, *, forget: bool = False) -> list[str]:
@@ -129,6 +129,11 @@ class Importer:
             log.info("journal.folder_removed", folder=folder.name)
             removed.append(folder.name)
         return removed
+
+
+def _uncounted(state: ImportState) -> ImportState:
+    """More could not be read, nobody knows how many."""
+    return replace(state, unread=state.unread + 1, counted=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,7 @@ class _Source:
             raise JournalDamaged(f"{folder.journal} is not there")
         self._checkpoint: Checkpoint | None = None
         try:
-            self._file = JournalFile(folder.journal, read_only=True)
+            self._file = JournalFile(folder.journal, read_only=True, nameless=ours)
         except JournalNewer:
             raise
         except (JournalError, *_DOES_NOT_READ) as error:
@@ -183,7 +188,8 @@ class _Source:
         try:
             self._checkpoint = checkpoint = Checkpoint(folder.path, read_only=True)
             checkpoint.check()
-            return checkpoint.seq() if checkpoint.journal == self.id else 0
+            # without an id: what is put aside has been used with this checkpoint
+            return checkpoint.seq() if self.id in ("", checkpoint.journal) else 0
         except JournalNewer:
             raise
         except (JournalError, *_DOES_NOT_READ) as error:
@@ -212,7 +218,10 @@ class _Source:
     def _rows(self, state: ImportState) -> _Page:
         wanted, end = self._wanted(state.seq)
         kept, lost, size = list[NewCallback](), list[int](), 0
-        for seq in wanted:  # one by one: what does not read hides no other
+        if wanted is None:
+            log.error("journal.unread", folder=self._name, callbacks="unknown", first=state.seq + 1, last=end)
+            state = _uncounted(state)
+        for seq in wanted or ():  # one by one: what does not read hides no other
             row = _read(self._file.row, seq)
             if row is None or not row.intact:
                 lost.append(seq)
@@ -227,14 +236,14 @@ class _Source:
         rows, unread = state.rows + len(kept), state.unread + len(lost)
         return _Page(kept, [], replace(state, seq=end, rows=rows, unread=unread, done_ms=None))
 
-    def _wanted(self, after_seq: int) -> tuple[Sequence[int], int]:
-        """The next numbers at which a row must be, and up to where that is all."""
+    def _wanted(self, after_seq: int) -> tuple[Sequence[int] | None, int]:
+        """The next numbers at which a row must be, and up to where that is all; ``None``: nobody knows."""
         if after_seq < self._acked and self._checkpoint is not None:
             seqs = sorted(self._checkpoint.parked_seqs(after_seq, _ROWS))
             return seqs, seqs[-1] if seqs else self._acked
         if after_seq < self._pruned:  # without a checkpoint: what was parked has not been pruned
-            seqs = _read(self._file.seqs, after_seq, self._pruned, _ROWS) or []
-            return seqs, seqs[-1] if seqs else self._pruned
+            found = _read(self._file.seqs, after_seq, self._pruned, _ROWS)
+            return found, found[-1] if found else self._pruned
         end = min(after_seq + _ROWS, self._last)
         return range(after_seq + 1, end + 1), end
 

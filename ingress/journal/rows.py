@@ -131,13 +131,20 @@ IMPORTS = "import/"
 @dataclass(frozen=True, slots=True)
 class ImportState:
     """How far the import of a folder has come: all rows up to ``seq`` and all keys up to ``key`` (hex);
-    ``rows`` were kept, ``unread`` could not be read. ``done_ms``: when it was finished, epoch ms."""
+    ``rows`` were kept, ``unread`` could not be read: so many if they were ``counted``, else nobody knows.
+    ``done_ms``: when it was finished, epoch ms."""
 
     seq: int = 0
     key: str = ""
     rows: int = 0
     unread: int = 0
     done_ms: int | None = None
+    counted: bool = True
+
+    @property
+    def unread_number(self) -> str:
+        """``unread`` in words."""
+        return str(self.unread) if self.counted else "an unknown number of"
 
     def note(self) -> str:
         """As it stands in the journal."""

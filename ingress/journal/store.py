@@ -81,8 +81,11 @@ class JournalFile:
     """A connection to a journal's file. Every method raises ``apsw.Error`` when the disk fails, one of
     ``DAMAGE`` when SQLite finds the file damaged; callbacks that the disk has changed come as not intact."""
 
-    def __init__(self, path: Path, *, read_only: bool = False, create: bool = False) -> None:
-        """Raises ``JournalError`` when the file is no journal of ours, or of a newer version."""
+    def __init__(
+        self, path: Path, *, read_only: bool = False, create: bool = False, nameless: bool = False
+    ) -> None:
+        """``nameless``: the ``id`` may be gone, and is "" then. Raises ``JournalError`` when the file is no
+        journal of ours, or of a newer version."""
         self.path = path
         if create and not path.exists():
             path.touch(mode=0o600)
@@ -96,7 +99,7 @@ class JournalFile:
                 if create and self._is_empty():
                     self._create()
             self._check_version()
-            self.id = self._own_id()
+            self.id = self._own_id(nameless)
             # the one who writes need not ask again: there is no other. To read, the last page may be damaged
             self._issued = 0 if read_only else self.highest_seq()
         except BaseException:
@@ -136,14 +139,14 @@ class JournalFile:
             "restore the folder as a whole from its back-up"
         )
 
-    def _own_id(self) -> str:
+    def _own_id(self, nameless: bool) -> str:
         try:
             found = dict(self.db.execute("SELECT * FROM meta")).get("id")
-        except ValueError:  # what is there is no text, or has another number of columns
+        except (ValueError, *DAMAGE):  # of what is no text, or has another number of columns
             found = None
-        if not isinstance(found, str):
+        if not isinstance(found, str) and not nameless:
             raise apsw.CorruptError("it does not say which journal it is")
-        return found
+        return found if isinstance(found, str) else ""
 
     def close(self) -> None:
         self.db.close(True)
@@ -275,10 +278,8 @@ class JournalFile:
     def prune_callbacks(self, up_to_seq: int, keep: Collection[int], limit: int, *, after_seq: int) -> int:
         """Delete at most ``limit`` of the oldest callbacks behind ``after_seq`` up to ``up_to_seq``, but none
         of ``keep``. Returns how many."""
-        rows = self.db.execute(
-            "SELECT seq FROM callbacks WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
-            (after_seq, up_to_seq, limit + len(keep)),
-        )
+        sql = "SELECT seq FROM callbacks WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        rows = self.db.execute(sql, (after_seq, up_to_seq, limit + len(keep)))
         doomed = [(seq,) for (seq,) in rows if seq not in keep][:limit]
         if doomed:
             pruned_seq = max(self.pruned_seq(), *doomed[-1])
@@ -378,9 +379,8 @@ class JournalFile:
 
     def waiting(self, after_seq: int) -> tuple[int, int | None]:
         """``(how many callbacks wait behind after_seq, when the oldest of them was received in ms)``."""
-        oldest = self.db.execute(
-            "SELECT received_ms FROM callbacks WHERE seq > ? ORDER BY seq LIMIT 1", (after_seq,)
-        ).get
+        sql = "SELECT received_ms FROM callbacks WHERE seq > ? ORDER BY seq LIMIT 1"
+        oldest = self.db.execute(sql, (after_seq,)).get
         if oldest is None:
             return 0, None
         # behind the pruned ones there are no gaps; what is parked among these is not counted

@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager, closing
 
+import apsw
 import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
@@ -312,3 +313,42 @@ async def test_a_folder_that_is_a_riddle_stays_and_ends_nothing(tmp_path, aside,
             assert not running.done()
             running.cancel()
     assert damaged(tmp_path) == [aside]
+
+
+UNKNOWN = "a journal was damaged: an unknown number of callback(s) of it could not be read"
+
+
+async def test_where_what_was_parked_cannot_be_listed_nobody_says_that_none_was_lost(
+    tmp_path, aside, monkeypatch
+):
+    aside.checkpoint.unlink()
+
+    def seqs(*_):
+        raise apsw.CorruptError("a page in between")
+
+    monkeypatch.setattr(JournalFile, "seqs", seqs)
+    async with started(tmp_path) as journal:
+        importer = Importer(tmp_path, journal, 0)
+        state = await importer.bring_in(aside)
+        assert (state.unread, state.counted) == (1, False)
+        assert requests(tmp_path) == [UNKNOWN]
+        assert await importer.remove(0) == [], "somebody may have a back-up"
+
+
+async def test_of_a_folder_that_cannot_be_opened_the_number_is_unknown_and_that_is_said(tmp_path, aside):
+    aside.journal.write_bytes(b"no database" * 1_000)
+    async with started(tmp_path) as journal:
+        with capture_logs() as logs:
+            state = await Importer(tmp_path, journal, 0).bring_in(aside)
+    assert not state.counted
+    assert requests(tmp_path) == [UNKNOWN]
+    [line] = [line for line in logs if line["event"] == "journal.imported"]
+    assert line["unread"] == "an unknown number of"
+
+
+async def test_a_folder_that_does_not_say_which_journal_it_is_comes_in_all_the_same(tmp_path, aside):
+    with closing(JournalFile(aside.journal)) as file:
+        file.db.execute("DELETE FROM meta")
+    async with started(tmp_path) as journal:
+        state = await Importer(tmp_path, journal, 0).bring_in(aside)
+    assert (numbers(tmp_path), state.unread, state.counted) == (EXPECTED, 0, True)
