@@ -170,9 +170,12 @@ class ParkedRecords:
                 await self._checkpoint.call(partial(_account, tried=[parked], refused=damaged))
             for record in records or ():
                 batches.setdefault(partition_of(record.key, partitions), []).append((*parked.key, record))
-        for partition, batch in batches.items():
-            refused = await self._sender.find_refused((topic, partition), batch, _ANSWER_S)
-            sent = {(seq, number) for seq, number, _ in batch}
+        refused: dict[ParkedKey, Refusal] = {}
+        for partition in list(batches):
+            batch = batches.pop(partition)
+            refused |= await self._sender.find_refused((topic, partition), batch, _ANSWER_S)
+            waiting = {(seq, number) for other in batches.values() for seq, number, _ in other}
+            sent = {(seq, number) for seq, number, _ in batch} - waiting
             tried = [parked for parked in some if parked.key in sent]
             await self._checkpoint.call(partial(_account, tried=tried, refused=refused))
             if any(reason.blocks_topic for reason in refused.values()):

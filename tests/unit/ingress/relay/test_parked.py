@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, RecordTooLargeError, TopicAuthorizationFailedError
@@ -17,7 +17,7 @@ from ingress.journal.checkpoint import DAMAGED
 from ingress.relay import parked as parking
 from ingress.relay import publisher as publishing
 from tests.support.waiting import eventually
-from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, FakeKafka, Folder, body
+from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, FakeKafka, FakeProducer, Folder, body
 
 
 def number(value):
@@ -206,3 +206,30 @@ async def _comes_and_goes(path, monkeypatch, seed, steps):
         first = list(dict.fromkeys(numbers))
         assert first == sorted(first), "in order where each is first read; what is sent again is a run"
     folder.close()
+
+
+async def test_of_a_callback_whose_records_go_to_several_partitions_one_that_is_refused_keeps_it_parked(
+    folder, kafka, monkeypatch
+):
+    """Which of them it was parked for nobody can tell; it is forgotten when all of them are in Kafka."""
+
+    async def partitions_for(self, topic):
+        return set(range(6))
+
+    monkeypatch.setattr(FakeProducer, "partitions_for", partitions_for)
+    topic = "dingtalk.user_add_org"
+    kafka.topics.add(topic)
+    event = {"EventType": "user_add_org", "CorpId": "c", "TimeStamp": 1_731_000_000_000, "eventId": "e"}
+    folder.keep(json.dumps({**event, "UserId": [f"u{n}" for n in range(8)]}).encode())
+    with closing(folder.checkpoint()) as checkpoint:
+        checkpoint.commit(1, [parking.Parked(1, 9, topic, "too_large", 1)])
+    for refused in (f"u{n}" for n in range(8)):
+        kafka.refuses = lambda _, value, who=refused: (
+            RecordTooLargeError() if decode(value).subject == who else None
+        )
+        async with opened(folder) as publisher:
+            assert await publisher.parked.retry() == 1, refused
+    kafka.refuses = lambda topic, value: None
+    async with opened(folder) as publisher:
+        assert await publisher.parked.retry() == 0
+    assert {event.subject for event in kafka.events(topic)} == {f"u{n}" for n in range(8)}
