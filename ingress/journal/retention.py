@@ -5,7 +5,7 @@ The checkpoint alone licenses it. A step that is interrupted anywhere costs noth
 
 import shutil
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import apsw
 from ingress.errors import JournalError
 from ingress.journal.checkpoint import BEFORE_ALL_PARKED, Checkpoint, ParkedKey
 from ingress.journal.directory import MIN_FREE_BYTES, JournalFolder
-from ingress.journal.store import JournalFile
+from ingress.journal.store import BUSY_MS, JournalFile
 
 _CHUNK = 500
 _FREE_PAGES, _FREE_SHARE, _RELEASED = 2048, 4, 64
@@ -119,8 +119,13 @@ def _give_back(file: JournalFile, low_disk: bool) -> bool:
     if free <= (0 if low_disk else max(_FREE_PAGES, pages // _FREE_SHARE)):
         return False
     file.release(_RELEASED)
-    if free > _RELEASED:
+    if free > _RELEASED and file.free_pages()[0] < free:  # not of a file that was made without auto_vacuum
         return True
-    with suppress(apsw.BusyError):  # of somebody who reads just now: at the next checkpoint of the WAL
+    file.db.set_busy_timeout(0)  # who reads just now, as a back-up does, is not waited for
+    try:
         file.checkpoint_truncate()
+    except apsw.BusyError:  # at the next checkpoint of the WAL
+        pass
+    finally:
+        file.db.set_busy_timeout(BUSY_MS)
     return False

@@ -56,7 +56,7 @@ _SELECT = "SELECT * FROM callbacks"
 _ROWS_MAX = 256
 """In one statement."""
 
-_BUSY_MS = 5000
+BUSY_MS = 5000
 """For so long another process is waited for that is at the file just now, as one that makes a back-up."""
 
 DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
@@ -92,7 +92,7 @@ class JournalFile:
         flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
         self.db = apsw.Connection(str(path), flags=flags)
         try:
-            self.db.set_busy_timeout(_BUSY_MS)
+            self.db.set_busy_timeout(BUSY_MS)
             refuse_newer(self.db, path, FILE_VERSION)
             if not read_only:
                 self._configure()

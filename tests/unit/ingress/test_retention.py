@@ -10,6 +10,7 @@ from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import current
 from ingress.journal.retention import Retention, RetentionJob
 from ingress.journal.rows import NewCallback
+from ingress.journal.store import JournalFile
 from tests.unit.ingress.filled import fill, prune_once
 
 DAY = 86_400
@@ -157,3 +158,41 @@ def test_a_nearly_full_disk_gets_back_what_is_deleted(tmp_path):
         assert seqs(file) == list(range(191, 201))
         used = sum(path.stat().st_size for path in current(tmp_path).path.glob("journal.db*"))
         assert used < 1_000_000, "of 8 MB"
+
+
+def test_who_reads_meanwhile_as_a_back_up_does_holds_up_nobody(tmp_path, monkeypatch):
+    """The thread that commits would wait for them, and all answers with it."""
+    waits = []
+    with closing(fill(tmp_path, 0)) as file, closing(checkpoint_of(tmp_path, file)) as checkpoint:
+        file.keep([NewCallback(1, "default", "http", bytes(40_000), b"%d" % n) for n in range(8)])
+        checkpoint.commit(8)
+        real = JournalFile.checkpoint_truncate
+
+        def truncate(self):
+            waits.append(self.db.pragma("busy_timeout"))
+            real(self)
+
+        monkeypatch.setattr(JournalFile, "checkpoint_truncate", truncate)
+        with closing(JournalFile(file.path, read_only=True)) as reader:
+            reader.db.execute("BEGIN")
+            assert reader.last_seq() == 8
+            job = RetentionJob(current(tmp_path), Retention(0, DAY, min_free_bytes=1 << 62))
+            while job.step(file)[1]:
+                pass
+        assert waits == [0]
+        assert file.db.pragma("busy_timeout") == 5_000
+
+
+def test_a_file_that_gives_nothing_back_does_not_hold_up_who_prunes_it(tmp_path):
+    """One of an earlier release, or of SQLite's shell: without auto_vacuum."""
+    with closing(fill(tmp_path, 0)) as file, closing(checkpoint_of(tmp_path, file)) as checkpoint:
+        file.db.execute("PRAGMA auto_vacuum = NONE; VACUUM").fetchall()
+        assert file.db.pragma("auto_vacuum") == 0
+        file.keep([NewCallback(1, "default", "http", bytes(40_000), b"%d" % n) for n in range(100)])
+        checkpoint.commit(100)
+        job = RetentionJob(current(tmp_path), Retention(0, DAY, min_free_bytes=1 << 62))
+        steps = 0
+        while job.step(file)[1]:
+            steps += 1
+            assert steps < 100
+        assert seqs(file) == []

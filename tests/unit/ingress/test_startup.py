@@ -224,7 +224,7 @@ def test_a_journal_that_failed_and_lost_what_kafka_has_is_not_written_again(tmp_
 @pytest.fixture
 def read_by_another(tmp_path, monkeypatch):
     """A folder whose journal is read, as by a back-up, from before its last commit on."""
-    monkeypatch.setattr("ingress.journal.store._BUSY_MS", 10)
+    monkeypatch.setattr("ingress.journal.store.BUSY_MS", 10)
     file = fill(tmp_path, 3)
     with closing(apsw.Connection(str(file.path), flags=apsw.SQLITE_OPEN_READONLY)) as other:
         other.execute("BEGIN")
