@@ -43,8 +43,12 @@ def only_own_pages(below: str = "/", own_names: Collection[str] = ()) -> Middlew
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.path.startswith(below):
             return await handler(request)
-        name = request.url.host or ""
-        if not is_own_name(name, own_names):
+        try:
+            name = request.url.host or ""
+            own = is_own_name(name, own_names)
+        except ValueError:  # a Host header of which no URL can be made
+            name, own = request.host, False
+        if not own:
             words = f"{name} is no name of this listener; use its address, as 127.0.0.1"
             return json_response({"error": words + (", or set ADMIN_NAMES" if own_names else "")}, 403)
         if request.method not in _LOOKS:
