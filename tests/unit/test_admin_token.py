@@ -44,3 +44,31 @@ def test_a_folder_that_cannot_be_is_said_in_words(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(BridgeError, match="set DATA_DIR"):
         admin_token(tmp_path / "file")
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o602])
+def test_one_that_others_may_read_or_write_is_refused_with_the_remedy(tmp_path, mode):
+    admin_token(tmp_path)
+    (tmp_path / FILE).chmod(mode)
+    with pytest.raises(BridgeError, match=r"may be read or written by others.*remove it"):
+        admin_token(tmp_path)
+
+
+def test_one_of_a_stranger_is_refused_with_the_remedy(tmp_path, monkeypatch):
+    admin_token(tmp_path)
+    real = os.fstat
+
+    def fstat(fd):
+        found = list(real(fd))
+        found[stat.ST_UID] += 1
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    with pytest.raises(BridgeError, match=r"belongs to user id .*remove it"):
+        admin_token(tmp_path)
+
+
+def test_the_group_that_kubernetes_gives_a_volume_is_no_stranger(tmp_path):
+    token = admin_token(tmp_path)
+    (tmp_path / FILE).chmod(0o660)
+    assert admin_token(tmp_path) == token
