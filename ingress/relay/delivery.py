@@ -47,6 +47,8 @@ NumberedRecord = tuple[int, int, Record]
 """A record with the ``seq`` of its callback, and its number in there."""
 
 _STALLED_S = 5.0
+_SEARCH_S = 10.0
+"""Each refusal takes some 10 ms, and nothing else is published meanwhile."""
 
 
 class Refusal(StrEnum):
@@ -174,12 +176,13 @@ class Sender:
         self, partition: TopicPartition, records: Sequence[NumberedRecord], within_s: float
     ) -> dict[ParkedKey, Refusal]:
         """Send ``records`` in order, in halves of halves where Kafka refuses a batch, until each record that
-        it refuses stands alone. Returns those, with the reason; all others are in Kafka.
+        it refuses stands alone, or for ``_SEARCH_S`` has been looked for: then what is left is sent once more
+        as it is. Returns those that are refused, with the reason; all others are in Kafka.
 
         Raises ``KafkaError`` or ``KafkaUnavailable`` for what is not about the records, ``TimeoutError`` for
         a batch that is not answered ``within_s``; then some of them may be in Kafka."""
         refused: dict[ParkedKey, Refusal] = {}
-        waiting = [records]
+        waiting, search_until = [records], time.monotonic() + _SEARCH_S
         while waiting:
             part = waiting.pop()
             reason = await self._send(partition, part, within_s)
@@ -188,8 +191,8 @@ class Sender:
             if reason.blocks_topic:
                 refused |= {(seq, number): reason for rest in (part, *waiting) for seq, number, _ in rest}
                 break
-            if len(part) == 1:
-                refused[part[0][:2]] = reason
+            if len(part) == 1 or time.monotonic() > search_until:
+                refused |= {(seq, number): reason for seq, number, _ in part}
             else:
                 middle = len(part) // 2
                 waiting += [part[middle:], part[:middle]]

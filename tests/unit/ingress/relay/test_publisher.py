@@ -271,3 +271,21 @@ async def test_a_request_whose_first_batch_failed_is_sent_again_before_the_check
         await comes_to(folder, 20)
     assert len(kafka.events(INBOXES[0])) == 1
     assert not failures
+
+
+async def test_where_very_many_are_refused_the_search_ends_and_what_is_left_is_parked_together(
+    folder, kafka, monkeypatch
+):
+    """Each refusal costs a producer, and nothing else is published meanwhile."""
+    monkeypatch.setattr("ingress.relay.delivery._SEARCH_S", 0.0)
+    folder.keep(*(body(n) for n in range(400)))
+    kafka.refuses = lambda topic, value: (
+        PolicyViolationError() if decode(value).data["number"] < 200 else None
+    )
+    async with running(folder.publisher()):
+        await comes_to(folder, 400)
+        assert kafka.producers < 30
+    parked = {p.seq - 1 for p in folder.parked()}
+    assert parked >= set(range(200))
+    assert parked.isdisjoint(kafka.numbers())
+    assert parked | set(kafka.numbers()) == set(range(400))
