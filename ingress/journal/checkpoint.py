@@ -313,9 +313,6 @@ class SharedCheckpoint:
             finally:
                 await asyncio.wait([working])
 
-    def close(self) -> None:
-        self._checkpoint.close()
-
 
 def _crc(*parts: str | int) -> int:
     return zlib.crc32(repr(parts).encode())

@@ -130,7 +130,7 @@ class Publisher:
                 await self._save()
             await self._sender.discard(0.1)
             self._journal.close()
-            self._checkpoint.close()
+            await self._checkpoint.call(Checkpoint.close)
 
     async def _run(self) -> None:
         backoff = _BACKOFF_S[0]

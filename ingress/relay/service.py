@@ -122,8 +122,9 @@ async def _publish(settings: IngressSettings, folder: Path, stop: asyncio.Event,
             await admin.start()
             stack.push_async_callback(admin.stop)
             log.info("relay.ready", admin=f"http://{admin.host}:{admin.port}", journal=str(folder))
-        with suppress(TimeoutError):
-            async with WatchedTasks() as tasks, asyncio.timeout(None) as limit:
+        limit = asyncio.timeout(None)
+        try:
+            async with WatchedTasks() as tasks, limit:
 
                 async def watch() -> None:
                     while not stop.is_set():
@@ -137,6 +138,9 @@ async def _publish(settings: IngressSettings, folder: Path, stop: asyncio.Event,
 
                 tasks.need("that watches for damage and the end", watch, may_end=True)
                 return await publisher.run()
+        except TimeoutError:
+            if not limit.expired():
+                raise
     return 0
 
 

@@ -1,5 +1,7 @@
 """A relay whose checkpoint is not what was written, or cannot be read, ends in words."""
 
+import asyncio
+import threading
 from contextlib import closing
 
 import apsw
@@ -10,6 +12,7 @@ from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkp
 from ingress.journal.damage import reported_damage
 from ingress.relay import publisher as publishing
 from ingress.relay import service
+from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import CHECK_IN, body, settings
 
 ONE = Parked(1, 0, CHECK_IN, "rights", 1)
@@ -113,3 +116,32 @@ async def test_a_disk_that_is_full_at_the_start_is_no_damage(folder, kafka, monk
         await service.serve(env, until_empty=True)
     assert not isinstance(found.value, JournalDamaged)
     assert reported_damage(folder.path) is None
+
+
+async def test_the_relays_end_waits_for_who_looks_into_it_just_now(folder, kafka, monkeypatch):
+    """SQLite does not allow a connection to be closed under a statement of another thread."""
+    looking, ending, closed = threading.Event(), threading.Event(), []
+    real = Checkpoint.close
+
+    def counts(_):
+        looking.set()
+        ending.wait(30)
+        assert not closed
+        return {}
+
+    def close(checkpoint):
+        closed.append(True)
+        real(checkpoint)
+
+    publisher = folder.publisher()
+    monkeypatch.setattr(Checkpoint, "parked_counts", counts)
+    monkeypatch.setattr(Checkpoint, "close", close)
+    readyz = asyncio.create_task(publisher.parked.counts())
+    await asyncio.to_thread(looking.wait, 30)
+    publisher.stop()
+    running = asyncio.create_task(publisher.run())
+    await eventually(lambda: publisher._journal._file is None, 30, "it closes what it has")
+    ending.set()
+    assert await readyz == {}
+    await running
+    assert closed == [True]

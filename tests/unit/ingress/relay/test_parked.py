@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dingbridge.errors import TopicLeaderless
 from dingbridge.events import decode
 from dingbridge.events.control import RESYNC_REQUESTED
-from ingress.journal.checkpoint import DAMAGED
+from ingress.journal.checkpoint import DAMAGED, Checkpoint
 from ingress.relay import parked as parking
 from ingress.relay import publisher as publishing
 from tests.support.waiting import eventually
@@ -30,7 +30,7 @@ async def opened(folder, **more):
     await publisher.parked.load()
     yield publisher
     publisher._journal.close()
-    publisher._checkpoint.close()
+    await publisher._checkpoint.call(Checkpoint.close)
 
 
 async def test_however_many_are_refused_for_themselves_those_behind_them_are_sent(folder, kafka):

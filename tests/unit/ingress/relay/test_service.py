@@ -87,3 +87,12 @@ async def test_a_parked_callback_whose_page_is_damaged_is_damage(folder, kafka, 
     with pytest.raises(JournalDamaged, match="malformed"):
         await service.serve(env)
     await eventually(lambda: reported_damage(folder.path) is not None, 30, "it is reported")
+
+
+async def test_a_timeout_of_something_else_is_no_end_in_order(folder, kafka, env, monkeypatch):
+    async def run(self):
+        raise TimeoutError("nobody has caught it")
+
+    monkeypatch.setattr(service.Publisher, "run", run)
+    with pytest.raises(TimeoutError, match="nobody has caught it"):
+        await service.serve(env, until_empty=True)
