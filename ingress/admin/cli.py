@@ -52,10 +52,10 @@ def _print_status(status: JournalStatus) -> None:
     for name, state in status.damaged.items():
         done = "imported" if state.done_ms is not None else "not imported yet"
         print(f"put aside           {name}: {done}, {state.unread} callback(s) could not be read")
-    for group in status.parked_groups:
+    for group in status.parked:
         of = f"record(s) of {group.topic}" if group.topic != "-" else "callback(s)"
         print(f"parked              {group.records} {of}: {group.reason}, since {iso(group.since_ms)}")
-    if not status.parked_groups:
+    if not status.parked:
         print("parked              none")
 
 

@@ -21,8 +21,8 @@ from ingress.journal.directory import (
     relay_lock,
 )
 from ingress.journal.importing import Importer
-from ingress.journal.metrics import JournalMetrics
 from ingress.journal.writer import Journal
+from ingress.metrics import JournalMetrics
 
 
 @asynccontextmanager

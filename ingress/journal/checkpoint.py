@@ -16,9 +16,8 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from ingress.errors import JournalDamaged, JournalError
-from ingress.journal.directory import CHECKPOINT_FILE, sync
+from ingress.journal.directory import CHECKPOINT_FILE, refuse_newer, sync
 from ingress.journal.store import DAMAGE
-from ingress.journal.version import refuse_newer
 
 FILE_VERSION = 2
 _ACK_STEP_MS = 60_000

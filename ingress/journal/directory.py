@@ -6,6 +6,7 @@ is damaged stands beside it, in ``damaged-<UTC time>``, and is imported. One ing
 ``JOURNAL_DIR``, and one relay its journal, by locks that the kernel releases with the process.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -17,7 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from ingress.errors import JournalError, JournalLocked, JournalUnsafe
+import apsw
+import structlog
+
+from ingress.errors import JournalError, JournalLocked, JournalNewer, JournalUnsafe
+
+log = structlog.get_logger(__name__)
 
 JOURNAL_FILE: Final = "journal.db"
 CHECKPOINT_FILE: Final = "checkpoint.db"
@@ -25,6 +31,8 @@ RELAY_LOCK: Final = "relay.lock"
 INGRESS_LOCK: Final = "ingress.lock"
 CURRENT: Final = "current"
 DAMAGED_PREFIX: Final = "damaged-"
+DAMAGED_FILE: Final = "damaged"
+"""In a folder with a journal: why it is to be put aside at the next start."""
 
 BLOCK_BYTES_MIN: Final = 4096
 MIN_FREE_BYTES: Final = 256 * 1024 * 1024
@@ -208,6 +216,26 @@ def file_system(folder: Path) -> str | None:
     return kind
 
 
+def report_damage(folder: Path, words: str) -> None:
+    """Leave ``words`` in ``folder``, a journal's. Whoever finds the damage does, and ends. Never raises: on
+    such a disk this may fail, too, and the next start then looks for itself."""
+    try:
+        path = folder / DAMAGED_FILE
+        path.touch(mode=0o600)
+        path.write_text(words, encoding="utf-8")
+    except OSError as error:
+        log.warning("journal.damage_not_noted", error=type(error).__name__)
+
+
+def reported_damage(folder: Path) -> str | None:
+    """What somebody has reported of the journal in ``folder``; ``None``: nothing. Who uses that journal ends
+    then, and lets go of it."""
+    try:
+        return (folder / DAMAGED_FILE).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:  # none is there, or the machine is short of descriptors or memory just now
+        return f"{type(error).__name__}: {error}" if error.errno == errno.EIO else None
+
+
 def sync(path: Path) -> None:
     """Have the disk hold a file's content, or which files are in a folder."""
     fd = os.open(path, os.O_RDONLY)
@@ -215,3 +243,16 @@ def sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def refuse_newer(db: apsw.Connection, path: Path, known: int) -> None:
+    """Raises ``JournalNewer`` where ``PRAGMA user_version`` is above ``known``; ``db`` then changes nothing
+    as it closes. It reads no more than the header: a newer schema may not even parse here, and what does not
+    parse would be taken for damage."""
+    version = int(db.pragma("user_version"))
+    if version > known:
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        raise JournalNewer(
+            f"{path} was written by a newer dingbridge (version {version}, this one knows {known}); start "
+            "the newer one, nothing was changed"
+        )

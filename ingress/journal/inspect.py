@@ -5,7 +5,6 @@ Nothing here writes, or takes a lock. How it is printed is decided in ``ingress/
 
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ingress.journal.checkpoint import Checkpoint, Parked, ParkedGroup
 from ingress.journal.directory import JournalFolder, current, damaged
 from ingress.journal.rows import IMPORTS, ImportState, StoredCallback, damaged_row, import_states
 from ingress.journal.store import JournalFile
+from ingress.metrics import FolderMetrics
 
 _MAX_ROWS = 256
 _MAX_BYTES = 1 << 22
@@ -33,23 +33,27 @@ class JournalStatus:
     journal: str | None
     waiting: int
     oldest_age_s: float
-    parked_groups: tuple[ParkedGroup, ...]
+    parked: tuple[ParkedGroup, ...]
     damaged: dict[str, ImportState]
     bytes: int
     free_bytes: int
 
     @property
-    def parked(self) -> dict[tuple[str, str], int]:
-        """``{(topic, reason): records}``."""
-        counts: Counter[tuple[str, str]] = Counter()
-        for group in self.parked_groups:
-            counts[group.topic, group.reason] += group.records
-        return dict(counts)
-
-    @property
     def unread(self) -> int:
         """How many callbacks of the folders that were put aside could not be read."""
         return sum(state.unread for state in self.damaged.values())
+
+    def show(self, metrics: FolderMetrics) -> None:
+        """Set all of ``metrics``."""
+        metrics.waiting.set(self.waiting)
+        metrics.oldest_seconds.set(self.oldest_age_s)
+        metrics.bytes.set(self.bytes)
+        metrics.free_bytes.set(self.free_bytes)
+        metrics.damaged.set(len(self.damaged))
+        metrics.unread.set(self.unread)
+        metrics.parked.clear()
+        for group in self.parked:
+            metrics.parked.labels(group.reason).inc(group.records)
 
     def as_json(self) -> dict[str, Any]:
         """For ``/readyz`` and ``dingbridge journal stats --json``."""
@@ -65,7 +69,7 @@ class JournalStatus:
             ],
             "parked": [
                 {"topic": g.topic, "reason": g.reason, "records": g.records, "since_ms": g.since_ms}
-                for g in self.parked_groups
+                for g in self.parked
             ],
         }
 
@@ -87,7 +91,7 @@ def journal_status(root: Path) -> JournalStatus:
         journal=journal,
         waiting=waiting,
         oldest_age_s=max(0.0, time.time() - oldest_ms / 1000) if oldest_ms is not None else 0.0,
-        parked_groups=tuple(sorted(parked, key=lambda group: (group.topic, group.reason))),
+        parked=tuple(sorted(parked, key=lambda group: (group.topic, group.reason))),
         damaged={aside.name: states.get(aside.name, ImportState()) for aside in damaged(root)},
         bytes=sum(path.stat().st_size for path in root.rglob("*") if path.is_file()),
         free_bytes=shutil.disk_usage(root).free,

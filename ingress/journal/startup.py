@@ -15,21 +15,23 @@ import structlog
 
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
 from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.damage import DAMAGED_FILE, report_damage, reported_damage
 from ingress.journal.directory import (
     CHECKPOINT_FILE,
+    DAMAGED_FILE,
     JOURNAL_FILE,
     RELAY_LOCK,
     JournalFolder,
     current,
     damaged_name,
     last_put_aside,
+    refuse_newer,
     relay_lock,
+    report_damage,
+    reported_damage,
     sync,
 )
 from ingress.journal.rows import IMPORTS
 from ingress.journal.store import DAMAGE, FILE_VERSION, JournalFile
-from ingress.journal.version import refuse_newer
 from ingress.journal.wake import WAKE_FILE
 
 log = structlog.get_logger(__name__)

@@ -17,8 +17,8 @@ from typing import Any
 import apsw
 
 from ingress.errors import JournalError
+from ingress.journal.directory import refuse_newer
 from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback, columns_of, damaged_row, row_of
-from ingress.journal.version import refuse_newer
 
 FILE_VERSION = 3
 """Stands in ``PRAGMA user_version``; any other is refused. It also goes up where a note comes to mean
@@ -84,7 +84,7 @@ class JournalFile:
     def __init__(self, path: Path, *, read_only: bool = False, create: bool = False) -> None:
         """Raises ``JournalError`` when the file is no journal of ours, or of a newer version."""
         self.path = path
-        if create and not path.exists():
+        if fresh := create and not path.exists():
             path.touch(mode=0o600)
         flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
         self.db = apsw.Connection(str(path), flags=flags)
@@ -93,7 +93,7 @@ class JournalFile:
             refuse_newer(self.db, path, FILE_VERSION)
             if not read_only:
                 self._configure()
-                if create and self._is_empty():
+                if fresh:
                     self._create()
             self._check_version()
             self.id = self._own_id()
@@ -115,9 +115,6 @@ class JournalFile:
         # for 14 ms with 1000 pages and for 75 ms with 4000 (measured on a busy disk)
         self.db.execute("PRAGMA wal_autocheckpoint = 1000")
 
-    def _is_empty(self) -> bool:
-        return bool(self.db.execute("SELECT count(*) = 0 FROM sqlite_schema").get)
-
     def _create(self) -> None:
         with self.db:
             self.db.execute(_SCHEMA)
@@ -128,13 +125,14 @@ class JournalFile:
             self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
 
     def _check_version(self) -> None:
-        found = (self.db.pragma("application_id"), int(self.db.pragma("user_version")))
-        if found == (_APPLICATION_ID, FILE_VERSION):
-            return
-        raise JournalError(
-            f"{self.path} is not a journal of dingbridge; move it away if it does not belong there, or "
-            "restore the folder as a whole from its back-up"
-        )
+        if (self.db.pragma("application_id"), self.db.pragma("user_version")) != (
+            _APPLICATION_ID,
+            FILE_VERSION,
+        ):
+            raise JournalError(
+                f"{self.path} is not a journal of dingbridge; move it away if it does not belong there, or "
+                "restore the folder as a whole from its back-up"
+            )
 
     def _own_id(self) -> str:
         try:

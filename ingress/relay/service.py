@@ -21,8 +21,7 @@ from dingbridge.settings import IngressSettings
 from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import open_tracer
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
-from ingress.journal.damage import report_damage, reported_damage
-from ingress.journal.directory import ProcessLock, current, relay_lock
+from ingress.journal.directory import ProcessLock, current, relay_lock, report_damage, reported_damage
 from ingress.journal.wake import WakeFifo
 from ingress.relay.publisher import Publisher
 from ingress.relay.status import RelayStatus

@@ -24,12 +24,12 @@ from dingbridge.events import decode
 from ingress.errors import JournalError, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import current, damaged
-from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
+from ingress.metrics import JournalMetrics
 from ingress.relay.publisher import Publisher
 from ingress.relay.status import RelayStatus
 from tests.faults.power import PowerDisk, powered

@@ -12,7 +12,6 @@ import pytest
 
 from ingress.errors import JournalError, JournalLocked, JournalUnsafe
 from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.damage import report_damage
 from ingress.journal.directory import (
     current,
     damaged,
@@ -20,6 +19,7 @@ from ingress.journal.directory import (
     ingress_lock,
     prepare_folder,
     relay_lock,
+    report_damage,
 )
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current, reopen
