@@ -11,8 +11,7 @@ import typer
 
 from dingbridge.cli.terminal import confirmed, moment, print_json, print_list, say
 from dingbridge.errors import BridgeError
-from ingress.admin.client import ask, do, journal_dir, publisher_settings
-from ingress.admin.offline import bring_in, forget_damaged, offline
+from ingress.admin.client import ask, bring_in, do, forget_damaged, journal_dir, publisher_settings
 from ingress.admin.output import COLUMNS, entry, exported, iso, whole
 from ingress.admin.renormalise import renormalise as put_back
 from ingress.errors import JournalLocked
@@ -136,12 +135,9 @@ def prune(
     options: dict[str, Any] = {} if older_than_hours is None else {"older_than_hours": older_than_hours}
     if damaged:
         options["damaged"] = True
-    result = do("prune", options, offline("prune"))
+    result = do("prune", options)
     if damaged:
-        try:
-            result["damaged_callbacks"] = forget_damaged(publisher_settings())
-        except JournalLocked:
-            result["damaged_callbacks"] = ask("parked/forget-damaged", {})["forgotten"]
+        result["damaged_callbacks"] = forget_damaged()
     print_result(result)
 
 
