@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import apsw
-
-from ingress.errors import JournalError
 from ingress.journal.checkpoint import Checkpoint, Parked, ParkedGroup
 from ingress.journal.directory import JournalFolder, current, damaged
 from ingress.journal.rows import IMPORTS, ImportState, StoredCallback, damaged_row, import_states
@@ -124,7 +121,6 @@ class JournalView:
 
     def __init__(self, folder: JournalFolder) -> None:
         """Raises ``JournalError`` or ``apsw.Error`` when one of the two cannot be read."""
-        self.folder = folder
         self._file = JournalFile(folder.journal, read_only=True)
         self.checkpoint_seq, self.parked = 0, dict[int, tuple[Parked, ...]]()
         try:
@@ -149,16 +145,10 @@ class JournalView:
         return self._inspected(row) if row is not None else None
 
     def callbacks(self, after_seq: int) -> Iterator[InspectedCallback]:
-        """Those behind ``after_seq``, in order. Raises ``JournalError`` when they do not read."""
-        try:
-            while rows := self._file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES):
-                yield from map(self._inspected, rows)
-                after_seq = rows[-1].seq
-        except apsw.Error as error:
-            raise JournalError(
-                f"{self.folder.journal} cannot be read to its end ({type(error).__name__}: {error}); "
-                "start the ingress again: it puts a damaged journal aside and imports what reads of it"
-            ) from error
+        """Those behind ``after_seq``, in order. Raises ``apsw.Error`` when they do not read."""
+        while rows := self._file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES):
+            yield from map(self._inspected, rows)
+            after_seq = rows[-1].seq
 
     def _inspected(self, row: StoredCallback) -> InspectedCallback:
         parked = self.parked.get(row.seq, ())

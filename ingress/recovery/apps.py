@@ -25,8 +25,7 @@ from ingress.errors import JournalUnavailable
 from ingress.journal.writer import Journal
 from ingress.metrics import RecoveryMetrics
 from ingress.per_app import Apps, PerApp
-from ingress.recovery.poller import Poller, Result, settle
-from ingress.recovery.source import AppList, IsvList
+from ingress.recovery.poller import AppList, IsvList, Poller, Result, settle
 
 log = structlog.get_logger(__name__)
 
