@@ -215,12 +215,6 @@ class Checkpoint:
         where = "topic = ? AND (seq, record) > (?, ?) ORDER BY seq, record LIMIT ?"
         return self._parked(where, (topic, *after, limit))
 
-    def parked_for(self, topic: str, reasons: Iterable[str], limit: int) -> list[Parked]:
-        """The first of one ``topic`` that are parked for one of ``reasons``."""
-        names = tuple(reasons)
-        where = f"topic = ? AND reason IN ({','.join('?' * len(names))}) ORDER BY seq, record LIMIT ?"
-        return self._parked(where, (topic, *names, limit))
-
     def _parked(self, where: str, values: tuple[str | int, ...]) -> list[Parked]:
         columns = "seq, record, topic, reason, since_ms, crc"
         rows = self._select(self.db, f"SELECT {columns} FROM parked WHERE {where}", values)  # noqa: S608
@@ -241,11 +235,6 @@ class Checkpoint:
         checksums."""
         sql = "SELECT DISTINCT seq FROM parked WHERE seq > ? ORDER BY seq LIMIT ?"
         return frozenset(seq for (seq,) in self._select(self.db, sql, (after_seq, limit)))
-
-    def parked_counts(self) -> dict[tuple[str, str], int]:
-        """``{(topic, reason): how many}``."""
-        rows = self._select(self.db, "SELECT topic, reason, count(*) FROM parked GROUP BY topic, reason")
-        return {(topic, reason): count for topic, reason, count in rows}
 
     def parked_groups(self) -> list[ParkedGroup]:
         """What is parked, counted by topic and reason: a look into an index, however much there is."""

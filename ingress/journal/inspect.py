@@ -79,7 +79,7 @@ def journal_status(root: Path) -> JournalStatus:
     if folder.journal.exists():
         with closing(JournalFile(folder.journal, read_only=True)) as file:
             seq = 0
-            if _has_checkpoint(folder):
+            if folder.checkpoint.exists():
                 with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
                     seq, parked = checkpoint.seq(), checkpoint.parked_groups()
             journal, (waiting, oldest_ms) = file.id, file.waiting(seq)
@@ -93,11 +93,6 @@ def journal_status(root: Path) -> JournalStatus:
         bytes=sum(path.stat().st_size for path in root.rglob("*") if path.is_file()),
         free_bytes=shutil.disk_usage(root).free,
     )
-
-
-def _has_checkpoint(folder: JournalFolder) -> bool:
-    """The relay makes it when it begins."""
-    return folder.checkpoint.exists() and folder.checkpoint.stat().st_size > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +120,7 @@ class JournalView:
         self.checkpoint_seq, self.parked = 0, dict[int, tuple[Parked, ...]]()
         try:
             self.highest_seq = self._file.highest_seq()
-            if _has_checkpoint(folder):
+            if folder.checkpoint.exists():
                 with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
                     self.checkpoint_seq = checkpoint.seq()
                     for parked in checkpoint.parked():

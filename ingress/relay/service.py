@@ -142,8 +142,8 @@ def _listener(
 
     async def ready() -> tuple[bool, dict[str, Any]]:
         counts = Counter[str]()
-        for (_, reason), count in (await parked.counts()).items():
-            counts[reason] += count
+        for group in await parked.groups():
+            counts[group.reason] += group.records
         return status.state == "up", {**status.as_json(), "parked": counts}
 
     async def retry(request: web.Request) -> web.Response:

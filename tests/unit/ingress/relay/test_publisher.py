@@ -100,8 +100,8 @@ async def test_what_is_parked_is_not_counted_at_every_set(folder, kafka, monkeyp
     folder.keep(*(body(n) for n in range(20)))
     kafka.refuses = lambda topic, value: TopicAuthorizationFailedError()
     counted = []
-    real = Checkpoint.parked_counts
-    monkeypatch.setattr(Checkpoint, "parked_counts", lambda self: counted.append(self) or real(self))
+    real = Checkpoint.parked_groups
+    monkeypatch.setattr(Checkpoint, "parked_groups", lambda self: counted.append(self) or real(self))
     publisher = folder.publisher()
     async with running(publisher):
         await comes_to(folder, 20)
