@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,7 @@ class JournalStatus:
                 {"folder": name, "imported": state.done_ms is not None, "unread": state.unread}
                 for name, state in self.damaged.items()
             ],
-            "parked": [
-                {"topic": g.topic, "reason": g.reason, "records": g.records, "since_ms": g.since_ms}
-                for g in self.parked
-            ],
+            "parked": [asdict(group) for group in self.parked],
         }
 
 
