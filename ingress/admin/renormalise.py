@@ -23,7 +23,7 @@ from ingress.admin.client import bring_in
 from ingress.journal.directory import JournalFolder, ProcessLock, exclusive_locks, prepare_folder
 from ingress.journal.rows import NewCallback
 from ingress.journal.store import JournalFile
-from ingress.relay.topics import TopicRouter
+from ingress.relay.messages import TopicRouter
 
 _FOLDER = "renormalise"
 

@@ -23,8 +23,7 @@ from dingbridge.kafka.client import PRODUCER_MAX_REQUEST_BYTES
 from dingbridge.tracing import Span, Tracer
 from ingress.journal.checkpoint import Parked, ParkedKey
 from ingress.relay.delivery import NumberedRecord, Refusal, TopicPartition, refusal
-from ingress.relay.messages import Message
-from ingress.relay.topics import InboxMissing, TopicRouter
+from ingress.relay.messages import InboxMissing, Message, TopicRouter
 
 log = structlog.get_logger(__name__)
 

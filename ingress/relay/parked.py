@@ -29,10 +29,9 @@ from ingress.journal.checkpoint import (
 )
 from ingress.relay.batches import partition_of
 from ingress.relay.delivery import BLOCKING, NumberedRecord, Refusal, Sender
-from ingress.relay.messages import MessageBuilder
+from ingress.relay.messages import MessageBuilder, TopicRouter
 from ingress.relay.reading import JournalReader
 from ingress.relay.status import RelayStatus
-from ingress.relay.topics import TopicRouter
 
 log = structlog.get_logger(__name__)
 

@@ -26,11 +26,10 @@ from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkp
 from ingress.journal.rows import StoredCallback
 from ingress.relay.batches import Batch, BatchSet, PartialCallback, RecordAccumulator, begin_span
 from ingress.relay.delivery import Refusal, Sender, TopicPartition, failures, refusal
-from ingress.relay.messages import MessageBuilder
+from ingress.relay.messages import MessageBuilder, TopicRouter
 from ingress.relay.parked import ParkedRecords
 from ingress.relay.reading import JournalReader
 from ingress.relay.status import RelayStatus
-from ingress.relay.topics import TopicRouter
 
 log = structlog.get_logger(__name__)
 

@@ -250,7 +250,7 @@ async def test_a_flood_of_callbacks_that_name_nobody_is_one_request_and_asks_kaf
     kafka.topics.discard(INBOXES[1])
     looks = []
     monkeypatch.setattr(
-        "ingress.relay.topics.existing_topics", lambda s, w=(): looks.append(w) or kafka.existing(s, w)
+        "ingress.relay.messages.existing_topics", lambda s, w=(): looks.append(w) or kafka.existing(s, w)
     )
     monkeypatch.setattr("ingress.relay.batches.MAX_RECORDS", 50)
     begin = 1_731_000_000_000
