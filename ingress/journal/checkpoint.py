@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from ingress.errors import JournalDamaged, JournalError
-from ingress.journal.directory import CHECKPOINT_FILE, refuse_newer, sync
+from ingress.journal.directory import CHECKPOINT_FILE, connect, sync
 from ingress.journal.store import DAMAGE
 
 FILE_VERSION = 2
@@ -121,30 +121,27 @@ class Checkpoint:
         sync(self.path.parent)
 
     def _open(self) -> apsw.Connection:
-        flags = apsw.SQLITE_OPEN_READONLY if self._read_only else apsw.SQLITE_OPEN_READWRITE
-        db = apsw.Connection(str(self.path), flags=flags)
         try:
-            db.set_busy_timeout(5000)
-            refuse_newer(db, self.path, FILE_VERSION)
-            if not self._read_only:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = FULL")
-            if int(db.pragma("user_version")) != FILE_VERSION:
-                raise JournalDamaged(f"{self.path} is not a checkpoint of dingbridge")
-            self.journal = self._position(db)[0]
-            if self._wanted not in (None, self.journal):
-                raise JournalError(
-                    f"{self.path} belongs to another journal ({self.journal}, this one is {self._wanted}); "
-                    f"put its own back, or move {CHECKPOINT_FILE}* away: all that is in the journal is "
-                    "then published again"
-                )
+            db = connect(self.path, FILE_VERSION, read_only=self._read_only)
+            try:
+                self._check_whose(db)
+            except BaseException:
+                db.close(True)
+                raise
         except DAMAGE as error:
-            db.close(True)
             raise JournalDamaged(f"{self.path} is damaged ({type(error).__name__}: {error})") from error
-        except BaseException:
-            db.close(True)
-            raise
         return db
+
+    def _check_whose(self, db: apsw.Connection) -> None:
+        if int(db.pragma("user_version")) != FILE_VERSION:
+            raise JournalDamaged(f"{self.path} is not a checkpoint of dingbridge")
+        self.journal = self._position(db)[0]
+        if self._wanted not in (None, self.journal):
+            raise JournalError(
+                f"{self.path} belongs to another journal ({self.journal}, this one is {self._wanted}); "
+                f"put its own back, or move {CHECKPOINT_FILE}* away: all that is in the journal is "
+                "then published again"
+            )
 
     def close(self) -> None:
         self.db.close(True)

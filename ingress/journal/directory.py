@@ -21,7 +21,7 @@ from typing import Final
 import apsw
 import structlog
 
-from ingress.errors import JournalError, JournalLocked, JournalNewer, JournalUnsafe
+from ingress.errors import JournalError, JournalLocked, JournalNewer
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +33,9 @@ CURRENT: Final = "current"
 DAMAGED_PREFIX: Final = "damaged-"
 DAMAGED_FILE: Final = "damaged"
 """In a folder with a journal: why it is to be put aside at the next start."""
+
+_BUSY_MS: Final = 5000
+"""For so long another process is waited for that is at a file just now, as one that makes a back-up."""
 
 BLOCK_BYTES_MIN: Final = 4096
 MIN_FREE_BYTES: Final = 256 * 1024 * 1024
@@ -158,8 +161,8 @@ def exclusive_locks(*locks: ProcessLock) -> Iterator[None]:
 def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:
     """Create ``folder`` (mode 0700) if absent, and check that it can keep a promise.
 
-    Returns a warning when it cannot but ``allow_unsafe`` says to go on. Raises ``JournalUnsafe`` when it
-    cannot, ``JournalError`` when it cannot be created or written.
+    Returns a warning when it cannot but ``allow_unsafe`` says to go on. Raises ``JournalError`` when it
+    cannot, or cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -178,7 +181,7 @@ def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:
     if fault is None:
         return None
     if not allow_unsafe:
-        raise JournalUnsafe(
+        raise JournalError(
             f"the journal's folder {folder} is on {fault}; set JOURNAL_DIR to a local disk or a volume, or "
             "JOURNAL_ALLOW_UNSAFE=1 for a trial"
         )
@@ -245,7 +248,31 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
-def refuse_newer(db: apsw.Connection, path: Path, known: int) -> None:
+def connect(path: Path, version: int, *, read_only: bool = False) -> apsw.Connection:
+    """A connection to the file of ours at ``path``; what it commits is on the disk.
+
+    Raises ``JournalNewer`` where its ``PRAGMA user_version`` is above ``version``, ``apsw.Error`` when the
+    disk refuses, or for damage."""
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+    db = apsw.Connection(str(path), flags=flags)
+    try:
+        db.set_busy_timeout(_BUSY_MS)
+        _refuse_newer(db, path, version)
+        if not read_only:
+            if not path.stat().st_size:  # afterwards it is too late: pruned pages stay the file's for ever
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            if sys.platform == "darwin":
+                # fsync(2) on macOS does not reach the disk's platter
+                db.execute("PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1")
+    except BaseException:
+        db.close(True)
+        raise
+    return db
+
+
+def _refuse_newer(db: apsw.Connection, path: Path, known: int) -> None:
     """Raises ``JournalNewer`` where ``PRAGMA user_version`` is above ``known``; ``db`` then changes nothing
     as it closes. It reads no more than the header: a newer schema may not even parse here, and what does not
     parse would be taken for damage."""
