@@ -25,7 +25,6 @@
     │   ├── JournalDamaged       SQLite, or the disk, cannot read it
     │   ├── JournalNewer         a newer version has written it
     │   ├── JournalLocked        another process holds the folder
-    │   ├── JournalUnsafe        the folder is on a file system that cannot keep a promise
     │   └── JournalUnavailable   not kept: disk full, I/O error, queue full, or too slow
     ├── RunMoved                 another process has taken a full sync over         consumers/address_sync
     └── ActionError              the simulated company cannot do that                            simulator

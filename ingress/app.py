@@ -28,10 +28,16 @@ from ingress.errors import JournalUnavailable
 from ingress.journal.directory import current, ingress_lock, prepare_folder
 from ingress.journal.importing import Importer
 from ingress.journal.inspect import journal_status
-from ingress.journal.metrics import FolderMetrics, JournalMetrics
 from ingress.journal.wake import RelayWaker
 from ingress.journal.writer import Journal
-from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
+from ingress.metrics import (
+    FolderMetrics,
+    HttpMetrics,
+    JournalMetrics,
+    RecoveryMetrics,
+    StreamMetrics,
+    relay_restarts,
+)
 from ingress.recovery.apps import Recovery
 from ingress.relay.child import keep_running
 from ingress.server import PublicServer
@@ -194,5 +200,5 @@ class Ingress:
             except (apsw.Error, BridgeError, OSError) as error:
                 log.warning("journal.status_failed", error=type(error).__name__)
             else:
-                self._folder_metrics.show(status)
+                status.show(self._folder_metrics)
             await asyncio.sleep(_STATUS_EVERY_S)

@@ -78,17 +78,12 @@ class CredentialsWatcher:
         try:
             apps = await asyncio.to_thread(load_apps, self._settings)
         except SettingsError as error:
-            self._reject(error.problems)
-            return
-        self._rejected = []
-        self._metrics.apps_file_rejected.set(0)
-        self._apps = apps
-        log.info("apps.read", apps=sorted(apps))
-
-    def _reject(self, problems: list[str]) -> None:
-        log.error("apps.rejected", words=problems, meaning="what was read before stays in force")
-        self._rejected = problems
-        self._metrics.apps_file_rejected.set(1)
+            self._rejected = error.problems
+            log.error("apps.rejected", words=error.problems, meaning="what was read before stays in force")
+        else:
+            self._rejected, self._apps = [], apps
+            log.info("apps.read", apps=sorted(apps))
+        self._metrics.apps_file_rejected.set(bool(self._rejected))
 
     def _offer(self, now: datetime) -> None:
         accepted = {app.name: (app.accepted(now), app.owner_keys) for app in self._apps.values()}

@@ -19,10 +19,6 @@ class JournalLocked(JournalError):
     """Another process holds the journal's folder."""
 
 
-class JournalUnsafe(JournalError):
-    """The journal's folder is on a file system that cannot keep what was fsynced, or not reliably."""
-
-
 class JournalUnavailable(JournalError):
     """A callback was not kept. ``reason`` is one of ``disk``, ``queue_full``, ``too_slow``, ``stopping``."""
 

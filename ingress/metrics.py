@@ -3,6 +3,8 @@
 Labels only ever hold names from a fixed set: an EventType that the catalogue does not know is ``other``.
 """
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from dingbridge.events import known
@@ -16,12 +18,15 @@ def known_type(event_type: str | None) -> str:
 
 
 _ANSWER_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5)
+_COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.2, 2.5, 10.0)
+_GROUP_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 
 class HttpMetrics:
     """Of the public listener."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        gauge = partial(Gauge, registry=registry)
         self.callbacks = Counter(
             "dingbridge_callbacks",
             "Requests to the public listener and events of Stream mode, by outcome (kept, duplicate, check, "
@@ -36,15 +41,55 @@ class HttpMetrics:
             buckets=_ANSWER_BUCKETS,
             registry=registry,
         )
-        self.clock_skew_seconds = Gauge(
-            "dingbridge_clock_skew_seconds",
-            "Our clock minus the timestamp of the last signed push",
-            registry=registry,
+        self.clock_skew_seconds = gauge(
+            "dingbridge_clock_skew_seconds", "Our clock minus the timestamp of the last signed push"
         )
-        self.apps_file_rejected = Gauge(
+        self.apps_file_rejected = gauge(
             "dingbridge_apps_file_rejected",
             "1 while DINGTALK_APPS_FILE has mistakes and what was read before stays in force",
+        )
+
+
+class JournalMetrics:
+    """Of the journal's writer."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        gauge, histogram = partial(Gauge, registry=registry), partial(Histogram, registry=registry)
+        self.commit_seconds = histogram(
+            "dingbridge_journal_commit_seconds", "Time of one commit with its fsync", buckets=_COMMIT_BUCKETS
+        )
+        self.group_size = histogram(
+            "dingbridge_journal_group_size", "Callbacks committed together", buckets=_GROUP_BUCKETS
+        )
+        self.failures = Counter(
+            "dingbridge_journal_failures",
+            "Commits that the disk refused, by SQLite's error",
+            ["error"],
             registry=registry,
+        )
+        self.writable = gauge("dingbridge_journal_writable", "1 while the journal takes writes")
+        self.last_callback = gauge(
+            "dingbridge_last_callback_timestamp_seconds",
+            "When the last callback was received that was kept or known already, epoch s; 0: none",
+        )
+
+
+class FolderMetrics:
+    """Of what is in the journal's folder, seen every other second; ``JournalStatus.show`` sets them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        gauge = partial(Gauge, registry=registry)
+        self.waiting = gauge("dingbridge_journal_waiting", "Callbacks kept and not yet in Kafka")
+        self.oldest_seconds = gauge("dingbridge_journal_oldest_waiting_seconds", "Age of the oldest of them")
+        self.bytes = gauge("dingbridge_journal_bytes", "Size of the journal's folder")
+        self.free_bytes = gauge("dingbridge_journal_free_bytes", "Free disk under the journal")
+        self.parked = gauge("dingbridge_parked", "Records put aside, by reason", ["reason"])
+        self.damaged = gauge(
+            "dingbridge_journal_damaged_folders",
+            "Journals that were put aside because they are damaged, and not yet deleted: an alarm",
+        )
+        self.unread = gauge(
+            "dingbridge_journal_unread", "Callbacks in damaged journals that could not be read any more"
         )
 
 
@@ -53,31 +98,26 @@ class StreamMetrics:
     ``HttpMetrics`` has it."""
 
     def __init__(self, registry: CollectorRegistry, callbacks: Counter) -> None:
+        gauge, counter = partial(Gauge, registry=registry), partial(Counter, registry=registry)
         self.callbacks = callbacks
-        self.connections = Gauge(
-            "dingbridge_stream_connections",
-            "Open connections of an app in Stream mode",
-            ["app"],
-            registry=registry,
+        self.connections = gauge(
+            "dingbridge_stream_connections", "Open connections of an app in Stream mode", ["app"]
         )
-        self.reconnects = Counter(
+        self.reconnects = counter(
             "dingbridge_stream_reconnects",
             "Connections that had to be opened anew, by reason: disconnect (DingTalk asked for it), silent "
             "(no frame for STREAM_WATCHDOG_S), lost, refused (it could not be opened)",
             ["app", "reason"],
-            registry=registry,
         )
-        self.last_frame = Gauge(
+        self.last_frame = gauge(
             "dingbridge_stream_last_frame_timestamp_seconds",
             "When the last frame of any kind came, epoch s; 0: none since the start",
             ["app"],
-            registry=registry,
         )
-        self.gaps = Counter(
+        self.gaps = counter(
             "dingbridge_stream_gaps",
             "Times without any open connection for longer than STREAM_GAP_S",
             ["app"],
-            registry=registry,
         )
 
     def forget(self, app: str) -> None:
@@ -88,45 +128,37 @@ class StreamMetrics:
 
 def relay_restarts(registry: CollectorRegistry) -> Counter:
     """Of the relay that is this ingress's child."""
-    return Counter(
-        "dingbridge_publisher_restarts",
-        "Times the relay's process had to be started again",
-        registry=registry,
-    )
+    words = "Times the relay's process had to be started again"
+    return Counter("dingbridge_publisher_restarts", words, registry=registry)
 
 
 class RecoveryMetrics:
     """Of the recovery of pushes that DingTalk gave up, of all apps together."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        gauge, counter = partial(Gauge, registry=registry), partial(Counter, registry=registry)
         self._read_s: dict[str, float] = {}
         self._oldest_s: dict[str, float] = {}
-        self.items = Counter(
+        self.items = counter(
             "dingbridge_recovery_items",
             "Items of the failed list that were recovered, by known EventType",
             ["event_type"],
-            registry=registry,
         )
-        self.resync_requests = Counter(
+        self.resync_requests = counter(
             "dingbridge_recovery_resync_requests",
             "Resync requests, for items that are too poor and pages that may be gone",
-            registry=registry,
         )
-        self.pages_missing = Counter(
-            "dingbridge_recovery_pages_missing",
-            "Pages of the failed list that may be gone: an alarm",
-            registry=registry,
+        self.pages_missing = counter(
+            "dingbridge_recovery_pages_missing", "Pages of the failed list that may be gone: an alarm"
         )
-        self.oldest = Gauge(
+        self.oldest = gauge(
             "dingbridge_recovery_oldest_seconds",
             "Age of the oldest event that the last run of any app found; 0: none",
-            registry=registry,
         )
-        self.last_success = Gauge(
+        self.last_success = gauge(
             "dingbridge_recovery_last_success_timestamp_seconds",
             "When the failed list was last read to its end, or else the start, epoch s; 0: it is not read; "
             "of several apps the one that is furthest behind",
-            registry=registry,
         )
 
     def read(self, app: str, at_s: float) -> None:

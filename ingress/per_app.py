@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Generic, Protocol, TypeVar
 
 from dingbridge.settings.apps import App
+from dingbridge.tasks import WatchedTasks, end
 
 Apps = Callable[[], Mapping[str, App]]
 """The apps of now, by name; another object once they have changed."""
@@ -45,7 +46,12 @@ class PerApp(Generic[T]):
         self._apps, self._wanted, self._begin, self._gone = apps, wanted, begin, gone
         self._seen: Mapping[str, App] | None = None
         self._following = asyncio.Lock()
+        self._watching: asyncio.Task[None] | None = None
         self.each: dict[str, T] = {}
+
+    def start(self, tasks: WatchedTasks, what: str) -> None:
+        """Follow the apps by one of ``tasks``; ``what`` runs for them, in words."""
+        self._watching = tasks.need(f"that follows the apps {what}", self.watch)
 
     async def watch(self) -> None:
         """Follow the apps until cancelled."""
@@ -70,7 +76,8 @@ class PerApp(Generic[T]):
                     await self._gone(one.app.name)
 
     async def stop(self, within_s: float) -> None:
-        """End all of them, ``within_s`` for each step of it."""
+        """Follow no more, and end all of them, ``within_s`` for each step of it."""
+        await end(self._watching)
         await asyncio.gather(*(one.stop(within_s) for one in self.each.values()))
 
 

@@ -1,8 +1,10 @@
 """``dingbridge journal``: look into the journal, also while an ingress writes it, and act on it."""
 
+import base64
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +13,9 @@ import typer
 
 from dingbridge.cli.terminal import confirmed, moment, print_json, print_list, say
 from dingbridge.errors import BridgeError
-from ingress.admin.client import ask, do, journal_dir, publisher_settings
-from ingress.admin.offline import bring_in, forget_damaged, offline
-from ingress.admin.output import COLUMNS, entry, exported, iso, whole
+from dingbridge.events import extract_facts
+from dingbridge.masking import mask
+from ingress.admin.client import ask, bring_in, do, forget_damaged, journal_dir, publisher_settings
 from ingress.admin.renormalise import renormalise as put_back
 from ingress.errors import JournalLocked
 from ingress.journal.directory import current, exclusive_locks, relay_lock
@@ -29,17 +31,15 @@ Since = Annotated[
     str | None,
     typer.Option("--since", metavar="TIME", help="Received then or later: ISO 8601, or 90m, 2h, 3d ago."),
 ]
+_COLUMNS = ("seq", "received", "app", "via", "type", "state")
 Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Received before then.")]
 
 
 @app.command()
 def stats(as_json: AsJson = False) -> None:
     """How much waits and since when, what is parked and why, and how much disk that takes."""
-    root = journal_dir()
-    try:
+    with _reading() as root:
         status = journal_status(root)
-    except apsw.Error as error:
-        raise _unreadable(root, error) from None
     if as_json:
         print_json(status.as_json())
     else:
@@ -52,10 +52,10 @@ def _print_status(status: JournalStatus) -> None:
     for name, state in status.damaged.items():
         done = "imported" if state.done_ms is not None else "not imported yet"
         print(f"put aside           {name}: {done}, {state.unread_number} callback(s) could not be read")
-    for group in status.parked_groups:
+    for group in status.parked:
         of = f"record(s) of {group.topic}" if group.topic != "-" else "callback(s)"
-        print(f"parked              {group.records} {of}: {group.reason}, since {iso(group.since_ms)}")
-    if not status.parked_groups:
+        print(f"parked              {group.records} {of}: {group.reason}, since {_iso(group.since_ms)}")
+    if not status.parked:
         print("parked              none")
 
 
@@ -80,7 +80,7 @@ def list_callbacks(
             newest = 0 if since or until else view.highest_seq - limit
             after_seq = max(newest, view.checkpoint_seq if waiting else 0)
             found = list(filter(wanted, view.callbacks(after_seq)))[-limit:]
-    print_list(COLUMNS, map(entry, found), as_json=as_json)
+    print_list(_COLUMNS, map(_entry, found), as_json=as_json)
 
 
 @app.command()
@@ -92,7 +92,7 @@ def show(
     with _view() as view:
         found = view.one(seq)
     if found is not None:
-        print(whole(found, reveal))
+        print(_whole(found, reveal))
     else:
         say(f"dingbridge: no callback {seq} in the journal (deleted since, or never kept)")
         raise typer.Exit(1)
@@ -104,7 +104,7 @@ def export(waiting: Waiting = False, since: Since = None, until: Until = None) -
     wanted = _received(since, until)
     with _view() as view:
         for one in filter(wanted, view.callbacks(view.checkpoint_seq if waiting else 0)):
-            print_json(exported(one))
+            print_json(_exported(one))
 
 
 @app.command()
@@ -136,12 +136,9 @@ def prune(
     options: dict[str, Any] = {} if older_than_hours is None else {"older_than_hours": older_than_hours}
     if damaged:
         options["damaged"] = True
-    result = do("prune", options, offline("prune"))
+    result = do("prune", options)
     if damaged:
-        try:
-            result["damaged_callbacks"] = forget_damaged(publisher_settings())
-        except JournalLocked:
-            result["damaged_callbacks"] = ask("parked/forget-damaged", {})["forgotten"]
+        result["damaged_callbacks"] = forget_damaged()
     print_result(result)
 
 
@@ -194,17 +191,80 @@ def _ms(at: datetime) -> int:
 
 
 @contextmanager
-def _view() -> Iterator[JournalView]:
+def _reading() -> Iterator[Path]:
+    """The ``JOURNAL_DIR``; what fails as it is read is said in words."""
     root = journal_dir()
     try:
-        with closing(JournalView(current(root))) as view:
-            yield view
+        yield root
     except apsw.Error as error:
-        raise _unreadable(root, error) from None
+        raise BridgeError(
+            f"the journal in {root} cannot be read ({type(error).__name__}: {error}); start the ingress "
+            "again: it puts a damaged journal aside and imports what reads of it"
+        ) from None
 
 
-def _unreadable(root: Path, error: apsw.Error) -> BridgeError:
-    return BridgeError(
-        f"the journal in {root} cannot be read ({type(error).__name__}: {error}); start the ingress again: "
-        "it puts a damaged journal aside and imports what reads of it"
-    )
+@contextmanager
+def _view() -> Iterator[JournalView]:
+    with _reading() as root, closing(JournalView(current(root))) as view:
+        yield view
+
+
+def _state(found: InspectedCallback) -> str:
+    """``waiting``, ``published`` or ``parked: rights``; with ``, damaged`` where the disk has changed it."""
+    words = f"{found.state}: {', '.join(found.reasons)}" if found.parked else found.state
+    return words if found.row.intact or "damaged" in words else f"{words}, damaged"
+
+
+def _entry(found: InspectedCallback) -> dict[str, Any]:
+    """For the list; of a damaged one only what can be believed."""
+    row = found.row
+    return {
+        "seq": row.seq,
+        "received": _iso(row.received_ms) if row.intact else None,
+        "app": row.app if row.intact else None,
+        "via": row.via if row.intact else None,
+        "type": extract_facts(row.body).event_type if row.intact else None,
+        "state": _state(found),
+        "journal": found.journal,
+    }
+
+
+def _whole(found: InspectedCallback, reveal: bool) -> str:
+    """A line about the callback, and the callback; masked unless ``reveal``."""
+    row = found.row
+    lines = [f"# seq {row.seq} of journal {found.journal}, {_state(found)}"]
+    if row.intact:
+        lines.append(f"# received {_iso(row.received_ms)}, app {row.app or '-'}, via {row.via}")
+    elif row.body:
+        lines.append("# it does not fit its checksum: DingTalk said something else than this")
+    else:
+        lines.append("# nothing of it can be read")
+    return "\n".join([*lines, _text(row.body, reveal)] if row.body else lines)
+
+
+def _exported(found: InspectedCallback) -> dict[str, Any]:
+    """For a line of the export; ``damaged`` only where it is."""
+    row = found.row
+    return {
+        "journal": found.journal,
+        "seq": row.seq,
+        "received_ms": row.received_ms,
+        "app": row.app,
+        "via": row.via,
+        "body_base64": base64.b64encode(row.body).decode(),
+        **({} if row.intact else {"damaged": True}),
+    }
+
+
+def _text(body: bytes, reveal: bool) -> str:
+    """The body as JSON, with private values masked unless ``reveal``; what is no JSON only then."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return body.decode("utf-8", "backslashreplace") if reveal else f"*** ({len(body)} bytes, no JSON)"
+    return json.dumps(value if reveal else mask(value), ensure_ascii=False, indent=2)
+
+
+def _iso(ms: int) -> str:
+    """``ms`` of the epoch as UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

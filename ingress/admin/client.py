@@ -6,36 +6,98 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+
+import apsw
+from prometheus_client import CollectorRegistry
 
 from dingbridge.admin_token import FILE, admin_token
 from dingbridge.cli.terminal import open_here, refusal_of
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import IngressSettings, JournalSettings, PublisherSettings
+from ingress.admin.routes import retention, verbs
 from ingress.errors import JournalLocked
-from ingress.journal.directory import exclusive_locks, folders, ingress_lock, prepare_folder
+from ingress.journal.checkpoint import Checkpoint
+from ingress.journal.directory import (
+    current,
+    exclusive_locks,
+    folders,
+    ingress_lock,
+    prepare_folder,
+    relay_lock,
+)
+from ingress.journal.importing import Importer
+from ingress.journal.writer import Journal
+from ingress.metrics import JournalMetrics
 
-Offline = Callable[[IngressSettings, dict[str, Any]], Awaitable[dict[str, Any]]]
+Offline = Callable[[IngressSettings, Journal, dict[str, Any]], Awaitable[dict[str, Any]]]
+"""What a verb does to a journal that no ingress holds."""
 
 
-def do(verb: str, options: dict[str, Any], offline: Offline, *, create: bool = False) -> dict[str, Any]:
-    """The answer of the ingress that holds the journal, or of ``offline``. Without ``create`` there must be a
-    journal. Raises ``BridgeError``."""
+def do(
+    verb: str, options: dict[str, Any], offline: Offline | None = None, *, create: bool = False
+) -> dict[str, Any]:
+    """The answer of the ingress that holds the journal, or of ``offline`` (None: the verb of ``routes.py``)
+    under its lock. Without ``create`` there must be a journal. Raises ``BridgeError``."""
     root = JournalSettings.load().journal_path if create else journal_dir()
     prepare_folder(root, allow_unsafe=True)
     try:
         with exclusive_locks(ingress_lock(root)):
-            settings = publisher_settings()
-
-        async def run() -> dict[str, Any]:
-            return await offline(settings, options)
-
-        return asyncio.run(run())
-    except JournalLocked:  # also of an ingress that was started meanwhile
+            return asyncio.run(_here(publisher_settings(), options, offline or verb_of(verb)))
+    except JournalLocked:
         return ask(f"journal/{verb}", options)
+    except (apsw.Error, OSError) as error:
+        raise BridgeError(
+            f"the disk failed ({type(error).__name__}: {error}); free or repair it, and call this again"
+        ) from error
+
+
+async def _here(settings: IngressSettings, options: dict[str, Any], offline: Offline) -> dict[str, Any]:
+    journal = Journal(settings.journal_path, retention(settings), JournalMetrics(CollectorRegistry()))
+    await journal.start()
+    try:
+        return await offline(settings, journal, options)
+    finally:
+        await journal.stop()
+
+
+def verb_of(name: str) -> Offline:
+    """A verb of the running ingress, as it is done without one."""
+
+    async def done(settings: IngressSettings, journal: Journal, options: dict[str, Any]) -> dict[str, Any]:
+        importer = Importer(settings.journal_path, journal, retention(settings).callbacks_s)
+        return await verbs(settings, journal, importer)[name](options)
+
+    return done
+
+
+def bring_in(folder: Path) -> dict[str, Any]:
+    """Import ``folder``, which nobody writes: by the running ingress, or here. Raises ``BridgeError``."""
+
+    async def alone(settings: IngressSettings, journal: Journal, options: dict[str, Any]) -> dict[str, Any]:
+        found = await verb_of("import")(settings, journal, options)
+        return found | {"next": "`dingbridge relay --until-empty` publishes it, or the next ingress"}
+
+    return do("import", {"folder": str(folder.resolve())}, alone, create=True)
+
+
+def forget_damaged() -> int:
+    """Give up the callbacks that are parked as damaged, by the relay that publishes them, or here; how many.
+    Raises ``BridgeError``."""
+    folder = current(journal_dir())
+    if not folder.checkpoint.exists():
+        return 0
+    try:
+        with exclusive_locks(relay_lock(folder.path)), closing(Checkpoint(folder.path)) as checkpoint:
+            return checkpoint.forget_damaged()
+    except JournalLocked:
+        return int(ask("parked/forget-damaged", {})["forgotten"])
+    except apsw.Error as error:
+        raise BridgeError(f"{folder.checkpoint} takes no write ({error}); repair the disk") from error
 
 
 def publisher_settings() -> IngressSettings:

@@ -19,11 +19,11 @@ from dingbridge.events.strict_json import dumps
 from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topics import existing_topics, unclassified_topic
 from dingbridge.settings import IngressSettings
-from ingress.admin.offline import bring_in
+from ingress.admin.client import bring_in
 from ingress.journal.directory import JournalFolder, ProcessLock, exclusive_locks, prepare_folder
 from ingress.journal.rows import NewCallback
 from ingress.journal.store import JournalFile
-from ingress.relay.topics import TopicRouter
+from ingress.relay.messages import TopicRouter
 
 _FOLDER = "renormalise"
 

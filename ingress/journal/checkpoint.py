@@ -17,9 +17,8 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from ingress.errors import JournalDamaged, JournalError
-from ingress.journal.directory import CHECKPOINT_FILE, sync
+from ingress.journal.directory import CHECKPOINT_FILE, connect, sync
 from ingress.journal.store import DAMAGE
-from ingress.journal.version import refuse_newer
 
 FILE_VERSION = 2
 _ACK_STEP_MS = 60_000
@@ -123,28 +122,25 @@ class Checkpoint:
         sync(self.path.parent)
 
     def _open(self) -> apsw.Connection:
-        flags = apsw.SQLITE_OPEN_READONLY if self._read_only else apsw.SQLITE_OPEN_READWRITE
-        db = apsw.Connection(str(self.path), flags=flags)
-        try:
-            with self._damage_in_words():
-                db.set_busy_timeout(5000)
-                refuse_newer(db, self.path, FILE_VERSION)
-                if not self._read_only:
-                    db.execute("PRAGMA journal_mode = WAL")
-                    db.execute("PRAGMA synchronous = FULL")
-                if int(db.pragma("user_version")) != FILE_VERSION:
-                    raise JournalDamaged(f"{self.path} is not a checkpoint of dingbridge")
-                self.journal = self._position(db)[0]
-            if self._wanted not in (None, self.journal):
-                raise JournalError(
-                    f"{self.path} belongs to another journal ({self.journal}, this one is {self._wanted}); "
-                    f"put its own back, or move {CHECKPOINT_FILE}* away: all that is in the journal is "
-                    "then published again"
-                )
-        except BaseException:
-            db.close(True)
-            raise
+        with self._damage_in_words():
+            db = connect(self.path, FILE_VERSION, read_only=self._read_only)
+            try:
+                self._check_whose(db)
+            except BaseException:
+                db.close(True)
+                raise
         return db
+
+    def _check_whose(self, db: apsw.Connection) -> None:
+        if int(db.pragma("user_version")) != FILE_VERSION:
+            raise JournalDamaged(f"{self.path} is not a checkpoint of dingbridge")
+        self.journal = self._position(db)[0]
+        if self._wanted not in (None, self.journal):
+            raise JournalError(
+                f"{self.path} belongs to another journal ({self.journal}, this one is {self._wanted}); "
+                f"put its own back, or move {CHECKPOINT_FILE}* away: all that is in the journal is "
+                "then published again"
+            )
 
     @contextmanager
     def _damage_in_words(self) -> Iterator[None]:
@@ -228,12 +224,6 @@ class Checkpoint:
         where = "topic = ? AND (seq, record) > (?, ?) ORDER BY seq, record LIMIT ?"
         return self._parked(where, (topic, *after, limit))
 
-    def parked_for(self, topic: str, reasons: Iterable[str], limit: int) -> list[Parked]:
-        """The first of one ``topic`` that are parked for one of ``reasons``."""
-        names = tuple(reasons)
-        where = f"topic = ? AND reason IN ({','.join('?' * len(names))}) ORDER BY seq, record LIMIT ?"
-        return self._parked(where, (topic, *names, limit))
-
     def _parked(self, where: str, values: tuple[str | int, ...]) -> list[Parked]:
         columns = "seq, record, topic, reason, since_ms, crc"
         rows = self._select(self.db, f"SELECT {columns} FROM parked WHERE {where}", values)  # noqa: S608
@@ -254,11 +244,6 @@ class Checkpoint:
         checksums."""
         sql = "SELECT DISTINCT seq FROM parked WHERE seq > ? ORDER BY seq LIMIT ?"
         return frozenset(seq for (seq,) in self._select(self.db, sql, (after_seq, limit)))
-
-    def parked_counts(self) -> dict[tuple[str, str], int]:
-        """``{(topic, reason): how many}``."""
-        rows = self._select(self.db, "SELECT topic, reason, count(*) FROM parked GROUP BY topic, reason")
-        return {(topic, reason): count for topic, reason, count in rows}
 
     def parked_groups(self) -> list[ParkedGroup]:
         """What is parked, counted by topic and reason: a look into an index, however much there is."""

@@ -6,6 +6,7 @@ is damaged stands beside it, in ``damaged-<UTC time>``, and is imported. One ing
 ``JOURNAL_DIR``, and one relay its journal, by locks that the kernel releases with the process.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -17,7 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from ingress.errors import JournalError, JournalLocked, JournalUnsafe
+import apsw
+import structlog
+
+from ingress.errors import JournalError, JournalLocked, JournalNewer
+
+log = structlog.get_logger(__name__)
 
 JOURNAL_FILE: Final = "journal.db"
 CHECKPOINT_FILE: Final = "checkpoint.db"
@@ -25,6 +31,11 @@ RELAY_LOCK: Final = "relay.lock"
 INGRESS_LOCK: Final = "ingress.lock"
 CURRENT: Final = "current"
 DAMAGED_PREFIX: Final = "damaged-"
+DAMAGED_FILE: Final = "damaged"
+"""In a folder with a journal: why it is to be put aside at the next start."""
+
+BUSY_MS: Final = 5000
+"""For so long another process is waited for that is at a file just now, as one that makes a back-up."""
 
 BLOCK_BYTES_MIN: Final = 4096
 MIN_FREE_BYTES: Final = 256 * 1024 * 1024
@@ -150,8 +161,8 @@ def exclusive_locks(*locks: ProcessLock) -> Iterator[None]:
 def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:
     """Create ``folder`` (mode 0700) if absent, and check that it can keep a promise.
 
-    Returns a warning when it cannot but ``allow_unsafe`` says to go on. Raises ``JournalUnsafe`` when it
-    cannot, ``JournalError`` when it cannot be created or written.
+    Returns a warning when it cannot but ``allow_unsafe`` says to go on. Raises ``JournalError`` when it
+    cannot, or cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -170,7 +181,7 @@ def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:
     if fault is None:
         return None
     if not allow_unsafe:
-        raise JournalUnsafe(
+        raise JournalError(
             f"the journal's folder {folder} is on {fault}; set JOURNAL_DIR to a local disk or a volume, or "
             "JOURNAL_ALLOW_UNSAFE=1 for a trial"
         )
@@ -208,6 +219,33 @@ def file_system(folder: Path) -> str | None:
     return kind
 
 
+def report_damage(folder: Path, words: str) -> None:
+    """Leave ``words`` in ``folder``, a journal's. Whoever finds the damage does, and ends. Never raises: on
+    such a disk this may fail, too, and the next start then looks for itself."""
+    try:
+        path = folder / DAMAGED_FILE
+        path.touch(mode=0o600)
+        path.write_text(words, encoding="utf-8")
+    except OSError as error:
+        log.warning("journal.damage_not_noted", error=type(error).__name__)
+
+
+def reported_damage(folder: Path) -> str | None:
+    """What somebody has reported of the journal in ``folder``; ``None``: nothing. Who uses that journal ends
+    then, and lets go of it."""
+    try:
+        return (folder / DAMAGED_FILE).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:  # none is there, or the machine is short of descriptors or memory just now
+        return f"{type(error).__name__}: {error}" if error.errno == errno.EIO else None
+
+
+def outlives_reopening(error: apsw.Error) -> bool:
+    """Whether ``error``, of a file that was just opened anew, is about what stands on the disk: an I/O error,
+    but for the one by which SQLite says that the disk is too full for a ``-shm`` file."""
+    full = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+    return isinstance(error, apsw.IOError) and not full
+
+
 def sync(path: Path) -> None:
     """Have the disk hold a file's content, or which files are in a folder."""
     fd = os.open(path, os.O_RDONLY)
@@ -215,3 +253,40 @@ def sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def connect(path: Path, version: int, *, read_only: bool = False) -> apsw.Connection:
+    """A connection to the file of ours at ``path``; what it commits is on the disk.
+
+    Raises ``JournalNewer`` where its ``PRAGMA user_version`` is above ``version``, ``apsw.Error`` when the
+    disk refuses, or for damage."""
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+    db = apsw.Connection(str(path), flags=flags)
+    try:
+        db.set_busy_timeout(BUSY_MS)
+        _refuse_newer(db, path, version)
+        if not read_only:
+            if not path.stat().st_size:  # afterwards it is too late: pruned pages stay the file's for ever
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            if sys.platform == "darwin":
+                # fsync(2) on macOS does not reach the disk's platter
+                db.execute("PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1")
+    except BaseException:
+        db.close(True)
+        raise
+    return db
+
+
+def _refuse_newer(db: apsw.Connection, path: Path, known: int) -> None:
+    """Raises ``JournalNewer`` where ``PRAGMA user_version`` is above ``known``; ``db`` then changes nothing
+    as it closes. It reads no more than the header: a newer schema may not even parse here, and what does not
+    parse would be taken for damage."""
+    version = int(db.pragma("user_version"))
+    if version > known:
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        raise JournalNewer(
+            f"{path} was written by a newer dingbridge (version {version}, this one knows {known}); start "
+            "the newer one, nothing was changed"
+        )

@@ -5,20 +5,17 @@ Nothing here writes, or takes a lock. How it is printed is decided in ``ingress/
 
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import apsw
-
-from ingress.errors import JournalError
 from ingress.journal.checkpoint import Checkpoint, Parked, ParkedGroup
 from ingress.journal.directory import JournalFolder, current, damaged
 from ingress.journal.rows import IMPORTS, ImportState, StoredCallback, damaged_row, import_states
 from ingress.journal.store import JournalFile
+from ingress.metrics import FolderMetrics
 
 _MAX_ROWS = 256
 _MAX_BYTES = 1 << 22
@@ -33,23 +30,27 @@ class JournalStatus:
     journal: str | None
     waiting: int
     oldest_age_s: float
-    parked_groups: tuple[ParkedGroup, ...]
+    parked: tuple[ParkedGroup, ...]
     damaged: dict[str, ImportState]
     bytes: int
     free_bytes: int
 
     @property
-    def parked(self) -> dict[tuple[str, str], int]:
-        """``{(topic, reason): records}``."""
-        counts: Counter[tuple[str, str]] = Counter()
-        for group in self.parked_groups:
-            counts[group.topic, group.reason] += group.records
-        return dict(counts)
-
-    @property
     def unread(self) -> int:
         """How many callbacks of the folders that were put aside could not be read."""
         return sum(state.unread for state in self.damaged.values())
+
+    def show(self, metrics: FolderMetrics) -> None:
+        """Set all of ``metrics``."""
+        metrics.waiting.set(self.waiting)
+        metrics.oldest_seconds.set(self.oldest_age_s)
+        metrics.bytes.set(self.bytes)
+        metrics.free_bytes.set(self.free_bytes)
+        metrics.damaged.set(len(self.damaged))
+        metrics.unread.set(self.unread)
+        metrics.parked.clear()
+        for group in self.parked:
+            metrics.parked.labels(group.reason).inc(group.records)
 
     def as_json(self) -> dict[str, Any]:
         """For ``/readyz`` and ``dingbridge journal stats --json``."""
@@ -63,10 +64,7 @@ class JournalStatus:
                 {"folder": name, "imported": state.done_ms is not None, "unread": state.unread}
                 for name, state in self.damaged.items()
             ],
-            "parked": [
-                {"topic": g.topic, "reason": g.reason, "records": g.records, "since_ms": g.since_ms}
-                for g in self.parked_groups
-            ],
+            "parked": [asdict(group) for group in self.parked],
         }
 
 
@@ -78,7 +76,7 @@ def journal_status(root: Path) -> JournalStatus:
     if folder.journal.exists():
         with closing(JournalFile(folder.journal, read_only=True)) as file:
             seq = 0
-            if _has_checkpoint(folder):
+            if folder.checkpoint.exists():
                 with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
                     seq, parked = checkpoint.seq(), checkpoint.parked_groups()
             journal, (waiting, oldest_ms) = file.id, file.waiting(seq)
@@ -87,16 +85,11 @@ def journal_status(root: Path) -> JournalStatus:
         journal=journal,
         waiting=waiting,
         oldest_age_s=max(0.0, time.time() - oldest_ms / 1000) if oldest_ms is not None else 0.0,
-        parked_groups=tuple(sorted(parked, key=lambda group: (group.topic, group.reason))),
+        parked=tuple(sorted(parked, key=lambda group: (group.topic, group.reason))),
         damaged={aside.name: states.get(aside.name, ImportState()) for aside in damaged(root)},
         bytes=sum(path.stat().st_size for path in root.rglob("*") if path.is_file()),
         free_bytes=shutil.disk_usage(root).free,
     )
-
-
-def _has_checkpoint(folder: JournalFolder) -> bool:
-    """The relay makes it when it begins."""
-    return folder.checkpoint.exists() and folder.checkpoint.stat().st_size > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +113,11 @@ class JournalView:
 
     def __init__(self, folder: JournalFolder) -> None:
         """Raises ``JournalError`` or ``apsw.Error`` when one of the two cannot be read."""
-        self.folder = folder
         self._file = JournalFile(folder.journal, read_only=True)
         self.checkpoint_seq, self.parked = 0, dict[int, tuple[Parked, ...]]()
         try:
             self.highest_seq = self._file.highest_seq()
-            if _has_checkpoint(folder):
+            if folder.checkpoint.exists():
                 with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
                     self.checkpoint_seq = checkpoint.seq()
                     for parked in checkpoint.parked():
@@ -145,16 +137,10 @@ class JournalView:
         return self._inspected(row) if row is not None else None
 
     def callbacks(self, after_seq: int) -> Iterator[InspectedCallback]:
-        """Those behind ``after_seq``, in order. Raises ``JournalError`` when they do not read."""
-        try:
-            while rows := self._file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES):
-                yield from map(self._inspected, rows)
-                after_seq = rows[-1].seq
-        except apsw.Error as error:
-            raise JournalError(
-                f"{self.folder.journal} cannot be read to its end ({type(error).__name__}: {error}); "
-                "start the ingress again: it puts a damaged journal aside and imports what reads of it"
-            ) from error
+        """Those behind ``after_seq``, in order. Raises ``apsw.Error`` when they do not read."""
+        while rows := self._file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES):
+            yield from map(self._inspected, rows)
+            after_seq = rows[-1].seq
 
     def _inspected(self, row: StoredCallback) -> InspectedCallback:
         parked = self.parked.get(row.seq, ())

@@ -13,8 +13,8 @@ import apsw
 
 from ingress.errors import JournalError
 from ingress.journal.checkpoint import BEFORE_ALL_PARKED, Checkpoint, ParkedKey
-from ingress.journal.directory import MIN_FREE_BYTES, JournalFolder
-from ingress.journal.store import BUSY_MS, JournalFile
+from ingress.journal.directory import BUSY_MS, MIN_FREE_BYTES, JournalFolder
+from ingress.journal.store import JournalFile
 
 _CHUNK = 500
 _FREE_PAGES, _FREE_SHARE, _RELEASED = 2048, 4, 64

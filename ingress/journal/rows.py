@@ -56,28 +56,15 @@ class ResyncRequest:
     part: Part = "all"
 
     def callback(self, now_ms: int) -> NewCallback:
-        """The row of the journal that holds it."""
-        body = {
-            "id": self.id,
-            "reason": self.reason,
-            "corp_id": self.corp_id,
-            "since_ms": self.since_ms,
-            "part": self.part,
-        }
-        return NewCallback(now_ms, self.app or "", CONTROL, orjson.dumps(body), b"", unconditional=True)
+        """The row of the journal that holds it; the app stands in a column of its own."""
+        body = asdict(self)
+        app = body.pop("app") or ""
+        return NewCallback(now_ms, app, CONTROL, orjson.dumps(body), b"", unconditional=True)
 
     @classmethod
     def of(cls, row: "StoredCallback") -> Self:
         """What an intact row with ``via`` ``CONTROL`` asks for."""
-        found = orjson.loads(row.body)
-        return cls(
-            id=found["id"],
-            reason=found["reason"],
-            app=row.app or None,
-            corp_id=found["corp_id"],
-            since_ms=found["since_ms"],
-            part=found["part"],
-        )
+        return cls(app=row.app or None, **orjson.loads(row.body))
 
 
 class StoredCallback(NamedTuple):

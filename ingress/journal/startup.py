@@ -15,9 +15,9 @@ import structlog
 
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
 from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.damage import DAMAGED_FILE, report_damage, reported_damage
 from ingress.journal.directory import (
     CHECKPOINT_FILE,
+    DAMAGED_FILE,
     JOURNAL_FILE,
     RELAY_LOCK,
     JournalFolder,
@@ -25,11 +25,12 @@ from ingress.journal.directory import (
     damaged_name,
     last_put_aside,
     relay_lock,
+    report_damage,
+    reported_damage,
     sync,
 )
 from ingress.journal.rows import IMPORTS
-from ingress.journal.store import DAMAGE, FILE_VERSION, JournalFile
-from ingress.journal.version import refuse_newer
+from ingress.journal.store import DAMAGE, JournalFile
 from ingress.journal.wake import WAKE_FILE
 
 log = structlog.get_logger(__name__)
@@ -83,10 +84,10 @@ def _open_checked(folder: JournalFolder) -> JournalFile:
             f"or, if its callbacks are given up, move {folder.path} away"
         )
     try:
-        if fault := _quick_check(folder.journal):
-            raise JournalDamaged(fault)
         file = JournalFile(folder.journal)
         try:
+            if folder.journal.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
+                file.check()
             file.pruned_seq()
             _check_checkpoint(folder, file)
             with suppress(apsw.BusyError):  # a back-up may take minutes, and the WAL is good as it is
@@ -97,16 +98,6 @@ def _open_checked(folder: JournalFolder) -> JournalFile:
     except DAMAGE as error:
         raise JournalDamaged(f"{type(error).__name__}: {error}") from error
     return file
-
-
-def _quick_check(path: Path) -> str | None:
-    """What SQLite finds wrong with the structure of the file, at most its first lines."""
-    if path.stat().st_size > _QUICK_CHECK_MAX_BYTES:
-        return None
-    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as db:
-        refuse_newer(db, path, FILE_VERSION)
-        found = [str(line) for (line,) in db.execute("PRAGMA quick_check(3)")]
-    return None if found == ["ok"] else "; ".join(found)
 
 
 def _check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:

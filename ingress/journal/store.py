@@ -6,7 +6,6 @@ pages, not their content: each callback therefore carries a checksum of its own.
 """
 
 import secrets
-import sys
 import time
 import zlib
 from collections.abc import Collection, Mapping, Sequence
@@ -17,8 +16,8 @@ from typing import Any
 import apsw
 
 from ingress.errors import JournalError
+from ingress.journal.directory import connect
 from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback, columns_of, damaged_row, row_of
-from ingress.journal.version import refuse_newer
 
 FILE_VERSION = 3
 """Stands in ``PRAGMA user_version``; any other is refused. It also goes up where a note comes to mean
@@ -56,9 +55,6 @@ _SELECT = "SELECT * FROM callbacks"
 _ROWS_MAX = 256
 """In one statement."""
 
-BUSY_MS = 5000
-"""For so long another process is waited for that is at the file just now, as one that makes a back-up."""
-
 DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
 """SQLite calls the file damaged. ``SQLError``: our own statements no longer fit the tables, as after a
 flipped bit in the name of a column."""
@@ -87,16 +83,15 @@ class JournalFile:
         """``nameless``: the ``id`` may be gone, and is "" then. Raises ``JournalError`` when the file is no
         journal of ours, or of a newer version."""
         self.path = path
-        if create and not path.exists():
+        if fresh := create and not path.exists():
             path.touch(mode=0o600)
-        flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
-        self.db = apsw.Connection(str(path), flags=flags)
+        self.db = connect(path, FILE_VERSION, read_only=read_only)
         try:
-            self.db.set_busy_timeout(BUSY_MS)
-            refuse_newer(self.db, path, FILE_VERSION)
             if not read_only:
-                self._configure()
-                if create and self._is_empty():
+                # SQLite's default, and meant: the commit that writes the WAL back holds up all answers
+                # meanwhile, for 14 ms with 1000 pages and for 75 ms with 4000 (measured on a busy disk)
+                self.db.execute("PRAGMA wal_autocheckpoint = 1000")
+                if fresh:
                     self._create()
             self._check_version()
             self.id = self._own_id(nameless)
@@ -105,21 +100,6 @@ class JournalFile:
         except BaseException:
             self.db.close(True)
             raise
-
-    def _configure(self) -> None:
-        # of a new file only, and before anything is in it; else pruned pages stay the file's for ever
-        self.db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        self.db.execute("PRAGMA journal_mode = WAL")
-        self.db.execute("PRAGMA synchronous = FULL")
-        if sys.platform == "darwin":
-            # fsync(2) on macOS does not reach the disk's platter
-            self.db.execute("PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1")
-        # SQLite's default, and meant: the commit that writes the WAL back holds up all answers meanwhile,
-        # for 14 ms with 1000 pages and for 75 ms with 4000 (measured on a busy disk)
-        self.db.execute("PRAGMA wal_autocheckpoint = 1000")
-
-    def _is_empty(self) -> bool:
-        return bool(self.db.execute("SELECT count(*) = 0 FROM sqlite_schema").get)
 
     def _create(self) -> None:
         with self.db:
@@ -131,13 +111,12 @@ class JournalFile:
             self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
 
     def _check_version(self) -> None:
-        found = (self.db.pragma("application_id"), int(self.db.pragma("user_version")))
-        if found == (_APPLICATION_ID, FILE_VERSION):
-            return
-        raise JournalError(
-            f"{self.path} is not a journal of dingbridge; move it away if it does not belong there, or "
-            "restore the folder as a whole from its back-up"
-        )
+        found = self.db.pragma("application_id"), self.db.pragma("user_version")
+        if found != (_APPLICATION_ID, FILE_VERSION):
+            raise JournalError(
+                f"{self.path} is not a journal of dingbridge; move it away if it does not belong there, or "
+                "restore the folder as a whole from its back-up"
+            )
 
     def _own_id(self, nameless: bool) -> str:
         try:
@@ -150,6 +129,12 @@ class JournalFile:
 
     def close(self) -> None:
         self.db.close(True)
+
+    def check(self) -> None:
+        """Raises ``apsw.CorruptError`` with the first things that SQLite finds wrong with its structure."""
+        found = [str(line) for (line,) in self.db.execute("PRAGMA quick_check(3)")]
+        if found != ["ok"]:
+            raise apsw.CorruptError("; ".join(found))
 
     # -- writing: the ingress's one writing connection
 

@@ -8,6 +8,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,15 +29,10 @@ class RelayWaker:
         if self._resting is not None:
             self._again = True
             return
-        try:
+        with suppress(OSError):  # no relay runs just now, or it has not even read the last ones
             fifo = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            pass  # no relay runs just now: it begins by looking
-        else:
             try:
                 os.write(fifo, b"\n")
-            except OSError:
-                pass  # full: it has not even read the last ones yet
             finally:
                 os.close(fifo)
         self._resting = asyncio.get_running_loop().call_later(_WAKE_EVERY_S, self._rested)

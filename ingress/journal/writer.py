@@ -21,13 +21,12 @@ import apsw
 import structlog
 
 from ingress.errors import JournalDamaged, JournalError, JournalUnavailable
-from ingress.journal.damage import report_damage, reported_damage
-from ingress.journal.directory import current
-from ingress.journal.metrics import JournalMetrics
+from ingress.journal.directory import current, report_damage, reported_damage
 from ingress.journal.retention import Retention, RetentionJob
 from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.journal.startup import open_current, refused_by_disk, reopen
 from ingress.journal.store import DAMAGE, JournalFile, SeenKey
+from ingress.metrics import JournalMetrics
 
 log = structlog.get_logger(__name__)
 

@@ -25,8 +25,7 @@ from ingress.errors import JournalUnavailable
 from ingress.journal.writer import Journal
 from ingress.metrics import RecoveryMetrics
 from ingress.per_app import Apps, PerApp
-from ingress.recovery.poller import Poller, Result, settle
-from ingress.recovery.source import AppList, IsvList
+from ingress.recovery.poller import AppList, IsvList, Poller, Result, settle
 
 log = structlog.get_logger(__name__)
 
@@ -130,7 +129,6 @@ class Recovery:
         self._unread: dict[str, str] = {}
         self._per_app = PerApp(apps, self._with_lists, self._begin, self._gone)
         self._tasks: WatchedTasks | None = None
-        self._watching: asyncio.Task[None] | None = None
 
     async def start(self, tasks: WatchedTasks) -> None:
         """Settle what an earlier process left behind, and begin to look at the clock, unless that is switched
@@ -143,11 +141,10 @@ class Recovery:
             log.info("recovery.off", reason="RECOVERY_EVERY_MINUTES is 0")
             return
         self._tasks = tasks
-        self._watching = tasks.need("that follows the apps whose failed pushes are read", self._per_app.watch)
+        self._per_app.start(tasks, "whose failed pushes are read")
 
     async def stop(self, within_s: float) -> None:
         """End; pages that are on their way are waited for, ``within_s`` at most."""
-        await end(self._watching)
         await self._per_app.stop(within_s)
 
     async def verb(self, options: dict[str, Any]) -> dict[str, Any]:

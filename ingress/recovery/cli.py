@@ -9,7 +9,7 @@ from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import load_apps
 from ingress.admin.cli import print_result
 from ingress.admin.client import do
-from ingress.admin.offline import opened
+from ingress.journal.writer import Journal
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.apps import Recovery
 
@@ -34,12 +34,11 @@ def command(
         raise typer.Exit(1)
 
 
-async def _recover(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:
+async def _recover(settings: IngressSettings, journal: Journal, options: dict[str, Any]) -> dict[str, Any]:
     """Without an ingress; what the lists hold is published when one starts."""
     apps = load_apps(settings)
-    async with opened(settings) as journal:
-        recovery = Recovery(settings, lambda: apps, journal, RecoveryMetrics(CollectorRegistry()))
-        try:
-            return await recovery.verb(options)
-        finally:
-            await recovery.stop(0)
+    recovery = Recovery(settings, lambda: apps, journal, RecoveryMetrics(CollectorRegistry()))
+    try:
+        return await recovery.verb(options)
+    finally:
+        await recovery.stop(0)

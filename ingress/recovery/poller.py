@@ -13,26 +13,31 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import structlog
 
-from dingbridge.dingtalk.errors import ApiError
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.callbacks import FailedPage
+from dingbridge.dingtalk.errors import ApiError, Unavailable
 from dingbridge.errors import BridgeError
 from dingbridge.events import content_hash, dedupe_key, extract_facts
+from dingbridge.events.envelope import FAILED_LIST, FAILED_RECORD
 from ingress.entry import now_ms
 from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.journal.writer import Journal
 from ingress.metrics import RecoveryMetrics, known_type
-from ingress.recovery.convert import ConvertedItem
-from ingress.recovery.source import AppList, IsvList, answer_may_be_lost
+from ingress.recovery.convert import ConvertedItem, convert_item, convert_record
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
+LIST_CALL: Final = "get_call_back_failed_result"
+CONFIRM_CALL: Final = "callback/failrecord/list"
+ISV_KEPT_S: Final = 7 * 86_400
 PAGES_MAX: Final = 1_000
 """Pages of one run: 200,000 items. A list that does not end by then is DingTalk's fault or ours."""
 _CALL_S: Final = 60.0
@@ -43,6 +48,53 @@ list that was read to its end does not tell of the last minutes."""
 _INTENTS: Final = "recovery/intent/"
 _ENDS: Final = "recovery/end/"
 """The journal's notes of what is owed, and of when each app's list was last read to its end."""
+
+
+class AppList:
+    """``get_call_back_failed_result``, for any app; a page makes DingTalk forget what it returned before. All
+    calls raise ``ApiError``."""
+
+    via: Final = FAILED_LIST
+    convert = staticmethod(convert_item)
+
+    def __init__(self, client: DingTalkClient) -> None:
+        self._client = client
+
+    async def page(self) -> FailedPage:
+        return await self._client.failed_callbacks()
+
+
+class IsvList:
+    """``callback/failrecord``, for ISV apps; it keeps each push whole for 7 days, until that is confirmed."""
+
+    via: Final = FAILED_RECORD
+    convert = staticmethod(convert_record)
+
+    def __init__(self, client: DingTalkClient) -> None:
+        self._client = client
+        self._span = (0, 0)
+
+    async def page(self) -> FailedPage:
+        now = int(time.time())
+        self._span = now - ISV_KEPT_S, now + 60
+        return await self._client.failed_records(tags=(), begin_s=self._span[0], end_s=self._span[1])
+
+    async def confirm(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """These are in the journal, DingTalk may forget them. Returns what it has forgotten beside them,
+        which must be kept, too."""
+        known = {item.get("id") for item in items}
+        confirmed = await self._client.confirm_failed_records(
+            tags=(), begin_s=self._span[0], end_s=self._span[1], size=len(items)
+        )
+        return [item for item in confirmed.items if item.get("id") not in known]
+
+
+def answer_may_be_lost(error: ApiError) -> bool:
+    """Whether DingTalk may have carried out a call that deletes, while its answer never arrived. A refusal
+    that names its reason deleted nothing; nor did the firewall's, which stands before the platform."""
+    if not isinstance(error, Unavailable) or error.unsent:
+        return False
+    return error.about != "address" and error.api in (LIST_CALL, CONFIRM_CALL)
 
 
 @dataclass(slots=True)

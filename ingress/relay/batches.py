@@ -5,11 +5,12 @@ partition overtake older ones. (With several batches under way they do: one that
 is refused as the first of its producer, is overtaken by its successor; seen with aiokafka 0.14.)
 """
 
+import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -19,10 +20,10 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from dingbridge.errors import TopicError
 from dingbridge.events import Record
 from dingbridge.kafka.client import PRODUCER_MAX_REQUEST_BYTES
+from dingbridge.tracing import Span, Tracer
 from ingress.journal.checkpoint import Parked, ParkedKey
 from ingress.relay.delivery import NumberedRecord, Refusal, TopicPartition, refusal
-from ingress.relay.messages import Message
-from ingress.relay.topics import InboxMissing, TopicRouter
+from ingress.relay.messages import InboxMissing, Message, TopicRouter
 
 log = structlog.get_logger(__name__)
 
@@ -208,6 +209,24 @@ class RecordAccumulator:
         in bytes."""
         self._topics.pop(topic, None)
         self._batch_bytes[topic] = size
+
+
+def begin_span(tracer: Tracer, batch: Batch) -> "Callable[[asyncio.Future[object]], None] | None":
+    """The span of ``batch`` on its way to Kafka, linked to the callbacks in it, and in a trace of its
+    own. Returns what ends it with the batch; None, and no span, where no callback in it is traced."""
+    traced = {one for _, _, record in batch.records if (one := record.traceparent) is not None}
+    if not traced:
+        return None
+    return partial(_end, tracer.batch(*batch.partition, len(batch.records), traced))
+
+
+def _end(span: Span, future: "asyncio.Future[object]") -> None:
+    if future.cancelled():
+        span.end("failed", "cancelled")
+    elif (error := future.exception()) is not None:
+        span.end("failed", type(error).__name__)
+    else:
+        span.end("acknowledged")
 
 
 def partition_of(key: bytes, partitions: int) -> int:

@@ -13,7 +13,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-RELAY: Final = (sys.executable, "-m", "ingress.relay", "--stop-at-eof")
+RELAY: Final = (sys.executable, "-m", "ingress.relay.cli", "--stop-at-eof")
 
 RESTART_S = (0.1, 5.0)
 """How long a process that ended is waited for before it is started again, first and at most."""

@@ -1,11 +1,13 @@
-"""``dingbridge relay``."""
+"""``dingbridge relay``; ``python -m ingress.relay.cli`` is the same alone, as the ingress starts it."""
 
 import gc
+import sys
 from typing import Annotated
 
 import typer
 import uvloop
 
+from dingbridge.errors import BridgeError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import PublisherSettings
 from ingress.relay.service import serve
@@ -30,3 +32,11 @@ def command(
     gc.freeze()
     gc.set_threshold(50_000)
     uvloop.run(serve(settings, until_empty=until_empty, stop_at_eof=stop_at_eof))
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(command)
+    except BridgeError as error:
+        print(f"dingbridge relay: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

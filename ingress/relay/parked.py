@@ -23,15 +23,15 @@ from ingress.journal.checkpoint import (
     DAMAGED,
     Checkpoint,
     Parked,
+    ParkedGroup,
     ParkedKey,
     SharedCheckpoint,
 )
 from ingress.relay.batches import partition_of
 from ingress.relay.delivery import BLOCKING, NumberedRecord, Refusal, Sender
-from ingress.relay.messages import MessageBuilder
+from ingress.relay.messages import MessageBuilder, TopicRouter
 from ingress.relay.reading import JournalReader
 from ingress.relay.status import RelayStatus
-from ingress.relay.topics import TopicRouter
 
 log = structlog.get_logger(__name__)
 
@@ -83,11 +83,11 @@ class ParkedRecords:
 
     async def load(self) -> None:
         """Learn from the checkpoint which topics are blocked."""
-        self.blocked |= {topic: Refusal(why) for topic, why in await self.counts() if why in BLOCKING}
+        self.blocked |= {g.topic: Refusal(g.reason) for g in await self.groups() if g.reason in BLOCKING}
 
-    async def counts(self) -> dict[tuple[str, str], int]:
-        """``{(topic, reason): how many}``. Raises ``apsw.Error`` or ``JournalError``."""
-        return await self._checkpoint.call(Checkpoint.parked_counts)
+    async def groups(self) -> list[ParkedGroup]:
+        """What is parked, by topic and reason. Raises ``apsw.Error`` or ``JournalError``."""
+        return await self._checkpoint.call(Checkpoint.parked_groups)
 
     async def forget_damaged(self) -> int:
         """Give up the callbacks that are parked as damaged; how many. Raises ``apsw.Error`` or
@@ -101,7 +101,7 @@ class ParkedRecords:
         await self.turn()
         while self.in_round:
             await self.turn()
-        return sum(count for (_, reason), count in (await self.counts()).items() if reason != DAMAGED)
+        return sum(group.records for group in await self.groups() if group.reason != DAMAGED)
 
     async def turn(self) -> None:
         """Send a page of one topic. For the relay's loop, while it parks nothing and holds no parked record
@@ -133,7 +133,7 @@ class ParkedRecords:
         newly = self.blocked.keys() - self._blocked_before
         self._pause_s = first_s if newly else min(2 * self._pause_s, most_s)
         self._due_at, self._blocked_before = time.monotonic() + self._pause_s, {*self.blocked}
-        for topic in sorted({topic for topic, reason in await self.counts() if reason != DAMAGED}):
+        for topic in sorted({group.topic for group in await self.groups() if group.reason != DAMAGED}):
             try:
                 await self._router.ensure(topic, _TOPIC_WITHIN_S, again=True)
             except TopicError as error:

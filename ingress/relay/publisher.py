@@ -23,16 +23,14 @@ from dingbridge.settings import IngressSettings
 from dingbridge.tracing import Tracer
 from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked, SharedCheckpoint
-from ingress.journal.damage import outlives_reopening
+from ingress.journal.directory import outlives_reopening
 from ingress.journal.rows import StoredCallback
-from ingress.relay.batches import Batch, BatchSet, PartialCallback, RecordAccumulator
+from ingress.relay.batches import Batch, BatchSet, PartialCallback, RecordAccumulator, begin_span
 from ingress.relay.delivery import Refusal, Sender, TopicPartition, failures, refusal
-from ingress.relay.messages import MessageBuilder
+from ingress.relay.messages import MessageBuilder, TopicRouter
 from ingress.relay.parked import ParkedRecords
 from ingress.relay.reading import JournalReader
-from ingress.relay.spans import begin_span
 from ingress.relay.status import RelayStatus
-from ingress.relay.topics import TopicRouter
 
 log = structlog.get_logger(__name__)
 

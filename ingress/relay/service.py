@@ -23,8 +23,14 @@ from dingbridge.settings import IngressSettings
 from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import open_tracer
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
-from ingress.journal.damage import outlives_reopening, report_damage, reported_damage
-from ingress.journal.directory import ProcessLock, current, relay_lock
+from ingress.journal.directory import (
+    ProcessLock,
+    current,
+    outlives_reopening,
+    relay_lock,
+    report_damage,
+    reported_damage,
+)
 from ingress.journal.wake import WakeFifo
 from ingress.relay.publisher import Publisher
 from ingress.relay.status import RelayStatus
@@ -165,8 +171,8 @@ def _listener(
 
     async def ready() -> tuple[bool, dict[str, Any]]:
         counts = Counter[str]()
-        for (_, reason), count in (await parked.counts()).items():
-            counts[reason] += count
+        for group in await parked.groups():
+            counts[group.reason] += group.records
         return status.state == "up", {**status.as_json(), "parked": counts}
 
     async def retry(request: web.Request) -> web.Response:

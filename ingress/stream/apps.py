@@ -37,17 +37,15 @@ class Streams:
         self._clients = PerApp(apps, _in_stream_mode, self._begin, self._gone)
         # of an app's name: when its credentials change, the old connections overlap with the new ones
         self._gaps: dict[str, tuple[Gaps, asyncio.Task[None]]] = {}
-        self._watching: asyncio.Task[None] | None = None
 
     def start(self, tasks: WatchedTasks) -> None:
         """Open the connections, and begin to follow the apps."""
         self._tasks = tasks
-        self._watching = tasks.need("that follows the apps in Stream mode", self._clients.watch)
+        self._clients.start(tasks, "in Stream mode")
 
     async def stop(self, within_s: float) -> None:
         """Read nothing more, answer what was taken, close, note until when there were connections. The
         journal must still take writes."""
-        await end(self._watching)
         await self._clients.stop(within_s)
         await end(*(task for _, task in self._gaps.values()))
 

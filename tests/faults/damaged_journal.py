@@ -13,15 +13,14 @@ from prometheus_client import CollectorRegistry
 
 from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.checkpoint import Checkpoint, Parked
-from ingress.journal.damage import report_damage
-from ingress.journal.directory import JournalFolder, current, damaged
+from ingress.journal.directory import JournalFolder, current, damaged, report_damage
 from ingress.journal.importing import Importer
-from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention
 from ingress.journal.rows import CONTROL, ImportState, NewCallback
 from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
+from ingress.metrics import JournalMetrics
 from ingress.relay.reading import JournalReader
 
 NOW = 1_764_000_000_000

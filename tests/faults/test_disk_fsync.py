@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry
 
 from ingress.errors import JournalError, JournalUnavailable
 from ingress.journal.directory import current, folders
-from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention
 from ingress.journal.rows import CONTROL, NewCallback
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
+from ingress.metrics import JournalMetrics
 from tests.support.disk import MortalDisk, mortal_disk
 
 GROUPS = 6

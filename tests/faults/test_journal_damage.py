@@ -16,8 +16,7 @@ import apsw
 import pytest
 
 from ingress.errors import JournalError
-from ingress.journal.damage import report_damage
-from ingress.journal.directory import current, damaged, damaged_name, folders
+from ingress.journal.directory import current, damaged, damaged_name, folders, report_damage
 from ingress.journal.inspect import JournalView
 from ingress.journal.rows import CONTROL
 from tests.faults.damaged_journal import COUNT, LATER, PARKED, PASSED, Found, body, journal, start

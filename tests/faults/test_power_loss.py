@@ -23,13 +23,13 @@ from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import decode
 from ingress.errors import JournalError, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.directory import current, damaged
-from ingress.journal.metrics import JournalMetrics
+from ingress.journal.directory import connect, current, damaged
 from ingress.journal.retention import Retention
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
+from ingress.metrics import JournalMetrics
 from ingress.relay.publisher import Publisher
 from ingress.relay.status import RelayStatus
 from tests.faults.power import PowerDisk, powered
@@ -213,13 +213,12 @@ async def test_the_power_goes_and_all_that_was_answered_is_published(tmp_path, m
 
 def _less_synced(how: str) -> Callable[[pytest.MonkeyPatch], None]:
     def plant(patch: pytest.MonkeyPatch) -> None:
-        configure = JournalFile._configure
+        def less(path: Path, version: int, *, read_only: bool = False) -> apsw.Connection:
+            db = connect(path, version, read_only=read_only)
+            db.execute(f"PRAGMA synchronous = {how}")
+            return db
 
-        def less(file: JournalFile) -> None:
-            configure(file)
-            file.db.execute(f"PRAGMA synchronous = {how}")
-
-        patch.setattr(JournalFile, "_configure", less)
+        patch.setattr("ingress.journal.store.connect", less)
 
     return plant
 

@@ -155,7 +155,7 @@ async def published(settings: IngressSettings, folder: Path) -> tuple[RelayStatu
     await running
     file.close()
     with closing(Checkpoint(folder, read_only=True)) as checkpoint:
-        return report, sum(checkpoint.parked_counts().values())
+        return report, sum(group.records for group in checkpoint.parked_groups())
 
 
 async def test_the_listed_rights_are_all_that_the_ingress_needs(

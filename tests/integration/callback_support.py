@@ -21,10 +21,9 @@ from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
 from ingress.callback import CallbackReceiver
 from ingress.diagnostics import Diagnostics
-from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention
 from ingress.journal.writer import Journal
-from ingress.metrics import HttpMetrics
+from ingress.metrics import HttpMetrics, JournalMetrics
 from ingress.server import PublicServer
 
 TOKEN = "tokenOfTheTest01"

@@ -24,11 +24,10 @@ from ingress.callback import CallbackReceiver
 from ingress.diagnostics import Diagnostics
 from ingress.errors import JournalUnavailable
 from ingress.journal.directory import folders
-from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
-from ingress.metrics import HttpMetrics
+from ingress.metrics import HttpMetrics, JournalMetrics
 from ingress.server import PublicServer
 
 OURS = Credentials("tokenOfTheTest", "a" * 43, ("dingappkey", "dingcorp1"))

@@ -26,7 +26,7 @@ def test_a_stop_is_for_the_ingress_which_tells_the_relay(number, tmp_path):
     }
     open_current(tmp_path).close()
     process = subprocess.Popen(
-        [sys.executable, "-m", "ingress.relay", "--stop-at-eof"],
+        [sys.executable, "-m", "ingress.relay.cli", "--stop-at-eof"],
         env=environment(SAMPLE_CREDENTIALS, ours),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

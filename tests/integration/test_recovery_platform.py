@@ -8,7 +8,7 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, Unavailable
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from ingress.recovery.source import AppList, IsvList
+from ingress.recovery.poller import AppList, IsvList
 from simulator.pushes.failed import FailedList
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings

@@ -16,11 +16,10 @@ from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.settings.apps import App
 from dingbridge.tasks import WatchedTasks, end
 from ingress.errors import JournalUnavailable
-from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention
 from ingress.journal.rows import ResyncRequest
 from ingress.journal.writer import Journal
-from ingress.metrics import HttpMetrics, StreamMetrics
+from ingress.metrics import HttpMetrics, JournalMetrics, StreamMetrics
 from ingress.stream import client as client_module
 from ingress.stream.apps import Streams
 from ingress.stream.connection import Connection, connect

@@ -27,8 +27,14 @@ from dingbridge.events import Received, catalogue, content_hash, decode, to_ding
 from dingbridge.mirror.look_again import LookAgain
 from dingbridge.worker.metrics import WorkerMetrics
 from ingress.journal.checkpoint import DAMAGED
-from ingress.journal.metrics import FolderMetrics, JournalMetrics
-from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
+from ingress.metrics import (
+    FolderMetrics,
+    HttpMetrics,
+    JournalMetrics,
+    RecoveryMetrics,
+    StreamMetrics,
+    relay_restarts,
+)
 from ingress.relay.batches import partition_of
 from ingress.relay.delivery import Refusal
 from ingress.relay.status import RelayStatus

@@ -17,8 +17,14 @@ from consumers.outbound.metrics import OutboundMetrics
 from dev.dashboards.files import FOLDER, files
 from dingbridge.mirror.look_again import LookAgain
 from dingbridge.worker.metrics import WorkerMetrics
-from ingress.journal.metrics import FolderMetrics, JournalMetrics
-from ingress.metrics import HttpMetrics, RecoveryMetrics, StreamMetrics, relay_restarts
+from ingress.metrics import (
+    FolderMetrics,
+    HttpMetrics,
+    JournalMetrics,
+    RecoveryMetrics,
+    StreamMetrics,
+    relay_restarts,
+)
 from ingress.relay.status import RelayStatus
 from tests.support.promql import BOARDS, Query, grouped, of_dashboards, of_rules, records, selectors, unknown
 

@@ -12,16 +12,15 @@ from structlog.testing import capture_logs
 from dingbridge.events import dedupe_key, extract_facts
 from ingress.errors import JournalDamaged, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint, Parked
-from ingress.journal.damage import report_damage
-from ingress.journal.directory import JournalFolder, current, damaged
+from ingress.journal.directory import JournalFolder, current, damaged, report_damage
 from ingress.journal.importing import Importer
 from ingress.journal.inspect import journal_status
-from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention
 from ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
 from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
+from ingress.metrics import JournalMetrics
 from tests.support.waiting import eventually
 
 COUNT, PASSED, PARKED, PRUNED = 600, 300, (7, 290), 100

@@ -14,13 +14,12 @@ from dingbridge.settings import IngressSettings
 from ingress.admin.routes import older_than_s
 from ingress.errors import JournalDamaged, JournalError, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.damage import report_damage, reported_damage
-from ingress.journal.directory import current, damaged, folders
-from ingress.journal.metrics import JournalMetrics
+from ingress.journal.directory import current, damaged, folders, report_damage, reported_damage
 from ingress.journal.retention import Retention
 from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
+from ingress.metrics import JournalMetrics
 from tests.support.waiting import eventually
 
 

@@ -15,11 +15,11 @@ from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import JournalFolder, current
 from ingress.journal.importing import Importer
 from ingress.journal.inspect import journal_status
-from ingress.journal.metrics import FolderMetrics, JournalMetrics
 from ingress.journal.retention import Retention
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
 from ingress.journal.writer import Journal
+from ingress.metrics import FolderMetrics, JournalMetrics
 from ingress.relay.status import RelayStatus
 
 NOW = int(time.time() * 1000)
@@ -67,7 +67,7 @@ async def test_what_waits_is_parked_and_was_put_aside_shows(tmp_path, registry):
     aside = tmp_path / "damaged-20260101T000000Z"
     aside.mkdir()
     (aside / "journal.db").write_bytes(b"no database" * 1000)
-    metrics.show(journal_status(tmp_path))
+    journal_status(tmp_path).show(metrics)
 
     def value(name, **labels):
         return registry.get_sample_value(f"dingbridge_{name}", labels)
@@ -81,11 +81,11 @@ async def test_what_waits_is_parked_and_was_put_aside_shows(tmp_path, registry):
     await writer.start()
     await Importer(tmp_path, writer, 0).bring_in(JournalFolder(aside))
     await writer.stop()
-    metrics.show(journal_status(tmp_path))
+    journal_status(tmp_path).show(metrics)
     assert (value("journal_damaged_folders"), value("journal_unread")) == (1, 1)
     shutil.rmtree(tmp_path / "current")
     shutil.rmtree(aside)
-    metrics.show(journal_status(tmp_path))
+    journal_status(tmp_path).show(metrics)
     assert value("parked", reason="rights") is None
     assert value("journal_damaged_folders") == 0
 

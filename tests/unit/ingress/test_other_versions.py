@@ -19,12 +19,11 @@ from ingress.errors import JournalNewer
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import JournalFolder, current, damaged_name
 from ingress.journal.importing import Importer
-from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention
 from ingress.journal.startup import open_current, reopen
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
-from ingress.metrics import RecoveryMetrics
+from ingress.metrics import JournalMetrics, RecoveryMetrics
 from ingress.recovery.poller import settle
 from ingress.relay.reading import JournalReader
 from tests.unit.ingress.filled import fill

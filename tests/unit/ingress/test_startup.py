@@ -10,9 +10,8 @@ from types import SimpleNamespace
 import apsw
 import pytest
 
-from ingress.errors import JournalError, JournalLocked, JournalUnsafe
+from ingress.errors import JournalError, JournalLocked
 from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.damage import report_damage
 from ingress.journal.directory import (
     current,
     damaged,
@@ -20,6 +19,7 @@ from ingress.journal.directory import (
     ingress_lock,
     prepare_folder,
     relay_lock,
+    report_damage,
 )
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current, reopen
@@ -224,7 +224,7 @@ def test_a_journal_that_failed_and_lost_what_kafka_has_is_not_written_again(tmp_
 @pytest.fixture
 def read_by_another(tmp_path, monkeypatch):
     """A folder whose journal is read, as by a back-up, from before its last commit on."""
-    monkeypatch.setattr("ingress.journal.store.BUSY_MS", 10)
+    monkeypatch.setattr("ingress.journal.directory.BUSY_MS", 10)
     file = fill(tmp_path, 3)
     with closing(apsw.Connection(str(file.path), flags=apsw.SQLITE_OPEN_READONLY)) as other:
         other.execute("BEGIN")
@@ -257,7 +257,7 @@ def test_one_process_holds_the_folder(tmp_path):
 
 def test_memory_and_network_file_systems_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("ingress.journal.directory.file_system", lambda folder: "tmpfs")
-    with pytest.raises(JournalUnsafe, match="JOURNAL_ALLOW_UNSAFE"):
+    with pytest.raises(JournalError, match="JOURNAL_ALLOW_UNSAFE"):
         prepare_folder(tmp_path / "j", allow_unsafe=False)
     assert "memory" in (prepare_folder(tmp_path / "j", allow_unsafe=True) or "")
     monkeypatch.setattr("ingress.journal.directory.file_system", lambda folder: "ext4")
@@ -272,7 +272,7 @@ def test_a_file_system_on_which_a_full_disk_kills_is_refused(tmp_path, monkeypat
     if safe:
         assert prepare_folder(tmp_path, allow_unsafe=False) is None
         return
-    with pytest.raises(JournalUnsafe, match=f"blocks of {block_bytes} bytes.*SIGBUS"):
+    with pytest.raises(JournalError, match=f"blocks of {block_bytes} bytes.*SIGBUS"):
         prepare_folder(tmp_path, allow_unsafe=False)
     assert "SIGBUS" in (prepare_folder(tmp_path, allow_unsafe=True) or "")
 

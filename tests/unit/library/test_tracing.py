@@ -20,14 +20,13 @@ from dingbridge.tracing.otel import OtelTracer
 from ingress.entry import JournalEntry
 from ingress.errors import JournalUnavailable
 from ingress.journal.rows import NewCallback
-from ingress.relay.batches import Batch
-from ingress.relay.spans import begin_span
+from ingress.relay.batches import Batch, begin_span
 
 CALLBACK = NewCallback(1, "default", "stream", b"{}", b"k")
 WITHOUT_OTEL = """
 import sys
 sys.modules["opentelemetry"] = None  # as if it were not installed
-import ingress.app, ingress.relay.__main__, dingbridge.worker.service, dingbridge.cli.main
+import ingress.app, ingress.relay.cli, dingbridge.worker.service, dingbridge.cli.main
 from dingbridge.errors import SettingsError
 from dingbridge.settings import ConsumerSettings, IngressSettings
 from dingbridge.tracing import open_tracer

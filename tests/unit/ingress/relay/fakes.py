@@ -83,8 +83,8 @@ class FakeKafka:
             monkeypatch.setattr(f"ingress.relay.{module}.producer", self.producer)
             monkeypatch.setattr(f"ingress.relay.{module}.start_producer", self.start)
             monkeypatch.setattr(f"ingress.relay.{module}.discard_producer", _discard)
-        monkeypatch.setattr("ingress.relay.topics.existing_topics", self.existing)
-        monkeypatch.setattr("ingress.relay.topics.ensure_topics", self.ensure)
+        monkeypatch.setattr("ingress.relay.messages.existing_topics", self.existing)
+        monkeypatch.setattr("ingress.relay.messages.ensure_topics", self.ensure)
         monkeypatch.setattr("ingress.relay.publisher.ensure_answers", self.answers)
 
 

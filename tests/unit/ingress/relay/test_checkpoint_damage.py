@@ -9,7 +9,7 @@ import pytest
 
 from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked
-from ingress.journal.damage import reported_damage
+from ingress.journal.directory import reported_damage
 from ingress.relay import publisher as publishing
 from ingress.relay import service
 from tests.support.waiting import eventually
@@ -134,7 +134,7 @@ async def test_the_relays_end_waits_for_who_looks_into_it_just_now(folder, kafka
         real(checkpoint)
 
     publisher = folder.publisher()
-    monkeypatch.setattr(Checkpoint, "parked_counts", counts)
+    monkeypatch.setattr(Checkpoint, "parked_groups", counts)
     monkeypatch.setattr(Checkpoint, "close", close)
     readyz = asyncio.create_task(publisher.parked.counts())
     await asyncio.to_thread(looking.wait, 30)

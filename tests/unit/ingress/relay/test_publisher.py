@@ -100,8 +100,8 @@ async def test_what_is_parked_is_not_counted_at_every_set(folder, kafka, monkeyp
     folder.keep(*(body(n) for n in range(20)))
     kafka.refuses = lambda topic, value: TopicAuthorizationFailedError()
     counted = []
-    real = Checkpoint.parked_counts
-    monkeypatch.setattr(Checkpoint, "parked_counts", lambda self: counted.append(self) or real(self))
+    real = Checkpoint.parked_groups
+    monkeypatch.setattr(Checkpoint, "parked_groups", lambda self: counted.append(self) or real(self))
     publisher = folder.publisher()
     async with running(publisher):
         await comes_to(folder, 20)
@@ -250,7 +250,7 @@ async def test_a_flood_of_callbacks_that_name_nobody_is_one_request_and_asks_kaf
     kafka.topics.discard(INBOXES[1])
     looks = []
     monkeypatch.setattr(
-        "ingress.relay.topics.existing_topics", lambda s, w=(): looks.append(w) or kafka.existing(s, w)
+        "ingress.relay.messages.existing_topics", lambda s, w=(): looks.append(w) or kafka.existing(s, w)
     )
     monkeypatch.setattr("ingress.relay.batches.MAX_RECORDS", 50)
     begin = 1_731_000_000_000

@@ -7,8 +7,7 @@ from aiokafka.errors import TopicAuthorizationFailedError
 
 from dingbridge.errors import BridgeError
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
-from ingress.journal.damage import report_damage, reported_damage
-from ingress.journal.directory import relay_lock
+from ingress.journal.directory import relay_lock, report_damage, reported_damage
 from ingress.relay import service
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import CHECK_IN, body, settings
