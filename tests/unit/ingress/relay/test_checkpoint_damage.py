@@ -136,7 +136,7 @@ async def test_the_relays_end_waits_for_who_looks_into_it_just_now(folder, kafka
     publisher = folder.publisher()
     monkeypatch.setattr(Checkpoint, "parked_groups", counts)
     monkeypatch.setattr(Checkpoint, "close", close)
-    readyz = asyncio.create_task(publisher.parked.counts())
+    readyz = asyncio.create_task(publisher.parked.groups())
     await asyncio.to_thread(looking.wait, 30)
     publisher.stop()
     running = asyncio.create_task(publisher.run())
