@@ -226,8 +226,8 @@ class Journal:
             while self._turn():
                 pass
         except BaseException as error:  # a fault of ours; without this thread nothing is ever kept again
-            log.exception("journal.writer_failed")
             self._end(f"the journal's writer failed ({type(error).__name__})")
+            log.exception("journal.writer_failed")
         finally:
             self._close()
 
