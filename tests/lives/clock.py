@@ -162,7 +162,7 @@ def _functions(module: Any) -> Iterator[FunctionType]:
         if isinstance(value, FunctionType) and value.__module__ == module.__name__:
             yield value
         elif isinstance(value, type) and value.__module__ == module.__name__:
-            for member in vars(value).values():
+            for member in list(vars(value).values()):
                 plain = getattr(member, "__func__", member)
                 if isinstance(plain, FunctionType):
                     yield plain
