@@ -140,7 +140,7 @@ async def dingbridge_callback(folder: Path, env: Mapping[str, str], *arguments: 
 
 def _invoke(folder: Path, env: Mapping[str, str], arguments: tuple[str, ...]) -> Said:
     nothing = dict.fromkeys(name for name in os.environ if name.startswith(("DINGTALK_", "ADMIN_")))
-    with mock.patch("dingbridge.logging.configure_logging"):  # it is the test's own process
+    with mock.patch("dingbridge.cli.callback.target.configure_logging"):  # it is the test's own process
         result = CliRunner().invoke(app, arguments, env={**nothing, "DATA_DIR": str(folder), **env})
     err = result.stderr
     code = result.exit_code
