@@ -16,7 +16,7 @@ from dev.benchmarks.stack import Ingress, Server, bare, environment, interleaved
 from dev.servers import start_kafka
 
 FOLDER = Path("data").absolute() / "bench"
-PARTS = ["throughput", "stream", "latency", "drift", "backlog", "worker", "traces"]
+PARTS = ["throughput", "stream", "latency", "drift", "backlog", "draining", "worker", "traces"]
 LARGE = ["backlog", "worker", "company", "approvals", "day"]
 
 
@@ -53,7 +53,11 @@ def main() -> None:
         if "drift" in parts:
             drift.measure(FOLDER / "drift", environment(kafka.bootstrap, "drift."), results)
         if "backlog" in parts:
-            backlog.measure(FOLDER / "backlog", environment(kafka.bootstrap, "back."), results, options.large)
+            count = (10 if options.large else 1) * backlog.MILLION
+            backlog.accepting(FOLDER / "backlog", environment(kafka.bootstrap, "back."), results, count)
+        if "draining" in parts:
+            env = environment(kafka.bootstrap, "drain.")
+            backlog.draining(FOLDER / "draining", env, results, backlog.MILLION // 4, options.rounds)
         if "company" in parts:
             company.measure(FOLDER / "company", results, options.people, options.departments)
         if "approvals" in parts:

@@ -26,15 +26,6 @@ MILLION = 1_000_000
 _BATCH_BYTES = 1024 * 1024
 
 
-def measure(folder: Path, env: Mapping[str, str], results: Results, large: bool) -> None:
-    count = 10 * MILLION if large else MILLION
-    settings = KafkaSettings.load(**{name.lower(): value for name, value in env.items()})
-    asyncio.run(ensure_topics(settings, [event_topic(settings, "bpms_instance_change")]))
-    _accepting(folder, env, results, count)
-    if not large:
-        _draining(folder, env, settings, results, count)
-
-
 def fill(folder: Path, count: int) -> tuple[int, int]:
     """Write ``count`` callbacks into a ``JOURNAL_DIR``; ``(bytes of its file, bytes of their texts)``."""
     path = current(folder).journal
@@ -61,7 +52,7 @@ def _entries(begin: int, end: int) -> Iterator[NewCallback]:
         yield NewCallback(now, "default", "http", body, dedupe_key(view, "default", body))
 
 
-def _accepting(folder: Path, env: Mapping[str, str], results: Results, count: int) -> None:
+def accepting(folder: Path, env: Mapping[str, str], results: Results, count: int) -> None:
     """The rate of accepting with ``count`` waiting against an empty journal, Kafka away for both."""
     away = {**env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     size, plain = fill(folder / "full" / "journal", count)
@@ -89,29 +80,26 @@ def _accepting(folder: Path, env: Mapping[str, str], results: Results, count: in
     )
 
 
-def _draining(
-    folder: Path, env: Mapping[str, str], settings: KafkaSettings, results: Results, count: int
-) -> None:
-    """Three times each in turn: raw aiokafka with the records made beforehand, and the publisher."""
+def draining(folder: Path, env: Mapping[str, str], results: Results, count: int, rounds: int) -> None:
+    """In turn: raw aiokafka with the records made beforehand, and the publisher, from the moment at which it
+    has begun, since raw aiokafka has started then, too."""
+    settings = KafkaSettings.load(**{name.lower(): value for name, value in env.items()})
+    asyncio.run(ensure_topics(settings, [event_topic(settings, "bpms_instance_change")]))
     ours: list[float] = []
     sends: list[float] = []
     batches: list[float] = []
-    for number in range(3):
-        sends.append(count / 4 / asyncio.run(_raw(settings, count // 4, _send_each)))
-        batches.append(count / 4 / asyncio.run(_raw(settings, count // 4, _send_batches)))
+    for number in range(rounds):
+        sends.append(count / asyncio.run(_raw(settings, count, _send_each)))
+        batches.append(count / asyncio.run(_raw(settings, count, _send_batches)))
         place = folder / f"drain-{number}"
-        fill(place / "journal", count // 4)
-        began = time.monotonic()
+        fill(place / "journal", count)
         ingress = Ingress(place, env)
-        started = time.monotonic()
-        ingress.drained(600)
-        ours.append(count / 4 / (time.monotonic() - started))
-        print(
-            f"drained {count // 4} at {ours[-1]:.0f}/s, start {started - began:.1f} s; "
-            f"sends {sends[-1]:.0f}/s, batches {batches[-1]:.0f}/s"
-        )
+        while (waiting := ingress.waiting()) == count:
+            time.sleep(0.05)
+        ours.append(waiting / ingress.drained(600))
         ingress.stop()
-    results.draining(count // 4, *map(statistics.median, (sends, batches, ours)))
+        print(f"drained at {ours[-1]:.0f}/s; sends {sends[-1]:.0f}/s, batches {batches[-1]:.0f}/s")
+    results.draining(count, *map(statistics.median, (sends, batches, ours)))
 
 
 Send = Callable[[AIOKafkaProducer, str, list[Record]], Awaitable[None]]

@@ -52,7 +52,7 @@ def _relay_us(folder: Path, env: Mapping[str, str]) -> float:
 
 def _waiting_below(ingress: Ingress, count: int) -> tuple[int, float]:
     """How many callbacks wait as soon as it is fewer than ``count``, and the relay's CPU seconds so far."""
-    while (waiting := int(ingress.readyz()["journal"]["waiting"])) >= count:
+    while (waiting := ingress.waiting()) >= count:
         time.sleep(0.05)
     [relay] = [process for process in ingress.processes() if "ingress.relay.cli" in process.cmdline()]
     return waiting, _cpu_s(relay)

@@ -112,9 +112,13 @@ class Ingress(Server):
     def drained(self, timeout_s: float = 300) -> float:
         """Wait until nothing waits for Kafka; how long that took, s."""
         began = time.monotonic()
-        while self.readyz()["journal"]["waiting"] and time.monotonic() - began < timeout_s:
+        while self.waiting() and time.monotonic() - began < timeout_s:
             time.sleep(0.05)
         return time.monotonic() - began
+
+    def waiting(self) -> int:
+        """How many callbacks are not yet in Kafka."""
+        return int(self.readyz()["journal"]["waiting"])
 
 
 def bare(folder: Path) -> Server:

@@ -144,17 +144,17 @@ class RecordAccumulator:
                 callback.added = number + 1
                 continue
             name = inbox or self._router.topic(record)
-            found: Topic | Refusal | None = self._topics.get(name)
-            if found is None:
-                found = self._blocked.get(name) or await self._look_up(name)
-            if len(record.value) + len(record.key) > _LARGEST_RECORD and not isinstance(found, Refusal):
-                found = Refusal.TOO_LARGE
-            if isinstance(found, Refusal):
-                batches.parked.append(self._park(seq, number, name, found))
-            elif found is not None:
-                batch = self._batch(batches, (name, partition_of(record.key, found.partitions)))
-                if not batches.append(batch, seq, number, record, found.batch_bytes):
+            topic: Topic | Refusal | None = self._topics.get(name)
+            if topic is None:
+                topic = self._blocked.get(name) or await self._look_up(name)
+            if isinstance(topic, Topic) and len(record.value) + len(record.key) > _LARGEST_RECORD:
+                topic = Refusal.TOO_LARGE
+            if isinstance(topic, Topic):
+                batch = self._batch(batches, (name, partition_of(record.key, topic.partitions)))
+                if not batches.append(batch, seq, number, record, topic.batch_bytes):
                     return False
+            elif topic is not None:
+                batches.parked.append(self._park(seq, number, name, topic))
             if inbox is not None:
                 self._requests.add((inbox, record.value))
             callback.added = number + 1
