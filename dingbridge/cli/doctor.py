@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dingbridge.cli.terminal import listed, print_json
+from dingbridge.cli.terminal import AsJson, listed, print_json
 from dingbridge.doctor import run
 from dingbridge.doctor.findings import Finding, as_json, exit_code, language, printed, read_words, summary
 from dingbridge.doctor.parts import load_checks
@@ -35,7 +35,7 @@ def command(
     lang: Annotated[
         str | None, typer.Option(help="en or zh.", show_default="by LC_ALL, LC_MESSAGES, LANG")
     ] = None,
-    as_json_: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+    as_json_: AsJson = False,
 ) -> None:
     """Find out why callbacks do not arrive: settings, clock, public URL, ingress, Kafka, disk, DingTalk.
 

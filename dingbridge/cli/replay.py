@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from dingbridge.cli.terminal import confirmed, listed, moment, print_json, progress, say
+from dingbridge.cli.terminal import (
+    AsJson,
+    DryRun,
+    Yes,
+    confirmed,
+    listed,
+    moment,
+    print_json,
+    progress,
+    say,
+)
 from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topics import topics_read
 from dingbridge.logging import configure_logging
@@ -48,8 +58,8 @@ def command(
             help="This record alone, whenever it was published; may be repeated.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     again: Annotated[
         bool, typer.Option("--again", help="Under a new replay id, though this was replayed before.")
     ] = False,
@@ -60,7 +70,7 @@ def command(
     skip_deleted: Annotated[
         bool, typer.Option("--skip-deleted", help="Copy what is left of a range that retention has reached.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Copy the records of a range of time, or those named by --record, into the consumer's inbox: it applies
     them again, nobody else does.

@@ -1,4 +1,4 @@
-"""What all commands share: tables and JSON, the question before, the bar on the way, times as arguments."""
+"""What all commands share: common options, tables and JSON, questions, the bar on the way, times."""
 
 import re
 import signal
@@ -6,12 +6,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-_AGO_RE = re.compile(r"(\d{1,6})([smhd])")
+_LENGTH_RE = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON, for machines; of a list one object a line.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 LINE_EVERY = 10
 """Percent between two lines of progress in a pipe."""
@@ -151,12 +155,17 @@ def _cell(value: object) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
+def length(text: str) -> timedelta | None:
+    """``90s``, ``90m``, ``2h`` or ``3d``; None for any other text."""
+    found = _LENGTH_RE.fullmatch(text)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
+
+
 def moment(text: str, option: str, now: datetime | None = None) -> datetime:
     """A point in time as the argument of ``option``: ISO 8601 with a zone; or ``90m``, ``2h``, ``3d`` before
     ``now``. Raises ``typer.BadParameter``."""
-    ago = _AGO_RE.fullmatch(text)
-    if ago:
-        return (now or datetime.now(UTC)) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    if (ago := length(text)) is not None:
+        return (now or datetime.now(UTC)) - ago
     try:
         parsed = datetime.fromisoformat(text)
         if parsed.tzinfo is not None:

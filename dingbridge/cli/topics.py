@@ -9,7 +9,7 @@ import orjson
 import typer
 from aiokafka import TopicPartition
 
-from dingbridge.cli.terminal import print_list, say
+from dingbridge.cli.terminal import AsJson, print_list, say
 from dingbridge.errors import TopicError
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topics import (
@@ -24,13 +24,10 @@ from dingbridge.logging import configure_logging
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.registry import known_consumers
 
-app = typer.Typer(
-    no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
-)
+app = typer.Typer(no_args_is_help=True)
 
 
 FOLLOW_EVERY_S: Final = 0.2
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 @app.command("list")

@@ -1,6 +1,5 @@
 """The checks in their order: what each one needs of those before it, and what is done when one breaks."""
 
-import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from dingbridge.doctor.checks import url as public
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Finding, found
 from dingbridge.doctor.parts import Check, calls_of
-from dingbridge.logging import configure_logging
+from dingbridge.logging import configure_logging, place_of
 from dingbridge.settings.apps import App, bare_path_app, load_apps
 
 Tell = Callable[[Finding], None]
@@ -100,10 +99,8 @@ async def _findings(check: Looks, context: Context) -> list[Finding]:
     try:
         return await check(context)
     except Exception as error:  # a fault of ours must not hide what the other checks find
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}"
         name = getattr(check, "__name__", "?").strip("_")
-        return [found("doctor.fault", check=name, error=type(error).__name__, place=place)]
+        return [found("doctor.fault", check=name, error=type(error).__name__, place=place_of(error))]
 
 
 def _client(app: App, base: str, session: aiohttp.ClientSession, calls: ApiCalls) -> DingTalkClient | None:

@@ -19,7 +19,7 @@ import typer
 from dingbridge.cli.callback import check, rotate
 from dingbridge.cli.callback.credentials import write_new
 from dingbridge.cli.callback.target import Target, target
-from dingbridge.cli.terminal import confirmed, listed, say
+from dingbridge.cli.terminal import DryRun, Yes, confirmed, listed, say
 from dingbridge.dingtalk.api import CallbackRegistration
 from dingbridge.dingtalk.errors import CallbackMissing
 from dingbridge.doctor.checks import platform, stream
@@ -30,15 +30,12 @@ from dingbridge.worker.registry import Installed, installed_consumers
 
 _EVENT_TYPE: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
-app = typer.Typer(
-    no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
-)
+app = typer.Typer(no_args_is_help=True)
 app.command("rotate")(rotate.command)
 
 AppName = Annotated[
     str, typer.Option("--app", metavar="NAME", help="Which app: the environment's, or one of the apps file.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
 
 
 def _url(value: str | None) -> str | None:
@@ -190,7 +187,7 @@ def show(app_name: AppName = "default") -> None:
 def delete(
     app_name: AppName = "default",
     dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it is deleted.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Delete what is registered: DingTalk sends nothing any more. Asks on a terminal.
 

@@ -27,7 +27,7 @@ from dingbridge.cli.dlq.selection import (
     dead_letter_filter,
     place_of,
 )
-from dingbridge.cli.terminal import confirmed, print_json, print_list, progress, say
+from dingbridge.cli.terminal import AsJson, DryRun, Yes, confirmed, print_json, print_list, progress, say
 from dingbridge.errors import BridgeError, TopicError
 from dingbridge.logging import configure_logging
 from dingbridge.replay.dead_letter_queue import DeadLetterQueue, Selection
@@ -35,9 +35,7 @@ from dingbridge.replay.dead_letters import DeadLetterFilter
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.registry import check_installed
 
-app = typer.Typer(
-    no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
-)
+app = typer.Typer(no_args_is_help=True)
 
 ConsumerName = Annotated[str, typer.Argument(help="The consumer, as address-sync or approval.")]
 Place = Annotated[str, typer.Argument(help="Where it stands, as `list` prints it: partition/offset.")]
@@ -46,9 +44,6 @@ Places = Annotated[
     typer.Argument(help="Where they stand, as `list` prints it: partition/offset.", show_default=""),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="At most so many matching ones; 0: all.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 QUESTIONS: Final = {
     "send": "Send {count} record(s) to {consumer} once more?",

@@ -4,9 +4,7 @@ import typer
 
 from dingbridge.cli.schema import catalogue, connect, ddl, drift, publish
 
-app = typer.Typer(
-    no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
-)
+app = typer.Typer(no_args_is_help=True)
 app.command("list")(catalogue.list_types)
 app.command("show")(catalogue.show)
 app.command("drift")(drift.command)
