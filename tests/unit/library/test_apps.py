@@ -142,12 +142,12 @@ def test_mistakes_of_stream_mode_are_reported_at_once(file, monkeypatch):
     with pytest.raises(SettingsError) as error:
         IngressSettings.load()
     assert [problem.partition(";")[0] for problem in error.value.problems] == [
+        "DINGTALK_APPS_FILE: apps.hr.token: must be 1 to 64 printable ASCII characters without spaces",
         "DINGTALK_APPS_FILE: apps.hr.app_key: not set",
         "DINGTALK_APPS_FILE: apps.hr.app_secret: not set (or app_secret_file)",
-        "DINGTALK_APPS_FILE: apps.hr.token: must be 1 to 64 printable ASCII characters without spaces",
+        "DINGTALK_APPS_FILE: apps.sales.mode: is http or stream",
         "DINGTALK_APPS_FILE: apps.sales.token: not set (or token_file)",
         "DINGTALK_APPS_FILE: apps.sales.aes_key: not set (or aes_key_file)",
-        "DINGTALK_APPS_FILE: apps.sales.mode: is http or stream",
         "DINGTALK_APPS_FILE: apps.sales.owner_keys: not set",
         "DINGTALK_APP_KEY: not set",
         "DINGTALK_APP_SECRET: not set",
