@@ -1,7 +1,7 @@
 """``dingbridge doctor``: says in plain words what is wrong with what a callback passes."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,7 +33,8 @@ def command(
         ),
     ] = None,
     lang: Annotated[
-        str | None, typer.Option(help="en or zh.", show_default="by LC_ALL, LC_MESSAGES, LANG")
+        Literal["en", "zh"] | None,
+        typer.Option(help="en or zh.", show_default="by LC_ALL, LC_MESSAGES, LANG"),
     ] = None,
     as_json_: AsJson = False,
 ) -> None:
@@ -42,8 +43,6 @@ def command(
     Changes nothing, and does not read DingTalk's failed list. Exit code 0: no error; 1: errors;
     2: settings with which the ingress would not start, or it is not said which app.
     """
-    if lang is not None and lang not in ("en", "zh"):
-        raise typer.BadParameter("must be en or zh", param_hint="--lang")
     spoken = language(lang)
     checks, unloadable = load_checks()
     words = read_words("dingbridge.doctor")
