@@ -100,7 +100,7 @@ class DescribeGroups(Request[DescribeGroupsRequest3]):  # type: ignore[misc]
 async def describe_groups(
     admin: AIOKafkaAdminClient, groups: Sequence[str], brokers: Iterable[int]
 ) -> list[dict[str, Any]]:
-    """Kafka's description of ``groups``, by each broker: one that is not a group's own gives an error code."""
+    """Kafka's description of ``groups``, by each broker: one that is not a group's own gives an error."""
     described: list[dict[str, Any]] = []
     for node in brokers if groups else ():
         answer = await admin._send_request_to_node(node, DescribeGroups(list(groups)))
