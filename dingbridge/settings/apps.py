@@ -24,7 +24,6 @@ __all__ = [
     "environment_app",
     "load_apps",
     "pick",
-    "problems_of",
     "with_failed_lists",
 ]
 
@@ -61,15 +60,6 @@ def load_apps(settings: AppsSettings) -> dict[str, App]:
             raise SettingsError(problems)
         apps |= found
     return apps
-
-
-def problems_of(settings: AppsSettings) -> list[str]:
-    """The mistakes of the file, one line each; none without a file."""
-    try:
-        load_apps(settings)
-    except SettingsError as error:
-        return error.problems
-    return []
 
 
 def bare_path_app(apps: Mapping[str, App], settings: AppsSettings) -> str | None:

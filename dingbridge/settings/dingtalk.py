@@ -13,8 +13,8 @@ from pydantic import Field, SecretStr, field_validator
 
 from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_RE, OWNER_WORDS, SAMPLE_CREDENTIALS, TOKEN_RE, Mode
 from dingbridge.errors import SettingsError
-from dingbridge.settings.apps import AppsSettings, load_apps, problems_of
-from dingbridge.settings.base import UNREADABLE, CommaList
+from dingbridge.settings.apps import AppsSettings, load_apps
+from dingbridge.settings.base import UNREADABLE, CommaList, mistakes_of
 from dingbridge.settings.database import DatabaseSettings
 
 DINGTALK_API_BASE = "https://oapi.dingtalk.com"
@@ -91,11 +91,7 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
     @property
     def calls_api(self) -> bool:
         """Whether the app of ``consumer_app`` has credentials for the Open API. False for a broken file."""
-        try:
-            self.api_credentials()
-        except SettingsError:
-            return False
-        return True
+        return not mistakes_of(self.api_credentials)
 
     def api_credentials(self) -> tuple[str, str]:
         """``(app key, app secret)`` of ``consumer_app``. Raises ``SettingsError`` when either is missing."""
@@ -155,7 +151,7 @@ class CallbackSettings(AppsSettings):
         token, aes_key = self.dingtalk_token.get_secret_value(), self.dingtalk_aes_key.get_secret_value()
         if self.dingtalk_apps_file is not None:
             if self.reads_apps_file:
-                problems += problems_of(self)
+                problems += mistakes_of(lambda: load_apps(self))
             if self.dingtalk_mode == "http" and not (token or aes_key or self.dingtalk_owner_key):
                 return problems  # no app of the environment's own
         if self.dingtalk_mode == "stream":

@@ -131,7 +131,8 @@ class Rotation:
         current = edit.entry_of(text, name)
         entry: dict[str, str] = {}
         secrets: dict[str, str] = {}
-        for key, secret in generate()._asdict().items():
+        made = generate()
+        for key, secret in (("token", made.token), ("aes_key", made.aes_key)):
             if (file := current.get(f"{key}_file")) is None:
                 entry[key] = secret
             else:

@@ -11,6 +11,7 @@ from dingbridge.errors import SettingsError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import CallbackSettings, DingTalkApiSettings, JournalSettings
 from dingbridge.settings.apps import App, load_apps, pick
+from dingbridge.settings.base import mistakes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,7 @@ class _ApiSettings(DingTalkApiSettings, JournalSettings):
     dingtalk_mode: Mode = "http"
 
     def check(self) -> list[str]:
-        problems = super().check()
-        try:
-            self.api_credentials()
-        except SettingsError as error:
-            problems += error.problems
-        return problems
+        return super().check() + mistakes_of(self.api_credentials)
 
 
 class _CallbackSettings(CallbackSettings, _ApiSettings):

@@ -1,6 +1,6 @@
 """Settings, the form of keys, and the parts that are looked at: the ingress and installed consumers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
@@ -11,6 +11,7 @@ from dingbridge.doctor.findings import Both, Finding, found
 from dingbridge.errors import SettingsError
 from dingbridge.settings import ConsumerSettings, IngressSettings
 from dingbridge.settings.apps import App, environment_app, load_apps, pick
+from dingbridge.settings.base import mistakes_of
 from dingbridge.worker.registry import installed_consumers, unknown
 
 INGRESS: Final = "ingress"
@@ -79,24 +80,13 @@ def parts(
             findings += judge_consumer(one.name, one.problem or "", wanted)
         elif not wanted or one.name in wanted:
             chosen.append(Part(one.name, tuple(one.consumer.topics), tuple(one.consumer.control_topics)))
-            findings += judge_start(one.name, mistakes(one.consumer), told)
+            findings += judge_start(one.name, mistakes_of(one.consumer, ConsumerSettings.load), told)
     broken = tuple(f"{one.name}-" for one in installed if one.consumer is None)  # perhaps a family's
     known = {INGRESS, *(one.name for one in installed)}
     for name in wanted:
         if name not in known and not name.startswith(broken):
             findings.append(found("settings.consumer", consumer=name, reason=str(unknown(name))))
     return chosen, findings
-
-
-def mistakes(maker: Callable[[], object]) -> list[str]:
-    """Of the settings of a consumer, as ``dingbridge consume`` meets them: its own, and those of all."""
-    problems: list[str] = []
-    for load in (maker, ConsumerSettings.load):
-        try:
-            load()
-        except SettingsError as error:
-            problems += error.problems
-    return list(dict.fromkeys(problems))
 
 
 def judge_start(name: str, problems: Sequence[str], told: Sequence[Finding]) -> list[Finding]:
