@@ -43,6 +43,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from dingbridge.apps.model import (
+    AES_KEY_RE,
+    FORM_OF_AES_KEYS,
     FORM_OF_TOKENS,
     NAME_RE,
     OWNER_RE,
@@ -55,7 +57,6 @@ from dingbridge.apps.model import (
     Mode,
 )
 
-_AES_KEY_RE = re.compile(r"[A-Za-z0-9]{43}")
 _SECRETS: Final = ("token", "aes_key", "app_secret")
 _WORDS: Final = {
     "missing": "not set",
@@ -101,30 +102,16 @@ def _sample(value: object, info: ValidationInfo) -> object:
     return value
 
 
-def _token(value: str) -> str:
-    if not TOKEN_RE.fullmatch(value):
-        raise ValueError(FORM_OF_TOKENS)
-    return value
+def _of_form(form: re.Pattern[str], words: str) -> AfterValidator:
+    """``words`` say what is wrong with a value of another form; they may name its ``{length}`` or ``{value}``
+    (of what is no secret)."""
 
+    def check(value: str) -> str:
+        if not form.fullmatch(value):
+            raise ValueError(words.format(length=len(value), value=value[:80]))
+        return value
 
-def _aes_key(value: str) -> str:
-    if not _AES_KEY_RE.fullmatch(value):
-        raise ValueError(
-            f"has {len(value)} characters or others than A-Z a-z 0-9; an EncodingAESKey is exactly 43"
-        )
-    return value
-
-
-def _owner(value: str) -> str:
-    if not OWNER_RE.fullmatch(value):
-        raise ValueError(f"{value[:80]!r} {OWNER_WORDS}")
-    return value
-
-
-def _name(value: str) -> str:
-    if not NAME_RE.fullmatch(value):
-        raise ValueError("an app's name is 1 to 64 of a-z, 0-9 and -")
-    return value
+    return AfterValidator(check)
 
 
 def _one_or_several(value: object) -> object:
@@ -133,9 +120,10 @@ def _one_or_several(value: object) -> object:
 
 _Given = Annotated[str, Field(min_length=1), BeforeValidator(_there)]
 _Secret = Annotated[_Given, AfterValidator(_sample)]
-_Token = Annotated[_Secret, AfterValidator(_token)]
-_AesKey = Annotated[_Secret, AfterValidator(_aes_key)]
-_Owner = Annotated[_Given, AfterValidator(_owner)]
+_Token = Annotated[_Secret, _of_form(TOKEN_RE, FORM_OF_TOKENS)]
+_AesKey = Annotated[_Secret, _of_form(AES_KEY_RE, FORM_OF_AES_KEYS)]
+_Owner = Annotated[_Given, _of_form(OWNER_RE, f"{{value!r}} {OWNER_WORDS}")]
+_Name = Annotated[str, _of_form(NAME_RE, "an app's name is 1 to 64 of a-z, 0-9 and -")]
 _Owners = Annotated[list[_Owner], Field(min_length=1), BeforeValidator(_one_or_several)]
 
 
@@ -227,7 +215,7 @@ class _App(_WithFiles):
 
 
 class _File(_Strict):
-    apps: Annotated[dict[Annotated[str, AfterValidator(_name)], _App], Field(min_length=1)]
+    apps: Annotated[dict[_Name, _App], Field(min_length=1)]
 
 
 def read_apps(path: Path, *, live: bool = False) -> tuple[dict[str, App], list[str]]:

@@ -16,8 +16,12 @@ Mode = Literal["http", "stream"]
 VARIABLE: Final = "DINGTALK_APPS_FILE"
 NAME_RE: Final = re.compile(r"[a-z0-9-]{1,64}")
 TOKEN_RE: Final = re.compile(r"[!-~]{1,64}")
+AES_KEY_RE: Final = re.compile(r"[A-Za-z0-9]{43}")
 OWNER_RE: Final = re.compile(r"[A-Za-z0-9._$@:-]{1,128}")
 FORM_OF_TOKENS: Final = "must be 1 to 64 printable ASCII characters without spaces"
+FORM_OF_AES_KEYS: Final = (
+    "has {length} characters or others than A-Z a-z 0-9; an EncodingAESKey is exactly 43 of them"
+)
 OWNER_WORDS: Final = "is not an appKey, corpId or suiteKey"
 
 SAMPLE_CREDENTIALS = {

@@ -90,14 +90,11 @@ def _load(name: str) -> "tuple[Consumer, ConsumerSettings]":
 
 
 def _print(tables: "list[Table]", as_json: bool) -> None:
-    from dingbridge.cli.terminal import print_json, print_table, say
+    from dingbridge.cli.terminal import print_list, say
 
     for title, columns, rows in tables:
-        if as_json:
-            for row in rows:
-                print_json({"table": title, **dict(zip(columns, row, strict=True))})
-        else:
-            print_table(columns, rows, title=title)
+        entries = ({"table": title, **dict(zip(columns, row, strict=True))} for row in rows)
+        print_list(columns, entries, as_json=as_json, title=title)
     if not tables:
         say("This consumer shows no tables.")
 

@@ -4,14 +4,22 @@ Both look into the apps file for credentials that do not stand in the environmen
 ``dingbridge/settings/apps.py``'s.
 """
 
-import re
 from typing import ClassVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
 
-from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_RE, OWNER_WORDS, SAMPLE_CREDENTIALS, TOKEN_RE, Mode
+from dingbridge.apps.model import (
+    AES_KEY_RE,
+    FORM_OF_AES_KEYS,
+    FORM_OF_TOKENS,
+    OWNER_RE,
+    OWNER_WORDS,
+    SAMPLE_CREDENTIALS,
+    TOKEN_RE,
+    Mode,
+)
 from dingbridge.errors import SettingsError
 from dingbridge.settings.apps import AppsSettings, load_apps
 from dingbridge.settings.base import UNREADABLE, CommaList, mistakes_of
@@ -172,11 +180,8 @@ class CallbackSettings(AppsSettings):
                 "DINGTALK_AES_KEY (or DINGTALK_AES_KEY_FILE): not set; it is the EncodingAESKey of the "
                 "event subscription"
             )
-        elif not aes_key.startswith(UNREADABLE) and not re.fullmatch(r"[A-Za-z0-9]{43}", aes_key):
-            problems.append(
-                f"DINGTALK_AES_KEY: has {len(aes_key)} characters or others than A-Z a-z 0-9; "
-                "an EncodingAESKey is exactly 43 of them"
-            )
+        elif not aes_key.startswith(UNREADABLE) and not AES_KEY_RE.fullmatch(aes_key):
+            problems.append(f"DINGTALK_AES_KEY: {FORM_OF_AES_KEYS.format(length=len(aes_key))}")
         if not self.dingtalk_owner_key:
             problems.append(
                 "DINGTALK_OWNER_KEY: not set; try the appKey (Client ID) first, then the corpId; "
