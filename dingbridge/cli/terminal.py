@@ -114,15 +114,23 @@ def progress(total: int = 0, what: str = "sent") -> Iterator[Progress]:
         yield Drawn(total, what)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """A drawn table on a terminal; in a pipe lines of fields between tabs under one with the columns' names
-    (and a ``# title``)."""
+def print_list(
+    columns: Sequence[str], entries: Iterable[Mapping[str, Any]], *, as_json: bool, title: str = ""
+) -> None:
+    """What a command lists: with ``as_json`` each entry as one JSON object a line; else its ``columns``, on a
+    terminal as a drawn table, in a pipe as fields between tabs under a line of the columns' names (and a
+    ``# title``)."""
+    if as_json:
+        for entry in entries:
+            print_json(entry)
+        return
+    rows = ([_cell(entry[name]) for name in columns] for entry in entries)
     if not sys.stdout.isatty():
         if title:
             print(f"# {title}")
         print(*columns, sep="\t")
         for row in rows:
-            print(*map(_cell, row), sep="\t")
+            print(*row, sep="\t")
         return
     from rich.console import Console
     from rich.table import Table
@@ -133,20 +141,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         table.add_column(column, overflow="fold")
     for row in rows:
         # not as a plain str, in which rich would read a value's [brackets] as its own markup
-        table.add_row(*(Text(_cell(value)) for value in row))
+        table.add_row(*map(Text, row))
     Console().print(table)
-
-
-def print_list(
-    columns: Sequence[str], entries: Iterable[Mapping[str, Any]], *, as_json: bool, title: str = ""
-) -> None:
-    """What a command lists: with ``as_json`` each entry as one JSON object a line, else its ``columns`` as
-    a table."""
-    if as_json:
-        for entry in entries:
-            print_json(entry)
-        return
-    print_table(columns, ([entry[name] for name in columns] for entry in entries), title=title)
 
 
 def _cell(value: object) -> str:

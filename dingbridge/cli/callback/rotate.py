@@ -216,13 +216,13 @@ def command(
     if (kept := length(grace)) is None:
         raise typer.BadParameter(f"{grace!r} is no length of time; as 90m, 24h, 3d", param_hint="--grace")
     to = target(app_name)
-    if to.apps_file is None:
+    if (file := to.settings.dingtalk_apps_file) is None:
         raise SettingsError(
             [
                 "DINGTALK_APPS_FILE: not set. The environment's app has room for one pair of credentials; "
                 "put it into that file as [apps.default] to rotate it"
             ]
         )
-    if to.app.name not in read_apps(to.apps_file)[0]:
-        raise SettingsError([f"--app: {app_name} is not in {to.apps_file}, so it has room for one pair only"])
-    asyncio.run(Rotation(to, to.apps_file, kept).run(dry_run=dry_run))
+    if to.app.name not in read_apps(file)[0]:
+        raise SettingsError([f"--app: {app_name} is not in {file}, so it has room for one pair only"])
+    asyncio.run(Rotation(to, file, kept).run(dry_run=dry_run))
