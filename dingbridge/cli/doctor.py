@@ -1,6 +1,7 @@
 """``dingbridge doctor``: says in plain words what is wrong with what a callback passes."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import typer
@@ -50,13 +51,13 @@ def command(
         words |= check.words
     findings: list[Finding] = []
 
-    def tell(finding: Finding) -> None:
-        findings.append(finding)
-        if not as_json_:
-            typer.echo(printed(finding, words, spoken))
+    def tell(more: Iterable[Finding]) -> None:
+        for finding in more:
+            findings.append(finding)
+            if not as_json_:
+                typer.echo(printed(finding, words, spoken))
 
-    for finding in unloadable:
-        tell(finding)
+    tell(unloadable)
     asyncio.run(run.examine(url=url, app_name=app, wanted=listed(part), tell=tell, checks=checks))
     if as_json_:
         print_json(as_json(findings, words, spoken))

@@ -344,7 +344,7 @@ def examined(*, monkeypatched_settings: IngressSettings | None, broken: bool = F
         patch.setattr(settings_check, "load", lambda: (monkeypatched_settings, []))
         patch.setattr(run, "_in_order", lambda of_parts: [breaks] if broken else [])
         patch.setattr(run, "configure_logging", lambda settings: None)
-        asyncio.run(run.examine(url=None, app_name=None, wanted=[], tell=told.append, checks={}))
+        asyncio.run(run.examine(url=None, app_name=None, wanted=[], tell=told.extend, checks={}))
     return told
 
 
