@@ -35,7 +35,8 @@ async def examine(
 ) -> None:
     """Run all checks; ``tell`` receives the findings of each as they are made. ``wanted`` names the parts,
     none for all; ``checks`` are those that parts bring along, by the part's name. ``in_background``, as the
-    console looks again and again: the Open API, whose calls count, is not asked, and the process's log stays as it is."""
+    console looks again and again: the Open API, whose calls count, is not asked, and the process's log stays
+    as it is."""
     settings, problems = settings_check.load()
     app = None
     if settings is not None:
