@@ -43,17 +43,15 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from dingbridge.apps.model import (
-    AES_KEY_RE,
-    FORM_OF_AES_KEYS,
-    FORM_OF_TOKENS,
-    NAME_RE,
-    OWNER_RE,
-    OWNER_WORDS,
+    AES_KEY,
+    NAME,
+    OWNER,
     SAMPLE_CREDENTIALS,
-    TOKEN_RE,
+    TOKEN,
     VARIABLE,
     App,
     AppCredentials,
+    Form,
     Mode,
 )
 
@@ -102,13 +100,10 @@ def _sample(value: object, info: ValidationInfo) -> object:
     return value
 
 
-def _of_form(form: re.Pattern[str], words: str) -> AfterValidator:
-    """``words`` say what is wrong with a value of another form; they may name its ``{length}`` or ``{value}``
-    (of what is no secret)."""
-
+def _of(form: Form) -> AfterValidator:
     def check(value: str) -> str:
-        if not form.fullmatch(value):
-            raise ValueError(words.format(length=len(value), value=value[:80]))
+        if problem := form.problem(value):
+            raise ValueError(problem)
         return value
 
     return AfterValidator(check)
@@ -120,10 +115,10 @@ def _one_or_several(value: object) -> object:
 
 _Given = Annotated[str, Field(min_length=1), BeforeValidator(_there)]
 _Secret = Annotated[_Given, AfterValidator(_sample)]
-_Token = Annotated[_Secret, _of_form(TOKEN_RE, FORM_OF_TOKENS)]
-_AesKey = Annotated[_Secret, _of_form(AES_KEY_RE, FORM_OF_AES_KEYS)]
-_Owner = Annotated[_Given, _of_form(OWNER_RE, f"{{value!r}} {OWNER_WORDS}")]
-_Name = Annotated[str, _of_form(NAME_RE, "an app's name is 1 to 64 of a-z, 0-9 and -")]
+_Token = Annotated[_Secret, _of(TOKEN)]
+_AesKey = Annotated[_Secret, _of(AES_KEY)]
+_Owner = Annotated[_Given, _of(OWNER)]
+_Name = Annotated[str, _of(NAME)]
 _Owners = Annotated[list[_Owner], Field(min_length=1), BeforeValidator(_one_or_several)]
 
 

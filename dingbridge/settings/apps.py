@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import SecretStr, field_validator
 
 from dingbridge.apps.file import read_apps
-from dingbridge.apps.model import NAME_RE, VARIABLE, App, AppCredentials, Mode
+from dingbridge.apps.model import NAME, VARIABLE, App, AppCredentials, Mode
 from dingbridge.errors import SettingsError
 from dingbridge.settings.base import UNREADABLE, Settings
 
@@ -39,8 +39,8 @@ class AppsSettings(Settings):
     @field_validator("dingtalk_app_name")
     @classmethod
     def _name(cls, value: str) -> str:
-        if not NAME_RE.fullmatch(value):
-            raise ValueError("must be 1 to 64 of a-z, 0-9 and -")
+        if problem := NAME.problem(value):
+            raise ValueError(problem)
         return value
 
     @property

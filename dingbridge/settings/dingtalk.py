@@ -10,16 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
 
-from dingbridge.apps.model import (
-    AES_KEY_RE,
-    FORM_OF_AES_KEYS,
-    FORM_OF_TOKENS,
-    OWNER_RE,
-    OWNER_WORDS,
-    SAMPLE_CREDENTIALS,
-    TOKEN_RE,
-    Mode,
-)
+from dingbridge.apps.model import AES_KEY, OWNER, SAMPLE_CREDENTIALS, TOKEN, Mode
 from dingbridge.errors import SettingsError
 from dingbridge.settings.apps import AppsSettings, load_apps
 from dingbridge.settings.base import UNREADABLE, CommaList, mistakes_of
@@ -180,19 +171,16 @@ class CallbackSettings(AppsSettings):
                 "DINGTALK_AES_KEY (or DINGTALK_AES_KEY_FILE): not set; it is the EncodingAESKey of the "
                 "event subscription"
             )
-        elif not aes_key.startswith(UNREADABLE) and not AES_KEY_RE.fullmatch(aes_key):
-            problems.append(f"DINGTALK_AES_KEY: {FORM_OF_AES_KEYS.format(length=len(aes_key))}")
+        elif not aes_key.startswith(UNREADABLE) and (why := AES_KEY.problem(aes_key)):
+            problems.append(f"DINGTALK_AES_KEY: {why}")
         if not self.dingtalk_owner_key:
             problems.append(
                 "DINGTALK_OWNER_KEY: not set; try the appKey (Client ID) first, then the corpId; "
                 "several may stand here, comma separated"
             )
         # else only the ingress would meet these, after all others were fixed
-        if token and not token.startswith(UNREADABLE) and not TOKEN_RE.fullmatch(token):
-            problems.append(f"DINGTALK_TOKEN: {FORM_OF_TOKENS}")
-        problems += [
-            f"DINGTALK_OWNER_KEY: {owner[:80]!r} {OWNER_WORDS}"
-            for owner in self.dingtalk_owner_key
-            if not OWNER_RE.fullmatch(owner)
-        ]
+        if token and not token.startswith(UNREADABLE) and (why := TOKEN.problem(token)):
+            problems.append(f"DINGTALK_TOKEN: {why}")
+        wrong = map(OWNER.problem, self.dingtalk_owner_key)
+        problems += [f"DINGTALK_OWNER_KEY: {why}" for why in wrong if why]
         return problems

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from typing import Final
 
-from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_WORDS
+from dingbridge.apps.model import OWNER_WORDS, TOKEN
 from dingbridge.doctor.findings import Both, Finding, found
 from dingbridge.errors import SettingsError
 from dingbridge.settings import ConsumerSettings, IngressSettings
@@ -60,7 +60,7 @@ def _of_setting(problem: str) -> Finding:
     variable, _, words = problem.partition(": ")
     if problem.startswith("DINGTALK_AES_KEY: has "):
         return found("key.aes", problem=problem)
-    if variable == "DINGTALK_TOKEN" and words == FORM_OF_TOKENS:
+    if variable == "DINGTALK_TOKEN" and words == TOKEN.words:
         return found("key.token", problem=Both(words, _FORM_OF_TOKENS_ZH))
     if variable == "DINGTALK_OWNER_KEY" and words.endswith(OWNER_WORDS):
         return found("key.owner", problem=words)
