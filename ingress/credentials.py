@@ -1,4 +1,4 @@
-"""The apps that the ingress answers for: read at the start, and again when their file changes.
+"""The apps that the ingress answers for: read at the start, and their file again each second.
 
 A file that changed is read and checked whole before any of it is taken; a broken one changes nothing and says
 so. Credentials whose time has run out go by themselves. What is in it: ``dingbridge/apps/file.py``.
@@ -12,7 +12,6 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 
-from dingbridge.apps.file import files_of, signature
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials
 from dingbridge.errors import SettingsError
 from dingbridge.health_server import json_response
@@ -23,7 +22,7 @@ from ingress.metrics import HttpMetrics
 log = structlog.get_logger(__name__)
 
 EVERY_S: Final = 1.0
-"""How often the file is looked at."""
+"""How often the file is read."""
 
 Take = Callable[[Mapping[str, CallbackCrypto], str | None], None]
 
@@ -35,7 +34,6 @@ class CredentialsWatcher:
         """Raises ``SettingsError`` with every mistake of the file."""
         self._settings, self._take, self._metrics = settings, take, metrics
         self._rejected: list[str] = []
-        self._seen = self._look()
         self._apps = load_apps(settings)
         self._accepted: dict[str, tuple[tuple[AppCredentials, ...], tuple[str, ...]]] = {}
         self._metrics.apps_file_rejected.set(0)
@@ -43,14 +41,14 @@ class CredentialsWatcher:
 
     @property
     def apps(self) -> Mapping[str, App]:
-        """As last taken from the settings and the file; another object when they were read again."""
+        """As last taken from the settings and the file; another object when they changed."""
         return self._apps
 
     async def watch(self) -> None:
         """Until cancelled. A fault of ours ends it, and the process: credentials have to run out."""
         while True:
             await asyncio.sleep(EVERY_S)
-            await self._look_again()
+            await self._read_again()
             self._offer(datetime.now(UTC))
 
     def route(self) -> web.RouteDef:
@@ -66,24 +64,23 @@ class CredentialsWatcher:
         apps = {name: [pair.fingerprint for pair in pairs] for name, (pairs, _) in self._accepted.items()}
         return {"apps": apps, "rejected": self._rejected}
 
-    def _look(self) -> Any:
-        path = self._settings.dingtalk_apps_file
-        return None if path is None else signature(files_of(path))
-
-    async def _look_again(self) -> None:
-        seen = await asyncio.to_thread(self._look)
-        if seen == self._seen:
+    async def _read_again(self) -> None:
+        if self._settings.dingtalk_apps_file is None:
             return
-        self._seen = seen
+        apps, problems = self._apps, list[str]()
         try:
             apps = await asyncio.to_thread(load_apps, self._settings)
         except SettingsError as error:
-            self._rejected = error.problems
-            log.error("apps.rejected", words=error.problems, meaning="what was read before stays in force")
+            problems = error.problems
+        if apps == self._apps and problems == self._rejected:
+            return
+        if problems:
+            log.error("apps.rejected", words=problems, meaning="what was read before stays in force")
         else:
-            self._rejected, self._apps = [], apps
+            self._apps = apps
             log.info("apps.read", apps=sorted(apps))
-        self._metrics.apps_file_rejected.set(bool(self._rejected))
+        self._rejected = problems
+        self._metrics.apps_file_rejected.set(bool(problems))
 
     def _offer(self, now: datetime) -> None:
         accepted = {app.name: (app.accepted(now), app.owner_keys) for app in self._apps.values()}

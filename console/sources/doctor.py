@@ -59,7 +59,7 @@ class Doctor:
                     url=None,
                     app_name=None,
                     wanted=self._parts,
-                    tell=findings.append,
+                    tell=findings.extend,
                     checks=checks,
                     in_background=True,
                 )

@@ -1,4 +1,4 @@
-"""Reading ``DINGTALK_APPS_FILE``: whole or not at all, every mistake at once, and whether it changed.
+"""Reading ``DINGTALK_APPS_FILE``: whole or not at all, and every mistake at once.
 
 It is TOML, a table for each app; each secret stands there, or in a file that ``<key>_file`` names, relative
 to this one::
@@ -24,9 +24,10 @@ to this one::
 
 import re
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -34,9 +35,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
-    Tag,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -44,18 +43,18 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from dingbridge.apps.model import (
-    FORM_OF_TOKENS,
-    NAME_RE,
-    OWNER_RE,
-    OWNER_WORDS,
+    AES_KEY,
+    NAME,
+    OWNER,
     SAMPLE_CREDENTIALS,
-    TOKEN_RE,
+    TOKEN,
     VARIABLE,
     App,
     AppCredentials,
+    Form,
+    Mode,
 )
 
-_AES_KEY_RE = re.compile(r"[A-Za-z0-9]{43}")
 _SECRETS: Final = ("token", "aes_key", "app_secret")
 _WORDS: Final = {
     "missing": "not set",
@@ -79,8 +78,8 @@ class _Context(NamedTuple):
     live: bool
 
 
-class _Unreadable(str):
-    """Stands in the place of a secret whose file cannot be read, and says why."""
+class _Mistake(str):
+    """Stands in the place of a value that is missing or cannot be read, and says why."""
 
 
 def _context(info: ValidationInfo) -> _Context:
@@ -89,46 +88,38 @@ def _context(info: ValidationInfo) -> _Context:
     return context
 
 
-def _sample(value: object, info: ValidationInfo) -> object:
-    if isinstance(value, _Unreadable):
+def _there(value: object) -> object:
+    if isinstance(value, _Mistake):
         raise ValueError(str(value))
+    return value
+
+
+def _sample(value: object, info: ValidationInfo) -> object:
     if _context(info).live and value in SAMPLE_CREDENTIALS.values():
         raise ValueError("is the public sample value of the local stack")
     return value
 
 
-def _token(value: str) -> str:
-    if not TOKEN_RE.fullmatch(value):
-        raise ValueError(FORM_OF_TOKENS)
-    return value
+def _of(form: Form) -> AfterValidator:
+    def check(value: str) -> str:
+        if problem := form.problem(value):
+            raise ValueError(problem)
+        return value
 
-
-def _aes_key(value: str) -> str:
-    if not _AES_KEY_RE.fullmatch(value):
-        raise ValueError(
-            f"has {len(value)} characters or others than A-Z a-z 0-9; an EncodingAESKey is exactly 43"
-        )
-    return value
-
-
-def _owner(value: str) -> str:
-    if not OWNER_RE.fullmatch(value):
-        raise ValueError(f"{value[:80]!r} {OWNER_WORDS}")
-    return value
-
-
-def _name(value: str) -> str:
-    if not NAME_RE.fullmatch(value):
-        raise ValueError("an app's name is 1 to 64 of a-z, 0-9 and -")
-    return value
+    return AfterValidator(check)
 
 
 def _one_or_several(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(_there(value), str) else value
 
 
-_Secret = Annotated[str, Field(min_length=1), BeforeValidator(_sample)]
-_Owner = Annotated[str, AfterValidator(_owner)]
+_Given = Annotated[str, Field(min_length=1), BeforeValidator(_there)]
+_Secret = Annotated[_Given, AfterValidator(_sample)]
+_Token = Annotated[_Secret, _of(TOKEN)]
+_AesKey = Annotated[_Secret, _of(AES_KEY)]
+_Owner = Annotated[_Given, _of(OWNER)]
+_Name = Annotated[str, _of(NAME)]
+_Owners = Annotated[list[_Owner], Field(min_length=1), BeforeValidator(_one_or_several)]
 
 
 class _Strict(BaseModel):
@@ -148,12 +139,16 @@ class _WithFiles(_Strict):
             if (file := found.pop(f"{name}_file", None)) is None:
                 continue
             twice = f"stands twice, as {name} and as {name}_file"
-            found[name] = _Unreadable(twice) if name in found else _content(_context(info).folder, file)
+            found[name] = _Mistake(twice) if name in found else _content(_context(info).folder, file)
+        for name in cls.needs(found):
+            or_file = f" (or {name}_file)" if name in _SECRETS else ""
+            found.setdefault(name, _Mistake(f"not set{or_file}"))
         return found
 
-
-_Token = Annotated[_Secret, AfterValidator(_token)]
-_AesKey = Annotated[_Secret, AfterValidator(_aes_key)]
+    @classmethod
+    def needs(cls, table: Mapping[str, Any]) -> tuple[str, ...]:
+        """The settings that ``table`` must have."""
+        return "token", "aes_key"
 
 
 class _Pair(_WithFiles):
@@ -171,18 +166,25 @@ class _Previous(_Pair):
         return AppCredentials(self.token, self.aes_key, self.until.astimezone(UTC))
 
 
-_Owners = Annotated[list[_Owner], Field(min_length=1), BeforeValidator(_one_or_several)]
+class _App(_WithFiles):
+    """In Stream mode what callbacks by HTTP need may stay in the table, for the way back; it is not used."""
 
-
-class _HttpApp(_Pair):
-    mode: Literal["http"] = "http"
-    owner_keys: _Owners
+    mode: Mode = "http"
+    token: _Token | None = None
+    aes_key: _AesKey | None = None
+    owner_keys: _Owners = Field(default_factory=list)
     app_key: _Owner | None = None
     app_secret: _Secret | None = None
     corp_id: _Owner | None = None
     suite: bool = False
     next: _Pair | None = None
     previous: list[_Previous] = Field(default_factory=list)
+
+    @classmethod
+    def needs(cls, table: Mapping[str, Any]) -> tuple[str, ...]:
+        if table.get("mode") == "stream":
+            return "app_key", "app_secret"
+        return "token", "aes_key", "owner_keys"
 
     @model_validator(mode="after")
     def _key_with_secret(self) -> Self:
@@ -191,61 +193,24 @@ class _HttpApp(_Pair):
         return self
 
     def app(self, name: str) -> App:
-        others = [*([self.next] if self.next else []), *self.previous]
-        pairs = (self.credentials(), *(pair.credentials() for pair in others))
-        owners = tuple(self.owner_keys)
-        return App(name, pairs, owners, self.app_key, self.app_secret, self.corp_id, self.suite)
-
-
-class _StreamApp(_WithFiles):
-    """What callbacks by HTTP need may stay in the table, for the way back; it is not used."""
-
-    mode: Literal["stream"]
-    app_key: _Owner
-    app_secret: _Secret
-    corp_id: _Owner | None = None
-    suite: bool = False
-    token: _Token | None = None
-    aes_key: _AesKey | None = None
-    owner_keys: _Owners = Field(default_factory=list)
-    next: _Pair | None = None
-    previous: list[_Previous] = Field(default_factory=list)
-
-    def app(self, name: str) -> App:
-        owners = tuple(self.owner_keys)
-        return App(name, (), owners, self.app_key, self.app_secret, self.corp_id, self.suite, "stream")
-
-
-def _mode(table: Any) -> str:
-    return "stream" if isinstance(table, dict) and table.get("mode") == "stream" else "http"
-
-
-_App = Annotated[
-    Annotated[_HttpApp, Tag("http")] | Annotated[_StreamApp, Tag("stream")], Discriminator(_mode)
-]
+        pairs: list[AppCredentials] = []
+        if self.mode == "http" and self.token and self.aes_key:
+            others = [*([self.next] if self.next else []), *self.previous]
+            pairs = [AppCredentials(self.token, self.aes_key), *(pair.credentials() for pair in others)]
+        return App(
+            name,
+            tuple(pairs),
+            tuple(self.owner_keys),
+            self.app_key,
+            self.app_secret,
+            self.corp_id,
+            self.suite,
+            self.mode,
+        )
 
 
 class _File(_Strict):
-    apps: Annotated[dict[Annotated[str, AfterValidator(_name)], _App], Field(min_length=1)]
-
-
-def files_of(path: Path) -> list[Path]:
-    """The apps file and every file that it names, to see whether any of them changed. Never raises."""
-    found = [path]
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return found
-    pending: list[Any] = [document]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, dict):
-            named = [v for k, v in value.items() if k.endswith("_file") and isinstance(v, str)]
-            found += [path.parent / name for name in named]
-            pending += value.values()
-        elif isinstance(value, list):
-            pending += value
-    return found
+    apps: Annotated[dict[_Name, _App], Field(min_length=1)]
 
 
 def read_apps(path: Path, *, live: bool = False) -> tuple[dict[str, App], list[str]]:
@@ -270,40 +235,25 @@ def read_apps(path: Path, *, live: bool = False) -> tuple[dict[str, App], list[s
 
 def _words(mistake: ErrorDetails, path: Path) -> str:
     place = [str(part) for part in mistake["loc"] if part != "[key]"]
-    del place[2:3]  # which of the modes it was read as
     words = _WORDS.get(mistake["type"], mistake["msg"].removeprefix("Value error, "))
     if place == ["apps"]:
         return f"{path} names no app; one begins with [apps.<name>]"
     if len(place) == 1:
         words = "is no setting; apps are [apps.<name>]"
-    if mistake["type"] == "missing" and place[-1] in _SECRETS:
-        words = f"not set (or {place[-1]}_file)"
     return f"{'.'.join(place)}: {words}"
 
 
 def _content(folder: Path, file: object) -> str:
-    """What the file holds, without the newline at its end; why it cannot be read, as an ``_Unreadable``."""
+    """What the file holds, without the newline at its end; why it cannot be read, as a ``_Mistake``."""
     try:
         return (folder / str(file)).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:
         other = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "no name of a file"
         reason = getattr(error, "strerror", None) or other
-        return _Unreadable(f"its file cannot be read ({reason})")
+        return _Mistake(f"its file cannot be read ({reason})")
 
 
 def _place(error: tomllib.TOMLDecodeError) -> str:
     """Where it stops being TOML, without the text there, which may be a secret."""
     found = re.search(r"line \d+, column \d+|end of document", str(error))
     return found[0] if found else "somewhere"
-
-
-def signature(paths: list[Path]) -> tuple[Any, ...]:
-    """What changes when any of ``paths`` is written, replaced, made or deleted. Never raises."""
-    found: list[Any] = []
-    for path in paths:
-        try:
-            status = path.stat()
-            found.append((str(path), status.st_mtime_ns, status.st_size, status.st_ino))
-        except (OSError, ValueError):
-            found.append((str(path), None))
-    return tuple(found)

@@ -8,17 +8,36 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from dingbridge.errors import SettingsError
 
 Mode = Literal["http", "stream"]
 VARIABLE: Final = "DINGTALK_APPS_FILE"
-NAME_RE: Final = re.compile(r"[a-z0-9-]{1,64}")
-TOKEN_RE: Final = re.compile(r"[!-~]{1,64}")
-OWNER_RE: Final = re.compile(r"[A-Za-z0-9._$@:-]{1,128}")
-FORM_OF_TOKENS: Final = "must be 1 to 64 printable ASCII characters without spaces"
 OWNER_WORDS: Final = "is not an appKey, corpId or suiteKey"
+
+
+class Form(NamedTuple):
+    """The form of a value; ``words`` say what is wrong with another, and may name its ``{length}``, or its
+    ``{value}`` if that is no secret."""
+
+    pattern: re.Pattern[str]
+    words: str
+
+    def problem(self, value: str) -> str | None:
+        """What is wrong with ``value``; None: nothing."""
+        if self.pattern.fullmatch(value):
+            return None
+        return self.words.format(length=len(value), value=value[:80])
+
+
+NAME: Final = Form(re.compile(r"[a-z0-9-]{1,64}"), "an app's name is 1 to 64 of a-z, 0-9 and -")
+TOKEN: Final = Form(re.compile(r"[!-~]{1,64}"), "must be 1 to 64 printable ASCII characters without spaces")
+AES_KEY: Final = Form(
+    re.compile(r"[A-Za-z0-9]{43}"),
+    "has {length} characters or others than A-Z a-z 0-9; an EncodingAESKey is exactly 43 of them",
+)
+OWNER: Final = Form(re.compile(r"[A-Za-z0-9._$@:-]{1,128}"), f"{{value!r}} {OWNER_WORDS}")
 
 SAMPLE_CREDENTIALS = {
     "DINGTALK_TOKEN": "dingbridgeSampleToken1",

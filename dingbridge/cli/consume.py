@@ -3,7 +3,8 @@
 import os
 import sys
 import threading
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,16 +61,11 @@ def command(
 
     configure_logging(settings)
 
-    leaving = _Leaving(name)
-
     async def run() -> None:
-        with leaving:
+        with _leaving(name):
             await ConsumerService(consumer, settings).run(handle_signals=True)
 
-    try:
-        uvloop.run(run())
-    finally:
-        leaving.done()
+    uvloop.run(run())
 
 
 def _load(name: str) -> "tuple[Consumer, ConsumerSettings]":
@@ -94,56 +90,48 @@ def _load(name: str) -> "tuple[Consumer, ConsumerSettings]":
 
 
 def _print(tables: "list[Table]", as_json: bool) -> None:
-    from dingbridge.cli.terminal import print_json, print_table, say
+    from dingbridge.cli.terminal import print_list, say
 
     for title, columns, rows in tables:
-        if as_json:
-            for row in rows:
-                print_json({"table": title, **dict(zip(columns, row, strict=True))})
-        else:
-            print_table(columns, rows, title=title)
+        entries = ({"table": title, **dict(zip(columns, row, strict=True))} for row in rows)
+        print_list(columns, entries, as_json=as_json, title=title)
     if not tables:
         say("This consumer shows no tables.")
 
 
-class _Leaving:
-    """Ends the process when its event loop does not end: it waits without a limit for every task, and for the
-    thread of every ``asyncio.to_thread``. The words and the exit code are the same as otherwise."""
+@contextmanager
+def _leaving(consumer: str) -> Iterator[None]:
+    """Ends the process when the event loop in which this is left does not end: it waits without a limit for
+    every task, and for the thread of every ``asyncio.to_thread``. The words and the exit code are the same as
+    otherwise."""
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        timer = threading.Timer(LEFT_BEHIND_S, _end, [consumer, error])
+        timer.daemon = True
+        timer.start()
 
-    def __init__(self, consumer: str) -> None:
-        self._consumer = consumer
-        self._timer: threading.Timer | None = None
 
-    def __enter__(self) -> None:
-        return None
+def _end(consumer: str, error: BaseException | None) -> None:
+    import structlog
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._timer = threading.Timer(LEFT_BEHIND_S, self._end, [error])
-        self._timer.daemon = True
-        self._timer.start()
+    from dingbridge.errors import BridgeError
 
-    def done(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _end(self, error: BaseException | None) -> None:
-        import structlog
-
-        from dingbridge.errors import BridgeError
-
-        code = 0
-        if error is not None:
-            code = error.exit_code if isinstance(error, BridgeError) else 1
-            words = str(error) if isinstance(error, BridgeError) else type(error).__qualname__
-            print(f"dingbridge: {words}", file=sys.stderr)
-        structlog.get_logger(__name__).error(
-            "consumer.left_behind",
-            consumer=self._consumer,
-            meaning="a handler does not heed being cancelled, or a thread of its does not end (a request "
-            "without a time-out?); the process ends without it",
-        )
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    code = 0
+    if error is not None:
+        code = error.exit_code if isinstance(error, BridgeError) else 1
+        words = str(error) if isinstance(error, BridgeError) else type(error).__qualname__
+        print(f"dingbridge: {words}", file=sys.stderr)
+    structlog.get_logger(__name__).error(
+        "consumer.left_behind",
+        consumer=consumer,
+        meaning="a handler does not heed being cancelled, or a thread of its does not end (a request "
+        "without a time-out?); the process ends without it",
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

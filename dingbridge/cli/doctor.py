@@ -1,11 +1,12 @@
 """``dingbridge doctor``: says in plain words what is wrong with what a callback passes."""
 
 import asyncio
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
 import typer
 
-from dingbridge.cli.terminal import listed, print_json
+from dingbridge.cli.terminal import AsJson, listed, print_json
 from dingbridge.doctor import run
 from dingbridge.doctor.findings import Finding, as_json, exit_code, language, printed, read_words, summary
 from dingbridge.doctor.parts import load_checks
@@ -33,17 +34,16 @@ def command(
         ),
     ] = None,
     lang: Annotated[
-        str | None, typer.Option(help="en or zh.", show_default="by LC_ALL, LC_MESSAGES, LANG")
+        Literal["en", "zh"] | None,
+        typer.Option(help="en or zh.", show_default="by LC_ALL, LC_MESSAGES, LANG"),
     ] = None,
-    as_json_: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+    as_json_: AsJson = False,
 ) -> None:
     """Find out why callbacks do not arrive: settings, clock, public URL, ingress, Kafka, disk, DingTalk.
 
     Changes nothing, and does not read DingTalk's failed list. Exit code 0: no error; 1: errors;
     2: settings with which the ingress would not start, or it is not said which app.
     """
-    if lang is not None and lang not in ("en", "zh"):
-        raise typer.BadParameter("must be en or zh", param_hint="--lang")
     spoken = language(lang)
     checks, unloadable = load_checks()
     words = read_words("dingbridge.doctor")
@@ -51,13 +51,13 @@ def command(
         words |= check.words
     findings: list[Finding] = []
 
-    def tell(finding: Finding) -> None:
-        findings.append(finding)
-        if not as_json_:
-            typer.echo(printed(finding, words, spoken))
+    def tell(more: Iterable[Finding]) -> None:
+        for finding in more:
+            findings.append(finding)
+            if not as_json_:
+                typer.echo(printed(finding, words, spoken))
 
-    for finding in unloadable:
-        tell(finding)
+    tell(unloadable)
     asyncio.run(run.examine(url=url, app_name=app, wanted=listed(part), tell=tell, checks=checks))
     if as_json_:
         print_json(as_json(findings, words, spoken))

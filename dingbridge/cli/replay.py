@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from dingbridge.cli.terminal import confirmed, listed, moment, print_json, progress, say
+from dingbridge.cli.terminal import (
+    AsJson,
+    DryRun,
+    Yes,
+    confirmed,
+    listed,
+    moment,
+    print_json,
+    progress,
+    say,
+)
 from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topics import topics_read
 from dingbridge.logging import configure_logging
@@ -48,8 +58,8 @@ def command(
             help="This record alone, whenever it was published; may be repeated.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     again: Annotated[
         bool, typer.Option("--again", help="Under a new replay id, though this was replayed before.")
     ] = False,
@@ -60,7 +70,7 @@ def command(
     skip_deleted: Annotated[
         bool, typer.Option("--skip-deleted", help="Copy what is left of a range that retention has reached.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Copy the records of a range of time, or those named by --record, into the consumer's inbox: it applies
     them again, nobody else does.
@@ -109,55 +119,51 @@ def command(
         begun=now,
         records=records,
     )
+
+    async def work() -> None:
+        async with TopicReader(settings) as reader:
+            run = RangeReplay(settings, reader, asked)
+            say("counting …")
+            plan = await run.plan(resume=resume, again=again, skip_deleted=skip_deleted)
+            for topic in plan.missing:
+                say(f"there is no topic {topic}: nothing was published to it yet")
+            if not as_json:
+                _print_plan(plan, asked)
+            if plan.resumed and not plan.to_send:
+                after = f"; what was published after it: --since {moment_text(plan.to_ms)}"
+                say(
+                    "this run is complete. --again sends all once more under a new id"
+                    + ("" if asked.records else after)
+                )
+            sent = 0
+            if plan.to_send and not dry_run:
+                sent = await _send(run, plan, consumer, yes)
+                if not as_json:
+                    print(f"sent       {sent}")
+                say(f"`dingbridge consume {consumer}` applies them, beside what is new")
+            if as_json:
+                print_json(_as_object(plan, sent))
+
     try:
-        asyncio.run(_run(settings, asked, dry_run, yes, again, resume, skip_deleted, as_json))
+        asyncio.run(work())
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
-async def _run(
-    settings: KafkaSettings,
-    asked: Range,
-    dry_run: bool,
-    yes: bool,
-    again: bool,
-    resume: str | None,
-    skip_deleted: bool,
-    as_json: bool,
-) -> None:
-    async with TopicReader(settings) as reader:
-        run = RangeReplay(settings, reader, asked)
-        say("counting …")
-        plan = await run.plan(resume=resume, again=again, skip_deleted=skip_deleted)
-        for topic in plan.missing:
-            say(f"there is no topic {topic}: nothing was published to it yet")
-        if not as_json:
-            _print_plan(plan, asked)
-        if plan.resumed and not plan.to_send:
-            after = f"; what was published after it: --since {moment_text(plan.to_ms)}"
+async def _send(run: RangeReplay, plan: RangePlan, consumer: str, yes: bool) -> int:
+    """Ask, and send; how many. Raises ``typer.Exit`` for a no."""
+    if not confirmed(f"Send {plan.to_send} record(s) to {consumer} once more?", yes):
+        say("nothing was sent")
+        raise typer.Exit(1)
+    with progress(plan.to_send) as bar:
+        try:
+            return await run.send(plan, bar.advance)
+        except BaseException:
             say(
-                "this run is complete. --again sends all once more under a new id"
-                + ("" if asked.records else after)
+                f"interrupted after {bar.done} of {plan.to_send}; to go on: the same command with "
+                f"--resume {plan.replay_id}"
             )
-        sent = 0
-        if plan.to_send and not dry_run:
-            if not confirmed(f"Send {plan.to_send} record(s) to {asked.consumer} once more?", yes):
-                say("nothing was sent")
-                raise typer.Exit(1)
-            with progress(plan.to_send) as bar:
-                try:
-                    sent = await run.send(plan, bar.advance)
-                except BaseException:
-                    say(
-                        f"interrupted after {bar.done} of {plan.to_send}; to go on: the same command with "
-                        f"--resume {plan.replay_id}"
-                    )
-                    raise
-            if not as_json:
-                print(f"sent       {sent}")
-            say(f"`dingbridge consume {asked.consumer}` applies them, beside what is new")
-        if as_json:
-            print_json(_as_object(plan, sent))
+            raise
 
 
 def _places(texts: Iterable[str]) -> tuple[Position, ...]:

@@ -1,4 +1,4 @@
-"""What all commands share: tables and JSON, the question before, the bar on the way, times as arguments."""
+"""What all commands share: common options, tables and JSON, questions, the bar on the way, times."""
 
 import re
 import signal
@@ -6,12 +6,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-_AGO_RE = re.compile(r"(\d{1,6})([smhd])")
+_LENGTH_RE = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON, for machines; of a list one object a line.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 LINE_EVERY = 10
 """Percent between two lines of progress in a pipe."""
@@ -110,15 +114,23 @@ def progress(total: int = 0, what: str = "sent") -> Iterator[Progress]:
         yield Drawn(total, what)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """A drawn table on a terminal; in a pipe lines of fields between tabs under one with the columns' names
-    (and a ``# title``)."""
+def print_list(
+    columns: Sequence[str], entries: Iterable[Mapping[str, Any]], *, as_json: bool, title: str = ""
+) -> None:
+    """What a command lists: with ``as_json`` each entry as one JSON object a line; else its ``columns``, on a
+    terminal as a drawn table, in a pipe as fields between tabs under a line of the columns' names (and a
+    ``# title``)."""
+    if as_json:
+        for entry in entries:
+            print_json(entry)
+        return
+    rows = ([_cell(entry[name]) for name in columns] for entry in entries)
     if not sys.stdout.isatty():
         if title:
             print(f"# {title}")
         print(*columns, sep="\t")
         for row in rows:
-            print(*map(_cell, row), sep="\t")
+            print(*row, sep="\t")
         return
     from rich.console import Console
     from rich.table import Table
@@ -129,20 +141,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         table.add_column(column, overflow="fold")
     for row in rows:
         # not as a plain str, in which rich would read a value's [brackets] as its own markup
-        table.add_row(*(Text(_cell(value)) for value in row))
+        table.add_row(*map(Text, row))
     Console().print(table)
-
-
-def print_list(
-    columns: Sequence[str], entries: Iterable[Mapping[str, Any]], *, as_json: bool, title: str = ""
-) -> None:
-    """What a command lists: with ``as_json`` each entry as one JSON object a line, else its ``columns`` as
-    a table."""
-    if as_json:
-        for entry in entries:
-            print_json(entry)
-        return
-    print_table(columns, ([entry[name] for name in columns] for entry in entries), title=title)
 
 
 def _cell(value: object) -> str:
@@ -151,12 +151,17 @@ def _cell(value: object) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
+def length(text: str) -> timedelta | None:
+    """``90s``, ``90m``, ``2h`` or ``3d``; None for any other text."""
+    found = _LENGTH_RE.fullmatch(text)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
+
+
 def moment(text: str, option: str, now: datetime | None = None) -> datetime:
     """A point in time as the argument of ``option``: ISO 8601 with a zone; or ``90m``, ``2h``, ``3d`` before
     ``now``. Raises ``typer.BadParameter``."""
-    ago = _AGO_RE.fullmatch(text)
-    if ago:
-        return (now or datetime.now(UTC)) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    if (ago := length(text)) is not None:
+        return (now or datetime.now(UTC)) - ago
     try:
         parsed = datetime.fromisoformat(text)
         if parsed.tzinfo is not None:

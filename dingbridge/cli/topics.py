@@ -1,17 +1,15 @@
 """``dingbridge topics``: list, create and read topics, for people without other Kafka tools."""
 
 import asyncio
-import sys
 from collections import Counter
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import orjson
 import typer
-from aiokafka import TopicPartition
 
-from dingbridge.cli.terminal import print_list, say
+from dingbridge.cli.terminal import AsJson, print_list, say
 from dingbridge.errors import TopicError
-from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topics import (
     ensure_topics,
     existing_topics,
@@ -24,13 +22,7 @@ from dingbridge.logging import configure_logging
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.registry import known_consumers
 
-app = typer.Typer(
-    no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
-)
-
-
-FOLLOW_EVERY_S: Final = 0.2
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("list")
@@ -68,13 +60,12 @@ def read(
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=0, help="Stop after so many records; 0: no limit.")
     ] = 0,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new records.")] = False,
     with_key: Annotated[
         bool, typer.Option("--with-key", help="Also partition, offset, key and headers, as one JSON object.")
     ] = False,
 ) -> None:
     """Print the records of a topic, one JSON a line, from the beginning. Commits nothing, joins no group."""
-    asyncio.run(_read(event_type, limit, follow, with_key))
+    asyncio.run(_read(event_type, limit, with_key))
 
 
 def _settings() -> KafkaSettings:
@@ -120,28 +111,20 @@ async def _ensure(event_types: list[str] | None, as_json: bool) -> None:
         )
 
 
-async def _read(event_type: str, limit: int, follow: bool, with_key: bool) -> None:
+async def _read(event_type: str, limit: int, with_key: bool) -> None:
     settings = _settings()
     names = [event_type, settings.topic_prefix + event_type, settings.control_prefix + event_type]
     counts = await existing_topics(settings, names)
     topic = next((name for name in names if name in counts), None)
     if topic is None:
         raise TopicError(f"there is no topic {names[1]}; `dingbridge topics list` shows those that exist")
-    shown, ends = 0, dict[TopicPartition, int]()
+    shown = 0
     async with TopicReader(settings) as reader:
-        while True:
-            spans = await reader.spans({topic: counts[topic]})
-            new = {p: Span(max(span.begin, ends.get(p, 0)), span.end) for p, span in spans.items()}
-            async for record in reader.read(new):
-                _print(record, with_key)
-                shown += 1
-                if shown == limit:
-                    return
-            if not follow:
+        async for record in reader.read(await reader.spans({topic: counts[topic]})):
+            _print(record, with_key)
+            shown += 1
+            if shown == limit:
                 return
-            sys.stdout.flush()
-            ends = {p: span.end for p, span in spans.items()}
-            await asyncio.sleep(FOLLOW_EVERY_S)
 
 
 def _print(record: Any, with_key: bool) -> None:

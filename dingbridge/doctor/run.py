@@ -1,9 +1,9 @@
 """The checks in their order: what each one needs of those before it, and what is done when one breaks."""
 
-import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -17,10 +17,10 @@ from dingbridge.doctor.checks import url as public
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Finding, found
 from dingbridge.doctor.parts import Check, calls_of
-from dingbridge.logging import configure_logging
+from dingbridge.logging import configure_logging, place_of
 from dingbridge.settings.apps import App, bare_path_app, load_apps
 
-Tell = Callable[[Finding], None]
+Tell = Callable[[Iterable[Finding]], None]
 Looks = Callable[[Context], Awaitable[list[Finding]]]
 
 
@@ -33,28 +33,26 @@ async def examine(
     checks: Mapping[str, Check],
     in_background: bool = False,
 ) -> None:
-    """Run all checks; ``tell`` receives each finding as it is made. ``wanted`` names the parts, none for all;
-    ``checks`` are those that parts bring along, by the part's name. ``in_background``, as the console looks
-    again and again: the Open API, whose calls count, is not asked, and the process's log stays as it is."""
+    """Run all checks; ``tell`` receives the findings of each as they are made. ``wanted`` names the parts,
+    none for all; ``checks`` are those that parts bring along, by the part's name. ``in_background``, as the
+    console looks again and again: the Open API, whose calls count, is not asked, and the process's log stays
+    as it is."""
     settings, problems = settings_check.load()
     app = None
     if settings is not None:
         app, problems = settings_check.app_of(settings, app_name)
     consumers, unloadable = settings_check.parts(wanted, told=problems)
-    for finding in [*problems, *unloadable]:
-        tell(finding)
+    tell([*problems, *unloadable])
     if settings is None or app is None:
-        tell(found("settings.stopped"))
+        tell([found("settings.stopped")])
         return
     with_ingress = not wanted or settings_check.INGRESS in wanted
     if not unloadable:
-        for finding in settings_check.judge(app, consumers, ingress=with_ingress):
-            tell(finding)
+        tell(settings_check.judge(app, consumers, ingress=with_ingress))
     keys = settings_check.judge_keys(app)
-    for finding in keys:
-        tell(finding)
+    tell(keys)
     if any(finding.code in settings_check.NO_KEYS for finding in keys):
-        tell(found("settings.stopped"))
+        tell([found("settings.stopped")])
         return
     if not in_background:
         configure_logging(settings)
@@ -78,21 +76,14 @@ async def examine(
             if (with_ingress if name == settings_check.INGRESS else name in {p.name for p in consumers})
         }
         for check in _in_order(of_parts):
-            for finding in await _findings(check, context):
-                tell(finding)
+            tell(await _findings(check, context))
     await calls.close()
 
 
 def _in_order(of_parts: Mapping[str, Check]) -> list[Looks]:
     """The doctor's own checks, and in their place those of the parts."""
-
-    async def platform(context: Context) -> list[Finding]:
-        return await _platform(context, of_parts)
-
-    async def templates(context: Context) -> list[Finding]:
-        return _templates(context, of_parts)
-
     looks = [check.look for check in of_parts.values() if check.look is not None]
+    platform, templates = (partial(check, of_parts=of_parts) for check in (_platform, _templates))
     return [*BEFORE, *looks, platform, _tags, templates, *AFTER]
 
 
@@ -100,10 +91,8 @@ async def _findings(check: Looks, context: Context) -> list[Finding]:
     try:
         return await check(context)
     except Exception as error:  # a fault of ours must not hide what the other checks find
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}"
-        name = getattr(check, "__name__", "?").strip("_")
-        return [found("doctor.fault", check=name, error=type(error).__name__, place=place)]
+        name = getattr(getattr(check, "func", check), "__name__", "?").strip("_")  # ``func`` of a ``partial``
+        return [found("doctor.fault", check=name, error=type(error).__name__, place=place_of(error))]
 
 
 def _client(app: App, base: str, session: aiohttp.ClientSession, calls: ApiCalls) -> DingTalkClient | None:
@@ -198,7 +187,7 @@ async def _tags(context: Context) -> list[Finding]:
     )
 
 
-def _templates(context: Context, of_parts: Mapping[str, Check]) -> list[Finding]:
+async def _templates(context: Context, of_parts: Mapping[str, Check]) -> list[Finding]:
     wanted = {name: check.templates() for name, check in of_parts.items() if check.templates is not None}
     readers = [part.name for part in context.consumers if subscription.EVENT_TYPE in part.topics]
     return subscription.judge(wanted, readers)

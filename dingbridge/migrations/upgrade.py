@@ -161,7 +161,7 @@ def _take_over(
     first = MetaData()
     with made_in_memory(scripts, str(scripts.get_base())) as made:
         first.reflect(made)
-    strange = sorted(first.tables.keys() & set(_tables(connection)))
+    strange = sorted(first.tables.keys() & set(inspect(connection).get_table_names()))
     if strange and not ours:
         raise MigrationError(
             f"{_whose(consumer)} finds tables in its database that it has not made ({', '.join(strange)}). "
@@ -199,7 +199,3 @@ def made_in_memory(scripts: ScriptDirectory, revision: str = "head") -> Iterator
             yield connection
     finally:
         engine.dispose()
-
-
-def _tables(connection: Connection) -> list[str]:
-    return inspect(connection).get_table_names()

@@ -7,12 +7,12 @@ without regard to case, and PostgreSQL keeps 63 bytes: a field whose column woul
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from dingbridge.events.catalogue import EventSpec
 from dingbridge.schema.json_schema import envelope_schema
-from dingbridge.schema.model import Property, Shape, model_of, union
+from dingbridge.schema.model import Property, Shape, model_of, together
 
 SEPARATOR: Final = "_"
 MAX_BYTES: Final = 63
@@ -44,9 +44,10 @@ class Row:
 def row_of(*specs: EventSpec) -> Row:
     """The columns of this type's records, or of these types' in one table: the envelope's, then those of
     ``data``. A list of objects, and an object of which nothing is known, is one column (of JSON)."""
+    data = together(*(model_of(spec).properties for spec in specs))
     taken: dict[str, Column] = {}
     left_out = []
-    for column in (*_envelope(), *_of(_together(specs), ("data",))):
+    for column in (*_envelope(), *_of(data, ("data",))):
         if len(column.name.encode()) > MAX_BYTES or column.name.lower() in taken:
             left_out.append(".".join(column.path))
         else:
@@ -60,15 +61,6 @@ def _envelope() -> Iterator[Column]:
         if name not in NOT_IN_ROWS and name != "data":
             is_time = attribute.get("format") == "date-time"
             yield Column(name, (name,), Shape("string"), name in schema["required"], is_time)
-
-
-def _together(specs: Sequence[EventSpec]) -> tuple[Property, ...]:
-    merged: dict[str, Property] = {}
-    for spec in specs:
-        for found in model_of(spec).properties:
-            known = merged.get(found.name, found)
-            merged[found.name] = replace(known, shape=union(known.shape, found.shape))
-    return tuple(merged.values())
 
 
 def _of(properties: Sequence[Property], path: tuple[str, ...]) -> Iterator[Column]:

@@ -8,15 +8,14 @@ DingTalk's payloads are messier than its documents: with the engines that read K
 another type is converted, or NULL, and stops nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Literal, get_args
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
 
 from dingbridge.events.catalogue import EventSpec
 from dingbridge.schema.columns import Column, Row, row_of
 from dingbridge.schema.model import JsonType, Property, Shape, model_of
 
 Dialect = Literal["flink", "clickhouse", "postgres"]
-DIALECTS: Final[tuple[Dialect, ...]] = get_args(Dialect)
 
 _FLINK: Final[Mapping[JsonType, str]] = {"integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
 _CLICKHOUSE: Final[Mapping[JsonType, str]] = {"integer": "Int64", "number": "Float64", "boolean": "Bool"}
@@ -31,12 +30,13 @@ _POSTGRES: Final[Mapping[JsonType, str]] = {
 def ddl(spec: EventSpec, dialect: Dialect, topic: str, bootstrap: str) -> str:
     """The statements, each ended by ``;``. ``topic`` and ``bootstrap`` (``host:port,…``) are for the engines
     that read Kafka themselves."""
-    writers: Mapping[Dialect, Callable[[EventSpec, str, str], str]] = {
-        "flink": _flink,
-        "clickhouse": _clickhouse,
-        "postgres": _postgres,
-    }
-    return writers[dialect](spec, topic, bootstrap)
+    match dialect:
+        case "flink":
+            return _flink(spec, topic, bootstrap)
+        case "clickhouse":
+            return _clickhouse(spec, topic, bootstrap)
+        case "postgres":
+            return _postgres(spec)
 
 
 def _flink(spec: EventSpec, topic: str, bootstrap: str) -> str:
@@ -142,7 +142,7 @@ def _clickhouse_value(column: Column) -> str:
     return f"JSONExtract(`record`, {path}, {_text(_clickhouse_column(column))})"
 
 
-def _postgres(spec: EventSpec, topic: str, bootstrap: str) -> str:
+def _postgres(spec: EventSpec) -> str:
     row = row_of(spec)
     fields = [
         f"{_quoted(column.name.lower())} {_postgres_type(column)}{' NOT NULL' if column.required else ''}"

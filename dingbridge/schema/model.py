@@ -9,7 +9,9 @@ property is required if every generation has it and none says that callbacks com
 level nothing is, since DingTalk documents examples there and no promise.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
 from dingbridge.events.catalogue import EventSpec, Field, Form, Spelling, Words
@@ -101,12 +103,17 @@ def union(one: Shape, other: Shape) -> Shape:
     if one.items is not None and other.items is not None:
         return Shape("array", items=union(one.items, other.items))
     if one.type == "object":
-        properties = {found.name: found for found in one.properties}
-        for found in other.properties:
-            known = properties.get(found.name, found)
-            properties[found.name] = replace(known, shape=union(known.shape, found.shape))
-        return Shape("object", properties=tuple(properties.values()))
+        return Shape("object", properties=together(one.properties, other.properties))
     return Shape(one.type, one.mark if one.mark == other.mark else "")
+
+
+def together(*objects: Iterable[Property]) -> tuple[Property, ...]:
+    """The properties of all these objects, each with the narrowest shape that all its values are of."""
+    merged: dict[str, Property] = {}
+    for found in chain.from_iterable(objects):
+        known = merged.get(found.name, found)
+        merged[found.name] = replace(known, shape=union(known.shape, found.shape))
+    return tuple(merged.values())
 
 
 def _properties(spec: EventSpec, spelling: Spelling) -> dict[str, Property]:

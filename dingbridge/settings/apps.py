@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import SecretStr, field_validator
 
 from dingbridge.apps.file import read_apps
-from dingbridge.apps.model import NAME_RE, VARIABLE, App, AppCredentials, Mode
+from dingbridge.apps.model import NAME, VARIABLE, App, AppCredentials, Mode
 from dingbridge.errors import SettingsError
 from dingbridge.settings.base import UNREADABLE, Settings
 
@@ -24,7 +24,6 @@ __all__ = [
     "environment_app",
     "load_apps",
     "pick",
-    "problems_of",
     "with_failed_lists",
 ]
 
@@ -40,8 +39,8 @@ class AppsSettings(Settings):
     @field_validator("dingtalk_app_name")
     @classmethod
     def _name(cls, value: str) -> str:
-        if not NAME_RE.fullmatch(value):
-            raise ValueError("must be 1 to 64 of a-z, 0-9 and -")
+        if problem := NAME.problem(value):
+            raise ValueError(problem)
         return value
 
     @property
@@ -61,15 +60,6 @@ def load_apps(settings: AppsSettings) -> dict[str, App]:
             raise SettingsError(problems)
         apps |= found
     return apps
-
-
-def problems_of(settings: AppsSettings) -> list[str]:
-    """The mistakes of the file, one line each; none without a file."""
-    try:
-        load_apps(settings)
-    except SettingsError as error:
-        return error.problems
-    return []
 
 
 def bare_path_app(apps: Mapping[str, App], settings: AppsSettings) -> str | None:

@@ -4,6 +4,7 @@ The base of all settings classes and what their fields are made of. What any set
 """
 
 import os
+from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -117,6 +118,17 @@ class Settings(BaseSettings):
             if isinstance(value, SecretStr) and value.get_secret_value().startswith(UNREADABLE):
                 problems.append(value.get_secret_value().removeprefix(UNREADABLE))
         return problems
+
+
+def mistakes_of(*loads: Callable[[], object]) -> list[str]:
+    """The mistakes of all settings that ``loads`` load, each once."""
+    problems: list[str] = []
+    for load in loads:
+        try:
+            load()
+        except SettingsError as error:
+            problems += error.problems
+    return list(dict.fromkeys(problems))
 
 
 def _words(message: str) -> str:

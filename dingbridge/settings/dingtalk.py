@@ -4,17 +4,16 @@ Both look into the apps file for credentials that do not stand in the environmen
 ``dingbridge/settings/apps.py``'s.
 """
 
-import re
 from typing import ClassVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
 
-from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_RE, OWNER_WORDS, SAMPLE_CREDENTIALS, TOKEN_RE, Mode
+from dingbridge.apps.model import AES_KEY, OWNER, SAMPLE_CREDENTIALS, TOKEN, Mode
 from dingbridge.errors import SettingsError
-from dingbridge.settings.apps import AppsSettings, load_apps, problems_of
-from dingbridge.settings.base import UNREADABLE, CommaList
+from dingbridge.settings.apps import AppsSettings, load_apps
+from dingbridge.settings.base import UNREADABLE, CommaList, mistakes_of
 from dingbridge.settings.database import DatabaseSettings
 
 DINGTALK_API_BASE = "https://oapi.dingtalk.com"
@@ -91,11 +90,7 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
     @property
     def calls_api(self) -> bool:
         """Whether the app of ``consumer_app`` has credentials for the Open API. False for a broken file."""
-        try:
-            self.api_credentials()
-        except SettingsError:
-            return False
-        return True
+        return not mistakes_of(self.api_credentials)
 
     def api_credentials(self) -> tuple[str, str]:
         """``(app key, app secret)`` of ``consumer_app``. Raises ``SettingsError`` when either is missing."""
@@ -155,7 +150,7 @@ class CallbackSettings(AppsSettings):
         token, aes_key = self.dingtalk_token.get_secret_value(), self.dingtalk_aes_key.get_secret_value()
         if self.dingtalk_apps_file is not None:
             if self.reads_apps_file:
-                problems += problems_of(self)
+                problems += mistakes_of(lambda: load_apps(self))
             if self.dingtalk_mode == "http" and not (token or aes_key or self.dingtalk_owner_key):
                 return problems  # no app of the environment's own
         if self.dingtalk_mode == "stream":
@@ -176,22 +171,16 @@ class CallbackSettings(AppsSettings):
                 "DINGTALK_AES_KEY (or DINGTALK_AES_KEY_FILE): not set; it is the EncodingAESKey of the "
                 "event subscription"
             )
-        elif not aes_key.startswith(UNREADABLE) and not re.fullmatch(r"[A-Za-z0-9]{43}", aes_key):
-            problems.append(
-                f"DINGTALK_AES_KEY: has {len(aes_key)} characters or others than A-Z a-z 0-9; "
-                "an EncodingAESKey is exactly 43 of them"
-            )
+        elif not aes_key.startswith(UNREADABLE) and (why := AES_KEY.problem(aes_key)):
+            problems.append(f"DINGTALK_AES_KEY: {why}")
         if not self.dingtalk_owner_key:
             problems.append(
                 "DINGTALK_OWNER_KEY: not set; try the appKey (Client ID) first, then the corpId; "
                 "several may stand here, comma separated"
             )
         # else only the ingress would meet these, after all others were fixed
-        if token and not token.startswith(UNREADABLE) and not TOKEN_RE.fullmatch(token):
-            problems.append(f"DINGTALK_TOKEN: {FORM_OF_TOKENS}")
-        problems += [
-            f"DINGTALK_OWNER_KEY: {owner[:80]!r} {OWNER_WORDS}"
-            for owner in self.dingtalk_owner_key
-            if not OWNER_RE.fullmatch(owner)
-        ]
+        if token and not token.startswith(UNREADABLE) and (why := TOKEN.problem(token)):
+            problems.append(f"DINGTALK_TOKEN: {why}")
+        wrong = map(OWNER.problem, self.dingtalk_owner_key)
+        problems += [f"DINGTALK_OWNER_KEY: {why}" for why in wrong if why]
         return problems

@@ -192,14 +192,32 @@ async def test_a_broken_file_changes_nothing_and_is_taken_when_it_is_mended(door
     watching.cancel()
 
 
+async def test_a_secret_in_a_file_of_its_own_is_read_again_too(door, live, tmp_path):
+    (tmp_path / "hr.token").write_text(HR.token)
+    text = table("hr", HR).replace(f'token = "{HR.token}"', 'token_file = "hr.token"')
+    _, apps = live(text)
+    watching = asyncio.ensure_future(apps.watch())
+    async with aiohttp.ClientSession() as http:
+        assert await push(http, f"{door.url}/hr", event(1, "c"), HR) == "success"
+        (tmp_path / "hr.token").write_text("otherTokenOfHr")
+        other = Credentials("otherTokenOfHr", HR.aes_key, HR.owner_keys)
+
+        async def taken():
+            return await push(http, f"{door.url}/hr", event(2, "c"), other) == "success"
+
+        await eventually(taken, 30, "the other token is accepted")
+        assert await push(http, f"{door.url}/hr", event(3, "c"), HR) == 403
+    watching.cancel()
+
+
 async def test_a_fault_in_looking_at_the_file_ends_the_process(live, monkeypatch):
     """Else credentials would be accepted for ever."""
     _, apps = live(table("hr", HR))
 
-    def look(paths):
+    def read(settings):
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr("ingress.credentials.signature", look)
+    monkeypatch.setattr("ingress.credentials.load_apps", read)
 
     async def process():
         async with WatchedTasks() as tasks:

@@ -7,7 +7,7 @@ the URL does not lead to the ingress; 2 settings or usage.
 import asyncio
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -19,10 +19,11 @@ import typer
 from dingbridge.cli.callback import check, rotate
 from dingbridge.cli.callback.credentials import write_new
 from dingbridge.cli.callback.target import Target, target
-from dingbridge.cli.terminal import confirmed, listed, say
+from dingbridge.cli.terminal import DryRun, Yes, confirmed, listed, say
 from dingbridge.dingtalk.api import CallbackRegistration
 from dingbridge.dingtalk.errors import CallbackMissing
 from dingbridge.doctor.checks import platform, stream
+from dingbridge.doctor.checks import url as public
 from dingbridge.doctor.checks.settings import Part
 from dingbridge.doctor.findings import Finding, Level, printed
 from dingbridge.errors import BridgeError, SettingsError
@@ -30,27 +31,28 @@ from dingbridge.worker.registry import Installed, installed_consumers
 
 _EVENT_TYPE: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
-app = typer.Typer(
-    no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
-)
+app = typer.Typer(no_args_is_help=True)
 app.command("rotate")(rotate.command)
 
 AppName = Annotated[
     str, typer.Option("--app", metavar="NAME", help="Which app: the environment's, or one of the apps file.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+Events = Annotated[
+    list[str] | None,
+    typer.Option(help="EventTypes, comma separated.", show_default="all that the installed consumers read"),
+]
+Wait = Annotated[
+    float,
+    typer.Option(min=0, metavar="SECONDS", help="Try the URL so long, while the ingress is being started."),
+]
 
 
 def _url(value: str | None) -> str | None:
     if value is None:
         return None
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # no number for a port, or a broken IPv6 address
-        usable = False
-    if not usable or any(c.isspace() for c in value):
+    if not public.usable(value) or any(c.isspace() for c in value):
         raise typer.BadParameter("must be an http(s) URL with a host, as https://bridge.example.com/callback")
+    parts = urlsplit(value)
     if parts.username is not None or parts.fragment:
         raise typer.BadParameter("must hold neither a user name nor a fragment (#…); DingTalk sends neither")
     return value
@@ -76,22 +78,12 @@ def register(
             show_default="with --replace what is registered",
         ),
     ] = None,
-    events: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="EventTypes, comma separated.", show_default="all that the installed consumers read"
-        ),
-    ] = None,
+    events: Events = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Put this in the place of what is registered.")
     ] = False,
     app_name: AppName = "default",
-    wait: Annotated[
-        float,
-        typer.Option(
-            min=0, metavar="SECONDS", help="Try the URL so long, while the ingress is being started."
-        ),
-    ] = 0,
+    wait: Wait = 0,
     no_check: Annotated[
         bool,
         typer.Option("--no-check", help="Do not try the URL from here; DingTalk tries it all the same."),
@@ -122,12 +114,7 @@ def update(
         str | None,
         typer.Option(callback=_url, help="Another URL.", show_default="what is registered"),
     ] = None,
-    events: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="EventTypes, comma separated.", show_default="all that the installed consumers read"
-        ),
-    ] = None,
+    events: Events = None,
     app_name: AppName = "default",
     dry_run: DryRun = False,
 ) -> None:
@@ -149,12 +136,7 @@ def verify(
         ),
     ] = None,
     app_name: AppName = "default",
-    wait: Annotated[
-        float,
-        typer.Option(
-            min=0, metavar="SECONDS", help="Try the URL so long, while the ingress is being started."
-        ),
-    ] = 0,
+    wait: Wait = 0,
 ) -> None:
     """Compare what is registered with the settings and the consumers, and try whether the URL leads here.
 
@@ -190,7 +172,7 @@ def show(app_name: AppName = "default") -> None:
 def delete(
     app_name: AppName = "default",
     dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it is deleted.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Delete what is registered: DingTalk sends nothing any more. Asks on a terminal.
 
@@ -304,8 +286,5 @@ async def _delete(to: Target) -> None:
         await client.delete_call_back()
 
 
-def _print_events(events: Iterable[str]) -> None:
-    listing = sorted(events)
-    typer.echo(f"events   {len(listing)}")
-    for event in listing:
-        typer.echo(f"  {event}")
+def _print_events(events: Collection[str]) -> None:
+    typer.echo("\n  ".join([f"events   {len(events)}", *sorted(events)]))

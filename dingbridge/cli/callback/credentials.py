@@ -2,40 +2,22 @@
 
 import os
 import secrets
-import string
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
 
+from dingbridge.apps.model import AppCredentials
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.files import new_file
 
-TOKEN_CHARACTERS: Final = 32
-"""DingTalk's console takes 3 to 32 letters and digits, register_call_back 6 to 63 characters."""
-AES_KEY_CHARACTERS: Final = 43
-_ALPHABET: Final = string.ascii_letters + string.digits
-_LAST: Final = "AEIMQUYcgkosw048"
-"""Letters and digits whose base64 value ends in two zero bits: 43 characters hold 258 bits, a key 256, and a
-strict decoder refuses bits that are set beyond."""
 
-
-class Generated(NamedTuple):
-    """A token and an EncodingAESKey."""
-
-    token: str
-    aes_key: str
-
-    def __repr__(self) -> str:
-        return "Generated(…)"
-
-
-def generate() -> Generated:
-    """Unpredictable, and of the characters and lengths that console and API both take."""
-
-    def some(count: int) -> str:
-        return "".join(secrets.choice(_ALPHABET) for _ in range(count))
-
-    return Generated(some(TOKEN_CHARACTERS), some(AES_KEY_CHARACTERS - 1) + secrets.choice(_LAST))
+def generate() -> AppCredentials:
+    """Unpredictable, and of the characters and lengths that console and API both take: a token of 32 letters
+    and digits (the console takes 3 to 32, register_call_back 6 to 63), an EncodingAESKey of 43."""
+    aes_key = ""
+    while not aes_key.isalnum():  # until it holds neither + nor /, which an EncodingAESKey may not
+        aes_key = b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+    return AppCredentials(secrets.token_hex(16), aes_key)
 
 
 def write_new(environment: Mapping[str, str]) -> list[Path]:
@@ -49,10 +31,11 @@ def write_new(environment: Mapping[str, str]) -> list[Path]:
     ]
     if problems:
         raise SettingsError(problems)
-    paths = [Path(file) for file in named.values()]
-    for path, secret in zip(paths, generate(), strict=True):
-        write_secret(path, secret)
-    return paths
+    made = generate()
+    token, aes_key = (Path(file) for file in named.values())
+    write_secret(token, made.token)
+    write_secret(aes_key, made.aes_key)
+    return [token, aes_key]
 
 
 def write_secret(path: Path, secret: str) -> None:

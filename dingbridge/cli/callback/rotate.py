@@ -11,7 +11,6 @@ import fcntl
 import os
 import re
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from dingbridge.apps.file import read_apps
 from dingbridge.cli.callback import check
 from dingbridge.cli.callback.credentials import generate, write_secret
 from dingbridge.cli.callback.target import Target, target
+from dingbridge.cli.terminal import DryRun, length
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.doctor.checks.network import get_json
@@ -35,7 +35,7 @@ from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.settings.apps import App, AppCredentials
 
 TAKEN_WITHIN_S: Final = 30.0
-"""The ingress looks at the file each second."""
+"""The ingress reads the file each second."""
 _ASK_EVERY_S: Final = 0.1
 
 
@@ -131,7 +131,8 @@ class Rotation:
         current = edit.entry_of(text, name)
         entry: dict[str, str] = {}
         secrets: dict[str, str] = {}
-        for key, secret in generate()._asdict().items():
+        made = generate()
+        for key, secret in (("token", made.token), ("aes_key", made.aes_key)):
             if (file := current.get(f"{key}_file")) is None:
                 entry[key] = secret
             else:
@@ -200,43 +201,28 @@ def _same(registered: CallbackRegistration, pair: AppCredentials) -> bool:
     return (registered.token, registered.aes_key) == (pair.token, pair.aes_key)
 
 
-def length(text: str) -> timedelta:
-    """``90s``, ``90m``, ``2h`` or ``3d``. Raises ``typer.BadParameter``."""
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is no length of time; as 90m, 24h, 3d")
-    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[found[2]]
-    return timedelta(**{unit: int(found[1])})
-
-
 def command(
     app_name: Annotated[str, typer.Option("--app", metavar="NAME", help="An app of DINGTALK_APPS_FILE.")],
     grace: Annotated[
         str, typer.Option(metavar="TIME", help="How long the old credentials are accepted still.")
     ] = "24h",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Give an app new credentials: accepted by the running ingress, registered, the old ones retired.
 
     No push is refused in between, nothing has to be restarted. Interrupted, the same command goes on. Exit
     code 0: done; 1: DingTalk refused, or the ingress does not take them; 2: settings or usage.
     """
-    kept = length(grace)
+    if (kept := length(grace)) is None:
+        raise typer.BadParameter(f"{grace!r} is no length of time; as 90m, 24h, 3d", param_hint="--grace")
     to = target(app_name)
-    if to.apps_file is None:
+    if (file := to.settings.dingtalk_apps_file) is None:
         raise SettingsError(
             [
                 "DINGTALK_APPS_FILE: not set. The environment's app has room for one pair of credentials; "
                 "put it into that file as [apps.default] to rotate it"
             ]
         )
-    if to.app.name not in names(to.apps_file):
-        raise SettingsError([f"--app: {app_name} is not in {to.apps_file}, so it has room for one pair only"])
-    asyncio.run(Rotation(to, to.apps_file, kept).run(dry_run=dry_run))
-
-
-def names(file: Path) -> set[str]:
-    """The apps of the file."""
-    return set(tomllib.loads(file.read_text(encoding="utf-8"))["apps"])
+    if to.app.name not in read_apps(file)[0]:
+        raise SettingsError([f"--app: {app_name} is not in {file}, so it has room for one pair only"])
+    asyncio.run(Rotation(to, file, kept).run(dry_run=dry_run))

@@ -1,7 +1,6 @@
 """What ``dingbridge callback`` works on: an app, its Open API, and the ingress to be asked."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from dingbridge.apps.model import Mode
 from dingbridge.dingtalk.api import DingTalkClient
@@ -11,30 +10,7 @@ from dingbridge.errors import SettingsError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import CallbackSettings, DingTalkApiSettings, JournalSettings
 from dingbridge.settings.apps import App, load_apps, pick
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """``admin`` is the private listener of the app's ingress (``http://host:port``); ``live``: the Open API
-    at ``base`` is DingTalk's own."""
-
-    app: App
-    app_key: str
-    app_secret: str = field(repr=False)
-    base: str
-    live: bool
-    admin: str
-    apps_file: Path | None
-
-    def client(self) -> DingTalkClient:
-        """The app's client, to be entered."""
-        return DingTalkClient(app_key=self.app_key, app_secret=self.app_secret, base=self.base)
-
-    @property
-    def credentials(self) -> Credentials:
-        """What the app's callbacks are signed and encrypted with."""
-        current = self.app.credentials[0]
-        return Credentials(current.token, current.aes_key, self.app.owner_keys)
+from dingbridge.settings.base import mistakes_of
 
 
 class _ApiSettings(DingTalkApiSettings, JournalSettings):
@@ -43,16 +19,40 @@ class _ApiSettings(DingTalkApiSettings, JournalSettings):
     dingtalk_mode: Mode = "http"
 
     def check(self) -> list[str]:
-        problems = super().check()
-        try:
-            self.api_credentials()
-        except SettingsError as error:
-            problems += error.problems
-        return problems
+        return super().check() + mistakes_of(self.api_credentials)
 
 
 class _CallbackSettings(CallbackSettings, _ApiSettings):
     """The same, with what callbacks are signed and encrypted with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An app, by the settings of whoever calls the command."""
+
+    app: App
+    settings: _ApiSettings
+
+    def client(self) -> DingTalkClient:
+        """The app's client, to be entered."""
+        key, secret = self.settings.api_credentials()
+        return DingTalkClient(app_key=key, app_secret=secret, base=self.settings.dingtalk_api_base)
+
+    @property
+    def live(self) -> bool:
+        """Whether the Open API is DingTalk's own."""
+        return self.settings.speaks_to_dingtalk
+
+    @property
+    def admin(self) -> str:
+        """The private listener of the app's ingress, ``http://host:port``."""
+        return admin_address(self.settings)
+
+    @property
+    def credentials(self) -> Credentials:
+        """What the app's callbacks are signed and encrypted with."""
+        current = self.app.credentials[0]
+        return Credentials(current.token, current.aes_key, self.app.owner_keys)
 
 
 def target(app: str, *, signed: bool = True) -> Target:
@@ -72,11 +72,4 @@ def target(app: str, *, signed: bool = True) -> Target:
         )
     if signed and not found.credentials:
         raise SettingsError([f"the app {found.name} has no token and AES key"])
-    return Target(
-        found,
-        *settings.api_credentials(),
-        settings.dingtalk_api_base,
-        settings.speaks_to_dingtalk,
-        admin_address(settings),
-        settings.dingtalk_apps_file,
-    )
+    return Target(found, settings)

@@ -1,11 +1,11 @@
 """The list of consumers: what each reads, and how it works."""
 
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from dingbridge.cli.terminal import print_list, say
+from dingbridge.cli.terminal import AsJson, print_list, say
 from dingbridge.errors import SettingsError
 from dingbridge.settings import ConsumerLimits
 from dingbridge.worker.registry import Installed, installed_consumers
@@ -15,7 +15,7 @@ COLUMNS = ("name", "events", "concurrency", "attempts", "delays", "time limit", 
 
 def listing(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """The installed consumers with the EventTypes and control topics that they read, how they work as this
     environment has it, and the package that they come from.

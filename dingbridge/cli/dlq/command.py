@@ -10,6 +10,7 @@ import typer
 from dingbridge.cli.dlq.output import (
     COLUMNS,
     REASON_COLUMNS,
+    Verb,
     as_object,
     print_selection,
     print_whole,
@@ -27,7 +28,7 @@ from dingbridge.cli.dlq.selection import (
     dead_letter_filter,
     place_of,
 )
-from dingbridge.cli.terminal import confirmed, print_json, print_list, progress, say
+from dingbridge.cli.terminal import AsJson, DryRun, Yes, confirmed, print_json, print_list, progress, say
 from dingbridge.errors import BridgeError, TopicError
 from dingbridge.logging import configure_logging
 from dingbridge.replay.dead_letter_queue import DeadLetterQueue, Selection
@@ -35,9 +36,7 @@ from dingbridge.replay.dead_letters import DeadLetterFilter
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.registry import check_installed
 
-app = typer.Typer(
-    no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
-)
+app = typer.Typer(no_args_is_help=True)
 
 ConsumerName = Annotated[str, typer.Argument(help="The consumer, as address-sync or approval.")]
 Place = Annotated[str, typer.Argument(help="Where it stands, as `list` prints it: partition/offset.")]
@@ -46,13 +45,14 @@ Places = Annotated[
     typer.Argument(help="Where they stand, as `list` prints it: partition/offset.", show_default=""),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="At most so many matching ones; 0: all.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
-QUESTIONS: Final = {
+QUESTIONS: Final[dict[Verb, str]] = {
     "send": "Send {count} record(s) to {consumer} once more?",
     "skip": "Give up {count} dead letter(s) of {consumer} for good?",
+}
+DONE: Final[dict[Verb, str]] = {
+    "send": "sent       {count}",
+    "skip": "skipped    {count}: not offered again",
 }
 
 
@@ -153,27 +153,7 @@ def replay(
     two runs send is applied once.
     """
     wanted = dead_letter_filter(events, key, error, error_is, since, until, letter)
-
-    async def work(queue: DeadLetterQueue) -> None:
-        selected = await queue.select(wanted, limit=limit, again=again)
-        done = 0
-        if _announced(selected, "send", consumer, wanted, limit, dry_run, yes, as_json):
-            with progress(len(selected.found)) as bar:
-                try:
-                    await queue.replay(selected, bar.advance)
-                except BaseException:
-                    say(f"interrupted after {bar.done} of {len(selected.found)}; to go on: the same command")
-                    raise
-            done = bar.done
-            if not as_json:
-                print(f"sent       {done}")
-        if as_json:
-            print_json(selection_as_object(selected, done))
-
-    try:
-        _run(consumer, work)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    _settle("send", consumer, wanted, limit=limit, again=again, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @app.command()
@@ -202,49 +182,63 @@ def skip(
     if all_ == (wanted != DeadLetterFilter()):
         raise typer.BadParameter("say which: places, filters as --error, or --all without them")
 
+    _settle("skip", consumer, wanted, limit=limit, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+def _settle(
+    verb: Verb,
+    consumer: str,
+    wanted: DeadLetterFilter,
+    *,
+    limit: int,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    again: bool = False,
+) -> None:
+    """Say what is selected, ask, and send or skip that. Raises ``typer.Exit`` for a no."""
+
     async def work(queue: DeadLetterQueue) -> None:
-        selected = await queue.select(wanted, limit=limit, skip=True)
-        done = 0
-        if _announced(selected, "skip", consumer, wanted, limit, dry_run, yes, as_json):
-            with progress(len(selected.found), "skipped") as bar:
-                await queue.skip(selected, bar.advance)
-            done = bar.done
-        if wanted.places and not selected.found:
+        selected = await queue.select(wanted, limit=limit, again=again, skip=verb == "skip")
+        count, done = len(selected.found), 0
+        if not as_json:
+            print_selection(selected, verb)
+        missing = len(wanted.places) - count - selected.settled
+        if missing > 0 and not limit:
+            say(f"{missing} of those that were named are no dead letters (any more), or do not match")
+        if count and not dry_run:
+            done = await _asked_and_done(queue, selected, verb, consumer, yes)
+        if verb == "skip" and wanted.places and not count:
             raise BridgeError(
                 f"nothing to skip: {selected.settled} settled already, the others are no dead letters of "
                 f"{consumer} or do not match; `dingbridge dlq list {consumer} --all` prints their places"
             )
         if as_json:
-            print_json(selection_as_object(selected, done, verb="skip"))
+            print_json(selection_as_object(selected, done, verb))
         elif not dry_run:
-            print(f"skipped    {done}: not offered again")
+            print(DONE[verb].format(count=done))
 
-    _run(consumer, work)
+    try:
+        _run(consumer, work)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
-def _announced(
-    selected: Selection,
-    verb: str,
-    consumer: str,
-    wanted: DeadLetterFilter,
-    limit: int,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-) -> bool:
-    """Say what is selected; whether there is any, and it is to be done. Raises ``typer.Exit`` for a no."""
+async def _asked_and_done(
+    queue: DeadLetterQueue, selected: Selection, verb: Verb, consumer: str, yes: bool
+) -> int:
+    """How many were sent or skipped. Raises ``typer.Exit`` for a no."""
     count = len(selected.found)
-    if not as_json:
-        print_selection(selected, verb)
-    missing = len(wanted.places) - count - selected.settled
-    if missing > 0 and not limit:
-        say(f"{missing} of those that were named are no dead letters (any more), or do not match")
-    if not count or dry_run:
-        return False
     if not confirmed(QUESTIONS[verb].format(count=count, consumer=consumer), yes):
         say(f"nothing was {'sent' if verb == 'send' else 'changed'}")
         raise typer.Exit(1)
-    return True
+    with progress(count, "sent" if verb == "send" else "skipped") as bar:
+        try:
+            await (queue.replay if verb == "send" else queue.skip)(selected, bar.advance)
+        except BaseException:
+            say(f"interrupted after {bar.done} of {count}; to go on: the same command")
+            raise
+    return bar.done
 
 
 def _say_none(consumer: str, wanted: DeadLetterFilter) -> None:

@@ -1,7 +1,7 @@
 """How ``dingbridge dlq`` prints dead letters: ids and types as in logs, other values masked."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -13,6 +13,9 @@ from dingbridge.replay.dead_letter_queue import Selection
 from dingbridge.replay.dead_letters import DeadLetter
 
 REASON_COLUMNS = ("count", "type", "error", "oldest", "newest")
+Verb = Literal["send", "skip"]
+"""What is done with dead letters."""
+
 COLUMNS = ("place", "type", "key", "error", "reason", "attempts", "at", "settled_by")
 
 
@@ -49,7 +52,7 @@ def _iso(at: datetime | None) -> str | None:
     return at.isoformat(timespec="seconds").replace("+00:00", "Z") if at else None
 
 
-def selection_as_object(selected: Selection, done: int, verb: str = "send") -> dict[str, Any]:
+def selection_as_object(selected: Selection, done: int, verb: Verb) -> dict[str, Any]:
     """What is to be done, and how much of it is."""
     count = len(selected.found)
     numbers = {"dead_letters": dict(sorted(selected.by_type.items())), "left_out": selected.settled}
@@ -58,7 +61,7 @@ def selection_as_object(selected: Selection, done: int, verb: str = "send") -> d
     return {"run": selected.run, **numbers, "to_send": count, "sent": done}
 
 
-def print_selection(selected: Selection, verb: str = "send") -> None:
+def print_selection(selected: Selection, verb: Verb) -> None:
     """The same as lines, before anything is done."""
     for event_type, number in sorted(selected.by_type.items()):
         print(f"letters    {number}\t{event_type}")

@@ -13,7 +13,6 @@ import typer
 from dingbridge.cli.new_consumer.names import check
 from dingbridge.cli.new_consumer.project import clone_at, in_clone
 from dingbridge.cli.new_consumer.project import own_repository as own
-from dingbridge.cli.new_consumer.writing import write
 from dingbridge.cli.terminal import listed
 from dingbridge.events.examples import example_callbacks
 from dingbridge.worker.registry import GROUP
@@ -47,11 +46,11 @@ def command(
             f"cd {shlex.quote(str(own_repository))} && python3 -m venv .venv && "
             f".venv/bin/pip install {_dingbridge()} -e '.[test]' && .venv/bin/python -m pytest"
         )
-    write(plan)
+    plan.write()
     for path in plan.new:
-        print(f"wrote      {_short(path, plan.root)}")
+        print(f"wrote      {path.relative_to(plan.root)}")
     for path in plan.changed:
-        print(f"changed    {_short(path, plan.root)}")
+        print(f"changed    {path.relative_to(plan.root)}")
     for event_type, callbacks in found.items():
         print(f"events     {len(callbacks)} of {event_type}")
     for step in plan.by_hand:
@@ -68,7 +67,3 @@ def _dingbridge() -> str:
     if known.get("url", "").startswith("file://"):
         return shlex.quote(url2pathname(urlsplit(known["url"]).path))
     return f"dingbridge=={distribution('dingbridge').version}"
-
-
-def _short(path: Path, root: Path) -> Path:
-    return path.relative_to(root)

@@ -34,6 +34,22 @@ class Plan:
     changed: dict[Path, str] = field(default_factory=dict)
     by_hand: list[str] = field(default_factory=list)
 
+    def write(self) -> None:
+        """Write the new files and change the others. Raises ``ScaffoldError`` when a new file exists already,
+        before anything is written; or when one cannot be written."""
+        if there := [path for path in self.new if path.exists()]:
+            listed = ", ".join(str(path) for path in there)
+            raise ScaffoldError(f"{listed} exists already, and nothing is overwritten; take another name")
+        try:
+            for path, text in {**self.new, **self.changed}.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ScaffoldError(
+                f"{error.filename} cannot be written ({error.strerror}); correct that, take away what was "
+                f"written until then in {self.root} (`git status` shows it), and run this again"
+            ) from error
+
 
 def clone_at(folder: Path) -> Path:
     """The clone of dingbridge that ``folder`` is in. Raises ``ScaffoldError`` if it is in none."""
@@ -115,58 +131,40 @@ def _payloads(events: Sequence[str]) -> str:
     return f"{head} (\n" + "".join(f"    {name},\n" for name in names) + ")"
 
 
-def _imports(package: str, standard: list[str], others: list[str]) -> str:
-    """Import lines in ruff's order. In a repository of its own, dingbridge is somebody else's package."""
-    ours = ("consumers", "dingbridge") if package.startswith("consumers.") else (package,)
-
-    def first_party(line: str) -> bool:
-        return line.split()[1].split(".")[0] in ours
-
-    parts = [
-        standard,
-        [line for line in others if not first_party(line)],
-        [line for line in others if first_party(line)],
-    ]
-    return "\n\n".join("\n".join(sorted(p, key=lambda line: line.split()[1])) for p in parts if p)
+def _imports(package: str, ours: str, dingbridge: str, others: str) -> str:
+    """Import lines in ruff's order. In a repository of its own, dingbridge is one of the ``others``."""
+    in_clone = package.startswith("consumers.")
+    parts = [others, f"{ours}\n{dingbridge}"] if in_clone else [f"{dingbridge}\n{others}", ours]
+    return "\n\n".join(part.strip() for part in parts if part)
 
 
 def _add_package(plan: Plan, folder: Path, names: Names, package: str) -> None:
     values = _values(names, package)
     imports = _imports(
         package,
-        [],
-        [
-            "from sqlalchemy import Column, MetaData, Table, Text, select",
-            f"from {package}.settings import {values['settings_class']}",
-            "from dingbridge import Consumer, Event, Reader, Transaction, UtcDateTime, on",
-            "from dingbridge import Table as Shown",
-            _payloads(names.events),
-        ],
+        f"from {package}.settings import {values['settings_class']}",
+        "from dingbridge import Consumer, Event, Reader, Transaction, UtcDateTime, on\n"
+        f"from dingbridge import Table as Shown\n{_payloads(names.events)}",
+        "from sqlalchemy import Column, MetaData, Table, Text, select",
     )
     handlers = "\n".join(map(_handler, names.events))
+    of_settings = _imports(package, "", "from dingbridge import Settings", "from pydantic import Field")
     plan.new[folder / "__init__.py"] = _text("package/__init__.py", values)
     plan.new[folder / "consumer.py"] = _text(
-        "package/consumer.py", {**values, "imports": imports, "handlers": handlers}
+        "package/consumer.py", values | {"imports": imports, "handlers": handlers}
     )
-    own = ["from pydantic import Field", "from dingbridge import Settings"]
-    plan.new[folder / "settings.py"] = _text(
-        "package/settings.py", {**values, "imports": _imports(package, [], own)}
-    )
+    plan.new[folder / "settings.py"] = _text("package/settings.py", values | {"imports": of_settings})
 
 
 def _add_test(plan: Plan, folder: Path, names: Names, package: str, examples: Examples) -> None:
-    values = _values(names, package)
     imports = _imports(
         package,
-        ["from pathlib import Path"],
-        [
-            "from sqlalchemy import select",
-            "from dingbridge.testing import recorded",
-            f"from {package} import {names.class_name}",
-            f"from {package}.consumer import events",
-        ],
+        f"from {package} import {names.class_name}\nfrom {package}.consumer import events",
+        "from dingbridge.testing import recorded",
+        "from sqlalchemy import select",
     )
-    plan.new[folder / f"test_{names.module}.py"] = _text("package/test.py", {**values, "imports": imports})
+    values = _values(names, package) | {"imports": imports}
+    plan.new[folder / f"test_{names.module}.py"] = _text("package/test.py", values)
     for event_type, callbacks in examples.items():
         text = orjson.dumps(callbacks, option=orjson.OPT_INDENT_2).decode()
         plan.new[folder / "events" / f"{event_type}.json"] = text + "\n"

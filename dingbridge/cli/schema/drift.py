@@ -8,8 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from aiokafka import ConsumerRecord, TopicPartition
 
-from dingbridge.cli.schema.arguments import AsJson
-from dingbridge.cli.terminal import print_list, progress, say
+from dingbridge.cli.terminal import AsJson, print_list, progress, say
 from dingbridge.events import UNCLASSIFIED, Event, EventSpec, NotAnEvent, catalogue, decode
 from dingbridge.events.normalise import normalise
 from dingbridge.kafka.reader import Span, TopicReader

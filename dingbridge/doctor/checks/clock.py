@@ -7,7 +7,7 @@ from typing import Final
 
 import aiohttp
 
-from dingbridge.doctor.checks.network import TIMEOUT_S, reason_of
+from dingbridge.doctor.checks.network import get
 from dingbridge.doctor.checks.url import shown
 from dingbridge.doctor.findings import Both, Finding, found
 
@@ -18,14 +18,8 @@ LIMIT_S: Final = 10.0
 async def look(session: aiohttp.ClientSession, base: str) -> float | Both | None:
     """Our clock minus DingTalk's, in s; why there is no answer; ``None`` when it has no ``Date``."""
     began = time.time()
-    try:
-        async with session.get(
-            f"{base}/", allow_redirects=False, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)
-        ) as response:
-            date = response.headers.get("Date", "")
-    except (aiohttp.ClientError, OSError) as error:
-        return reason_of(error)
-    return skew(date, (began + time.time()) / 2)
+    answer = await get(session, f"{base}/")
+    return answer if isinstance(answer, Both) else skew(answer.date, (began + time.time()) / 2)
 
 
 def skew(date: str, now: float) -> float | None:

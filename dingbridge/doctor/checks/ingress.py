@@ -1,16 +1,18 @@
 """The running ingress: ready, answering a push of ours; its relay; owner keys that it met; its refusals."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import CALLBACK_FAULTS
-from dingbridge.doctor.checks.network import TIMEOUT_S, Push, get_json, push
+from dingbridge.doctor.checks.network import Push, get, get_json, push
 from dingbridge.doctor.checks.url import of_push
 from dingbridge.doctor.findings import Both, Finding, found
 from dingbridge.settings import IngressSettings, JournalSettings
@@ -47,7 +49,7 @@ class Seen:
     push: Push | None = None
     owners: Sequence[Mapping[str, Any]] = ()
     refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    recovery: Recovery = field(default_factory=lambda: Recovery())
+    recovery: Recovery = field(default_factory=Recovery)
     relay_admin: str = ""
     relay: Mapping[str, Any] | Both | None = None
 
@@ -63,7 +65,7 @@ def admin_address(settings: JournalSettings) -> str:
     return _at(settings.admin_host, settings.admin_port)
 
 
-def relay_address(settings: IngressSettings) -> str:
+def relay_address(settings: JournalSettings) -> str:
     """The same of the relay's."""
     return _at(settings.admin_host, settings.relay_admin_port)
 
@@ -90,7 +92,8 @@ async def look(
     pushed = None if credentials is None else await push(session, url, credentials)
     owners = await get_json(session, admin + OWNERS_PATH)
     status, details = answer
-    page = await _metrics(session, admin)
+    metrics = await get(session, f"{admin}/metrics")
+    page = "" if isinstance(metrics, Both) else metrics.text
     relay_admin = relay_address(settings)
     relay = await get_json(session, f"{relay_admin}/readyz")
     told = [] if isinstance(owners, Both) else owners[1].get("owners", [])
@@ -108,37 +111,29 @@ async def look(
     )
 
 
-async def _metrics(session: aiohttp.ClientSession, admin: str) -> str:
-    try:
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-        async with session.get(f"{admin}/metrics", timeout=timeout) as response:
-            return await response.text()
-    except (aiohttp.ClientError, OSError):
-        return ""
-
-
 def refused_of(page: str) -> dict[tuple[str, str], int]:
     """What was refused, from the ingress's metrics."""
-    counts: dict[tuple[str, str], int] = {}
-    for family in text_string_to_metric_families(page):
-        for sample in family.samples:
-            if sample.name == "dingbridge_callbacks_total" and sample.labels.get("reason"):
-                key = sample.labels["outcome"], sample.labels["reason"]
-                counts[key] = counts.get(key, 0) + int(sample.value)
+    counts: Counter[tuple[str, str]] = Counter()
+    for sample in _samples(page):
+        if sample.name == "dingbridge_callbacks_total" and sample.labels.get("reason"):
+            counts[sample.labels["outcome"], sample.labels["reason"]] += int(sample.value)
     return counts
 
 
 def recovery_of(page: str) -> Recovery:
     """What it has done of recovery, from the ingress's metrics."""
-    sums: dict[str, float] = {}
-    for family in text_string_to_metric_families(page):
-        for sample in family.samples:
-            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    sums: defaultdict[str, float] = defaultdict(float)
+    for sample in _samples(page):
+        sums[sample.name] += sample.value
     return Recovery(
-        last=sums.get("dingbridge_recovery_last_success_timestamp_seconds", 0.0),
-        items=int(sums.get("dingbridge_recovery_items_total", 0)),
-        pages_missing=int(sums.get("dingbridge_recovery_pages_missing_total", 0)),
+        last=sums["dingbridge_recovery_last_success_timestamp_seconds"],
+        items=int(sums["dingbridge_recovery_items_total"]),
+        pages_missing=int(sums["dingbridge_recovery_pages_missing_total"]),
     )
+
+
+def _samples(page: str) -> Iterator[Sample]:
+    return (sample for family in text_string_to_metric_families(page) for sample in family.samples)
 
 
 def judge(seen: Seen) -> list[Finding]:

@@ -100,8 +100,8 @@ async def look(settings: KafkaSettings, topics: Sequence[str], groups: Sequence[
         await admin.start()
         answer = (await admin._send_request(Metadata(list(topics)))).to_object()
         shown = {entry["topic"]: _topic(entry) for entry in answer["topics"]}
-        shown = await _with_retention(admin, shown)
-        shown = await _with_creation(admin, settings, shown, len(answer["brokers"]))
+        await _add_retention(admin, shown)
+        await _add_creation(admin, settings, shown, len(answer["brokers"]))
         rights = await _groups(admin, groups, [broker["node_id"] for broker in answer["brokers"]])
         pushes, complete = await _pushes(settings, admin)
     except NotImplementedError:  # of aiokafka, when the broker has no such version of a request
@@ -129,43 +129,35 @@ def _topic(entry: Mapping[str, Any]) -> Topic:
     )
 
 
-async def _with_retention(admin: AIOKafkaAdminClient, shown: Mapping[str, Topic]) -> dict[str, Topic]:
-    there = [name for name, topic in shown.items() if not topic.missing and not topic.denied]
-    if not there:
-        return dict(shown)
-    wanted = {"retention.ms": ""}
-    answers = await admin.describe_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, name, configs=wanted) for name in there]
-    )
-    told = dict(shown)
-    for answer in answers:
+async def _add_retention(admin: AIOKafkaAdminClient, shown: dict[str, Topic]) -> None:
+    wanted = [
+        ConfigResource(ConfigResourceType.TOPIC, name, configs={"retention.ms": ""})
+        for name, topic in shown.items()
+        if not topic.missing and not topic.denied
+    ]
+    for answer in await admin.describe_configs(wanted) if wanted else ():
         for code, _, _, name, entries in answer.resources:
             values = {entry[0]: entry[1] for entry in entries}
             if code == 0 and "retention.ms" in values:
-                told[name] = replace(told[name], retention_ms=int(values["retention.ms"]))
-    return told
+                shown[name] = replace(shown[name], retention_ms=int(values["retention.ms"]))
 
 
-async def _with_creation(
-    admin: AIOKafkaAdminClient, settings: KafkaSettings, shown: Mapping[str, Topic], brokers: int
-) -> dict[str, Topic]:
-    missing = [name for name, topic in shown.items() if topic.missing]
-    if not missing:
-        return dict(shown)
+async def _add_creation(
+    admin: AIOKafkaAdminClient, settings: KafkaSettings, shown: dict[str, Topic], brokers: int
+) -> None:
     copies = settings.topic_replication or min(3, brokers)
-    fresh = [
+    missing = [
         NewTopic(name, settings.topic_partitions, copies, topic_configs=topic_configs(settings, name, copies))
-        for name in missing
+        for name, topic in shown.items()
+        if topic.missing
     ]
-    judged = dict(shown)
-    answer = await admin.create_topics(fresh, validate_only=True)
-    for name, code, *rest in answer.topic_errors:
+    answer = await admin.create_topics(missing, validate_only=True) if missing else None
+    for name, code, *rest in answer.topic_errors if answer else ():
         if code == TopicAuthorizationFailedError.errno:
-            judged[name] = replace(judged[name], create="denied")
+            shown[name] = replace(shown[name], create="denied")
         elif code:
             words = f"{for_code(code).__name__}{f', {rest[0]}' if rest and rest[0] else ''}"
-            judged[name] = replace(judged[name], create=words)
-    return judged
+            shown[name] = replace(shown[name], create=words)
 
 
 async def _groups(

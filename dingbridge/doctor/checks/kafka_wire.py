@@ -1,12 +1,13 @@
-"""Two requests of Kafka's protocol that aiokafka does not have in the versions that tell a client its rights:
-Metadata 8 and DescribeGroups 3. Both only read."""
+"""Two requests of Kafka's protocol in the versions that tell a client its rights: Metadata 8, which aiokafka
+does not have, and DescribeGroups 3. Both only read."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.types import Array, Boolean, Bytes, Int16, Int32, Schema, String
+from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 READ, WRITE, CREATE, DESCRIBE, DESCRIBE_CONFIGS = "READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS"
 _BITS: Final = {READ: 3, WRITE: 4, CREATE: 5, DESCRIBE: 8, DESCRIBE_CONFIGS: 10}
@@ -78,40 +79,10 @@ class Metadata(Request[MetadataRequest8]):  # type: ignore[misc]
         return request_struct_class(self._topics, False, False, True)
 
 
-class DescribeGroupsResponse3(Response):  # type: ignore[misc]
-    API_KEY = 15
-    API_VERSION = 3
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        (
-            "groups",
-            Array(
-                ("error_code", Int16),
-                ("group", String("utf-8")),
-                ("state", String("utf-8")),
-                ("protocol_type", String("utf-8")),
-                ("protocol", String("utf-8")),
-                (
-                    "members",
-                    Array(
-                        ("member_id", String("utf-8")),
-                        ("client_id", String("utf-8")),
-                        ("client_host", String("utf-8")),
-                        ("member_metadata", Bytes),
-                        ("member_assignment", Bytes),
-                    ),
-                ),
-                ("authorized_operations", Int32),
-            ),
-        ),
-    )
+class DescribeGroupsRequest3(DescribeGroupsRequest_v3):  # type: ignore[misc]
+    """aiokafka's own (0.14) takes the answer for one of version 2."""
 
-
-class DescribeGroupsRequest3(RequestStruct):  # type: ignore[misc]
-    API_KEY = 15
-    API_VERSION = 3
-    RESPONSE_TYPE = DescribeGroupsResponse3
-    SCHEMA = Schema(("groups", Array(String("utf-8"))), ("include_authorized_operations", Boolean))
+    RESPONSE_TYPE = DescribeGroupsResponse_v3
 
 
 class DescribeGroups(Request[DescribeGroupsRequest3]):  # type: ignore[misc]
@@ -129,8 +100,7 @@ class DescribeGroups(Request[DescribeGroupsRequest3]):  # type: ignore[misc]
 async def describe_groups(
     admin: AIOKafkaAdminClient, groups: Sequence[str], brokers: Iterable[int]
 ) -> list[dict[str, Any]]:
-    """Kafka's description of ``groups``, by each broker: others than a group's own answer with an error code.
-    aiokafka's own request does not read the answer to version 3 (0.14)."""
+    """Kafka's description of ``groups``, by each broker: one that is not a group's own gives an error."""
     described: list[dict[str, Any]] = []
     for node in brokers if groups else ():
         answer = await admin._send_request_to_node(node, DescribeGroups(list(groups)))

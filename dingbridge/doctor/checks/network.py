@@ -1,12 +1,13 @@
-"""What the checks of clock, public URL and ingress share: why a connection failed, and a push of our own."""
+"""What several checks share: a request and its answer, why a connection failed, and a push of our own."""
 
 import asyncio
+import json
 import socket
 import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import aiohttp
 
@@ -80,13 +81,32 @@ async def push(
     return Push("success" if verdict == "success" else "answer", status, seconds, nonce=ours.nonce)
 
 
-async def get_json(session: aiohttp.ClientSession, url: str) -> tuple[int, Mapping[str, Any]] | Both:
-    """Status and object of an answer of a private listener; or why there is none."""
+class Answer(NamedTuple):
+    """An HTTP answer: its status, its ``Date`` header ("" without one), its body as text."""
+
+    status: int
+    date: str
+    text: str
+
+
+async def get(session: aiohttp.ClientSession, url: str) -> Answer | Both:
+    """The answer of ``url``, whatever its status is; or why there is none. Follows no redirect."""
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     try:
-        async with session.get(url, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as response:
-            found = await response.json(content_type=None)
-            return response.status, found if isinstance(found, dict) else {}
+        async with session.get(url, allow_redirects=False, timeout=timeout) as response:
+            text = await response.text(errors="replace")
+            return Answer(response.status, response.headers.get("Date", ""), text)
     except (aiohttp.ClientError, OSError) as error:
         return reason_of(error)
+
+
+async def get_json(session: aiohttp.ClientSession, url: str) -> tuple[int, Mapping[str, Any]] | Both:
+    """Status and object of an answer of a private listener; or why there is none."""
+    answer = await get(session, url)
+    if isinstance(answer, Both):
+        return answer
+    try:
+        found = json.loads(answer.text)
     except ValueError:
         return Both("what answers there is no ingress", "应答的不是 ingress")
+    return answer.status, found if isinstance(found, dict) else {}

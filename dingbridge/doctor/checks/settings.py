@@ -1,16 +1,17 @@
 """Settings, the form of keys, and the parts that are looked at: the ingress and installed consumers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from typing import Final
 
-from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_WORDS
+from dingbridge.apps.model import OWNER_WORDS, TOKEN
 from dingbridge.doctor.findings import Both, Finding, found
 from dingbridge.errors import SettingsError
 from dingbridge.settings import ConsumerSettings, IngressSettings
 from dingbridge.settings.apps import App, environment_app, load_apps, pick
+from dingbridge.settings.base import mistakes_of
 from dingbridge.worker.registry import installed_consumers, unknown
 
 INGRESS: Final = "ingress"
@@ -59,7 +60,7 @@ def _of_setting(problem: str) -> Finding:
     variable, _, words = problem.partition(": ")
     if problem.startswith("DINGTALK_AES_KEY: has "):
         return found("key.aes", problem=problem)
-    if variable == "DINGTALK_TOKEN" and words == FORM_OF_TOKENS:
+    if variable == "DINGTALK_TOKEN" and words == TOKEN.words:
         return found("key.token", problem=Both(words, _FORM_OF_TOKENS_ZH))
     if variable == "DINGTALK_OWNER_KEY" and words.endswith(OWNER_WORDS):
         return found("key.owner", problem=words)
@@ -73,43 +74,23 @@ def parts(
     would not start, but for what was ``told`` of the ingress already."""
     chosen: list[Part] = []
     findings: list[Finding] = []
+    of_ingress = {finding.values.get("problem") for finding in told}
     installed = installed_consumers(points)
     for one in installed:
         if one.consumer is None:
-            findings += judge_consumer(one.name, one.problem or "", wanted)
+            if not wanted or any(name == one.name or name.startswith(f"{one.name}-") for name in wanted):
+                findings.append(found("settings.consumer", consumer=one.name, reason=one.problem))
         elif not wanted or one.name in wanted:
             chosen.append(Part(one.name, tuple(one.consumer.topics), tuple(one.consumer.control_topics)))
-            findings += judge_start(one.name, mistakes(one.consumer), told)
+            problems = [p for p in mistakes_of(one.consumer, ConsumerSettings.load) if p not in of_ingress]
+            if problems:
+                findings.append(found("settings.consumer", consumer=one.name, reason="; ".join(problems)))
     broken = tuple(f"{one.name}-" for one in installed if one.consumer is None)  # perhaps a family's
     known = {INGRESS, *(one.name for one in installed)}
     for name in wanted:
         if name not in known and not name.startswith(broken):
             findings.append(found("settings.consumer", consumer=name, reason=str(unknown(name))))
     return chosen, findings
-
-
-def mistakes(maker: Callable[[], object]) -> list[str]:
-    """Of the settings of a consumer, as ``dingbridge consume`` meets them: its own, and those of all."""
-    problems: list[str] = []
-    for load in (maker, ConsumerSettings.load):
-        try:
-            load()
-        except SettingsError as error:
-            problems += error.problems
-    return list(dict.fromkeys(problems))
-
-
-def judge_start(name: str, problems: Sequence[str], told: Sequence[Finding]) -> list[Finding]:
-    """A consumer that would not start for ``problems``."""
-    of_ingress = {finding.values.get("problem") for finding in told}
-    reasons = [problem for problem in problems if problem not in of_ingress]
-    return [found("settings.consumer", consumer=name, reason="; ".join(reasons))] if reasons else []
-
-
-def judge_consumer(name: str, reason: str, wanted: Sequence[str]) -> list[Finding]:
-    """A consumer that cannot be loaded, unless it was left out."""
-    asked_for = not wanted or any(one == name or one.startswith(f"{name}-") for one in wanted)
-    return [found("settings.consumer", consumer=name, reason=reason)] if asked_for else []
 
 
 def judge(app: App, consumers: Sequence[Part], *, ingress: bool) -> list[Finding]:

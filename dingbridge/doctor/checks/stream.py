@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 
 from dingbridge.dingtalk.transport import NEW_HOST
-from dingbridge.doctor.checks.network import TIMEOUT_S, get_json, reason_of
+from dingbridge.doctor.checks.network import get, get_json
 from dingbridge.doctor.checks.settings import Part
 from dingbridge.doctor.findings import Both, Finding, found
 
@@ -35,12 +35,8 @@ async def look(session: aiohttp.ClientSession, admin: str, app: str, *, live: bo
     """Asks the private listener at ``admin``; and, where the API is DingTalk's own (``live``), its hosts."""
     unreachable = []
     for host in HOSTS if live else ():
-        try:
-            timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-            async with session.get(f"{host}/", allow_redirects=False, timeout=timeout):
-                pass  # whatever it answers, the way there is open
-        except (aiohttp.ClientError, OSError) as error:
-            unreachable.append((host, reason_of(error)))
+        if isinstance(why := await get(session, f"{host}/"), Both):  # else the way there is open
+            unreachable.append((host, why))
     answer = await get_json(session, admin + PATH)
     if isinstance(answer, Both):
         return Seen(absent=answer, unreachable=unreachable)

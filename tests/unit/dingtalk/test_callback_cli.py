@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from dingbridge import Consumer
 from dingbridge.cli.callback.command import app, mask, wanted
-from dingbridge.cli.callback.rotate import length, renamed
+from dingbridge.cli.callback.rotate import renamed
+from dingbridge.cli.terminal import length
 from dingbridge.errors import SettingsError
 from dingbridge.worker.registry import Installed
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from consumers.approval import check as approval_check
-from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_WORDS
+from dingbridge.apps import model
 from dingbridge.dingtalk.api import CallbackRegistration
 from dingbridge.dingtalk.error_codes import error_for, error_named
 from dingbridge.dingtalk.error_meanings import REFUSALS
@@ -198,8 +198,8 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "doctor.fault": lambda: examined(monkeypatched_settings=settings(), broken=True),
     "key.ok": keys,
     "key.aes": lambda: settings_check.judge_problems(["DINGTALK_AES_KEY: has 5 characters"]),
-    "key.token": lambda: settings_check.judge_problems([f"DINGTALK_TOKEN: {FORM_OF_TOKENS}"]),
-    "key.owner": lambda: settings_check.judge_problems([f"DINGTALK_OWNER_KEY: 'x' {OWNER_WORDS}"]),
+    "key.token": lambda: settings_check.judge_problems([f"DINGTALK_TOKEN: {model.TOKEN.words}"]),
+    "key.owner": lambda: settings_check.judge_problems([f"DINGTALK_OWNER_KEY: 'x' {model.OWNER_WORDS}"]),
     "key.none": lambda: keys(credentials=()),
     "key.token_length": lambda: keys(token="short"),
     "clock.ok": lambda: clocks(1.2),
@@ -344,7 +344,7 @@ def examined(*, monkeypatched_settings: IngressSettings | None, broken: bool = F
         patch.setattr(settings_check, "load", lambda: (monkeypatched_settings, []))
         patch.setattr(run, "_in_order", lambda of_parts: [breaks] if broken else [])
         patch.setattr(run, "configure_logging", lambda settings: None)
-        asyncio.run(run.examine(url=None, app_name=None, wanted=[], tell=told.append, checks={}))
+        asyncio.run(run.examine(url=None, app_name=None, wanted=[], tell=told.extend, checks={}))
     return told
 
 

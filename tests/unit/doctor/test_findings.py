@@ -92,8 +92,7 @@ def test_values_are_said_in_the_language():
 
 def invoke(monkeypatch, *arguments):
     async def examine(*, url, app_name, wanted, tell, checks):
-        for finding in FINDINGS:
-            tell(finding)
+        tell(FINDINGS)
 
     monkeypatch.setattr("dingbridge.doctor.run.examine", examine)
     app = typer.Typer()

@@ -1,5 +1,7 @@
 """The rules of the event subscription that the doctor prints for the templates that are configured."""
 
+import asyncio
+
 import pytest
 
 from dingbridge.doctor import run
@@ -39,7 +41,8 @@ def told(*names):
     consumers = [settings_check.Part(name, APPROVALS) for name in names]
     checks, _ = load_checks()
     context = Context(settings(), None, None, consumers, True, None, None, None, None)
-    return run._templates(context, {name: check for name, check in checks.items() if name in names})
+    asked = {name: check for name, check in checks.items() if name in names}
+    return asyncio.run(run._templates(context, asked))
 
 
 def test_each_template_that_is_configured_has_a_path_with_what_all_parts_need_of_it(configured):

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from dev.examples import texts
 from dingbridge.cli.new_consumer.names import LONGEST_NAME, ScaffoldError, check
 from dingbridge.cli.new_consumer.project import WIDTH, in_clone, own_repository
-from dingbridge.cli.new_consumer.writing import write
 from dingbridge.events import URL_CHECKS, catalogue, decode
 from dingbridge.events.examples import example_callbacks
 from dingbridge.generated import payloads
@@ -96,7 +95,7 @@ def plan(tmp_path):
 def test_a_compose_file_that_is_not_ours_is_left_alone_and_the_service_is_said(plan, tmp_path):
     assert [path.name for path in plan.changed] == ["pyproject.toml"]
     assert "command: [consume, billing]" in plan.by_hand[0]
-    write(plan)
+    plan.write()
     assert (tmp_path / "pyproject.toml").read_text().splitlines()[1:] == [
         'a = "b:C"',
         'billing = "consumers.billing:Billing"',
@@ -108,7 +107,7 @@ def test_a_file_that_cannot_be_written_is_said_and_ours_are_not_changed(plan, tm
     (tmp_path / "tests").write_text("a file where a folder should be")
     before = {path: path.read_text() for path in plan.changed}
     with pytest.raises(ScaffoldError, match=r"tests.* cannot be written .* run this again"):
-        write(plan)
+        plan.write()
     assert {path: path.read_text() for path in plan.changed} == before
 
 
@@ -117,6 +116,6 @@ def test_when_one_file_is_there_already_none_is_written(plan, tmp_path):
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
     with pytest.raises(ScaffoldError, match="nothing is overwritten"):
-        write(plan)
+        plan.write()
     assert [p.name for p in (tmp_path / "consumers").rglob("*.py")] == ["consumer.py"]
     assert mine.read_text() == "mine"
