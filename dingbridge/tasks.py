@@ -85,7 +85,7 @@ class WatchedTasks:
             raise TaskEnded(name, None)
 
 
-async def end(*tasks: asyncio.Task[None] | None) -> None:
+async def end(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel those that run, and wait until they have ended. Their errors are for who watches them."""
     running = [task for task in tasks if task is not None]
     for task in running:

@@ -41,7 +41,7 @@ class Store(ABC):
             RETURNING next_s - $3 - {self.now}
         """  # noqa: S608 - our own names
         ((wait_s,),) = await self._run(sql, app, api, gap_s)
-        return max(0.0, wait_s)
+        return max(0.0, float(wait_s))
 
     async def hold(self, app: str, api: str, wait_s: float) -> None:
         """Let no turn of ``api`` that is not taken yet begin for ``wait_s``."""

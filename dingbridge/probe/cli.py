@@ -194,9 +194,9 @@ class _Run:
         if not self._minutes or not kinds:
             return None
         events = lag.arriving(settings, lambda: say(self._text("watching", minutes=self._minutes)))
-        until, watched = asyncio.sleep(self._minutes * 60), lag.Watched()
+        for_s, watched = self._minutes * 60, lag.Watched()
         try:
-            await lag.watch(events, client, until, watched, app=app.name, most=self._entities, kinds=kinds)
+            await lag.watch(events, client, for_s, watched, app=app.name, most=self._entities, kinds=kinds)
         except KafkaUnavailable as error:
             self._tell(found("lag.kafka", reason=str(error)))
             return None
