@@ -90,8 +90,7 @@ async def end(*tasks: asyncio.Task[Any] | None) -> None:
     running = [task for task in tasks if task is not None]
     for task in running:
         task.cancel()
-    if running:
-        await asyncio.wait(running)
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 async def first_ended(tasks: Collection[asyncio.Task[None]]) -> NoReturn:

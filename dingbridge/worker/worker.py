@@ -23,7 +23,7 @@ from dingbridge.kafka.group_start import begin_at_end
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, inbox_topic, topics_read
 from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
-from dingbridge.tasks import TaskEnded
+from dingbridge.tasks import TaskEnded, end
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter
 from dingbridge.worker.executor import Executor
@@ -222,9 +222,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             for task in done:
                 task.result()
         finally:
-            for task in work:
-                task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
+            await end(*work)
 
     async def _fetch(self, kafka: AIOKafkaConsumer) -> None:
         while True:
@@ -235,18 +233,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 continue
             # What is paused stays in aiokafka's buffer, which it does not fill up further. Its own pause()
             # would throw the buffer away, and wait for a long poll of the other partitions to resume.
-            fetching = asyncio.create_task(
-                self._fetch_once(kafka, (self._assigned - paused) or {NO_PARTITION})
-            )
-            changed = asyncio.create_task(self._flow_changed.wait())
-            try:
-                await asyncio.wait((fetching, changed), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                changed.cancel()
-                fetching.cancel()
-                await asyncio.wait((fetching, changed))
-            if not fetching.cancelled():
-                fetching.result()
+            fetching = self._fetch_once(kafka, (self._assigned - paused) or {NO_PARTITION})
+            await cancel_on(self._flow_changed, fetching)
 
     async def _fetch_once(self, kafka: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
         # Nothing is awaited between the moment aiokafka moves its position and the records' entry into the
