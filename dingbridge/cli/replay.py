@@ -9,7 +9,7 @@ import typer
 
 from dingbridge.cli.terminal import confirmed, listed, moment, print_json, progress, say
 from dingbridge.kafka.reader import TopicReader
-from dingbridge.kafka.topics import topics_read
+from dingbridge.kafka.topic_policy import topics_read
 from dingbridge.logging import configure_logging
 from dingbridge.replay.copying import begun_at
 from dingbridge.replay.time_range import Range, RangePlan, RangeReplay, moment_text

@@ -12,14 +12,8 @@ from aiokafka import TopicPartition
 from dingbridge.cli.terminal import print_list, say
 from dingbridge.errors import TopicError
 from dingbridge.kafka.reader import Span, TopicReader
-from dingbridge.kafka.topics import (
-    ensure_topics,
-    existing_topics,
-    listed_topics,
-    topics_read,
-    unclassified_topic,
-    unled_words,
-)
+from dingbridge.kafka.topic_policy import topics_read, unclassified_topic
+from dingbridge.kafka.topics import ensure_topics, existing_topics, listed_topics, unled_words
 from dingbridge.logging import configure_logging
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.registry import known_consumers

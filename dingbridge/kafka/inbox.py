@@ -7,7 +7,7 @@ from dingbridge.events.control import ControlRecord
 from dingbridge.events.envelope import Record
 from dingbridge.kafka.admin import explaining
 from dingbridge.kafka.client import discard_producer, producer, start_producer
-from dingbridge.kafka.topics import inbox_topic
+from dingbridge.kafka.topic_policy import inbox_topic
 from dingbridge.settings import KafkaSettings
 
 STOP_S = 5

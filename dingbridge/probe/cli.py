@@ -30,7 +30,9 @@ from dingbridge.settings.apps import App
 
 WORDS: Final = read_words("dingbridge.doctor") | read_words("dingbridge.probe")
 DEFAULT_REPORT: Final = Path("dingbridge-probe.json")
-_TEXTS: Final = tomllib.loads(files("dingbridge.probe").joinpath("texts.toml").read_text(encoding="utf-8"))
+_TEXTS: Final[dict[str, dict[Lang, str]]] = tomllib.loads(
+    files("dingbridge.probe").joinpath("texts.toml").read_text(encoding="utf-8")
+)
 """By name and language."""
 
 

@@ -26,7 +26,8 @@ from dingbridge.events.catalogue import catalogue
 from dingbridge.events.envelope import Drift
 from dingbridge.events.event import Event, NotAnEvent, decode
 from dingbridge.kafka.reader import Span, TopicReader
-from dingbridge.kafka.topics import event_topic, existing_topics
+from dingbridge.kafka.topic_policy import event_topic
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.schema.drift import drift_of
 from dingbridge.settings import KafkaSettings
 from dingbridge.tasks import end

@@ -17,7 +17,8 @@ from aiokafka import TopicPartition
 
 from dingbridge.errors import BridgeError, TopicError
 from dingbridge.kafka.reader import Span, Spans, TopicReader
-from dingbridge.kafka.topics import dlq_topic, existing_topics, inbox_topic
+from dingbridge.kafka.topic_policy import dlq_topic, inbox_topic
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.copying import Copier, inbox_partitions, new_replay_id
 from dingbridge.replay.dead_letter_groups import DeadLetterGroup
 from dingbridge.replay.dead_letters import (

@@ -14,7 +14,8 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from dingbridge.errors import BridgeError
 from dingbridge.kafka.reader import Span, TopicReader
-from dingbridge.kafka.topics import existing_topics, inbox_topic, retention_days
+from dingbridge.kafka.topic_policy import inbox_topic, retention_days
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.copying import Copier, begun_at, command_hash, inbox_partitions, new_replay_id
 from dingbridge.replay.history import Copied, copies
 from dingbridge.settings import KafkaSettings

@@ -13,7 +13,8 @@ from pathlib import Path
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.envelope import Record
 from dingbridge.kafka.inbox import send_records
-from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.kafka.topic_policy import event_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.logging import configure_logging
 from dingbridge.settings import KafkaSettings
 from dingbridge.testing.recordings import recorded

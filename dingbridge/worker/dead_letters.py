@@ -21,7 +21,7 @@ from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.event import Event
 from dingbridge.kafka.client import discard_producer, explain, hopeless_after_s, producer, start_producer
-from dingbridge.kafka.topics import dlq_topic, inbox_topic
+from dingbridge.kafka.topic_policy import dlq_topic, inbox_topic
 from dingbridge.settings import KafkaSettings
 from dingbridge.tasks import being_cancelled
 from dingbridge.worker.consumer import Consumer

@@ -20,7 +20,8 @@ from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.kafka.client import connection, discard_consumer, explain
 from dingbridge.kafka.group_offsets import committed_offsets
 from dingbridge.kafka.group_start import begin_at_end
-from dingbridge.kafka.topics import dlq_topic, ensure_topics, inbox_topic, topics_read
+from dingbridge.kafka.topic_policy import dlq_topic, inbox_topic, topics_read
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
 from dingbridge.tasks import TaskEnded, end
