@@ -1,7 +1,7 @@
 """One attempt to handle one event: inbox, ``prepare``, transaction, ``handle``, and the outcome's name.
 
 The worker and the in-memory runtime both call ``Executor.attempt``; it knows nothing of Kafka's topics, of
-queues, or of when an event is tried again. What becomes of one that is given up is ``dead_letters.py``'s.
+queues, or of when an event is tried again. An event that is given up is ``dead_letters.py``'s.
 """
 
 import asyncio

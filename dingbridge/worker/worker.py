@@ -256,7 +256,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         log.info("consumer.assigned", consumer=self._consumer.name, partitions=_by_topic(assigned))
 
     async def _recall(self, assigned: set[TopicPartition]) -> None:
-        """Read what the members before noted of failed attempts; without it these begin anew."""
+        """Read what the members before noted of failed attempts; without it they are counted from 0."""
         if not assigned:
             return
         try:
