@@ -85,13 +85,12 @@ class WatchedTasks:
             raise TaskEnded(name, None)
 
 
-async def end(*tasks: asyncio.Task[None] | None) -> None:
+async def end(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel those that run, and wait until they have ended. Their errors are for who watches them."""
     running = [task for task in tasks if task is not None]
     for task in running:
         task.cancel()
-    if running:
-        await asyncio.wait(running)
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 async def first_ended(tasks: Collection[asyncio.Task[None]]) -> NoReturn:

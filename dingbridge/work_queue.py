@@ -41,6 +41,7 @@ from dingbridge.availability import Availability, is_given_up, own_delay_s
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError
 from dingbridge.retry import ASKED_MAX_S
+from dingbridge.tasks import end
 from dingbridge.worker.context import Reader
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.transaction import Transaction
@@ -111,9 +112,7 @@ async def keep_working(
             for task in done:
                 task.result()
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await end(*running)
 
 
 class WorkQueue:

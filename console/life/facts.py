@@ -13,7 +13,7 @@ from console.index.records import IndexedEvent
 from console.life.outcome import Facts, held_by
 from console.sources.groups import committed_offsets
 from dingbridge.errors import BridgeError, KafkaUnavailable
-from dingbridge.kafka.topics import topics_read
+from dingbridge.kafka.topic_policy import topics_read
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.store import inbox
 

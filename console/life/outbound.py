@@ -25,7 +25,8 @@ from consumers.outbound.tables import outbound_entity, outbound_outgoing
 from dingbridge.errors import BridgeError
 from dingbridge.events.event import NotAnEvent, Sent, decode
 from dingbridge.kafka.reader import Span, TopicReader
-from dingbridge.kafka.topics import control_topic, existing_topics
+from dingbridge.kafka.topic_policy import control_topic
+from dingbridge.kafka.topics import existing_topics
 
 NAME = "outbound"
 LIMIT_S = 3.0

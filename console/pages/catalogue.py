@@ -13,7 +13,7 @@ from console.line.window import RELAY
 from console.sources.listeners import Answer, Metrics
 from dingbridge.events import EventSpec, Received, catalogue, to_records
 from dingbridge.events.examples import example_callbacks
-from dingbridge.kafka.topics import event_topic
+from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.worker.consumer import Consumer
 
 DRIFT: Final = "dingbridge_schema_drift_total"

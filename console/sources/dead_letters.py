@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dingbridge.errors import BridgeError
-from dingbridge.kafka.topics import dlq_topic, existing_topics
+from dingbridge.kafka.topic_policy import dlq_topic
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.dead_letter_groups import DeadLetterGroup
 from dingbridge.replay.dead_letter_queue import DeadLetterQueue
 from dingbridge.replay.dead_letters import DeadLetter, DeadLetterFilter

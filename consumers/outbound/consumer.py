@@ -34,7 +34,7 @@ from consumers.outbound.tables import metadata, outbound_entity
 from dingbridge import Consumer, Database, Event, Transaction
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY
-from dingbridge.kafka.topics import OUTBOUND, control_topic, retention_days
+from dingbridge.kafka.topic_policy import OUTBOUND, control_topic, retention_days
 from dingbridge.work_queue import RECONCILE, keep_working
 from dingbridge.worker.supervise import retry_until_available
 

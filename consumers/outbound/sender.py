@@ -17,7 +17,8 @@ from consumers.outbound.tables import outbound_outgoing, outbound_state
 from dingbridge import Database, DependencyUnavailable, Reader, Transaction
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.client import discard_producer, explain, hopeless_after_s, producer, start_producer
-from dingbridge.kafka.topics import control_topic, ensure_topics
+from dingbridge.kafka.topic_policy import control_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 
 TOPICS = ("outbound-results", "changes")

@@ -16,7 +16,8 @@ from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, load
 from dingbridge.events import Received, Record, dedupe_key, extract_facts, to_records
 from dingbridge.kafka.client import producer
-from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.kafka.topic_policy import event_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from ingress.journal.directory import current
 from ingress.journal.rows import NewCallback

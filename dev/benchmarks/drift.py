@@ -19,7 +19,8 @@ from dev.benchmarks.results import Results, target
 from dev.benchmarks.stack import Ingress
 from dingbridge.events import Received, to_records
 from dingbridge.events.envelope import DriftCheck
-from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.kafka.topic_policy import event_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.schema.drift import drift_in
 from dingbridge.settings import KafkaSettings
 

@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, Server, load, synced, unused
 from dingbridge.kafka.client import connection
-from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.kafka.topic_policy import event_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 
 RATE = 300

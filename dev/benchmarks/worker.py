@@ -23,7 +23,8 @@ from dev.servers.postgres import start_postgres
 from dingbridge import open_database
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.kafka.client import producer
-from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.kafka.topic_policy import event_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.store.migrations import WorkerTables, migrate
 

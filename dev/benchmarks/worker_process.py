@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer
 
 from dingbridge import Consumer, Event, Transaction
 from dingbridge.kafka.client import connection
-from dingbridge.kafka.topics import event_topic
+from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.logging import configure_logging
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.service import ConsumerService

@@ -13,7 +13,8 @@ from aiokafka.structs import ConsumerRecord
 
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.client import connection, explain
-from dingbridge.kafka.topics import existing_topics, unclassified_topic
+from dingbridge.kafka.topic_policy import unclassified_topic
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 
 Record: TypeAlias = ConsumerRecord[bytes, bytes]

@@ -9,10 +9,10 @@ Which calls count, and what a priority means, is ``dingtalk``'s business (``ding
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
@@ -23,6 +23,7 @@ from dingbridge.dingtalk.pace import MARGIN, PER_S, OwnPace
 from dingbridge.errors import CallsSpent
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 FILE: Final = "api-calls.db"
 SHARES: Final = {"event": 1.0, "recovery": 0.9, "resync": 0.8, "reconcile": 0.6}
@@ -88,42 +89,24 @@ class ApiCalls:
 
     async def turn(self, api: str) -> float:
         """Take the next turn of ``api`` (such as ``v2/user/get``); returns the s until it begins."""
-        if not self._failing():
-            try:
-                wait_s = await self._store.turn(self._app, api, self._gap_s)
-            except StoreFailed as error:
-                self._not_counted(error)
-            else:
-                self._counted()
-                return wait_s
-        return await self._own.turn(api)
+        wait_s = await self._ask(lambda: self._store.turn(self._app, api, self._gap_s))
+        return await self._own.turn(api) if wait_s is None else wait_s
 
     async def hold(self, api: str, wait_s: float) -> None:
         """DingTalk refused a call of ``api`` for its rate: no turn of it begins for ``wait_s``."""
         await self._own.hold(api, wait_s)
-        if not self._failing():
-            try:
-                await self._store.hold(self._app, api, wait_s)
-            except StoreFailed as error:
-                self._not_counted(error)
+        await self._ask(lambda: self._store.hold(self._app, api, wait_s))
 
     async def spend(self, api: str, priority: int) -> None:
         """Count one call of ``api`` at ``priority`` (0 always … 4 reconcile) before it is made.
 
         Raises ``CallsSpent``, and counts nothing, when the priority's share is spent.
         """
-        if self._failing():
-            return
         month, until = self._month()
         name = PRIORITIES[priority]
         most = int(self.limit * SHARES[name]) if self.limit and name in SHARES else None
-        try:
-            await self._forget_old_months()
-            total = await self._store.count(self._app, month, priority, api, most)
-        except StoreFailed as error:
-            self._not_counted(error)
-            return
-        self._counted()
+        await self._ask(self._forget_old_months)
+        total = await self._ask(lambda: self._store.count(self._app, month, priority, api, most))
         if total is None or most is None:
             return
         share = f" ({SHARES[name]:.0%} of the budget)" if SHARES[name] < 1 else ""
@@ -139,11 +122,7 @@ class ApiCalls:
         ``by_api`` (counts by name), ``left`` (by priority; ``None`` without a limit), ``until`` (ISO, when
         the next month begins). All zero when nothing was counted."""
         month, until = self._month()
-        try:
-            rows = await self._store.counts(self._app, month)
-        except StoreFailed as error:
-            self._not_counted(error)
-            rows = []
+        rows = await self._ask(lambda: self._store.counts(self._app, month)) or []
         by_priority = dict.fromkeys(PRIORITIES, 0)
         by_api: dict[str, int] = {}
         for priority, api, calls in rows:
@@ -180,15 +159,18 @@ class ApiCalls:
         following = (first + timedelta(days=31)).replace(day=1)
         return f"{now:%Y-%m}", following
 
-    def _failing(self) -> bool:
-        return self._failed_until is not None and self._clock() < self._failed_until
-
-    def _not_counted(self, error: StoreFailed) -> None:
-        if self._failed_until is None:  # once, not for each call
-            log.error("api_calls.not_counted", reason=str(error), retry_in_s=FAILED_S)
-        self._failed_until = self._clock() + FAILED_S
-
-    def _counted(self) -> None:
+    async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T | None:
+        """What the store answers; None while it fails."""
+        if self._failed_until is not None and self._clock() < self._failed_until:
+            return None
+        try:
+            answer = await ask()
+        except StoreFailed as error:
+            if self._failed_until is None:  # once, not for each call
+                log.error("api_calls.not_counted", reason=str(error), retry_in_s=FAILED_S)
+            self._failed_until = self._clock() + FAILED_S
+            return None
         if self._failed_until is not None:
             self._failed_until = None
             log.info("api_calls.counted_again")
+        return answer

@@ -5,15 +5,13 @@ differ by more than the gap between two calls.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 
 import asyncpg
 
-from dingbridge.api_budget.store import FURTHEST_S, StoreFailed
+from dingbridge.api_budget.store import Store, StoreFailed
 from dingbridge.settings.database_url import parse_database_url, tls_of
-
-T = TypeVar("T")
 
 _WITHIN_S: Final = 2.0
 """For an answer, in s; a call of DingTalk's API waits for it."""
@@ -31,35 +29,27 @@ CREATE TABLE IF NOT EXISTS dingbridge_api_turns (
 ) WITH (fillfactor = 10);
 """
 """Several statements in one string are one transaction. The lock is that of ``Transaction.lock_schema``."""
-_NOW: Final = "extract(epoch FROM clock_timestamp())::double precision"
-_TURN: Final = f"""
-INSERT INTO dingbridge_api_turns AS t (app, api, next_s) VALUES ($1, $2, {_NOW} + $3)
-ON CONFLICT (app, api) DO UPDATE
-SET next_s = $3 + CASE
-    WHEN t.next_s > {_NOW} + {FURTHEST_S} THEN {_NOW} ELSE GREATEST(t.next_s, {_NOW})
-END
-RETURNING next_s - $3 - {_NOW}
-"""  # noqa: S608 - our own names
-_HOLD: Final = f"""
-INSERT INTO dingbridge_api_turns AS t (app, api, next_s) VALUES ($1, $2, {_NOW} + $3)
-ON CONFLICT (app, api) DO UPDATE SET next_s = GREATEST(t.next_s, {_NOW} + $3)
-"""  # noqa: S608 - our own names
-_COUNT: Final = """
-WITH counted AS (
-    INSERT INTO dingbridge_api_months AS m (app, month, calls)
-    SELECT $1, $2, 1 WHERE $5::bigint IS NULL OR $5 > 0
-    ON CONFLICT (app, month) DO UPDATE SET calls = m.calls + 1 WHERE $5 IS NULL OR m.calls < $5
-    RETURNING 1
-)
-INSERT INTO dingbridge_api_calls AS c (app, month, priority, api, calls)
-SELECT $1, $2, $3, $4, 1 FROM counted
-ON CONFLICT (app, month, priority, api) DO UPDATE SET calls = c.calls + 1
-RETURNING 1
-"""
 
 
-class PostgresStore:
-    """The database at ``url`` (``postgresql://…``). Implements ``Store``, for one event loop."""
+class PostgresStore(Store):
+    """The database at ``url`` (``postgresql://…``), for one event loop."""
+
+    prefix = "dingbridge_api_"
+    now = "extract(epoch FROM clock_timestamp())::double precision"
+    # the month has a row of its own, which this locks: several hosts spend no more than there is
+    count_one = """
+        WITH counted AS (
+            INSERT INTO dingbridge_api_months AS m (app, month, calls)
+            SELECT $1, $2, 1 WHERE $5::bigint IS NULL OR $5 > 0
+            ON CONFLICT (app, month) DO UPDATE SET calls = m.calls + 1 WHERE $5 IS NULL OR m.calls < $5
+            RETURNING 1
+        )
+        INSERT INTO dingbridge_api_calls AS c (app, month, priority, api, calls)
+        SELECT $1, $2, $3, $4, 1 FROM counted
+        ON CONFLICT (app, month, priority, api) DO UPDATE SET calls = c.calls + 1
+        RETURNING 1
+    """
+    of_months = ("dingbridge_api_calls", "dingbridge_api_months")
 
     def __init__(self, url: str) -> None:
         """Connects nothing yet."""
@@ -67,38 +57,16 @@ class PostgresStore:
         self._lock = asyncio.Lock()
         self._connection: asyncpg.Connection | None = None
 
-    async def turn(self, app: str, api: str, gap_s: float) -> float:
-        wait_s: float = await self._run(lambda db: db.fetchval(_TURN, app, api, gap_s))
-        return max(0.0, wait_s)
-
-    async def hold(self, app: str, api: str, wait_s: float) -> None:
-        await self._run(lambda db: db.execute(_HOLD, app, api, wait_s))
-
-    async def count(self, app: str, month: str, priority: int, api: str, most: int | None) -> int | None:
-        if await self._run(lambda db: db.fetchval(_COUNT, app, month, priority, api, most)) is not None:
-            return None
-        of_month = "SELECT calls FROM dingbridge_api_months WHERE app = $1 AND month = $2"
-        return int(await self._run(lambda db: db.fetchval(of_month, app, month)) or 0)
-
-    async def counts(self, app: str, month: str) -> list[tuple[int, str, int]]:
-        of_month = "SELECT priority, api, calls FROM dingbridge_api_calls WHERE app = $1 AND month = $2"
-        return [tuple(row) for row in await self._run(lambda db: db.fetch(of_month, app, month))]
-
-    async def forget(self, before: str) -> None:
-        for table in ("dingbridge_api_calls", "dingbridge_api_months"):
-            delete = f"DELETE FROM {table} WHERE month < $1"  # noqa: S608 - our own names
-            await self._run(lambda db, delete=delete: db.execute(delete, before))  # type: ignore[misc]
-
     async def close(self) -> None:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
-    async def _run(self, ask: Callable[[Any], Awaitable[T]]) -> T:
+    async def _run(self, sql: str, *values: Any) -> Sequence[Sequence[Any]]:
         try:
             async with asyncio.timeout(2 * _WITHIN_S), self._lock:  # who waits for the others waits no longer
                 try:
-                    return await ask(await self._open())
+                    return [tuple(row) for row in await (await self._open()).fetch(sql, *values)]
                 except BaseException:
                     await self.close()
                     raise

@@ -19,7 +19,7 @@ from dingbridge.cli.terminal import (
     say,
 )
 from dingbridge.kafka.reader import TopicReader
-from dingbridge.kafka.topics import topics_read
+from dingbridge.kafka.topic_policy import topics_read
 from dingbridge.logging import configure_logging
 from dingbridge.replay.copying import begun_at
 from dingbridge.replay.time_range import Range, RangePlan, RangeReplay, moment_text

@@ -10,14 +10,8 @@ import typer
 from dingbridge.cli.terminal import AsJson, print_list, say
 from dingbridge.errors import TopicError
 from dingbridge.kafka.reader import TopicReader
-from dingbridge.kafka.topics import (
-    ensure_topics,
-    existing_topics,
-    listed_topics,
-    topics_read,
-    unclassified_topic,
-    unled_words,
-)
+from dingbridge.kafka.topic_policy import topics_read, unclassified_topic
+from dingbridge.kafka.topics import ensure_topics, existing_topics, listed_topics, unled_words
 from dingbridge.logging import configure_logging
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.registry import known_consumers

@@ -30,17 +30,16 @@ class Priority(enum.IntEnum):
     RECOVERY = 2
     """Reading what DingTalk could not deliver."""
     RESYNC = 3
-    """Reading a whole company anew, or a part of it."""
+    """Reading a whole company again, or a part of it."""
     RECONCILE = 4
     """Comparing, without a sign that anything is wrong."""
 
 
 class Budget(Protocol):
     """What an app may spend. ``turn`` is asked before each request, ``spend`` before each one that DingTalk's
-    monthly quota counts, repeats included. Calls about contacts,
-    roles and tokens are exempt, and not asked for; which ones these are, one page lists
-    (basic-interfaces-such-as-log-off-and-address-book), and what it does not list is counted: auth/scopes,
-    Stream's connections/open, the calls about the callback."""
+    monthly quota counts, repeats included. Calls about contacts, roles and tokens are exempt, so it is not
+    asked before them. One page lists which these are (basic-interfaces-such-as-log-off-and-address-book).
+    What it does not list is counted: auth/scopes, Stream's connections/open, the calls about the callback."""
 
     async def spend(self, api: str, priority: Priority) -> None:
         """Count one request of ``api`` (such as ``v2/user/get``).

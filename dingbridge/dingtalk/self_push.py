@@ -36,23 +36,10 @@ class SelfPush:
     body: bytes = field(repr=False)
 
 
-def self_push(
-    credentials: Credentials,
-    *,
-    owner_key: str | None = None,
-    nonce: str | None = None,
-    timestamp_ms: int | None = None,
-) -> SelfPush:
-    """A push signed and encrypted with ``credentials``, for ``owner_key`` (its first one unless given).
-
-    ``nonce`` is 32 lower-case hex digits, ``timestamp_ms`` epoch ms; a new nonce and now unless given.
-    Raises ``ValueError`` for a nonce of another form.
-    """
-    nonce = secrets.token_hex(16) if nonce is None else nonce
-    if not _NONCE_RE.fullmatch(nonce):
-        raise ValueError("a nonce is 32 lower-case hex digits")
-    owner = credentials.owner_keys[0] if owner_key is None else owner_key
-    stamp = str(time.time_ns() // 1_000_000 if timestamp_ms is None else timestamp_ms)
+def self_push(credentials: Credentials) -> SelfPush:
+    """A push signed and encrypted with ``credentials``, for the first of their owner keys."""
+    nonce, owner = secrets.token_hex(16), credentials.owner_keys[0]
+    stamp = str(time.time_ns() // 1_000_000)
     message = json.dumps({"EventType": "check_url", NONCE_FIELD: nonce}).encode()
     encrypted = encrypt(credentials.key, message, owner)
     once = secrets.token_hex(4)  # the request's own nonce, in the open as DingTalk's is

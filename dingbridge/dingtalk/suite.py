@@ -51,7 +51,7 @@ class CorpToken:
         self._now_s = now_s
 
     async def fetch(self) -> dict[str, Any]:
-        """The reply with the token. A ticket that is refused is looked up anew, once.
+        """The reply with the token. A ticket that is refused is looked up again, once.
 
         DingTalk's code for an old ticket is known from reports alone (853005), so any refusal counts: if
         there is a newer ticket, that is tried.

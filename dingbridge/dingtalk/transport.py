@@ -85,8 +85,8 @@ class Transport:
         counts: bool = True,
         new_api: bool = False,
     ) -> dict[str, Any]:
-        """The reply's JSON object. ``query`` holds secrets; its values never show up anywhere. With a
-        ``token`` it is a call of the new API, which wants it in a header; ``new_api`` is one without.
+        """The reply's JSON object. ``query`` holds secrets; its values never show up anywhere. With
+        ``new_api`` it is a call of the new API, which wants the ``token`` in a header.
 
         Repeats by itself after a rate limit (1, 2, 4 s, which hold back other calls too) and, unless
         ``once``, after "busy" (three tries in all). Raises ``ApiError``; ``retry_after_s`` of a
@@ -94,7 +94,6 @@ class Transport:
         call was carried out is ``OutcomeUnknown``. ``counts``: DingTalk's monthly quota counts the
         call, so the budget is asked, and ``BudgetSpent`` raised before anything is sent.
         """
-        new_api = new_api or token is not None
         rate_delays, busy_delays = iter(RATE_DELAYS_S), iter(() if once else BUSY_DELAYS_S)
         while True:
             if (wait_s := await self._pace.turn(api)) > 0:
@@ -148,14 +147,19 @@ class Transport:
         if self._session is None:
             self._session = aiohttp.ClientSession(headers={"User-Agent": "dingbridge"})
         self.calls[api] += 1
+        headers = {}
+        if token is not None and new_api:
+            # a content type with a GET too: clients report that the gateway refuses it without,
+            # though the vendor's own SDK sends none
+            headers = {_WITH_TOKEN: token, "Content-Type": "application/json"}
+        elif token is not None:
+            query = {**query, "access_token": token}
         try:
             async with self._session.request(
                 method,
                 (self._new_base if new_api else self._base) + path,
                 params=query,
-                # a content type with a GET too: clients report that the gateway refuses it without,
-                # though the vendor's own SDK sends none
-                headers={} if token is None else {_WITH_TOKEN: token, "Content-Type": "application/json"},
+                headers=headers,
                 # as it is: DingTalk refuses escapes such as \u5f20 (40033)
                 data=None if body is None else JsonPayload(body, dumps=_as_it_is),
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
@@ -167,7 +171,9 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             failure, unsent = _words(error, timeout_s), isinstance(error, aiohttp.ClientConnectorError)
         else:
-            secrets = _secrets(query, token, body, once)
+            # of a read of the new API, the query holds ids and numbers of pages
+            secret_query = {} if new_api and not once else query
+            secrets = _secrets(secret_query, token, body, once)
             return replies.read(api, status, content, new_api=new_api, secrets=secrets)
         # raised here, where no exception is being handled: else the library's would hang on to it as context
         unavailable = Unavailable(
@@ -223,9 +229,7 @@ def _secrets(
     query: Mapping[str, str], token: str | None, body: Mapping[str, Any] | None, once: bool
 ) -> tuple[str, ...]:
     """What DingTalk's own words must not repeat: tokens, and whatever a write says of somebody."""
-    # with the token in a header, a read's query holds ids and numbers of pages
-    secrets = list(query.values()) if token is None or once else []
-    secrets.append(token or "")
+    secrets = [*query.values(), token or ""]
     if body:
         secrets += [str(body[name]) for name in ("token", "aes_key", "clientSecret") if name in body]
     if once:

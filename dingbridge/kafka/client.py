@@ -1,7 +1,7 @@
 """How every part of the project connects to Kafka, and what a failed connection means in words.
 
 Producers, consumers and the admin client take their arguments from ``connection``; ``explain`` turns what
-aiokafka raises into a sentence for the operator. Topics are next door, in ``dingbridge/kafka/topics.py``.
+aiokafka raises into a sentence for the operator. Topics are ``dingbridge/kafka/topics.py``'s.
 """
 
 import asyncio

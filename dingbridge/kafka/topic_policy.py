@@ -1,7 +1,6 @@
 """Names and policy of our topics: what each is called, and how long it keeps what it has.
 
-Without aiokafka, for processes that name topics and never speak to Kafka. Creating topics is next door, in
-``dingbridge/kafka/topics.py``.
+Without aiokafka, for processes that name topics and never speak to Kafka. ``topics.py`` creates them.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,5 @@
-"""The one place that creates our topics, and that lists them; with their names and policy (``topic_policy``).
+"""The one place that creates our topics, and that lists them. What they are called, and how long they keep
+what they have, is ``topic_policy.py``'s.
 
 Topics exist before they are used: a first send or subscribe to one that does not would wait for
 auto-creation, or create it with the broker's own defaults. Publisher and worker call ``ensure_topics``.
@@ -15,40 +16,10 @@ from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, Topi
 from dingbridge.kafka.admin import admin_client
 from dingbridge.kafka.client import principal
 from dingbridge.kafka.health import Place, in_words
-from dingbridge.kafka.topic_policy import (
-    MAX_MESSAGE_BYTES,
-    OUTBOUND,
-    UNCLASSIFIED,
-    control_topic,
-    dlq_topic,
-    event_topic,
-    inbox_topic,
-    retention_days,
-    topic_configs,
-    topics_read,
-    unclassified_topic,
-)
+from dingbridge.kafka.topic_policy import topic_configs
 from dingbridge.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
-
-__all__ = [
-    "MAX_MESSAGE_BYTES",
-    "OUTBOUND",
-    "UNCLASSIFIED",
-    "control_topic",
-    "dlq_topic",
-    "ensure_topics",
-    "event_topic",
-    "existing_topics",
-    "inbox_topic",
-    "listed_topics",
-    "retention_days",
-    "topic_configs",
-    "topics_read",
-    "unclassified_topic",
-    "unled_words",
-]
 
 
 async def ensure_topics(

@@ -20,7 +20,15 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, Row, Table, Text, 
 from dingbridge.availability import Availability
 from dingbridge.error_location import error_location
 from dingbridge.snapshots.late_answers import ABSENT_AGAIN_S, LOOK_AGAIN_S, Said, look_again_s
-from dingbridge.work_queue import ORDINARY, PEOPLE_WAIT, RECONCILE, WorkQueue, queue_columns, queue_index
+from dingbridge.work_queue import (
+    ORDINARY,
+    PEOPLE_WAIT,
+    RECONCILE,
+    WorkQueue,
+    keep_working,
+    queue_columns,
+    queue_index,
+)
 from dingbridge.worker.outcomes import Conflict
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.errors import DatabaseDown
@@ -129,24 +137,12 @@ class LookAgain:
 
     async def run(self, database: Database, look: Look) -> None:
         """Never returns. Raises ``DatabaseDown``: call it again."""
-        under_way: set[asyncio.Task[None]] = set()
-        try:
-            while True:
-                await self._measure(database)
-                rows = await self._claim(database, AT_ONCE - len(under_way))
-                under_way |= {asyncio.create_task(self._one(database, row, look)) for row in rows}
-                if not under_way:
-                    await asyncio.sleep(IDLE_S)
-                    continue
-                ended, under_way = await asyncio.wait(
-                    under_way, timeout=IDLE_S, return_when=asyncio.FIRST_COMPLETED
-                )
-                for task in ended:
-                    task.result()
-        finally:
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+
+        async def claim(most: int) -> list[Row[Any]]:
+            await self._measure(database)
+            return await self._claim(database, most)
+
+        await keep_working(claim, lambda row: self._one(database, row, look), AT_ONCE, IDLE_S)
 
     async def run_due(self, database: Database, look: Look) -> int:
         """Do what is due now; returns how many looks that were."""

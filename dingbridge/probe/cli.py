@@ -3,7 +3,9 @@
 import asyncio
 import os
 import sys
+import tomllib
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -28,33 +30,10 @@ from dingbridge.settings.apps import App
 
 WORDS: Final = read_words("dingbridge.doctor") | read_words("dingbridge.probe")
 DEFAULT_REPORT: Final = Path("dingbridge-probe.json")
-_TEXTS: Final[dict[Lang, dict[str, str]]] = {
-    "en": {
-        "reads": "Reads of app {app} at {base}, for {parts}: about {calls} calls, of which at most "
-        "{counted} count against the month.\nNothing is written, and the failed list is not read.",
-        "events": "Then Kafka is watched for events, {minutes:g} min; at most {entities} entities are read, "
-        "each up to {steps} times: about {calls} calls, of which at most {counted} count.",
-        "ask": "Make them?",
-        "refused": "Nothing was called: nobody can be asked here. Say --yes to make these calls.",
-        "declined": "Nothing was called.",
-        "watching": "watching for events: {minutes:g} min",
-        "report": "The report is in {path}; it holds no values. This project has not seen a real tenant yet: "
-        "please read the file, and attach it to an issue of the project.",
-    },
-    "zh": {
-        "reads": "将以应用 {app} 在 {base} 为 {parts} 读取：约 {calls} 次调用，"
-        "其中最多 {counted} 次计入当月用量。\n"
-        "不写入任何内容，也不读失败列表。",
-        "events": "然后观察 Kafka 中的事件 {minutes:g} 分钟，最多读 {entities} 个对象，每个最多 {steps} 次："
-        "约 {calls} 次调用，其中最多 {counted} 次计入用量。",
-        "ask": "开始调用吗？",
-        "refused": "没有调用：这里无法询问。加上 --yes 才会调用。",
-        "declined": "没有调用。",
-        "watching": "观察事件：{minutes:g} 分钟",
-        "report": "报告写入 {path}，其中没有任何值。本项目还没有见过真实的企业："
-        "请先看一遍该文件，再把它附在项目的 issue 里。",
-    },
-}
+_TEXTS: Final[dict[str, dict[Lang, str]]] = tomllib.loads(
+    files("dingbridge.probe").joinpath("texts.toml").read_text(encoding="utf-8")
+)
+"""By name and language."""
 
 
 def command(
@@ -194,9 +173,9 @@ class _Run:
         if not self._minutes or not kinds:
             return None
         events = lag.arriving(settings, lambda: say(self._text("watching", minutes=self._minutes)))
-        until, watched = asyncio.sleep(self._minutes * 60), lag.Watched()
+        for_s, watched = self._minutes * 60, lag.Watched()
         try:
-            await lag.watch(events, client, until, watched, app=app.name, most=self._entities, kinds=kinds)
+            await lag.watch(events, client, for_s, watched, app=app.name, most=self._entities, kinds=kinds)
         except KafkaUnavailable as error:
             self._tell(found("lag.kafka", reason=str(error)))
             return None
@@ -209,7 +188,7 @@ class _Run:
             typer.echo(printed(finding, WORDS, self._lang))
 
     def _text(self, name: str, **values: Any) -> str:
-        return _TEXTS[self._lang][name].format(**values)
+        return _TEXTS[name][self._lang].format(**values)
 
 
 def _kinds(what: Plan) -> list[str]:

@@ -8,9 +8,7 @@ the last one. No page promises a read after an event, and no public report has a
 
 import asyncio
 import contextlib
-import hashlib
 import itertools
-import json
 import statistics
 import time
 from collections import Counter
@@ -28,9 +26,11 @@ from dingbridge.events.catalogue import catalogue
 from dingbridge.events.envelope import Drift
 from dingbridge.events.event import Event, NotAnEvent, decode
 from dingbridge.kafka.reader import Span, TopicReader
-from dingbridge.kafka.topics import event_topic, existing_topics
+from dingbridge.kafka.topic_policy import event_topic
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.schema.drift import drift_of
 from dingbridge.settings import KafkaSettings
+from dingbridge.tasks import end
 
 STEPS_S: Final = (0.0, 2.0, 10.0, 60.0)
 POLL_S: Final = 1.0
@@ -108,7 +108,7 @@ async def follow(
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> Lag:
     """Read ``entity`` at each step until the read agrees."""
-    age_s, seen, before_s = time.time() - entity.at_s, list[str](), 0.0
+    age_s, seen, before_s = time.time() - entity.at_s, list[Mapping[str, Any] | None](), 0.0
     for step_s in steps_s:
         await sleep(step_s - before_s)
         before_s = step_s
@@ -119,8 +119,7 @@ async def follow(
                 return Lag(entity.kind, entity.wanted, None, age_s, error.code or type(error).__name__)
             document = None
         if entity.wanted == "same":
-            text = json.dumps(document, sort_keys=True, default=str)
-            seen.append(hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest())
+            seen.append(document)
         elif _agrees(entity.wanted, document):
             return Lag(entity.kind, entity.wanted, step_s, age_s)
     step = steps_s[seen.index(seen[-1])] if seen else None
@@ -144,7 +143,7 @@ async def _read(client: DingTalkClient, entity: Entity) -> Mapping[str, Any]:
 async def watch(
     events: AsyncIterator[Event],
     client: DingTalkClient,
-    until: Awaitable[object],
+    for_s: float,
     seen: Watched,
     *,
     app: str,
@@ -152,9 +151,9 @@ async def watch(
     kinds: Sequence[str],
     steps_s: Sequence[float] = STEPS_S,
 ) -> None:
-    """Follow the entities of ``events`` of ``app`` that come until ``until`` is over: ``most`` of them, of
-    these ``kinds``; ``seen`` keeps what came. Waits for the last reads. Raises what ``events`` raises."""
-    tasks, named = list[asyncio.Task[Lag]](), set[tuple[str, str]]()
+    """Follow the entities of ``events`` of ``app`` that come in ``for_s``: ``most`` of them, of these
+    ``kinds``; ``seen`` keeps what came. Waits for the last reads. Raises what ``events`` raises."""
+    following: dict[tuple[str, str], asyncio.Task[Lag]] = {}
 
     async def collect() -> None:
         async for event in events:
@@ -163,24 +162,21 @@ async def watch(
             seen.events[event.event_type] += 1
             seen.drift.setdefault(event.event_type, set()).update(_drift(event))
             entity = entity_of(event)
-            if entity is None or entity.kind not in kinds or (entity.kind, entity.entity_id) in named:
+            if entity is None or entity.kind not in kinds or (entity.kind, entity.entity_id) in following:
                 continue
-            if len(tasks) >= most:
+            if len(following) >= most:
                 seen.left_out += 1
                 continue
-            named.add((entity.kind, entity.entity_id))
-            tasks.append(asyncio.create_task(follow(entity, client, steps_s)))
+            reading = asyncio.create_task(follow(entity, client, steps_s))
+            following[entity.kind, entity.entity_id] = reading
 
-    collecting, over = asyncio.create_task(collect()), asyncio.ensure_future(until)
     try:
-        await asyncio.wait((collecting, over), return_when=asyncio.FIRST_COMPLETED)
-        if collecting.done():
-            collecting.result()
-        seen.lags = list(await asyncio.gather(*tasks))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(for_s):
+                await collect()
+        seen.lags = list(await asyncio.gather(*following.values()))
     finally:
-        for task in (collecting, over, *tasks):
-            task.cancel()
-        await asyncio.gather(collecting, over, *tasks, return_exceptions=True)
+        await end(*following.values())
 
 
 async def arriving(
@@ -199,7 +195,7 @@ async def arriving(
                 read = {partition: span.end for partition, span in spans.items()}
                 ready()
             new = {
-                partition: Span(max(span.begin, read.get(partition, span.begin)), span.end)
+                partition: Span(read.get(partition, span.begin), span.end)
                 for partition, span in spans.items()
             }
             async for record in reader.read(new):
@@ -211,10 +207,9 @@ async def arriving(
 
 def _drift(event: Event) -> Sequence[Drift]:
     spec = catalogue.get(event.event_type)
-    form = event.form
-    if spec is None or form not in spec.spellings:
+    if spec is None or event.form not in spec.spellings:
         return ()
-    return drift_of(spec, form, event.data)  # type: ignore[arg-type]
+    return drift_of(spec, event.form, event.data)  # type: ignore[arg-type]
 
 
 def distribution(lags: Sequence[Lag]) -> list[dict[str, Any]]:

@@ -19,7 +19,8 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from dingbridge.errors import BridgeError, KafkaUnavailable, TopicError
 from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
-from dingbridge.kafka.topics import ensure_topics, existing_topics, inbox_topic
+from dingbridge.kafka.topic_policy import inbox_topic
+from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.delivery import REPLAY_HEADER
 

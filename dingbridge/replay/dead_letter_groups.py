@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from dingbridge.replay.dead_letters import DeadLetter
-
 
 @dataclass(slots=True)
 class DeadLetterGroup:
@@ -25,21 +23,3 @@ class DeadLetterGroup:
         if at is not None:
             self.oldest = min(at, self.oldest or at)
             self.newest = max(at, self.newest or at)
-
-
-class DeadLetterGroups:
-    """Counts dead letters; nothing is kept of each of them."""
-
-    def __init__(self) -> None:
-        self._groups: dict[tuple[str, str], DeadLetterGroup] = {}
-
-    def add(self, found: DeadLetter) -> None:
-        """Count one more."""
-        name = (found.error, found.event_type)
-        if (group := self._groups.get(name)) is None:
-            group = self._groups[name] = DeadLetterGroup(*name)
-        group.add(found.at)
-
-    def listed(self) -> list[DeadLetterGroup]:
-        """The largest first."""
-        return sorted(self._groups.values(), key=lambda group: (-group.count, group.error, group.event_type))

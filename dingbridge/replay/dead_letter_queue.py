@@ -17,9 +17,10 @@ from aiokafka import TopicPartition
 
 from dingbridge.errors import BridgeError, TopicError
 from dingbridge.kafka.reader import Span, Spans, TopicReader
-from dingbridge.kafka.topics import dlq_topic, existing_topics, inbox_topic
+from dingbridge.kafka.topic_policy import dlq_topic, inbox_topic
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.copying import Copier, inbox_partitions, new_replay_id
-from dingbridge.replay.dead_letter_groups import DeadLetterGroup, DeadLetterGroups
+from dingbridge.replay.dead_letter_groups import DeadLetterGroup
 from dingbridge.replay.dead_letters import (
     NOTE_HEADER,
     SKIPPED,
@@ -115,12 +116,13 @@ class DeadLetterQueue:
 
     async def groups(self, wanted: DeadLetterFilter) -> list[DeadLetterGroup]:
         """Those that match and wait, counted by error and EventType; the largest group first."""
-        groups = DeadLetterGroups()
+        groups: dict[tuple[str, str], DeadLetterGroup] = {}
         async with aclosing(self._from_the_end(self._spans)) as letters:
             async for found, by in letters:
                 if by is None and wanted.admits(found):
-                    groups.add(found)
-        return groups.listed()
+                    name = (found.error, found.event_type)
+                    groups.setdefault(name, DeadLetterGroup(*name)).add(found.at)
+        return sorted(groups.values(), key=lambda group: (-group.count, group.error, group.event_type))
 
     async def find(self, partition: int, offset: int) -> Found:
         """The dead letter at this place. Raises ``BridgeError`` when there is none."""

@@ -149,7 +149,7 @@ def replayed_as(found: DeadLetter, settled_by: str | None) -> str:
     first = found.first if "-" not in found.first else (found.record.topic, *found.place.split("/"))
     parts = [*first, found.replay_id or "", settled_by or ""]
     digest = hashlib.blake2b("\0".join(parts).encode(errors="replace"), digest_size=16)
-    digest.update(found.record.value or b"")  # a topic may have been made anew, and its places with it
+    digest.update(found.record.value or b"")  # a topic that was deleted and made again has the same places
     return f"letter-{digest.hexdigest()}"
 
 

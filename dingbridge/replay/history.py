@@ -5,7 +5,6 @@ it need not copy again; docs/decisions/0023 has the reasons.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -15,33 +14,25 @@ from dingbridge.replay.offset_set import OffsetSet
 from dingbridge.worker.delivery import REPLAY_HEADER
 
 
-@dataclass(slots=True)
-class Copies:
-    """Offsets of the sources of what was copied, by run and partition. ``runs`` is in order of first copy."""
-
-    runs: dict[str, dict[TopicPartition, OffsetSet]] = field(default_factory=dict)
-
-    def add(self, run: str, source: TopicPartition, offset: int) -> None:
-        self.runs.setdefault(run, {}).setdefault(source, OffsetSet()).add(offset)
-
-    def of(self, run: str) -> "Copied":
-        """What one run has copied."""
-        return Copied(self.runs.get(run, {}))
-
-
 class Copied:
-    """Answers whether a record was copied."""
+    """What one run has copied: answers whether a record was."""
 
-    def __init__(self, offsets: dict[TopicPartition, OffsetSet]) -> None:
-        self._offsets = offsets
+    def __init__(self) -> None:
+        self._offsets: dict[TopicPartition, OffsetSet] = {}
+
+    def add(self, source: TopicPartition, offset: int) -> None:
+        self._offsets.setdefault(source, OffsetSet()).add(offset)
 
     def __contains__(self, record: ConsumerRecord) -> bool:
         return record.offset in self._offsets.get(TopicPartition(record.topic, record.partition), ())
 
 
-async def copies(reader: TopicReader, inbox: Spans, wanted: Callable[[str, TopicPartition], bool]) -> Copies:
-    """What the inbox holds of copies whose run and source are ``wanted``. Raises ``KafkaUnavailable``."""
-    found = Copies()
+async def copies(
+    reader: TopicReader, inbox: Spans, wanted: Callable[[str, TopicPartition], bool]
+) -> dict[str, Copied]:
+    """By run, what the inbox holds of copies whose run and source are ``wanted``. Raises
+    ``KafkaUnavailable``."""
+    found: dict[str, Copied] = {}
     async for record in reader.read(inbox):
         run, source = header(record, REPLAY_HEADER), header(record, FROM_HEADER)
         if run is None or source is None:
@@ -52,7 +43,7 @@ async def copies(reader: TopicReader, inbox: Spans, wanted: Callable[[str, Topic
             continue
         at = TopicPartition(topic, int(partition))
         if wanted(run, at):
-            found.add(run, at, int(offset))
+            found.setdefault(run, Copied()).add(at, int(offset))
     return found
 
 

@@ -14,7 +14,8 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from dingbridge.errors import BridgeError
 from dingbridge.kafka.reader import Span, TopicReader
-from dingbridge.kafka.topics import existing_topics, inbox_topic, retention_days
+from dingbridge.kafka.topic_policy import inbox_topic, retention_days
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.copying import Copier, begun_at, command_hash, inbox_partitions, new_replay_id
 from dingbridge.replay.history import Copied, copies
 from dingbridge.settings import KafkaSettings
@@ -81,7 +82,7 @@ class RangeReplay:
         self._settings, self._reader, self._range = settings, reader, wanted
         self._inbox = inbox_topic(settings, wanted.consumer)
         self._spans: dict[TopicPartition, Span] = {}
-        self._copied = Copied({})
+        self._copied = Copied()
 
     async def plan(
         self, *, resume: str | None = None, again: bool = False, skip_deleted: bool = False
@@ -128,14 +129,14 @@ class RangeReplay:
             found = await copies(
                 self._reader, spans, lambda run, _: run == resume if resume else run.endswith(ending)
             )
-            if plan_id is None and found.runs:
-                latest = max(found.runs)
+            if plan_id is None and found:
+                latest = max(found)
                 if again:  # ids know whole seconds
                     begun = max(begun or datetime.now(UTC), begun_at(latest) + timedelta(seconds=1))
                 else:
                     plan_id, resumed = latest, True
             if plan_id is not None:
-                self._copied = found.of(plan_id)
+                self._copied = found.get(plan_id, Copied())
         if plan_id is None:
             plan_id = new_replay_id(self._range.command, begun)
         to_ms = self._range.to_ms

@@ -6,11 +6,13 @@ and answers None for what is absent or makes no sense as what the column holds.
 """
 
 import json
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NoReturn
 
+from dingbridge.dingtalk.clock import CHINA
+from dingbridge.dingtalk.replies import boolean, integer
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CHINA = timezone(timedelta(hours=8))  # no summer time since 1991
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -28,21 +30,13 @@ def as_text(value: Any) -> str | None:
 
 def as_int(value: Any) -> int | None:
     """A 64-bit integer, from a number or its digits."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        try:
-            value = int(value)
-        except ValueError:
-            return None
-    return value if isinstance(value, int) and value in _INT64 else None
+    number = integer(value)
+    return number if number is not None and number in _INT64 else None
 
 
 def as_bool(value: Any) -> bool | None:
     """True or False, from a boolean, 0 or 1, or their spelling as text."""
-    if isinstance(value, bool):
-        return value
-    return {"true": True, "false": False, "1": True, "0": False}.get(str(value).strip().lower())
+    return boolean(value)
 
 
 def as_list(value: Any) -> list[Any] | None:
@@ -56,7 +50,7 @@ def china_date(value: Any) -> date | None:
     """The date in China of a time in epoch milliseconds: DingTalk gives a date as its midnight there."""
     moment = from_epoch_ms(value)
     try:
-        return None if moment is None else moment.astimezone(_CHINA).date()
+        return None if moment is None else moment.astimezone(CHINA).date()
     except OverflowError:
         return None
 

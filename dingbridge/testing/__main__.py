@@ -12,9 +12,9 @@ from pathlib import Path
 
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.envelope import Record
-from dingbridge.kafka.admin import explaining
-from dingbridge.kafka.client import discard_producer, producer, start_producer
-from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.kafka.inbox import send_records
+from dingbridge.kafka.topic_policy import event_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.logging import configure_logging
 from dingbridge.settings import KafkaSettings
 from dingbridge.testing.recordings import recorded
@@ -29,15 +29,7 @@ async def publish(settings: KafkaSettings, records: list[Record]) -> Counter[str
         )
     topics = [event_topic(settings, str(record.event_type)) for record in records]
     await ensure_topics(settings, set(topics))
-    sender = producer(settings)
-    await start_producer(sender, settings)
-    try:
-        with explaining(settings):
-            for topic, record in zip(topics, records, strict=True):
-                headers = list(record.headers)
-                await sender.send_and_wait(topic, key=record.key, value=record.value, headers=headers)
-    finally:
-        await discard_producer(sender, 5)
+    await send_records(settings, zip(topics, records, strict=True))
     return Counter(topics)
 
 

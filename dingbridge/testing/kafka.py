@@ -24,7 +24,8 @@ from dingbridge.events.event import Event, NotAnEvent, Sent, decode
 from dingbridge.kafka.admin import admin_client, explaining
 from dingbridge.kafka.client import discard_producer, producer, start_producer
 from dingbridge.kafka.reader import TopicReader
-from dingbridge.kafka.topics import control_topic, dlq_topic, event_topic, existing_topics, inbox_topic
+from dingbridge.kafka.topic_policy import control_topic, dlq_topic, event_topic, inbox_topic
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.history import header
 from dingbridge.settings import ConsumerSettings
 from dingbridge.testing.memory import with_faults_raised

@@ -1,6 +1,6 @@
 """What the author of a consumer writes against: the ``Consumer`` class.
 
-The named outcomes of a handler are next door, in ``outcomes.py``. Not here: how a record reaches the handler
+The named outcomes of a handler are in ``outcomes.py``. Not here: how a record reaches the handler
 (``worker.py``), what happens around it (``executor.py``), and what stands behind ``Reader`` and
 ``Transaction`` (``database.py``).
 """

@@ -21,7 +21,7 @@ from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.event import Event
 from dingbridge.kafka.client import discard_producer, explain, hopeless_after_s, producer, start_producer
-from dingbridge.kafka.topics import dlq_topic, inbox_topic
+from dingbridge.kafka.topic_policy import dlq_topic, inbox_topic
 from dingbridge.settings import KafkaSettings
 from dingbridge.tasks import being_cancelled
 from dingbridge.worker.consumer import Consumer
@@ -132,7 +132,6 @@ class DeadLetterWriter:
         self._inbox = inbox_topic(settings, consumer)
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
-        self._stopping: set[asyncio.Task[None]] = set()
 
     async def write(self, record: ConsumerRecord, failure: Failure) -> None:
         """Write ``record`` as it came, with headers that say why; all in-sync replicas have it then.
@@ -153,7 +152,8 @@ class DeadLetterWriter:
         except KafkaUnavailable as problem:
             raise DependencyUnavailable(f"dead letter not taken: {problem}") from problem
         except (KafkaError, OSError, TimeoutError) as problem:
-            self._discard(used)
+            if used is not None:
+                await self._discard(used)
             reason = explain(problem, self._settings)
             if isinstance(problem, MessageSizeTooLargeError):
                 reason = f"the record is larger than {self._topic} allows; raise its max.message.bytes"
@@ -167,24 +167,18 @@ class DeadLetterWriter:
                 self._producer = fresh
             return self._producer
 
-    def _discard(self, used: AIOKafkaProducer | None) -> None:
+    async def _discard(self, used: AIOKafkaProducer) -> None:
         """An idempotent producer with a failed send is finished: its sequence numbers have moved on."""
-        if used is None or used is not self._producer:
-            return
-        self._producer = None
-        log.info("dead_letters.producer_dropped")
-        # stopping flushes first, which takes as long as a broker that is down is down
-        task = asyncio.create_task(discard_producer(used, STOP_TIMEOUT_S))
-        self._stopping.add(task)
-        task.add_done_callback(self._stopping.discard)
+        if used is self._producer:
+            self._producer = None
+            log.info("dead_letters.producer_dropped")
+            await discard_producer(used, STOP_TIMEOUT_S)
 
     async def close(self) -> None:
         """Stop the producer; nothing is pending, since ``write`` waits."""
         if self._producer is not None:
             await discard_producer(self._producer, STOP_TIMEOUT_S)
             self._producer = None
-        if self._stopping:
-            await asyncio.wait(self._stopping)
 
 
 def dead_letter_headers(record: ConsumerRecord, failure: Failure, inbox_topic: str) -> Headers:

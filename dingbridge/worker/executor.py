@@ -1,7 +1,7 @@
 """One attempt to handle one event: inbox, ``prepare``, transaction, ``handle``, and the outcome's name.
 
 The worker and the in-memory runtime both call ``Executor.attempt``; it knows nothing of Kafka's topics, of
-queues, or of when an event is tried again. What becomes of one that is given up is ``dead_letters.py``'s.
+queues, or of when an event is tried again. An event that is given up is ``dead_letters.py``'s.
 """
 
 import asyncio
@@ -222,22 +222,12 @@ class Executor:
     async def _limited(self, half: str, work: Coroutine[Any, Any, Any], tx: Transaction | None = None) -> Any:
         """Await ``work`` within the consumer's time limit, as a task of its own: it may not heed being
         cancelled, and is then left behind without its transaction ``tx``."""
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(work)
-        ended = loop.create_future()
-
-        def end(_: object = None) -> None:
-            if not ended.done():
-                ended.set_result(None)
-
-        task.add_done_callback(end)
-        timer = loop.call_later(self._consumer.handler_timeout_s, end)
+        task = asyncio.create_task(work)
         try:
-            await ended
+            await asyncio.wait((task,), timeout=self._consumer.handler_timeout_s)
             if task.done():
                 return task.result()
         finally:
-            timer.cancel()
             if not task.done():
                 await self._cut_off(task, half, tx)
         # a database that hangs makes every handler hang; that is not the event's fault

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 from dingbridge.tasks import first_ended
@@ -20,8 +19,7 @@ class Runners:
 
     def __init__(self, count: int, work: Callable[[QueuedRecord], Awaitable[None]]) -> None:
         self._count, self._work = count, work
-        self._ready: deque[QueuedRecord] = deque()
-        self._idle: deque[asyncio.Future[None]] = deque()
+        self._ready: asyncio.Queue[QueuedRecord] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self.closed = False
 
@@ -45,26 +43,19 @@ class Runners:
 
     def put(self, queued: QueuedRecord | None) -> None:
         """``queued``, if any, may be worked on now."""
-        if queued is None:
-            return
-        self._ready.append(queued)
-        while self._idle:
-            idle = self._idle.popleft()
-            if not idle.done():
-                idle.set_result(None)
-                return
+        if queued is not None:
+            self._ready.put_nowait(queued)
 
     async def _run(self) -> None:
-        ready, loop = self._ready, asyncio.get_running_loop()
         began = time.monotonic()
         while not self.closed:
-            while not ready:
-                idle = loop.create_future()
-                self._idle.append(idle)
-                await idle
+            if self._ready.empty():
+                queued = await self._ready.get()
                 began = time.monotonic()
-            if time.monotonic() - began > TURN_S:
+            elif time.monotonic() - began > TURN_S:
                 await asyncio.sleep(0)  # handlers that never wait would let nothing else have a turn
                 began = time.monotonic()
                 continue
-            await self._work(ready.popleft())
+            else:
+                queued = self._ready.get_nowait()
+            await self._work(queued)

@@ -19,7 +19,7 @@ from dingbridge.contract_routes import contract_routes
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.catalogue import misspelt
 from dingbridge.health_server import AdminServer, json_response
-from dingbridge.kafka.topics import inbox_topic, topics_read
+from dingbridge.kafka.topic_policy import inbox_topic, topics_read
 from dingbridge.settings import ConsumerSettings
 from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import open_tracer

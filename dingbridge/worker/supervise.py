@@ -10,6 +10,7 @@ import structlog
 from dingbridge.error_location import error_type
 from dingbridge.errors import BridgeError
 from dingbridge.retry import delay
+from dingbridge.tasks import end
 from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
 
 log = structlog.get_logger(__name__)
@@ -39,11 +40,7 @@ async def retry_until_available(
             wait = delay(failures, asked_s=error.retry_after_s)
             reason = error.reason if isinstance(error, DependencyUnavailable) else error_type(error)
             log.warning("consumer.waiting", consumer=consumer, reason=reason, retry_in_s=round(wait, 1))
-            try:
-                async with asyncio.timeout(wait):
-                    await stopping.wait()
-            except TimeoutError:
-                continue
+            await cancel_on(stopping, asyncio.sleep(wait))
 
 
 async def cancel_on(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
@@ -56,7 +53,4 @@ async def cancel_on(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T 
             return task.result()
         return None
     finally:
-        stop.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await end(task, stop)

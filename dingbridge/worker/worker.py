@@ -20,10 +20,11 @@ from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.kafka.client import connection, discard_consumer, explain
 from dingbridge.kafka.group_offsets import committed_offsets
 from dingbridge.kafka.group_start import begin_at_end
-from dingbridge.kafka.topics import dlq_topic, ensure_topics, inbox_topic, topics_read
+from dingbridge.kafka.topic_policy import dlq_topic, inbox_topic, topics_read
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
-from dingbridge.tasks import TaskEnded
+from dingbridge.tasks import TaskEnded, end
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter
 from dingbridge.worker.executor import Executor
@@ -222,9 +223,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             for task in done:
                 task.result()
         finally:
-            for task in work:
-                task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
+            await end(*work)
 
     async def _fetch(self, kafka: AIOKafkaConsumer) -> None:
         while True:
@@ -235,18 +234,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 continue
             # What is paused stays in aiokafka's buffer, which it does not fill up further. Its own pause()
             # would throw the buffer away, and wait for a long poll of the other partitions to resume.
-            fetching = asyncio.create_task(
-                self._fetch_once(kafka, (self._assigned - paused) or {NO_PARTITION})
-            )
-            changed = asyncio.create_task(self._flow_changed.wait())
-            try:
-                await asyncio.wait((fetching, changed), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                changed.cancel()
-                fetching.cancel()
-                await asyncio.wait((fetching, changed))
-            if not fetching.cancelled():
-                fetching.result()
+            fetching = self._fetch_once(kafka, (self._assigned - paused) or {NO_PARTITION})
+            await cancel_on(self._flow_changed, fetching)
 
     async def _fetch_once(self, kafka: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
         # Nothing is awaited between the moment aiokafka moves its position and the records' entry into the
@@ -267,7 +256,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         log.info("consumer.assigned", consumer=self._consumer.name, partitions=_by_topic(assigned))
 
     async def _recall(self, assigned: set[TopicPartition]) -> None:
-        """Read what the members before noted of failed attempts; without it these begin anew."""
+        """Read what the members before noted of failed attempts; without it they are counted from 0."""
         if not assigned:
             return
         try:

@@ -17,7 +17,8 @@ from aiokafka import ConsumerRecord
 from dingbridge.events import Event, NotAnEvent, Received, decode, to_dingtalk, to_records
 from dingbridge.events.strict_json import dumps
 from dingbridge.kafka.reader import TopicReader
-from dingbridge.kafka.topics import existing_topics, unclassified_topic
+from dingbridge.kafka.topic_policy import unclassified_topic
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import IngressSettings
 from ingress.admin.client import bring_in
 from ingress.journal.directory import JournalFolder, ProcessLock, exclusive_locks, prepare_folder

@@ -11,7 +11,8 @@ from dev.servers.kafka_base import brokers_seen
 from dev.servers.kafka_docker import DockerKafka
 from dev.servers.postgres import DockerPostgres
 from dingbridge.kafka.client import producer
-from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.kafka.topic_policy import event_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from tests.compose.stack import docker
 from tests.support.kafka_reader import read_topic

@@ -10,14 +10,8 @@ import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 
 from consumers.approval.consumer import Approval
-from dingbridge.kafka.topics import (
-    control_topic,
-    dlq_topic,
-    ensure_topics,
-    event_topic,
-    existing_topics,
-    inbox_topic,
-)
+from dingbridge.kafka.topic_policy import control_topic, dlq_topic, event_topic, inbox_topic
+from dingbridge.kafka.topics import ensure_topics, existing_topics
 from tests.faults.rights import APPROVAL, CONTACT, TASK, consume, documented, forge, settings_of
 from tests.integration.replay_support import bury, letter_headers
 from tests.integration.worker_support import (

@@ -12,7 +12,8 @@ from aiokafka.errors import KafkaError
 
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import decode
-from dingbridge.kafka.topics import ensure_topics, event_topic, existing_topics, unclassified_topic
+from dingbridge.kafka.topic_policy import event_topic, unclassified_topic
+from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
 from ingress.admin.renormalise import fill
 from ingress.journal.checkpoint import Checkpoint

@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 
 from dingbridge.kafka.client import connection
-from dingbridge.kafka.topics import control_topic
+from dingbridge.kafka.topic_policy import control_topic
 from dingbridge.settings import KafkaSettings
 from simulator.server import Simulator
 from tests.support.kafka_reader import read_topic

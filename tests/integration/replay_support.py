@@ -10,7 +10,8 @@ from typing import Any
 
 from dingbridge.events.envelope import Record
 from dingbridge.kafka.client import producer
-from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
+from dingbridge.kafka.topic_policy import dlq_topic, event_topic, inbox_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.dead_letters import HEADER
 from tests.integration.worker_support import event_record

@@ -258,9 +258,9 @@ async def test_dingtalk_serves_the_new_api_at_a_host_of_its_own() -> None:
     hosts = Hosts()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=hosts)) as session:
         transport = Transport("https://oapi.dingtalk.com/", session, timeout_s=5)
-        for token in (None, "t"):
+        for new_api in (False, True):
             with pytest.raises(Unavailable):
-                await transport.call("x", "POST", "/x", query={}, token=token)
+                await transport.call("x", "POST", "/x", query={}, token="t", new_api=new_api)
     assert hosts.asked == ["oapi.dingtalk.com", "api.dingtalk.com"]
 
 

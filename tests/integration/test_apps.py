@@ -14,7 +14,7 @@ from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import TokenInvalid
 from dingbridge.events import Received, decode, to_records
-from dingbridge.kafka.topics import event_topic
+from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
 from dingbridge.tasks import TaskEnded, WatchedTasks
 from dingbridge.worker.api.clients import open_clients

@@ -25,7 +25,7 @@ from dev.servers.ports import free_port
 from dingbridge import Context, Event, Reject, open_database
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
 from dingbridge.events.envelope import Received, Record, to_records
-from dingbridge.kafka.topics import event_topic
+from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
 from dingbridge.testing.recordings import recorded
 from dingbridge.worker.consumer import Consumer

@@ -13,7 +13,7 @@ from console.index.feed import Feed
 from console.index.search import Search
 from console.index.store import Index
 from dingbridge.kafka.client import connection
-from dingbridge.kafka.topics import dlq_topic
+from dingbridge.kafka.topic_policy import dlq_topic
 from dingbridge.settings import KafkaSettings
 from tests.integration.replay_support import bury, letter_headers
 from tests.integration.worker_support import event_record, publish

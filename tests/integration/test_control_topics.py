@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 
 from dingbridge.events.envelope import Record
-from dingbridge.kafka.topics import control_topic, existing_topics, inbox_topic, topic_configs
+from dingbridge.kafka.topic_policy import control_topic, inbox_topic, topic_configs
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 from tests.integration.worker_support import (
     EffectConsumer,

@@ -19,7 +19,7 @@ from consumers.forward.settings import ForwardSettings, load_systems
 from dingbridge import availability
 from dingbridge.events.envelope import Record
 from dingbridge.events.event import decode
-from dingbridge.kafka.topics import control_topic, dlq_topic
+from dingbridge.kafka.topic_policy import control_topic, dlq_topic
 from dingbridge.settings import ConsumerSettings
 from dingbridge.ssrf import AddressGuard
 from dingbridge.worker.queues import pauses
@@ -312,7 +312,7 @@ async def test_killed_at_any_time_each_event_still_arrives_under_one_id(
 async def test_what_is_replayed_to_one_system_comes_under_the_id_that_it_had(
     a: str, start: Start, settings: ConsumerSettings, system_a: Receiver
 ) -> None:
-    from dingbridge.kafka.topics import inbox_topic
+    from dingbridge.kafka.topic_policy import inbox_topic
 
     [record] = records(1)
     async with start(a, url=system_a.url):

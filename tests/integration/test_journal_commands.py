@@ -78,7 +78,7 @@ async def published(ingress, held):
 async def test_prune_and_renormalise(ingress, kafka_settings, held, tmp_path):
     # a release that knew less: an ordinary callback that landed among the unclassified
     from dingbridge.kafka.client import producer
-    from dingbridge.kafka.topics import unclassified_topic
+    from dingbridge.kafka.topic_policy import unclassified_topic
 
     topic = unclassified_topic(kafka_settings)
     [before] = await read_topic(kafka_settings, topic)

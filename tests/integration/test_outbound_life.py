@@ -7,7 +7,7 @@ import json
 import orjson
 import pytest
 
-from dingbridge.kafka.topics import control_topic
+from dingbridge.kafka.topic_policy import control_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings

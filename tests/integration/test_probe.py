@@ -19,6 +19,7 @@ from dingbridge.api_budget.file import FileStore
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import FILE_URLS, IDS, INSTANCES, SCHEMAS, TEMPLATES
 from dingbridge.dingtalk.api.shapes import SHAPES
+from dingbridge.events.event import Event
 from dingbridge.probe.judge import judge_watched
 from dingbridge.probe.lag import Watched, arriving, watch
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
@@ -28,7 +29,6 @@ from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Processes, free_port
 from tests.support.profiles import KIND
 from tests.support.terminal import QUESTION, on_terminal
-from tests.support.waiting import eventually
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "probe.md"
 Change = Callable[[dict[str, Any]], Any]
@@ -320,15 +320,22 @@ async def test_entities_of_events_are_read_until_they_agree(
     )
     assert done.returncode == 0, done.stderr
     settings = KafkaSettings.load(**{name.lower(): value for name, value in kafka_env.items()})
-    ready, over = asyncio.Event(), asyncio.Event()
+    ready = asyncio.Event()
     key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_{name}"] for name in ("APP_KEY", "APP_SECRET"))
     async with DingTalkClient(app_key=key, app_secret=secret, base=tenant.base) as client:
-        seen = Watched()
+        seen, wanted = Watched(), {"user_add_org", "org_dept_create", "bpms_instance_change"}
+
+        async def until_all_came() -> AsyncIterator[Event]:
+            async for event in arriving(settings, ready.set, poll_s=0.1):
+                yield event
+                if wanted <= seen.events.keys():
+                    return
+
         watching = asyncio.create_task(
             watch(
-                arriving(settings, ready.set, poll_s=0.1),
+                until_all_came(),
                 client,
-                over.wait(),
+                60,
                 seen,
                 app="default",
                 most=10,
@@ -341,9 +348,6 @@ async def test_entities_of_events_are_read_until_they_agree(
         simulator.act("create_department", {})
         simulator.act("start_approval", {})
         await simulator.pusher.drain()
-        wanted = {"user_add_org", "org_dept_create", "bpms_instance_change"}
-        await eventually(lambda: wanted <= seen.events.keys() or watching.done(), 60, "events in Kafka")
-        over.set()
         await watching
     agreed = {(lag.kind, lag.wanted): lag.step_s for lag in seen.lags}
     assert agreed[("user", "there")] == 0.01

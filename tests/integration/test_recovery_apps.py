@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from dingbridge.events import decode
-from dingbridge.kafka.topics import event_topic
+from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings

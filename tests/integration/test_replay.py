@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from dingbridge.kafka.client import connection
-from dingbridge.kafka.topics import event_topic
+from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.worker.delivery import hash_key
 from tests.integration.replay_support import headers_of, inbox, killed, number, numbered, publish_at
 from tests.integration.worker_support import (

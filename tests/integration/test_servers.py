@@ -17,7 +17,8 @@ from dev.servers.kafka_base import brokers_seen
 from dev.servers.ports import answers
 from dingbridge.errors import KafkaUnavailable, ServerStartError
 from dingbridge.kafka.client import producer
-from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.kafka.topic_policy import event_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from tests.support.kafka_reader import read_all, read_topic, topics
 from tests.support.waiting import wait_until

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from dingbridge import Consumer
 from dingbridge import retry as backoff
 from dingbridge.dingtalk.suite import signature
-from dingbridge.kafka.topics import event_topic
+from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.worker.api import suite_tickets as tickets
 from simulator.server import Simulator

@@ -9,7 +9,8 @@ import pytest
 
 from dev.servers import free_port
 from dingbridge.errors import BridgeError
-from dingbridge.kafka.topics import event_topic, existing_topics
+from dingbridge.kafka.topic_policy import event_topic
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 from tests.integration.worker_support import (
     EffectConsumer,

@@ -9,7 +9,7 @@ from opentelemetry import trace
 
 from dingbridge import Consumer, Retry
 from dingbridge.events import decode
-from dingbridge.kafka.topics import event_topic
+from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.service import ConsumerService
 from tests.integration.worker_support import OPTIONS

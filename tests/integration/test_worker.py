@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from dingbridge import Context, Event, Transaction
 from dingbridge.kafka.group_start import begin_at_end
-from dingbridge.kafka.topics import ensure_topics, event_topic, inbox_topic
+from dingbridge.kafka.topic_policy import event_topic, inbox_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker import worker
 from dingbridge.worker.delivery import hash_key

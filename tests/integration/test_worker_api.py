@@ -9,7 +9,7 @@ import pytest
 from dingbridge import Context, Event
 from dingbridge import retry as backoff
 from dingbridge.dingtalk import transport
-from dingbridge.kafka.topics import dlq_topic, event_topic
+from dingbridge.kafka.topic_policy import dlq_topic, event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.worker import service as service_module
 from simulator.server import Simulator

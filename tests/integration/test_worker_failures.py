@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from dingbridge import Consumer, Context, DependencyUnavailable, Event, Reject, Retry, Transaction
 from dingbridge.errors import BridgeError
 from dingbridge.events.envelope import Record
-from dingbridge.kafka.topics import dlq_topic, event_topic, inbox_topic
+from dingbridge.kafka.topic_policy import dlq_topic, event_topic, inbox_topic
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.service import show
 from tests.integration.worker_support import (

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from dev.servers import KafkaServer, PostgresServer, start_postgres
 from dev.servers.postgres import EnvironmentPostgres
 from dingbridge import Context, Event, Reject
-from dingbridge.kafka.topics import dlq_topic, event_topic
+from dingbridge.kafka.topic_policy import dlq_topic, event_topic
 from dingbridge.settings import KafkaSettings
 from tests.integration.worker_support import (
     TYPE,

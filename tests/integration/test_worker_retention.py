@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 
 from dingbridge import open_database
 from dingbridge.kafka.client import connection
-from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic
+from dingbridge.kafka.topic_policy import dlq_topic, event_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.migrations import WorkerTables, migrate

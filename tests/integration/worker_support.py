@@ -17,7 +17,8 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, select
 from dingbridge import Consumer, Context, Event, Reader, Reject, Transaction, open_database
 from dingbridge.events.envelope import Received, Record, to_records
 from dingbridge.kafka.client import connection, producer
-from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic
+from dingbridge.kafka.topic_policy import dlq_topic, event_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import ConsumerSettings, KafkaSettings
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.worker import WorkerOptions

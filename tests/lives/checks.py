@@ -12,7 +12,7 @@ from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import approval_instances, approval_operations
 from consumers.outbound import fields as outbound_fields
 from dev.benchmarks.large.compare import differences
-from dingbridge.kafka.topics import dlq_topic
+from dingbridge.kafka.topic_policy import dlq_topic
 from tests.lives.process import Running
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from consumers.address_sync import AddressSync
 from consumers.approval import Approval
 from consumers.outbound import Outbound
 from dingbridge.events.control import resync_requested
-from dingbridge.kafka.topics import inbox_topic
+from dingbridge.kafka.topic_policy import inbox_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.worker.consumer import Consumer
 from simulator.errors import ActionError

@@ -15,7 +15,7 @@ from typing import Any
 from consumers.outbound import fields as outbound_fields
 from consumers.outbound.messages import key
 from dingbridge.events.envelope import Received, to_records
-from dingbridge.kafka.topics import control_topic, event_topic
+from dingbridge.kafka.topic_policy import control_topic, event_topic
 from dingbridge.settings import KafkaSettings
 from simulator.company.events import PlatformEvent
 from simulator.recording import RecordedStep

@@ -19,7 +19,8 @@ from dingbridge import DependencyUnavailable, Reject, open_database
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.events.event import NotAnEvent, Sent, decode
 from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
-from dingbridge.kafka.topics import OUTBOUND, control_topic, ensure_topics
+from dingbridge.kafka.topic_policy import OUTBOUND, control_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.logging import configure_logging
 from dingbridge.settings import ConsumerSettings, KafkaSettings
 from dingbridge.worker.api.clients import open_clients

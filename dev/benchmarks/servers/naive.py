@@ -19,7 +19,8 @@ from dingbridge.dingtalk.crypto import Credentials, SignatureParameters, decrypt
 from dingbridge.dingtalk.errors import CallbackError
 from dingbridge.events import Received, to_records
 from dingbridge.kafka.client import producer
-from dingbridge.kafka.topics import ensure_topics, event_topic, unclassified_topic
+from dingbridge.kafka.topic_policy import event_topic, unclassified_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import IngressSettings
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dingbridge.dingtalk.api.calls import Calls, a_list, an_object, either, no_sense
-from dingbridge.dingtalk.replies import boolean, integer
+from dingbridge.dingtalk.api.calls import Calls, a_list, an_object, either
+from dingbridge.dingtalk.replies import boolean
 
 REGISTER_TIMEOUT_S: Final = 30.0
 """register and update wait for DingTalk's own check of the URL."""
@@ -25,12 +25,10 @@ class CallbackRegistration:
 @dataclass(frozen=True, slots=True)
 class FailedPage:
     """One page of events that DingTalk could not deliver. ``items`` as DingTalk has them, often poor ones;
-    what is no JSON object there stands as ``{"item": …}`` here. ``cursor`` is where the next page of
-    ``failed_records`` begins; ``None`` on its last page, and for ``failed_callbacks``."""
+    what is no JSON object there stands as ``{"item": …}`` here."""
 
     items: list[dict[str, Any]] = field(repr=False)
     has_more: bool
-    cursor: int | None = None
 
 
 class CallbackCalls(Calls):
@@ -83,47 +81,32 @@ class CallbackCalls(Calls):
         )
 
     async def failed_records(
-        self,
-        *,
-        tags: Sequence[str],
-        begin_s: int,
-        end_s: int,
-        cursor: int = 0,
-        size: int = RECORDS_PAGE,
-        confirmed: bool = False,
+        self, *, tags: Sequence[str], begin_s: int, end_s: int, size: int = RECORDS_PAGE
     ) -> FailedPage:
-        """One page of an ISV app's failed pushes, kept for 7 days (dingtalk.oapi.callback.failrecord.list).
+        """The first page of an ISV app's failed pushes that are not confirmed yet; they are kept for 7 days
+        (dingtalk.oapi.callback.failrecord.list).
 
-        ``begin_s`` and ``end_s`` are epoch seconds; ``size`` at most 100. Lists what is not confirmed yet,
-        or with ``confirmed`` what is. Items have ``id``, ``call_back_tag``, ``call_back_data`` (the pushed
-        JSON as text), ``event_time`` (ms), ``corpid``. Nothing is destroyed by reading;
-        ``confirm_failed_records`` takes a page off the list.
+        ``begin_s`` and ``end_s`` are epoch seconds; ``size`` at most 100. Items have ``id``,
+        ``call_back_tag``, ``call_back_data`` (the pushed JSON as text), ``event_time`` (ms), ``corpid``.
+        Nothing is destroyed by reading; ``confirm_failed_records`` takes a page off the list.
         """
-        return await self._records(tags, begin_s, end_s, cursor, size, confirmed=confirmed, confirm=False)
+        return await self._records(tags, begin_s, end_s, size, confirm=False)
 
     async def confirm_failed_records(
-        self, *, tags: Sequence[str], begin_s: int, end_s: int, cursor: int = 0, size: int = RECORDS_PAGE
+        self, *, tags: Sequence[str], begin_s: int, end_s: int, size: int = RECORDS_PAGE
     ) -> FailedPage:
         """The same page as ``failed_records``, confirmed by this call: DingTalk lists it as confirmed from
         now on. Call it after the page was stored, with the same arguments."""
-        return await self._records(tags, begin_s, end_s, cursor, size, confirmed=False, confirm=True)
+        return await self._records(tags, begin_s, end_s, size, confirm=True)
 
     async def _records(
-        self,
-        tags: Sequence[str],
-        begin_s: int,
-        end_s: int,
-        cursor: int,
-        size: int,
-        *,
-        confirmed: bool,
-        confirm: bool,
+        self, tags: Sequence[str], begin_s: int, end_s: int, size: int, *, confirm: bool
     ) -> FailedPage:
         api = "callback/failrecord/list"
         request = {
             "tags": list(tags),
-            "cursor": cursor,
-            "status": 0 if confirmed else 1,
+            "cursor": 0,
+            "status": 1,  # not confirmed
             "page_size": size,
             "begin_time": begin_s,
             "end_time": end_s,
@@ -131,13 +114,7 @@ class CallbackCalls(Calls):
         }
         result = an_object(api, await self._result(api, {"req": request}))
         items = _items(a_list(api, either(result, "list", "failed_list")))
-        more = boolean(either(result, "has_more", "hasMore")) or False
-        following = integer(either(result, "next_cursor", "nextCursor"))
-        if following is None and items:
-            following = integer(items[-1].get("id"))
-        if more and (following is None or following <= cursor):
-            raise no_sense(api, "says that there is more, but its cursor does not advance")
-        return FailedPage(items, more, following if more else None)
+        return FailedPage(items, boolean(either(result, "has_more", "hasMore")) or False)
 
 
 def _items(values: list[Any]) -> list[dict[str, Any]]:

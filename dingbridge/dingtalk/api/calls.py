@@ -96,9 +96,11 @@ class Calls:
         path: str,
         body: Mapping[str, Any] | None = None,
         *,
+        query: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
         once: bool = False,
         counts: bool = True,
+        new_api: bool = False,
     ) -> dict[str, Any]:
         """One call with the token; with a new one, once, if the platform refuses it, or a right.
 
@@ -112,12 +114,14 @@ class Calls:
                 api,
                 method,
                 path,
-                query={"access_token": token},
+                query=query or {},
+                token=token,
                 body=body,
                 timeout_s=timeout_s,
                 priority=self._priority,
                 once=once,
                 counts=counts,
+                new_api=new_api,
             )
 
         return await self._token.call(send)
@@ -133,20 +137,7 @@ class Calls:
         once: bool = False,
     ) -> dict[str, Any]:
         """The same of the new API (``path`` begins with ``/v1.0/``). The monthly quota counts it."""
-
-        async def send(token: str) -> dict[str, Any]:
-            return await self._transport.call(
-                f"v1.0/{api}",
-                method,
-                path,
-                query=query or {},
-                token=token,
-                body=body,
-                priority=self._priority,
-                once=once,
-            )
-
-        return await self._token.call(send)
+        return await self._call(f"v1.0/{api}", method, path, body, query=query, once=once, new_api=True)
 
     async def _fetch_token(self) -> tuple[str, float]:
         reply = await self._transport.call("gettoken", "GET", "/gettoken", query=self._app, counts=False)

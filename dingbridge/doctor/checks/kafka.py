@@ -19,7 +19,7 @@ from dingbridge.dingtalk.budget import FREE_PUSHES
 from dingbridge.doctor.checks.kafka_wire import Metadata, describe_groups, operations
 from dingbridge.doctor.checks.settings import Part
 from dingbridge.kafka.client import connection, discard_consumer, explained
-from dingbridge.kafka.topics import (
+from dingbridge.kafka.topic_policy import (
     control_topic,
     dlq_topic,
     event_topic,

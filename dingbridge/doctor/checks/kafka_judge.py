@@ -6,7 +6,7 @@ from typing import Final
 from dingbridge.doctor.checks.kafka import Seen, Topic
 from dingbridge.doctor.findings import Both, Finding, found
 from dingbridge.kafka.client import principal
-from dingbridge.kafka.topics import retention_days
+from dingbridge.kafka.topic_policy import retention_days
 from dingbridge.settings import KafkaSettings
 
 _DAY_MS: Final = 86_400_000

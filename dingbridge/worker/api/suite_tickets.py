@@ -15,7 +15,8 @@ from dingbridge.dingtalk.suite import API
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import NotAnEvent, decode
 from dingbridge.kafka.reader import TopicReader
-from dingbridge.kafka.topics import event_topic, existing_topics
+from dingbridge.kafka.topic_policy import event_topic
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 
 EVENT_TYPE: Final = "suite_ticket"

@@ -162,7 +162,7 @@ class OffsetTracker:
         """Track a fetched record.
 
         Records of a partition come in the order of their offsets; gaps are fine. A lower offset means that
-        the partition was reset (a topic made anew): what may be committed then begins again from there.
+        the topic was deleted and made again: what may be committed then begins again from there.
         """
         window = self._windows.get(queued.partition)
         if window is None or queued.offset < window.next_offset:

@@ -198,7 +198,7 @@ def _open_postgres(url: URL, idle_limit_s: float | None) -> Database:
 def _open_sqlite(url: URL, *, create: bool) -> Database:
     if in_memory(url):
         engine = create_async_engine(url)
-        _set_up_sqlite(engine, begin="BEGIN IMMEDIATE", wal=False, read_only=False)
+        _set_up_sqlite(engine)
         return Database(engine, engine)
     if not create and not Path(str(url.database)).is_file():
         raise DatabaseDown(f"there is no database at {url.database}")
@@ -211,13 +211,13 @@ def _open_sqlite(url: URL, *, create: bool) -> Database:
             [f"DATABASE_URL or DATA_DIR: {url.database} cannot be created ({error.strerror})"]
         ) from error
     writer = create_async_engine(url, pool_size=1, max_overflow=0)
-    _set_up_sqlite(writer, begin="BEGIN IMMEDIATE", wal=True, read_only=False)
+    _set_up_sqlite(writer)
     reader = create_async_engine(url, pool_size=4, max_overflow=POOL_SIZE)
-    _set_up_sqlite(reader, begin="BEGIN", wal=False, read_only=True)
+    _set_up_sqlite(reader, read_only=True)
     return Database(writer, reader)
 
 
-def _set_up_sqlite(engine: AsyncEngine, *, begin: str, wal: bool, read_only: bool) -> None:
+def _set_up_sqlite(engine: AsyncEngine, *, read_only: bool = False) -> None:
     """Take transaction control away from the driver, which would begin late and deferred: two transactions
     that read first and then write could then not both go on. SQLAlchemy's documentation, "Enabling
     Non-Legacy SQLite Transactional Modes"."""
@@ -228,14 +228,14 @@ def _set_up_sqlite(engine: AsyncEngine, *, begin: str, wal: bool, read_only: boo
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA foreign_keys=ON")
-        if wal:
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        else:
             cursor.execute("PRAGMA journal_mode=WAL")
             # the offset is committed after the effect: an effect lost by a power cut would be lost for good
             cursor.execute("PRAGMA synchronous=FULL")
-        if read_only:
-            cursor.execute("PRAGMA query_only=ON")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

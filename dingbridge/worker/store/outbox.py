@@ -33,38 +33,27 @@ outbox = Table(
 )
 
 
+KEPT = ("error", "attempts", "reason", "frames")
+"""What is kept of a ``Failure``."""
+
+
 def _is(consumer: str, position: Position) -> Any:
-    topic, partition, offset = position
-    return and_(
-        outbox.c.consumer == consumer,
-        outbox.c.topic == topic,
-        outbox.c.partition == partition,
-        outbox.c.offset == offset,
-    )
+    place = (outbox.c[name] == value for name, value in position._asdict().items())
+    return and_(outbox.c.consumer == consumer, *place)
 
 
 async def add(tx: Transaction, consumer: str, position: Position, failure: Failure) -> None:
     """The record at ``position`` is given up for ``failure``."""
-    topic, partition, offset = position
-    statement = outbox.insert().values(
-        consumer=consumer,
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        error=failure.error,
-        attempts=failure.attempts,
-        reason=failure.reason,
-        frames=failure.frames,
-        at=datetime.now(UTC),
-    )
-    await tx.execute(statement)
+    why = {name: getattr(failure, name) for name in KEPT}
+    row = {"consumer": consumer, **position._asdict(), **why, "at": datetime.now(UTC)}
+    await tx.execute(outbox.insert().values(row))
 
 
 async def find(db: Reader | Transaction, consumer: str, position: Position) -> Failure | None:
     """Why the record at ``position`` was given up, if its dead letter is still to be sent."""
-    columns = (outbox.c.error, outbox.c.attempts, outbox.c.reason, outbox.c.frames)
+    columns = [outbox.c[name] for name in KEPT]
     row = (await db.execute(select(*columns).where(_is(consumer, position)))).one_or_none()
-    return None if row is None else Failure(*tuple(row))
+    return None if row is None else Failure(**row._mapping)
 
 
 async def remove(tx: Transaction, consumer: str, position: Position) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from dingbridge.kafka.admin import admin_client
-from dingbridge.kafka.topics import retention_days
+from dingbridge.kafka.topic_policy import retention_days
 from dingbridge.settings import KafkaSettings
 
 RETENTION_MS, SEGMENT_MS, CLEANUP_POLICY = "retention.ms", "segment.ms", "cleanup.policy"

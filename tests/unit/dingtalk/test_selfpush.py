@@ -38,14 +38,6 @@ def test_it_opens_as_a_check_url_and_its_nonce_comes_out():
     assert self_push(OURS).nonce != push.nonce
 
 
-def test_owner_nonce_and_time_may_be_given():
-    push = self_push(OURS, owner_key="dingcorp1", nonce="0" * 32, timestamp_ms=1731000000123)
-    assert opened(push).owner_key == "dingcorp1"
-    assert (push.nonce, push.query["timestamp"]) == ("0" * 32, "1731000000123")
-    with pytest.raises(ValueError, match="32"):
-        self_push(OURS, nonce="short")
-
-
 def test_neither_nonce_nor_secrets_are_in_the_open():
     push = self_push(OURS)
     sent = json.dumps(push.query) + push.body.decode()

@@ -93,7 +93,7 @@ async def coming(events: Sequence[Event]) -> AsyncIterator[Event]:
 async def watched(events: Sequence[Event], client: Client, **options: Any) -> Watched:
     given = {"app": "default", "most": 10, "kinds": ["user"], "steps_s": (0, 0, 0, 0), **options}
     seen = Watched()
-    await watch(coming(events), client, asyncio.Event().wait(), seen, **given)  # type: ignore[arg-type]
+    await watch(coming(events), client, 60, seen, **given)  # type: ignore[arg-type]
     return seen
 
 
@@ -107,19 +107,16 @@ async def test_entities_of_this_app_and_kind_are_followed_once_and_no_more_than_
 
 
 async def test_it_ends_when_the_time_is_over_and_waits_for_the_last_reads() -> None:
-    over = asyncio.Event()
-
     async def endless() -> AsyncIterator[Event]:
         for event in hired("u1"):
             yield event
-        over.set()
         await asyncio.Event().wait()
 
     seen = Watched()
     await watch(
         endless(),
         Client(GONE, {"name": "a"}),  # type: ignore[arg-type]
-        over.wait(),
+        0.05,
         seen,
         app="default",
         most=10,
@@ -139,7 +136,7 @@ async def test_what_breaks_the_stream_of_events_is_raised() -> None:
         await watch(
             breaking(),
             Client({"name": "a"}),  # type: ignore[arg-type]
-            asyncio.Event().wait(),
+            60,
             Watched(),
             app="default",
             most=10,
