@@ -133,12 +133,11 @@ def relay_restarts(registry: CollectorRegistry) -> Counter:
 
 
 class RecoveryMetrics:
-    """Of the recovery of pushes that DingTalk gave up, of all apps together."""
+    """Of the recovery of pushes that DingTalk gave up, of all apps together; ``Recovery`` has what the gauges
+    show."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         gauge, counter = partial(Gauge, registry=registry), partial(Counter, registry=registry)
-        self._read_s: dict[str, float] = {}
-        self._oldest_s: dict[str, float] = {}
         self.items = counter(
             "dingbridge_recovery_items",
             "Items of the failed list that were recovered, by known EventType",
@@ -160,23 +159,3 @@ class RecoveryMetrics:
             "When the failed list was last read to its end, or else the start, epoch s; 0: it is not read; "
             "of several apps the one that is furthest behind",
         )
-
-    def read(self, app: str, at_s: float) -> None:
-        """``app``'s list was read to its end at ``at_s`` (epoch), or is read from then on."""
-        self._read_s[app] = at_s
-        self._show()
-
-    def found(self, app: str, age_s: float) -> None:
-        """How old the oldest event is that ``app``'s last run found."""
-        self._oldest_s[app] = age_s
-        self._show()
-
-    def forget(self, app: str) -> None:
-        """``app``'s list is not read any more."""
-        self._read_s.pop(app, None)
-        self._oldest_s.pop(app, None)
-        self._show()
-
-    def _show(self) -> None:
-        self.last_success.set(min(self._read_s.values(), default=0))
-        self.oldest.set(max(self._oldest_s.values(), default=0))

@@ -7,7 +7,7 @@ connections and peers that do not read are the edge proxy's business: ``deploy/e
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import orjson
@@ -17,6 +17,7 @@ from aiohttp import web
 from dingbridge.dingtalk.crypto import CallbackCrypto
 from dingbridge.errors import BridgeError
 from dingbridge.logging import LogLimiter, place_of
+from dingbridge.settings import IngressSettings
 from dingbridge.settings.trusted_proxies import client_address
 from ingress.callback import CallbackReceiver, Refused
 from ingress.metrics import HttpMetrics
@@ -43,24 +44,15 @@ _MORE_HEADERS = {
 
 
 class PublicServer:
-    """Answers requests to ``path`` and ``path``/<app>, for the apps that ``serve`` names."""
+    """Answers requests to ``CALLBACK_PATH`` and the paths below it, for the apps that ``serve`` names."""
 
-    def __init__(
-        self,
-        callbacks: CallbackReceiver,
-        metrics: HttpMetrics,
-        *,
-        path: str = "/callback",
-        max_bytes: int = 1024 * 1024,
-        trusted_proxies: Sequence[str] = (),
-        stop_within_s: float = 4.0,
-    ) -> None:
-        """``max_bytes`` bounds a body; ``trusted_proxies`` are addresses or networks."""
+    def __init__(self, settings: IngressSettings, callbacks: CallbackReceiver, metrics: HttpMetrics) -> None:
         self._callbacks, self._metrics = callbacks, metrics
-        self._path, self._max_bytes, self._trusted_proxies = path, max_bytes, trusted_proxies
+        self._path, self._max_bytes = settings.callback_path, settings.callback_max_bytes
+        self._trusted_proxies = settings.trusted_proxies
+        self._stop_within_s = settings.shutdown_timeout_s / 2
         self._apps: dict[str, tuple[str, CallbackCrypto]] = {}
         self._limiter = LogLimiter()
-        self._stop_within_s = stop_within_s
         self._runner: web.ServerRunner | None = None
 
     def serve(self, apps: Mapping[str, CallbackCrypto], default: str | None) -> None:
@@ -98,7 +90,7 @@ class PublicServer:
         return int(runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Accept nothing new, answer what was accepted, close; within ``stop_within_s``."""
+        """Accept nothing new, answer what was accepted, close; within half of ``SHUTDOWN_TIMEOUT_S``."""
         if self._runner is not None:
             await self._runner.cleanup()
 

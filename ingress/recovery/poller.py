@@ -124,6 +124,10 @@ class Poller:
         self._app, self._source, self._journal, self._metrics = app, source, journal, metrics
         self._unkept: tuple[Sequence[Any], str] | None = None
         self._stopping = False
+        self.read_at_s = 0.0
+        """When the list was last read to its end, or is read from then on; epoch s; 0: never."""
+        self.oldest_s = 0.0
+        """Age of the oldest event that the last run found; 0: it found none."""
 
     def stop(self) -> None:
         """End the run under way after the page that it is at."""
@@ -151,9 +155,9 @@ class Poller:
                 )
         if not more:
             await self._journal.commit([], {_ENDS + self._app: str(began_ms)})
-            self._metrics.read(self._app, time.time())
+            self.read_at_s = time.time()
         oldest_ms = result.oldest_ms
-        self._metrics.found(self._app, 0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000))
+        self.oldest_s = 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000)
         log.info("recovery.done", app=self._app, **result.counts())
         return result
 
