@@ -117,7 +117,7 @@ class CallbackReceiver:
         return self._success(crypto, callback)
 
     def _success(self, crypto: CallbackCrypto, callback: DecryptedCallback) -> bytes:
-        """Made anew once a second: the answer says nothing that depends on the callback."""
+        """Made once a second: the answer says nothing that depends on the callback."""
         second = int(time.time())
         if second != self._successes_second:
             self._successes.clear()

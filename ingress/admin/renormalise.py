@@ -1,7 +1,7 @@
 """Puts what could not be normalised back through a journal, after a release that knows better.
 
-It reads the unclassified topic and keeps each record's callback again, past the door's dedupe, with its first
-time of receipt, so that its id stays what it was. Records that would only come back are left alone. The
+It reads the unclassified topic and keeps each record's callback again, whatever was kept before, with its
+first time of receipt, so that its id stays what it was. Records that would only come back are left alone. The
 callbacks are gathered in a folder of their own, which is then imported like one of an instance that is gone:
 by the running ingress, or here. What is cut off is begun again: the topic still holds all of it.
 """

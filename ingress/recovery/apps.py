@@ -38,26 +38,21 @@ class Timer:
     def __init__(self, every_s: float, after_outage_s: float, now: float) -> None:
         self._every_s, self._after_outage_s = every_s, after_outage_s
         self._due = now + after_outage_s
-        self._was_well = True
         self._failures = 0
 
     def due(self, now: float, *, well: bool) -> bool:
-        """Whether a run is due. ``well``: the journal takes writes; without it none is, and when it comes
-        back one is due as after a start."""
-        if well and not self._was_well:
+        """Whether a run is due. ``well``: the journal takes writes; without it none is, and afterwards one is
+        due as after a start."""
+        if not well:
             self._due = now + self._after_outage_s
-        self._was_well = well
         return well and now >= self._due
 
     def ended(self, now: float, *, well: bool) -> None:
         """A run has ended. One that failed comes again as after an outage, the later the more often it
         fails."""
         self._failures = 0 if well else self._failures + 1
-        delay_s = self._every_s
-        if self._failures:
-            backoff_s = max(1.0, self._after_outage_s) * 2 ** min(self._failures - 1, 20)
-            delay_s = min(self._every_s, backoff_s)
-        self._due = now + delay_s
+        backoff_s = max(1.0, self._after_outage_s) * 2 ** min(self._failures - 1, 20)
+        self._due = now + (self._every_s if well else min(self._every_s, backoff_s))
 
 
 class AppRecovery:
@@ -97,10 +92,7 @@ class AppRecovery:
     async def run(self) -> Result:
         """A run at once. Raises ``BridgeError``, as ``Poller.run`` does."""
         async with self._running:
-            try:
-                return await self.poller.run()
-            except TimeoutError as error:
-                raise BridgeError("DingTalk did not give the failed list in time; try again") from error
+            return await self.poller.run()
 
     async def _regularly(self) -> None:
         every_s = self._settings.recovery_every_minutes * 60

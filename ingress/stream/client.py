@@ -38,7 +38,7 @@ HANDOVER_S: Final = 10.0
 """An old connection is read for so long at most, once the new one is open: DingTalk closes it about 10 s
 after its ``disconnect`` (protocol.md)."""
 LASTED_S: Final = 60.0
-"""A connection that lasted so long was a good one: pauses begin anew."""
+"""A connection that lasted so long was a good one: the next failure counts as the first."""
 PAUSE_S: Final = 0.5
 PAUSE_MAX_S: Final = 60.0
 """Between attempts that fail, first and at most."""
