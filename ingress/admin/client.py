@@ -1,21 +1,17 @@
 """Does what a command asks for: here if no ingress holds the journal, else by asking the one that does."""
 
 import asyncio
-import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Awaitable, Callable
 from contextlib import closing
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import apsw
 from prometheus_client import CollectorRegistry
 
-from dingbridge.admin_token import FILE, admin_token
-from dingbridge.cli.terminal import open_here, refusal_of
+from dingbridge.admin_token import admin_token
+from dingbridge.cli.terminal import post_json
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import IngressSettings, JournalSettings, PublisherSettings
@@ -111,30 +107,9 @@ def ask(path: str, options: dict[str, Any]) -> dict[str, Any]:
     if path.startswith("parked/"):
         process, port, name = "relay", settings.relay_admin_port, "RELAY_ADMIN_PORT"
     url = f"http://{settings.admin_host}:{port}/{path}"
-    headers = {
-        "Content-Type": "application/json",
-        "Authorization": f"Bearer {admin_token(settings.data_dir)}",
-    }
-    request = urllib.request.Request(url, json.dumps(options).encode(), headers, method="POST")
-    try:
-        with open_here(request, timeout=600) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-    except urllib.error.HTTPError as error:
-        refusal, why = refusal_of(error), f"HTTP {error.code}"
-        if error.code == 401:
-            file = settings.data_dir / FILE
-            refusal = f"the {process} at {url} has another token than {file}; set DATA_DIR as for the ingress"
-        if refusal is not None:
-            raise BridgeError(refusal) from None
-    except (ValueError, HTTPException) as error:
-        why = type(error).__name__
-    except OSError as error:
-        why = str(getattr(error, "reason", error))
-    raise BridgeError(
-        f"a process holds the journal, but no {process} answers at {url} ({why}); set ADMIN_HOST and {name} "
-        "to its private listener"
-    )
+    remedy = f"but a process holds the journal: set ADMIN_HOST and {name} to its private listener"
+    answer: dict[str, Any] = post_json(url, options, process, remedy, token=admin_token(settings.data_dir))
+    return answer
 
 
 def journal_dir() -> Path:
