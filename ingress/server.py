@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
+from logging import ERROR, WARNING
 
 import orjson
 import structlog
@@ -101,14 +102,10 @@ class PublicServer:
             body = await self._answer(request)
         except Refused as refused:
             return self._refuse(request, refused)
-        except Exception as error:
-            self._metrics.callbacks.labels("unavailable", "fault", "", "http").inc()
-            if (suppressed := self._limiter.allow("fault")) is not None:
-                # never its text: that may hold what was sent
-                log.error(
-                    "callback.fault", error=type(error).__name__, place=place_of(error), suppressed=suppressed
-                )
-            return _error("unavailable", HTTPStatus.INTERNAL_SERVER_ERROR)
+        except Exception as error:  # never its text: that may hold what was sent
+            what = {"error": type(error).__name__, "place": place_of(error)}
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            return self._refuse(request, Refused(status, "unavailable", "fault", **what))
         self._metrics.answer_seconds.observe(time.perf_counter() - began)
         return web.Response(body=body, headers=_HEADERS)
 
@@ -147,8 +144,10 @@ class PublicServer:
     def _refuse(self, request: web.BaseRequest, refused: Refused) -> web.Response:
         self._metrics.callbacks.labels(refused.outcome, refused.reason, "", "http").inc()
         if (suppressed := self._limiter.allow(refused.reason)) is not None:
-            log.warning(
-                "callback.refused",
+            is_fault = refused.status is HTTPStatus.INTERNAL_SERVER_ERROR
+            log.log(
+                ERROR if is_fault else WARNING,
+                "callback.fault" if is_fault else "callback.refused",
                 status=int(refused.status),
                 outcome=refused.outcome,
                 reason=refused.reason,
@@ -159,19 +158,14 @@ class PublicServer:
                 suppressed=suppressed,
                 **refused.details,
             )
-        return _error(refused.outcome, refused.status)
+        return web.Response(
+            body=orjson.dumps({"error": refused.outcome}),  # the class of what is wrong, and nothing else
+            status=refused.status,
+            headers={**_HEADERS, **_MORE_HEADERS.get(refused.status, {})},
+        )
 
 
 def _let_it_come(request: web.BaseRequest) -> None:
     """Tell a sender that asks for leave to send the body (``Expect: 100-continue``) that it may."""
     if "Expect" in request.headers and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-
-def _error(outcome: str, status: HTTPStatus) -> web.Response:
-    """An answer that names the class of what is wrong, and nothing else."""
-    return web.Response(
-        body=orjson.dumps({"error": outcome}),
-        status=status,
-        headers={**_HEADERS, **_MORE_HEADERS.get(status, {})},
-    )
