@@ -76,11 +76,11 @@ class PerApp(ABC, Generic[T]):
             if (apps := self._apps()) is self._seen:
                 return
             self._seen, wanted, before = apps, self.wanted(apps), self.each
-            self.each = {n: one for n, one in before.items() if _same(wanted.get(n), one.app)}
-            left = [one for name, one in before.items() if name not in self.each]
-            for name, app in wanted.items():
-                if name not in self.each:
-                    self.each[name] = self.begin(app)
+            self.each = {
+                name: before[name] if name in before and _same(before[name].app, app) else self.begin(app)
+                for name, app in wanted.items()
+            }
+            left = [one for name, one in before.items() if self.each.get(name) is not one]
             await asyncio.gather(*(one.stop(_LEAVE_S) for one in left))
             for one in left:
                 if one.app.name not in self.each:
@@ -92,8 +92,6 @@ class PerApp(ABC, Generic[T]):
         await asyncio.gather(*(one.stop(within_s) for one in self.each.values()))
 
 
-def _same(wanted: App | None, app: App) -> bool:
+def _same(app: App, wanted: App) -> bool:
     """Whether what runs for ``app`` does for what is wanted now."""
-    return wanted is not None and all(
-        getattr(wanted, name) == getattr(app, name) for name in ("app_key", "app_secret", "corp_id")
-    )
+    return all(getattr(wanted, name) == getattr(app, name) for name in ("app_key", "app_secret", "corp_id"))
