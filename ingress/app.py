@@ -26,7 +26,7 @@ from ingress.credentials import CredentialsWatcher
 from ingress.diagnostics import Diagnostics
 from ingress.entry import JournalEntry
 from ingress.errors import JournalUnavailable
-from ingress.journal.directory import current, ingress_lock, prepare_folder
+from ingress.journal.directory import current, exclusive_locks, ingress_lock, prepare_folder
 from ingress.journal.importing import Importer
 from ingress.journal.inspect import JournalStatus, journal_status
 from ingress.journal.wake import RelayWaker
@@ -60,7 +60,6 @@ class Ingress:
         warning = prepare_folder(self._folder, allow_unsafe=settings.journal_allow_unsafe)
         if warning is not None:
             log.warning("journal.unsafe", words=warning)
-        self._lock = ingress_lock(self._folder)
         registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
@@ -106,8 +105,7 @@ class Ingress:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        self._lock.acquire()
-        try:
+        with exclusive_locks(ingress_lock(self._folder)):
             async with WatchedTasks() as tasks:
                 await self._journal.start()
                 try:
@@ -115,8 +113,6 @@ class Ingress:
                     await stop.wait()
                 finally:
                     await self._stop()
-        finally:
-            self._lock.release()
 
     async def _begin(self, tasks: WatchedTasks) -> None:
         settings = self._settings

@@ -29,9 +29,8 @@ class HttpMetrics:
         gauge = partial(Gauge, registry=registry)
         self.callbacks = Counter(
             "dingbridge_callbacks",
-            "Requests to the public listener and events of Stream mode, by outcome (kept, duplicate, check, "
-            "forbidden, malformed, too_large, not_found, unavailable), reason of refusal, known EventType "
-            "and via (http, stream); by Stream only kept, duplicate and unavailable",
+            "Requests to the public listener and events of Stream mode, by outcome, reason of refusal, known "
+            "EventType and via (http, stream)",
             ["outcome", "reason", "event_type", "via"],
             registry=registry,
         )
@@ -105,8 +104,7 @@ class StreamMetrics:
         )
         self.reconnects = counter(
             "dingbridge_stream_reconnects",
-            "Connections that had to be opened anew, by reason: disconnect (DingTalk asked for it), silent "
-            "(no frame for STREAM_WATCHDOG_S), lost, refused (it could not be opened)",
+            "Connections that had to be opened again, by reason (disconnect, silent, lost, refused)",
             ["app", "reason"],
         )
         self.last_frame = gauge(
@@ -156,6 +154,5 @@ class RecoveryMetrics:
         )
         self.last_success = gauge(
             "dingbridge_recovery_last_success_timestamp_seconds",
-            "When the failed list was last read to its end, or else the start, epoch s; 0: it is not read; "
-            "of several apps the one that is furthest behind",
+            "When all failed lists were last read to their ends, or else the start, epoch s; 0: none is",
         )
