@@ -4,19 +4,17 @@
 pictures of it.
 """
 
-import json
 import os
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from dev.servers import GuardedProcess, free_port
 from dev.system_a import SystemA
-from dingbridge.cli.terminal import open_here
+from dingbridge.cli.terminal import open_here, post_json
 from dingbridge.errors import ServerStartError
 from dingbridge.settings import SAMPLE_CREDENTIALS
 
@@ -98,10 +96,7 @@ class Stack:
 
     def simulate(self, path: str, body: Mapping[str, object]) -> Any:
         """A request to the simulator's own interface, as ``act`` or ``rate``; see docs/guide/simulator.md."""
-        url, headers = f"{self.simulator_url}/_sim/{path}", {"Content-Type": "application/json"}
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - of this machine
-        with open_here(request, READY_WITHIN_S) as answer:
-            return json.load(answer)
+        return post_json(f"{self.simulator_url}/_sim/{path}", body, "simulator", "see its log")
 
     def tails(self, lines: int = 15) -> str:
         """The end of every log."""

@@ -74,8 +74,11 @@ def only_with_token(token: str | None) -> Middleware:
         sent = request.headers.get("Authorization", "").encode(errors="replace")
         if token is None or not hmac.compare_digest(sent, f"Bearer {token}".encode()):
             log.warning("admin.refused", path=request.path, remote=request.remote)
-            words = "send the token in DATA_DIR/admin.token, as `Authorization: Bearer <token>`"
-            answer = json_response({"error": f"whatever changes something here needs a token: {words}"}, 401)
+            words = (
+                "whatever changes something here needs the token in DATA_DIR/admin.token, as `Authorization: "
+                "Bearer <token>`; a command sends that of its own DATA_DIR: set it as for this process"
+            )
+            answer = json_response({"error": words}, 401)
             answer.headers["WWW-Authenticate"] = "Bearer"
             return answer
         result: int | str = "failed"

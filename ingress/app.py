@@ -24,10 +24,11 @@ from ingress.admin.routes import retention, routes, verbs
 from ingress.callback import CallbackReceiver
 from ingress.credentials import CredentialsWatcher
 from ingress.diagnostics import Diagnostics
+from ingress.entry import JournalEntry
 from ingress.errors import JournalUnavailable
-from ingress.journal.directory import current, ingress_lock, prepare_folder
+from ingress.journal.directory import current, exclusive_locks, ingress_lock, prepare_folder
 from ingress.journal.importing import Importer
-from ingress.journal.inspect import journal_status
+from ingress.journal.inspect import JournalStatus, journal_status
 from ingress.journal.wake import RelayWaker
 from ingress.journal.writer import Journal
 from ingress.metrics import (
@@ -59,7 +60,6 @@ class Ingress:
         warning = prepare_folder(self._folder, allow_unsafe=settings.journal_allow_unsafe)
         if warning is not None:
             log.warning("journal.unsafe", words=warning)
-        self._lock = ingress_lock(self._folder)
         registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
@@ -75,35 +75,14 @@ class Ingress:
         self._importer = Importer(self._folder, self._journal, retention(settings).callbacks_s)
         diagnostics = Diagnostics()
         self._tracer = open_tracer(settings, "dingbridge-ingress")
-        self._public = PublicServer(
-            CallbackReceiver(
-                self._journal,
-                http,
-                diagnostics,
-                max_age_s=settings.max_age_s,
-                suite_check_reply=settings.suite_check_reply,
-                tracer=self._tracer,
-            ),
-            http,
-            path=settings.callback_path,
-            max_bytes=settings.callback_max_bytes,
-            trusted_proxies=settings.trusted_proxies,
-            stop_within_s=settings.shutdown_timeout_s / 2,
-        )
-        self._credentials = CredentialsWatcher(settings, self._public.serve, http)
+        entry = JournalEntry(self._journal, http.callbacks, self._tracer)
+        self._public = PublicServer(settings, CallbackReceiver(settings, entry, http, diagnostics), http)
+        self._credentials = credentials = CredentialsWatcher(settings, self._public.serve, http)
         self._recovery = Recovery(
-            settings,
-            lambda: self._credentials.apps,
-            self._journal,
-            RecoveryMetrics(registry),
+            settings, lambda: credentials.apps, self._journal, RecoveryMetrics(registry)
         )
-        self._streams = Streams(
-            settings,
-            lambda: self._credentials.apps,
-            self._journal,
-            StreamMetrics(registry, http.callbacks),
-            self._tracer,
-        )
+        stream = StreamMetrics(registry, http.callbacks)
+        self._streams = Streams(settings, lambda: credentials.apps, self._journal, entry, stream)
         self._admin = AdminServer(
             settings.admin_host,
             settings.admin_port,
@@ -126,8 +105,7 @@ class Ingress:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        self._lock.acquire()
-        try:
+        with exclusive_locks(ingress_lock(self._folder)):
             async with WatchedTasks() as tasks:
                 await self._journal.start()
                 try:
@@ -135,13 +113,12 @@ class Ingress:
                     await stop.wait()
                 finally:
                     await self._stop()
-        finally:
-            self._lock.release()
 
     async def _begin(self, tasks: WatchedTasks) -> None:
         settings = self._settings
         tasks.need("that waits for damage of the journal", self._journal.until_damaged)
-        await self._recovery.start(tasks)
+        await self._recovery.settle()
+        self._recovery.start(tasks)
         await self._admin.start()
         callback = await self._listen()
         self._streams.start(tasks)
@@ -187,18 +164,21 @@ class Ingress:
             await self._journal.probe()
         except JournalUnavailable as error:
             return False, {"journal": {"takes_writes": False, "words": str(error)}}
-        try:
-            status = await asyncio.to_thread(journal_status, self._folder)
-        except (apsw.Error, BridgeError, OSError) as error:
-            return True, {"journal": {"takes_writes": True, "words": type(error).__name__}}
-        return True, {"journal": {"takes_writes": True, **status.as_json()}}
+        status = await self._status()
+        details = {"words": status} if isinstance(status, str) else status.as_json()
+        return True, {"journal": {"takes_writes": True, **details}}
 
     async def _measure(self) -> None:
         while True:
-            try:
-                status = await asyncio.to_thread(journal_status, self._folder)
-            except (apsw.Error, BridgeError, OSError) as error:
-                log.warning("journal.status_failed", error=type(error).__name__)
+            if isinstance(status := await self._status(), str):
+                log.warning("journal.status_failed", error=status)
             else:
                 status.show(self._folder_metrics)
             await asyncio.sleep(_STATUS_EVERY_S)
+
+    async def _status(self) -> JournalStatus | str:
+        """What stands in the journal; the name of the error where that cannot be read just now."""
+        try:
+            return await asyncio.to_thread(journal_status, self._folder)
+        except (apsw.Error, BridgeError, OSError) as error:
+            return type(error).__name__

@@ -18,13 +18,11 @@ import structlog
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, DecryptedCallback, SignatureParameters
 from dingbridge.dingtalk.errors import CallbackError, OwnerMismatch
 from dingbridge.dingtalk.self_push import nonce_of
-from dingbridge.events import URL_CHECKS, CallbackFacts, dedupe_key, extract_facts
-from dingbridge.tracing import Tracer
+from dingbridge.events import URL_CHECKS, extract_facts
+from dingbridge.settings import IngressSettings
 from ingress.diagnostics import Diagnostics
-from ingress.entry import JournalEntry
+from ingress.entry import JournalEntry, pushed_callback
 from ingress.errors import JournalUnavailable
-from ingress.journal.rows import NewCallback
-from ingress.journal.writer import Journal
 from ingress.metrics import HttpMetrics, known_type
 
 log = structlog.get_logger(__name__)
@@ -46,22 +44,13 @@ class Refused(Exception):
 
 
 class CallbackReceiver:
-    """Receives callbacks of any app. ``max_age_s`` 0 accepts any timestamp; ``suite_check_reply`` is
-    ``success`` or ``random`` (``SUITE_CHECK_REPLY``)."""
+    """Receives callbacks of any app, whose way into the journal is ``entry``."""
 
     def __init__(
-        self,
-        journal: Journal,
-        metrics: HttpMetrics,
-        diagnostics: Diagnostics,
-        *,
-        max_age_s: float = 302_400,
-        suite_check_reply: str = "success",
-        tracer: Tracer | None = None,
+        self, settings: IngressSettings, entry: JournalEntry, metrics: HttpMetrics, diagnostics: Diagnostics
     ) -> None:
-        self._entry, self._metrics = JournalEntry(journal, tracer), metrics
-        self._diagnostics = diagnostics
-        self._max_age_s, self._suite_check_reply = max_age_s, suite_check_reply
+        self._entry, self._metrics, self._diagnostics = entry, metrics, diagnostics
+        self._max_age_s, self._suite_check_reply = settings.max_age_s, settings.suite_check_reply
         self._successes: dict[tuple[Credentials, str], bytes] = {}
         self._successes_second = 0
 
@@ -81,12 +70,12 @@ class CallbackReceiver:
                 self._diagnostics.check_seen(nonce, app)
             return self._check_reply(crypto, callback)
         try:
-            entry = _entry(app, callback.plaintext, view, parameters)
-            new = await self._entry.accept(entry, event_type, began_ns)
+            push = parameters.signature.encode()
+            entry = pushed_callback(app, "http", callback.plaintext, view, push)
+            await self._entry.accept(entry, event_type, began_ns)
         except JournalUnavailable as error:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", error.reason, str(error)) from None
         self._diagnostics.owner_accepted(app, callback.owner_key)
-        self._metrics.callbacks.labels("kept" if new else "duplicate", "", event_type, "http").inc()
         return self._success(crypto, callback)
 
     def _decrypt(
@@ -128,7 +117,7 @@ class CallbackReceiver:
         return self._success(crypto, callback)
 
     def _success(self, crypto: CallbackCrypto, callback: DecryptedCallback) -> bytes:
-        """Made anew once a second: the answer says nothing that depends on the callback."""
+        """Made once a second: the answer says nothing that depends on the callback."""
         second = int(time.time())
         if second != self._successes_second:
             self._successes.clear()
@@ -162,21 +151,6 @@ def _parameters(query: Mapping[str, str], envelope: Mapping[str, Any]) -> Signat
         if envelope.keys() & {"signature", "msg_signature"}:
             words = "the signature is in the body; DingTalk sends it in the query: " + words
         raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "parameters", words) from None
-
-
-def _entry(app: str, plaintext: bytes, view: CallbackFacts, parameters: SignatureParameters) -> NewCallback:
-    signature_key = None
-    if not view.has_identity:
-        # 8 zero bytes where other keys have the event's time; "s" keeps it apart from a content hash
-        signature_key = bytes(8) + b"s" + parameters.signature.encode()
-    return NewCallback(
-        received_ms=int(time.time() * 1000),
-        app=app,
-        via="http",
-        body=plaintext,
-        key=dedupe_key(view, app, plaintext),
-        signature_key=signature_key,
-    )
 
 
 def _reply(crypto: CallbackCrypto, message: bytes, callback: DecryptedCallback, at_ms: int) -> bytes:

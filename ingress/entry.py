@@ -1,4 +1,4 @@
-"""The one way of a callback into the journal, by HTTP or Stream, with the root span of its trace.
+"""The one way of a callback into the journal, by HTTP or Stream; it is counted, and its trace begins here.
 
 Whether it is traced is decided before anything is built; of those that are not, nothing is. ``traceparent``
 is kept with the callback, so its trace outlives this process.
@@ -7,6 +7,9 @@ is kept with the callback, so its trace outlives this process.
 import time
 from dataclasses import replace
 
+from prometheus_client import Counter
+
+from dingbridge.events import CallbackFacts, dedupe_key
 from dingbridge.tracing import Tracer
 from ingress.errors import JournalUnavailable
 from ingress.journal.rows import NewCallback
@@ -14,20 +17,27 @@ from ingress.journal.writer import Journal
 
 
 class JournalEntry:
-    """Accepts callbacks into ``journal``. Without ``tracer`` there are no traces."""
+    """Accepts callbacks into ``journal``, and counts them in ``callbacks``, as ``HttpMetrics`` has it.
+    Without ``tracer`` there are no traces."""
 
-    def __init__(self, journal: Journal, tracer: Tracer | None = None) -> None:
-        self._journal, self._tracer = journal, tracer
+    def __init__(self, journal: Journal, callbacks: Counter, tracer: Tracer | None = None) -> None:
+        self._journal, self._callbacks, self._tracer = journal, callbacks, tracer
 
     def sample(self) -> int | None:
         """To be asked as a callback comes, and given to ``accept``: what its trace begins with, if any."""
         return None if self._tracer is None else self._tracer.sample()
 
-    async def accept(self, callback: NewCallback, event_type: str, began_ns: int | None) -> bool:
-        """As ``Journal.append``. ``event_type`` is a known one, or ``other``."""
+    async def accept(self, callback: NewCallback, event_type: str, began_ns: int | None) -> None:
+        """Returns once ``callback`` is on the disk, or known to be there already. ``event_type`` is a known
+        one, or ``other``. Raises ``JournalUnavailable``."""
         if began_ns is None or self._tracer is None:
-            return await self._journal.append(callback)
-        span = self._tracer.callback(callback.via, callback.app, event_type, began_ns)
+            new = await self._journal.append(callback)
+        else:
+            new = await self._traced(self._tracer, callback, event_type, began_ns)
+        self._callbacks.labels("kept" if new else "duplicate", "", event_type, callback.via).inc()
+
+    async def _traced(self, tracer: Tracer, callback: NewCallback, event_type: str, began_ns: int) -> bool:
+        span = tracer.callback(callback.via, callback.app, event_type, began_ns)
         try:
             new = await self._journal.append(replace(callback, traceparent=span.traceparent))
         except BaseException as error:
@@ -36,6 +46,16 @@ class JournalEntry:
             raise
         span.end("kept" if new else "duplicate")
         return new
+
+
+def pushed_callback(app: str, via: str, body: bytes, facts: CallbackFacts, push: bytes) -> NewCallback:
+    """The row of what DingTalk has just pushed. ``push`` is the same when this push is repeated: of events
+    without an identity of their own, it tells one from the next in the same words."""
+    signature_key = None
+    if not facts.has_identity:
+        # 8 zero bytes where other keys have the event's time; "s" keeps it apart from a content hash
+        signature_key = bytes(8) + b"s" + push
+    return NewCallback(now_ms(), app, via, body, dedupe_key(facts, app, body), signature_key)
 
 
 def now_ms() -> int:

@@ -29,9 +29,8 @@ class HttpMetrics:
         gauge = partial(Gauge, registry=registry)
         self.callbacks = Counter(
             "dingbridge_callbacks",
-            "Requests to the public listener and events of Stream mode, by outcome (kept, duplicate, check, "
-            "forbidden, malformed, too_large, not_found, unavailable), reason of refusal, known EventType "
-            "and via (http, stream); by Stream only kept, duplicate and unavailable",
+            "Requests to the public listener and events of Stream mode, by outcome, reason of refusal, known "
+            "EventType and via (http, stream)",
             ["outcome", "reason", "event_type", "via"],
             registry=registry,
         )
@@ -105,8 +104,7 @@ class StreamMetrics:
         )
         self.reconnects = counter(
             "dingbridge_stream_reconnects",
-            "Connections that had to be opened anew, by reason: disconnect (DingTalk asked for it), silent "
-            "(no frame for STREAM_WATCHDOG_S), lost, refused (it could not be opened)",
+            "Connections that had to be opened again, by reason (disconnect, silent, lost, refused)",
             ["app", "reason"],
         )
         self.last_frame = gauge(
@@ -133,12 +131,11 @@ def relay_restarts(registry: CollectorRegistry) -> Counter:
 
 
 class RecoveryMetrics:
-    """Of the recovery of pushes that DingTalk gave up, of all apps together."""
+    """Of the recovery of pushes that DingTalk gave up, of all apps together; ``Recovery`` has what the gauges
+    show."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         gauge, counter = partial(Gauge, registry=registry), partial(Counter, registry=registry)
-        self._read_s: dict[str, float] = {}
-        self._oldest_s: dict[str, float] = {}
         self.items = counter(
             "dingbridge_recovery_items",
             "Items of the failed list that were recovered, by known EventType",
@@ -157,26 +154,5 @@ class RecoveryMetrics:
         )
         self.last_success = gauge(
             "dingbridge_recovery_last_success_timestamp_seconds",
-            "When the failed list was last read to its end, or else the start, epoch s; 0: it is not read; "
-            "of several apps the one that is furthest behind",
+            "When all failed lists were last read to their ends, or else the start, epoch s; 0: none is",
         )
-
-    def read(self, app: str, at_s: float) -> None:
-        """``app``'s list was read to its end at ``at_s`` (epoch), or is read from then on."""
-        self._read_s[app] = at_s
-        self._show()
-
-    def found(self, app: str, age_s: float) -> None:
-        """How old the oldest event is that ``app``'s last run found."""
-        self._oldest_s[app] = age_s
-        self._show()
-
-    def forget(self, app: str) -> None:
-        """``app``'s list is not read any more."""
-        self._read_s.pop(app, None)
-        self._oldest_s.pop(app, None)
-        self._show()
-
-    def _show(self) -> None:
-        self.last_success.set(min(self._read_s.values(), default=0))
-        self.oldest.set(max(self._oldest_s.values(), default=0))

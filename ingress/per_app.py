@@ -4,8 +4,9 @@ Apps come and go with ``DINGTALK_APPS_FILE`` while the ingress runs.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Generic, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
 from dingbridge.settings.apps import App
 from dingbridge.tasks import WatchedTasks, end
@@ -32,26 +33,36 @@ class AppTask(Protocol):
 T = TypeVar("T", bound=AppTask)
 
 
-class PerApp(Generic[T]):
-    """One task for each app of ``wanted``. ``begin`` makes and begins a task, ``gone`` gets the name when one
-    has ended and no other took its place."""
+class PerApp(ABC, Generic[T]):
+    """One task for each app that is ``wanted``, by name in ``each``."""
 
-    def __init__(
-        self,
-        apps: Apps,
-        wanted: Callable[[Mapping[str, App]], Mapping[str, App]],
-        begin: Callable[[App], T],
-        gone: Callable[[str], Awaitable[None]],
-    ) -> None:
-        self._apps, self._wanted, self._begin, self._gone = apps, wanted, begin, gone
+    what: ClassVar[str]
+    """What runs for the apps, in words."""
+    _tasks: WatchedTasks
+    """Those of the process, once ``start`` was called."""
+
+    def __init__(self, apps: Apps) -> None:
+        self._apps = apps
         self._seen: Mapping[str, App] | None = None
         self._following = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
         self.each: dict[str, T] = {}
 
-    def start(self, tasks: WatchedTasks, what: str) -> None:
-        """Follow the apps by one of ``tasks``; ``what`` runs for them, in words."""
-        self._watching = tasks.need(f"that follows the apps {what}", self.watch)
+    @abstractmethod
+    def wanted(self, apps: Mapping[str, App]) -> Mapping[str, App]:
+        """Those of ``apps`` for which something is to run."""
+
+    @abstractmethod
+    def begin(self, app: App) -> T:
+        """What runs for ``app`` from now on."""
+
+    async def gone(self, name: str) -> None:
+        """What ran for the app ``name`` has ended, and nothing took its place."""
+
+    def start(self, tasks: WatchedTasks) -> None:
+        """Follow the apps by one of ``tasks``."""
+        self._tasks = tasks
+        self._watching = tasks.need(f"that follows the apps {self.what}", self.watch)
 
     async def watch(self) -> None:
         """Follow the apps until cancelled."""
@@ -64,16 +75,16 @@ class PerApp(Generic[T]):
         async with self._following:
             if (apps := self._apps()) is self._seen:
                 return
-            self._seen, wanted, before = apps, self._wanted(apps), self.each
-            self.each = {n: one for n, one in before.items() if _same(wanted.get(n), one.app)}
-            left = [one for name, one in before.items() if name not in self.each]
-            for name, app in wanted.items():
-                if name not in self.each:
-                    self.each[name] = self._begin(app)
+            self._seen, wanted, before = apps, self.wanted(apps), self.each
+            self.each = {
+                name: before[name] if name in before and _same(before[name].app, app) else self.begin(app)
+                for name, app in wanted.items()
+            }
+            left = [one for name, one in before.items() if self.each.get(name) is not one]
             await asyncio.gather(*(one.stop(_LEAVE_S) for one in left))
             for one in left:
                 if one.app.name not in self.each:
-                    await self._gone(one.app.name)
+                    await self.gone(one.app.name)
 
     async def stop(self, within_s: float) -> None:
         """Follow no more, and end all of them, ``within_s`` for each step of it."""
@@ -81,8 +92,6 @@ class PerApp(Generic[T]):
         await asyncio.gather(*(one.stop(within_s) for one in self.each.values()))
 
 
-def _same(wanted: App | None, app: App) -> bool:
+def _same(app: App, wanted: App) -> bool:
     """Whether what runs for ``app`` does for what is wanted now."""
-    return wanted is not None and all(
-        getattr(wanted, name) == getattr(app, name) for name in ("app_key", "app_secret", "corp_id")
-    )
+    return all(getattr(wanted, name) == getattr(app, name) for name in ("app_key", "app_secret", "corp_id"))

@@ -7,8 +7,9 @@ connections and peers that do not read are the edge proxy's business: ``deploy/e
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
+from logging import ERROR, WARNING
 
 import orjson
 import structlog
@@ -17,6 +18,7 @@ from aiohttp import web
 from dingbridge.dingtalk.crypto import CallbackCrypto
 from dingbridge.errors import BridgeError
 from dingbridge.logging import LogLimiter, place_of
+from dingbridge.settings import IngressSettings
 from dingbridge.settings.trusted_proxies import client_address
 from ingress.callback import CallbackReceiver, Refused
 from ingress.metrics import HttpMetrics
@@ -43,24 +45,15 @@ _MORE_HEADERS = {
 
 
 class PublicServer:
-    """Answers requests to ``path`` and ``path``/<app>, for the apps that ``serve`` names."""
+    """Answers requests to ``CALLBACK_PATH`` and the paths below it, for the apps that ``serve`` names."""
 
-    def __init__(
-        self,
-        callbacks: CallbackReceiver,
-        metrics: HttpMetrics,
-        *,
-        path: str = "/callback",
-        max_bytes: int = 1024 * 1024,
-        trusted_proxies: Sequence[str] = (),
-        stop_within_s: float = 4.0,
-    ) -> None:
-        """``max_bytes`` bounds a body; ``trusted_proxies`` are addresses or networks."""
+    def __init__(self, settings: IngressSettings, callbacks: CallbackReceiver, metrics: HttpMetrics) -> None:
         self._callbacks, self._metrics = callbacks, metrics
-        self._path, self._max_bytes, self._trusted_proxies = path, max_bytes, trusted_proxies
+        self._path, self._max_bytes = settings.callback_path, settings.callback_max_bytes
+        self._trusted_proxies = settings.trusted_proxies
+        self._stop_within_s = settings.shutdown_timeout_s / 2
         self._apps: dict[str, tuple[str, CallbackCrypto]] = {}
         self._limiter = LogLimiter()
-        self._stop_within_s = stop_within_s
         self._runner: web.ServerRunner | None = None
 
     def serve(self, apps: Mapping[str, CallbackCrypto], default: str | None) -> None:
@@ -98,7 +91,7 @@ class PublicServer:
         return int(runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Accept nothing new, answer what was accepted, close; within ``stop_within_s``."""
+        """Accept nothing new, answer what was accepted, close; within half of ``SHUTDOWN_TIMEOUT_S``."""
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -109,14 +102,10 @@ class PublicServer:
             body = await self._answer(request)
         except Refused as refused:
             return self._refuse(request, refused)
-        except Exception as error:
-            self._metrics.callbacks.labels("unavailable", "fault", "", "http").inc()
-            if (suppressed := self._limiter.allow("fault")) is not None:
-                # never its text: that may hold what was sent
-                log.error(
-                    "callback.fault", error=type(error).__name__, place=place_of(error), suppressed=suppressed
-                )
-            return _error("unavailable", HTTPStatus.INTERNAL_SERVER_ERROR)
+        except Exception as error:  # never its text: that may hold what was sent
+            what = {"error": type(error).__name__, "place": place_of(error)}
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            return self._refuse(request, Refused(status, "unavailable", "fault", **what))
         self._metrics.answer_seconds.observe(time.perf_counter() - began)
         return web.Response(body=body, headers=_HEADERS)
 
@@ -155,8 +144,10 @@ class PublicServer:
     def _refuse(self, request: web.BaseRequest, refused: Refused) -> web.Response:
         self._metrics.callbacks.labels(refused.outcome, refused.reason, "", "http").inc()
         if (suppressed := self._limiter.allow(refused.reason)) is not None:
-            log.warning(
-                "callback.refused",
+            is_fault = refused.status is HTTPStatus.INTERNAL_SERVER_ERROR
+            log.log(
+                ERROR if is_fault else WARNING,
+                "callback.fault" if is_fault else "callback.refused",
                 status=int(refused.status),
                 outcome=refused.outcome,
                 reason=refused.reason,
@@ -167,19 +158,14 @@ class PublicServer:
                 suppressed=suppressed,
                 **refused.details,
             )
-        return _error(refused.outcome, refused.status)
+        return web.Response(
+            body=orjson.dumps({"error": refused.outcome}),  # the class of what is wrong, and nothing else
+            status=refused.status,
+            headers={**_HEADERS, **_MORE_HEADERS.get(refused.status, {})},
+        )
 
 
 def _let_it_come(request: web.BaseRequest) -> None:
     """Tell a sender that asks for leave to send the body (``Expect: 100-continue``) that it may."""
     if "Expect" in request.headers and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-
-def _error(outcome: str, status: HTTPStatus) -> web.Response:
-    """An answer that names the class of what is wrong, and nothing else."""
-    return web.Response(
-        body=orjson.dumps({"error": outcome}),
-        status=status,
-        headers={**_HEADERS, **_MORE_HEADERS.get(status, {})},
-    )

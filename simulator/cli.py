@@ -182,11 +182,8 @@ def act(
 ) -> None:
     """Make one thing happen in a running simulator, and print its events, one JSON a line."""
     import json
-    import urllib.error
-    import urllib.request
 
-    from dingbridge.cli.terminal import open_here, refusal_of
-    from dingbridge.errors import BridgeError
+    from dingbridge.cli.terminal import post_json
 
     body = {"action": action}
     for argument in arguments or []:
@@ -196,22 +193,7 @@ def act(
         body[name] = value
     if not url.startswith(("http://", "https://")):
         raise typer.BadParameter(f"--url {url} must begin with http:// or https://")
-    request = urllib.request.Request(  # noqa: S310 - the scheme was just checked
-        f"{url.rstrip('/')}/_sim/act",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    try:
-        with open_here(request, timeout=30) as response:
-            answer = json.load(response)
-    except urllib.error.HTTPError as error:
-        words = f"{url} answers HTTP {error.code}; is that a simulator?"
-        raise BridgeError(refusal_of(error) or words) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise BridgeError(
-            f"no simulator answers at {url} ({reason}); start one with `dingbridge simulator`, "
-            "or name another --url"
-        ) from None
+    remedy = "start one with `dingbridge simulator`, or name another --url"
+    answer = post_json(f"{url.rstrip('/')}/_sim/act", body, "simulator", remedy)
     for event in answer["events"]:
         print(json.dumps(event["payload"], ensure_ascii=False))

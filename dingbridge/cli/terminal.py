@@ -1,17 +1,23 @@
 """What all commands share: common options, tables and JSON, questions, the bar on the way, times."""
 
+import json
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
+from dingbridge.errors import BridgeError
+
 _LENGTH_RE = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+_ANSWER_WITHIN_S = 600.0
+"""For a request that imports a journal, or reads all lists of failed pushes."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for machines; of a list one object a line.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
@@ -41,14 +47,28 @@ def open_here(request: Any, timeout: float) -> Any:
     return build_opener(ProxyHandler({})).open(request, timeout=timeout)
 
 
-def refusal_of(answer: Any) -> str | None:
-    """Why one of our own processes refuses, in its words; ``None`` if it was none that answered."""
-    import json
+def post_json(url: str, body: Mapping[str, Any], process: str, remedy: str, *, token: str = "") -> Any:
+    """What one of our own processes answers to ``POST url``; ``token`` is that of a private listener.
 
+    Raises ``BridgeError``: in the process's own words where it refuses, with the ``remedy`` where nothing
+    answers, or something else.
+    """
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+    from urllib.request import Request
+
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    request = Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - our own
     try:
-        return str(json.load(answer)["error"])
-    except (ValueError, KeyError, TypeError):
-        return None
+        with open_here(request, _ANSWER_WITHIN_S) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        why: object = f"HTTP {error.code}"
+        with suppress(ValueError, KeyError, TypeError):
+            raise BridgeError(str(json.load(error)["error"])) from None
+    except (HTTPException, OSError, ValueError) as error:
+        why = getattr(error, "reason", None) or type(error).__name__
+    raise BridgeError(f"no {process} answers at {url} ({why}); {remedy}")
 
 
 def confirmed(question: str, yes: bool) -> bool:

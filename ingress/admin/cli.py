@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import apsw
 import typer
 
-from dingbridge.cli.terminal import confirmed, moment, print_json, print_list, say
+from dingbridge.cli.terminal import confirmed, moment, print_json, print_list
 from dingbridge.errors import BridgeError
 from dingbridge.events import extract_facts
 from dingbridge.masking import mask
@@ -91,11 +92,9 @@ def show(
     """One callback as DingTalk sent it, decrypted; private values are masked unless --reveal."""
     with _view() as view:
         found = view.one(seq)
-    if found is not None:
-        print(_whole(found, reveal))
-    else:
-        say(f"dingbridge: no callback {seq} in the journal (deleted since, or never kept)")
-        raise typer.Exit(1)
+    if found is None:
+        raise BridgeError(f"no callback {seq} in the journal (deleted since, or never kept)")
+    print(_whole(found, reveal))
 
 
 @app.command()
@@ -133,10 +132,7 @@ def prune(
     --damaged gives them up for good."""
     if damaged and not confirmed("Give up for good what the disk has damaged? Nobody sends it again.", yes):
         raise typer.Exit(1)
-    options: dict[str, Any] = {} if older_than_hours is None else {"older_than_hours": older_than_hours}
-    if damaged:
-        options["damaged"] = True
-    result = do("prune", options)
+    result = do("prune", {"older_than_hours": older_than_hours, "damaged": damaged})
     if damaged:
         result["damaged_callbacks"] = forget_damaged()
     print_result(result)
@@ -176,18 +172,13 @@ def print_result(result: dict[str, Any]) -> None:
 
 def _received(since: str | None, until: str | None) -> Callable[[InspectedCallback], bool]:
     """Whether a callback was received in that time; of a damaged one nobody knows: it counts."""
-    begin = _ms(moment(since, "--since")) if since else None
-    end = _ms(moment(until, "--until")) if until else None
+    begin_s = moment(since, "--since").timestamp() if since else 0.0
+    end_s = moment(until, "--until").timestamp() if until else math.inf
 
     def wanted(one: InspectedCallback) -> bool:
-        at_ms = one.row.received_ms
-        return not one.row.intact or ((begin is None or at_ms >= begin) and (end is None or at_ms < end))
+        return not one.row.intact or begin_s <= one.row.received_ms / 1000 < end_s
 
     return wanted
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)
 
 
 @contextmanager

@@ -1,21 +1,17 @@
 """Does what a command asks for: here if no ingress holds the journal, else by asking the one that does."""
 
 import asyncio
-import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Awaitable, Callable
 from contextlib import closing
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import apsw
 from prometheus_client import CollectorRegistry
 
-from dingbridge.admin_token import FILE, admin_token
-from dingbridge.cli.terminal import open_here, refusal_of
+from dingbridge.admin_token import admin_token
+from dingbridge.cli.terminal import post_json
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import IngressSettings, JournalSettings, PublisherSettings
@@ -38,16 +34,17 @@ Offline = Callable[[IngressSettings, Journal, dict[str, Any]], Awaitable[dict[st
 """What a verb does to a journal that no ingress holds."""
 
 
-def do(
-    verb: str, options: dict[str, Any], offline: Offline | None = None, *, create: bool = False
-) -> dict[str, Any]:
+def do(verb: str, options: dict[str, Any], offline: Offline | None = None) -> dict[str, Any]:
     """The answer of the ingress that holds the journal, or of ``offline`` (None: the verb of ``routes.py``)
-    under its lock. Without ``create`` there must be a journal. Raises ``BridgeError``."""
-    root = JournalSettings.load().journal_path if create else journal_dir()
+    under its lock. But for ``import`` there must be a journal. Raises ``BridgeError``."""
+    root = JournalSettings.load().journal_path if verb == "import" else journal_dir()
     prepare_folder(root, allow_unsafe=True)
     try:
         with exclusive_locks(ingress_lock(root)):
-            return asyncio.run(_here(publisher_settings(), options, offline or verb_of(verb)))
+            result = asyncio.run(_here(verb, options, offline))
+            if verb == "import":
+                result["next"] = "`dingbridge relay --until-empty` publishes it, or the next ingress"
+            return result
     except JournalLocked:
         return ask(f"journal/{verb}", options)
     except (apsw.Error, OSError) as error:
@@ -56,33 +53,23 @@ def do(
         ) from error
 
 
-async def _here(settings: IngressSettings, options: dict[str, Any], offline: Offline) -> dict[str, Any]:
-    journal = Journal(settings.journal_path, retention(settings), JournalMetrics(CollectorRegistry()))
+async def _here(verb: str, options: dict[str, Any], offline: Offline | None) -> dict[str, Any]:
+    settings = publisher_settings()
+    limits = retention(settings)
+    journal = Journal(settings.journal_path, limits, JournalMetrics(CollectorRegistry()))
     await journal.start()
     try:
-        return await offline(settings, journal, options)
+        if offline is not None:
+            return await offline(settings, journal, options)
+        importer = Importer(settings.journal_path, journal, limits.callbacks_s)
+        return await verbs(settings, journal, importer)[verb](options)
     finally:
         await journal.stop()
 
 
-def verb_of(name: str) -> Offline:
-    """A verb of the running ingress, as it is done without one."""
-
-    async def done(settings: IngressSettings, journal: Journal, options: dict[str, Any]) -> dict[str, Any]:
-        importer = Importer(settings.journal_path, journal, retention(settings).callbacks_s)
-        return await verbs(settings, journal, importer)[name](options)
-
-    return done
-
-
 def bring_in(folder: Path) -> dict[str, Any]:
     """Import ``folder``, which nobody writes: by the running ingress, or here. Raises ``BridgeError``."""
-
-    async def alone(settings: IngressSettings, journal: Journal, options: dict[str, Any]) -> dict[str, Any]:
-        found = await verb_of("import")(settings, journal, options)
-        return found | {"next": "`dingbridge relay --until-empty` publishes it, or the next ingress"}
-
-    return do("import", {"folder": str(folder.resolve())}, alone, create=True)
+    return do("import", {"folder": str(folder.resolve())})
 
 
 def forget_damaged() -> int:
@@ -120,31 +107,9 @@ def ask(path: str, options: dict[str, Any]) -> dict[str, Any]:
     if path.startswith("parked/"):
         process, port, name = "relay", settings.relay_admin_port, "RELAY_ADMIN_PORT"
     url = f"http://{settings.admin_host}:{port}/{path}"
-    remedy = f"set ADMIN_HOST and {name} to its private listener"
-    headers = {
-        "Content-Type": "application/json",
-        "Authorization": f"Bearer {admin_token(settings.data_dir)}",
-    }
-    request = urllib.request.Request(url, json.dumps(options).encode(), headers, method="POST")
-    try:
-        with open_here(request, timeout=600) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-    except urllib.error.HTTPError as error:
-        if error.code == 401:
-            raise BridgeError(
-                f"the {process} at {url} has another token than {settings.data_dir / FILE}; "
-                "set DATA_DIR as for the ingress"
-            ) from None
-        refusal = refusal_of(error) or f"no {process} answers at {url} ({error.code}); {remedy}"
-        raise BridgeError(refusal) from None
-    except (ValueError, HTTPException):
-        raise BridgeError(f"what answers at {url} is no {process}; {remedy}") from None
-    except OSError as error:
-        raise BridgeError(
-            f"a process holds the journal but no {process} answers at {url} "
-            f"({getattr(error, 'reason', error)}); {remedy}"
-        ) from error
+    remedy = f"but a process holds the journal: set ADMIN_HOST and {name} to its private listener"
+    answer: dict[str, Any] = post_json(url, options, process, remedy, token=admin_token(settings.data_dir))
+    return answer
 
 
 def journal_dir() -> Path:

@@ -1,7 +1,7 @@
 """Puts what could not be normalised back through a journal, after a release that knows better.
 
-It reads the unclassified topic and keeps each record's callback again, past the door's dedupe, with its first
-time of receipt, so that its id stays what it was. Records that would only come back are left alone. The
+It reads the unclassified topic and keeps each record's callback again, whatever was kept before, with its
+first time of receipt, so that its id stays what it was. Records that would only come back are left alone. The
 callbacks are gathered in a folder of their own, which is then imported like one of an instance that is gone:
 by the running ingress, or here. What is cut off is begun again: the topic still holds all of it.
 """
@@ -9,7 +9,6 @@ by the running ingress, or here. What is cut off is begun again: the topic still
 import asyncio
 import shutil
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from aiokafka import ConsumerRecord
@@ -29,19 +28,9 @@ from ingress.relay.messages import TopicRouter
 _FOLDER = "renormalise"
 
 
-@dataclass(slots=True)
-class Renormalised:
-    """How many records the topic held, how many callbacks were put back, how many still cannot be
-    normalised."""
-
-    read: int = 0
-    put_back: int = 0
-    left: int = 0
-
-
 def renormalise(settings: IngressSettings) -> dict[str, Any]:
     """Go through the unclassified topic once, from its beginning to its end as it stands now, and keep what
-    can be normalised. Returns what ``Renormalised`` has, and what the import says.
+    can be normalised. Returns what ``fill`` does, and what the import says.
 
     Run twice, it is published twice: consumers drop the second by (source, id). Raises ``KafkaUnavailable``,
     and ``JournalLocked`` while another run is under way.
@@ -55,30 +44,27 @@ def renormalise(settings: IngressSettings) -> dict[str, Any]:
         folder.path.mkdir(mode=0o700)
         try:
             with closing(JournalFile(folder.journal, create=True)) as file:
-                result = asdict(asyncio.run(fill(settings, file)))
-            if result["put_back"]:
-                result |= bring_in(folder.path)
+                result = asyncio.run(fill(settings, file))
+            return result | (bring_in(folder.path) if result["put_back"] else {})
         finally:
             shutil.rmtree(folder.path)
-    return result
 
 
-async def fill(settings: IngressSettings, file: JournalFile) -> Renormalised:
-    """Keep in ``file`` what the topic holds and this release can normalise. Raises ``KafkaUnavailable``."""
-    result = Renormalised()
+async def fill(settings: IngressSettings, file: JournalFile) -> dict[str, int]:
+    """Keep in ``file`` what the topic holds and this release can normalise. Returns how many records were
+    ``read``, how many callbacks ``put_back``, and how many are ``left``. Raises ``KafkaUnavailable``."""
+    result = {"read": 0, "put_back": 0, "left": 0}
     router = TopicRouter(settings, settings.unknown_topics_max)
     topic = unclassified_topic(settings)
     await router.load()
     counts = await existing_topics(settings, [topic])
     async with TopicReader(settings) as reader:
         async for record in reader.read(await reader.spans({topic: counts.get(topic, 0)})):
-            result.read += 1
+            result["read"] += 1
             callback = _again(record, topic, router)
-            if callback is None:
-                result.left += 1
-            else:
+            if callback is not None:
                 file.keep([callback])
-                result.put_back += 1
+            result["left" if callback is None else "put_back"] += 1
     return result
 
 

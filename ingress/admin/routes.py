@@ -42,7 +42,9 @@ def retention(settings: IngressSettings) -> Retention:
 def older_than_s(settings: IngressSettings, options: dict[str, Any]) -> float:
     """What ``prune`` is asked for: ``older_than_hours`` counts from Kafka's acknowledgement; 0 deletes all
     that is published. Raises ``BridgeError``."""
-    hours = options.get("older_than_hours", settings.journal_retention_hours)
+    hours = options.get("older_than_hours")
+    if hours is None:
+        hours = settings.journal_retention_hours
     if not isinstance(hours, int | float) or isinstance(hours, bool) or not 0 <= hours <= _HOURS_MAX:
         raise BridgeError(f"older_than_hours must be a number of hours from 0 to {_HOURS_MAX}")
     return hours * 3600

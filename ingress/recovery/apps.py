@@ -8,7 +8,7 @@ journal takes writes again, there is something to read. Also here: the run that 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -38,26 +38,21 @@ class Timer:
     def __init__(self, every_s: float, after_outage_s: float, now: float) -> None:
         self._every_s, self._after_outage_s = every_s, after_outage_s
         self._due = now + after_outage_s
-        self._was_well = True
         self._failures = 0
 
     def due(self, now: float, *, well: bool) -> bool:
-        """Whether a run is due. ``well``: the journal takes writes; without it none is, and when it comes
-        back one is due as after a start."""
-        if well and not self._was_well:
+        """Whether a run is due. ``well``: the journal takes writes; without it none is, and afterwards one is
+        due as after a start."""
+        if not well:
             self._due = now + self._after_outage_s
-        self._was_well = well
         return well and now >= self._due
 
     def ended(self, now: float, *, well: bool) -> None:
         """A run has ended. One that failed comes again as after an outage, the later the more often it
         fails."""
         self._failures = 0 if well else self._failures + 1
-        delay_s = self._every_s
-        if self._failures:
-            backoff_s = max(1.0, self._after_outage_s) * 2 ** min(self._failures - 1, 20)
-            delay_s = min(self._every_s, backoff_s)
-        self._due = now + delay_s
+        backoff_s = max(1.0, self._after_outage_s) * 2 ** min(self._failures - 1, 20)
+        self._due = now + (self._every_s if well else min(self._every_s, backoff_s))
 
 
 class AppRecovery:
@@ -68,25 +63,25 @@ class AppRecovery:
     ) -> None:
         """Connects to nothing yet."""
         self.app = app
-        self._settings, self._journal, self._metrics = settings, journal, metrics
+        self._settings, self._journal = settings, journal
         key, secret = app.api_credentials()
         self._calls = ApiCalls.of(settings, key)
         self._client = DingTalkClient(
             app_key=key, app_secret=secret, base=settings.dingtalk_api_base, budget=self._calls
         )
         kind = IsvList if settings.recovery_list == "isv" else AppList
-        self._poller = Poller(app.name, kind(self._client.at(Priority.RECOVERY)), journal, metrics)
+        self.poller = Poller(app.name, kind(self._client.at(Priority.RECOVERY)), journal, metrics)
         self._task: asyncio.Task[None] | None = None
         self._running = asyncio.Lock()
 
     def start(self, tasks: WatchedTasks) -> None:
         """Begin to look at the clock."""
-        self._metrics.read(self.app.name, time.time())  # so that one that never succeeds is seen, too
+        self.poller.read_at_s = time.time()  # so that one that never succeeds is seen, too
         self._task = tasks.need(f"that recovers failed pushes of {self.app.name}", self._regularly)
 
     async def stop(self, within_s: float) -> None:
         """End; a page that is on its way is waited for, ``within_s`` at most."""
-        self._poller.stop()
+        self.poller.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s), self._running:
                 pass
@@ -97,10 +92,7 @@ class AppRecovery:
     async def run(self) -> Result:
         """A run at once. Raises ``BridgeError``, as ``Poller.run`` does."""
         async with self._running:
-            try:
-                return await self._poller.run()
-            except TimeoutError as error:
-                raise BridgeError("DingTalk did not give the failed list in time; try again") from error
+            return await self.poller.run()
 
     async def _regularly(self) -> None:
         every_s = self._settings.recovery_every_minutes * 60
@@ -119,33 +111,37 @@ class AppRecovery:
             timer.ended(time.monotonic(), well=well)
 
 
-class Recovery:
-    """Recovery in one ingress process."""
+class Recovery(PerApp[AppRecovery]):
+    """Recovery in one ingress process; by hand also without ``start``. As it stops, it waits for pages that
+    are on their way."""
+
+    what = "whose failed pushes are read"
 
     def __init__(
         self, settings: IngressSettings, apps: Apps, journal: Journal, metrics: RecoveryMetrics
     ) -> None:
-        self._settings, self._apps, self._journal, self._metrics = settings, apps, journal, metrics
+        super().__init__(apps)
+        self._settings, self._journal, self._metrics = settings, journal, metrics
         self._unread: dict[str, str] = {}
-        self._per_app = PerApp(apps, self._with_lists, self._begin, self._gone)
-        self._tasks: WatchedTasks | None = None
+        metrics.last_success.set_function(self._last_success_s)
+        metrics.oldest.set_function(
+            lambda: max((one.poller.oldest_s for one in self.each.values()), default=0)
+        )
 
-    async def start(self, tasks: WatchedTasks) -> None:
-        """Settle what an earlier process left behind, and begin to look at the clock, unless that is switched
-        off. No run may be asked for before."""
+    def start(self, tasks: WatchedTasks) -> None:
+        """Begin to look at the clock, unless that is switched off. What an earlier process left behind must
+        be settled before."""
+        if self._settings.recovery_every_minutes:
+            super().start(tasks)
+        else:
+            log.info("recovery.off", reason="RECOVERY_EVERY_MINUTES is 0")
+
+    async def settle(self) -> None:
+        """Settle what an earlier process left behind. No run may be asked for before."""
         try:
             await settle(self._journal, self._metrics)
         except JournalUnavailable as error:  # then each app's first run does
             log.warning("recovery.journal_away", reason=str(error))
-        if not self._settings.recovery_every_minutes:
-            log.info("recovery.off", reason="RECOVERY_EVERY_MINUTES is 0")
-            return
-        self._tasks = tasks
-        self._per_app.start(tasks, "whose failed pushes are read")
-
-    async def stop(self, within_s: float) -> None:
-        """End; pages that are on their way are waited for, ``within_s`` at most."""
-        await self._per_app.stop(within_s)
 
     async def verb(self, options: dict[str, Any]) -> dict[str, Any]:
         """``POST /journal/recover``: a run at once for all apps, or for that of ``app``, and what it did.
@@ -156,35 +152,34 @@ class Recovery:
         wanted = options.get("app")
         chosen = await self._chosen(wanted)
         done = await asyncio.gather(*(one.run() for one in chosen), return_exceptions=True)
-        failed: dict[str, str] = {}
-        results: list[Result] = []
+        counts, types, failed = Counter[str](), Counter[str](), dict[str, str]()
         for one, result in zip(chosen, done, strict=True):
             if isinstance(result, Result):
-                results.append(result)
+                counts.update(result.counts())
+                types.update(result.types)
             elif isinstance(result, BridgeError) and len(chosen) > 1:
                 failed[one.app.name] = str(result)
             else:
                 raise result
-        if not results:
+        if len(failed) == len(chosen):
             raise BridgeError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
-        unread = self._unread if wanted is None else {}
-        others = {"failed": failed, "unread": unread}
-        return _sum(results) | {name: reasons for name, reasons in others.items() if reasons}
+        others = {"failed": failed, "unread": self._unread if wanted is None else {}}
+        reasons = {name: why for name, why in others.items() if why}
+        return {**counts, "types": dict(sorted(types.items())), **reasons}
 
     async def _chosen(self, name: Any) -> list[AppRecovery]:
-        await self._per_app.follow()  # one that goes may be reading the very list that another name reads now
-        each = self._per_app.each
+        await self.follow()  # one that goes may be reading the very list that another name reads now
         if name is not None:
             app = pick(self._apps(), self._settings, str(name))
-            if app.name not in each:
+            if app.name not in self.each:
                 raise SettingsError([f"--app: {app.name}: {self._unread[app.name]}"])
-            return [each[app.name]]
-        if not each:
+            return [self.each[app.name]]
+        if not self.each:
             reasons = [f"{name}: {reason}" for name, reason in self._unread.items()]
             raise SettingsError(reasons or ["DINGTALK_APP_KEY and DINGTALK_APP_SECRET: not set"])
-        return list(each.values())
+        return list(self.each.values())
 
-    def _with_lists(self, apps: Mapping[str, App]) -> dict[str, App]:
+    def wanted(self, apps: Mapping[str, App]) -> Mapping[str, App]:
         read, unread = with_failed_lists(apps)
         for name, reason in unread.items():
             if self._unread.get(name) != reason:
@@ -192,19 +187,12 @@ class Recovery:
         self._unread = unread
         return read
 
-    def _begin(self, app: App) -> AppRecovery:
+    def begin(self, app: App) -> AppRecovery:
         one = AppRecovery(app, self._settings, self._journal, self._metrics)
-        if self._tasks is not None:
+        if self._watching is not None:
             one.start(self._tasks)
         return one
 
-    async def _gone(self, name: str) -> None:
-        self._metrics.forget(name)
-
-
-def _sum(results: Sequence[Result]) -> dict[str, Any]:
-    total, types = Counter[str](), Counter[str]()
-    for result in results:
-        total.update(result.counts())
-        types.update(result.types)
-    return {**total, "types": dict(sorted(types.items()))}
+    def _last_success_s(self) -> float:
+        """Of the app that is furthest behind."""
+        return min((at for one in self.each.values() if (at := one.poller.read_at_s)), default=0)

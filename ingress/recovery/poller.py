@@ -8,7 +8,6 @@ Each instance has its own intents, in its journal, and nobody else settles them:
 same list lose nothing, since each keeps what was given to it.
 """
 
-import asyncio
 import json
 import time
 import uuid
@@ -40,8 +39,6 @@ CONFIRM_CALL: Final = "callback/failrecord/list"
 ISV_KEPT_S: Final = 7 * 86_400
 PAGES_MAX: Final = 1_000
 """Pages of one run: 200,000 items. A list that does not end by then is DingTalk's fault or ours."""
-_CALL_S: Final = 60.0
-"""For one call, our client's own retries included."""
 _MARGIN_MS: Final = 15 * 60_000
 """An event is listed some 5 minutes after it happened (slug obtain-the-event-list-of-failed-push-messages): a
 list that was read to its end does not tell of the last minutes."""
@@ -124,6 +121,10 @@ class Poller:
         self._app, self._source, self._journal, self._metrics = app, source, journal, metrics
         self._unkept: tuple[Sequence[Any], str] | None = None
         self._stopping = False
+        self.read_at_s = 0.0
+        """When the list was last read to its end, or is read from then on; epoch s; 0: never."""
+        self.oldest_s = 0.0
+        """Age of the oldest event that the last run found; 0: it found none."""
 
     def stop(self) -> None:
         """End the run under way after the page that it is at."""
@@ -132,8 +133,8 @@ class Poller:
     async def run(self) -> Result:
         """Read the list to its end.
 
-        Raises ``ApiError`` or ``TimeoutError`` when DingTalk does not give the list, ``BridgeError`` when its
-        list has no end, ``JournalUnavailable`` with nothing lost: call it again.
+        Raises ``ApiError`` when DingTalk does not give the list, ``BridgeError`` when its list has no end,
+        ``JournalUnavailable`` with nothing lost: call it again.
         """
         result = Result()
         if self._unkept is not None:  # of an earlier run: the journal took no writes
@@ -151,9 +152,9 @@ class Poller:
                 )
         if not more:
             await self._journal.commit([], {_ENDS + self._app: str(began_ms)})
-            self._metrics.read(self._app, time.time())
+            self.read_at_s = time.time()
         oldest_ms = result.oldest_ms
-        self._metrics.found(self._app, 0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000))
+        self.oldest_s = 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000)
         log.info("recovery.done", app=self._app, **result.counts())
         return result
 
@@ -169,8 +170,7 @@ class Poller:
             page, intent = await self._call_that_deletes(source.page, result)
             await self._keep(page.items, intent, result)
             return page.has_more
-        async with asyncio.timeout(_CALL_S):
-            page = await source.page()
+        page = await source.page()
         await self._keep(page.items, None, result)
         if page.items:
             beside, intent = await self._call_that_deletes(lambda: source.confirm(page.items), result)
@@ -178,17 +178,15 @@ class Poller:
         return page.has_more
 
     async def _call_that_deletes(self, call: Callable[[], Awaitable[T]], result: Result) -> tuple[T, str]:
-        """What it returned, and the note of its intent, which is still open. Raises ``ApiError``,
-        ``TimeoutError``."""
+        """What it returned, and the note of its intent, which is still open. Raises ``ApiError``."""
         intent = await self._begin()
         try:
-            async with asyncio.timeout(_CALL_S):
-                return await call(), intent
-        except (ApiError, TimeoutError) as error:
-            if isinstance(error, ApiError) and not answer_may_be_lost(error):
-                await self._journal.commit([], {intent: None})
-            else:
+            return await call(), intent
+        except ApiError as error:
+            if answer_may_be_lost(error):
                 await self._settle(result)
+            else:
+                await self._journal.commit([], {intent: None})
             raise
 
     async def _begin(self) -> str:

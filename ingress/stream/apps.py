@@ -11,8 +11,7 @@ from aiohttp import web
 from dingbridge.health_server import json_response
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
-from dingbridge.tasks import WatchedTasks, end
-from dingbridge.tracing import Tracer
+from dingbridge.tasks import end
 from ingress.entry import JournalEntry
 from ingress.journal.writer import Journal
 from ingress.metrics import StreamMetrics
@@ -21,32 +20,27 @@ from ingress.stream.client import StreamClient
 from ingress.stream.gaps import Gaps
 
 
-class Streams:
-    """Stream mode in one ingress process."""
+class Streams(PerApp[StreamClient]):
+    """Stream mode in one ingress process. As it stops, it reads nothing more, answers what was taken, closes,
+    and notes until when there were connections: the journal must still take writes."""
+
+    what = "in Stream mode"
 
     def __init__(
         self,
         settings: IngressSettings,
         apps: Apps,
         journal: Journal,
+        entry: JournalEntry,
         metrics: StreamMetrics,
-        tracer: Tracer | None = None,
     ) -> None:
-        self._settings, self._journal, self._entry = settings, journal, JournalEntry(journal, tracer)
-        self._metrics = metrics
-        self._clients = PerApp(apps, _in_stream_mode, self._begin, self._gone)
+        super().__init__(apps)
+        self._settings, self._journal, self._entry, self._metrics = settings, journal, entry, metrics
         # of an app's name: when its credentials change, the old connections overlap with the new ones
         self._gaps: dict[str, tuple[Gaps, asyncio.Task[None]]] = {}
 
-    def start(self, tasks: WatchedTasks) -> None:
-        """Open the connections, and begin to follow the apps."""
-        self._tasks = tasks
-        self._clients.start(tasks, "in Stream mode")
-
     async def stop(self, within_s: float) -> None:
-        """Read nothing more, answer what was taken, close, note until when there were connections. The
-        journal must still take writes."""
-        await self._clients.stop(within_s)
+        await super().stop(within_s)
         await end(*(task for _, task in self._gaps.values()))
 
     def route(self) -> web.RouteDef:
@@ -54,11 +48,14 @@ class Streams:
         "events": 12, "refused": null}}}``, see ``StreamClient.as_json``."""
 
         async def show(request: web.Request) -> web.Response:
-            return json_response({"apps": {n: one.as_json() for n, one in self._clients.each.items()}})
+            return json_response({"apps": {name: one.as_json() for name, one in self.each.items()}})
 
         return web.get("/stream", show)
 
-    def _begin(self, app: App) -> StreamClient:
+    def wanted(self, apps: Mapping[str, App]) -> Mapping[str, App]:
+        return {name: app for name, app in apps.items() if app.mode == "stream"}
+
+    def begin(self, app: App) -> StreamClient:
         if app.name not in self._gaps:
             made = Gaps(app.name, self._journal, self._metrics, self._settings.stream_gap_s)
             self._gaps[app.name] = made, self._tasks.need(f"that notes gaps of {app.name}", made.run)
@@ -66,10 +63,6 @@ class Streams:
         gaps.corp_id = app.corp_id
         return StreamClient(app, self._settings, self._entry, gaps, self._metrics, self._tasks)
 
-    async def _gone(self, name: str) -> None:
+    async def gone(self, name: str) -> None:
         self._metrics.forget(name)
         await end(self._gaps.pop(name)[1])
-
-
-def _in_stream_mode(apps: Mapping[str, App]) -> dict[str, App]:
-    return {name: app for name, app in apps.items() if app.mode == "stream"}

@@ -5,7 +5,6 @@ new connection is opened before the old one is closed; a lost one is opened agai
 """
 
 import asyncio
-import random
 import time
 from contextlib import suppress
 from typing import Any, Final, Literal
@@ -18,10 +17,11 @@ from dingbridge.dingtalk.gateway import open_connection
 from dingbridge.dingtalk.transport import Transport
 from dingbridge.errors import BridgeError
 from dingbridge.logging import LogLimiter, place_of
+from dingbridge.retry import delay
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
 from dingbridge.tasks import WatchedTasks, end
-from ingress.entry import JournalEntry, now_ms
+from ingress.entry import JournalEntry
 from ingress.errors import JournalUnavailable
 from ingress.metrics import StreamMetrics, known_type
 from ingress.stream.connection import Connection, connect
@@ -38,14 +38,10 @@ HANDOVER_S: Final = 10.0
 """An old connection is read for so long at most, once the new one is open: DingTalk closes it about 10 s
 after its ``disconnect`` (protocol.md)."""
 LASTED_S: Final = 60.0
-"""A connection that lasted so long was a good one: pauses begin anew."""
+"""A connection that lasted so long was a good one: the next failure counts as the first."""
+PAUSE_S: Final = 0.5
 PAUSE_MAX_S: Final = 60.0
-
-
-def pause_s(failures: int, dice: float) -> float:
-    """Seconds to wait after so many failures in a row (from 1): up to 1, 2, 4 … 60, as ``dice`` (0 to 1)
-    falls, so that not all who lost their connections at once come back at once."""
-    return dice * min(PAUSE_MAX_S, 2.0 ** min(failures - 1, 10))
+"""Between attempts that fail, first and at most."""
 
 
 class StreamClient:
@@ -75,7 +71,7 @@ class StreamClient:
         self._events = 0
         self._refused: str | None = None
         metrics.last_frame.labels(app.name).set(0)
-        self._show()
+        metrics.connections.labels(app.name).set_function(lambda: gaps.open)
         name = f"that keeps a Stream connection of {app.name}"
         self._slots = [tasks.need(name, self._keep_one) for _ in range(settings.stream_connections)]
 
@@ -121,7 +117,7 @@ class StreamClient:
                     old = connection
             self._metrics.reconnects.labels(self.app.name, reason).inc()
             at_once = reason in ("disconnect", "silent") and failures < 2
-            wait_s = 0.0 if at_once else pause_s(max(failures, 1), random.random())  # noqa: S311
+            wait_s = 0.0 if at_once else delay(max(failures, 1), PAUSE_S, PAUSE_MAX_S)
 
     async def _connect(self) -> Connection:
         """Raises ``BridgeError``."""
@@ -134,7 +130,6 @@ class StreamClient:
     async def _use(self, connection: Connection) -> Reason:
         """Why another one is needed, once one is."""
         self._gaps.opened()
-        self._show()
         log.info("stream.opened", app=self.app.name)
         silent_s = self._settings.stream_watchdog_s
         try:
@@ -147,7 +142,6 @@ class StreamClient:
             return connection.ended.result()
         finally:
             self._gaps.closed(connection.unnoticed_s)
-            self._show()
 
     def _leave(self, connection: Connection) -> None:
         """Close it, once DingTalk has, or after ``HANDOVER_S``."""
@@ -164,24 +158,20 @@ class StreamClient:
         self._events += 1
         try:
             began_ns = self._entry.sample()
-            callback, facts = new_callback(frame, self.app.name, now_ms())
-            event_type = known_type(facts.event_type)
-            new = await self._entry.accept(callback, event_type, began_ns)
+            callback, facts = new_callback(frame, self.app.name)
+            await self._entry.accept(callback, known_type(facts.event_type), began_ns)
         except Exception as error:
             reason, words = "fault", f"a fault of ours ({type(error).__name__} at {place_of(error)})"
             if isinstance(error, JournalUnavailable):
                 reason, words = error.reason, str(error)
             self._metrics.callbacks.labels("unavailable", reason, "", "stream").inc()
             if (suppressed := self._limiter.allow(reason)) is not None:
-                said = {"reason": reason, "words": words, "suppressed": suppressed}
-                log.warning("stream.later", app=self.app.name, **said)
+                log.warning(
+                    "stream.later", app=self.app.name, reason=reason, words=words, suppressed=suppressed
+                )
             return "LATER"
-        self._metrics.callbacks.labels("kept" if new else "duplicate", "", event_type, "stream").inc()
         return "SUCCESS"
 
     def _note_frame(self) -> None:
         self._last_frame_at = time.monotonic()
         self._metrics.last_frame.labels(self.app.name).set(time.time())
-
-    def _show(self) -> None:
-        self._metrics.connections.labels(self.app.name).set(self._gaps.open)

@@ -17,15 +17,7 @@ import structlog
 from dingbridge.dingtalk.gateway import Opening
 from dingbridge.errors import BridgeError
 from dingbridge.tasks import WatchedTasks, end
-from ingress.stream.frames import (
-    Frame,
-    Kind,
-    Status,
-    event_answer,
-    not_subscribed_answer,
-    ping_answer,
-    read,
-)
+from ingress.stream.frames import Frame, Status, event_answer, read
 
 log = structlog.get_logger(__name__)
 
@@ -113,27 +105,23 @@ class Connection:
     async def _take(self, frame: Frame) -> None:
         self.last_frame_at = time.monotonic()
         self._on_frame()
-        match frame:
-            case Frame(Kind.EVENT):
-                name = f"that keeps an event of {self._app}"
-                task = self._tasks.need(name, partial(self._event, frame), may_end=True)
-                self._in_work.add(task)
-                task.add_done_callback(self._in_work.discard)
-            case Frame(Kind.DISCONNECT):
-                self._end("disconnect")
-            case Frame(Kind.PING, str(message_id)):
-                await self._send(ping_answer(frame, message_id))
-            case Frame(Kind.NOT_SUBSCRIBED, str(message_id)):
-                await self._send(not_subscribed_answer(message_id))
+        if frame.kind == "event":
+            name = f"that keeps an event of {self._app}"
+            task = self._tasks.need(name, partial(self._event, frame), may_end=True)
+            self._in_work.add(task)
+            task.add_done_callback(self._in_work.discard)
+        elif frame.kind == "disconnect":
+            self._end("disconnect")
+        await self._send(frame.reply)
 
     async def _event(self, frame: Frame) -> None:
         status: Status = "LATER" if self._closing else await self._keep(frame)
-        if frame.message_id is not None:
-            await self._send(event_answer(frame.message_id, status))
+        await self._send(event_answer(frame, status))
 
-    async def _send(self, answer: str) -> None:
-        with suppress(ConnectionError, aiohttp.ClientError):  # it is pushed again, and known then
-            await self._socket.send_str(answer)
+    async def _send(self, answer: str | None) -> None:
+        if answer is not None:
+            with suppress(ConnectionError, aiohttp.ClientError):  # it is pushed again, and known then
+                await self._socket.send_str(answer)
 
     def _end(self, why: End) -> None:
         if not self.ended.done():

@@ -8,16 +8,14 @@ are those of HTTP, and a re-push gives the same bytes. ``messageId`` and ``time`
 event: they stay out of it.
 """
 
-import enum
 import hashlib
 import json
 import uuid
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import orjson
-
-from dingbridge.events import CallbackFacts, dedupe_key, extract_facts
+from dingbridge.events import CallbackFacts, extract_facts
+from ingress.entry import pushed_callback
 from ingress.journal.rows import NewCallback
 
 Status = Literal["SUCCESS", "LATER"]
@@ -32,25 +30,19 @@ _NAMES: Final = (
 _BLANKS: Final = " \t\n\r"
 
 
-class Kind(enum.Enum):
-    """What is to be done with a frame."""
-
-    EVENT = "event"  # keep it; also what cannot be understood
-    PING = "ping"
-    DISCONNECT = "disconnect"
-    NOTICE = "notice"  # CONNECTED, REGISTERED, KEEPALIVE and whatever else the system says: no answer
-    NOT_SUBSCRIBED = "not subscribed"  # a robot's message or the like: not ours
-
-
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """``message_id`` None: there is nothing to answer to. ``body``: what is kept of an event, and for a ping
-    what is sent back. ``push_id``: what tells this event from another in the same words."""
+    """What is to be done with it: ``event``: keep its ``body``, also where it cannot be understood;
+    ``disconnect``: open another connection; else nothing. ``reply``: what is answered at once.
 
-    kind: Kind
-    message_id: str | None
-    body: bytes
+    ``message_id`` None: there is nothing to answer to. ``push_id``: what tells this event from another in the
+    same words."""
+
+    kind: Literal["event", "disconnect", "other"]
+    message_id: str | None = None
+    body: bytes = b""
     push_id: str | None = None
+    reply: str | None = None
 
 
 def read(content: str | bytes) -> Frame:
@@ -61,23 +53,23 @@ def read(content: str | bytes) -> Frame:
     except (ValueError, RecursionError):
         frame = None
     if not isinstance(frame, dict):
-        return Frame(Kind.EVENT, None, raw)
+        return Frame("event", body=raw)
     found = frame.get("headers")
     headers = found if isinstance(found, dict) else {}
     data, message_id = frame.get("data"), _text(headers.get("messageId"))
-    body = _utf8(data) if isinstance(data, str) else raw
-    match frame.get("type"):
-        case "SYSTEM":
-            topic = headers.get("topic")
-            kind = {"ping": Kind.PING, "disconnect": Kind.DISCONNECT}.get(str(topic), Kind.NOTICE)
-            return Frame(kind, message_id, body)
-        case "CALLBACK":
-            return Frame(Kind.NOT_SUBSCRIBED, message_id, body)
-        case "EVENT" if isinstance(data, str):
-            body = event_body(headers, data) or raw
-        case _:
-            body = raw
-    return Frame(Kind.EVENT, message_id, body, _text(headers.get("eventId")) or message_id)
+    text = data if isinstance(data, str) else None
+    match frame.get("type"), headers.get("topic"):
+        case "SYSTEM", "disconnect":
+            return Frame("disconnect")
+        case "SYSTEM", "ping":  # its own ``data`` back, in which there is an ``opaque``
+            return Frame("other", reply=_answer(message_id, text or "{}"))
+        case "SYSTEM", _:  # CONNECTED, REGISTERED, KEEPALIVE and whatever else it says
+            return Frame("other")
+        case "CALLBACK", _:  # a robot's message or the like: not ours
+            return Frame("other", reply=_answer(message_id, "{}", 404, "not subscribed"))
+        case "EVENT", _ if text is not None:
+            raw = event_body(headers, text) or raw
+    return Frame("event", message_id, raw, _text(headers.get("eventId")) or message_id)
 
 
 def event_body(headers: dict[str, Any], data: str) -> bytes | None:
@@ -101,47 +93,33 @@ def event_body(headers: dict[str, Any], data: str) -> bytes | None:
     return _utf8("{" + ",".join([*facts, members] if names else facts) + "}")
 
 
-def new_callback(frame: Frame, app: str, received_ms: int) -> tuple[NewCallback, CallbackFacts]:
-    """The journal's row of an event, and what is known of it."""
+def new_callback(frame: Frame, app: str) -> tuple[NewCallback, CallbackFacts]:
+    """The journal's row of an event that has just come, and what is known of it."""
     facts = extract_facts(frame.body)
-    signature_key = None
-    if not facts.has_identity:
-        # as over HTTP the request's signature: what makes this push another one than that in the same words
-        push_id = frame.push_id or uuid.uuid4().hex
-        digest = hashlib.sha256(_utf8(f"stream\0{app}\0{push_id}")).digest()
-        signature_key = bytes(8) + b"s" + digest
-    key = dedupe_key(facts, app, frame.body)
-    return NewCallback(received_ms, app, "stream", frame.body, key, signature_key), facts
+    push_id = frame.push_id or uuid.uuid4().hex
+    push = hashlib.sha256(_utf8(f"stream\0{app}\0{push_id}")).digest()
+    return pushed_callback(app, "stream", frame.body, facts, push), facts
 
 
-def event_answer(message_id: str, status: Status) -> str:
-    """``SUCCESS``, or ``LATER``: push it again later."""
-    return _answer(message_id, 200, "OK", orjson.dumps({"status": status, "message": ""}).decode())
+def event_answer(frame: Frame, status: Status) -> str | None:
+    """``SUCCESS``, or ``LATER``: push it again later; None if there is nothing to answer to."""
+    return _answer(frame.message_id, f'{{"status":"{status}","message":""}}')
 
 
-def ping_answer(ping: Frame, message_id: str) -> str:
-    """Its own ``data`` back, in which there is an ``opaque``."""
-    return _answer(message_id, 200, "OK", ping.body.decode(errors="replace"))
-
-
-def not_subscribed_answer(message_id: str) -> str:
-    return _answer(message_id, 404, "not subscribed", "{}")
-
-
-def _answer(message_id: str, code: int, message: str, data: str) -> str:
+def _answer(message_id: str | None, data: str, code: int = 200, message: str = "OK") -> str | None:
+    if message_id is None:
+        return None
     headers = {"messageId": message_id, "contentType": "application/json"}
     return json.dumps({"code": code, "headers": headers, "message": message, "data": data})
 
 
 def _names(data: str) -> set[str] | None:
-    """The names of a JSON object's members; None for anything else."""
+    """The names of a JSON object's members, also of one that only Python reads: the relay decides what it is
+    worth; None for anything else."""
     try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:  # or one that only Python reads: the relay decides what it is worth
-        try:
-            value = json.loads(data, parse_int=str, parse_float=str)
-        except (ValueError, RecursionError):
-            return None
+        value = json.loads(data, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        return None
     return set(value) if isinstance(value, dict) else None
 
 

@@ -60,7 +60,6 @@ class Gaps:
         self._app, self._journal, self._metrics = app, journal, metrics
         self._gap_ms, self._key = gap_s * 1000, f"stream/{app}"
         self._note: Note | None = None
-        self._written: Note | None = None
         self._changed = asyncio.Event()
         self.open = 0
         """Connections that take events now."""
@@ -110,28 +109,25 @@ class Gaps:
                 await self._wait()
                 continue
             with suppress(TypeError, ValueError):  # none, or of another version: nothing is known
-                self._note = self._written = Note(**json.loads(text or ""))
+                self._note = Note(**json.loads(text or ""))
             self.known.set()
 
     async def _write(self) -> None:
         if self._note is None:
             return
-        now = now_ms()
-        before = replace(self._note, open_until_ms=now) if self.open else self._note
-        note, requests = before, []
+        now, requests = now_ms(), list[ResyncRequest]()
+        if self.open:
+            self._note = replace(self._note, open_until_ms=now)
+        before = self._note
         if self.open and before.since_ms is not None and before.due(now):
             requests.append(self._request(before.since_ms))
-            note = replace(before, since_ms=None, requested_ms=now)
-        self._note = note
-        if note == self._written:
-            return
+            self._note = replace(before, since_ms=None, requested_ms=now)
         try:
-            await self._journal.commit(requests, {self._key: json.dumps(asdict(note))})
+            await self._journal.commit(requests, {self._key: json.dumps(asdict(self._note))})
         except JournalUnavailable:
             if requests:  # still owed; a gap since then is a later one
                 self._note = replace(self._note, since_ms=before.since_ms, requested_ms=before.requested_ms)
             return
-        self._written = note
         for one in requests:
             log.warning("stream.resync_requested", app=self._app, since_ms=one.since_ms)
 

@@ -19,8 +19,10 @@ from dingbridge.cli.callback.command import app
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
+from dingbridge.settings import IngressSettings
 from ingress.callback import CallbackReceiver
 from ingress.diagnostics import Diagnostics
+from ingress.entry import JournalEntry
 from ingress.journal.retention import Retention
 from ingress.journal.writer import Journal
 from ingress.metrics import HttpMetrics, JournalMetrics
@@ -40,8 +42,10 @@ class Door:
         self._folder = folder
         self.journal = Journal(folder, Retention(3600, 3600), JournalMetrics(registry))
         self.diagnostics, metrics = Diagnostics(), HttpMetrics(registry)
-        callbacks = CallbackReceiver(self.journal, metrics, self.diagnostics, **rules)
-        self.public = PublicServer(callbacks, metrics, stop_within_s=1)
+        settings = IngressSettings.model_construct(shutdown_timeout_s=2, **rules)
+        entry = JournalEntry(self.journal, metrics.callbacks)
+        callbacks = CallbackReceiver(settings, entry, metrics, self.diagnostics)
+        self.public = PublicServer(settings, callbacks, metrics)
         self.public.serve({"default": CallbackCrypto([credentials])}, "default")
         self.private = self.with_routes([])
         self.port = 0

@@ -20,8 +20,10 @@ from dingbridge.dingtalk.crypto import (
     sign,
 )
 from dingbridge.logging import ServerLog
+from dingbridge.settings import IngressSettings
 from ingress.callback import CallbackReceiver
 from ingress.diagnostics import Diagnostics
+from ingress.entry import JournalEntry
 from ingress.errors import JournalUnavailable
 from ingress.journal.directory import folders
 from ingress.journal.retention import Retention
@@ -44,8 +46,12 @@ class Door:
         self.journal = Journal(folder, Retention(3600, 3600), JournalMetrics(self.registry))
         self.diagnostics = Diagnostics()
         metrics = self.metrics = HttpMetrics(self.registry)
-        callbacks = CallbackReceiver(self.journal, metrics, self.diagnostics, **rules)
-        self.server = PublicServer(callbacks, metrics, max_bytes=max_bytes, stop_within_s=2)
+        self.settings = IngressSettings.model_construct(
+            callback_max_bytes=max_bytes, shutdown_timeout_s=4, **rules
+        )
+        entry = JournalEntry(self.journal, metrics.callbacks)
+        self.callbacks = CallbackReceiver(self.settings, entry, metrics, self.diagnostics)
+        self.server = PublicServer(self.settings, self.callbacks, metrics)
         self.server.serve({"default": CallbackCrypto([OURS]), "hr": CallbackCrypto([OURS])}, "default")
 
     async def __aenter__(self):
@@ -62,8 +68,7 @@ class Door:
     async def again(self, port):
         """Listen anew, on a port that others may share."""
         await self.server.stop()
-        callbacks = CallbackReceiver(self.journal, self.metrics, self.diagnostics)
-        self.server = PublicServer(callbacks, self.metrics, stop_within_s=2)
+        self.server = PublicServer(self.settings, self.callbacks, self.metrics)
         self.server.serve({"default": CallbackCrypto([OURS])}, "default")
         return await self.server.start("127.0.0.1", port, reuse_port=True)
 

@@ -15,6 +15,7 @@ from dingbridge.dingtalk.gateway import Opening
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.settings.apps import App
 from dingbridge.tasks import WatchedTasks, end
+from ingress.entry import JournalEntry
 from ingress.errors import JournalUnavailable
 from ingress.journal.retention import Retention
 from ingress.journal.rows import ResyncRequest
@@ -79,6 +80,7 @@ class Stack:
             IngressSettings.model_construct(**given),
             lambda: self.apps,
             self.journal,
+            JournalEntry(self.journal, self.http.callbacks),
             self.metrics,
         )
         self._running = asyncio.create_task(self._run(self.streams))
@@ -294,7 +296,7 @@ async def test_a_stop_in_the_middle_of_a_handover_answers_what_the_old_connectio
     stack.journal.hold.clear()
     push = stack.push(1)
     await eventually(lambda: stack.journal.waiting, what="it is being kept")
-    [old] = stack.streams._clients.each["default"]._connections
+    [old] = stack.streams.each["default"]._connections
     await stack.gateway.set(disconnect=1)
     await eventually(lambda: old._closing, what="the old one is being closed")
     stopping = asyncio.create_task(stack.streams.stop(5))

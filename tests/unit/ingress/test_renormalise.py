@@ -10,7 +10,7 @@ import pytest
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress.admin import renormalise as module
-from ingress.admin.renormalise import Renormalised, renormalise
+from ingress.admin.renormalise import renormalise
 
 TOPIC = "dingtalk.unclassified"
 
@@ -71,12 +71,12 @@ def test_without_the_topic_there_is_nothing_to_do(settings, monkeypatch):
 def test_a_second_run_is_refused_while_the_first_goes_on(settings, monkeypatch):
     refused = []
 
-    async def slow(settings: Any, file: Any) -> Renormalised:
+    async def slow(settings: Any, file: Any) -> dict[str, int]:
         try:
             await asyncio.to_thread(renormalise, settings)
         except BridgeError as error:
             refused.append(str(error))
-        return Renormalised(read=7)
+        return {"read": 7, "put_back": 0, "left": 0}
 
     monkeypatch.setattr(module, "fill", slow)
     assert renormalise(settings)["read"] == 7

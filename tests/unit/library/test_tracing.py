@@ -10,6 +10,7 @@ import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from dingbridge.errors import SettingsError
@@ -20,6 +21,7 @@ from dingbridge.tracing.otel import OtelTracer
 from ingress.entry import JournalEntry
 from ingress.errors import JournalUnavailable
 from ingress.journal.rows import NewCallback
+from ingress.metrics import HttpMetrics
 from ingress.relay.batches import Batch, begin_span
 
 CALLBACK = NewCallback(1, "default", "stream", b"{}", b"k")
@@ -111,11 +113,11 @@ def test_a_sampler_that_we_do_not_have_is_said(monkeypatch):
 async def test_what_is_sampled_out_builds_nothing_and_keeps_no_traceparent():
     spans = InMemorySpanExporter()
     tracer, journal = OtelTracer("x", 0.0, spans), FakeJournal()
-    entry = JournalEntry(journal, tracer)
+    entry = JournalEntry(journal, HttpMetrics(CollectorRegistry()).callbacks, tracer)
     for _ in range(100):
         began_ns = entry.sample()
         assert began_ns is None
-        assert await entry.accept(CALLBACK, "other", began_ns)
+        await entry.accept(CALLBACK, "other", began_ns)
     assert journal.kept[0] is CALLBACK
     tracer.close()
     assert spans.get_finished_spans() == ()
@@ -132,7 +134,7 @@ async def test_about_the_share_that_was_asked_for_is_traced():
 async def test_the_root_span_is_of_what_became_of_the_callback(error):
     spans = InMemorySpanExporter()
     tracer, journal = OtelTracer("x", 1.0, spans), FakeJournal(error)
-    entry = JournalEntry(journal, tracer)
+    entry = JournalEntry(journal, HttpMetrics(CollectorRegistry()).callbacks, tracer)
     before = time.time_ns()
     began_ns = entry.sample()
     if error is None:

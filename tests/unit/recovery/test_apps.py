@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -33,16 +34,17 @@ class Stack:
 
     def __init__(self, monkeypatch, *apps):
         self.apps, self.outcomes, self.log = by_name(*apps), {}, []
-        self.metrics = RecoveryMetrics(CollectorRegistry())
+        self.registry = CollectorRegistry()
         stack = self
 
         class One:
             def __init__(self, app, *_):
                 self.app = app
+                self.poller = SimpleNamespace(read_at_s=0.0, oldest_s=0.0)
 
             def start(self, tasks):
                 stack.log.append(("start", self.app.name, self.app.app_secret))
-                stack.metrics.read(self.app.name, 1000.0)
+                self.poller.read_at_s = 1000.0
 
             async def stop(self, within_s):
                 stack.log.append(("stop", self.app.name, self.app.app_secret))
@@ -56,8 +58,19 @@ class Stack:
         monkeypatch.setattr(module, "AppRecovery", One)
         monkeypatch.setattr("ingress.per_app.EVERY_S", 0.01)
         self.recovery = Recovery(
-            IngressSettings.model_construct(), lambda: self.apps, Process(FailedList()), self.metrics
+            IngressSettings.model_construct(),
+            lambda: self.apps,
+            Process(FailedList()),
+            RecoveryMetrics(self.registry),
         )
+
+    @property
+    def last_success_s(self):
+        return self.registry.get_sample_value("dingbridge_recovery_last_success_timestamp_seconds")
+
+    @property
+    def oldest_s(self):
+        return self.registry.get_sample_value("dingbridge_recovery_oldest_seconds")
 
 
 def test_a_list_is_read_once_and_of_the_others_it_is_said_why_not():
@@ -78,7 +91,7 @@ async def test_apps_that_come_go_or_change_are_followed(monkeypatch):
 async def follow_apps(monkeypatch, tasks):
     stack = Stack(monkeypatch, app("hr"), app("isv", suite=True))
     with structlog.testing.capture_logs() as logs:
-        await stack.recovery.start(tasks)
+        stack.recovery.start(tasks)
         await eventually(lambda: stack.log, 10, "hr has come")
     assert [(log["event"], log["app"]) for log in logs] == [("recovery.off", "isv")]
     assert stack.log == [("start", "hr", "a-secret")]
@@ -139,16 +152,15 @@ async def test_of_several_apps_the_metrics_tell_of_the_one_furthest_behind(monke
 
 async def measure_apps(monkeypatch, tasks):
     stack = Stack(monkeypatch, app("hr"), app("sales"))
-    metrics = stack.metrics
-    await stack.recovery.start(tasks)
+    assert (stack.last_success_s, stack.oldest_s) == (0, 0)
+    stack.recovery.start(tasks)
     await eventually(lambda: len(stack.log) == 2, 10, "both have come")
-    metrics.read("hr", 2000.0)
-    metrics.found("hr", 60.0)
-    metrics.found("sales", 5.0)
-    assert (metrics.last_success._value.get(), metrics.oldest._value.get()) == (1000.0, 60.0)
+    hr, sales = (stack.recovery.each[name].poller for name in ("hr", "sales"))
+    hr.read_at_s, hr.oldest_s, sales.oldest_s = 2000.0, 60.0, 5.0
+    assert (stack.last_success_s, stack.oldest_s) == (1000.0, 60.0)
     stack.apps = by_name(app("hr"))
-    await eventually(lambda: metrics.last_success._value.get() == 2000.0, 10, "sales is gone")
+    await eventually(lambda: stack.last_success_s == 2000.0, 10, "sales is gone")
     stack.apps = {}
-    await eventually(lambda: metrics.last_success._value.get() == 0, 10, "nothing is read any more")
-    assert metrics.oldest._value.get() == 0
+    await eventually(lambda: stack.last_success_s == 0, 10, "nothing is read any more")
+    assert stack.oldest_s == 0
     await asyncio.wait_for(stack.recovery.stop(1), 5)
