@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import BrokerResponseError, KafkaError, kafka_errors
+from aiokafka.errors import BrokerResponseError, kafka_errors
 
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
 from dingbridge.events import Record
@@ -194,13 +194,10 @@ class Sender:
         try:
             async with asyncio.timeout(within_s):
                 await (await connected.send_batch(batch, partition[0], partition=partition[1]))
-        except KafkaError as error:
+        except BaseException as error:
             await self.discard()
             if (reason := refusal(error)) is None:
                 raise
             return reason
-        except BaseException:
-            await self.discard()
-            raise
         self._status.published(record for _, _, record in records)
         return None

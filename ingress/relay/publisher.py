@@ -80,11 +80,7 @@ class Publisher:
         self._settings, self._status, self._tracer = settings, status, tracer
         self._until_empty = until_empty
         self._journal = JournalReader(folder)
-        try:
-            checkpoint = twice(lambda: Checkpoint(folder, self._journal.id))
-        except BaseException:
-            self._journal.close()
-            raise
+        checkpoint = twice(lambda: Checkpoint(folder, self._journal.id))
         self._checkpoint = SharedCheckpoint(checkpoint)
         # it is written before anything is sent: a disk that takes no write ends this process before Kafka
         # gets the same again and again
@@ -322,8 +318,7 @@ class Publisher:
             await self._checkpoint.call(lambda c: c.forget_acked(before_ms))
 
     async def _pause(self, seconds: float) -> None:
-        if not self._stopping:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._awake.wait()
-            self._awake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._awake.wait()
+        self._awake.clear()
