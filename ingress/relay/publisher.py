@@ -52,7 +52,7 @@ class Progress:
     """How far the relay has come in the journal, by ``seq``: ``saved`` ≤ ``acknowledged`` ≤ ``read``."""
 
     saved: int
-    """The checkpoint that this process has written; -1 before it has written any."""
+    """The checkpoint on the disk; -1: it is to be written, whatever it is."""
     acknowledged: int
     """Every record up to here is in Kafka, or parked."""
     read: int
@@ -82,9 +82,7 @@ class Publisher:
         self._journal = JournalReader(folder)
         checkpoint = twice(lambda: Checkpoint(folder, self._journal.id))
         self._checkpoint = SharedCheckpoint(checkpoint)
-        # it is written before anything is sent: a disk that takes no write ends this process before Kafka
-        # gets the same again and again
-        self._progress = Progress(-1, begin := checkpoint.seq(), begin)
+        self._progress = Progress(begin := checkpoint.seq(), begin, begin)
         self._messages = MessageBuilder(settings, self._journal.id)
         self._router = router = TopicRouter(settings, settings.unknown_topics_max)
         self._sender = Sender(settings, status)
@@ -164,6 +162,8 @@ class Publisher:
             )
 
     async def _connect(self) -> None:
+        # before anything is sent: a disk that takes no write must not have Kafka get the same each time
+        self._progress.saved = -1
         self._accumulator.use(await self._sender.connected())
         await self._router.load()
         await self.parked.load()
