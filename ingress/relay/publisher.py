@@ -119,7 +119,7 @@ class Publisher:
             await self._run()
             await self._save()
             if not self._stopping:
-                await self._retry_parked()
+                await self._try_parked_once()
         except apsw.Error as error:
             words = f"the journal or its checkpoint fails ({type(error).__name__}: {error})"
             raise JournalError(f"{words}; free or repair the disk") from error
@@ -152,7 +152,7 @@ class Publisher:
             await self._pause(backoff)
             backoff = min(backoff * 2, _BACKOFF_S[1])
 
-    async def _retry_parked(self) -> None:
+    async def _try_parked_once(self) -> None:
         left = await self.parked.retry()
         log.info("publisher.drained", parked=left)
         if left:
