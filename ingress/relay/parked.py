@@ -38,9 +38,9 @@ log = structlog.get_logger(__name__)
 
 RETRY_EVERY_S = (1.0, 60.0)
 """Soon after a topic was blocked, then after growing pauses; the first, and the longest."""
-_PAGE = 100
+_PAGE, _SMALL_PAGE = 100, 10
 """So many records of a blocked topic are tried before it is another topic's turn, or that of what is new. Of
-one that is not blocked each was refused for itself, which takes a producer's start to find: one."""
+one that is not blocked each was refused for itself, which takes a producer's start to find: fewer."""
 _TOPIC_WITHIN_S = 2.0
 _ANSWER_S = 5.0
 """Where Kafka is well, an acknowledgement takes milliseconds."""
@@ -132,7 +132,7 @@ class ParkedRecords:
     async def _try_page(self, topic: str, after: ParkedKey) -> None:
         """Send what comes ``after`` in ``topic``, and forget what Kafka takes. The topic has another turn in
         this round if there is more, unless Kafka takes nothing of it."""
-        limit = _PAGE if topic in self.blocked else 1
+        limit = _PAGE if topic in self.blocked else _SMALL_PAGE
         page = await self._checkpoint.call(lambda c: c.parked_of_topic(topic, after, limit))
         try:
             refused = await self._send(topic, page) if page else {}

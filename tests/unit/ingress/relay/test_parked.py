@@ -130,7 +130,8 @@ async def test_a_topic_is_unblocked_when_nothing_of_it_is_left(folder, kafka):
     assert kafka.numbers() == list(range(1, 152))
 
 
-async def test_while_many_are_refused_one_by_one_what_is_new_goes_on(folder, kafka):
+async def test_while_many_are_refused_one_by_one_what_is_new_goes_on(folder, kafka, monkeypatch):
+    monkeypatch.setattr(parking, "_SMALL_PAGE", 1)
     folder.park(20, "too_large")
     kafka.refuses = lambda topic, value: MessageSizeTooLargeError() if number(value) <= 20 else None
     async with opened(folder) as publisher:
