@@ -11,19 +11,20 @@ import fcntl
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import apsw
 import structlog
 
-from ingress.errors import JournalError, JournalLocked, JournalNewer
+from ingress.errors import JournalDamaged, JournalError, JournalLocked, JournalNewer
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 JOURNAL_FILE: Final = "journal.db"
 CHECKPOINT_FILE: Final = "checkpoint.db"
@@ -41,6 +42,9 @@ BLOCK_BYTES_MIN: Final = 4096
 MIN_FREE_BYTES: Final = 256 * 1024 * 1024
 """With less free disk, what is published is deleted at once, and nothing is imported: the rest is for what
 DingTalk sends now."""
+
+_OF_THE_MACHINE = (apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP, apsw.SQLITE_IOERR_NOMEM)
+"""I/O errors about memory, or about room for a ``-shm`` file: what stands on the disk may be sound."""
 
 _MEMORY, _LAYER = (
     "is memory: gone with the machine or the container",
@@ -239,11 +243,21 @@ def reported_damage(folder: Path) -> str | None:
         return f"{type(error).__name__}: {error}" if error.errno == errno.EIO else None
 
 
-def outlives_reopening(error: apsw.Error) -> bool:
-    """Whether ``error``, of a file that was just opened anew, is about what stands on the disk: an I/O error,
-    but for the one by which SQLite says that the disk is too full for a ``-shm`` file."""
-    full = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
-    return isinstance(error, apsw.IOError) and not full
+def twice(work: Callable[[], T]) -> T:
+    """What ``work`` returns, which opens a file of the journal and uses it. An I/O error may pass; one that
+    outlives a second try is damage.
+
+    Raises ``JournalDamaged``, and all else that ``work`` raises."""
+    try:
+        return work()
+    except apsw.IOError as first:
+        log.warning("journal.io_error", error=str(first))
+    try:
+        return work()
+    except apsw.IOError as error:
+        if getattr(error, "extendedresult", 0) in _OF_THE_MACHINE:
+            raise
+        raise JournalDamaged(f"{type(error).__name__}: {error}") from error
 
 
 def sync(path: Path) -> None:

@@ -28,6 +28,7 @@ from ingress.journal.directory import (
     report_damage,
     reported_damage,
     sync,
+    twice,
 )
 from ingress.journal.rows import IMPORTS
 from ingress.journal.store import DAMAGE, JournalFile
@@ -57,24 +58,12 @@ def open_current(root: Path) -> JournalFile:
         why = reported_damage(folder.path)
         if why is None:
             try:
-                return _open_twice(folder)
+                return twice(lambda: _open_checked(folder))
             except JournalDamaged as error:
                 why = str(error)
         return _put_aside(root, why)
     except (apsw.Error, OSError) as error:
         raise JournalError(refused_by_disk(root, error)) from error
-
-
-def _open_twice(folder: JournalFolder) -> JournalFile:
-    """An I/O error may pass; one that outlives a second try is damage. Raises ``JournalDamaged``."""
-    try:
-        return _open_checked(folder)
-    except apsw.IOError as first:
-        log.warning("journal.io_error_at_start", error=str(first))
-        try:
-            return _open_checked(folder)
-        except apsw.IOError as error:
-            raise JournalDamaged(f"{type(error).__name__}: {error}") from error
 
 
 def _open_checked(folder: JournalFolder) -> JournalFile:

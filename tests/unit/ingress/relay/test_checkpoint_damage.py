@@ -56,27 +56,39 @@ async def test_a_relay_that_cannot_write_it_ends(hurt, kafka):
         await hurt.publisher().run()
 
 
-@pytest.mark.parametrize(
-    ("at_reopening", "ends_with"),
-    [(JournalDamaged("a checksum"), JournalDamaged), (apsw.IOError("disk I/O error"), apsw.IOError)],
-)
-async def test_a_relay_that_finds_it_so_when_it_opens_it_anew_ends(
-    folder, kafka, monkeypatch, at_reopening, ends_with
-):
+async def test_a_full_disk_is_waited_for_and_meanwhile_nothing_is_sent(folder, kafka, monkeypatch):
     monkeypatch.setattr(publishing, "_BACKOFF_S", (0.001, 0.001))
     folder.keep(body(0))
-    publisher = folder.publisher()
+    publisher, real, full = folder.publisher(), Checkpoint.commit, [1]
 
-    def commit(*_):
-        raise apsw.FullError("database or disk is full")
-
-    def reopen(_):
-        raise at_reopening
+    def commit(*arguments):
+        if full:
+            raise apsw.FullError("database or disk is full")
+        real(*arguments)
 
     monkeypatch.setattr(Checkpoint, "commit", commit)
-    monkeypatch.setattr(Checkpoint, "reopen", reopen)
-    with pytest.raises(ends_with):
-        await publisher.run()
+    running = asyncio.create_task(publisher.run())
+    await eventually(lambda: publisher._status.state == "down", 30, "it says so")
+    assert "disk is full" in publisher._status.words
+    assert not kafka.taken
+    full.clear()
+    await eventually(lambda: kafka.numbers() == [0], 30, "it goes on by itself")
+    publisher.stop()
+    await running
+
+
+async def test_an_io_error_ends_the_relay_before_kafka_gets_the_same_again(folder, kafka, monkeypatch):
+    """After a failed fsync no open handle may be trusted: the next process has none."""
+    folder.keep(*(body(n) for n in range(5)))
+
+    def commit(*_):
+        raise apsw.IOError("disk I/O error")
+
+    monkeypatch.setattr(Checkpoint, "commit", commit)
+    with pytest.raises(JournalError, match="disk I/O error") as found:
+        await folder.publisher().run()
+    assert not isinstance(found.value, JournalDamaged)
+    assert not kafka.taken
 
 
 @pytest.mark.parametrize("times", [1, 2])
