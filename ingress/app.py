@@ -141,6 +141,7 @@ class Ingress:
     async def _begin(self, tasks: WatchedTasks) -> None:
         settings = self._settings
         tasks.need("that waits for damage of the journal", self._journal.until_damaged)
+        tasks.need("that deletes what is old from the journal", self._journal.delete_what_is_old)
         await self._recovery.start(tasks)
         await self._admin.start()
         callback = await self._listen()

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import BridgeError
 from dingbridge.settings import IngressSettings
+from dingbridge.tasks import end
 from ingress.admin.routes import older_than_s
 from ingress.errors import JournalDamaged, JournalError, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint
@@ -129,7 +130,7 @@ async def test_a_sick_disk_refuses_and_comes_back_by_itself(disk, journal, tmp_p
     disk.sick = None
     await recovers(journal, b"after")
     assert journal.fault is None
-    assert not journal.damaged.done()
+    assert not journal._ended
     kept = on_disk(tmp_path)
     assert {b"before", b"after"} <= set(kept)
     assert len(kept) == len(set(kept))
@@ -227,7 +228,7 @@ async def test_a_full_disk_is_waited_for_and_ends_nothing(disk, journal, tmp_pat
     for number in range(3):
         journal._reopen_at = 0.0
         assert await refused(journal, b"%d" % number) == "disk"
-    assert not journal.damaged.done()
+    assert not journal._ended
     assert reported_damage(current(tmp_path).path) is None
 
 
@@ -246,29 +247,24 @@ async def test_a_fault_in_a_commit_leaves_no_answer_waiting_and_no_queue_full(jo
     with monkeypatch.context() as sick:
         sick.setattr(journal._metrics.commit_seconds, "observe", raiser(ValueError("a fault of ours")))
         for number in range(3):
-            async with asyncio.timeout(10):
-                assert await refused(journal, b"during-%d" % number) == "disk"
+            with pytest.raises(ValueError, match="a fault of ours"):
+                async with asyncio.timeout(10):
+                    await journal.append(entry(b"during-%d" % number))
     assert (journal._queued, journal._queued_bytes) == (0, 0)
     await recovers(journal, b"after")
-    assert not journal.damaged.done()
+    assert not journal._ended
 
 
 async def test_without_its_thread_or_its_watchdog_the_process_ends(tmp_path, monkeypatch):
-    for part, words in (("_look_for_reports", "writer failed"), ("_watch", "watchdog failed")):
+    for part, words in (("_look_for_reports", "writer failed"), ("_expire", "watchdog failed")):
         with monkeypatch.context() as sick:
             sick.setattr(Journal, part, raiser(ValueError("a fault of ours")))
-            if part == "_watch":
-                sick.setattr(Journal, part, failing_task)
             journal = Journal(tmp_path, Retention(3600, 3600), JournalMetrics(CollectorRegistry()))
             await journal.start()
             with pytest.raises(JournalDamaged, match=words):
                 async with asyncio.timeout(10):
                     await journal.until_damaged()
             await journal.stop()
-
-
-async def failing_task(self):
-    raise ValueError("a fault of ours")
 
 
 async def test_a_page_is_kept_whole_and_wakes_the_relay(tmp_path):
@@ -307,30 +303,32 @@ async def test_what_retention_meets_does_not_end_the_writer(journal, tmp_path, m
     ]
     raised = []
 
-    def prune(*args):
+    def pass_through(*args):
         if len(raised) < len(errors):
             raised.append(errors[len(raised)])
             raise raised[-1]
-        return 0, False
+        yield 0
 
     monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.0)
-    monkeypatch.setattr("ingress.journal.writer.RetentionJob.step", prune)
-    journal._retention_at = 0.0
+    monkeypatch.setattr("ingress.journal.writer.prune", pass_through)
+    deleting = asyncio.ensure_future(journal.delete_what_is_old())
     for number in range(5):
         assert await journal.append(entry(b"%d" % number))
     await eventually(lambda: raised == errors, 10, "pruned")
     assert await journal.append(entry(b"after"))
     assert journal.fault is None
+    await end(deleting)
 
 
 async def test_a_bad_sector_that_only_retention_meets_is_damage(journal, monkeypatch):
     """Else each pass closes and opens it again, refusing callbacks, and it grows until the disk is full."""
+    monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.0)
     monkeypatch.setattr(
-        "ingress.journal.writer.RetentionJob.step",
-        raiser(apsw.IOError("a bad sector among what was published")),
+        "ingress.journal.writer.prune", failing_steps(apsw.IOError("a bad sector among what was published"))
     )
-    journal._retention_at = 0.0
+    deleting = asyncio.ensure_future(journal.delete_what_is_old())
     await ended(journal, "a bad sector")
+    await end(deleting)
 
 
 async def test_nothing_that_fails_ends_the_writer(journal, monkeypatch):
@@ -359,8 +357,16 @@ def raiser(error):
     return call
 
 
+def failing_steps(error):
+    def steps(*args):
+        raise error
+        yield 0
+
+    return steps
+
+
 async def test_what_a_verb_raises_is_for_who_asked_alone(journal, monkeypatch):
-    monkeypatch.setattr("ingress.journal.writer.RetentionJob.step", raiser(JournalError("cannot be read")))
+    monkeypatch.setattr("ingress.journal.writer.prune", failing_steps(JournalError("cannot be read")))
     outcomes = await asyncio.gather(
         journal.prune(0), journal.append(entry(b"callback")), journal.probe(), return_exceptions=True
     )
