@@ -11,19 +11,21 @@ import fcntl
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import apsw
 import structlog
 
-from ingress.errors import JournalError, JournalLocked, JournalNewer
+from ingress.errors import JournalDamaged, JournalError, JournalLocked, JournalNewer
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 JOURNAL_FILE: Final = "journal.db"
 CHECKPOINT_FILE: Final = "checkpoint.db"
@@ -42,10 +44,8 @@ MIN_FREE_BYTES: Final = 256 * 1024 * 1024
 """With less free disk, what is published is deleted at once, and nothing is imported: the rest is for what
 DingTalk sends now."""
 
-_MEMORY, _LAYER = (
-    "is memory: gone with the machine or the container",
-    "is a container's own layer: gone with it",
-)
+_MEMORY = "is memory: gone with the machine or the container"
+_LAYER = "is a container's own layer: gone with it"
 _NETWORK = "is a network file system, on which SQLite's WAL does not work"
 UNSAFE_FILE_SYSTEMS = {
     **dict.fromkeys(("tmpfs", "ramfs"), _MEMORY),
@@ -244,6 +244,21 @@ def outlives_reopening(error: apsw.Error) -> bool:
     but for the one by which SQLite says that the disk is too full for a ``-shm`` file."""
     full = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
     return isinstance(error, apsw.IOError) and not full
+
+
+def opened_twice(opening: Callable[[], T]) -> T:
+    """What ``opening`` some of our files returns. An I/O error may pass; one that outlives a second try is
+    about what stands on the disk: raises ``JournalDamaged``."""
+    try:
+        return opening()
+    except apsw.IOError as first:
+        log.warning("journal.io_error_at_start", error=str(first))
+    try:
+        return opening()
+    except apsw.IOError as error:
+        if not outlives_reopening(error):
+            raise
+        raise JournalDamaged(f"{type(error).__name__}: {error}") from error
 
 
 def sync(path: Path) -> None:

@@ -5,8 +5,9 @@ A folder is refused, with the remedy, rather than used in a way that could leave
 
 import shutil
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from ingress.journal.directory import (
     current,
     damaged_name,
     last_put_aside,
+    opened_twice,
     relay_lock,
     report_damage,
     reported_damage,
@@ -54,30 +56,22 @@ def open_current(root: Path) -> JournalFile:
         if not folder.journal.exists() and not folder.checkpoint.exists():
             _build(root, {})
             return _move_in(root)
-        why = reported_damage(folder.path)
-        if why is None:
-            try:
-                return _open_twice(folder)
-            except JournalDamaged as error:
-                why = str(error)
-        return _put_aside(root, why)
+        try:
+            return opened_twice(partial(open_checked, folder))
+        except JournalDamaged as error:
+            return _put_aside(root, str(error))
     except (apsw.Error, OSError) as error:
         raise JournalError(refused_by_disk(root, error)) from error
 
 
-def _open_twice(folder: JournalFolder) -> JournalFile:
-    """An I/O error may pass; one that outlives a second try is damage. Raises ``JournalDamaged``."""
-    try:
-        return _open_checked(folder)
-    except apsw.IOError as first:
-        log.warning("journal.io_error_at_start", error=str(first))
-        try:
-            return _open_checked(folder)
-        except apsw.IOError as error:
-            raise JournalDamaged(f"{type(error).__name__}: {error}") from error
+def open_checked(folder: JournalFolder, *, failed: bool = False) -> JournalFile:
+    """The journal of ``folder``, which was there before. ``failed``: a commit has failed there, and one must
+    succeed now, after the WAL was written back.
 
-
-def _open_checked(folder: JournalFolder) -> JournalFile:
+    Raises ``JournalDamaged``; ``JournalError`` where the journal is gone, or of another version, or the
+    checkpoint knows more than the journal; ``apsw.Error`` when the disk refuses."""
+    if (why := reported_damage(folder.path)) is not None:
+        raise JournalDamaged(why)
     if not folder.journal.exists():
         raise JournalError(
             f"{folder.checkpoint} is here, but its {JOURNAL_FILE} is not. Nothing was changed. Put it back; "
@@ -86,12 +80,17 @@ def _open_checked(folder: JournalFolder) -> JournalFile:
     try:
         file = JournalFile(folder.journal)
         try:
-            if folder.journal.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
+            if not failed and folder.journal.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
                 file.check()
             file.pruned_seq()
             _check_checkpoint(folder, file)
-            with suppress(apsw.BusyError):  # a back-up may take minutes, and the WAL is good as it is
+            try:
                 file.checkpoint_truncate()
+            except apsw.BusyError:  # a back-up may take minutes; the WAL is good as it is, if no fsync failed
+                if failed:
+                    raise
+            if failed:
+                file.probe()
         except BaseException:
             file.close()
             raise
@@ -121,24 +120,6 @@ def _check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
             f"what is missing; or move {folder.path}/{CHECKPOINT_FILE}* away: all that is in the journal is "
             "then published again"
         )
-
-
-def reopen(root: Path) -> JournalFile:
-    """The current journal, which failed and takes a commit again.
-
-    Raises ``apsw.Error`` when the disk refuses it, one of ``DAMAGE`` when it is damaged; ``JournalError``
-    when the checkpoint does not read, or knows more than the journal.
-    """
-    folder = current(root)
-    file = JournalFile(folder.journal)
-    try:
-        file.checkpoint_truncate()
-        file.probe(int(time.time() * 1000))
-        _check_checkpoint(folder, file)
-    except BaseException:
-        file.close()
-        raise
-    return file
 
 
 def _put_aside(root: Path, why: str) -> JournalFile:
@@ -195,7 +176,7 @@ def _build(root: Path, notes: dict[str, str]) -> None:
     try:
         with closing(JournalFile(folder / JOURNAL_FILE, create=True)) as file:
             file.commit([], notes, 0)
-            file.probe(int(time.time() * 1000))
+            file.probe()
             file.checkpoint_truncate()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

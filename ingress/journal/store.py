@@ -9,6 +9,7 @@ import secrets
 import time
 import zlib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,6 @@ CREATE TABLE seen (key BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT R
 CREATE INDEX seen_by_receipt ON seen (received_ms);
 -- what recovery must remember, written in the same commit as the callbacks that it is about
 CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), at_ms INTEGER NOT NULL);
 """
 
 
@@ -71,6 +71,10 @@ SeenKey = tuple[bytes, int]
 def _insert_sql(into: str, columns: int, rows: int, conflict: str) -> str:
     row = f"({','.join('?' * columns)})"
     return f"INSERT INTO {into} VALUES {','.join([row] * rows)}{conflict}"  # noqa: S608 - all of it is ours
+
+
+class _NotAllNew(Exception):
+    """One of a group was kept before, or stands in it twice: the transaction is rolled back."""
 
 
 class JournalFile:
@@ -105,7 +109,6 @@ class JournalFile:
         with self.db:
             self.db.execute(_SCHEMA)
             self.db.execute("INSERT INTO meta VALUES ('id', ?)", (secrets.token_hex(8),))
-            self.db.execute("INSERT INTO meta VALUES ('created_ms', ?)", (str(int(time.time() * 1000)),))
             self.db.execute("INSERT INTO pruned VALUES (1, 0, ?)", (_crc(0),))
             self.db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
@@ -143,22 +146,13 @@ class JournalFile:
 
         When this returns, all of them are on the disk. When it raises, none of them counts as kept.
         """
-        execute = self.db.execute
-        execute("BEGIN IMMEDIATE")
-        try:
-            if self._keep_all(callbacks):
-                new = [True] * len(callbacks)
-            else:
-                execute("ROLLBACK")
-                execute("BEGIN IMMEDIATE")
-                new = self._keep_each(callbacks)
-            execute("COMMIT")
-        except BaseException:
-            if not self.db.get_autocommit():
-                execute("ROLLBACK")
-            raise
-        self._issued += sum(new)
-        return new
+        if all(one.signature_key is None and not one.unconditional for one in callbacks):
+            with suppress(_NotAllNew):
+                with self.db:
+                    self._keep_new(callbacks)
+                self._issued += len(callbacks)
+                return [True] * len(callbacks)
+        return self.commit(callbacks, {}, 0)
 
     def commit(
         self,
@@ -192,17 +186,14 @@ class JournalFile:
             raise apsw.CorruptError("a note is no text")
         return {key: value for key, value in rows if key.startswith(prefix)}
 
-    def _keep_all(self, callbacks: Sequence[NewCallback]) -> bool:
+    def _keep_new(self, callbacks: Sequence[NewCallback]) -> None:
         """The usual group, in which every callback has an identity of its own and is new, in a few statements
-        of many rows each. False, with the transaction to be rolled back, where it is another."""
-        if any(callback.signature_key is not None or callback.unconditional for callback in callbacks):
-            return False
+        of many rows each. Raises ``_NotAllNew``."""
         seen = [(callback.key, callback.received_ms) for callback in callbacks]
         if self._insert("seen", seen, " ON CONFLICT DO NOTHING") < len(callbacks):
-            return False
+            raise _NotAllNew
         rows = [columns_of(seq, callback) for seq, callback in enumerate(callbacks, self._issued + 1)]
         self._insert("callbacks", rows)
-        return True
 
     def _insert(self, into: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> int:
         """Insert ``rows``; returns how many went in. A statement for each power of two that adds up to their
@@ -250,10 +241,9 @@ class JournalFile:
         self.db.execute("INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING", (key, received_ms))
         return self.db.changes() == 1
 
-    def probe(self, at_ms: int) -> None:
-        """A commit that keeps nothing, to learn whether one would succeed."""
-        with self.db:
-            self.db.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (at_ms,))
+    def probe(self) -> None:
+        """A commit that keeps no callback, to learn whether one would succeed."""
+        self.commit([], {"probe": str(time.time())}, 0)
 
     def checkpoint_truncate(self) -> None:
         """Write the WAL back and empty it; after a failed fsync this must succeed before any promise. Raises

@@ -25,7 +25,7 @@ from ingress.errors import JournalDamaged, JournalError, JournalUnavailable
 from ingress.journal.directory import current, report_damage, reported_damage
 from ingress.journal.retention import Retention, prune
 from ingress.journal.rows import NewCallback, ResyncRequest
-from ingress.journal.startup import open_current, refused_by_disk, reopen
+from ingress.journal.startup import open_checked, open_current, refused_by_disk
 from ingress.journal.store import DAMAGE, JournalFile, SeenKey
 from ingress.metrics import JournalMetrics
 
@@ -134,7 +134,7 @@ class Journal:
 
     async def probe(self) -> None:
         """Commit something that keeps nothing. Raises ``JournalUnavailable`` if that fails."""
-        await self._submit(None, lambda file: file.probe(int(time.time() * 1000)))
+        await self._submit(None, JournalFile.probe)
 
     async def until_damaged(self) -> None:
         """Raises ``JournalDamaged`` when nothing is kept any more until the process was started again."""
@@ -338,13 +338,11 @@ class Journal:
         if self._ended or time.monotonic() < self._reopen_at:
             return
         try:
-            self._file = reopen(self._root)
-        except JournalDamaged as error:
+            self._file = open_checked(current(self._root), failed=True)
+        except (apsw.Error, OSError, JournalDamaged) as error:
             self._judge(error)
         except JournalError as error:  # another process has changed it, as by restoring an older copy
             self._end(str(error))
-        except (apsw.Error, OSError) as error:
-            self._judge(error)
         else:
             log.warning("journal.reopened")
             self.fault = None

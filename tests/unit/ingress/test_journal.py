@@ -336,11 +336,11 @@ async def test_nothing_that_fails_ends_the_writer(journal, monkeypatch):
     monkeypatch.setattr(JournalFile, "close", raiser(OSError("close")))
     looks = []
 
-    def refuses(root):
-        looks.append(root)
+    def refuses(folder, *, failed):
+        looks.append(folder)
         raise apsw.FullError("no space left on device")
 
-    monkeypatch.setattr("ingress.journal.writer.reopen", refuses)
+    monkeypatch.setattr("ingress.journal.writer.open_checked", refuses)
     monkeypatch.setattr(JournalFile, "keep", raiser(apsw.IOError("disk I/O error")))
     assert await refused(journal, b"during") == "disk"
     await eventually(lambda: len(looks) > 1, 10, "it has tried again")
