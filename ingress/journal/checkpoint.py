@@ -9,6 +9,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ class Checkpoint:
         self._wanted, self._read_only = journal, read_only
         if not read_only and journal is not None and not self.path.exists():
             self._create(journal)
-        self.db = self._open()
+        self._open()
 
     def _create(self, journal: str) -> None:
         """Under its name only when it is whole: a kill in between would leave one that is refused."""
@@ -121,20 +122,19 @@ class Checkpoint:
         unborn.rename(self.path)
         sync(self.path.parent)
 
-    def _open(self) -> apsw.Connection:
+    def _open(self) -> None:
         with self._damage_in_words():
-            db = connect(self.path, FILE_VERSION, read_only=self._read_only)
+            self.db = connect(self.path, FILE_VERSION, read_only=self._read_only)
             try:
-                self._check_whose(db)
+                self._check_whose()
             except BaseException:
-                db.close(True)
+                self.close()
                 raise
-        return db
 
-    def _check_whose(self, db: apsw.Connection) -> None:
-        if int(db.pragma("user_version")) != FILE_VERSION:
+    def _check_whose(self) -> None:
+        if int(self.db.pragma("user_version")) != FILE_VERSION:
             raise JournalDamaged(f"{self.path} is not a checkpoint of dingbridge")
-        self.journal = self._position(db)[0]
+        self.journal = self._position()[0]
         if self._wanted not in (None, self.journal):
             raise JournalError(
                 f"{self.path} belongs to another journal ({self.journal}, this one is {self._wanted}); "
@@ -160,13 +160,13 @@ class Checkpoint:
 
     def reopen(self) -> None:
         """Go on with a new connection: after a failed fsync none that was open may be trusted."""
-        self.db.close(True)
-        self.db = self._open()
+        self.close()
+        self._open()
 
     def check(self) -> None:
         """Read all that counts. Raises ``JournalDamaged`` where it does not read, ``apsw.Error`` for the
         disk."""
-        found = [str(line) for (line,) in self._select(self.db, "PRAGMA quick_check(3)")]
+        found = [str(line) for (line,) in self._select("PRAGMA quick_check(3)")]
         if found != ["ok"]:
             raise JournalDamaged(f"{self.path}: {'; '.join(found)}")
         self.seq()
@@ -178,10 +178,10 @@ class Checkpoint:
 
     def seq(self) -> int:
         """All up to here is acknowledged or parked; 0 before anything was published."""
-        return self._position(self.db)[1]
+        return self._position()[1]
 
-    def _position(self, db: apsw.Connection) -> tuple[str, int]:
-        rows = self._select(db, "SELECT journal, seq, crc FROM checkpoint")
+    def _position(self) -> tuple[str, int]:
+        rows = self._select("SELECT journal, seq, crc FROM checkpoint")
         if len(rows) != 1 or rows[0][2] != _crc(*rows[0][:2]):
             raise JournalDamaged(f"{self.path} does not fit its checksum")
         return rows[0][0], rows[0][1]
@@ -204,7 +204,7 @@ class Checkpoint:
 
     def acked_before(self, before_ms: int) -> int:
         """Up to which ``seq`` everything had been acknowledged or parked before ``before_ms``."""
-        found = self._select(self.db, "SELECT max(seq) FROM acked WHERE at_ms <= ?", (before_ms,))
+        found = self._select("SELECT max(seq) FROM acked WHERE at_ms <= ?", (before_ms,))
         return found[0][0] or 0
 
     def forget_acked(self, before_ms: int) -> None:
@@ -226,7 +226,7 @@ class Checkpoint:
 
     def _parked(self, where: str, values: tuple[str | int, ...]) -> list[Parked]:
         columns = "seq, record, topic, reason, since_ms, crc"
-        rows = self._select(self.db, f"SELECT {columns} FROM parked WHERE {where}", values)  # noqa: S608
+        rows = self._select(f"SELECT {columns} FROM parked WHERE {where}", values)  # noqa: S608
         found = [Parked(*row[:5]) for row in rows]
         if any(crc != _crc(*p.key, p.topic) for p, (*_, crc) in zip(found, rows, strict=True)):
             raise JournalDamaged(f"{self.path}: a parked record does not fit its checksum")
@@ -243,12 +243,11 @@ class Checkpoint:
         """The first callbacks behind ``after_seq`` that must not be pruned; without a look at their
         checksums."""
         sql = "SELECT DISTINCT seq FROM parked WHERE seq > ? ORDER BY seq LIMIT ?"
-        return frozenset(seq for (seq,) in self._select(self.db, sql, (after_seq, limit)))
+        return frozenset(seq for (seq,) in self._select(sql, (after_seq, limit)))
 
     def parked_groups(self) -> list[ParkedGroup]:
         """What is parked, counted by topic and reason: a look into an index, however much there is."""
         rows = self._select(
-            self.db,
             "SELECT topic, reason, count(*), (SELECT since_ms FROM parked AS one WHERE one.topic = many.topic"
             " AND one.reason = many.reason ORDER BY seq, record LIMIT 1)"
             " FROM parked AS many GROUP BY topic, reason",
@@ -273,30 +272,25 @@ class Checkpoint:
             self.db.execute("DELETE FROM parked WHERE reason = ?", (DAMAGED,))
             return int(self.db.changes())
 
-    def _select(self, db: apsw.Connection, sql: str, values: tuple[str | int, ...] = ()) -> list[Any]:
+    def _select(self, sql: str, values: tuple[str | int, ...] = ()) -> list[Any]:
         with self._damage_in_words():
-            return db.execute(sql, values).fetchall()
+            return self.db.execute(sql, values).fetchall()
 
 
 T = TypeVar("T")
 
 
 class SharedCheckpoint:
-    """A checkpoint as the tasks of one relay use it: one at a time, and in a thread, since it may wait for
-    the disk."""
+    """A checkpoint as the tasks of one relay use it: in a thread of its own, since it may wait for the disk,
+    and so one at a time."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._lock = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
 
     async def call(self, work: Callable[[Checkpoint], T]) -> T:
-        """What ``work`` makes of it. Raises what that raises; if cancelled, waits for its end."""
-        async with self._lock:
-            working = asyncio.ensure_future(asyncio.to_thread(work, self._checkpoint))
-            try:
-                return await asyncio.shield(working)
-            finally:
-                await asyncio.wait([working])
+        """The result of ``work``. Raises what that raises; if cancelled, it may still be done."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._checkpoint)
 
 
 def _crc(*parts: str | int) -> int:

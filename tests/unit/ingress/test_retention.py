@@ -85,12 +85,11 @@ def steps(monkeypatch):
     real = Checkpoint._open
 
     def opened(checkpoint):
-        db = real(checkpoint)
-        db.trace_v2(
+        real(checkpoint)
+        checkpoint.db.trace_v2(
             apsw.SQLITE_TRACE_PROFILE,
             lambda told: made.append(told["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]),
         )
-        return db
 
     monkeypatch.setattr(Checkpoint, "_open", opened)
     return made
