@@ -7,7 +7,6 @@ checksums, since one flipped bit of a number here would leave callbacks unpublis
 
 import asyncio
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from ingress.errors import JournalDamaged, JournalError
-from ingress.journal.directory import CHECKPOINT_FILE, connect, sync
+from ingress.journal.directory import CHECKPOINT_FILE, connect, crc_of, quick_check, sync
 from ingress.journal.store import DAMAGE
 
 FILE_VERSION = 2
@@ -116,7 +115,7 @@ class Checkpoint:
             with db:
                 db.execute(_SCHEMA)
                 db.execute(f"PRAGMA user_version = {FILE_VERSION}")
-                db.execute("INSERT INTO checkpoint VALUES (1, ?, 0, ?)", (journal, _crc(journal, 0)))
+                db.execute("INSERT INTO checkpoint VALUES (1, ?, 0, ?)", (journal, crc_of(journal, 0)))
         finally:
             db.close(True)
         unborn.rename(self.path)
@@ -166,9 +165,8 @@ class Checkpoint:
     def check(self) -> None:
         """Read all that counts. Raises ``JournalDamaged`` where it does not read, ``apsw.Error`` for the
         disk."""
-        found = [str(line) for (line,) in self._select("PRAGMA quick_check(3)")]
-        if found != ["ok"]:
-            raise JournalDamaged(f"{self.path}: {'; '.join(found)}")
+        with self._damage_in_words():
+            quick_check(self.db)
         self.seq()
         after: ParkedKey | None = BEFORE_ALL_PARKED
         while after is not None:
@@ -182,7 +180,7 @@ class Checkpoint:
 
     def _position(self) -> tuple[str, int]:
         rows = self._select("SELECT journal, seq, crc FROM checkpoint")
-        if len(rows) != 1 or rows[0][2] != _crc(*rows[0][:2]):
+        if len(rows) != 1 or rows[0][2] != crc_of(*rows[0][:2]):
             raise JournalDamaged(f"{self.path} does not fit its checksum")
         return rows[0][0], rows[0][1]
 
@@ -192,9 +190,9 @@ class Checkpoint:
         with self._writing():
             self.db.executemany(
                 "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?)",
-                [(p.seq, p.record, p.topic, p.reason, p.since_ms, _crc(*p.key, p.topic)) for p in parked],
+                [(p.seq, p.record, p.topic, p.reason, p.since_ms, crc_of(*p.key, p.topic)) for p in parked],
             )
-            self.db.execute("UPDATE checkpoint SET seq = ?, crc = ?", (seq, _crc(self.journal, seq)))
+            self.db.execute("UPDATE checkpoint SET seq = ?, crc = ?", (seq, crc_of(self.journal, seq)))
             # notes from a time to which the clock had jumped would hold up pruning until it comes again
             self.db.execute("DELETE FROM acked WHERE at_ms > ?", (now + _ACK_STEP_MS,))
             # overwritten until its minute is over, so it never names a moment too early
@@ -228,7 +226,7 @@ class Checkpoint:
         columns = "seq, record, topic, reason, since_ms, crc"
         rows = self._select(f"SELECT {columns} FROM parked WHERE {where}", values)  # noqa: S608
         found = [Parked(*row[:5]) for row in rows]
-        if any(crc != _crc(*p.key, p.topic) for p, (*_, crc) in zip(found, rows, strict=True)):
+        if any(crc != crc_of(*p.key, p.topic) for p, (*_, crc) in zip(found, rows, strict=True)):
             raise JournalDamaged(f"{self.path}: a parked record does not fit its checksum")
         return found
 
@@ -291,7 +289,3 @@ class SharedCheckpoint:
     async def call(self, work: Callable[[Checkpoint], T]) -> T:
         """The result of ``work``. Raises what that raises; if cancelled, it may still be done."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._checkpoint)
-
-
-def _crc(*parts: str | int) -> int:
-    return zlib.crc32(repr(parts).encode())

@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -292,6 +293,18 @@ def connect(path: Path, version: int, *, read_only: bool = False) -> apsw.Connec
         db.close(True)
         raise
     return db
+
+
+def quick_check(db: apsw.Connection) -> None:
+    """Raises ``apsw.CorruptError`` with the first things that SQLite finds wrong with its structure."""
+    found = [str(line) for (line,) in db.execute("PRAGMA quick_check(3)")]
+    if found != ["ok"]:
+        raise apsw.CorruptError("; ".join(found))
+
+
+def crc_of(*parts: object) -> int:
+    """CRC-32 of a few numbers and texts that are kept together; against accidents of the disk."""
+    return zlib.crc32(repr(parts).encode())
 
 
 def _refuse_newer(db: apsw.Connection, path: Path, known: int) -> None:

@@ -26,6 +26,7 @@ from ingress.journal.directory import (
     damaged_name,
     last_put_aside,
     opened_twice,
+    quick_check,
     relay_lock,
     report_damage,
     reported_damage,
@@ -54,12 +55,11 @@ def open_current(root: Path) -> JournalFile:
     folder = current(root)
     try:
         if not folder.journal.exists() and not folder.checkpoint.exists():
-            _build(root, {})
-            return _move_in(root)
+            return _begin(root, {})
         try:
             return opened_twice(partial(open_checked, folder))
         except JournalDamaged as error:
-            return _put_aside(root, str(error))
+            return _begin(root, _imports(_put_aside(root, str(error))))
     except (apsw.Error, OSError) as error:
         raise JournalError(refused_by_disk(root, error)) from error
 
@@ -81,7 +81,7 @@ def open_checked(folder: JournalFolder, *, failed: bool = False) -> JournalFile:
         file = JournalFile(folder.journal)
         try:
             if not failed and folder.journal.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
-                file.check()
+                quick_check(file.db)
             file.pruned_seq()
             _check_checkpoint(folder, file)
             try:
@@ -122,12 +122,11 @@ def _check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
         )
 
 
-def _put_aside(root: Path, why: str) -> JournalFile:
-    """Rename the current folder and begin a new one; returns its journal, open.
+def _put_aside(root: Path, why: str) -> JournalFolder:
+    """Rename the current folder; returns it by its new name.
 
-    The new one is made first: on a disk that takes none, which is full or read-only, nothing is renamed.
-    Raises ``apsw.Error`` or ``OSError`` when the disk refuses either, ``JournalLocked`` while a relay
-    publishes the folder, ``JournalError`` when the last damage is less than an hour ago.
+    Raises ``OSError`` when the disk refuses, ``JournalLocked`` while a relay publishes the folder,
+    ``JournalError`` when the last damage is less than an hour ago.
     """
     folder = current(root)
     last = last_put_aside(root)
@@ -137,7 +136,6 @@ def _put_aside(root: Path, why: str) -> JournalFile:
             f"{last:%H:%M:%SZ}, less than an hour ago. Nothing was changed. Replace the disk under {root}; "
             f"then move {folder.path} to {root}/damaged-by-hand and start again: what reads is published"
         )
-    _build(root, _earlier_imports(folder))
     report_damage(folder.path, why)  # so that a relay of its own lets go of it
     lock = relay_lock(folder.path)
     deadline = time.monotonic() + _RELAY_ENDS_WITHIN_S
@@ -155,10 +153,10 @@ def _put_aside(root: Path, why: str) -> JournalFile:
     finally:
         lock.release()
     log.error("journal.put_aside", folder=target.name, reason=why)
-    return _move_in(root)
+    return JournalFolder(target)
 
 
-def _earlier_imports(folder: JournalFolder) -> dict[str, str]:
+def _imports(folder: JournalFolder) -> dict[str, str]:
     """What is noted in a damaged journal about folders that it has imported, as far as it reads."""
     try:
         with closing(JournalFile(folder.journal, read_only=True)) as file:
@@ -168,27 +166,19 @@ def _earlier_imports(folder: JournalFolder) -> dict[str, str]:
         return {}
 
 
-def _build(root: Path, notes: dict[str, str]) -> None:
-    """A journal that has taken a commit, all of it in one file, under ``new``."""
-    folder = root / _NEW
-    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was cut off; nothing was ever kept in it
-    folder.mkdir(mode=0o700)
-    try:
-        with closing(JournalFile(folder / JOURNAL_FILE, create=True)) as file:
-            file.commit([], notes, 0)
-            file.probe()
-            file.checkpoint_truncate()
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    sync(folder)
-
-
-def _move_in(root: Path) -> JournalFile:
-    folder = current(root)
+def _begin(root: Path, notes: dict[str, str]) -> JournalFile:
+    """A new journal with ``notes`` becomes the current one, once it has taken a commit; returns it, open."""
+    new, folder = root / _NEW, current(root)
+    shutil.rmtree(new, ignore_errors=True)  # of an attempt that was cut off; nothing was ever kept in it
+    new.mkdir(mode=0o700)
+    with closing(JournalFile(new / JOURNAL_FILE, create=True)) as file:
+        file.commit([], notes, 0)
+        file.probe()
+        file.checkpoint_truncate()
+    sync(new)
     for name in (RELAY_LOCK, WAKE_FILE, DAMAGED_FILE):  # of a folder whose journal was moved away
         (folder.path / name).unlink(missing_ok=True)
-    (root / _NEW).rename(folder.path)
+    new.rename(folder.path)
     sync(root)
     return JournalFile(folder.journal)
 

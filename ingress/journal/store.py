@@ -7,7 +7,6 @@ pages, not their content: each callback therefore carries a checksum of its own.
 
 import secrets
 import time
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -17,7 +16,7 @@ from typing import Any
 import apsw
 
 from ingress.errors import JournalError
-from ingress.journal.directory import connect
+from ingress.journal.directory import connect, crc_of
 from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback, columns_of, damaged_row, row_of
 
 FILE_VERSION = 3
@@ -109,7 +108,7 @@ class JournalFile:
         with self.db:
             self.db.execute(_SCHEMA)
             self.db.execute("INSERT INTO meta VALUES ('id', ?)", (secrets.token_hex(8),))
-            self.db.execute("INSERT INTO pruned VALUES (1, 0, ?)", (_crc(0),))
+            self.db.execute("INSERT INTO pruned VALUES (1, 0, ?)", (crc_of(0),))
             self.db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
 
@@ -132,12 +131,6 @@ class JournalFile:
 
     def close(self) -> None:
         self.db.close(True)
-
-    def check(self) -> None:
-        """Raises ``apsw.CorruptError`` with the first things that SQLite finds wrong with its structure."""
-        found = [str(line) for (line,) in self.db.execute("PRAGMA quick_check(3)")]
-        if found != ["ok"]:
-            raise apsw.CorruptError("; ".join(found))
 
     # -- writing: the ingress's one writing connection
 
@@ -260,7 +253,7 @@ class JournalFile:
             pruned_seq = max(self.pruned_seq(), *doomed[-1])
             with self.db:
                 self.db.executemany("DELETE FROM callbacks WHERE seq = ?", doomed)
-                self.db.execute("UPDATE pruned SET seq = ?, crc = ?", (pruned_seq, _crc(pruned_seq)))
+                self.db.execute("UPDATE pruned SET seq = ?, crc = ?", (pruned_seq, crc_of(pruned_seq)))
         return len(doomed)
 
     def free_pages(self) -> tuple[int, int]:
@@ -338,7 +331,7 @@ class JournalFile:
     def pruned_seq(self) -> int:
         """Up to here rows may be missing, since published ones were deleted; behind it none may."""
         found = self.db.execute("SELECT seq, crc FROM pruned").fetchone()
-        if found is None or found[1] != _crc(found[0]):
+        if found is None or found[1] != crc_of(found[0]):
             raise apsw.CorruptError("it does not say up to where it was pruned")
         return int(found[0])
 
@@ -360,10 +353,6 @@ class JournalFile:
             return 0, None
         # behind the pruned ones there are no gaps; what is parked among these is not counted
         return max(self.highest_seq() - max(after_seq, self.pruned_seq()), 1), _number(oldest)
-
-
-def _crc(seq: object) -> int:
-    return zlib.crc32(repr(seq).encode())
 
 
 def _number(value: object) -> int:

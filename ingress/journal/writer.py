@@ -39,7 +39,7 @@ _MAX_GROUP = 1_000
 _RETENTION_EVERY_S, _RETENTION_PAUSE_S = 10.0, 0.02
 _WATCH_EVERY_S = 0.1
 _REOPEN_EVERY_S = 0.5
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.5
 _IO_ERROR_AGAIN_S: Final = 60.0
 """An I/O error so soon after another has outlived a reopening: it is about what stands on the disk."""
 
@@ -76,9 +76,9 @@ class Journal:
         self._queued = self._queued_bytes = 0  # what the thread has not settled, also if it was refused since
         self._stopping = False
         self._file: JournalFile | None = None
-        self._ended, self._damaged = False, asyncio.Event()
+        self._ended = False
         self._io_error_at = -_IO_ERROR_AGAIN_S
-        self._reopen_at = self._looked_at = 0.0
+        self._reopen_at = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self.fault: str | None = None
         """Why nothing can be kept just now, in words; ``None`` while all is well."""
@@ -138,7 +138,12 @@ class Journal:
 
     async def until_damaged(self) -> None:
         """Raises ``JournalDamaged`` when nothing is kept any more until the process was started again."""
-        await self._damaged.wait()
+        while not self._ended:
+            # the relay, which reads what is never read here, may have found it so
+            words = await asyncio.to_thread(reported_damage, current(self._root).path)
+            if words is not None:
+                self._end_damaged(words)
+            await asyncio.sleep(_LOOK_EVERY_S)
         raise JournalDamaged(self.fault)
 
     async def prune(self, older_than_s: float, pause_s: float = 0.0) -> int:
@@ -243,7 +248,7 @@ class Journal:
         group: list[WriteRequest] = []
         gathered: list[WriteRequest] | None = []
         try:
-            gathered = self._queue.get(timeout=_REOPEN_EVERY_S if self._file is None else _LOOK_EVERY_S)
+            gathered = self._queue.get(timeout=None if self._file is not None else _REOPEN_EVERY_S)
             while gathered is not None:
                 group += gathered
                 if len(group) >= _MAX_GROUP:
@@ -257,7 +262,6 @@ class Journal:
             return False
         if self._file is None:
             self._reopen()
-        self._look_for_reports()
         return True
 
     def _outcomes(self, group: list[WriteRequest]) -> list[Any]:
@@ -291,7 +295,7 @@ class Journal:
     def _opened(self) -> JournalFile:
         if self._file is None:
             self._reopen()
-        if self._file is None:
+        if self._file is None or self._ended:
             raise JournalUnavailable("disk", self.fault or "the journal is closed")
         return self._file
 
@@ -311,19 +315,21 @@ class Journal:
         if again or isinstance(error, (*DAMAGE, JournalDamaged)):
             words = f"{type(error).__name__}: {error}"
             report_damage(current(self._root).path, words)
-            self._end(f"the journal is damaged ({words}); start again: it is put aside, what reads imported")
+            self._end_damaged(words)
             return
         if isinstance(error, apsw.IOError):
             self._io_error_at = now
         self.fault = refused_by_disk(self._root, error)
         self._reopen_at = now + _REOPEN_EVERY_S
 
+    def _end_damaged(self, words: str) -> None:
+        self._end(f"the journal is damaged ({words}); start again: it is put aside, what reads imported")
+
     def _end(self, words: str) -> None:
         """Take nothing any more, and have the process end."""
         if not self._ended:
             self._ended, self.fault = True, words
             log.error("journal.ended", words=words)
-            self._loop.call_soon_threadsafe(self._damaged.set)
 
     def _close(self) -> None:
         file, self._file = self._file, None
@@ -346,11 +352,3 @@ class Journal:
         else:
             log.warning("journal.reopened")
             self.fault = None
-
-    def _look_for_reports(self) -> None:
-        """The relay, which reads what is never read here, may have found the journal damaged."""
-        if self._ended or time.monotonic() < self._looked_at + _LOOK_EVERY_S:
-            return
-        self._looked_at = time.monotonic()
-        if (words := reported_damage(current(self._root).path)) is not None:
-            self._fail(JournalDamaged(words))

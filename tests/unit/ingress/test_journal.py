@@ -174,7 +174,6 @@ async def ended(journal, words):
         with pytest.raises(JournalDamaged, match=words):
             await journal.until_damaged()
     assert await refused(journal, b"late") == "disk"
-    assert journal._file is None
 
 
 @pytest.mark.parametrize("error", [apsw.CorruptError("malformed"), apsw.NotADBError("no database")])
@@ -232,12 +231,16 @@ async def test_a_full_disk_is_waited_for_and_ends_nothing(disk, journal, tmp_pat
     assert reported_damage(current(tmp_path).path) is None
 
 
-async def test_a_checkpoint_that_came_from_elsewhere_ends_the_process(journal, tmp_path):
+async def test_a_checkpoint_that_came_from_elsewhere_ends_the_process(journal, tmp_path, monkeypatch):
     """What would be kept next would have a number that the relay has behind it."""
     await journal.append(entry(b"before"))
     with closing(Checkpoint(current(tmp_path).path, journal._file.id)) as checkpoint:
         checkpoint.commit(7)
-    journal._fail(apsw.FullError("as any failed commit does, it closes the file"))
+    with monkeypatch.context() as sick:
+        sick.setattr(
+            JournalFile, "keep", raiser(apsw.FullError("as any failed commit does, it closes the file"))
+        )
+        assert await refused(journal, b"during") == "disk"
     await ended(journal, "the checkpoint stands at 7")
     assert reported_damage(current(tmp_path).path) is None, "refused with the remedy, not put aside"
 
@@ -256,7 +259,7 @@ async def test_a_fault_in_a_commit_leaves_no_answer_waiting_and_no_queue_full(jo
 
 
 async def test_without_its_thread_or_its_watchdog_the_process_ends(tmp_path, monkeypatch):
-    for part, words in (("_look_for_reports", "writer failed"), ("_expire", "watchdog failed")):
+    for part, words in (("_turn", "writer failed"), ("_expire", "watchdog failed")):
         with monkeypatch.context() as sick:
             sick.setattr(Journal, part, raiser(ValueError("a fault of ours")))
             journal = Journal(tmp_path, Retention(3600, 3600), JournalMetrics(CollectorRegistry()))
