@@ -25,7 +25,6 @@ import structlog
 from ingress.errors import JournalDamaged, JournalError, JournalLocked, JournalNewer
 
 log = structlog.get_logger(__name__)
-
 T = TypeVar("T")
 
 JOURNAL_FILE: Final = "journal.db"
@@ -44,6 +43,9 @@ BLOCK_BYTES_MIN: Final = 4096
 MIN_FREE_BYTES: Final = 256 * 1024 * 1024
 """With less free disk, what is published is deleted at once, and nothing is imported: the rest is for what
 DingTalk sends now."""
+
+_OF_THE_MACHINE = (apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP, apsw.SQLITE_IOERR_NOMEM)
+"""I/O errors that are about memory, or about room for a ``-shm`` file: what the disk holds may be sound."""
 
 _MEMORY = "is memory: gone with the machine or the container"
 _LAYER = "is a container's own layer: gone with it"
@@ -240,24 +242,19 @@ def reported_damage(folder: Path) -> str | None:
         return f"{type(error).__name__}: {error}" if error.errno == errno.EIO else None
 
 
-def outlives_reopening(error: apsw.Error) -> bool:
-    """Whether ``error``, of a file that was just opened anew, is about what stands on the disk: an I/O error,
-    but for the one by which SQLite says that the disk is too full for a ``-shm`` file."""
-    full = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
-    return isinstance(error, apsw.IOError) and not full
+def twice(work: Callable[[], T]) -> T:
+    """What ``work`` returns, which opens a file of the journal and uses it. An I/O error may pass; one that
+    outlives a second try is damage.
 
-
-def opened_twice(opening: Callable[[], T]) -> T:
-    """What ``opening`` some of our files returns. An I/O error may pass; one that outlives a second try is
-    about what stands on the disk: raises ``JournalDamaged``."""
+    Raises ``JournalDamaged``, and all else that ``work`` raises."""
     try:
-        return opening()
+        return work()
     except apsw.IOError as first:
-        log.warning("journal.io_error_at_start", error=str(first))
+        log.warning("journal.io_error", error=str(first))
     try:
-        return opening()
+        return work()
     except apsw.IOError as error:
-        if not outlives_reopening(error):
+        if getattr(error, "extendedresult", 0) in _OF_THE_MACHINE:
             raise
         raise JournalDamaged(f"{type(error).__name__}: {error}") from error
 
@@ -318,3 +315,10 @@ def _refuse_newer(db: apsw.Connection, path: Path, known: int) -> None:
             f"{path} was written by a newer dingbridge (version {version}, this one knows {known}); start "
             "the newer one, nothing was changed"
         )
+
+
+def outlives_reopening(error: apsw.Error) -> bool:
+    """Whether ``error``, of a file that was just opened anew, is about what stands on the disk: an I/O error,
+    but for the one by which SQLite says that the disk is too full for a ``-shm`` file."""
+    full = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+    return isinstance(error, apsw.IOError) and not full

@@ -7,7 +7,6 @@ import shutil
 import time
 from contextlib import closing
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,12 +24,12 @@ from ingress.journal.directory import (
     current,
     damaged_name,
     last_put_aside,
-    opened_twice,
     quick_check,
     relay_lock,
     report_damage,
     reported_damage,
     sync,
+    twice,
 )
 from ingress.journal.rows import IMPORTS
 from ingress.journal.store import DAMAGE, JournalFile
@@ -55,11 +54,11 @@ def open_current(root: Path) -> JournalFile:
     folder = current(root)
     try:
         if not folder.journal.exists() and not folder.checkpoint.exists():
-            return _begin(root, {})
+            return _begin(root)
         try:
-            return opened_twice(partial(open_checked, folder))
+            return twice(lambda: open_checked(folder))
         except JournalDamaged as error:
-            return _begin(root, _imports(_put_aside(root, str(error))))
+            return _begin(root, str(error))
     except (apsw.Error, OSError) as error:
         raise JournalError(refused_by_disk(root, error)) from error
 
@@ -122,8 +121,8 @@ def _check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
         )
 
 
-def _put_aside(root: Path, why: str) -> JournalFolder:
-    """Rename the current folder; returns it by its new name.
+def _put_aside(root: Path, why: str) -> None:
+    """Rename the current folder.
 
     Raises ``OSError`` when the disk refuses, ``JournalLocked`` while a relay publishes the folder,
     ``JournalError`` when the last damage is less than an hour ago.
@@ -153,7 +152,6 @@ def _put_aside(root: Path, why: str) -> JournalFolder:
     finally:
         lock.release()
     log.error("journal.put_aside", folder=target.name, reason=why)
-    return JournalFolder(target)
 
 
 def _imports(folder: JournalFolder) -> dict[str, str]:
@@ -166,16 +164,21 @@ def _imports(folder: JournalFolder) -> dict[str, str]:
         return {}
 
 
-def _begin(root: Path, notes: dict[str, str]) -> JournalFile:
-    """A new journal with ``notes`` becomes the current one, once it has taken a commit; returns it, open."""
+def _begin(root: Path, damage: str | None = None) -> JournalFile:
+    """A new journal becomes the current one, in place of one with ``damage``; returns it, open.
+
+    It has taken a commit before: on a disk that takes none, which is full or read-only, nothing is renamed.
+    """
     new, folder = root / _NEW, current(root)
     shutil.rmtree(new, ignore_errors=True)  # of an attempt that was cut off; nothing was ever kept in it
     new.mkdir(mode=0o700)
     with closing(JournalFile(new / JOURNAL_FILE, create=True)) as file:
-        file.commit([], notes, 0)
+        file.commit([], {} if damage is None else _imports(folder), 0)
         file.probe()
         file.checkpoint_truncate()
     sync(new)
+    if damage is not None:
+        _put_aside(root, damage)
     for name in (RELAY_LOCK, WAKE_FILE, DAMAGED_FILE):  # of a folder whose journal was moved away
         (folder.path / name).unlink(missing_ok=True)
     new.rename(folder.path)

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from ingress.errors import JournalDamaged, JournalError, JournalLocked
 from ingress.journal.directory import (
     ProcessLock,
     current,
-    opened_twice,
+    outlives_reopening,
     relay_lock,
     report_damage,
     reported_damage,
@@ -118,7 +119,7 @@ async def _publish(settings: IngressSettings, folder: Path, stop: asyncio.Event,
     async with AsyncExitStack() as stack:
         if (tracer := open_tracer(settings, "dingbridge-relay")) is not None:
             stack.push_async_callback(asyncio.to_thread, tracer.close)
-        publisher = opened_twice(
+        publisher = _opened(
             partial(Publisher, settings, folder, status, until_empty=until_empty, tracer=tracer)
         )
         stack.callback(WakeFifo(folder, publisher.wake).close)
@@ -147,6 +148,20 @@ async def _publish(settings: IngressSettings, folder: Path, stop: asyncio.Event,
             if not limit.expired():
                 raise
     return 0
+
+
+def _opened(publisher: Callable[[], Publisher]) -> Publisher:
+    """An I/O error may pass; one that outlives a second try is damage. Raises ``JournalDamaged``."""
+    try:
+        return publisher()
+    except apsw.IOError as first:
+        log.warning("journal.io_error", error=str(first))
+        try:
+            return publisher()
+        except apsw.IOError as error:
+            if not outlives_reopening(error):
+                raise
+            raise JournalDamaged(f"{type(error).__name__}: {error}") from error
 
 
 def _listener(
