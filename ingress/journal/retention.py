@@ -35,7 +35,9 @@ class Retention:
     min_free_bytes: int = MIN_FREE_BYTES
 
 
-def prune(journal: Callable[[], JournalFile], folder: JournalFolder, retention: Retention) -> Iterator[int]:
+def prune_steps(
+    journal: Callable[[], JournalFile], folder: JournalFolder, retention: Retention
+) -> Iterator[int]:
     """One pass through ``folder``, whose ``journal`` is open for writing. Yields after each step how many
     callbacks that has deleted; a step is short enough for the thread that commits, however much is published
     or parked.

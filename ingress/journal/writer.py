@@ -23,7 +23,7 @@ import structlog
 
 from ingress.errors import JournalDamaged, JournalError, JournalUnavailable
 from ingress.journal.directory import current, report_damage, reported_damage
-from ingress.journal.retention import Retention, prune
+from ingress.journal.retention import Retention, prune_steps
 from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.journal.startup import open_checked, open_current, refused_by_disk
 from ingress.journal.store import DAMAGE, JournalFile, SeenKey
@@ -154,7 +154,7 @@ class Journal:
         licenses it cannot be read.
         """
         retention = replace(self._retention, callbacks_s=older_than_s)
-        steps, deleted = prune(self._opened, current(self._root), retention), 0
+        steps, deleted = prune_steps(self._opened, current(self._root), retention), 0
         while (rows := await self._submit(None, lambda _: next(steps, None))) is not None:
             deleted += rows
             await asyncio.sleep(pause_s)
@@ -165,6 +165,8 @@ class Journal:
         while True:
             try:
                 await self.prune(self._retention.callbacks_s, _RETENTION_PAUSE_S)
+            except JournalUnavailable:  # the log says already why
+                pass
             except Exception as error:  # a folder that cannot be read, say: callbacks are kept all the same
                 log.warning("journal.retention_failed", error=type(error).__name__, words=str(error))
             await asyncio.sleep(_RETENTION_EVERY_S)

@@ -13,8 +13,7 @@ import pytest
 from dingbridge.dingtalk.crypto import encrypt, sign
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import current
-from ingress.journal.retention import Retention
-from ingress.journal.retention import prune as steps
+from ingress.journal.retention import Retention, prune_steps
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile
@@ -144,7 +143,7 @@ def keep(file: JournalFile, *names: bytes) -> list[bool]:
 
 
 def prune(folder: Path, file: JournalFile) -> None:
-    for _ in steps(lambda: file, current(folder), KEEP):
+    for _ in prune_steps(lambda: file, current(folder), KEEP):
         continue
 
 

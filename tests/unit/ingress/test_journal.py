@@ -313,7 +313,7 @@ async def test_what_retention_meets_does_not_end_the_writer(journal, tmp_path, m
         yield 0
 
     monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.0)
-    monkeypatch.setattr("ingress.journal.writer.prune", pass_through)
+    monkeypatch.setattr("ingress.journal.writer.prune_steps", pass_through)
     deleting = asyncio.ensure_future(journal.delete_what_is_old())
     for number in range(5):
         assert await journal.append(entry(b"%d" % number))
@@ -327,7 +327,8 @@ async def test_a_bad_sector_that_only_retention_meets_is_damage(journal, monkeyp
     """Else each pass closes and opens it again, refusing callbacks, and it grows until the disk is full."""
     monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.0)
     monkeypatch.setattr(
-        "ingress.journal.writer.prune", failing_steps(apsw.IOError("a bad sector among what was published"))
+        "ingress.journal.writer.prune_steps",
+        failing_steps(apsw.IOError("a bad sector among what was published")),
     )
     deleting = asyncio.ensure_future(journal.delete_what_is_old())
     await ended(journal, "a bad sector")
@@ -369,7 +370,7 @@ def failing_steps(error):
 
 
 async def test_what_a_verb_raises_is_for_who_asked_alone(journal, monkeypatch):
-    monkeypatch.setattr("ingress.journal.writer.prune", failing_steps(JournalError("cannot be read")))
+    monkeypatch.setattr("ingress.journal.writer.prune_steps", failing_steps(JournalError("cannot be read")))
     outcomes = await asyncio.gather(
         journal.prune(0), journal.append(entry(b"callback")), journal.probe(), return_exceptions=True
     )

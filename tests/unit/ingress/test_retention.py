@@ -9,7 +9,7 @@ import pytest
 from ingress.errors import JournalError
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import current
-from ingress.journal.retention import Retention, prune
+from ingress.journal.retention import Retention, prune_steps
 from ingress.journal.rows import NewCallback
 from ingress.journal.store import JournalFile
 from tests.unit.ingress.filled import fill, prune_all
@@ -104,7 +104,7 @@ def test_a_step_reads_little_however_much_is_parked(tmp_path, steps, front):
         checkpoint.commit(published, [Parked(n, r, "t", "rights", 1) for n in parked for r in (0, 1)])
         most, before = 0, file.db.total_changes()
         steps.clear()
-        for _ in prune(lambda: file, current(tmp_path), Retention(0, DAY)):
+        for _ in prune_steps(lambda: file, current(tmp_path), Retention(0, DAY)):
             most = max(most, sum(steps))
             assert file.db.total_changes() - before <= 600
             before = file.db.total_changes()
@@ -179,6 +179,6 @@ def test_a_file_that_gives_nothing_back_does_not_hold_up_who_prunes_it(tmp_path)
         assert file.db.pragma("auto_vacuum") == 0
         file.keep([NewCallback(1, "default", "http", bytes(40_000), b"%d" % n) for n in range(100)])
         checkpoint.commit(100)
-        steps = prune(lambda: file, current(tmp_path), Retention(0, DAY, min_free_bytes=1 << 62))
+        steps = prune_steps(lambda: file, current(tmp_path), Retention(0, DAY, min_free_bytes=1 << 62))
         assert len(list(islice(steps, 100))) < 100
         assert seqs(file) == []
