@@ -148,11 +148,10 @@ class Checkpoint:
         except (UnicodeDecodeError, *DAMAGE) as error:  # also a flipped bit in a text
             raise JournalDamaged(f"{self.path} is damaged ({type(error).__name__}: {error})") from error
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One transaction."""
+    def _write(self, sql: str, *rows: tuple[str | int, ...]) -> None:
+        """Run ``sql`` for each of ``rows``, in one transaction."""
         with self._damage_in_words(), self.db:
-            yield
+            self.db.executemany(sql, rows)
 
     def close(self) -> None:
         self.db.close(True)
@@ -187,7 +186,7 @@ class Checkpoint:
     def commit(self, seq: int, parked: Iterable[Parked] = ()) -> None:
         """Move to ``seq``, and write what was parked on the way, in one transaction."""
         now = int(time.time() * 1000)
-        with self._writing():
+        with self._damage_in_words(), self.db:
             self.db.executemany(
                 "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?)",
                 [(p.seq, p.record, p.topic, p.reason, p.since_ms, crc_of(*p.key, p.topic)) for p in parked],
@@ -208,8 +207,7 @@ class Checkpoint:
     def forget_acked(self, before_ms: int) -> None:
         """Drop the notes that retention no longer needs; the newest before then stays."""
         sql = "DELETE FROM acked WHERE at_ms < (SELECT max(at_ms) FROM acked WHERE at_ms <= ?)"
-        with self._writing():
-            self.db.execute(sql, (before_ms,))
+        self._write(sql, (before_ms,))
 
     # -- what is parked
 
@@ -254,21 +252,16 @@ class Checkpoint:
 
     def unpark(self, done: Iterable[Parked]) -> None:
         """Forget parked records that Kafka has acknowledged since."""
-        with self._writing():
-            self.db.executemany("DELETE FROM parked WHERE seq = ? AND record = ?", [p.key for p in done])
+        self._write("DELETE FROM parked WHERE seq = ? AND record = ?", *(parked.key for parked in done))
 
     def relabel(self, parked: Parked, reason: str) -> None:
         """Another ``reason`` keeps it here than when it was parked."""
-        with self._writing():
-            self.db.execute(
-                "UPDATE parked SET reason = ? WHERE seq = ? AND record = ?", (reason, *parked.key)
-            )
+        self._write("UPDATE parked SET reason = ? WHERE seq = ? AND record = ?", (reason, *parked.key))
 
     def forget_damaged(self) -> int:
         """Give up what is parked as damaged; how many rows that were."""
-        with self._writing():
-            self.db.execute("DELETE FROM parked WHERE reason = ?", (DAMAGED,))
-            return int(self.db.changes())
+        self._write("DELETE FROM parked WHERE reason = ?", (DAMAGED,))
+        return int(self.db.changes())
 
     def _select(self, sql: str, values: tuple[str | int, ...] = ()) -> list[Any]:
         with self._damage_in_words():

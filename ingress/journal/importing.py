@@ -133,7 +133,7 @@ class Importer:
 
 
 def _uncounted(state: ImportState) -> ImportState:
-    """More could not be read, nobody knows how many."""
+    """An unknown number of rows more could not be read."""
     return replace(state, unread=state.unread + 1, counted=False)
 
 
@@ -242,7 +242,7 @@ class _Source:
         return _Page(kept, [], replace(state, seq=end, rows=rows, unread=unread, done_ms=None))
 
     def _wanted(self, after_seq: int) -> tuple[Sequence[int] | None, int]:
-        """The next numbers at which a row must be, and up to where that is all; ``None``: nobody knows."""
+        """The next ``seq`` at which a row must be, and up to where these are all; ``None``: unknown."""
         if after_seq < self._acked and self._checkpoint is not None:
             seqs = sorted(self._checkpoint.parked_seqs(after_seq, _ROWS))
             return seqs, seqs[-1] if seqs else self._acked
@@ -262,8 +262,8 @@ def _read(read: Callable[..., T], *arguments: object) -> T | None:
 
 
 def _again(row: StoredCallback, *, ours: bool) -> NewCallback:
-    """As it was received first: so its id stays what it was. By its key one of ``ours`` is left out if it was
-    pushed again since; of what has no identity of its own nobody knows, and it comes twice."""
+    """With its first time of receipt, so that its id stays the same. One of ``ours`` that was pushed again since
+    is left out, by its key; what has no identity of its own is kept twice."""
     facts = extract_facts(row.body)
     pushed = ours and row.via in ("http", "stream") and facts.has_identity
     key = dedupe_key(facts, row.app, row.body) if pushed else b""

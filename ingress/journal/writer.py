@@ -1,4 +1,4 @@
-"""The journal's writer: keeps callbacks durably, many with one fsync, before anyone is told ``success``.
+"""The journal's writer: keeps callbacks durably, many with one fsync, before ``success`` is answered.
 
 The event loop gathers what one turn of it brings and hands that over a queue to one thread, which commits
 whatever has queued up as one group. So a stalled disk never stalls the loop, an answer waits for one fsync at
