@@ -262,8 +262,8 @@ def _read(read: Callable[..., T], *arguments: object) -> T | None:
 
 
 def _again(row: StoredCallback, *, ours: bool) -> NewCallback:
-    """With its first time of receipt, so that its id stays the same. One of ``ours`` that was pushed again since
-    is left out, by its key; what has no identity of its own is kept twice."""
+    """With its first time of receipt, so that its id stays the same. One of ``ours`` that was pushed again
+    since is left out, by its key; what has no identity of its own is kept twice."""
     facts = extract_facts(row.body)
     pushed = ours and row.via in ("http", "stream") and facts.has_identity
     key = dedupe_key(facts, row.app, row.body) if pushed else b""
