@@ -171,15 +171,13 @@ def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.stat().st_uid == os.geteuid():
             folder.chmod(0o700)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise JournalError(
-            f"the journal's folder {folder} cannot be used ({error.strerror}); set JOURNAL_DIR to one that "
-            "this user may write"
+            f"the journal's folder {folder} cannot be used ({error.strerror}); chown it to user id "
+            f"{os.geteuid()}, or set JOURNAL_DIR to a folder that this user may write"
         ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise JournalError(
-            f"the journal's folder {folder} is not writable for user id {os.geteuid()}; chown it"
-        )
     fault = why_unsafe(folder)
     if fault is None:
         return None
@@ -210,14 +208,13 @@ def file_system(folder: Path) -> str | None:
     """Linux's name of the file system that ``folder`` is on; ``None`` where that cannot be told."""
     if sys.platform != "linux":
         return None
-    here = str(folder.resolve())
+    here = folder.resolve()
     best, kind = "", None
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         left, _, right = line.partition(" - ")
         # octal escapes stand for space, tab, newline and backslash (proc_pid_mountinfo(5))
         mount = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), left.split()[4])
-        inside = here == mount or here.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
+        if here.is_relative_to(mount) and len(mount) >= len(best):
             best, kind = mount, right.split()[0]
     return kind
 
