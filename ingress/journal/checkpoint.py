@@ -99,10 +99,15 @@ class Checkpoint:
         Raises ``JournalError`` when it belongs to another journal; ``JournalNewer`` when it is of a newer
         version."""
         self.path = folder / CHECKPOINT_FILE
-        self._wanted, self._read_only = journal, read_only
         if not read_only and journal is not None and not self.path.exists():
             self._create(journal)
-        self._open()
+        with self._damage_in_words():
+            self.db = connect(self.path, FILE_VERSION, read_only=read_only)
+            try:
+                self._check_whose(journal)
+            except BaseException:
+                self.close()
+                raise
 
     def _create(self, journal: str) -> None:
         """Under its name only when it is whole: a kill in between would leave one that is refused."""
@@ -121,22 +126,13 @@ class Checkpoint:
         unborn.rename(self.path)
         sync(self.path.parent)
 
-    def _open(self) -> None:
-        with self._damage_in_words():
-            self.db = connect(self.path, FILE_VERSION, read_only=self._read_only)
-            try:
-                self._check_whose()
-            except BaseException:
-                self.close()
-                raise
-
-    def _check_whose(self) -> None:
+    def _check_whose(self, wanted: str | None) -> None:
         if int(self.db.pragma("user_version")) != FILE_VERSION:
             raise JournalDamaged(f"{self.path} is not a checkpoint of dingbridge")
         self.journal = self._position()[0]
-        if self._wanted not in (None, self.journal):
+        if wanted not in (None, self.journal):
             raise JournalError(
-                f"{self.path} belongs to another journal ({self.journal}, this one is {self._wanted}); "
+                f"{self.path} belongs to another journal ({self.journal}, this one is {wanted}); "
                 f"put its own back, or move {CHECKPOINT_FILE}* away: all that is in the journal is "
                 "then published again"
             )
@@ -155,11 +151,6 @@ class Checkpoint:
 
     def close(self) -> None:
         self.db.close(True)
-
-    def reopen(self) -> None:
-        """Go on with a new connection: after a failed fsync none that was open may be trusted."""
-        self.close()
-        self._open()
 
     def check(self) -> None:
         """Read all that counts. Raises ``JournalDamaged`` where it does not read, ``apsw.Error`` for the

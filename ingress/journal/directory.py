@@ -45,7 +45,7 @@ MIN_FREE_BYTES: Final = 256 * 1024 * 1024
 DingTalk sends now."""
 
 _OF_THE_MACHINE = (apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP, apsw.SQLITE_IOERR_NOMEM)
-"""I/O errors that are about memory, or about room for a ``-shm`` file: what the disk holds may be sound."""
+"""I/O errors about memory, or about room for a ``-shm`` file: what stands on the disk may be sound."""
 
 _MEMORY = "is memory: gone with the machine or the container"
 _LAYER = "is a container's own layer: gone with it"
@@ -312,10 +312,3 @@ def _refuse_newer(db: apsw.Connection, path: Path, known: int) -> None:
             f"{path} was written by a newer dingbridge (version {version}, this one knows {known}); start "
             "the newer one, nothing was changed"
         )
-
-
-def outlives_reopening(error: apsw.Error) -> bool:
-    """Whether ``error``, of a file that was just opened anew, is about what stands on the disk: an I/O error,
-    but for the one by which SQLite says that the disk is too full for a ``-shm`` file."""
-    full = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
-    return isinstance(error, apsw.IOError) and not full

@@ -7,8 +7,7 @@ is refused as the first of its producer, is overtaken by its successor; seen wit
 
 import asyncio
 import time
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
@@ -97,13 +96,6 @@ class BatchSet:
         if self.since_ms is None:
             self.since_ms = callback.received_ms
         self.done.append(callback.seq)
-
-    def passable(self, failed: Collection[TopicPartition]) -> int | None:
-        """The last callback of the unbroken run from the set's start that no ``failed`` batch touches."""
-        end = len(self.done)
-        for partition in failed:
-            end = min(end, bisect_left(self.done, self.batches[partition].records[0][0]))
-        return self.done[end - 1] if end else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,25 +8,11 @@ without end, and does not tell. So here is also what says why nothing is acknowl
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import (
-    BrokerResponseError,
-    CorruptRecordException,
-    InvalidTimestampError,
-    InvalidTopicError,
-    KafkaError,
-    MessageSizeTooLargeError,
-    PolicyViolationError,
-    RecordListTooLargeError,
-    RecordTooLargeError,
-    TopicAuthorizationFailedError,
-    UnknownError,
-    UnsupportedForMessageFormatError,
-    kafka_errors,
-)
+from aiokafka.errors import BrokerResponseError, kafka_errors
 
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
 from dingbridge.events import Record
@@ -90,32 +76,37 @@ class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]
     message = "INVALID_RECORD"
 
 
-# aiokafka 0.14 knows no code above 79 but makes all of them one error, from which nothing can be told
+# aiokafka 0.14 knows neither code and makes both of them one error, from which nothing can be told
 for _kind in (UnsupportedCompressionError, InvalidRecordError):
     kafka_errors.setdefault(_kind.errno, _kind)
 
-_REFUSALS: tuple[tuple[type[BaseException], Refusal], ...] = (
-    (MessageSizeTooLargeError, Refusal.TOO_LARGE),
-    (RecordListTooLargeError, Refusal.TOO_LARGE),
-    (RecordTooLargeError, Refusal.TOO_LARGE),
-    (TopicAuthorizationFailedError, Refusal.RIGHTS),
-    (InvalidTopicError, Refusal.INVALID_TOPIC),
-    (TopicForbidden, Refusal.RIGHTS),
-    (TopicLeaderless, Refusal.NO_LEADER),
-    (TopicError, Refusal.TOPIC_MISSING),
-    (PolicyViolationError, Refusal.POLICY),
-    (InvalidRecordError, Refusal.INVALID_RECORD),
-    (InvalidTimestampError, Refusal.TIMESTAMP),
-    (UnsupportedForMessageFormatError, Refusal.FORMAT),
-    (UnsupportedCompressionError, Refusal.FORMAT),
-    (UnknownError, Refusal.UNEXPLAINED),
-    (CorruptRecordException, Refusal.UNEXPLAINED),
-)
+_REFUSALS = {
+    -1: Refusal.UNEXPLAINED,  # UNKNOWN_SERVER_ERROR, also for codes that aiokafka does not know
+    2: Refusal.UNEXPLAINED,  # CORRUPT_MESSAGE
+    10: Refusal.TOO_LARGE,  # MESSAGE_TOO_LARGE
+    17: Refusal.INVALID_TOPIC,  # INVALID_TOPIC_EXCEPTION
+    18: Refusal.TOO_LARGE,  # RECORD_LIST_TOO_LARGE
+    29: Refusal.RIGHTS,  # TOPIC_AUTHORIZATION_FAILED
+    32: Refusal.TIMESTAMP,  # INVALID_TIMESTAMP
+    43: Refusal.FORMAT,  # UNSUPPORTED_FOR_MESSAGE_FORMAT
+    44: Refusal.POLICY,  # POLICY_VIOLATION
+    76: Refusal.FORMAT,
+    87: Refusal.INVALID_RECORD,
+}
 
 
 def refusal(error: BaseException) -> Refusal | None:
     """Why Kafka refuses the record itself; ``None`` when it would refuse any."""
-    return next((reason for kind, reason in _REFUSALS if isinstance(error, kind)), None)
+    match error:
+        case BrokerResponseError():
+            return _REFUSALS.get(error.errno)
+        case TopicForbidden():
+            return Refusal.RIGHTS
+        case TopicLeaderless():
+            return Refusal.NO_LEADER
+        case TopicError():
+            return Refusal.TOPIC_MISSING
+    return None
 
 
 async def failures(
@@ -125,30 +116,22 @@ async def failures(
 ) -> dict[TopicPartition, BaseException]:
     """Wait until every batch is acknowledged or has failed; returns the errors of those that have. One that
     does neither for too long has failed with ``KafkaUnavailable``; before that the status says why."""
-    began, limit_s = time.monotonic(), hopeless_after_s(settings)
-    waiting = await _unanswered(futures.values(), _STALLED_S)
-    if waiting:
-        silent = [partition for partition, future in futures.items() if future in waiting]
-        status.stalled(_words(settings, await ailing(settings, silent)))
-        waiting = await _unanswered(waiting, began + limit_s - time.monotonic())
     errors: dict[TopicPartition, BaseException] = {}
+    if not futures:
+        return errors
+    limit_s = hopeless_after_s(settings)
+    await asyncio.wait(futures.values(), timeout=_STALLED_S)
+    if silent := [partition for partition, future in futures.items() if not future.done()]:
+        why = await ailing(settings, silent) or f"it has not acknowledged for {_STALLED_S:g} s"
+        words = f"Kafka at {settings.kafka_bootstrap_servers}: {why}; callbacks are kept meanwhile"
+        status.turn("stalled", words)
+        await asyncio.wait(futures.values(), timeout=limit_s - _STALLED_S)
     for partition, future in futures.items():
-        if future in waiting:
+        if not future.done():
             errors[partition] = KafkaUnavailable(f"{status.words}; connecting anew after {limit_s:g} s")
         elif (error := future.exception()) is not None:
             errors[partition] = error
     return errors
-
-
-async def _unanswered(
-    futures: Collection["asyncio.Future[object]"], within_s: float
-) -> set["asyncio.Future[object]"]:
-    return (await asyncio.wait(futures, timeout=within_s))[1] if futures else set()
-
-
-def _words(settings: IngressSettings, why: str | None) -> str:
-    why = why or f"it has not acknowledged for {_STALLED_S:g} s"
-    return f"Kafka at {settings.kafka_bootstrap_servers}: {why}; callbacks are kept meanwhile"
 
 
 class Sender:
@@ -211,13 +194,10 @@ class Sender:
         try:
             async with asyncio.timeout(within_s):
                 await (await connected.send_batch(batch, partition[0], partition=partition[1]))
-        except KafkaError as error:
+        except BaseException as error:
             await self.discard()
             if (reason := refusal(error)) is None:
                 raise
             return reason
-        except BaseException:
-            await self.discard()
-            raise
         self._status.published(record for _, _, record in records)
         return None

@@ -27,6 +27,7 @@ from ingress.journal.checkpoint import (
     ParkedKey,
     SharedCheckpoint,
 )
+from ingress.journal.rows import StoredCallback
 from ingress.relay.batches import partition_of
 from ingress.relay.delivery import BLOCKING, NumberedRecord, Refusal, Sender
 from ingress.relay.messages import MessageBuilder, TopicRouter
@@ -38,9 +39,8 @@ log = structlog.get_logger(__name__)
 RETRY_EVERY_S = (1.0, 60.0)
 """Soon after a topic was blocked, then after growing pauses; the first, and the longest."""
 _PAGE = 100
-"""So many records of one topic are tried before it is another topic's turn."""
-_TURN_S = 0.2
-"""So long new records wait while others are tried that Kafka refuses one by one."""
+"""So many records of a blocked topic are tried before it is another topic's turn, or that of what is new. Of
+one that is not blocked each was refused for itself, which takes a producer's start to find: one."""
 _TOPIC_WITHIN_S = 2.0
 _ANSWER_S = 5.0
 """Where Kafka is well, an acknowledgement takes milliseconds."""
@@ -72,11 +72,6 @@ class ParkedRecords:
         """Whether it is time for ``turn``."""
         return bool(self._turns) or time.monotonic() >= self._due_at
 
-    @property
-    def in_round(self) -> bool:
-        """Whether more is to be tried at once."""
-        return bool(self._turns)
-
     def ask(self) -> None:
         """Retry now, not when the timer says."""
         self._due_at = 0.0
@@ -99,7 +94,7 @@ class ParkedRecords:
     async def retry(self) -> int:
         """A whole round. Returns how many records are left that a retry may help. Raises as ``turn``."""
         await self.turn()
-        while self.in_round:
+        while self._turns:
             await self.turn()
         return sum(group.records for group in await self.groups() if group.reason != DAMAGED)
 
@@ -113,14 +108,7 @@ class ParkedRecords:
             if not self._turns:
                 await self._begin_round()
             if self._turns:
-                topic, after = self._turns.popleft()
-                page = await self._checkpoint.call(lambda c: c.parked_of_topic(topic, after, _PAGE))
-                last = await self._send(topic, page)
-                if last is not None and page and (len(page) == _PAGE or last != page[-1].key):
-                    self._turns.append((topic, last))
-                elif last is not None and topic in self.blocked:
-                    del self.blocked[topic]
-                    log.info("publisher.topic_unblocked", topic=topic)
+                await self._try_page(*self._turns.popleft())
         except BaseException:
             self._turns.clear()
             raise
@@ -141,56 +129,48 @@ class ParkedRecords:
             else:
                 self._turns.append((topic, BEFORE_ALL_PARKED))
 
-    async def _send(self, topic: str, page: list[Parked]) -> ParkedKey | None:
-        """Send what these were parked for: of a blocked topic together, of others each alone, since it was
-        refused for itself, and only for a moment. Returns the last that was tried; ``None``: Kafka takes
-        nothing of the topic."""
-        give_up_at, last = time.monotonic() + _TURN_S, BEFORE_ALL_PARKED
+    async def _try_page(self, topic: str, after: ParkedKey) -> None:
+        """Send what comes ``after`` in ``topic``, and forget what Kafka takes. The topic has another turn in
+        this round if there is more, unless Kafka takes nothing of it."""
+        limit = _PAGE if topic in self.blocked else 1
+        page = await self._checkpoint.call(lambda c: c.parked_of_topic(topic, after, limit))
         try:
-            async with asyncio.timeout(_ANSWER_S):
-                partitions = len(await (await self._sender.connected()).partitions_for(topic))
-            for some in [page] if page and topic in self.blocked else [[parked] for parked in page]:
-                if not await self._try(topic, some, partitions):
-                    return None
-                last = some[-1].key
-                if time.monotonic() > give_up_at:
-                    break
+            refused = await self._send(topic, page) if page else {}
         except (TimeoutError, KafkaError) as error:  # if Kafka is away, what is new will show it
             log.warning("publisher.still_parked", topic=topic, reason=type(error).__name__)
-            return None
-        return last
+            return
+        await self._checkpoint.call(partial(_account, tried=page, refused=refused))
+        if reasons := BLOCKING.intersection(refused.values()):
+            log.warning("publisher.still_parked", topic=topic, reason=min(reasons))
+        elif len(page) == limit:
+            self._turns.append((topic, page[-1].key))
+        elif topic in self.blocked:
+            del self.blocked[topic]
+            log.info("publisher.topic_unblocked", topic=topic)
 
-    async def _try(self, topic: str, some: list[Parked], partitions: int) -> bool:
-        """Send them, and forget those that Kafka takes. Whether it takes records of the topic."""
+    async def _send(self, topic: str, page: list[Parked]) -> dict[ParkedKey, str]:
+        """Send all of ``page``, in order. Returns those that stay parked, with the reason. Raises
+        ``TimeoutError``, ``KafkaError`` or ``KafkaUnavailable``."""
+        async with asyncio.timeout(_ANSWER_S):
+            partitions = len(await (await self._sender.connected()).partitions_for(topic))
         batches: dict[int, list[NumberedRecord]] = {}
-        for parked in some:
-            records = self._records(topic, parked)
-            if not records:
-                damaged = {parked.key: DAMAGED} if records is None else {}
-                await self._checkpoint.call(partial(_account, tried=[parked], refused=damaged))
-            for record in records or ():
+        refused: dict[ParkedKey, str] = {}
+        for parked in page:
+            row = self._journal.row(parked.seq)
+            records = self._records(row, topic, parked)
+            if not records and not row.intact:
+                refused[parked.key] = DAMAGED
+            for record in records:
                 batches.setdefault(partition_of(record.key, partitions), []).append((*parked.key, record))
-        refused: dict[ParkedKey, Refusal] = {}
-        for partition in list(batches):
-            batch = batches.pop(partition)
+        for partition, batch in batches.items():
             refused |= await self._sender.find_refused((topic, partition), batch, _ANSWER_S)
-            waiting = {(seq, number) for other in batches.values() for seq, number, _ in other}
-            sent = {(seq, number) for seq, number, _ in batch} - waiting
-            tried = [parked for parked in some if parked.key in sent]
-            await self._checkpoint.call(partial(_account, tried=tried, refused=refused))
-            if any(reason.blocks_topic for reason in refused.values()):
-                log.warning("publisher.still_parked", topic=topic, reason=min(refused.values()))
-                return False
-        return True
+        return refused
 
-    def _records(self, topic: str, parked: Parked) -> list[Record] | None:
-        """What it was parked for, none if nobody is to get it any more; ``None``: the disk has changed it."""
-        row = self._journal.row(parked.seq)
+    def _records(self, row: StoredCallback, topic: str, parked: Parked) -> list[Record]:
+        """What it was parked for; none if nobody is to get it any more."""
         messages = self._messages.messages(row)
         inbox = topic if topic.startswith(self._settings.control_prefix) else None
         own = [message.record for message in messages if message.inbox == inbox]
-        if not row.intact and not own:
-            return None
         # another release, or other RESYNC_CONSUMERS, may make fewer of a callback: which one it was, nobody
         # can tell, and readers drop what they know by its id
         it = [message.record for message in messages[parked.record :][:1] if message.inbox == inbox]

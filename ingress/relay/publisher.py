@@ -16,16 +16,16 @@ import apsw
 import structlog
 from aiokafka.errors import KafkaError
 
-from dingbridge.errors import KafkaUnavailable
+from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.kafka.client import explain, hopeless_after_s
 from dingbridge.kafka.health import ensure_answers
 from dingbridge.settings import IngressSettings
 from dingbridge.tracing import Tracer
-from ingress.errors import JournalDamaged, JournalError
+from ingress.errors import JournalError
 from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked, SharedCheckpoint
-from ingress.journal.directory import outlives_reopening
+from ingress.journal.directory import twice
 from ingress.journal.rows import StoredCallback
-from ingress.relay.batches import Batch, BatchSet, PartialCallback, RecordAccumulator, begin_span
+from ingress.relay.batches import BatchSet, PartialCallback, RecordAccumulator, begin_span
 from ingress.relay.delivery import Refusal, Sender, TopicPartition, failures, refusal
 from ingress.relay.messages import MessageBuilder, TopicRouter
 from ingress.relay.parked import ParkedRecords
@@ -42,6 +42,7 @@ _ANSWERED_WITHIN_S = 5.0
 _SET_EVERY_S = 0.02
 """Batch sets that are not full begin no closer together: each costs as much as dozens of records."""
 _BACKOFF_S = (0.2, 5.0)
+_UP = "Kafka takes records"
 _TURN_ROWS = 32
 """After so many rows the event loop gets its turn: what was sent before must go out meanwhile."""
 
@@ -51,7 +52,7 @@ class Progress:
     """How far the relay has come in the journal, by ``seq``: ``saved`` ≤ ``acknowledged`` ≤ ``read``."""
 
     saved: int
-    """The checkpoint on the disk."""
+    """The checkpoint on the disk; -1: it is to be written, whatever it is."""
     acknowledged: int
     """Every record up to here is in Kafka, or parked."""
     read: int
@@ -74,15 +75,12 @@ class Publisher:
     ) -> None:
         """``until_empty``: end when nothing waits.
 
-        Raises ``JournalError``, or ``apsw.Error``, when the journal or its checkpoint cannot be opened."""
+        Raises ``JournalDamaged``; ``JournalError`` for files of another version or journal; ``apsw.Error``
+        when the disk fails otherwise."""
         self._settings, self._status, self._tracer = settings, status, tracer
         self._until_empty = until_empty
         self._journal = JournalReader(folder)
-        try:
-            checkpoint = Checkpoint(folder, self._journal.id)
-        except BaseException:
-            self._journal.close()
-            raise
+        checkpoint = twice(lambda: Checkpoint(folder, self._journal.id))
         self._checkpoint = SharedCheckpoint(checkpoint)
         self._progress = Progress(begin := checkpoint.seq(), begin, begin)
         self._messages = MessageBuilder(settings, self._journal.id)
@@ -111,18 +109,20 @@ class Publisher:
         self._stopping = True
         self._awake.set()
 
-    async def run(self) -> int:
-        """Publish until ``stop``, or until nothing waits; then returns how many records are parked that a
-        retry may help. No failure of Kafka ends it, nor a full disk. Raises ``JournalDamaged``, and
-        ``JournalError`` or ``apsw.IOError`` where the checkpoint cannot be opened anew."""
+    async def run(self) -> None:
+        """Publish until ``stop``, or until nothing waits. No failure of Kafka ends it, nor a full disk.
+
+        Raises ``JournalDamaged``; ``JournalError`` when the disk fails otherwise: after a failed fsync no
+        open handle may be trusted, and the next process has none; ``BridgeError`` when nothing waits, and
+        records are parked that a retry may help."""
         try:
             await self._run()
             await self._save()
-            if self._stopping:
-                return 0
-            left = await self.parked.retry()
-            log.info("publisher.drained", parked=left)
-            return left
+            if not self._stopping:
+                await self._retry_parked()
+        except apsw.Error as error:
+            words = f"the journal or its checkpoint fails ({type(error).__name__}: {error})"
+            raise JournalError(f"{words}; free or repair the disk") from error
         finally:
             with suppress(apsw.Error, JournalError):
                 await self._save()
@@ -138,24 +138,13 @@ class Publisher:
                 await self._connect()
                 await self._publish()
                 return
-            except JournalDamaged:
-                raise
             except (KafkaError, KafkaUnavailable, TimeoutError) as error:
                 self._status.error(error)
-                self._status.down(explain(error, self._settings))
-            except (apsw.Error, JournalError) as error:
+                self._status.turn("down", explain(error, self._settings))
+            except (apsw.FullError, apsw.BusyError) as error:
                 self._status.error(error)
-                self._status.down(
-                    f"the journal or its checkpoint fails ({type(error).__name__}: {error}); free or replace "
-                    "the disk; `dingbridge journal stats` tells what still waits"
-                )
-                # after a failed fsync no open handle may be trusted
-                self._journal.close()
-                try:
-                    await self._checkpoint.call(Checkpoint.reopen)
-                except apsw.Error as again:  # then the next use fails, and leads here again
-                    if outlives_reopening(again):
-                        raise
+                words = f"the checkpoint cannot be written ({error}); free the disk, end a back-up that hangs"
+                self._status.turn("down", words)
             self._begin_again()
             # it may flush what it holds first; while Kafka is away, until that has expired
             await self._sender.discard(2 * self._settings.kafka_request_timeout_s + 5)
@@ -163,7 +152,18 @@ class Publisher:
             await self._pause(backoff)
             backoff = min(backoff * 2, _BACKOFF_S[1])
 
+    async def _retry_parked(self) -> None:
+        left = await self.parked.retry()
+        log.info("publisher.drained", parked=left)
+        if left:
+            raise BridgeError(
+                f"{left} record(s) stay parked; see `dingbridge journal stats` for why, and call this again "
+                "when that is mended"
+            )
+
     async def _connect(self) -> None:
+        # before anything is sent: a disk that takes no write must not have Kafka get the same each time
+        self._progress.saved = -1
         self._accumulator.use(await self._sender.connected())
         await self._router.load()
         await self.parked.load()
@@ -189,17 +189,16 @@ class Publisher:
             if current is None:
                 if self._until_empty:
                     return
-                if not self.parked.in_round:
+                if not self.parked.due:
                     await self._idle()
                 continue
             futures, sent_at = await self._send(current), time.monotonic()
-            following = await self._meanwhile(current, futures)
+            current = await self._meanwhile(current, futures)
             await self._save_sometimes()
-            if following is None or not following.full:
+            if current is None or not current.full:
                 await asyncio.sleep(max(0.0, sent_at + _SET_EVERY_S - time.monotonic()))
                 if not self.parked.due:
-                    following = await self._build(following)
-            current = following
+                    current = await self._build(current)
 
     async def _meanwhile(
         self, current: BatchSet, futures: dict[TopicPartition, "asyncio.Future[object]"]
@@ -219,26 +218,19 @@ class Publisher:
         return None if failed else following
 
     async def _idle(self) -> None:
-        if self._progress.acknowledged != self._progress.saved:
-            await self._pause(_CHECKPOINT_EVERY_S)
-            return
         if time.monotonic() - self._answered_at >= _ANSWERED_WITHIN_S:
             await ensure_answers(self._settings)
             self._answered_at = time.monotonic()
-        self._status.up()
-        await self._pause(_IDLE_S)
+        self._status.turn("up", _UP)
+        saved = self._progress.acknowledged == self._progress.saved
+        await self._pause(_IDLE_S if saved else _CHECKPOINT_EVERY_S)
 
     async def _build(self, batches: BatchSet | None = None) -> BatchSet | None:
         """The next set, or more into this one; ``None`` when nothing waits."""
         batches = batches or BatchSet()
         while not batches.full:
             if not self._backlog:
-                try:
-                    chunk = self._journal.read(self._progress.read)
-                except (apsw.Error, JournalError):
-                    if batches.done:
-                        break  # what was read before is sent, and the next read tells
-                    raise
+                chunk = self._journal.read(self._progress.read)
                 if chunk.end == self._progress.read:
                     break
                 self._backlog.extend(chunk.rows)
@@ -279,43 +271,33 @@ class Publisher:
 
     async def _settle(self, batches: BatchSet, failed: dict[TopicPartition, BaseException]) -> None:
         """All of the set is answered, and these batches have ``failed``: what Kafka refuses in them is
-        parked, all else of them is sent again. Raises an error that is not about records."""
-        lost = next((error for error in failed.values() if refusal(error) is None), None)
-        if failed and lost is None:
+        parked, and all else of them sent once more. Raises an error that is not about records: then the
+        checkpoint passes nothing of the set."""
+        for error in failed.values():
+            if refusal(error) is None:
+                raise error
+            self._status.error(error)
+        if failed:
             await self._sender.discard()  # one that had a failed send is finished
-            try:
-                for partition, error in failed.items():
-                    await self._park_refused(batches, batches.batches[partition], error)
-            except (KafkaError, KafkaUnavailable, TimeoutError) as error:
-                lost = error
-        seq = batches.passable(failed if lost else ())
+        for partition, error in failed.items():
+            batch, limit_s = batches.batches[partition], hopeless_after_s(self._settings)
+            refused = await self._sender.find_refused(partition, batch.records, limit_s)
+            if not refused and refusal(error) is Refusal.TOO_LARGE:
+                self._accumulator.limit_batches(partition[0], batch.size // 2)
+            self._accumulator.park(batches, partition[0], refused)
         for partition in batches.batches.keys() - failed.keys():
-            records = batches.batches[partition].records
-            self._status.published(r for at, _, r in records if not lost or at <= (seq or 0))
-        self._unsaved_parked += [parked for parked in batches.parked if not lost or parked.seq <= (seq or 0)]
-        if seq is not None:
-            self._progress.acknowledged = seq
+            self._status.published(record for _, _, record in batches.batches[partition].records)
+        self._unsaved_parked += batches.parked
+        if batches.done:
+            self._progress.acknowledged = batches.done[-1]
             self._status.lagged(time.time() - (batches.since_ms or 0) / 1000)
-        if lost is not None:
-            raise lost
         self._progress.part = batches.rest
         if failed:
             self._begin_again()
             self._accumulator.use(await self._sender.connected())
         if batches.batches:
             self._answered_at = time.monotonic()
-            self._status.up()
-
-    async def _park_refused(self, batches: BatchSet, batch: Batch, error: BaseException) -> None:
-        self._status.error(error)
-        topic, reason = batch.partition[0], refusal(error) or Refusal.UNEXPLAINED
-        refused = {(seq, number): reason for seq, number, _ in batch.records}
-        if not reason.blocks_topic:
-            limit_s = hopeless_after_s(self._settings)
-            refused = await self._sender.find_refused(batch.partition, batch.records, limit_s)
-            if reason is Refusal.TOO_LARGE and not refused:
-                self._accumulator.limit_batches(topic, batch.size // 2)
-        self._accumulator.park(batches, topic, refused)
+            self._status.turn("up", _UP)
 
     # -- the checkpoint
 
@@ -324,20 +306,19 @@ class Publisher:
             await self._save()
 
     async def _save(self) -> None:
-        position, parked = self._progress.acknowledged, list(self._unsaved_parked)
+        position, parked = self._progress.acknowledged, self._unsaved_parked
         if position == self._progress.saved and not parked:
             return
         await self._checkpoint.call(lambda c: c.commit(position, parked))
-        self._progress.saved, self._saved_at = position, time.monotonic()
-        del self._unsaved_parked[: len(parked)]
+        self._progress.saved, self._unsaved_parked = position, []
+        self._saved_at = time.monotonic()
         if self._saved_at - self._forgot_at >= _FORGET_EVERY_S:
             self._forgot_at = self._saved_at
             before_ms = int((time.time() - self._settings.journal_retention_hours * 3600) * 1000)
             await self._checkpoint.call(lambda c: c.forget_acked(before_ms))
 
     async def _pause(self, seconds: float) -> None:
-        if not self._stopping:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._awake.wait()
-            self._awake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._awake.wait()
+        self._awake.clear()

@@ -5,9 +5,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
-from functools import partial
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,14 +21,7 @@ from dingbridge.settings import IngressSettings
 from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import open_tracer
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
-from ingress.journal.directory import (
-    ProcessLock,
-    current,
-    outlives_reopening,
-    relay_lock,
-    report_damage,
-    reported_damage,
-)
+from ingress.journal.directory import ProcessLock, current, relay_lock, report_damage, reported_damage
 from ingress.journal.wake import WakeFifo
 from ingress.relay.publisher import Publisher
 from ingress.relay.status import RelayStatus
@@ -59,23 +50,17 @@ async def serve(settings: IngressSettings, *, until_empty: bool = False, stop_at
     stop = asyncio.Event()
     _stop_on(stop, eof=stop_at_eof)
     lock = relay_lock(folder.path)
-    if not await _locked(lock, stop):
-        return
     try:
-        left = await _publish(settings, folder.path, stop, until_empty=until_empty)
+        if await _locked(lock, stop):
+            await _publish(settings, folder.path, stop, until_empty=until_empty)
     except JournalDamaged as error:
         report_damage(folder.path, str(error))
         raise
     except apsw.Error as error:
-        words = f"the journal in {folder.path} cannot be used ({type(error).__name__}: {error})"
+        words = f"the journal in {folder.path} cannot be opened ({type(error).__name__}: {error})"
         raise JournalError(f"{words}; free or repair the disk") from error
     finally:
         lock.release()
-    if left:
-        raise BridgeError(
-            f"{left} record(s) stay parked; see `dingbridge journal stats` for why, and call this again when "
-            "that is mended"
-        )
 
 
 def _stop_on(stop: asyncio.Event, *, eof: bool) -> None:
@@ -110,8 +95,10 @@ async def _locked(lock: ProcessLock, stop: asyncio.Event) -> bool:
     return False
 
 
-async def _publish(settings: IngressSettings, folder: Path, stop: asyncio.Event, *, until_empty: bool) -> int:
-    """As ``Publisher.run``."""
+async def _publish(
+    settings: IngressSettings, folder: Path, stop: asyncio.Event, *, until_empty: bool
+) -> None:
+    """As ``Publisher.run``, until ``stop``."""
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -119,49 +106,28 @@ async def _publish(settings: IngressSettings, folder: Path, stop: asyncio.Event,
     async with AsyncExitStack() as stack:
         if (tracer := open_tracer(settings, "dingbridge-relay")) is not None:
             stack.push_async_callback(asyncio.to_thread, tracer.close)
-        publisher = _opened(
-            partial(Publisher, settings, folder, status, until_empty=until_empty, tracer=tracer)
-        )
+        publisher = Publisher(settings, folder, status, until_empty=until_empty, tracer=tracer)
         stack.callback(WakeFifo(folder, publisher.wake).close)
         if not until_empty:
             admin = _listener(settings, registry, status, publisher)
             await admin.start()
             stack.push_async_callback(admin.stop)
             log.info("relay.ready", admin=f"http://{admin.host}:{admin.port}", journal=str(folder))
-        limit = asyncio.timeout(None)
-        try:
-            async with WatchedTasks() as tasks, limit:
-
-                async def watch() -> None:
-                    while not stop.is_set():
-                        if (words := reported_damage(folder)) is not None:  # somebody else has found it so
-                            raise JournalDamaged(words)
-                        with suppress(TimeoutError):
-                            async with asyncio.timeout(_DAMAGE_EVERY_S):
-                                await stop.wait()
-                    publisher.stop()
-                    limit.reschedule(asyncio.get_running_loop().time() + _STOP_WITHIN_S)
-
-                tasks.need("that watches for damage and the end", watch, may_end=True)
-                return await publisher.run()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-    return 0
+        async with WatchedTasks() as tasks:
+            tasks.need("that watches for damage", lambda: _until_damaged(folder))
+            running = tasks.need("that publishes", publisher.run, may_end=True)
+            running.add_done_callback(lambda _: stop.set())
+            await stop.wait()
+            publisher.stop()
+            await asyncio.wait([running], timeout=_STOP_WITHIN_S)
 
 
-def _opened(publisher: Callable[[], Publisher]) -> Publisher:
-    """An I/O error may pass; one that outlives a second try is damage. Raises ``JournalDamaged``."""
-    try:
-        return publisher()
-    except apsw.IOError as first:
-        log.warning("journal.io_error", error=str(first))
-        try:
-            return publisher()
-        except apsw.IOError as error:
-            if not outlives_reopening(error):
-                raise
-            raise JournalDamaged(f"{type(error).__name__}: {error}") from error
+async def _until_damaged(folder: Path) -> None:
+    """Raises ``JournalDamaged`` when somebody else has found the journal so."""
+    while True:
+        if (words := reported_damage(folder)) is not None:
+            raise JournalDamaged(words)
+        await asyncio.sleep(_DAMAGE_EVERY_S)
 
 
 def _listener(

@@ -5,6 +5,7 @@ import time
 from collections import Counter as Counts
 from collections.abc import Iterable
 from functools import cache, partial
+from logging import INFO, WARNING
 from typing import Any
 
 import structlog
@@ -22,6 +23,7 @@ _DELAY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0
 _DRIFT_LOGGED, _DRIFT_LOGGED_EACH = 1_000, 5
 """Names come from outside: what drifts beyond so many fields, or beyond so many more of one callback, is
 counted only."""
+_LOGGED_AS = {"up": "kafka.up", "down": "kafka.down", "stalled": "kafka.stalled"}
 
 
 class RelayStatus:
@@ -102,25 +104,18 @@ class RelayStatus:
     def error(self, error: BaseException) -> None:
         self._errors.labels(type(error).__name__).inc()
 
-    def up(self) -> None:
-        """Kafka has answered just now."""
-        if self.state != "up":
-            log.info("kafka.up", after_s=round(time.time() - self._since, 1))
-        self._turn("up", "Kafka takes records")
-
-    def down(self, words: str) -> None:
-        """It takes no records, or none can be read for it."""
-        if (self.state, self.words) != ("down", words):
-            log.warning("kafka.down", words=words)
-        self._turn("down", words)
-
-    def stalled(self, words: str) -> None:
-        if self.state != "stalled":
-            log.warning("kafka.stalled", words=words)
-        self._turn("stalled", words)
-
-    def _turn(self, state: str, words: str) -> None:
+    def turn(self, state: str, words: str) -> None:
+        """How Kafka is from now on, and why: a ``state`` of the class's. A change is logged once."""
+        if (state, words) == (self.state, self.words):
+            return
+        now = time.time()
+        log.log(
+            INFO if state == "up" else WARNING,
+            _LOGGED_AS[state],
+            words=words,
+            after_s=round(now - self._since, 1),
+        )
         if state != self.state:
-            self._since = time.time()
+            self._since = now
             self._connected.set(state == "up")
         self.state, self.words = state, words

@@ -10,7 +10,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,8 +118,10 @@ async def live(story: Story, root: Path, disk: PowerDisk) -> None:
         for publisher in publishers:
             publisher.stop()
         if relay is not None:
-            with suppress(apsw.Error):  # of a file that cannot be closed in order
+            try:
                 await relay
+            except (JournalError, apsw.Error):
+                assert disk.dead, "it ends on a sound disk"
         if journal._thread.is_alive():
             await journal.stop()
 

@@ -95,10 +95,10 @@ def test_kafka_is_connected_while_it_takes_records(registry):
     seen = []
     for turn in (
         lambda: None,
-        status.up,
-        lambda: status.stalled("slow"),
-        status.up,
-        lambda: status.down("gone"),
+        lambda: status.turn("up", "well"),
+        lambda: status.turn("stalled", "slow"),
+        lambda: status.turn("up", "well"),
+        lambda: status.turn("down", "gone"),
     ):
         turn()
         seen.append((status.state, registry.get_sample_value("dingbridge_kafka_connected")))

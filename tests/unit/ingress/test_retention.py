@@ -82,16 +82,16 @@ def test_notes_of_acknowledgements_are_dropped_but_retention_learns_the_same(tmp
 def steps(monkeypatch):
     """How many steps SQLite's machine has made in checkpoints since it was cleared."""
     made = []
-    real = Checkpoint._open
+    real = Checkpoint._check_whose
 
-    def opened(checkpoint):
-        real(checkpoint)
+    def opened(checkpoint, wanted):
+        real(checkpoint, wanted)
         checkpoint.db.trace_v2(
             apsw.SQLITE_TRACE_PROFILE,
             lambda told: made.append(told["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]),
         )
 
-    monkeypatch.setattr(Checkpoint, "_open", opened)
+    monkeypatch.setattr(Checkpoint, "_check_whose", opened)
     return made
 
 

@@ -56,27 +56,39 @@ async def test_a_relay_that_cannot_write_it_ends(hurt, kafka):
         await hurt.publisher().run()
 
 
-@pytest.mark.parametrize(
-    ("at_reopening", "ends_with"),
-    [(JournalDamaged("a checksum"), JournalDamaged), (apsw.IOError("disk I/O error"), apsw.IOError)],
-)
-async def test_a_relay_that_finds_it_so_when_it_opens_it_anew_ends(
-    folder, kafka, monkeypatch, at_reopening, ends_with
-):
+async def test_a_full_disk_is_waited_for_and_meanwhile_nothing_is_sent(folder, kafka, monkeypatch):
     monkeypatch.setattr(publishing, "_BACKOFF_S", (0.001, 0.001))
     folder.keep(body(0))
-    publisher = folder.publisher()
+    publisher, real, full = folder.publisher(), Checkpoint.commit, [1]
 
-    def commit(*_):
-        raise apsw.FullError("database or disk is full")
-
-    def reopen(_):
-        raise at_reopening
+    def commit(*arguments):
+        if full:
+            raise apsw.FullError("database or disk is full")
+        real(*arguments)
 
     monkeypatch.setattr(Checkpoint, "commit", commit)
-    monkeypatch.setattr(Checkpoint, "reopen", reopen)
-    with pytest.raises(ends_with):
-        await publisher.run()
+    running = asyncio.create_task(publisher.run())
+    await eventually(lambda: publisher._status.state == "down", 30, "it says so")
+    assert "disk is full" in publisher._status.words
+    assert not kafka.taken
+    full.clear()
+    await eventually(lambda: kafka.numbers() == [0], 30, "it goes on by itself")
+    publisher.stop()
+    await running
+
+
+async def test_an_io_error_ends_the_relay_before_kafka_gets_the_same_again(folder, kafka, monkeypatch):
+    """After a failed fsync no open handle may be trusted: the next process has none."""
+    folder.keep(*(body(n) for n in range(5)))
+
+    def commit(*_):
+        raise apsw.IOError("disk I/O error")
+
+    monkeypatch.setattr(Checkpoint, "commit", commit)
+    with pytest.raises(JournalError, match="disk I/O error") as found:
+        await folder.publisher().run()
+    assert not isinstance(found.value, JournalDamaged)
+    assert not kafka.taken
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -85,14 +97,14 @@ async def test_an_io_error_at_the_start_that_outlives_a_second_try_is_damage(
 ):
     folder.keep(body(0))
     env = settings(data_dir=folder.path / "data", journal_dir=folder.path.parent, relay_admin_port=0)
-    left, real = [apsw.IOError("disk I/O error")] * times, Checkpoint._open
+    left, real = [apsw.IOError("disk I/O error")] * times, Checkpoint._check_whose
 
-    def opened(checkpoint):
+    def opened(checkpoint, wanted):
         if left:
             raise left.pop()
-        return real(checkpoint)
+        return real(checkpoint, wanted)
 
-    monkeypatch.setattr(Checkpoint, "_open", opened)
+    monkeypatch.setattr(Checkpoint, "_check_whose", opened)
     if times == 1:
         await service.serve(env, until_empty=True)
         assert kafka.numbers() == [0]
@@ -106,12 +118,12 @@ async def test_a_disk_that_is_full_at_the_start_is_no_damage(folder, kafka, monk
     """SQLite's words for a -shm file that cannot grow."""
     env = settings(data_dir=folder.path / "data", journal_dir=folder.path.parent, relay_admin_port=0)
 
-    def full(_):
+    def full(*_):
         error = apsw.IOError("disk I/O error")
         error.extendedresult = apsw.SQLITE_IOERR_SHMSIZE
         raise error
 
-    monkeypatch.setattr(Checkpoint, "_open", full)
+    monkeypatch.setattr(Checkpoint, "_check_whose", full)
     with pytest.raises(JournalError) as found:
         await service.serve(env, until_empty=True)
     assert not isinstance(found.value, JournalDamaged)

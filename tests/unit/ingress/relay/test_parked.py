@@ -5,7 +5,7 @@ import json
 from contextlib import asynccontextmanager, closing
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, RecordTooLargeError, TopicAuthorizationFailedError
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
@@ -35,7 +35,7 @@ async def opened(folder, **more):
 
 async def test_however_many_are_refused_for_themselves_those_behind_them_are_sent(folder, kafka):
     folder.park(230, "too_large")
-    kafka.refuses = lambda topic, value: RecordTooLargeError() if number(value) <= 220 else None
+    kafka.refuses = lambda topic, value: MessageSizeTooLargeError() if number(value) <= 220 else None
     async with opened(folder) as publisher:
         assert await publisher.parked.retry() == 220
         assert kafka.numbers() == list(range(221, 231))
@@ -130,16 +130,15 @@ async def test_a_topic_is_unblocked_when_nothing_of_it_is_left(folder, kafka):
     assert kafka.numbers() == list(range(1, 152))
 
 
-async def test_while_many_are_refused_one_by_one_what_is_new_goes_on(folder, kafka, monkeypatch):
-    monkeypatch.setattr(parking, "_TURN_S", 0.0)
+async def test_while_many_are_refused_one_by_one_what_is_new_goes_on(folder, kafka):
     folder.park(20, "too_large")
-    kafka.refuses = lambda topic, value: RecordTooLargeError() if number(value) <= 20 else None
+    kafka.refuses = lambda topic, value: MessageSizeTooLargeError() if number(value) <= 20 else None
     async with opened(folder) as publisher:
         tried = 0
         while True:
             await publisher.parked.turn()
             tried += 1
-            if not publisher.parked.in_round:
+            if not publisher.parked._turns:
                 break
     assert tried >= 20, "a turn each"
     assert len(folder.parked()) == 20
@@ -225,7 +224,7 @@ async def test_of_a_callback_whose_records_go_to_several_partitions_one_that_is_
         checkpoint.commit(1, [parking.Parked(1, 9, topic, "too_large", 1)])
     for refused in (f"u{n}" for n in range(8)):
         kafka.refuses = lambda _, value, who=refused: (
-            RecordTooLargeError() if decode(value).subject == who else None
+            MessageSizeTooLargeError() if decode(value).subject == who else None
         )
         async with opened(folder) as publisher:
             assert await publisher.parked.retry() == 1, refused

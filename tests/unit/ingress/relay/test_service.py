@@ -6,6 +6,7 @@ import pytest
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from dingbridge.errors import BridgeError
+from dingbridge.tasks import TaskEnded
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
 from ingress.journal.directory import relay_lock, report_damage, reported_damage
 from ingress.relay import service
@@ -88,10 +89,10 @@ async def test_a_parked_callback_whose_page_is_damaged_is_damage(folder, kafka, 
     await eventually(lambda: reported_damage(folder.path) is not None, 30, "it is reported")
 
 
-async def test_a_timeout_of_something_else_is_no_end_in_order(folder, kafka, env, monkeypatch):
+async def test_an_error_that_nobody_has_caught_is_no_end_in_order(folder, kafka, env, monkeypatch):
     async def run(self):
         raise TimeoutError("nobody has caught it")
 
     monkeypatch.setattr(service.Publisher, "run", run)
-    with pytest.raises(TimeoutError, match="nobody has caught it"):
+    with pytest.raises(TaskEnded, match="the task that publishes has ended"):
         await service.serve(env, until_empty=True)
