@@ -141,13 +141,13 @@ class Ingress:
     async def _begin(self, tasks: WatchedTasks) -> None:
         settings = self._settings
         tasks.need("that waits for damage of the journal", self._journal.until_damaged)
-        tasks.need("that deletes what is old from the journal", self._journal.delete_what_is_old)
         await self._recovery.start(tasks)
         await self._admin.start()
         callback = await self._listen()
         self._streams.start(tasks)
         tasks.need("that measures the journal", self._measure)
         tasks.need("that imports what was put aside", self._importer.run)
+        tasks.need("that deletes what is old from the journal", self._journal.delete_what_is_old)
         if settings.dingtalk_apps_file is not None:
             tasks.need("that follows the apps' file", self._credentials.watch)
         if settings.ingress_relay == "child":
