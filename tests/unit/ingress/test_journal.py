@@ -296,6 +296,21 @@ async def test_a_full_queue_refuses(disk, journal, monkeypatch):
     await asyncio.gather(*waiting)
 
 
+async def test_what_is_old_goes_pass_after_pass(tmp_path, monkeypatch):
+    monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.01)
+    journal = Journal(tmp_path, Retention(0, 3600), JournalMetrics(CollectorRegistry()))
+    await journal.start()
+    deleting = asyncio.ensure_future(journal.delete_what_is_old())
+    with closing(Checkpoint(current(tmp_path).path, journal._file.id)) as checkpoint:
+        for seq in (1, 2):
+            await journal.append(entry(b"%d" % seq))
+            assert on_disk(tmp_path) == [b"%d" % seq], "what waits stays"
+            checkpoint.commit(seq)
+            await eventually(lambda: on_disk(tmp_path) == [], 10, "it is deleted")
+    await journal.stop()
+    await end(deleting)
+
+
 async def test_what_retention_meets_does_not_end_the_writer(journal, tmp_path, monkeypatch):
     """A checkpoint that is damaged, a folder that cannot be read, a fault of ours: callbacks are kept."""
     await journal.append(entry(b"before"))
