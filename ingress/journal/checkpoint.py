@@ -7,8 +7,8 @@ checksums, since one flipped bit of a number here would leave callbacks unpublis
 
 import asyncio
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from ingress.errors import JournalDamaged, JournalError
-from ingress.journal.directory import CHECKPOINT_FILE, connect, sync
+from ingress.journal.directory import CHECKPOINT_FILE, connect, crc_of, quick_check, sync
 from ingress.journal.store import DAMAGE
 
 FILE_VERSION = 2
@@ -99,10 +99,15 @@ class Checkpoint:
         Raises ``JournalError`` when it belongs to another journal; ``JournalNewer`` when it is of a newer
         version."""
         self.path = folder / CHECKPOINT_FILE
-        self._wanted, self._read_only = journal, read_only
         if not read_only and journal is not None and not self.path.exists():
             self._create(journal)
-        self.db = self._open()
+        with self._damage_in_words():
+            self.db = connect(self.path, FILE_VERSION, read_only=read_only)
+            try:
+                self._check_whose(journal)
+            except BaseException:
+                self.close()
+                raise
 
     def _create(self, journal: str) -> None:
         """Under its name only when it is whole: a kill in between would leave one that is refused."""
@@ -115,29 +120,19 @@ class Checkpoint:
             with db:
                 db.execute(_SCHEMA)
                 db.execute(f"PRAGMA user_version = {FILE_VERSION}")
-                db.execute("INSERT INTO checkpoint VALUES (1, ?, 0, ?)", (journal, _crc(journal, 0)))
+                db.execute("INSERT INTO checkpoint VALUES (1, ?, 0, ?)", (journal, crc_of(journal, 0)))
         finally:
             db.close(True)
         unborn.rename(self.path)
         sync(self.path.parent)
 
-    def _open(self) -> apsw.Connection:
-        with self._damage_in_words():
-            db = connect(self.path, FILE_VERSION, read_only=self._read_only)
-            try:
-                self._check_whose(db)
-            except BaseException:
-                db.close(True)
-                raise
-        return db
-
-    def _check_whose(self, db: apsw.Connection) -> None:
-        if int(db.pragma("user_version")) != FILE_VERSION:
+    def _check_whose(self, wanted: str | None) -> None:
+        if int(self.db.pragma("user_version")) != FILE_VERSION:
             raise JournalDamaged(f"{self.path} is not a checkpoint of dingbridge")
-        self.journal = self._position(db)[0]
-        if self._wanted not in (None, self.journal):
+        self.journal = self._position()[0]
+        if wanted not in (None, self.journal):
             raise JournalError(
-                f"{self.path} belongs to another journal ({self.journal}, this one is {self._wanted}); "
+                f"{self.path} belongs to another journal ({self.journal}, this one is {wanted}); "
                 f"put its own back, or move {CHECKPOINT_FILE}* away: all that is in the journal is "
                 "then published again"
             )
@@ -149,26 +144,19 @@ class Checkpoint:
         except (UnicodeDecodeError, *DAMAGE) as error:  # also a flipped bit in a text
             raise JournalDamaged(f"{self.path} is damaged ({type(error).__name__}: {error})") from error
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One transaction."""
+    def _write(self, sql: str, *rows: tuple[str | int, ...]) -> None:
+        """Run ``sql`` for each of ``rows``, in one transaction."""
         with self._damage_in_words(), self.db:
-            yield
+            self.db.executemany(sql, rows)
 
     def close(self) -> None:
         self.db.close(True)
 
-    def reopen(self) -> None:
-        """Go on with a new connection: after a failed fsync none that was open may be trusted."""
-        self.db.close(True)
-        self.db = self._open()
-
     def check(self) -> None:
         """Read all that counts. Raises ``JournalDamaged`` where it does not read, ``apsw.Error`` for the
         disk."""
-        found = [str(line) for (line,) in self._select(self.db, "PRAGMA quick_check(3)")]
-        if found != ["ok"]:
-            raise JournalDamaged(f"{self.path}: {'; '.join(found)}")
+        with self._damage_in_words():
+            quick_check(self.db)
         self.seq()
         after: ParkedKey | None = BEFORE_ALL_PARKED
         while after is not None:
@@ -178,23 +166,23 @@ class Checkpoint:
 
     def seq(self) -> int:
         """All up to here is acknowledged or parked; 0 before anything was published."""
-        return self._position(self.db)[1]
+        return self._position()[1]
 
-    def _position(self, db: apsw.Connection) -> tuple[str, int]:
-        rows = self._select(db, "SELECT journal, seq, crc FROM checkpoint")
-        if len(rows) != 1 or rows[0][2] != _crc(*rows[0][:2]):
+    def _position(self) -> tuple[str, int]:
+        rows = self._select("SELECT journal, seq, crc FROM checkpoint")
+        if len(rows) != 1 or rows[0][2] != crc_of(*rows[0][:2]):
             raise JournalDamaged(f"{self.path} does not fit its checksum")
         return rows[0][0], rows[0][1]
 
     def commit(self, seq: int, parked: Iterable[Parked] = ()) -> None:
         """Move to ``seq``, and write what was parked on the way, in one transaction."""
         now = int(time.time() * 1000)
-        with self._writing():
+        with self._damage_in_words(), self.db:
             self.db.executemany(
                 "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?)",
-                [(p.seq, p.record, p.topic, p.reason, p.since_ms, _crc(*p.key, p.topic)) for p in parked],
+                [(p.seq, p.record, p.topic, p.reason, p.since_ms, crc_of(*p.key, p.topic)) for p in parked],
             )
-            self.db.execute("UPDATE checkpoint SET seq = ?, crc = ?", (seq, _crc(self.journal, seq)))
+            self.db.execute("UPDATE checkpoint SET seq = ?, crc = ?", (seq, crc_of(self.journal, seq)))
             # notes from a time to which the clock had jumped would hold up pruning until it comes again
             self.db.execute("DELETE FROM acked WHERE at_ms > ?", (now + _ACK_STEP_MS,))
             # overwritten until its minute is over, so it never names a moment too early
@@ -204,14 +192,13 @@ class Checkpoint:
 
     def acked_before(self, before_ms: int) -> int:
         """Up to which ``seq`` everything had been acknowledged or parked before ``before_ms``."""
-        found = self._select(self.db, "SELECT max(seq) FROM acked WHERE at_ms <= ?", (before_ms,))
+        found = self._select("SELECT max(seq) FROM acked WHERE at_ms <= ?", (before_ms,))
         return found[0][0] or 0
 
     def forget_acked(self, before_ms: int) -> None:
         """Drop the notes that retention no longer needs; the newest before then stays."""
         sql = "DELETE FROM acked WHERE at_ms < (SELECT max(at_ms) FROM acked WHERE at_ms <= ?)"
-        with self._writing():
-            self.db.execute(sql, (before_ms,))
+        self._write(sql, (before_ms,))
 
     # -- what is parked
 
@@ -226,9 +213,9 @@ class Checkpoint:
 
     def _parked(self, where: str, values: tuple[str | int, ...]) -> list[Parked]:
         columns = "seq, record, topic, reason, since_ms, crc"
-        rows = self._select(self.db, f"SELECT {columns} FROM parked WHERE {where}", values)  # noqa: S608
+        rows = self._select(f"SELECT {columns} FROM parked WHERE {where}", values)  # noqa: S608
         found = [Parked(*row[:5]) for row in rows]
-        if any(crc != _crc(*p.key, p.topic) for p, (*_, crc) in zip(found, rows, strict=True)):
+        if any(crc != crc_of(*p.key, p.topic) for p, (*_, crc) in zip(found, rows, strict=True)):
             raise JournalDamaged(f"{self.path}: a parked record does not fit its checksum")
         return found
 
@@ -243,12 +230,11 @@ class Checkpoint:
         """The first callbacks behind ``after_seq`` that must not be pruned; without a look at their
         checksums."""
         sql = "SELECT DISTINCT seq FROM parked WHERE seq > ? ORDER BY seq LIMIT ?"
-        return frozenset(seq for (seq,) in self._select(self.db, sql, (after_seq, limit)))
+        return frozenset(seq for (seq,) in self._select(sql, (after_seq, limit)))
 
     def parked_groups(self) -> list[ParkedGroup]:
         """What is parked, counted by topic and reason: a look into an index, however much there is."""
         rows = self._select(
-            self.db,
             "SELECT topic, reason, count(*), (SELECT since_ms FROM parked AS one WHERE one.topic = many.topic"
             " AND one.reason = many.reason ORDER BY seq, record LIMIT 1)"
             " FROM parked AS many GROUP BY topic, reason",
@@ -257,47 +243,33 @@ class Checkpoint:
 
     def unpark(self, done: Iterable[Parked]) -> None:
         """Forget parked records that Kafka has acknowledged since."""
-        with self._writing():
-            self.db.executemany("DELETE FROM parked WHERE seq = ? AND record = ?", [p.key for p in done])
+        self._write("DELETE FROM parked WHERE seq = ? AND record = ?", *(parked.key for parked in done))
 
     def relabel(self, parked: Parked, reason: str) -> None:
         """Another ``reason`` keeps it here than when it was parked."""
-        with self._writing():
-            self.db.execute(
-                "UPDATE parked SET reason = ? WHERE seq = ? AND record = ?", (reason, *parked.key)
-            )
+        self._write("UPDATE parked SET reason = ? WHERE seq = ? AND record = ?", (reason, *parked.key))
 
     def forget_damaged(self) -> int:
         """Give up what is parked as damaged; how many rows that were."""
-        with self._writing():
-            self.db.execute("DELETE FROM parked WHERE reason = ?", (DAMAGED,))
-            return int(self.db.changes())
+        self._write("DELETE FROM parked WHERE reason = ?", (DAMAGED,))
+        return int(self.db.changes())
 
-    def _select(self, db: apsw.Connection, sql: str, values: tuple[str | int, ...] = ()) -> list[Any]:
+    def _select(self, sql: str, values: tuple[str | int, ...] = ()) -> list[Any]:
         with self._damage_in_words():
-            return db.execute(sql, values).fetchall()
+            return self.db.execute(sql, values).fetchall()
 
 
 T = TypeVar("T")
 
 
 class SharedCheckpoint:
-    """A checkpoint as the tasks of one relay use it: one at a time, and in a thread, since it may wait for
-    the disk."""
+    """A checkpoint as the tasks of one relay use it: in a thread of its own, since it may wait for the disk,
+    and so one at a time."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._lock = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
 
     async def call(self, work: Callable[[Checkpoint], T]) -> T:
-        """What ``work`` makes of it. Raises what that raises; if cancelled, waits for its end."""
-        async with self._lock:
-            working = asyncio.ensure_future(asyncio.to_thread(work, self._checkpoint))
-            try:
-                return await asyncio.shield(working)
-            finally:
-                await asyncio.wait([working])
-
-
-def _crc(*parts: str | int) -> int:
-    return zlib.crc32(repr(parts).encode())
+        """The result of ``work``. Raises what that raises; if cancelled, it may still be done."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._checkpoint)

@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -46,10 +47,8 @@ DingTalk sends now."""
 _OF_THE_MACHINE = (apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP, apsw.SQLITE_IOERR_NOMEM)
 """I/O errors about memory, or about room for a ``-shm`` file: what stands on the disk may be sound."""
 
-_MEMORY, _LAYER = (
-    "is memory: gone with the machine or the container",
-    "is a container's own layer: gone with it",
-)
+_MEMORY = "is memory: gone with the machine or the container"
+_LAYER = "is a container's own layer: gone with it"
 _NETWORK = "is a network file system, on which SQLite's WAL does not work"
 UNSAFE_FILE_SYSTEMS = {
     **dict.fromkeys(("tmpfs", "ramfs"), _MEMORY),
@@ -172,15 +171,13 @@ def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.stat().st_uid == os.geteuid():
             folder.chmod(0o700)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise JournalError(
-            f"the journal's folder {folder} cannot be used ({error.strerror}); set JOURNAL_DIR to one that "
-            "this user may write"
+            f"the journal's folder {folder} cannot be used ({error.strerror}); chown it to user id "
+            f"{os.geteuid()}, or set JOURNAL_DIR to a folder that this user may write"
         ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise JournalError(
-            f"the journal's folder {folder} is not writable for user id {os.geteuid()}; chown it"
-        )
     fault = why_unsafe(folder)
     if fault is None:
         return None
@@ -211,14 +208,13 @@ def file_system(folder: Path) -> str | None:
     """Linux's name of the file system that ``folder`` is on; ``None`` where that cannot be told."""
     if sys.platform != "linux":
         return None
-    here = str(folder.resolve())
+    here = folder.resolve()
     best, kind = "", None
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         left, _, right = line.partition(" - ")
         # octal escapes stand for space, tab, newline and backslash (proc_pid_mountinfo(5))
         mount = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), left.split()[4])
-        inside = here == mount or here.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
+        if here.is_relative_to(mount) and len(mount) >= len(best):
             best, kind = mount, right.split()[0]
     return kind
 
@@ -291,6 +287,18 @@ def connect(path: Path, version: int, *, read_only: bool = False) -> apsw.Connec
         db.close(True)
         raise
     return db
+
+
+def quick_check(db: apsw.Connection) -> None:
+    """Raises ``apsw.CorruptError`` with the first things that SQLite finds wrong with its structure."""
+    found = [str(line) for (line,) in db.execute("PRAGMA quick_check(3)")]
+    if found != ["ok"]:
+        raise apsw.CorruptError("; ".join(found))
+
+
+def crc_of(*parts: object) -> int:
+    """CRC-32 of a few numbers and texts that are kept together; against accidents of the disk."""
+    return zlib.crc32(repr(parts).encode())
 
 
 def _refuse_newer(db: apsw.Connection, path: Path, known: int) -> None:

@@ -9,7 +9,7 @@ is cut off goes on where it was. What does not read is counted. The folder itsel
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +42,7 @@ _EVERY_S: Final = 60.0
 _ROWS, _BYTES, _KEYS = 256, 1 << 20, 1_000
 _ROWS_PER_PAGE_MAX: Final = 100
 """A row needs more than 40 bytes, and a page of SQLite has 4096."""
-_DOES_NOT_READ = (*DAMAGE, apsw.IOError)
+_DOES_NOT_READ = (*DAMAGE, apsw.IOError, UnicodeDecodeError)
 
 
 class Importer:
@@ -76,12 +76,12 @@ class Importer:
         async with self._busy:
             if folder.path.parent != self._root or not folder.name.startswith(DAMAGED_PREFIX):
                 with closing(await asyncio.to_thread(_Source, folder, ours=False)) as source:
-                    return await self._import(source, source.id, resync=False)
+                    return await self._import(source, source.id)
             if (state := await self._state(folder.name)).done_ms is not None:
                 return state
             try:
                 with closing(await asyncio.to_thread(_Source, folder, ours=True)) as source:
-                    return await self._import(source, folder.name, resync=True)
+                    return await self._import(source, folder.name)
             except JournalDamaged as error:
                 log.error("journal.import_lost", folder=folder.name, words=str(error))
                 return await self._finish(folder.name, _uncounted(state), resync=True)
@@ -89,9 +89,10 @@ class Importer:
     async def _state(self, name: str) -> ImportState:
         return import_states(await self._journal.notes(IMPORTS)).get(name, ImportState())
 
-    async def _import(self, source: "_Source", name: str, *, resync: bool) -> ImportState:
+    async def _import(self, source: "_Source", name: str) -> ImportState:
         state = await self._state(name)
-        while page := await asyncio.to_thread(source.page, state):
+        pages = source.pages(state)
+        while page := await asyncio.to_thread(next, pages, None):
             if shutil.disk_usage(self._root).free < MIN_FREE_BYTES:
                 raise JournalUnavailable(
                     "disk", f"less than {MIN_FREE_BYTES >> 20} MiB are free under {self._root}; free some"
@@ -102,7 +103,7 @@ class Importer:
             return state
         if not source.whole:
             state = _uncounted(state)
-        return await self._finish(name, state, resync=resync or state.unread > 0)
+        return await self._finish(name, state, resync=source.ours or state.unread > 0)
 
     async def _finish(self, name: str, state: ImportState, *, resync: bool) -> ImportState:
         """The import's last commit. With ``resync`` it asks the consumers to look for themselves."""
@@ -132,7 +133,7 @@ class Importer:
 
 
 def _uncounted(state: ImportState) -> ImportState:
-    """More could not be read, nobody knows how many."""
+    """An unknown number of rows more could not be read."""
     return replace(state, unread=state.unread + 1, counted=False)
 
 
@@ -160,7 +161,7 @@ class _Source:
             raise
         except (JournalError, *_DOES_NOT_READ) as error:
             raise JournalDamaged(f"{folder.journal} cannot be read ({error})") from error
-        self.id, self._name, self._ours = self._file.id, folder.name, ours
+        self.id, self.ours, self._name = self._file.id, ours, folder.name
         try:
             self._find_ends(folder)
         except BaseException:
@@ -201,19 +202,23 @@ class _Source:
         if self._checkpoint is not None:
             self._checkpoint.close()
 
-    def page(self, state: ImportState) -> _Page | None:
-        """What comes behind ``state``; ``None``: nothing more."""
-        if state.seq < self._last:
-            return self._rows(state)
-        keys = _read(self._file.seen, bytes.fromhex(state.key), _KEYS)
+    def pages(self, state: ImportState) -> Iterator[_Page]:
+        """What comes behind ``state``."""
+        while state.seq < self._last:
+            page = self._rows(state)
+            state = page.state
+            yield page
+        now_ms = time.time() * 1000
+        while keys := self._keys(bytes.fromhex(state.key)):
+            state = replace(state, key=keys[-1][0].hex(), done_ms=None)
+            sound = [(key, at_ms) for key, at_ms in keys if isinstance(at_ms, int) and 0 <= at_ms <= now_ms]
+            yield _Page([], sound, state)
+
+    def _keys(self, after: bytes) -> list[SeenKey]:
+        keys = _read(self._file.seen, after, _KEYS)
         if keys is None:  # then a repeated push comes twice, and nothing is lost
             log.warning("journal.keys_unread", folder=self._name)
-        keys = [(key, at_ms) for key, at_ms in keys or () if isinstance(key, bytes)]
-        if not keys or keys[-1][0].hex() <= state.key:
-            return None
-        now_ms = time.time() * 1000
-        sound = [(key, at_ms) for key, at_ms in keys if isinstance(at_ms, int) and 0 <= at_ms <= now_ms]
-        return _Page([], sound, replace(state, key=keys[-1][0].hex(), done_ms=None))
+        return [(key, at_ms) for key, at_ms in keys or () if isinstance(key, bytes) and key > after]
 
     def _rows(self, state: ImportState) -> _Page:
         wanted, end = self._wanted(state.seq)
@@ -226,7 +231,7 @@ class _Source:
             if row is None or not row.intact:
                 lost.append(seq)
                 continue
-            kept.append(_again(row, ours=self._ours))
+            kept.append(_again(row, ours=self.ours))
             size += len(row.body)
             if size >= _BYTES:
                 end = seq
@@ -237,7 +242,7 @@ class _Source:
         return _Page(kept, [], replace(state, seq=end, rows=rows, unread=unread, done_ms=None))
 
     def _wanted(self, after_seq: int) -> tuple[Sequence[int] | None, int]:
-        """The next numbers at which a row must be, and up to where that is all; ``None``: nobody knows."""
+        """The next ``seq`` at which a row must be, and up to where these are all; ``None``: unknown."""
         if after_seq < self._acked and self._checkpoint is not None:
             seqs = sorted(self._checkpoint.parked_seqs(after_seq, _ROWS))
             return seqs, seqs[-1] if seqs else self._acked
@@ -252,13 +257,13 @@ def _read(read: Callable[..., T], *arguments: object) -> T | None:
     """``None`` where the disk, or what is on it, does not let it be read."""
     try:
         return read(*arguments)
-    except (*DAMAGE, apsw.IOError, UnicodeDecodeError):
+    except _DOES_NOT_READ:
         return None
 
 
 def _again(row: StoredCallback, *, ours: bool) -> NewCallback:
-    """As it was received first: so its id stays what it was. By its key one of ``ours`` is left out if it was
-    pushed again since; of what has no identity of its own nobody knows, and it comes twice."""
+    """With its first time of receipt, so that its id stays the same. One of ``ours`` that was pushed again
+    since is left out, by its key; what has no identity of its own is kept twice."""
     facts = extract_facts(row.body)
     pushed = ours and row.via in ("http", "stream") and facts.has_identity
     key = dedupe_key(facts, row.app, row.body) if pushed else b""

@@ -1,20 +1,24 @@
 """What is deleted from the journal, and when: published callbacks, and dedupe keys past their window.
 
-The checkpoint alone licenses it. A step that is interrupted anywhere costs nothing but disk.
+The checkpoint alone licenses it. A pass that is interrupted anywhere costs nothing but disk.
 """
 
 import shutil
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import TypeVar
 
 import apsw
 
 from ingress.errors import JournalError
-from ingress.journal.checkpoint import BEFORE_ALL_PARKED, Checkpoint, ParkedKey
+from ingress.journal.checkpoint import BEFORE_ALL_PARKED, Checkpoint
 from ingress.journal.directory import BUSY_MS, MIN_FREE_BYTES, JournalFolder
 from ingress.journal.store import JournalFile
+
+T = TypeVar("T")
 
 _CHUNK = 500
 _FREE_PAGES, _FREE_SHARE, _RELEASED = 2048, 4, 64
@@ -31,85 +35,63 @@ class Retention:
     min_free_bytes: int = MIN_FREE_BYTES
 
 
-class _Licence(NamedTuple):
-    """What the checkpoint allows: all ``up_to_seq`` but what is parked; ``more`` may be allowed behind
-    that."""
+def prune_steps(
+    journal: Callable[[], JournalFile], folder: JournalFolder, retention: Retention
+) -> Iterator[int]:
+    """One pass through ``folder``, whose ``journal`` is open for writing. Yields after each step how many
+    callbacks that has deleted; a step is short enough for the thread that commits, however much is published
+    or parked.
 
-    up_to_seq: int
-    parked: frozenset[int]
-    more: bool
-
-
-class RetentionJob:
-    """Deletes in one folder, pass after pass, in steps that are short enough for the thread that commits,
-    however much is published or parked.
-
-    A pass first reads through all that is parked: a number that the disk has changed there protects the wrong
-    callback.
+    Before the first callback goes, all that is parked is read: a number that the disk has changed there
+    protects the wrong one. Raises what ``journal`` raises, ``apsw.Error`` when the disk fails under it,
+    ``JournalError`` when the checkpoint cannot be read just now, ``JournalDamaged`` when that is not what was
+    written.
     """
+    now_ms = int(time.time() * 1000)
+    # by the newest receipt: a clock that jumps ahead receives nothing, and must forget nothing
+    seen_until_ms = min(now_ms, journal().last_received_ms()) - int(retention.seen_s * 1000)
+    while journal().prune_seen(seen_until_ms, _CHUNK) == _CHUNK:
+        yield 0
+    low_disk = shutil.disk_usage(folder.path).free < retention.min_free_bytes
+    age_ms = 0 if low_disk else int(retention.callbacks_s * 1000)
+    if folder.checkpoint.exists():  # else the relay has not begun
+        after = BEFORE_ALL_PARKED
+        while (last := _ask(folder, partial(Checkpoint.check_parked, after=after, limit=_CHUNK))) is not None:
+            after = last
+            yield 0
+        yield from _prune_callbacks(journal, folder, now_ms - age_ms if age_ms else None)
+    while _give_back(journal(), low_disk):
+        yield 0
 
-    def __init__(self, folder: JournalFolder, retention: Retention) -> None:
-        self._folder, self._retention = folder, retention
-        self._begin()
 
-    def _begin(self) -> None:
-        self._unchecked: ParkedKey | None = BEFORE_ALL_PARKED
-        self._after_seq = 0
+def _prune_callbacks(
+    journal: Callable[[], JournalFile], folder: JournalFolder, acked_before_ms: int | None
+) -> Iterator[int]:
+    """Delete what was published by ``acked_before_ms``; None: all that is published. What is parked stays."""
 
-    def step(self, file: JournalFile) -> tuple[int, bool]:
-        """Returns how many callbacks it deleted from ``file``, the folder's journal, and whether there is
-        more to do in this pass.
+    def published(checkpoint: Checkpoint) -> int:
+        if checkpoint.journal != journal().id:
+            return 0
+        seq = checkpoint.seq()
+        return seq if acked_before_ms is None else min(seq, checkpoint.acked_before(acked_before_ms))
 
-        Raises ``apsw.Error`` when the disk fails under it, ``JournalError`` when what licenses it cannot be
-        read just now, ``JournalDamaged`` when it is not what was written.
-        """
-        try:
-            rows, more = self._step(file)
-        except BaseException:
-            self._begin()
-            raise
-        if not more:
-            self._begin()
-        return rows, more
-
-    def _step(self, file: JournalFile) -> tuple[int, bool]:
-        now_ms = int(time.time() * 1000)
-        # by the newest receipt: a clock that jumps ahead receives nothing, and must forget nothing
-        seen_until_ms = min(now_ms, file.last_received_ms()) - int(self._retention.seen_s * 1000)
-        keys = file.prune_seen(seen_until_ms, _CHUNK)
-        low_disk = shutil.disk_usage(self._folder.path).free < self._retention.min_free_bytes
-        try:
-            licence = self._ask_checkpoint(file.id, now_ms, low_disk)
-        except (apsw.Error, OSError) as error:
-            raise JournalError(
-                f"nothing is deleted while {self._folder.checkpoint} cannot be read: {error}"
-            ) from error
-        if licence is None:
-            return 0, True
-        rows = file.prune_callbacks(licence.up_to_seq, licence.parked, _CHUNK, after_seq=self._after_seq)
-        if rows < _CHUNK:
-            self._after_seq = licence.up_to_seq
-        more = rows == _CHUNK or licence.more or keys == _CHUNK
-        return rows, more or _give_back(file, low_disk)
-
-    def _ask_checkpoint(self, journal: str, now_ms: int, low_disk: bool) -> _Licence | None:
-        """``None`` while what is parked is still being read through."""
-        if not self._folder.checkpoint.exists():  # the relay has not begun
-            return _Licence(0, frozenset(), more=False)
-        age_ms = int(self._retention.callbacks_s * 1000)
-        with closing(Checkpoint(self._folder.path, read_only=True)) as checkpoint:
-            if self._unchecked is not None:
-                self._unchecked = checkpoint.check_parked(self._unchecked, _CHUNK)
-                if self._unchecked is not None:
-                    return None
-            if checkpoint.journal != journal:
-                return _Licence(0, frozenset(), more=False)
-            up_to_seq = checkpoint.seq()
-            if not low_disk and age_ms > 0:
-                up_to_seq = min(up_to_seq, checkpoint.acked_before(now_ms - age_ms))
-            parked = checkpoint.parked_seqs(self._after_seq, _CHUNK)
+    after_seq, up_to_seq = 0, _ask(folder, published)
+    while after_seq < up_to_seq:
+        parked = _ask(folder, partial(Checkpoint.parked_seqs, after_seq=after_seq, limit=_CHUNK))
         end = min(up_to_seq, max(parked)) if len(parked) == _CHUNK else up_to_seq
-        return _Licence(end, parked, more=end < up_to_seq)
+        rows = journal().prune_callbacks(end, parked, _CHUNK, after_seq=after_seq)
+        if rows < _CHUNK:
+            after_seq = end
+        yield rows
+
+
+def _ask(folder: JournalFolder, question: Callable[[Checkpoint], T]) -> T:
+    """What the folder's checkpoint says, opened for this question alone."""
+    try:
+        with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
+            return question(checkpoint)
+    except (apsw.Error, OSError) as error:
+        raise JournalError(f"nothing is deleted while {folder.checkpoint} cannot be read: {error}") from error
 
 
 def _give_back(file: JournalFile, low_disk: bool) -> bool:

@@ -1,4 +1,4 @@
-"""What the journal holds: callbacks as they are kept and as they come back, and orders of our own among them.
+"""What the journal holds: callbacks as they are kept and as they are read, and resync requests among them.
 
 SQLite checks the structure of pages, not their content: each row therefore carries a checksum of its own.
 """
@@ -35,13 +35,13 @@ class NewCallback:
 
 
 CONTROL = "control"
-"""``via`` of a row that is no callback of DingTalk's but an order of our own, see ``ResyncRequest``."""
+"""``via`` of a row that is no callback of DingTalk's but a ``ResyncRequest``."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResyncRequest:
-    """An order to look anew, which the relay carries to the inboxes of consumers, in its place among the
-    callbacks. It is never deduplicated here: the same ``id`` is one order to who obeys.
+    """The relay publishes it to the inboxes of consumers, in its place among the callbacks: what they keep of
+    DingTalk may be incomplete, and they compare it. It is not deduplicated here; consumers do that by ``id``.
 
     It goes to the consumers in ``RESYNC_CONSUMERS``. ``app`` None: one for each app that is configured.
     ``since_ms``: what happened before (epoch ms) is known; None: nothing is known of that. ``part``: which
@@ -68,9 +68,8 @@ class ResyncRequest:
 
 
 class StoredCallback(NamedTuple):
-    """A callback as it is in the file, or an order of our own (``via`` is ``CONTROL`` then). ``body`` is
-    what DingTalk said, decrypted, byte for byte, unless the row is not ``intact``: then nothing here but
-    ``seq`` may be believed."""
+    """A callback as it is in the file, or a resync request (``via`` is ``CONTROL`` then). ``body`` is what
+    DingTalk sent, decrypted, byte for byte. Of a row that is not ``intact`` only ``seq`` is right."""
 
     seq: int
     received_ms: int

@@ -5,7 +5,7 @@ A folder is refused, with the remedy, rather than used in a way that could leave
 
 import shutil
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from ingress.journal.directory import (
     current,
     damaged_name,
     last_put_aside,
+    quick_check,
     relay_lock,
     report_damage,
     reported_damage,
@@ -53,20 +54,23 @@ def open_current(root: Path) -> JournalFile:
     folder = current(root)
     try:
         if not folder.journal.exists() and not folder.checkpoint.exists():
-            _build(root, {})
-            return _move_in(root)
-        why = reported_damage(folder.path)
-        if why is None:
-            try:
-                return twice(lambda: _open_checked(folder))
-            except JournalDamaged as error:
-                why = str(error)
-        return _put_aside(root, why)
+            return _begin(root)
+        try:
+            return twice(lambda: open_checked(folder))
+        except JournalDamaged as error:
+            return _begin(root, str(error))
     except (apsw.Error, OSError) as error:
         raise JournalError(refused_by_disk(root, error)) from error
 
 
-def _open_checked(folder: JournalFolder) -> JournalFile:
+def open_checked(folder: JournalFolder, *, failed: bool = False) -> JournalFile:
+    """The journal of ``folder``, which was there before. ``failed``: a commit has failed there, and one must
+    succeed now, after the WAL was written back.
+
+    Raises ``JournalDamaged``; ``JournalError`` where the journal is gone, or of another version, or the
+    checkpoint knows more than the journal; ``apsw.Error`` when the disk refuses."""
+    if (why := reported_damage(folder.path)) is not None:
+        raise JournalDamaged(why)
     if not folder.journal.exists():
         raise JournalError(
             f"{folder.checkpoint} is here, but its {JOURNAL_FILE} is not. Nothing was changed. Put it back; "
@@ -75,12 +79,17 @@ def _open_checked(folder: JournalFolder) -> JournalFile:
     try:
         file = JournalFile(folder.journal)
         try:
-            if folder.journal.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
-                file.check()
+            if not failed and folder.journal.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
+                quick_check(file.db)
             file.pruned_seq()
             _check_checkpoint(folder, file)
-            with suppress(apsw.BusyError):  # a back-up may take minutes, and the WAL is good as it is
+            try:
                 file.checkpoint_truncate()
+            except apsw.BusyError:  # a back-up may take minutes; the WAL is good as it is, if no fsync failed
+                if failed:
+                    raise
+            if failed:
+                file.probe()
         except BaseException:
             file.close()
             raise
@@ -112,30 +121,11 @@ def _check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
         )
 
 
-def reopen(root: Path) -> JournalFile:
-    """The current journal, which failed and takes a commit again.
+def _put_aside(root: Path, why: str) -> None:
+    """Rename the current folder.
 
-    Raises ``apsw.Error`` when the disk refuses it, one of ``DAMAGE`` when it is damaged; ``JournalError``
-    when the checkpoint does not read, or knows more than the journal.
-    """
-    folder = current(root)
-    file = JournalFile(folder.journal)
-    try:
-        file.checkpoint_truncate()
-        file.probe(int(time.time() * 1000))
-        _check_checkpoint(folder, file)
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _put_aside(root: Path, why: str) -> JournalFile:
-    """Rename the current folder and begin a new one; returns its journal, open.
-
-    The new one is made first: on a disk that takes none, which is full or read-only, nothing is renamed.
-    Raises ``apsw.Error`` or ``OSError`` when the disk refuses either, ``JournalLocked`` while a relay
-    publishes the folder, ``JournalError`` when the last damage is less than an hour ago.
+    Raises ``OSError`` when the disk refuses, ``JournalLocked`` while a relay publishes the folder,
+    ``JournalError`` when the last damage is less than an hour ago.
     """
     folder = current(root)
     last = last_put_aside(root)
@@ -145,7 +135,6 @@ def _put_aside(root: Path, why: str) -> JournalFile:
             f"{last:%H:%M:%SZ}, less than an hour ago. Nothing was changed. Replace the disk under {root}; "
             f"then move {folder.path} to {root}/damaged-by-hand and start again: what reads is published"
         )
-    _build(root, _earlier_imports(folder))
     report_damage(folder.path, why)  # so that a relay of its own lets go of it
     lock = relay_lock(folder.path)
     deadline = time.monotonic() + _RELAY_ENDS_WITHIN_S
@@ -163,10 +152,9 @@ def _put_aside(root: Path, why: str) -> JournalFile:
     finally:
         lock.release()
     log.error("journal.put_aside", folder=target.name, reason=why)
-    return _move_in(root)
 
 
-def _earlier_imports(folder: JournalFolder) -> dict[str, str]:
+def _imports(folder: JournalFolder) -> dict[str, str]:
     """What is noted in a damaged journal about folders that it has imported, as far as it reads."""
     try:
         with closing(JournalFile(folder.journal, read_only=True)) as file:
@@ -176,27 +164,24 @@ def _earlier_imports(folder: JournalFolder) -> dict[str, str]:
         return {}
 
 
-def _build(root: Path, notes: dict[str, str]) -> None:
-    """A journal that has taken a commit, all of it in one file, under ``new``."""
-    folder = root / _NEW
-    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was cut off; nothing was ever kept in it
-    folder.mkdir(mode=0o700)
-    try:
-        with closing(JournalFile(folder / JOURNAL_FILE, create=True)) as file:
-            file.commit([], notes, 0)
-            file.probe(int(time.time() * 1000))
-            file.checkpoint_truncate()
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    sync(folder)
+def _begin(root: Path, damage: str | None = None) -> JournalFile:
+    """A new journal becomes the current one, in place of one with ``damage``; returns it, open.
 
-
-def _move_in(root: Path) -> JournalFile:
-    folder = current(root)
+    It has taken a commit before: on a disk that takes none, which is full or read-only, nothing is renamed.
+    """
+    new, folder = root / _NEW, current(root)
+    shutil.rmtree(new, ignore_errors=True)  # of an attempt that was cut off; nothing was ever kept in it
+    new.mkdir(mode=0o700)
+    with closing(JournalFile(new / JOURNAL_FILE, create=True)) as file:
+        file.commit([], {} if damage is None else _imports(folder), 0)
+        file.probe()
+        file.checkpoint_truncate()
+    sync(new)
+    if damage is not None:
+        _put_aside(root, damage)
     for name in (RELAY_LOCK, WAKE_FILE, DAMAGED_FILE):  # of a folder whose journal was moved away
         (folder.path / name).unlink(missing_ok=True)
-    (root / _NEW).rename(folder.path)
+    new.rename(folder.path)
     sync(root)
     return JournalFile(folder.journal)
 

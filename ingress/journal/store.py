@@ -7,8 +7,8 @@ pages, not their content: each callback therefore carries a checksum of its own.
 
 import secrets
 import time
-import zlib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import apsw
 
 from ingress.errors import JournalError
-from ingress.journal.directory import connect
+from ingress.journal.directory import connect, crc_of
 from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback, columns_of, damaged_row, row_of
 
 FILE_VERSION = 3
@@ -45,7 +45,6 @@ CREATE TABLE seen (key BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT R
 CREATE INDEX seen_by_receipt ON seen (received_ms);
 -- what recovery must remember, written in the same commit as the callbacks that it is about
 CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), at_ms INTEGER NOT NULL);
 """
 
 
@@ -71,6 +70,10 @@ SeenKey = tuple[bytes, int]
 def _insert_sql(into: str, columns: int, rows: int, conflict: str) -> str:
     row = f"({','.join('?' * columns)})"
     return f"INSERT INTO {into} VALUES {','.join([row] * rows)}{conflict}"  # noqa: S608 - all of it is ours
+
+
+class _NotAllNew(Exception):
+    """One of a group was kept before, or stands in it twice: the transaction is rolled back."""
 
 
 class JournalFile:
@@ -105,8 +108,7 @@ class JournalFile:
         with self.db:
             self.db.execute(_SCHEMA)
             self.db.execute("INSERT INTO meta VALUES ('id', ?)", (secrets.token_hex(8),))
-            self.db.execute("INSERT INTO meta VALUES ('created_ms', ?)", (str(int(time.time() * 1000)),))
-            self.db.execute("INSERT INTO pruned VALUES (1, 0, ?)", (_crc(0),))
+            self.db.execute("INSERT INTO pruned VALUES (1, 0, ?)", (crc_of(0),))
             self.db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
 
@@ -130,12 +132,6 @@ class JournalFile:
     def close(self) -> None:
         self.db.close(True)
 
-    def check(self) -> None:
-        """Raises ``apsw.CorruptError`` with the first things that SQLite finds wrong with its structure."""
-        found = [str(line) for (line,) in self.db.execute("PRAGMA quick_check(3)")]
-        if found != ["ok"]:
-            raise apsw.CorruptError("; ".join(found))
-
     # -- writing: the ingress's one writing connection
 
     def keep(self, callbacks: Sequence[NewCallback]) -> list[bool]:
@@ -143,22 +139,13 @@ class JournalFile:
 
         When this returns, all of them are on the disk. When it raises, none of them counts as kept.
         """
-        execute = self.db.execute
-        execute("BEGIN IMMEDIATE")
-        try:
-            if self._keep_all(callbacks):
-                new = [True] * len(callbacks)
-            else:
-                execute("ROLLBACK")
-                execute("BEGIN IMMEDIATE")
-                new = self._keep_each(callbacks)
-            execute("COMMIT")
-        except BaseException:
-            if not self.db.get_autocommit():
-                execute("ROLLBACK")
-            raise
-        self._issued += sum(new)
-        return new
+        if all(one.signature_key is None and not one.unconditional for one in callbacks):
+            with suppress(_NotAllNew):
+                with self.db:
+                    self._keep_new(callbacks)
+                self._issued += len(callbacks)
+                return [True] * len(callbacks)
+        return self.commit(callbacks, {}, 0)
 
     def commit(
         self,
@@ -192,17 +179,14 @@ class JournalFile:
             raise apsw.CorruptError("a note is no text")
         return {key: value for key, value in rows if key.startswith(prefix)}
 
-    def _keep_all(self, callbacks: Sequence[NewCallback]) -> bool:
+    def _keep_new(self, callbacks: Sequence[NewCallback]) -> None:
         """The usual group, in which every callback has an identity of its own and is new, in a few statements
-        of many rows each. False, with the transaction to be rolled back, where it is another."""
-        if any(callback.signature_key is not None or callback.unconditional for callback in callbacks):
-            return False
+        of many rows each. Raises ``_NotAllNew``."""
         seen = [(callback.key, callback.received_ms) for callback in callbacks]
         if self._insert("seen", seen, " ON CONFLICT DO NOTHING") < len(callbacks):
-            return False
+            raise _NotAllNew
         rows = [columns_of(seq, callback) for seq, callback in enumerate(callbacks, self._issued + 1)]
         self._insert("callbacks", rows)
-        return True
 
     def _insert(self, into: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> int:
         """Insert ``rows``; returns how many went in. A statement for each power of two that adds up to their
@@ -250,10 +234,9 @@ class JournalFile:
         self.db.execute("INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING", (key, received_ms))
         return self.db.changes() == 1
 
-    def probe(self, at_ms: int) -> None:
-        """A commit that keeps nothing, to learn whether one would succeed."""
-        with self.db:
-            self.db.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (at_ms,))
+    def probe(self) -> None:
+        """A commit that keeps no callback, to learn whether one would succeed."""
+        self.commit([], {"probe": str(time.time())}, 0)
 
     def checkpoint_truncate(self) -> None:
         """Write the WAL back and empty it; after a failed fsync this must succeed before any promise. Raises
@@ -270,7 +253,7 @@ class JournalFile:
             pruned_seq = max(self.pruned_seq(), *doomed[-1])
             with self.db:
                 self.db.executemany("DELETE FROM callbacks WHERE seq = ?", doomed)
-                self.db.execute("UPDATE pruned SET seq = ?, crc = ?", (pruned_seq, _crc(pruned_seq)))
+                self.db.execute("UPDATE pruned SET seq = ?, crc = ?", (pruned_seq, crc_of(pruned_seq)))
         return len(doomed)
 
     def free_pages(self) -> tuple[int, int]:
@@ -348,7 +331,7 @@ class JournalFile:
     def pruned_seq(self) -> int:
         """Up to here rows may be missing, since published ones were deleted; behind it none may."""
         found = self.db.execute("SELECT seq, crc FROM pruned").fetchone()
-        if found is None or found[1] != _crc(found[0]):
+        if found is None or found[1] != crc_of(found[0]):
             raise apsw.CorruptError("it does not say up to where it was pruned")
         return int(found[0])
 
@@ -370,10 +353,6 @@ class JournalFile:
             return 0, None
         # behind the pruned ones there are no gaps; what is parked among these is not counted
         return max(self.highest_seq() - max(after_seq, self.pruned_seq()), 1), _number(oldest)
-
-
-def _crc(seq: object) -> int:
-    return zlib.crc32(repr(seq).encode())
 
 
 def _number(value: object) -> int:

@@ -1,4 +1,4 @@
-"""How the relay hears that something new was kept: a FIFO beside the journal.
+"""How the ingress notifies the relay that something new was kept: a FIFO beside the journal.
 
 The relay makes it and reads it; the ingress writes a byte after a commit. A byte that is lost costs nothing:
 the relay also looks into the journal by itself, twice a second.
@@ -25,7 +25,7 @@ class RelayWaker:
         self._again = False
 
     def wake(self) -> None:
-        """Something new was kept. The first is told at once, what comes within 10 ms together."""
+        """Something new was kept. The first is notified at once, what comes within 10 ms together."""
         if self._resting is not None:
             self._again = True
             return

@@ -1,10 +1,10 @@
-"""The journal's writer: keeps callbacks durably, many with one fsync, before anyone is told ``success``.
+"""The journal's writer: keeps callbacks durably, many with one fsync, before ``success`` is answered.
 
 The event loop gathers what one turn of it brings and hands that over a queue to one thread, which commits
 whatever has queued up as one group. So a stalled disk never stalls the loop, an answer waits for one fsync at
-most twice, and thread and loop meet once for a group. The thread also deletes what is old. A disk that is
-full is waited for; a journal that is damaged ends the process (``damaged``), and the next start deals with
-it. What a callback *means* is decided behind the journal, by the relay.
+most twice, and thread and loop meet once for a group. What is old is deleted between groups. A disk that is
+full is waited for; a journal that is damaged ends the process (``until_damaged``), and the next start deals
+with it. What a callback *means* is decided behind the journal, by the relay.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +23,9 @@ import structlog
 
 from ingress.errors import JournalDamaged, JournalError, JournalUnavailable
 from ingress.journal.directory import current, report_damage, reported_damage
-from ingress.journal.retention import Retention, RetentionJob
+from ingress.journal.retention import Retention, prune_steps
 from ingress.journal.rows import NewCallback, ResyncRequest
-from ingress.journal.startup import open_current, refused_by_disk, reopen
+from ingress.journal.startup import open_checked, open_current, refused_by_disk
 from ingress.journal.store import DAMAGE, JournalFile, SeenKey
 from ingress.metrics import JournalMetrics
 
@@ -36,8 +37,9 @@ COMMIT_TIMEOUT_S = 1.2
 _MAX_QUEUED, _MAX_QUEUED_BYTES = 20_000, 64 * 1024 * 1024
 _MAX_GROUP = 1_000
 _RETENTION_EVERY_S, _RETENTION_PAUSE_S = 10.0, 0.02
+_WATCH_EVERY_S = 0.1
 _REOPEN_EVERY_S = 0.5
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.5
 _IO_ERROR_AGAIN_S: Final = 60.0
 """An I/O error so soon after another has outlived a reopening: it is about what stands on the disk."""
 
@@ -76,14 +78,10 @@ class Journal:
         self._file: JournalFile | None = None
         self._ended = False
         self._io_error_at = -_IO_ERROR_AGAIN_S
-        self._reopen_at = self._retention_at = self._looked_at = 0.0
-        self._retention_job = RetentionJob(current(root), retention)
+        self._reopen_at = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self.fault: str | None = None
         """Why nothing can be kept just now, in words; ``None`` while all is well."""
-        self.damaged: asyncio.Future[str]
-        """Done, with the words, when this journal takes nothing any more until the process was started again;
-        there from ``start`` on."""
         metrics.writable.set_function(lambda: float(self.fault is None))
 
     # -- on the event loop
@@ -91,12 +89,10 @@ class Journal:
     async def start(self) -> None:
         """Open or create the journal and start the writer. Raises ``JournalError``."""
         self._loop = asyncio.get_running_loop()
-        self.damaged = self._loop.create_future()
         self._file = await asyncio.to_thread(open_current, self._root)
         self._show_received(self._file.last_received_ms())
         self._thread.start()
         self._watchdog = self._loop.create_task(self._watch())
-        self._watchdog.add_done_callback(self._watchdog_ended)
 
     def _show_received(self, at_ms: int) -> None:
         self._last_received_ms = at_ms
@@ -138,24 +134,42 @@ class Journal:
 
     async def probe(self) -> None:
         """Commit something that keeps nothing. Raises ``JournalUnavailable`` if that fails."""
-        await self._submit(None, lambda file: file.probe(int(time.time() * 1000)))
+        await self._submit(None, JournalFile.probe)
 
     async def until_damaged(self) -> None:
-        """Raises ``JournalDamaged`` when the process is to end, as ``damaged`` says."""
-        raise JournalDamaged(await asyncio.shield(self.damaged))
+        """Raises ``JournalDamaged`` when nothing is kept any more until the process was started again."""
+        while not self._ended:
+            # the relay, which reads what is never read here, may have found it so
+            words = await asyncio.to_thread(reported_damage, current(self._root).path)
+            if words is not None:
+                self._end_damaged(words)
+            await asyncio.sleep(_LOOK_EVERY_S)
+        raise JournalDamaged(self.fault)
 
-    async def prune(self, older_than_s: float) -> int:
-        """Delete what Kafka acknowledged longer than ``older_than_s`` ago, in small steps between commits.
+    async def prune(self, older_than_s: float, pause_s: float = 0.0) -> int:
+        """Delete what Kafka acknowledged longer than ``older_than_s`` ago, and dedupe keys past their window,
+        in small steps between commits, with ``pause_s`` behind each.
 
         Returns how many callbacks were deleted. Raises ``JournalUnavailable``, or ``JournalError`` when what
         licenses it cannot be read.
         """
-        job = RetentionJob(current(self._root), replace(self._retention, callbacks_s=older_than_s))
-        deleted, more = 0, True
-        while more:
-            rows, more = await self._submit(None, job.step)
+        retention = replace(self._retention, callbacks_s=older_than_s)
+        steps, deleted = prune_steps(self._opened, current(self._root), retention), 0
+        while (rows := await self._submit(None, lambda _: next(steps, None))) is not None:
             deleted += rows
+            await asyncio.sleep(pause_s)
         return deleted
+
+    async def delete_what_is_old(self) -> None:
+        """Prune by the settings, pass after pass. Ends only when it is cancelled."""
+        while True:
+            try:
+                await self.prune(self._retention.callbacks_s, _RETENTION_PAUSE_S)
+            except JournalUnavailable:  # the log says already why
+                pass
+            except Exception as error:  # a folder that cannot be read, say: callbacks are kept all the same
+                log.warning("journal.retention_failed", error=type(error).__name__, words=str(error))
+            await asyncio.sleep(_RETENTION_EVERY_S)
 
     def _submit(
         self, callback: NewCallback | None, work: Callable[[JournalFile], Any] | None
@@ -188,19 +202,19 @@ class Journal:
 
     async def _watch(self) -> None:
         """Fails what has waited for too long, whatever the writer thread is stuck in."""
-        while True:
-            await asyncio.sleep(0.1)
-            limit = time.monotonic() - COMMIT_TIMEOUT_S
-            while self._pending and (self._pending[0].future.done() or self._pending[0].since < limit):
-                request = self._pending.popleft()
-                if not request.future.done():
-                    request.future.set_exception(
-                        JournalUnavailable("too_slow", f"no commit within {COMMIT_TIMEOUT_S:g} s")
-                    )
+        try:
+            while True:
+                await asyncio.sleep(_WATCH_EVERY_S)
+                self._expire(time.monotonic() - COMMIT_TIMEOUT_S)
+        except Exception as error:  # a fault of ours; without this task a stalled disk holds up answers
+            self._end(f"the journal's watchdog failed ({type(error).__name__})")
 
-    def _watchdog_ended(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled():
-            self._settle_damaged(f"the journal's watchdog failed ({type(task.exception()).__name__})")
+    def _expire(self, before: float) -> None:
+        while self._pending and (self._pending[0].future.done() or self._pending[0].since < before):
+            request = self._pending.popleft()
+            if not request.future.done():
+                words = f"no commit within {COMMIT_TIMEOUT_S:g} s"
+                request.future.set_exception(JournalUnavailable("too_slow", words))
 
     def _settle(self, group: list[WriteRequest], outcomes: list[Any]) -> None:
         while self._pending and self._pending[0].future.done():
@@ -236,7 +250,7 @@ class Journal:
         group: list[WriteRequest] = []
         gathered: list[WriteRequest] | None = []
         try:
-            gathered = self._queue.get(timeout=self._idle_s())
+            gathered = self._queue.get(timeout=None if self._file is not None else _REOPEN_EVERY_S)
             while gathered is not None:
                 group += gathered
                 if len(group) >= _MAX_GROUP:
@@ -250,63 +264,42 @@ class Journal:
             return False
         if self._file is None:
             self._reopen()
-        self._look_for_reports()
-        self._delete_what_is_old()
         return True
 
-    def _idle_s(self) -> float:
-        """For how long to wait for callbacks, before there is something else to do."""
-        if self._file is None:
-            return _REOPEN_EVERY_S
-        return min(max(self._retention_at - time.monotonic(), _RETENTION_PAUSE_S), 1.0)
-
     def _outcomes(self, group: list[WriteRequest]) -> list[Any]:
-        """What to answer each of them: the callbacks are one commit, each piece of work stands for itself.
-        Whatever happens, each gets an answer."""
-        try:
-            began = time.perf_counter()
-            kept = iter(self._keep([r.callback for r in group if r.callback is not None]))
-            outcomes = [next(kept) if r.work is None else self._do(r.work) for r in group]
-            if self._file is not None:
-                self._metrics.commit_seconds.observe(time.perf_counter() - began)
-                self._metrics.group_size.observe(len(group))
-        except Exception as error:
-            return [self._refusal(error)] * len(group)
-        return outcomes
+        """What to answer each of them: the callbacks are one commit, each piece of work stands for itself."""
+        callbacks = [request.callback for request in group if request.callback is not None]
+        kept = self._do(lambda file: self._keep(file, callbacks)) if callbacks else []
+        each = repeat(kept) if isinstance(kept, Exception) else iter(kept)
+        return [next(each) if request.work is None else self._do(request.work) for request in group]
 
-    def _keep(self, callbacks: list[NewCallback]) -> Sequence[bool | Exception]:
-        if not callbacks:
-            return []
-        try:
-            new = self._opened().keep(callbacks)
-        except Exception as error:  # whatever it is, nothing of it is known to be on the disk
-            return [self._refusal(error)] * len(callbacks)
+    def _keep(self, file: JournalFile, callbacks: list[NewCallback]) -> list[bool]:
+        began = time.perf_counter()
+        new = file.keep(callbacks)
+        self._metrics.commit_seconds.observe(time.perf_counter() - began)
+        self._metrics.group_size.observe(len(callbacks))
         pushed = (one.received_ms for one in callbacks if one.pushed)
         if (newest := max(pushed, default=0)) > self._last_received_ms:
             self._show_received(newest)
         return new
 
     def _do(self, work: Callable[[JournalFile], Any]) -> Any:
-        """What the work says. Only an error of SQLite's is the disk's; others are for whoever asked."""
+        """The result of ``work``, or the error with which it failed; never raises. Only an error of SQLite's
+        is about the disk, any other is for whoever asked."""
         try:
             return work(self._opened())
-        except (apsw.Error, JournalDamaged, JournalUnavailable) as error:
-            return self._refusal(error)
+        except (apsw.Error, JournalDamaged) as error:
+            self._fail(error)
+            return JournalUnavailable("disk", self.fault or "the journal failed")
         except Exception as error:
             return error
 
     def _opened(self) -> JournalFile:
         if self._file is None:
             self._reopen()
-        if self._file is None:
+        if self._file is None or self._ended:
             raise JournalUnavailable("disk", self.fault or "the journal is closed")
         return self._file
-
-    def _refusal(self, error: Exception) -> JournalUnavailable:
-        if isinstance(error, JournalUnavailable):
-            return error
-        self._fail(error)
-        return JournalUnavailable("disk", self.fault or "the journal failed")
 
     def _fail(self, error: Exception) -> None:
         """Close everything: after a failed fsync the page cache can lie, on every open handle."""
@@ -324,23 +317,21 @@ class Journal:
         if again or isinstance(error, (*DAMAGE, JournalDamaged)):
             words = f"{type(error).__name__}: {error}"
             report_damage(current(self._root).path, words)
-            self._end(f"the journal is damaged ({words}); start again: it is put aside, what reads imported")
+            self._end_damaged(words)
             return
         if isinstance(error, apsw.IOError):
             self._io_error_at = now
         self.fault = refused_by_disk(self._root, error)
         self._reopen_at = now + _REOPEN_EVERY_S
 
+    def _end_damaged(self, words: str) -> None:
+        self._end(f"the journal is damaged ({words}); start again: it is put aside, what reads imported")
+
     def _end(self, words: str) -> None:
         """Take nothing any more, and have the process end."""
         if not self._ended:
             self._ended, self.fault = True, words
             log.error("journal.ended", words=words)
-            self._loop.call_soon_threadsafe(self._settle_damaged, words)
-
-    def _settle_damaged(self, words: str) -> None:
-        if not self.damaged.done():
-            self.damaged.set_result(words)
 
     def _close(self) -> None:
         file, self._file = self._file, None
@@ -355,35 +346,11 @@ class Journal:
         if self._ended or time.monotonic() < self._reopen_at:
             return
         try:
-            self._file = reopen(self._root)
-        except JournalDamaged as error:
+            self._file = open_checked(current(self._root), failed=True)
+        except (apsw.Error, OSError, JournalDamaged) as error:
             self._judge(error)
         except JournalError as error:  # another process has changed it, as by restoring an older copy
             self._end(str(error))
-        except (apsw.Error, OSError) as error:
-            self._judge(error)
         else:
             log.warning("journal.reopened")
             self.fault = None
-            self._retention_at = 0.0  # soon: it touches what a commit does not
-
-    def _look_for_reports(self) -> None:
-        """The relay, which reads what is never read here, may have found the journal damaged."""
-        if self._ended or time.monotonic() < self._looked_at + _LOOK_EVERY_S:
-            return
-        self._looked_at = time.monotonic()
-        if (words := reported_damage(current(self._root).path)) is not None:
-            self._fail(JournalDamaged(words))
-
-    def _delete_what_is_old(self) -> None:
-        """In small steps: callbacks that are published and old enough, and dedupe keys past their window."""
-        if self._file is None or time.monotonic() < self._retention_at:
-            return
-        more = False
-        try:
-            _, more = self._retention_job.step(self._file)
-        except (apsw.Error, JournalDamaged) as error:
-            self._fail(error)
-        except Exception as error:
-            log.warning("journal.retention_failed", error=type(error).__name__, words=str(error))
-        self._retention_at = time.monotonic() + (_RETENTION_PAUSE_S if more else _RETENTION_EVERY_S)

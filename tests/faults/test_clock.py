@@ -13,7 +13,7 @@ import pytest
 from dingbridge.dingtalk.crypto import encrypt, sign
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import current
-from ingress.journal.retention import Retention, RetentionJob
+from ingress.journal.retention import Retention, prune_steps
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile
@@ -143,8 +143,7 @@ def keep(file: JournalFile, *names: bytes) -> list[bool]:
 
 
 def prune(folder: Path, file: JournalFile) -> None:
-    job = RetentionJob(current(folder), KEEP)
-    while job.step(file)[1]:
+    for _ in prune_steps(lambda: file, current(folder), KEEP):
         continue
 
 

@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import decode
+from dingbridge.tasks import end
 from ingress.errors import JournalError, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import connect, current, damaged
@@ -102,9 +103,10 @@ async def live(story: Story, root: Path, disk: PowerDisk) -> None:
     """An ingress and its relay, until the power goes or there is no more to do."""
     journal = Journal(root, Retention(0.0, 1e9), JournalMetrics(CollectorRegistry()))
     publishers: list[Publisher] = []
-    relay = None
+    relay = deleting = None
     try:
         await journal.start()
+        deleting = asyncio.create_task(journal.delete_what_is_old())
         publishers.append(Publisher(settings(), current(root).path, RelayStatus()))
         relay = asyncio.create_task(publishers[0].run())
         away = story.dice.random() < 0.3
@@ -122,6 +124,7 @@ async def live(story: Story, root: Path, disk: PowerDisk) -> None:
                 await relay
             except (JournalError, apsw.Error):
                 assert disk.dead, "it ends on a sound disk"
+        await end(deleting)
         if journal._thread.is_alive():
             await journal.stop()
 

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from ingress.journal.directory import current
-from ingress.journal.retention import Retention, RetentionJob
+from ingress.journal.retention import Retention, prune_steps
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile
@@ -18,5 +18,6 @@ def fill(root: Path, count: int) -> JournalFile:
     return file
 
 
-def prune_once(root: Path, file: JournalFile, retention: Retention) -> tuple[int, bool]:
-    return RetentionJob(current(root), retention).step(file)
+def prune_all(root: Path, file: JournalFile, retention: Retention) -> int:
+    """One pass of retention through ``file``; how many callbacks it has deleted."""
+    return sum(prune_steps(lambda: file, current(root), retention))

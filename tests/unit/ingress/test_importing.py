@@ -301,10 +301,10 @@ async def test_a_dedupe_key_that_is_none_any_more_neither_ends_the_import_nor_hi
 
 
 async def test_a_folder_that_is_a_riddle_stays_and_ends_nothing(tmp_path, aside, monkeypatch):
-    def page(*_):
+    def pages(*_):
         raise AttributeError("a flipped bit that nobody has thought of")
 
-    monkeypatch.setattr("ingress.journal.importing._Source.page", page)
+    monkeypatch.setattr("ingress.journal.importing._Source.pages", pages)
     async with started(tmp_path) as journal:
         with capture_logs() as logs:
             running = asyncio.ensure_future(Importer(tmp_path, journal, 0).run())

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import BridgeError
 from dingbridge.settings import IngressSettings
+from dingbridge.tasks import end
 from ingress.admin.routes import older_than_s
 from ingress.errors import JournalDamaged, JournalError, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint
@@ -129,7 +130,7 @@ async def test_a_sick_disk_refuses_and_comes_back_by_itself(disk, journal, tmp_p
     disk.sick = None
     await recovers(journal, b"after")
     assert journal.fault is None
-    assert not journal.damaged.done()
+    assert not journal._ended
     kept = on_disk(tmp_path)
     assert {b"before", b"after"} <= set(kept)
     assert len(kept) == len(set(kept))
@@ -173,7 +174,6 @@ async def ended(journal, words):
         with pytest.raises(JournalDamaged, match=words):
             await journal.until_damaged()
     assert await refused(journal, b"late") == "disk"
-    assert journal._file is None
 
 
 @pytest.mark.parametrize("error", [apsw.CorruptError("malformed"), apsw.NotADBError("no database")])
@@ -227,16 +227,20 @@ async def test_a_full_disk_is_waited_for_and_ends_nothing(disk, journal, tmp_pat
     for number in range(3):
         journal._reopen_at = 0.0
         assert await refused(journal, b"%d" % number) == "disk"
-    assert not journal.damaged.done()
+    assert not journal._ended
     assert reported_damage(current(tmp_path).path) is None
 
 
-async def test_a_checkpoint_that_came_from_elsewhere_ends_the_process(journal, tmp_path):
+async def test_a_checkpoint_that_came_from_elsewhere_ends_the_process(journal, tmp_path, monkeypatch):
     """What would be kept next would have a number that the relay has behind it."""
     await journal.append(entry(b"before"))
     with closing(Checkpoint(current(tmp_path).path, journal._file.id)) as checkpoint:
         checkpoint.commit(7)
-    journal._fail(apsw.FullError("as any failed commit does, it closes the file"))
+    with monkeypatch.context() as sick:
+        sick.setattr(
+            JournalFile, "keep", raiser(apsw.FullError("as any failed commit does, it closes the file"))
+        )
+        assert await refused(journal, b"during") == "disk"
     await ended(journal, "the checkpoint stands at 7")
     assert reported_damage(current(tmp_path).path) is None, "refused with the remedy, not put aside"
 
@@ -246,29 +250,24 @@ async def test_a_fault_in_a_commit_leaves_no_answer_waiting_and_no_queue_full(jo
     with monkeypatch.context() as sick:
         sick.setattr(journal._metrics.commit_seconds, "observe", raiser(ValueError("a fault of ours")))
         for number in range(3):
-            async with asyncio.timeout(10):
-                assert await refused(journal, b"during-%d" % number) == "disk"
+            with pytest.raises(ValueError, match="a fault of ours"):
+                async with asyncio.timeout(10):
+                    await journal.append(entry(b"during-%d" % number))
     assert (journal._queued, journal._queued_bytes) == (0, 0)
     await recovers(journal, b"after")
-    assert not journal.damaged.done()
+    assert not journal._ended
 
 
 async def test_without_its_thread_or_its_watchdog_the_process_ends(tmp_path, monkeypatch):
-    for part, words in (("_look_for_reports", "writer failed"), ("_watch", "watchdog failed")):
+    for part, words in (("_turn", "writer failed"), ("_expire", "watchdog failed")):
         with monkeypatch.context() as sick:
             sick.setattr(Journal, part, raiser(ValueError("a fault of ours")))
-            if part == "_watch":
-                sick.setattr(Journal, part, failing_task)
             journal = Journal(tmp_path, Retention(3600, 3600), JournalMetrics(CollectorRegistry()))
             await journal.start()
             with pytest.raises(JournalDamaged, match=words):
                 async with asyncio.timeout(10):
                     await journal.until_damaged()
             await journal.stop()
-
-
-async def failing_task(self):
-    raise ValueError("a fault of ours")
 
 
 async def test_a_page_is_kept_whole_and_wakes_the_relay(tmp_path):
@@ -297,6 +296,21 @@ async def test_a_full_queue_refuses(disk, journal, monkeypatch):
     await asyncio.gather(*waiting)
 
 
+async def test_what_is_old_goes_pass_after_pass(tmp_path, monkeypatch):
+    monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.01)
+    journal = Journal(tmp_path, Retention(0, 3600), JournalMetrics(CollectorRegistry()))
+    await journal.start()
+    deleting = asyncio.ensure_future(journal.delete_what_is_old())
+    with closing(Checkpoint(current(tmp_path).path, journal._file.id)) as checkpoint:
+        for seq in (1, 2):
+            await journal.append(entry(b"%d" % seq))
+            assert on_disk(tmp_path) == [b"%d" % seq], "what waits stays"
+            checkpoint.commit(seq)
+            await eventually(lambda: on_disk(tmp_path) == [], 10, "it is deleted")
+    await journal.stop()
+    await end(deleting)
+
+
 async def test_what_retention_meets_does_not_end_the_writer(journal, tmp_path, monkeypatch):
     """A checkpoint that is damaged, a folder that cannot be read, a fault of ours: callbacks are kept."""
     await journal.append(entry(b"before"))
@@ -307,30 +321,33 @@ async def test_what_retention_meets_does_not_end_the_writer(journal, tmp_path, m
     ]
     raised = []
 
-    def prune(*args):
+    def pass_through(*args):
         if len(raised) < len(errors):
             raised.append(errors[len(raised)])
             raise raised[-1]
-        return 0, False
+        yield 0
 
     monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.0)
-    monkeypatch.setattr("ingress.journal.writer.RetentionJob.step", prune)
-    journal._retention_at = 0.0
+    monkeypatch.setattr("ingress.journal.writer.prune_steps", pass_through)
+    deleting = asyncio.ensure_future(journal.delete_what_is_old())
     for number in range(5):
         assert await journal.append(entry(b"%d" % number))
     await eventually(lambda: raised == errors, 10, "pruned")
     assert await journal.append(entry(b"after"))
     assert journal.fault is None
+    await end(deleting)
 
 
 async def test_a_bad_sector_that_only_retention_meets_is_damage(journal, monkeypatch):
     """Else each pass closes and opens it again, refusing callbacks, and it grows until the disk is full."""
+    monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.0)
     monkeypatch.setattr(
-        "ingress.journal.writer.RetentionJob.step",
-        raiser(apsw.IOError("a bad sector among what was published")),
+        "ingress.journal.writer.prune_steps",
+        failing_steps(apsw.IOError("a bad sector among what was published")),
     )
-    journal._retention_at = 0.0
+    deleting = asyncio.ensure_future(journal.delete_what_is_old())
     await ended(journal, "a bad sector")
+    await end(deleting)
 
 
 async def test_nothing_that_fails_ends_the_writer(journal, monkeypatch):
@@ -338,11 +355,11 @@ async def test_nothing_that_fails_ends_the_writer(journal, monkeypatch):
     monkeypatch.setattr(JournalFile, "close", raiser(OSError("close")))
     looks = []
 
-    def refuses(root):
-        looks.append(root)
+    def refuses(folder, *, failed):
+        looks.append(folder)
         raise apsw.FullError("no space left on device")
 
-    monkeypatch.setattr("ingress.journal.writer.reopen", refuses)
+    monkeypatch.setattr("ingress.journal.writer.open_checked", refuses)
     monkeypatch.setattr(JournalFile, "keep", raiser(apsw.IOError("disk I/O error")))
     assert await refused(journal, b"during") == "disk"
     await eventually(lambda: len(looks) > 1, 10, "it has tried again")
@@ -359,8 +376,16 @@ def raiser(error):
     return call
 
 
+def failing_steps(error):
+    def steps(*args):
+        raise error
+        yield 0
+
+    return steps
+
+
 async def test_what_a_verb_raises_is_for_who_asked_alone(journal, monkeypatch):
-    monkeypatch.setattr("ingress.journal.writer.RetentionJob.step", raiser(JournalError("cannot be read")))
+    monkeypatch.setattr("ingress.journal.writer.prune_steps", failing_steps(JournalError("cannot be read")))
     outcomes = await asyncio.gather(
         journal.prune(0), journal.append(entry(b"callback")), journal.probe(), return_exceptions=True
     )

@@ -20,7 +20,7 @@ from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import JournalFolder, current, damaged_name
 from ingress.journal.importing import Importer
 from ingress.journal.retention import Retention
-from ingress.journal.startup import open_current, reopen
+from ingress.journal.startup import open_checked, open_current
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
 from ingress.metrics import JournalMetrics, RecoveryMetrics
@@ -65,7 +65,7 @@ def content(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in root.rglob("*.db*") if not path.name.endswith("-shm")}
 
 
-@pytest.mark.parametrize("start", [open_current, reopen])
+@pytest.mark.parametrize("start", [open_current, lambda root: open_checked(current(root), failed=True)])
 @pytest.mark.parametrize("name", ["journal.db", "checkpoint.db"])
 def test_an_ingress_refuses_it(newer, start, name):
     root = newer(name)

@@ -22,7 +22,7 @@ from ingress.journal.directory import (
     report_damage,
 )
 from ingress.journal.rows import NewCallback
-from ingress.journal.startup import open_current, reopen
+from ingress.journal.startup import open_checked, open_current
 from ingress.journal.store import JournalFile
 from tests.unit.ingress.filled import fill
 
@@ -214,11 +214,11 @@ def test_a_journal_that_failed_and_lost_what_kafka_has_is_not_written_again(tmp_
     """What it would keep next would have a number that the relay has behind it."""
     with closing(fill(tmp_path, 5)) as file:
         published(tmp_path, file, 5)
-    reopen(tmp_path).close()
+    open_checked(current(tmp_path), failed=True).close()
     with closing(apsw.Connection(str(current(tmp_path).journal))) as db:
         db.execute("DELETE FROM callbacks WHERE seq > 2; UPDATE sqlite_sequence SET seq = 2")
     with pytest.raises(JournalError, match="stands at 5"):
-        reopen(tmp_path)
+        open_checked(current(tmp_path), failed=True)
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ def test_a_journal_that_a_back_up_reads_can_be_opened(read_by_another):
 
 def test_a_journal_that_failed_takes_nothing_until_its_log_could_be_emptied(read_by_another):
     with pytest.raises(apsw.BusyError):
-        reopen(read_by_another)
+        open_checked(current(read_by_another), failed=True)
 
 
 def test_one_process_holds_the_folder(tmp_path):
@@ -281,7 +281,7 @@ def test_a_file_system_on_which_a_full_disk_kills_is_refused(tmp_path, monkeypat
 def test_a_note_that_the_disk_has_changed_is_damage_and_holds_up_no_start(tmp_path, change):
     with closing(fill(tmp_path, 3)) as file:
         file.commit([], {"import/damaged-20260101T000000Z": "{}"}, 1)
-        file.db.execute(f"UPDATE notes SET {change}")
+        file.db.execute(f"UPDATE notes SET {change} WHERE key LIKE 'import%'")
         with pytest.raises(apsw.CorruptError):
             file.notes("import/")
     report_damage(current(tmp_path).path, "a note does not read")

@@ -97,14 +97,14 @@ async def test_an_io_error_at_the_start_that_outlives_a_second_try_is_damage(
 ):
     folder.keep(body(0))
     env = settings(data_dir=folder.path / "data", journal_dir=folder.path.parent, relay_admin_port=0)
-    left, real = [apsw.IOError("disk I/O error")] * times, Checkpoint._open
+    left, real = [apsw.IOError("disk I/O error")] * times, Checkpoint._check_whose
 
-    def opened(checkpoint):
+    def opened(checkpoint, wanted):
         if left:
             raise left.pop()
-        return real(checkpoint)
+        return real(checkpoint, wanted)
 
-    monkeypatch.setattr(Checkpoint, "_open", opened)
+    monkeypatch.setattr(Checkpoint, "_check_whose", opened)
     if times == 1:
         await service.serve(env, until_empty=True)
         assert kafka.numbers() == [0]
@@ -118,12 +118,12 @@ async def test_a_disk_that_is_full_at_the_start_is_no_damage(folder, kafka, monk
     """SQLite's words for a -shm file that cannot grow."""
     env = settings(data_dir=folder.path / "data", journal_dir=folder.path.parent, relay_admin_port=0)
 
-    def full(_):
+    def full(*_):
         error = apsw.IOError("disk I/O error")
         error.extendedresult = apsw.SQLITE_IOERR_SHMSIZE
         raise error
 
-    monkeypatch.setattr(Checkpoint, "_open", full)
+    monkeypatch.setattr(Checkpoint, "_check_whose", full)
     with pytest.raises(JournalError) as found:
         await service.serve(env, until_empty=True)
     assert not isinstance(found.value, JournalDamaged)
