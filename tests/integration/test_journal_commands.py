@@ -42,6 +42,19 @@ async def run(ingress, *arguments):
     return result.returncode, result.stdout, result.stderr
 
 
+async def test_what_is_published_is_deleted_when_its_time_is_over(processes, kafka_env, tmp_path):
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, {"JOURNAL_RETENTION_HOURS": "0"})
+    await asyncio.to_thread(ingress.start)
+    pusher = Pusher(ingress.url, retries=2)
+    await pusher.push_all([(1, EVENT)])
+
+    async def deleted():
+        return (await run(ingress, "list", "--json"))[1] == ""
+
+    await eventually(deleted, 60, "nothing is left of it")
+    assert ingress.drained()
+
+
 async def test_looking_reveals_nothing_unless_asked(ingress):
     assert (await run(ingress, "stats"))[1].startswith("waiting for Kafka   0 ")
     stats = json.loads((await run(ingress, "stats", "--json"))[1])
