@@ -201,7 +201,7 @@ async def test_the_listed_rights_are_all_that_the_ingress_needs(
 
         async def renormalised() -> bool:
             try:
-                return (await fill(settings, file)).read > 0
+                return (await fill(settings, file))["read"] > 0
             except KafkaUnavailable:
                 return False
 
