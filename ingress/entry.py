@@ -1,4 +1,4 @@
-"""The one way of a pushed callback into the journal, by HTTP or Stream; it is counted, and its trace begins here.
+"""The one way of a pushed callback into the journal, by HTTP or Stream: counted, and traced from here on.
 
 Whether a callback is traced is decided first, so that one which is not costs nothing. ``traceparent`` is kept
 with the callback, so its trace outlives this process.

@@ -156,7 +156,7 @@ class _Source:
             raise JournalDamaged(f"{folder.journal} is not there")
         self._checkpoint: Checkpoint | None = None
         try:
-            self._file = JournalFile(folder.journal, read_only=True, nameless=ours)
+            self._file = JournalFile(folder.journal, read_only=True, id_optional=ours)
         except JournalNewer:
             raise
         except (JournalError, *_DOES_NOT_READ) as error:
@@ -268,5 +268,5 @@ def _again(row: StoredCallback, *, ours: bool) -> NewCallback:
     pushed = ours and row.via in ("http", "stream") and facts.has_identity
     key = dedupe_key(facts, row.app, row.body) if pushed else b""
     return NewCallback(
-        row.received_ms, row.app, row.via, row.body, key, unconditional=True, traceparent=row.traceparent
+        row.received_ms, row.app, row.via, row.body, key, keep_again=True, traceparent=row.traceparent
     )

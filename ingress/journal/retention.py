@@ -105,7 +105,7 @@ def _give_back(file: JournalFile, low_disk: bool) -> bool:
         return True
     file.db.set_busy_timeout(0)  # who reads just now, as a back-up does, is not waited for
     try:
-        file.checkpoint_truncate()
+        file.truncate_wal()
     except apsw.BusyError:  # at the next checkpoint of the WAL
         pass
     finally:

@@ -84,7 +84,7 @@ def open_checked(folder: JournalFolder, *, failed: bool = False) -> JournalFile:
             file.pruned_seq()
             _check_checkpoint(folder, file)
             try:
-                file.checkpoint_truncate()
+                file.truncate_wal()
             except apsw.BusyError:  # a back-up may take minutes; the WAL is good as it is, if no fsync failed
                 if failed:
                     raise
@@ -175,7 +175,7 @@ def _begin(root: Path, damage: str | None = None) -> JournalFile:
     with closing(JournalFile(new / JOURNAL_FILE, create=True)) as file:
         file.commit([], {} if damage is None else _imports(folder), 0)
         file.probe()
-        file.checkpoint_truncate()
+        file.truncate_wal()
     sync(new)
     if damage is not None:
         _put_aside(root, damage)
