@@ -168,14 +168,14 @@ def _classified(received: Received, check: DriftCheck | None) -> list[Record]:
         parts = split(normalised.data, subject, facts.corp_id, len(received.body))
     except TooManyEntities:
         raise _Unclassifiable("too-many-entities", facts) from None
-    base = _callback_id(received, facts)
+    id_base = _callback_id(received, facts)
     drift = _drift(received, spec, normalised, check)
     delay_s = None
     if facts.happened_ms is not None and received.via in PUSHED:
         delay_s = max(0, received.received_ms - facts.happened_ms) / 1000
     records = []
     for part in parts:
-        records.append(_record(received, facts, event_type, spec, normalised, part, base, drift, delay_s))
+        records.append(_record(received, facts, event_type, spec, normalised, part, id_base, drift, delay_s))
         drift, delay_s = (), None  # the first record of a callback has them
     return records
 
@@ -199,14 +199,14 @@ def _record(
     spec: EventSpec | None,
     normalised: Normalised,
     part: Part,
-    base: str,
+    id_base: str,
     drift: tuple[Drift, ...],
     delay_s: float | None,
 ) -> Record:
     data, subject, suffix, corp_id = part
     version = SCHEMA_VERSION if spec is None else spec.version
     common = _commons[event_type, version, NOBODY if corp_id is None else corp_id, received.app]
-    id_ = base if suffix is None else f"{base}/{suffix}"
+    id_ = id_base if suffix is None else f"{id_base}/{suffix}"
     key = common.corp if subject is None else f"{common.corp}:{subject}"
     envelope = _envelope(received, facts, id_, common, subject, key, normalised.form)
     if normalised.verbatim:

@@ -50,7 +50,7 @@ POLL_MS = 1_000
 """How long one fetch waits for records, in ms; a stop interrupts it."""
 
 WINDOW_WITHOUT_DATABASE = 10_000
-"""``Limits.window`` of a consumer without an inbox table: after a crash so many records are handled again."""
+"""``Limits.window`` of a consumer without an inbox table: a crash makes it handle this many records again."""
 
 COMMIT_TIMEOUT_S = 5
 LEAVE_TIMEOUT_S = 5
@@ -107,7 +107,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._paused_changed = asyncio.Event()
         self._assigned: set[TopicPartition] = set()
         self._joined = False
-        self._trouble: str | None = "starting"
+        self._trouble: str | None = "starting"  # why it cannot take part in the group now
         metrics.joined.set_function(lambda: float(self._joined))
         metrics.paused_seconds.set_function(self._scheduler.down_for_s)
 

@@ -138,7 +138,7 @@ class ImportState:
 
 
 def import_states(notes: Mapping[str, str]) -> dict[str, ImportState]:
-    """By name of the folder, from the journal's ``notes``; one that does not read counts as not begun."""
+    """The states by name of the folder, from the journal's ``notes``; an invalid note counts as none."""
     states = {}
     for key, text in notes.items():
         with suppress(ValueError, TypeError):

@@ -155,7 +155,8 @@ class JournalFile:
         seen: Sequence[SeenKey] = (),
     ) -> list[bool]:
         """Keep ``rows``, set ``notes`` (None: remove it) and insert those of ``seen`` that are not known, in
-        one commit, all or nothing. Returns for each of ``rows`` whether it was new."""
+        one commit, all or nothing. Returns for each of ``rows`` whether it was new. ``now_ms``: when its
+        resync requests are received."""
         with self.db:
             new = self._keep_each(
                 [row.callback(now_ms) if isinstance(row, ResyncRequest) else row for row in rows]

@@ -223,7 +223,7 @@ def _end(span: Span, future: "asyncio.Future[object]") -> None:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of ``key`` in a topic of so many, numbered from 0: murmur2, as Java's producers do."""
+    """The partition of ``key``, from 0, in a topic with so many: by murmur2, as Java's producers do."""
     hashed = _cached_murmur2(key) if len(key) <= _CACHED_KEY_BYTES else murmur2(key)
     return (hashed & 0x7FFFFFFF) % partitions
 

@@ -21,7 +21,7 @@ STOP_WITHIN_S = 2.0
 """A relay ends within 1 s of its input's end. One that does not is killed after this; what it had not saved
 in the checkpoint is published again."""
 _LIVED_S = 60.0
-"""After it ran for so long, the delays begin again with the first."""
+"""After it ran longer than this, the delays begin again with the first."""
 
 
 async def keep_running(on_unexpected_exit: Callable[[], None], command: Sequence[str] = RELAY) -> None:

@@ -208,7 +208,8 @@ class Publisher:
         self, current: BatchSet, futures: dict[TopicPartition, "asyncio.Future[object]"]
     ) -> BatchSet | None:
         """Build the next set while Kafka answers for ``current``, then settle that. An error of the journal
-        while building is raised only afterwards, so that what Kafka acknowledged counts."""
+        while building is raised only afterwards, so that what Kafka acknowledged counts. When parked records
+        are due, no set is built, so that their turn comes next."""
         failed, following = await asyncio.gather(
             failures(self._settings, self._status, futures),
             asyncio.sleep(0) if self.parked.due else self._build(),
