@@ -46,7 +46,7 @@ CANCEL_TIMEOUT_S = 10
 
 class Scheduler:
     """Works on up to ``consumer.concurrency`` keys at the same time. ``on_paused_change`` is called when
-    ``paused()`` may have changed. ``any_sender`` are the topics whose events need not be DingTalk's."""
+    ``paused()`` may have changed. Programs other than the bridge write to ``foreign_topics``."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class Scheduler:
         offsets: OffsetTracker,
         metrics: WorkerMetrics,
         on_paused_change: Callable[[], None] = lambda: None,
-        any_sender: Collection[str] = (),
+        foreign_topics: Collection[str] = (),
     ) -> None:
         self.offsets = offsets
         self._queues = KeyQueues()
         self._consumer, self._executor, self._dead_letters = consumer, executor, dead_letters
         self._metrics, self._on_paused_change = metrics, on_paused_change
-        self._together = Together(consumer, any_sender)
+        self._together = Together(consumer, foreign_topics)
         self._package = type(consumer).__module__.split(".")[0]
         self._runners = Runners(max(1, consumer.concurrency), self._work)
         self._put = self._runners.put

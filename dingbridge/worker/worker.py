@@ -94,11 +94,11 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         offsets = OffsetTracker(limits)
         self._topics = topics_read(settings, consumer.topics, consumer.control_topics)
         self._inbox_topic = inbox_topic(settings, consumer.name)
-        # control topics, and the inbox topic, by which their records come when they are replayed
-        any_sender = topics_read(settings, (), consumer.control_topics)
-        any_sender += [self._inbox_topic] if any_sender else []
+        # other programs write to control topics; replayed, such records come by the inbox topic
+        foreign_topics = topics_read(settings, (), consumer.control_topics)
+        foreign_topics += [self._inbox_topic] if foreign_topics else []
         self._scheduler = Scheduler(
-            consumer, executor, dead_letters, offsets, metrics, self._on_paused_change, any_sender
+            consumer, executor, dead_letters, offsets, metrics, self._on_paused_change, foreign_topics
         )
         topics = [*self._topics, self._inbox_topic]
         self._measures = Measures(consumer.name, topics, offsets, limits.window, metrics)
