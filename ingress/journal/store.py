@@ -41,8 +41,7 @@ CREATE TABLE callbacks (
   crc INTEGER NOT NULL, -- of all the columns, see checksum()
   traceparent TEXT
 );
--- dedupe keys, which outlive their callbacks
-CREATE TABLE seen (key BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE seen (key BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT ROWID; -- the dedupe keys
 CREATE INDEX seen_by_receipt ON seen (received_ms);
 -- how far recovery and imports have come, written in the same commit as the callbacks that they keep
 CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
