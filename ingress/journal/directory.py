@@ -43,7 +43,7 @@ MIN_FREE_BYTES: Final = 256 * 1024 * 1024
 """With less free disk, published callbacks are deleted at once, and nothing is imported: the room is for new
 callbacks."""
 
-_NO_DAMAGE = (apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP, apsw.SQLITE_IOERR_NOMEM)
+_OF_THE_MACHINE = (apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP, apsw.SQLITE_IOERR_NOMEM)
 """I/O errors about memory, or about room for a ``-shm`` file: the file on the disk may be sound."""
 
 _MEMORY = "is memory: gone with the machine or the container"
@@ -250,7 +250,7 @@ def twice(work: Callable[[], T]) -> T:
     try:
         return work()
     except apsw.IOError as error:
-        if getattr(error, "extendedresult", 0) in _NO_DAMAGE:
+        if getattr(error, "extendedresult", 0) in _OF_THE_MACHINE:
             raise
         raise JournalDamaged(f"{type(error).__name__}: {error}") from error
 

@@ -313,8 +313,8 @@ class Journal:
     def _judge(self, error: Exception) -> None:
         """Whether ``error`` is damage, which ends the process, or may pass, so that the file is reopened."""
         now = time.monotonic()
-        repeated = isinstance(error, apsw.IOError) and now - self._io_error_at < _IO_ERROR_AGAIN_S
-        if repeated or isinstance(error, (*DAMAGE, JournalDamaged)):
+        again = isinstance(error, apsw.IOError) and now - self._io_error_at < _IO_ERROR_AGAIN_S
+        if again or isinstance(error, (*DAMAGE, JournalDamaged)):
             words = f"{type(error).__name__}: {error}"
             report_damage(current(self._root).path, words)
             self._end_damaged(words)
