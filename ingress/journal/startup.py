@@ -133,7 +133,7 @@ def _put_aside(root: Path, why: str) -> None:
         raise JournalError(
             f"the journal in {folder.path} is damaged ({why}), and the last one was put aside at "
             f"{last:%H:%M:%SZ}, less than an hour ago. Nothing was changed. Replace the disk under {root}; "
-            f"then move {folder.path} to {root}/damaged-by-hand and start again: what reads is published"
+            f"then move {folder.path} to {root}/damaged-by-hand and start again, to publish what can be read"
         )
     report_damage(folder.path, why)  # so that a relay that runs as a service of its own ends
     lock = relay_lock(folder.path)

@@ -325,7 +325,7 @@ class Journal:
         self._reopen_at = now + _REOPEN_EVERY_S
 
     def _end_damaged(self, words: str) -> None:
-        self._end(f"the journal is damaged ({words}); start again: it is put aside, what reads imported")
+        self._end(f"the journal is damaged ({words}); start again: what can be read is imported")
 
     def _end(self, words: str) -> None:
         """Refuse everything from now on; ``until_damaged`` ends the process."""
