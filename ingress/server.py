@@ -59,8 +59,8 @@ class PublicServer:
         self._runner: web.ServerRunner | None = None
 
     def serve(self, apps: Mapping[str, CallbackCrypto], default: str | None) -> None:
-        """Answer for ``apps`` from the next request on. The app named ``default`` also has the bare
-        ``CALLBACK_PATH``, if it is one of them."""
+        """Answer for ``apps`` from the next request on. The app named ``default``, if it is one of
+        them, also has the bare ``CALLBACK_PATH`` and ``…/default``."""
         paths = {f"{self._path}/{name}": (name, crypto) for name, crypto in apps.items()}
         if default is not None and default in apps:
             paths[self._path] = paths[f"{self._path}/default"] = (default, apps[default])
