@@ -136,10 +136,10 @@ class ParkedRecords:
         page = await self._checkpoint.call(lambda c: c.parked_of_topic(topic, after, limit))
         try:
             refused = await self._send(topic, page) if page else {}
-        except (TimeoutError, KafkaError) as error:  # if Kafka is down, the next batch set reports it
+        except (TimeoutError, KafkaError) as error:  # if Kafka is away, what is new will show it
             log.warning("publisher.still_parked", topic=topic, reason=type(error).__name__)
             return
-        await self._checkpoint.call(partial(_save_outcome, tried=page, refused=refused))
+        await self._checkpoint.call(partial(_account, tried=page, refused=refused))
         if reasons := BLOCKING.intersection(refused.values()):
             log.warning("publisher.still_parked", topic=topic, reason=min(reasons))
         elif len(page) == limit:
@@ -177,7 +177,7 @@ class ParkedRecords:
         return numbered or of_topic
 
 
-def _save_outcome(checkpoint: Checkpoint, tried: list[Parked], refused: Mapping[ParkedKey, str]) -> None:
+def _account(checkpoint: Checkpoint, tried: list[Parked], refused: Mapping[ParkedKey, str]) -> None:
     """Unpark those of ``tried`` that are not ``refused``; save the others' reason where it has changed."""
     checkpoint.unpark(parked for parked in tried if parked.key not in refused)
     for parked in tried:
