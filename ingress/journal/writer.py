@@ -165,9 +165,9 @@ class Journal:
         while True:
             try:
                 await self.prune(self._retention.callbacks_s, _RETENTION_PAUSE_S)
-            except JournalUnavailable:  # logged already
+            except JournalUnavailable:  # the log says already why
                 pass
-            except Exception as error:  # as a checkpoint that cannot be read: callbacks are kept all the same
+            except Exception as error:  # a folder that cannot be read, say: callbacks are kept all the same
                 log.warning("journal.retention_failed", error=type(error).__name__, words=str(error))
             await asyncio.sleep(_RETENTION_EVERY_S)
 
