@@ -1,7 +1,7 @@
-"""The tasks without which a process is no use: when one ends, the process ends, and says which.
+"""Watches the tasks that a process needs: when one ends, the process ends with an error that names it.
 
-What starts the process again (its supervisor) lets it begin from what is durable; a loop that died in silence
-while ``/readyz`` says "ready" would be noticed too late.
+Its supervisor starts the process again, and that goes on from what is on the disk or in Kafka. Otherwise a
+loop could die unnoticed while ``/readyz`` still reports "ready".
 """
 
 import asyncio
@@ -32,13 +32,13 @@ class TaskEnded(BridgeError):
 
 
 class WatchedTasks:
-    """An ``asyncio.TaskGroup`` in which no task ends unseen, also not by returning or by a ``CancelledError``
-    of its own.
+    """An ``asyncio.TaskGroup`` in which no task ends unnoticed, not even by returning or by a
+    ``CancelledError`` of its own.
 
     ``async with WatchedTasks() as tasks`` runs its block until a needed task ends. Then the block and all
-    other tasks are cancelled, and what that task failed with is raised: a ``BridgeError`` as it is, anything
-    else as ``TaskEnded``. What the block itself raises is raised as it is. Leaving the block cancels all
-    tasks and waits for them: that is how a process stops.
+    other tasks are cancelled, and the task's error is raised: a ``BridgeError`` as it is, anything else as
+    ``TaskEnded``. An error of the block itself is raised as it is. Leaving the block cancels all tasks and
+    waits for them: that is how a process stops.
     """
 
     def __init__(self) -> None:
@@ -46,8 +46,8 @@ class WatchedTasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def need(self, name: str, work: Work, *, may_end: bool = False) -> asyncio.Task[None]:
-        """Run ``work()``, whose ``name`` an operator reads when it ends. ``cancel()`` of the returned task
-        ends it without ending the process. With ``may_end`` it may return as well: what is done once, or is
+        """Run ``work()`` as a task; the error has its ``name`` if it ends. ``cancel()`` of the returned task
+        ends it without ending the process. ``may_end``: it may also return, as work that is done once, or is
         asked to finish."""
         task = self._group.create_task(self._watch(name, work, may_end), name=name)
         self._tasks.add(task)
@@ -86,7 +86,7 @@ class WatchedTasks:
 
 
 async def end(*tasks: asyncio.Task[Any] | None) -> None:
-    """Cancel those that run, and wait until they have ended. Their errors are for who watches them."""
+    """Cancel ``tasks`` and wait until they have ended. Their errors are left to whoever watches them."""
     running = [task for task in tasks if task is not None]
     for task in running:
         task.cancel()
@@ -94,8 +94,8 @@ async def end(*tasks: asyncio.Task[Any] | None) -> None:
 
 
 async def first_ended(tasks: Collection[asyncio.Task[None]]) -> NoReturn:
-    """For tasks that somebody else begins and cancels: waits until one of them ends, and raises what it
-    failed with: a ``BridgeError`` as it is, anything else as ``TaskEnded``."""
+    """Wait until one of ``tasks`` ends, which somebody else starts and cancels, and raise its error: a
+    ``BridgeError`` as it is, anything else as ``TaskEnded``."""
     ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     task = ended.pop()
     error = asyncio.CancelledError() if task.cancelled() else task.exception()
@@ -105,6 +105,6 @@ async def first_ended(tasks: Collection[asyncio.Task[None]]) -> NoReturn:
 
 
 def being_cancelled() -> bool:
-    """Whether a ``CancelledError`` is meant for the task that runs, and does not come from within it."""
+    """Whether somebody cancels the current task; else a ``CancelledError`` comes from within it."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

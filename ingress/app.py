@@ -124,7 +124,7 @@ class Ingress:
         self._streams.start(tasks)
         tasks.need("that measures the journal", self._measure)
         tasks.need("that imports what was put aside", self._importer.run)
-        tasks.need("that deletes what is old from the journal", self._journal.delete_what_is_old)
+        tasks.need("that deletes what is old from the journal", self._journal.prune_regularly)
         if settings.dingtalk_apps_file is not None:
             tasks.need("that follows the apps' file", self._credentials.watch)
         if settings.ingress_relay == "child":

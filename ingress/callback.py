@@ -2,9 +2,9 @@
 
 ``CallbackReceiver`` gets the query and the body of a request and returns the body of the answer, or raises
 ``Refused``. What DingTalk did not sign is refused with a 4xx that names only a class; the reason is for log
-and metrics. What it did sign is never refused for its content. How requests come in and answers go out is
-``ingress/server.py``; the crypto is ``dingbridge/dingtalk/crypto.py``; the keeping is
-``ingress/journal/writer.py``.
+and metrics. What it did sign is never refused for its content. Its checks of the URL are answered, but are no
+events and not kept. How requests come in and answers go out is ``ingress/server.py``; the crypto is
+``dingbridge/dingtalk/crypto.py``; ``ingress/entry.py`` hands the callback to ``ingress/journal/writer.py``.
 """
 
 import time
@@ -33,7 +33,8 @@ before its signature could be looked at."""
 
 
 class Refused(Exception):
-    """Ends a request: ``outcome`` is the class that the sender sees, ``reason`` what log and metrics see."""
+    """Ends a request: ``outcome`` is the class that the sender sees, ``reason`` what log and metrics see;
+    ``words`` for the operator and ``details`` go to the log."""
 
     def __init__(
         self, status: HTTPStatus, outcome: str, reason: str, words: str = "", **details: Any
@@ -44,7 +45,7 @@ class Refused(Exception):
 
 
 class CallbackReceiver:
-    """Receives callbacks of any app, whose way into the journal is ``entry``."""
+    """Receives callbacks of any app and keeps them through ``entry``."""
 
     def __init__(
         self, settings: IngressSettings, entry: JournalEntry, metrics: HttpMetrics, diagnostics: Diagnostics
@@ -56,23 +57,23 @@ class CallbackReceiver:
 
     async def receive(self, app: str, crypto: CallbackCrypto, query: Mapping[str, str], body: bytes) -> bytes:
         """The answer's body, once the callback is durable. Raises ``Refused``."""
-        began_ns = self._entry.sample()
+        began_ns = self._entry.sample()  # None: this callback is not traced
         encrypted, envelope = _encrypted(body)
         parameters = _parameters(query, envelope)
         callback = self._decrypt(app, crypto, parameters, encrypted)
         self._check_age(parameters)
-        view = extract_facts(callback.plaintext)
-        event_type = known_type(view.event_type)
-        if view.event_type in URL_CHECKS:
+        facts = extract_facts(callback.plaintext)
+        event_type = known_type(facts.event_type)
+        if facts.event_type in URL_CHECKS:
             self._metrics.callbacks.labels("check", "", event_type, "http").inc()
-            log.info("callback.url_check", event_type=view.event_type, app=app, owner=callback.owner_key)
-            if (nonce := nonce_of(callback.plaintext)) is not None:
+            log.info("callback.url_check", event_type=facts.event_type, app=app, owner=callback.owner_key)
+            if (nonce := nonce_of(callback.plaintext)) is not None:  # from a command of ours, which polls
                 self._diagnostics.check_seen(nonce, app)
             return self._check_reply(crypto, callback)
         try:
-            push = parameters.signature.encode()
-            entry = pushed_callback(app, "http", callback.plaintext, view, push)
-            await self._entry.accept(entry, event_type, began_ns)
+            push_id = parameters.signature.encode()
+            new_callback = pushed_callback(app, "http", callback.plaintext, facts, push_id)
+            await self._entry.accept(new_callback, event_type, began_ns)
         except JournalUnavailable as error:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", error.reason, str(error)) from None
         self._diagnostics.owner_accepted(app, callback.owner_key)
@@ -117,7 +118,7 @@ class CallbackReceiver:
         return self._success(crypto, callback)
 
     def _success(self, crypto: CallbackCrypto, callback: DecryptedCallback) -> bytes:
-        """Made once a second: the answer says nothing that depends on the callback."""
+        """The encrypted ``success``, made once a second for each owner: it is the same for every callback."""
         second = int(time.time())
         if second != self._successes_second:
             self._successes.clear()

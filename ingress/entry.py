@@ -1,7 +1,7 @@
-"""The one way of a callback into the journal, by HTTP or Stream; it is counted, and its trace begins here.
+"""The one way of a pushed callback into the journal, by HTTP or Stream: counted, and traced from here on.
 
-Whether it is traced is decided before anything is built; of those that are not, nothing is. ``traceparent``
-is kept with the callback, so its trace outlives this process.
+Whether a callback is traced is decided first, so that one which is not costs nothing. ``traceparent`` is kept
+with the callback, so its trace outlives this process.
 """
 
 import time
@@ -24,7 +24,8 @@ class JournalEntry:
         self._journal, self._callbacks, self._tracer = journal, callbacks, tracer
 
     def sample(self) -> int | None:
-        """To be asked as a callback comes, and given to ``accept``: what its trace begins with, if any."""
+        """Decide whether the callback that has just come is traced: its trace's start for ``accept``, or
+        None."""
         return None if self._tracer is None else self._tracer.sample()
 
     async def accept(self, callback: NewCallback, event_type: str, began_ns: int | None) -> None:
@@ -48,13 +49,13 @@ class JournalEntry:
         return new
 
 
-def pushed_callback(app: str, via: str, body: bytes, facts: CallbackFacts, push: bytes) -> NewCallback:
-    """The row of what DingTalk has just pushed. ``push`` is the same when this push is repeated: of events
-    without an identity of their own, it tells one from the next in the same words."""
+def pushed_callback(app: str, via: str, body: bytes, facts: CallbackFacts, push_id: bytes) -> NewCallback:
+    """The row of what DingTalk has just pushed. A retry of the push repeats ``push_id``; it tells a retry
+    from a new event with the same content where the event has no identity of its own."""
     signature_key = None
     if not facts.has_identity:
         # 8 zero bytes where other keys have the event's time; "s" keeps it apart from a content hash
-        signature_key = bytes(8) + b"s" + push
+        signature_key = bytes(8) + b"s" + push_id
     return NewCallback(now_ms(), app, via, body, dedupe_key(facts, app, body), signature_key)
 
 

@@ -1,7 +1,7 @@
 """The public listener: which paths there are, how large and how slow a request may be, start and stop.
 
 It is aiohttp's low-level ``web.Server``, as documented, since there is nothing to route: the paths are one
-dict. What a callback is worth is decided in ``ingress/callback.py``. TLS, slow heads, the number of
+dict. How a callback is verified, kept and answered: ``ingress/callback.py``. TLS, slow heads, the number of
 connections and peers that do not read are the edge proxy's business: ``deploy/edge``.
 """
 
@@ -29,10 +29,12 @@ BODY_TIMEOUT_S = 5.0
 """A body must be there within this; DingTalk's own deadline for the whole answer is 1.5 s."""
 
 KEEPALIVE_S = 75.0
-"""An idle connection is closed after this: later than a proxy in front of us would."""
+"""An idle connection is closed after this: longer than a proxy's own limit, so that the proxy closes first
+and never sends a callback into a connection that we are just closing."""
 
 _LINGER_S = 1.0
-"""For so long the rest of a refused body is read and dropped: a close at once could take the answer along."""
+"""How long the rest of a refused body is read and dropped: if we closed at once, a sender that still writes
+could lose our answer."""
 
 _HEADERS = {"Content-Type": "application/json", "Server": "callback"}
 """Of every answer. Without a ``Server`` of ours aiohttp would name itself, Python and both versions."""
@@ -57,7 +59,8 @@ class PublicServer:
         self._runner: web.ServerRunner | None = None
 
     def serve(self, apps: Mapping[str, CallbackCrypto], default: str | None) -> None:
-        """Answer for ``apps`` from the next request on; ``default`` has the bare path too, if it is one."""
+        """Answer for ``apps`` from the next request on. The app named ``default``, if it is one of
+        them, also has the bare ``CALLBACK_PATH`` and ``…/default``."""
         paths = {f"{self._path}/{name}": (name, crypto) for name, crypto in apps.items()}
         if default is not None and default in apps:
             paths[self._path] = paths[f"{self._path}/default"] = (default, apps[default])
@@ -96,7 +99,7 @@ class PublicServer:
             await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
-        """Every way out is an answer that names a class; only a fault of ours is a 500."""
+        """Always answers; an error's body names only a class, and only a fault of ours is a 500."""
         began = time.perf_counter()
         try:
             body = await self._answer(request)
@@ -123,7 +126,7 @@ class PublicServer:
             if content.is_eof():  # the usual case: all of it came with the head
                 body += content.read_nowait()
             elif (request.content_length or 0) <= self._max_bytes:
-                _let_it_come(request)
+                _send_continue(request)
                 async with asyncio.timeout(BODY_TIMEOUT_S):
                     async for piece in content.iter_any():
                         body += piece
@@ -133,7 +136,7 @@ class PublicServer:
             raise Refused(HTTPStatus.REQUEST_TIMEOUT, "malformed", "slow_body") from None
         except (web.RequestPayloadError, OSError):  # not framed as it says, or the connection was lost
             raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "payload") from None
-        except RuntimeError:  # so aiohttp's stream says that the sender had hung up before we began to read
+        except RuntimeError:  # aiohttp raises it if the sender had hung up before we began to read
             if request.transport is not None:
                 raise
             raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "payload") from None
@@ -165,7 +168,7 @@ class PublicServer:
         )
 
 
-def _let_it_come(request: web.BaseRequest) -> None:
-    """Tell a sender that asks for leave to send the body (``Expect: 100-continue``) that it may."""
+def _send_continue(request: web.BaseRequest) -> None:
+    """Answer ``Expect: 100-continue``: such a sender waits for this before it sends the body."""
     if "Expect" in request.headers and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -39,7 +39,7 @@ def fill(folder: Path, count: int) -> tuple[int, int]:
             group = list(_entries(begin, min(begin + 10_000, count)))
             plain += sum(len(entry.body) for entry in group)
             file.keep(group)
-        file.checkpoint_truncate()
+        file.truncate_wal()
     finally:
         file.close()
     return path.stat().st_size, plain

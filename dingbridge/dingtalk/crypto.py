@@ -1,7 +1,7 @@
 """DingTalk's callback crypto as functions on bytes and values: sign, encrypt, decrypt.
 
-Responsible for every rule of the callback's signature and cipher. Does no I/O, knows no JSON beyond the one
-look that the suite rule needs, and does not judge a timestamp's age: that is the receiver's business.
+Responsible for every rule of the callback's signature and cipher. Does no I/O, parses JSON only for the rule
+about suites, and does not judge a timestamp's age: that is the receiver's business.
 
 The rules, from callback-event-message-body-encryption-and-decryption on open.dingtalk.com and the official
 github.com/open-dingtalk/DingTalk-Callback-Crypto:
@@ -34,7 +34,8 @@ from dingbridge.dingtalk.errors import (
 )
 
 DEFAULT_SUITE_OWNER: Final = "suite4xxxxxxxxxxxxxxx"
-"""Owner key of a suite that does not exist yet: used for ``check_create_suite_url`` and nothing else."""
+"""Owner key while a suite (a third-party app) does not exist yet: DingTalk uses it for
+``check_create_suite_url`` and nothing else."""
 
 _AES_BLOCK = 16
 _PAD_BLOCK = 32
@@ -196,9 +197,9 @@ def _cbc(aes_key: bytes) -> Any:
 def _decrypt(decipher: Decipher, encrypted: str) -> tuple[bytes, str]:
     """``decrypt`` by a cipher that may have decrypted other messages before.
 
-    To it they are pieces of one long ciphertext. In CBC a block's plaintext depends on that block and the one
-    before it alone: so of each message only the first block comes out wrong, and that holds the 16 random
-    bytes, which nobody reads.
+    The cipher takes all of them for one long ciphertext. In CBC a block's plaintext depends on that block and
+    the one before it alone: so only the first block of a message comes out wrong, and that holds the 16
+    random bytes, which nobody reads.
     """
     try:
         ciphertext = _from_base64(encrypted)
@@ -236,7 +237,7 @@ def _from_base64(text: str) -> bytes:
 class CallbackCrypto:
     """Decrypts what DingTalk sends, encrypts what we answer; several credentials may be valid at once.
 
-    Of one thread: it keeps a cipher for each of them, since making one costs more than decrypting with it.
+    Not thread-safe: it keeps a cipher for each, since making one costs more than decrypting with it.
     """
 
     def __init__(self, credentials: Sequence[Credentials]) -> None:

@@ -1,8 +1,8 @@
 """From a journal row to the records that Kafka gets.
 
-Responsible for: the envelope (CloudEvents 1.0 in structured mode), its ids, keys and headers, and for
-what happens to callbacks that cannot be normalised: they too become a record, with their bytes and
-the reason. Not responsible for sending, topics' prefixes, or anything that may block or fail.
+Responsible for: the envelope (CloudEvents 1.0 in structured mode), its ids, keys and headers. A callback
+that cannot be normalised is *unclassified*: it too becomes a record, with its bytes and the reason.
+Not responsible for sending, topics' prefixes, or anything that may block or fail.
 
 ``to_records`` is total: it never raises. A fault of ours ends in an unclassified record whose
 ``fault`` names the exception's type, and in a log line that says where.
@@ -20,7 +20,7 @@ import structlog
 
 from dingbridge.events.bounded_cache import BoundedCache
 from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue, legal, part_of
-from dingbridge.events.catalogue import Part as Compared
+from dingbridge.events.catalogue import Part as ResyncPart
 from dingbridge.events.facts import (
     MAX_TIME_MS,
     NO_FACTS,
@@ -35,21 +35,21 @@ from dingbridge.events.split import Part, TooManyEntities, split
 from dingbridge.events.strict_json import Unreadable, dumps, loads
 
 SCHEMA_VERSION = 1
-"""At the end of ``dataschema``, for types that the catalogue does not have; the others have theirs there."""
+"""The version in the ``dataschema`` of types that the catalogue does not have; it has one for each other."""
 
 CONTENT_TYPE = b"application/cloudevents+json"
 TYPE_PREFIX = "com.dingtalk."
 FAILED_LIST = "failed-list"
-"""``via`` of what was put together from an item of ``get_call_back_failed_result``. Such an item says less
-than the push did, so the event's id may differ from that of the push: its record has ``rebuilt``."""
+"""``via`` of a callback that we rebuilt from an item of ``get_call_back_failed_result``. Such an item holds
+less than the push, so the event's id may differ from that of the push: its record has ``rebuilt``."""
 TRACEPARENT = "traceparent"
 """The header, and the attribute of the envelope (CloudEvents' extension for Distributed Tracing)."""
 PUSHED = frozenset(("http", "stream"))
-"""``via`` of what DingTalk sent by itself."""
+"""``via`` of a callback that DingTalk pushed to us."""
 FAILED_RECORD = "failed-record"
 """``via`` of a push from the ISV list, where it stands word for word."""
 
-NOBODY = "-"  # stands where a company would, in source, key and header alike
+NOBODY = "-"  # in source, key and header, in place of the corpId that a callback does not have
 
 _EPOCH = datetime(1970, 1, 1)  # without a zone: only ever printed, with the Z of UTC
 _MILLISECONDS = tuple(f".{ms:03}Z" for ms in range(1000))
@@ -79,7 +79,7 @@ class Drift(NamedTuple):
 
 
 DriftCheck = Callable[[Layout, Mapping[str, Any]], tuple[Drift, ...]]
-"""Of normalised data of a known type: ``dingbridge.schema.drift.drift_in``."""
+"""Finds the drift in normalised data of a known type: ``dingbridge.schema.drift.drift_in``."""
 
 
 class Record(NamedTuple):
@@ -89,10 +89,10 @@ class Record(NamedTuple):
     if the catalogue has it. ``id`` is the event's CloudEvents id. ``fault`` says why a record is
     unclassified: ``not-json``, ``not-an-object``, ``no-event-type``, ``illegal-event-type``,
     ``duplicate-keys``, ``nan``, ``surrogates``, ``too-deep``, ``too-many-entities`` or
-    ``fault:<ExceptionType>`` for a fault of ours. ``drift`` stands on the first record of a callback, if
-    somebody looked for it, and so does ``delay_s``: how long after it happened DingTalk had delivered it (s),
-    of what came by itself and tells when it happened. ``compare``: it is of a type that is about somebody or
-    something, and does not say about whom: what consumers keep of this part is to be compared.
+    ``fault:<ExceptionType>`` for a fault of ours. Only the first record of a callback has ``drift``, if it
+    was checked, and ``delay_s``: how long (s) after the event DingTalk pushed it, where both times are known.
+    ``resync``: the type is about somebody or something, but this event does not say whom: consumers must
+    compare this part of what they keep with DingTalk.
     """
 
     event_type: str | None
@@ -104,7 +104,7 @@ class Record(NamedTuple):
     fault: str | None = None
     drift: tuple[Drift, ...] = ()
     delay_s: float | None = None
-    compare: Compared | None = None
+    resync: ResyncPart | None = None
 
     @property
     def traceparent(self) -> str | None:
@@ -117,8 +117,8 @@ def to_records(received: Received, check: DriftCheck | None = None) -> list[Reco
     """Normalise one callback. Never raises and never returns an empty list.
 
     The records of one callback hold, together, all that it held; they are in the order of its list. ``check``
-    is asked for drift and changes nothing else, whatever it does; what was put together from the failed list
-    is our own, and not asked for.
+    finds their drift; if it raises, there is none. Callbacks that we rebuilt from the failed list are not
+    checked.
     """
     try:
         return _classified(received, check)
@@ -168,14 +168,14 @@ def _classified(received: Received, check: DriftCheck | None) -> list[Record]:
         parts = split(normalised.data, subject, facts.corp_id, len(received.body))
     except TooManyEntities:
         raise _Unclassifiable("too-many-entities", facts) from None
-    base = _callback_id(received, facts)
+    id_base = _callback_id(received, facts)
     drift = _drift(received, spec, normalised, check)
     delay_s = None
     if facts.happened_ms is not None and received.via in PUSHED:
         delay_s = max(0, received.received_ms - facts.happened_ms) / 1000
     records = []
     for part in parts:
-        records.append(_record(received, facts, event_type, spec, normalised, part, base, drift, delay_s))
+        records.append(_record(received, facts, event_type, spec, normalised, part, id_base, drift, delay_s))
         drift, delay_s = (), None  # the first record of a callback has them
     return records
 
@@ -187,7 +187,7 @@ def _drift(
         return ()
     try:
         return check(normalised.layout, normalised.data)
-    except Exception as error:  # a fault of ours there costs no callback its place
+    except Exception as error:  # a fault of ours must not make the callback unclassified
         _report(error, received)
         return ()
 
@@ -199,25 +199,25 @@ def _record(
     spec: EventSpec | None,
     normalised: Normalised,
     part: Part,
-    base: str,
+    id_base: str,
     drift: tuple[Drift, ...],
     delay_s: float | None,
 ) -> Record:
     data, subject, suffix, corp_id = part
     version = SCHEMA_VERSION if spec is None else spec.version
     common = _commons[event_type, version, NOBODY if corp_id is None else corp_id, received.app]
-    id_ = base if suffix is None else f"{base}/{suffix}"
+    id_ = id_base if suffix is None else f"{id_base}/{suffix}"
     key = common.corp if subject is None else f"{common.corp}:{subject}"
     envelope = _envelope(received, facts, id_, common, subject, key, normalised.form)
     if normalised.verbatim:
         envelope["verbatim"] = ",".join(normalised.verbatim)
     envelope["data"] = data
     nameless = subject is None and spec is not None and spec.subject is not None
-    compare = part_of(event_type) if nameless else None
+    resync = part_of(event_type) if nameless else None
     headers = _headers(received, common, id_)
     value = dumps(envelope)
     return Record(
-        event_type, spec is not None, key.encode(), value, headers, id_, None, drift, delay_s, compare
+        event_type, spec is not None, key.encode(), value, headers, id_, None, drift, delay_s, resync
     )
 
 
@@ -306,8 +306,8 @@ def _headers(received: Received, common: _Common, id_: str) -> tuple[tuple[str, 
 
 
 def _callback_id(received: Received, facts: CallbackFacts) -> str:
-    """``<EventType>:<eventId>``, else the content's hash; a callback that may truly recur in the same words
-    is told apart by when it came."""
+    """``<EventType>:<eventId>``, else the content's hash, with the time of receipt behind it for a callback
+    that may truly recur with the same content."""
     if (identity := named_identity(facts)) is not None:
         return identity
     digest = content_hash(received.body).hex()
@@ -319,7 +319,7 @@ def source(corp: str, app: str) -> str:
 
 
 def _report(error: Exception, received: Received) -> None:
-    """Type and place only: an exception's text may hold what the callback said."""
+    """Log type and place only: an exception's text may hold the callback's content."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

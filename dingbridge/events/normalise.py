@@ -36,8 +36,8 @@ class Layout:
 
 
 class Normalised(NamedTuple):
-    """``data`` is the payload with canonical names and types; ``verbatim`` names those of its keys
-    that must not be respelled on the way back."""
+    """``form`` is DingTalk's payload generation; ``data`` is the payload with canonical names and types;
+    ``verbatim`` names those of its keys that must not be respelled on the way back."""
 
     form: Form
     data: dict[str, Any]

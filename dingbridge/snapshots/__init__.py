@@ -1,7 +1,8 @@
-"""What consumers share that keep tables equal to what DingTalk's API says.
+"""For consumers that keep tables equal to DingTalk's data.
 
-``VersionGuard`` stops an older fetch of an entity from overwriting a newer one, ``upsert`` writes only what
-differs, ``coerce`` turns the API's JSON into values that both databases can store.
+``VersionGuard`` stops an older fetch of an entity from overwriting a newer one, ``late_answers`` says when to
+fetch again, ``upsert`` writes only what differs, ``coerce`` turns the API's JSON into values that both
+databases can store.
 """
 
 from dingbridge.snapshots.upsert import (

@@ -2,7 +2,7 @@
 
 DingTalk's documentation prints numbers and lists as strings where the wire has numbers and lists, and leaves
 a field out where it is empty or not permitted (query-user-details), so each function takes either spelling,
-and answers None for what is absent or makes no sense as what the column holds.
+and returns None for a value that is absent or does not fit.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""An answer of DingTalk's may be older than the event that it is asked about: when to look again, and when to
-believe it. Pure; the one policy of all consumers.
+"""DingTalk's API may answer with data from before an event: when to ask again, and when to believe it. Pure;
+the one policy of all consumers.
 
-No page promises a read after an event, and none says how late one may be, so an answer that disagrees with
-its event is looked at again after 2, 10 and 60 s, and is then believed. Not here: where a later look is kept
+DingTalk's documentation does not say how late its API may be. So when an answer disagrees with its event, the
+entity is fetched again after 2, 10 and 60 s, and then believed. Not here: where a later fetch is kept
 (``dingbridge/mirror``), and approvals, which are believed at their end only.
 """
 
@@ -12,11 +12,11 @@ Said = Literal["present", "absent", "changed"]
 """What an event says of its entity: it is there now, it is gone, or something about it has changed."""
 
 LOOK_AGAIN_S: Final = (2.0, 10.0, 60.0)
-"""How long to wait, in s, after the first, the second and the third look at an event's entity."""
+"""How long to wait, in s, after the first, the second and the third fetch of an event's entity."""
 
 ABSENT_AGAIN_S: Final = 3600.0
-"""When somebody is looked at once more, in s, who was to be there and was at last believed not to be: nothing
-else would find out before the next full comparison."""
+"""How long to wait, in s, before somebody is fetched once more whom an event added, but whom DingTalk did not
+have: nothing else would find the person before the next full comparison."""
 
 _SAID: Final[dict[str, Said]] = {
     "user_add_org": "present",
@@ -27,14 +27,14 @@ _SAID: Final[dict[str, Said]] = {
 
 
 def said_by(event_type: str) -> Said:
-    """What an event of ``event_type`` (DingTalk's name, as ``user_add_org``) says of what it names."""
+    """What an event of ``event_type`` (DingTalk's name, as ``user_add_org``) says of its entity."""
     return _SAID.get(event_type, "changed")
 
 
 def agrees(said: Said, *, exists: bool, changed: bool) -> bool:
-    """Whether an answer shows what the event said. ``exists``: the answer has the entity; ``changed``: it
-    differs from what was known before. Who is gone after a change is believed only later
-    (user_modify_org comes for people who do not exist, too)."""
+    """Whether an answer agrees with what the event said. ``exists``: the answer has the entity; ``changed``:
+    it differs from what was stored. After a change, an absent entity disagrees, too, and is believed only at
+    the end (user_modify_org also comes for people who do not exist)."""
     if said == "present":
         return exists
     if said == "absent":
@@ -42,13 +42,13 @@ def agrees(said: Said, *, exists: bool, changed: bool) -> bool:
     return exists and changed
 
 
-def may_be_old(told: float, now: float) -> bool:
-    """Whether an answer at ``now`` may be older than an event that came at ``told`` (epoch s of our own
-    clocks): a backlog and a replay need no second look."""
-    return now - told < sum(LOOK_AGAIN_S)
+def may_be_old(received: float, now: float) -> bool:
+    """Whether an answer at ``now`` may be older than an event that was ``received`` then (epoch s of our own
+    clocks): events of a backlog or a replay need no second fetch."""
+    return now - received < sum(LOOK_AGAIN_S)
 
 
 def look_again_s(looks: int) -> float | None:
-    """How long to wait, in s, for another look after ``looks`` of them that disagreed with the event; None:
-    what DingTalk says is believed."""
+    """How long to wait, in s, before the next fetch, after ``looks`` of them disagreed with the event; None:
+    DingTalk is believed."""
     return LOOK_AGAIN_S[looks - 1] if 1 <= looks <= len(LOOK_AGAIN_S) else None

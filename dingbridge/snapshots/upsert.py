@@ -1,7 +1,7 @@
 """Writing only what differs, so that ``updated_at`` moves on real change and on nothing else.
 
-The caller holds the entity's guard (``version_guard.py``) in the same transaction: between reading a row here
-and writing it, nobody else does.
+The caller holds the entity's guard (``version_guard.py``) in the same transaction, so nobody else writes a
+row between its reading and its writing here.
 """
 
 from collections import defaultdict
@@ -41,15 +41,15 @@ async def write_rows(
     touched: Collection[Any] = (),
     besides: Values | None = None,
 ) -> dict[Any, Values | None]:
-    """``write_if_changed`` for many rows in few statements: ``wanted`` by the column ``key``, beside the
-    ``shared`` columns of their keys. ``besides`` is written into each row that differs, and does not make one
-    differ. Returns what was written, with each row as it was before (None: it is new)."""
+    """``write_if_changed`` for many rows in few statements: ``wanted`` maps values of the column ``key`` to
+    rows; the other key columns are ``shared``. ``besides`` is written into each row that differs, but is not
+    compared. Returns the written rows by key, as they were before (None: it is new)."""
     where = and_(*(table.c[name] == value for name, value in shared.items()))
     rows = (await tx.execute(select(table).where(where, table.c[key].in_(wanted)))).mappings()
     found = {row[key]: row for row in rows}
     more = dict(besides or {})
     written: dict[Any, Values | None] = {}
-    # one statement for all of them: a column that only some name is NULL for the others
+    # one statement for all rows: a column that only some of them name is NULL in the others
     columns = {name: None for values in wanted.values() for name in values}
     new = [
         {**shared, key: an_id, **columns, **values, **more, "updated_at": at}
@@ -78,8 +78,8 @@ async def replace_children(
 ) -> bool:
     """Make the rows of ``parent`` in ``table`` be ``wanted``: value of ``child_key`` → other columns.
 
-    Only the rows that differ are deleted, inserted or updated, and of a row that is there only the columns
-    that are named. Returns whether any was.
+    Only rows that differ are deleted, inserted or updated; in an existing row only the named columns.
+    Returns whether any differed.
     """
     *_, last = parent
     shared = {name: value for name, value in parent.items() if name != last}
@@ -94,8 +94,9 @@ async def replace_children_of(
     child_key: str,
     wanted: Mapping[Any, Mapping[Any, Values]],
 ) -> set[Any]:
-    """``replace_children`` of many parents in few statements: ``wanted`` by the column ``parent_key``, beside
-    the ``shared`` columns of their keys. Returns the parents of whose children any was not so."""
+    """``replace_children`` of many parents in few statements: ``wanted`` maps values of the column
+    ``parent_key`` to children; the other key columns are ``shared``. Returns the parents whose children
+    differed."""
     if not wanted:
         return set()
     of_shared = and_(*(table.c[name] == value for name, value in shared.items()))
@@ -103,7 +104,7 @@ async def replace_children_of(
     for row in (await tx.execute(select(table).where(of_shared, table.c[parent_key].in_(wanted)))).mappings():
         found[row[parent_key]][row[child_key]] = dict(row)
     touched: set[Any] = set()
-    # one statement for all of them: a column that only some name is NULL for the others
+    # one statement for all rows: a column that only some of them name is NULL in the others
     columns = {name: None for rows in wanted.values() for values in rows.values() for name in values}
     new = []
     for parent, rows in wanted.items():

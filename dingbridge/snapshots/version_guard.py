@@ -7,9 +7,9 @@ raises it; otherwise the handler fetches again.
 
 The generation rises with *every* fetch that commits, also with one that found nothing to change: the entity
 may have changed and changed back meanwhile, and a fetch that is still under way may carry the state in
-between. The generations have a table of their own, so that such a fetch leaves the entity's own row, its
-``updated_at`` and whatever triggers an OA system hangs on it untouched. The row stays when the entity is
-gone, or was never there: it is the tombstone.
+between. The generations have a table of their own, so that such a fetch does not touch the entity's own row,
+its ``updated_at`` and an OA system's triggers on it. The row stays when the entity is gone, or was never
+there: it is the tombstone.
 
 Not here: what is fetched, and what is written.
 """
@@ -29,10 +29,10 @@ from dingbridge.worker.store.utc import UtcDateTime
 
 @dataclass(frozen=True, slots=True)
 class FetchAttempt:
-    """One fetch of one entity, from before DingTalk is asked until its write. ``generation`` is 0 for an
-    entity that was never fetched.
+    """One fetch of one entity, from before the request to DingTalk until its write. ``generation`` is 0 for
+    an entity that was never fetched.
 
-    ``began_at`` was taken before the fetch: whatever happened to the entity earlier, the fetch has seen.
+    ``began_at`` was taken before the fetch, which therefore includes all earlier changes of the entity.
     ``last_fetch_at`` is the ``began_at`` of the last fetch that committed.
     """
 
@@ -118,8 +118,9 @@ class VersionGuard:
     async def claim_many(
         self, tx: Transaction, corp_id: str, kind: str, began_with: Mapping[str, int]
     ) -> set[str]:
-        """``try_claim`` for many entities, for no event: ``began_with`` holds their ids and the generations
-        that the fetches began with. Returns the ids that are claimed; the others were fetched since."""
+        """``try_claim`` for many entities, as in a full comparison: ``began_with`` maps their ids to the
+        generations that the fetches began with. ``fetched_at`` stays as it is. Returns the claimed ids; the
+        others were fetched since."""
         columns = self.table.c
         of_kind = (columns.corp_id == corp_id, columns.kind == kind)
         rows = await tx.execute(

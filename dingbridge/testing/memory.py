@@ -137,7 +137,7 @@ class MemoryRuntime:
             DeadLetters(consumer, database, letters),
             OffsetTracker(),
             WorkerMetrics(consumer.name, CollectorRegistry()),
-            any_sender=[_topic(record) for record in records] if consumer.control_topics else (),
+            foreign_topics=[_topic(record) for record in records] if consumer.control_topics else (),
         )
         scheduler.start()
         try:

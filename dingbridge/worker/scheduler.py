@@ -45,8 +45,8 @@ CANCEL_TIMEOUT_S = 10
 
 
 class Scheduler:
-    """Works on up to ``consumer.concurrency`` keys at the same time. ``on_flow`` is called when ``paused()``
-    may have changed. ``any_sender`` are the topics whose events need not be DingTalk's."""
+    """Works on up to ``consumer.concurrency`` keys at the same time. ``on_paused_change`` is called when
+    ``paused()`` may have changed. Programs other than the bridge write to ``foreign_topics``."""
 
     def __init__(
         self,
@@ -55,23 +55,23 @@ class Scheduler:
         dead_letters: DeadLetters,
         offsets: OffsetTracker,
         metrics: WorkerMetrics,
-        on_flow: Callable[[], None] = lambda: None,
-        any_sender: Collection[str] = (),
+        on_paused_change: Callable[[], None] = lambda: None,
+        foreign_topics: Collection[str] = (),
     ) -> None:
         self.offsets = offsets
         self._queues = KeyQueues()
         self._consumer, self._executor, self._dead_letters = consumer, executor, dead_letters
-        self._metrics, self._on_flow = metrics, on_flow
-        self._together = Together(consumer, any_sender)
+        self._metrics, self._on_paused_change = metrics, on_paused_change
+        self._together = Together(consumer, foreign_topics)
         self._package = type(consumer).__module__.split(".")[0]
         self._runners = Runners(max(1, consumer.concurrency), self._work)
         self._put = self._runners.put
         self._running: dict[QueuedRecord, asyncio.Task[None]] = {}
         self._abandoned: set[QueuedRecord] = set()
         self._closing: set[TopicPartition] = set()
-        self._pauses = Pauses(self._put, on_flow, self._package)
+        self._pauses = Pauses(self._put, on_paused_change, self._package)
         self._ended = asyncio.Event()
-        self._flips = offsets.flips
+        self._full_changes = offsets.full_changes
 
     def start(self) -> None:
         self._runners.start()
@@ -96,7 +96,7 @@ class Scheduler:
             queued = QueuedRecord(partition, record.offset, key, size, record, fetched_at=now)
             self.offsets.add(queued)
             self._put(self._queues.add(queued))
-        self._flow_flips()
+        self._report_full()
 
     def paused(self) -> dict[TopicPartition, str]:
         """Partitions that must not be fetched now, and why."""
@@ -205,7 +205,7 @@ class Scheduler:
         for queued in records:
             self._finish(queued, "done")
         self._queues.remove(records)
-        self._flow_flips()
+        self._report_full()
 
     async def _step(self, queued: QueuedRecord) -> None:
         """Try ``queued`` once, and do what its outcome asks for."""
@@ -236,7 +236,7 @@ class Scheduler:
             ended = given_up
         self._finish(queued, ended)
         self._put(self._queues.remove([queued]))
-        self._flow_flips()
+        self._report_full()
 
     def _finish(self, queued: QueuedRecord, ended: str) -> None:
         self._pauses.ended(queued)
@@ -349,10 +349,10 @@ class Scheduler:
         self._put_after(wait, queued)
         self._pauses.ended(queued)
 
-    def _flow_flips(self) -> None:
-        if self.offsets.flips != self._flips:
-            self._flips = self.offsets.flips
-            self._on_flow()
+    def _report_full(self) -> None:
+        if self.offsets.full_changes != self._full_changes:
+            self._full_changes = self.offsets.full_changes
+            self._on_paused_change()
 
     def _put_after(self, wait_s: float, queued: QueuedRecord) -> None:
         queued.next_attempt_at = time.time() + wait_s

@@ -17,11 +17,11 @@ MOST_TOGETHER = 500
 
 
 class Together:
-    """Decodes records of one consumer and finds those that share a fetch. ``any_sender`` are the topics whose
-    events need not be DingTalk's."""
+    """Decodes records of one consumer and finds those that share a fetch. Programs other than the
+    bridge write to ``foreign_topics``."""
 
-    def __init__(self, consumer: Consumer, any_sender: Collection[str]) -> None:
-        self._consumer, self._any_sender = consumer, frozenset(any_sender)
+    def __init__(self, consumer: Consumer, foreign_topics: Collection[str]) -> None:
+        self._consumer, self._foreign_topics = consumer, frozenset(foreign_topics)
         self._shares = type(consumer).fetches is not Consumer.fetches
 
     def decode(self, queued: QueuedRecord) -> Exception | None:
@@ -33,7 +33,7 @@ class Together:
             try:
                 if record.value is None:
                     raise NotAnEvent("the record has no value")
-                foreign = record.topic in self._any_sender
+                foreign = record.topic in self._foreign_topics
                 queued.event = decode(record.value, Sent(record.key, record.timestamp) if foreign else None)
             except Exception as error:
                 return error

@@ -1,7 +1,9 @@
 """The Kafka side of a consumer: its group, what is fetched, the handover of partitions, committed offsets.
 
-What happens to a record between fetch and commit is ``scheduler.py``'s; the life of the process around it
-(settings, database, signals) is ``service.py``'s.
+Between fetch and commit a record is ``scheduler.py``'s, which has the consumer's handler run by
+``executor.py``. The process around it (settings, database, signals) is ``service.py``'s. *Inbox* has two
+meanings: a topic of the consumer's own, for replays and resync requests, and a table of its database, which
+remembers handled events so that a repeated record is skipped.
 """
 
 import asyncio
@@ -37,8 +39,8 @@ from dingbridge.worker.supervise import cancel_on
 log = structlog.get_logger(__name__)
 
 NO_PARTITION = TopicPartition("", 0)
-"""Asks aiokafka for nothing: with no partition named it would give records of all. It must be asked all the
-same, even if every partition is held back for hours, else it leaves the group as idle."""
+"""Asks aiokafka for records of no partition; without any name it would return those of all. It must be asked
+even while every partition is paused, for hours perhaps: else it leaves the group as idle."""
 
 FETCH_WAIT_MS = 200
 """How long the broker may wait for records before it answers, in ms. A partition that was just read joins the
@@ -47,8 +49,8 @@ next request only, so this is also the longest delay of a single record."""
 POLL_MS = 1_000
 """How long one fetch waits for records, in ms; a stop interrupts it."""
 
-WINDOW_WITHOUT_INBOX = 10_000
-"""``Limits.window`` where no inbox would know what comes again: these would be repeated after a crash."""
+WINDOW_WITHOUT_DATABASE = 10_000
+"""``Limits.window`` of a consumer without an inbox table: a crash makes it handle this many records again."""
 
 COMMIT_TIMEOUT_S = 5
 LEAVE_TIMEOUT_S = 5
@@ -56,13 +58,13 @@ LEAVE_TIMEOUT_S = 5
 
 
 BLOCKED_S = 3
-"""When the event loop stands still so long, in s, it is said: after ``session_timeout_ms`` the group gives
+"""An event loop that stood still for longer, in s, is logged: after ``session_timeout_ms`` the group gives
 the partitions to another member, which repeats what was under way."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What operators have no reason to set; tests do."""
+    """What only tests set."""
 
     commit_interval_s: float = 1
     session_timeout_ms: int = 10_000
@@ -88,24 +90,24 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         dead_letters = DeadLetters(consumer, executor.database, self._writer)
         limits = self._options.limits
         if executor.database is None:
-            limits = replace(limits, window=min(limits.window, WINDOW_WITHOUT_INBOX))
+            limits = replace(limits, window=min(limits.window, WINDOW_WITHOUT_DATABASE))
         offsets = OffsetTracker(limits)
         self._topics = topics_read(settings, consumer.topics, consumer.control_topics)
-        self._inbox = inbox_topic(settings, consumer.name)
-        # what is replayed of a control topic comes by the inbox
-        any_sender = topics_read(settings, (), consumer.control_topics)
-        any_sender += [self._inbox] if any_sender else []
+        self._inbox_topic = inbox_topic(settings, consumer.name)
+        # other programs write to control topics; replayed, such records come by the inbox topic
+        foreign_topics = topics_read(settings, (), consumer.control_topics)
+        foreign_topics += [self._inbox_topic] if foreign_topics else []
         self._scheduler = Scheduler(
-            consumer, executor, dead_letters, offsets, metrics, self._flow, any_sender
+            consumer, executor, dead_letters, offsets, metrics, self._on_paused_change, foreign_topics
         )
-        topics = [*self._topics, self._inbox]
+        topics = [*self._topics, self._inbox_topic]
         self._measures = Measures(consumer.name, topics, offsets, limits.window, metrics)
         self._kafka: AIOKafkaConsumer | None = None
         self._stopping = asyncio.Event()
-        self._flow_changed = asyncio.Event()
+        self._paused_changed = asyncio.Event()
         self._assigned: set[TopicPartition] = set()
         self._joined = False
-        self._trouble: str | None = "starting"
+        self._trouble: str | None = "starting"  # why it cannot take part in the group now
         metrics.joined.set_function(lambda: float(self._joined))
         metrics.paused_seconds.set_function(self._scheduler.down_for_s)
 
@@ -128,8 +130,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         return self._scheduler.in_flight()
 
     async def run(self) -> None:
-        """Take part in the group until ``stop``; survives Kafka being absent, at start and later. Raises
-        ``TaskEnded`` when what works on events has ended by a fault of ours."""
+        """Take part in the group until ``stop``; waits for Kafka while it is absent, at start and later.
+        Raises ``TaskEnded`` when a task that works on events has ended by a fault of ours."""
         self._scheduler.start()
         try:
             await cancel_on(self._stopping, self._ensure_topics())
@@ -150,13 +152,14 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._writer.close()
 
     async def _ensure_topics(self) -> None:
-        """Create the topics that it reads, its inbox and dead letters where missing; compare partitions."""
+        """Create the consumer's topics, its inbox and dead letters where missing; compare the numbers of
+        partitions."""
         failures = 0
         while True:
             try:
                 counts = await ensure_topics(self._settings, self._topics)
-                inbox_partitions = {self._inbox: max(counts.values())}
-                counts |= await ensure_topics(self._settings, [self._inbox], partitions=inbox_partitions)
+                partitions = {self._inbox_topic: max(counts.values())}
+                counts |= await ensure_topics(self._settings, [self._inbox_topic], partitions=partitions)
                 await ensure_topics(self._settings, [dlq_topic(self._settings, self._consumer.name)])
                 if self._consumer.auto_offset_reset == "latest":
                     read = {topic: counts[topic] for topic in self._topics}
@@ -200,7 +203,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             rebalance_timeout_ms=limit_ms + 30_000,
             max_poll_interval_ms=limit_ms + 300_000,
         )
-        kafka.subscribe([*self._topics, self._inbox], listener=self)
+        kafka.subscribe([*self._topics, self._inbox_topic], listener=self)
         try:
             await cancel_on(self._stopping, kafka.start())
             if self._stopping.is_set():
@@ -227,19 +230,19 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _fetch(self, kafka: AIOKafkaConsumer) -> None:
         while True:
-            self._flow_changed.clear()
+            self._paused_changed.clear()
             paused = self._scheduler.paused().keys()
             if not paused:
                 await self._fetch_once(kafka, ())
                 continue
-            # What is paused stays in aiokafka's buffer, which it does not fill up further. Its own pause()
-            # would throw the buffer away, and wait for a long poll of the other partitions to resume.
+            # Records of a paused partition stay in aiokafka's buffer, which is not filled up further. Its own
+            # pause() would drop the buffer, and resuming would wait for the other partitions' long poll.
             fetching = self._fetch_once(kafka, (self._assigned - paused) or {NO_PARTITION})
-            await cancel_on(self._flow_changed, fetching)
+            await cancel_on(self._paused_changed, fetching)
 
     async def _fetch_once(self, kafka: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
-        # Nothing is awaited between the moment aiokafka moves its position and the records' entry into the
-        # key queues: neither a handover nor a cancellation can come between.
+        # Nothing is awaited between aiokafka's move of its position and the records' entry into the key
+        # queues, so neither a handover nor a cancellation can come between.
         batches = await kafka.getmany(*partitions, timeout_ms=POLL_MS, max_records=self._options.poll_records)
         for records in batches.values():
             self._scheduler.add(records)
@@ -251,12 +254,13 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assigned = set(assigned)
         self._joined = True
         self._scheduler.offsets.assign(assigned)
-        await self._recall(assigned)
-        self._flow()
+        await self._read_attempts(assigned)
+        self._on_paused_change()
         log.info("consumer.assigned", consumer=self._consumer.name, partitions=_by_topic(assigned))
 
-    async def _recall(self, assigned: set[TopicPartition]) -> None:
-        """Read what the members before noted of failed attempts; without it they are counted from 0."""
+    async def _read_attempts(self, assigned: set[TopicPartition]) -> None:
+        """Read the failed attempts that earlier members noted beside the committed offsets; without a note
+        they are counted from 0."""
         if not assigned:
             return
         try:
@@ -298,7 +302,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             self._measures.take(self._kafka, self._assigned)
 
     async def _commit(self, partitions: set[TopicPartition]) -> None:
-        """A failure costs a redelivery, which the inbox skips."""
+        """Commit what has changed. A failure costs a redelivery, which the inbox table skips."""
         offsets = self._scheduler.offsets.to_commit(partitions)
         if not offsets or self._kafka is None:
             return
@@ -316,11 +320,11 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         else:
             self._scheduler.offsets.committed(offsets)
 
-    def _flow(self) -> None:
-        """The scheduler pauses other partitions than before."""
+    def _on_paused_change(self) -> None:
+        """The scheduler may pause other partitions than before."""
         paused, down = self._scheduler.paused(), self._scheduler.down()
         self._metrics.paused(unavailable=len(down), full=len(paused) - len(down))
-        self._flow_changed.set()
+        self._paused_changed.set()
 
 
 def _by_topic(partitions: Any) -> dict[str, list[int]]:

@@ -190,7 +190,7 @@ def _reading() -> Iterator[Path]:
     except apsw.Error as error:
         raise BridgeError(
             f"the journal in {root} cannot be read ({type(error).__name__}: {error}); start the ingress "
-            "again: it puts a damaged journal aside and imports what reads of it"
+            "again: it puts a damaged journal aside and imports what can be read of it"
         ) from None
 
 

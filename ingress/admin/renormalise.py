@@ -82,4 +82,4 @@ def _again(record: ConsumerRecord, topic: str, router: TopicRouter) -> NewCallba
 def _callback(event: Event) -> NewCallback:
     body = event.data_bytes if event.data_bytes is not None else dumps(to_dingtalk(event))
     received_ms = round(event.received_time.timestamp() * 1000)
-    return NewCallback(received_ms, event.app, event.via, body, b"", unconditional=True)
+    return NewCallback(received_ms, event.app, event.via, body, b"", keep_again=True)

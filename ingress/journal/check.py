@@ -1,4 +1,4 @@
-"""What the doctor looks at of the journal's disk: file system, free space, how long a write with fsync takes.
+"""The doctor's check of the journal's disk: file system, free space, how long a write with fsync takes.
 
 Found by the entry point ``ingress`` of ``dingbridge.checks``; its words are in ``check.toml``.
 """
@@ -26,7 +26,7 @@ _STALLED_S: Final = 1.2  # a commit that takes longer is a 503 (``ingress/journa
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """``unsafe``: success answered from there may be gone. ``fsyncs``: s, each of one small write."""
+    """``unsafe``: callbacks that are kept there may be lost. ``fsyncs``: seconds of each small write."""
 
     folder: str
     absent: bool = False

@@ -1,8 +1,8 @@
-"""How far the relay has come in a journal, and what it had to park.
+"""The relay's checkpoint in a journal, and the records that it has parked.
 
-A second small SQLite file beside the journal, written by the relay's one connection: the checkpoint never
-moves past a callback whose records are neither acknowledged by Kafka nor durably parked here. Its rows carry
-checksums, since one flipped bit of a number here would leave callbacks unpublished.
+They are a second small SQLite file beside the journal, written by the relay's one connection. The checkpoint
+moves past a callback only when each of its records is acknowledged by Kafka or parked here. Each row has a
+checksum, since one flipped bit of a number here would leave callbacks unpublished.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ CREATE TABLE parked (
   crc INTEGER NOT NULL,           -- of seq, record and topic
   PRIMARY KEY (seq, record)
 ) WITHOUT ROWID;
--- a million of parked records is counted, and read page by page, in a moment
+-- so that a million parked records are counted, or read page by page, in a moment
 CREATE INDEX parked_by_reason ON parked (topic, reason);
 CREATE INDEX parked_by_topic ON parked (topic, seq, record);
 """
@@ -51,13 +51,13 @@ _CHECKED_AT_ONCE = 1_000
 DAMAGED: Final = "damaged"
 """Reason of a callback that cannot be read as it was kept: it is never published, and no retry will help."""
 WHOLE_CALLBACK: Final = -1
-"""Stands for the number of the record, and ``NO_TOPIC`` for the topic, where a callback cannot be read."""
+"""In place of a record's number, as ``NO_TOPIC`` of its topic, where a callback cannot be read."""
 NO_TOPIC: Final = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A record that Kafka refused for itself, and that waits for the operator or for a later try."""
+    """A record that Kafka refused though it was up: it waits for the operator or for a retry."""
 
     seq: int
     record: int
@@ -72,8 +72,8 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class ParkedGroup:
-    """How many records of one topic are parked for one reason; ``since_ms``: the first of them, by the
-    journal's order."""
+    """How many records of one topic are parked for one reason; ``since_ms``: when the first of them was, in
+    the journal's order."""
 
     topic: str
     reason: str
@@ -89,12 +89,11 @@ BEFORE_ALL_PARKED: Final[ParkedKey] = (0, 0)
 class Checkpoint:
     """The checkpoint's file in a journal's ``folder``. Every write is one transaction, fsynced.
 
-    Every method raises ``apsw.Error`` when the disk fails, and ``JournalDamaged`` where it has changed what
-    stands here.
+    Every method raises ``apsw.Error`` when the disk fails, and ``JournalDamaged`` when the file is damaged.
     """
 
     def __init__(self, folder: Path, journal: str | None = None, *, read_only: bool = False) -> None:
-        """``journal`` is the id that it must belong to; the file is made for it if there is none.
+        """``journal`` is the id of the journal that it must belong to; if there is no file, it is created.
 
         Raises ``JournalError`` when it belongs to another journal; ``JournalNewer`` when it is of a newer
         version."""
@@ -110,11 +109,11 @@ class Checkpoint:
                 raise
 
     def _create(self, journal: str) -> None:
-        """Under its name only when it is whole: a kill in between would leave one that is refused."""
-        unborn = self.path.with_name(self.path.name + "-new")
-        unborn.unlink(missing_ok=True)
-        unborn.touch(mode=0o600)
-        db = apsw.Connection(str(unborn), flags=apsw.SQLITE_OPEN_READWRITE)
+        """Create it under another name, then rename it: a kill in between leaves no half a checkpoint."""
+        new = self.path.with_name(self.path.name + "-new")
+        new.unlink(missing_ok=True)
+        new.touch(mode=0o600)
+        db = apsw.Connection(str(new), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             db.execute("PRAGMA synchronous = FULL")
             with db:
@@ -123,7 +122,7 @@ class Checkpoint:
                 db.execute("INSERT INTO checkpoint VALUES (1, ?, 0, ?)", (journal, crc_of(journal, 0)))
         finally:
             db.close(True)
-        unborn.rename(self.path)
+        new.rename(self.path)
         sync(self.path.parent)
 
     def _check_whose(self, wanted: str | None) -> None:
@@ -153,8 +152,7 @@ class Checkpoint:
         self.db.close(True)
 
     def check(self) -> None:
-        """Read all that counts. Raises ``JournalDamaged`` where it does not read, ``apsw.Error`` for the
-        disk."""
+        """Read the checkpoint and all parked rows. Raises ``JournalDamaged`` or ``apsw.Error``."""
         with self._damage_in_words():
             quick_check(self.db)
         self.seq()
@@ -165,7 +163,7 @@ class Checkpoint:
     # -- how far it has come
 
     def seq(self) -> int:
-        """All up to here is acknowledged or parked; 0 before anything was published."""
+        """All callbacks up to here are acknowledged or parked; 0 before anything was published."""
         return self._position()[1]
 
     def _position(self) -> tuple[str, int]:
@@ -175,7 +173,7 @@ class Checkpoint:
         return rows[0][0], rows[0][1]
 
     def commit(self, seq: int, parked: Iterable[Parked] = ()) -> None:
-        """Move to ``seq``, and write what was parked on the way, in one transaction."""
+        """Move to ``seq`` and insert the rows ``parked`` on the way, in one transaction."""
         now = int(time.time() * 1000)
         with self._damage_in_words(), self.db:
             self.db.executemany(
@@ -183,9 +181,9 @@ class Checkpoint:
                 [(p.seq, p.record, p.topic, p.reason, p.since_ms, crc_of(*p.key, p.topic)) for p in parked],
             )
             self.db.execute("UPDATE checkpoint SET seq = ?, crc = ?", (seq, crc_of(self.journal, seq)))
-            # notes from a time to which the clock had jumped would hold up pruning until it comes again
+            # the clock has jumped back: rows from its future would delay pruning until that time comes
             self.db.execute("DELETE FROM acked WHERE at_ms > ?", (now + _ACK_STEP_MS,))
-            # overwritten until its minute is over, so it never names a moment too early
+            # dated at the end of this minute and overwritten until then, so never too early
             self.db.execute(
                 "INSERT OR REPLACE INTO acked VALUES (?, ?)", (now - now % _ACK_STEP_MS + _ACK_STEP_MS, seq)
             )
@@ -196,18 +194,18 @@ class Checkpoint:
         return found[0][0] or 0
 
     def forget_acked(self, before_ms: int) -> None:
-        """Drop the notes that retention no longer needs; the newest before then stays."""
+        """Delete the acknowledgement times before ``before_ms``, but for the newest of them."""
         sql = "DELETE FROM acked WHERE at_ms < (SELECT max(at_ms) FROM acked WHERE at_ms <= ?)"
         self._write(sql, (before_ms,))
 
     # -- what is parked
 
     def parked(self, after: ParkedKey = BEFORE_ALL_PARKED, limit: int = -1) -> list[Parked]:
-        """What is parked behind ``after``, in the journal's order."""
+        """Parked records behind ``after``, in the journal's order."""
         return self._parked("(seq, record) > (?, ?) ORDER BY seq, record LIMIT ?", (*after, limit))
 
     def parked_of_topic(self, topic: str, after: ParkedKey, limit: int) -> list[Parked]:
-        """The same of one ``topic``."""
+        """``parked``, of one ``topic``."""
         where = "topic = ? AND (seq, record) > (?, ?) ORDER BY seq, record LIMIT ?"
         return self._parked(where, (topic, *after, limit))
 
@@ -222,18 +220,17 @@ class Checkpoint:
     def check_parked(self, after: ParkedKey, limit: int) -> ParkedKey | None:
         """Check ``limit`` parked rows behind ``after``; returns the last one's key, or ``None`` at the end.
 
-        Raises ``JournalDamaged`` where a checksum does not fit: it is not known then what must stay."""
+        Raises ``JournalDamaged`` where a checksum is wrong: then nobody knows which callbacks must stay."""
         rows = self.parked(after, limit)
         return rows[-1].key if len(rows) == limit else None
 
     def parked_seqs(self, after_seq: int = 0, limit: int = -1) -> frozenset[int]:
-        """The first callbacks behind ``after_seq`` that must not be pruned; without a look at their
-        checksums."""
+        """The first callbacks behind ``after_seq`` that must not be pruned. Checks no checksums."""
         sql = "SELECT DISTINCT seq FROM parked WHERE seq > ? ORDER BY seq LIMIT ?"
         return frozenset(seq for (seq,) in self._select(sql, (after_seq, limit)))
 
     def parked_groups(self) -> list[ParkedGroup]:
-        """What is parked, counted by topic and reason: a look into an index, however much there is."""
+        """How many records are parked, by topic and reason; read from an index."""
         rows = self._select(
             "SELECT topic, reason, count(*), (SELECT since_ms FROM parked AS one WHERE one.topic = many.topic"
             " AND one.reason = many.reason ORDER BY seq, record LIMIT 1)"
@@ -242,15 +239,15 @@ class Checkpoint:
         return [ParkedGroup(*row) for row in rows]
 
     def unpark(self, done: Iterable[Parked]) -> None:
-        """Forget parked records that Kafka has acknowledged since."""
+        """Delete parked records that Kafka has acknowledged since."""
         self._write("DELETE FROM parked WHERE seq = ? AND record = ?", *(parked.key for parked in done))
 
     def relabel(self, parked: Parked, reason: str) -> None:
-        """Another ``reason`` keeps it here than when it was parked."""
+        """Set another ``reason`` than the one for which it was parked."""
         self._write("UPDATE parked SET reason = ? WHERE seq = ? AND record = ?", (reason, *parked.key))
 
     def forget_damaged(self) -> int:
-        """Give up what is parked as damaged; how many rows that were."""
+        """Delete the rows that are parked as damaged. Returns how many."""
         self._write("DELETE FROM parked WHERE reason = ?", (DAMAGED,))
         return int(self.db.changes())
 
@@ -263,8 +260,8 @@ T = TypeVar("T")
 
 
 class SharedCheckpoint:
-    """A checkpoint as the tasks of one relay use it: in a thread of its own, since it may wait for the disk,
-    and so one at a time."""
+    """A checkpoint for the tasks of one relay: its calls run one at a time in a thread of their own, since
+    they wait for the disk."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint

@@ -1,9 +1,8 @@
-"""Where the journal stands: the folders below ``JOURNAL_DIR``, their locks, and whether the disk can keep a
-promise.
+"""The folders below ``JOURNAL_DIR``, their locks, and whether their file system is safe for a journal.
 
-``JOURNAL_DIR/current`` holds the journal that is written, with its checkpoint. What was put aside because it
-is damaged stands beside it, in ``damaged-<UTC time>``, and is imported. One ingress at a time holds
-``JOURNAL_DIR``, and one relay its journal, by locks that the kernel releases with the process.
+``JOURNAL_DIR/current`` holds the journal that is written, with its checkpoint. A damaged one is put aside:
+renamed to ``damaged-<UTC time>`` beside it, and imported. One ingress at a time holds ``JOURNAL_DIR``, and
+one relay its journal, by locks that the kernel releases with the process.
 """
 
 import errno
@@ -34,18 +33,18 @@ INGRESS_LOCK: Final = "ingress.lock"
 CURRENT: Final = "current"
 DAMAGED_PREFIX: Final = "damaged-"
 DAMAGED_FILE: Final = "damaged"
-"""In a folder with a journal: why it is to be put aside at the next start."""
+"""In a journal's folder: the damage that a process has reported, to be dealt with at the next start."""
 
 BUSY_MS: Final = 5000
-"""For so long another process is waited for that is at a file just now, as one that makes a back-up."""
+"""How long SQLite waits for another process that has a file locked, as one that makes a back-up."""
 
 BLOCK_BYTES_MIN: Final = 4096
 MIN_FREE_BYTES: Final = 256 * 1024 * 1024
-"""With less free disk, what is published is deleted at once, and nothing is imported: the rest is for what
-DingTalk sends now."""
+"""With less free disk, published callbacks are deleted at once, and nothing is imported: the room is for new
+callbacks."""
 
 _OF_THE_MACHINE = (apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP, apsw.SQLITE_IOERR_NOMEM)
-"""I/O errors about memory, or about room for a ``-shm`` file: what stands on the disk may be sound."""
+"""I/O errors about memory, or about room for a ``-shm`` file: the file on the disk may be sound."""
 
 _MEMORY = "is memory: gone with the machine or the container"
 _LAYER = "is a container's own layer: gone with it"
@@ -80,12 +79,12 @@ class JournalFolder:
 
 
 def current(root: Path) -> JournalFolder:
-    """The folder below ``root`` (``JOURNAL_DIR``) that is written, whether it is there or not."""
+    """The folder below ``root`` (``JOURNAL_DIR``) whose journal is written; it need not exist yet."""
     return JournalFolder(root / CURRENT)
 
 
 def damaged(root: Path) -> list[JournalFolder]:
-    """What was put aside below ``root``, the oldest first."""
+    """The folders that were put aside below ``root``, the oldest first."""
     return sorted(JournalFolder(path) for path in root.glob(f"{DAMAGED_PREFIX}*") if path.is_dir())
 
 
@@ -113,7 +112,7 @@ class ProcessLock:
     """An exclusive lock on a file, held until ``release`` or the end of the process."""
 
     def __init__(self, path: Path, refusal: str) -> None:
-        """``refusal``: what is said when another process, ``{holder}``, has it."""
+        """``refusal``: the error's words when another process, ``{holder}``, has it."""
         self._path, self._refusal = path, refusal
         self._fd: int | None = None
 
@@ -137,7 +136,7 @@ class ProcessLock:
 
 
 def ingress_lock(root: Path) -> ProcessLock:
-    """Whoever holds it is the one ingress of ``root``."""
+    """The lock that the one ingress of ``root`` holds."""
     words = (
         f"another ingress (process {{holder}}) holds the journal in {root}; stop it, or give this one a "
         "JOURNAL_DIR of its own"
@@ -146,7 +145,7 @@ def ingress_lock(root: Path) -> ProcessLock:
 
 
 def relay_lock(folder: Path) -> ProcessLock:
-    """Whoever holds it is the one that publishes ``folder`` and writes its checkpoint."""
+    """The lock of whoever publishes ``folder`` and writes its checkpoint."""
     words = f"process {{holder}} publishes {folder} just now; wait for its end, or stop its ingress"
     return ProcessLock(folder / RELAY_LOCK, words)
 
@@ -162,10 +161,10 @@ def exclusive_locks(*locks: ProcessLock) -> Iterator[None]:
 
 
 def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:
-    """Create ``folder`` (mode 0700) if absent, and check that it can keep a promise.
+    """Create ``folder`` (mode 0700) if absent, and check that its file system is safe for a journal.
 
-    Returns a warning when it cannot but ``allow_unsafe`` says to go on. Raises ``JournalError`` when it
-    cannot, or cannot be created or written.
+    Raises ``JournalError`` when it is not, or when the folder cannot be created or written. With
+    ``allow_unsafe`` an unsafe file system is only a warning, which is returned.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -190,13 +189,13 @@ def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:
 
 
 def why_unsafe(folder: Path) -> str | None:
-    """Why the file system under ``folder`` cannot keep a promise, in words; ``None`` if it can."""
+    """Why callbacks on the file system under ``folder`` may be lost, in words; ``None`` if it is safe."""
     kind = file_system(folder)
     if (fault := UNSAFE_FILE_SYSTEMS.get(kind or "")) is not None:
         return f"{kind}, which {fault}"
     block_bytes = os.statvfs(folder).f_frsize
     if block_bytes < BLOCK_BYTES_MIN:
-        # SQLite maps its -shm file by pages of 4 KiB: a disk that is full in the midst of one is SIGBUS
+        # SQLite maps its -shm file by pages of 4 KiB: a disk that is full within one ends in SIGBUS
         return (
             f"{kind or 'a file system'} with blocks of {block_bytes} bytes: when it is full, the process is "
             f"killed (SIGBUS); it needs blocks of {BLOCK_BYTES_MIN} (mkfs.ext4 -b {BLOCK_BYTES_MIN})"
@@ -205,7 +204,7 @@ def why_unsafe(folder: Path) -> str | None:
 
 
 def file_system(folder: Path) -> str | None:
-    """Linux's name of the file system that ``folder`` is on; ``None`` where that cannot be told."""
+    """Linux's name of the file system that ``folder`` is on; ``None`` where that is unknown."""
     if sys.platform != "linux":
         return None
     here = folder.resolve()
@@ -220,8 +219,8 @@ def file_system(folder: Path) -> str | None:
 
 
 def report_damage(folder: Path, words: str) -> None:
-    """Leave ``words`` in ``folder``, a journal's. Whoever finds the damage does, and ends. Never raises: on
-    such a disk this may fail, too, and the next start then looks for itself."""
+    """Write ``words`` to ``DAMAGED_FILE`` in a journal's ``folder``; a process that finds damage does this,
+    and ends. Never raises: if such a disk refuses this too, the next start has to find the damage itself."""
     try:
         path = folder / DAMAGED_FILE
         path.touch(mode=0o600)
@@ -231,17 +230,17 @@ def report_damage(folder: Path, words: str) -> None:
 
 
 def reported_damage(folder: Path) -> str | None:
-    """What somebody has reported of the journal in ``folder``; ``None``: nothing. Who uses that journal ends
-    then, and lets go of it."""
+    """The damage that a process has reported of the journal in ``folder``; ``None``: none. Each process that
+    uses the journal must end then."""
     try:
         return (folder / DAMAGED_FILE).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:  # none is there, or the machine is short of descriptors or memory just now
+    except OSError as error:  # mostly: there is no such file; EIO is damage as well
         return f"{type(error).__name__}: {error}" if error.errno == errno.EIO else None
 
 
 def twice(work: Callable[[], T]) -> T:
-    """What ``work`` returns, which opens a file of the journal and uses it. An I/O error may pass; one that
-    outlives a second try is damage.
+    """Run ``work``, which opens a file of the journal and uses it, and run it again after an I/O error. A
+    second one is damage.
 
     Raises ``JournalDamaged``, and all else that ``work`` raises."""
     try:
@@ -257,7 +256,7 @@ def twice(work: Callable[[], T]) -> T:
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold a file's content, or which files are in a folder."""
+    """fsync a file, or a folder (which files are in it)."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -266,7 +265,7 @@ def sync(path: Path) -> None:
 
 
 def connect(path: Path, version: int, *, read_only: bool = False) -> apsw.Connection:
-    """A connection to the file of ours at ``path``; what it commits is on the disk.
+    """A connection to the journal or checkpoint at ``path``; a commit returns when it is on the disk.
 
     Raises ``JournalNewer`` where its ``PRAGMA user_version`` is above ``version``, ``apsw.Error`` when the
     disk refuses, or for damage."""
@@ -276,7 +275,7 @@ def connect(path: Path, version: int, *, read_only: bool = False) -> apsw.Connec
         db.set_busy_timeout(BUSY_MS)
         _refuse_newer(db, path, version)
         if not read_only:
-            if not path.stat().st_size:  # afterwards it is too late: pruned pages stay the file's for ever
+            if not path.stat().st_size:  # can be set only now; without it the file never shrinks
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
@@ -290,21 +289,21 @@ def connect(path: Path, version: int, *, read_only: bool = False) -> apsw.Connec
 
 
 def quick_check(db: apsw.Connection) -> None:
-    """Raises ``apsw.CorruptError`` with the first things that SQLite finds wrong with its structure."""
+    """Raises ``apsw.CorruptError`` with the first faults that SQLite finds in the file's structure."""
     found = [str(line) for (line,) in db.execute("PRAGMA quick_check(3)")]
     if found != ["ok"]:
         raise apsw.CorruptError("; ".join(found))
 
 
 def crc_of(*parts: object) -> int:
-    """CRC-32 of a few numbers and texts that are kept together; against accidents of the disk."""
+    """CRC-32 of the numbers and texts of one row; against accidents of the disk."""
     return zlib.crc32(repr(parts).encode())
 
 
 def _refuse_newer(db: apsw.Connection, path: Path, known: int) -> None:
     """Raises ``JournalNewer`` where ``PRAGMA user_version`` is above ``known``; ``db`` then changes nothing
-    as it closes. It reads no more than the header: a newer schema may not even parse here, and what does not
-    parse would be taken for damage."""
+    when it closes. This reads the header only: a newer schema may not parse here, which would look like
+    damage."""
     version = int(db.pragma("user_version"))
     if version > known:
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

@@ -1,9 +1,9 @@
-"""Brings the callbacks of another folder into the current journal: of one that was put aside because it is
+"""Imports the callbacks of another folder into the current journal: of one that was put aside because it is
 damaged, or of an instance that is gone.
 
-In the journal's order: what was parked, all rows behind the folder's checkpoint, then the keys by which a
-repeated push is recognised. Each page is one commit, with a note of how far the import has come; so one that
-is cut off goes on where it was. What does not read is counted. The folder itself is only read.
+In this order: the parked callbacks, all those behind the folder's checkpoint, then the dedupe keys. Each page
+is one commit, with a note of how far the import has come; so an interrupted import goes on where it was. Rows
+that cannot be read are counted. The folder itself is only read.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ T = TypeVar("T")
 _EVERY_S: Final = 60.0
 _ROWS, _BYTES, _KEYS = 256, 1 << 20, 1_000
 _ROWS_PER_PAGE_MAX: Final = 100
-"""A row needs more than 40 bytes, and a page of SQLite has 4096."""
+"""A row takes more than 40 bytes, and a page of SQLite has 4096: bounds which numbers are believed."""
 _DOES_NOT_READ = (*DAMAGE, apsw.IOError, UnicodeDecodeError)
 
 
@@ -54,12 +54,12 @@ class Importer:
         self._busy = asyncio.Lock()
 
     async def run(self) -> None:
-        """Import what was put aside, and delete it when its time is over. Ends only when it is cancelled."""
+        """Import the damaged folders, and delete them ``keep_s`` later. Ends only when it is cancelled."""
         while True:
             for folder in damaged(self._root):
                 try:
                     await self.bring_in(folder)
-                except Exception as error:  # nobody knows what a disk makes of a folder; it stays
+                except Exception as error:  # a damaged folder may fail in any way; it stays, and is retried
                     words = f"{type(error).__name__}: {error}"
                     log.error("journal.import_waits", folder=folder.name, words=words)
             try:
@@ -69,10 +69,11 @@ class Importer:
             await asyncio.sleep(_EVERY_S)
 
     async def bring_in(self, folder: JournalFolder) -> ImportState:
-        """Import ``folder``, which nobody writes, or go on with it; if it was done before, what came since.
+        """Import ``folder``, which nobody writes, or go on with its import; of another instance's folder that
+        was imported before, import what came since.
 
-        Raises ``JournalUnavailable`` while the journal, or the disk, takes nothing; ``JournalDamaged`` where
-        a folder of another instance cannot be opened, ``JournalNewer`` for one of another version."""
+        Raises ``JournalUnavailable`` while the journal or the disk takes nothing; ``JournalDamaged`` where
+        another instance's folder cannot be opened; ``JournalNewer`` for one of a newer version."""
         async with self._busy:
             if folder.path.parent != self._root or not folder.name.startswith(DAMAGED_PREFIX):
                 with closing(await asyncio.to_thread(_Source, folder, ours=False)) as source:
@@ -106,7 +107,7 @@ class Importer:
         return await self._finish(name, state, resync=source.ours or state.unread > 0)
 
     async def _finish(self, name: str, state: ImportState, *, resync: bool) -> ImportState:
-        """The import's last commit. With ``resync`` it asks the consumers to look for themselves."""
+        """The import's last commit; with ``resync`` it also keeps a resync request for the consumers."""
         state = replace(state, done_ms=int(time.time() * 1000))
         words = f"a journal was damaged: {state.unread_number} callback(s) of it could not be read"
         rows = [ResyncRequest(f"import/{name}", words)] if resync else []
@@ -115,8 +116,8 @@ class Importer:
         return state
 
     async def remove(self, older_than_s: float, *, forget: bool = False) -> list[str]:
-        """Delete the damaged folders of which all was imported longer than ``older_than_s`` ago; ``forget``:
-        also at once, and those that could not be read as a whole. Returns their names.
+        """Delete the damaged folders whose import was done, without unread rows, longer than ``older_than_s``
+        ago; with ``forget`` all whose import is done. Returns their names.
 
         Raises ``JournalUnavailable``, or ``OSError`` when the disk refuses."""
         states = import_states(await self._journal.notes(IMPORTS))
@@ -133,13 +134,13 @@ class Importer:
 
 
 def _uncounted(state: ImportState) -> ImportState:
-    """An unknown number of rows more could not be read."""
+    """``state``, when an unknown number of further rows could not be read."""
     return replace(state, unread=state.unread + 1, counted=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """What the next commit keeps, and the state behind it."""
+    """The content of the next commit, and the state after it."""
 
     rows: list[NewCallback]
     keys: list[SeenKey]
@@ -147,16 +148,17 @@ class _Page:
 
 
 class _Source:
-    """A folder that is imported, as far as it reads. Used in a thread: a failing disk may take long."""
+    """A folder that is imported, as far as it can be read. Used in a thread: a failing disk may be slow."""
 
     def __init__(self, folder: JournalFolder, *, ours: bool) -> None:
-        """``ours``: what DingTalk has pushed again since is left out. Raises ``JournalDamaged`` where nothing
-        of it can be read, ``JournalNewer``, and ``apsw.Error``."""
+        """``ours``: it was this journal's predecessor, so callbacks that DingTalk has pushed again since are
+        here already, and left out. Raises ``JournalDamaged`` where nothing can be read, ``JournalNewer``, and
+        ``apsw.Error``."""
         if not folder.journal.exists():
             raise JournalDamaged(f"{folder.journal} is not there")
         self._checkpoint: Checkpoint | None = None
         try:
-            self._file = JournalFile(folder.journal, read_only=True, nameless=ours)
+            self._file = JournalFile(folder.journal, read_only=True, id_optional=ours)
         except JournalNewer:
             raise
         except (JournalError, *_DOES_NOT_READ) as error:
@@ -169,8 +171,8 @@ class _Source:
             raise
 
     def _find_ends(self, folder: JournalFolder) -> None:
-        """Up to where only what is parked counts, up to where rows may be missing, and which is the last.
-        ``whole``: the last one is known for sure."""
+        """Find ``_acked`` (up to there only parked callbacks are imported), ``_pruned`` (up to there rows may
+        be missing) and ``_last``, and whether that is surely the last one (``whole``)."""
         self._acked = self._published_up_to(folder)
         pruned_seq = _read(self._file.pruned_seq)
         self._pruned = self._acked if pruned_seq is None else pruned_seq
@@ -179,17 +181,17 @@ class _Source:
         believed = [seq for seq in (issued, last) if seq is not None and (most is None or seq <= most)]
         self.whole = issued in believed
         self._last = max(believed, default=0)
-        if self._acked > self._last:  # it knows more than the journal: not to be believed
+        if self._acked > self._last:  # a checkpoint beyond the journal's end is wrong
             self._acked = 0
 
     def _published_up_to(self, folder: JournalFolder) -> int:
-        """By the folder's checkpoint; 0 where that does not read: then all that was not pruned counts."""
+        """The folder's checkpoint; 0 where it cannot be read: then all rows that were not pruned count."""
         if not folder.checkpoint.exists():
             return 0
         try:
             self._checkpoint = checkpoint = Checkpoint(folder.path, read_only=True)
             checkpoint.check()
-            # without an id: what is put aside has been used with this checkpoint
+            # a journal that has lost its id was used with the checkpoint beside it
             return checkpoint.seq() if self.id in ("", checkpoint.journal) else 0
         except JournalNewer:
             raise
@@ -203,7 +205,7 @@ class _Source:
             self._checkpoint.close()
 
     def pages(self, state: ImportState) -> Iterator[_Page]:
-        """What comes behind ``state``."""
+        """The pages behind ``state``: rows first, then dedupe keys."""
         while state.seq < self._last:
             page = self._rows(state)
             state = page.state
@@ -216,7 +218,7 @@ class _Source:
 
     def _keys(self, after: bytes) -> list[SeenKey]:
         keys = _read(self._file.seen, after, _KEYS)
-        if keys is None:  # then a repeated push comes twice, and nothing is lost
+        if keys is None:  # a repeated push is then kept twice, and nothing is lost
             log.warning("journal.keys_unread", folder=self._name)
         return [(key, at_ms) for key, at_ms in keys or () if isinstance(key, bytes) and key > after]
 
@@ -226,12 +228,12 @@ class _Source:
         if wanted is None:
             log.error("journal.unread", folder=self._name, callbacks="unknown", first=state.seq + 1, last=end)
             state = _uncounted(state)
-        for seq in wanted or ():  # one by one: what does not read hides no other
+        for seq in wanted or ():  # one by one, so that an unreadable row hides no other
             row = _read(self._file.row, seq)
             if row is None or not row.intact:
                 lost.append(seq)
                 continue
-            kept.append(_again(row, ours=self.ours))
+            kept.append(_imported(row, ours=self.ours))
             size += len(row.body)
             if size >= _BYTES:
                 end = seq
@@ -242,7 +244,7 @@ class _Source:
         return _Page(kept, [], replace(state, seq=end, rows=rows, unread=unread, done_ms=None))
 
     def _wanted(self, after_seq: int) -> tuple[Sequence[int] | None, int]:
-        """The next ``seq`` at which a row must be, and up to where these are all; ``None``: unknown."""
+        """Each ``seq`` up to an end at which a row must be, and that end; ``None``: they are unknown."""
         if after_seq < self._acked and self._checkpoint is not None:
             seqs = sorted(self._checkpoint.parked_seqs(after_seq, _ROWS))
             return seqs, seqs[-1] if seqs else self._acked
@@ -254,19 +256,19 @@ class _Source:
 
 
 def _read(read: Callable[..., T], *arguments: object) -> T | None:
-    """``None`` where the disk, or what is on it, does not let it be read."""
+    """What ``read`` returns; ``None`` where the disk or the file is too damaged."""
     try:
         return read(*arguments)
     except _DOES_NOT_READ:
         return None
 
 
-def _again(row: StoredCallback, *, ours: bool) -> NewCallback:
-    """With its first time of receipt, so that its id stays the same. One of ``ours`` that was pushed again
-    since is left out, by its key; what has no identity of its own is kept twice."""
+def _imported(row: StoredCallback, *, ours: bool) -> NewCallback:
+    """``row`` with its first time of receipt, so that its id stays the same. If it is ``ours`` and was pushed
+    again since, its dedupe key keeps it out; one without an identity of its own is then kept twice."""
     facts = extract_facts(row.body)
     pushed = ours and row.via in ("http", "stream") and facts.has_identity
     key = dedupe_key(facts, row.app, row.body) if pushed else b""
     return NewCallback(
-        row.received_ms, row.app, row.via, row.body, key, unconditional=True, traceparent=row.traceparent
+        row.received_ms, row.app, row.via, row.body, key, keep_again=True, traceparent=row.traceparent
     )

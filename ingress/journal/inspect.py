@@ -1,6 +1,6 @@
-"""The journal as an operator looks at it: how much waits and is parked, and each callback with its state.
+"""The journal for an operator: how many callbacks wait and are parked, and each callback with its state.
 
-Nothing here writes, or takes a lock. How it is printed is decided in ``ingress/admin/``.
+Nothing here writes, or takes a lock. ``ingress/admin/`` prints it.
 """
 
 import shutil
@@ -23,9 +23,9 @@ _MAX_BYTES = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class JournalStatus:
-    """What stands below a ``JOURNAL_DIR``: ``waiting`` callbacks are not yet in Kafka, the oldest of them
-    since ``oldest_age_s``; sizes in bytes. ``journal``: its id, None where there is none yet. ``damaged``:
-    how far each folder that was put aside is imported, by its name."""
+    """The state of a ``JOURNAL_DIR``: ``waiting`` callbacks are not yet in Kafka, the oldest of them received
+    ``oldest_age_s`` ago; sizes in bytes. ``journal``: its id, None where there is none yet. ``damaged``: how
+    far each folder that was put aside is imported, by its name."""
 
     journal: str | None
     waiting: int
@@ -37,7 +37,7 @@ class JournalStatus:
 
     @property
     def unread(self) -> int:
-        """How many callbacks of the folders that were put aside could not be read."""
+        """How many callbacks of the damaged folders could not be read."""
         return sum(state.unread for state in self.damaged.values())
 
     def show(self, metrics: FolderMetrics) -> None:
@@ -95,7 +95,7 @@ def journal_status(root: Path) -> JournalStatus:
 @dataclass(frozen=True, slots=True)
 class InspectedCallback:
     """A callback of one ``journal``, and its ``state``: ``waiting``, ``published`` or ``parked`` (then the
-    records that are). If its ``row`` is not intact, nothing there but ``seq`` may be believed."""
+    records that are). If its ``row`` is not intact, only its ``seq`` is right."""
 
     journal: str
     row: StoredCallback
@@ -130,14 +130,14 @@ class JournalView:
         self._file.close()
 
     def one(self, seq: int) -> InspectedCallback | None:
-        """The callback with this number; ``None`` where it has been deleted, or was never kept."""
+        """The callback with this ``seq``; ``None`` where it was pruned, or never kept."""
         row = self._file.row(seq)
         if row is None and seq in self.parked:
             row = damaged_row(seq)
         return self._inspected(row) if row is not None else None
 
     def callbacks(self, after_seq: int) -> Iterator[InspectedCallback]:
-        """Those behind ``after_seq``, in order. Raises ``apsw.Error`` when they do not read."""
+        """The callbacks behind ``after_seq``, in order. Raises ``apsw.Error`` if they cannot be read."""
         while rows := self._file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES):
             yield from map(self._inspected, rows)
             after_seq = rows[-1].seq

@@ -1,6 +1,6 @@
 """What is deleted from the journal, and when: published callbacks, and dedupe keys past their window.
 
-The checkpoint alone licenses it. A pass that is interrupted anywhere costs nothing but disk.
+Only callbacks before the checkpoint are deleted. A pass may be interrupted anywhere: that costs only disk.
 """
 
 import shutil
@@ -22,13 +22,15 @@ T = TypeVar("T")
 
 _CHUNK = 500
 _FREE_PAGES, _FREE_SHARE, _RELEASED = 2048, 4, 64
-"""So many free pages, and one of so many, are kept for what comes next; the others go, so many in a step."""
+"""The file keeps this many free pages for new callbacks, or a quarter of its pages if that is more. Others
+are given back, this many in a step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """For how long things stay. ``callbacks_s`` counts from Kafka's acknowledgement, ``seen_s`` from
-    receipt; below ``min_free_bytes`` of free disk, published callbacks go at once, and the file shrinks."""
+    """For how long callbacks and dedupe keys stay: ``callbacks_s`` from Kafka's acknowledgement, ``seen_s``
+    from receipt. Below ``min_free_bytes`` of free disk, published callbacks go at once, and the file
+    shrinks."""
 
     callbacks_s: float
     seen_s: float
@@ -39,22 +41,20 @@ def prune_steps(
     journal: Callable[[], JournalFile], folder: JournalFolder, retention: Retention
 ) -> Iterator[int]:
     """One pass through ``folder``, whose ``journal`` is open for writing. Yields after each step how many
-    callbacks that has deleted; a step is short enough for the thread that commits, however much is published
-    or parked.
+    callbacks it has deleted; steps are short, since the thread that commits runs them.
 
-    Before the first callback goes, all that is parked is read: a number that the disk has changed there
-    protects the wrong one. Raises what ``journal`` raises, ``apsw.Error`` when the disk fails under it,
-    ``JournalError`` when the checkpoint cannot be read just now, ``JournalDamaged`` when that is not what was
-    written.
+    Before the first callback is deleted, all parked rows are checked: one with a damaged ``seq`` would
+    protect the wrong callback. Raises what ``journal`` raises, ``apsw.Error`` when the disk fails under it,
+    ``JournalError`` when the checkpoint cannot be read just now, ``JournalDamaged`` when it is damaged.
     """
     now_ms = int(time.time() * 1000)
-    # by the newest receipt: a clock that jumps ahead receives nothing, and must forget nothing
+    # counted from the newest receipt, so that a clock that jumps ahead deletes no keys
     seen_until_ms = min(now_ms, journal().last_received_ms()) - int(retention.seen_s * 1000)
     while journal().prune_seen(seen_until_ms, _CHUNK) == _CHUNK:
         yield 0
     low_disk = shutil.disk_usage(folder.path).free < retention.min_free_bytes
     age_ms = 0 if low_disk else int(retention.callbacks_s * 1000)
-    if folder.checkpoint.exists():  # else the relay has not begun
+    if folder.checkpoint.exists():  # else no relay has run yet
         after = BEFORE_ALL_PARKED
         while (last := _ask(folder, partial(Checkpoint.check_parked, after=after, limit=_CHUNK))) is not None:
             after = last
@@ -67,7 +67,8 @@ def prune_steps(
 def _prune_callbacks(
     journal: Callable[[], JournalFile], folder: JournalFolder, acked_before_ms: int | None
 ) -> Iterator[int]:
-    """Delete what was published by ``acked_before_ms``; None: all that is published. What is parked stays."""
+    """Delete callbacks that were published before ``acked_before_ms``; None: all published ones. Parked ones
+    stay."""
 
     def published(checkpoint: Checkpoint) -> int:
         if checkpoint.journal != journal().id:
@@ -86,7 +87,7 @@ def _prune_callbacks(
 
 
 def _ask(folder: JournalFolder, question: Callable[[Checkpoint], T]) -> T:
-    """What the folder's checkpoint says, opened for this question alone."""
+    """The answer of the folder's checkpoint, which is opened for this one question."""
     try:
         with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
             return question(checkpoint)
@@ -95,18 +96,18 @@ def _ask(folder: JournalFolder, question: Callable[[Checkpoint], T]) -> T:
 
 
 def _give_back(file: JournalFile, low_disk: bool) -> bool:
-    """Let the file shrink where far more of it is free than comes next, or the disk is nearly full. Returns
-    whether there is more to give back."""
+    """Shrink the file by a step if far more of it is free than new callbacks need, or the disk is nearly
+    full. Returns whether there is more to give back."""
     free, pages = file.free_pages()
     if free <= (0 if low_disk else max(_FREE_PAGES, pages // _FREE_SHARE)):
         return False
     file.release(_RELEASED)
     if free > _RELEASED and file.free_pages()[0] < free:  # not of a file that was made without auto_vacuum
         return True
-    file.db.set_busy_timeout(0)  # who reads just now, as a back-up does, is not waited for
+    file.db.set_busy_timeout(0)  # do not wait for a reader, as a back-up
     try:
-        file.checkpoint_truncate()
-    except apsw.BusyError:  # at the next checkpoint of the WAL
+        file.truncate_wal()
+    except apsw.BusyError:  # the file shrinks when the WAL is written back next
         pass
     finally:
         file.db.set_busy_timeout(BUSY_MS)

@@ -1,4 +1,4 @@
-"""What the journal holds: callbacks as they are kept and as they are read, and resync requests among them.
+"""The journal's rows: callbacks as they are kept and as they are read, and resync requests among them.
 
 SQLite checks the structure of pages, not their content: each row therefore carries a checksum of its own.
 """
@@ -16,8 +16,8 @@ from dingbridge.events.catalogue import Part
 
 @dataclass(frozen=True, slots=True)
 class NewCallback:
-    """A callback to keep. ``key`` is its dedupe key; ``signature_key`` only where the payload has no
-    identity of its own (then ``key`` holds for ten minutes, the request's signature for the window)."""
+    """A callback to keep. ``key`` is its dedupe key. A payload without an identity of its own also has a
+    ``signature_key``, from the request: that holds for the whole window then, ``key`` for ten minutes."""
 
     received_ms: int
     app: str
@@ -25,13 +25,13 @@ class NewCallback:
     body: bytes
     key: bytes
     signature_key: bytes | None = None
-    unconditional: bool = False  # put back: known only if ``key`` was received again, later
+    keep_again: bool = False  # though ``key`` is known, unless that was received again since
     traceparent: str | None = None  # of the root span, if the callback is traced
 
     @property
     def pushed(self) -> bool:
-        """Whether DingTalk pushed it just now; what was put back, or asked for, is older."""
-        return self.via in ("http", "stream") and not self.unconditional
+        """Whether DingTalk pushed it just now; what is imported, or from the failed list, is older."""
+        return self.via in ("http", "stream") and not self.keep_again
 
 
 CONTROL = "control"
@@ -40,12 +40,12 @@ CONTROL = "control"
 
 @dataclass(frozen=True, slots=True)
 class ResyncRequest:
-    """The relay publishes it to the inboxes of consumers, in its place among the callbacks: what they keep of
-    DingTalk may be incomplete, and they compare it. It is not deduplicated here; consumers do that by ``id``.
+    """Asks consumers to compare their tables with DingTalk, since events may be missing. The relay publishes
+    it in its place among the callbacks, to the inbox topics of ``RESYNC_CONSUMERS``. It is not deduplicated
+    here; consumers do that by ``id``.
 
-    It goes to the consumers in ``RESYNC_CONSUMERS``. ``app`` None: one for each app that is configured.
-    ``since_ms``: what happened before (epoch ms) is known; None: nothing is known of that. ``part``: which
-    events may be missing.
+    ``app`` None: one for each app that is configured. ``since_ms``: nothing is missing from before (epoch
+    ms); None: nobody knows since when. ``part``: which events may be missing.
     """
 
     id: str
@@ -59,7 +59,7 @@ class ResyncRequest:
         """The row of the journal that holds it; the app stands in a column of its own."""
         body = asdict(self)
         app = body.pop("app") or ""
-        return NewCallback(now_ms, app, CONTROL, orjson.dumps(body), b"", unconditional=True)
+        return NewCallback(now_ms, app, CONTROL, orjson.dumps(body), b"", keep_again=True)
 
     @classmethod
     def of(cls, row: "StoredCallback") -> Self:
@@ -102,7 +102,7 @@ def columns_of(seq: int, entry: NewCallback) -> tuple[int, int, str, str, bytes,
 def row_of(
     seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any, traceparent: Any
 ) -> StoredCallback:
-    """What these columns are, which a flipped bit may have changed, in type as well."""
+    """The row with these columns; a flipped bit may have changed any of them, also its type."""
     typed = isinstance(received_ms, int) and isinstance(app, str) and isinstance(via, str)
     if not typed or not isinstance(body, bytes) or not isinstance(traceparent, str | None):
         return damaged_row(seq)
@@ -116,8 +116,8 @@ IMPORTS = "import/"
 
 @dataclass(frozen=True, slots=True)
 class ImportState:
-    """How far the import of a folder has come: all rows up to ``seq`` and all keys up to ``key`` (hex);
-    ``rows`` were kept, ``unread`` could not be read: so many if they were ``counted``, else nobody knows.
+    """How far the import of a folder has come: all rows up to ``seq`` and all dedupe keys up to ``key``
+    (hex). ``rows`` were kept, ``unread`` could not be read; that is a least number unless ``counted``.
     ``done_ms``: when it was finished, epoch ms."""
 
     seq: int = 0
@@ -138,7 +138,7 @@ class ImportState:
 
 
 def import_states(notes: Mapping[str, str]) -> dict[str, ImportState]:
-    """By name of the folder, from the journal's ``notes``; one that does not read counts as not begun."""
+    """The states by name of the folder, from the journal's ``notes``; an invalid note counts as none."""
     states = {}
     for key, text in notes.items():
         with suppress(ValueError, TypeError):

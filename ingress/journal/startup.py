@@ -38,18 +38,18 @@ from ingress.journal.wake import WAKE_FILE
 log = structlog.get_logger(__name__)
 
 _NEW = "new"
-"""The folder below ``JOURNAL_DIR`` in which a journal is made before it becomes ``current``."""
+"""The folder below ``JOURNAL_DIR`` in which a new journal is made before it becomes ``current``."""
 _QUICK_CHECK_MAX_BYTES = 1 << 28
-"""Of a larger file a check takes minutes; its pages are checked as they are read."""
+"""A larger file is not checked, which would take minutes; its pages are checked as they are read."""
 _RELAY_ENDS_WITHIN_S = 10.0
 _DAMAGED_AGAIN_S: Final = 3600.0
 
 
 def open_current(root: Path) -> JournalFile:
-    """The journal of ``root/current``, made if there is none, and put aside first if it is damaged.
+    """Open the journal in ``root/current``. If there is none, or it is damaged and put aside, make a new one.
 
     Raises ``JournalError`` with the remedy when the disk fails, when a file is of another version, when the
-    checkpoint knows more than the journal, or when the last damage is less than an hour ago.
+    checkpoint is beyond the journal's end, or when the last damage is less than an hour ago.
     """
     folder = current(root)
     try:
@@ -64,11 +64,11 @@ def open_current(root: Path) -> JournalFile:
 
 
 def open_checked(folder: JournalFolder, *, failed: bool = False) -> JournalFile:
-    """The journal of ``folder``, which was there before. ``failed``: a commit has failed there, and one must
-    succeed now, after the WAL was written back.
+    """Open the existing journal of ``folder``. With ``failed``, a commit has failed there: now the WAL must
+    be written back and a commit succeed.
 
     Raises ``JournalDamaged``; ``JournalError`` where the journal is gone, or of another version, or the
-    checkpoint knows more than the journal; ``apsw.Error`` when the disk refuses."""
+    checkpoint is beyond its end; ``apsw.Error`` when the disk refuses."""
     if (why := reported_damage(folder.path)) is not None:
         raise JournalDamaged(why)
     if not folder.journal.exists():
@@ -84,8 +84,8 @@ def open_checked(folder: JournalFolder, *, failed: bool = False) -> JournalFile:
             file.pruned_seq()
             _check_checkpoint(folder, file)
             try:
-                file.checkpoint_truncate()
-            except apsw.BusyError:  # a back-up may take minutes; the WAL is good as it is, if no fsync failed
+                file.truncate_wal()
+            except apsw.BusyError:  # a back-up may take minutes; unless an fsync failed, the WAL may wait
                 if failed:
                     raise
             if failed:
@@ -99,16 +99,16 @@ def open_checked(folder: JournalFolder, *, failed: bool = False) -> JournalFile:
 
 
 def _check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
-    """Refuse a checkpoint that knows more than its journal: a back-up restored in part, a WAL that was
-    removed. Going on would leave callbacks unpublished for ever.
+    """Refuse a checkpoint beyond the journal's end: a back-up was restored in part, or a WAL removed. New
+    callbacks would get numbers before it and never be published.
 
-    Raises ``JournalError``; ``JournalDamaged`` for one that does not read."""
+    Raises ``JournalError``; ``JournalDamaged`` for one that cannot be read."""
     highest_seq = file.highest_seq()
     if not folder.checkpoint.exists():
         if highest_seq:
-            log.warning("journal.checkpoint_missing", words="all that stands here is published again")
+            log.warning("journal.checkpoint_missing", words="all that is in the journal is published again")
         return
-    # for writing, since what a crash has left of it may have to be rolled back first
+    # opened for writing, since SQLite may have to recover it after a crash
     with closing(Checkpoint(folder.path, file.id)) as checkpoint:
         checkpoint.check()
         seq = checkpoint.seq()
@@ -133,12 +133,12 @@ def _put_aside(root: Path, why: str) -> None:
         raise JournalError(
             f"the journal in {folder.path} is damaged ({why}), and the last one was put aside at "
             f"{last:%H:%M:%SZ}, less than an hour ago. Nothing was changed. Replace the disk under {root}; "
-            f"then move {folder.path} to {root}/damaged-by-hand and start again: what reads is published"
+            f"then move {folder.path} to {root}/damaged-by-hand and start again, to publish what can be read"
         )
-    report_damage(folder.path, why)  # so that a relay of its own lets go of it
+    report_damage(folder.path, why)  # so that a relay that runs as a service of its own ends
     lock = relay_lock(folder.path)
     deadline = time.monotonic() + _RELAY_ENDS_WITHIN_S
-    while True:  # the relay of an ingress that was killed, or one that reads the report, ends within moments
+    while True:  # the relay of a killed ingress, or one that finds the report, ends in a moment
         try:
             lock.acquire()
             break
@@ -155,7 +155,7 @@ def _put_aside(root: Path, why: str) -> None:
 
 
 def _imports(folder: JournalFolder) -> dict[str, str]:
-    """What is noted in a damaged journal about folders that it has imported, as far as it reads."""
+    """A damaged journal's notes of the folders that it has imported, if they can be read."""
     try:
         with closing(JournalFile(folder.journal, read_only=True)) as file:
             return file.notes(IMPORTS)
@@ -165,21 +165,21 @@ def _imports(folder: JournalFolder) -> dict[str, str]:
 
 
 def _begin(root: Path, damage: str | None = None) -> JournalFile:
-    """A new journal becomes the current one, in place of one with ``damage``; returns it, open.
+    """Make a new journal the current one, in place of one with ``damage``; returns it, open.
 
-    It has taken a commit before: on a disk that takes none, which is full or read-only, nothing is renamed.
+    It must take a commit first: on a disk that is full or read-only nothing is renamed.
     """
     new, folder = root / _NEW, current(root)
-    shutil.rmtree(new, ignore_errors=True)  # of an attempt that was cut off; nothing was ever kept in it
+    shutil.rmtree(new, ignore_errors=True)  # of an interrupted attempt; no callback was ever kept in it
     new.mkdir(mode=0o700)
     with closing(JournalFile(new / JOURNAL_FILE, create=True)) as file:
         file.commit([], {} if damage is None else _imports(folder), 0)
         file.probe()
-        file.checkpoint_truncate()
+        file.truncate_wal()
     sync(new)
     if damage is not None:
         _put_aside(root, damage)
-    for name in (RELAY_LOCK, WAKE_FILE, DAMAGED_FILE):  # of a folder whose journal was moved away
+    for name in (RELAY_LOCK, WAKE_FILE, DAMAGED_FILE):  # left in a folder whose journal was moved away
         (folder.path / name).unlink(missing_ok=True)
     new.rename(folder.path)
     sync(root)
@@ -187,7 +187,7 @@ def _begin(root: Path, damage: str | None = None) -> JournalFile:
 
 
 def refused_by_disk(root: Path, error: Exception) -> str:
-    """What is said when the disk fails, with what to do."""
+    """The words for a disk that fails, with the remedy."""
     if isinstance(error, apsw.BusyError):
         return f"{root}: another process reads the journal ({error}); end it, as a back-up that hangs"
     return f"{type(error).__name__}: {error}; free or repair the disk under {root}"

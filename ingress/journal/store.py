@@ -20,16 +20,16 @@ from ingress.journal.directory import connect, crc_of
 from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback, columns_of, damaged_row, row_of
 
 FILE_VERSION = 3
-"""Stands in ``PRAGMA user_version``; any other is refused. It also goes up where a note comes to mean
-something else than its older readers take it for."""
+"""Stands in ``PRAGMA user_version``; any other is refused. Raise it for a change of the schema, and where a
+note changes its meaning, which an older version would misread."""
 _APPLICATION_ID = 0x44494E47  # "DING", for file(1)
 
 ANONYMOUS_WINDOW_MS = 600_000
-"""Payloads without an identity of their own may truly recur: equal ones are one only for this long."""
+"""Payloads without an identity of their own may truly recur: an equal one is a repeat only for this long."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
--- up to where rows may be missing because they were deleted; written in the transaction that deletes
+-- one row: up to this seq rows may be missing since they were pruned; written in the transaction that deletes
 CREATE TABLE pruned (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, crc INTEGER NOT NULL);
 -- AUTOINCREMENT: else a table emptied by pruning begins again at 1, below the relay's checkpoint
 CREATE TABLE callbacks (
@@ -41,25 +41,24 @@ CREATE TABLE callbacks (
   crc INTEGER NOT NULL, -- of all the columns, see checksum()
   traceparent TEXT
 );
-CREATE TABLE seen (key BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE seen (key BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT ROWID; -- the dedupe keys
 CREATE INDEX seen_by_receipt ON seen (received_ms);
--- what recovery must remember, written in the same commit as the callbacks that it is about
+-- how far recovery and imports have come, written in the same commit as the callbacks that they keep
 CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
 _SELECT = "SELECT * FROM callbacks"
-"""Callbacks are read without the columns' names, in which a bit may have flipped."""
+"""Without the columns' names: a bit may have flipped in the schema's."""
 
-_ROWS_MAX = 256
-"""In one statement."""
+_ROWS_PER_STATEMENT = 256
 
 DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
 """SQLite calls the file damaged. ``SQLError``: our own statements no longer fit the tables, as after a
 flipped bit in the name of a column."""
 
-_NO_VALUE = (apsw.TooBigError, UnicodeDecodeError)
-"""The file is sound, and a value in one of its rows is none any more."""
+_UNREADABLE_VALUE = (apsw.TooBigError, UnicodeDecodeError)
+"""The file is sound, but a value in one of its rows cannot be read."""
 
 
 SeenKey = tuple[bytes, int]
@@ -77,28 +76,28 @@ class _NotAllNew(Exception):
 
 
 class JournalFile:
-    """A connection to a journal's file. Every method raises ``apsw.Error`` when the disk fails, one of
-    ``DAMAGE`` when SQLite finds the file damaged; callbacks that the disk has changed come as not intact."""
+    """A connection to a journal's file. Every method raises ``apsw.Error`` when the disk fails, and one of
+    ``DAMAGE`` when SQLite finds the file damaged; a callback with a wrong checksum is read as not intact."""
 
     def __init__(
-        self, path: Path, *, read_only: bool = False, create: bool = False, nameless: bool = False
+        self, path: Path, *, read_only: bool = False, create: bool = False, id_optional: bool = False
     ) -> None:
-        """``nameless``: the ``id`` may be gone, and is "" then. Raises ``JournalError`` when the file is no
-        journal of ours, or of a newer version."""
+        """``id_optional``: a damaged journal may have lost its ``id``, which is "" then. Raises
+        ``JournalError`` when the file is no journal of ours, or of another version."""
         self.path = path
         if fresh := create and not path.exists():
             path.touch(mode=0o600)
         self.db = connect(path, FILE_VERSION, read_only=read_only)
         try:
             if not read_only:
-                # SQLite's default, and meant: the commit that writes the WAL back holds up all answers
-                # meanwhile, for 14 ms with 1000 pages and for 75 ms with 4000 (measured on a busy disk)
+                # SQLite's default, and chosen: the commit that writes the WAL back delays all answers, by
+                # 14 ms with 1000 pages and by 75 ms with 4000 (measured on a busy disk)
                 self.db.execute("PRAGMA wal_autocheckpoint = 1000")
                 if fresh:
                     self._create()
             self._check_version()
-            self.id = self._own_id(nameless)
-            # the one who writes need not ask again: there is no other. To read, the last page may be damaged
+            self.id = self._own_id(id_optional)
+            # the one writer counts on from here; a reader needs it not, and the last page may be damaged
             self._issued = 0 if read_only else self.highest_seq()
         except BaseException:
             self.db.close(True)
@@ -120,12 +119,12 @@ class JournalFile:
                 "restore the folder as a whole from its back-up"
             )
 
-    def _own_id(self, nameless: bool) -> str:
+    def _own_id(self, optional: bool) -> str:
         try:
             found = dict(self.db.execute("SELECT * FROM meta")).get("id")
-        except (ValueError, *DAMAGE):  # of what is no text, or has another number of columns
+        except (ValueError, *DAMAGE):  # ValueError: no text, or another number of columns
             found = None
-        if not isinstance(found, str) and not nameless:
+        if not isinstance(found, str) and not optional:
             raise apsw.CorruptError("it does not say which journal it is")
         return found if isinstance(found, str) else ""
 
@@ -137,9 +136,9 @@ class JournalFile:
     def keep(self, callbacks: Sequence[NewCallback]) -> list[bool]:
         """Commit ``callbacks`` as one group. Returns for each whether it was new (else already known).
 
-        When this returns, all of them are on the disk. When it raises, none of them counts as kept.
+        When this returns, all of them are on the disk. When it raises, treat none as kept.
         """
-        if all(one.signature_key is None and not one.unconditional for one in callbacks):
+        if all(one.signature_key is None and not one.keep_again for one in callbacks):
             with suppress(_NotAllNew):
                 with self.db:
                     self._keep_new(callbacks)
@@ -154,8 +153,9 @@ class JournalFile:
         now_ms: int,
         seen: Sequence[SeenKey] = (),
     ) -> list[bool]:
-        """Keep ``rows``, set ``notes`` (None: remove it) and note ``seen``, unless these are known, in one
-        commit, all or nothing. Returns for each of ``rows`` whether it was new."""
+        """Keep ``rows``, set ``notes`` (None: remove it) and insert those of ``seen`` that are not known, in
+        one commit, all or nothing. Returns for each of ``rows`` whether it was new. ``now_ms``: when its
+        resync requests are received."""
         with self.db:
             new = self._keep_each(
                 [row.callback(now_ms) if isinstance(row, ResyncRequest) else row for row in rows]
@@ -180,8 +180,8 @@ class JournalFile:
         return {key: value for key, value in rows if key.startswith(prefix)}
 
     def _keep_new(self, callbacks: Sequence[NewCallback]) -> None:
-        """The usual group, in which every callback has an identity of its own and is new, in a few statements
-        of many rows each. Raises ``_NotAllNew``."""
+        """Insert the usual group, in which every callback has an identity of its own and is new, by few
+        statements of many rows each. Raises ``_NotAllNew``."""
         seen = [(callback.key, callback.received_ms) for callback in callbacks]
         if self._insert("seen", seen, " ON CONFLICT DO NOTHING") < len(callbacks):
             raise _NotAllNew
@@ -189,11 +189,11 @@ class JournalFile:
         self._insert("callbacks", rows)
 
     def _insert(self, into: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> int:
-        """Insert ``rows``; returns how many went in. A statement for each power of two that adds up to their
-        number: after each step of SQLite the thread has to win the interpreter back from the event loop."""
+        """Insert ``rows``; returns how many went in. A statement takes as large a power of two of them as is
+        left, so few are needed: after each one this thread must win the GIL back from the event loop."""
         inserted, begin = 0, 0
         while begin < len(rows):
-            size = min(_ROWS_MAX, 1 << (len(rows) - begin).bit_length() - 1)
+            size = min(_ROWS_PER_STATEMENT, 1 << (len(rows) - begin).bit_length() - 1)
             values = [value for row in rows[begin : begin + size] for value in row]
             self.db.execute(_insert_sql(into, len(rows[0]), size, conflict), values)
             inserted += self.db.changes()
@@ -211,9 +211,9 @@ class JournalFile:
         return new
 
     def _is_new(self, callback: NewCallback) -> bool:
-        """Note the callback's dedupe keys; whether it was not known before."""
-        if callback.unconditional:
-            return not callback.key or not self._pushed_since(callback)
+        """Whether the callback is to be kept; inserts its dedupe keys."""
+        if callback.keep_again:
+            return not callback.key or not self._received_since(callback)
         if callback.signature_key is None:
             return self._note_seen(callback.key, callback.received_ms)
         if not self._note_seen(callback.signature_key, callback.received_ms):
@@ -224,8 +224,8 @@ class JournalFile:
         self.db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (callback.key, callback.received_ms))
         return True
 
-    def _pushed_since(self, callback: NewCallback) -> bool:
-        """Whether it was pushed and kept again since it was first received; notes its key, if not."""
+    def _received_since(self, callback: NewCallback) -> bool:
+        """Whether it was received again, and kept, after this ``received_ms``; inserts its key, if not."""
         self._note_seen(callback.key, callback.received_ms)
         known = self.db.execute("SELECT received_ms FROM seen WHERE key = ?", (callback.key,)).get
         return _number(known) > callback.received_ms
@@ -235,12 +235,12 @@ class JournalFile:
         return self.db.changes() == 1
 
     def probe(self) -> None:
-        """A commit that keeps no callback, to learn whether one would succeed."""
+        """A commit that keeps no callback, to see whether the disk takes one."""
         self.commit([], {"probe": str(time.time())}, 0)
 
-    def checkpoint_truncate(self) -> None:
-        """Write the WAL back and empty it; after a failed fsync this must succeed before any promise. Raises
-        ``apsw.BusyError`` while somebody else reads, as a back-up does."""
+    def truncate_wal(self) -> None:
+        """Write the WAL back and empty it; after a failed fsync this must succeed before the next
+        ``success``. Raises ``apsw.BusyError`` while somebody else reads, as a back-up does."""
         self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def prune_callbacks(self, up_to_seq: int, keep: Collection[int], limit: int, *, after_seq: int) -> int:
@@ -257,12 +257,11 @@ class JournalFile:
         return len(doomed)
 
     def free_pages(self) -> tuple[int, int]:
-        """``(pages that hold nothing, pages of the whole file)``."""
+        """``(free pages, all pages)`` of the file."""
         return int(self.db.pragma("freelist_count")), int(self.db.pragma("page_count"))
 
     def release(self, pages: int) -> None:
-        """Take at most ``pages`` free pages off the end of the file; it shrinks at the next checkpoint of the
-        WAL."""
+        """Free at most ``pages`` unused pages; the file shrinks when the WAL is written back next."""
         self.db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
 
     def prune_seen(self, before_ms: int, limit: int) -> int:
@@ -286,16 +285,16 @@ class JournalFile:
             for columns in cursor:
                 row = row_of(*columns)
                 if not row.intact:
-                    # its number may be what the disk has changed; behind the checkpoint none is left out
+                    # its number itself may be damaged; rows have no gaps here, so it must be the next one
                     row = row._replace(seq=after_seq + 1)
                 elif row.seq <= after_seq:
-                    continue  # such a number also misleads SQLite about where to begin
+                    continue  # because of such a number SQLite may begin too early
                 found.append(row)
                 after_seq = row.seq
                 size += len(row.body)
                 if size >= max_bytes or len(found) == max_rows:
                     break
-        except _NO_VALUE:  # of the next row; those before it come first
+        except _UNREADABLE_VALUE:  # in the next row: return those before it first
             if not found:
                 sql = "SELECT rowid FROM callbacks WHERE rowid > ? ORDER BY rowid LIMIT 1"
                 found.append(damaged_row(_number(self.db.execute(sql, (after_seq,)).get)))
@@ -304,15 +303,15 @@ class JournalFile:
         return found
 
     def row(self, seq: int) -> StoredCallback | None:
-        """The callback with this ``seq``, if it still stands here."""
+        """The callback with this ``seq``; ``None`` if it was pruned or never kept."""
         try:
             columns = self.db.execute(f"{_SELECT} WHERE rowid = ?", (seq,)).fetchone()
-        except _NO_VALUE:
+        except _UNREADABLE_VALUE:
             return damaged_row(seq)
         return row_of(*columns) if columns is not None else None
 
     def seqs(self, after_seq: int, up_to_seq: int, limit: int) -> list[int]:
-        """The numbers of the first callbacks there."""
+        """The first ``seq`` that there are behind ``after_seq``, up to ``up_to_seq``."""
         sql = "SELECT rowid FROM callbacks WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
         return [seq for (seq,) in self.db.execute(sql, (after_seq, up_to_seq, limit))]
 
@@ -321,7 +320,7 @@ class JournalFile:
         return max(self.issued_seq(), self.last_seq())
 
     def issued_seq(self) -> int:
-        """The same as SQLite remembers it."""
+        """The same by SQLite's AUTOINCREMENT counter alone, which may be damaged."""
         return _number(self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get)
 
     def last_seq(self) -> int:
@@ -329,7 +328,7 @@ class JournalFile:
         return _number(self.db.execute("SELECT max(rowid) FROM callbacks").get)
 
     def pruned_seq(self) -> int:
-        """Up to here rows may be missing, since published ones were deleted; behind it none may."""
+        """Up to this ``seq`` rows may be missing, since published ones are pruned; behind it none may."""
         found = self.db.execute("SELECT seq, crc FROM pruned").fetchone()
         if found is None or found[1] != crc_of(found[0]):
             raise apsw.CorruptError("it does not say up to where it was pruned")
@@ -351,7 +350,7 @@ class JournalFile:
         oldest = self.db.execute(sql, (after_seq,)).get
         if oldest is None:
             return 0, None
-        # behind the pruned ones there are no gaps; what is parked among these is not counted
+        # behind the pruned ones there are no gaps; parked callbacks before ``after_seq`` are not counted
         return max(self.highest_seq() - max(after_seq, self.pruned_seq()), 1), _number(oldest)
 
 

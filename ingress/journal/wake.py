@@ -1,7 +1,7 @@
 """How the ingress notifies the relay that something new was kept: a FIFO beside the journal.
 
-The relay makes it and reads it; the ingress writes a byte after a commit. A byte that is lost costs nothing:
-the relay also looks into the journal by itself, twice a second.
+The relay makes it and reads it; the ingress writes a byte after a commit. A lost byte costs half a second at
+most: the relay also reads the journal by itself, twice a second.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ class RelayWaker:
         self._again = False
 
     def wake(self) -> None:
-        """Something new was kept. The first is notified at once, what comes within 10 ms together."""
+        """A callback was kept: notify the relay, at once for the first and then every 10 ms at most."""
         if self._resting is not None:
             self._again = True
             return
-        with suppress(OSError):  # no relay runs just now, or it has not even read the last ones
+        with suppress(OSError):  # no relay runs just now, or the FIFO is full
             fifo = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 os.write(fifo, b"\n")
@@ -55,7 +55,7 @@ class WakeFifo:
             os.mkfifo(path, 0o600)
         self._on_wake = on_wake
         self._reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        # while somebody could write, nobody reads an end of file
+        # with a writer of its own open, the reader never gets an end of file
         self._writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         asyncio.get_running_loop().add_reader(self._reader, self._read)
 

@@ -1,10 +1,10 @@
 """The journal's writer: keeps callbacks durably, many with one fsync, before ``success`` is answered.
 
-The event loop gathers what one turn of it brings and hands that over a queue to one thread, which commits
-whatever has queued up as one group. So a stalled disk never stalls the loop, an answer waits for one fsync at
-most twice, and thread and loop meet once for a group. What is old is deleted between groups. A disk that is
-full is waited for; a journal that is damaged ends the process (``until_damaged``), and the next start deals
-with it. What a callback *means* is decided behind the journal, by the relay.
+The event loop gathers the callbacks of one turn and hands them over a queue to one thread, which commits all
+that has queued up as one group. So a stalled disk never stalls the loop, and a callback waits for two fsyncs
+at most: that of the group before, and its own. What is old is deleted between groups. A disk that is full is
+waited for; a journal that is damaged ends the process (``until_damaged``), and the next start deals with it.
+What a callback *means* is decided later, by the relay.
 """
 
 import asyncio
@@ -39,14 +39,14 @@ _MAX_GROUP = 1_000
 _RETENTION_EVERY_S, _RETENTION_PAUSE_S = 10.0, 0.02
 _WATCH_EVERY_S = 0.1
 _REOPEN_EVERY_S = 0.5
-_LOOK_EVERY_S = 0.5
+_DAMAGE_EVERY_S = 0.5
 _IO_ERROR_AGAIN_S: Final = 60.0
-"""An I/O error so soon after another has outlived a reopening: it is about what stands on the disk."""
+"""A second I/O error within this time has outlived a reopening of the file: it counts as damage."""
 
 
 @dataclass(slots=True)
 class WriteRequest:
-    """One callback to keep, or else some other work on the journal, and who waits for it."""
+    """One callback to keep, or else some other ``work`` on the journal; ``future`` is what it returns."""
 
     callback: NewCallback | None
     work: Callable[[JournalFile], Any] | None
@@ -71,9 +71,9 @@ class Journal:
         """``on_commit`` is called on the event loop after each group that kept something new."""
         self._root, self._retention, self._metrics, self._on_commit = root, retention, metrics, on_commit
         self._queue: queue.SimpleQueue[list[WriteRequest] | None] = queue.SimpleQueue()
-        self._gathered: list[WriteRequest] = []
-        self._pending: deque[WriteRequest] = deque()
-        self._queued = self._queued_bytes = 0  # what the thread has not settled, also if it was refused since
+        self._gathered: list[WriteRequest] = []  # in this turn of the event loop, not yet in the queue
+        self._pending: deque[WriteRequest] = deque()  # not answered yet, the oldest first
+        self._queued = self._queued_bytes = 0  # not committed yet, also those that were refused as too slow
         self._stopping = False
         self._file: JournalFile | None = None
         self._ended = False
@@ -81,7 +81,7 @@ class Journal:
         self._reopen_at = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self.fault: str | None = None
-        """Why nothing can be kept just now, in words; ``None`` while all is well."""
+        """Why nothing can be kept just now; ``None`` while all is well."""
         metrics.writable.set_function(lambda: float(self.fault is None))
 
     # -- on the event loop
@@ -99,10 +99,10 @@ class Journal:
         self._metrics.last_callback.set(at_ms / 1000)
 
     async def append(self, callback: NewCallback) -> bool:
-        """Keep ``callback``; returns when it is on the disk: whether it was new, else it is there already.
+        """Keep ``callback``, and return only when it is on the disk: whether it was new, or known already.
 
-        Raises ``JournalUnavailable`` when it was not kept, or not in time (then it may still be kept later:
-        a retry finds it known). Never returns for what is not on the disk.
+        Raises ``JournalUnavailable`` when it was not kept, or not in time. In that case it may still be kept
+        later, and DingTalk's retry is then known.
         """
         if self._queued >= _MAX_QUEUED or self._queued_bytes + len(callback.body) > _MAX_QUEUED_BYTES:
             raise JournalUnavailable("queue_full", "the journal's queue is full; the disk is too slow")
@@ -114,11 +114,11 @@ class Journal:
         notes: Mapping[str, str | None] | None = None,
         seen: Sequence[SeenKey] = (),
     ) -> list[bool]:
-        """Keep ``rows`` in this order, set ``notes`` (None removes one) and note dedupe keys that were
-        ``seen``, all in one commit or nothing; returns for each of ``rows`` whether it was new. For a page of
-        the failed list, or of a folder that is imported, with what is remembered of that.
+        """Keep ``rows`` in this order, set ``notes`` (None removes one) and insert dedupe keys that were
+        ``seen`` before, all in one commit or nothing; returns for each of ``rows`` whether it was new. For a
+        page of DingTalk's failed list or of an imported folder, with a note of how far that has come.
 
-        Raises ``JournalUnavailable`` as ``append`` does: then nothing of it is known to be kept.
+        Raises ``JournalUnavailable`` as ``append`` does: all of it may still be kept later, or nothing.
         """
         new: list[bool] = await self._submit(
             None, lambda file: file.commit(rows, notes or {}, int(time.time() * 1000), seen)
@@ -133,25 +133,25 @@ class Journal:
         return found
 
     async def probe(self) -> None:
-        """Commit something that keeps nothing. Raises ``JournalUnavailable`` if that fails."""
+        """Commit without a callback, to see that the disk takes it. Raises ``JournalUnavailable`` if not."""
         await self._submit(None, JournalFile.probe)
 
     async def until_damaged(self) -> None:
-        """Raises ``JournalDamaged`` when nothing is kept any more until the process was started again."""
+        """Raises ``JournalDamaged`` when nothing can be kept any more before the process is started again."""
         while not self._ended:
-            # the relay, which reads what is never read here, may have found it so
+            # the relay reads rows that are never read here, and may have found the damage
             words = await asyncio.to_thread(reported_damage, current(self._root).path)
             if words is not None:
                 self._end_damaged(words)
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_DAMAGE_EVERY_S)
         raise JournalDamaged(self.fault)
 
     async def prune(self, older_than_s: float, pause_s: float = 0.0) -> int:
         """Delete what Kafka acknowledged longer than ``older_than_s`` ago, and dedupe keys past their window,
-        in small steps between commits, with ``pause_s`` behind each.
+        in small steps between commits, with ``pause_s`` after each.
 
-        Returns how many callbacks were deleted. Raises ``JournalUnavailable``, or ``JournalError`` when what
-        licenses it cannot be read.
+        Returns how many callbacks were deleted. Raises ``JournalUnavailable``, or ``JournalError`` when the
+        checkpoint cannot be read.
         """
         retention = replace(self._retention, callbacks_s=older_than_s)
         steps, deleted = prune_steps(self._opened, current(self._root), retention), 0
@@ -160,7 +160,7 @@ class Journal:
             await asyncio.sleep(pause_s)
         return deleted
 
-    async def delete_what_is_old(self) -> None:
+    async def prune_regularly(self) -> None:
         """Prune by the settings, pass after pass. Ends only when it is cancelled."""
         while True:
             try:
@@ -191,8 +191,8 @@ class Journal:
             self._queue.put(gathered[begin : begin + _MAX_GROUP])
 
     async def stop(self, timeout_s: float = 5.0) -> None:
-        """Commit what is queued, then close. Nothing is accepted any more. A disk that hangs for longer
-        than ``timeout_s`` is left to itself: what it has not confirmed was not answered ``success``."""
+        """Accept nothing more, commit what is queued, close. A disk that hangs for longer than ``timeout_s``
+        is not waited for: what it has not confirmed was not answered ``success``."""
         self._stopping = True
         self._hand_over()
         self._queue.put(None)
@@ -201,7 +201,7 @@ class Journal:
         self._watchdog.cancel()
 
     async def _watch(self) -> None:
-        """Fails what has waited for too long, whatever the writer thread is stuck in."""
+        """Refuse what has waited for too long, whatever the writer thread is stuck in."""
         try:
             while True:
                 await asyncio.sleep(_WATCH_EVERY_S)
@@ -246,7 +246,7 @@ class Journal:
             self._close()
 
     def _turn(self) -> bool:
-        """Commit what has queued up, and do what is due besides. ``False``: nothing comes any more."""
+        """Commit what has queued up, or reopen a journal that failed. ``False`` after ``stop``."""
         group: list[WriteRequest] = []
         gathered: list[WriteRequest] | None = []
         try:
@@ -267,7 +267,7 @@ class Journal:
         return True
 
     def _outcomes(self, group: list[WriteRequest]) -> list[Any]:
-        """What to answer each of them: the callbacks are one commit, each piece of work stands for itself."""
+        """The result or error of each request: all callbacks are one commit, each ``work`` is run alone."""
         callbacks = [request.callback for request in group if request.callback is not None]
         kept = self._do(lambda file: self._keep(file, callbacks)) if callbacks else []
         each = repeat(kept) if isinstance(kept, Exception) else iter(kept)
@@ -284,8 +284,8 @@ class Journal:
         return new
 
     def _do(self, work: Callable[[JournalFile], Any]) -> Any:
-        """The result of ``work``, or the error with which it failed; never raises. Only an error of SQLite's
-        is about the disk, any other is for whoever asked."""
+        """The result of ``work``, or its error; never raises. An error of SQLite closes the journal; any
+        other concerns only the caller."""
         try:
             return work(self._opened())
         except (apsw.Error, JournalDamaged) as error:
@@ -302,7 +302,7 @@ class Journal:
         return self._file
 
     def _fail(self, error: Exception) -> None:
-        """Close everything: after a failed fsync the page cache can lie, on every open handle."""
+        """Close the file: after a failed fsync the page cache can lie, on every open handle."""
         log.error(
             "journal.failed", error=type(error).__name__, extended=getattr(error, "extendedresult", None)
         )
@@ -311,7 +311,7 @@ class Journal:
         self._judge(error)
 
     def _judge(self, error: Exception) -> None:
-        """Whether ``error``, after which the journal is closed, ends the process or may pass."""
+        """Whether ``error`` is damage, which ends the process, or may pass, so that the file is reopened."""
         now = time.monotonic()
         again = isinstance(error, apsw.IOError) and now - self._io_error_at < _IO_ERROR_AGAIN_S
         if again or isinstance(error, (*DAMAGE, JournalDamaged)):
@@ -325,10 +325,10 @@ class Journal:
         self._reopen_at = now + _REOPEN_EVERY_S
 
     def _end_damaged(self, words: str) -> None:
-        self._end(f"the journal is damaged ({words}); start again: it is put aside, what reads imported")
+        self._end(f"the journal is damaged ({words}); start again: what can be read is imported")
 
     def _end(self, words: str) -> None:
-        """Take nothing any more, and have the process end."""
+        """Refuse everything from now on; ``until_damaged`` ends the process."""
         if not self._ended:
             self._ended, self.fault = True, words
             log.error("journal.ended", words=words)
@@ -338,7 +338,7 @@ class Journal:
         try:
             if file is not None:
                 file.close()
-        except Exception as error:  # it is given up, whatever its disk says to that
+        except Exception as error:  # it is not used again in any case
             log.warning("journal.close_failed", error=type(error).__name__)
 
     def _reopen(self) -> None:
@@ -349,7 +349,7 @@ class Journal:
             self._file = open_checked(current(self._root), failed=True)
         except (apsw.Error, OSError, JournalDamaged) as error:
             self._judge(error)
-        except JournalError as error:  # another process has changed it, as by restoring an older copy
+        except JournalError as error:  # somebody has changed the files, as by restoring an older copy
             self._end(str(error))
         else:
             log.warning("journal.reopened")

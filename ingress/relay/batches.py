@@ -1,8 +1,9 @@
 """Batch sets: what is sent to Kafka at once, at most one batch for each partition.
 
-One batch in a partition is atomic and has nothing behind it, so no failure can let newer records of a
-partition overtake older ones. (With several batches under way they do: one that expires in the client, or
-is refused as the first of its producer, is overtaken by its successor; seen with aiokafka 0.14.)
+Kafka takes a batch as a whole or not at all, and the next one of its partition is sent only after its answer:
+so no failure lets newer records of a partition overtake older ones. (With several batches under way it does:
+one that expires in the client, or is refused as the first of its producer, is overtaken by its successor;
+seen with aiokafka 0.14.)
 """
 
 import asyncio
@@ -33,9 +34,9 @@ BATCH_BYTES = 1024 * 1024
 
 _LARGEST_RECORD = PRODUCER_MAX_REQUEST_BYTES - 4096
 _TOPIC_WITHIN_S = 2.0
-"""So long all wait for a topic to be made; then its own records alone do, which are parked."""
-_KEY_BYTES = 256
-_REQUESTS_KNOWN = 1_000
+"""How long everything waits for a topic to be made; after that, only its own records do: they are parked."""
+_CACHED_KEY_BYTES = 256
+_REQUESTS_REMEMBERED = 1_000
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class Batch:
 
 @dataclass(slots=True)
 class PartialCallback:
-    """A callback of which ``added`` messages are in a set; the rest waits for the next one."""
+    """A callback whose first ``added`` messages are in a set, or were in one before."""
 
     seq: int
     received_ms: int
@@ -60,17 +61,17 @@ class PartialCallback:
 
 @dataclass(slots=True)
 class BatchSet:
-    """Batches by partition, and behind which callback the checkpoint may stand when all are acknowledged:
-    ``done`` are the callbacks of which all is in it, or was in those before, in order."""
+    """Batches by partition. When all of them are acknowledged, the checkpoint may move to the last of
+    ``done``: the callbacks, in order, whose messages are all in this set or in those before."""
 
     batches: dict[TopicPartition, Batch] = field(default_factory=dict)
     parked: list[Parked] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
-    rest: tuple[int, int] = (0, 0)  # the callback behind those, and how many of its messages are in it too
+    partial: tuple[int, int] = (0, 0)  # the next callback, and how many of its messages are in it as well
     since_ms: int | None = None  # receipt of its first callback
     records: int = 0
     bytes: int = 0
-    closed: bool = False  # a batch had no more room
+    closed: bool = False  # a batch is full
 
     @property
     def full(self) -> bool:
@@ -92,7 +93,7 @@ class BatchSet:
         return True
 
     def finish(self, callback: PartialCallback) -> None:
-        """All of the callback is in this set, or in those before."""
+        """All messages of the callback are in this set, or in those before."""
         if self.since_ms is None:
             self.since_ms = callback.received_ms
         self.done.append(callback.seq)
@@ -100,7 +101,7 @@ class BatchSet:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One that exists and takes records: how many partitions, and how large a batch may be, bytes."""
+    """A topic that exists and takes records: how many partitions, and how large a batch may be, bytes."""
 
     partitions: int
     batch_bytes: int
@@ -109,20 +110,20 @@ class Topic:
 class RecordAccumulator:
     """Fills batch sets for one producer at a time.
 
-    Responsible for: that a topic exists before the first record for it, the limits that refusals have taught,
-    and that what is for a blocked topic is parked. Not responsible for sending, nor for the checkpoint.
+    Responsible for: that a topic exists before the first record for it, how large a topic's batches may be,
+    and that records for a blocked topic are parked. Not responsible for sending, nor for the checkpoint.
     """
 
     def __init__(self, router: TopicRouter, blocked: dict[str, Refusal]) -> None:
-        """``blocked``: topics of which all that is new is parked, and why; it adds what it finds."""
+        """``blocked``: topics whose new records are all parked, and why; topics found to be so are added."""
         self._router, self._blocked = router, blocked
         self._producer: AIOKafkaProducer | None = None
         self._topics: dict[str, Topic] = {}
         self._batch_bytes: dict[str, int] = {}
-        self._requests: set[tuple[str, bytes]] = set()  # inbox and value
+        self._requests: set[tuple[str, bytes]] = set()  # resync requests given to this producer
 
     def use(self, producer: AIOKafkaProducer) -> None:
-        """Fill batches for this one from now on; what the one before knew of topics is asked anew."""
+        """Fill batches for ``producer`` from now on. What is known of topics is asked again."""
         self._producer = producer
         self._topics.clear()
         self._requests.clear()
@@ -153,16 +154,16 @@ class RecordAccumulator:
         return True
 
     def _is_repeat(self, inbox: str, record: Record) -> bool:
-        """Whether this producer was given the same request before: callbacks that name nobody make one in ten
-        minutes, however many they are. The checkpoint passes the first one earlier; where that fails, the
-        producer ends, and ``use`` forgets what it was given."""
-        if len(self._requests) > _REQUESTS_KNOWN:
+        """Whether this producer was given the same resync request before: all callbacks of ten minutes that
+        name nobody make the same one, which is sent once. If that send fails, the producer is replaced, and
+        ``use`` forgets the request."""
+        if len(self._requests) > _REQUESTS_REMEMBERED:
             self._requests.clear()
         return (inbox, record.value) in self._requests
 
     async def _look_up(self, name: str) -> Topic | Refusal | None:
-        """The topic, which is made if it is missing; or why that is refused; ``None``: an inbox that nobody
-        has, for which nothing is kept."""
+        """The topic, which is made if it is missing; or why it is refused; ``None``: the inbox of a consumer
+        that has never run, whose records are left out."""
         assert self._producer is not None  # noqa: S101 - connected before
         try:
             await self._router.ensure(name, _TOPIC_WITHIN_S)
@@ -197,8 +198,8 @@ class RecordAccumulator:
         return Parked(seq, number, topic, reason.value, int(time.time() * 1000))
 
     def limit_batches(self, topic: str, size: int) -> None:
-        """Kafka refuses a batch of ``topic`` as too large of which it takes each record: none so large again,
-        in bytes."""
+        """Kafka refused a batch of ``topic`` as too large, but takes each of its records: make batches of at
+        most ``size`` bytes from now on."""
         self._topics.pop(topic, None)
         self._batch_bytes[topic] = size
 
@@ -222,11 +223,11 @@ def _end(span: Span, future: "asyncio.Future[object]") -> None:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of ``key`` in a topic of so many, numbered from 0: murmur2, as Java's producers do."""
-    hashed = _remembered(key) if len(key) <= _KEY_BYTES else murmur2(key)
+    """The partition of ``key``, from 0, in a topic with so many: by murmur2, as Java's producers do."""
+    hashed = _cached_murmur2(key) if len(key) <= _CACHED_KEY_BYTES else murmur2(key)
     return (hashed & 0x7FFFFFFF) % partitions
 
 
 @lru_cache(maxsize=10_000)  # 8 µs each in pure Python, and events of one approval or user come together
-def _remembered(key: bytes) -> int:
+def _cached_murmur2(key: bytes) -> int:
     return int(murmur2(key))

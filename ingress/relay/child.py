@@ -1,6 +1,6 @@
 """The relay as the ingress's child: started, started again when it ends, and stopped with the ingress.
 
-It hears of our end by its standard input, which closes also when we are killed.
+It ends when its standard input closes: the kernel closes that also when the ingress is killed.
 """
 
 import asyncio
@@ -16,16 +16,17 @@ log = structlog.get_logger(__name__)
 RELAY: Final = (sys.executable, "-m", "ingress.relay.cli", "--stop-at-eof")
 
 RESTART_S = (0.1, 5.0)
-"""How long a process that ended is waited for before it is started again, first and at most."""
+"""The delay before it is started again: the first, and the longest."""
 STOP_WITHIN_S = 2.0
-"""It ends within one; after two it is killed, and the checkpoint tells the rest."""
+"""A relay ends within 1 s of its input's end. One that does not is killed after this; what it had not saved
+in the checkpoint is published again."""
 _LIVED_S = 60.0
-"""Whatever ran for so long is started again at once, as at first."""
+"""After it ran longer than this, the delays begin again with the first."""
 
 
 async def keep_running(on_unexpected_exit: Callable[[], None], command: Sequence[str] = RELAY) -> None:
-    """Run ``command``, and run it again after growing delays whatever ended it, also when the machine has no
-    process, memory or descriptor left to start it. Cancelled, it ends the child, and waits for that."""
+    """Run ``command``, and again after growing delays, whatever ended it, even where the machine has no
+    process, memory or descriptor left to start it. When cancelled, it stops the child and waits for that."""
     loop = asyncio.get_running_loop()
     delay_s, most_s = RESTART_S
     while True:

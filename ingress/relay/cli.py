@@ -28,7 +28,7 @@ def command(
     """
     settings = PublisherSettings.load()
     configure_logging(settings)
-    # a set's objects live as long as the set and hold no cycles: looking through them often finds nothing
+    # the objects of a batch set live as long as the set, without cycles: frequent collections find nothing
     gc.freeze()
     gc.set_threshold(50_000)
     uvloop.run(serve(settings, until_empty=until_empty, stop_at_eof=stop_at_eof))

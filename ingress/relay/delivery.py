@@ -1,9 +1,9 @@
-"""What becomes of a batch: waiting for Kafka's acknowledgements, what its refusals mean, and which records of
-a batch it refuses.
+"""Sending batches: waits for Kafka's acknowledgements, says what its refusals mean, and finds which records
+of a batch it refuses.
 
 By Kafka's list of error codes (kafka.apache.org/protocol, "Error Codes") and by what brokers answer for a
-partition of a produce request. What is retriable never comes as an error: an idempotent producer sends again
-without end, and does not tell. So here is also what says why nothing is acknowledged.
+partition of a produce request. A retriable error never gets here: an idempotent producer sends again without
+end, and without a word. So when nothing is acknowledged for a while, the reason is looked for here, too.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from ingress.relay.status import RelayStatus
 
 TopicPartition = tuple[str, int]
 NumberedRecord = tuple[int, int, Record]
-"""A record with the ``seq`` of its callback, and its number in there."""
+"""``(seq, number, record)``: of the callback ``seq``, the message with this number, from 0."""
 
 _STALLED_S = 5.0
 _SEARCH_S = 10.0
@@ -38,7 +38,7 @@ _SEARCH_S = 10.0
 
 
 class Refusal(StrEnum):
-    """Why Kafka refuses a record for itself: the reason for which it is parked."""
+    """Why Kafka refuses a record though it is up: the reason for which the record is parked."""
 
     TOO_LARGE = "too_large"
     POLICY = "policy"
@@ -49,13 +49,13 @@ class Refusal(StrEnum):
     NO_LEADER = "no_leader"
     FORMAT = "format"
     TIMESTAMP = "timestamp"
-    """Of sending, which is now: whatever would be sent now is refused."""
+    """The time of sending, which is every record's: so the topic takes none now."""
     UNEXPLAINED = "unexplained"
-    """A fault in the broker, a code that nobody here knows, bytes that have changed on the way."""
+    """A fault in the broker, a code that is not listed here, bytes that have changed on the way."""
 
     @property
     def blocks_topic(self) -> bool:
-        """Whether it holds for the topic as a whole: while it lasts, later records park behind, in order."""
+        """Whether it is about the topic as a whole: while it lasts, all later records are parked, too."""
         return self in BLOCKING
 
 
@@ -76,7 +76,7 @@ class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]
     message = "INVALID_RECORD"
 
 
-# aiokafka 0.14 knows neither code and makes both of them one error, from which nothing can be told
+# aiokafka 0.14 knows neither code, and raises the same error for both
 for _kind in (UnsupportedCompressionError, InvalidRecordError):
     kafka_errors.setdefault(_kind.errno, _kind)
 
@@ -96,7 +96,7 @@ _REFUSALS = {
 
 
 def refusal(error: BaseException) -> Refusal | None:
-    """Why Kafka refuses the record itself; ``None`` when it would refuse any."""
+    """Why Kafka refuses this record or its topic; ``None`` for an error that is about neither."""
     match error:
         case BrokerResponseError():
             return _REFUSALS.get(error.errno)
@@ -114,21 +114,21 @@ async def failures(
     status: RelayStatus,
     futures: Mapping[TopicPartition, "asyncio.Future[object]"],
 ) -> dict[TopicPartition, BaseException]:
-    """Wait until every batch is acknowledged or has failed; returns the errors of those that have. One that
-    does neither for too long has failed with ``KafkaUnavailable``; before that the status says why."""
+    """Wait until every batch is acknowledged or has failed; returns the errors of those that failed. One that
+    does neither in time gets ``KafkaUnavailable``; before that, the status becomes ``stalled``."""
     errors: dict[TopicPartition, BaseException] = {}
     if not futures:
         return errors
     limit_s = hopeless_after_s(settings)
     await asyncio.wait(futures.values(), timeout=_STALLED_S)
-    if silent := [partition for partition, future in futures.items() if not future.done()]:
-        why = await ailing(settings, silent) or f"it has not acknowledged for {_STALLED_S:g} s"
+    if unanswered := [partition for partition, future in futures.items() if not future.done()]:
+        why = await ailing(settings, unanswered) or f"it has not acknowledged for {_STALLED_S:g} s"
         words = f"Kafka at {settings.kafka_bootstrap_servers}: {why}; callbacks are kept meanwhile"
         status.turn("stalled", words)
         await asyncio.wait(futures.values(), timeout=limit_s - _STALLED_S)
     for partition, future in futures.items():
         if not future.done():
-            errors[partition] = KafkaUnavailable(f"{status.words}; connecting anew after {limit_s:g} s")
+            errors[partition] = KafkaUnavailable(f"{status.words}; connecting again after {limit_s:g} s")
         elif (error := future.exception()) is not None:
             errors[partition] = error
     return errors
@@ -150,20 +150,20 @@ class Sender:
         return self._producer
 
     async def discard(self, within_s: float = 1.0) -> None:
-        """Throw the producer away; for ``within_s`` it may still send what it holds."""
-        dead, self._producer = self._producer, None
-        if dead is not None:
-            await discard_producer(dead, within_s)
+        """Close the producer; for ``within_s`` it may still send what it holds."""
+        discarded, self._producer = self._producer, None
+        if discarded is not None:
+            await discard_producer(discarded, within_s)
 
     async def find_refused(
         self, partition: TopicPartition, records: Sequence[NumberedRecord], within_s: float
     ) -> dict[ParkedKey, Refusal]:
-        """Send ``records`` in order, in halves of halves where Kafka refuses a batch, until each record that
-        it refuses stands alone, or for ``_SEARCH_S`` has been looked for: then what is left is sent once more
-        as it is. Returns those that are refused, with the reason; all others are in Kafka.
+        """Send ``records`` in order; a batch that Kafka refuses is halved, and each half sent again, down to
+        single records. After ``_SEARCH_S`` nothing is halved any more: a refused half counts as refused
+        records. Returns the refused ones, with the reason; all others are in Kafka.
 
-        Raises ``KafkaError`` or ``KafkaUnavailable`` for what is not about the records, ``TimeoutError`` for
-        a batch that is not answered ``within_s``; then some of them may be in Kafka."""
+        Raises ``KafkaError`` or ``KafkaUnavailable`` for an error that is not about the records, and
+        ``TimeoutError`` for a batch that is not answered ``within_s``; then some may be in Kafka."""
         refused: dict[ParkedKey, Refusal] = {}
         waiting, search_until = [records], time.monotonic() + _SEARCH_S
         while waiting:
@@ -184,7 +184,7 @@ class Sender:
     async def _send(
         self, partition: TopicPartition, records: Sequence[NumberedRecord], within_s: float
     ) -> Refusal | None:
-        """One batch; why Kafka refuses it."""
+        """Send one batch. Returns why Kafka refuses it; ``None``: it is acknowledged."""
         connected = await self.connected()
         batch = connected.create_batch()
         for _, _, record in records:

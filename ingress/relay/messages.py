@@ -1,10 +1,10 @@
 """What a row of the journal becomes: the records of a callback, or resync requests to consumers; and to which
 topics these go.
 
-A callback that the disk has damaged is not published as if DingTalk had said it; the consumers that keep a
-copy of the company get a resync request instead. They get one, too, beside the records of a callback that is
-about somebody and does not say about whom (third-party apps get such ones). It is one for all such callbacks
-of ``COMPARE_EVERY_MS``, and due ``SETTLED_MS`` after them, so that one comparison sees what each was about.
+A callback that the disk has damaged is not published; the consumers that keep a copy of the company get a
+resync request instead. They also get one beside the records of a callback that is about somebody but does not
+name them (third-party apps get such ones): one for all such callbacks of ``RESYNC_EVERY_MS``, due
+``SETTLED_MS`` later, so that one comparison sees the changes behind all of them.
 """
 
 import time
@@ -26,8 +26,8 @@ from ingress.journal.rows import CONTROL, ResyncRequest, StoredCallback
 
 log = structlog.get_logger(__name__)
 
-COMPARE_EVERY_MS: Final = 10 * 60_000
-"""A comparison can be a full sync: at most one in this time, of each company and part."""
+RESYNC_EVERY_MS: Final = 10 * 60_000
+"""A resync can read the whole company: at most one in this time, of each company and part."""
 SETTLED_MS: Final = 60_000
 """DingTalk's reads may lag behind its events, and the clocks of the relay and of a worker may differ."""
 _UNKNOWN_MS = 7 * 86_400_000
@@ -35,21 +35,21 @@ _UNKNOWN_MS = 7 * 86_400_000
 
 
 class Message(NamedTuple):
-    """A record, and the topic of the ``inbox`` that it is for, if it is for one consumer alone."""
+    """A record to send. ``inbox`` is its topic if it is for one consumer alone; else its EventType says."""
 
     record: Record
     inbox: str | None = None
 
 
 class MessageBuilder:
-    """For the rows of one ``journal``. The same row gives the same messages every time, so that a number
-    names one of them, as long as the settings stay the same."""
+    """Makes messages of the rows of one ``journal``. As long as the settings stay the same, a row gives the
+    same messages every time, so that ``seq`` and number name one of them."""
 
     def __init__(self, settings: IngressSettings, journal: str) -> None:
         self._settings, self._journal = settings, journal
 
     def messages(self, row: StoredCallback) -> list[Message]:
-        """What is to be sent for ``row``, in order. Never raises."""
+        """The messages of ``row``, in order. Never raises."""
         if not row.intact:
             id, reason = f"damaged/{self._journal}/{row.seq}", "a callback was damaged on the disk"
             return self._resync(ResyncRequest(id, reason), int(time.time() * 1000))
@@ -61,13 +61,13 @@ class MessageBuilder:
         records = to_records(received, drift_in)
         messages = [Message(record) for record in records]
         for record in records:
-            if record.compare is not None:
-                return messages + self._comparison(row, record, record.compare)
+            if record.resync is not None:
+                return messages + self._nameless_resync(row, record, record.resync)
         return messages
 
-    def _comparison(self, row: StoredCallback, nameless: Record, part: Part) -> list[Message]:
-        """The request that is due after a callback of which one record does not say whom it is about."""
-        end_ms = (row.received_ms // COMPARE_EVERY_MS + 1) * COMPARE_EVERY_MS
+    def _nameless_resync(self, row: StoredCallback, nameless: Record, part: Part) -> list[Message]:
+        """The resync request after a callback with a record that does not say whom it is about."""
+        end_ms = (row.received_ms // RESYNC_EVERY_MS + 1) * RESYNC_EVERY_MS
         corp = dict(nameless.headers)["dingbridge-corp"].decode()
         request = ResyncRequest(
             f"nameless/{row.app}/{part}/{end_ms}",
@@ -79,10 +79,10 @@ class MessageBuilder:
         return self._resync(request, end_ms + SETTLED_MS)
 
     def _resync(self, request: ResyncRequest, now_ms: int) -> list[Message]:
-        """One for each app and consumer, as if it was asked for at ``now_ms``."""
+        """One message for each app and consumer, dated ``now_ms``."""
         since_ms = now_ms - _UNKNOWN_MS if request.since_ms is None else request.since_ms
-        whose = request.app is not None and request.corp_id is not None  # then the apps' file is not read
-        corps = {} if whose else self._corps()
+        complete = request.app is not None and request.corp_id is not None  # the apps' file is not needed
+        corps = {} if complete else self._corps()
         apps = sorted(corps) if request.app is None else [request.app]
         messages = []
         for app in apps:
@@ -115,12 +115,12 @@ class InboxMissing(TopicError):
 
 
 class TopicRouter:
-    """Which topic a record goes to, and that this topic exists before the first send.
+    """Says which topic a record goes to, and makes sure that this topic exists before the first send.
 
-    EventTypes that nobody knew when this was released flow to topics of their own, up to a limit, since names
-    from outside must not mint topics without bounds; beyond it they go to the unclassified topic as they are.
-    Inboxes of consumers are made by those who read them, never here. It knows the topics that exist from
-    Kafka itself, so that the limit holds across restarts.
+    EventTypes that the catalogue does not have get topics of their own, up to a limit, since names from
+    outside must not create topics without bounds; beyond it they go to the unclassified topic as they are.
+    Inboxes are created by their consumers, never here. Which topics exist is read from Kafka, so that the
+    limit holds across restarts.
     """
 
     def __init__(self, settings: KafkaSettings, unknown_topics_max: int) -> None:
@@ -149,9 +149,9 @@ class TopicRouter:
         return topic if len(self._unknown) < self._unknown_max else unclassified_topic(self._settings)
 
     async def ensure(self, topic: str, within_s: float = 30, *, again: bool = False) -> None:
-        """Create ``topic`` if it is missing, and wait until it is there, ``within_s`` at most. ``again``: ask
-        Kafka also if it is known. Raises ``KafkaUnavailable`` or ``TopicError``; ``InboxMissing`` for an
-        inbox that is not there."""
+        """Create ``topic`` if it is missing, and wait until it is there, ``within_s`` at most. ``again``:
+        also ask Kafka about one that existed before. Raises ``KafkaUnavailable`` or ``TopicError``;
+        ``InboxMissing`` for an inbox that is not there."""
         if topic in self._existing and not again:
             return
         if topic.startswith(self._settings.control_prefix):

@@ -1,9 +1,9 @@
-"""What Kafka refused for itself is tried again: by timer, and when the operator asks, beside what is new.
+"""Retries parked records, which Kafka refused though it was up: by timer, and when the operator asks.
 
-While a topic has parked records for a reason that holds for the topic as a whole (rights, say), its new
-records park behind them, so that nothing is reordered. The relay's loop sends a page of what is parked
-between two batch sets, where nothing is on its way and all that was parked is saved; there it also unblocks a
-topic of which nothing is left.
+A topic is blocked while it has records that are parked for a reason about the whole topic (rights, say): its
+new records are parked behind them, so that the order stays. Between two batch sets, when nothing is
+unanswered and all parked records are saved, the publisher calls ``turn``: it sends a page of one topic's
+parked records, and unblocks the topic when none is left.
 """
 
 import asyncio
@@ -37,18 +37,18 @@ from ingress.relay.status import RelayStatus
 log = structlog.get_logger(__name__)
 
 RETRY_EVERY_S = (1.0, 60.0)
-"""Soon after a topic was blocked, then after growing pauses; the first, and the longest."""
+"""The pause before a round: the first after a topic was blocked, and the longest."""
 _PAGE, _SMALL_PAGE = 100, 10
-"""So many records of a blocked topic are tried before it is another topic's turn, or that of what is new. Of
-one that is not blocked each was refused for itself, which takes a producer's start to find: fewer."""
+"""How many parked records one turn sends of a blocked topic, and of any other: there each record was refused
+for its own sake, and each further refusal costs a new producer."""
 _TOPIC_WITHIN_S = 2.0
 _ANSWER_S = 5.0
 """Where Kafka is well, an acknowledgement takes milliseconds."""
 
 
 class ParkedRecords:
-    """Knows which topics are ``blocked``, and why, and retries what is parked, in rounds: in each, topics
-    take turns, a page each, and one that takes nothing is left until the next round."""
+    """Knows which topics are ``blocked``, and why, and retries parked records in rounds. In a round topics
+    take turns, a page each; one that is still blocked has no more turns before the next round."""
 
     def __init__(
         self,
@@ -62,10 +62,10 @@ class ParkedRecords:
         self._settings, self._checkpoint, self._journal = settings, checkpoint, journal
         self._messages, self._router = messages, router
         self.blocked: dict[str, Refusal] = {}
-        self._turns: deque[tuple[str, ParkedKey]] = deque()  # of this round: topic, and behind which record
+        self._turns: deque[tuple[str, ParkedKey]] = deque()  # left in this round: topic, and its last record
         self._blocked_before, self._pause_s = set[str](), RETRY_EVERY_S[0]
         self._due_at = time.monotonic() + self._pause_s
-        self._sender = Sender(settings, status)  # of its own: a refusal ends that one's producer only
+        self._sender = Sender(settings, status)  # apart: a refusal must not cost the publisher its producer
 
     @property
     def due(self) -> bool:
@@ -85,24 +85,24 @@ class ParkedRecords:
         return await self._checkpoint.call(Checkpoint.parked_groups)
 
     async def forget_damaged(self) -> int:
-        """Give up the callbacks that are parked as damaged; how many. Raises ``apsw.Error`` or
+        """Give up the callbacks that are parked as damaged. Returns how many. Raises ``apsw.Error`` or
         ``JournalError``."""
         forgotten = await self._checkpoint.call(Checkpoint.forget_damaged)
         log.warning("publisher.damaged_forgotten", callbacks=forgotten)
         return forgotten
 
     async def retry(self) -> int:
-        """A whole round. Returns how many records are left that a retry may help. Raises as ``turn``."""
+        """A whole round. Returns how many records stay parked, without damaged ones. Raises as ``turn``."""
         await self.turn()
         while self._turns:
             await self.turn()
         return sum(group.records for group in await self.groups() if group.reason != DAMAGED)
 
     async def turn(self) -> None:
-        """Send a page of one topic. For the relay's loop, while it parks nothing and holds no parked record
-        that is not saved.
+        """Send a page of one topic's parked records. Call it only while no batch set is unanswered and every
+        parked record is saved.
 
-        Raises ``KafkaUnavailable`` when Kafka as a whole does not take records, ``apsw.Error`` or
+        Raises ``KafkaUnavailable`` when Kafka as a whole takes no records, ``apsw.Error`` or
         ``JournalError`` when the journal or its checkpoint fails."""
         try:
             if not self._turns:
@@ -130,8 +130,8 @@ class ParkedRecords:
                 self._turns.append((topic, BEFORE_ALL_PARKED))
 
     async def _try_page(self, topic: str, after: ParkedKey) -> None:
-        """Send what comes ``after`` in ``topic``, and forget what Kafka takes. The topic has another turn in
-        this round if there is more, unless Kafka takes nothing of it."""
+        """Send the parked records of ``topic`` behind ``after``, and unpark those that Kafka takes. If there
+        are more, and the topic is not still blocked, it gets another turn in this round."""
         limit = _PAGE if topic in self.blocked else _SMALL_PAGE
         page = await self._checkpoint.call(lambda c: c.parked_of_topic(topic, after, limit))
         try:
@@ -167,18 +167,18 @@ class ParkedRecords:
         return refused
 
     def _records(self, row: StoredCallback, topic: str, parked: Parked) -> list[Record]:
-        """What it was parked for; none if nobody is to get it any more."""
+        """The record that was parked, made again; none if nobody is to get it any more."""
         messages = self._messages.messages(row)
         inbox = topic if topic.startswith(self._settings.control_prefix) else None
-        own = [message.record for message in messages if message.inbox == inbox]
-        # another release, or other RESYNC_CONSUMERS, may make fewer of a callback: which one it was, nobody
-        # can tell, and readers drop what they know by its id
-        it = [message.record for message in messages[parked.record :][:1] if message.inbox == inbox]
-        return it or own
+        of_topic = [message.record for message in messages if message.inbox == inbox]
+        # another release, or other RESYNC_CONSUMERS, may make other messages of this callback: if the number
+        # names none of the topic's now, all of them are sent, and readers drop those that they know
+        numbered = [message.record for message in messages[parked.record :][:1] if message.inbox == inbox]
+        return numbered or of_topic
 
 
 def _account(checkpoint: Checkpoint, tried: list[Parked], refused: Mapping[ParkedKey, str]) -> None:
-    """Forget those that are not ``refused``; of the others note why, if it is not why they were parked."""
+    """Unpark those of ``tried`` that are not ``refused``; save the others' reason where it has changed."""
     checkpoint.unpark(parked for parked in tried if parked.key not in refused)
     for parked in tried:
         if (reason := refused.get(parked.key, parked.reason)) != parked.reason:

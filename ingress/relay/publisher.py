@@ -1,8 +1,10 @@
 """The relay's loop: from the journal to Kafka, in order, and the checkpoint behind it.
 
-It reads callbacks in ``seq`` order, normalises them, and sends them in batch sets; the checkpoint moves past
-a callback only when Kafka has acknowledged each of its records, or they are durably parked. The producer's
-memory is never the storage: whatever fails, it goes on from the checkpoint with a new producer.
+It reads callbacks in ``seq`` order, makes records of them, and sends these in batch sets (``batches.py``).
+A record that Kafka refuses though it is up (too large, no rights, say) is parked: noted beside the
+checkpoint and retried later (``parked.py``). The checkpoint moves past a callback only when each of its
+records is acknowledged or parked. The producer's memory is never the storage: whatever fails, the relay reads
+the journal again from there, with a new producer.
 """
 
 import asyncio
@@ -38,13 +40,13 @@ _CHECKPOINT_EVERY_S = 0.1
 _FORGET_EVERY_S = 60.0
 _IDLE_S = 0.5
 _ANSWERED_WITHIN_S = 5.0
-"""On an idle bridge Kafka is asked so often whether it is still there."""
+"""On an idle bridge Kafka is asked this often whether it is still there."""
 _SET_EVERY_S = 0.02
-"""Batch sets that are not full begin no closer together: each costs as much as dozens of records."""
-_BACKOFF_S = (0.2, 5.0)
+"""The least time between batch sets that are not full: each costs as much as dozens of records."""
+_BACKOFF_S = (0.2, 5.0)  # first and longest
 _UP = "Kafka takes records"
-_TURN_ROWS = 32
-"""After so many rows the event loop gets its turn: what was sent before must go out meanwhile."""
+_YIELD_EVERY_ROWS = 32
+"""So that the set before goes out while this one is built."""
 
 
 @dataclass(slots=True)
@@ -52,17 +54,17 @@ class Progress:
     """How far the relay has come in the journal, by ``seq``: ``saved`` ≤ ``acknowledged`` ≤ ``read``."""
 
     saved: int
-    """The checkpoint on the disk; -1: it is to be written, whatever it is."""
+    """The checkpoint on the disk; -1: unknown, so the next save writes it in any case."""
     acknowledged: int
-    """Every record up to here is in Kafka, or parked."""
+    """Each record of the callbacks up to here is in Kafka, or parked."""
     read: int
-    """All up to here are read: they are in a batch set, or wait for the next."""
-    part: tuple[int, int] = (0, 0)
-    """Of one callback behind ``acknowledged``, so many messages are in Kafka or parked as well."""
+    """The callbacks up to here are read from the journal; those not sent yet are in a set or the backlog."""
+    partial: tuple[int, int] = (0, 0)
+    """``(seq, n)``: of the next callback, ``seq``, the first ``n`` messages are in Kafka or parked, too."""
 
 
 class Publisher:
-    """Publishes one journal. ``run`` until ``stop``; ``wake`` when something new was kept."""
+    """Publishes one journal: call ``run``, ``wake`` when a callback was kept, and ``stop`` at the end."""
 
     def __init__(
         self,
@@ -88,9 +90,9 @@ class Publisher:
         self._sender = Sender(settings, status)
         self.parked = ParkedRecords(settings, self._checkpoint, self._journal, self._messages, router, status)
         self._accumulator = RecordAccumulator(router, self.parked.blocked)
-        self._backlog: deque[StoredCallback] = deque()
-        self._partial: PartialCallback | None = None
-        self._unsaved_parked: list[Parked] = []
+        self._backlog: deque[StoredCallback] = deque()  # read, and not in a batch set yet
+        self._partial: PartialCallback | None = None  # the first of the backlog, if it is in a set in part
+        self._unsaved_parked: list[Parked] = []  # to be written with the checkpoint
         self._saved_at = self._forgot_at = self._answered_at = 0.0
         self._awake = asyncio.Event()
         self._stopping = False
@@ -100,21 +102,22 @@ class Publisher:
         self._awake.set()
 
     def retry_parked(self) -> None:
-        """Try what is parked now."""
+        """Retry at once what is parked."""
         self.parked.ask()
         self._awake.set()
 
     def stop(self) -> None:
-        """End ``run`` when what is under way is acknowledged; the rest stays in the journal."""
+        """End ``run`` once the sets under way are acknowledged; all others stay in the journal."""
         self._stopping = True
         self._awake.set()
 
     async def run(self) -> None:
-        """Publish until ``stop``, or until nothing waits. No failure of Kafka ends it, nor a full disk.
+        """Publish until ``stop``, or with ``until_empty`` until nothing waits. No failure of Kafka ends it,
+        nor a full disk.
 
         Raises ``JournalDamaged``; ``JournalError`` when the disk fails otherwise: after a failed fsync no
-        open handle may be trusted, and the next process has none; ``BridgeError`` when nothing waits, and
-        records are parked that a retry may help."""
+        open handle may be trusted, and a new process has none; with ``until_empty``, ``BridgeError`` when
+        records stay parked that a retry may help."""
         try:
             await self._run()
             await self._save()
@@ -146,7 +149,7 @@ class Publisher:
                 words = f"the checkpoint cannot be written ({error}); free the disk, end a back-up that hangs"
                 self._status.turn("down", words)
             self._begin_again()
-            # it may flush what it holds first; while Kafka is away, until that has expired
+            # long enough for the producer to send what it holds, or to let it expire
             await self._sender.discard(2 * self._settings.kafka_request_timeout_s + 5)
             backoff = _BACKOFF_S[0] if self._progress.acknowledged > before else backoff
             await self._pause(backoff)
@@ -158,11 +161,12 @@ class Publisher:
         if left:
             raise BridgeError(
                 f"{left} record(s) stay parked; see `dingbridge journal stats` for why, and call this again "
-                "when that is mended"
+                "when that is repaired"
             )
 
     async def _connect(self) -> None:
-        # before anything is sent: a disk that takes no write must not have Kafka get the same each time
+        # the checkpoint is written before anything is sent: on a disk that takes no write, Kafka would
+        # otherwise get the same records after each attempt
         self._progress.saved = -1
         self._accumulator.use(await self._sender.connected())
         await self._router.load()
@@ -170,7 +174,7 @@ class Publisher:
         self._answered_at = time.monotonic()
 
     def _begin_again(self) -> None:
-        """Read on from the last that is surely in Kafka, or parked."""
+        """Read the journal again behind what is surely in Kafka, or parked."""
         self._backlog.clear()
         self._partial = None
         self._progress.read = self._progress.acknowledged
@@ -180,7 +184,7 @@ class Publisher:
     async def _publish(self) -> None:
         current: BatchSet | None = None
         while not self._stopping:
-            if current is None:  # nothing is on its way, and nothing being built
+            if current is None:  # nothing is sent and unanswered, and no set is being built
                 await self._save_sometimes()
                 if self.parked.due:
                     await self._save()
@@ -193,18 +197,19 @@ class Publisher:
                     await self._idle()
                 continue
             futures, sent_at = await self._send(current), time.monotonic()
-            current = await self._meanwhile(current, futures)
+            current = await self._settle_and_build(current, futures)
             await self._save_sometimes()
             if current is None or not current.full:
                 await asyncio.sleep(max(0.0, sent_at + _SET_EVERY_S - time.monotonic()))
                 if not self.parked.due:
                     current = await self._build(current)
 
-    async def _meanwhile(
+    async def _settle_and_build(
         self, current: BatchSet, futures: dict[TopicPartition, "asyncio.Future[object]"]
     ) -> BatchSet | None:
-        """While ``current`` is on its way, build the next one, to be sent when this one is there. A disk that
-        fails now does not change what is known of this one."""
+        """Build the next set while Kafka answers for ``current``, then settle that. An error of the journal
+        while building is raised only afterwards, so that what Kafka acknowledged counts. When parked records
+        are due, no set is built, so that their turn comes next."""
         failed, following = await asyncio.gather(
             failures(self._settings, self._status, futures),
             asyncio.sleep(0) if self.parked.due else self._build(),
@@ -239,12 +244,12 @@ class Publisher:
             callback = self._partial or self._callback(self._backlog[0], batches)
             if not await self._accumulator.add(batches, callback):
                 self._partial = callback
-                batches.rest = (callback.seq, callback.added)
+                batches.partial = (callback.seq, callback.added)
                 break
             self._partial = None
             self._backlog.popleft()
             batches.finish(callback)
-            if len(batches.done) % _TURN_ROWS == 0:
+            if len(batches.done) % _YIELD_EVERY_ROWS == 0:
                 await asyncio.sleep(0)
         return batches if batches.records or batches.done else None
 
@@ -254,7 +259,7 @@ class Publisher:
             received_ms = int(time.time() * 1000)
             log.error("publisher.damaged", seq=row.seq)
             batches.parked.append(Parked(row.seq, WHOLE_CALLBACK, NO_TOPIC, DAMAGED, received_ms))
-        seq, added = self._progress.part
+        seq, added = self._progress.partial
         messages = self._messages.messages(row)
         return PartialCallback(row.seq, received_ms, messages, added if seq == row.seq else 0)
 
@@ -270,15 +275,15 @@ class Publisher:
         return futures
 
     async def _settle(self, batches: BatchSet, failed: dict[TopicPartition, BaseException]) -> None:
-        """All of the set is answered, and these batches have ``failed``: what Kafka refuses in them is
-        parked, and all else of them sent once more. Raises an error that is not about records: then the
-        checkpoint passes nothing of the set."""
+        """Kafka has answered for the set, and these batches have ``failed``: find and park the records that
+        it refuses, and send the others of those batches again. Then all of the set counts as acknowledged.
+        Raises an error that is not about records or topics: then nothing of the set does."""
         for error in failed.values():
             if refusal(error) is None:
                 raise error
             self._status.error(error)
         if failed:
-            await self._sender.discard()  # one that had a failed send is finished
+            await self._sender.discard()  # a producer is not used again after a failed send
         for partition, error in failed.items():
             batch, limit_s = batches.batches[partition], hopeless_after_s(self._settings)
             refused = await self._sender.find_refused(partition, batch.records, limit_s)
@@ -291,7 +296,7 @@ class Publisher:
         if batches.done:
             self._progress.acknowledged = batches.done[-1]
             self._status.lagged(time.time() - (batches.since_ms or 0) / 1000)
-        self._progress.part = batches.rest
+        self._progress.partial = batches.partial
         if failed:
             self._begin_again()
             self._accumulator.use(await self._sender.connected())

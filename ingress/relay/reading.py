@@ -1,5 +1,5 @@
-"""The relay's read-only view of its journal: callbacks in order. Damage of the file is an error here; the
-ingress puts the folder aside when it starts next.
+"""The relay's read-only view of its journal: callbacks in order. A damaged file is an error here; the ingress
+puts the folder aside at its next start.
 """
 
 from collections.abc import Callable
@@ -22,15 +22,15 @@ _MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Callbacks in order, not ``intact`` where the disk has changed them. Up to ``end`` that is all."""
+    """All callbacks up to ``end``, in order; not ``intact`` where their checksum is wrong."""
 
     rows: list[StoredCallback]
     end: int
 
 
 class JournalReader:
-    """Holds no statement open, so that the WAL can be checkpointed. After an I/O error it opens the file once
-    more; what fails again then is damage.
+    """Holds no statement open, so that SQLite can write the WAL back. After an I/O error it opens the file
+    once more; a second one is damage.
 
     Every method raises ``JournalDamaged``, ``JournalError`` for a file of another version, and ``apsw.Error``
     when the disk fails otherwise."""
@@ -41,12 +41,12 @@ class JournalReader:
         self.id = self._of_file(lambda file: file.id)
 
     def read(self, after_seq: int) -> Chunk:
-        """The next callbacks behind ``after_seq``; ``end`` is ``after_seq`` itself where there is none. Where
-        callbacks are missing, that is damage."""
+        """The next callbacks behind ``after_seq``; ``end`` is ``after_seq`` where there is none. Missing
+        callbacks are damage."""
         return self._of_file(lambda file: _chunk(file, after_seq))
 
     def row(self, seq: int) -> StoredCallback:
-        """One callback, for what was parked: not intact if what stands there cannot be read any more."""
+        """The callback of a parked record; not intact if it cannot be read any more."""
         return self._of_file(lambda file: file.row(seq) or damaged_row(seq))
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class JournalReader:
 
 
 def _chunk(file: JournalFile, after_seq: int) -> Chunk:
-    highest_seq = file.highest_seq()  # first: more may be kept meanwhile
+    highest_seq = file.highest_seq()  # before the rows, since the ingress goes on keeping new ones
     rows = file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES)
     end = rows[-1].seq if rows else max(after_seq, highest_seq)
     behind_pruned = max(after_seq, file.pruned_seq())

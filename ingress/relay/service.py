@@ -64,15 +64,16 @@ async def serve(settings: IngressSettings, *, until_empty: bool = False, stop_at
 
 
 def _stop_on(stop: asyncio.Event, *, eof: bool) -> None:
-    """Set ``stop`` when this process is to end. A child is to end with its parent, and no signal is for it:
-    Ctrl-C, and what systemd sends to all processes of a service, reach the parent, which still needs it."""
+    """Set ``stop`` when this process is to end. With ``eof`` it is the ingress's child, ends with it, and
+    ignores signals: Ctrl-C and systemd signal both, and the ingress needs its relay a while longer."""
     loop = asyncio.get_running_loop()
 
     def read() -> None:
         if not os.read(sys.stdin.fileno(), 4096):
             loop.remove_reader(sys.stdin.fileno())
             stop.set()
-            loop.call_later(_EXIT_WITHIN_S, os._exit, 0)  # whatever hangs: the checkpoint tells the rest
+            # exit even if something hangs: what the checkpoint has not passed is published again
+            loop.call_later(_EXIT_WITHIN_S, os._exit, 0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, (lambda: None) if eof else stop.set)
@@ -81,7 +82,8 @@ def _stop_on(stop: asyncio.Event, *, eof: bool) -> None:
 
 
 async def _locked(lock: ProcessLock, stop: asyncio.Event) -> bool:
-    """Wait for a relay that is just ending; ``False`` if we are to stop before. Raises ``JournalLocked``."""
+    """Take ``lock``, and wait for a relay that is just ending; ``False`` if ``stop`` comes first. Raises
+    ``JournalLocked``."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + _LOCK_WITHIN_S
     while not stop.is_set():
@@ -123,7 +125,7 @@ async def _publish(
 
 
 async def _until_damaged(folder: Path) -> None:
-    """Raises ``JournalDamaged`` when somebody else has found the journal so."""
+    """Raises ``JournalDamaged`` when another process has reported damage."""
     while True:
         if (words := reported_damage(folder)) is not None:
             raise JournalDamaged(words)

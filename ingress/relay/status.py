@@ -1,5 +1,5 @@
-"""What the relay says of itself: Kafka's state in words for ``/readyz``, and its metrics, by the names that
-``docs/operations.md`` lists."""
+"""The relay's status: Kafka's state in words for ``/readyz``, and the metrics that ``docs/operations.md``
+lists."""
 
 import time
 from collections import Counter as Counts
@@ -21,8 +21,8 @@ log = structlog.get_logger(__name__)
 _LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0, 21600.0)
 _DELAY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0)
 _DRIFT_LOGGED, _DRIFT_LOGGED_EACH = 1_000, 5
-"""Names come from outside: what drifts beyond so many fields, or beyond so many more of one callback, is
-counted only."""
+"""How many drifting fields are logged, in all and of one callback: their names come from outside. Further
+ones are only counted."""
 _LOGGED_AS = {"up": "kafka.up", "down": "kafka.down", "stalled": "kafka.stalled"}
 
 
@@ -64,7 +64,7 @@ class RelayStatus:
             "dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry
         )
         self._delay_of = cache(self._delay_seconds.labels)  # for each record
-        self._drift_told: set[tuple[str, Drift]] = set()
+        self._drift_logged: set[tuple[str, Drift]] = set()
         self.state = "starting"
         self.words = "connecting to Kafka"
         self._since = time.time()
@@ -89,12 +89,12 @@ class RelayStatus:
             self._published.labels(label).inc(count)
 
     def _drifted(self, event_type: str, drift: tuple[Drift, ...]) -> None:
-        """Counts a callback once for each kind, and logs each field once."""
+        """Count a callback once for each kind of drift, and log each field once."""
         for kind in {found.kind for found in drift}:
             self._drift.labels(event_type, kind).inc()
-        untold = [found for found in drift if (event_type, found) not in self._drift_told]
-        for found in untold[: min(_DRIFT_LOGGED_EACH, _DRIFT_LOGGED - len(self._drift_told))]:
-            self._drift_told.add((event_type, found))
+        new = [found for found in drift if (event_type, found) not in self._drift_logged]
+        for found in new[: min(_DRIFT_LOGGED_EACH, _DRIFT_LOGGED - len(self._drift_logged))]:
+            self._drift_logged.add((event_type, found))
             log.warning("schema.drift", event_type=event_type, kind=found.kind, field=found.field)
 
     def lagged(self, seconds: float) -> None:
@@ -105,7 +105,7 @@ class RelayStatus:
         self._errors.labels(type(error).__name__).inc()
 
     def turn(self, state: str, words: str) -> None:
-        """How Kafka is from now on, and why: a ``state`` of the class's. A change is logged once."""
+        """Kafka's ``state`` from now on, and why, in ``words``. Only a change is logged."""
         if (state, words) == (self.state, self.words):
             return
         now = time.time()

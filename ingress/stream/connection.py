@@ -1,7 +1,7 @@
-"""One WebSocket of Stream mode: reads frames, has events kept, and answers each on this same connection.
+"""One WebSocket of Stream mode: reads frames, keeps their events, and answers each on the same connection.
 
-A frame is answered ``SUCCESS`` only after the journal has it on the disk. When a connection is opened, and
-what replaces it, is decided in ``client``.
+An event is answered ``SUCCESS`` only after the journal has it on the disk. ``client.py`` decides when a
+connection is opened, and what replaces it.
 """
 
 import asyncio
@@ -23,7 +23,8 @@ log = structlog.get_logger(__name__)
 
 CONNECT_S: Final = 10.0
 HEARTBEAT_S: Final = 20.0
-"""A WebSocket ping after so long without any bytes; without a pong in half of it, the connection is lost."""
+"""After this time without any bytes a WebSocket ping is sent; without a pong within half of it, the
+connection is lost."""
 _CLOSE_S: Final = 2.0
 MAX_FRAME: Final = 4 * 1024 * 1024
 """Bytes. DingTalk names no limit."""
@@ -52,8 +53,8 @@ async def connect(session: aiohttp.ClientSession, opening: Opening) -> aiohttp.C
 
 
 class Connection:
-    """An open WebSocket of ``app``, read by one of ``tasks``. ``keep`` gets each event and says what to
-    answer; ``on_frame`` is called for each frame of any kind."""
+    """An open WebSocket of ``app``, read by one of ``tasks``. ``keep`` puts an event into the journal and
+    returns the answer; ``on_frame`` is called for each frame of any kind."""
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class Connection:
         self._app, self._socket, self._keep, self._on_frame = app, socket, keep, on_frame
         self._tasks = tasks
         self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
-        """Why another connection is needed, once one is."""
+        """Done when another connection is needed, with the reason."""
         self.opened_at = self.last_frame_at = time.monotonic()
         self._in_work: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -79,8 +80,8 @@ class Connection:
         return 1.5 * HEARTBEAT_S if isinstance(self._socket.exception(), TimeoutError) else 0.0
 
     async def close(self) -> None:
-        """Keep no further event, answer those that were taken, close; within some seconds. May be called
-        again, and cancelled: what was not answered is pushed again."""
+        """Keep no further event, answer those that are being kept, close; within some seconds. May be called
+        again, and cancelled: DingTalk pushes again what was not answered."""
         self._closing = True
         try:
             if self._in_work:
@@ -120,7 +121,7 @@ class Connection:
 
     async def _send(self, answer: str | None) -> None:
         if answer is not None:
-            with suppress(ConnectionError, aiohttp.ClientError):  # it is pushed again, and known then
+            with suppress(ConnectionError, aiohttp.ClientError):  # DingTalk pushes the event again
                 await self._socket.send_str(answer)
 
     def _end(self, why: End) -> None:

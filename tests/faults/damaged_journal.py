@@ -45,7 +45,7 @@ def journal(root: Path, *, wal: bool) -> Path:
     keep(file, 1, COUNT // 2)
     checkpoint = Checkpoint(current(work).path, file.id)
     checkpoint.commit(PASSED, [Parked(PARKED, 0, "topic", "rights", 1)])
-    file.checkpoint_truncate()
+    file.truncate_wal()
     keep(file, COUNT // 2 + 1, COUNT // 2)
     if wal:
         shutil.copytree(work, root, ignore=shutil.ignore_patterns("*-shm"))

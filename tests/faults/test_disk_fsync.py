@@ -46,7 +46,7 @@ async def live(folder: Path, disk: MortalDisk, reader_open: bool) -> tuple[set[b
 
 
 def _checkpoint(file: JournalFile) -> bool:
-    file.checkpoint_truncate()
+    file.truncate_wal()
     return False
 
 

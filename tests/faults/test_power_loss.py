@@ -87,7 +87,7 @@ async def push(story: Story, journal: Journal, disk: PowerDisk) -> None:
         try:
             match story.dice.randrange(12):
                 case 0:
-                    await journal._submit(None, JournalFile.checkpoint_truncate)
+                    await journal._submit(None, JournalFile.truncate_wal)
                 case 1:
                     await journal.commit([entry(number)], {NOTE: str(number)})
                     story.answered.add(number)
@@ -106,7 +106,7 @@ async def live(story: Story, root: Path, disk: PowerDisk) -> None:
     relay = deleting = None
     try:
         await journal.start()
-        deleting = asyncio.create_task(journal.delete_what_is_old())
+        deleting = asyncio.create_task(journal.prune_regularly())
         publishers.append(Publisher(settings(), current(root).path, RelayStatus()))
         relay = asyncio.create_task(publishers[0].run())
         away = story.dice.random() < 0.3

@@ -121,7 +121,7 @@ async def test_an_event_without_ids_makes_the_running_consumer_resync(
 
         await eventually(lambda: done(1), 120, "the first sync")
         simulator.platform.act("rename_department")
-        monkeypatch.setattr(messages_module, "COMPARE_EVERY_MS", 1000)
+        monkeypatch.setattr(messages_module, "RESYNC_EVERY_MS", 1000)
         monkeypatch.setattr(messages_module, "SETTLED_MS", 0)
         body = b'{"EventType":"org_dept_modify","TimeStamp":"1731000000000","CorpId":"%s"}' % CORP.encode()
         builder = MessageBuilder(IngressSettings.load(resync_consumers=[consumer.name]), "j1")

@@ -1,1 +1,1 @@
-"""What a worker has fetched and not finished: order per key, committable offsets, what is shown of it."""
+"""The records that a worker has fetched and not finished: order per key, committable offsets, pauses."""

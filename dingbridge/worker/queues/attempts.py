@@ -1,6 +1,6 @@
 """The failed attempts of unfinished records, noted for the member of the group that gets the partition next:
-in the metadata of the committed offset, which Kafka keeps beside it. Where the note is missing, or is not
-ours, attempts are counted from 0 again. Pure.
+in the metadata that Kafka keeps with a committed offset. Without a note of ours, attempts are counted from 0
+again. Pure.
 """
 
 import heapq
@@ -14,8 +14,8 @@ MOST_NOTED: Final = 100
 
 
 class Attempts(NamedTuple):
-    """Of one record: the attempts that failed, its own failures (``dingbridge/availability.py``), and since
-    when these last (epoch s; 0: there are none)."""
+    """Of one record: how many attempts failed, how many failures were its own
+    (``dingbridge/availability.py``), and since when (epoch s; 0: there are none)."""
 
     attempts: int
     own_failures: int
@@ -23,7 +23,7 @@ class Attempts(NamedTuple):
 
 
 def note(committable: int, failed: Iterable[tuple[int, Attempts]]) -> str:
-    """The note of a partition, of whose unfinished records ``failed`` have, by offset; empty where none."""
+    """The note of a partition, whose unfinished records have ``failed``, by offset; empty if none has."""
     most = heapq.nlargest(MOST_NOTED, failed, key=lambda one: one[1].attempts + one[1].own_failures)
     rows = [[offset - committable, *counts] for offset, counts in sorted(most)]
     return json.dumps(rows, separators=(",", ":")) if rows else ""

@@ -1,7 +1,8 @@
-"""What a worker holds now, for a person to look at: ``GET /in-flight`` of the private listener.
+"""The records that a worker has fetched and not finished, for an operator: ``GET /in-flight`` of the private
+listener.
 
-Ids, types, times and places only, as in logs: no value of an event, no text of an error, and of a key its
-hash.
+Ids, types, times and places only, as in logs: no value of an event, no text of an error, and only the hash of
+a key.
 """
 
 import heapq
@@ -17,7 +18,7 @@ from dingbridge.worker.queues.offset_tracker import QueuedRecord
 from dingbridge.worker.queues.pauses import Pause
 
 MOST_SHOWN: Final = 1_000
-"""Records that one answer names; of more, those that failed before, then the oldest."""
+"""Records in one answer: first those that failed before, then the oldest."""
 
 
 def describe(

@@ -1,8 +1,8 @@
 """Order per key: a queue for each key, across all topics of a consumer. Only its head may be worked on, and
-with it those right behind that share its fetch.
+with it the records right behind that need the same fetch from DingTalk (``together.py``).
 
-Pure bookkeeping, no I/O, no clock. Who works on the heads is ``scheduler.py``'s, which offset may be
-committed ``offset_tracker.py``'s.
+Pure bookkeeping, no I/O, no clock. ``scheduler.py`` works on the heads; ``offset_tracker.py`` knows which
+offset may be committed.
 """
 
 from collections import deque
@@ -38,7 +38,7 @@ class KeyQueues:
         return iter(self._queues[head.key])
 
     def remove(self, records: Sequence[QueuedRecord]) -> QueuedRecord | None:
-        """``records``, all of one key, have come to their end. Returns the head of their queue, if any."""
+        """Remove finished or dropped ``records`` of one key. Returns the new head of its queue, if any."""
         key = records[0].key
         queue = self._queues[key]
         for queued in records:
@@ -51,8 +51,8 @@ class KeyQueues:
     def revoke(
         self, partitions: set[TopicPartition], is_running: Callable[[QueuedRecord], bool]
     ) -> tuple[list[QueuedRecord], list[QueuedRecord]]:
-        """Take out all records of ``partitions`` except those being worked on. Returns what was taken out,
-        and the heads, of other partitions, that may be worked on instead."""
+        """Remove all records of ``partitions`` except those being worked on. Returns the removed ones, and
+        the new heads, which may be worked on now."""
         gone: list[QueuedRecord] = []
         heads: list[QueuedRecord] = []
         for key, queue in list(self._queues.items()):

@@ -1,7 +1,7 @@
 """Which offset of each partition may be committed, and which partitions hold so much that they must wait.
 
 Pure bookkeeping, no I/O, no clock. A partition's *committable offset* is the one below which every record is
-finished. In which order records are worked on is ``key_queue.py``'s.
+finished. The order in which records are worked on is in ``key_queue.py``.
 """
 
 from collections import deque
@@ -19,8 +19,8 @@ from dingbridge.worker.queues.attempts import Attempts, note
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one worker holds in memory. Each partition gets an equal share, so that one which is stuck
-    cannot starve the others; a batch that is already fetched may exceed it once."""
+    """How much one worker holds in memory. Each partition gets an equal share, so that a stuck one cannot
+    starve the others; the last batch fetched may exceed it."""
 
     records: int = 4_000
     """Records fetched and not finished, over all partitions."""
@@ -32,22 +32,22 @@ class Limits:
     """The least share of a partition in ``records``, however many partitions there are."""
 
     window: int = 100_000
-    """Offsets of one partition that are finished and cannot be committed yet, since an earlier one is not.
-    They cost no memory; they come again when the process dies, and the inbox then has to know them."""
+    """Records of one partition that are finished and cannot be committed yet, since an earlier one is not.
+    They cost no memory, but come again when the process dies; the inbox table then skips them."""
 
 
 SLACK = 1_024
-"""Finished entries that a window may keep beside as many as are unfinished."""
+"""A window is compacted when more than half of its entries, and this many, are finished."""
 
 
 class State(Enum):
-    """Where a queued record is on its way."""
+    """What has become of a queued record."""
 
     WAITING = auto()
-    """For its turn, for its next attempt, or being worked on."""
+    """It waits for its turn or its next attempt, or is being worked on."""
 
     FINISHED = auto()
-    """All that it asked for is done, durably: its offset may be committed."""
+    """Handled, or in the dead letters, durably: its offset may be committed."""
 
     DROPPED = auto()
     """It will not be finished here, since its partition goes to another member."""
@@ -68,13 +68,13 @@ class QueuedRecord:
     attempts: int = 0
     """Attempts that failed."""
     own_failures: int = 0
-    """How often something was not available to it while it was to others."""
+    """How often a dependency failed for it while it worked for others."""
     own_since: float | None = None
-    """When these began, epoch s; the time in which nothing worked is left out."""
+    """When these failures began, epoch s; moved forward by the time in which it worked for nobody."""
     failed_at: float | None = None
-    """When something was not available last, epoch s."""
+    """When a dependency failed for it last, epoch s."""
     failed_asking: frozenset[str] = frozenset()
-    """What that attempt had asked."""
+    """The dependencies that this attempt had called."""
     fetched_at: float = 0
     """When it was fetched, epoch s."""
     next_attempt_at: float | None = None
@@ -86,7 +86,7 @@ class QueuedRecord:
     delivery: Delivery | None = None
     event: Event | None = None
     alone: bool = False
-    """Whether it was tried together with others, which did not work."""
+    """Tried together with others in vain; from then on it is tried alone."""
     failure: Failure | None = None
     """Why it goes to the dead letters, once that is decided."""
     window: "_Window | None" = field(default=None, repr=False)
@@ -96,14 +96,14 @@ class QueuedRecord:
 
 @dataclass(slots=True, eq=False)
 class _Window:
-    """The records of one partition from its committable offset on. The first of ``entries`` is unfinished; of
-    those behind it, finished ones are dropped now and then. ``added`` counts all that ever came,
-    ``unfinished`` and ``size`` (bytes) those that are not finished."""
+    """The records of one partition from its committable offset on. The first of ``entries`` is unfinished;
+    finished ones behind it are removed now and then. ``added`` counts all records that ever came,
+    ``unfinished`` and ``size`` (bytes) the unfinished ones."""
 
     partition: TopicPartition
     next_offset: int
     committed: tuple[int, str]
-    """The offset that Kafka has, and the note beside it."""
+    """The offset in Kafka, and the note beside it (``attempts.py``)."""
     entries: deque[QueuedRecord] = field(default_factory=deque)
     added: int = 0
     unfinished: int = 0
@@ -145,7 +145,7 @@ class OffsetTracker:
         self._full: set[TopicPartition] = set()
         self._records = self._limits.records
         self._size = self._limits.size
-        self.flips = 0
+        self.full_changes = 0
         """Grows whenever a partition becomes full or is no longer."""
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
@@ -183,7 +183,7 @@ class OffsetTracker:
             self._update_full(window)
 
     def finish(self, queued: QueuedRecord) -> None:
-        """Everything that ``queued`` asked for is done, durably."""
+        """``queued`` is handled, or in the dead letters, durably."""
         queued.state = State.FINISHED
         window = queued.window
         if window is None:
@@ -198,7 +198,7 @@ class OffsetTracker:
             self._update_full(window)
 
     def drop(self, queued: QueuedRecord) -> None:
-        """``queued`` will not be finished here: nothing from it on will ever be committed."""
+        """``queued`` will not be finished here, so neither its offset nor a later one is committed here."""
         queued.state = State.DROPPED
         if queued.window is not None:
             queued.window.release(queued)
@@ -230,7 +230,7 @@ class OffsetTracker:
         }
 
     def recall(self, partition: TopicPartition, noted: dict[int, Attempts]) -> None:
-        """What another member noted of failed attempts, by offset, for records that are added later."""
+        """Take over the failed attempts that another member noted, for records that are added later."""
         self._noted[partition] = noted
 
     def committed(self, offsets: dict[TopicPartition, tuple[int, str]]) -> None:
@@ -240,8 +240,8 @@ class OffsetTracker:
                 self._windows[partition].committed = offset
 
     def full(self) -> set[TopicPartition]:
-        """Partitions not to be fetched now. One is full at its share of records or bytes, until it is down to
-        half of that, and while as many as ``Limits.window`` are finished and uncommittable."""
+        """Partitions not to be fetched now. One is full at its share of records or bytes until it is down to
+        half of that, and while ``Limits.window`` records of it are finished and uncommittable."""
         return set(self._full)
 
     def unfinished(self) -> Iterator[QueuedRecord]:
@@ -281,7 +281,7 @@ class OffsetTracker:
         if full == window.full or self._windows.get(window.partition) is not window:
             return
         window.full = full
-        self.flips += 1
+        self.full_changes += 1
         if full:
             self._full.add(window.partition)
         else:

@@ -1,9 +1,9 @@
 """Which partitions wait because a dependency is down, and which of their records is tried meanwhile.
 
-While a partition pauses, one of its records at a time is tried, each time another, and those that were not
-tried yet come first. When one works, the pause ends, and the others' failures were their own
-(``dingbridge/availability.py``). It only counts as working if its attempt asked at least what the failed one
-had asked: an event that is filtered out says nothing about DingTalk.
+While a partition is paused, one of its records at a time is tried, each time another, and those that were not
+tried yet come first. When one works, the pause ends, and the others' failures count as their own
+(``dingbridge/availability.py``). It counts as working only if its attempt called at least the dependencies of
+the failed one: an event that is filtered out proves nothing about DingTalk.
 """
 
 import asyncio
@@ -29,22 +29,22 @@ from dingbridge.worker.store.errors import DatabaseDown
 log = structlog.get_logger(__name__)
 
 Asked = frozenset[str]
-"""What an attempt asked, by name; ``HANDLER`` for a handler that names nothing."""
+"""The dependencies that an attempt called, by name; ``HANDLER`` if it named none."""
 
 HANDLER: Final[Asked] = frozenset({"handler"})
 DEAD_LETTERS: Final[Asked] = frozenset({"dead letters"})
 
 
 _OF_ALL: Final = ("address", "month", "token")
-"""A refusal about one of these is no single record's fault. One about a ``right`` is not either, but other
-events of the partition may not need that right."""
+"""A refusal about one of these concerns every record. One about a ``right`` is no record's fault either, but
+other events of the partition may not need that right."""
 
 
 @dataclass(slots=True, eq=False)
 class Pause:
-    """A partition that waits. ``probe`` is being tried; ``waiting`` are heads of keys that were not tried
-    yet, ``tried`` those that were. ``reason`` says what does not work, ``since`` is of ``time.monotonic``,
-    ``next_at`` epoch s. ``certain``: the error itself says that it is about no single record."""
+    """Why and since when a partition waits. ``probe`` is the record being tried; ``waiting`` are heads of
+    keys that were not tried yet, ``tried`` those that were. ``since`` is of ``time.monotonic``, ``next_at``
+    epoch s. ``certain``: the error itself says that it is about no single record."""
 
     reason: str
     asked: Asked
@@ -69,13 +69,13 @@ class Pause:
 
 
 class Pauses:
-    """The pauses of one scheduler. ``put`` queues a record for a runner, ``on_flow`` is called when
+    """The pauses of one scheduler. ``put`` queues a record for a runner, ``on_change`` is called when
     ``not_to_fetch`` or ``down`` may have changed, ``package`` holds the consumer's code."""
 
     def __init__(
-        self, put: Callable[[QueuedRecord], None], on_flow: Callable[[], None], package: str
+        self, put: Callable[[QueuedRecord], None], on_change: Callable[[], None], package: str
     ) -> None:
-        self._put, self._on_flow, self._package = put, on_flow, package
+        self._put, self._on_change, self._package = put, on_change, package
         self._available: dict[tuple[str, Asked], Availability] = {}
         self.of: dict[TopicPartition, Pause] = {}
 
@@ -84,7 +84,7 @@ class Pauses:
         return {partition: pause.reason for partition, pause in self.of.items()}
 
     def not_to_fetch(self) -> dict[TopicPartition, str]:
-        """Those of ``down`` that still have records to try, or where no record can be at fault."""
+        """Those of ``down`` with records that were not tried yet, or where no record can be at fault."""
         return {p: pause.reason for p, pause in self.of.items() if pause.certain or pause.waiting}
 
     def down_for_s(self) -> float:
@@ -92,25 +92,25 @@ class Pauses:
         return max((time.monotonic() - pause.since for pause in self.of.values()), default=0.0)
 
     def must_wait(self, queued: QueuedRecord) -> bool:
-        """Whether ``queued`` may not be tried now; it is then tried in its turn."""
+        """Whether ``queued`` may not be tried now; if so, it is put in line here."""
         pause = self.of.get(queued.partition)
         if pause is None or pause.probe is queued:
             return False
         fresh = queued.failed_at is None
         if fresh and not pause.certain and pause.probe is None and not pause.waiting:
-            self._stop_timer(pause)  # all others were tried, so this one may tell more
+            self._stop_timer(pause)  # all others were tried and failed, so try this one now
             pause.probe = queued
             return False
         (pause.waiting if fresh else pause.tried).append(queued)
-        self._on_flow()
+        self._on_change()
         return True
 
     def failed(
         self, queued: QueuedRecord, error: BaseException | None, asked: Asked, after: float | None
     ) -> float | None:
-        """An attempt at ``queued`` failed, perhaps for no fault of its own; notes in it whether it was.
+        """An attempt at ``queued`` failed; find out whether that was its own fault, and note so in it.
         ``after`` is the least delay that was asked for, in s. Returns for how long it waits alone, in s; None
-        when its partition pauses, and it with that."""
+        when its whole partition is paused."""
         now = time.time()
         about = error.about if isinstance(error, ApiError) else None
         certain = about in _OF_ALL or asked == DEAD_LETTERS or isinstance(error, DatabaseDown | SettingsError)
@@ -122,7 +122,7 @@ class Pauses:
             queued.own_failures += 1
             queued.own_since = queued.own_since or before
         elif queued.own_since is not None and before is not None:
-            queued.own_since += now - before  # while nothing worked, it may have been anybody's
+            queued.own_since += now - before  # it worked for nobody in this time
         if queued.own_failures and not certain:
             return max(own_delay_s(queued.own_failures), min(after or 0, ASKED_MAX_S))
         if about != "right" and (certain or available.is_down or queued.partition in self.of):
@@ -133,8 +133,8 @@ class Pauses:
         return max(wait, spread_s(now - queued.fetched_at)) if about == "right" else wait
 
     def worked(self, queued: QueuedRecord, asked: Asked) -> None:
-        """An attempt at ``queued`` got an answer from all that ``asked`` names: what waits for no more than
-        that is tried again."""
+        """An attempt at ``queued`` got an answer from every dependency in ``asked``: the pauses of its topic
+        that wait for no other end."""
         if not self._available:
             return
         topic, now = queued.partition.topic, time.time()
@@ -147,7 +147,7 @@ class Pauses:
                 self._resume(partition)
 
     def ended(self, queued: QueuedRecord) -> None:
-        """An attempt at ``queued`` has ended; if its partition pauses and it was the probe, the next is
+        """An attempt at ``queued`` has ended. If it was the probe of a paused partition, the next record is
         tried."""
         pause = self.of.get(queued.partition)
         if pause is not None and pause.probe is queued:
@@ -191,7 +191,7 @@ class Pauses:
             retry_in_s=round(wait, 2),
         )
         self._try_next(queued.partition, wait)
-        self._on_flow()
+        self._on_change()
 
     def _try_next(self, partition: TopicPartition, wait_s: float) -> None:
         pause = self.of[partition]
@@ -203,11 +203,11 @@ class Pauses:
         pause = self.of[partition]
         pause.next_at = pause.timer = None
         pause.probe = pause.take_next()
-        if pause.probe is None:  # no one is left who could end the pause
+        if pause.probe is None:  # no record is left that could end the pause
             self._resume(partition)
             return
         self._put(pause.probe)
-        self._on_flow()
+        self._on_change()
 
     def _stop_timer(self, pause: Pause) -> None:
         if pause.timer is not None:
@@ -225,7 +225,7 @@ class Pauses:
         )
         for queued in (*pause.waiting, *pause.tried):
             self._put(queued)
-        self._on_flow()
+        self._on_change()
 
 
 def _reason(error: BaseException | None, package: str) -> str:

@@ -62,11 +62,11 @@ def _say(consumer: str, lives: Lives) -> None:
         )
     days = {round(life / timedelta(days=1), 1) for life in lives.by_topic.values() if life is not None}
     log.info("consumer.inbox_kept", consumer=consumer, days=sorted(days))
-    if lives.untold:
+    if lives.unknown:
         log.warning(
             "consumer.retention_unknown",
             consumer=consumer,
-            topics=lives.untold,
+            topics=lives.unknown,
             meaning="Kafka does not tell their retention (no right to DESCRIBE_CONFIGS); it is taken from "
             "TOPIC_RETENTION_DAYS and its like. If they keep records for longer, an event that is read again "
             "so late is applied twice: grant the right, or set them as the topics are",

@@ -27,25 +27,25 @@ UNKNOWN_TOPIC = 3
 
 @dataclass(frozen=True, slots=True)
 class Lives:
-    """``by_topic``: how long a record of each topic can come again, None for ever. ``untold``: those that
-    Kafka does not tell us about; what our settings say was assumed of them."""
+    """``by_topic``: how long a record of each topic can come again, None for ever. ``unknown``: topics whose
+    retention Kafka does not show us; our settings were assumed for them."""
 
     by_topic: dict[str, timedelta | None]
-    untold: tuple[str, ...]
+    unknown: tuple[str, ...]
 
 
 async def lives_of_records(settings: KafkaSettings, topics: Sequence[str]) -> Lives:
     """How long records of ``topics`` can come again, by what Kafka has configured.
 
-    Where Kafka refuses to tell (no right to describe a topic) or a topic does not exist, our own policy
-    stands in for it. Raises ``KafkaUnavailable``.
+    Where we have no right to describe a topic, or it does not exist, our own policy is assumed. Raises
+    ``KafkaUnavailable``.
     """
     lives: dict[str, timedelta | None] = {
         topic: timedelta(days=retention_days(settings, topic)) + SEGMENT_ASSUMED + CLEANED_WITHIN
         for topic in topics
     }
-    told, untold = await _configured(settings, topics)
-    return Lives(lives | {topic: _life(configured) for topic, configured in told.items()}, untold)
+    known, unknown = await _configured(settings, topics)
+    return Lives(lives | {topic: _life(configured) for topic, configured in known.items()}, unknown)
 
 
 def _life(configured: dict[str, str]) -> timedelta | None:
@@ -65,11 +65,11 @@ async def _configured(
         answers = await admin.describe_configs(
             [ConfigResource(ConfigResourceType.TOPIC, topic, configs=wanted) for topic in topics]
         )
-    found, untold = {}, []
+    found, unknown = {}, []
     for answer in answers:
         for code, _, _, topic, entries in answer.resources:
             if code == 0:
                 found[topic] = {entry[0]: entry[1] for entry in entries if entry[0] in wanted}
             elif code != UNKNOWN_TOPIC:
-                untold.append(topic)
-    return found, tuple(sorted(untold))
+                unknown.append(topic)
+    return found, tuple(sorted(unknown))

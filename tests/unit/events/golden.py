@@ -92,7 +92,7 @@ class Golden:
         found = {"after": after, "back": back}
         if self.path.parent != FOLDER:
             found["drift"] = [f"{one.kind} {one.field}" for one in records[0].drift]
-            found["compare"] = [record.compare for record in records if record.compare]
+            found["compare"] = [record.resync for record in records if record.resync]
         return found
 
 

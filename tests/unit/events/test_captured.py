@@ -86,7 +86,7 @@ def test_another_order_and_fields_that_nobody_knows_change_nothing_else(
             data = {name: value for name, value in event.data.items() if name not in more or name in payload}
             named = event.id if ":" in event.id else None  # else it is a hash of the bytes
             found.append(
-                (event.type, event.subject, event.time, event.form, record.compare, record.key, named, data)
+                (event.type, event.subject, event.time, event.form, record.resync, record.key, named, data)
             )
         return found
 

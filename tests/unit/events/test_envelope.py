@@ -373,6 +373,6 @@ def test_what_synchttp_pushes_flows_as_it_is_under_its_own_name(event_type: str)
     change = {"biz_type": 13, "biz_id": "u1", "corp_id": "c1", "biz_data": '{"syncAction":"user_add_org"}'}
     [record] = records_of({"EventType": event_type, "bizData": [change, change | {"biz_id": "u2"}]})
     event = decode(record.value)
-    assert (record.event_type, record.known, record.fault, record.compare) == (event_type, False, None, None)
+    assert (record.event_type, record.known, record.fault, record.resync) == (event_type, False, None, None)
     assert event.data["bizData"][0] == change
     assert (event.corp_id, event.subject) == ("-", None)

@@ -100,7 +100,7 @@ async def test_what_was_pushed_again_before_the_import_is_there_once(tmp_path):
         [aside] = damaged(tmp_path)
         await Importer(tmp_path, journal, 0).bring_in(aside)
         assert not await journal.append(pushed(2, NOW + 20_000))
-        await journal.append(pushed(2, NOW, key=b"", unconditional=True))
+        await journal.append(pushed(2, NOW, key=b"", keep_again=True))
     assert [extract_facts(row.body).event_id for row in kept(tmp_path) if row.via != CONTROL] == [
         "1",
         "2",
@@ -267,7 +267,7 @@ async def test_of_another_folder_nothing_counts_as_pushed_again(tmp_path):
     key = dedupe_key(extract_facts(body), "default", body)
     (tmp_path / "gone").mkdir()
     with closing(JournalFile(tmp_path / "gone" / "journal.db", create=True)) as file:
-        file.keep([NewCallback(NOW, "default", "http", body, b"", unconditional=True)])
+        file.keep([NewCallback(NOW, "default", "http", body, b"", keep_again=True)])
     async with started(tmp_path) as journal:
         await journal.append(NewCallback(NOW + 5, "default", "http", body, key))
         await Importer(tmp_path, journal, 0).bring_in(JournalFolder(tmp_path / "gone"))

@@ -300,7 +300,7 @@ async def test_what_is_old_goes_pass_after_pass(tmp_path, monkeypatch):
     monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.01)
     journal = Journal(tmp_path, Retention(0, 3600), JournalMetrics(CollectorRegistry()))
     await journal.start()
-    deleting = asyncio.ensure_future(journal.delete_what_is_old())
+    deleting = asyncio.ensure_future(journal.prune_regularly())
     with closing(Checkpoint(current(tmp_path).path, journal._file.id)) as checkpoint:
         for seq in (1, 2):
             await journal.append(entry(b"%d" % seq))
@@ -329,7 +329,7 @@ async def test_what_retention_meets_does_not_end_the_writer(journal, tmp_path, m
 
     monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.0)
     monkeypatch.setattr("ingress.journal.writer.prune_steps", pass_through)
-    deleting = asyncio.ensure_future(journal.delete_what_is_old())
+    deleting = asyncio.ensure_future(journal.prune_regularly())
     for number in range(5):
         assert await journal.append(entry(b"%d" % number))
     await eventually(lambda: raised == errors, 10, "pruned")
@@ -345,7 +345,7 @@ async def test_a_bad_sector_that_only_retention_meets_is_damage(journal, monkeyp
         "ingress.journal.writer.prune_steps",
         failing_steps(apsw.IOError("a bad sector among what was published")),
     )
-    deleting = asyncio.ensure_future(journal.delete_what_is_old())
+    deleting = asyncio.ensure_future(journal.prune_regularly())
     await ended(journal, "a bad sector")
     await end(deleting)
 
@@ -449,8 +449,8 @@ async def test_when_the_last_callback_came_never_goes_back(tmp_path):
     at_ms = 1_764_000_000_000
     await journal.append(NewCallback(at_ms, "default", "http", b"now", b"now"))
     for entry in (
-        NewCallback(at_ms - 9_000_000, "default", "http", b"put back", b"", unconditional=True),
-        NewCallback(at_ms + 9_000_000, "default", "http", b"put back too", b"", unconditional=True),
+        NewCallback(at_ms - 9_000_000, "default", "http", b"put back", b"", keep_again=True),
+        NewCallback(at_ms + 9_000_000, "default", "http", b"put back too", b"", keep_again=True),
         NewCallback(at_ms - 1, "default", "http", b"an instant earlier", b"earlier"),
         NewCallback(at_ms + 5, "default", "failed-list", b"recovered", b"recovered"),
     ):

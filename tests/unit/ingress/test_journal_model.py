@@ -151,7 +151,7 @@ class Journal:
     def empty_wal(self) -> None:
         with self.attempt(self.state):
             assert self.file is not None
-            self.file.checkpoint_truncate()
+            self.file.truncate_wal()
 
     def reopen(self) -> None:
         with self.attempt(self.state):

@@ -180,6 +180,6 @@ def test_a_callback_takes_no_more_disk_than_operations_says(tmp_path, kind, most
         bodies = [payload(number) for number in range(begin, begin + 500)]
         facts = [(b, extract_facts(b)) for b in bodies]
         file.keep([NewCallback(NOW, "default", "http", b, dedupe_key(f, "default", b)) for b, f in facts])
-    file.checkpoint_truncate()
+    file.truncate_wal()
     assert file.path.stat().st_size / 10_000 <= most
     file.close()

@@ -130,13 +130,13 @@ def test_a_parked_number_that_the_disk_has_changed_lets_nothing_be_deleted(tmp_p
 def test_a_file_that_an_outage_has_made_large_shrinks_once_that_is_published(tmp_path):
     with closing(fill(tmp_path, 0)) as file, closing(checkpoint_of(tmp_path, file)) as checkpoint:
         file.keep([NewCallback(1, "default", "http", bytes(40_000), b"%d" % n) for n in range(2_000)])
-        file.checkpoint_truncate()
+        file.truncate_wal()
         large = file.path.stat().st_size
         assert large > 80_000_000
         checkpoint.commit(2_000)
         prune_all(tmp_path, file, Retention(0, DAY, min_free_bytes=0))
         assert seqs(file) == []
-        file.checkpoint_truncate()
+        file.truncate_wal()
         assert file.path.stat().st_size < 12_000_000, "a little is kept for what comes next"
         prune_all(tmp_path, file, Retention(0, DAY, min_free_bytes=1 << 62))
 
@@ -157,13 +157,13 @@ def test_who_reads_meanwhile_as_a_back_up_does_holds_up_nobody(tmp_path, monkeyp
     with closing(fill(tmp_path, 0)) as file, closing(checkpoint_of(tmp_path, file)) as checkpoint:
         file.keep([NewCallback(1, "default", "http", bytes(40_000), b"%d" % n) for n in range(8)])
         checkpoint.commit(8)
-        real = JournalFile.checkpoint_truncate
+        real = JournalFile.truncate_wal
 
         def truncate(self):
             waits.append(self.db.pragma("busy_timeout"))
             real(self)
 
-        monkeypatch.setattr(JournalFile, "checkpoint_truncate", truncate)
+        monkeypatch.setattr(JournalFile, "truncate_wal", truncate)
         with closing(JournalFile(file.path, read_only=True)) as reader:
             reader.db.execute("BEGIN")
             assert reader.last_seq() == 8

@@ -49,7 +49,7 @@ def test_an_older_copy_of_the_journal_is_refused(tmp_path):
 
 def test_a_wal_that_was_removed_is_refused(tmp_path):
     file = fill(tmp_path, 3)
-    file.checkpoint_truncate()
+    file.truncate_wal()
     file.keep([NewCallback(1, "default", "http", b"in the WAL", b"in the WAL")])
     published(tmp_path, file, 4)
     copy = tmp_path / "copy"

@@ -189,7 +189,7 @@ def test_a_partition_pauses_at_its_share_and_resumes_at_half() -> None:
     tracked.finish(items[1])
     tracked.finish(items[2])
     assert offsets.full() == set()
-    assert offsets.flips == 2
+    assert offsets.full_changes == 2
 
 
 def test_a_partition_pauses_by_bytes() -> None:

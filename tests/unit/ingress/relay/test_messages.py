@@ -8,7 +8,7 @@ from dingbridge.events import Event, decode
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress.journal.rows import StoredCallback
-from ingress.relay.messages import COMPARE_EVERY_MS, SETTLED_MS, MessageBuilder
+from ingress.relay.messages import RESYNC_EVERY_MS, SETTLED_MS, MessageBuilder
 from tests.unit.events.golden import load_captured
 
 BEGIN = 1_731_000_000_000
@@ -38,18 +38,18 @@ def requests(builder: MessageBuilder, payload: dict[str, object], received_ms: i
 def test_many_callbacks_that_name_nobody_are_one_request_and_it_comes_after_all_of_them(
     builder: MessageBuilder,
 ) -> None:
-    first = BEGIN // COMPARE_EVERY_MS * COMPARE_EVERY_MS
+    first = BEGIN // RESYNC_EVERY_MS * RESYNC_EVERY_MS
     found = [
         requests(builder, TREE | {"eventId": f"e{at}"}, at)[0]
-        for at in (first, first + 1, first + COMPARE_EVERY_MS - 1)
+        for at in (first, first + 1, first + RESYNC_EVERY_MS - 1)
     ]
     [known_as] = {(event.source, event.id) for event in found}
     assert known_as[0] == "/dingtalk/dingcorp1/default"
     [due] = {event.time.timestamp() * 1000 for event in found}
-    assert due == first + COMPARE_EVERY_MS + SETTLED_MS
+    assert due == first + RESYNC_EVERY_MS + SETTLED_MS
     assert found[0].type == RESYNC_REQUESTED
     assert (found[0].data["part"], found[0].partitionkey) == ("contacts", "dingcorp1:resync")
-    [later] = {event.id for event in requests(builder, TREE, first + COMPARE_EVERY_MS)}
+    [later] = {event.id for event in requests(builder, TREE, first + RESYNC_EVERY_MS)}
     assert later != known_as[1]
 
 

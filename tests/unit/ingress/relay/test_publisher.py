@@ -243,7 +243,7 @@ def nameless(number: int, received_ms: int) -> NewCallback:
         "eventId": f"e{number}",
         "number": number,
     }
-    return NewCallback(received_ms, "default", "http", json.dumps(payload).encode(), b"", unconditional=True)
+    return NewCallback(received_ms, "default", "http", json.dumps(payload).encode(), b"", keep_again=True)
 
 
 async def test_a_flood_of_callbacks_that_name_nobody_is_one_request_and_asks_kafka_once(
