@@ -22,7 +22,7 @@ import apsw
 import structlog
 
 from ingress.errors import JournalDamaged, JournalError, JournalUnavailable
-from ingress.journal.directory import current, report_damage, reported_damage
+from ingress.journal.directory import about_the_file, current, report_damage, reported_damage
 from ingress.journal.retention import Retention, prune_steps
 from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.journal.startup import open_checked, open_current, refused_by_disk
@@ -313,13 +313,13 @@ class Journal:
     def _judge(self, error: Exception) -> None:
         """Whether ``error``, after which the journal is closed, ends the process or may pass."""
         now = time.monotonic()
-        again = isinstance(error, apsw.IOError) and now - self._io_error_at < _IO_ERROR_AGAIN_S
+        again = about_the_file(error) and now - self._io_error_at < _IO_ERROR_AGAIN_S
         if again or isinstance(error, (*DAMAGE, JournalDamaged)):
             words = f"{type(error).__name__}: {error}"
             report_damage(current(self._root).path, words)
             self._end_damaged(words)
             return
-        if isinstance(error, apsw.IOError):
+        if about_the_file(error):
             self._io_error_at = now
         self.fault = refused_by_disk(self._root, error)
         self._reopen_at = now + _REOPEN_EVERY_S

@@ -231,6 +231,28 @@ async def test_a_full_disk_is_waited_for_and_ends_nothing(disk, journal, tmp_pat
     assert reported_damage(current(tmp_path).path) is None
 
 
+@pytest.mark.parametrize("code", [apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_NOMEM])
+async def test_a_disk_that_is_too_full_to_reopen_the_journal_is_waited_for_too(
+    journal, tmp_path, monkeypatch, code
+):
+    """SQLite's words for a -shm file that finds no room: with no relay beside it, the file is made again."""
+    error, tried = apsw.IOError("disk I/O error"), []
+    error.extendedresult = code
+
+    def reopened(*_, **__):
+        tried.append(error)
+        raise error
+
+    with monkeypatch.context() as sick:
+        sick.setattr("ingress.journal.writer.open_checked", reopened)
+        sick.setattr(JournalFile, "keep", raiser(apsw.FullError("database or disk is full")))
+        assert await refused(journal, b"during") == "disk"
+        await eventually(lambda: len(tried) > 2, 10, "it has tried again")
+    assert reported_damage(current(tmp_path).path) is None
+    await recovers(journal, b"after")
+    assert on_disk(tmp_path) == [b"after"]
+
+
 async def test_a_checkpoint_that_came_from_elsewhere_ends_the_process(journal, tmp_path, monkeypatch):
     """What would be kept next would have a number that the relay has behind it."""
     await journal.append(entry(b"before"))
