@@ -163,13 +163,14 @@ class Journal:
     async def delete_what_is_old(self) -> None:
         """Prune by the settings, pass after pass. Ends only when it is cancelled."""
         while True:
+            wait_s = _RETENTION_EVERY_S
             try:
                 await self.prune(self._retention.callbacks_s, _RETENTION_PAUSE_S)
-            except JournalUnavailable:  # the log says already why
-                pass
+            except JournalUnavailable:  # the log says already why; a full or slow disk needs it most
+                wait_s = _REOPEN_EVERY_S
             except Exception as error:  # a folder that cannot be read, say: callbacks are kept all the same
                 log.warning("journal.retention_failed", error=type(error).__name__, words=str(error))
-            await asyncio.sleep(_RETENTION_EVERY_S)
+            await asyncio.sleep(wait_s)
 
     def _submit(
         self, callback: NewCallback | None, work: Callable[[JournalFile], Any] | None

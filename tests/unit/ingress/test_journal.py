@@ -333,6 +333,25 @@ async def test_what_is_old_goes_pass_after_pass(tmp_path, monkeypatch):
     await end(deleting)
 
 
+async def test_on_a_slow_disk_what_is_old_goes_too(journal, tmp_path, monkeypatch):
+    """A step that takes longer than callbacks may wait is made all the same, and the next one comes soon."""
+    await asyncio.gather(*(journal.append(entry(b"%d" % n)) for n in range(2_000)))
+    with closing(Checkpoint(current(tmp_path).path, journal._file.id)) as checkpoint:
+        checkpoint.commit(2_000)
+    real = JournalFile.prune_callbacks
+
+    def slowly(*arguments, **how):
+        time.sleep(0.3)
+        return real(*arguments, **how)
+
+    monkeypatch.setattr("ingress.journal.writer.COMMIT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(JournalFile, "prune_callbacks", slowly)
+    journal._retention = Retention(0, 3600)
+    deleting = asyncio.ensure_future(journal.delete_what_is_old())
+    await eventually(lambda: on_disk(tmp_path) == [], 9, "all of it is deleted")
+    await end(deleting)
+
+
 async def test_what_retention_meets_does_not_end_the_writer(journal, tmp_path, monkeypatch):
     """A checkpoint that is damaged, a folder that cannot be read, a fault of ours: callbacks are kept."""
     await journal.append(entry(b"before"))
