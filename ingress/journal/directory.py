@@ -250,9 +250,14 @@ def twice(work: Callable[[], T]) -> T:
     try:
         return work()
     except apsw.IOError as error:
-        if getattr(error, "extendedresult", 0) in _OF_THE_MACHINE:
+        if not about_the_file(error):
             raise
         raise JournalDamaged(f"{type(error).__name__}: {error}") from error
+
+
+def about_the_file(error: Exception) -> bool:
+    """Whether ``error`` is an I/O error that may be about what stands on the disk."""
+    return isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) not in _OF_THE_MACHINE
 
 
 def sync(path: Path) -> None:

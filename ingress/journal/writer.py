@@ -22,7 +22,7 @@ import apsw
 import structlog
 
 from ingress.errors import JournalDamaged, JournalError, JournalUnavailable
-from ingress.journal.directory import current, report_damage, reported_damage
+from ingress.journal.directory import about_the_file, current, report_damage, reported_damage
 from ingress.journal.retention import Retention, prune_steps
 from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.journal.startup import open_checked, open_current, refused_by_disk
@@ -163,13 +163,14 @@ class Journal:
     async def prune_regularly(self) -> None:
         """Prune by the settings, pass after pass. Ends only when it is cancelled."""
         while True:
+            wait_s = _RETENTION_EVERY_S
             try:
                 await self.prune(self._retention.callbacks_s, _RETENTION_PAUSE_S)
-            except JournalUnavailable:  # the log says already why
-                pass
+            except JournalUnavailable:  # the log says already why; a full or slow disk needs it most
+                wait_s = _REOPEN_EVERY_S
             except Exception as error:  # a folder that cannot be read, say: callbacks are kept all the same
                 log.warning("journal.retention_failed", error=type(error).__name__, words=str(error))
-            await asyncio.sleep(_RETENTION_EVERY_S)
+            await asyncio.sleep(wait_s)
 
     def _submit(
         self, callback: NewCallback | None, work: Callable[[JournalFile], Any] | None
@@ -313,13 +314,13 @@ class Journal:
     def _judge(self, error: Exception) -> None:
         """Whether ``error`` is damage, which ends the process, or may pass, so that the file is reopened."""
         now = time.monotonic()
-        again = isinstance(error, apsw.IOError) and now - self._io_error_at < _IO_ERROR_AGAIN_S
+        again = about_the_file(error) and now - self._io_error_at < _IO_ERROR_AGAIN_S
         if again or isinstance(error, (*DAMAGE, JournalDamaged)):
             words = f"{type(error).__name__}: {error}"
             report_damage(current(self._root).path, words)
             self._end_damaged(words)
             return
-        if isinstance(error, apsw.IOError):
+        if about_the_file(error):
             self._io_error_at = now
         self.fault = refused_by_disk(self._root, error)
         self._reopen_at = now + _REOPEN_EVERY_S

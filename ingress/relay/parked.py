@@ -134,12 +134,16 @@ class ParkedRecords:
         are more, and the topic is not still blocked, it gets another turn in this round."""
         limit = _PAGE if topic in self.blocked else _SMALL_PAGE
         page = await self._checkpoint.call(lambda c: c.parked_of_topic(topic, after, limit))
+        refused: dict[ParkedKey, str] = {}
+        waiting = {parked.key for parked in page}
         try:
-            refused = await self._send(topic, page) if page else {}
+            await self._send(topic, page, refused, waiting)
         except (TimeoutError, KafkaError) as error:  # if Kafka is away, what is new will show it
             log.warning("publisher.still_parked", topic=topic, reason=type(error).__name__)
+        tried = [parked for parked in page if parked.key not in waiting]
+        await self._checkpoint.call(partial(_account, tried=tried, refused=refused))
+        if waiting:
             return
-        await self._checkpoint.call(partial(_account, tried=page, refused=refused))
         if reasons := BLOCKING.intersection(refused.values()):
             log.warning("publisher.still_parked", topic=topic, reason=min(reasons))
         elif len(page) == limit:
@@ -148,13 +152,17 @@ class ParkedRecords:
             del self.blocked[topic]
             log.info("publisher.topic_unblocked", topic=topic)
 
-    async def _send(self, topic: str, page: list[Parked]) -> dict[ParkedKey, str]:
-        """Send all of ``page``, in order. Returns those that stay parked, with the reason. Raises
-        ``TimeoutError``, ``KafkaError`` or ``KafkaUnavailable``."""
+    async def _send(
+        self, topic: str, page: list[Parked], refused: dict[ParkedKey, str], waiting: set[ParkedKey]
+    ) -> None:
+        """Send all of ``page``, in order. ``refused`` gets those that stay parked, with the reason;
+        ``waiting`` keeps those that Kafka has not answered. Raises ``TimeoutError``, ``KafkaError`` or
+        ``KafkaUnavailable``."""
+        if not page:
+            return
         async with asyncio.timeout(_ANSWER_S):
             partitions = len(await (await self._sender.connected()).partitions_for(topic))
         batches: dict[int, list[NumberedRecord]] = {}
-        refused: dict[ParkedKey, str] = {}
         for parked in page:
             row = self._journal.row(parked.seq)
             records = self._records(row, topic, parked)
@@ -162,9 +170,11 @@ class ParkedRecords:
                 refused[parked.key] = DAMAGED
             for record in records:
                 batches.setdefault(partition_of(record.key, partitions), []).append((*parked.key, record))
-        for partition, batch in batches.items():
+        for partition, batch in list(batches.items()):
             refused |= await self._sender.find_refused((topic, partition), batch, _ANSWER_S)
-        return refused
+            del batches[partition]
+            waiting &= {(seq, number) for other in batches.values() for seq, number, _ in other}
+        waiting.clear()
 
     def _records(self, row: StoredCallback, topic: str, parked: Parked) -> list[Record]:
         """The record that was parked, made again; none if nobody is to get it any more."""

@@ -82,7 +82,7 @@ class Publisher:
         self._settings, self._status, self._tracer = settings, status, tracer
         self._until_empty = until_empty
         self._journal = JournalReader(folder)
-        checkpoint = twice(lambda: Checkpoint(folder, self._journal.id))
+        checkpoint = twice(lambda: _checked(Checkpoint(folder, self._journal.id)))
         self._checkpoint = SharedCheckpoint(checkpoint)
         self._progress = Progress(begin := checkpoint.seq(), begin, begin)
         self._messages = MessageBuilder(settings, self._journal.id)
@@ -327,3 +327,13 @@ class Publisher:
             async with asyncio.timeout(seconds):
                 await self._awake.wait()
         self._awake.clear()
+
+
+def _checked(checkpoint: Checkpoint) -> Checkpoint:
+    """Read to its end: what does not read would end one relay after the other, whenever they come to it."""
+    try:
+        checkpoint.check()
+    except BaseException:
+        checkpoint.close()
+        raise
+    return checkpoint

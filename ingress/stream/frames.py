@@ -11,6 +11,7 @@ event: they stay out of it.
 import hashlib
 import json
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -68,7 +69,8 @@ def read(content: str | bytes) -> Frame:
         case "CALLBACK", _:  # a robot's message or the like: not ours
             return Frame("other", reply=_answer(message_id, "{}", 404, "not subscribed"))
         case "EVENT", _ if text is not None:
-            raw = event_body(headers, text) or raw
+            with suppress(RecursionError):  # in a header that is only just not too deep to be read
+                raw = event_body(headers, text) or raw
     return Frame("event", message_id, raw, _text(headers.get("eventId")) or message_id)
 
 

@@ -231,6 +231,28 @@ async def test_a_full_disk_is_waited_for_and_ends_nothing(disk, journal, tmp_pat
     assert reported_damage(current(tmp_path).path) is None
 
 
+@pytest.mark.parametrize("code", [apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_NOMEM])
+async def test_a_disk_that_is_too_full_to_reopen_the_journal_is_waited_for_too(
+    journal, tmp_path, monkeypatch, code
+):
+    """SQLite's words for a -shm file that finds no room: with no relay beside it, the file is made again."""
+    error, tried = apsw.IOError("disk I/O error"), []
+    error.extendedresult = code
+
+    def reopened(*_, **__):
+        tried.append(error)
+        raise error
+
+    with monkeypatch.context() as sick:
+        sick.setattr("ingress.journal.writer.open_checked", reopened)
+        sick.setattr(JournalFile, "keep", raiser(apsw.FullError("database or disk is full")))
+        assert await refused(journal, b"during") == "disk"
+        await eventually(lambda: len(tried) > 2, 10, "it has tried again")
+    assert reported_damage(current(tmp_path).path) is None
+    await recovers(journal, b"after")
+    assert on_disk(tmp_path) == [b"after"]
+
+
 async def test_a_checkpoint_that_came_from_elsewhere_ends_the_process(journal, tmp_path, monkeypatch):
     """What would be kept next would have a number that the relay has behind it."""
     await journal.append(entry(b"before"))
@@ -308,6 +330,25 @@ async def test_what_is_old_goes_pass_after_pass(tmp_path, monkeypatch):
             checkpoint.commit(seq)
             await eventually(lambda: on_disk(tmp_path) == [], 10, "it is deleted")
     await journal.stop()
+    await end(deleting)
+
+
+async def test_on_a_slow_disk_what_is_old_goes_too(journal, tmp_path, monkeypatch):
+    """A step that takes longer than callbacks may wait is made all the same, and the next one comes soon."""
+    await asyncio.gather(*(journal.append(entry(b"%d" % n)) for n in range(2_000)))
+    with closing(Checkpoint(current(tmp_path).path, journal._file.id)) as checkpoint:
+        checkpoint.commit(2_000)
+    real = JournalFile.prune_callbacks
+
+    def slowly(*arguments, **how):
+        time.sleep(0.3)
+        return real(*arguments, **how)
+
+    monkeypatch.setattr("ingress.journal.writer.COMMIT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(JournalFile, "prune_callbacks", slowly)
+    journal._retention = Retention(0, 3600)
+    deleting = asyncio.ensure_future(journal.delete_what_is_old())
+    await eventually(lambda: on_disk(tmp_path) == [], 9, "all of it is deleted")
     await end(deleting)
 
 

@@ -196,3 +196,12 @@ def test_answers_are_as_dingtalk_wants_them(status):
         "message": "OK",
         "data": f'{{"status":"{status}","message":""}}',
     }
+
+
+def test_a_header_of_any_depth_ends_nothing():
+    """What JSON's reader takes, its writer may not, some calls deeper."""
+    for depth in range(900, 1000):
+        nested = "[" * depth + "]" * depth
+        came = f'{{"type":"EVENT","headers":{{"messageId":"m1","eventId":{nested}}},"data":"{{}}"}}'
+        assert read(came).kind == "event"
+        assert nested.encode() in read(came).body

@@ -114,6 +114,25 @@ async def test_an_io_error_at_the_start_that_outlives_a_second_try_is_damage(
         assert "disk I/O error" in (reported_damage(folder.path) or "")
 
 
+async def test_a_bad_sector_among_what_is_parked_is_damage_and_no_relay_after_the_other(
+    folder, kafka, monkeypatch
+):
+    """Where the checkpoint stands reads well: each relay would begin, meet the bad sector, and end."""
+    folder.park(3, "rights")
+    env = settings(data_dir=folder.path / "data", journal_dir=folder.path.parent, relay_admin_port=0)
+    real = Checkpoint._select
+
+    def select(checkpoint, sql, values=()):
+        if "FROM parked" in sql:
+            raise apsw.IOError("a bad sector")
+        return real(checkpoint, sql, values)
+
+    monkeypatch.setattr(Checkpoint, "_select", select)
+    with pytest.raises(JournalDamaged, match="a bad sector"):
+        await service.serve(env, until_empty=True)
+    assert "a bad sector" in (reported_damage(folder.path) or "")
+
+
 async def test_a_disk_that_is_full_at_the_start_is_no_damage(folder, kafka, monkeypatch):
     """SQLite's words for a -shm file that cannot grow."""
     env = settings(data_dir=folder.path / "data", journal_dir=folder.path.parent, relay_admin_port=0)

@@ -5,7 +5,12 @@ import json
 from contextlib import asynccontextmanager, closing
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+)
 from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
@@ -16,6 +21,7 @@ from dingbridge.events.control import RESYNC_REQUESTED
 from ingress.journal.checkpoint import DAMAGED, Checkpoint
 from ingress.relay import parked as parking
 from ingress.relay import publisher as publishing
+from ingress.relay.batches import partition_of
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, FakeKafka, FakeProducer, Folder, body
 
@@ -233,3 +239,27 @@ async def test_of_a_callback_whose_records_go_to_several_partitions_one_that_is_
     async with opened(folder) as publisher:
         assert await publisher.parked.retry() == 0
     assert {event.subject for event in kafka.events(topic)} == {f"u{n}" for n in range(8)}
+
+
+async def test_while_one_partition_takes_nothing_the_others_do_not_get_the_same_each_time(
+    folder, kafka, monkeypatch
+):
+    async def partitions_for(self, topic):
+        return set(range(6))
+
+    monkeypatch.setattr(FakeProducer, "partitions_for", partitions_for)
+    topic = "dingtalk.user_add_org"
+    kafka.topics.add(topic)
+    event = {"EventType": "user_add_org", "CorpId": "c", "TimeStamp": 1_731_000_000_000}
+    folder.keep(*(json.dumps({**event, "eventId": str(n), "UserId": [f"u{n}"]}).encode() for n in range(30)))
+    with closing(folder.checkpoint()) as checkpoint:
+        checkpoint.commit(30, [parking.Parked(seq, 0, topic, "rights", 1) for seq in range(1, 31)])
+    first_of = {partition_of(f"c:u{n}".encode(), 6): f"u{n}" for n in reversed(range(30))}
+    silent = max(first_of.values(), key=lambda user: int(user[1:]))  # of the partition that comes last
+    kafka.refuses = lambda _, value: KafkaTimeoutError() if decode(value).subject == silent else None
+    async with opened(folder) as publisher:
+        left = [await publisher.parked.retry() for _ in range(3)]
+    taken = [event.subject for event in kafka.events(topic)]
+    assert len(taken) == len(set(taken)) == 30 - left[0] > 10
+    assert left == left[:1] * 3
+    assert len(folder.parked()) == left[0]
