@@ -347,7 +347,7 @@ async def test_on_a_slow_disk_what_is_old_goes_too(journal, tmp_path, monkeypatc
     monkeypatch.setattr("ingress.journal.writer.COMMIT_TIMEOUT_S", 0.1)
     monkeypatch.setattr(JournalFile, "prune_callbacks", slowly)
     journal._retention = Retention(0, 3600)
-    deleting = asyncio.ensure_future(journal.delete_what_is_old())
+    deleting = asyncio.ensure_future(journal.prune_regularly())
     await eventually(lambda: on_disk(tmp_path) == [], 9, "all of it is deleted")
     await end(deleting)
 
