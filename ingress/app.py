@@ -11,7 +11,6 @@ from typing import Any
 
 import apsw
 import structlog
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from dingbridge.admin_token import admin_token
 from dingbridge.contract_routes import contract_routes
@@ -37,6 +36,7 @@ from ingress.metrics import (
     JournalMetrics,
     RecoveryMetrics,
     StreamMetrics,
+    process_registry,
     relay_restarts,
 )
 from ingress.recovery.apps import Recovery
@@ -60,9 +60,7 @@ class Ingress:
         warning = prepare_folder(self._folder, allow_unsafe=settings.journal_allow_unsafe)
         if warning is not None:
             log.warning("journal.unsafe", words=warning)
-        registry = CollectorRegistry()
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=registry)
+        registry = process_registry()
         self._folder_metrics = FolderMetrics(registry)
         http = HttpMetrics(registry)
         self._relay_restarts = relay_restarts(registry)

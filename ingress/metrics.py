@@ -5,11 +5,27 @@ Labels only ever hold names from a fixed set: an EventType that the catalogue do
 
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 
 from dingbridge.events import known
 
 OTHER = "other"
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry of its own for one process, with what Python and the system say of that."""
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    return registry
 
 
 def known_type(event_type: str | None) -> str:

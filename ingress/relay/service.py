@@ -12,7 +12,7 @@ from typing import Any, Final
 import apsw
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry
 
 from dingbridge.admin_token import admin_token
 from dingbridge.errors import BridgeError
@@ -23,6 +23,7 @@ from dingbridge.tracing import open_tracer
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
 from ingress.journal.directory import ProcessLock, current, relay_lock, report_damage, reported_damage
 from ingress.journal.wake import WakeFifo
+from ingress.metrics import process_registry
 from ingress.relay.publisher import Publisher
 from ingress.relay.status import RelayStatus
 
@@ -101,9 +102,7 @@ async def _publish(
     settings: IngressSettings, folder: Path, stop: asyncio.Event, *, until_empty: bool
 ) -> None:
     """As ``Publisher.run``, until ``stop``."""
-    registry = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=registry)
+    registry = process_registry()
     status = RelayStatus(registry)
     async with AsyncExitStack() as stack:
         if (tracer := open_tracer(settings, "dingbridge-relay")) is not None:

@@ -214,17 +214,24 @@ async def _comes_and_goes(path, monkeypatch, seed, steps):
     folder.close()
 
 
-async def test_of_a_callback_whose_records_go_to_several_partitions_one_that_is_refused_keeps_it_parked(
-    folder, kafka, monkeypatch
-):
-    """Which of them it was parked for nobody can tell; it is forgotten when all of them are in Kafka."""
+@pytest.fixture
+def six_partitions(kafka, monkeypatch):
+    """A topic with so many."""
 
     async def partitions_for(self, topic):
         return set(range(6))
 
     monkeypatch.setattr(FakeProducer, "partitions_for", partitions_for)
-    topic = "dingtalk.user_add_org"
-    kafka.topics.add(topic)
+    kafka.topics.add("dingtalk.user_add_org")
+    return "dingtalk.user_add_org"
+
+
+async def test_of_a_callback_whose_records_go_to_several_partitions_one_that_is_refused_keeps_it_parked(
+    folder, kafka, six_partitions
+):
+    """Which of them it was parked for nobody can tell; it is forgotten when all of them are in Kafka."""
+
+    topic = six_partitions
     event = {"EventType": "user_add_org", "CorpId": "c", "TimeStamp": 1_731_000_000_000, "eventId": "e"}
     folder.keep(json.dumps({**event, "UserId": [f"u{n}" for n in range(8)]}).encode())
     with closing(folder.checkpoint()) as checkpoint:
@@ -242,14 +249,9 @@ async def test_of_a_callback_whose_records_go_to_several_partitions_one_that_is_
 
 
 async def test_while_one_partition_takes_nothing_the_others_do_not_get_the_same_each_time(
-    folder, kafka, monkeypatch
+    folder, kafka, six_partitions
 ):
-    async def partitions_for(self, topic):
-        return set(range(6))
-
-    monkeypatch.setattr(FakeProducer, "partitions_for", partitions_for)
-    topic = "dingtalk.user_add_org"
-    kafka.topics.add(topic)
+    topic = six_partitions
     event = {"EventType": "user_add_org", "CorpId": "c", "TimeStamp": 1_731_000_000_000}
     folder.keep(*(json.dumps({**event, "eventId": str(n), "UserId": [f"u{n}"]}).encode() for n in range(30)))
     with closing(folder.checkpoint()) as checkpoint:
