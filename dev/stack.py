@@ -31,10 +31,19 @@ class Stack:
     """Everything, running. ``url`` is the console's, ``callback_url`` the ingress's, ``env`` the console's
     environment, by which commands reach the same bridge."""
 
-    def __init__(self, folder: Path, kafka_env: Mapping[str, str], *, users: int = 60) -> None:
-        """``kafka_env`` leads to a Kafka; ``users`` is the size of the simulated company. Raises
-        ``ServerStartError`` when a part does not come up."""
+    def __init__(
+        self,
+        folder: Path,
+        kafka_env: Mapping[str, str],
+        *,
+        users: int = 60,
+        own: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        """``kafka_env`` leads to a Kafka; ``users`` is the size of the simulated company, ``own`` what the
+        environment of single processes has instead. Raises ``ServerStartError`` when a part does not come
+        up."""
         self.folder = folder
+        self._own = own or {}
         self.system_a = SystemA()
         self.processes: dict[str, GuardedProcess] = {}
         ports = {name: free_port() for name in ("simulator", "callback", "console", *LISTENERS)}
@@ -78,11 +87,12 @@ class Stack:
             self.stop()
             raise
 
-    def dingbridge(self, *arguments: str, said: str = "") -> str:
-        """What the command prints, given ``said`` as its standard input. Raises ``ServerStartError``."""
+    def dingbridge(self, *arguments: str, said: str = "", as_: str = "") -> str:
+        """What the command prints, given ``said`` as its standard input, with the environment of the process
+        ``as_``. Raises ``ServerStartError``."""
         done = subprocess.run(
             [_command(), *arguments],
-            env=self._environment(),
+            env=self._environment(**self._own.get(as_, {})),
             cwd=self.folder,
             input=said,
             capture_output=True,
@@ -118,7 +128,7 @@ class Stack:
         self.processes[name] = GuardedProcess(
             [_command(), *arguments],
             log=self.folder / "logs" / f"{name}.log",
-            env=self._environment(**own),
+            env=self._environment(**self._own.get(name, {}), **own),
             cwd=self.folder,
         )
 

@@ -307,7 +307,8 @@ def _rights_words(error: BaseException, settings: KafkaSettings) -> str:
     if isinstance(error, TopicAuthorizationFailedError):
         missing = f"READ (to consume) or WRITE (to publish) on topic {names}".rstrip()
     elif isinstance(error, GroupAuthorizationFailedError):
-        missing = f"READ on group {names}".rstrip()
+        # aiokafka (0.14) gives a consumer the name alone, an admin client a sentence that ends with it
+        missing = f"READ (or DESCRIBE, to look at it) on group {names.rpartition(' ')[2]}"
     else:
         missing = "WRITE on any topic, which an idempotent producer needs to begin"
     return f"{principal(settings)} has no right {missing}; docs/security.md lists who needs which"

@@ -26,7 +26,7 @@ def documented(who: str, environment: dict[str, str], names: dict[str, str] | No
     parser = argparse.ArgumentParser(prefix_chars="-")
     parser.add_argument("--operation", action="append")
     parser.add_argument("--topic", action="append", default=[])
-    parser.add_argument("--group")
+    parser.add_argument("--group", action="append", default=[])
     parser.add_argument("--resource-pattern-type", default="literal")
     rights = []
     for line in found[1].replace("\\\n", "").splitlines():
@@ -37,7 +37,7 @@ def documented(who: str, environment: dict[str, str], names: dict[str, str] | No
         for ours, theirs in (names or {}).items():
             line = line.replace(ours, theirs)
         options, _ = parser.parse_known_args(shlex.split(line))
-        places = [("topic", name) for name in options.topic] or [("group", options.group)]
+        places = [*(("topic", name) for name in options.topic), *(("group", name) for name in options.group)]
         pattern = options.resource_pattern_type
         rights += [Right(operation, *place, pattern) for place in places for operation in options.operation]
     return list(dict.fromkeys(rights))

@@ -43,7 +43,7 @@ async def test_rights_are_compared_with_what_each_part_needs(secure_kafka: Secur
     assert lacking(await looked_at(env)) == {*none, "READ on group approval"}
 
     # all that the document lists: well, but for topics that are still to be made, and may be
-    await secure_kafka.grant(user, documented("consumer", env, {}))
+    await secure_kafka.grant(user, documented("approval", env, {}))
     await eventually(lambda: _codes(env, {"kafka.ok", "kafka.missing", *SMALL}), 20, "the rights are seen")
     assert await existing_topics(administrator) == {events: 6}, "asking whether it may create made none"
 

@@ -36,7 +36,7 @@ __all__ = ["secure_kafka"]
 
 
 MISSING = {
-    ("READ", "group"): "has no right READ on group {group}",
+    ("READ", "group"): "has no right READ (or DESCRIBE, to look at it) on group {group}",
     ("READ", "topic"): "sees no topic {topic} and may not create it",
     ("READ", "inbox"): "topic {inbox} exists, and we may not see it",
     ("CREATE", "inbox"): "sees no topic {inbox} and may not create it",
@@ -69,7 +69,7 @@ async def test_the_listed_rights_are_all_that_a_consumer_needs_and_each_is(
         "inbox": inbox_topic(administrator, consumer.name),
         "dlq": dlq_topic(administrator, consumer.name),
     }
-    rights = documented("consumer", env, {"approval": consumer.name, APPROVAL: CONTACT, TASK: CONTACT})
+    rights = documented("approval", env, {"approval": consumer.name, APPROVAL: CONTACT, TASK: CONTACT})
     assert {(r.operation, r.name) for r in rights} == {(op, names[what]) for op, what in MISSING}
     [without] = [r for r in rights if (r.operation, r.name) == (missing[0], names[missing[1]])]
     await secure_kafka.grant(user, [r for r in rights if r != without])
@@ -88,7 +88,7 @@ async def test_the_listed_rights_are_all_that_a_consumer_needs_and_each_is(
         await eventually(handled, 60, "with the right granted it goes on by itself")
 
 
-@pytest.mark.parametrize("who", ["consumer", "operator"])
+@pytest.mark.parametrize("who", ["approval", "operator"])
 def test_the_list_for_approval_names_the_topics_that_it_reads(who: str) -> None:
     names = {r.name for r in documented(who, {"CONTROL_PREFIX": "c.", "TOPIC_PREFIX": "t."})}
     assert {name for name in names if str(name).startswith("t.")} == {

@@ -20,7 +20,7 @@ from tests.support.certificates import PASSWORD, Authority
 PASSWORD_OF = "password-of-{}".format
 """The SCRAM password of a user, by name."""
 
-_USERS = [f"user{n:02}" for n in range(14)]
+_USERS = [f"user{n:02}" for n in range(24)]
 _KINDS = {"topic": 2, "group": 3, "cluster": 4}
 _OPERATIONS = {"READ": 3, "WRITE": 4, "CREATE": 5, "DESCRIBE": 8, "DESCRIBE_CONFIGS": 10}
 _PATTERNS = {"literal": 3, "prefixed": 4}

@@ -1,0 +1,242 @@
+"""The whole bridge over SASL_SSL: each process is a user of its own, with what docs/security.md lists for it alone."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiokafka.errors import KafkaError
+
+from dev.stack import CONSUMERS, PASSWORDS, Stack
+from dingbridge.kafka.client import producer
+from dingbridge.kafka.topic_policy import control_topic, event_topic
+from dingbridge.worker.registry import load_consumer
+from tests.faults.rights import DOCUMENT, consume, documented, forge, settings_of
+from tests.support.kafka_reader import read_topic
+from tests.support.load import event
+from tests.support.processes import Processes
+from tests.support.pusher import Pusher
+from tests.support.secure_kafka import PASSWORD_OF, Right, SecureKafka, secure_kafka
+from tests.support.waiting import eventually
+
+__all__ = ["secure_kafka"]
+
+PROCESSES = ("ingress", *CONSUMERS, "console")
+ALSO = {"ingress": ("ingress", "resync")}
+PREFIXES = {"TOPIC_PREFIX": "dingtalk.", "CONTROL_PREFIX": "ctl-dingtalk."}
+
+ANOTHER = """
+import encodings.idna, json, os, sys, urllib.error, urllib.request
+if os.geteuid() == 0:  # who is not root cannot become another
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+files, asked = json.load(sys.stdin)
+read = []
+for file in files:
+    try:
+        open(file, "rb").close()
+    except OSError:
+        continue
+    read.append(file)
+answers = []
+for url, host in asked:
+    headers = {"Content-Type": "application/json", "Host": host}
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, b"{}", headers), timeout=20)
+    except urllib.error.HTTPError as error:
+        answers.append(error.code)
+    else:
+        answers.append(200)
+print(json.dumps([read, answers]))
+"""
+"""What a person may try who has a login on the machine, and nothing else."""
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may enter, while the umask is the most careless one: what protects the files
+    in it must be ours."""
+    before = os.umask(0)
+    folder = Path(tempfile.mkdtemp(prefix="dingbridge-rights-"))
+    folder.chmod(0o755)
+    yield folder
+    os.umask(before)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("name", ["address-sync", "approval", "outbound"])
+def test_the_lists_name_the_topics_that_each_consumer_reads(name: str) -> None:
+    consumer = load_consumer(name)
+    read = {f"dingtalk.{event_type}" for event_type in consumer.topics}
+    read |= {f"ctl-dingtalk.{control}" for control in consumer.control_topics}
+    read |= {f"ctl-dingtalk.inbox.{name}"}
+    listed = {r.name for r in documented(name, PREFIXES) if r.operation == "READ" and r.kind == "topic"}
+    assert listed == read
+
+
+def test_every_list_of_the_document_is_tried() -> None:
+    listed = re.findall(r"<!-- acls: (\S+) -->", DOCUMENT.read_text("utf-8"))
+    assert set(listed) == {"topics", *PROCESSES, "resync", "operator", "team", "oa"}
+
+
+async def test_each_process_has_its_listed_rights_alone_and_the_whole_bridge_works(
+    secure_kafka: SecureKafka, processes: Processes, open_folder: Path
+) -> None:
+    env = secure_kafka.environment(secure_kafka.nobody, "SASL_SSL")
+    administrator = secure_kafka.administrator(env)
+    users: dict[str, dict[str, str]] = {}
+    for name in ("topics", *PROCESSES, "operator", "oa"):
+        user = secure_kafka.new_user()
+        renamed = {"hr-": f"{user}-"} if name == "oa" else {}
+        rights = [right for who in ALSO.get(name, (name,)) for right in documented(who, env, renamed)]
+        await secure_kafka.grant(user, rights)
+        users[name] = {"KAFKA_SASL_USERNAME": user, "KAFKA_SASL_PASSWORD": PASSWORD_OF(user)}
+    # approval's operator looks after forward-a
+    operator = users["operator"]["KAFKA_SASL_USERNAME"]
+    others = {"approval": "forward-a", "bpms_task_change": "bpms_instance_change"}
+    await secure_kafka.grant(operator, documented("operator", env, others))
+
+    async def made() -> bool:  # the authorizer follows within moments
+        done = await asyncio.to_thread(processes.run, "topics", "ensure", env={**env, **users["topics"]})
+        return done.returncode == 0
+
+    await eventually(made, 60, "the topics are made")
+    stack = await asyncio.to_thread(Stack, open_folder, env, users=20, own=users)
+    try:
+        await _works(stack, administrator, {name: settings_of({**env, **own}) for name, own in users.items()})
+        await asyncio.to_thread(_another_user_of_the_machine, stack)
+    except BaseException:
+        print(stack.tails(25))
+        raise
+    finally:
+        await asyncio.to_thread(stack.stop)
+
+
+async def _works(stack: Stack, administrator: Any, settings: dict[str, Any]) -> None:
+    # contacts and approvals, from the callback to the tables, to System A and to its dead letters
+    await asyncio.to_thread(stack.simulate, "act", {"action": "hire"})
+    pusher = Pusher(stack.callback_url, retries=2)
+    stack.system_a.broken = True
+    await pusher.push_all((n, event(n)) for n in range(3))
+    assert pusher.succeeded == {0, 1, 2}
+    hired = event_topic(administrator, "user_add_org")
+    letters, deliveries = (control_topic(administrator, name) for name in ("dlq.forward-a", "deliveries"))
+
+    async def dead() -> bool:
+        return len(await read_topic(administrator, letters)) >= 3
+
+    await eventually(dead, 120, f"dead letters of forward-a\n{stack.tails()}")
+    assert await read_topic(administrator, hired)
+    # deliveries
+    stack.system_a.broken = False
+
+    # the OA says what it wants, and reads the result
+    body = {
+        "specversion": "1.0",
+        "id": "hr-1",
+        "source": "/oa/hr",
+        "type": "com.dingbridge.user.desired",
+        "subject": "E1",
+        "data": {
+            "corpId": "dingcorpsample01",
+            "version": int(time.time() * 1000),
+            "name": "韩梅梅",
+            "mobile": "+86-13800000000",
+            "departments": ["root"],
+        },
+    }
+    oa = producer(settings["oa"])
+    await oa.start()
+    try:
+        key = b"dingcorpsample01:user:E1"
+        topic = control_topic(administrator, "outbound")
+        await oa.send_and_wait(topic, json.dumps(body).encode(), key=key)
+    finally:
+        await oa.stop()
+    results = control_topic(administrator, "outbound-results")
+
+    async def answered() -> bool:
+        try:
+            found = await consume(settings["oa"], results, f"{settings['oa'].kafka_sasl_username}-oa")
+        except (KafkaError, TimeoutError):
+            return False
+        return b'"E1"' in (found or b"")
+
+    await eventually(answered, 120, f"the OA reads its result\n{stack.tails()}")
+
+    # an operator sends the letters back, by the command and its own user
+    said = await asyncio.to_thread(stack.dingbridge, "dlq", "replay", "forward-a", "--yes", as_="operator")
+    assert said
+    await eventually(lambda: len(set(stack.system_a.taken)) >= 3, 120, "System A has taken them")
+
+    # the console sees it all, with its rights to look
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
+        form = {"name": "reader", "password": PASSWORDS["reader"]}
+        async with http.post(f"{stack.url}/login", data=form) as answer:
+            assert answer.status == 200
+
+        async def page(path: str) -> str:
+            async with http.get(f"{stack.url}{path}") as answer:
+                assert answer.status == 200, await answer.text()
+                return await answer.text()
+
+        async def found() -> str | None:
+            match = re.search(r'href="(/event\?[^"]+)"', await page("/find?lang=en&q=pi-1"))
+            return match[1].replace("&amp;", "&") if match else None
+
+        address = await eventually(found, 60, "Find finds an approval")
+        assert "forward-a" in await page(f"{address}&lang=en")
+        for path in ("/", "/dead-letters", "/consumers", "/outbound", "/tail"):
+            assert "has no right" not in await page(f"{path}?lang=en")
+
+    # and none can do another's work
+    for name in ("ingress", "approval", "console", "forward-a"):
+        with pytest.raises((KafkaError, TimeoutError)):
+            await forge(settings[name], control_topic(administrator, "outbound"))
+    for name in ("approval", "outbound", "console"):
+        with pytest.raises((KafkaError, TimeoutError)):
+            await forge(settings[name], hired)
+    for name in ("ingress", "approval"):
+        with pytest.raises((KafkaError, TimeoutError)):
+            await consume(settings[name], letters, "approval")
+
+
+def _another_user_of_the_machine(stack: Stack) -> None:
+    """Reads no file of ours, and changes nothing by the private listeners."""
+    files = [path for path in (stack.folder / "data").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".db", ".token", ".toml", ".jsonl"}
+    for path in files:
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    listeners = dict(pair.split("=") for pair in stack.env["CONSOLE_LISTENERS"].split(","))
+    asked = [
+        (f"{listeners['ingress']}/journal/prune", listeners["ingress"].removeprefix("http://")),
+        (f"{listeners['relay']}/parked/retry", listeners["relay"].removeprefix("http://")),
+        (f"{listeners['relay']}/parked/retry", "rebound.example.com"),
+        (f"{stack.url}/outbound/do", "rebound.example.com"),
+    ]
+    unreadable = [str(path) for path in files] if os.geteuid() == 0 else []
+    tried = subprocess.run(
+        [sys.executable, "-I", "-c", ANOTHER],
+        input=json.dumps([unreadable, asked]),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert tried.returncode == 0, tried.stderr
+    read, answers = json.loads(tried.stdout)
+    assert read == []
+    assert answers[:2] == [401, 401]
+    assert set(answers[2:]) <= {403, 421}, answers
