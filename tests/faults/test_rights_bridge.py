@@ -1,4 +1,6 @@
-"""The whole bridge over SASL_SSL: each process is a user of its own, with what docs/security.md lists for it alone."""
+"""The whole bridge over SASL_SSL: each process is a user of its own, with the rights that docs/security.md lists
+for it alone.
+"""
 
 import asyncio
 import json
@@ -27,7 +29,7 @@ from tests.support.kafka_reader import read_topic
 from tests.support.load import event
 from tests.support.processes import Processes
 from tests.support.pusher import Pusher
-from tests.support.secure_kafka import PASSWORD_OF, Right, SecureKafka, secure_kafka
+from tests.support.secure_kafka import PASSWORD_OF, SecureKafka, secure_kafka
 from tests.support.waiting import eventually
 
 __all__ = ["secure_kafka"]
@@ -139,7 +141,7 @@ async def _works(stack: Stack, administrator: Any, settings: dict[str, Any]) -> 
 
     await eventually(dead, 120, f"dead letters of forward-a\n{stack.tails()}")
     assert await read_topic(administrator, hired)
-    # deliveries
+    assert len(await read_topic(administrator, deliveries)) >= 3
     stack.system_a.broken = False
 
     # the OA says what it wants, and reads the result
