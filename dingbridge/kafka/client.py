@@ -152,7 +152,7 @@ async def _abandon(dead: AIOKafkaProducer) -> None:
     sender = dead._sender.sender_task
     if sender is not None:
         sender.cancel()
-    await dead.client.close()
+    await asyncio.gather(dead.client.close(), return_exceptions=True)
     if sender is not None:
         await asyncio.wait([sender], timeout=ABANDON_S)
     unsent = dead._message_accumulator
@@ -181,7 +181,8 @@ async def discard_consumer(dead: AIOKafkaConsumer, within_s: float = 5) -> bool:
                 fetch.cancel()
             closing = [stopping, *fetches, *([] if fetcher is None else [fetcher.close()])]
             await asyncio.gather(*closing, return_exceptions=True)
-            await dead._client.close()
+            # a connection whose close was cancelled above passes that on as well
+            await asyncio.gather(dead._client.close(), return_exceptions=True)
     return in_order
 
 

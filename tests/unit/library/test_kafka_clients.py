@@ -107,6 +107,14 @@ async def test_a_consumers_own_cancelled_fetch_cancels_nobody_else() -> None:
     assert await rest() == set()
 
 
+async def test_a_connection_whose_close_was_cancelled_cancels_nobody_else() -> None:
+    made, connection = await refetching(), Connection()
+    made._client._conns["b", 0] = connection
+    connection.closed.cancel()
+    assert not await discard_consumer(made)
+    assert await rest() == set()
+
+
 async def test_a_consumer_that_stops_in_order_says_so() -> None:
     assert await discard_consumer(AIOKafkaConsumer())
     assert await rest() == set()
