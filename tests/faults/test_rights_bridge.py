@@ -1,5 +1,5 @@
-"""The whole bridge over SASL_SSL: each process is a user of its own, with the rights that docs/security.md lists
-for it alone.
+"""The whole bridge over SASL_SSL: each process is a user of its own, with the rights that docs/security.md
+lists for it alone.
 """
 
 import asyncio
