@@ -17,12 +17,6 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 class ConsoleSettings(AccessSettings, KafkaSettings, JournalSettings):
     """Everything ``dingbridge console`` needs."""
 
-    console_host: str = "127.0.0.1"
-    """where the console listens"""
-    console_port: int = Field(8088, ge=0, le=65535)
-    """its port; 0: any that is free"""
-    console_names: CommaList = Field(default_factory=list)
-    """names with a dot, with commas, by which browsers may ask for it, as `console.example.com`"""
     console_listeners: CommaList = Field(default_factory=list)
     """private listeners, with commas, as `ingress=http://127.0.0.1:8081,relay=http://127.0.0.1:8083`; a name
     is `ingress`, `relay` or the consumer's; unset: the ingress and the relay of ADMIN_HOST"""

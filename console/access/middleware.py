@@ -12,16 +12,19 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from console.access.sessions import LIFETIME_S, Sessions
+from console.access.settings import AccessSettings
 from console.access.users import Role, User, UsersError, role_of
 from console.audit import Audit
-from console.settings import ConsoleSettings
 from dingbridge.health_server import is_own_name
 from dingbridge.logging import LogLimiter
 from dingbridge.settings.trusted_proxies import client_address, is_trusted
+
+log = structlog.get_logger(__name__)
 
 COOKIE: Final = "console-session"
 SECRET_HEADER: Final = "X-Console-Proxy-Secret"  # noqa: S105
@@ -89,7 +92,7 @@ async def headers_of_stream(request: web.Request, response: web.StreamResponse) 
 class Access:
     """Who gets in, by a session or a proxy's header."""
 
-    settings: ConsoleSettings
+    settings: AccessSettings
     sessions: Sessions
     audit: Audit
     _refusals: LogLimiter = field(default_factory=lambda: LogLimiter(burst=20, period_s=60))
@@ -198,9 +201,14 @@ class Access:
         if _by_socket(request):
             return True
         secret, sent = self.settings.console_proxy_secret, _only(request, SECRET_HEADER)
-        if secret is None or not is_trusted(request.remote, self.settings.trusted_proxies):
-            return False
-        return hmac.compare_digest(sent.encode(errors="replace"), secret.get_secret_value().encode())
+        known = secret is not None and is_trusted(request.remote, self.settings.trusted_proxies)
+        expected = "" if secret is None else secret.get_secret_value()
+        if known and hmac.compare_digest(sent.encode(errors="replace"), expected.encode()):
+            return True
+        if (suppressed := self._refusals.allow("proxy")) is not None:
+            why = "wrong or no secret" if known else "not of TRUSTED_PROXIES"
+            log.warning("console.proxy_refused", remote=request.remote, reason=why, suppressed=suppressed)
+        return False
 
     def _role_by_proxy(self, request: web.Request) -> Role:
         header = self.settings.console_proxy_role_header

@@ -1,4 +1,4 @@
-"""The settings of who gets in: by a proxy in front, by an OpenID provider, by DingTalk's own login."""
+"""The settings of the way in: listener, names, a proxy in front, an OpenID provider, DingTalk's own login."""
 
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,8 +19,14 @@ _SHORTEST: Final = 16
 
 
 class AccessSettings(Settings):
-    """Passwords need none of these."""
+    """Where the console listens, by which name, and whom it believes. Passwords need none of these."""
 
+    console_host: str = "127.0.0.1"
+    """where the console listens"""
+    console_port: int = Field(8088, ge=0, le=65535)
+    """its port; 0: any that is free"""
+    console_names: CommaList = Field(default_factory=list)
+    """names with a dot, with commas, by which browsers may ask for it, as `console.example.com`"""
     console_url: str | None = None
     """the console's own address as browsers know it, as `https://console.example.com`; needed for logins by
     OpenID and by DingTalk"""
