@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from aiokafka import ConsumerRecord
 
 from dingbridge.events.event import NotAnEvent, decode
 from dingbridge.masking import IDS
 from dingbridge.replay.copying import FROM_HEADER
-from dingbridge.replay.dead_letters import NOTE_HEADER, is_note, read_dead_letter
+from dingbridge.replay.dead_letters import NOTE_HEADER, is_note, noted, read_dead_letter
 from dingbridge.replay.history import header
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.context import Position
@@ -26,7 +25,6 @@ MAX_IDS = 256
 
 
 _LAST_MS = 253_402_300_799_999
-_OFFSETS = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +62,8 @@ class EventEntry:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter of ``consumer``: ``first`` is where the record first stood, ``place`` where it stands in
-    the dead-letter topic. ``error`` is the exception's type and place; ``at`` when it was given up."""
+    """A dead letter of ``consumer``: ``first`` is where the record first stood (``place``, if its headers do
+    not say), ``place`` where it stands in the dead-letter topic. ``error`` is the exception's type and place; ``at`` when it was given up."""
 
     consumer: str
     first: Position
@@ -176,20 +174,14 @@ def epoch_ms(at: datetime) -> int:
 def _of_dead_letters(record: ConsumerRecord, consumer: str) -> Letter | Settlement | None:
     at = moment(record.timestamp)
     if is_note(record):
-        try:
-            offsets = tuple(int(offset) for offset in orjson.loads(record.value or b"[]"))
-        except (ValueError, TypeError):
-            return None
-        offsets = tuple(offset for offset in offsets if 0 <= offset < _OFFSETS)
-        run = header(record, NOTE_HEADER) or ""
-        return Settlement(consumer, record.topic, record.partition, offsets, run, at)
+        run = storable(header(record, NOTE_HEADER) or "")
+        return Settlement(consumer, record.topic, record.partition, tuple(noted(record)), run, at)
     found = read_dead_letter(record)
-    if (first := _position(found.first)) is None:
-        return None
+    place = Position(record.topic, record.partition, record.offset)
     return Letter(
         consumer,
-        first,
-        Position(record.topic, record.partition, record.offset),
+        _position(found.first) or place,
+        place,
         found.error,
         _number(found.attempts) or 0,
         at,

@@ -84,6 +84,17 @@ def note(offsets: list[int]) -> bytes:
     return orjson.dumps(offsets)
 
 
+def noted(record: ConsumerRecord) -> list[int]:
+    """The offsets that a note settles. Only letters before it: one record would else settle what is still to
+    come."""
+    try:
+        listed = orjson.loads(record.value or b"[]")
+    except orjson.JSONDecodeError:
+        return []
+    offsets = listed if isinstance(listed, list) else []
+    return [offset for offset in offsets if type(offset) is int and 0 <= offset < record.offset]
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
     """Which dead letters are meant; what is empty or None admits all.
@@ -123,22 +134,21 @@ class Notes:
 
     def __init__(self) -> None:
         self._runs: dict[str, OffsetSet] = {}
+        self._settled = OffsetSet()
 
     def add(self, record: ConsumerRecord) -> None:
         """Take in a note that is older than those before."""
-        run = header(record, NOTE_HEADER) or ""
-        try:
-            offsets = [int(offset) for offset in orjson.loads(record.value or b"[]")]
-        except (ValueError, TypeError):
-            return
-        noted = self._runs.setdefault(run, OffsetSet())
-        for offset in offsets:
-            if self.by(offset) is None:
-                noted.add(offset)
+        of_run = self._runs.setdefault(header(record, NOTE_HEADER) or "", OffsetSet())
+        for offset in noted(record):
+            if offset not in self._settled:
+                self._settled.add(offset)
+                of_run.add(offset)
 
     def by(self, offset: int) -> str | None:
         """The replay (or ``skipped``) that settled the letter at ``offset``, None while it waits."""
-        return next((run for run, offsets in self._runs.items() if offset in offsets), None)
+        if offset not in self._settled:
+            return None
+        return next(run for run, offsets in self._runs.items() if offset in offsets)
 
 
 def replayed_as(found: DeadLetter, settled_by: str | None) -> str:
