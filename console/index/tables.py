@@ -1,6 +1,6 @@
 """The tables of the index."""
 
-VERSION = 1
+VERSION = 2
 """Raise it with every change of them, or of what is kept of a record."""
 
 APPLICATION_ID = 0x44424958  # "DBIX"

@@ -10,7 +10,7 @@ from console.acts import Act
 from console.app import Console, Role, require
 from console.commands import Command
 from console.index.records import IndexedEvent
-from console.life.event import KeptRecord, kept_record, shown
+from console.life.event import KeptRecord, kept_record
 from console.life.examples import curl, fixture, kcat, pretty
 from console.life.facts import facts_of
 from console.life.outbound import NAME as OUTBOUND
@@ -20,7 +20,7 @@ from console.pages.acts import done_at
 from console.pages.find import event_url
 from dingbridge.events.catalogue import catalogue
 from dingbridge.events.event import NotAnEvent
-from dingbridge.masking import mask, mask_event
+from dingbridge.masking import mask, mask_event, reveal, reveal_bytes, shown_body
 from dingbridge.worker.context import Position
 
 GOOD, BAD, WARN = (
@@ -141,17 +141,17 @@ def _values(console: Console, kept: KeptRecord, *, revealed: bool) -> dict[str, 
     found: dict[str, Any] = {"came": None, "envelope": None, "dingtalk": None, "fixture": None, "curl": None}
     found["kcat"] = kcat(console.kafka, kept.event.place)
     if kept.body is not None:
-        found["came"] = shown(kept.body, revealed=revealed)
+        found["came"] = shown_body(kept.body, revealed=revealed)
     if kept.decoded is not None:
         envelope = kept.decoded.envelope
-        found["envelope"] = pretty(envelope if revealed else mask_event(envelope))
+        found["envelope"] = pretty(reveal(envelope) if revealed else mask_event(envelope))
     spelled = _spelled(kept)
     if spelled is not None:
-        found["dingtalk"] = pretty(spelled if revealed else mask(spelled))
+        found["dingtalk"] = pretty(reveal(spelled) if revealed else mask(spelled))
     if revealed and spelled is not None:
-        found["fixture"] = fixture(spelled)
+        found["fixture"] = fixture(reveal(spelled))
         body = kept.body if kept.body is not None else pretty(spelled).encode()
-        found["curl"] = curl(body, console.settings.local_callback)
+        found["curl"] = curl(reveal_bytes(body), console.settings.local_callback)
     return found
 
 
