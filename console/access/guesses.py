@@ -1,8 +1,8 @@
 """Slows down who guesses passwords, and nobody else.
 
-After some wrong ones for a name from an address each further one has to wait longer. Other names from there do
-not wait for that: behind one address may be a whole office. What an address can do with many names is bounded
-by having its passwords checked one after the other.
+After some wrong ones for a name from an address each further one has to wait longer. Other names from there
+do not wait for that: behind one address may be a whole office. What an address can do with many names is
+bounded by having its passwords checked one after the other.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """Dead letters sent back from the console's page: those that were counted, each once, and no others."""
 
 import asyncio
+import re
 import secrets
 from contextlib import closing
 from datetime import UTC, datetime
@@ -49,7 +50,7 @@ async def test_a_thousand_letters_are_sent_back_as_counted_and_each_is_applied_o
     async with console_at(tmp_path, kafka_env, monkeypatch, Role.OPERATOR) as who:
         listed = await page(who, "/dead-letters")
         assert f"{COUNT + 3:,} wait" in listed
-        assert f'<td class="number">{COUNT:,}</td>' in listed
+        assert f'class="number">{COUNT:,}</td>' in listed
         group = {"consumer": name, "error_is": ERROR, "events": "user_modify_org"}
         letters = await page(who, "/dead-letters/letters", group)
         form = Form(letters, "/dead-letters/count")
@@ -168,5 +169,5 @@ async def test_what_is_parked_is_counted_by_reason_also_while_kafka_is_away(kafk
     async with console_at(tmp_path, env, monkeypatch, Role.OPERATOR) as who:
         listed = await page(who, "/dead-letters")
         assert "127.0.0.1:1" in listed, "Kafka is away, and the journal is here"
-        assert '<td class="number">7</td><th scope="row">rights</th>' in listed
+        assert re.search(r">7</td><th [^>]*>rights</th>", listed)
         assert "dingbridge journal retry" in listed
