@@ -180,7 +180,7 @@ async def test_of_many_companies_few_keys_are_read_and_it_is_said(
 
     monkeypatch.setattr(search, "existing_topics", no_topics)
     companies = [f"ding{n}" for n in range(search.MOST_KEYS + 1)]
-    monkeypatch.setattr(Search, "_companies", lambda _: companies)
+    monkeypatch.setattr(Search, "companies", lambda _: companies)
     index = opened(tmp_path)
     try:
         beyond = (await searching(index).find("u1")).beyond
