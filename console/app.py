@@ -22,6 +22,7 @@ from console.sources.databases import Databases
 from console.sources.doctor import Doctor
 from console.sources.journals import Journals
 from console.sources.listeners import Listeners
+from console.times import zone_of
 from console.watch import Watch
 from dingbridge.settings import KafkaSettings
 from dingbridge.tasks import first_ended
@@ -54,7 +55,8 @@ class Console:
         self, request: web.Request, template: str, *, status: int = 200, **values: Any
     ) -> web.Response:
         """The page for this person, in their language; ``values`` are the template's."""
-        return page(self.render, request, template, status=status, **values)
+        zone = zone_of(request, self.settings)
+        return page(self.render, request, template, zone, status=status, **values)
 
     async def start(self) -> None:
         """Open what is read from. Raises ``BridgeError``; a source that is down is not one."""

@@ -93,7 +93,7 @@ async def test_the_sentence_names_the_part_since_when_and_what_to_do_next(
         plain = unescape(found[1])
         values = {**VALUES, "consumer": "billing"}
         assert words["now.part_systems"][lang].format(**values) in plain
-        assert "2026-01-01 00:00:00 UTC" in found[1]
+        assert ">2026-01-01 08:00:00<" in found[1]
         assert words[f"now.what_{code}"][lang].format(**values) in plain
         assert words[f"now.do_{code}"][lang].format(**values) in plain
         assert "&lt;b&gt;system a&lt;/b&gt;" in found[1]
