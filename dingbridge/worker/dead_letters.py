@@ -78,7 +78,7 @@ class DeadLetters:
             return "dead"
 
         async def note(tx: Transaction) -> Failure | None:
-            if not await inbox.enter(tx, self._name, known_as, delivery.replay_id, record.topic):
+            if not await inbox.enter(tx, self._name, known_as, delivery.replay_id, record.topic, None):
                 return await outbox.find(tx, self._name, delivery.position)
             await outbox.add(tx, self._name, delivery.position, failure)
             return failure
