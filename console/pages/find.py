@@ -1,5 +1,5 @@
-"""Find: an event by any of its ids, its type, its company, or its time, and how far that was looked for; and
-who or what the words may mean, by whose ids events are found then."""
+"""Find: events by any of their ids, type, company or time, what became of them, and how far that was looked
+for; and who or what the words may mean, by whose ids events are found then."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ from console.access.middleware import ADDRESS, USER
 from console.app import Console, Role
 from console.index.query import parse
 from console.index.records import IndexedEvent
+from console.life.brief import MARKS, in_brief
+from console.life.facts import facts_of_each
 from console.lookup.hits import Hit
 from console.lookup.lookup import LookedUp, look_up
 from console.sources.journals import JournalAnswer
@@ -42,6 +44,9 @@ def routes(console: Console) -> list[web.RouteDef]:
                 console.search.find(text, zone), looked_up(request, names), console.journals.status()
             )
 
+        facts = await facts_of_each(console, found.events if found is not None else ())
+        outcomes = {place: in_brief(place, of_each) for place, of_each in facts.items()}
+
         def hit_url(hit: Hit) -> str:
             """The same question, with the id in the place of the names."""
             rest = [word for word in text.split() if word not in names]
@@ -54,6 +59,8 @@ def routes(console: Console) -> list[web.RouteDef]:
             "find.html",
             text=text,
             found=found,
+            outcomes=outcomes,
+            marks=MARKS,
             meant=meant,
             names=names,
             journals=journals,

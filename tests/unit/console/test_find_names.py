@@ -1,16 +1,25 @@
 """Find by a name: what each role is shown, what is in the audit, and where nothing can be looked up."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from console.access.users import Role
+from console.index.records import Copy, Letter
+from console.life.brief import MARKS
+from console.life.outcome import State
+from console.render import load_words
+from consumers.forward.deliveries import Delivery
+from dingbridge.worker.context import Position
 from tests.support.company import fill
 from tests.unit.console.index_support import entries, event_record
 from tests.unit.console.support import Browser, browser, settings_in, use_quick_hasher
 
 PREFIX = {"topic_prefix": "t.", "control_prefix": "ctl."}
+SOURCE, ID = "/dingtalk/ding1/default", "user_modify_org:e1/u-1"
 CONSUMERS = ("address-sync", "approval", "outbound")
 
 
@@ -119,3 +128,27 @@ async def test_times_are_read_in_the_persons_zone(person: Browser) -> None:
     person.client.session.cookie_jar.update_cookies({"timezone": "America/New_York"})
     html = await page(person, "2026-11-27T18:00..19:00")
     assert 'datetime="2026-11-27T23:00:00.000Z"' in html
+
+
+async def test_each_event_found_has_what_its_consumers_made_of_it(person: Browser) -> None:
+    place = Position("t.user_modify_org", 0, 0)
+    now = datetime(2026, 11, 27, tzinfo=UTC)
+    letter = Letter("forward-b", place, Position("ctl.dlq.forward-b", 0, 4), "Reject", 1, now)
+    copied = Letter("forward-c", place, Position("ctl.dlq.forward-c", 0, 0), "Reject", 1, now)
+    copy = Copy("forward-c", place, "r1", Position("ctl.inbox.forward-c", 0, 0), now)
+    taken = Delivery(
+        "forward-c", SOURCE, ID, copy.place, "r1", 1, now, "taken", 200, 5, "", None, "user_modify_org"
+    )
+    person.console.index.add([letter, copied, copy, taken], {})
+    await person.log_in(Role.VIEWER)
+    for language, dead, handled in (("en", "dead letter:", "handled:"), ("zh", "死信：", "已处理：")):
+        html = await page(person, "u-1", lang=language)
+        assert f'<span class="state bad">{dead}</span> <code class="short">forward-b</code>' in html
+        assert f'<span class="state good">{handled}</span> <code class="short">forward-c</code>' in html
+
+
+def test_each_state_has_its_mark_and_its_words() -> None:
+    words = load_words()
+    assert set(MARKS) == set(get_args(State))
+    for state in MARKS:
+        assert words[f"find.outcome_{state}"]["zh"]
