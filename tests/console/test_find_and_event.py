@@ -119,7 +119,7 @@ def test_it_is_replayed_to_one_consumer_by_its_button(watched: Open, stack: Stac
     one.open(with_language(address, "en"))
     row = one.page.locator("#outcomes tr", has=one.page.locator("input[value=approval]"))
     row.locator("button").click()
-    one.page.wait_for_url("**/event/replay")
+    one.page.wait_for_url("**/done/*")
     assert "Done" in one.page.inner_text("main")
 
     def again() -> bool:
