@@ -3,15 +3,16 @@
 Templates escape whatever they are given.
 """
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from console.times import shown_time
 
@@ -75,6 +76,20 @@ def shown_seconds(value: float | None) -> str:
     return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
 
 
+_CELL: Final = re.compile(r"<t[dh](?=[ >])")
+
+
+def labelled(rows: str, heads: Sequence[str]) -> Markup:
+    """``rows`` (``<tr>…</tr>``, of a template of ours), each cell with the head of its column: on a narrow
+    screen a row is a card, and shows them."""
+
+    def of_row(row: str) -> str:
+        names = iter(heads)
+        return _CELL.sub(lambda cell: f'{cell[0]} data-label="{escape(next(names, ""))}"', row)
+
+    return Markup("</tr>".join(map(of_row, rows.split("</tr>"))))  # noqa: S704 - values are escaped already
+
+
 @pass_context
 def _time(context: Context, value: Any) -> Markup:
     return shown_time(value, context["zone"])
@@ -96,6 +111,7 @@ class Render:
             "time": _time,
             "number": shown_number,
             "seconds": shown_seconds,
+            "labelled": labelled,
         }
 
     def translator(self, language: str) -> Translator:

@@ -107,6 +107,7 @@ class Executor:
             lambda: consumer.dingtalk_of(event.app, event.corp_id),
             attempt,
             delivery.position,
+            delivery.replay_id,
             together or (event,),
         )
 
