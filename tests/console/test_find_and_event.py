@@ -71,13 +71,13 @@ def test_what_is_done_with_a_long_table_s_rows_stays_in_sight_and_covers_none(
 ) -> None:
     one = watched("operator", viewport={"width": 1280 if height == 900 else 390, "height": height})
     page = one.open("/find?lang=en")
-    page.evaluate(
-        """() => document.querySelector("main").innerHTML = "<form><fieldset><button>send</button></fieldset>" +
-            "<div class=wide tabindex=0>" + "<p>a row</p>".repeat(200) + "</div></form>" """
-    )
+    rows = f"<div class=wide tabindex=0>{'<p>a row</p>' * 200}</div>"
+    form = f"<form><fieldset><button>send</button></fieldset>{rows}</form>"
+    page.evaluate("form => document.querySelector('main').innerHTML = form", form)
     page.locator("p", has_text="a row").last.scroll_into_view_if_needed()
     panel, row = page.locator("fieldset").bounding_box(), page.locator("form p").last.bounding_box()
-    assert panel is not None and row is not None
+    assert panel is not None
+    assert row is not None
     assert panel["y"] >= 0
     assert panel["y"] + panel["height"] <= row["y"]
     assert row["y"] + row["height"] <= height
