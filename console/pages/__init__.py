@@ -4,6 +4,7 @@ from aiohttp import web
 
 from console.app import Console
 from console.pages import (
+    acts,
     audit,
     catalogue,
     consumers,
@@ -16,7 +17,7 @@ from console.pages import (
     tail,
 )
 
-_PAGES = (now, tail, find, event, dead_letters, consumers, catalogue, outbound, audit, login_elsewhere)
+_PAGES = (now, tail, find, event, dead_letters, consumers, catalogue, outbound, audit, acts, login_elsewhere)
 
 
 def all_routes(console: Console) -> list[web.RouteDef]:

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from console.index import store
 from console.index.records import entry_of, moment
 from console.index.store import Index
+from consumers.forward.deliveries import Delivery
 from dingbridge.errors import BridgeError
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.worker.context import Position
 from tests.unit.console.index_support import SETTINGS, content, entries, event_record, kafka_record, opened
 
 TYPES = ("user_add_org", "user_leave_org")
@@ -28,7 +30,8 @@ NEVER = moment(0)
 
 
 def topic_of(kind: int, offset: int, at_ms: int, user: int) -> ConsumerRecord[Any, Any]:
-    """The record at ``offset`` of one of four topics: events of two types, dead letters, an inbox."""
+    """The record at ``offset`` of one of five topics: events of two types, dead letters, an inbox,
+    deliveries, each written twice."""
     if kind < 2:
         return event_record(TYPES[kind], f"e{user % 3}", f"u{user}", offset, at_ms=at_ms)
     place = {"dingbridge_dlq_topic": "t.user_add_org", "dingbridge_dlq_partition": "0"}
@@ -38,6 +41,10 @@ def topic_of(kind: int, offset: int, at_ms: int, user: int) -> ConsumerRecord[An
         return kafka_record(
             "ctl.dlq.a", 0, offset, b"{}", at_ms=at_ms, dingbridge_dlq_offset=str(user), **place
         )
+    if kind == 4:
+        tried = Position("t.user_add_org", 0, user)
+        delivery = Delivery("forward-a", "s", f"e{user}", tried, "", offset // 2, moment(at_ms), "taken")
+        return kafka_record("ctl.deliveries", 0, offset, delivery.record("k").value, at_ms=at_ms)
     origin = f"t.user_add_org/0/{user}"
     return kafka_record(
         "ctl.inbox.a", 0, offset, b"{}", at_ms=at_ms, dingbridge_replay_id="r", dingbridge_replay_from=origin
@@ -47,9 +54,9 @@ def topic_of(kind: int, offset: int, at_ms: int, user: int) -> ConsumerRecord[An
 LOG = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 5)), max_size=12)
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("read"), st.integers(0, 3), st.integers(1, 5)),
-        st.tuples(st.just("torn"), st.integers(0, 3), st.integers(1, 5)),
-        st.tuples(st.just("again"), st.integers(0, 3), st.integers(1, 5)),
+        st.tuples(st.just("read"), st.integers(0, 4), st.integers(1, 5)),
+        st.tuples(st.just("torn"), st.integers(0, 4), st.integers(1, 5)),
+        st.tuples(st.just("again"), st.integers(0, 4), st.integers(1, 5)),
         st.tuples(st.just("restart"), st.just(0), st.just(0)),
         st.tuples(st.just("prune"), st.integers(0, 6), st.integers(0, 6)),
     ),
@@ -61,7 +68,7 @@ class Torn(Exception):
     pass
 
 
-@given(st.tuples(LOG, LOG, LOG, LOG), STEPS)
+@given(st.tuples(LOG, LOG, LOG, LOG, LOG), STEPS)
 def test_any_life_of_the_index_ends_as_a_rebuild_does(
     logs: tuple[list[tuple[int, int]], ...], steps: list[tuple[str, int, int]]
 ) -> None:
@@ -73,7 +80,7 @@ def test_any_life_of_the_index_ends_as_a_rebuild_does(
     pruned = [0, 0]
     with tempfile.TemporaryDirectory() as folder, closing(opened(Path(folder) / "b")) as rebuilt:
         index = opened(Path(folder) / "a")
-        for step, number, size in [*steps, *[("read", kind, 99) for kind in range(4)]]:
+        for step, number, size in [*steps, *[("read", kind, 99) for kind in range(5)]]:
             if step == "restart":
                 index.close()
                 index = opened(Path(folder) / "a")
@@ -206,6 +213,25 @@ def test_closing_waits_for_no_long_write(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(60)
         assert not thread.is_alive()
+
+
+def test_dead_letters_that_wait_are_counted_and_a_note_settles_none_that_comes_later(tmp_path: Path) -> None:
+    def letter(consumer: str, offset: int) -> ConsumerRecord[Any, Any]:
+        first = {"topic": "t.user_add_org", "partition": "0", "offset": str(offset)}
+        headers = {f"dingbridge_dlq_{name}": text for name, text in first.items()}
+        return kafka_record(f"ctl.dlq.{consumer}", 0, offset, b"{}", at_ms=(offset + 1) * DAY, **headers)
+
+    note = kafka_record("ctl.dlq.a", 0, 3, b"[0,2,3,4,99]", at_ms=9 * DAY, dingbridge_dlq_settled="run")
+    with closing(opened(tmp_path)) as index:
+        assert index.waiting_letters() == {}
+        index.add(entries(*(letter("a", offset) for offset in (0, 1, 2)), letter("b", 0)), {})
+        assert index.waiting_letters() == {"a": (3, DAY), "b": (1, DAY)}
+        index.add(entries(note), {})
+        assert index.waiting_letters() == {"a": (1, 2 * DAY), "b": (1, DAY)}
+        index.add(entries(*(letter("a", offset) for offset in (4, 5))), {})
+        assert index.waiting_letters() == {"a": (3, 2 * DAY), "b": (1, DAY)}
+        index.add(entries(kafka_record("ctl.dlq.c", 0, 7, b"odd", at_ms=DAY)), {})
+        assert index.waiting_letters()["c"] == (1, DAY), "one whose headers say nothing waits, too"
 
 
 def test_the_file_keeps_its_bound_and_says_how_far_it_goes_back(tmp_path: Path) -> None:
