@@ -35,6 +35,11 @@ BUSY_TIMEOUT_MS = 5_000
 
 Partition = tuple[str, int]
 
+_WAITING_LETTERS = (
+    "SELECT consumer, count(*), min(at_ms) FROM letters l WHERE NOT EXISTS (SELECT 1 FROM settled s "
+    'WHERE s.topic = l.topic AND s.partition = l.partition AND s."offset" = l."offset") GROUP BY consumer'
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Covered:
@@ -165,6 +170,12 @@ class Index:
         query = "SELECT type, sum(events), max(last_ms) FROM types GROUP BY type"
         with self.reading() as db:
             return {name: Seen(count, moment(last)) for name, count, last in db.execute(query)}
+
+    def waiting_letters(self) -> dict[str, tuple[int, int]]:
+        """By consumer, how many dead letters nothing has settled, and since when the oldest waits (epoch ms,
+        Kafka's time); a consumer without any is left out."""
+        with self.reading() as db:
+            return {consumer: (count, oldest) for consumer, count, oldest in db.execute(_WAITING_LETTERS)}
 
     def spans(self) -> dict[Partition, Covered]:
         """What is covered of each partition."""

@@ -4,18 +4,20 @@ from aiohttp import web
 
 from console.app import Console
 from console.pages import (
+    acts,
     audit,
     catalogue,
     consumers,
     dead_letters,
     event,
     find,
+    login_elsewhere,
     now,
     outbound,
     tail,
 )
 
-_PAGES = (now, tail, find, event, dead_letters, consumers, catalogue, outbound, audit)
+_PAGES = (now, tail, find, event, dead_letters, consumers, catalogue, outbound, audit, acts, login_elsewhere)
 
 
 def all_routes(console: Console) -> list[web.RouteDef]:

@@ -4,19 +4,37 @@ Both look into the apps file for credentials that do not stand in the environmen
 ``dingbridge/settings/apps.py``'s.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr
 
 from dingbridge.apps.model import AES_KEY, OWNER, SAMPLE_CREDENTIALS, TOKEN, Mode
 from dingbridge.errors import SettingsError
 from dingbridge.settings.apps import AppsSettings, load_apps
-from dingbridge.settings.base import UNREADABLE, CommaList, mistakes_of
+from dingbridge.settings.base import UNREADABLE, CommaList, ZoneName, mistakes_of
 from dingbridge.settings.database import DatabaseSettings
 
 DINGTALK_API_BASE = "https://oapi.dingtalk.com"
+
+
+def _api_base(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its text repeats a part of the address, in which a password may stand
+        usable = False
+    if not usable:
+        raise ValueError("must be an http(s) address, as https://oapi.dingtalk.com")
+    if parts.scheme == "http" and _of_dingtalk(parts.hostname or ""):
+        raise ValueError(
+            "must begin with https:// for DingTalk's own hosts: http would send the app's secret in clear"
+        )
+    return value.rstrip("/")
+
+
+ApiBase = Annotated[str, AfterValidator(_api_base)]
+"""The type of DINGTALK_API_BASE: an address, to DingTalk's own hosts by https alone; no slash at its end."""
 
 
 class DingTalkApiSettings(AppsSettings, DatabaseSettings):
@@ -29,41 +47,17 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
     """Client ID"""
     dingtalk_app_secret: SecretStr | None = None
     """secret; Client Secret"""
-    dingtalk_api_base: str = DINGTALK_API_BASE
+    dingtalk_api_base: ApiBase = DINGTALK_API_BASE
     """the simulator's address instead, for trials"""
-    dingtalk_timezone: str = "Asia/Shanghai"
-    """of times that the API writes without a zone"""
+    dingtalk_timezone: ZoneName = "Asia/Shanghai"
+    """of times that the API writes without a zone; and of the console's pages, until the browser names its
+    own"""
     api_monthly_budget: int = Field(4000, ge=0, le=1_000_000_000)
     """API calls in a month at most, of the 5,000 of the free plan, by all processes with one PostgreSQL in
     `DATABASE_URL`, else with one `DATA_DIR`; 0 for no limit"""
     api_calls_per_s: float = Field(20, gt=0, le=10_000)
     """calls of one API in a second that DingTalk's plan allows the app; the same processes together make a
     tenth less"""
-
-    @field_validator("dingtalk_api_base")
-    @classmethod
-    def _http(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # its text repeats a part of the address, in which a password may stand
-            usable = False
-        if not usable:
-            raise ValueError("must be an http(s) address, as https://oapi.dingtalk.com")
-        if parts.scheme == "http" and _of_dingtalk(parts.hostname or ""):
-            raise ValueError(
-                "must begin with https:// for DingTalk's own hosts: http would send the app's secret in clear"
-            )
-        return value.rstrip("/")
-
-    @field_validator("dingtalk_timezone")
-    @classmethod
-    def _zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("is no time zone of the IANA list; as Asia/Shanghai") from None
-        return value
 
     @property
     def speaks_to_dingtalk(self) -> bool:

@@ -215,6 +215,25 @@ def test_closing_waits_for_no_long_write(tmp_path: Path) -> None:
         assert not thread.is_alive()
 
 
+def test_dead_letters_that_wait_are_counted_and_a_note_settles_none_that_comes_later(tmp_path: Path) -> None:
+    def letter(consumer: str, offset: int) -> ConsumerRecord[Any, Any]:
+        first = {"topic": "t.user_add_org", "partition": "0", "offset": str(offset)}
+        headers = {f"dingbridge_dlq_{name}": text for name, text in first.items()}
+        return kafka_record(f"ctl.dlq.{consumer}", 0, offset, b"{}", at_ms=(offset + 1) * DAY, **headers)
+
+    note = kafka_record("ctl.dlq.a", 0, 3, b"[0,2,3,4,99]", at_ms=9 * DAY, dingbridge_dlq_settled="run")
+    with closing(opened(tmp_path)) as index:
+        assert index.waiting_letters() == {}
+        index.add(entries(*(letter("a", offset) for offset in (0, 1, 2)), letter("b", 0)), {})
+        assert index.waiting_letters() == {"a": (3, DAY), "b": (1, DAY)}
+        index.add(entries(note), {})
+        assert index.waiting_letters() == {"a": (1, 2 * DAY), "b": (1, DAY)}
+        index.add(entries(*(letter("a", offset) for offset in (4, 5))), {})
+        assert index.waiting_letters() == {"a": (3, 2 * DAY), "b": (1, DAY)}
+        index.add(entries(kafka_record("ctl.dlq.c", 0, 7, b"odd", at_ms=DAY)), {})
+        assert index.waiting_letters()["c"] == (1, DAY), "one whose headers say nothing waits, too"
+
+
 def test_the_file_keeps_its_bound_and_says_how_far_it_goes_back(tmp_path: Path) -> None:
     with closing(opened(tmp_path)) as index:
         records = [event_record("user_add_org", f"e{n}", f"u{n}", n, at_ms=n) for n in range(3000)]
