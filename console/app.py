@@ -83,6 +83,8 @@ def open_console(settings: ConsoleSettings) -> Console:
     listeners = Listeners(settings.listeners)
     index = Index(settings.index_file, max_bytes=settings.console_index_max_mb << 20)
     feed = Feed(settings, index)
+    databases = Databases(settings.database_url_of)
+    watch = Watch(settings, listeners, feed, index, databases)
     return Console(
         settings=settings,
         kafka=settings,
@@ -90,10 +92,10 @@ def open_console(settings: ConsoleSettings) -> Console:
         feed=feed,
         search=Search(settings, index),
         listeners=listeners,
-        watch=Watch(settings, listeners),
-        doctor=Doctor(_parts_here(settings)),
+        watch=watch,
+        doctor=Doctor(_parts_here(settings), watch.dead_letters),
         journals=Journals(settings.journals),
-        databases=Databases(settings.database_url_of),
+        databases=databases,
         commands=Commands(audit),
         audit=audit,
         users=users,

@@ -200,6 +200,12 @@ class Index:
         return db
 
     @contextlib.contextmanager
+    def writing(self) -> Iterator[apsw.Connection]:
+        """One transaction of another writer in this process; waits for those under way."""
+        with self._transaction():
+            yield self._db
+
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._writing, self._db:
             yield

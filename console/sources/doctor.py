@@ -5,7 +5,7 @@ At most once a minute while somebody watches, and without DingTalk's Open API, w
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from dingbridge.doctor import run
@@ -20,10 +20,11 @@ _NOT_HERE: Final = ("settings.", "key.", "api.", "tags.", "url.")
 
 
 class Doctor:
-    """``parts`` are those that run where the doctor looks: none for all, the ingress included."""
+    """``parts`` are those that run where the doctor looks: none for all, the ingress included. ``letters``
+    gives the dead letters that wait, by consumer, as the console's index knows them: no topic is read."""
 
-    def __init__(self, parts: Sequence[str] = ()) -> None:
-        self._parts = parts
+    def __init__(self, parts: Sequence[str], letters: Callable[[], Mapping[str, int]]) -> None:
+        self._parts, self._letters = parts, letters
         self.at: float | None = None
         self.findings: tuple[Finding, ...] = ()
         self._words = read_words("dingbridge.doctor")
@@ -62,6 +63,7 @@ class Doctor:
                     tell=findings.extend,
                     checks=checks,
                     in_background=True,
+                    letters=self._letters(),
                 )
         except Exception as error:  # TimeoutError, or a fault of ours: a finding like others
             findings.append(
