@@ -122,8 +122,8 @@ class Acts:
         return (user, act_id) in self._entries
 
     def begun(self, subject: tuple[str, ...], seen: str) -> tuple[str, str] | None:
-        """By whom, and under which id, ``subject`` was acted on by somebody who had ``seen`` the same; nothing
-        that has failed."""
+        """By whom, and under which id, ``subject`` was acted on by somebody who had ``seen`` the same;
+        nothing that has failed."""
         for key, entry in self._entries.items():
             if (entry.act.subject, entry.act.seen) == (subject, seen) and entry.may_have_acted:
                 return key
