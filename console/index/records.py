@@ -4,13 +4,18 @@ Pure: bytes in, entries out. Keeping them is ``store.py``'s, reading topics ``fe
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from aiokafka import ConsumerRecord
 
+from consumers.forward.deliveries import TOPIC as DELIVERIES
+from consumers.forward.deliveries import Delivery, read_delivery
 from dingbridge.events.event import NotAnEvent, decode
+from dingbridge.foreign import moment as moment
+from dingbridge.foreign import whole_number
+from dingbridge.kafka.topic_policy import control_topic
 from dingbridge.masking import IDS
 from dingbridge.replay.copying import FROM_HEADER
 from dingbridge.replay.dead_letters import NOTE_HEADER, is_note, noted, read_dead_letter
@@ -22,9 +27,6 @@ from dingbridge.worker.store.inbox import storable
 
 MAX_IDS = 256
 """Ids of one event's data that lead to it, the first ones; a callback may name thousands."""
-
-
-_LAST_MS = 253_402_300_799_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class EventEntry:
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A dead letter of ``consumer``: ``first`` is where the record first stood (``place``, if its headers do
-    not say), ``place`` where it stands in the dead-letter topic. ``error`` is the exception's type and place; ``at`` when it was given up."""
+    not say), ``place`` where it stands in the dead-letter topic. ``error`` is the exception's type and place;
+    ``at`` when it was given up."""
 
     consumer: str
     first: Position
@@ -97,7 +100,7 @@ class Copy:
     at: datetime
 
 
-Entry = EventEntry | Letter | Settlement | Copy
+Entry = EventEntry | Letter | Settlement | Copy | Delivery
 
 
 def entry_of(record: ConsumerRecord, settings: KafkaSettings) -> Entry | None:
@@ -110,13 +113,16 @@ def entry_of(record: ConsumerRecord, settings: KafkaSettings) -> Entry | None:
         return _of_dead_letters(record, rest.removeprefix("dlq."))
     if rest.startswith("inbox."):
         return _copy(record, rest.removeprefix("inbox."))
-    return None
+    return _delivery(record) if rest == DELIVERIES else None
 
 
 def indexed_topics(settings: KafkaSettings, names: Iterable[str]) -> list[str]:
     """Those of ``names`` that the index is made of."""
     control = (f"{settings.control_prefix}dlq.", f"{settings.control_prefix}inbox.")
-    return sorted(name for name in names if name.startswith((settings.topic_prefix, *control)))
+    deliveries = control_topic(settings, DELIVERIES)
+    return sorted(
+        name for name in names if name.startswith((settings.topic_prefix, *control)) or name == deliveries
+    )
 
 
 def event_entry(record: ConsumerRecord) -> EventEntry | None:
@@ -133,11 +139,11 @@ def event_entry(record: ConsumerRecord) -> EventEntry | None:
         type=event.event_type,
         corp_id=storable(event.corp_id),
         subject=subject,
-        time=event.time,
-        received_time=event.received_time,
+        time=moment(epoch_ms(event.time)),
+        received_time=moment(epoch_ms(event.received_time)),
         published_time=moment(record.timestamp),
-        via=event.via,
-        app=event.app,
+        via=storable(event.via),
+        app=storable(event.app),
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
@@ -162,11 +168,6 @@ def ids_in(data: Any) -> set[str]:
     return found
 
 
-def moment(epoch_ms: int) -> datetime:
-    """``epoch_ms`` in UTC; what no calendar has is its nearest end."""
-    return datetime.fromtimestamp(min(max(epoch_ms, 0), _LAST_MS) / 1000, UTC)
-
-
 def epoch_ms(at: datetime) -> int:
     return round(at.timestamp() * 1000)
 
@@ -183,9 +184,9 @@ def _of_dead_letters(record: ConsumerRecord, consumer: str) -> Letter | Settleme
         _position(found.first) or place,
         place,
         found.error,
-        _number(found.attempts) or 0,
+        whole_number(found.attempts) or 0,
         at,
-        found.replay_id or "",
+        storable(found.replay_id or ""),
     )
 
 
@@ -197,12 +198,14 @@ def _copy(record: ConsumerRecord, consumer: str) -> Copy | None:
     return Copy(consumer, origin, run, place, moment(record.timestamp))
 
 
+def _delivery(record: ConsumerRecord) -> Delivery | None:
+    if (found := read_delivery(record.value)) is None:
+        return None
+    return replace(found, source=storable(found.source), event_id=storable(found.event_id))  # as the event's
+
+
 def _position(parts: Sequence[str]) -> Position | None:
     if len(parts) != 3:
         return None
-    partition, offset = _number(parts[1]), _number(parts[2])
+    partition, offset = whole_number(parts[1]), whole_number(parts[2])
     return None if partition is None or offset is None else Position(parts[0], partition, offset)
-
-
-def _number(text: str) -> int | None:
-    return int(text) if len(text) < 19 and text.isdecimal() else None

@@ -14,6 +14,7 @@ from datetime import datetime
 import orjson
 from aiokafka import ConsumerRecord
 
+from dingbridge.foreign import utc
 from dingbridge.replay.history import header
 from dingbridge.replay.offset_set import OffsetSet
 from dingbridge.worker.dead_letters import FIRST_PLACE, HEADER
@@ -25,6 +26,8 @@ the same partition."""
 
 TYPE_HEADER = "dingbridge-type"
 SKIPPED = "skipped"
+LONGEST_TEXT = 4_000
+"""Characters of a header that are shown; the worker writes less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +63,21 @@ class DeadLetter:
 
 
 def read_dead_letter(record: ConsumerRecord) -> DeadLetter:
-    """``record`` of the dead-letter topic; headers that are missing or broken become ``-`` or None."""
-    first = tuple(header(record, name) or "-" for name in FIRST_PLACE)
+    """``record`` of the dead-letter topic; headers that are missing or broken become ``-`` or None, and are cut
+    to ``LONGEST_TEXT``."""
+
+    def text(name: str) -> str:
+        return (header(record, name) or "")[:LONGEST_TEXT]
+
+    first = tuple(text(name) or "-" for name in FIRST_PLACE)
     return DeadLetter(
         record,
-        event_type=header(record, TYPE_HEADER) or "-",
-        error=header(record, HEADER + "error") or "-",
-        reason=header(record, HEADER + "reason") or "",
-        frames=tuple((header(record, HEADER + "frames") or "").splitlines()),
-        attempts=header(record, HEADER + "attempts") or "-",
-        at=_moment(header(record, HEADER + "at")),
+        event_type=text(TYPE_HEADER) or "-",
+        error=text(HEADER + "error") or "-",
+        reason=text(HEADER + "reason"),
+        frames=tuple(text(HEADER + "frames").splitlines()),
+        attempts=text(HEADER + "attempts") or "-",
+        at=utc(header(record, HEADER + "at")),
         replay_id=header(record, REPLAY_HEADER),
         first=(first[0], first[1], first[2]),
     )
@@ -161,11 +169,3 @@ def replayed_as(found: DeadLetter, settled_by: str | None) -> str:
     digest = hashlib.blake2b("\0".join(parts).encode(errors="replace"), digest_size=16)
     digest.update(found.record.value or b"")  # a topic that was deleted and made again has the same places
     return f"letter-{digest.hexdigest()}"
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    return moment if moment is not None and moment.tzinfo is not None else None

@@ -16,7 +16,7 @@ BRANCH = "forward-a"
 
 def waiting_on(page: Page) -> int:
     """How many wait at the branch of System A, as the picture's description says."""
-    told = page.locator("svg.line.wide desc").text_content() or ""
+    told = page.locator("svg.line-wide desc").text_content() or ""
     found = re.search(rf"{BRANCH}: \w+, waiting here: ([\d,]+)", told)
     return int(found[1].replace(",", "")) if found else 0
 
@@ -35,8 +35,8 @@ def test_now_says_what_waits_until_the_last_letter_is_sent_back(watched: Open, s
     wait_until(lambda: page.locator("caption time").first.get_attribute("datetime") != looked, what="a new look")
     assert waiting_on(page) == LETTERS
     assert page.locator("#now .state.good", has_text="Nothing waits").count() == 0
-    assert page.locator("svg.line.tall").is_visible()
-    assert not page.locator("svg.line.wide").is_visible()
+    assert page.locator("svg.line-tall").is_visible()
+    assert not page.locator("svg.line-wide").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
     for left in range(LETTERS - 1, -1, -1):
