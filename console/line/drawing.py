@@ -78,7 +78,7 @@ def wide(parts: Sequence[Part]) -> Drawing:
             edges.append((f"M{trunk.right} {trunk.middle}H{bend}V{middle}H{x}", part))
         boxes.append(box)
         trunk = trunk if part.consumer else box
-    return Drawing(_WIDTH, height, tuple(boxes), tuple(edges))
+    return Drawing(_WIDTH, height, tuple(boxes), _worst_on_top(edges))
 
 
 def tall(parts: Sequence[Part]) -> Drawing:
@@ -100,7 +100,12 @@ def tall(parts: Sequence[Part]) -> Drawing:
         boxes.append(box)
         trunk = trunk if part.consumer else box
         y += _ROW
-    return Drawing(_TALL_WIDTH, y, tuple(boxes), tuple(edges))
+    return Drawing(_TALL_WIDTH, y, tuple(boxes), _worst_on_top(edges))
+
+
+def _worst_on_top(edges: list[tuple[str, Part]]) -> tuple[tuple[str, Part], ...]:
+    """What is drawn last covers the rest where they share a way."""
+    return tuple(sorted(edges, key=lambda edge: edge[1].state))
 
 
 def curve(values: Sequence[float | None], width: float, height: float) -> str:

@@ -22,6 +22,8 @@ LOOKS = {
     State.STOPPED: "bad",
 }
 """How the style sheet calls a state."""
+ON_THE_LINE: Final = ("dead_letters.waiting", "relay.parked", "relay.absent", "relay.kafka")
+"""Findings of the doctor that the line itself shows, and sooner."""
 CURVE: Final = (280, 48)
 """Width and height of a curve's drawing."""
 
@@ -49,7 +51,9 @@ def routes(console: Console) -> list[web.RouteDef]:
             goal=GOAL,
             within_s=WITHIN_S,
             # a reader's: causes and remedies name addresses
-            doctor=next((one for one in found if one[0] in errors), None) if is_reader else None,
+            doctor=next((o for o in found if o[0] in errors and o[0] not in ON_THE_LINE), None)
+            if is_reader
+            else None,
             findings=found if is_reader else [],
             doctor_at=console.doctor.at,
             errors=len(errors),

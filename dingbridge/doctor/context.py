@@ -1,6 +1,6 @@
 """What the checks work on: one stack, its settings, and what was seen of it so far."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -18,7 +18,7 @@ from dingbridge.settings.apps import App, load_apps, with_failed_lists
 @dataclass
 class Context:
     """``credentials`` is ``None`` in Stream mode, ``client`` where the Open API cannot be asked; ``url`` was
-    given by hand; ``letters`` that wait, by consumer, are known to whoever runs the checks."""
+    given by hand; ``in_background`` who looks again and again counts dead letters without reading them."""
 
     settings: IngressSettings
     app: App
@@ -29,7 +29,7 @@ class Context:
     session: aiohttp.ClientSession
     client: DingTalkClient | None
     calls: ApiCalls
-    letters: Mapping[str, int] | None = None
+    in_background: bool = False
     of_kafka: kafka.Seen = field(default_factory=kafka.Seen)
     of_ingress: ingress.Seen | None = None
     _registration: CallbackRegistration | ApiError | None = None

@@ -42,13 +42,11 @@ async def examine(
     tell: Tell,
     checks: Mapping[str, Check],
     in_background: bool = False,
-    letters: Mapping[str, int] | None = None,
 ) -> None:
     """Run all checks; ``tell`` receives the findings of each as they are made. ``wanted`` names the parts,
     none for all; ``checks`` are those that parts bring along, by the part's name. ``in_background``, as the
-    console looks again and again: the Open API, whose calls count, is not asked, and the process's log stays
-    as it is. ``letters``: how many dead letters wait of each consumer, for who knows it; else their topics
-    are read."""
+    console looks again and again: the Open API, whose calls count, is not asked, dead letters are not read,
+    and the process's log stays as it is."""
     settings, problems = settings_check.load()
     app = None
     if settings is not None:
@@ -81,7 +79,7 @@ async def examine(
             session,
             None if in_background else _client(app, settings.dingtalk_api_base, session, calls),
             calls,
-            letters,
+            in_background,
         )
         of_parts = {
             name: check
@@ -178,9 +176,7 @@ async def _kafka(context: Context) -> list[Finding]:
 
 
 async def _dead_letters(context: Context) -> list[Finding]:
-    if context.letters is not None:
-        return dead_letters.judge(dead_letters.Seen(context.letters))
-    if context.of_kafka.failure is not None:
+    if context.in_background or context.of_kafka.failure is not None:
         return []
     names = None if context.with_ingress else [part.name for part in context.consumers]
     return dead_letters.judge(await dead_letters.look(context.settings, names))

@@ -1,4 +1,4 @@
-"""System A breaks: Now says what waits, drawn and in words, until the last letter is sent back from the page."""
+"""System A breaks: Now says what waits, drawn and in words, until the last letter is sent back from a page."""
 
 import re
 
@@ -32,7 +32,9 @@ def test_now_says_what_waits_until_the_last_letter_is_sent_back(watched: Open, s
 
     # nothing grows any more, and the page goes on saying so by itself
     looked = page.locator("caption time").first.get_attribute("datetime")
-    wait_until(lambda: page.locator("caption time").first.get_attribute("datetime") != looked, what="a new look")
+    wait_until(
+        lambda: page.locator("caption time").first.get_attribute("datetime") != looked, what="a new look"
+    )
     assert waiting_on(page) == LETTERS
     assert page.locator("#now .state.good", has_text="Nothing waits").count() == 0
     assert page.locator("svg.line-tall").is_visible()
@@ -44,9 +46,12 @@ def test_now_says_what_waits_until_the_last_letter_is_sent_back(watched: Open, s
         page.locator(f"section[aria-labelledby=of-{BRANCH}] tbody a").first.click()
         page.locator("main input[type=checkbox]").first.check()
         page.locator("main button[value=replay]").click()
-        page.locator("main form button:not(.quiet)").click()
+        page.wait_for_url("**/confirm/*")
+        page.locator("main form button").click()
         page.wait_for_selector("section.result")
         one.open("/?lang=en")
         wait_until(lambda left=left: waiting_on(page) == left, what=f"{left} letters on the line")
-    wait_until(lambda: BRANCH not in page.locator("#sentence").inner_text(), what="nothing of System A is wrong")
+    wait_until(
+        lambda: BRANCH not in page.locator("#sentence").inner_text(), what="nothing of System A is wrong"
+    )
     assert one.faults == []

@@ -149,7 +149,12 @@ async def test_the_sentence_leads_to_where_one_acts_and_all_that_waits_is_listed
 ) -> None:
     letters = Trouble(State.DEGRADED, "dead_letters", {"count": 376}, waits=376)
     conflict = Trouble(State.DEGRADED, "outbound_conflict", {"count": 2}, waits=2)
-    parts = [Part("consumer", "billing", [letters]), Part("consumer", "outbound", [conflict])]
+    retries = Trouble(State.DEGRADED, "retries", {"count": 1})  # goes on by itself, so it is told last
+    parts = [
+        Part("systems", "approval", [retries]),
+        Part("consumer", "billing", [letters]),
+        Part("consumer", "outbound", [conflict]),
+    ]
     console.watch.show(View(1767225610.0, parts))
     page = await text(client, "/", "viewer", "en")
     sentence = re.search(r'id="sentence">(.*?)</p>', page, re.DOTALL)
