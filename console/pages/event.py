@@ -119,7 +119,7 @@ def routes(console: Console) -> list[web.RouteDef]:
                 )
             if not begun:
                 act = Act(
-                    "event.replay", wanted, row.replay, event_url(kept.event), subject=subject, seen=seen
+                    "event", wanted, row.replay, event_url(kept.event), subject=subject, seen=seen
                 )
                 console.acts.begin(request, act_id, act)
             act_id = begun or act_id

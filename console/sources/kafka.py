@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from aiokafka.errors import KafkaConnectionError
 
 from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 
 T = TypeVar("T")
@@ -24,6 +25,8 @@ LATE_S: Final = 10.0
 """For so long an answer is listened for that no page waits for any more: it ends the silence."""
 MOST_LATE: Final = 8
 """Questions that are under way and nobody waits for; with so many Kafka is asked no more."""
+LOOK_S: Final = 1.0
+"""While something is read at length, Kafka is asked so often whether it answers, in s."""
 QUIET_S: Final = 10.0
 """After so long without an answer to the feed, which asks all the time, Kafka is silent."""
 
@@ -46,9 +49,7 @@ class AskKafka:
             return self._silent_since
         return heard_at if heard_at is not None and time.time() - heard_at > QUIET_S else None
 
-    async def __call__(
-        self, question: Callable[[], Coroutine[Any, Any, T]], within_s: float = WITHIN_S
-    ) -> T:
+    async def __call__(self, question: Callable[[], Coroutine[Any, Any, T]], within_s: float = WITHIN_S) -> T:
         """What ``question`` returns. Raises what it raises, and ``KafkaUnavailable`` where that takes longer
         than ``within_s``, or at once where too many questions are open."""
         asked_at = time.time()
@@ -66,6 +67,16 @@ class AskKafka:
         self._late.add(task)
         task.add_done_callback(self._ended)
         raise self._silent(asked_at)
+
+    async def at_length(self, reading: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The same for what may take its time, as long as Kafka answers others meanwhile."""
+        task = asyncio.create_task(reading())
+        self._late.add(task)
+        task.add_done_callback(self._ended)
+        while not task.done():
+            await self(lambda: existing_topics(self._settings))
+            await asyncio.wait([task], timeout=LOOK_S)
+        return task.result()
 
     async def stop(self) -> None:
         """Ends what is under way; waits a moment for that."""
