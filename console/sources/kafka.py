@@ -38,6 +38,7 @@ class AskKafka:
         """``heard_at``: when Kafka last answered somebody else who asks all the time (epoch s)."""
         self._settings, self._heard_at = settings, heard_at
         self._late: set[asyncio.Task[Any]] = set()
+        self._readings: set[asyncio.Task[Any]] = set()
         self._answered_at = self._silent_at = 0.0
         self._silent_since: float | None = None
 
@@ -71,7 +72,7 @@ class AskKafka:
     async def at_length(self, reading: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The same for what may take its time, as long as Kafka answers others meanwhile."""
         task = asyncio.create_task(reading())
-        self._late.add(task)
+        self._readings.add(task)
         task.add_done_callback(self._ended)
         while not task.done():
             await self(lambda: existing_topics(self._settings))
@@ -80,10 +81,11 @@ class AskKafka:
 
     async def stop(self) -> None:
         """Ends what is under way; waits a moment for that."""
-        for task in self._late:
+        under_way = self._late | self._readings
+        for task in under_way:
             task.cancel()
-        if self._late:
-            await asyncio.wait(self._late, timeout=1)
+        if under_way:
+            await asyncio.wait(under_way, timeout=1)
 
     async def _answer(
         self, question: Callable[[], Coroutine[Any, Any, T]], asked_at: float, within_s: float
@@ -108,5 +110,6 @@ class AskKafka:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._late.discard(task)
+        self._readings.discard(task)
         if not task.cancelled():
             task.exception()  # of one that nobody waits for any more
