@@ -60,9 +60,7 @@ class Console:
     ) -> web.Response:
         """The page for this person, in their language; ``values`` are the template's."""
         zone, silent = zone_of(request, self.settings), self.ask_kafka.silent_since
-        return page(
-            self.render, request, template, zone, status=status, kafka_silent_since=silent, **values
-        )
+        return page(self.render, request, template, zone, status=status, kafka_silent_since=silent, **values)
 
     async def start(self) -> None:
         """Open what is read from. Raises ``BridgeError``; a source that is down is not one."""

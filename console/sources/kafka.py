@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from aiokafka.errors import KafkaConnectionError
 
 from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 
 T = TypeVar("T")
@@ -24,6 +25,8 @@ LATE_S: Final = 10.0
 """For so long an answer is listened for that no page waits for any more: it ends the silence."""
 MOST_LATE: Final = 8
 """Questions that are under way and nobody waits for; with so many Kafka is asked no more."""
+LOOK_S: Final = 1.0
+"""While something is read at length, Kafka is asked so often whether it answers, in s."""
 QUIET_S: Final = 10.0
 """After so long without an answer to the feed, which asks all the time, Kafka is silent."""
 
@@ -35,6 +38,7 @@ class AskKafka:
         """``heard_at``: when Kafka last answered somebody else who asks all the time (epoch s)."""
         self._settings, self._heard_at = settings, heard_at
         self._late: set[asyncio.Task[Any]] = set()
+        self._readings: set[asyncio.Task[Any]] = set()
         self._answered_at = self._silent_at = 0.0
         self._silent_since: float | None = None
 
@@ -46,9 +50,7 @@ class AskKafka:
             return self._silent_since
         return heard_at if heard_at is not None and time.time() - heard_at > QUIET_S else None
 
-    async def __call__(
-        self, question: Callable[[], Coroutine[Any, Any, T]], within_s: float = WITHIN_S
-    ) -> T:
+    async def __call__(self, question: Callable[[], Coroutine[Any, Any, T]], within_s: float = WITHIN_S) -> T:
         """What ``question`` returns. Raises what it raises, and ``KafkaUnavailable`` where that takes longer
         than ``within_s``, or at once where too many questions are open."""
         asked_at = time.time()
@@ -67,12 +69,23 @@ class AskKafka:
         task.add_done_callback(self._ended)
         raise self._silent(asked_at)
 
+    async def at_length(self, reading: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The same for what may take its time, as long as Kafka answers others meanwhile."""
+        task = asyncio.create_task(reading())
+        self._readings.add(task)
+        task.add_done_callback(self._ended)
+        while not task.done():
+            await self(lambda: existing_topics(self._settings))
+            await asyncio.wait([task], timeout=LOOK_S)
+        return task.result()
+
     async def stop(self) -> None:
         """Ends what is under way; waits a moment for that."""
-        for task in self._late:
+        under_way = self._late | self._readings
+        for task in under_way:
             task.cancel()
-        if self._late:
-            await asyncio.wait(self._late, timeout=1)
+        if under_way:
+            await asyncio.wait(under_way, timeout=1)
 
     async def _answer(
         self, question: Callable[[], Coroutine[Any, Any, T]], asked_at: float, within_s: float
@@ -97,5 +110,6 @@ class AskKafka:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._late.discard(task)
+        self._readings.discard(task)
         if not task.cancelled():
             task.exception()  # of one that nobody waits for any more
