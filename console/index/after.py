@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import apsw
 
-from console.index.records import Copy, Letter, moment
+from console.index.records import Copy, Letter
 from console.index.store import Index
+from dingbridge.foreign import moment
 from dingbridge.worker.context import Position
 
 _LETTERS = (

@@ -63,8 +63,8 @@ class DeadLetter:
 
 
 def read_dead_letter(record: ConsumerRecord) -> DeadLetter:
-    """``record`` of the dead-letter topic; headers that are missing or broken become ``-`` or None, and are cut
-    to ``LONGEST_TEXT``."""
+    """``record`` of the dead-letter topic; headers that are missing or broken become ``-`` or None, and long
+    ones are cut to ``LONGEST_TEXT``."""
 
     def text(name: str) -> str:
         return (header(record, name) or "")[:LONGEST_TEXT]
