@@ -1,12 +1,14 @@
-"""What the index knows of what became of records: dead letters, what settled them, copies in inboxes."""
+"""What the index knows of what became of records: dead letters, what settled them, copies in inboxes,
+deliveries."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import apsw
 
-from console.index.records import Copy, Letter
+from console.index.records import Copy, IndexedEvent, Letter
 from console.index.store import Index
+from consumers.forward.deliveries import Delivery
 from dingbridge.foreign import moment
 from dingbridge.worker.context import Position
 
@@ -21,35 +23,48 @@ _COPIES = (
     "WHERE from_topic = ? AND from_partition = ? AND from_offset = ?"
 )
 _SETTLED = 'SELECT run FROM settled WHERE topic = ? AND partition = ? AND "offset" = ? ORDER BY at_ms LIMIT 1'
+_DELIVERIES = (
+    'SELECT consumer, topic, partition, "offset", replay_id, attempt, at_ms, outcome, status, duration_ms, '
+    "words, answer, type FROM deliveries WHERE source = ? AND id = ? ORDER BY at_ms, attempt"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class After:
     """``letters`` in the order in which they were given up; ``settled`` who settled them, by place;
-    ``copies`` of the records and of their dead letters."""
+    ``copies`` of the records and of their dead letters; ``deliveries`` in the order of their times."""
 
     letters: tuple[Letter, ...]
     settled: dict[Position, str]
     copies: tuple[Copy, ...]
+    deliveries: tuple[Delivery, ...]
 
 
-def after(index: Index, records: Iterable[Position]) -> After:
-    """What became of ``records``. Blocks for a moment."""
+def after(index: Index, events: Iterable[Sequence[IndexedEvent]]) -> list[After]:
+    """What became of each of ``events``, each given by its records. Blocks for a moment."""
+    with index.reading() as db:
+        return [_after(db, records) for records in events]
+
+
+def _after(db: apsw.Connection, records: Sequence[IndexedEvent]) -> After:
     letters: set[Letter] = set()
     copies: set[Copy] = set()
-    with index.reading() as db:
-        places = set(records)
-        for _ in range(2):  # one that is replayed from its topic and dies again, names the inbox as its place
-            letters |= _letters(db, places)
-            copies |= _copies(db, places | {letter.place for letter in letters})
-            places = {copy.place for copy in copies}
-        settled = {
-            letter.place: str(run)
-            for letter in letters
-            if (run := db.execute(_SETTLED, letter.place).get) is not None
-        }
-    in_order = sorted(letters, key=lambda letter: (letter.at, letter.place))
-    return After(tuple(in_order), settled, tuple(sorted(copies, key=lambda copy: (copy.at, copy.place))))
+    places = {event.place for event in records}
+    for _ in range(2):  # one that is replayed from its topic and dies again, names the inbox as its place
+        letters |= _letters(db, places)
+        copies |= _copies(db, places | {letter.place for letter in letters})
+        places = {copy.place for copy in copies}
+    settled = {
+        letter.place: str(run)
+        for letter in letters
+        if (run := db.execute(_SETTLED, letter.place).get) is not None
+    }
+    return After(
+        tuple(sorted(letters, key=lambda letter: (letter.at, letter.place))),
+        settled,
+        tuple(sorted(copies, key=lambda copy: (copy.at, copy.place))),
+        _deliveries(db, records[0].source, records[0].id),
+    )
 
 
 def _letters(db: apsw.Connection, places: Iterable[Position]) -> set[Letter]:
@@ -60,3 +75,10 @@ def _letters(db: apsw.Connection, places: Iterable[Position]) -> set[Letter]:
 def _copies(db: apsw.Connection, places: Iterable[Position]) -> set[Copy]:
     rows = [row for place in places for row in db.execute(_COPIES, place)]
     return {Copy(r[0], Position(*r[1:4]), r[4], Position(*r[5:8]), moment(r[8])) for r in rows}
+
+
+def _deliveries(db: apsw.Connection, source: str, event_id: str) -> tuple[Delivery, ...]:
+    return tuple(
+        Delivery(r[0], source, event_id, Position(*r[1:4]), r[4], r[5], moment(r[6]), *r[7:])
+        for r in db.execute(_DELIVERIES, (source, event_id))
+    )

@@ -25,6 +25,7 @@ from console.index.records import (
     epoch_ms,
 )
 from console.index.tables import APPLICATION_ID, SCHEMA, VERSION
+from consumers.forward.deliveries import Delivery
 from dingbridge.errors import BridgeError
 from dingbridge.foreign import moment
 
@@ -140,9 +141,9 @@ class Index:
                     self._add_other(entry)
 
     def prune(self, events_before: datetime, begins: Mapping[Partition, int]) -> int:
-        """Delete events published before that moment, and of dead letters and what became of them what Kafka
-        has no more: it holds each partition from the offset in ``begins`` on, and no others. Older events are
-        not taken in later. Returns how many events went."""
+        """Delete events published, and deliveries made, before that moment, and of dead letters and what
+        became of them what Kafka has no more: it holds each partition from the offset in ``begins`` on, and no
+        others. Older events are not taken in later. Returns how many events went."""
         floor = max(self.floor_ms, epoch_ms(events_before))
         with self._transaction():
             deleted = self._delete_before(floor)
@@ -249,7 +250,7 @@ class Index:
             (event.type, event.corp_id, published),
         )
 
-    def _add_other(self, entry: Letter | Settlement | Copy) -> None:
+    def _add_other(self, entry: Letter | Settlement | Copy | Delivery) -> None:
         execute, at = self._db.execute, epoch_ms(entry.at)
         if isinstance(entry, Letter):
             execute(
@@ -262,6 +263,15 @@ class Index:
                     entry.attempts,
                     at,
                     entry.replay_id,
+                ),
+            )
+        elif isinstance(entry, Delivery):
+            execute(
+                "INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(entry.source, entry.event_id, entry.consumer, *entry.place, entry.replay_id),
+                    *(entry.attempt, at, entry.outcome, entry.status, entry.duration_ms),
+                    *(entry.words, entry.answer, entry.event_type),
                 ),
             )
         elif isinstance(entry, Copy):
@@ -287,6 +297,7 @@ class Index:
         counts: list[tuple[Any, ...]] = execute(groups, (floor_ms,)).fetchall()
         execute(f"DELETE FROM ids WHERE n IN (SELECT n {rows})", (floor_ms,))  # noqa: S608
         execute(f"DELETE {rows}", (floor_ms,))
+        execute("DELETE FROM deliveries WHERE at_ms < ?", (floor_ms,))
         self._db.executemany("UPDATE types SET events = events - ? WHERE type = ? AND corp_id = ?", counts)
         execute("DELETE FROM types WHERE events = 0")
         return sum(count for count, _, _ in counts)

@@ -4,18 +4,20 @@ Nothing is said that does not follow: where a source is silent, the outcome says
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
 from aiokafka import TopicPartition
 
 from console.index.records import Copy, Letter
+from consumers.forward.deliveries import Delivery
 from dingbridge.worker.context import Position
+from dingbridge.worker.store.inbox import Applied
 
 State = Literal[
     "handled",
-    "handled_or_dead",
+    "filtered",
     "dead",
     "dead_settled",
     "retrying",
@@ -26,38 +28,39 @@ State = Literal[
     "passed",
     "unknown",
 ]
-"""``handled``: its row is in the inbox table. ``handled_or_dead``: so it is, but what is given up has a row
-there, too, and the dead letters are not read to their end. ``dead``: in the dead letters; ``dead_settled``:
-and a replay or ``skipped`` has settled that. ``retrying``, ``paused``, ``running``, ``queued``: the running
-worker holds it. ``waiting``: its offset is not committed yet. ``passed``: committed, and no row tells more:
-it was there before the group began, its row was pruned, the consumer has no database, or that does not
-answer. ``unknown``: Kafka does not say how far the group is."""
+"""``handled``: the inbox table says so, or a delivery that was taken. ``filtered``: the consumer's own
+declaration excludes it. ``dead``: given up; ``dead_settled``: and a replay or ``skipped`` has settled that.
+``retrying``, ``paused``, ``running``, ``queued``: the running worker holds it. ``waiting``: its offset is not
+committed yet. ``passed``: committed, and nothing tells more: it was there before the group began, its row was
+pruned, the consumer keeps none, or its database does not answer. ``unknown``: Kafka does not say how far the
+group is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one consumer. ``inbox`` is ``{replay id: when applied}`` of the event, empty also
-    without a database, or where it does not answer; ``committed`` the group's offsets by topic and partition,
-    None where Kafka does not answer. ``letters`` are those of this event, ``letters_complete`` whether the
-    dead letters are read to their end, ``settled`` who settled them by their place, ``held`` what running
-    workers hold."""
+    """What is known of one consumer. ``inbox`` is ``{replay id: its row}`` of the event, empty also without a
+    database, or where it does not answer; ``committed`` the group's offsets by topic and partition, None
+    where Kafka does not answer. ``letters`` and ``deliveries`` are those of this event, the oldest first;
+    ``settled`` who settled letters by their place, ``held`` what running workers hold."""
 
     consumer: str
     installed: bool = True
-    inbox: Mapping[str, datetime] = field(default_factory=dict)
+    inbox: Mapping[str, Applied] = field(default_factory=dict)
     committed: Mapping[TopicPartition, int] | None = field(default_factory=dict)
     letters: tuple[Letter, ...] = ()
-    letters_complete: bool = True
     settled: Mapping[Position, str] = field(default_factory=dict)
     copies: tuple[Copy, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
     held: Mapping[Position, Mapping[str, Any]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``at``: when it was applied or given up; ``before``: how many offsets of its partition are before it,
-    while it waits; ``attempts``, ``error`` and ``again_at`` (RFC 3339) of what is retried or given up."""
+    """``at``: when it was applied, filtered or given up; ``before``: how many offsets of its partition are
+    before it, while it waits; ``attempts``: how many there were, or which one applied it; ``error`` and
+    ``again_at`` (RFC 3339) of what is retried or given up. ``delivery`` is the last one of this record; of
+    one that is ``dead``, ``letter`` is None until the index has read it."""
 
     state: State
     at: datetime | None = None
@@ -67,6 +70,7 @@ class Outcome:
     again_at: str | None = None
     letter: Letter | None = None
     settled_by: str | None = None
+    delivery: Delivery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +84,25 @@ class Replayed:
 def outcome_of(record: Position, facts: Facts, copy: Copy | None = None) -> Outcome:
     """Of ``record``, or of its ``copy`` in the inbox topic of the consumer."""
     place, run = (record, "") if copy is None else (copy.place, copy.replay_id)
+    tried = [delivery for delivery in facts.deliveries if delivery.place == place]
+    found = _outcome(place, run, tried, facts)
+    return replace(found, delivery=tried[-1]) if tried else found
+
+
+def _outcome(place: Position, run: str, tried: Sequence[Delivery], facts: Facts) -> Outcome:
     if letters := [letter for letter in facts.letters if letter.replay_id == run]:
         return _dead(letters, facts)
     if (applied := facts.inbox.get(run)) is not None:
-        return Outcome("handled" if facts.letters_complete else "handled_or_dead", applied)
+        return Outcome("dead" if applied.attempt is None else "handled", applied.at, attempts=applied.attempt)
+    for attempts, delivery in enumerate(tried, 1):
+        if delivery.outcome == "taken":
+            return Outcome("handled", delivery.at, attempts=attempts)
+    if tried and tried[-1].outcome == "filtered":
+        return Outcome("filtered", tried[-1].at)
     if (held := facts.held.get(place)) is not None:
         return Outcome(
             held["state"],
-            attempts=held["attempts"],
+            attempts=len(tried) or held["attempts"],
             error=held["error"],
             again_at=held["next_attempt_at"],
         )
@@ -98,6 +113,8 @@ def outcome_of(record: Position, facts: Facts, copy: Copy | None = None) -> Outc
         return Outcome("waiting")
     if place.offset >= committed:
         return Outcome("waiting", before=place.offset - committed)
+    if tried:  # a refused event is committed once its dead letter is in Kafka, one that failed likewise
+        return Outcome("dead", tried[-1].at, attempts=len(tried))
     return Outcome("passed")
 
 

@@ -24,7 +24,7 @@ from dingbridge.worker.context import Position
 GOOD, BAD, WARN = (
     ("handled",),
     ("dead",),
-    ("retrying", "paused", "waiting", "handled_or_dead"),
+    ("retrying", "paused", "waiting"),
 )
 
 

@@ -1,20 +1,25 @@
 """forward: hands events to one system over HTTP. Each system of ``FORWARD_FILE`` is a consumer of its own.
 
 One event's way: filter (``event_filter.py``), rate, one signed request (``delivery.py``), what its answer
-means (``policy.py``), and here what becomes of the event. There is no database: what was sent and not yet
-committed to Kafka is sent again after a crash, under the same ``webhook-id``.
+means (``policy.py``), and here what becomes of the event; each attempt is recorded first (``log.py``). There
+is no database: what was sent and not yet committed to Kafka is sent again after a crash, under the same
+``webhook-id``.
 """
 
 import math
 import time
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import structlog
 
 from consumers.forward.body import body_of
+from consumers.forward.deliveries import Delivery
 from consumers.forward.delivery import Sender
 from consumers.forward.event_filter import EventFilter
+from consumers.forward.log import DeliveryLog
 from consumers.forward.metrics import ForwardMetrics
+from consumers.forward.policy import FINAL, OUTCOME_OF, Answer
 from consumers.forward.settings import CHANGES, ForwardSettings, System, credentials_of, load_systems
 from consumers.forward.signature import webhook_id
 from dingbridge import (
@@ -41,6 +46,12 @@ PAUSED_KEYS = 2
 GRACE_S = 60
 """Time of a handler beside its turn and its request, in s."""
 
+COUNTED = 10_000
+"""Records of which the attempts are counted, at most; more have been handed over to other processes."""
+
+KnownAs = tuple[str, str, str]
+"""Source and id of an event, and its replay id."""
+
 
 class Forward(Consumer):
     """The consumer of one system; ``consumer_of`` makes the class."""
@@ -59,9 +70,13 @@ class Forward(Consumer):
         self._throttle = Throttle(system.rate)
         self._not_taken: set[str] = set()
         self._metrics: ForwardMetrics
+        self._log: DeliveryLog
+        self._attempts: dict[KnownAs, int] = {}
+        self._answered: dict[KnownAs, tuple[Answer, Delivery]] = {}
 
     async def start(self) -> None:
         self._metrics = ForwardMetrics(self.system_name, self.registry)
+        self._log = DeliveryLog(self.settings)
         await self._sender.open()
         system = self.system
         log.info(
@@ -75,27 +90,27 @@ class Forward(Consumer):
 
     async def stop(self) -> None:
         await self._sender.close()
+        await self._log.close()
 
     async def prepare(self, event: Event, ctx: Context) -> None:
         """Hand ``event`` over. Raises ``Reject`` or ``DependencyUnavailable``."""
-        if not self._filter.wants(event):
-            self._metrics.filtered()
-            return
-        try:
-            content_type, body = body_of(event, self.system.body)
-        except NotAnEvent:
-            raise Reject(f"an unclassified event has no body of the form {self.system.body}") from None
-        await self._throttle.turn()
-        began = time.monotonic()
-        ctx.asks(self.name)
-        answer = await self._sender.post(webhook_id(event), content_type, body, traceparent=event.traceparent)
-        self._metrics.delivered(answer.kind, time.monotonic() - began)
-        if answer.kind in ("taken", "refused"):
-            self._not_taken.clear()
-        elif len(self._not_taken) < PAUSED_KEYS:
-            self._not_taken.add(event.partitionkey)
-        self._metrics.paused.set(len(self._not_taken) == PAUSED_KEYS)
-        if answer.kind == "taken":
+        await self._log.open()
+        wanted = self._filter.wants(event)
+        if wanted:
+            ctx.asks(self.name)
+        known_as = event.source, event.id, ctx.replay_id
+        if known_as not in self._answered:  # else Kafka did not take the record of it: nothing is sent again
+            answer, seconds = await self._send(event) if wanted else self._filtered()
+            self._answered[known_as] = (
+                answer,
+                self._delivery(event, ctx, self._counted(known_as), answer, seconds),
+            )
+        answer, delivery = self._answered[known_as]
+        await self._log.write(delivery, event.partitionkey)
+        del self._answered[known_as]
+        if answer.kind in FINAL:
+            self._attempts.pop(known_as, None)
+        if answer.kind in ("taken", "filtered"):
             return
         log.warning(
             "forward.not_taken",
@@ -110,6 +125,55 @@ class Forward(Consumer):
             raise Reject(words)
         # it may be about this event or about all; which, the other events show
         raise DependencyUnavailable(words, after=answer.after_s)
+
+    def _filtered(self) -> tuple[Answer, None]:
+        self._metrics.filtered()
+        return Answer("filtered", "the system's declaration excludes it"), None
+
+    async def _send(self, event: Event) -> tuple[Answer, float | None]:
+        """The answer, and how long it took, in s; None where nothing could be sent."""
+        try:
+            content_type, body = body_of(event, self.system.body)
+        except NotAnEvent:
+            return Answer(
+                "refused", f"an unclassified event has no body of the form {self.system.body}"
+            ), None
+        await self._throttle.turn()
+        began = time.monotonic()
+        answer = await self._sender.post(webhook_id(event), content_type, body, traceparent=event.traceparent)
+        seconds = time.monotonic() - began
+        self._metrics.delivered(answer, seconds)
+        if answer.kind in FINAL:
+            self._not_taken.clear()
+        elif len(self._not_taken) < PAUSED_KEYS:
+            self._not_taken.add(event.partitionkey)
+        self._metrics.paused.set(len(self._not_taken) == PAUSED_KEYS)
+        return answer, seconds
+
+    def _counted(self, known_as: KnownAs) -> int:
+        if len(self._attempts) >= COUNTED:
+            self._attempts.clear()
+        self._attempts[known_as] = self._attempts.get(known_as, 0) + 1
+        return self._attempts[known_as]
+
+    def _delivery(
+        self, event: Event, ctx: Context, attempt: int, answer: Answer, seconds: float | None
+    ) -> Delivery:
+        return Delivery(
+            consumer=self.name,
+            source=event.source,
+            event_id=event.id,
+            place=ctx.position,
+            replay_id=ctx.replay_id,
+            attempt=attempt,
+            at=datetime.now(UTC),
+            outcome=OUTCOME_OF[answer.kind],
+            status=answer.status,
+            duration_ms=None if seconds is None else round(seconds * 1000),
+            words=answer.words,
+            answer=answer.body,
+            event_type=event.event_type,
+        )
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         """All is done in ``prepare``: there is no database to write to."""

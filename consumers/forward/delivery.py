@@ -1,16 +1,18 @@
 """One request to a system. No exception of the HTTP library leaves this module: their texts hold URLs.
 
 Redirects are not followed, environment variables about proxies are not read, cookies are not kept, and of an
-answer's body only a little is read and nothing is used.
+answer's body only a little is read; what did not take the event gives its first bytes.
 """
 
 import asyncio
 import ssl
 import time
+from dataclasses import replace
 
 import aiohttp
 
 from consumers.forward import signature
+from consumers.forward.deliveries import ANSWER_BYTES
 from consumers.forward.policy import Answer, read
 from consumers.forward.settings import Credentials, System
 from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
@@ -65,8 +67,8 @@ class Sender:
                 allow_redirects=False,
             ) as response:
                 answer = read(response.status, response.headers)
-                await _drain(response)
-                return answer
+                body = await _drain(response)
+                return replace(answer, status=response.status, body=None if answer.kind == "taken" else body)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _failure(error, self._system.timeout_s)
 
@@ -81,17 +83,20 @@ class Sender:
         return found
 
 
-async def _drain(response: aiohttp.ClientResponse) -> None:
-    """Read a short rest; the answer's status is known, so nothing here can make it a failure."""
-    left = READ_BYTES
+async def _drain(response: aiohttp.ClientResponse) -> bytes:
+    """Read a short rest, and return its first ``ANSWER_BYTES``; the answer's status is known, so nothing here
+    can make it a failure."""
+    left, first = READ_BYTES, b""
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
             while left > 0 and (part := await response.content.read(left)):
                 left -= len(part)
+                first += part[: ANSWER_BYTES - len(first)]
     except (aiohttp.ClientError, OSError, ValueError):
         left = 0
     if left <= 0 or not response.content.at_eof():
         response.close()
+    return first
 
 
 def _failure(error: Exception, timeout_s: float) -> Answer:

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from consumers.forward.policy import AnswerKind
+from consumers.forward.policy import Answer
 
 
 class ForwardMetrics:
@@ -12,8 +12,9 @@ class ForwardMetrics:
         self._system = system
         self._deliveries = Counter(
             "dingbridge_forward_deliveries",
-            "Requests to a system, by outcome; filtered: events that made none",
-            ("system", "outcome"),
+            "Requests to a system, by outcome and class of status (none: no answer); filtered: events that "
+            "made none",
+            ("system", "outcome", "status"),
             registry=registry,
         )
         self._seconds = Histogram(
@@ -30,9 +31,10 @@ class ForwardMetrics:
             registry=registry,
         ).labels(system)
 
-    def delivered(self, outcome: AnswerKind, seconds: float) -> None:
-        self._deliveries.labels(self._system, outcome).inc()
+    def delivered(self, answer: Answer, seconds: float) -> None:
+        status = "none" if answer.status is None else f"{answer.status // 100}xx"
+        self._deliveries.labels(self._system, answer.kind, status).inc()
         self._seconds.observe(seconds)
 
     def filtered(self) -> None:
-        self._deliveries.labels(self._system, "filtered").inc()
+        self._deliveries.labels(self._system, "filtered", "none").inc()

@@ -5,14 +5,29 @@ The whole policy is one table, in docs/guide/forward.md; ``Answer.kind`` is its 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
+from consumers.forward.deliveries import Outcome
 from dingbridge.retry import ASKED_MAX_S
 
-AnswerKind = Literal["taken", "refused", "failed", "not_found", "unauthorized", "unavailable"]
+AnswerKind = Literal["taken", "refused", "failed", "not_found", "unauthorized", "unavailable", "filtered"]
+
+FINAL = frozenset({"taken", "refused", "filtered"})
+"""After these the event is not tried again."""
+
+OUTCOME_OF: Mapping[AnswerKind, Outcome] = {
+    "taken": "taken",
+    "refused": "refused",
+    "failed": "failed",
+    "not_found": "failed",
+    "unauthorized": "failed",
+    "unavailable": "unavailable",
+    "filtered": "filtered",
+}
+"""What is recorded of each."""
 
 LATER = frozenset({408, 425})
 """The 4xx that mean the moment, not the event (RFC 9110, RFC 8470)."""
@@ -23,14 +38,18 @@ class Answer:
     """``taken``: any 2xx. ``refused``: this event is not wanted. ``failed``: this event was not taken now.
     ``not_found``: the address is wrong, or this event's entity is missing there. ``unauthorized``: our secret
     or token is wrong, or this event is barred. ``unavailable``: there is no connection, or it asks to wait.
+    ``filtered``: nothing was asked, since the system's declaration excludes this event.
 
     ``words`` are for the log, with neither URL nor content; ``after_s`` is what ``Retry-After`` asks for, in
-    s, at most ``ASKED_MAX_S``.
+    s, at most ``ASKED_MAX_S``. ``Sender.post`` adds the HTTP ``status``, and as ``body`` the first bytes of
+    an answer that did not take the event: these are for no log, since they may repeat its content.
     """
 
     kind: AnswerKind
     words: str
     after_s: float | None = None
+    status: int | None = None
+    body: bytes | None = field(default=None, repr=False)
 
 
 def read(status: int, headers: Mapping[str, str]) -> Answer:
@@ -46,11 +65,15 @@ def read(status: int, headers: Mapping[str, str]) -> Answer:
     if status in (429, 503):
         return Answer("unavailable", words, after_s)
     if status in (401, 403):
-        return Answer("unauthorized", f"{words}: check secrets and headers_from on both sides", after_s)
+        return Answer(
+            "unauthorized", f"{words}: check secrets and headers_from on both sides", after_s, status
+        )
     if status == 404:
         return Answer("not_found", f"{words}: check url", after_s)
     if 300 <= status < 400:
-        return Answer("not_found", f"{words}: redirects are not followed; set url to where it leads", after_s)
+        return Answer(
+            "not_found", f"{words}: redirects are not followed; set url to where it leads", after_s, status
+        )
     if 400 <= status < 500 and status not in LATER:
         return Answer("refused", words)
     return Answer("failed", words, after_s)

@@ -70,6 +70,9 @@ class Context:
     position: Position = NOWHERE
     """Topic, partition and offset of the record."""
 
+    replay_id: str = ""
+    """Of a record that was replayed; empty for an ordinary one."""
+
     together: tuple[Event, ...] = ()
     """The events that are handled by this one call, oldest first; the handler's own is the last. More than
     one only where ``Consumer.fetches`` gives them the same value."""

@@ -14,14 +14,13 @@ from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeVar
 
 import structlog
-from aiokafka import AIOKafkaProducer, ConsumerRecord
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka import ConsumerRecord
 
 from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.event import Event
-from dingbridge.kafka.client import discard_producer, explain, hopeless_after_s, producer, start_producer
 from dingbridge.kafka.topic_policy import dlq_topic, inbox_topic
+from dingbridge.kafka.writer import RecordWriter
 from dingbridge.settings import KafkaSettings
 from dingbridge.tasks import being_cancelled
 from dingbridge.worker.consumer import Consumer
@@ -40,7 +39,6 @@ HEADER = "dingbridge-dlq-"
 ``partition``, ``offset``, ``error``, ``reason``, ``frames``, ``attempts``, ``at``."""
 
 FIRST_PLACE = (HEADER + "topic", HEADER + "partition", HEADER + "offset")
-STOP_TIMEOUT_S = 5
 
 CONFLICTS = 10
 """Transactions that the database rolls back because of others, in a row, before we wait."""
@@ -78,7 +76,7 @@ class DeadLetters:
             return "dead"
 
         async def note(tx: Transaction) -> Failure | None:
-            if not await inbox.enter(tx, self._name, known_as, delivery.replay_id, record.topic):
+            if not await inbox.enter(tx, self._name, known_as, delivery.replay_id, record.topic, None):
                 return await outbox.find(tx, self._name, delivery.position)
             await outbox.add(tx, self._name, delivery.position, failure)
             return failure
@@ -124,14 +122,12 @@ class DeadLetters:
 
 
 class DeadLetterWriter:
-    """The producer of one consumer's dead letters; made at the first one, replaced after a failed send."""
+    """Writes the dead letters of one consumer."""
 
     def __init__(self, settings: KafkaSettings, consumer: str) -> None:
-        self._settings = settings
         self._topic = dlq_topic(settings, consumer)
         self._inbox = inbox_topic(settings, consumer)
-        self._producer: AIOKafkaProducer | None = None
-        self._starting = asyncio.Lock()
+        self._writer = RecordWriter(settings)
 
     async def write(self, record: ConsumerRecord, failure: Failure) -> None:
         """Write ``record`` as it came, with headers that say why; all in-sync replicas have it then.
@@ -139,46 +135,15 @@ class DeadLetterWriter:
         Raises ``DependencyUnavailable`` when Kafka does not take it: write it again later. A second copy is
         then possible, a loss is not.
         """
-        used: AIOKafkaProducer | None = None
+        headers = dead_letter_headers(record, failure, self._inbox)
         try:
-            used = await self._running()
-            async with asyncio.timeout(hopeless_after_s(self._settings)):
-                await used.send_and_wait(
-                    self._topic,
-                    value=record.value,
-                    key=record.key,
-                    headers=dead_letter_headers(record, failure, self._inbox),
-                )
+            await self._writer.write(self._topic, record.key, record.value, headers)
         except KafkaUnavailable as problem:
             raise DependencyUnavailable(f"dead letter not taken: {problem}") from problem
-        except (KafkaError, OSError, TimeoutError) as problem:
-            if used is not None:
-                await self._discard(used)
-            reason = explain(problem, self._settings)
-            if isinstance(problem, MessageSizeTooLargeError):
-                reason = f"the record is larger than {self._topic} allows; raise its max.message.bytes"
-            raise DependencyUnavailable(f"dead letter not taken: {reason}") from problem
-
-    async def _running(self) -> AIOKafkaProducer:
-        async with self._starting:
-            if self._producer is None:
-                fresh = producer(self._settings)
-                await start_producer(fresh, self._settings)
-                self._producer = fresh
-            return self._producer
-
-    async def _discard(self, used: AIOKafkaProducer) -> None:
-        """An idempotent producer with a failed send is finished: its sequence numbers have moved on."""
-        if used is self._producer:
-            self._producer = None
-            log.info("dead_letters.producer_dropped")
-            await discard_producer(used, STOP_TIMEOUT_S)
 
     async def close(self) -> None:
         """Stop the producer; nothing is pending, since ``write`` waits."""
-        if self._producer is not None:
-            await discard_producer(self._producer, STOP_TIMEOUT_S)
-            self._producer = None
+        await self._writer.close()
 
 
 def dead_letter_headers(record: ConsumerRecord, failure: Failure, inbox_topic: str) -> Headers:

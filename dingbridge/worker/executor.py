@@ -107,6 +107,7 @@ class Executor:
             lambda: consumer.dingtalk_of(event.app, event.corp_id),
             attempt,
             delivery.position,
+            delivery.replay_id,
             together or (event,),
         )
 
@@ -196,7 +197,7 @@ class Executor:
         try:
             async with database.transaction(ctx) as tx:
                 async with answered(self._enter_within_s):
-                    await self._enter(tx, came)
+                    await self._enter(tx, came, ctx.attempt)
                 await self._limited("handle", handle(event, tx, prepared), tx)
         except _NotFresh:
             return await self._seen(came[-1][1])
@@ -206,11 +207,15 @@ class Executor:
         known_as = event.source, event.id
         return not await inbox.seen(self._own_reader, self._consumer.name, known_as, delivery.replay_id)
 
-    async def _enter(self, tx: Transaction, came: Sequence[Came]) -> None:
+    async def _enter(self, tx: Transaction, came: Sequence[Came], attempt: int) -> None:
         """Raises ``_NotFresh``."""
         name = self._consumer.name
         rows = [((event.source, event.id), by.replay_id, by.position.topic) for event, by in came]
-        if not await (inbox.enter(tx, name, *rows[0]) if len(rows) == 1 else inbox.enter_all(tx, name, rows)):
+        if len(rows) == 1:
+            fresh = await inbox.enter(tx, name, *rows[0], attempt)
+        else:
+            fresh = await inbox.enter_all(tx, name, rows, attempt)
+        if not fresh:
             raise _NotFresh
 
     async def _seen(self, delivery: Delivery) -> Outcome:

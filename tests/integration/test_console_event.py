@@ -16,6 +16,8 @@ import pytest
 from console import watch as watch_module
 from console.access.users import Role
 from console.index import feed as feed_module
+from console.life.facts import facts_of, facts_of_each
+from console.life.outcome import outcome_of
 from consumers.outbound.contacts.rows import as_json
 from consumers.outbound.forms import ChangeData
 from consumers.outbound.ledger import Intention, Ledger
@@ -139,14 +141,15 @@ async def test_each_outcome_is_told_as_it_is(
         async with serving(here.consumer(), here.settings):
             handled = await here.eventually("good/good", "handled 20")
             assert "All records of this event" in handled, "it came twice"
-            dead = await here.eventually("refused/refused", "dead letter 20")
-            assert "after 1 attempts" in dead
+            dead = await here.eventually("refused/refused", "after 1 attempts")
+            assert "dead letter 20" in dead
             assert "Reject" in dead
             stuck = await here.eventually("stuck/stuck", "is retried")
             assert "after 1 attempts" in stuck
             assert "ValueError at tests.integration.test_console_event" in stuck
             assert "next attempt" in stuck
             assert "private words" not in dead + stuck
+            await all_at_once(here)
             before = len(await rows(here.settings.database_url_for(here.consumer.name)))
 
             form = Form(await here.html("good/good"), "/event/replay").hidden
@@ -165,7 +168,19 @@ async def test_each_outcome_is_told_as_it_is(
         await here.who.console.feed.stop()
         stopped = await here.of("refused/refused") + await here.of("good/good")
         assert "dead letter 20" in stopped, "what the index has read stays true"
-        assert "the dead letters are not read to their end" in stopped
+        assert "handled 20" in stopped
+
+
+async def all_at_once(here: Site) -> None:
+    """What is asked of many records together is what is asked of each."""
+    console = here.who.console
+    events = (await console.search.find("")).events
+    together = await facts_of_each(console, events)
+    assert len(together) == len(events) == 4
+    for event in events:
+        assert together[event.place] == await facts_of(console, [event])
+    states = {e.subject: outcome_of(e.place, together[e.place][0]).state for e in events}
+    assert states == {"good": "handled", "refused": "dead", "stuck": "retrying"}
 
 
 async def test_its_arrival_and_its_three_forms(

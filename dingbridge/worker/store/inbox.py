@@ -1,20 +1,33 @@
 """The inbox table: which events this consumer has applied. It makes database effects happen once.
 
 The row is written in the handler's own transaction, so it exists exactly if the effect does. There is one for
-each event, so it is small: a hash of what it is known by, the time, and a number for the topic that it came
-from, which says how long the row is needed (``pruning.py``). Not here: the inbox *topic*, which is where
-replayed records arrive.
+each event, so it is small: a hash of what it is known by, the time, the attempt, and a number for the topic
+that it came from, which says how long the row is needed (``pruning.py``). Not here: the inbox *topic*, which
+is where replayed records arrive.
 """
 
 import hashlib
 import uuid
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, cast
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, String, Table, delete, func, select
+from sqlalchemy import (
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    delete,
+    func,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.types import TypeDecorator
@@ -57,6 +70,7 @@ inbox = Table(
     Column("hash", Hash, primary_key=True, comment="of consumer, source, id and replay id"),
     Column("topic", Integer, nullable=False, comment="number in dingbridge_inbox_topics"),
     Column("at", Integer, nullable=False, comment="when it was applied, in s since 2020-01-01 UTC"),
+    Column("attempt", SmallInteger, comment="which one applied it; null: it was given up"),
     # equal entries share one in PostgreSQL, so it costs 7 bytes a row
     Index("dingbridge_inbox_topic_at", "topic", "at"),
     sqlite_with_rowid=False,
@@ -80,9 +94,20 @@ _ENTER = {
 PRUNE_ROWS = 1_000
 """Rows deleted in one transaction: pruning must not hold SQLite's only writer for long."""
 
+MOST_ATTEMPTS = 32_767
+"""What its column holds; a consumer may try for ever."""
+
 LONGEST_TEXT = 512
 HASHED = "sha256:"
 """What a text begins with that is kept as its hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """When an event was applied, and by which attempt; ``attempt`` is None of one that was given up."""
+
+    at: datetime
+    attempt: int | None = None
 
 
 def storable(text: str) -> str:
@@ -122,39 +147,50 @@ async def seen(db: Reader | Transaction, consumer: str, event: EventId, replay_i
     return await db.scalar(of_event) is not None
 
 
-async def applied_at(
-    reader: Reader, consumer: str, event: EventId, replay_ids: Iterable[str]
-) -> dict[str, datetime]:
-    """When ``event`` was applied, or given up, under each of ``replay_ids``; those that it was not are left
+async def applied(
+    reader: Reader, consumer: str, wanted: Iterable[tuple[EventId, str]]
+) -> dict[tuple[EventId, str], Applied]:
+    """What the table has of ``wanted``, each ``(event, replay id)``; those that it does not have are left
     out."""
-    names = {hash_of(consumer, event, replay_id): replay_id for replay_id in replay_ids}
-    rows = await reader.execute(select(inbox.c.hash, inbox.c.at).where(inbox.c.hash.in_(names)))
-    return {names[row.hash]: BEGINNING + timedelta(seconds=row.at) for row in rows}
+    names = {hash_of(consumer, *one): one for one in wanted}
+    columns = select(inbox.c.hash, inbox.c.at, inbox.c.attempt)
+    rows = await reader.execute(columns.where(inbox.c.hash.in_(names)))
+    return {names[r.hash]: Applied(BEGINNING + timedelta(seconds=r.at), r.attempt) for r in rows}
 
 
-async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str, topic: str) -> bool:
-    """Write the inbox row of a record of ``topic``. False when it stands there already, so that nothing may
-    be done.
+async def enter(
+    tx: Transaction, consumer: str, event: EventId, replay_id: str, topic: str, attempt: int | None
+) -> bool:
+    """Write the inbox row of a record of ``topic``, applied by ``attempt``, or given up (None). False when it
+    stands there already, so that nothing may be done.
 
     In PostgreSQL this waits for another transaction that is writing the same row to end.
     """
-    row = _row(consumer, event, replay_id, topic, datetime.now(UTC))
+    row = _row(consumer, event, replay_id, topic, datetime.now(UTC), attempt)
     return (await tx.execute(_ENTER[tx.dialect], row)).rowcount == 1
 
 
-async def enter_all(tx: Transaction, consumer: str, came: Iterable[tuple[EventId, str, str]]) -> bool:
+async def enter_all(
+    tx: Transaction, consumer: str, came: Iterable[tuple[EventId, str, str]], attempt: int
+) -> bool:
     """``enter`` for several records, each ``(event, replay id, topic)``, in one statement. False when a row
     of any stands there already; ``tx`` must be rolled back then."""
     now = datetime.now(UTC)
-    rows = [_row(consumer, *one, now) for one in came]
+    rows = [_row(consumer, *one, now, attempt) for one in came]
     rows.sort(key=itemgetter("hash"))  # in one order everywhere, else two could wait for each other
     entered = await tx.execute(tx.insert(inbox).values(rows).on_conflict_do_nothing())
     return entered.rowcount == len(rows)
 
 
-def _row(consumer: str, event: EventId, replay_id: str, topic: str, at: datetime) -> dict[str, Any]:
-    found_by = hash_of(consumer, event, replay_id)
-    return {"hash": found_by, "topic": number_of(consumer, topic), "at": seconds(at)}
+def _row(
+    consumer: str, event: EventId, replay_id: str, topic: str, at: datetime, attempt: int | None
+) -> dict[str, Any]:
+    return {
+        "hash": hash_of(consumer, event, replay_id),
+        "topic": number_of(consumer, topic),
+        "at": seconds(at),
+        "attempt": attempt if attempt is None else min(attempt, MOST_ATTEMPTS),
+    }
 
 
 async def register(database: Database, consumer: str, names: Sequence[str]) -> datetime:

@@ -22,6 +22,7 @@ CONTENT = {
     "letters": "SELECT * FROM letters",
     "settled": "SELECT * FROM settled",
     "copies": "SELECT * FROM copies",
+    "deliveries": "SELECT * FROM deliveries",
     "offsets": "SELECT * FROM offsets",
 }
 

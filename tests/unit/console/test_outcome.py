@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from console.index.records import Copy, Letter
 from console.life.outcome import Facts, Outcome, held_by, outcome_of, replays_of
+from consumers.forward.deliveries import Delivery
 from dingbridge.worker.context import Position
+from dingbridge.worker.store.inbox import Applied
 
 AT = datetime(2026, 11, 27, 12, tzinfo=UTC)
 TOPIC = ("t.user_add_org", 0)
@@ -18,6 +20,7 @@ RECORD, OTHER = Position(*TOPIC, 5), Position(*TOPIC, 9)
 COPIED = Position("ctl.inbox.a", 0, 2)
 LETTER = Letter("a", RECORD, Position("ctl.dlq.a", 0, 1), "ValueError at a:1", 4, AT)
 COPY = Copy("a", RECORD, "run", COPIED, AT)
+ROW, GIVEN_UP = Applied(AT, 3), Applied(AT)
 HELD = {
     "state": "retrying",
     "attempts": 2,
@@ -33,17 +36,16 @@ def facts(**known: Any) -> Facts:
 @pytest.mark.parametrize(
     ("known", "state"),
     [
-        (facts(inbox={"": AT}, committed={TOPIC: 9}), "handled"),
-        (facts(inbox={"": AT}, committed={TOPIC: 5}), "handled"),
-        (facts(inbox={"other": AT}, committed={TOPIC: 9}), "passed"),
-        (facts(inbox={"": AT}, letters_complete=False), "handled_or_dead"),
-        (facts(inbox={"": AT}, letters=(LETTER,), letters_complete=False), "dead"),
-        (facts(inbox={"": AT}, letters=(LETTER,)), "dead"),
-        (facts(inbox={"": AT}, letters=(LETTER,), settled={LETTER.place: "run"}), "dead_settled"),
-        (facts(inbox={"": AT}, letters=(replace(LETTER, first=OTHER),)), "dead"),
-        (facts(inbox={"": AT}, letters=(replace(LETTER, replay_id="run"),)), "handled"),
+        (facts(inbox={"": ROW}, committed={TOPIC: 9}), "handled"),
+        (facts(inbox={"": ROW}, committed={TOPIC: 5}), "handled"),
+        (facts(inbox={"other": ROW}, committed={TOPIC: 9}), "passed"),
+        (facts(inbox={"": GIVEN_UP}), "dead"),
+        (facts(inbox={"": ROW}, letters=(LETTER,)), "dead"),
+        (facts(inbox={"": ROW}, letters=(LETTER,), settled={LETTER.place: "run"}), "dead_settled"),
+        (facts(inbox={"": ROW}, letters=(replace(LETTER, first=OTHER),)), "dead"),
+        (facts(inbox={"": ROW}, letters=(replace(LETTER, replay_id="run"),)), "handled"),
         (facts(committed={TOPIC: 5}, held={RECORD: HELD}), "retrying"),
-        (facts(inbox={"": AT}, held={RECORD: HELD}), "handled"),
+        (facts(inbox={"": ROW}, held={RECORD: HELD}), "handled"),
         (facts(committed={TOPIC: 5}), "waiting"),
         (facts(committed={TOPIC: 6}), "passed"),
         (facts(committed={("t.user_add_org", 1): 6}), "waiting"),
@@ -55,12 +57,42 @@ def test_what_is_said_follows_from_what_is_known(known: Facts, state: str) -> No
 
 
 def test_what_is_said_beside_the_state() -> None:
-    assert outcome_of(RECORD, facts(inbox={"": AT})) == Outcome("handled", AT)
+    assert outcome_of(RECORD, facts(inbox={"": ROW})) == Outcome("handled", AT, attempts=3)
     assert outcome_of(RECORD, facts(committed={TOPIC: 2})) == Outcome("waiting", before=3)
     retried = outcome_of(RECORD, facts(held={RECORD: HELD}))
     assert (retried.attempts, retried.error, retried.again_at) == (2, HELD["error"], HELD["next_attempt_at"])
     dead = outcome_of(RECORD, facts(letters=(LETTER,), settled={LETTER.place: "skipped"}))
     assert (dead.at, dead.attempts, dead.error, dead.settled_by) == (AT, 4, LETTER.error, "skipped")
+
+
+def delivered(*outcomes: str, place: Position = RECORD) -> tuple[Delivery, ...]:
+    """One attempt a second."""
+    return tuple(
+        Delivery("a", "s", "e", place, "", number, AT + timedelta(seconds=number), outcome)  # type: ignore[arg-type]
+        for number, outcome in enumerate(outcomes, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (facts(deliveries=delivered("failed", "taken")), ("handled", 2, 2)),
+        (facts(deliveries=delivered("taken", "failed"), committed={TOPIC: 5}), ("handled", 1, 1)),
+        (facts(deliveries=delivered("taken"), committed=None), ("handled", 1, 1)),
+        (facts(deliveries=delivered("filtered")), ("filtered", 1, None)),
+        (facts(deliveries=delivered("failed"), held={RECORD: HELD}), ("retrying", None, 1)),
+        (facts(deliveries=delivered("refused"), committed={TOPIC: 5}), ("waiting", None, None)),
+        (facts(deliveries=delivered("failed", "refused"), committed={TOPIC: 6}), ("dead", 2, 2)),
+        (facts(deliveries=delivered("refused"), letters=(LETTER,)), ("dead", 0, 4)),
+        (facts(deliveries=delivered("taken", place=OTHER), committed={TOPIC: 6}), ("passed", None, None)),
+    ],
+)
+def test_what_the_deliveries_say(known: Facts, said: tuple[str, int | None, int | None]) -> None:
+    outcome = outcome_of(RECORD, known)
+    state, after_s, attempts = said
+    at = None if after_s is None else AT + timedelta(seconds=after_s)
+    assert (outcome.state, outcome.at, outcome.attempts) == (state, at, attempts)
+    assert outcome.delivery == next((d for d in known.deliveries[::-1] if d.place == RECORD), None)
 
 
 def test_a_letter_that_is_doubled_is_settled_by_its_double() -> None:
@@ -73,12 +105,12 @@ def test_a_letter_that_is_doubled_is_settled_by_its_double() -> None:
 @pytest.mark.parametrize(
     ("known", "state"),
     [
-        (facts(inbox={"run": AT}), "handled"),
-        (facts(inbox={"": AT}, committed={COPIED[:2]: 2}), "waiting"),
+        (facts(inbox={"run": ROW}), "handled"),
+        (facts(inbox={"": ROW}, committed={COPIED[:2]: 2}), "waiting"),
         (facts(inbox={}, held={COPIED: HELD}), "retrying"),
         (facts(letters=(replace(LETTER, replay_id="run", first=COPIED),)), "dead"),
         (facts(letters=(replace(LETTER, replay_id="run"),)), "dead"),
-        (facts(inbox={"": AT}, committed={COPIED[:2]: 3}), "passed"),
+        (facts(inbox={"": ROW}, committed={COPIED[:2]: 3}), "passed"),
     ],
 )
 def test_a_replay_has_an_outcome_of_its_own(known: Facts, state: str) -> None:
@@ -101,11 +133,10 @@ def test_what_workers_hold_is_found_by_place() -> None:
 KNOWN = st.builds(
     Facts,
     consumer=st.just("a"),
-    inbox=st.dictionaries(st.sampled_from(["", "run"]), st.just(AT)),
+    inbox=st.dictionaries(st.sampled_from(["", "run"]), st.just(ROW)),
     committed=st.none() | st.dictionaries(st.just(TOPIC), st.integers(0, 9)),
     letters=st.lists(st.sampled_from([LETTER, replace(LETTER, first=OTHER)]), max_size=2).map(tuple),
     held=st.dictionaries(st.just(RECORD), st.just(HELD)),
-    letters_complete=st.booleans(),
 )
 
 
@@ -115,7 +146,6 @@ def test_never_handled_without_a_row_and_never_waiting_when_done(known: Facts) -
     if outcome.state == "handled":
         assert "" in known.inbox
         assert not known.letters
-        assert known.letters_complete
     if outcome.state in ("waiting", "retrying"):
         assert "" not in known.inbox
         assert not known.letters

@@ -2,20 +2,22 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from consumers.forward import consumer as module
 from consumers.forward.consumer import Forward, consumer_of
+from consumers.forward.deliveries import Delivery
 from consumers.forward.policy import Answer
 from dingbridge import DependencyUnavailable, Outcome, Reject
 from dingbridge.ssrf import AddressGuard
 from dingbridge.testing import MemoryRuntime
 from tests.unit.forward.support import SECRET, event, system
 
-TAKEN = Answer("taken", "it answered 200")
-FAILED = Answer("failed", "it answered 500")
+TAKEN = Answer("taken", "it answered 200", status=200)
+FAILED = Answer("failed", "it answered 500", status=500, body=b"no room")
 
 
 class Sender:
@@ -36,10 +38,29 @@ class Sender:
         return self.answers.pop(0) if self.answers else TAKEN
 
 
+class Log:
+    """Keeps what is written; ``down``: Kafka takes nothing."""
+
+    down = False
+
+    def __init__(self, *_: Any) -> None:
+        self.written: list[Delivery] = []
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def write(self, delivery: Delivery, key: str) -> None:
+        if self.down:
+            raise DependencyUnavailable("delivery not recorded: Kafka is down")
+        self.written.append(delivery)
+
+
 class Running:
     def __init__(self, runtime: MemoryRuntime, forward: Forward) -> None:
         self.runtime, self.forward = runtime, forward
         self.sender: Sender = forward._sender  # type: ignore[assignment]
+        self.log: Log = forward._log  # type: ignore[assignment]
 
     async def deliver(self, n: int = 1, answer: Answer | None = None, **more: Any) -> Outcome:
         if answer is not None:
@@ -57,6 +78,7 @@ Start = Callable[..., Any]
 def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setenv("SYSTEM_A_SECRET", SECRET)
     monkeypatch.setattr(module, "Sender", Sender)
+    monkeypatch.setattr(module, "DeliveryLog", Log)
 
     @asynccontextmanager
     async def start(**declared: Any) -> AsyncIterator[Running]:
@@ -73,7 +95,7 @@ async def test_any_2xx_is_done(start: Start) -> None:
         [(message_id, content_type, _)] = running.sender.sent
         assert message_id.startswith("msg_")
         assert content_type == "application/cloudevents+json"
-        assert running.value("dingbridge_forward_deliveries_total", outcome="taken") == 1
+        assert running.value("dingbridge_forward_deliveries_total", outcome="taken", status="2xx") == 1
         assert running.value("dingbridge_forward_seconds_count") == 1
 
 
@@ -87,13 +109,50 @@ async def test_an_event_comes_under_the_same_id_however_often(start: Start) -> N
         assert ids[0] == ids[1] == ids[2] != ids[3]
 
 
+async def test_each_attempt_is_recorded_before_the_event_is_done(start: Start) -> None:
+    async with start() as running:
+        await running.deliver(1, FAILED)
+        await running.deliver(1)
+        failed, taken = running.log.written
+        assert (failed.outcome, failed.attempt, failed.status, failed.answer) == (
+            "failed",
+            1,
+            500,
+            b"no room",
+        )
+        assert (taken.outcome, taken.attempt, taken.status, taken.answer) == ("taken", 2, 200, None)
+        assert (taken.consumer, taken.event_id, taken.event_type) == (
+            "forward-a",
+            "user_modify_org:e1/u1",
+            "user_modify_org",
+        )
+        assert taken.duration_ms is not None
+
+
+@pytest.mark.parametrize(
+    ("answer", "then"), [(TAKEN, "done"), (Answer("refused", "it answered 422"), "reject")]
+)
+async def test_an_answer_that_kafka_did_not_record_is_not_asked_for_again(
+    start: Start, answer: Answer, then: str
+) -> None:
+    async with start() as running:
+        running.log.down = True
+        assert (await running.deliver(1, answer)).kind == "unavailable"
+        running.log.down = False
+        assert (await running.deliver(1)).kind == then
+        assert len(running.sender.sent) == len(running.log.written) == 1
+        assert (await running.deliver(1)).kind == "done", "a record that comes again is sent again"
+        assert len(running.sender.sent) == 2
+
+
 async def test_what_is_filtered_is_done_without_a_request(start: Start) -> None:
     async with start(types=["bpms_instance_change"], process_codes=["PROC-1"]) as running:
         more = {"event_type": "bpms_instance_change", "processInstanceId": "pi", "type": "finish"}
         outcome = await running.deliver(1, **more, processCode="PROC-2")
         assert (outcome.kind, outcome.asked) == ("done", frozenset())
         assert running.sender.sent == []
-        assert running.value("dingbridge_forward_deliveries_total", outcome="filtered") == 1
+        assert [delivery.outcome for delivery in running.log.written] == ["filtered"]
+        assert running.value("dingbridge_forward_deliveries_total", outcome="filtered", status="none") == 1
         outcome = await running.deliver(2, **more, processCode="PROC-1")
         assert (outcome.kind, outcome.asked) == ("done", {"forward-a"})
         assert len(running.sender.sent) == 1
@@ -116,7 +175,7 @@ async def test_what_becomes_of_an_event(start: Start, kind: Any, outcome: str) -
         found = await running.deliver(1, Answer(kind, "it answered so", 33))
         assert found.kind == outcome
         assert found.after == (33 if outcome == "unavailable" else None)
-        assert running.value("dingbridge_forward_deliveries_total", outcome=kind) == 1
+        assert running.value("dingbridge_forward_deliveries_total", outcome=kind, status="none") == 1
         assert running.value("dingbridge_forward_paused") == 0, "it may be this one alone"
         if isinstance(found.error, Reject | DependencyUnavailable):
             assert found.error.reason == "system a: it answered so"
@@ -133,6 +192,7 @@ async def test_an_unclassified_event_in_dingtalks_form_is_given_up(start: Start)
         record = to_records(Received(1, "j", 1700000000500, "default", "http", b"no json"))[0]
         assert (await running.runtime.deliver(record)).kind == "reject"
         assert running.sender.sent == []
+        assert [delivery.outcome for delivery in running.log.written] == ["refused"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +214,8 @@ def test_a_failure_is_logged_without_url_or_content(
 
     async def run() -> None:
         async with start(url="http://127.0.0.1:9/hook/t0ken?key=t0ken") as running:
-            await running.deliver(1, FAILED, UserId=["u1"], name="zhangsan")
+            echo = replace(FAILED, body=b"zhangsan")
+            await running.deliver(1, echo, UserId=["u1"], name="zhangsan")
             await running.deliver(
                 2, Answer("unavailable", "no connection to it"), UserId=["u1"], name="zhangsan"
             )

@@ -49,9 +49,11 @@ async def test_done_writes_the_effect_and_the_inbox_row(database_url: str) -> No
         assert row.hash == inbox.hash_of("recording", known, "")
         assert row.topic == inbox.number_of("recording", NOWHERE.topic)
         assert inbox.seconds(before) <= row.at <= inbox.seconds(datetime.now(UTC))
-        found = await inbox.applied_at(runtime.database.reader(), "recording", known, ["", "another run"])
-        assert [*found] == [""]
-        assert before - timedelta(seconds=1) < found[""] <= datetime.now(UTC)
+        wanted = [(known, ""), (known, "another run")]
+        ((one, applied),) = (await inbox.applied(runtime.database.reader(), "recording", wanted)).items()
+        assert one == (known, "")
+        assert before - timedelta(seconds=1) < applied.at <= datetime.now(UTC)
+        assert applied.attempt == 1
 
 
 async def test_a_repeated_event_is_seen_and_a_replay_is_applied_once_more(database_url: str) -> None:

@@ -273,7 +273,7 @@ async def test_a_pause_ends_when_its_record_was_done_before() -> None:
         await until(lambda: P0 in harness.scheduler.down())
         async with harness.runtime.database.transaction() as tx:
             event = decode(record("e0", "e0").value)
-            assert await inbox.enter(tx, "recording", (event.source, event.id), "", "t")
+            assert await inbox.enter(tx, "recording", (event.source, event.id), "", "t", 1)
         await harness.idle()
         await until(lambda: harness.scheduler.paused() == {})
 

@@ -16,6 +16,7 @@ def upgrade() -> None:
         sa.Column("hash", Hash, primary_key=True, comment="of consumer, source, id and replay id"),
         sa.Column("topic", sa.Integer, nullable=False, comment="number in dingbridge_inbox_topics"),
         sa.Column("at", sa.Integer, nullable=False, comment="when it was applied, in s since 2020-01-01 UTC"),
+        sa.Column("attempt", sa.SmallInteger, comment="which one applied it; null: it was given up"),
         sqlite_with_rowid=False,
     )
     op.create_index("dingbridge_inbox_topic_at", "dingbridge_inbox", ["topic", "at"])

@@ -1,7 +1,4 @@
-"""Kafka does not take a dead letter: the record waits, and the producer that hangs is left whole.
-
-What a letter looks like is shown against Kafka, in tests/integration/test_worker_failures.py.
-"""
+"""Kafka does not take a record: that is said, and the producer that hangs is left whole."""
 
 import asyncio
 
@@ -9,24 +6,22 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
-from dingbridge import DependencyUnavailable
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka import writer as writer_module
+from dingbridge.kafka.writer import RecordWriter
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker import dead_letters
-from dingbridge.worker.dead_letters import DeadLetterWriter
-from dingbridge.worker.outcomes import Failure
 from tests.unit.library.test_kafka_clients import Connection, rest, stuck
-from tests.unit.worker.support import kafka_record
 
-RECORD = kafka_record("dingtalk.user_add_org", 0, 7, key=b"k", value=b"v")
+RECORD = ("ctl-dingtalk.dlq.billing", b"k", b"v", [("dingbridge-type", b"t")])
 
 
 @pytest.fixture
-def writer(monkeypatch: pytest.MonkeyPatch) -> DeadLetterWriter:
-    monkeypatch.setattr(dead_letters, "STOP_TIMEOUT_S", 0.05)
-    return DeadLetterWriter(KafkaSettings.load(), "billing")
+def writer(monkeypatch: pytest.MonkeyPatch) -> RecordWriter:
+    monkeypatch.setattr(writer_module, "STOP_TIMEOUT_S", 0.05)
+    return RecordWriter(KafkaSettings.load())
 
 
-async def test_a_producer_that_does_not_stop_is_left_without_a_rest(writer: DeadLetterWriter) -> None:
+async def test_a_producer_that_does_not_stop_is_left_without_a_rest(writer: RecordWriter) -> None:
     writer._producer, connection = await stuck(), Connection()
     writer._producer.client._conns["b", 0] = connection
     await writer.close()
@@ -35,7 +30,7 @@ async def test_a_producer_that_does_not_stop_is_left_without_a_rest(writer: Dead
 
 
 async def test_after_a_failed_send_the_producer_is_left_whole_and_replaced(
-    writer: DeadLetterWriter, monkeypatch: pytest.MonkeyPatch
+    writer: RecordWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used, connection = await stuck(), Connection()
     used.client._conns["b", 0] = connection
@@ -45,8 +40,8 @@ async def test_after_a_failed_send_the_producer_is_left_whole_and_replaced(
         raise KafkaConnectionError("gone")
 
     monkeypatch.setattr(used, "send_and_wait", send_and_wait)
-    with pytest.raises(DependencyUnavailable, match="dead letter not taken"):
-        await writer.write(RECORD, Failure("KeyError", 1))
+    with pytest.raises(KafkaUnavailable):
+        await writer.write(*RECORD)
     assert writer._producer is None
     await writer.close()
     assert connection.closed.done()
@@ -74,17 +69,17 @@ class Hanging:
 
 @pytest.mark.parametrize("where", ["start", "send"])
 async def test_a_producer_that_hangs_is_given_up(
-    writer: DeadLetterWriter, monkeypatch: pytest.MonkeyPatch, where: str
+    writer: RecordWriter, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     connection = Connection()
     made = await stuck()
     made.client._conns["b", 0] = connection
-    monkeypatch.setattr(dead_letters, "producer", lambda _: Hanging(made, where))
-    for module in ("dingbridge.kafka.client", "dingbridge.worker.dead_letters"):
+    monkeypatch.setattr(writer_module, "producer", lambda _: Hanging(made, where))
+    for module in ("dingbridge.kafka.client", "dingbridge.kafka.writer"):
         monkeypatch.setattr(f"{module}.hopeless_after_s", lambda _: 0.05)
     async with asyncio.timeout(60):
-        with pytest.raises(DependencyUnavailable, match="dead letter not taken: Kafka at"):
-            await writer.write(RECORD, Failure("KeyError", 1))
+        with pytest.raises(KafkaUnavailable, match="Kafka at"):
+            await writer.write(*RECORD)
         await writer.close()
     assert connection.closed.done()
     assert await rest() == set()

@@ -1,0 +1,43 @@
+"""Writes deliveries to ``<control>deliveries``."""
+
+from consumers.forward.deliveries import TOPIC, Delivery
+from dingbridge import DependencyUnavailable
+from dingbridge.errors import KafkaUnavailable, TopicError
+from dingbridge.kafka.topic_policy import control_topic
+from dingbridge.kafka.topics import ensure_topics
+from dingbridge.kafka.writer import RecordWriter
+from dingbridge.settings import KafkaSettings
+
+
+class DeliveryLog:
+    """The deliveries of one process."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._topic = control_topic(settings, TOPIC)
+        self._writer = RecordWriter(settings)
+        self._topic_exists = False
+
+    async def open(self) -> None:
+        """Make the topic if it is missing; of use before anything is sent, since without it each event would
+        be sent again. Raises ``DependencyUnavailable``."""
+        if self._topic_exists:
+            return
+        try:
+            await ensure_topics(self._settings, [self._topic])
+        except (KafkaUnavailable, TopicError) as problem:
+            raise DependencyUnavailable(f"deliveries cannot be recorded: {problem}") from problem
+        self._topic_exists = True
+
+    async def write(self, delivery: Delivery, key: str) -> None:
+        """All in-sync replicas have it then; ``key`` is the event's. Raises ``DependencyUnavailable``: write
+        it again later, it may then stand there twice."""
+        record = delivery.record(key)
+        try:
+            await self._writer.write(self._topic, record.key, record.value, record.headers)
+        except KafkaUnavailable as problem:
+            raise DependencyUnavailable(f"delivery not recorded: {problem}") from problem
+
+    async def close(self) -> None:
+        """Nothing is pending, since ``write`` waits."""
+        await self._writer.close()
