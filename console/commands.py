@@ -16,7 +16,6 @@ from typing import Any, Final
 import orjson
 import structlog
 from aiohttp import web
-from multidict import MultiMapping
 
 from console.access.middleware import ADDRESS, USER
 from console.audit import Audit, AuditError
@@ -155,15 +154,3 @@ def object_in(output: str) -> dict[str, Any]:
             except ValueError:
                 continue
     return {}
-
-
-def told_count(form: MultiMapping[Any]) -> int:
-    """How many the person was told; nothing is done that was not counted before. Raises 400."""
-    text = str(form.get("count", ""))
-    if not (text.isdecimal() and len(text) < 10):
-        raise not_counted()
-    return int(text)
-
-
-def not_counted() -> web.HTTPException:
-    return web.HTTPBadRequest(text="count first: open the page of confirmation")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
 from typing import Any
 
 import apsw
@@ -77,9 +78,9 @@ class Search:
     index: Index
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
-    async def find(self, text: str) -> Findings:
-        """All of ``text``'s words must lead to an event."""
-        query = parse(text)
+    async def find(self, text: str, zone: tzinfo = UTC) -> Findings:
+        """All of ``text``'s words must lead to an event. A time that names no zone is in ``zone``."""
+        query = parse(text, zone)
         covered = await asyncio.to_thread(self.index.spans)  # first: what comes meanwhile is found in either
         events, slow = await asyncio.to_thread(self._in_index, query)
         if not events and not slow and len(query.terms) > 1:  # an id may hold blanks
@@ -133,7 +134,7 @@ class Search:
         self, query: Query, covered: Mapping[Partition, Covered]
     ) -> tuple[list[IndexedEvent], Beyond]:
         """What the index lacks of the keys that ``query`` may mean."""
-        companies = await asyncio.to_thread(self._companies)
+        companies = await asyncio.to_thread(self.companies)
         keys, types = keys_of(query.terms, companies)
         if not keys:
             return [], Beyond()
@@ -182,7 +183,8 @@ class Search:
             return found, replace(beyond, records=records, stopped=True)
         return found, replace(beyond, records=records)
 
-    def _companies(self) -> list[str]:
+    def companies(self) -> list[str]:
+        """The corpIds of which there are events. Blocks for a moment."""
         with self.index.reading() as db:
             return [corp for (corp,) in db.execute("SELECT DISTINCT corp_id FROM types ORDER BY corp_id")]
 

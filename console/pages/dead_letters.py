@@ -1,6 +1,5 @@
 """Dead letters and parked records: counted by reason, looked at, sent back or given up."""
 
-import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -8,9 +7,12 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from console.access.middleware import USER
+from console.acts import Act
 from console.app import Console, Role, require
-from console.commands import not_counted, object_in, told_count
+from console.commands import object_in
 from console.page import page_number
+from console.pages.acts import to_confirm
 from console.selection import MOST_LETTERS, Selection, act_of
 from console.sources.dead_letters import DeadLetters
 from dingbridge.errors import KafkaUnavailable, TopicError
@@ -22,7 +24,6 @@ PER_PAGE: Final = 100
 
 def routes(console: Console) -> list[web.RouteDef]:
     dead_letters = DeadLetters(console.kafka)
-    one_at_a_time = asyncio.Lock()
 
     async def overview(request: web.Request) -> web.Response:
         consumers, problem = [], None
@@ -60,64 +61,34 @@ def routes(console: Console) -> list[web.RouteDef]:
             most=MOST_LETTERS,
         )
 
-    async def confirm(request: web.Request) -> web.Response:
+    async def count(request: web.Request) -> web.Response:
         require(request, Role.OPERATOR)
-        act = act_of(request.query.get("act", ""))
-        named, which = Selection.of(request.query), request.query.get("which", "")
-        if which == "selected" and not named.letters:
+        form = await request.post()
+        kind = act_of(str(form.get("act", "")))
+        named = Selection.of(form)
+        if form.get("which") == "selected" and not named.letters:
             raise web.HTTPBadRequest(text="no letter is selected; go back and tick some")
         bound = named.fixed(datetime.now(UTC))
-        counted = await console.commands.run(request, bound.command(act, dry_run=True))
+        counted = await console.commands.run(request, bound.command(kind, dry_run=True))
         plan = object_in(counted.output)
-        count = plan.get("to_skip", plan.get("to_send", 0))
+        found = plan.get("to_skip", plan.get("to_send", 0))
         if not bound.letters:
-            bound = replace(bound, limit=count)
-        return await console.page(
-            request,
-            "confirm.html",
-            words={
-                "confirm": f"dead_letters.confirm_{act}",
-                "counted": f"dead_letters.counted_{act}",
-                "bound": "dead_letters.bound_letters" if bound.letters else "dead_letters.bound",
-                "do": f"dead_letters.do_{act}",
-            },
-            consumer=bound.consumer,
-            action="/dead-letters/send",
-            act=act,
-            chosen=bound,
-            counted=counted,
-            count=count,
-            planned=bound.command(act, count=count),
-            back=f"/dead-letters/letters?{named.query}",
+            bound = replace(bound, limit=found)
+        unbound = replace(named, letters=(), limit=0)
+        act = Act(
+            f"dead_letters.{kind}",
+            bound.consumer,
+            bound.command(kind, count=found),
+            f"/dead-letters/letters?{unbound.query}",
+            counted,
+            until=bound.until,
         )
-
-    async def send(request: web.Request) -> web.Response:
-        form = await request.post()
-        act, chosen = act_of(str(form.get("act", ""))), Selection.of(form)
-        told = told_count(form)
-        if not (chosen.letters or (chosen.limit and chosen.until)):
-            raise not_counted()
-        async with one_at_a_time:  # two at once, by a double click, would both find the letters waiting
-            done = await console.commands.run(request, chosen.command(act, count=told))
-        ended = object_in(done.output)
-        unbound = replace(chosen, letters=(), until="", limit=0)
-        return await console.page(
-            request,
-            "dead_letters_done.html",
-            status=200 if done.ok else 502,
-            act=act,
-            chosen=unbound,
-            told=told,
-            number=ended.get("sent", ended.get("skipped")),
-            run=ended.get("run"),
-            done=done,
-        )
+        raise to_confirm(console.acts.keep(request[USER].name, act))
 
     return [
         web.get("/dead-letters", overview),
         web.get("/dead-letters/letters", listed),
-        web.get("/dead-letters/confirm", confirm),
-        web.post("/dead-letters/send", send),
+        web.post("/dead-letters/count", count),
     ]
 
 

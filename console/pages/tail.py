@@ -7,6 +7,7 @@ told how many.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import tzinfo
 from typing import Final
 
 import orjson
@@ -18,6 +19,7 @@ from console.app import Console
 from console.index.records import IndexedEvent
 from console.index.subscription import Subscription
 from console.pages.find import event_url
+from console.times import local_text, zone_of
 from dingbridge.logging import place_of
 from dingbridge.worker.store.inbox import storable
 
@@ -64,7 +66,8 @@ def routes(console: Console) -> list[web.RouteDef]:
                 newest = await console.search.newest(wanted["type"], wanted["corp"], wanted["subject"])
                 await response.prepare(request)
                 async with asyncio.timeout(STREAM_S):
-                    await _send(response, events, newest[::-1], lambda: console.access.holds(request))
+                    zone = zone_of(request, console.settings)
+                    await _send(response, events, newest[::-1], zone, lambda: console.access.holds(request))
         except (ConnectionError, TimeoutError):
             pass  # the reader is gone, or the stream's time is over
         except Exception as error:
@@ -92,10 +95,10 @@ def matching(corp: str, type: str, subject: str) -> Callable[[IndexedEvent], boo
     return matches
 
 
-def row_of(event: IndexedEvent) -> dict[str, str]:
+def row_of(event: IndexedEvent, zone: tzinfo) -> dict[str, str]:
     """What the page shows of an event: ids, types and times, as in a log."""
     return {
-        "received": f"{event.received_time:%Y-%m-%d %H:%M:%S} UTC",
+        "received": local_text(event.received_time, zone),
         "type": event.type,
         "subject": event.subject or "–",
         "corp": event.corp_id,
@@ -109,10 +112,11 @@ async def _send(
     response: web.StreamResponse,
     events: Subscription,
     newest: Sequence[IndexedEvent],
+    zone: tzinfo,
     allowed: Callable[[], bool],
 ) -> None:
     """``newest``, then what comes, until the reader is gone, or is not ``allowed`` any more."""
-    await response.write(b"retry: 2000\n\n" + _message(newest, 0))
+    await response.write(b"retry: 2000\n\n" + _message(newest, 0, zone))
     known = {event.place for event in newest}
     while True:
         with suppress(TimeoutError):
@@ -124,11 +128,13 @@ async def _send(
         taken, lost = events.take()
         fresh = [event for event in taken if event.place not in known]
         left_out = lost + max(0, len(fresh) - MOST_ROWS)
-        await response.write(_message(fresh[-MOST_ROWS:], left_out) if fresh else b": nothing comes\n\n")
+        await response.write(
+            _message(fresh[-MOST_ROWS:], left_out, zone) if fresh else b": nothing comes\n\n"
+        )
 
 
-def _message(events: Sequence[IndexedEvent], left_out: int) -> bytes:
-    told = {"rows": [row_of(event) for event in events], "left_out": left_out}
+def _message(events: Sequence[IndexedEvent], left_out: int, zone: tzinfo) -> bytes:
+    told = {"rows": [row_of(event, zone) for event in events], "left_out": left_out}
     return b"data: %b\n\n" % orjson.dumps(told)
 
 

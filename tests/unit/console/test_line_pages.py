@@ -93,7 +93,7 @@ async def test_the_sentence_names_the_part_since_when_and_what_to_do_next(
         plain = unescape(found[1])
         values = {**VALUES, "consumer": "billing"}
         assert words["now.part_systems"][lang].format(**values) in plain
-        assert "2026-01-01 00:00:00 UTC" in found[1]
+        assert ">2026-01-01 08:00:00<" in found[1]
         assert words[f"now.what_{code}"][lang].format(**values) in plain
         assert words[f"now.do_{code}"][lang].format(**values) in plain
         assert "&lt;b&gt;system a&lt;/b&gt;" in found[1]
@@ -155,7 +155,7 @@ async def test_a_consumer_that_is_not_installed_here_has_its_lag_and_kafka_s_sil
         return words in await text(client, path, "reader", "en")
 
     try:
-        await eventually(lambda: says("/consumers", '<td class="number">60 min</td>'))
+        await eventually(lambda: says("/consumers", 'class="number">60 min</td>'))
         silent.append(KafkaUnavailable("Kafka is away"))
         await eventually(lambda: says("/", "Kafka is away"))
         await eventually(lambda: says("/consumers", "Kafka is away"))
