@@ -151,6 +151,7 @@ async def test_the_sentence_leads_to_where_one_acts_and_all_that_waits_is_listed
     conflict = Trouble(State.DEGRADED, "outbound_conflict", {"count": 2}, waits=2)
     retries = Trouble(State.DEGRADED, "retries", {"count": 1})  # goes on by itself, so it is told last
     parts = [
+        Part("consumer", "approval"),
         Part("systems", "approval", [retries]),
         Part("consumer", "billing", [letters]),
         Part("consumer", "outbound", [conflict]),
@@ -162,7 +163,8 @@ async def test_the_sentence_leads_to_where_one_acts_and_all_that_waits_is_listed
     assert '<a href="/dead-letters#of-billing">376 dead letter(s) wait.</a>' in sentence[1]
     assert '<a href="/outbound?state=conflict">' in page.partition("</p>")[2]
     drawn = re.findall(r"<desc[^>]*>(.*?)</desc>", page)
-    assert drawn == ["billing: degraded, waiting here: 376. outbound: degraded, waiting here: 2. "] * 2
+    told = "billing: degraded, waiting here: 376. outbound: degraded, waiting here: 2. "
+    assert drawn == ["approval: ok. Systems of approval: degraded. " + told] * 2
 
 
 async def test_a_consumer_that_is_not_installed_here_has_its_lag_and_kafka_s_silence_is_told(
