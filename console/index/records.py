@@ -3,6 +3,7 @@
 Pure: bytes in, entries out. Keeping them is ``store.py``'s, reading topics ``feed.py``'s.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,6 +25,9 @@ from dingbridge.settings import KafkaSettings
 from dingbridge.worker.context import Position
 from dingbridge.worker.delivery import REPLAY_HEADER
 from dingbridge.worker.store.inbox import storable
+
+CONSUMER_RE = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
+"""A consumer's name; a topic with another one is nobody's."""
 
 MAX_IDS = 256
 """Ids of one event's data that lead to it, the first ones; a callback may name thousands."""
@@ -109,10 +113,11 @@ def entry_of(record: ConsumerRecord, settings: KafkaSettings) -> Entry | None:
     if topic.startswith(settings.topic_prefix):
         return event_entry(record)
     rest = topic.removeprefix(settings.control_prefix)
-    if rest.startswith("dlq."):
-        return _of_dead_letters(record, rest.removeprefix("dlq."))
-    if rest.startswith("inbox."):
-        return _copy(record, rest.removeprefix("inbox."))
+    kind, _, consumer = rest.partition(".")
+    if kind == "dlq" and CONSUMER_RE.fullmatch(consumer):
+        return _of_dead_letters(record, consumer)
+    if kind == "inbox" and CONSUMER_RE.fullmatch(consumer):
+        return _copy(record, consumer)
     return _delivery(record) if rest == DELIVERIES else None
 
 
