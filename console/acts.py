@@ -35,14 +35,14 @@ _ID: Final = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What a person was shown, and may do once. ``words``: where its words are, as ``dead_letters.replay``;
+    """What a person was shown, and may do once. ``name``: as its words are called in ``words/acts.toml``;
     ``consumer``: whose acts are done one after the other; ``back``: the page that it came from.
 
     Of what was counted first, ``counted`` is how, and ``until`` up to when. Of what was not, ``subject`` says
     what it is about, and ``seen`` how that was on the page.
     """
 
-    words: str
+    name: str
     consumer: str
     command: Command
     back: str
@@ -122,8 +122,8 @@ class Acts:
         return (user, act_id) in self._entries
 
     def begun(self, subject: tuple[str, ...], seen: str) -> tuple[str, str] | None:
-        """By whom, and under which id, ``subject`` was acted on by somebody who had ``seen`` the same; nothing
-        that has failed."""
+        """By whom, and under which id, ``subject`` was acted on by somebody who had ``seen`` the same;
+        nothing that has failed."""
         for key, entry in self._entries.items():
             if (entry.act.subject, entry.act.seen) == (subject, seen) and entry.may_have_acted:
                 return key

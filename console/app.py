@@ -22,6 +22,7 @@ from console.settings import ConsoleSettings
 from console.sources.databases import Databases
 from console.sources.doctor import Doctor
 from console.sources.journals import Journals
+from console.sources.kafka import AskKafka
 from console.sources.listeners import Listeners
 from console.times import zone_of
 from console.watch import Watch
@@ -38,6 +39,7 @@ class Console:
 
     settings: ConsoleSettings
     kafka: KafkaSettings
+    ask_kafka: AskKafka
     index: Index
     feed: Feed
     search: Search
@@ -57,8 +59,8 @@ class Console:
         self, request: web.Request, template: str, *, status: int = 200, **values: Any
     ) -> web.Response:
         """The page for this person, in their language; ``values`` are the template's."""
-        zone = zone_of(request, self.settings)
-        return page(self.render, request, template, zone, status=status, **values)
+        zone, silent = zone_of(request, self.settings), self.ask_kafka.silent_since
+        return page(self.render, request, template, zone, status=status, kafka_silent_since=silent, **values)
 
     async def start(self) -> None:
         """Open what is read from. Raises ``BridgeError``; a source that is down is not one."""
@@ -75,6 +77,7 @@ class Console:
         await self.acts.stop()
         await self.watch.stop()
         await self.doctor.stop()
+        await self.ask_kafka.stop()
         await self.feed.stop()
         self.index.close()
         await self.databases.close()
@@ -89,14 +92,16 @@ def open_console(settings: ConsoleSettings) -> Console:
     listeners = Listeners(settings.listeners)
     index = Index(settings.index_file, max_bytes=settings.console_index_max_mb << 20)
     feed = Feed(settings, index)
+    ask_kafka = AskKafka(settings, heard_at=lambda: feed.heard_at)
     return Console(
         settings=settings,
         kafka=settings,
+        ask_kafka=ask_kafka,
         index=index,
         feed=feed,
-        search=Search(settings, index),
+        search=Search(settings, index, ask_kafka),
         listeners=listeners,
-        watch=Watch(settings, listeners),
+        watch=Watch(settings, listeners, ask_kafka),
         doctor=Doctor(_parts_here(settings)),
         journals=Journals(settings.journals),
         databases=Databases(settings.database_url_of),

@@ -17,6 +17,7 @@ from console.line.today import Today
 from console.line.window import INGRESS, RELAY, Reading
 from console.sources.groups import Group
 from console.sources.groups import look as look_at_groups
+from console.sources.kafka import AskKafka
 from console.sources.listeners import Listeners
 from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
@@ -29,6 +30,8 @@ WATCHED_S: Final = 60.0
 WINDOW_S: Final = 60.0
 """Rates and quantiles are those of the last minute."""
 GROUPS_EACH_S: Final = 10.0
+GROUPS_WITHIN_S: Final = 5.0
+"""Of many groups; no page waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,8 @@ class View:
 class Watch:
     """``start`` it, ask ``view`` for each page, ``stop`` it."""
 
-    def __init__(self, settings: KafkaSettings, listeners: Listeners) -> None:
-        self._settings, self._listeners = settings, listeners
+    def __init__(self, settings: KafkaSettings, listeners: Listeners, ask_kafka: AskKafka) -> None:
+        self._settings, self._listeners, self._ask_kafka = settings, listeners, ask_kafka
         self.consumers = known_consumers()
         self.today = Today()
         self._ring: deque[Sequence[Reading]] = deque()
@@ -106,7 +109,8 @@ class Watch:
         while len(self._ring) > 1 and all(reading.at < now - WINDOW_S for reading in self._ring[1]):
             self._ring.popleft()
         before = self._ring[0] if len(self._ring) > 1 else ()
-        parts = line(before, readings, self._groups, list(self.consumers))
+        groups = {} if self._groups_problem else self._groups  # the line tells what is known now
+        parts = line(before, readings, groups, list(self.consumers))
         self.show(View(now, parts, readings, self._groups, self._groups_problem))
 
     async def _read(self) -> Sequence[Reading]:
@@ -131,7 +135,9 @@ class Watch:
 
     async def _look_at_groups(self) -> None:
         try:
-            self._groups = await look_at_groups(self._settings, self._names())
+            self._groups = await self._ask_kafka(
+                lambda: look_at_groups(self._settings, self._names()), GROUPS_WITHIN_S
+            )
             self._groups_problem = None
-        except BridgeError as error:
-            self._groups, self._groups_problem = {}, error
+        except BridgeError as error:  # what was known is shown still
+            self._groups_problem = error

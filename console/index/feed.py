@@ -94,6 +94,15 @@ class Feed:
         since = datetime.fromtimestamp(floor / 1000, UTC) if floor else None
         return FeedState(behind, self._problem, since)
 
+    @property
+    def heard_at(self) -> float | None:
+        """When Kafka last answered (epoch s): twice a second, also where nothing comes. None: not yet."""
+        if self._kafka is None:
+            return None
+        polled = (self._kafka.last_poll_timestamp(partition) for partition in self._at)
+        last_ms = max((ms for ms in polled if ms is not None), default=None)
+        return None if last_ms is None else last_ms / 1000
+
     @contextlib.contextmanager
     def subscribe(self, matches: Callable[[IndexedEvent], bool]) -> Iterator[Subscription]:
         """Those events that match, from now on; while the index catches up, none."""

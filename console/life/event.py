@@ -63,7 +63,7 @@ async def kept_record(console: Console, event: IndexedEvent | None, place: Posit
     index."""
     record, problem = None, None
     try:
-        record = await record_at(console.kafka, place)
+        record = await console.ask_kafka(lambda: record_at(console.kafka, place))
     except KafkaUnavailable as error:
         problem = str(error)
     entry = event_entry(record) if record is not None else None

@@ -4,7 +4,6 @@ Outbound keeps no row for each event: so this follows from what it knows of the 
 changes that it told after the event came.
 """
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from dingbridge.kafka.topic_policy import control_topic
 from dingbridge.kafka.topics import existing_topics
 
 NAME = "outbound"
-LIMIT_S = 3.0
+LIMIT_S = 1.5
 """How long the changes may be read, in s."""
 
 Verdict = Literal["not_ours", "open", "change", "echo", "nothing", "unknown"]
@@ -66,8 +65,7 @@ async def told_of(console: Console, event: IndexedEvent, *, handled: bool) -> To
         to_look = row is not None and (row.look is not None if kind == "approval" else row.flagged)
         if to_look or not handled or await _to_be_told(console, entity):
             return Told("open", own_id)
-        async with asyncio.timeout(LIMIT_S):
-            change = await _change_after(console, event, entity)
+        change = await console.ask_kafka(lambda: _change_after(console, event, entity), LIMIT_S)
     except (BridgeError, SQLAlchemyError, OSError, TimeoutError):
         return Told("unknown")
     if change is not None:

@@ -1,5 +1,6 @@
 """Dead letters and parked records: counted by reason, looked at, sent back or given up."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -14,7 +15,7 @@ from console.commands import object_in
 from console.page import page_number
 from console.pages.acts import to_confirm
 from console.selection import MOST_LETTERS, Selection, act_of
-from console.sources.dead_letters import DeadLetters
+from console.sources.dead_letters import ConsumerGroups, DeadLetters
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.events import NotAnEvent, decode
 from dingbridge.replay.dead_letters import DeadLetter
@@ -24,18 +25,22 @@ PER_PAGE: Final = 100
 
 def routes(console: Console) -> list[web.RouteDef]:
     dead_letters = DeadLetters(console.kafka)
+    consumers: list[ConsumerGroups] = []
+    known_at: float | None = None
 
     async def overview(request: web.Request) -> web.Response:
-        consumers, problem = [], None
+        nonlocal consumers, known_at
+        problem = None
         try:
-            consumers = await dead_letters.overview()
-        except KafkaUnavailable as error:  # the journals are here, whatever Kafka is
+            consumers, known_at = await console.ask_kafka.at_length(dead_letters.overview), time.time()
+        except KafkaUnavailable as error:  # what was known, and the journals, are here, whatever Kafka is
             problem = error
         return await console.page(
             request,
             "dead_letters.html",
             consumers=consumers,
             problem=problem,
+            known_at=known_at,
             group_query=_group_query,
             journals=await console.journals.status(),
         )
@@ -43,19 +48,23 @@ def routes(console: Console) -> list[web.RouteDef]:
     async def listed(request: web.Request) -> web.Response:
         chosen = Selection.of(request.query)
         page = page_number(request)
+        wanted, after, problem = chosen.wanted(), (page - 1) * PER_PAGE, None
         try:
-            letters, more = await dead_letters.listed(
-                chosen.consumer, chosen.wanted(), after=(page - 1) * PER_PAGE, limit=PER_PAGE
+            letters, more = await console.ask_kafka.at_length(
+                lambda: dead_letters.listed(chosen.consumer, wanted, after=after, limit=PER_PAGE)
             )
         except TopicError as error:
             raise web.HTTPNotFound(text=str(error)) from None
+        except KafkaUnavailable as error:
+            letters, more, problem = [], False, error
         return await console.page(
             request,
             "dead_letters_list.html",
             chosen=chosen,
+            problem=problem,
             letters=letters,
             events=[_event_query(letter) for letter in letters],
-            first=(page - 1) * PER_PAGE + 1,
+            first=after + 1,
             page=page,
             more=more,
             most=MOST_LETTERS,
@@ -76,7 +85,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             bound = replace(bound, limit=found)
         unbound = replace(named, letters=(), limit=0)
         act = Act(
-            f"dead_letters.{kind}",
+            kind,
             bound.consumer,
             bound.command(kind, count=found),
             f"/dead-letters/letters?{unbound.query}",

@@ -118,9 +118,7 @@ def routes(console: Console) -> list[web.RouteDef]:
                     text="since you looked, it was sent again or its outcome changed; look first"
                 )
             if not begun:
-                act = Act(
-                    "event.replay", wanted, row.replay, event_url(kept.event), subject=subject, seen=seen
-                )
+                act = Act("event", wanted, row.replay, event_url(kept.event), subject=subject, seen=seen)
                 console.acts.begin(request, act_id, act)
             act_id = begun or act_id
         await console.acts.ended(user, act_id)

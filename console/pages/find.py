@@ -3,11 +3,13 @@ for; and who or what the words may mean, by whose ids events are found then."""
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Final
 
 from aiohttp import web
 from yarl import URL
 
+from console.access.limits import SearchesOfEach
 from console.access.middleware import ADDRESS, USER
 from console.app import Console, Role
 from console.index.query import parse
@@ -27,7 +29,13 @@ MOST_IN_AUDIT: Final = 10
 
 
 def routes(console: Console) -> list[web.RouteDef]:
+    searches = SearchesOfEach()
+
     async def show(request: web.Request) -> web.Response:
+        async with searches.turn(request) if request.query.get("q") else nullcontext():
+            return await answered(request)
+
+    async def answered(request: web.Request) -> web.Response:
         text = request.query.get("q", "").replace("\0", " ").strip()[:LONGEST]
         text = text.encode("utf-8", "replace").decode()  # an address may hold half a character
         zone = zone_of(request, console.settings)
@@ -63,6 +71,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             marks=MARKS,
             meant=meant,
             names=names,
+            companies=companies,
             journals=journals,
             longest=LONGEST,
             state=console.feed.state,

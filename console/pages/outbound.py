@@ -76,7 +76,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         counted = await console.commands.run(request, choice.command(dry_run=True, database=database))
         found = int(object_in(counted.output).get("matching", 0))
         act = Act(
-            f"outbound.{choice.act}",
+            choice.act,
             CONSUMER,
             choice.command(count=found, database=database),
             f"/outbound?state={choice.state}",

@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
+from console.access.middleware import USER
 from console.app import Console
 from console.index.records import IndexedEvent
 from console.index.subscription import Subscription
@@ -37,29 +38,38 @@ QUIET_S: Final = 15.0
 STREAM_S: Final = 1_800.0
 """After so long a stream ends, in s, also where its reader takes nothing; the browser asks for another."""
 
-MOST_STREAMS: Final = 50
+MOST_OF_ONE: Final = 3
+MOST_STREAMS: Final = 200
+"""Open at once: of one user, and of all."""
 _FILTERS: Final = ("corp", "type", "subject")
 _MOST_TEXT: Final = 256
 
 
 def routes(console: Console) -> list[web.RouteDef]:
-    open_streams = 0
+    streams: list[web.Request] = []
 
     async def show(request: web.Request) -> web.Response:
         wanted = _wanted(request)
         stream = str(URL("/tail/events").with_query(wanted))
         state = console.feed.state
         return await console.page(
-            request, "tail.html", wanted=wanted, stream=stream, most=MOST_ROWS, state=state
+            request,
+            "tail.html",
+            wanted=wanted,
+            stream=stream,
+            most=MOST_ROWS,
+            most_of_one=MOST_OF_ONE,
+            state=state,
         )
 
     async def stream(request: web.Request) -> web.StreamResponse:
-        nonlocal open_streams
-        if open_streams >= MOST_STREAMS:
-            raise web.HTTPServiceUnavailable(text=f"{MOST_STREAMS} tails are open already; close one")
+        # who has closed a tail has no connection any more, though we notice that later
+        alive = [one[USER].name for one in streams if one.transport is not None]
+        if alive.count(request[USER].name) >= MOST_OF_ONE or len(alive) >= MOST_STREAMS:
+            raise web.HTTPTooManyRequests(text=f"{MOST_OF_ONE} tails of yours are open already; close one")
         headers = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
-        open_streams += 1
+        streams.append(request)
         try:
             wanted = _wanted(request)
             with console.feed.subscribe(matching(**wanted)) as events:
@@ -76,7 +86,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             # no page can be sent any more: the stream ends, and the browser asks again
             log.error("console.tail_ended", error=type(error).__name__, place=place_of(error))
         finally:
-            open_streams -= 1
+            streams.remove(request)
         return response
 
     return [web.get("/tail", show), web.get("/tail/events", stream)]

@@ -58,7 +58,11 @@ function follow(tail) {
     counts.shown = counts.leftOut = 0;
     if (!paused()) { waiting = []; body.replaceChildren(); }
   });
-  source.addEventListener("error", () => { tail.querySelector("[data-lost]").hidden = false; });
+  source.addEventListener("error", () => {
+    // unless it is closed the browser tries again by itself
+    const refused = source.readyState === EventSource.CLOSED;
+    tail.querySelector(refused ? "[data-refused]" : "[data-lost]").hidden = false;
+  });
   source.addEventListener("message", (message) => {
     const told = JSON.parse(message.data);
     const taken = paused() ? [] : told.rows;

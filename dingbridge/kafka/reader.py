@@ -57,7 +57,7 @@ class TopicReader:
         try:
             with explaining(self._settings):
                 await self._kafka.start()
-        except KafkaUnavailable:
+        except BaseException:  # also of somebody who waits no longer
             await discard_consumer(self._kafka)
             raise
         return self

@@ -66,6 +66,8 @@ async def test_the_company_is_named_where_there_are_two(person: Browser) -> None
     html = await page(person, "A-17")
     for corp in ("ding1", "ding2"):
         assert f'href="/find?q=u-1+{corp}"' in html
+    html = await page(person, "u-1")
+    assert html.count("ding2</code>") == 2, "of the person, and of the event"
     assert "1 records" in await page(person, "u-1 ding2")
 
 

@@ -14,6 +14,7 @@ from console.index.query import Query, parse
 from console.index.records import EventEntry, moment
 from console.index.search import Search, keys_of
 from console.index.store import Index
+from console.sources.kafka import AskKafka
 from dingbridge.errors import KafkaUnavailable
 from tests.unit.console.index_support import SETTINGS, entries, event_record, opened
 
@@ -122,7 +123,7 @@ def matches(entry: EventEntry, query: Query) -> bool:
 
 
 def searching(index: Index) -> Search:
-    return Search(SETTINGS, index)
+    return Search(SETTINGS, index, AskKafka(SETTINGS))
 
 
 def test_the_latest_come_first_and_it_says_that_there_are_more(
