@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,6 +30,7 @@ LIMIT_S: Final = 600.0
 _QUIET: Final = {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
 _GRACE_S: Final = 10.0
 _AT_ONCE: Final = 2
+"""Commands of one user."""
 _MOST_OUTPUT: Final = 1 << 18
 """Bytes of output that are kept: the last ones."""
 
@@ -70,7 +72,7 @@ class Commands:
 
     def __init__(self, audit: Audit, *, limit_s: float = LIMIT_S) -> None:
         self._audit, self._limit_s = audit, limit_s
-        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def run(self, request: web.Request, command: Command) -> Result:
         """Run it, for an operator, with an entry in the audit before and after. Raises ``AuditError``, when
@@ -84,7 +86,7 @@ class Commands:
             command=command.shown,
             count=command.count,
         )
-        async with self._turn:
+        async with self._turns[user.name]:
             await write("command")
             ended = partial(write, "command_ended")
             try:

@@ -37,7 +37,7 @@ READ_LIMIT_S = 10.0
 """How long the index, and topics beyond it, are searched, in s."""
 
 AT_ONCE = 2
-"""Searches that read topics at the same time, and that read the index: threads are few, and others need some."""
+"""Searches that read topics at the same time, and that read the index: threads are few, others need some."""
 TURN_S = 5.0
 """How long a search waits for its turn to read topics, in s; then it tells what the index has."""
 

@@ -18,6 +18,7 @@ from console.selection import MOST_LETTERS, Selection, act_of
 from console.sources.dead_letters import ConsumerGroups, DeadLetters
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.events import NotAnEvent, decode
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.dead_letters import DeadLetter
 
 PER_PAGE: Final = 100
@@ -77,6 +78,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         named = Selection.of(form)
         if form.get("which") == "selected" and not named.letters:
             raise web.HTTPBadRequest(text="no letter is selected; go back and tick some")
+        await console.ask_kafka(lambda: existing_topics(console.kafka))  # else the command would wait for it
         bound = named.fixed(datetime.now(UTC))
         counted = await console.commands.run(request, bound.command(kind, dry_run=True))
         plan = object_in(counted.output)

@@ -1,7 +1,7 @@
-"""Asks Kafka for pages and waits no longer than a page may take; since when it is silent is said on each page.
+"""Asks Kafka for pages, and waits no longer than a page may take; each page says since when it is silent.
 
-A broker that is frozen, or behind a network that drops packets, takes connections and never answers; aiokafka's
-own time limits are tens of seconds.
+A broker that is frozen, or behind a network that drops packets, takes connections and never answers;
+aiokafka's own time limits are tens of seconds.
 """
 
 import asyncio

@@ -88,6 +88,11 @@ class Delivery:
         return ControlRecord(key.encode(), dumps(envelope), headers)
 
 
+def shown_answer(answer: bytes, *, reveal: bool) -> str:
+    """``answer`` for a person; its length alone unless ``reveal``."""
+    return answer.decode("utf-8", "backslashreplace") if reveal else f"***({len(answer)})"
+
+
 _Text = Annotated[str, Field(max_length=2_000)]
 _Number = Annotated[int, Field(ge=0, lt=1 << 63)]
 

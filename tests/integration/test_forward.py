@@ -337,7 +337,7 @@ async def test_the_metrics_of_a_system_are_served(
     processes.start("consume", f"forward-{a}", env=env)
     await eventually(lambda: len(system_a.taken) == 5)
     wanted = [
-        f'dingbridge_forward_deliveries_total{{outcome="taken",system="{a}"}} 5.0',
+        f'dingbridge_forward_deliveries_total{{outcome="taken",status="2xx",system="{a}"}} 5.0',
         f'dingbridge_forward_paused{{system="{a}"}} 0.0',
         f'dingbridge_consumer_events_total{{consumer="forward-{a}"',
     ]

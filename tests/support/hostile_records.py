@@ -33,9 +33,6 @@ ODD_JSON: list[bytes | None] = [
 ]  # fmt: skip
 """For the value of any record."""
 
-TIMES_MS = [0, 1, 1_700_000_000_000]
-"""What a broker takes as a record's timestamp."""
-
 
 def event(subject: str = "u1", event_type: str = "user_modify_org") -> dict[str, Any]:
     """An envelope as the ingress writes it."""

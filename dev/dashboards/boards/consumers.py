@@ -189,7 +189,11 @@ CONSUMERS: Final = Dashboard(
             Panel(
                 "Requests to systems",
                 "rate",
-                {"{{system}}: {{outcome}}": rate("dingbridge_forward_deliveries_total", "system", "outcome")},
+                {
+                    "{{system}}: {{outcome}} {{status}}": rate(
+                        "dingbridge_forward_deliveries_total", "system", "outcome", "status"
+                    )
+                },
                 "filtered: events that made none.",
             ),
             Panel(

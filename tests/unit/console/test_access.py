@@ -7,12 +7,14 @@ from typing import Any
 
 import orjson
 import pytest
+from aiohttp import web
 from yarl import URL
 
 from console.access.guesses import FREE, LONGEST_S, MOST_WAITING, Guesses
 from console.access.middleware import HEADERS
 from console.access.sessions import LIFETIME_S, Sessions
 from console.access.users import Role, UsersError, UsersFile
+from console.commands import Command, Commands
 from console.page import MENU
 from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
 
@@ -71,6 +73,24 @@ async def test_who_is_no_operator_can_act_nowhere(tmp_path: Path, role: Role) ->
             assert answer.status == 403, path
         refused = [line for line in audited(who) if line["act"] == "refused"]
         assert [line["reason"] for line in refused] == ["role"] * (len(acts) + 1)
+
+
+async def test_no_address_that_is_opened_runs_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link in a mail, a browser that fetches ahead."""
+    ran = list[str]()
+
+    async def run(_: Commands, request: web.Request, command: Command) -> None:
+        ran.append(request.path)
+
+    monkeypatch.setattr(Commands, "run", run)
+    async with browser(settings_in(tmp_path)) as who:
+        await who.log_in(Role.OPERATOR)
+        for path in {path for method, path in served(who) if method == "GET"} - {"/tail/events"}:
+            query = {"act": "replay", "consumer": "approval", "which": "all", "state": "removal", "id": "x"}
+            await who.get(path, params=query)
+    assert ran == []
 
 
 async def test_who_is_refused_again_and_again_fills_no_disk(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """An act is begun once, by whomever and however often it is asked for, and its result stays for its user."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -45,8 +44,8 @@ class Slow(Commands):
 
 
 @pytest.fixture
-async def commands() -> AsyncIterator[Slow]:
-    yield Slow()
+async def commands() -> Slow:
+    return Slow()
 
 
 async def test_what_is_sent_twice_is_begun_once_and_leads_to_one_result(commands: Slow) -> None:

@@ -15,6 +15,7 @@ from console.sources import kafka
 from console.sources.kafka import MOST_LATE, AskKafka
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.settings import KafkaSettings
+from tests.support.waiting import eventually
 
 
 def of(name: str) -> web.Request:
@@ -81,8 +82,7 @@ async def test_a_silent_kafka_is_known_since_its_last_answer_and_a_late_one_ends
     assert before <= (ask.silent_since or 0) <= answered
     assert broker.asked == 1 + MOST_LATE, "nobody piles up questions"
     broker.thawed.set()
-    while ask.silent_since is not None:
-        await asyncio.sleep(0)
+    await eventually(lambda: ask.silent_since is None)
     await ask.stop()
 
 
@@ -94,8 +94,7 @@ async def test_what_is_read_at_length_is_given_up_when_kafka_falls_silent(
     monkeypatch.setattr(kafka, "existing_topics", lambda _: broker())
     reading.thawed.clear()
     page = asyncio.create_task(ask.at_length(reading))
-    while broker.asked < 3:
-        await asyncio.sleep(0)
+    await eventually(lambda: broker.asked >= 3)
     assert not page.done(), "as long as Kafka answers it is waited for"
     broker.thawed.clear()
     with pytest.raises(KafkaUnavailable):
