@@ -9,6 +9,7 @@ from console.access.middleware import Access
 from console.access.middleware import require as require
 from console.access.sessions import Sessions
 from console.access.users import Role, User, UsersFile
+from console.acts import Acts
 from console.audit import Audit
 from console.commands import Commands
 from console.index.feed import Feed
@@ -21,7 +22,9 @@ from console.settings import ConsoleSettings
 from console.sources.databases import Databases
 from console.sources.doctor import Doctor
 from console.sources.journals import Journals
+from console.sources.kafka import AskKafka
 from console.sources.listeners import Listeners
+from console.times import zone_of
 from console.watch import Watch
 from dingbridge.settings import KafkaSettings
 from dingbridge.tasks import first_ended
@@ -36,6 +39,7 @@ class Console:
 
     settings: ConsoleSettings
     kafka: KafkaSettings
+    ask_kafka: AskKafka
     index: Index
     feed: Feed
     search: Search
@@ -45,6 +49,7 @@ class Console:
     journals: Journals
     databases: Databases
     commands: Commands
+    acts: Acts
     audit: Audit
     users: UsersFile
     access: Access
@@ -54,7 +59,8 @@ class Console:
         self, request: web.Request, template: str, *, status: int = 200, **values: Any
     ) -> web.Response:
         """The page for this person, in their language; ``values`` are the template's."""
-        return page(self.render, request, template, status=status, **values)
+        zone, silent = zone_of(request, self.settings), self.ask_kafka.silent_since
+        return page(self.render, request, template, zone, status=status, kafka_silent_since=silent, **values)
 
     async def start(self) -> None:
         """Open what is read from. Raises ``BridgeError``; a source that is down is not one."""
@@ -68,8 +74,10 @@ class Console:
         await first_ended([*filter(None, [self.feed.task]), *self.watch.tasks])
 
     async def stop(self) -> None:
+        await self.acts.stop()
         await self.watch.stop()
         await self.doctor.stop()
+        await self.ask_kafka.stop()
         await self.feed.stop()
         self.index.close()
         await self.databases.close()
@@ -79,22 +87,28 @@ class Console:
 def open_console(settings: ConsoleSettings) -> Console:
     """The parts, joined; nothing is connected yet."""
     audit = Audit(settings.audit_file)
+    commands = Commands(audit)
     users = UsersFile(settings.users_file)
     listeners = Listeners(settings.listeners)
     index = Index(settings.index_file, max_bytes=settings.console_index_max_mb << 20)
     feed = Feed(settings, index)
+    ask_kafka = AskKafka(settings, heard_at=lambda: feed.heard_at)
+    databases = Databases(settings.database_url_of)
+    watch = Watch(settings, listeners, ask_kafka, feed, index, databases)
     return Console(
         settings=settings,
         kafka=settings,
+        ask_kafka=ask_kafka,
         index=index,
         feed=feed,
-        search=Search(settings, index),
+        search=Search(settings, index, ask_kafka),
         listeners=listeners,
-        watch=Watch(settings, listeners),
-        doctor=Doctor(_parts_here(settings)),
+        watch=watch,
+        doctor=Doctor(_parts_here(settings), watch.dead_letters),
         journals=Journals(settings.journals),
-        databases=Databases(settings.database_url_of),
-        commands=Commands(audit),
+        databases=databases,
+        commands=commands,
+        acts=Acts(commands),
         audit=audit,
         users=users,
         access=Access(settings, Sessions(users), audit),

@@ -17,7 +17,7 @@ import orjson
 
 from dingbridge.errors import BridgeError
 
-ACTS: Final = ("command", "command_ended", "refused", "login", "login_refused", "logout")
+ACTS: Final = ("command", "command_ended", "refused", "login", "login_refused", "logout", "looked_up")
 """What ``AuditEntry.act`` can be."""
 
 _BLOCK: Final = 1 << 16
@@ -29,7 +29,8 @@ class AuditError(BridgeError):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A line. ``count`` is how many records a command concerned, ``reason`` why something was refused."""
+    """A line. ``count`` is how many records a command concerned, ``reason`` why something was refused. Of a
+    look-up ``count`` is how many people and titles it showed, ``found`` the first people's userids."""
 
     at: datetime
     user: str
@@ -40,6 +41,8 @@ class AuditEntry:
     count: int | None = None
     exit_code: int | None = None
     reason: str | None = None
+    kinds: list[str] | None = None
+    found: list[str] | None = None
 
 
 class Audit:

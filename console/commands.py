@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +17,6 @@ from typing import Any, Final
 import orjson
 import structlog
 from aiohttp import web
-from multidict import MultiMapping
 
 from console.access.middleware import ADDRESS, USER
 from console.audit import Audit, AuditError
@@ -30,6 +30,7 @@ LIMIT_S: Final = 600.0
 _QUIET: Final = {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
 _GRACE_S: Final = 10.0
 _AT_ONCE: Final = 2
+"""Commands of one user."""
 _MOST_OUTPUT: Final = 1 << 18
 """Bytes of output that are kept: the last ones."""
 
@@ -71,7 +72,7 @@ class Commands:
 
     def __init__(self, audit: Audit, *, limit_s: float = LIMIT_S) -> None:
         self._audit, self._limit_s = audit, limit_s
-        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def run(self, request: web.Request, command: Command) -> Result:
         """Run it, for an operator, with an entry in the audit before and after. Raises ``AuditError``, when
@@ -85,7 +86,7 @@ class Commands:
             command=command.shown,
             count=command.count,
         )
-        async with self._turn:
+        async with self._turns[user.name]:
             await write("command")
             ended = partial(write, "command_ended")
             try:
@@ -155,15 +156,3 @@ def object_in(output: str) -> dict[str, Any]:
             except ValueError:
                 continue
     return {}
-
-
-def told_count(form: MultiMapping[Any]) -> int:
-    """How many the person was told; nothing is done that was not counted before. Raises 400."""
-    text = str(form.get("count", ""))
-    if not (text.isdecimal() and len(text) < 10):
-        raise not_counted()
-    return int(text)
-
-
-def not_counted() -> web.HTTPException:
-    return web.HTTPBadRequest(text="count first: open the page of confirmation")

@@ -15,19 +15,17 @@ from dingbridge.logging import LogLimiter
 
 log = structlog.get_logger(__name__)
 
-_WAITING: Final = 16
-"""Passwords that wait to be checked; each takes 64 MiB for 50 ms, one after the other."""
+BUSY_S: Final = 5.0
+"""How long somebody waits, in s, of whose address too many passwords wait to be checked: each takes 50 ms."""
 
 
 class Login:
-    """Checks passwords, one at a time."""
+    """Checks passwords."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._access, self._users = console, console.access, console.users
         self._guesses = Guesses()
         self._limiter = LogLimiter(burst=20, period_s=60)
-        self._one = asyncio.Lock()
-        self._waiting = 0
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -45,21 +43,19 @@ class Login:
         form = await request.post()
         name, password = str(form.get("name", ""))[:64], str(form.get("password", ""))[: MAX_PASSWORD + 1]
         address = request[ADDRESS]
-        if (wait_s := self._guesses.wait_s(address)) or self._waiting >= _WAITING:
+        async with self._guesses.turn(address) as is_mine:
+            wait_s = self._guesses.wait_s(address, name) if is_mine else BUSY_S
+            user = None
+            if not wait_s:
+                user = await asyncio.to_thread(self._users.verify, name, password)
+                (self._guesses.failed if user is None else self._guesses.succeeded)(address, name)
+        if wait_s:
             response = await self._page(request, name, "login.wait", status=429, wait_s=int(wait_s) + 1)
             response.headers["Retry-After"] = str(int(wait_s) + 1)
             return response
-        self._guesses.failed(address, name)  # until it is known to be right: others may be under way
-        self._waiting += 1
-        try:
-            async with self._one:
-                user = await asyncio.to_thread(self._users.verify, name, password)
-        finally:
-            self._waiting -= 1
         if user is None:
             await self._refused(name, address)
             return await self._page(request, name, "login.wrong", status=403)
-        self._guesses.succeeded(address, name)
         self._access.sessions.end(request.cookies.get(COOKIE, ""))
         session_id = self._access.sessions.begin(user)
         await self._access.audit.write("login", user=user.name, role=user.role.name.lower(), address=address)

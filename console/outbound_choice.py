@@ -35,8 +35,7 @@ class Choice:
 
     @classmethod
     def of(cls, form: MultiMapping[Any]) -> Self:
-        """From an address's query, or a form; ``which=all`` passes over the rows that are ticked. Raises
-        400."""
+        """From a form; ``which=all`` passes over the rows that are ticked. Raises 400."""
         ticked = form.getall("row", []) if form.get("which") != "all" else []
         state, rows = str(form.get("state", "")), [_row(str(text)) for text in ticked]
         if state not in ACT_OF:
@@ -50,20 +49,11 @@ class Choice:
                 text="these are of several companies or kinds; tick those of one company and one kind at a "
                 "time, or take all that are in this state"
             )
-        until = str(form.get("until", ""))
-        if "\0" in until or len(until) > 40:
-            raise web.HTTPBadRequest(text="this is no time")
-        return cls(state, tuple(dict.fromkeys(rows)), until)
+        return cls(state, tuple(dict.fromkeys(rows)))
 
     @property
     def act(self) -> Act:
         return ACT_OF[self.state]
-
-    @property
-    def fields(self) -> list[tuple[str, str]]:
-        """What the hidden fields of a form say of it."""
-        found = [("state", self.state), *(("row", row_text(row)) for row in self.rows)]
-        return [*found, ("until", self.until)] if self.until else found
 
     def command(
         self, *, dry_run: bool = False, count: int | None = None, database: str | None = None

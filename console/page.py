@@ -1,7 +1,9 @@
 """A template becomes an answer: with words, the person, the menu, and the language's cookie."""
 
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 from yarl import URL
@@ -36,11 +38,12 @@ def told(user: User | None, error: Exception) -> str:
 
 
 def page(
-    render: Render, request: web.Request, template: str, *, status: int = 200, **values: Any
+    render: Render, request: web.Request, template: str, zone: ZoneInfo, *, status: int = 200, **values: Any
 ) -> web.Response:
-    """The answer to ``request``. Each template also gets ``t``, ``lang``, ``user`` (None before a login),
-    ``csrf``, ``path``, ``menu``, ``is_reader``, ``is_operator``, ``told(error)`` and ``here(**changes)``:
-    this address with other values in its query, None to leave one out."""
+    """The answer to ``request``, its times in ``zone``. Each template also gets ``t``, ``lang``, ``zone``,
+    ``offset`` (as ``+08:00``), ``user`` (None before a login), ``csrf``, ``path``, ``menu``, ``is_reader``,
+    ``is_operator``, ``told(error)`` and ``here(**changes)``: this address with other values in its query,
+    None to leave one out."""
     user: User | None = request.get(USER)
     language = language_of(request)
 
@@ -55,6 +58,8 @@ def page(
         {
             "t": render.translator(language),
             "lang": language,
+            "zone": zone,
+            "offset": datetime.now(zone).isoformat(timespec="minutes")[-6:],
             "user": user,
             "csrf": request.get(CSRF, ""),
             "path": request.path,

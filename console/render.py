@@ -1,17 +1,20 @@
-"""Turns values into a page: templates, words in English and Chinese, and times.
+"""Turns values into a page: templates, words in English and Chinese, numbers.
 
-Templates escape whatever they are given; nothing here makes HTML of a value but ``shown_time``.
+Templates escape whatever they are given.
 """
 
+import re
 import tomllib
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
 from aiohttp import web
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup, escape
+
+from console.times import shown_time
 
 LANGUAGES: Final = ("en", "zh")
 COOKIE: Final = "lang"
@@ -54,24 +57,6 @@ def language_of(request: web.Request) -> str:
     return "en"
 
 
-def shown_time(value: datetime | float | str | None) -> Markup:
-    """A ``<time>`` in UTC; a number is seconds since 1970, a text ISO 8601. None is a dash."""
-    if value is None or value == "":
-        return Markup("–")
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return Markup("{}").format(value)
-    elif not isinstance(value, datetime):
-        value = datetime.fromtimestamp(value, UTC)
-    value = (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
-    exact = value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return Markup('<time datetime="{}" title="{}">{} UTC</time>').format(
-        exact, exact, f"{value:%Y-%m-%d %H:%M:%S}"
-    )
-
-
 def shown_number(value: float | None) -> str:
     """With commas; a whole number without, others with three digits that count."""
     if value is None:
@@ -91,6 +76,25 @@ def shown_seconds(value: float | None) -> str:
     return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
 
 
+_CELL: Final = re.compile(r"<t[dh](?=[ >])")
+
+
+def labelled(rows: str, heads: Sequence[str]) -> Markup:
+    """``rows`` (``<tr>…</tr>``, of a template of ours), each cell with the head of its column: on a narrow
+    screen a row is a card, and shows them."""
+
+    def of_row(row: str) -> str:
+        names = iter(heads)
+        return _CELL.sub(lambda cell: f'{cell[0]} data-label="{escape(next(names, ""))}"', row)
+
+    return Markup("</tr>".join(map(of_row, rows.split("</tr>"))))  # noqa: S704 - values are escaped already
+
+
+@pass_context
+def _time(context: Context, value: Any) -> Markup:
+    return shown_time(value, context["zone"])
+
+
 class Render:
     """Templates with the words of all pages."""
 
@@ -104,9 +108,10 @@ class Render:
             lstrip_blocks=True,
         )
         self._environment.filters |= {
-            "time": shown_time,
+            "time": _time,
             "number": shown_number,
             "seconds": shown_seconds,
+            "labelled": labelled,
         }
 
     def translator(self, language: str) -> Translator:

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 HTMX: Final = "htmx-4.0.1.min.js"
 _STATIC: Final = Path(__file__).with_name("static")
-_WORDS: Final = frozenset({400, 403, 404, 421, 500, 503})
+_WORDS: Final = frozenset({400, 403, 404, 409, 421, 429, 500, 503})
 """Statuses that have words of their own in ``words/error.toml``."""
 
 

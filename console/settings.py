@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import Field, SecretStr
 
 from dingbridge.settings import CommaList, JournalSettings, KafkaSettings, NetworkList
-from dingbridge.settings.base import UNREADABLE
+from dingbridge.settings.base import UNREADABLE, ZoneName
 from dingbridge.settings.database_url import parse_database_url
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -38,6 +38,8 @@ class ConsoleSettings(KafkaSettings, JournalSettings):
     `<consumer>.db` in DATA_DIR"""
     database_url: SecretStr | None = None
     """secret; see Every consumer"""
+    dingtalk_timezone: ZoneName = "Asia/Shanghai"
+    """see DingTalk: the Open API"""
     ingress_port: int = Field(8080, ge=0, le=65535)
     """see The ingress"""
     callback_path: str = "/callback"

@@ -1,12 +1,18 @@
 """Hides private values when a person looks at what DingTalk said, by an allow-list of names.
 
-One rule for ``journal show`` and ``dlq show``: ids, types and times are shown, as they are in logs; all else
-is masked. A name that is not listed is masked, so a field that DingTalk adds tomorrow is private until
-somebody lists it here. Temporary auth codes, tickets and webhooks are not listed.
+One rule for pages and commands: ids, types and times are shown, as they are in logs; all else is masked. A
+name that is not listed is masked, so a field that DingTalk adds tomorrow is private until somebody lists it
+here. Whoever may see private values is *revealed* all but ``SECRETS``, which let their holder act for a
+company: nobody needs to see those.
 """
 
+import json
+import re
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any, Final
+
+from dingbridge.events import strict_json
 
 _TYPES = """
     action approvetype biztype bizcategoryid changetype contact_type datatype depttype dept_type errcode
@@ -42,17 +48,90 @@ SHOWN_ATTRIBUTES: Final = frozenset(
 """What an envelope of ours holds beside its data: ids, types and times."""
 
 
-def mask(value: Any, key: str = "") -> Any:
+SECRETS: Final = frozenset({"suiteticket", "authcode", "tmpauthcode", "permanentcode", "sessionwebhook"})
+"""Names, in lower case without ``_``, whose values nobody sees."""
+
+MAX_DEPTH: Final = 200
+"""Levels of nesting that are shown; events of ours have at most 100."""
+
+_GRANTS = r"(?:suite_?ticket|auth_?code|permanent_?code|session_?webhook)"
+_NAMED = re.compile(_GRANTS + "|data_base64", re.IGNORECASE)
+_QUOTED, _BARE = r"""\\*"(?:\\+[^"\\]|[^"\\])*""", r"""[^\s"',}\]&\\]+"""
+_NAMED_VALUE = re.compile(rf"""({_GRANTS}(?:\\*["'])?\s*[:=]\s*)(?:{_QUOTED}|{_BARE})""", re.IGNORECASE)
+_ESCAPED_LETTER = re.compile(r"\\u00(5f|[46][1-9a-f]|[57][0-9a])", re.IGNORECASE)
+
+
+def mask(value: Any, key: str = "", depth: int = 0) -> Any:
     """``value`` (as from JSON) with every text and number masked whose ``key`` is not in ``SHOWN``."""
+    if isinstance(value, Mapping | list) and depth >= MAX_DEPTH:
+        return "*** (nested too deep to be shown)"
     if isinstance(value, Mapping):
-        return {k: mask(v, k) for k, v in value.items()}
+        return {k: mask(v, k, depth + 1) for k, v in value.items()}
     if isinstance(value, list):
-        return [mask(item, key) for item in value]
+        return [mask(item, key, depth + 1) for item in value]
     if value is None or isinstance(value, bool) or key.lower() in SHOWN:
         return value
     return f"***({len(value)})" if isinstance(value, str) else "***"
 
 
+def reveal(value: Any, key: str = "", depth: int = 0) -> Any:
+    """``value`` (as from JSON) for somebody who may see private values: all but ``SECRETS``, also where a
+    text holds them."""
+    if value is not None and key.lower().replace("_", "") in SECRETS:
+        return f"***({len(value)})" if isinstance(value, str) else "***"
+    if isinstance(value, Mapping | list) and depth >= MAX_DEPTH:
+        return "*** (nested too deep to be shown)"
+    if isinstance(value, Mapping):
+        return {k: reveal(v, k, depth + 1) for k, v in value.items()}
+    if isinstance(value, list):
+        return [reveal(item, key, depth + 1) for item in value]
+    if key == "data_base64" and isinstance(value, str):
+        return _within_base64(value, depth + 1)
+    return _within(value, depth + 1) if isinstance(value, str) else value
+
+
 def mask_event(envelope: Mapping[str, Any]) -> dict[str, Any]:
     """An envelope of ours with its data masked."""
     return {k: v if k in SHOWN_ATTRIBUTES else mask(v, k) for k, v in envelope.items()}
+
+
+def reveal_bytes(raw: bytes) -> bytes:
+    """``raw``, JSON or not, as it is but for the values of ``SECRETS``."""
+    return _within(raw.decode("utf-8", "surrogateescape"), 0).encode("utf-8", "surrogateescape")
+
+
+def shown_body(body: bytes, *, revealed: bool) -> str:
+    """A callback as it came, for a person to read."""
+    if revealed:
+        return reveal_bytes(body).decode("utf-8", "backslashreplace")
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return f"*** ({len(body)} bytes, no JSON)"
+    # a name may hold half a surrogate pair, which no output takes
+    return json.dumps(mask(value), ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace").decode()
+
+
+def _within(text: str, depth: int) -> str:
+    """``text`` without the secrets that it names, as JSON or in some other way."""
+    plain = _ESCAPED_LETTER.sub(lambda found: chr(int(found[1], 16)), text) if r"\u00" in text else text
+    if not _NAMED.search(plain):
+        return text
+    try:
+        value = strict_json.loads(text.encode()) if depth < MAX_DEPTH else None
+    except (strict_json.Unreadable, UnicodeEncodeError):
+        value = None
+    if isinstance(value, dict | list):
+        shown = reveal(value, depth=depth)
+        return text if shown == value else strict_json.dumps(shown).decode()
+    hidden = _NAMED_VALUE.sub(r"\1***", plain)
+    return text if hidden == plain else hidden
+
+
+def _within_base64(text: str, depth: int) -> str:
+    try:
+        raw = b64decode(text, validate=True)
+    except ValueError:
+        return text
+    shown = _within(raw.decode("utf-8", "surrogateescape"), depth).encode("utf-8", "surrogateescape")
+    return text if shown == raw else b64encode(shown).decode()

@@ -1,52 +1,79 @@
-"""Slows down who guesses passwords: after some wrong ones each further one has to wait longer."""
+"""Slows down who guesses passwords, and nobody else.
 
+After some wrong ones for a name from an address each further one has to wait longer. Other names from there
+do not wait for that: behind one address may be a whole office. What an address can do with many names is
+bounded by having its passwords checked one after the other.
+"""
+
+import asyncio
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import Final
 
 FREE: Final = 5
-"""Wrong passwords from one address before it has to wait."""
+"""Wrong passwords for a name from one address before it has to wait."""
 LONGEST_S: Final = 300.0
 FORGOTTEN_S: Final = 3600.0
-MOST: Final = 10_000
+MOST: Final = 50_000
+"""Names and addresses that are known: to have one forgotten takes longer than to wait."""
 MOST_COUNTED: Final = 32
-"""Addresses, and wrong passwords of one: with so many it waits longest anyway."""
+"""Wrong passwords: with so many one waits longest anyway."""
+
+MOST_WAITING: Final = 100
+"""Passwords of one address that wait to be checked."""
 
 
 class Guesses:
-    """Wrong passwords by address; an IPv6 address counts as its /64, which is what one household has.
+    """Wrong passwords by name and address; an IPv6 address counts as its /64, which is what a household has.
 
-    A right password forgives those of its own name alone: who has a password could else guess others' for
-    ever, with a login of their own between the guesses.
+    A right password forgives those of its own name from its own address.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._failed: OrderedDict[str, tuple[Counter[str], float]] = OrderedDict()
+        self._failed: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        self._waiting: Counter[str] = Counter()
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._one = asyncio.Lock()
 
-    def wait_s(self, address: str) -> float:
-        """How long this address has to wait before its next try, in s; 0: not at all."""
-        names, last = self._failed.get(_group(address), (Counter(), 0.0))
-        if (count := names.total()) < FREE:
+    def wait_s(self, address: str, name: str) -> float:
+        """How long the next try at this name from this address has to wait, in s; 0: not at all."""
+        count, last = self._failed.get((_group(address), name), (0, 0.0))
+        if count < FREE:
             return 0.0
         return max(0.0, last + min(LONGEST_S, 2.0 ** (count - FREE)) - self._clock())
 
     def failed(self, address: str, name: str) -> None:
-        now, group = self._clock(), _group(address)
-        names, last = self._failed.pop(group, (Counter(), now))
+        now, key = self._clock(), (_group(address), name)
+        count, last = self._failed.pop(key, (0, now))
         if now - last > FORGOTTEN_S:
-            names = Counter()
-        if names.total() < MOST_COUNTED:
-            names[name] += 1
-        self._failed[group] = names, now
+            count = 0
+        self._failed[key] = min(count + 1, MOST_COUNTED), now
         while len(self._failed) > MOST:
             self._failed.popitem(last=False)
 
     def succeeded(self, address: str, name: str) -> None:
-        if (found := self._failed.get(_group(address))) is not None:
-            found[0].pop(name, None)
+        self._failed.pop((_group(address), name), None)
+
+    @asynccontextmanager
+    async def turn(self, address: str) -> AsyncIterator[bool]:
+        """One password is checked at a time, and of those that wait one of each address: so a flood from one
+        holds up its own. False, at once, where too many of this address wait already."""
+        group = _group(address)
+        if self._waiting[group] >= MOST_WAITING:
+            yield False
+            return
+        self._waiting[group] += 1
+        try:
+            async with self._turns.setdefault(group, asyncio.Lock()), self._one:
+                yield True
+        finally:
+            self._waiting[group] -= 1
+            if not self._waiting[group]:
+                del self._waiting[group], self._turns[group]
 
 
 def _group(address: str) -> str:

@@ -1,12 +1,12 @@
 """What a person typed into Find: words that an event must be found by, and a range of time.
 
 Pure. ``user-17``, ``bpms_instance_change 2026-11-27T10:00..11:00``, ``ding1:user-17``; a time without a zone
-is in UTC, as the console shows it.
+is in that of the person, in which the console shows it.
 """
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
 
 _DATE = r"\d{4}-\d\d-\d\d"
 _TIME = r"\d\d(?::\d\d(?::\d\d(?:\.\d{1,6})?)?)?"
@@ -30,25 +30,25 @@ class Query:
         )
 
 
-def parse(text: str) -> Query:
-    """Every text is a question: what is no time is a term."""
+def parse(text: str, zone: tzinfo = UTC) -> Query:
+    """Every text is a question: what is no time is a term. A time that names no zone is in ``zone``."""
     terms, since, until = [], None, None
     for word in text.split():
         try:
-            begin, end = (at and at.astimezone(UTC) for at in _range(word))
+            begin, end = (at and at.astimezone(UTC) for at in _range(word, zone))
             since, until = begin or since, end or until
         except (ValueError, OverflowError):
             terms.append(word)
     return Query(tuple(dict.fromkeys(terms)), since, until)
 
 
-def _range(word: str) -> tuple[datetime | None, datetime | None]:
+def _range(word: str, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
     """Begin and end. Raises ``ValueError`` or ``OverflowError`` for what is no time."""
     match = _RANGE.fullmatch(word)
     if match is None or not (match["begin"] or (match["dots"] and match["end"])):
         raise ValueError
     begin, end = match["begin"], match["end"]
-    since = _moment(begin) if begin else None
+    since = _moment(begin, zone) if begin else None
     if since is not None and not match["dots"] and not end:
         return since, _behind(begin, since)
     if not match["dots"]:
@@ -56,18 +56,16 @@ def _range(word: str) -> tuple[datetime | None, datetime | None]:
     if end is None:
         return since, None
     if not re.fullmatch(_TIME, end):
-        until = _moment(end)
+        until = _moment(end, zone)
         return since, _behind(end, until) if len(end) == len("2026-11-27") else until
     if since is None:
         raise ValueError
     return since, datetime.combine(since.date(), time.fromisoformat(end), since.tzinfo)
 
 
-def _moment(text: str) -> datetime:
-    if len(text) == len("2026-11-27"):
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+def _moment(text: str, zone: tzinfo) -> datetime:
     found = datetime.fromisoformat(text.replace("_", "T"))
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return found if found.tzinfo is not None else found.replace(tzinfo=zone)
 
 
 def _behind(text: str, at: datetime) -> datetime:

@@ -3,33 +3,34 @@
 Pure: bytes in, entries out. Keeping them is ``store.py``'s, reading topics ``feed.py``'s.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-import orjson
 from aiokafka import ConsumerRecord
 
 from consumers.forward.deliveries import TOPIC as DELIVERIES
 from consumers.forward.deliveries import Delivery, read_delivery
 from dingbridge.events.event import NotAnEvent, decode
+from dingbridge.foreign import moment as moment
+from dingbridge.foreign import whole_number
 from dingbridge.kafka.topic_policy import control_topic
 from dingbridge.masking import IDS
 from dingbridge.replay.copying import FROM_HEADER
-from dingbridge.replay.dead_letters import NOTE_HEADER, is_note, read_dead_letter
+from dingbridge.replay.dead_letters import NOTE_HEADER, is_note, noted, read_dead_letter
 from dingbridge.replay.history import header
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.context import Position
 from dingbridge.worker.delivery import REPLAY_HEADER
 from dingbridge.worker.store.inbox import storable
 
+CONSUMER_RE = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
+"""A consumer's name; a topic with another one is nobody's."""
+
 MAX_IDS = 256
 """Ids of one event's data that lead to it, the first ones; a callback may name thousands."""
-
-
-_LAST_MS = 253_402_300_799_999
-_OFFSETS = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,9 @@ class EventEntry:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter of ``consumer``: ``first`` is where the record first stood, ``place`` where it stands in
-    the dead-letter topic. ``error`` is the exception's type and place; ``at`` when it was given up."""
+    """A dead letter of ``consumer``: ``first`` is where the record first stood (``place``, if its headers do
+    not say), ``place`` where it stands in the dead-letter topic. ``error`` is the exception's type and place;
+    ``at`` when it was given up."""
 
     consumer: str
     first: Position
@@ -111,10 +113,11 @@ def entry_of(record: ConsumerRecord, settings: KafkaSettings) -> Entry | None:
     if topic.startswith(settings.topic_prefix):
         return event_entry(record)
     rest = topic.removeprefix(settings.control_prefix)
-    if rest.startswith("dlq."):
-        return _of_dead_letters(record, rest.removeprefix("dlq."))
-    if rest.startswith("inbox."):
-        return _copy(record, rest.removeprefix("inbox."))
+    kind, _, consumer = rest.partition(".")
+    if kind == "dlq" and CONSUMER_RE.fullmatch(consumer):
+        return _of_dead_letters(record, consumer)
+    if kind == "inbox" and CONSUMER_RE.fullmatch(consumer):
+        return _copy(record, consumer)
     return _delivery(record) if rest == DELIVERIES else None
 
 
@@ -141,11 +144,11 @@ def event_entry(record: ConsumerRecord) -> EventEntry | None:
         type=event.event_type,
         corp_id=storable(event.corp_id),
         subject=subject,
-        time=event.time,
-        received_time=event.received_time,
+        time=moment(epoch_ms(event.time)),
+        received_time=moment(epoch_ms(event.received_time)),
         published_time=moment(record.timestamp),
-        via=event.via,
-        app=event.app,
+        via=storable(event.via),
+        app=storable(event.app),
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
@@ -170,11 +173,6 @@ def ids_in(data: Any) -> set[str]:
     return found
 
 
-def moment(epoch_ms: int) -> datetime:
-    """``epoch_ms`` in UTC; what no calendar has is its nearest end."""
-    return datetime.fromtimestamp(min(max(epoch_ms, 0), _LAST_MS) / 1000, UTC)
-
-
 def epoch_ms(at: datetime) -> int:
     return round(at.timestamp() * 1000)
 
@@ -182,24 +180,18 @@ def epoch_ms(at: datetime) -> int:
 def _of_dead_letters(record: ConsumerRecord, consumer: str) -> Letter | Settlement | None:
     at = moment(record.timestamp)
     if is_note(record):
-        try:
-            offsets = tuple(int(offset) for offset in orjson.loads(record.value or b"[]"))
-        except (ValueError, TypeError):
-            return None
-        offsets = tuple(offset for offset in offsets if 0 <= offset < _OFFSETS)
-        run = header(record, NOTE_HEADER) or ""
-        return Settlement(consumer, record.topic, record.partition, offsets, run, at)
+        run = storable(header(record, NOTE_HEADER) or "")
+        return Settlement(consumer, record.topic, record.partition, tuple(noted(record)), run, at)
     found = read_dead_letter(record)
-    if (first := _position(found.first)) is None:
-        return None
+    place = Position(record.topic, record.partition, record.offset)
     return Letter(
         consumer,
-        first,
-        Position(record.topic, record.partition, record.offset),
+        _position(found.first) or place,
+        place,
         found.error,
-        _number(found.attempts) or 0,
+        whole_number(found.attempts) or 0,
         at,
-        found.replay_id or "",
+        storable(found.replay_id or ""),
     )
 
 
@@ -220,9 +212,5 @@ def _delivery(record: ConsumerRecord) -> Delivery | None:
 def _position(parts: Sequence[str]) -> Position | None:
     if len(parts) != 3:
         return None
-    partition, offset = _number(parts[1]), _number(parts[2])
+    partition, offset = whole_number(parts[1]), whole_number(parts[2])
     return None if partition is None or offset is None else Position(parts[0], partition, offset)
-
-
-def _number(text: str) -> int | None:
-    return int(text) if len(text) < 19 and text.isdecimal() else None

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
 from typing import Any
 
 import apsw
@@ -17,6 +18,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from console.index.query import Query, parse
 from console.index.records import EventEntry, IndexedEvent, epoch_ms, event_entry, moment
 from console.index.store import Covered, Index, Partition
+from console.sources.kafka import AskKafka
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.events.catalogue import catalogue
 from dingbridge.kafka.reader import Span, TopicReader
@@ -35,7 +37,9 @@ READ_LIMIT_S = 10.0
 """How long the index, and topics beyond it, are searched, in s."""
 
 AT_ONCE = 2
-"""Searches that read topics at the same time."""
+"""Searches that read topics at the same time, and that read the index: threads are few, others need some."""
+TURN_S = 5.0
+"""How long a search waits for its turn to read topics, in s; then it tells what the index has."""
 
 _EVENT = (
     "e.source, e.id, e.type, e.corp_id, e.subject, e.time_ms, e.received_ms, e.published_ms, "
@@ -75,16 +79,19 @@ class Search:
 
     settings: KafkaSettings
     index: Index
+    ask_kafka: AskKafka
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    _index_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
-    async def find(self, text: str) -> Findings:
-        """All of ``text``'s words must lead to an event."""
-        query = parse(text)
+    async def find(self, text: str, zone: tzinfo = UTC) -> Findings:
+        """All of ``text``'s words must lead to an event. A time that names no zone is in ``zone``."""
+        query = parse(text, zone)
         covered = await asyncio.to_thread(self.index.spans)  # first: what comes meanwhile is found in either
-        events, slow = await asyncio.to_thread(self._in_index, query)
-        if not events and not slow and len(query.terms) > 1:  # an id may hold blanks
-            whole = replace(query, terms=(text.strip(),))
-            events, slow = await asyncio.to_thread(self._in_index, whole)
+        async with self._index_turn:
+            events, slow = await asyncio.to_thread(self._in_index, query)
+            if not events and not slow and len(query.terms) > 1:  # an id may hold blanks
+                whole = replace(query, terms=(text.strip(),))
+                events, slow = await asyncio.to_thread(self._in_index, whole)
         more, events = len(events) > MOST_EVENTS, events[:MOST_EVENTS]
         found, beyond = await self._beyond(query, covered)
         known = {event.place for event in events}
@@ -133,20 +140,33 @@ class Search:
         self, query: Query, covered: Mapping[Partition, Covered]
     ) -> tuple[list[IndexedEvent], Beyond]:
         """What the index lacks of the keys that ``query`` may mean."""
-        companies = await asyncio.to_thread(self._companies)
+        companies = await asyncio.to_thread(self.companies)
         keys, types = keys_of(query.terms, companies)
         if not keys:
             return [], Beyond()
         beyond = Beyond(keys[:MOST_KEYS], stopped=len(keys) > MOST_KEYS)
         try:
-            async with self._turn:
-                counts = await existing_topics(self.settings)
-                topics = {name: counts[name] for name in _with_subject(self.settings, counts, types)}
-                async with TopicReader(self.settings) as reader:
-                    beyond = replace(beyond, topics=len(topics))
-                    return await self._read(reader, topics, query, covered, beyond)
+            async with asyncio.timeout(TURN_S):
+                await self._turn.acquire()
+        except TimeoutError:
+            return [], replace(beyond, stopped=True)
+        try:
+            counts = await self.ask_kafka(lambda: existing_topics(self.settings))
+            topics = {name: counts[name] for name in _with_subject(self.settings, counts, types)}
+            beyond = replace(beyond, topics=len(topics))
+            return await self.ask_kafka.at_length(
+                lambda: self._connect_and_read(topics, query, covered, beyond)
+            )
         except KafkaUnavailable as error:
             return [], replace(beyond, problem=error)
+        finally:
+            self._turn.release()
+
+    async def _connect_and_read(
+        self, topics: dict[str, int], query: Query, covered: Mapping[Partition, Covered], beyond: Beyond
+    ) -> tuple[list[IndexedEvent], Beyond]:
+        async with TopicReader(self.settings) as reader:
+            return await self._read(reader, topics, query, covered, beyond)
 
     async def _read(
         self,
@@ -182,7 +202,8 @@ class Search:
             return found, replace(beyond, records=records, stopped=True)
         return found, replace(beyond, records=records)
 
-    def _companies(self) -> list[str]:
+    def companies(self) -> list[str]:
+        """The corpIds of which there are events. Blocks for a moment."""
         with self.index.reading() as db:
             return [corp for (corp,) in db.execute("SELECT DISTINCT corp_id FROM types ORDER BY corp_id")]
 

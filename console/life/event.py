@@ -1,7 +1,5 @@
 """One record of an event as it is kept: in Kafka, in the journal, and what the two say of each other."""
 
-import json
-from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,9 +11,9 @@ from console.index.records import IndexedEvent, event_entry
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.catalogue import UNCLASSIFIED
 from dingbridge.events.event import Event, NotAnEvent, decode, to_dingtalk
+from dingbridge.foreign import whole_number
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topics import existing_topics
-from dingbridge.masking import mask
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.context import Position
 from ingress.journal.inspect import InspectedCallback
@@ -65,7 +63,7 @@ async def kept_record(console: Console, event: IndexedEvent | None, place: Posit
     index."""
     record, problem = None, None
     try:
-        record = await record_at(console.kafka, place)
+        record = await console.ask_kafka(lambda: record_at(console.kafka, place))
     except KafkaUnavailable as error:
         problem = str(error)
     entry = event_entry(record) if record is not None else None
@@ -74,9 +72,10 @@ async def kept_record(console: Console, event: IndexedEvent | None, place: Posit
     if event is None:
         return None
     decoded = _decoded(record)
-    if decoded is None or not decoded.sequence.isdecimal():
+    seq = whole_number(decoded.sequence) if decoded is not None else None
+    if decoded is None or seq is None:
         return KeptRecord(event, record, decoded, problem)
-    callback = await console.journals.callback(decoded.journal, int(decoded.sequence))
+    callback = await console.journals.callback(decoded.journal, seq)
     return KeptRecord(event, record, decoded, problem, callback)
 
 
@@ -94,17 +93,6 @@ async def record_at(settings: KafkaSettings, place: Position) -> ConsumerRecord 
             async for record in records:
                 return record
     return None
-
-
-def shown(body: bytes, *, revealed: bool) -> str:
-    """A callback as it came, for a person to read; masked unless ``revealed``."""
-    if revealed:
-        return body.decode("utf-8", "backslashreplace")
-    try:
-        value: Mapping[str, Any] = json.loads(body)
-    except (ValueError, RecursionError):
-        return f"*** ({len(body)} bytes, no JSON)"
-    return json.dumps(mask(value), ensure_ascii=False, indent=2)
 
 
 def _decoded(record: ConsumerRecord | None) -> Event | None:

@@ -43,9 +43,11 @@ async def _facts(console: Console, events: Sequence[Records]) -> list[list[Facts
         return []
     known = await asyncio.to_thread(after, console.index, events)
     names = [_names(console, records, found) for records, found in zip(events, known, strict=True)]
+    committed: Mapping[str, Mapping[TopicPartition, int]] | None
     everybody = sorted(set().union(*names))
     try:
-        committed, problem = await committed_offsets(console.kafka, everybody), None
+        committed = await console.ask_kafka(lambda: committed_offsets(console.kafka, everybody))
+        problem = None
     except KafkaUnavailable as error:
         committed, problem = None, str(error)
     of_consumers = await asyncio.gather(

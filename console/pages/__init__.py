@@ -4,6 +4,7 @@ from aiohttp import web
 
 from console.app import Console
 from console.pages import (
+    acts,
     audit,
     catalogue,
     consumers,
@@ -15,7 +16,7 @@ from console.pages import (
     tail,
 )
 
-_PAGES = (now, tail, find, event, dead_letters, consumers, catalogue, outbound, audit)
+_PAGES = (now, tail, find, event, dead_letters, consumers, catalogue, outbound, audit, acts)
 
 
 def all_routes(console: Console) -> list[web.RouteDef]:

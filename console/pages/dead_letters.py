@@ -1,6 +1,6 @@
 """Dead letters and parked records: counted by reason, looked at, sent back or given up."""
 
-import asyncio
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -8,13 +8,17 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from console.access.middleware import USER
+from console.acts import Act
 from console.app import Console, Role, require
-from console.commands import not_counted, object_in, told_count
+from console.commands import object_in
 from console.page import page_number
+from console.pages.acts import to_confirm
 from console.selection import MOST_LETTERS, Selection, act_of
-from console.sources.dead_letters import DeadLetters
+from console.sources.dead_letters import ConsumerGroups, DeadLetters
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.events import NotAnEvent, decode
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.dead_letters import DeadLetter
 
 PER_PAGE: Final = 100
@@ -22,19 +26,22 @@ PER_PAGE: Final = 100
 
 def routes(console: Console) -> list[web.RouteDef]:
     dead_letters = DeadLetters(console.kafka)
-    one_at_a_time = asyncio.Lock()
+    consumers: list[ConsumerGroups] = []
+    known_at: float | None = None
 
     async def overview(request: web.Request) -> web.Response:
-        consumers, problem = [], None
+        nonlocal consumers, known_at
+        problem = None
         try:
-            consumers = await dead_letters.overview()
-        except KafkaUnavailable as error:  # the journals are here, whatever Kafka is
+            consumers, known_at = await console.ask_kafka.at_length(dead_letters.overview), time.time()
+        except KafkaUnavailable as error:  # what was known, and the journals, are here, whatever Kafka is
             problem = error
         return await console.page(
             request,
             "dead_letters.html",
             consumers=consumers,
             problem=problem,
+            known_at=known_at,
             group_query=_group_query,
             journals=await console.journals.status(),
         )
@@ -42,82 +49,57 @@ def routes(console: Console) -> list[web.RouteDef]:
     async def listed(request: web.Request) -> web.Response:
         chosen = Selection.of(request.query)
         page = page_number(request)
+        wanted, after, problem = chosen.wanted(), (page - 1) * PER_PAGE, None
         try:
-            letters, more = await dead_letters.listed(
-                chosen.consumer, chosen.wanted(), after=(page - 1) * PER_PAGE, limit=PER_PAGE
+            letters, more = await console.ask_kafka.at_length(
+                lambda: dead_letters.listed(chosen.consumer, wanted, after=after, limit=PER_PAGE)
             )
         except TopicError as error:
             raise web.HTTPNotFound(text=str(error)) from None
+        except KafkaUnavailable as error:
+            letters, more, problem = [], False, error
         return await console.page(
             request,
             "dead_letters_list.html",
             chosen=chosen,
+            problem=problem,
             letters=letters,
             events=[_event_query(letter) for letter in letters],
-            first=(page - 1) * PER_PAGE + 1,
+            first=after + 1,
             page=page,
             more=more,
             most=MOST_LETTERS,
         )
 
-    async def confirm(request: web.Request) -> web.Response:
+    async def count(request: web.Request) -> web.Response:
         require(request, Role.OPERATOR)
-        act = act_of(request.query.get("act", ""))
-        named, which = Selection.of(request.query), request.query.get("which", "")
-        if which == "selected" and not named.letters:
-            raise web.HTTPBadRequest(text="no letter is selected; go back and tick some")
-        bound = named.fixed(datetime.now(UTC))
-        counted = await console.commands.run(request, bound.command(act, dry_run=True))
-        plan = object_in(counted.output)
-        count = plan.get("to_skip", plan.get("to_send", 0))
-        if not bound.letters:
-            bound = replace(bound, limit=count)
-        return await console.page(
-            request,
-            "confirm.html",
-            words={
-                "confirm": f"dead_letters.confirm_{act}",
-                "counted": f"dead_letters.counted_{act}",
-                "bound": "dead_letters.bound_letters" if bound.letters else "dead_letters.bound",
-                "do": f"dead_letters.do_{act}",
-            },
-            consumer=bound.consumer,
-            action="/dead-letters/send",
-            act=act,
-            chosen=bound,
-            counted=counted,
-            count=count,
-            planned=bound.command(act, count=count),
-            back=f"/dead-letters/letters?{named.query}",
-        )
-
-    async def send(request: web.Request) -> web.Response:
         form = await request.post()
-        act, chosen = act_of(str(form.get("act", ""))), Selection.of(form)
-        told = told_count(form)
-        if not (chosen.letters or (chosen.limit and chosen.until)):
-            raise not_counted()
-        async with one_at_a_time:  # two at once, by a double click, would both find the letters waiting
-            done = await console.commands.run(request, chosen.command(act, count=told))
-        ended = object_in(done.output)
-        unbound = replace(chosen, letters=(), until="", limit=0)
-        return await console.page(
-            request,
-            "dead_letters_done.html",
-            status=200 if done.ok else 502,
-            act=act,
-            chosen=unbound,
-            told=told,
-            number=ended.get("sent", ended.get("skipped")),
-            run=ended.get("run"),
-            done=done,
+        kind = act_of(str(form.get("act", "")))
+        named = Selection.of(form)
+        if form.get("which") == "selected" and not named.letters:
+            raise web.HTTPBadRequest(text="no letter is selected; go back and tick some")
+        await console.ask_kafka(lambda: existing_topics(console.kafka))  # else the command would wait for it
+        bound = named.fixed(datetime.now(UTC))
+        counted = await console.commands.run(request, bound.command(kind, dry_run=True))
+        plan = object_in(counted.output)
+        found = plan.get("to_skip", plan.get("to_send", 0))
+        if not bound.letters:
+            bound = replace(bound, limit=found)
+        unbound = replace(named, letters=(), limit=0)
+        act = Act(
+            kind,
+            bound.consumer,
+            bound.command(kind, count=found),
+            f"/dead-letters/letters?{unbound.query}",
+            counted,
+            until=bound.until,
         )
+        raise to_confirm(console.acts.keep(request[USER].name, act))
 
     return [
         web.get("/dead-letters", overview),
         web.get("/dead-letters/letters", listed),
-        web.get("/dead-letters/confirm", confirm),
-        web.post("/dead-letters/send", send),
+        web.post("/dead-letters/count", count),
     ]
 
 

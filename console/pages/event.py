@@ -1,31 +1,34 @@
 """Event: one event's whole life, from its first arrival to what each consumer made of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from console.access.middleware import USER
+from console.acts import Act
 from console.app import Console, Role, require
 from console.commands import Command
 from console.index.records import IndexedEvent
-from console.life.event import KeptRecord, kept_record, shown
+from console.life.brief import MARKS, at_last
+from console.life.changes import changes_by_dingtalk
+from console.life.event import KeptRecord, kept_record
 from console.life.examples import curl, fixture, kcat, pretty
 from console.life.facts import facts_of
 from console.life.outbound import NAME as OUTBOUND
 from console.life.outbound import told_of
 from console.life.outcome import Facts, Outcome, Replayed, outcome_of, replays_of
+from console.life.summary import summary_of
+from console.pages.acts import done_at
 from console.pages.find import event_url
+from consumers.forward.deliveries import Delivery
 from dingbridge.events.catalogue import catalogue
 from dingbridge.events.event import NotAnEvent
-from dingbridge.masking import mask, mask_event
+from dingbridge.masking import mask, mask_event, reveal, reveal_bytes, shown_body
 from dingbridge.worker.context import Position
 
-GOOD, BAD, WARN = (
-    ("handled",),
-    ("dead",),
-    ("retrying", "paused", "waiting"),
-)
+MOST_ATTEMPTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,23 @@ class Row:
     outcome: Outcome
     replays: list[Replayed]
     replay: Command | None
+
+    @property
+    def last(self) -> Outcome:
+        """What became of the event at this consumer in the end."""
+        return at_last(self.outcome, self.replays)
+
+    @property
+    def tried(self) -> Sequence[Delivery]:
+        """The last attempts to deliver it, and what was sent once more."""
+        return self.facts.deliveries[-MOST_ATTEMPTS:]
+
+    @property
+    def seen(self) -> str:
+        """What must not have changed meanwhile for somebody to send it again who saw this."""
+        state = self.outcome.state
+        known = next((word for word in ("handled", "dead") if state.startswith(word)), "open")
+        return f"{known} {len(self.replays)}"
 
 
 def routes(console: Console) -> list[web.RouteDef]:
@@ -54,35 +74,62 @@ def routes(console: Console) -> list[web.RouteDef]:
         if outbound is not None:
             handled = outbound.outcome.state == "handled"
             told = await told_of(console, kept.event, handled=handled)
+        absent = [name for name, group in console.watch.view().groups.items() if not group.members]
+        decoded = kept.decoded
         return await console.page(
             request,
             "event.html",
             query=query,
             kept=kept,
+            summary=summary_of({row.facts.consumer: row.last for row in rows}, absent),
+            absent=absent,
+            changes=changes_by_dingtalk(decoded.data, decoded.subject) if decoded is not None else [],
+            why=why,
+            answer_of=_answer,
             events=events,
             event_url=event_url,
             spec=catalogue.get(kept.event.type),
             rows=rows,
             told=told,
-            mark=_mark,
+            marks=MARKS,
             state=console.feed.state,
+            act_id=console.acts.new_id(),
             **_values(console, kept, revealed=request[USER].role >= Role.READER),
         )
 
     async def replay(request: web.Request) -> web.Response:
         require(request, Role.OPERATOR)
-        form = await request.post()
-        query = {name: _text(str(form.get(name, ""))) for name in ("source", "id", "at")}
-        events, kept = await _look(console, **query)
-        wanted = str(form.get("consumer", ""))
-        facts = await facts_of(console, events) if kept is not None else []
-        row = next((_row(kept.event.place, one) for one in facts if kept and one.consumer == wanted), None)
-        if kept is None or row is None or row.replay is None:
-            raise web.HTTPBadRequest(text="no such record, or no consumer of this name that reads it")
-        done = await console.commands.run(request, row.replay)
-        back = event_url(kept.event)
-        status = 200 if done.ok else 502
-        return await console.page(request, "event_done.html", status=status, done=done, back=back)
+        form, user = await request.post(), request[USER].name
+        act_id, wanted, seen = (str(form.get(name, "")) for name in ("act", "consumer", "seen"))
+        if not console.acts.knows(user, act_id):
+            query = {name: _text(str(form.get(name, ""))) for name in ("source", "id", "at")}
+            events, kept = await _look(console, **query)
+            facts = await facts_of(console, events) if kept is not None else []
+            row = next(
+                (_row(kept.event.place, one) for one in facts if kept and one.consumer == wanted), None
+            )
+            if kept is None or row is None or row.replay is None:
+                raise web.HTTPBadRequest(text="no such record, or no consumer of this name that reads it")
+            subject = row.replay.argv[1:4]
+            # from here on nothing is waited for: of two that saw the same, one begins
+            by, begun = console.acts.begun(subject, seen) or (user, "")
+            if by != user or (not begun and seen != row.seen):
+                raise web.HTTPConflict(
+                    text="since you looked, it was sent again or its outcome changed; look first"
+                )
+            if not begun:
+                act = Act("event", wanted, row.replay, event_url(kept.event), subject=subject, seen=seen)
+                console.acts.begin(request, act_id, act)
+            act_id = begun or act_id
+        await console.acts.ended(user, act_id)
+        raise done_at(act_id)
+
+    def why(facts: Facts) -> str:
+        """Why nothing tells when it was handled, where nothing does."""
+        consumer = console.watch.consumers.get(facts.consumer)
+        if consumer is not None and not consumer.uses_database:
+            return "keeps_none"
+        return "silent" if facts.problems else "no_row"
 
     return [web.get("/event", show), web.post("/event/replay", replay)]
 
@@ -117,18 +164,23 @@ def _values(console: Console, kept: KeptRecord, *, revealed: bool) -> dict[str, 
     found: dict[str, Any] = {"came": None, "envelope": None, "dingtalk": None, "fixture": None, "curl": None}
     found["kcat"] = kcat(console.kafka, kept.event.place)
     if kept.body is not None:
-        found["came"] = shown(kept.body, revealed=revealed)
+        found["came"] = shown_body(kept.body, revealed=revealed)
     if kept.decoded is not None:
         envelope = kept.decoded.envelope
-        found["envelope"] = pretty(envelope if revealed else mask_event(envelope))
+        found["envelope"] = pretty(reveal(envelope) if revealed else mask_event(envelope))
     spelled = _spelled(kept)
     if spelled is not None:
-        found["dingtalk"] = pretty(spelled if revealed else mask(spelled))
+        found["dingtalk"] = pretty(reveal(spelled) if revealed else mask(spelled))
     if revealed and spelled is not None:
-        found["fixture"] = fixture(spelled)
+        found["fixture"] = fixture(reveal(spelled))
         body = kept.body if kept.body is not None else pretty(spelled).encode()
-        found["curl"] = curl(body, console.settings.local_callback)
+        found["curl"] = curl(reveal_bytes(body), console.settings.local_callback)
     return found
+
+
+def _answer(delivery: Delivery) -> str:
+    """What the system said when it did not take the event: for readers."""
+    return reveal_bytes(delivery.answer or b"").decode("utf-8", "replace")
 
 
 def _spelled(kept: KeptRecord) -> dict[str, Any] | None:
@@ -136,12 +188,6 @@ def _spelled(kept: KeptRecord) -> dict[str, Any] | None:
         return kept.dingtalk
     except NotAnEvent:
         return None
-
-
-def _mark(outcome: Outcome) -> str:
-    """How the state is drawn."""
-    state = outcome.state
-    return "good" if state in GOOD else "bad" if state in BAD else "warn" if state in WARN else "unknown"
 
 
 def _place(at: str) -> Position | None:

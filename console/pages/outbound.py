@@ -1,5 +1,6 @@
 """Outbound: what waits of what the OA wants of DingTalk, and what an operator's word lets go on."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -7,10 +8,12 @@ from aiohttp import web
 from sqlalchemy.exc import DBAPIError
 
 from console.access.middleware import USER
+from console.acts import Act
 from console.app import Console, Role, require
-from console.commands import not_counted, object_in, told_count
+from console.commands import object_in
 from console.outbound_choice import ACT_OF, MOST_ROWS, Choice, nameable, row_text
 from console.page import page_number
+from console.pages.acts import to_confirm
 from consumers.outbound import waiting
 from dingbridge import DependencyUnavailable
 from dingbridge.worker.registry import UnknownConsumer, check_installed
@@ -18,7 +21,6 @@ from dingbridge.worker.store.errors import is_missing_table
 
 CONSUMER: Final = "outbound"
 PER_PAGE: Final = 100
-_DONE: Final = {"approve": "approved", "release": "released"}
 
 
 def routes(console: Console) -> list[web.RouteDef]:
@@ -62,55 +64,30 @@ def routes(console: Console) -> list[web.RouteDef]:
         shown = words if request[USER].role >= Role.READER else ""
         return await console.page(request, "outbound.html", problem=key, words=shown)
 
-    async def confirm(request: web.Request) -> web.Response:
+    async def count(request: web.Request) -> web.Response:
         require(request, Role.OPERATOR)
-        choice = Choice.of(request.query)
-        if request.query.get("which") == "selected" and not choice.rows:
+        form = await request.post()
+        choice = Choice.of(form)
+        if form.get("which") == "selected" and not choice.rows:
             raise web.HTTPBadRequest(text="nothing is selected; go back and tick some")
         if not choice.rows:
             now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            choice = Choice(choice.state, until=now)
+            choice = replace(choice, until=now)
         counted = await console.commands.run(request, choice.command(dry_run=True, database=database))
-        count = int(object_in(counted.output).get("matching", 0))
-        return await console.page(
-            request,
-            "confirm.html",
-            words={
-                "confirm": f"outbound.confirm_{choice.act}",
-                "counted": f"outbound.counted_{choice.act}",
-                "bound": "outbound.bound" if choice.until else "",
-                "do": f"outbound.do_{choice.act}",
-            },
-            consumer=CONSUMER,
-            action="/outbound/do",
-            act=choice.act,
-            chosen=choice,
-            back=f"/outbound?state={choice.state}",
-            counted=counted,
-            count=count,
-            planned=choice.command(count=count, database=database),
+        found = int(object_in(counted.output).get("matching", 0))
+        act = Act(
+            choice.act,
+            CONSUMER,
+            choice.command(count=found, database=database),
+            f"/outbound?state={choice.state}",
+            counted,
+            until=choice.until,
         )
-
-    async def do(request: web.Request) -> web.Response:
-        form = await request.post()
-        choice, told = Choice.of(form), told_count(form)
-        if not (choice.rows or choice.until):
-            raise not_counted()
-        done = await console.commands.run(request, choice.command(count=told, database=database))
-        return await console.page(
-            request,
-            "outbound_done.html",
-            status=200 if done.ok else 502,
-            choice=choice,
-            told=told,
-            number=object_in(done.output).get(_DONE[choice.act]),
-            done=done,
-        )
+        raise to_confirm(console.acts.keep(request[USER].name, act))
 
     return [
         web.get("/outbound", show),
-        web.get("/outbound/confirm", confirm),
-        web.post("/outbound/do", do),
+        web.post("/outbound/count", count),
     ]
 
 

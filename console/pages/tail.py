@@ -7,6 +7,7 @@ told how many.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import tzinfo
 from typing import Final
 
 import orjson
@@ -14,10 +15,12 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
+from console.access.middleware import USER
 from console.app import Console
 from console.index.records import IndexedEvent
 from console.index.subscription import Subscription
 from console.pages.find import event_url
+from console.times import local_text, zone_of
 from dingbridge.logging import place_of
 from dingbridge.worker.store.inbox import storable
 
@@ -35,36 +38,46 @@ QUIET_S: Final = 15.0
 STREAM_S: Final = 1_800.0
 """After so long a stream ends, in s, also where its reader takes nothing; the browser asks for another."""
 
-MOST_STREAMS: Final = 50
+MOST_OF_ONE: Final = 3
+MOST_STREAMS: Final = 200
+"""Open at once: of one user, and of all."""
 _FILTERS: Final = ("corp", "type", "subject")
 _MOST_TEXT: Final = 256
 
 
 def routes(console: Console) -> list[web.RouteDef]:
-    open_streams = 0
+    streams: list[web.Request] = []
 
     async def show(request: web.Request) -> web.Response:
         wanted = _wanted(request)
         stream = str(URL("/tail/events").with_query(wanted))
         state = console.feed.state
         return await console.page(
-            request, "tail.html", wanted=wanted, stream=stream, most=MOST_ROWS, state=state
+            request,
+            "tail.html",
+            wanted=wanted,
+            stream=stream,
+            most=MOST_ROWS,
+            most_of_one=MOST_OF_ONE,
+            state=state,
         )
 
     async def stream(request: web.Request) -> web.StreamResponse:
-        nonlocal open_streams
-        if open_streams >= MOST_STREAMS:
-            raise web.HTTPServiceUnavailable(text=f"{MOST_STREAMS} tails are open already; close one")
+        # who has closed a tail has no connection any more, though we notice that later
+        alive = [one[USER].name for one in streams if one.transport is not None]
+        if alive.count(request[USER].name) >= MOST_OF_ONE or len(alive) >= MOST_STREAMS:
+            raise web.HTTPTooManyRequests(text=f"{MOST_OF_ONE} tails of yours are open already; close one")
         headers = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
-        open_streams += 1
+        streams.append(request)
         try:
             wanted = _wanted(request)
             with console.feed.subscribe(matching(**wanted)) as events:
                 newest = await console.search.newest(wanted["type"], wanted["corp"], wanted["subject"])
                 await response.prepare(request)
                 async with asyncio.timeout(STREAM_S):
-                    await _send(response, events, newest[::-1], lambda: console.access.holds(request))
+                    zone = zone_of(request, console.settings)
+                    await _send(response, events, newest[::-1], zone, lambda: console.access.holds(request))
         except (ConnectionError, TimeoutError):
             pass  # the reader is gone, or the stream's time is over
         except Exception as error:
@@ -73,7 +86,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             # no page can be sent any more: the stream ends, and the browser asks again
             log.error("console.tail_ended", error=type(error).__name__, place=place_of(error))
         finally:
-            open_streams -= 1
+            streams.remove(request)
         return response
 
     return [web.get("/tail", show), web.get("/tail/events", stream)]
@@ -92,10 +105,10 @@ def matching(corp: str, type: str, subject: str) -> Callable[[IndexedEvent], boo
     return matches
 
 
-def row_of(event: IndexedEvent) -> dict[str, str]:
+def row_of(event: IndexedEvent, zone: tzinfo) -> dict[str, str]:
     """What the page shows of an event: ids, types and times, as in a log."""
     return {
-        "received": f"{event.received_time:%Y-%m-%d %H:%M:%S} UTC",
+        "received": local_text(event.received_time, zone),
         "type": event.type,
         "subject": event.subject or "–",
         "corp": event.corp_id,
@@ -109,10 +122,11 @@ async def _send(
     response: web.StreamResponse,
     events: Subscription,
     newest: Sequence[IndexedEvent],
+    zone: tzinfo,
     allowed: Callable[[], bool],
 ) -> None:
     """``newest``, then what comes, until the reader is gone, or is not ``allowed`` any more."""
-    await response.write(b"retry: 2000\n\n" + _message(newest, 0))
+    await response.write(b"retry: 2000\n\n" + _message(newest, 0, zone))
     known = {event.place for event in newest}
     while True:
         with suppress(TimeoutError):
@@ -124,11 +138,13 @@ async def _send(
         taken, lost = events.take()
         fresh = [event for event in taken if event.place not in known]
         left_out = lost + max(0, len(fresh) - MOST_ROWS)
-        await response.write(_message(fresh[-MOST_ROWS:], left_out) if fresh else b": nothing comes\n\n")
+        await response.write(
+            _message(fresh[-MOST_ROWS:], left_out, zone) if fresh else b": nothing comes\n\n"
+        )
 
 
-def _message(events: Sequence[IndexedEvent], left_out: int) -> bytes:
-    told = {"rows": [row_of(event) for event in events], "left_out": left_out}
+def _message(events: Sequence[IndexedEvent], left_out: int, zone: tzinfo) -> bytes:
+    told = {"rows": [row_of(event, zone) for event in events], "left_out": left_out}
     return b"data: %b\n\n" % orjson.dumps(told)
 
 

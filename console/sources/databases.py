@@ -11,6 +11,8 @@ from dingbridge.worker.context import Reader
 from dingbridge.worker.store.database import Database, open_database
 
 TIMEOUT_S: Final = 5.0
+READ_LIMIT_S: Final = 3.0
+"""After which the database itself ends a statement, in s."""
 
 
 class Databases:
@@ -27,7 +29,7 @@ class Databases:
         url = self._url_of(consumer)
         database = self._opened.get(url)
         if database is None:
-            database = self._opened[url] = open_database(url, create=False)
+            database = self._opened[url] = open_database(url, create=False, read_limit_s=READ_LIMIT_S)
         return database.reader(TIMEOUT_S)
 
     async def execute(

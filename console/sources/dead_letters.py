@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from console.index.records import CONSUMER_RE
 from dingbridge.errors import BridgeError
 from dingbridge.kafka.topic_policy import dlq_topic
 from dingbridge.kafka.topics import existing_topics
@@ -72,7 +73,8 @@ class DeadLetters:
                 except BridgeError as error:
                     return ConsumerGroups(consumer, problem=error)
 
-        names = sorted(name.removeprefix(prefix) for name in topics if name.startswith(prefix))
+        named = {name.removeprefix(prefix) for name in topics if name.startswith(prefix)}
+        names = sorted(filter(CONSUMER_RE.fullmatch, named))
         return await asyncio.gather(*map(one, names))
 
     async def _listed(

@@ -1,6 +1,9 @@
 // The console's own script: what HTML alone cannot do. Every page works without it but for the tail.
 "use strict";
 
+// Pages show times in the browser's own zone from the next one on.
+document.cookie = `timezone=${Intl.DateTimeFormat().resolvedOptions().timeZone}; path=/; max-age=31536000; samesite=lax`;
+
 // Copies the text of the element that data-copy names, as CSS selectors do.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-copy]");
@@ -55,7 +58,11 @@ function follow(tail) {
     counts.shown = counts.leftOut = 0;
     if (!paused()) { waiting = []; body.replaceChildren(); }
   });
-  source.addEventListener("error", () => { tail.querySelector("[data-lost]").hidden = false; });
+  source.addEventListener("error", () => {
+    // unless it is closed the browser tries again by itself
+    const refused = source.readyState === EventSource.CLOSED;
+    tail.querySelector(refused ? "[data-refused]" : "[data-lost]").hidden = false;
+  });
   source.addEventListener("message", (message) => {
     const told = JSON.parse(message.data);
     const taken = paused() ? [] : told.rows;

@@ -39,6 +39,7 @@ outbound_entity = Table(
     Column("waits_for", Text, comment="<kind>:<own id> that must be there first; member: be in it"),
     *queue_columns(),
     UniqueConstraint("corp_id", "kind", "owned_id", name="uq_outbound_entity_owned_id"),
+    Index("ix_outbound_entity_own_id", "own_id"),
     Index("ix_outbound_entity_ding_id", "corp_id", "kind", "ding_id"),
     Index("ix_outbound_entity_result", "result", "reason", "result_ms"),
     queue_index("ix_outbound_entity_due"),

@@ -109,5 +109,5 @@ def _request(row: Row[Any]) -> dict[str, Any]:
     return {
         "kind": row.kind, "id": row.request_id, "dingtalkId": row.ding_id, "result": row.result,
         "reason": row.reason, "code": row.code, "since": _since(row), "words": row.words, "request": row.type,
-        "corpId": row.corp_id,
+        "fields": [], "corpId": row.corp_id,
     }  # fmt: skip

@@ -17,7 +17,7 @@ from simulator.settings import SimulatorSettings
 WITHIN_S: Final = 20.0
 CORP_ID: Final = str(SimulatorSettings.model_fields["simulator_corp_id"].default)
 Condition: TypeAlias = Callable[[], Awaitable[bool]]
-EMPLOYEE, LEAVE = "OA-1024", "QJ-2026-0117"
+EMPLOYEE, NAME, LEAVE = "OA-1024", "韩梅梅", "QJ-2026-0117"
 OWN_WRITES: Final = 2
 """Of the employee: created, then moved to another place. Each comes back as an event."""
 
@@ -50,7 +50,7 @@ class BothWays:
         oa = self._oa
         oa.sql(
             "INSERT INTO employees (id, name, mobile, title, workPlace, version) VALUES (?, ?, ?, ?, ?, 1)",
-            *(EMPLOYEE, "韩梅梅", "+86-13800001024", "工程师", "上海"),
+            *(EMPLOYEE, NAME, "+86-13800001024", "工程师", "上海"),
         )
         await self._until("DingTalk has no person for the OA's new row", self._person_has(work_place="上海"))
         oa.sql("UPDATE employees SET workPlace = '北京', version = 2 WHERE id = ?", EMPLOYEE)

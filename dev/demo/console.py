@@ -1,4 +1,4 @@
-"""The console, as somebody uses it who was called: logs in, and finds a person's events.
+"""The console, as somebody uses it who was called: logs in, and finds a person's events by the name.
 
 What a person does further, in a browser and while the demo is kept, is told by ``walk``.
 """
@@ -9,7 +9,7 @@ from typing import Final
 
 import aiohttp
 
-from dev.demo.both_ways import EMPLOYEE
+from dev.demo.both_ways import EMPLOYEE, NAME
 from dev.demo.processes import Processes
 
 WITHIN_S: Final = 30.0
@@ -29,13 +29,16 @@ async def visit(processes: Processes) -> tuple[str, list[str]]:
                 if answer.status != 200:
                     return "", [f"console: the login is answered {answer.status}; see console.log"]
             while True:
-                async with session.get("/find", params={"q": EMPLOYEE, "lang": "en"}) as answer:
-                    events = re.findall(r'<a href="/event\?', await answer.text())
-                if events:
-                    words = f"console      finds {len(events)} events by the person's id {EMPLOYEE}"
-                    return words, []
+                async with session.get("/find", params={"q": NAME, "lang": "en"}) as answer:
+                    people = re.findall(rf'href="/find\?q=([^"]+)">{NAME}<', await answer.text())
+                if EMPLOYEE in people:
+                    async with session.get("/find", params={"q": EMPLOYEE, "lang": "en"}) as answer:
+                        events = re.findall(r'<a href="/event\?', await answer.text())
+                    if events:
+                        words = f"console      finds {len(events)} events of {EMPLOYEE} by the name {NAME}"
+                        return words, []
                 if clock() > deadline:
-                    return "", [f"console: no event of {EMPLOYEE} is found after {WITHIN_S:g} s"]
+                    return "", [f"console: no event of {NAME} is found after {WITHIN_S:g} s"]
                 await asyncio.sleep(0.2)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         return "", [f"console: it does not answer ({type(error).__name__}); see console.log in logs/"]
@@ -47,6 +50,6 @@ def walk(processes: Processes) -> list[str]:
         f"console              {processes.url('console')}/",
         f"                     user {processes.console_user}, password {processes.console_password}",
         f"System A             {processes.system_a.page}",
-        f"Find an event by a person's id ({EMPLOYEE}); break System A on its page, see it on Now, mend it, "
-        "and send its letters back from Dead letters.",
+        f"Find a person by the name ({NAME}) and open one of the events; break System A on its page, see it "
+        "on Now, mend it, and send its letters back from Dead letters.",
     ]

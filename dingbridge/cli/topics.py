@@ -13,6 +13,7 @@ from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topic_policy import topics_read, unclassified_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics, listed_topics, unled_words
 from dingbridge.logging import configure_logging
+from dingbridge.masking import reveal_bytes
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.registry import known_consumers
 
@@ -58,7 +59,9 @@ def read(
         bool, typer.Option("--with-key", help="Also partition, offset, key and headers, as one JSON object.")
     ] = False,
 ) -> None:
-    """Print the records of a topic, one JSON a line, from the beginning. Commits nothing, joins no group."""
+    """Print the records of a topic, one JSON a line, from the beginning. Commits nothing, joins no group.
+
+    Suite tickets and authorisation codes are masked."""
     asyncio.run(_read(event_type, limit, with_key))
 
 
@@ -124,7 +127,7 @@ async def _read(event_type: str, limit: int, with_key: bool) -> None:
 
 
 def _print(record: Any, with_key: bool) -> None:
-    value = record.value.decode("utf-8", "replace") if record.value is not None else "null"
+    value = reveal_bytes(record.value).decode("utf-8", "replace") if record.value is not None else "null"
     if not with_key:
         print(value)
         return
@@ -132,7 +135,11 @@ def _print(record: Any, with_key: bool) -> None:
         "partition": record.partition,
         "offset": record.offset,
         "key": record.key.decode("utf-8", "replace") if record.key is not None else None,
-        "headers": {name: data.decode("utf-8", "replace") for name, data in record.headers},
+        "headers": {name: (data or b"").decode("utf-8", "replace") for name, data in record.headers},
     }
+    try:
+        orjson.loads(value)
+    except orjson.JSONDecodeError:  # whatever it is, the line is JSON
+        value = orjson.dumps(value).decode()
     # the value is put in as it stands: reading and writing it again could change a number
     print(f'{orjson.dumps(head).decode()[:-1]},"value":{value}}}')

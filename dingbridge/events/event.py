@@ -20,6 +20,7 @@ from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY, TYPE_PREFIX
 from dingbridge.events.normalise import denormalise
 from dingbridge.events.strict_json import Unreadable, loads, loads_own
+from dingbridge.foreign import moment
 
 Data = TypeVar("Data", bound=Mapping[str, Any], default=Mapping[str, Any], covariant=True)
 """What ``data`` is known to hold: one of ``dingbridge.generated.payloads``, else any names."""
@@ -97,7 +98,7 @@ def decode(value: bytes, sent: Sent | None = None) -> Event:
         return _event(envelope)
     except KeyError as error:
         raise NotAnEvent(f"the record is no event of ours: it has no {error.args[0]!r}") from None
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, OverflowError):
         raise NotAnEvent(
             "the record is no event of ours: an attribute is not of the form it must have"
         ) from None
@@ -130,6 +131,9 @@ def _event(envelope: dict[str, Any]) -> Event:
     traceparent = envelope.get("traceparent")
     if traceparent is not None and type(traceparent) is not str:
         raise NotAnEvent("the record is no event of ours: its traceparent is no text")
+    subject = envelope.get("subject")
+    if subject is not None and type(subject) is not str:
+        raise NotAnEvent("the record is no event of ours: its subject is no text")
     source, type_ = envelope["source"], envelope["type"]
     empty, owner, corp_id, app = source.split("/")
     if empty or owner != "dingtalk" or not _is_ours(type_):
@@ -148,7 +152,7 @@ def _event(envelope: dict[str, Any]) -> Event:
         source=source,
         type=type_,
         event_type=event_type,
-        subject=envelope.get("subject"),
+        subject=subject,
         time=_moment(envelope["time"]),
         data=data,
         data_bytes=data_bytes,
@@ -183,11 +187,11 @@ def _of_sender(envelope: dict[str, Any], sent: Sent) -> Event:
     ]
     if not isinstance(data, dict):
         faults.append("its data is no object")
-    time = datetime.fromtimestamp(sent.timestamp_ms / 1000, UTC)
+    time = moment(sent.timestamp_ms)
     if isinstance(text := envelope.get("time"), str):
         try:
             time = _moment(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             faults.append("its time is no RFC 3339 time with a zone")
     if faults:
         raise NotAnEvent(f"the record is no CloudEvent with an object as its data: {'; '.join(faults)}")

@@ -8,12 +8,14 @@ sent back under one replay id, so the consumer applies one of them.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
 from aiokafka import ConsumerRecord
 
+from dingbridge.foreign import utc
 from dingbridge.replay.history import header
 from dingbridge.replay.offset_set import OffsetSet
 from dingbridge.worker.dead_letters import FIRST_PLACE, HEADER
@@ -25,6 +27,10 @@ the same partition."""
 
 TYPE_HEADER = "dingbridge-type"
 SKIPPED = "skipped"
+LONGEST_ERROR, LONGEST_TEXT = 500, 4_000
+"""Characters of a header that are shown: an error must fit into an address."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +66,21 @@ class DeadLetter:
 
 
 def read_dead_letter(record: ConsumerRecord) -> DeadLetter:
-    """``record`` of the dead-letter topic; headers that are missing or broken become ``-`` or None."""
-    first = tuple(header(record, name) or "-" for name in FIRST_PLACE)
+    """``record`` of the dead-letter topic; headers that are missing or broken become ``-`` or None. Long ones
+    are cut, and control characters replaced: no command line takes them."""
+
+    def text(name: str, most: int = LONGEST_ERROR) -> str:
+        return _CONTROL.sub("\ufffd", (header(record, name) or "")[:most])
+
+    first = tuple(text(name) or "-" for name in FIRST_PLACE)
     return DeadLetter(
         record,
-        event_type=header(record, TYPE_HEADER) or "-",
-        error=header(record, HEADER + "error") or "-",
-        reason=header(record, HEADER + "reason") or "",
-        frames=tuple((header(record, HEADER + "frames") or "").splitlines()),
-        attempts=header(record, HEADER + "attempts") or "-",
-        at=_moment(header(record, HEADER + "at")),
+        event_type=text(TYPE_HEADER) or "-",
+        error=text(HEADER + "error") or "-",
+        reason=text(HEADER + "reason", LONGEST_TEXT),
+        frames=tuple(text(HEADER + "frames", LONGEST_TEXT).splitlines()),
+        attempts=text(HEADER + "attempts") or "-",
+        at=utc(header(record, HEADER + "at")),
         replay_id=header(record, REPLAY_HEADER),
         first=(first[0], first[1], first[2]),
     )
@@ -82,6 +93,17 @@ def is_note(record: ConsumerRecord) -> bool:
 def note(offsets: list[int]) -> bytes:
     """The value of a note."""
     return orjson.dumps(offsets)
+
+
+def noted(record: ConsumerRecord) -> list[int]:
+    """The offsets that a note settles. Only letters before it: one record would else settle what is still to
+    come."""
+    try:
+        listed = orjson.loads(record.value or b"[]")
+    except orjson.JSONDecodeError:
+        return []
+    offsets = listed if isinstance(listed, list) else []
+    return [offset for offset in offsets if type(offset) is int and 0 <= offset < record.offset]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,22 +145,21 @@ class Notes:
 
     def __init__(self) -> None:
         self._runs: dict[str, OffsetSet] = {}
+        self._settled = OffsetSet()
 
     def add(self, record: ConsumerRecord) -> None:
         """Take in a note that is older than those before."""
-        run = header(record, NOTE_HEADER) or ""
-        try:
-            offsets = [int(offset) for offset in orjson.loads(record.value or b"[]")]
-        except (ValueError, TypeError):
-            return
-        noted = self._runs.setdefault(run, OffsetSet())
-        for offset in offsets:
-            if self.by(offset) is None:
-                noted.add(offset)
+        of_run = self._runs.setdefault(header(record, NOTE_HEADER) or "", OffsetSet())
+        for offset in noted(record):
+            if offset not in self._settled:
+                self._settled.add(offset)
+                of_run.add(offset)
 
     def by(self, offset: int) -> str | None:
         """The replay (or ``skipped``) that settled the letter at ``offset``, None while it waits."""
-        return next((run for run, offsets in self._runs.items() if offset in offsets), None)
+        if offset not in self._settled:
+            return None
+        return next(run for run, offsets in self._runs.items() if offset in offsets)
 
 
 def replayed_as(found: DeadLetter, settled_by: str | None) -> str:
@@ -151,11 +172,3 @@ def replayed_as(found: DeadLetter, settled_by: str | None) -> str:
     digest = hashlib.blake2b("\0".join(parts).encode(errors="replace"), digest_size=16)
     digest.update(found.record.value or b"")  # a topic that was deleted and made again has the same places
     return f"letter-{digest.hexdigest()}"
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    return moment if moment is not None and moment.tzinfo is not None else None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from dingbridge.foreign import whole_number
 from dingbridge.kafka.reader import Spans, TopicReader
 from dingbridge.replay.copying import FROM_HEADER
 from dingbridge.replay.offset_set import OffsetSet
@@ -39,11 +40,11 @@ async def copies(
             continue
         topic, _, rest = source.partition("/")
         partition, _, offset = rest.partition("/")
-        if not (partition.isdecimal() and offset.isdecimal()):
+        number, place = whole_number(partition), whole_number(offset)
+        if number is None or place is None:
             continue
-        at = TopicPartition(topic, int(partition))
-        if wanted(run, at):
-            found.setdefault(run, Copied()).add(at, int(offset))
+        if wanted(run, at := TopicPartition(topic, number)):
+            found.setdefault(run, Copied()).add(at, place)
     return found
 
 

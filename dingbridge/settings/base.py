@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -34,11 +35,22 @@ def _networks(value: list[str]) -> list[str]:
     return value
 
 
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("is no time zone of the IANA list; as Asia/Shanghai") from None
+    return value
+
+
 CommaList = Annotated[list[str], NoDecode, BeforeValidator(_parts)]
 """The type of a field whose variable holds a list with commas."""
 
 NetworkList = Annotated[CommaList, AfterValidator(_networks)]
 """The same for addresses or networks, as ``ipaddress.ip_network`` reads them."""
+
+ZoneName = Annotated[str, AfterValidator(_zone)]
+"""A time zone by its name in the IANA list, as ``zoneinfo`` knows it."""
 
 
 class SecretFiles(PydanticBaseSettingsSource):

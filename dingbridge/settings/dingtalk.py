@@ -6,14 +6,13 @@ Both look into the apps file for credentials that do not stand in the environmen
 
 from typing import ClassVar
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
 
 from dingbridge.apps.model import AES_KEY, OWNER, SAMPLE_CREDENTIALS, TOKEN, Mode
 from dingbridge.errors import SettingsError
 from dingbridge.settings.apps import AppsSettings, load_apps
-from dingbridge.settings.base import UNREADABLE, CommaList, mistakes_of
+from dingbridge.settings.base import UNREADABLE, CommaList, ZoneName, mistakes_of
 from dingbridge.settings.database import DatabaseSettings
 
 DINGTALK_API_BASE = "https://oapi.dingtalk.com"
@@ -31,8 +30,9 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
     """secret; Client Secret"""
     dingtalk_api_base: str = DINGTALK_API_BASE
     """the simulator's address instead, for trials"""
-    dingtalk_timezone: str = "Asia/Shanghai"
-    """of times that the API writes without a zone"""
+    dingtalk_timezone: ZoneName = "Asia/Shanghai"
+    """of times that the API writes without a zone; and of the console's pages, until the browser names its
+    own"""
     api_monthly_budget: int = Field(4000, ge=0, le=1_000_000_000)
     """API calls in a month at most, of the 5,000 of the free plan, by all processes with one PostgreSQL in
     `DATABASE_URL`, else with one `DATA_DIR`; 0 for no limit"""
@@ -55,15 +55,6 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
                 "must begin with https:// for DingTalk's own hosts: http would send the app's secret in clear"
             )
         return value.rstrip("/")
-
-    @field_validator("dingtalk_timezone")
-    @classmethod
-    def _zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("is no time zone of the IANA list; as Asia/Shanghai") from None
-        return value
 
     @property
     def speaks_to_dingtalk(self) -> bool:

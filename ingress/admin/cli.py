@@ -15,7 +15,7 @@ import typer
 from dingbridge.cli.terminal import confirmed, moment, print_json, print_list
 from dingbridge.errors import BridgeError
 from dingbridge.events import extract_facts
-from dingbridge.masking import mask
+from dingbridge.masking import shown_body
 from ingress.admin.client import ask, bring_in, do, forget_damaged, journal_dir, publisher_settings
 from ingress.admin.renormalise import renormalise as put_back
 from ingress.errors import JournalLocked
@@ -249,11 +249,12 @@ def _exported(found: InspectedCallback) -> dict[str, Any]:
 
 def _text(body: bytes, reveal: bool) -> str:
     """The body as JSON, with private values masked unless ``reveal``; what is no JSON only then."""
+    text = shown_body(body, revealed=reveal)
     try:
-        value = json.loads(body)
+        pretty = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
     except (ValueError, RecursionError):
-        return body.decode("utf-8", "backslashreplace") if reveal else f"*** ({len(body)} bytes, no JSON)"
-    return json.dumps(value if reveal else mask(value), ensure_ascii=False, indent=2)
+        return text
+    return pretty.encode("utf-8", "backslashreplace").decode()
 
 
 def _iso(ms: int) -> str:

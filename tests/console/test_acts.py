@@ -42,20 +42,20 @@ def test_letters_that_are_ticked_and_the_pages_on_the_way(watched: Open, stack: 
     accessible(one)
     page.locator(f"tr:has-text('pi-{HOSTILE[:2]}') input[type=checkbox]").first.check()
     page.click("button[value=replay]")
-    page.wait_for_url("**/dead-letters/confirm?**")
+    page.wait_for_url("**/confirm/*")
     assert page.locator("main form code.command").inner_text().count("--letter") == 1
     accessible(one)
     page.click("main form button")
-    page.wait_for_url("**/dead-letters/send")
+    page.wait_for_url("**/done/*")
     assert page.locator("main dd strong").inner_text() == "1"
     accessible(one)
     # the others are given up, by all that match
     page.goto(letters)
     page.check("input[value=all]")
     page.click("button[value=skip]")
-    page.wait_for_url("**/dead-letters/confirm?**")
+    page.wait_for_url("**/confirm/*")
     page.click("main form button")
-    page.wait_for_url("**/dead-letters/send")
+    page.wait_for_url("**/done/*")
     assert int(page.locator("main dd strong").inner_text()) >= 2
     one.open("/dead-letters/letters?consumer=forward-a")
     assert page.locator("input[type=checkbox]").count() == 0
@@ -82,10 +82,10 @@ def test_somebody_adopted_is_released(watched: Open, stack: Stack) -> None:
     accessible(one)
     page.check("main input[type=checkbox]")
     page.click("main fieldset button")
-    page.wait_for_url("**/outbound/confirm?**")
+    page.wait_for_url("**/confirm/*")
     accessible(one)
     page.click("main form button")
-    page.wait_for_url("**/outbound/do")
+    page.wait_for_url("**/done/*")
     assert page.locator("main dd strong").inner_text() == "1"
     accessible(one)
     assert one.faults == []

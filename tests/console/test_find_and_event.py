@@ -10,6 +10,8 @@ from tests.support.load import event
 from tests.support.waiting import wait_until
 
 NUMBER = 7_000_001
+LINES = "all => all.map(one => [one.innerText, one.getClientRects().length])"
+"""Of each element its text, and in how many lines that is."""
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>'&amp;{{7*7}}"
 
 
@@ -51,30 +53,42 @@ def test_found_and_event_are_whole_ours_and_accessible(watched: Open, stack: Sta
         assert violations(page) == []
         page.emulate_media(color_scheme="dark")
         assert violations(page) == []
-        page.set_viewport_size({"width": 400, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert violations(page) == []
+        page.emulate_media(color_scheme="light")
+        rects = page.locator("main time, main .state, main tbody th code").evaluate_all(LINES)
+        assert [one for one in rects if one[1] > 1 and len(one[0]) < 32] == [], "no word is broken"
+        page.set_viewport_size({"width": 1280, "height": 900})
+    box = one.page.locator("#sentence a").bounding_box()
+    assert box is None or box["y"] < 844, "what to do is in sight"
     assert one.faults == []
 
 
 def test_short_words_are_not_broken_in_a_table(watched: Open, stack: Stack) -> None:
     one = watched("operator", viewport={"width": 1280, "height": 900})
     found(one.page, stack, f"pi-{NUMBER}")
-    lines = "all => all.map(one => [one.innerText, one.getClientRects().length])"
     for selector, word in (("tbody code", "http"), ("tbody span.short", ".bpms_instance_change")):
-        rects = one.page.locator(selector).evaluate_all(lines)
+        rects = one.page.locator(selector).evaluate_all(LINES)
         assert {count for text, count in rects if text.endswith(word)} == {1}, rects
 
 
-def test_what_is_done_with_a_long_table_s_rows_stays_in_sight(watched: Open, stack: Stack) -> None:
-    one = watched("operator", viewport={"width": 1280, "height": 900})
+@pytest.mark.parametrize("height", [900, 844])
+def test_what_is_done_with_a_long_table_s_rows_stays_in_sight_and_covers_none(
+    watched: Open, stack: Stack, height: int
+) -> None:
+    one = watched("operator", viewport={"width": 1280 if height == 900 else 390, "height": height})
     page = one.open("/find?lang=en")
-    page.evaluate(
-        """() => document.querySelector("main").innerHTML =
-            "<form>" + "<p>a row</p>".repeat(200) + "<fieldset><button>send</button></fieldset></form>" """
-    )
-    box = page.locator("fieldset button").bounding_box()
-    assert box is not None
-    assert box["y"] + box["height"] <= 900
+    rows = f"<div class=wide tabindex=0>{'<p>a row</p>' * 200}</div>"
+    form = f"<form><fieldset><button>send</button></fieldset>{rows}</form>"
+    page.evaluate("form => document.querySelector('main').innerHTML = form", form)
+    page.locator("p", has_text="a row").last.scroll_into_view_if_needed()
+    panel, row = page.locator("fieldset").bounding_box(), page.locator("form p").last.bounding_box()
+    assert panel is not None
+    assert row is not None
+    assert panel["y"] >= 0
+    assert panel["y"] + panel["height"] <= row["y"]
+    assert row["y"] + row["height"] <= height
 
 
 def test_an_events_life_is_on_its_page(watched: Open, stack: Stack) -> None:
@@ -89,10 +103,14 @@ def test_an_events_life_is_on_its_page(watched: Open, stack: Stack) -> None:
     text = one.page.inner_text("main")
     assert "by DingTalk's push over HTTP" in text
     assert "still in the journal" in text
+    assert one.page.locator("details[open]").count() == 0, "folded"
+    one.page.click("#came-of")
     assert HOSTILE in one.page.inner_text("#came"), "as it came, and text"
+    one.page.click("#envelope-of")
     assert HOSTILE in one.page.inner_text("#envelope")
     assert one.faults == []
     bare = watched("operator", java_script_enabled=False).open(address)
+    bare.click("#came-of")
     assert HOSTILE in bare.inner_text("#came")
     assert bare.locator("button[data-copy]:visible").count() == 0, "what needs a script is not there without"
     masked = watched("viewer").open(address)
@@ -113,7 +131,7 @@ def test_it_is_replayed_to_one_consumer_by_its_button(watched: Open, stack: Stac
     one.open(with_language(address, "en"))
     row = one.page.locator("#outcomes tr", has=one.page.locator("input[value=approval]"))
     row.locator("button").click()
-    one.page.wait_for_url("**/event/replay")
+    one.page.wait_for_url("**/done/*")
     assert "Done" in one.page.inner_text("main")
 
     def again() -> bool:

@@ -56,18 +56,26 @@ def test_a_thousand_dead_letters_are_counted_sent_back_and_taken(watched: Open, 
     page.keyboard.press("ArrowDown")
     tab_to(page, "e.name === 'act' && e.value === 'replay'")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/dead-letters/confirm?**")
+    page.wait_for_url("**/confirm/*")
     told = number_in(page, "main strong")
     assert told == LETTERS
     assert len(stack.system_a.taken) == taken_before  # counting has sent nothing
     shown = page.locator("main form code.command").inner_text()
     tab_to(page, "e.tagName === 'BUTTON' && e.closest('main')")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/dead-letters/send", timeout=300_000)
+    page.wait_for_url("**/done/*")
+    page.locator("main dd strong").wait_for(timeout=300_000)
+    result = page.url
     assert number_in(page, "main dd strong") == told
     taken = stack.system_a.taken
     wait_until(lambda: len(taken) - taken_before >= told, timeout_s=240, what="System A has taken them")
     assert len(set(taken[taken_before:])) == told
+
+    page.reload()
+    page.go_back()
+    page.go_forward()
+    assert number_in(page, "main dd strong") == told
+    assert page.url == result, "a refresh, and the way back and forth, send nothing"
 
     one.open("/audit?lang=en")
     row = page.locator("tbody tr", has_text="command ended").first.inner_text()

@@ -1,5 +1,6 @@
 """A console in this process on real sources, and its forms filled in as a browser without scripts would."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
@@ -7,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientResponse
 
 from console.access.users import Role
 from console.settings import ConsoleSettings
+from tests.support.waiting import eventually
 from tests.unit.console.support import Browser, browser, use_quick_hasher
 
 Fields = list[tuple[str, str]]
@@ -65,6 +68,32 @@ async def submit(who: Browser, path: str, fields: Fields, status: int = 200) -> 
     text = await answer.text()
     assert answer.status == status, text
     return text
+
+
+async def confirmed(who: Browser, path: str, fields: Fields) -> str:
+    """The page that asks, after ``fields`` were counted."""
+    answer = await who.client.post(path, data=[*fields], allow_redirects=False)
+    assert answer.status == 303, await answer.text()
+    return await page(who, answer.headers["Location"])
+
+
+async def done(who: Browser, asking: str) -> str:
+    """The page of the result, after the one button of the page that asks was pressed."""
+    path = re.findall(r'action="(/confirm/[^"]+)"', asking)[0]
+    answer = await who.client.post(path, data=Form(asking, path).hidden, allow_redirects=False)
+    return await result(who, answer)
+
+
+async def result(who: Browser, answer: ClientResponse) -> str:
+    """What the page says to which an act's POST leads, as soon as it has ended."""
+    assert answer.status == 303, await answer.text()
+    address = answer.headers["Location"]
+
+    async def ended() -> str:
+        text = await page(who, address)
+        return "" if "hx-get" in text else text
+
+    return await eventually(ended, 120, "the act has ended")
 
 
 def audited(who: Browser) -> list[Mapping[str, Any]]:

@@ -33,7 +33,7 @@ from dingbridge.testing.recordings import recorded
 from dingbridge.worker.consumer import Consumer
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
-from tests.integration.console_support import Form, console_at, page, submit
+from tests.integration.console_support import Form, console_at, page, result, submit
 from tests.integration.worker_support import (
     TYPE,
     EffectConsumer,
@@ -141,29 +141,41 @@ async def test_each_outcome_is_told_as_it_is(
         async with serving(here.consumer(), here.settings):
             handled = await here.eventually("good/good", "handled 20")
             assert "All records of this event" in handled, "it came twice"
-            dead = await here.eventually("refused/refused", "after 1 attempts")
+            dead = await here.eventually("refused/refused", "attempts: 1")
             assert "dead letter 20" in dead
             assert "Reject" in dead
-            stuck = await here.eventually("stuck/stuck", "is retried")
-            assert "after 1 attempts" in stuck
+            assert "has given it up" in dead
+            assert "Whose turn: yours." in dead
+            stuck = await here.eventually("stuck/stuck", "is tried again")
+            assert "attempts: 1" in stuck
             assert "ValueError at tests.integration.test_console_event" in stuck
             assert "next attempt" in stuck
+            assert f"Whose turn: {here.consumer.name}'s." in stuck
             assert "private words" not in dead + stuck
             await all_at_once(here)
             before = len(await rows(here.settings.database_url_for(here.consumer.name)))
 
-            form = Form(await here.html("good/good"), "/event/replay").hidden
-            done = words(await submit(here.who, "/event/replay", form))
-            place = dict(form)["at"]
-            assert f"dingbridge replay {here.consumer.name} --record {place} --yes" in done
+            tabs = [Form(await here.html("good/good"), "/event/replay").hidden for _ in range(2)]
+            place = dict(tabs[0])["at"]
+            answers = [
+                await here.who.client.post("/event/replay", data=tab, allow_redirects=False)
+                for tab in tabs * 2
+            ]
+            [told] = {words(await result(here.who, answer)) for answer in answers}
+            assert f"dingbridge replay {here.consumer.name} --record {place} --yes" in told, (
+                "once, by two tabs"
+            )
             again = await here.eventually("good/good", ": handled 20")
             assert f"--record {place} --again --yes" in again, "the next one is another run"
             assert len(await rows(here.settings.database_url_for(here.consumer.name))) == before + 1
+            outdated = [(name, "another-id-of-a-form" if name == "act" else value) for name, value in tabs[0]]
+            outdated = [(name, "open 0" if name == "seen" else value) for name, value in outdated]
+            assert "look first" in await submit(here.who, "/event/replay", outdated, 409)
 
         await publish(here.settings, [event_record("late", "good")])
         await here.level()
         waits = await here.eventually("late/good", "waits in Kafka")
-        assert "offsets are before it" in waits
+        assert "it is the next one" in waits
         assert "handled 20" in await here.of("good/good")
         await here.who.console.feed.stop()
         stopped = await here.of("refused/refused") + await here.of("good/good")

@@ -12,6 +12,7 @@ from console.index import feed as feed_module
 from console.index.feed import Feed
 from console.index.search import Search
 from console.index.store import Index
+from console.sources.kafka import AskKafka
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.topic_policy import dlq_topic
 from dingbridge.settings import KafkaSettings
@@ -162,7 +163,7 @@ async def test_a_kafka_that_is_away_is_told_in_words(tmp_path: Path) -> None:
     await feed.start()
     try:
         await eventually(lambda: feed.state.problem)
-        found = await Search(settings, index).find("ding1:u1")
+        found = await Search(settings, index, AskKafka(settings)).find("ding1:u1")
         assert "KAFKA_BOOTSTRAP_SERVERS" in str(found.beyond.problem)
         assert "KAFKA_BOOTSTRAP_SERVERS" in str(feed.state.problem)
         assert feed.state.behind is None

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from console.access.users import Role
 from consumers.outbound.tables import outbound_entity
 from dingbridge import open_database
-from tests.integration.console_support import Form, audited, console_at, page, submit
+from tests.integration.console_support import Form, audited, confirmed, console_at, done, page, submit
 from tests.support.sizes import on_one_database
 from tests.unit.outbound.ledger_rows import filled, row
 
@@ -41,21 +41,20 @@ async def test_what_is_ticked_is_approved_and_then_the_rest(env, database_url, t
     async with console_at(tmp_path, env, monkeypatch, Role.OPERATOR) as who:
         shown = await page(who, "/outbound")
         assert "Removals that wait: 4" in shown
-        form = Form(shown, "/outbound/confirm")
+        form = Form(shown, "/outbound/count")
         ticked = [box for box in form.boxes if '"2"' in box[1] or '"3"' in box[1]]
         mixed = [*form.hidden, *ticked, ("which", "selected")]
-        assert "one company and one kind at a time" in await page(who, "/outbound/confirm", mixed, 400)
+        assert "one company and one kind at a time" in await submit(who, "/outbound/count", mixed, 400)
         ticked = [box for box in form.boxes if '"1"' in box[1] or '"4"' in box[1]]
-        confirmed = await page(who, "/outbound/confirm", [*form.hidden, *ticked, ("which", "selected")])
-        assert "--kind user --" in confirmed
+        asking = await confirmed(who, "/outbound/count", [*form.hidden, *ticked, ("which", "selected")])
+        assert "--kind user --" in asking
         assert await approved(database_url) == [], "counting changes nothing"
-        done = await submit(who, "/outbound/do", Form(confirmed, "/outbound/do").hidden)
-        assert "<strong>2</strong>" in done
+        assert "<strong>2</strong>" in await done(who, asking)
         assert await approved(database_url) == ["1", "4"]
 
-        rest = await page(who, "/outbound/confirm", [*form.hidden, ("which", "all")])
+        rest = await confirmed(who, "/outbound/count", [*form.hidden, ("which", "all")])
         assert "<strong>2 will be removed" in rest
-        await submit(who, "/outbound/do", Form(rest, "/outbound/do").hidden)
+        await done(who, rest)
         assert await approved(database_url) == ["1", "2", "3", "4"]
         acts = [e["count"] for e in audited(who) if e["act"] == "command" and "dry" not in e["command"]]
         assert acts == [2, 2]
@@ -70,9 +69,8 @@ async def test_a_viewer_sees_counts_without_words_and_may_do_nothing(
         assert "Refused: 1" in shown
         assert WORDS not in shown
         assert 'type="checkbox"' not in shown
-        await page(who, "/outbound/confirm", {"state": "removal", "which": "all"}, 403)
-        fields = [("csrf", await who.csrf()), ("state", "removal"), ("until", "2h"), ("count", "4")]
-        await submit(who, "/outbound/do", fields, 403)
+        fields = [("csrf", await who.csrf()), ("state", "removal"), ("which", "all")]
+        await submit(who, "/outbound/count", fields, 403)
         assert await approved(database_url) == []
 
 

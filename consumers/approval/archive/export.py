@@ -1,12 +1,13 @@
 """The approvals of one template as CSV, for a spreadsheet, or as JSON, for a program.
 
 CSV: UTF-8 with a byte order mark, by which spreadsheets know the encoding; a row for each approval, a column
-for each component of the form by its name. A text that a spreadsheet would run as a formula gets an
-apostrophe before it (OWASP, CSV Injection); numbers stay numbers. A table of the form is one cell of JSON
-and, where there are files to write, a file of its own with a row for each of its rows. Times are local
-(``DINGTALK_TIMEZONE``). JSON: a list of objects, one a line, with every value parsed as the archive has it,
-numbers with all their digits; times are UTC, days are as the form has them. Not here: where it is written
-(``consumers/approval/cli.py``).
+for each component of the form by its name. Each cell is in quotes, and a text that a spreadsheet would run as
+a formula gets an apostrophe before it (https://owasp.org/www-community/attacks/CSV_Injection), also behind
+what another one takes for the end of a cell; numbers of number components stay numbers. A table of the form
+is one cell of JSON and, where there are files to write, a file of its own with a row for each of its rows.
+Times are local (``DINGTALK_TIMEZONE``). JSON: a list of objects, one a line, with every value parsed as the
+archive has it, numbers with all their digits; times are UTC, days are as the form has them. Not here: where
+it is written (``consumers/approval/cli.py``).
 """
 
 import csv
@@ -27,7 +28,8 @@ from dingbridge.snapshots.coerce import as_list
 
 BOM = "\ufeff"
 _FORMULA = frozenset("=+-@−")
-_NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?%?", re.ASCII)
+_CELL_END = re.compile(r"([;；\t\r\n])")
+_NUMBER = re.compile(r"-?\d[\d,]*(\.\d+)?%?", re.ASCII)
 HEAD = (
     "instance_id",
     "business_id",
@@ -72,16 +74,15 @@ async def write_csv(
     }
     number = 0
     async for approval in approvals(db, chosen):
-        cells: dict[str, list[str]] = {}
+        cells: dict[str, list[Mapping[str, Any]]] = {}
         for value in approval.fields:
-            cells.setdefault(label(value), []).append(cell_text(value))
-        head = [_plain(approval.row[name], zone) for name in HEAD]
-        sheet.writerow([escaped(text) for text in [*head, *("\n".join(cells.get(n, [])) for n in names)]])
+            cells.setdefault(label(value), []).append(value)
+        head = [escaped(_plain(approval.row[name], zone)) for name in HEAD]
+        sheet.writerow([*head, *(_cell(cells.get(name, [])) for name in names)])
         for name, rows in _rows_of_tables(approval).items():
             if name in sheets:
                 for place, row in enumerate(rows, start=1):
-                    line = [*head[:2], str(place), *(row.get(c, "") for c in of_tables[name])]
-                    sheets[name].writerow([escaped(text) for text in line])
+                    sheets[name].writerow([*head[:2], place, *(row.get(c, "") for c in of_tables[name])])
         number += 1
     return number
 
@@ -144,12 +145,25 @@ def cell_text(value: Mapping[str, Any]) -> str:
             return str(text)
 
 
-def escaped(text: str) -> str:
+def escaped(text: str, kind: str = "text") -> str:
     """``text`` so that no spreadsheet takes it for a formula, also not behind blanks or invisible characters,
-    which some drop, or in another width, which some fold."""
-    seen = next((c for c in text if unicodedata.category(c)[0] not in "CZ"), "")
-    risky = unicodedata.normalize("NFKC", seen)[:1] in _FORMULA or text[:1] in ("\t", "\r", "\n")
-    return "'" + text if risky and seen and not _NUMBER.fullmatch(text) else text
+    which some drop, in another width, which some fold, or behind a semicolon or a line's end, where some
+    begin another cell. A number of a component whose ``kind`` is number or money stays one."""
+    if kind in ("number", "money") and _NUMBER.fullmatch(text):
+        return text
+    safe = "".join(f"'{part}" if _is_formula(part) else part for part in _CELL_END.split(text))
+    return f"'{safe}" if text[:1] in ("\t", "\r", "\n") and text.strip() else safe
+
+
+def _is_formula(text: str) -> bool:
+    seen = next((c for c in text if c != '"' and unicodedata.category(c)[0] not in "CZ"), "")
+    return unicodedata.normalize("NFKC", seen)[:1] in _FORMULA
+
+
+def _cell(values: Sequence[Mapping[str, Any]]) -> str:
+    """All values of one name."""
+    kind = values[0]["kind"] if len(values) == 1 else "text"
+    return escaped("\n".join(map(cell_text, values)), kind)
 
 
 def file_name(table: str) -> str:
@@ -159,7 +173,7 @@ def file_name(table: str) -> str:
 
 def _sheet(sink: Sink, head: Sequence[str]) -> Any:
     sink.write(BOM)
-    sheet = csv.writer(sink)
+    sheet = csv.writer(sink, quoting=csv.QUOTE_ALL)
     sheet.writerow([escaped(text) for text in head])
     return sheet
 
@@ -168,7 +182,7 @@ def _rows_of_tables(approval: Approval) -> dict[str, list[dict[str, str]]]:
     names = {value["position"]: label(value) for value in approval.fields}
     found: dict[str, list[dict[str, str]]] = {}
     for position, rows in _cells_by_place(approval.cells).items():
-        lines = [{label(cell): cell_text(cell) for cell in cells} for cells in rows]
+        lines = [{label(cell): _cell([cell]) for cell in cells} for cells in rows]
         found.setdefault(names.get(position, ""), []).extend(lines)
     return found
 

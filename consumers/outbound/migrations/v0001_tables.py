@@ -48,6 +48,7 @@ def upgrade() -> None:
         *queue_columns(),
         sa.UniqueConstraint("corp_id", "kind", "owned_id", name="uq_outbound_entity_owned_id"),
     )
+    op.create_index("ix_outbound_entity_own_id", "outbound_entity", ["own_id"])
     op.create_index("ix_outbound_entity_ding_id", "outbound_entity", ["corp_id", "kind", "ding_id"])
     op.create_index("ix_outbound_entity_result", "outbound_entity", ["result", "reason", "result_ms"])
     op.create_index("ix_outbound_entity_due", "outbound_entity", ["priority", "due_ms"])
@@ -93,6 +94,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text, comment="agree, refuse or terminated, once that is in the changes"),
         *queue_columns(),
     )
+    op.create_index("ix_outbound_requests_request_id", "outbound_requests", ["request_id"])
     ding_id = ["corp_id", "ding_id", "opened_ms"]
     op.create_index("ix_outbound_requests_ding_id", "outbound_requests", ding_id)
     op.create_index("ix_outbound_requests_result", "outbound_requests", ["result", "result_ms"])

@@ -35,6 +35,7 @@ outbound_requests = Table(
     Column("look", Text, comment="event (it has ended) or asked: the approval is to be fetched"),
     Column("outcome", Text, comment="agree, refuse or terminated, once that is in the changes"),
     *queue_columns(),
+    Index("ix_outbound_requests_request_id", "request_id"),
     Index("ix_outbound_requests_ding_id", "corp_id", "ding_id", "opened_ms"),
     Index("ix_outbound_requests_result", "result", "result_ms"),
     queue_index("ix_outbound_requests_due"),

@@ -7,7 +7,9 @@ import orjson
 
 from dingbridge.cli.terminal import print_json
 from dingbridge.events import NotAnEvent, decode
-from dingbridge.masking import mask, mask_event
+from dingbridge.foreign import whole_number
+from dingbridge.masking import mask, mask_event, reveal_bytes
+from dingbridge.masking import reveal as revealed
 from dingbridge.replay.dead_letter_groups import DeadLetterGroup
 from dingbridge.replay.dead_letter_queue import Selection
 from dingbridge.replay.dead_letters import DeadLetter
@@ -28,7 +30,7 @@ def as_object(found: DeadLetter, by: str | None) -> dict[str, Any]:
         "key": found.key,
         "error": found.error,
         "reason": found.reason or None,
-        "attempts": int(found.attempts) if found.attempts.isdecimal() else None,
+        "attempts": whole_number(found.attempts),
         "at": _iso(found.at),
         "settled_by": by,
         "key_hash": found.hashed_key,
@@ -96,7 +98,7 @@ def _other_headers(found: DeadLetter) -> list[tuple[str, bytes]]:
 
 def _header(name: str, data: bytes, reveal: bool) -> str:
     """Ours hold ids and types; what others put in is not known."""
-    text = data.decode(errors="replace")
+    text = reveal_bytes(data).decode(errors="replace")
     return text if reveal or name == "content-type" or name.startswith("dingbridge-") else f"***({len(text)})"
 
 
@@ -107,9 +109,11 @@ def _value(value: bytes | None, reveal: bool) -> tuple[Any, str]:
     try:
         shown = orjson.loads(value)
     except ValueError:
-        text = value.decode(errors="replace")
+        text = reveal_bytes(value).decode(errors="replace")
         return (text, text) if reveal else (None, f"no JSON, {len(value)} bytes; --reveal shows it")
-    if not reveal:
+    if reveal:
+        shown = revealed(shown)
+    else:
         try:
             decode(value)
             shown = mask_event(shown)

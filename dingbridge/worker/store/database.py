@@ -7,6 +7,8 @@ inbox row is ``inbox.py``'s.
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +34,9 @@ CLOSE_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 30
 """How long the database may take to connect, begin, commit, or answer a short question of the runtime's own,
 before it counts as down, in s."""
+
+INSTRUCTIONS = 10_000
+"""Of SQLite's machine, between two looks whether a read has taken too long."""
 
 FAILED_TRANSACTION = "25P02"
 """PostgreSQL's SQLSTATE of whatever is asked in a transaction after a statement of it has failed."""
@@ -153,12 +158,15 @@ async def _roll_back(connection: AsyncConnection, *, dropped: bool) -> None:
             await connection.invalidate()
 
 
-def open_database(url: str, *, create: bool = True, idle_limit_s: float | None = None) -> Database:
+def open_database(
+    url: str, *, create: bool = True, idle_limit_s: float | None = None, read_limit_s: float | None = None
+) -> Database:
     """The database at ``sqlite:///path`` (its folder is created), ``sqlite://`` (in memory) or
     ``postgresql://user:password@host:port/name``; the driver is ours.
 
     ``idle_limit_s``: a transaction in which nothing was said for so long is ended by PostgreSQL, since its
-    process is frozen or cut off, and others wait for its rows.
+    process is frozen or cut off, and others wait for its rows. ``read_limit_s``: a read that takes longer is
+    ended by the database itself, with SQLAlchemy's error; giving up waiting ends no statement of SQLite's.
 
     Nothing is connected yet. Raises ``SettingsError`` for any other address, and ``DatabaseDown`` when
     ``create`` is false and there is no such SQLite file.
@@ -168,11 +176,11 @@ def open_database(url: str, *, create: bool = True, idle_limit_s: float | None =
     except ValueError as error:
         raise SettingsError([f"DATABASE_URL: {error}"]) from None
     if parsed.drivername == "postgresql":
-        return _open_postgres(parsed.set(drivername="postgresql+asyncpg"), idle_limit_s)
-    return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"), create=create)
+        return _open_postgres(parsed.set(drivername="postgresql+asyncpg"), idle_limit_s, read_limit_s)
+    return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"), create=create, read_limit_s=read_limit_s)
 
 
-def _open_postgres(url: URL, idle_limit_s: float | None) -> Database:
+def _open_postgres(url: URL, idle_limit_s: float | None, read_limit_s: float | None) -> Database:
     named = {"application_name": "dingbridge"}
     if idle_limit_s is not None:
         named["idle_in_transaction_session_timeout"] = str(round(idle_limit_s * 1000))
@@ -185,6 +193,8 @@ def _open_postgres(url: URL, idle_limit_s: float | None) -> Database:
     )
     # reads commit by themselves, which spares BEGIN and ROLLBACK: two of three round trips
     read_only = {**named, "default_transaction_read_only": "on"}
+    if read_limit_s is not None:
+        read_only["statement_timeout"] = str(round(read_limit_s * 1000))
     reader = create_async_engine(
         url,
         pool_size=READ_POOL_SIZE,
@@ -195,7 +205,7 @@ def _open_postgres(url: URL, idle_limit_s: float | None) -> Database:
     return Database(writer, reader)
 
 
-def _open_sqlite(url: URL, *, create: bool) -> Database:
+def _open_sqlite(url: URL, *, create: bool, read_limit_s: float | None) -> Database:
     if in_memory(url):
         engine = create_async_engine(url)
         _set_up_sqlite(engine)
@@ -213,11 +223,11 @@ def _open_sqlite(url: URL, *, create: bool) -> Database:
     writer = create_async_engine(url, pool_size=1, max_overflow=0)
     _set_up_sqlite(writer)
     reader = create_async_engine(url, pool_size=4, max_overflow=POOL_SIZE)
-    _set_up_sqlite(reader, read_only=True)
+    _set_up_sqlite(reader, read_only=True, limit_s=read_limit_s)
     return Database(writer, reader)
 
 
-def _set_up_sqlite(engine: AsyncEngine, *, read_only: bool = False) -> None:
+def _set_up_sqlite(engine: AsyncEngine, *, read_only: bool = False, limit_s: float | None = None) -> None:
     """Take transaction control away from the driver, which would begin late and deferred: two transactions
     that read first and then write could then not both go on. SQLAlchemy's documentation, "Enabling
     Non-Legacy SQLite Transactional Modes"."""
@@ -235,7 +245,12 @@ def _set_up_sqlite(engine: AsyncEngine, *, read_only: bool = False) -> None:
             # the offset is committed after the effect: an effect lost by a power cut would be lost for good
             cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
+        if limit_s is not None:
+            late = lambda: time.monotonic() > record.info.get("until", math.inf)  # noqa: E731
+            connection.run_async(lambda raw: raw.set_progress_handler(late, INSTRUCTIONS))
 
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Any) -> None:
+        if limit_s is not None:
+            connection.info["until"] = time.monotonic() + limit_s
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

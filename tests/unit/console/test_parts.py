@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from aiohttp import web
@@ -18,11 +19,12 @@ from console.access.middleware import ADDRESS, USER
 from console.access.users import Role, User
 from console.audit import Audit, AuditError
 from console.commands import Command, Commands
-from console.render import Render, language_of, shown_number, shown_seconds, shown_time
+from console.render import Render, language_of, shown_number, shown_seconds
 from console.settings import ConsoleSettings
 from console.sources import dead_letters
 from console.sources.dead_letters import DeadLetters
 from console.sources.listeners import Listeners
+from console.times import shown_time, zone_of
 from dev.servers.ports import free_port
 from dingbridge.errors import SettingsError
 from dingbridge.settings import KafkaSettings
@@ -136,25 +138,26 @@ class Tags(HTMLParser):
 def test_whatever_a_value_holds_stays_text(text: str) -> None:
     def page(value: str) -> str:
         here = {"path": "/", "menu": (), "csrf": value, "here": lambda **_: value, "lang": "en", "user": None}
+        here |= {"zone": SHANGHAI, "offset": value}
         more = {"name": value, "problem": "", "wait_s": 0, "to": value}
         return RENDER.html("login.html", {"t": RENDER.translator("en"), **here, **more})
 
     assert Tags(page(text)).found == Tags(page("x")).found
     assert "49" not in page("{{7*7}}")
-    assert Tags(str(shown_time(text))).found in ([], [("time", ["datetime", "title"])])
+    assert Tags(str(shown_time(text, SHANGHAI))).found in ([], [("time", ["datetime", "title"])])
 
 
 RENDER = Render()
+SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 
 def test_times_numbers_and_lengths_are_shown_in_units() -> None:
     moment = datetime(2026, 11, 27, 8, 0, 1, 5000, tzinfo=UTC)
-    exact = "2026-11-27T08:00:01.005Z"
-    shown = f'<time datetime="{exact}" title="{exact}">2026-11-27 08:00:01 UTC</time>'
-    assert {
-        str(shown_time(value)) for value in (moment, moment.timestamp(), "2026-11-27T16:00:01.005+08:00")
-    } == {shown}
-    assert str(shown_time(None)) == "–"
+    exact, utc = "2026-11-27T08:00:01.005Z", "2026-11-27 08:00:01.005 UTC"
+    shown = f'<time datetime="{exact}" title="{utc}">2026-11-27 16:00:01</time>'
+    values = (moment, moment.timestamp(), "2026-11-27T16:00:01.005+08:00", "2026-11-27T08:00:01.005")
+    assert {str(shown_time(value, SHANGHAI)) for value in values} == {shown}
+    assert str(shown_time(None, SHANGHAI)) == "–"
     assert [shown_number(value) for value in (None, 0, 1234567, 0.12345, 12.0)] == [
         "–",
         "0",
@@ -188,6 +191,24 @@ def test_the_language_is_asked_for_kept_or_preferred(
 ) -> None:
     headers = {"Accept-Language": accepted, "Cookie": f"lang={cookie}"}
     assert language_of(make_mocked_request("GET", path, headers=headers)) == language
+
+
+@pytest.mark.parametrize(
+    "value", [0.0, -1e18, 1e300, float("nan"), float("inf"), "0001-01-01", "9999-12-31T23:59:59"]
+)
+def test_no_time_ends_a_page(value: float | str) -> None:
+    for zone in (SHANGHAI, ZoneInfo("America/New_York")):
+        assert str(shown_time(value, zone))
+
+
+@given(
+    st.text()
+    | st.sampled_from(["Europe/Berlin", "../../etc/passwd", "America", "tzdata.zi", "Asia/Shanghai\0"])
+)
+def test_times_are_in_the_browsers_zone_or_in_dingtalks(name: str) -> None:
+    request = make_mocked_request("GET", "/", headers={"Cookie": f"timezone={name}"})
+    zone = zone_of(request, ConsoleSettings(dingtalk_timezone="Asia/Tokyo"))
+    assert (zone.key == name) if name == "Europe/Berlin" else zone.key in (name, "Asia/Tokyo")
 
 
 async def test_listeners_are_asked_side_by_side_and_who_does_not_answer_is_told() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from console.index.feed import Feed
 from console.index.records import EventEntry
 from console.index.store import Index
 from console.index.subscription import MOST_WAITING
-from console.pages.tail import MOST_ROWS
+from console.pages.tail import MOST_OF_ONE, MOST_ROWS
 from dingbridge.errors import BridgeError
 from tests.support.waiting import eventually
 from tests.unit.console.index_support import SETTINGS, entries, event_record, opened
@@ -124,10 +124,24 @@ async def test_a_burst_is_bounded_and_what_is_left_out_is_counted(source: Source
         assert left_out + len(ids) == source.next
 
 
-async def test_only_so_many_tails_are_open(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.pages.tail.MOST_STREAMS", 1)
-    async with stream(source):
-        assert (await source.who.get("/tail/events")).status == 503
+async def test_only_so_many_tails_of_one_user_are_open_and_others_have_theirs(source: Source) -> None:
+    who = source.who
+    async with AsyncExitStack() as opened_tails:
+        for _ in range(MOST_OF_ONE):
+            await opened_tails.enter_async_context(stream(source))
+        refused = await who.get("/tail/events")
+        assert (refused.status, "close one" in await refused.text()) == (429, True)
+        await who.log_in(Role.READER)
+        async with stream(source) as answer:
+            assert await told(answer) == ([], 0)
+    await who.log_in(Role.VIEWER)
+
+    async def again() -> bool:
+        """As soon as the connections are gone; nothing has been sent into them meanwhile."""
+        async with who.client.get("/tail/events") as answer:
+            return answer.status == 200
+
+    await eventually(again)
 
 
 @pytest.mark.parametrize("end", ["log out", "another role", "users file unreadable"])

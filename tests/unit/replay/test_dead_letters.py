@@ -86,6 +86,25 @@ def test_the_newest_note_that_names_a_letter_settles_it():
     assert [found.by(offset) for offset in (16, 17, 18, 19)] == ["run1", "run2", None, "run2"]
 
 
+@pytest.mark.parametrize(
+    "value", [note([5, 33, 34, 1 << 40, -1]), b'[5, "7", true, null, 9.0, [8], 1e30, 99999999999999999999]']
+)
+def test_a_note_settles_nothing_but_whole_offsets_before_its_own(value):
+    found = Notes()
+    found.add(record(offset=33, value=value, **{NOTE_HEADER: "run"}))
+    settled = [offset for offset in (0, 1, 5, 7, 8, 9, 33, 34, 1 << 40) if found.by(offset) is not None]
+    assert settled == [5]
+
+
+@pytest.mark.parametrize(
+    "value", [None, b"", b"5", b"{}", b'{"5": 1}', b"null", b"[" * 9_000, b"[1e999]", b"\xff"]
+)
+def test_a_note_that_cannot_be_read_settles_nothing(value):
+    found = Notes()
+    found.add(record(offset=33, value=value, **{NOTE_HEADER: "run"}))
+    assert [offset for offset in range(40) if found.by(offset) is not None] == []
+
+
 @given(st.lists(st.tuples(st.sampled_from([*HEADERS, "dingbridge-replay-id", "x"]), st.binary(max_size=9))))
 def test_a_copy_has_its_records_headers_and_one_replay_id(headers):
     original = ConsumerRecord("t.a", 3, 9, 0, 0, b"k", b"v", None, 0, 0, headers)

@@ -1,0 +1,37 @@
+"""What the consumers made of a record, in as few words as a row of a list has room for."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from console.life.outcome import Facts, Outcome, Replayed, State, outcome_of, replays_of
+from dingbridge.worker.context import Position
+
+MARKS: Final[Mapping[State, str]] = {
+    "dead": "bad",
+    "paused": "warn",
+    "retrying": "warn",
+    "waiting": "warn",
+    "unknown": "unknown",
+    "queued": "unknown",
+    "running": "unknown",
+    "dead_settled": "unknown",
+    "passed": "unknown",
+    "filtered": "unknown",
+    "handled": "good",
+}
+"""How a state is drawn; the worst one first."""
+
+
+def in_brief(record: Position, facts: Iterable[Facts]) -> list[tuple[State, list[str]]]:
+    """The consumers by state, the worst state first."""
+    found: dict[State, list[str]] = {}
+    for one in facts:
+        state = at_last(outcome_of(record, one), replays_of(record, one)).state
+        found.setdefault(state, []).append(one.consumer)
+    return [(state, found[state]) for state in MARKS if state in found]
+
+
+def at_last(outcome: Outcome, replays: Sequence[Replayed]) -> Outcome:
+    """What counts of a record and of what was sent to the consumer once more: the last one, but a dead letter
+    that nothing has settled waits for somebody."""
+    return outcome if outcome.state == "dead" or not replays else replays[-1].outcome
