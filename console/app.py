@@ -97,6 +97,8 @@ def open_console(settings: ConsoleSettings) -> Console:
     index = Index(settings.index_file, max_bytes=settings.console_index_max_mb << 20)
     feed = Feed(settings, index)
     ask_kafka = AskKafka(settings, heard_at=lambda: feed.heard_at)
+    databases = Databases(settings.database_url_of)
+    watch = Watch(settings, listeners, ask_kafka, feed, index, databases)
     return Console(
         settings=settings,
         kafka=settings,
@@ -105,10 +107,10 @@ def open_console(settings: ConsoleSettings) -> Console:
         feed=feed,
         search=Search(settings, index, ask_kafka),
         listeners=listeners,
-        watch=Watch(settings, listeners, ask_kafka),
-        doctor=Doctor(_parts_here(settings)),
+        watch=watch,
+        doctor=Doctor(_parts_here(settings), watch.dead_letters),
         journals=Journals(settings.journals),
-        databases=Databases(settings.database_url_of),
+        databases=databases,
         commands=commands,
         acts=Acts(commands),
         audit=audit,

@@ -15,13 +15,13 @@ from multidict import MultiMapping
 
 from console.commands import Command
 from dingbridge.cli.dlq.selection import dead_letter_filter
+from dingbridge.kafka.topic_policy import CONSUMER_RE
 from dingbridge.replay.dead_letters import DeadLetterFilter
 
 MOST_LETTERS: Final = 200
 """Letters that may be named one by one: more of them are a filter, and not an argument list of any length."""
 
 Act = Literal["replay", "skip"]
-_CONSUMER_RE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 _OPTIONS: Final = {"events": "--events", "key": "--key", "error_is": "--error-is"}
 _TIMES: Final = {"since": "--since", "until": "--until"}
 
@@ -44,7 +44,7 @@ class Selection:
     def of(cls, form: MultiMapping[Any]) -> Self:
         """From an address's query, or a form. Raises 400."""
         consumer = str(form.get("consumer", ""))
-        if not _CONSUMER_RE.fullmatch(consumer):
+        if not CONSUMER_RE.fullmatch(consumer):
             raise web.HTTPBadRequest(text="this names no consumer; choose one of the list")
         texts = {name: str(form.get(name, "")).strip() for name in (*_OPTIONS, *_TIMES)}
         texts["error_is"] = str(form.get("error_is", ""))  # the whole of it

@@ -1,4 +1,4 @@
-"""Looks at the listeners now and then, for all who watch together, and keeps what a rate needs.
+"""Looks at the listeners and at what waits, for all who watch together, and keeps what a rate needs.
 
 While somebody watches, each 3 s; else once a minute, for today's figures. What the readings mean is
 ``console/line/``'s.
@@ -12,13 +12,24 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from console.line.model import Part, line, worst
-from console.line.today import Today
-from console.line.window import INGRESS, RELAY, Reading
+import apsw
+from sqlalchemy.exc import DBAPIError
+
+from console.index.feed import Feed
+from console.index.store import Index
+from console.index.trend import Trend, add_freshness, trend
+from console.line.model import line
+from console.line.part import Part
+from console.line.today import FRESHNESS, Today
+from console.line.waiting import OUTBOUND, Waiting
+from console.line.window import INGRESS, RELAY, Reading, Window
+from console.sources.databases import Databases
 from console.sources.groups import Group
 from console.sources.groups import look as look_at_groups
 from console.sources.kafka import AskKafka
 from console.sources.listeners import Listeners
+from consumers.outbound import waiting as outbound
+from dingbridge import DependencyUnavailable
 from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.registry import known_consumers
@@ -32,6 +43,7 @@ WINDOW_S: Final = 60.0
 GROUPS_EACH_S: Final = 10.0
 GROUPS_WITHIN_S: Final = 5.0
 """Of many groups; no page waits for it."""
+MINUTE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,30 +55,45 @@ class View:
     readings: Sequence[Reading] = ()
     groups: Mapping[str, Group] = field(default_factory=dict)
     groups_problem: BridgeError | None = None
-
-    @property
-    def worst(self) -> Part | None:
-        return worst(self.parts)
+    waiting: Waiting = field(default_factory=Waiting)
 
 
 class Watch:
     """``start`` it, ask ``view`` for each page, ``stop`` it."""
 
-    def __init__(self, settings: KafkaSettings, listeners: Listeners, ask_kafka: AskKafka) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        listeners: Listeners,
+        ask_kafka: AskKafka,
+        feed: Feed,
+        index: Index,
+        databases: Databases,
+    ) -> None:
+        """``index`` knows the dead letters, as far as ``feed`` has filled it."""
         self._settings, self._listeners, self._ask_kafka = settings, listeners, ask_kafka
+        self._feed, self._index, self._databases = feed, index, databases
         self.consumers = known_consumers()
         self.today = Today()
         self._ring: deque[Sequence[Reading]] = deque()
         self._groups: Mapping[str, Group] = {}
         self._groups_problem: BridgeError | None = None
         self._view = View()
+        self.waiting = Waiting(unread=None)
+        self.trend: Trend | None = None
+        """The last 24 hours, as of the last minute in which somebody watched."""
         self._viewed = -WATCHED_S
         self._wanted = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
         """While it runs; none of them ends before ``stop``, but by a fault of ours."""
 
     async def start(self) -> None:
-        looks = {"listeners": (self._look, EACH_S), "groups": (self._look_at_groups, GROUPS_EACH_S)}
+        looks = {
+            "waiting": (self._look_at_what_waits, EACH_S),
+            "listeners": (self._look, EACH_S),
+            "groups": (self._look_at_groups, GROUPS_EACH_S),
+            "trend": (self._look_at_the_day, MINUTE_S),
+        }
         self.tasks = [
             asyncio.create_task(self._again(*each), name=f"that looks at the {what}")
             for what, each in looks.items()
@@ -87,6 +114,10 @@ class Watch:
             self._wanted.set()
         self._viewed = time.monotonic()
         return self._view
+
+    def dead_letters(self) -> Mapping[str, int]:
+        """How many wait of each consumer of which any does."""
+        return {consumer: count for consumer, (count, _) in self.waiting.dead_letters.items()}
 
     def show(self, view: View) -> None:
         """From now on pages are given ``view``."""
@@ -110,8 +141,8 @@ class Watch:
             self._ring.popleft()
         before = self._ring[0] if len(self._ring) > 1 else ()
         groups = {} if self._groups_problem else self._groups  # the line tells what is known now
-        parts = line(before, readings, groups, list(self.consumers))
-        self.show(View(now, parts, readings, self._groups, self._groups_problem))
+        parts = line(before, readings, groups, list(self.consumers), self.waiting)
+        self.show(View(now, parts, readings, self._groups, self._groups_problem, self.waiting))
 
     async def _read(self) -> Sequence[Reading]:
         """Three questions side by side, to all listeners side by side."""
@@ -141,3 +172,29 @@ class Watch:
             self._groups_problem = None
         except BridgeError as error:  # what was known is shown still
             self._groups_problem = error
+
+    async def _look_at_what_waits(self) -> None:
+        unread = self._feed.state.behind  # before the count: what comes meanwhile is in neither
+        try:
+            letters = await asyncio.to_thread(self._index.waiting_letters)
+        except BridgeError:
+            letters, unread = {}, None
+        self.waiting = Waiting(letters, unread, await self._outbound())
+
+    async def _outbound(self) -> Mapping[str, int] | None:
+        """What waits in outbound's tables; None where they are not there, or do not answer."""
+        try:
+            return await outbound.counts(self._databases.reader(OUTBOUND))
+        except (DependencyUnavailable, DBAPIError):
+            return None
+
+    async def _look_at_the_day(self) -> None:
+        now = time.time()
+        names = {reading.name for reading in self._ring[-1]} - {INGRESS, RELAY} if self._ring else set()
+        windows = {name: Window.of(name, self._ring[0], self._ring[-1]) for name in names}
+        told = {name: window.p99(FRESHNESS, consumer=name) for name, window in windows.items()}
+        with suppress(apsw.Error, BridgeError):  # of the disk and the file the feed tells
+            fresh = {name: seconds for name, seconds in told.items() if seconds is not None}
+            await asyncio.to_thread(add_freshness, self._index, now, fresh)
+            if self.watched:
+                self.trend = await asyncio.to_thread(trend, self._index, now)

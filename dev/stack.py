@@ -1,7 +1,7 @@
 """A whole bridge with its console, for a browser to look at: simulator, ingress, relay, consumers, System A.
 
-``forward-a`` hands approvals to System A. Tests look at it (``tests/console``), and ``dev/pictures.py`` takes
-pictures of it.
+``forward-a`` hands approvals and changes of people to System A. Tests look at it (``tests/console``), and
+``dev/pictures.py`` takes pictures of it.
 """
 
 import os
@@ -63,7 +63,7 @@ class Stack:
             "INGRESS_PORT": str(ports["callback"]),
             "JOURNAL_ALLOW_UNSAFE": "1",
             "TOPIC_PARTITIONS": "2",
-            **self.system_a.settings(folder, "bpms_instance_change"),
+            **self.system_a.settings(folder, "bpms_instance_change", "user_modify_org"),
             "ADMIN_PORT": str(ports["ingress"]),
             "RELAY_ADMIN_PORT": str(ports["relay"]),
             "CONSOLE_PORT": str(ports["console"]),

@@ -54,10 +54,10 @@ SECRETS: Final = frozenset({"suiteticket", "authcode", "tmpauthcode", "permanent
 MAX_DEPTH: Final = 200
 """Levels of nesting that are shown; events of ours have at most 100."""
 
-_SECRET = r"(?:suite_?ticket|auth_?code|permanent_?code|session_?webhook)"
-_NAMED = re.compile(_SECRET + "|data_base64", re.IGNORECASE)
+_GRANTS = r"(?:suite_?ticket|auth_?code|permanent_?code|session_?webhook)"
+_NAMED = re.compile(_GRANTS + "|data_base64", re.IGNORECASE)
 _QUOTED, _BARE = r"""\\*"(?:\\+[^"\\]|[^"\\])*""", r"""[^\s"',}\]&\\]+"""
-_NAMED_VALUE = re.compile(rf"""({_SECRET}(?:\\*["'])?\s*[:=]\s*)(?:{_QUOTED}|{_BARE})""", re.IGNORECASE)
+_NAMED_VALUE = re.compile(rf"""({_GRANTS}(?:\\*["'])?\s*[:=]\s*)(?:{_QUOTED}|{_BARE})""", re.IGNORECASE)
 _ESCAPED_LETTER = re.compile(r"\\u00(5f|[46][1-9a-f]|[57][0-9a])", re.IGNORECASE)
 
 

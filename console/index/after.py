@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import apsw
 
-from console.index.records import Copy, IndexedEvent, Letter, moment
+from console.index.records import Copy, IndexedEvent, Letter
 from console.index.store import Index
 from consumers.forward.deliveries import Delivery
+from dingbridge.events.foreign import moment
 from dingbridge.worker.context import Position
 
 _LETTERS = (

@@ -17,11 +17,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from console.index.records import Entry, EventEntry, IndexedEvent, entry_of, indexed_topics
-from console.index.store import Index, Partition
+from console.index.store import DAMAGE, Index, Partition
 from console.index.subscription import Subscription
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.kafka.client import connection, discard_consumer, explain
 from dingbridge.kafka.topics import existing_topics
+from dingbridge.kafka.undecodable import fetch_past
+from dingbridge.logging import place_of
 from dingbridge.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -45,7 +47,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class _MadeAnew(Exception):
-    """A topic's offsets begin again: it was deleted, and made anew."""
+    """The index is empty: it was damaged, or a topic's offsets begin again, since it was made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,9 @@ class Feed:
                 self._problem = error
             except (KafkaError, OSError) as error:
                 self._problem = KafkaUnavailable(explain(error, self._settings))
+            except DAMAGE:
+                self._index.damaged = True
+                self._problem = BridgeError(f"the index {self._index.path} is damaged: it is made anew")
             except apsw.Error as error:
                 self._problem = BridgeError(
                     f"the index {self._index.path} cannot be written ({type(error).__name__}: {error}); make "
@@ -131,7 +136,10 @@ class Feed:
 
     async def _follow(self) -> None:
         """Read until something fails."""
-        if await asyncio.to_thread(self._index.belongs_to, await self._origin()):
+        origin = await self._origin()
+        if self._index.damaged:
+            await asyncio.to_thread(self._begin_anew, "damaged")
+        if await asyncio.to_thread(self._index.belongs_to, origin):
             self._caught_up = False
         self._at.clear()
         kafka = AIOKafkaConsumer(
@@ -146,7 +154,7 @@ class Feed:
                     await self._refresh(kafka)
                     refresh_at = time.monotonic() + REFRESH_S
                 if time.monotonic() >= prune_at:
-                    await asyncio.to_thread(self._prune)
+                    await self._prune(kafka)
                     prune_at = time.monotonic() + PRUNE_S
                 await self._batch(kafka)
         finally:
@@ -155,7 +163,9 @@ class Feed:
 
     async def _batch(self, kafka: AIOKafkaConsumer) -> None:
         gathered_at = time.monotonic() + GATHER_MS / 1000
-        batches = await kafka.getmany(timeout_ms=GATHER_MS, max_records=BATCH_RECORDS) if self._at else {}
+        if self._index.damaged:
+            raise await asyncio.to_thread(self._begin_anew, "damaged")
+        batches = await self._fetch(kafka) if self._at else {}
         entries = await asyncio.to_thread(self._keep, batches)
         for partition in batches:
             self._at[partition] = await kafka.position(partition)
@@ -166,23 +176,45 @@ class Feed:
         if not self.state.behind:  # at the end: a commit for each few records would cost more than they do
             await asyncio.sleep(max(0.0, gathered_at - time.monotonic()))
 
+    async def _fetch(self, kafka: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
+        try:
+            found: dict[TopicPartition, list[ConsumerRecord]]
+            found = await kafka.getmany(timeout_ms=GATHER_MS, max_records=BATCH_RECORDS)
+            return found
+        except UnicodeDecodeError:
+            behind = [(partition, at) for partition, at in self._at.items() if at < self._end(partition)]
+            return {
+                partition: await fetch_past(kafka, partition, at, BATCH_RECORDS) for partition, at in behind
+            }
+
     def _keep(self, batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> list[Entry]:
         """Into the index, as one commit."""
         read: dict[Partition, tuple[int, int]] = {}
         entries: list[Entry] = []
         for partition, records in batches.items():
+            if not records:
+                continue
             if records[0].offset < self._at[partition]:
-                raise self._made_anew(partition.topic)
+                raise self._begin_anew(f"the topic {partition.topic} was made anew")
             read[partition.topic, partition.partition] = records[0].offset, records[-1].offset + 1
-            entries += filter(None, (entry_of(record, self._settings) for record in records))
+            entries += filter(None, map(self._entry, records))
         if read:
             self._index.add(entries, read)
         return entries
 
-    def _made_anew(self, topic: str) -> _MadeAnew:
+    def _entry(self, record: ConsumerRecord) -> Entry | None:
+        """None also for a record that no test has thought of: one must not keep the others from the index."""
+        try:
+            return entry_of(record, self._settings)
+        except Exception as error:
+            place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+            log.error("console.record_unread", **place, error=type(error).__name__, place=place_of(error))
+            return None
+
+    def _begin_anew(self, reason: str) -> _MadeAnew:
         self._caught_up = False  # all of history is read again, and is no news
-        self._index.begin_anew(f"the topic {topic} was made anew")
-        return _MadeAnew(topic)
+        self._index.begin_anew(reason)
+        return _MadeAnew(reason)
 
     def _tell(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
@@ -204,7 +236,8 @@ class Feed:
             for partition in new:
                 span = spans.get((partition.topic, partition.partition))
                 if span is not None and span.next > ends[partition]:
-                    raise await asyncio.to_thread(self._made_anew, partition.topic)
+                    reason = f"the topic {partition.topic} was made anew"
+                    raise await asyncio.to_thread(self._begin_anew, reason)
                 at[partition] = max(span.next if span is not None else 0, begins[partition])
             kafka.assign(list(at))
             for partition, offset in at.items():
@@ -214,13 +247,13 @@ class Feed:
             self._at[partition] = await kafka.position(partition)
         self._problem = None
 
-    def _prune(self) -> None:
-        now, kept = datetime.now(UTC), self._settings
-        self._index.prune(
-            max(_EPOCH, now - timedelta(days=kept.topic_retention_days)),
-            max(_EPOCH, now - timedelta(days=kept.dlq_retention_days)),
+    async def _prune(self, kafka: AIOKafkaConsumer) -> None:
+        before = max(_EPOCH, datetime.now(UTC) - timedelta(days=self._settings.topic_retention_days))
+        begins = await kafka.beginning_offsets(list(self._at)) if self._at else {}
+        await asyncio.to_thread(
+            self._index.prune, before, {(p.topic, p.partition): begin for p, begin in begins.items()}
         )
-        self._index.shrink()
+        await asyncio.to_thread(self._index.shrink)
 
     async def _origin(self) -> str:
         """The cluster and the prefixes, as one text. Raises ``KafkaUnavailable``."""

@@ -13,9 +13,9 @@ from aiokafka import ConsumerRecord
 from consumers.forward.deliveries import TOPIC as DELIVERIES
 from consumers.forward.deliveries import Delivery, read_delivery
 from dingbridge.events.event import NotAnEvent, decode
-from dingbridge.foreign import moment as moment
-from dingbridge.foreign import whole_number
-from dingbridge.kafka.topic_policy import control_topic
+from dingbridge.events.foreign import moment as moment
+from dingbridge.events.foreign import whole_number
+from dingbridge.kafka.topic_policy import CONSUMER_RE, control_topic
 from dingbridge.masking import IDS
 from dingbridge.replay.copying import FROM_HEADER
 from dingbridge.replay.dead_letters import NOTE_HEADER, is_note, noted, read_dead_letter
@@ -109,10 +109,11 @@ def entry_of(record: ConsumerRecord, settings: KafkaSettings) -> Entry | None:
     if topic.startswith(settings.topic_prefix):
         return event_entry(record)
     rest = topic.removeprefix(settings.control_prefix)
-    if rest.startswith("dlq."):
-        return _of_dead_letters(record, rest.removeprefix("dlq."))
-    if rest.startswith("inbox."):
-        return _copy(record, rest.removeprefix("inbox."))
+    kind, _, consumer = rest.partition(".")
+    if kind == "dlq" and CONSUMER_RE.fullmatch(consumer):
+        return _of_dead_letters(record, consumer)
+    if kind == "inbox" and CONSUMER_RE.fullmatch(consumer):
+        return _copy(record, consumer)
     return _delivery(record) if rest == DELIVERIES else None
 
 

@@ -23,17 +23,22 @@ from console.index.records import (
     Letter,
     Settlement,
     epoch_ms,
-    moment,
 )
 from console.index.tables import APPLICATION_ID, SCHEMA, VERSION
 from consumers.forward.deliveries import Delivery
 from dingbridge.errors import BridgeError
+from dingbridge.events.foreign import moment
 
 log = structlog.get_logger(__name__)
 
 BUSY_TIMEOUT_MS = 5_000
 
+DAMAGE = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError)
+"""What reading a damaged file raises; the last, for a text."""
+
 Partition = tuple[str, int]
+
+_BEYOND = (1 << 63) - 1
 
 _WAITING_LETTERS = (
     "SELECT consumer, count(*), min(at_ms) FROM letters l WHERE NOT EXISTS (SELECT 1 FROM settled s "
@@ -66,6 +71,8 @@ class Index:
         self._writing = threading.Lock()  # who is cancelled while a thread writes may close meanwhile
         self.floor_ms = 0
         """No event that was published before is here (epoch ms); 0: nothing was ever left out."""
+        self.damaged = False
+        """Somebody has met damage in the file: who writes it has to ``begin_anew``."""
 
     def open(self) -> None:
         """Make the file if it is not there, or not understood. Raises ``BridgeError`` where it cannot be
@@ -75,13 +82,14 @@ class Index:
             try:
                 self._db = self._open()
                 reason = self._why_not(self._db)
-                if reason is not None:
+                if reason is None:
+                    self.floor_ms = int(self._meta("floor_ms") or 0)
+                else:
                     self._db.close(True)
-            except (apsw.NotADBError, apsw.CorruptError):
+            except DAMAGE:
                 reason = "damaged"
             if reason is not None:
                 self._begin_anew(reason)
-            self.floor_ms = int(self._meta("floor_ms") or 0)
         except (OSError, apsw.Error) as error:
             raise self._unwritable(error) from error
 
@@ -100,7 +108,7 @@ class Index:
             reason = (
                 "another cluster, or other prefixes" if self._meta("origin") not in (None, origin) else None
             )
-        except (apsw.ConnectionClosedError, apsw.SQLError):  # no file, or one without tables
+        except (apsw.ConnectionClosedError, apsw.SQLError, *DAMAGE):  # no file, or one without tables
             reason = "it could not be made before"
         if reason is not None:
             self.begin_anew(reason)
@@ -132,14 +140,21 @@ class Index:
                 else:
                     self._add_other(entry)
 
-    def prune(self, events_before: datetime, others_before: datetime) -> int:
-        """Delete events published, and deliveries made, before the first moment; dead letters and what became
-        of them before the second. Nothing older is taken in later. Returns how many events went."""
+    def prune(self, events_before: datetime, begins: Mapping[Partition, int]) -> int:
+        """Delete events published, and deliveries made, before that moment, and of dead letters and what
+        became of them what Kafka has no more: it holds each partition from the offset in ``begins`` on, and
+        no others. Older events are not taken in later. Returns how many events went."""
         floor = max(self.floor_ms, epoch_ms(events_before))
         with self._transaction():
             deleted = self._delete_before(floor)
             for table in ("letters", "settled", "copies"):
-                self._db.execute(f"DELETE FROM {table} WHERE at_ms < ?", (epoch_ms(others_before),))  # noqa: S608
+                places = f"SELECT DISTINCT topic, partition FROM {table}"  # noqa: S608
+                before = f'DELETE FROM {table} WHERE topic = ? AND partition = ? AND "offset" < ?'  # noqa: S608
+                found: list[Any] = self._db.execute(places).fetchall()
+                for place in found:
+                    self._db.execute(before, (*place, begins.get(place, _BEYOND)))
+                    if place not in begins:  # it is read again, should it come back
+                        self._db.execute("DELETE FROM offsets WHERE topic = ? AND partition = ?", place)
         self.floor_ms = floor
         return deleted
 
@@ -188,6 +203,12 @@ class Index:
         try:
             with contextlib.closing(self.connect()) as db:
                 yield db
+        except DAMAGE as error:
+            self.damaged = True
+            raise BridgeError(
+                f"the console's index {self.path} is damaged; it is made anew from Kafka: "
+                "ask again in a minute"
+            ) from error
         except apsw.Error as error:
             raise BridgeError(
                 f"the console's index {self.path} cannot be read ({type(error).__name__}); mend its disk, or "
@@ -199,6 +220,12 @@ class Index:
         db = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
         db.set_busy_timeout(BUSY_TIMEOUT_MS)
         return db
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[apsw.Connection]:
+        """One transaction of another writer in this process; waits for those under way."""
+        with self._transaction():
+            yield self._db
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -321,6 +348,7 @@ class Index:
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{self.path}{suffix}").unlink()
         self._db = self._open()
+        self.damaged = False
         with self._db:
             self._db.execute(SCHEMA)
             self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -1,9 +1,9 @@
 """What the consumers made of a record, in as few words as a row of a list has room for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from console.life.outcome import Facts, State, outcome_of, replays_of
+from console.life.outcome import Facts, Outcome, Replayed, State, outcome_of, replays_of
 from dingbridge.worker.context import Position
 
 MARKS: Final[Mapping[State, str]] = {
@@ -23,11 +23,15 @@ MARKS: Final[Mapping[State, str]] = {
 
 
 def in_brief(record: Position, facts: Iterable[Facts]) -> list[tuple[State, list[str]]]:
-    """The consumers by state, the worst state first. What was sent to one of them once more counts by what
-    became of it the last time."""
+    """The consumers by state, the worst state first."""
     found: dict[State, list[str]] = {}
     for one in facts:
-        replays = replays_of(record, one)
-        outcome = replays[-1].outcome if replays else outcome_of(record, one)
-        found.setdefault(outcome.state, []).append(one.consumer)
+        state = at_last(outcome_of(record, one), replays_of(record, one)).state
+        found.setdefault(state, []).append(one.consumer)
     return [(state, found[state]) for state in MARKS if state in found]
+
+
+def at_last(outcome: Outcome, replays: Sequence[Replayed]) -> Outcome:
+    """What counts of a record and of what was sent to the consumer once more: the last one, but a dead letter
+    that nothing has settled waits for somebody."""
+    return outcome if outcome.state == "dead" or not replays else replays[-1].outcome

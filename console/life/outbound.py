@@ -4,6 +4,7 @@ Outbound keeps no row for each event: so this follows from what it knows of the 
 changes that it told after the event came.
 """
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from console.app import Console
 from console.index.records import IndexedEvent, epoch_ms, moment
+from console.life.changes import Change, changes_by_outbound
 from consumers.outbound.consumer import KINDS
 from consumers.outbound.contacts.rows import entity_of
 from consumers.outbound.messages import key
@@ -39,12 +41,14 @@ looked yet. ``change``: it told a change after the event came. ``echo``: it told
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """``own_id`` is the OA's, ``told_at`` when outbound told the change, and ``what`` its verdict on that."""
+    """``own_id`` is the OA's, ``told_at`` when outbound told the change, ``what`` its verdict on that, and
+    ``changes`` the fields that it told."""
 
     verdict: Verdict
     own_id: str | None = None
     told_at: datetime | None = None
     what: str | None = None
+    changes: Sequence[Change] = ()
 
 
 async def told_of(console: Console, event: IndexedEvent, *, handled: bool) -> Told | None:
@@ -96,8 +100,10 @@ def _written_at(row: Row[Any], kind: str) -> datetime | None:
     return moment(intention.opened_ms)
 
 
-async def _change_after(console: Console, event: IndexedEvent, entity: str) -> tuple[datetime, str] | None:
-    """When the last change of ``entity`` was told since ``event`` came, and the verdict on it."""
+async def _change_after(
+    console: Console, event: IndexedEvent, entity: str
+) -> tuple[datetime, str, Sequence[Change]] | None:
+    """When the last change of ``entity`` was told since ``event`` came, the verdict on it, and its fields."""
     topic = control_topic(console.kafka, "changes")
     counts = await existing_topics(console.kafka, [topic])
     if topic not in counts:
@@ -115,10 +121,8 @@ async def _change_after(console: Console, event: IndexedEvent, entity: str) -> t
                 if record.key != entity.encode():
                     continue
                 try:
-                    found = (
-                        moment(record.timestamp),
-                        str(decode(record.value or b"", Sent()).data.get("verdict")),
-                    )
+                    data = decode(record.value or b"", Sent()).data
                 except NotAnEvent:
                     continue
+                found = moment(record.timestamp), str(data.get("verdict")), changes_by_outbound(data)
     return found

@@ -4,11 +4,11 @@ Thresholds are those of ``deploy/prometheus/rules.yml``, without its patience: a
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from enum import IntEnum
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from console.line.part import Part, State, Trouble, ranked
+from console.line.waiting import Waiting, of_consumer
 from console.line.window import INGRESS, RELAY, Reading, Window
 from console.sources.groups import Group
 
@@ -20,102 +20,46 @@ LOW_DISK_BYTES: Final = 2 * 1024**3
 CLOCK_SKEW_S: Final = 120.0
 
 
-class State(IntEnum):
-    """How a part is; the higher, the worse."""
-
-    OK = 0
-    UNKNOWN = 1
-    """Nothing tells."""
-    DEGRADED = 2
-    """It works, with trouble."""
-    UNREACHABLE = 3
-    """Its private listener does not answer."""
-    STOPPED = 4
-
-    @property
-    def word(self) -> str:
-        return self.name.lower()
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """What is wrong with a part, by a code that ``words/now.toml`` has words for (``what_<code>``,
-    ``do_<code>``). ``text`` is what a process says in words of its own; ``since`` is epoch s, if it tells."""
-
-    state: State
-    code: str
-    values: Mapping[str, str | int | float] = field(default_factory=dict)
-    text: str = ""
-    since: float | None = None
-
-
-Kind = Literal["dingtalk", "journal", "kafka", "consumer", "systems"]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of the line. ``consumer`` names whose it is, of the last two kinds. ``rate`` is a second,
-    ``oldest_s`` the age of what waits longest, ``p99_s`` of the last minute; None where nothing tells."""
-
-    kind: Kind
-    consumer: str = ""
-    trouble: Trouble | None = None
-    rate: float | None = None
-    oldest_s: float | None = None
-    p99_s: float | None = None
-
-    @property
-    def state(self) -> State:
-        return State.OK if self.trouble is None else self.trouble.state
-
-
 def line(
-    before: Sequence[Reading], now: Sequence[Reading], groups: Mapping[str, Group], installed: Sequence[str]
+    before: Sequence[Reading],
+    now: Sequence[Reading],
+    groups: Mapping[str, Group],
+    installed: Sequence[str],
+    waiting: Waiting,
 ) -> list[Part]:
     """The parts in the order of the line. ``before`` is the oldest reading of the window, ``now`` the newest;
-    ``groups`` are as Kafka knows them, also of ``installed`` consumers without a listener."""
+    ``groups`` are as Kafka knows them, also of ``installed`` consumers without a listener. Whose dead letters
+    wait is on the line too, wherever it runs."""
     parts = _bridge(Window.of(INGRESS, before, now), Window.of(RELAY, before, now))
-    watched = list(dict.fromkeys(r.name for r in now if r.name not in (INGRESS, RELAY)))
-    for name in [*watched, *(name for name in installed if name not in watched)]:
-        parts += _consumer(name, Window.of(name, before, now), groups.get(name))
+    watched = (reading.name for reading in now if reading.name not in (INGRESS, RELAY))
+    for name in dict.fromkeys([*watched, *installed, *sorted(waiting.dead_letters)]):
+        parts += _consumer(name, Window.of(name, before, now), groups.get(name), waiting)
     return parts
-
-
-def worst(parts: Sequence[Part]) -> Part | None:
-    """The part to speak of: the worst, of equals the one nearest to DingTalk; None if none is in trouble."""
-    found = max(parts, key=lambda part: part.state, default=None)
-    return found if found is not None and found.state > State.UNKNOWN else None
-
-
-def _most(troubles: Iterator[Trouble]) -> Trouble | None:
-    """The worst of them, the first of equals."""
-    return max(troubles, key=lambda trouble: trouble.state, default=None)
 
 
 def _bridge(window: Window, relay: Window) -> list[Part]:
     """What the ingress tells, and of Kafka what its relay tells."""
-    unknown = None if window.answering else Trouble(State.UNKNOWN, "unknown")
     last = window.most(PREFIX + "last_callback_timestamp_seconds")
     at = max((reading.at for reading in window.now), default=0.0)
     waiting = window.most(PREFIX + "journal_oldest_waiting_seconds")
     return [
         Part(
             "dingtalk",
-            trouble=unknown or _most(_dingtalk(window)),
+            troubles=ranked(_dingtalk(window)),
             rate=window.rate(PREFIX + "callbacks_total"),
             oldest_s=max(0.0, at - last) if last else None,
             p99_s=window.p99(PREFIX + "answer_seconds"),
         ),
         Part(
             "journal",
-            trouble=_most(_journal(window)),
+            troubles=ranked(_journal(window)),
             rate=window.rate(PREFIX + "callbacks_total", outcome="kept"),
             oldest_s=waiting,
             p99_s=window.p99(PREFIX + "journal_commit_seconds"),
         ),
         Part(
             "kafka",
-            trouble=_most(_kafka(window, relay)),
+            troubles=ranked(_kafka(window, relay)),
             rate=relay.rate(PREFIX + "published_total"),
             oldest_s=waiting,
             p99_s=relay.p99(PREFIX + "publish_lag_seconds"),
@@ -129,6 +73,8 @@ def _unreachable(window: Window) -> Iterator[Trouble]:
 
 
 def _dingtalk(window: Window) -> Iterator[Trouble]:
+    if not window.answering:
+        yield Trouble(State.UNKNOWN, "unknown")
     for reading in window.answering:
         for sample in reading.metrics.samples(PREFIX + "stream_connections"):
             if sample.value == 0:
@@ -174,10 +120,10 @@ def _kafka(window: Window, relay: Window) -> Iterator[Trouble]:
     if (oldest := window.most(PREFIX + "journal_oldest_waiting_seconds") or 0) > BEHIND_S:
         yield Trouble(State.DEGRADED, "publishing_behind", {"seconds": int(oldest)})
     if parked := sum(window.values(PREFIX + "parked")):
-        yield Trouble(State.DEGRADED, "parked", {"count": int(parked)})
+        yield Trouble(State.DEGRADED, "parked", {"count": int(parked)}, waits=int(parked))
 
 
-def _consumer(name: str, window: Window, group: Group | None) -> list[Part]:
+def _consumer(name: str, window: Window, group: Group | None, waiting: Waiting) -> list[Part]:
     """What it is behind says Kafka, the rest its listener; without one that is all that is known."""
     mine = PREFIX + "consumer_"
     handled = window.p99(mine + "freshness_seconds", consumer=name)
@@ -185,18 +131,17 @@ def _consumer(name: str, window: Window, group: Group | None) -> list[Part]:
     part = Part(
         "consumer",
         name,
-        _most(_members(window, group)),
+        ranked([*_members(window, group), *of_consumer(name, waiting, window)]),
         window.rate(mine + "events_total", consumer=name),
         None if group is None else group.oldest_s,
         attempt if handled is None else handled,
     )
     if not window.now:
         return [part]
-    unknown = None if window.answering else Trouble(State.UNKNOWN, "unknown")
     systems = Part(
         "systems",
         name,
-        unknown or _most(_systems(name, window)),
+        ranked(_systems(window, 0 if group is None else group.lag)),
         window.rate(mine + "attempts_total", consumer=name),
         _longest_wait(window),
         attempt,
@@ -209,17 +154,21 @@ def _members(window: Window, group: Group | None) -> Iterator[Trouble]:
         yield Trouble(State.STOPPED, "not_joined")
     yield from _unreachable(window)
     if group is not None and group.lag and not group.members:
-        yield Trouble(State.STOPPED, "no_member", {"count": group.lag})
-    if group is not None and (group.oldest_s or 0) > CONSUMER_BEHIND_S:
-        yield Trouble(State.DEGRADED, "consumer_behind", {"seconds": int(group.oldest_s or 0)})
+        yield Trouble(State.STOPPED, "no_member", {"count": group.lag}, waits=group.lag)
+    elif group is not None and (group.oldest_s or 0) > CONSUMER_BEHIND_S:
+        values = {"seconds": int(group.oldest_s or 0), "count": group.lag}
+        yield Trouble(State.DEGRADED, "consumer_behind", values, waits=group.lag)
     if window.now and (group is None or any(t.records and t.oldest_s is None for t in group.topics.values())):
         yield Trouble(State.UNKNOWN, "lag_unknown")
     if not window.now and (group is None or not group.members):
         yield Trouble(State.UNKNOWN, "not_configured")
 
 
-def _systems(name: str, window: Window) -> Iterator[Trouble]:
-    """What a consumer's own work needs: other systems, its database, and records that it can handle."""
+def _systems(window: Window, lag: int) -> Iterator[Trouble]:
+    """What a consumer's own work needs: other systems, its database, and records that it can handle. ``lag``
+    records wait where a partition is paused."""
+    if not window.answering:
+        yield Trouble(State.UNKNOWN, "unknown")
     for reading in window.answering:
         if reading.details.get("database") == "does not answer":
             yield Trouble(State.STOPPED, "database")
@@ -228,16 +177,14 @@ def _systems(name: str, window: Window) -> Iterator[Trouble]:
         reasons = down.values() if isinstance(down, Mapping) else [p.get("waits_for") for p in paused]
         if reason := next(iter(reasons), None):
             since = min((at for p in paused if (at := _epoch(p.get("since"))) is not None), default=None)
-            yield Trouble(State.STOPPED, "waits", text=str(reason), since=since)
+            yield Trouble(State.STOPPED, "waits", text=str(reason), since=since, waits=lag)
         records = _listed(reading.in_flight, "records")
         failing = [r for r in records if r.get("outcome") == "retry" or r.get("state") == "retrying"]
         if failing:
             since = min((at for r in failing if (at := _epoch(r.get("since"))) is not None), default=None)
             text = str(failing[0].get("error") or "")
-            yield Trouble(State.DEGRADED, "retries", {"count": len(failing)}, text, since)
-    letters = window.grown(PREFIX + "consumer_dead_letters_total", consumer=name)
-    if letters > 0:
-        yield Trouble(State.DEGRADED, "dead_letters", {"count": int(letters)})
+            values, waits = {"count": len(failing)}, 0 if reason else len(failing)  # else they are in the lag
+            yield Trouble(State.DEGRADED, "retries", values, text, since, waits)
 
 
 def _longest_wait(window: Window) -> float | None:

@@ -13,7 +13,7 @@ from console.line.window import INGRESS, RELAY, Reading, Window, quantile
 
 WITHIN_S: Final = 1.5
 GOAL: Final = 0.9899
-_FRESHNESS: Final = "dingbridge_consumer_freshness_seconds"
+FRESHNESS: Final = "dingbridge_consumer_freshness_seconds"
 
 
 @dataclass(slots=True)
@@ -51,6 +51,6 @@ class Today:
         self.good += counts.get(WITHIN_S, succeeded)
         for consumer in {reading.name for reading in now} - {INGRESS, RELAY}:
             summed = self.fresh.setdefault(consumer, {})
-            grown = Window.of(consumer, before, now).buckets(_FRESHNESS, consumer=consumer)
+            grown = Window.of(consumer, before, now).buckets(FRESHNESS, consumer=consumer)
             for bound, count in grown.items():
                 summed[bound] = summed.get(bound, 0.0) + count

@@ -1,7 +1,8 @@
 """Event: one event's whole life, from its first arrival to what each consumer made of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -10,24 +11,24 @@ from console.acts import Act
 from console.app import Console, Role, require
 from console.commands import Command
 from console.index.records import IndexedEvent
+from console.life.brief import MARKS, at_last
+from console.life.changes import changes_by_dingtalk
 from console.life.event import KeptRecord, kept_record
 from console.life.examples import curl, fixture, kcat, pretty
 from console.life.facts import facts_of
 from console.life.outbound import NAME as OUTBOUND
 from console.life.outbound import told_of
 from console.life.outcome import Facts, Outcome, Replayed, outcome_of, replays_of
+from console.life.summary import summary_of
 from console.pages.acts import done_at
 from console.pages.find import event_url
+from consumers.forward.deliveries import Delivery
 from dingbridge.events.catalogue import catalogue
 from dingbridge.events.event import NotAnEvent
 from dingbridge.masking import mask, mask_event, reveal, reveal_bytes, shown_body
 from dingbridge.worker.context import Position
 
-GOOD, BAD, WARN = (
-    ("handled",),
-    ("dead",),
-    ("retrying", "paused", "waiting"),
-)
+MOST_ATTEMPTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,16 @@ class Row:
     outcome: Outcome
     replays: list[Replayed]
     replay: Command | None
+
+    @property
+    def last(self) -> Outcome:
+        """What became of the event at this consumer in the end."""
+        return at_last(self.outcome, self.replays)
+
+    @property
+    def tried(self) -> Sequence[Delivery]:
+        """The last attempts to deliver it, and what was sent once more."""
+        return self.facts.deliveries[-MOST_ATTEMPTS:]
 
     @property
     def seen(self) -> str:
@@ -63,17 +74,24 @@ def routes(console: Console) -> list[web.RouteDef]:
         if outbound is not None:
             handled = outbound.outcome.state == "handled"
             told = await told_of(console, kept.event, handled=handled)
+        absent = [name for name, group in console.watch.view().groups.items() if not group.members]
+        decoded = kept.decoded
         return await console.page(
             request,
             "event.html",
             query=query,
             kept=kept,
+            summary=summary_of({row.facts.consumer: row.last for row in rows}, absent),
+            absent=absent,
+            changes=changes_by_dingtalk(decoded.data, decoded.subject) if decoded is not None else [],
+            why=why,
+            answer_of=_answer,
             events=events,
             event_url=event_url,
             spec=catalogue.get(kept.event.type),
             rows=rows,
             told=told,
-            mark=_mark,
+            marks=MARKS,
             state=console.feed.state,
             act_id=console.acts.new_id(),
             **_values(console, kept, revealed=request[USER].role >= Role.READER),
@@ -105,6 +123,13 @@ def routes(console: Console) -> list[web.RouteDef]:
             act_id = begun or act_id
         await console.acts.ended(user, act_id)
         raise done_at(act_id)
+
+    def why(facts: Facts) -> str:
+        """Why nothing tells when it was handled, where nothing does."""
+        consumer = console.watch.consumers.get(facts.consumer)
+        if consumer is not None and not consumer.uses_database:
+            return "keeps_none"
+        return "silent" if facts.problems else "no_row"
 
     return [web.get("/event", show), web.post("/event/replay", replay)]
 
@@ -153,17 +178,16 @@ def _values(console: Console, kept: KeptRecord, *, revealed: bool) -> dict[str, 
     return found
 
 
+def _answer(delivery: Delivery) -> str:
+    """What the system said when it did not take the event: for readers."""
+    return reveal_bytes(delivery.answer or b"").decode("utf-8", "replace")
+
+
 def _spelled(kept: KeptRecord) -> dict[str, Any] | None:
     try:
         return kept.dingtalk
     except NotAnEvent:
         return None
-
-
-def _mark(outcome: Outcome) -> str:
-    """How the state is drawn."""
-    state = outcome.state
-    return "good" if state in GOOD else "bad" if state in BAD else "warn" if state in WARN else "unknown"
 
 
 def _place(at: str) -> Position | None:

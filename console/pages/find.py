@@ -71,6 +71,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             marks=MARKS,
             meant=meant,
             names=names,
+            companies=companies,
             journals=journals,
             longest=LONGEST,
             state=console.feed.state,

@@ -1,12 +1,14 @@
-"""Now: the line from DingTalk to the systems, each part with its state, and one sentence of what is wrong."""
+"""Now: the line from DingTalk to the systems, what of it waits for a person, and how the last day went."""
 
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from console.access.middleware import USER
 from console.app import Console, Role
-from console.line.model import Part, State, Trouble
+from console.index.trend import STEP_S, Trend
+from console.line.drawing import curve, tall, wide
+from console.line.part import WHERE, Part, State, Trouble, wrong
 from console.line.today import GOAL, WITHIN_S
 from console.render import language_of
 from console.watch import EACH_S
@@ -20,6 +22,10 @@ LOOKS = {
     State.STOPPED: "bad",
 }
 """How the style sheet calls a state."""
+ON_THE_LINE: Final = ("dead_letters.waiting", "relay.parked", "relay.absent", "relay.kafka")
+"""Findings of the doctor that the line itself shows, and sooner."""
+CURVE: Final = (280, 48)
+"""Width and height of a curve's drawing."""
 
 
 def routes(console: Console) -> list[web.RouteDef]:
@@ -35,13 +41,19 @@ def routes(console: Console) -> list[web.RouteDef]:
             "now.html",
             view=view,
             each_s=EACH_S,
-            worst=view.worst and shown_part(view.worst, is_reader),
+            wrong=[shown_trouble(part, trouble, is_reader) for part, trouble in wrong(view.parts)],
             parts=[shown_part(part, is_reader) for part in view.parts],
+            drawings={"wide": wide(view.parts), "tall": tall(view.parts)},
+            looks=LOOKS,
+            curves=_curves(console.watch.trend),
+            curve_size=CURVE,
             today=console.watch.today,
             goal=GOAL,
             within_s=WITHIN_S,
             # a reader's: causes and remedies name addresses
-            doctor=next((one for one in found if one[0] in errors), None) if is_reader else None,
+            doctor=next((o for o in found if o[0] in errors and o[0] not in ON_THE_LINE), None)
+            if is_reader
+            else None,
             findings=found if is_reader else [],
             doctor_at=console.doctor.at,
             errors=len(errors),
@@ -51,14 +63,38 @@ def routes(console: Console) -> list[web.RouteDef]:
 
 
 def shown_part(part: Part, is_reader: bool) -> dict[str, Any]:
-    """A part as the template shows it; what a process says in its own words is for readers."""
-    trouble = part.trouble or Trouble(State.OK, "")
+    """A part as the templates show it, with its troubles."""
+    troubles = [shown_trouble(part, trouble, is_reader) for trouble in part.troubles]
+    return {"part": part, "state": part.state.word, "look": LOOKS[part.state], "troubles": troubles}
+
+
+def shown_trouble(part: Part, trouble: Trouble, is_reader: bool) -> dict[str, Any]:
+    """One trouble of a part as the templates show it; what a process says in its own words is for readers.
+    ``where`` is the page on which one acts, None where that is no page of the console."""
+    where = WHERE.get(trouble.code)
     return {
         "part": part,
-        "state": part.state.word,
-        "look": LOOKS[part.state],
+        "state": trouble.state.word,
+        "look": LOOKS[trouble.state],
         "code": trouble.code,
         "text": trouble.text if is_reader else "",
         "since": trouble.since,
+        "where": where and where.format(consumer=part.consumer),
         "given": {**trouble.values, "consumer": part.consumer},
     }
+
+
+def _curves(trend: Trend | None) -> list[dict[str, Any]]:
+    """``most`` is the largest value, and ``at`` when it was (the end of its step, epoch s)."""
+    if trend is None:
+        return []
+    curves = []
+    for name in ("rate", "freshness", "letters"):
+        values: tuple[float | None, ...] = getattr(trend, name)
+        known = [(value, step) for step, value in enumerate(values) if value is not None]
+        most, step = max(known, default=(None, 0))
+        at = trend.until - STEP_S * (len(values) - 1 - step)
+        curves.append(
+            {"name": name, "path": curve(values, *CURVE), "last": values[-1], "most": most, "at": at}
+        )
+    return curves

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dingbridge.errors import BridgeError
-from dingbridge.kafka.topic_policy import dlq_topic
+from dingbridge.kafka.topic_policy import CONSUMER_RE, dlq_topic
 from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.dead_letter_groups import DeadLetterGroup
 from dingbridge.replay.dead_letter_queue import DeadLetterQueue
@@ -72,7 +72,8 @@ class DeadLetters:
                 except BridgeError as error:
                     return ConsumerGroups(consumer, problem=error)
 
-        names = sorted(name.removeprefix(prefix) for name in topics if name.startswith(prefix))
+        named = {name.removeprefix(prefix) for name in topics if name.startswith(prefix)}
+        names = sorted(filter(CONSUMER_RE.fullmatch, named))
         return await asyncio.gather(*map(one, names))
 
     async def _listed(

@@ -5,10 +5,11 @@ At most once a minute while somebody watches, and without DingTalk's Open API, w
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from dingbridge.doctor import run
+from dingbridge.doctor.checks import dead_letters
 from dingbridge.doctor.findings import Finding, Lang, Level, found, read_words
 from dingbridge.doctor.parts import load_checks
 from dingbridge.logging import place_of
@@ -20,12 +21,13 @@ _NOT_HERE: Final = ("settings.", "key.", "api.", "tags.", "url.")
 
 
 class Doctor:
-    """``parts`` are those that run where the doctor looks: none for all, the ingress included."""
+    """``parts`` are those that run where the doctor looks: none for all, the ingress included. ``letters``
+    gives the dead letters that wait, by consumer, as the console's index knows them: no topic is read."""
 
-    def __init__(self, parts: Sequence[str] = ()) -> None:
-        self._parts = parts
+    def __init__(self, parts: Sequence[str], letters: Callable[[], Mapping[str, int]]) -> None:
+        self._parts, self._letters = parts, letters
         self.at: float | None = None
-        self.findings: tuple[Finding, ...] = ()
+        self._found: tuple[Finding, ...] = ()
         self._words = read_words("dingbridge.doctor")
         self._looking: asyncio.Task[None] | None = None
 
@@ -35,6 +37,11 @@ class Doctor:
             return
         if self.at is None or time.time() - self.at > EACH_S:
             self._looking = asyncio.create_task(self._look())
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Errors and warnings of the last look, and the dead letters that wait now."""
+        return (*self._found, *dead_letters.judge(dead_letters.Seen(self._letters())))
 
     async def stop(self) -> None:
         if self._looking is not None:
@@ -68,5 +75,5 @@ class Doctor:
                 found("doctor.fault", check="doctor", error=type(error).__name__, place=place_of(error))
             )
         kept = [one for one in findings if not one.code.startswith(_NOT_HERE)]
-        self.findings = tuple(one for one in kept if one.level(self._words) in (Level.ERROR, Level.WARNING))
+        self._found = tuple(one for one in kept if one.level(self._words) in (Level.ERROR, Level.WARNING))
         self.at = time.time()

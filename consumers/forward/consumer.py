@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import structlog
 
 from consumers.forward.body import body_of
-from consumers.forward.deliveries import Delivery
+from consumers.forward.deliveries import TOPIC, Delivery
 from consumers.forward.delivery import Sender
 from consumers.forward.event_filter import EventFilter
 from consumers.forward.log import DeliveryLog
@@ -57,6 +57,7 @@ class Forward(Consumer):
     """The consumer of one system; ``consumer_of`` makes the class."""
 
     uses_database = False
+    control_topics_written = (TOPIC,)
 
     system_name: ClassVar[str]
     system: ClassVar[System]
@@ -94,7 +95,6 @@ class Forward(Consumer):
 
     async def prepare(self, event: Event, ctx: Context) -> None:
         """Hand ``event`` over. Raises ``Reject`` or ``DependencyUnavailable``."""
-        await self._log.open()
         wanted = self._filter.wants(event)
         if wanted:
             ctx.asks(self.name)

@@ -68,7 +68,8 @@ class Sender:
             ) as response:
                 answer = read(response.status, response.headers)
                 body = await _drain(response)
-                return replace(answer, status=response.status, body=None if answer.kind == "taken" else body)
+                kept = None if answer.kind == "taken" or not body else body
+                return replace(answer, status=response.status, body=kept)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _failure(error, self._system.timeout_s)
 

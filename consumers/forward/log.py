@@ -2,9 +2,8 @@
 
 from consumers.forward.deliveries import TOPIC, Delivery
 from dingbridge import DependencyUnavailable
-from dingbridge.errors import KafkaUnavailable, TopicError
+from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.topic_policy import control_topic
-from dingbridge.kafka.topics import ensure_topics
 from dingbridge.kafka.writer import RecordWriter
 from dingbridge.settings import KafkaSettings
 
@@ -13,21 +12,8 @@ class DeliveryLog:
     """The deliveries of one process."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
         self._topic = control_topic(settings, TOPIC)
         self._writer = RecordWriter(settings)
-        self._topic_exists = False
-
-    async def open(self) -> None:
-        """Make the topic if it is missing; of use before anything is sent, since without it each event would
-        be sent again. Raises ``DependencyUnavailable``."""
-        if self._topic_exists:
-            return
-        try:
-            await ensure_topics(self._settings, [self._topic])
-        except (KafkaUnavailable, TopicError) as problem:
-            raise DependencyUnavailable(f"deliveries cannot be recorded: {problem}") from problem
-        self._topic_exists = True
 
     async def write(self, delivery: Delivery, key: str) -> None:
         """All in-sync replicas have it then; ``key`` is the event's. Raises ``DependencyUnavailable``: write

@@ -27,7 +27,7 @@ from consumers.outbound.requests.store import (
     store_approval_event,
     store_request,
 )
-from consumers.outbound.sender import Sender
+from consumers.outbound.sender import TOPICS, Sender
 from consumers.outbound.settings import DAY_MS, OutboundSettings
 from consumers.outbound.store import now_ms
 from consumers.outbound.tables import metadata, outbound_entity
@@ -73,6 +73,7 @@ class Outbound(Consumer):
     name: ClassVar[str] = "outbound"
     topics: ClassVar[Sequence[str]] = (*KINDS, "bpms_instance_change")
     control_topics: ClassVar[Sequence[str]] = ("outbound",)
+    control_topics_written: ClassVar[Sequence[str]] = TOPICS
     metadata: ClassVar[MetaData | None] = metadata
     migrations: ClassVar[str | None] = "consumers.outbound.migrations"
 

@@ -18,7 +18,7 @@ from dingbridge.settings.apps import App, load_apps, with_failed_lists
 @dataclass
 class Context:
     """``credentials`` is ``None`` in Stream mode, ``client`` where the Open API cannot be asked; ``url`` was
-    given by hand."""
+    given by hand; ``in_background`` who looks again and again counts dead letters without reading them."""
 
     settings: IngressSettings
     app: App
@@ -29,6 +29,7 @@ class Context:
     session: aiohttp.ClientSession
     client: DingTalkClient | None
     calls: ApiCalls
+    in_background: bool = False
     of_kafka: kafka.Seen = field(default_factory=kafka.Seen)
     of_ingress: ingress.Seen | None = None
     _registration: CallbackRegistration | ApiError | None = None

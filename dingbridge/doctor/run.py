@@ -11,7 +11,17 @@ import aiohttp
 from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
-from dingbridge.doctor.checks import clock, ingress, kafka, kafka_judge, platform, quota, stream, subscription
+from dingbridge.doctor.checks import (
+    clock,
+    dead_letters,
+    ingress,
+    kafka,
+    kafka_judge,
+    platform,
+    quota,
+    stream,
+    subscription,
+)
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.checks import url as public
 from dingbridge.doctor.context import Context
@@ -35,8 +45,8 @@ async def examine(
 ) -> None:
     """Run all checks; ``tell`` receives the findings of each as they are made. ``wanted`` names the parts,
     none for all; ``checks`` are those that parts bring along, by the part's name. ``in_background``, as the
-    console looks again and again: the Open API, whose calls count, is not asked, and the process's log stays
-    as it is."""
+    console looks again and again: the Open API, whose calls count, is not asked, dead letters are not read,
+    and the process's log stays as it is."""
     settings, problems = settings_check.load()
     app = None
     if settings is not None:
@@ -69,6 +79,7 @@ async def examine(
             session,
             None if in_background else _client(app, settings.dingtalk_api_base, session, calls),
             calls,
+            in_background,
         )
         of_parts = {
             name: check
@@ -164,6 +175,13 @@ async def _kafka(context: Context) -> list[Finding]:
     return kafka_judge.judge(context.of_kafka, context.settings, needs)
 
 
+async def _dead_letters(context: Context) -> list[Finding]:
+    if context.in_background or context.of_kafka.failure is not None:
+        return []
+    names = None if context.with_ingress else [part.name for part in context.consumers]
+    return dead_letters.judge(await dead_letters.look(context.settings, names))
+
+
 async def _platform(context: Context, of_parts: Mapping[str, Check]) -> list[Finding]:
     if context.client is None:
         return [found("api.suite", app=context.app.name) if context.app.suite else found("api.skipped")]
@@ -207,5 +225,13 @@ async def _quota(context: Context) -> list[Finding]:
     return quota.judge(await context.calls.spent(), seen.pushes, all_pushes=seen.all_pushes)
 
 
-BEFORE: Final[tuple[Looks, ...]] = (_clock, _url, _ingress, _owner, _stream, _kafka)
+BEFORE: Final[tuple[Looks, ...]] = (
+    _clock,
+    _url,
+    _ingress,
+    _owner,
+    _stream,
+    _kafka,
+    _dead_letters,
+)
 AFTER: Final[tuple[Looks, ...]] = (_failed, _quota)

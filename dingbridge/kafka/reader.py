@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.admin import explaining
 from dingbridge.kafka.client import connection, discard_consumer
+from dingbridge.kafka.undecodable import fetch_past
 from dingbridge.settings import KafkaSettings
 
 FETCH_RECORDS = 500
@@ -132,7 +133,11 @@ class TopicReader:
     async def _fetch(self, partition: TopicPartition, end: int) -> list[ConsumerRecord]:
         silent_since = time.monotonic()
         while await self._kafka.position(partition) < end:
-            batches = await self._kafka.getmany(partition, timeout_ms=1_000, max_records=FETCH_RECORDS)
+            before = await self._kafka.position(partition)
+            try:
+                batches = await self._kafka.getmany(partition, timeout_ms=1_000, max_records=FETCH_RECORDS)
+            except UnicodeDecodeError:
+                batches = {partition: await fetch_past(self._kafka, partition, before, FETCH_RECORDS)}
             records = [r for r in batches.get(partition, ()) if r.offset < end]
             if records:
                 return records

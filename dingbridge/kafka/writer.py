@@ -36,6 +36,8 @@ class RecordWriter:
         try:
             used = await self._running()
             async with asyncio.timeout(hopeless_after_s(self._settings)):
+                if key is None and value is None:  # Kafka takes that, aiokafka sends neither
+                    value = b""
                 await used.send_and_wait(topic, value=value, key=key, headers=list(headers))
         except KafkaUnavailable:
             raise

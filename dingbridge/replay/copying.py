@@ -118,6 +118,8 @@ class Copier:
     async def _send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int | None
     ) -> None:
+        if key is None and value is None:  # Kafka takes that, aiokafka sends neither
+            value = b""
         try:
             self._under_way.append(
                 await self._producer.send(topic, key=key, value=value, headers=headers, partition=partition)

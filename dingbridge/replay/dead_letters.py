@@ -8,13 +8,14 @@ sent back under one replay id, so the consumer applies one of them.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
 from aiokafka import ConsumerRecord
 
-from dingbridge.foreign import utc
+from dingbridge.events.foreign import utc
 from dingbridge.replay.history import header
 from dingbridge.replay.offset_set import OffsetSet
 from dingbridge.worker.dead_letters import FIRST_PLACE, HEADER
@@ -26,8 +27,10 @@ the same partition."""
 
 TYPE_HEADER = "dingbridge-type"
 SKIPPED = "skipped"
-LONGEST_TEXT = 4_000
-"""Characters of a header that are shown; the worker writes less."""
+LONGEST_ERROR, LONGEST_TEXT = 500, 4_000
+"""Characters of a header that are shown: an error must fit into an address."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +66,19 @@ class DeadLetter:
 
 
 def read_dead_letter(record: ConsumerRecord) -> DeadLetter:
-    """``record`` of the dead-letter topic; headers that are missing or broken become ``-`` or None, and are cut
-    to ``LONGEST_TEXT``."""
+    """``record`` of the dead-letter topic; headers that are missing or broken become ``-`` or None. Long ones
+    are cut, and control characters replaced: no command line takes them."""
 
-    def text(name: str) -> str:
-        return (header(record, name) or "")[:LONGEST_TEXT]
+    def text(name: str, most: int = LONGEST_ERROR) -> str:
+        return _CONTROL.sub("\ufffd", (header(record, name) or "")[:most])
 
     first = tuple(text(name) or "-" for name in FIRST_PLACE)
     return DeadLetter(
         record,
         event_type=text(TYPE_HEADER) or "-",
         error=text(HEADER + "error") or "-",
-        reason=text(HEADER + "reason"),
-        frames=tuple(text(HEADER + "frames").splitlines()),
+        reason=text(HEADER + "reason", LONGEST_TEXT),
+        frames=tuple(text(HEADER + "frames", LONGEST_TEXT).splitlines()),
         attempts=text(HEADER + "attempts") or "-",
         at=utc(header(record, HEADER + "at")),
         replay_id=header(record, REPLAY_HEADER),

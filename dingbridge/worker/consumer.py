@@ -61,6 +61,10 @@ class Consumer(Generic[Prepared]):
     """Control topics that are read beside them, as ``["changes"]``; the worker adds ``CONTROL_PREFIX``. Their
     records are CloudEvents of any sender, and key, retries and dead letters are the same for them."""
 
+    control_topics_written: ClassVar[Sequence[str]] = ()
+    """Control topics that the consumer's own code writes to. They are made before it reads anything, and
+    ``dingbridge doctor`` says which right on them is missing."""
+
     new_event_types: ClassVar[Sequence[str]] = ()
     """EventTypes among them that this version's catalogue does not know yet. Any other name that it does not
     know is taken for a misspelling, and refused at start."""
@@ -129,12 +133,13 @@ class Consumer(Generic[Prepared]):
             _check_names(
                 cls, attribute, EVENT_TYPE_RE, 'is no EventType: they have no prefix, as "user_add_org"'
             )
-        _check_names(
-            cls,
-            "control_topics",
-            NAME_RE,
-            'is no control topic: they have no prefix and no dots, as "changes"',
-        )
+        for attribute in ("control_topics", "control_topics_written"):
+            _check_names(
+                cls,
+                attribute,
+                NAME_RE,
+                'is no control topic: they have no prefix and no dots, as "changes"',
+            )
         if not cls.uses_database and cls.metadata is not None:
             raise ValueError(
                 f"{cls.__qualname__} says `uses_database = False`, and has tables of its own (`metadata`); "

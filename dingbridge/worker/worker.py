@@ -152,15 +152,18 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._writer.close()
 
     async def _ensure_topics(self) -> None:
-        """Create the consumer's topics, its inbox and dead letters where missing; compare the numbers of
-        partitions."""
+        """Create the consumer's topics, its inbox, its dead letters and what it writes to where missing;
+        compare the numbers of partitions."""
         failures = 0
         while True:
             try:
                 counts = await ensure_topics(self._settings, self._topics)
                 partitions = {self._inbox_topic: max(counts.values())}
                 counts |= await ensure_topics(self._settings, [self._inbox_topic], partitions=partitions)
-                await ensure_topics(self._settings, [dlq_topic(self._settings, self._consumer.name)])
+                written = topics_read(self._settings, (), self._consumer.control_topics_written)
+                await ensure_topics(
+                    self._settings, [dlq_topic(self._settings, self._consumer.name), *written]
+                )
                 if self._consumer.auto_offset_reset == "latest":
                     read = {topic: counts[topic] for topic in self._topics}
                     await begin_at_end(self._settings, self._consumer.name, read)

@@ -10,6 +10,8 @@ from tests.support.load import event
 from tests.support.waiting import wait_until
 
 NUMBER = 7_000_001
+LINES = "all => all.map(one => [one.innerText, one.getClientRects().length])"
+"""Of each element its text, and in how many lines that is."""
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>'&amp;{{7*7}}"
 
 
@@ -51,17 +53,23 @@ def test_found_and_event_are_whole_ours_and_accessible(watched: Open, stack: Sta
         assert violations(page) == []
         page.emulate_media(color_scheme="dark")
         assert violations(page) == []
-        page.set_viewport_size({"width": 400, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert violations(page) == []
+        page.emulate_media(color_scheme="light")
+        rects = page.locator("main time, main .state, main tbody th code").evaluate_all(LINES)
+        assert [one for one in rects if one[1] > 1 and len(one[0]) < 32] == [], "no word is broken"
+        page.set_viewport_size({"width": 1280, "height": 900})
+    box = one.page.locator("#sentence a").bounding_box()
+    assert box is None or box["y"] < 844, "what to do is in sight"
     assert one.faults == []
 
 
 def test_short_words_are_not_broken_in_a_table(watched: Open, stack: Stack) -> None:
     one = watched("operator", viewport={"width": 1280, "height": 900})
     found(one.page, stack, f"pi-{NUMBER}")
-    lines = "all => all.map(one => [one.innerText, one.getClientRects().length])"
     for selector, word in (("tbody code", "http"), ("tbody span.short", ".bpms_instance_change")):
-        rects = one.page.locator(selector).evaluate_all(lines)
+        rects = one.page.locator(selector).evaluate_all(LINES)
         assert {count for text, count in rects if text.endswith(word)} == {1}, rects
 
 
@@ -95,10 +103,14 @@ def test_an_events_life_is_on_its_page(watched: Open, stack: Stack) -> None:
     text = one.page.inner_text("main")
     assert "by DingTalk's push over HTTP" in text
     assert "still in the journal" in text
+    assert one.page.locator("details[open]").count() == 0, "folded"
+    one.page.click("#came-of")
     assert HOSTILE in one.page.inner_text("#came"), "as it came, and text"
+    one.page.click("#envelope-of")
     assert HOSTILE in one.page.inner_text("#envelope")
     assert one.faults == []
     bare = watched("operator", java_script_enabled=False).open(address)
+    bare.click("#came-of")
     assert HOSTILE in bare.inner_text("#came")
     assert bare.locator("button[data-copy]:visible").count() == 0, "what needs a script is not there without"
     masked = watched("viewer").open(address)

@@ -141,13 +141,16 @@ async def test_each_outcome_is_told_as_it_is(
         async with serving(here.consumer(), here.settings):
             handled = await here.eventually("good/good", "handled 20")
             assert "All records of this event" in handled, "it came twice"
-            dead = await here.eventually("refused/refused", "after 1 attempts")
+            dead = await here.eventually("refused/refused", "attempts: 1")
             assert "dead letter 20" in dead
             assert "Reject" in dead
-            stuck = await here.eventually("stuck/stuck", "is retried")
-            assert "after 1 attempts" in stuck
+            assert "has given it up" in dead
+            assert "Whose turn: yours." in dead
+            stuck = await here.eventually("stuck/stuck", "is tried again")
+            assert "attempts: 1" in stuck
             assert "ValueError at tests.integration.test_console_event" in stuck
             assert "next attempt" in stuck
+            assert f"Whose turn: {here.consumer.name}'s." in stuck
             assert "private words" not in dead + stuck
             await all_at_once(here)
             before = len(await rows(here.settings.database_url_for(here.consumer.name)))
@@ -172,7 +175,7 @@ async def test_each_outcome_is_told_as_it_is(
         await publish(here.settings, [event_record("late", "good")])
         await here.level()
         waits = await here.eventually("late/good", "waits in Kafka")
-        assert "offsets are before it" in waits
+        assert "it is the next one" in waits
         assert "handled 20" in await here.of("good/good")
         await here.who.console.feed.stop()
         stopped = await here.of("refused/refused") + await here.of("good/good")

@@ -18,14 +18,18 @@ from aiohttp import web
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import INSTANCES, TEMPLATES
 from dingbridge.dingtalk.crypto import CallbackCrypto, SignatureParameters
-from dingbridge.doctor.checks import clock, kafka, kafka_judge, platform, url
+from dingbridge.doctor.checks import clock, dead_letters, kafka, kafka_judge, platform, url
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.findings import Finding
 from dingbridge.doctor.parts import calls_of, load_checks
 from dingbridge.kafka.topics import ensure_topics, existing_topics
+from dingbridge.replay.dead_letter_queue import DeadLetterQueue
+from dingbridge.replay.dead_letters import DeadLetterFilter
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.integration.replay_support import bury, letter_headers
+from tests.integration.worker_support import event_record
 from tests.support import self_signed
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Processes, free_port
@@ -411,3 +415,22 @@ async def test_copies_and_retention_are_compared_with_the_settings(kafka_env: di
     assert retention.values["topics"][0].en == f"{events} (30 days, not 14)"
     assert "kafka.short" in codes(await looked_at({**kafka_env, "TOPIC_RETENTION_DAYS": "60"}))
     assert "kafka.refused" in codes(await looked_at({**kafka_env, "TOPIC_REPLICATION": "90"}))
+
+
+async def test_dead_letters_that_wait_are_an_error_until_they_are_settled(
+    kafka_settings: KafkaSettings,
+) -> None:
+    """With 376 that waited the doctor said: errors: 0."""
+    letters = ((event_record(f"e{number}", "u1"), letter_headers(number)) for number in range(3))
+    await bury(kafka_settings, "billing", letters)
+
+    async def found(consumers: list[str] | None) -> list[tuple[str, object]]:
+        findings = dead_letters.judge(await dead_letters.look(kafka_settings, consumers))
+        return [(f"{one.code} of {one.values['consumer']}", one.values.get("count")) for one in findings]
+
+    assert await found(None) == [("dead_letters.waiting of billing", 3)]
+    assert await found(["approval"]) == []
+    async with DeadLetterQueue(kafka_settings, "billing") as queue:
+        selected = await queue.select(DeadLetterFilter(), skip=True)
+        await queue.skip(selected, lambda _: None)
+    assert await found(None) == []

@@ -131,6 +131,6 @@ async def test_each_attempt_is_told_alike_by_the_command_and_by_the_console(
     ]
     assert [row["at"] for row in found] == sorted(row["at"] for row in found)
     assert {row["system"] for row in found} == {a}
-    assert [row["answer"] for row in found if row["answer"]] == ["***(0)", "***(200)"]
+    assert [row["answer"] for row in found if row["answer"]] == ["***(200)"]
     assert {row["replay_id"] for row in found} == {None, "run"}
     assert "张三" not in "".join(capsys.readouterr())

@@ -3,11 +3,11 @@
 CSV: UTF-8 with a byte order mark, by which spreadsheets know the encoding; a row for each approval, a column
 for each component of the form by its name. Each cell is in quotes, and a text that a spreadsheet would run as
 a formula gets an apostrophe before it (https://owasp.org/www-community/attacks/CSV_Injection), also behind
-what another one takes for the end of a cell; numbers of number components stay numbers. A table of the form is one cell of JSON
-and, where there are files to write, a file of its own with a row for each of its rows. Times are local
-(``DINGTALK_TIMEZONE``). JSON: a list of objects, one a line, with every value parsed as the archive has it,
-numbers with all their digits; times are UTC, days are as the form has them. Not here: where it is written
-(``consumers/approval/cli.py``).
+what another one takes for the end of a cell; numbers of number components stay numbers. A table of the form
+is one cell of JSON and, where there are files to write, a file of its own with a row for each of its rows.
+Times are local (``DINGTALK_TIMEZONE``). JSON: a list of objects, one a line, with every value parsed as the
+archive has it, numbers with all their digits; times are UTC, days are as the form has them. Not here: where
+it is written (``consumers/approval/cli.py``).
 """
 
 import csv
@@ -147,8 +147,8 @@ def cell_text(value: Mapping[str, Any]) -> str:
 
 def escaped(text: str, kind: str = "text") -> str:
     """``text`` so that no spreadsheet takes it for a formula, also not behind blanks or invisible characters,
-    which some drop, in another width, which some fold, or behind a semicolon or a line's end, where some begin
-    another cell. A number of a component whose ``kind`` is number or money stays one."""
+    which some drop, in another width, which some fold, or behind a semicolon or a line's end, where some
+    begin another cell. A number of a component whose ``kind`` is number or money stays one."""
     if kind in ("number", "money") and _NUMBER.fullmatch(text):
         return text
     safe = "".join(f"'{part}" if _is_formula(part) else part for part in _CELL_END.split(text))

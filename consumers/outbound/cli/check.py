@@ -1,12 +1,21 @@
-"""The calls of the Open API that outbound makes, for the doctor and the probe to try them; and the
-templates of its owners file."""
+"""The calls of the Open API that outbound makes, for the doctor and the probe to try them; the templates of
+its owners file; and what waits in its ledger for somebody's word."""
 
+from collections.abc import Mapping
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError
+
+from consumers.outbound import waiting
 from consumers.outbound.owners import load_owners
 from consumers.outbound.settings import OutboundSettings
+from dingbridge import ConsumerSettings, DependencyUnavailable, open_database
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.doctor.checks.platform import NOBODY, Call, Known
 from dingbridge.doctor.checks.subscription import Templates
+from dingbridge.doctor.context import Context
+from dingbridge.doctor.findings import Finding, Level, Words, found
 from dingbridge.doctor.parts import Check
 from dingbridge.errors import SettingsError
 
@@ -31,4 +40,60 @@ def _templates() -> Templates:
     return dict.fromkeys(owners.templates, ("finish", "terminate"))
 
 
-CHECK = Check(calls=_calls, templates=_templates)
+async def _waiting(context: Context) -> list[Finding]:
+    """Nothing without a ledger that this process can read."""
+    try:
+        settings = ConsumerSettings.load()
+        database = open_database(settings.database_url_for("outbound"), create=False)
+    except (SettingsError, DependencyUnavailable):
+        return []
+    try:
+        counts = await waiting.counts(database.reader())
+    except (DependencyUnavailable, DBAPIError):
+        return []
+    finally:
+        await database.close()
+    return judge(counts)
+
+
+def judge(counts: Mapping[str, int]) -> list[Finding]:
+    """By ``waiting.counts``: a conflict is what the alert warns of; the rest waits for a word, too."""
+    named = [
+        f"{state} {count}" for state in ("refused", "removal", "adopted") if (count := counts.get(state))
+    ]
+    conflicts = counts.get("conflict", 0)
+    return [
+        *([found("outbound.conflict", count=conflicts)] if conflicts else []),
+        *([found("outbound.waiting", states=named)] if named else []),
+    ]
+
+
+WORDS: Final = {
+    "outbound.conflict": Words(
+        Level.WARNING,
+        (
+            "People or departments that outbound leaves alone: it cannot know whose word counts: {count}.",
+            "`dingbridge outbound status` lists them; look at them in DingTalk, then `dingbridge outbound "
+            "release` those for which the OA's word counts.",
+        ),
+        (
+            "outbound 无法判断以谁为准、因而不去动的人员或部门：{count}。",
+            "`dingbridge outbound status` 会列出它们；先到钉钉里看一看，对以 OA 为准的运行 "
+            "`dingbridge outbound release`。",
+        ),
+    ),
+    "outbound.waiting": Words(
+        Level.NOTE,
+        (
+            "What the OA wants in DingTalk waits for somebody's word, by state: {states}.",
+            "`dingbridge outbound status` lists it; `dingbridge outbound approve` and `release` let it be "
+            "written.",
+        ),
+        (
+            "OA 希望写入钉钉的内容在等待人工确认，按状态：{states}。",
+            "`dingbridge outbound status` 会列出；用 `dingbridge outbound approve` 和 `release` 放行。",
+        ),
+    ),
+}
+
+CHECK = Check(words=WORDS, look=_waiting, calls=_calls, templates=_templates)

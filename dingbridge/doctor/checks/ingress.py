@@ -39,7 +39,7 @@ class Recovery:
 class Seen:
     """``absent`` is why the private listener does not answer; ``refused`` counts refusals by outcome and
     reason since the ingress started. ``relay`` is what the relay's listener answers to ``/readyz``, or why it
-    does not answer; None where it was not asked."""
+    does not answer; None where it was not asked. ``parked`` counts records by reason."""
 
     url: str
     admin: str
@@ -52,6 +52,7 @@ class Seen:
     recovery: Recovery = field(default_factory=Recovery)
     relay_admin: str = ""
     relay: Mapping[str, Any] | Both | None = None
+    parked: Mapping[str, int] = field(default_factory=dict)
 
 
 def addresses(settings: IngressSettings, app: str | None = None) -> tuple[str, str]:
@@ -108,6 +109,7 @@ async def look(
         recovery=recovery_of(page),
         relay_admin=relay_admin,
         relay=relay if isinstance(relay, Both) else relay[1],
+        parked=parked_of(page),
     )
 
 
@@ -118,6 +120,12 @@ def refused_of(page: str) -> dict[tuple[str, str], int]:
         if sample.name == "dingbridge_callbacks_total" and sample.labels.get("reason"):
             counts[sample.labels["outcome"], sample.labels["reason"]] += int(sample.value)
     return counts
+
+
+def parked_of(page: str) -> dict[str, int]:
+    """The records that are put aside, by reason, from the ingress's metrics."""
+    parked = (sample for sample in _samples(page) if sample.name == "dingbridge_parked" and sample.value)
+    return {sample.labels.get("reason", ""): int(sample.value) for sample in parked}
 
 
 def recovery_of(page: str) -> Recovery:
@@ -148,6 +156,8 @@ def judge(seen: Seen) -> list[Finding]:
         findings.append(found("relay.absent", address=seen.relay_admin, reason=seen.relay))
     elif seen.relay is not None and seen.relay.get("state") in ("down", "stalled"):
         findings.append(found("relay.kafka", reason=str(seen.relay.get("words") or "")))
+    if seen.parked:
+        findings.append(found("relay.parked", count=sum(seen.parked.values()), reasons=sorted(seen.parked)))
     if seen.push is None:
         return [*findings, found("ingress.ready")] if seen.ready else findings
     if seen.ready or seen.push.outcome != "status":

@@ -88,6 +88,8 @@ def needs(
                 add(topic, "ingress", "WRITE")
         for name in part.control_topics:
             add(control_topic(settings, name), part.name, "READ")
+        for name in part.written:
+            add(control_topic(settings, name), part.name, "WRITE")
         add(inbox_topic(settings, part.name), part.name, "READ")
         add(dlq_topic(settings, part.name), part.name, "WRITE")
     return wanted

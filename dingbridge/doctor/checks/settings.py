@@ -23,11 +23,13 @@ _FORM_OF_TOKENS_ZH: Final = "应为 1 到 64 个不含空格的可打印 ASCII �
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A consumer that is looked at, and the EventTypes and control topics that it reads."""
+    """A consumer that is looked at; the EventTypes and control topics that it reads, and those that it
+    writes."""
 
     name: str
     topics: tuple[str, ...]
     control_topics: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
 
 
 def load() -> tuple[IngressSettings | None, list[Finding]]:
@@ -81,7 +83,9 @@ def parts(
             if not wanted or any(name == one.name or name.startswith(f"{one.name}-") for name in wanted):
                 findings.append(found("settings.consumer", consumer=one.name, reason=one.problem))
         elif not wanted or one.name in wanted:
-            chosen.append(Part(one.name, tuple(one.consumer.topics), tuple(one.consumer.control_topics)))
+            cls = one.consumer
+            reads = tuple(cls.topics), tuple(cls.control_topics)
+            chosen.append(Part(one.name, *reads, tuple(cls.control_topics_written)))
             problems = [p for p in mistakes_of(one.consumer, ConsumerSettings.load) if p not in of_ingress]
             if problems:
                 findings.append(found("settings.consumer", consumer=one.name, reason="; ".join(problems)))

@@ -22,11 +22,18 @@ from consumers.forward.deliveries import Delivery
 from dingbridge.errors import BridgeError
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.worker.context import Position
-from tests.unit.console.index_support import SETTINGS, content, entries, event_record, kafka_record, opened
+from tests.unit.console.index_support import (
+    CONTENT,
+    SETTINGS,
+    content,
+    entries,
+    event_record,
+    kafka_record,
+    opened,
+)
 
 TYPES = ("user_add_org", "user_leave_org")
 DAY = 86_400_000
-NEVER = moment(0)
 
 
 def topic_of(kind: int, offset: int, at_ms: int, user: int) -> ConsumerRecord[Any, Any]:
@@ -127,19 +134,30 @@ def read(index: Index, records: list[ConsumerRecord[Any, Any]], step: str, size:
 
 
 def prune(index: Index, days: list[int]) -> None:
-    index.prune(moment(days[0] * DAY), moment(days[1] * DAY))
+    index.prune(moment(days[0] * DAY), {("ctl.dlq.a", 0): days[1], ("ctl.inbox.a", 0): days[1]})
 
 
 def test_what_is_covered_says_what_was_left_out(tmp_path: Path) -> None:
     with closing(opened(tmp_path)) as index:
         records = [event_record("user_add_org", f"e{n}", "u", n, at_ms=n * DAY) for n in range(5)]
         index.add(entries(*records), {("t.user_add_org", 0): (0, 5)})
-        assert index.prune(moment(2 * DAY), NEVER) == 2
+        assert index.prune(moment(2 * DAY), {}) == 2
         assert index.spans() == {("t.user_add_org", 0): store.Covered(2, 5)}
         late = event_record("user_add_org", "late", "u", 5, at_ms=DAY)
         index.add(entries(late), {("t.user_add_org", 0): (5, 6)})
         assert len(content(index)["events"]) == 3, "older than the index goes back"
         assert index.spans() == {("t.user_add_org", 0): store.Covered(6, 6)}
+
+
+def test_dead_letters_stay_as_long_as_kafka_has_them_whatever_their_time(tmp_path: Path) -> None:
+    """One of 1970 waits as any other; those of a topic that was deleted, or of deleted records, do not."""
+    with closing(opened(tmp_path)) as index:
+        for name in ("ctl.dlq.a", "ctl.dlq.gone"):
+            letters = [kafka_record(name, 0, offset, b"{}", at_ms=0) for offset in range(3)]
+            index.add(entries(*letters), {(name, 0): (0, 3)})
+        index.prune(moment(9 * DAY), {("ctl.dlq.a", 0): 2})
+        assert index.waiting_letters() == {"a": (1, 0)}
+        assert index.spans().keys() == {("ctl.dlq.a", 0)}, "it is read again, should it come back"
 
 
 @pytest.mark.parametrize("fault", ["version", "other", "damaged"])
@@ -156,6 +174,33 @@ def test_a_file_that_is_not_understood_is_made_anew(tmp_path: Path, fault: str) 
     with closing(opened(tmp_path)) as index:
         assert not any(content(index).values())
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("page", [1, 2, 5, 12])
+def test_a_damaged_file_is_made_anew_by_whoever_meets_the_damage(tmp_path: Path, page: int) -> None:
+    """Also where the first page, which every start reads, is whole."""
+    records = [event_record("user_add_org", f"e{n}", f"u{n}", n) for n in range(200)]
+    with closing(opened(tmp_path)) as index:
+        index.add(entries(*records), {("t.user_add_org", 0): (0, 200)})
+    path = tmp_path / "index.db"
+    raw = path.read_bytes()
+    path.write_bytes(raw[: page * 4096] + b"\xff" * (len(raw) - page * 4096))
+    with closing(opened(tmp_path)) as index:
+        if page > 1:
+            with pytest.raises(BridgeError, match="it is made anew from Kafka"):
+                read_all(index)
+        if index.damaged:
+            index.begin_anew("damaged")
+        index.belongs_to("here")
+        index.add(entries(*records), {("t.user_add_org", 0): (0, 200)})
+        read_all(index)
+        assert not index.damaged
+
+
+def read_all(index: Index) -> None:
+    with index.reading() as db:
+        for query in CONTENT.values():
+            db.execute(query).fetchall()
 
 
 def test_the_index_of_another_cluster_is_made_anew(tmp_path: Path) -> None:

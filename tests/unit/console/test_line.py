@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.samples import Sample
 
-from console.line.model import Part, State, Trouble, line, worst
+from console.line.drawing import curve, tall, wide
+from console.line.model import line
+from console.line.part import Part, State, Trouble, wrong
 from console.line.today import Today
+from console.line.waiting import Waiting
 from console.line.window import INGRESS, RELAY, Reading, Window
 from console.sources.groups import Group, TopicLag
 from console.sources.listeners import Metrics
@@ -47,7 +50,12 @@ JOINED = (("consumer_joined", 1.0, {"consumer": "billing"}),)
 
 
 def parts_of(now: Sequence[Reading], before: Sequence[Reading] = (), **known: Any) -> list[Part]:
-    return line(before, now, known.get("groups", {"billing": Group(1)}), known.get("installed", ()))
+    groups = known.get("groups", {"billing": Group(1)})
+    return line(before, now, groups, known.get("installed", ()), known.get("waiting", Waiting()))
+
+
+def worst(parts: Sequence[Part]) -> Part | None:
+    return next((part for part, _ in wrong(parts)), None)
 
 
 def publishing(at: float) -> Reading:
@@ -122,16 +130,33 @@ groups = st.dictionaries(
 )
 
 
-@given(readings, readings, groups)
+waits = st.builds(
+    Waiting,
+    st.dictionaries(
+        st.sampled_from(["billing", "gone"]), st.tuples(st.integers(1, 9), st.integers(0, 1 << 48))
+    ),
+    st.none() | st.integers(0, 9_999),
+    st.none() | st.dictionaries(st.sampled_from(["conflict", "pending"]), st.integers(0, 9)),
+)
+
+
+@given(readings, readings, groups, waits)
 def test_whatever_is_said_each_part_has_one_state_and_the_worst_is_named(
-    before: list[Reading], now: list[Reading], known: dict[str, Group]
+    before: list[Reading], now: list[Reading], known: dict[str, Group], waiting: Waiting
 ) -> None:
-    parts = line(before, now, known, ["billing", "approval"])
+    parts = line(before, now, known, ["billing", "approval"], waiting)
     places = [(part.kind, part.consumer) for part in parts]
     assert len(set(places)) == len(places)
     assert places[:3] == [("dingtalk", ""), ("journal", ""), ("kafka", "")]
-    assert {"billing", "approval"} <= {part.consumer for part in parts if part.kind == "consumer"}
+    on_the_line = {"billing", "approval", *waiting.dead_letters}
+    assert on_the_line <= {part.consumer for part in parts if part.kind == "consumer"}
     assert all((part.trouble is None) == (part.state is State.OK) for part in parts)
+    for drawing in (wide(parts), tall(parts)):
+        assert [box.part for box in drawing.boxes] == parts
+        assert len(drawing.edges) == len(parts) - 1, "each part but the first is led to"
+        assert all(
+            box.right <= drawing.width and box.y + box.height <= drawing.height for box in drawing.boxes
+        )
     named = worst(parts)
     assert (named is None) == all(part.state <= State.UNKNOWN for part in parts)
     if named is not None:
@@ -197,19 +222,47 @@ def test_what_is_published_is_the_relays_count_and_what_waits_is_the_journals() 
 
 
 def test_counters_that_grow_are_trouble_and_those_that_stand_still_are_not() -> None:
-    def at(seconds: float, refused: float, letters: float) -> list[Reading]:
+    def at(seconds: float, refused: float) -> list[Reading]:
         kept = ("callbacks_total", 5.0, {"outcome": "kept"})
         unavailable = ("callbacks_total", refused, {"outcome": "unavailable", "reason": "disk"})
-        dead = ("consumer_dead_letters_total", letters, {"consumer": "billing"})
         return [
             reading(INGRESS, seconds, *WELL, kept, unavailable),
             publishing(seconds),
-            reading("billing", seconds, *JOINED, dead),
+            reading("billing", seconds, *JOINED),
         ]
 
-    assert worst(parts_of(at(20, 3, 3), at(10, 3, 3))) is None
-    codes = [p.trouble.code for p in parts_of(at(20, 4, 5), at(10, 3, 3)) if p.trouble is not None]
-    assert codes == ["answered_503", "dead_letters"]
+    assert worst(parts_of(at(20, 3), at(10, 3))) is None
+    codes = [p.trouble.code for p in parts_of(at(20, 4), at(10, 3)) if p.trouble is not None]
+    assert codes == ["answered_503"]
+
+
+WELL_NOW = [reading(INGRESS, 10, *WELL), publishing(10), reading("billing", 10, *JOINED)]
+
+
+def test_dead_letters_that_wait_are_trouble_whether_they_grow_or_not() -> None:
+    """With 376 of them, none new, Now said that all parts work."""
+    waiting = Waiting({"billing": (376, 1767225600000), "elsewhere": (1, 0)})
+    parts = parts_of(WELL_NOW, WELL_NOW, waiting=waiting)
+    found = {part.consumer: part for part, _ in wrong(parts)}
+    trouble = Trouble(State.DEGRADED, "dead_letters", {"count": 376}, since=1767225600.0, waits=376)
+    assert found["billing"].trouble == trouble
+    assert found["billing"].waits == 376
+    assert found["elsewhere"].waits == 1, "also of a consumer that does not run here"
+    assert wrong(parts_of(WELL_NOW, WELL_NOW)) == []
+
+
+def test_what_outbound_leaves_alone_is_trouble_by_its_tables_or_else_by_its_listener() -> None:
+    told = reading("outbound", 10, ("outbound_entities", 2.0, {"state": "conflict"}))
+    counts = {"conflict": 0, "refused": 3, "pending": 9, "requests": 9}
+    for tables, expected in ((counts, ("outbound_refused", 3)), (None, ("outbound_conflict", 2))):
+        known = {"groups": {"billing": Group(1), "outbound": Group(1)}, "waiting": Waiting(outbound=tables)}
+        [(part, trouble)] = wrong(parts_of([*WELL_NOW, told], **known))
+        assert (part.consumer, trouble.code, trouble.waits) == ("outbound", *expected)
+
+
+def test_a_curve_is_broken_where_nothing_tells_and_bounded_by_its_frame() -> None:
+    assert curve([0, None, 2, float("inf"), 1], 8, 10) == "M0.0 10.0h1.0M4.0 0.0h1.0L6.0 0.0L8.0 5.0"
+    assert curve([None, None], 8, 10) == ""
 
 
 PAUSE = {"waits_for": "system a: it answered 503", "since": "2026-01-01T00:00:00.000Z"}
@@ -233,7 +286,7 @@ def test_a_broken_system_behind_a_consumer_is_named_with_its_words_and_time(fail
     now = [now[0], reading("billing", 1767225610, *JOINED, in_flight={"records": [failing]})]
     found = worst(parts_of(now))
     assert found is not None
-    assert found.trouble == Trouble(State.DEGRADED, "retries", {"count": 1}, RETRY["error"], 1767225605.0)
+    assert found.trouble == Trouble(State.DEGRADED, "retries", {"count": 1}, RETRY["error"], 1767225605.0, 1)
 
 
 def test_what_does_not_answer_is_unreachable_and_what_it_would_tell_unknown() -> None:

@@ -12,10 +12,11 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
+from console import line
 from console.app import Console, open_console
-from console.line import model
-from console.line.model import Part, State, Trouble, worst
-from console.line.window import Reading
+from console.line.part import Part, State, Trouble
+from console.line.waiting import OUTBOUND, Waiting, of_consumer
+from console.line.window import Reading, Window
 from console.render import load_words
 from console.server import application
 from console.settings import ConsoleSettings
@@ -25,10 +26,15 @@ from dingbridge.errors import BridgeError, KafkaUnavailable
 from tests.support.waiting import eventually
 from tests.unit.console.support import BY_PROXY, PROXY_SECRET
 
-CODES = sorted(set(re.findall(r'Trouble\(\s*State\.\w+, "(\w+)"', Path(model.__file__).read_text("utf-8"))))
+SOURCES = [path.read_text("utf-8") for path in Path(line.__file__).parent.glob("*.py")]
+FOUND = {code for text in SOURCES for code in re.findall(r'Trouble\(\s*State\.\w+, "(\w+)"', text)}
+STATES = {"conflict": 1, "refused": 1, "removal": 1, "adopted": 1}
+OF_OUTBOUND = {t.code for t in of_consumer(OUTBOUND, Waiting(outbound=STATES), Window(()))}
+CODES = sorted(FOUND | OF_OUTBOUND)
 NOT_SPOKEN_OF = {"unknown", "not_configured", "lag_unknown"}
 """By the sentence: nothing tells, so nothing is to be done."""
 VALUES = {"count": 3, "seconds": 61, "megabytes": 95, "app": "default"}
+WELL = "Nothing waits for a person, and all parts that can be seen work."
 HELD = {
     "total": 2,
     "paused": [
@@ -74,7 +80,7 @@ async def text(client: TestClient[Any, Any], path: str, role: str, lang: str) ->
 
 def view_of(code: str, state: State = State.DEGRADED) -> View:
     trouble = Trouble(state, code, VALUES, "<b>system a</b>", 1767225600.0)
-    parts = [Part("journal"), Part("systems", "billing", trouble, 1.5, 12.0, float("inf"))]
+    parts = [Part("journal"), Part("systems", "billing", [trouble], 1.5, 12.0, float("inf"))]
     readings = [Reading("billing", "http://127.0.0.1:1", 1767225610.0, in_flight=HELD)]
     groups = {"billing": Group(1, "Stable", {"t": TopicLag(4, 9.0)})}
     return View(1767225610.0, parts, readings, groups)
@@ -133,8 +139,35 @@ async def test_before_the_first_reading_the_page_says_so(client: TestClient[Any,
 async def test_all_is_well_is_said_in_words(console: Console, client: TestClient[Any, Any]) -> None:
     console.watch.show(View(1767225610.0, [Part("journal"), Part("kafka")]))
     page = await text(client, "/", "viewer", "en")
-    assert "All parts that can be seen work" in page
-    assert worst([]) is None
+    assert WELL in page
+    for waiting in (Waiting(unread=None), Waiting(unread=1_000_000)):
+        console.watch.show(View(1767225610.0, [Part("journal")], waiting=waiting))
+        page = await text(client, "/", "viewer", "en")
+        assert WELL not in page, "who cannot count them does not say that none waits"
+        assert "dead letters" in page
+
+
+async def test_the_sentence_leads_to_where_one_acts_and_all_that_waits_is_listed(
+    console: Console, client: TestClient[Any, Any]
+) -> None:
+    letters = Trouble(State.DEGRADED, "dead_letters", {"count": 376}, waits=376)
+    conflict = Trouble(State.DEGRADED, "outbound_conflict", {"count": 2}, waits=2)
+    retries = Trouble(State.DEGRADED, "retries", {"count": 1})  # goes on by itself, so it is told last
+    parts = [
+        Part("consumer", "approval"),
+        Part("systems", "approval", [retries]),
+        Part("consumer", "billing", [letters]),
+        Part("consumer", "outbound", [conflict]),
+    ]
+    console.watch.show(View(1767225610.0, parts))
+    page = await text(client, "/", "viewer", "en")
+    sentence = re.search(r'id="sentence">(.*?)</p>', page, re.DOTALL)
+    assert sentence is not None
+    assert '<a href="/dead-letters#of-billing">376 dead letter(s) wait.</a>' in sentence[1]
+    assert '<a href="/outbound?state=conflict">' in page.partition("</p>")[2]
+    drawn = re.findall(r"<desc[^>]*>(.*?)</desc>", page)
+    told = "billing: degraded, waiting here: 376. outbound: degraded, waiting here: 2. "
+    assert drawn == ["approval: ok. Systems of approval: degraded. " + told] * 2
 
 
 async def test_a_consumer_that_is_not_installed_here_has_its_lag_and_kafka_s_silence_is_told(
@@ -166,4 +199,4 @@ async def test_a_consumer_that_is_not_installed_here_has_its_lag_and_kafka_s_sil
         await console.watch.stop()
         await console.listeners.stop()
     console.watch.show(replace(console.watch.view(), parts=[Part("journal")]))
-    assert not await says("/", "All parts that can be seen work")
+    assert not await says("/", WELL)

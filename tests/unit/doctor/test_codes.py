@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from consumers.approval import check as approval_check
+from consumers.outbound.cli import check as outbound_check
 from dingbridge.apps import model
 from dingbridge.dingtalk.api import CallbackRegistration
 from dingbridge.dingtalk.error_codes import error_for, error_named
@@ -19,6 +20,7 @@ from dingbridge.dingtalk.errors import ApiError, BudgetSpent, Unavailable
 from dingbridge.doctor import run
 from dingbridge.doctor.checks import (
     clock,
+    dead_letters,
     ingress,
     kafka,
     kafka_judge,
@@ -38,7 +40,7 @@ from dingbridge.settings import IngressSettings, KafkaSettings
 from dingbridge.settings.apps import App, AppCredentials
 from ingress.journal import check as disk
 
-WORDS = read_words("dingbridge.doctor") | disk.CHECK.words | approval_check.WORDS
+WORDS = read_words("dingbridge.doctor") | disk.CHECK.words | approval_check.WORDS | outbound_check.WORDS
 TOKEN, AES_KEY, OWNER = "tokenOfTheTest", "a" * 43, "dingappkey1"
 GONE = Both("the connection is refused", "连接被拒绝")
 HTTPS = "https://bridge.example.com/callback"
@@ -231,6 +233,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "ingress.not_ready": lambda: running(ready=False, details={"journal": {"words": "disk full"}}),
     "relay.absent": lambda: running(relay=GONE, relay_admin="http://127.0.0.1:8083"),
     "relay.kafka": lambda: running(relay={"state": "down", "words": "does not answer"}),
+    "relay.parked": lambda: running(parked=ingress.parked_of('dingbridge_parked{reason="size"} 2.0\n')),
     "ingress.unreachable": lambda: answering("ingress", Push("unreachable", reason=GONE)),
     "ingress.refused": lambda: answering("ingress", Push("status", 403)),
     "ingress.status": lambda: answering("ingress", Push("redirect", 302)),
@@ -271,6 +274,8 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "kafka.retention": lambda: cluster({EVENTS: Topic(copies=1, may=ALL, retention_ms=-1), INBOX: WELL}),
     "kafka.short": lambda: cluster({EVENTS: Topic(copies=1, may=ALL, retention_ms=DAY_MS), INBOX: WELL}),
     "kafka.retention_unknown": lambda: cluster({EVENTS: Topic(copies=1, may=ALL), INBOX: WELL}),
+    "dead_letters.waiting": lambda: dead_letters.judge(dead_letters.Seen({"billing": 376, "approval": 0})),
+    "dead_letters.unread": lambda: dead_letters.judge(dead_letters.Seen({}, {"billing": GONE})),
     "disk.ok": disks,
     "disk.absent": lambda: disks(absent=True),
     "disk.unusable": lambda: disks(unusable="Permission denied"),
@@ -303,6 +308,8 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "tags.token": lambda: tags(token="anotherToken"),
     "tags.aes_key": lambda: tags(aes_key="b" * 43),
     "approval.true_utc": lambda: [found("approval.true_utc", number=3)],
+    "outbound.conflict": lambda: outbound_check.judge({"conflict": 2, "pending": 3}),
+    "outbound.waiting": lambda: outbound_check.judge({"refused": 2, "adopted": 0, "pending": 3}),
     "events.templates": lambda: subscription.judge({"approval": {"PROC-A": ("finish",)}}, ["outbound"]),
     "failed.read": lambda: failed(last=9_400.0, items=12),
     "failed.stale": lambda: failed(last=1.0, now=30_000.0),

@@ -242,6 +242,10 @@ def test_each_part_needs_the_rights_that_the_document_lists():
         "ctl-dingtalk.inbox.approval": [("approval", "READ")],
         "ctl-dingtalk.dlq.approval": [("approval", "WRITE")],
     }
+    forward = settings_check.Part("forward-a", ("bpms_instance_change",), written=("deliveries",))
+    assert kafka.needs(KafkaSettings(), [forward], ingress=False)["ctl-dingtalk.deliveries"] == [
+        ("forward-a", "WRITE")
+    ]
     alone = kafka.needs(KafkaSettings(), [], ingress=True)
     assert alone == {"dingtalk.unclassified": [("ingress", "WRITE")]}
     recovering = kafka.needs(KafkaSettings(), [], ingress=True, recovery=True)
@@ -430,7 +434,7 @@ def test_a_system_whose_secret_is_not_set_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("FORWARD_FILE", str(file))
     forward = EntryPoint("forward", "consumers.forward:SYSTEMS", "dingbridge.consumers")
     chosen, [finding] = settings_check.parts([], [forward])
-    assert chosen == [settings_check.Part("forward-a", ("check_in",))]
+    assert chosen == [settings_check.Part("forward-a", ("check_in",), written=("deliveries",))]
     assert (finding.code, finding.values["consumer"]) == ("settings.consumer", "forward-a")
     assert finding.values["reason"].startswith("SYSTEM_A_SECRET")
 

@@ -46,8 +46,6 @@ class Log:
     def __init__(self, *_: Any) -> None:
         self.written: list[Delivery] = []
 
-    async def open(self) -> None: ...
-
     async def close(self) -> None: ...
 
     async def write(self, delivery: Delivery, key: str) -> None:
