@@ -140,7 +140,7 @@ class AddressSync(Mirror):
         of_person = (users.c.corp_id == person.corp_id, users.c.userid == person.userid)
         row = (await tx.execute(select(users).where(*of_person))).mappings().one_or_none()
         counts = await forget_people(tx, person.corp_id, [person.userid])
-        return Forgotten(counts, texts=texts_in(row or {}))
+        return Forgotten(counts, texts=texts_in({} if row is None else dict(row)))
 
     # Full syncs
 

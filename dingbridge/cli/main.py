@@ -24,6 +24,7 @@ COMMANDS = {
     "outbound": "Say what DingTalk shall be, see what is written.",
     "dlq": "List a consumer's dead letters, and send them back.",
     "replay": "Send a range of time once more to one consumer.",
+    "forget": "Delete what is kept of somebody who has left.",
     "topics": "List, create and read the topics.",
     "schema": "The contract of the topics, for other programs.",
     "callback": "Register this bridge's callback URL at DingTalk.",

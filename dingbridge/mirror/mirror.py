@@ -136,7 +136,7 @@ class Mirror(Consumer[Answer | None]):
         where = (c.corp_id == person.corp_id, c.userid == person.userid)
         row = (await tx.execute(select(self.table).where(*where))).mappings().one_or_none()
         gone = await tx.execute(delete(self.table).where(*where))
-        return Forgotten({self.table.name: gone.rowcount}, texts=texts_in(row or {}))
+        return Forgotten({self.table.name: gone.rowcount}, texts=texts_in({} if row is None else dict(row)))
 
     # The consumer
 

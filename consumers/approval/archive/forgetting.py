@@ -95,7 +95,9 @@ def _holds(column: ColumnElement[str], text: str) -> ColumnElement[bool]:
 
 
 async def _commenters(tx: Transaction, of: dict[str, str]) -> set[str]:
-    found = select(_c.userid).where(*(_c[name] == value for name, value in of.items()), _c.userid.is_not(None))
+    found = select(_c.userid).where(
+        *(_c[name] == value for name, value in of.items()), _c.userid.is_not(None)
+    )
     return {row.userid for row in await tx.execute(found)}
 
 
@@ -115,7 +117,7 @@ async def _unused(tx: Transaction, hashes: set[str], files: FileStore | None) ->
     unused = sorted(hashes - kept)
     if unused and files is None:
         raise BridgeError(
-            f"{len(unused)} files of approvals are to be deleted, and ARCHIVE_DIR does not say where they are; "
+            f"{len(unused)} files are to be deleted, and ARCHIVE_DIR does not say where they are; "
             "set it as for dingbridge consume approval"
         )
     return [] if files is None else [files.path(sha256) for sha256 in unused]

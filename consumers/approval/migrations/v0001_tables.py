@@ -234,7 +234,10 @@ def upgrade() -> None:
         Column("corp_id", Text, primary_key=True),
         Column("userid", Text, primary_key=True),
         Column(
-            "forgotten_at", UtcDateTime, nullable=False, comment="what was started before is masked or left out"
+            "forgotten_at",
+            UtcDateTime,
+            nullable=False,
+            comment="what was started before is masked or left out",
         ),
     )
     op.create_table(
