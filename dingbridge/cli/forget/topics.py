@@ -13,10 +13,10 @@ from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from dingbridge.errors import KafkaUnavailable
+from dingbridge.events.catalogue import catalogue
 from dingbridge.kafka.reader import TopicReader
-from dingbridge.kafka.topic_policy import OUTBOUND, control_topic, event_topic, retention_days
+from dingbridge.kafka.topic_policy import OUTBOUND, control_topic, retention_days
 from dingbridge.kafka.topics import existing_topics
-from dingbridge.mirror.people import TOPICS
 from dingbridge.settings import KafkaSettings
 
 MOST_READ: Final = 200_000
@@ -85,7 +85,10 @@ async def in_topics(settings: KafkaSettings, corp_id: str, userid: str) -> list[
 
 def _may_hold(settings: KafkaSettings, name: str) -> bool:
     apart = tuple(f"{settings.control_prefix}{kind}." for kind in ("dlq", "inbox"))
-    return name.startswith(apart) or name in {event_topic(settings, one) for one in TOPICS}
+    if name.startswith(apart):
+        return True
+    spec = catalogue.spec(name.removeprefix(settings.topic_prefix))
+    return spec is not None and spec.subject is not None and spec.subject.kind == "user"
 
 
 async def _counted(settings: KafkaSettings, topics: dict[str, int], key: bytes) -> Counter[str] | None:
