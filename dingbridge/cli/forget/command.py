@@ -48,7 +48,7 @@ def command(
 
 async def _forget(userid: str, corp: str | None, dry_run: bool, force: bool, yes: bool, as_json: bool) -> int:
     settings = ForgetSettings.load()
-    configure_logging(settings.model_copy(update={"log_level": "WARNING"}))
+    configure_logging(settings)
     apps = apps_with_credentials(settings)
     person = Person(corp or company_of(settings, apps), userid)
     there = await still_there(settings, apps, person.corp_id, userid)

@@ -68,13 +68,13 @@ async def forget(settings: ConsumerSettings, person: Person, seen: Sequence[Had]
         had = await _of_one(settings, cls, named, dry_run=False)
         if had.found is None:
             raise DependencyUnavailable(f"{one.consumer}: {had.why}")
-        log.warning(
+        log.info(
             "forget.done",
             consumer=one.consumer,
             userid=person.userid,
             corp_id=person.corp_id,
-            deleted=dict(had.found.deleted),
-            masked=dict(had.found.masked),
+            deleted={table: rows for table, rows in had.found.deleted.items() if rows},
+            masked={table: rows for table, rows in had.found.masked.items() if rows},
             files=len(had.found.files),
         )
         done.append(had)

@@ -55,8 +55,9 @@ def elsewhere(settings: KafkaSettings) -> Iterator[Left]:
         f"{days} days",
     )
     yield Left(
-        "console", "its index: ids and places of events; who looked for whom: its audit", f"{days} days"
+        "console", "its index: ids of events and people, reasons of dead letters", f"{days} days, {dead}"
     )
+    yield Left("console", "its audit: who looked for whom, by userid", "you delete it")
     yield Left("logs, metrics", "ids, never a name", "as your log system keeps them")
     yield Left("backups", "all of it, as of their day", "as you keep them; forget again after a restore")
 
