@@ -136,8 +136,8 @@ class Approval(Consumer):
         return await report.tables(db)
 
     async def forget(self, person: Person, tx: Transaction) -> Forgotten:
-        files = None if self._own.archive_dir is None else FileStore(self._own.archive_dir)
-        found = await forget(tx, person, Archive(ZoneInfo(self.settings.dingtalk_timezone)), files)
+        path_of = None if self._own.archive_dir is None else FileStore(self._own.archive_dir).path
+        found = await forget(tx, person, Archive(ZoneInfo(self.settings.dingtalk_timezone)), path_of)
         deleted = dict(found.deleted)
         for own in forgets_of(self.actions):
             deleted |= await own(person, tx)

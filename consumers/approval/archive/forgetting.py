@@ -2,7 +2,7 @@
 masked. A row of ``approval_forgotten`` stays, for what is told or fetched again (``forgotten.py``)."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, Table, and_, delete, func, or_, select
 
 from consumers.approval.archive.masking import SHORTEST, hiding, names_of, originator, took_part
 from consumers.approval.archive.writer import Archive, stored, task_events
-from consumers.approval.files.store import FileStore
 from consumers.approval.tables import (
     KIND,
     approval_actions,
@@ -29,6 +28,9 @@ from consumers.approval.tables import (
 from dingbridge import Forgotten, Person, Transaction
 from dingbridge.errors import BridgeError
 
+PathOf = Callable[[str], Path]
+"""Where the file of a hash is."""
+
 _i, _t, _c, _a = approval_instances.c, approval_tasks.c, approval_comments.c, approval_attachments.c
 
 _OF_INSTANCE: Final[tuple[Table, ...]] = (
@@ -44,8 +46,8 @@ _OF_INSTANCE: Final[tuple[Table, ...]] = (
 )
 
 
-async def forget(tx: Transaction, person: Person, archive: Archive, files: FileStore | None) -> Forgotten:
-    """Raises ``BridgeError`` where files are to be deleted and ``files`` is None."""
+async def forget(tx: Transaction, person: Person, archive: Archive, path_of: PathOf | None) -> Forgotten:
+    """Raises ``BridgeError`` where files are to be deleted and ``path_of`` is None."""
     key = {"corp_id": person.corp_id, "userid": person.userid}
     await tx.upsert(approval_forgotten, {**key, "forgotten_at": datetime.now(UTC)}, list(key))
     deleted, masked, hashes = Counter[str](), Counter[str](), set[str]()
@@ -67,7 +69,7 @@ async def forget(tx: Transaction, person: Person, archive: Archive, files: FileS
         deleted,
         masked,
         await _in_texts(tx, person),
-        await _unused(tx, hashes, files),
+        await _unused(tx, hashes, path_of),
         frozenset(called),
     )
 
@@ -111,16 +113,16 @@ async def _delete(tx: Transaction, of: dict[str, str], deleted: Counter[str]) ->
     return hashes
 
 
-async def _unused(tx: Transaction, hashes: set[str], files: FileStore | None) -> list[Path]:
+async def _unused(tx: Transaction, hashes: set[str], path_of: PathOf | None) -> list[Path]:
     """The files of ``hashes`` that no other approval has."""
     kept = {row.sha256 for row in await tx.execute(select(_a.sha256).where(_a.sha256.in_(sorted(hashes))))}
     unused = sorted(hashes - kept)
-    if unused and files is None:
+    if unused and path_of is None:
         raise BridgeError(
             f"{len(unused)} files are to be deleted, and ARCHIVE_DIR does not say where they are; "
             "set it as for dingbridge consume approval"
         )
-    return [] if files is None else [files.path(sha256) for sha256 in unused]
+    return [] if path_of is None else [path_of(sha256) for sha256 in unused]
 
 
 async def _in_texts(tx: Transaction, person: Person) -> list[str]:
