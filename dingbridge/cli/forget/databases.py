@@ -20,6 +20,9 @@ from dingbridge.worker.store.forgetting import Forgotten, Person
 
 log = structlog.get_logger(__name__)
 
+MOST_TRIES = 10
+"""Of one transaction that others get in the way of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Had:
@@ -130,7 +133,7 @@ async def _in_transaction(
 ) -> Forgotten | None:
     consumer = cls()
     consumer.settings, consumer.database, consumer.registry = settings, database, CollectorRegistry()
-    while True:
+    for _ in range(MOST_TRIES):
         found: Forgotten | None = None
         try:
             async with database.transaction() as tx:
@@ -144,3 +147,4 @@ async def _in_transaction(
         except Conflict:  # the consumer wrote at the same moment
             continue
         return found
+    raise DependencyUnavailable("others write the same rows again and again; try it later")
