@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # `as` makes a name public to type checkers
     from dingbridge.worker.store.database import Database as Database
     from dingbridge.worker.store.database import open_database as open_database
     from dingbridge.worker.store.errors import DatabaseDown as DatabaseDown
+    from dingbridge.worker.store.forgetting import Forgotten as Forgotten
+    from dingbridge.worker.store.forgetting import Person as Person
     from dingbridge.worker.store.transaction import Transaction as Transaction
     from dingbridge.worker.store.utc import UtcDateTime as UtcDateTime
 
@@ -52,6 +54,8 @@ _HOME = {
     "DependencyUnavailable": "worker.outcomes",
     "Database": "worker.store.database",
     "Reader": "worker.context",
+    "Forgotten": "worker.store.forgetting",
+    "Person": "worker.store.forgetting",
     "Transaction": "worker.store.transaction",
     "UtcDateTime": "worker.store.utc",
     "open_database": "worker.store.database",

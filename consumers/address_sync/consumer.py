@@ -14,10 +14,11 @@ from typing import ClassVar
 
 import sqlalchemy
 import structlog
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, select
 
 from consumers.address_sync import report
 from consumers.address_sync.fetcher import ROLES, Fetched, Fetcher, write_claimed
+from consumers.address_sync.forgetting import forget_people, keep_forgetting
 from consumers.address_sync.metrics import AddressSyncMetrics
 from consumers.address_sync.schedule import LOOK_EVERY_S, Schedule, company
 from consumers.address_sync.settings import AddressSyncSettings
@@ -25,8 +26,18 @@ from consumers.address_sync.sync.details import Details, for_s
 from consumers.address_sync.sync.full_sync import FullSync
 from consumers.address_sync.sync.runs import Run, Runs
 from consumers.address_sync.sync.tables import runs
-from consumers.address_sync.tables import guard, look_again
-from dingbridge import Context, DependencyUnavailable, Event, Reader, Reject, Retry, Transaction
+from consumers.address_sync.tables import guard, look_again, users
+from dingbridge import (
+    Context,
+    DependencyUnavailable,
+    Event,
+    Forgotten,
+    Person,
+    Reader,
+    Reject,
+    Retry,
+    Transaction,
+)
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S
 from dingbridge.dingtalk.errors import ApiError
@@ -39,6 +50,7 @@ from dingbridge.snapshots import FetchAttempt, VersionGuard
 from dingbridge.throttle import Throttle
 from dingbridge.worker.consumer import Table
 from dingbridge.worker.metrics import full_comparison
+from dingbridge.worker.store.forgetting import texts_in
 
 log = structlog.get_logger(__name__)
 
@@ -79,10 +91,12 @@ class AddressSync(Mirror):
         self._synced = full_comparison(self.name, self.registry)
 
     async def background(self) -> None:
-        """The looks again, the schedule of full syncs, and the details that follow one; what ends one of them
-        ends all."""
+        """The looks again, the schedule of full syncs, the details that follow one, and the leavers who are
+        forgotten; what ends one of them ends all."""
         schedule = Schedule(self.database, self.sync_settings, self._order_sync, on_synced=self._show_synced)
-        work = (super().background(), schedule.run(), self._fetch_details())
+        work = [super().background(), schedule.run(), self._fetch_details()]
+        if (days := self.sync_settings.leavers_retention_days) is not None:
+            work.append(keep_forgetting(self.database, days))
         tasks = [asyncio.create_task(one) for one in work]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -121,6 +135,12 @@ class AddressSync(Mirror):
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
+
+    async def forget(self, person: Person, tx: Transaction) -> Forgotten:
+        of_person = (users.c.corp_id == person.corp_id, users.c.userid == person.userid)
+        row = (await tx.execute(select(users).where(*of_person))).mappings().one_or_none()
+        counts = await forget_people(tx, person.corp_id, [person.userid])
+        return Forgotten(counts, texts=texts_in({} if row is None else dict(row)))
 
     # Full syncs
 

@@ -21,6 +21,8 @@ class AddressSyncSettings(Settings):
     """how many people a full sync may mark as left: a share of the employees (at least 10), or a number"""
     resync_calls_per_s: float = Field(10, gt=0, le=10_000)
     """API calls a second of full syncs and of the details after them, together; DingTalk allows an app 20"""
+    leavers_retention_days: float | None = Field(None, ge=1, le=36_500)
+    """days after which the row of somebody who left is deleted; unset: it stays"""
 
     @field_validator("dingtalk_corp_id")
     @classmethod

@@ -8,6 +8,7 @@ how files are fetched (``files/``), and what is compared without an event (``rec
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
@@ -16,11 +17,13 @@ import structlog
 from sqlalchemy import MetaData, select
 
 from consumers.approval import report
-from consumers.approval.actions.declaration import Action, load_actions
+from consumers.approval.actions.declaration import Action, forgets_of, load_actions
 from consumers.approval.actions.runner import ActionRunner
+from consumers.approval.archive.forgetting import forget
 from consumers.approval.archive.writer import Archive
 from consumers.approval.fetcher import Fetched, Fetcher, NotAtEnd, kinds_of
 from consumers.approval.files.downloads import Downloads
+from consumers.approval.files.store import FileStore
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.process_codes import ProcessCodes
 from consumers.approval.queues.fetches import fetch_later
@@ -28,7 +31,7 @@ from consumers.approval.reconcile.refetch import Refetch
 from consumers.approval.reconcile.requests import RequestedResyncs, ResyncRequest, save
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import KIND, approval_instances, guard, metadata
-from dingbridge import Consumer, Context, Event, Reader, Retry, Table, Transaction
+from dingbridge import Consumer, Context, Event, Forgotten, Person, Reader, Retry, Table, Transaction
 from dingbridge.availability import own_delay_s
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
@@ -131,6 +134,14 @@ class Approval(Consumer):
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
+
+    async def forget(self, person: Person, tx: Transaction) -> Forgotten:
+        path_of = None if self._own.archive_dir is None else FileStore(self._own.archive_dir).path
+        found = await forget(tx, person, Archive(ZoneInfo(self.settings.dingtalk_timezone)), path_of)
+        deleted = dict(found.deleted)
+        for own in forgets_of(self.actions):
+            deleted |= await own(person, tx)
+        return replace(found, deleted=deleted)
 
     def _not_yet(self, event: Event, ctx: Context) -> Retry:
         """When to look again at an instance that ended, as ``event`` says, and that DingTalk does not show at

@@ -11,7 +11,7 @@ from sqlalchemy import Column, Date, Index, Table, Text, delete, insert
 
 from consumers.approval.actions import Approved, action
 from consumers.approval.tables import Amount, metadata
-from dingbridge import Reject, Transaction, UtcDateTime
+from dingbridge import Person, Reject, Transaction, UtcDateTime
 
 leave_ledger = Table(
     "leave_ledger",
@@ -65,3 +65,10 @@ async def record_leave(approval: Approved, tx: Transaction) -> None:
             recorded_at=datetime.now(UTC),
         )
     )
+
+
+async def forget(person: Person, tx: Transaction) -> dict[str, int]:
+    """What the ledger has of somebody whom ``dingbridge forget`` names."""
+    columns = leave_ledger.c
+    of_person = (columns.corp_id == person.corp_id, columns.userid == person.userid)
+    return {leave_ledger.name: (await tx.execute(delete(leave_ledger).where(*of_person))).rowcount}

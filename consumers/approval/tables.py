@@ -271,6 +271,17 @@ approval_fetches = Table(
     queue_index("ix_approval_fetches_due"),
 )
 
+approval_forgotten = Table(
+    "approval_forgotten",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("userid", Text, primary_key=True),
+    Column(
+        "forgotten_at", UtcDateTime, nullable=False, comment="what was started before is masked or left out"
+    ),
+)
+"""Who is archived no more, by ``dingbridge forget``: no replay and no resync brings them back."""
+
 guard = VersionGuard(metadata, "approval_generations")
 KIND = "approval"
 """What the guard calls an instance."""

@@ -20,6 +20,7 @@ from consumers.outbound.messages import parse
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import load_owners
 from consumers.outbound.requests import agent as requests
+from consumers.outbound.requests.forgetting import forget
 from consumers.outbound.requests.store import (
     REQUESTS,
     forget_old,
@@ -31,7 +32,7 @@ from consumers.outbound.sender import TOPICS, Sender
 from consumers.outbound.settings import DAY_MS, OutboundSettings
 from consumers.outbound.store import now_ms
 from consumers.outbound.tables import metadata, outbound_entity
-from dingbridge import Consumer, Database, Event, Transaction
+from dingbridge import Consumer, Database, Event, Forgotten, Person, Transaction
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY
 from dingbridge.kafka.topic_policy import OUTBOUND, control_topic, retention_days
@@ -123,6 +124,9 @@ class Outbound(Consumer):
                 await want(tx, message, now_ms())
             else:
                 await store_request(tx, message, now_ms())
+
+    async def forget(self, person: Person, tx: Transaction) -> Forgotten:
+        return await forget(tx, person)
 
     async def _resync(self, event: Event, tx: Transaction) -> None:
         """A resync request is a reconcile of its company, or of its app where it names none."""

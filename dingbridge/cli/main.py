@@ -25,6 +25,7 @@ COMMANDS = {
     "forward": "Show what became of each delivery to a system.",
     "dlq": "List a consumer's dead letters, and send them back.",
     "replay": "Send a range of time once more to one consumer.",
+    "forget": "Delete what is kept of somebody who has left.",
     "topics": "List, create and read the topics.",
     "schema": "The contract of the topics, for other programs.",
     "callback": "Register this bridge's callback URL at DingTalk.",

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import structlog
-from sqlalchemy import Row, Table
+from sqlalchemy import Row, Table, delete, select
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.objects import User
@@ -29,6 +29,7 @@ from dingbridge.snapshots.late_answers import agrees, may_be_old, said_by
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context, Reader
 from dingbridge.worker.outcomes import Reject
+from dingbridge.worker.store.forgetting import Forgotten, Person, texts_in
 from dingbridge.worker.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
@@ -122,6 +123,20 @@ class Mirror(Consumer[Answer | None]):
     def exists(self, found: Any) -> bool:
         """Whether what ``fetch`` returned is there."""
         return found is not None
+
+    async def forget(self, person: Person, tx: Transaction) -> Forgotten:
+        """The person's row of ``table``. The generation stays: it is what makes a fetch that is under way
+        begin again, and DingTalk then says that nobody is there."""
+        entity = Entity(person.corp_id, "user", person.userid)
+        await self.guard.outdate(tx, person.corp_id, "user", [person.userid])
+        await self.looks.end(tx, entity)
+        if not hasattr(self, "table"):
+            return Forgotten()
+        c = self.table.c
+        where = (c.corp_id == person.corp_id, c.userid == person.userid)
+        row = (await tx.execute(select(self.table).where(*where))).mappings().one_or_none()
+        gone = await tx.execute(delete(self.table).where(*where))
+        return Forgotten({self.table.name: gone.rowcount}, texts=texts_in({} if row is None else dict(row)))
 
     # The consumer
 

@@ -26,6 +26,7 @@ from dingbridge.worker.context import Context, Reader
 from dingbridge.worker.handlers.marks import handlers_of, is_event_type
 from dingbridge.worker.outcomes import Failure, Reject
 from dingbridge.worker.store.database import Database
+from dingbridge.worker.store.forgetting import Forgotten, Person
 from dingbridge.worker.store.transaction import Transaction
 
 NAME_RE = re.compile(r"[a-z0-9-]{1,100}")
@@ -245,6 +246,16 @@ class Consumer(Generic[Prepared]):
         """The consumer's tables for ``dingbridge consume <name> --show``, each ``(title, columns, rows)``."""
         return []
 
+    async def forget(self, person: Person, tx: Transaction) -> Forgotten | None:
+        """Delete or mask what the tables have of ``person``, for ``dingbridge forget``; None, as here: the
+        author has not said what that is.
+
+        Keep what stops a replay of old events from writing the person again. It runs once more in a
+        transaction that is rolled back, for a report, and again whenever somebody asks: what is gone already
+        counts nothing. The consumer is not started; ``settings`` and ``database`` are set. No network I/O.
+        """
+        return None
+
 
 def _check_names(cls: type[Consumer], attribute: str, form: re.Pattern[str], fault: str) -> None:
     names = cls.__dict__.get(attribute)
@@ -256,7 +267,7 @@ def _check_names(cls: type[Consumer], attribute: str, form: re.Pattern[str], fau
 
 
 def _check_hooks(cls: type[Consumer]) -> None:
-    for name in ("start", "background", "stop", "prepare", "handle", "dead_lettered", "show"):
+    for name in ("start", "background", "stop", "prepare", "handle", "dead_lettered", "show", "forget"):
         own = cls.__dict__.get(name)
         if isinstance(own, FunctionType) and not iscoroutinefunction(unwrap(own)):
             raise ValueError(

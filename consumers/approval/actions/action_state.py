@@ -17,6 +17,7 @@ from sqlalchemy import select
 from consumers.approval.actions.declaration import Action, Function, RevokedBy, name_of
 from consumers.approval.archive.document import Events, at_end
 from consumers.approval.archive.links import MODIFY, REVOKE, Family
+from consumers.approval.archive.masking import MASK
 from consumers.approval.archive.writer import Stored, stored
 from consumers.approval.tables import approval_actions
 from dingbridge import Reader, Transaction
@@ -29,6 +30,7 @@ NO_FORM = "DingTalk's API does not have the instance at its end, so there is no 
 REVOCATION = "it takes back another instance, and is no new one"
 NOT_THERE = "it changes an instance that is not in the archive yet"
 IN_EFFECT = "another form of the same approval is booked, and its action is not undone"
+FORGOTTEN = "whoever started it is forgotten, so there is nobody to act for"
 RESYNCED = "archived by a resync, without its finish event; `dingbridge approvals actions` acts on it"
 
 
@@ -66,6 +68,8 @@ def refusal(row: Mapping[str, Any], events: Events, has_form: bool, links: Links
     """Why an approved instance whose template has an action is not acted on; None: it is."""
     if not has_form:
         return NO_FORM
+    if row["originator_userid"] == MASK:
+        return FORGOTTEN
     biz_action = str(row["biz_action"]).upper()
     if biz_action == REVOKE:
         return REVOCATION

@@ -17,6 +17,9 @@ exception is a retry of the whole event, and after the last attempt a dead lette
 a resync, the instance is archived without, and ``approval_actions`` says ``failed``, or ``not_undone`` for an
 undo.
 
+A coroutine function ``forget(person, tx)`` beside them, which returns numbers of deleted rows by table, is
+called by ``dingbridge forget`` for the tables that are the module's own.
+
 Not here: when an action or its undo is called (``action_state.py``).
 """
 
@@ -36,7 +39,7 @@ from zoneinfo import ZoneInfo
 from consumers.approval.archive.components import Value, number_of
 from consumers.approval.archive.document import cell_name, cell_value, cells_of, value_of
 from consumers.approval.archive.times import local_day, local_time
-from dingbridge import Reject, Transaction
+from dingbridge import Person, Reject, Transaction
 from dingbridge.errors import SettingsError
 from dingbridge.snapshots.coerce import as_list, as_text
 
@@ -144,6 +147,7 @@ class Approved:
 
 
 Function = Callable[[Approved, Transaction], Awaitable[None]]
+Forget = Callable[[Person, Transaction], Awaitable[Mapping[str, int]]]
 _Function = TypeVar("_Function", bound=Function)
 _MARK = "__approval_actions__"
 
@@ -195,6 +199,13 @@ def load_actions(where: str) -> dict[str, Action]:
     if problems:
         raise SettingsError(problems)
     return actions
+
+
+def forgets_of(actions: Mapping[str, Action]) -> list[Forget]:
+    """The functions ``forget`` of the modules in which ``actions`` are written."""
+    modules = sorted({function.run.__module__ for function in actions.values()})
+    found = (getattr(sys.modules.get(name), "forget", None) for name in modules)
+    return [function for function in found if inspect.iscoroutinefunction(function)]
 
 
 def name_of(function: Function) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from consumers.approval.archive.components import Value, kind_of, parse, table_rows
+from consumers.approval.archive.masking import MASK
 from consumers.approval.archive.times import ApiClock
 from dingbridge.snapshots.coerce import as_json, as_list, as_text
 
@@ -28,12 +29,18 @@ ENDS = ("finish", "terminate")
 
 
 def with_event(events: Events, kind: str, time: str, data: Mapping[str, Any]) -> Events:
-    """``events`` and one more; of two of one kind the later stays, of two at one time always the same one."""
+    """``events`` and one more; of two of one kind the later stays, of two at one time always the same one,
+    before all the one in which somebody was masked."""
     new = {"time": time, "data": dict(data)}
     old = events.get(kind)
-    if old is not None and (old["time"], as_json(old)) >= (time, as_json(new)):
+    if old is not None and _order(old) >= _order(new):
         return events
     return {**events, kind: new}
+
+
+def _order(event: Mapping[str, Any]) -> tuple[str, bool, str]:
+    text = as_json(event)
+    return event["time"], MASK in text, text
 
 
 def clock_of(events: Events, document: Mapping[str, Any] | None) -> ApiClock:

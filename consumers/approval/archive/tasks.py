@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from consumers.approval.archive.document import Events, Row, Told, first, objects
+from consumers.approval.archive.masking import Hide
 from consumers.approval.archive.times import ApiClock
 from dingbridge.snapshots.coerce import as_json, as_text, from_epoch_ms
 
@@ -26,12 +27,14 @@ def task_id(data: Mapping[str, Any]) -> str | None:
     return as_text(data.get("taskId")) or None
 
 
-def comment_row(data: Mapping[str, Any]) -> Row:
-    """The row of ``approval_comments`` of an event of type ``comment``."""
+def comment_row(data: Mapping[str, Any], hide: Hide = dict) -> Row:
+    """The row of ``approval_comments`` of an event of type ``comment``; its id is the same whoever is
+    masked."""
     said = [as_text(data.get(name)) for name in ("staffId", "createTime", "content")]
     digest = hashlib.sha256(as_json(said).encode()).hexdigest()[:32]
-    at = from_epoch_ms(data.get("createTime"))
-    return {"comment_id": digest, "userid": said[0], "commented_at": at, "content": said[2]}
+    at, shown = from_epoch_ms(data.get("createTime")), hide(dict(data))
+    userid, content = as_text(shown.get("staffId")), as_text(shown.get("content"))
+    return {"comment_id": digest, "userid": userid, "commented_at": at, "content": content}
 
 
 def task_rows(

@@ -9,18 +9,21 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Table, delete, insert, select
+from sqlalchemy import Table, delete, insert, select, update
 
 from consumers.approval.archive import document as rows_of
 from consumers.approval.archive.attachments import attachment_rows
 from consumers.approval.archive.document import Events, Row
+from consumers.approval.archive.forgotten import forgotten_in
 from consumers.approval.archive.links import fetch_unknown
+from consumers.approval.archive.masking import Hide
 from consumers.approval.archive.tasks import comment_row, task_id, task_rows
 from consumers.approval.archive.times import ApiClock
 from consumers.approval.tables import (
+    approval_actions,
     approval_attachments,
     approval_comments,
     approval_form_values,
@@ -67,6 +70,21 @@ async def stored(db: Reader | Transaction, key: Row) -> Stored:
     return Stored(row, json.loads(row["raw_events"]), document)
 
 
+_TEXTS: Final[tuple[tuple[Table, tuple[str, ...], str, str], ...]] = (
+    (approval_comments, ("comment_id",), "userid", "content"),
+    (approval_attachments, ("attachment_id",), "", "file_name"),
+    (approval_actions, (), "", "reason"),
+)
+"""Tables beside what follows from events and document: key, id of a person, text of people's."""
+
+
+async def task_events(db: Reader | Transaction, key: Row) -> dict[str, Events]:
+    """The events of an instance's tasks, by task id."""
+    columns = approval_tasks.c
+    found = select(columns.task_id, columns.raw_events).where(*_where(approval_tasks, key))
+    return {row.task_id: json.loads(row.raw_events) for row in await db.execute(found) if row.raw_events}
+
+
 class Archive:
     """The archive of one consumer process. ``zone`` is that of times in forms."""
 
@@ -83,25 +101,33 @@ class Archive:
         document: Mapping[str, Any] | None = None,
         process_code: str | None = None,
     ) -> Written:
-        """Bring the archive up to what the events ``told`` and ``document`` (None: the API has none) add.
+        """Bring the archive up to what the events ``told`` and ``document`` (None: the API has none) add;
+        somebody who is forgotten is masked, and what nobody else took part in is left out (``row`` None).
 
         ``app`` is the DingTalk app that was asked, ``process_code`` the template as it is known from
         elsewhere.
         """
         known = await stored(tx, key)
+        hidden = await forgotten_in(tx, key, known.row, told, document)
+        if hidden.alone and known.row is None:
+            return Written(known, new_outcome=False, new_document=False, true_utc=False)
+        hide, as_told = hidden.hide, document
+        document = hide(document)
         before = known.row or {}
         events = known.events
         for event in told:
             if event.event_type == "bpms_instance_change":
                 kind = str(event.data.get("type") or "")
-                events = rows_of.with_event(events, kind, _time_of(event), event.data)
+                events = rows_of.with_event(events, kind, _time_of(event), hide(dict(event.data)))
         if document is None or (rows_of.at_end(known.document) and not rows_of.at_end(document)):
             document = known.document  # deleted meanwhile, or an answer that is older than ours
+        elif document != as_told and rows_of.at_end(known.document):
+            document = known.document  # in which the person's name is masked too, wherever it stood
         codes = (as_text(event.data.get("processCode")) for event in told)
         code = process_code or before.get("process_code") or next(filter(None, codes), None)
         row = rows_of.instance_row(events, document, code) | {"app": before.get("app") or app}
         clock = rows_of.clock_of(events, document)
-        tasks_changed = await self._write_tasks(tx, key, told, document, clock)
+        tasks_changed = await self._write_tasks(tx, key, told, document, clock, hide)
         new_document = document is not None and as_json(known.document) != row["raw_document"]
         if document is not None and new_document:
             await self._write_parts(tx, key, document, clock)
@@ -123,26 +149,46 @@ class Archive:
         told: Sequence[Event],
         document: Mapping[str, Any] | None,
         clock: ApiClock,
+        hide: Hide,
     ) -> bool:
         """Tasks and comments; whether any changed."""
-        columns = approval_tasks.c
-        found = select(columns.task_id, columns.raw_events).where(*_where(approval_tasks, key))
-        events: dict[str, Events] = {
-            row.task_id: json.loads(row.raw_events) for row in await tx.execute(found) if row.raw_events
-        }
+        events = await task_events(tx, key)
         added = False
         for event in told:
             if event.event_type != "bpms_task_change":
                 continue
             kind, task = str(event.data.get("type") or ""), task_id(event.data)
             if kind == "comment":
-                comment = {**key, **comment_row(event.data)}
+                comment = {**key, **comment_row(event.data, hide)}
                 statement = tx.insert(approval_comments).values(comment).on_conflict_do_nothing()
                 added |= (await tx.execute(statement)).rowcount == 1
             elif task is not None:
-                events[task] = rows_of.with_event(events.get(task, {}), kind, _time_of(event), event.data)
+                data, before = hide(dict(event.data)), events.get(task, {})
+                events[task] = rows_of.with_event(before, kind, _time_of(event), data)
         rows = task_rows(document, events, clock)
         return await replace_children(tx, approval_tasks, key, "task_id", rows) or added
+
+    async def mask(self, tx: Transaction, key: Row, known: Stored, hide: Hide) -> bool:
+        """Write the instance ``known`` again without whom ``hide`` hides; whether anything was otherwise."""
+        before = known.row or {}
+        events, document = hide(known.events), hide(known.document)
+        row = rows_of.instance_row(events, document, before.get("process_code"))
+        clock = rows_of.clock_of(events, document)
+        changed = (events, document) != (known.events, known.document)
+        if changed and document is not None:
+            await self._write_parts(tx, key, document, clock)
+        rows = task_rows(document, hide(await task_events(tx, key)), clock)
+        changed |= await replace_children(tx, approval_tasks, key, "task_id", rows)
+        for table, id_, userid, name in _TEXTS:
+            for one in (await tx.execute(select(table).where(*_where(table, key)))).mappings().all():
+                as_now = {"userid": one.get(userid), "text": one[name]}
+                if (masked := hide(as_now)) != as_now:
+                    values = {name: masked["text"]} | ({userid: masked["userid"]} if userid else {})
+                    where = (*_where(table, key), *(table.c[n] == one[n] for n in id_))
+                    await tx.execute(update(table).where(*where).values(**values))
+                    changed = True
+        at = datetime.now(UTC)
+        return await write_if_changed(tx, approval_instances, key, row, at=at, touch=changed)
 
     async def _write_parts(
         self, tx: Transaction, key: Row, document: Mapping[str, Any], clock: ApiClock

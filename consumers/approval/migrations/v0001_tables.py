@@ -230,6 +230,17 @@ def upgrade() -> None:
     )
     op.create_index("ix_approval_fetches_due", "approval_fetches", ["priority", "due_ms"])
     op.create_table(
+        "approval_forgotten",
+        Column("corp_id", Text, primary_key=True),
+        Column("userid", Text, primary_key=True),
+        Column(
+            "forgotten_at",
+            UtcDateTime,
+            nullable=False,
+            comment="what was started before is masked or left out",
+        ),
+    )
+    op.create_table(
         "approval_generations",
         Column("corp_id", Text, primary_key=True),
         Column("kind", Text, primary_key=True),

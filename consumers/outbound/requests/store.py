@@ -21,6 +21,11 @@ _REUSED: Final = "Another request has this id already, and is carried out; give 
 
 _columns = outbound_requests.c
 
+ENDED: Final = and_(
+    _columns.result.in_(("done", "unchanged", "refused", "conflict")), _columns.due_ms.is_(None)
+)
+"""Of requests with which nothing is to be done any more."""
+
 
 async def store_request(tx: Transaction, message: Message, now: int) -> None:
     """Make ``message`` a row. The same request again gets the same result again; what was refused, or not
@@ -80,9 +85,8 @@ async def _look(
 async def forget_old(database: Database, before_ms: int) -> int:
     """Delete the requests that came to their end before; approvals that run on stay. Returns how many. What
     comes again under such an id is a new request, so no topic may still hold the old one."""
-    ended = (_columns.result.in_(("done", "unchanged", "refused", "conflict")), _columns.due_ms.is_(None))
     runs = and_(_columns.type == "approval.start", _columns.ding_id.is_not(None), _columns.outcome.is_(None))
-    old = (*ended, _columns.result_ms < before_ms, not_(runs))
+    old = (ENDED, _columns.result_ms < before_ms, not_(runs))
     if await database.reader().scalar(select(_columns.request_id).where(*old).limit(1)) is None:
         return 0
     async with database.transaction() as tx:

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from sqlalchemy import BigInteger, Boolean, Column, Date, MetaData, Table, Text, select
 
-from dingbridge import Mirror, people_table
+from dingbridge import Mirror, Person, people_table
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.mirror import comparison
 from dingbridge.mirror.look_again import LEASE_S
@@ -303,3 +303,14 @@ async def test_the_mirror_in_the_guide_does_what_its_test_says():
     module = ModuleType("my_staff")
     exec(compile(mirror + its_test, str(guide), "exec"), module.__dict__)
     await module.test_a_hire_whom_dingtalk_shows_a_moment_later()
+
+
+async def test_a_person_is_forgotten_by_every_mirror_and_stays_away(staff, company):
+    await deliver(staff, company.hires("u1", name="甲"), company.hires("u2", name="乙"))
+    left = company.leaves("u1")
+    async with staff.database.transaction() as tx:
+        found = await staff.consumer.forget(Person(left.corp_id, "u1"), tx)
+    assert (found.deleted, found.texts) == ({"staff": 1}, {"甲"})
+    company.clock.now += 100
+    await deliver(staff, left)
+    assert await people(staff) == {"u2": ("乙", True)}

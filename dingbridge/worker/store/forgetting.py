@@ -1,0 +1,45 @@
+"""What ``Consumer.forget`` is given and returns: a person, and what a consumer's tables had of one.
+
+Not here: who may be forgotten, and the order of the consumers (``dingbridge/cli/forget``).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+_TELLING: Final = ("name", "mobile", "telephone", "email", "org_email")
+"""Columns and fields whose values are one person's wherever they stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who has left, by DingTalk's ids. ``texts`` are what is known to be this person's wherever it
+    stands: names, numbers, addresses."""
+
+    corp_id: str
+    userid: str
+    texts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What became of a person's data in one consumer's database.
+
+    ``deleted`` and ``masked`` are numbers of rows by table, ``stays`` says in words what is left and until
+    when. ``files`` are deleted before the transaction commits. ``texts`` are for other consumers, whose texts
+    may hold them. ``wanted``: in words, why somebody still needs the person here; nothing is done then
+    without ``--force``.
+    """
+
+    deleted: Mapping[str, int] = field(default_factory=dict)
+    masked: Mapping[str, int] = field(default_factory=dict)
+    stays: Sequence[str] = ()
+    files: Sequence[Path] = ()
+    texts: frozenset[str] = frozenset()
+    wanted: str | None = None
+
+
+def texts_in(row: Mapping[str, Any]) -> frozenset[str]:
+    """What the fields of a person, as the Open API calls them, tell for ``Person.texts``."""
+    return frozenset(str(row[name]) for name in _TELLING if row.get(name))

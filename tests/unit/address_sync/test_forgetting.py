@@ -1,0 +1,84 @@
+"""Leavers' rows go after ``LEAVERS_RETENTION_DAYS``, and what is fetched meanwhile brings nobody back."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from consumers.address_sync import AddressSync
+from consumers.address_sync.forgetting import forget_leavers
+from consumers.address_sync.sync.tables import staged
+from consumers.address_sync.tables import guard, memberships, users
+from dingbridge import Person
+from dingbridge.testing.memory import MemoryRuntime
+from tests.support.waiting import eventually
+from tests.unit.address_sync.company import CORP, Company, event
+from tests.unit.address_sync.syncing import full
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def company():
+    company = Company()
+    for userid in ("here", "left-long-ago", "left-lately"):
+        company.hire(userid)
+    return company
+
+
+async def left(sync, userid, days):
+    async with sync.database.transaction() as tx:
+        gone = {"left_at": NOW - timedelta(days=days), "left_told": True}
+        await tx.execute(update(users).where(users.c.userid == userid).values(**gone))
+
+
+async def userids(sync, table=users):
+    return sorted({row.userid for row in await sync.rows(select(table.c.userid))})
+
+
+async def test_who_left_long_ago_goes_and_the_generation_stays(sync, company):
+    await full(sync, company)
+    await left(sync, "left-long-ago", 40)
+    await left(sync, "left-lately", 20)
+    known = {row.entity_id: row.generation for row in await sync.rows(select(guard.table))}
+    assert await forget_leavers(sync.database, NOW - timedelta(days=30)) == 1
+    assert await userids(sync) == ["here", "left-lately"]
+    assert await userids(sync, memberships) == ["here", "left-lately"]
+    after = {row.entity_id: row.generation for row in await sync.rows(select(guard.table))}
+    assert after == known | {"left-long-ago": known["left-long-ago"] + 1}
+    assert await forget_leavers(sync.database, NOW - timedelta(days=30)) == 0
+
+
+async def test_the_running_consumer_forgets_them_by_itself(company, monkeypatch):
+    monkeypatch.setenv("LEAVERS_RETENTION_DAYS", "30")
+    async with MemoryRuntime(AddressSync(), dingtalk=company) as sync:
+        await full(sync, company)
+        await left(sync, "left-long-ago", 40)
+
+        work = asyncio.create_task(sync.consumer.background())
+        try:
+            await eventually(lambda: _gone(sync))
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+
+async def _gone(sync):
+    return "left-long-ago" not in await userids(sync)
+
+
+async def test_a_fetch_that_began_before_writes_nobody_back(sync, company):
+    """DingTalk answers late: the person is fetched as still there, and forgotten before that is written."""
+    await full(sync, company)
+    reader, came = sync.database.reader(), event("user_modify_org", "left-lately")
+    attempt = await guard.begin(reader, CORP, "user", "left-lately")
+    found = await sync.consumer.fetch(company, reader, attempt)
+    del company.users["left-lately"]
+    async with sync.database.transaction() as tx:
+        counts = (await sync.consumer.forget(Person(CORP, "left-lately"), tx)).deleted
+        assert not await guard.try_claim(tx, found.attempt)
+    assert counts["users"] == 1
+    assert (await sync.deliver(came)).kind == "done"
+    assert "left-lately" not in await userids(sync)
+    assert await sync.rows(select(staged)) == []
