@@ -1,9 +1,10 @@
 """Whom a name, a number or a title means, by the consumers' tables, on SQLite and on PostgreSQL alike."""
 
+import secrets
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from console.lookup.hits import Hit
 from console.lookup.lookup import LookedUp, look_up
@@ -30,6 +31,7 @@ MEANT = {
     "zhang san": [("person", "u-3")],
     "8000": [("person", "u-1"), ("person", "u-2")],
     "+86-13800138000": [("person", "u-1")],
+    "+86 138 0013 8000": [("person", "u-1")],
     "000": [],
     "a-17": [],
     "A-17": [("person", "u-1")],
@@ -116,3 +118,24 @@ async def test_a_search_that_takes_too_long_is_ended_by_the_database(
     found = await look_up(databases, ["张三"], people=True)
     assert found.troubles == {"address-sync": "silent"}
     assert ids(found) == [("person", "u-1"), ("person", "u-2"), ("approval", "pi-1")]
+
+
+async def test_a_table_that_the_console_may_not_read_is_told(postgres_url: str) -> None:
+    await fill(postgres_url)
+    owner = open_database(postgres_url)
+    url = make_url(postgres_url).set(username=f"console_{secrets.token_hex(4)}", password="a-password")
+    try:
+        async with owner.transaction() as tx:
+            await tx.execute(text(f"CREATE ROLE {url.username} LOGIN PASSWORD '{url.password}'"))
+            for table in ("users", "departments", "memberships"):
+                await tx.execute(text(f"GRANT SELECT ON {table} TO {url.username}"))
+        databases = Databases(lambda _: url.render_as_string(hide_password=False))
+        found = await look_up(databases, ["张三"], people=True)
+        await databases.close()
+        assert ids(found) == [("person", "u-1"), ("person", "u-2")]
+        assert found.troubles == {"approval": "absent", "outbound": "absent"}
+    finally:
+        async with owner.transaction() as tx:
+            await tx.execute(text(f"DROP OWNED BY {url.username}"))
+            await tx.execute(text(f"DROP ROLE {url.username}"))
+        await owner.close()

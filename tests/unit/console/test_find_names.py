@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from console.access.users import Role
-from console.index.records import Copy, Letter
+from console.index.records import Copy, Letter, Settlement
 from console.life.brief import MARKS
 from console.life.outcome import State
 from console.render import load_words
@@ -141,12 +141,16 @@ async def test_each_event_found_has_what_its_consumers_made_of_it(person: Browse
     taken = Delivery(
         "forward-c", SOURCE, ID, copy.place, "r1", 1, now, "taken", 200, 5, "", None, "user_modify_org"
     )
-    person.console.index.add([letter, copied, copy, taken], {})
+    settled = Settlement("forward-c", "ctl.dlq.forward-c", 0, (0,), "r1", now)
+    person.console.index.add([letter, copied, settled, copy, taken], {})
     await person.log_in(Role.VIEWER)
-    for language, dead, handled in (("en", "dead letter:", "handled:"), ("zh", "死信：", "已处理：")):
+    for language, dead, handled in (
+        ("en", "dead letter</span>: ", "handled</span>: "),
+        ("zh", "死信</span>：", "已处理</span>："),
+    ):
         html = await page(person, "u-1", lang=language)
-        assert f'<span class="state bad">{dead}</span> <code class="short">forward-b</code>' in html
-        assert f'<span class="state good">{handled}</span> <code class="short">forward-c</code>' in html
+        assert f'<span class="state bad">{dead}<code class="short">forward-b</code>' in html
+        assert f'<span class="state good">{handled}<code class="short">forward-c</code>' in html
 
 
 def test_each_state_has_its_mark_and_its_words() -> None:
