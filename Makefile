@@ -13,7 +13,7 @@ SEED ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration test-faults test-lives test-long soak test-newcomer test-compose test-deploy test-console test-contract test-connect test-scale bench bench-large lint format lock clean dist servers
+.PHONY: help install demo test test-unit test-integration test-faults test-lives test-long soak test-newcomer test-compose test-deploy test-console test-contract test-connect test-scale pictures bench bench-large lint format lock clean dist servers
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ test-deploy: install servers ## deploy/: Kubernetes manifests by its schemas, al
 
 test-console: install servers ## The console in a real Chromium: each page, both languages, axe-core, roles, 1,000 letters sent back (50 MB once)
 	@tools="$$(scripts/console-tools)" && eval "$$tools" && $(PYTEST) tests/console $(ARGS)
+
+pictures: install servers ## The pictures of docs/guide/console.md, of a console in a real Chromium (2 minutes)
+	@tools="$$(scripts/console-tools)" && eval "$$tools" && $(BIN)/python -m dev.pictures
 
 test-contract: install servers ## The contract in Node, Java, Go and Python: examples, generated models, AsyncAPI's own judges (250 MB once; needs npm, Maven, Go)
 	$(PYTEST) tests/contract $(ARGS)

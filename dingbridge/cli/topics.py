@@ -96,7 +96,9 @@ async def _ensure(event_types: list[str] | None, as_json: bool) -> None:
     if not event_types:
         consumers = known_consumers().values()
         event_types = sorted({t for consumer in consumers for t in consumer.topics})
-        control_topics = sorted({t for consumer in consumers for t in consumer.control_topics})
+        control_topics = sorted(
+            {t for one in consumers for t in (*one.control_topics, *one.control_topics_written)}
+        )
     names = topics_read(settings, event_types, control_topics)
     counts = await ensure_topics(settings, [*names, unclassified_topic(settings)])
     rows = [{"topic": topic, "partitions": partitions} for topic, partitions in sorted(counts.items())]

@@ -15,6 +15,7 @@ import pytest
 from aiokafka.errors import KafkaError
 
 from consumers.forward.consumer import consumer_of
+from consumers.forward.deliveries import read_delivery
 from consumers.forward.settings import ForwardSettings, load_systems
 from dingbridge import availability
 from dingbridge.events.envelope import Record
@@ -25,7 +26,14 @@ from dingbridge.ssrf import AddressGuard
 from dingbridge.worker.queues import pauses
 from dingbridge.worker.service import ConsumerService
 from tests.integration.forward_support import Got, Receiver, forward_file, receiver
-from tests.integration.worker_support import committed, consumer_settings, event_record, publish, serving
+from tests.integration.worker_support import (
+    committed,
+    consumer_settings,
+    event_record,
+    given_id,
+    publish,
+    serving,
+)
 from tests.support.kafka_reader import read_topic
 from tests.support.waiting import eventually
 
@@ -302,6 +310,10 @@ async def test_killed_at_any_time_each_event_still_arrives_under_one_id(
     await eventually(lambda: len(set(system_a.ids())) == 300, 120)
     consumers = consumer_settings(kafka_env, "sqlite:///none.db")
     await all_committed(consumers, f"forward-{a}", 300)
+    recorded = await read_topic(consumers, control_topic(consumers, "deliveries"))
+    deliveries = [read_delivery(record.value) for record in recorded]
+    taken = {given_id(one.event_id) for one in deliveries if one is not None and one.outcome == "taken"}
+    assert taken == set(system_a.ids()), "what is committed is recorded, whenever the process dies"
     by_event: dict[str, set[str]] = {}
     for got in system_a.taken:
         by_event.setdefault(got.event_id, set()).add(got.id)
