@@ -114,7 +114,7 @@ class Archive:
         hide, as_told = hidden.hide, document
         document = hide(document)
         before = known.row or {}
-        events = known.events
+        events = hide(known.events)
         for event in told:
             if event.event_type == "bpms_instance_change":
                 kind = str(event.data.get("type") or "")
@@ -152,7 +152,7 @@ class Archive:
         hide: Hide,
     ) -> bool:
         """Tasks and comments; whether any changed."""
-        events = await task_events(tx, key)
+        events: dict[str, Events] = hide(await task_events(tx, key))
         added = False
         for event in told:
             if event.event_type != "bpms_task_change":

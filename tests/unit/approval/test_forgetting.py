@@ -57,10 +57,10 @@ def finish_of_two(office):
 
 TOLD = (
     instance("start"),
-    task("start"),
+    task("start", title="张三提交的请假"),
     task("comment", T + 60_000, content="请张三补充", staffId="u003"),
     task("comment", T + 61_000, content="已补充", staffId="u001"),
-    task("finish", T + 90_000, result="agree", remark="张三辛苦了"),
+    task("finish", T + 90_000, result="agree", title="张三提交的请假"),
     instance("finish"),
 )
 
@@ -110,8 +110,10 @@ async def test_what_was_not_archived_before_comes_without_the_person_and_is_not_
     await forget(archive, Person(CORP, "u001"))
     for event in TOLD:
         await deliver(archive, event)
+    await deliver(archive, task("cancel", T + 95_000, title="张三提交的请假"))
     left = await everything(archive, "approval_forgotten")
     assert "u001" not in left
+    assert "张三提交的" not in left
     assert (await only(archive, approval_instances)).title == "***提交的请假"
     assert (await only(archive, approval_actions)).state == "skipped"
     assert await archive.rows(select(leave_ledger)) == []
