@@ -139,7 +139,7 @@ class Approval(Consumer):
         path_of = None if self._own.archive_dir is None else FileStore(self._own.archive_dir).path
         found = await forget(tx, person, Archive(ZoneInfo(self.settings.dingtalk_timezone)), path_of)
         deleted = dict(found.deleted)
-        for own in forgets_of(self.actions):
+        for own in () if person.after else forgets_of(self.actions):
             deleted |= await own(person, tx)
         return replace(found, deleted=deleted)
 

@@ -252,7 +252,8 @@ class Consumer(Generic[Prepared]):
 
         Keep what stops a replay of old events from writing the person again. It runs once more in a
         transaction that is rolled back, for a report, and again whenever somebody asks: what is gone already
-        counts nothing. The consumer is not started; ``settings`` and ``database`` are set. No network I/O.
+        counts nothing. ``Forgotten.more`` asks for another transaction. The consumer is not started;
+        ``settings`` and ``database`` are set. No network I/O.
         """
         return None
 

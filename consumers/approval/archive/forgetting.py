@@ -28,6 +28,9 @@ from consumers.approval.tables import (
 from dingbridge import Forgotten, Person, Transaction
 from dingbridge.errors import BridgeError
 
+AT_ONCE: Final = 200
+"""Approvals in one transaction: it must not hold SQLite's only writer for long."""
+
 PathOf = Callable[[str], Path]
 """Where the file of a hash is."""
 
@@ -52,30 +55,28 @@ async def forget(tx: Transaction, person: Person, archive: Archive, path_of: Pat
     await tx.upsert(approval_forgotten, {**key, "forgotten_at": datetime.now(UTC)}, list(key))
     deleted, masked, hashes = Counter[str](), Counter[str](), set[str]()
     called = set[str]()
-    for instance_id in await _naming(tx, person):
+    found = await _naming(tx, person)
+    # first, as whoever writes one does
+    await guard.outdate(tx, person.corp_id, KIND, found)
+    for instance_id in found:
         of = {"corp_id": person.corp_id, "instance_id": instance_id}
         known, tasks = await stored(tx, of), await task_events(tx, of)
         names = names_of(person.userid, known.document, known.events)
         called |= names
-        await guard.outdate(tx, person.corp_id, KIND, [instance_id])
         if originator(known.document, known.events) == person.userid and not (
             took_part(known.document, known.events, tasks) | await _commenters(tx, of)
         ) - {person.userid}:
             hashes |= await _delete(tx, of, deleted)
         else:
             hide = hiding(person.userid, person.texts | names)
-            masked[approval_instances.name] += await archive.mask(tx, of, known, hide)
-    return Forgotten(
-        deleted,
-        masked,
-        await _in_texts(tx, person),
-        await _unused(tx, hashes, path_of),
-        frozenset(called),
-    )
+            masked[approval_instances.name] += await archive.mask(tx, of, known, tasks, hide)
+    files, more = await _unused(tx, hashes, path_of), found[-1] if len(found) == AT_ONCE else None
+    stays = await _in_texts(tx, person) if more is None else []
+    return Forgotten(deleted, masked, stays, files, frozenset(called), more=more)
 
 
 async def _naming(tx: Transaction, person: Person) -> Sequence[str]:
-    """The instances that may name the person: of which the userid stands anywhere as a text of its own."""
+    """The next instances that may name the person: in which the userid stands anywhere."""
     of_company = _i.corp_id == person.corp_id
     tasks = select(_t.instance_id).where(
         _t.corp_id == person.corp_id, or_(_t.userid == person.userid, _holds(_t.raw_events, person.userid))
@@ -88,7 +89,8 @@ async def _naming(tx: Transaction, person: Person) -> Sequence[str]:
         _i.instance_id.in_(tasks),
         _i.instance_id.in_(comments),
     )
-    found = await tx.execute(select(_i.instance_id).where(of_company, anywhere).order_by(_i.instance_id))
+    left = (of_company, _i.instance_id > person.after, anywhere)
+    found = await tx.execute(select(_i.instance_id).where(*left).order_by(_i.instance_id).limit(AT_ONCE))
     return [row.instance_id for row in found]
 
 

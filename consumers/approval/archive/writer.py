@@ -114,7 +114,7 @@ class Archive:
         hide, as_told = hidden.hide, document
         document = hide(document)
         before = known.row or {}
-        events = known.events
+        events = hide(known.events)
         for event in told:
             if event.event_type == "bpms_instance_change":
                 kind = str(event.data.get("type") or "")
@@ -152,7 +152,7 @@ class Archive:
         hide: Hide,
     ) -> bool:
         """Tasks and comments; whether any changed."""
-        events = await task_events(tx, key)
+        events: dict[str, Events] = hide(await task_events(tx, key))
         added = False
         for event in told:
             if event.event_type != "bpms_task_change":
@@ -168,8 +168,11 @@ class Archive:
         rows = task_rows(document, events, clock)
         return await replace_children(tx, approval_tasks, key, "task_id", rows) or added
 
-    async def mask(self, tx: Transaction, key: Row, known: Stored, hide: Hide) -> bool:
-        """Write the instance ``known`` again without whom ``hide`` hides; whether anything was otherwise."""
+    async def mask(
+        self, tx: Transaction, key: Row, known: Stored, tasks: Mapping[str, Events], hide: Hide
+    ) -> bool:
+        """Write the instance ``known``, with the events of its ``tasks``, again without whom ``hide`` hides;
+        whether anything was otherwise."""
         before = known.row or {}
         events, document = hide(known.events), hide(known.document)
         row = rows_of.instance_row(events, document, before.get("process_code"))
@@ -177,7 +180,7 @@ class Archive:
         changed = (events, document) != (known.events, known.document)
         if changed and document is not None:
             await self._write_parts(tx, key, document, clock)
-        rows = task_rows(document, hide(await task_events(tx, key)), clock)
+        rows = task_rows(document, hide(tasks), clock)
         changed |= await replace_children(tx, approval_tasks, key, "task_id", rows)
         for table, id_, userid, name in _TEXTS:
             for one in (await tx.execute(select(table).where(*_where(table, key)))).mappings().all():

@@ -1,8 +1,8 @@
-"""Goes through the installed consumers that have a database, one transaction in each."""
+"""Goes through the installed consumers that have a database, each in a transaction or a few."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -92,7 +92,7 @@ async def _of_one(settings: ConsumerSettings, cls: type[Consumer], person: Perso
             there = await _tables(database)
             if not there & cls.own_tables:
                 return Had(cls.name, why="it has never run on this database")
-            found = await _in_transaction(settings, cls, database, person, dry_run=dry_run)
+            found = await _in_transactions(settings, cls, database, person, dry_run=dry_run)
     except SettingsError as error:
         return Had(cls.name, why="; ".join(error.problems), failed=True)
     except NoDatabase as error:
@@ -128,11 +128,21 @@ async def _tables(database: Database) -> set[str]:
         return await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
 
 
-async def _in_transaction(
+async def _in_transactions(
     settings: ConsumerSettings, cls: type[Consumer], database: Database, person: Person, *, dry_run: bool
 ) -> Forgotten | None:
     consumer = cls()
     consumer.settings, consumer.database, consumer.registry = settings, database, CollectorRegistry()
+    found = await _in_one(consumer, database, person, dry_run=dry_run)
+    while found is not None and found.more is not None:
+        rest = replace(person, after=found.more)
+        found += await _in_one(consumer, database, rest, dry_run=dry_run) or Forgotten()
+    return found
+
+
+async def _in_one(
+    consumer: Consumer, database: Database, person: Person, *, dry_run: bool
+) -> Forgotten | None:
     for _ in range(MOST_TRIES):
         found: Forgotten | None = None
         try:

@@ -3,6 +3,7 @@
 Not here: who may be forgotten, and the order of the consumers (``dingbridge/cli/forget``).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,12 @@ _TELLING: Final = ("name", "mobile", "telephone", "email", "org_email")
 @dataclass(frozen=True, slots=True)
 class Person:
     """Somebody who has left, by DingTalk's ids. ``texts`` are what is known to be this person's wherever it
-    stands: names, numbers, addresses."""
+    stands: names, numbers, addresses. ``after`` is the ``more`` of the call before, empty at the first."""
 
     corp_id: str
     userid: str
     texts: frozenset[str] = frozenset()
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class Forgotten:
     ``deleted`` and ``masked`` are numbers of rows by table, ``stays`` says in words what is left and until
     when. ``files`` are deleted before the transaction commits. ``texts`` are for other consumers, whose texts
     may hold them. ``wanted``: in words, why somebody still needs the person here; nothing is done then
-    without ``--force``.
+    without ``--force``. ``more``: there is too much for one transaction, and the hook is called again with
+    this as ``after``; None: that was all.
     """
 
     deleted: Mapping[str, int] = field(default_factory=dict)
@@ -38,6 +41,19 @@ class Forgotten:
     files: Sequence[Path] = ()
     texts: frozenset[str] = frozenset()
     wanted: str | None = None
+    more: str | None = None
+
+    def __add__(self, other: "Forgotten") -> "Forgotten":
+        """This call's, and the next one's."""
+        return Forgotten(
+            Counter(self.deleted) + Counter(other.deleted),
+            Counter(self.masked) + Counter(other.masked),
+            (*self.stays, *other.stays),
+            (*self.files, *other.files),
+            self.texts | other.texts,
+            self.wanted or other.wanted,
+            other.more,
+        )
 
 
 def texts_in(row: Mapping[str, Any]) -> frozenset[str]:

@@ -1,11 +1,13 @@
 """``dingbridge forget`` in the archive: what goes, what stays with the person masked, and what stays away."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select, update
 
+from consumers.approval.archive import forgetting
 from consumers.approval.archive.attachments import DONE
 from consumers.approval.archive.masking import hiding
 from consumers.approval.examples import leave_ledger
@@ -18,7 +20,7 @@ from consumers.approval.tables import (
     guard,
     metadata,
 )
-from dingbridge import Person
+from dingbridge import Forgotten, Person
 from dingbridge.errors import BridgeError
 from tests.unit.approval.office import CORP, LEAVE, T, deliver, field, instance, only, task
 
@@ -29,8 +31,10 @@ CONTACT = json.dumps(
 
 
 async def forget(archive, person=LEAVER):
-    async with archive.database.transaction() as tx:
-        found = await archive.consumer.forget(person, tx)
+    found = Forgotten(more="")
+    while found.more is not None:
+        async with archive.database.transaction() as tx:
+            found += await archive.consumer.forget(replace(person, after=found.more), tx)
     return {name: count for name, count in {**found.deleted, **found.masked}.items() if count}
 
 
@@ -53,10 +57,10 @@ def finish_of_two(office):
 
 TOLD = (
     instance("start"),
-    task("start"),
+    task("start", title="张三提交的请假"),
     task("comment", T + 60_000, content="请张三补充", staffId="u003"),
     task("comment", T + 61_000, content="已补充", staffId="u001"),
-    task("finish", T + 90_000, result="agree", remark="张三辛苦了"),
+    task("finish", T + 90_000, result="agree", title="张三提交的请假"),
     instance("finish"),
 )
 
@@ -80,6 +84,16 @@ async def test_what_others_took_part_in_stays_and_names_the_person_nowhere(archi
     assert await forget(archive) == {}
 
 
+async def test_many_approvals_are_masked_in_several_transactions(archive, office, monkeypatch):
+    monkeypatch.setattr(forgetting, "AT_ONCE", 1)
+    finish_of_two(office)
+    for number in (1, 2, 3):
+        office.approvals[f"pi-{number}"] = office.approvals["pi-1"]
+        await deliver(archive, instance("finish", processInstanceId=f"pi-{number}"))
+    assert await forget(archive) == {"approval_instances": 3, "leave_ledger": 3}
+    assert "张三" not in await everything(archive, "approval_forgotten")
+
+
 async def test_no_replay_brings_the_person_back(archive, office):
     finish_of_two(office)
     for event in TOLD:
@@ -96,8 +110,10 @@ async def test_what_was_not_archived_before_comes_without_the_person_and_is_not_
     await forget(archive, Person(CORP, "u001"))
     for event in TOLD:
         await deliver(archive, event)
+    await deliver(archive, task("cancel", T + 95_000, title="张三提交的请假"))
     left = await everything(archive, "approval_forgotten")
     assert "u001" not in left
+    assert "张三提交的" not in left
     assert (await only(archive, approval_instances)).title == "***提交的请假"
     assert (await only(archive, approval_actions)).state == "skipped"
     assert await archive.rows(select(leave_ledger)) == []
