@@ -5,8 +5,11 @@ from typing import Any
 
 from aiohttp import web
 
+from console.access.dingtalk import DingTalk
 from console.access.middleware import Access
 from console.access.middleware import require as require
+from console.access.oidc import Oidc
+from console.access.provider import Provider
 from console.access.sessions import Sessions
 from console.access.users import Role, User, UsersFile
 from console.acts import Acts
@@ -53,6 +56,7 @@ class Console:
     audit: Audit
     users: UsersFile
     access: Access
+    providers: tuple[Provider, ...]
     render: Render
 
     async def page(
@@ -112,8 +116,18 @@ def open_console(settings: ConsoleSettings) -> Console:
         audit=audit,
         users=users,
         access=Access(settings, Sessions(users), audit),
+        providers=_providers(settings, users),
         render=Render(),
     )
+
+
+def _providers(settings: ConsoleSettings, users: UsersFile) -> tuple[Provider, ...]:
+    found: list[Provider] = []
+    if settings.console_oidc_issuer:
+        found.append(Oidc(settings))
+    if settings.console_dingtalk_client_id:
+        found.append(DingTalk(settings, users))
+    return tuple(found)
 
 
 def _parts_here(settings: ConsoleSettings) -> tuple[str, ...]:

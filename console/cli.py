@@ -53,3 +53,22 @@ def set_password(
         password = sys.stdin.readline().rstrip("\r\n")
     user = UsersFile(settings.users_file).set_password(name, password, chosen)
     print(f"{user.name} is {user.role.name.lower()} in {settings.users_file}")
+
+
+@app.command("set-role")
+def set_role(
+    name: Annotated[str, typer.Argument(help="A unionid of DingTalk's, or a user who has a password.")],
+    role: Annotated[str, typer.Option(help="viewer (values masked), reader, or operator (may act).")],
+) -> None:
+    """Let somebody in by DingTalk's login, or give any user another role; it holds at once.
+
+    Whoever tries to log in by DingTalk and is not known yet is shown their unionid. To take somebody out,
+    delete their entry in console-users.toml.
+    """
+    from console.access.users import UsersFile, role_of
+    from console.settings import ConsoleSettings
+
+    settings = ConsoleSettings.load()
+    user, has_password = UsersFile(settings.users_file).set_role(name, role_of(role))
+    way = "a password" if has_password else "DingTalk"
+    print(f"{user.name} is {user.role.name.lower()} in {settings.users_file}, and logs in by {way}")

@@ -1,14 +1,14 @@
 """The form to log in by, and the way out."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
 from aiohttp import web
 
 from console.access.guesses import Guesses
-from console.access.middleware import ADDRESS, COOKIE, USER
-from console.access.sessions import LIFETIME_S
+from console.access.middleware import ADDRESS, USER
 from console.access.users import MAX_PASSWORD
 from console.app import Console
 from dingbridge.logging import LogLimiter
@@ -36,7 +36,7 @@ class Login:
 
     async def _form(self, request: web.Request) -> web.Response:
         if USER in request:
-            raise web.HTTPSeeOther(_safe(request.query.get("to", "")))
+            raise web.HTTPSeeOther(safe_path(request.query.get("to", "")))
         return await self._page(request)
 
     async def _login(self, request: web.Request) -> web.Response:
@@ -56,19 +56,8 @@ class Login:
         if user is None:
             await self._refused(name, address)
             return await self._page(request, name, "login.wrong", status=403)
-        self._access.sessions.end(request.cookies.get(COOKIE, ""))
-        session_id = self._access.sessions.begin(user)
-        await self._access.audit.write("login", user=user.name, role=user.role.name.lower(), address=address)
-        response = web.Response(status=303, headers={"Location": _safe(str(form.get("to", "")))})
-        response.set_cookie(
-            COOKIE,
-            session_id,
-            max_age=LIFETIME_S,
-            httponly=True,
-            samesite="Strict",
-            path="/",
-            secure=self._access.scheme(request) == "https",
-        )
+        response = web.Response(status=303, headers={"Location": safe_path(str(form.get("to", "")))})
+        await self._access.log_in(request, response, user)
         return response
 
     async def _refused(self, name: str, address: str) -> None:
@@ -81,24 +70,40 @@ class Login:
         )
 
     async def _logout(self, request: web.Request) -> web.Response:
-        self._access.sessions.end(request.cookies.get(COOKIE, ""))
-        user = request[USER]
+        name, user = self._access.cookie(request), request[USER]
+        self._access.sessions.end(request.cookies.get(name, ""))
         await self._access.audit.write(
             "logout", user=user.name, role=user.role.name.lower(), address=request[ADDRESS]
         )
         response = web.Response(status=303, headers={"Location": "/login"})
-        response.del_cookie(COOKIE, path="/")
+        response.del_cookie(name, path="/", secure=self._access.scheme(request) == "https")
         return response
 
     async def _page(
         self, request: web.Request, name: str = "", problem: str = "", status: int = 200, wait_s: int = 0
     ) -> web.Response:
         to = request.query.get("to", "") or str((await request.post()).get("to", ""))
-        return await self._console.page(
-            request, "login.html", status=status, name=name, problem=problem, wait_s=wait_s, to=_safe(to)
+        return await login_page(
+            self._console, request, problem, {"seconds": wait_s}, status=status, name=name, to=to
         )
 
 
-def _safe(to: str) -> str:
+async def login_page(
+    console: Console,
+    request: web.Request,
+    problem: str = "",
+    values: Mapping[str, object] | None = None,
+    *,
+    status: int = 200,
+    name: str = "",
+    to: str = "",
+) -> web.Response:
+    """The form, and the ways to providers; ``problem`` is a key of ``words/login.toml``, with ``values``."""
+    ways = [(provider.name, provider.title) for provider in console.providers]
+    template: dict[str, object] = {"name": name, "problem": problem, "values": values or {}, "ways": ways}
+    return await console.page(request, "login.html", status=status, to=safe_path(to), **template)
+
+
+def safe_path(to: str) -> str:
     """A path of ours, never another site's."""
     return to if to.startswith("/") and not to.startswith(("//", "/\\")) and to.isprintable() else "/"

@@ -14,8 +14,8 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from console.commands import Command
-from console.index.records import CONSUMER_RE
 from dingbridge.cli.dlq.selection import dead_letter_filter
+from dingbridge.kafka.topic_policy import CONSUMER_RE
 from dingbridge.replay.dead_letters import DeadLetterFilter
 
 MOST_LETTERS: Final = 200

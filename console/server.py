@@ -9,11 +9,13 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from console.access.listening import unix_socket
 from console.access.middleware import USER, headers_of_stream, security_headers
 from console.app import Console
 from console.login import Login
 from console.page import told
 from console.pages import all_routes
+from console.settings import ConsoleSettings
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.health_server import json_response
 from dingbridge.logging import LogLimiter, place_of
@@ -47,11 +49,13 @@ async def run(console: Console) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if not settings.console_proxy_user_header and not console.users.names():
+    others = settings.console_proxy_user_header or settings.console_oidc_issuer
+    if not others and not console.users.names():
         raise SettingsError(
             [
                 f"DATA_DIR: nobody is in {console.users.path} yet; add somebody first, with "
-                "`dingbridge console set-password NAME --role operator`"
+                "`dingbridge console set-password NAME --role operator`, or, of DingTalk's, with "
+                "`dingbridge console set-role UNIONID --role operator`"
             ]
         )
     runner = web.AppRunner(
@@ -60,15 +64,8 @@ async def run(console: Console) -> None:
     try:
         await console.start()
         await runner.setup()
-        site = web.TCPSite(runner, settings.console_host, settings.console_port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise BridgeError(
-                f"the console cannot bind {settings.console_host}:{settings.console_port} "
-                f"({error.strerror}); set CONSOLE_HOST or CONSOLE_PORT to a free one"
-            ) from error
-        log.info("console.ready", address=f"http://{settings.console_host}:{runner.addresses[0][1]}")
+        address = await _listen(runner, settings)
+        log.info("console.ready", address=address)
         async with WatchedTasks() as tasks:
             tasks.need("of the console", console.run)
             await stop.wait()
@@ -76,6 +73,21 @@ async def run(console: Console) -> None:
     finally:
         await runner.cleanup()
         await console.stop()
+
+
+async def _listen(runner: web.AppRunner, settings: ConsoleSettings) -> str:
+    """Returns the address. Raises ``BridgeError``."""
+    if settings.console_socket is not None:
+        await web.SockSite(runner, unix_socket(settings.console_socket)).start()
+        return f"unix:{settings.console_socket}"
+    try:
+        await web.TCPSite(runner, settings.console_host, settings.console_port).start()
+    except OSError as error:
+        raise BridgeError(
+            f"the console cannot bind {settings.console_host}:{settings.console_port} "
+            f"({error.strerror}); set CONSOLE_HOST or CONSOLE_PORT to a free one"
+        ) from error
+    return f"http://{settings.console_host}:{runner.addresses[0][1]}"
 
 
 async def _healthz(request: web.Request) -> web.Response:

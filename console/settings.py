@@ -6,28 +6,17 @@ from typing import Final
 
 from pydantic import Field, SecretStr
 
-from dingbridge.settings import CommaList, JournalSettings, KafkaSettings, NetworkList
+from console.access.settings import AccessSettings
+from dingbridge.settings import CommaList, JournalSettings, KafkaSettings
 from dingbridge.settings.base import UNREADABLE, ZoneName
 from dingbridge.settings.database_url import parse_database_url
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
-class ConsoleSettings(KafkaSettings, JournalSettings):
+class ConsoleSettings(AccessSettings, KafkaSettings, JournalSettings):
     """Everything ``dingbridge console`` needs."""
 
-    console_host: str = "127.0.0.1"
-    """where the console listens"""
-    console_port: int = Field(8088, ge=0, le=65535)
-    """its port; 0: any that is free"""
-    console_names: CommaList = Field(default_factory=list)
-    """names with a dot, with commas, by which browsers may ask for it, as `console.example.com`"""
-    console_proxy_user_header: str | None = None
-    """header in which a proxy of TRUSTED_PROXIES names the user that it has checked"""
-    console_proxy_role_header: str | None = None
-    """header with that user's role: `viewer`, `reader`, `operator`; without one `viewer`"""
-    trusted_proxies: NetworkList = Field(default_factory=list)
-    """see The ingress"""
     console_listeners: CommaList = Field(default_factory=list)
     """private listeners, with commas, as `ingress=http://127.0.0.1:8081,relay=http://127.0.0.1:8083`; a name
     is `ingress`, `relay` or the consumer's; unset: the ingress and the relay of ADMIN_HOST"""
@@ -114,12 +103,6 @@ class ConsoleSettings(KafkaSettings, JournalSettings):
                 for name, url in self._databases.items()
                 if (why := _mistake_of(url))
             ]
-        if self.console_proxy_user_header and not self.trusted_proxies:
-            problems.append(
-                "TRUSTED_PROXIES: needed, because only those are believed what CONSOLE_PROXY_USER_HEADER says"
-            )
-        if self.console_proxy_role_header and not self.console_proxy_user_header:
-            problems.append("CONSOLE_PROXY_USER_HEADER: needed, because CONSOLE_PROXY_ROLE_HEADER is set")
         return problems
 
 

@@ -47,6 +47,7 @@ _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
         "GET /v1.0/workflow/processCentres/schemaNames/processCodes",
         "GET /v1.0/workflow/forms/schemas/processCodes",
     ),
+    "Contact.User.Read": ("GET /v1.0/contact/users/me",),
     "Todo.Todo.Read": ("POST /v1.0/todo/users/{unionId}/org/tasks/query",),
     "Todo.Todo.Write": (
         "POST /v1.0/todo/users/{unionId}/tasks",

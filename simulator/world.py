@@ -18,6 +18,7 @@ from simulator.api import (
     WorkflowCalls,
     WriteCalls,
 )
+from simulator.api.login import PersonalLogin
 from simulator.call import Call
 from simulator.company.actions.base import Written
 from simulator.company.events import PlatformEvent
@@ -84,6 +85,7 @@ class World:
         )
         self.tokens = AccessTokens(key, secret, profile=self.profile)
         self.rights = Rights(self.tokens, self.profile, key)
+        self.login = PersonalLogin(key, secret, self.platform.company.users)
         self.suite = Suite(key, secret, self.platform.corp_id, self.tokens, self.platform.now_ms)
         self.writes = WriteCalls(
             self.platform.writes,
@@ -108,6 +110,7 @@ class World:
             faults=self.faults,
             limits=self.limits,
             rights=self.rights,
+            login=self.login,
             act=self._act_if_possible,
         )
         script = load_script(settings.simulator_script) if settings.simulator_script else None

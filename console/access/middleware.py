@@ -5,23 +5,29 @@ send back. A page is for those who are logged in; whatever is not GET or HEAD is
 """
 
 import hmac
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from console.access.sessions import Sessions
+from console.access.sessions import LIFETIME_S, Sessions
+from console.access.settings import AccessSettings
 from console.access.users import Role, User, UsersError, role_of
 from console.audit import Audit
-from console.settings import ConsoleSettings
 from dingbridge.health_server import is_own_name
 from dingbridge.logging import LogLimiter
 from dingbridge.settings.trusted_proxies import client_address, is_trusted
 
+log = structlog.get_logger(__name__)
+
 COOKIE: Final = "console-session"
+SECRET_HEADER: Final = "X-Console-Proxy-Secret"  # noqa: S105
 CSRF_FIELD: Final = "csrf"
 
 HEADERS: Final = {
@@ -45,6 +51,8 @@ CSRF: Final = web.RequestKey("csrf", str)
 
 _SAFE: Final = ("GET", "HEAD")
 _FOR_EVERYBODY: Final = ("/healthz", "/login")
+_BY_PROVIDERS: Final = "/login/"
+"""Below it are the ways to providers and back, which change nothing without a proof."""
 _FOR_EVERY_USER: Final = ("/logout",)
 
 
@@ -84,7 +92,7 @@ async def headers_of_stream(request: web.Request, response: web.StreamResponse) 
 class Access:
     """Who gets in, by a session or a proxy's header."""
 
-    settings: ConsoleSettings
+    settings: AccessSettings
     sessions: Sessions
     audit: Audit
     _refusals: LogLimiter = field(default_factory=lambda: LogLimiter(burst=20, period_s=60))
@@ -105,11 +113,37 @@ class Access:
             if request.method not in _SAFE:
                 _check_form(request)
                 await self._may_act(request, user)
-            elif user is None and request.path not in _FOR_EVERYBODY:
+            elif user is None and not _is_open(request.path):
                 raise _to_login(request)
             return await handler(request)
 
         return guard
+
+    async def log_in(
+        self,
+        request: web.Request,
+        response: web.Response,
+        user: User,
+        *,
+        way: str | None = None,
+        in_file: bool = True,
+        lifetime_s: float = LIFETIME_S,
+    ) -> None:
+        """Give ``response`` the cookie of a new session, after a line in the audit; the session that the
+        browser has ends. Raises ``KeyError`` as ``Sessions.begin``."""
+        self.sessions.end(request.cookies.get(self.cookie(request), ""))
+        session_id = self.sessions.begin(user, in_file=in_file, lifetime_s=lifetime_s)
+        role, address = user.role.name.lower(), request[ADDRESS]
+        await self.audit.write("login", user=user.name, role=role, address=address, command=way)
+        response.set_cookie(
+            self.cookie(request),
+            session_id,
+            max_age=int(lifetime_s),
+            httponly=True,
+            samesite="Strict",
+            path="/",
+            secure=self.scheme(request) == "https",
+        )
 
     def holds(self, request: web.Request) -> bool:
         """Whether who asked may still have the answer: for one that goes on for long."""
@@ -122,22 +156,27 @@ class Access:
 
     def scheme(self, request: web.Request) -> str:
         """How the browser speaks to us, or to a proxy of ours."""
-        if is_trusted(request.remote, self.settings.trusted_proxies):
+        if _by_socket(request) or is_trusted(request.remote, self.settings.trusted_proxies):
             forwarded = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
             if forwarded in ("http", "https"):
                 return forwarded
         return request.scheme
 
     def _address(self, request: web.Request) -> str | None:
-        forwarded = request.headers.getall("X-Forwarded-For", [])
-        return client_address(request.remote, forwarded, self.settings.trusted_proxies)
+        peer, forwarded = request.remote, request.headers.getall("X-Forwarded-For", [])
+        if _by_socket(request):  # whoever may use it is a proxy, and added the last
+            before, _, last = ",".join(forwarded).rpartition(",")
+            peer, forwarded = last.strip(), [before]
+            if not _is_address(peer):
+                return None
+        return client_address(peer, forwarded, self.settings.trusted_proxies)
 
     def _check_name(self, request: web.Request) -> None:
         """A page of somebody else's may have pointed its own name at this address (DNS rebinding), and would
         then be of our origin: so we answer to addresses, names without a dot, and names that are set."""
         name = (urlsplit(f"//{request.host}").hostname or "") if _is_host(request.host) else ""
-        own = (self.settings.console_host.lower(), *(own.lower() for own in self.settings.console_names))
-        if not name or not is_own_name(name, own):
+        own = [self.settings.console_host, *self.settings.console_names, *self.settings.own_names]
+        if not name or not is_own_name(name, [one.lower() for one in own]):
             raise web.HTTPMisdirectedRequest(
                 text="this is no name of the console; use its address, or add the name to CONSOLE_NAMES"
             )
@@ -145,12 +184,31 @@ class Access:
     def _user(self, request: web.Request) -> tuple[User | None, str]:
         """Who asks, and what their CSRF token is made of."""
         header = self.settings.console_proxy_user_header
-        by_proxy = header and is_trusted(request.remote, self.settings.trusted_proxies)
-        if header and by_proxy and (name := _only(request, header)):
+        if header and (name := _only(request, header)) and self._is_proxy(request):
             return User(name[:64], self._role_by_proxy(request)), f"proxy {name}"
-        session_id = request.cookies.get(COOKIE, "")
+        session_id = request.cookies.get(self.cookie(request), "")
         user = self.sessions.user(session_id) if session_id else None
         return user, f"session {session_id}"
+
+    def cookie(self, request: web.Request) -> str:
+        """The name of the session's cookie. Behind TLS it is one that no page without TLS, and no other host,
+        can have set (RFC 6265bis, 4.1.3.2)."""
+        return f"__Host-{COOKIE}" if self.scheme(request) == "https" else COOKIE
+
+    def _is_proxy(self, request: web.Request) -> bool:
+        """Whether what it says of a user is believed: its address alone proves nothing, since any program on
+        the proxy's machine has the same."""
+        if _by_socket(request):
+            return True
+        secret, sent = self.settings.console_proxy_secret, _only(request, SECRET_HEADER)
+        known = secret is not None and is_trusted(request.remote, self.settings.trusted_proxies)
+        expected = "" if secret is None else secret.get_secret_value()
+        if known and hmac.compare_digest(sent.encode(errors="replace"), expected.encode()):
+            return True
+        if (suppressed := self._refusals.allow("proxy")) is not None:
+            why = "wrong or no secret" if known else "not of TRUSTED_PROXIES"
+            log.warning("console.proxy_refused", remote=request.remote, reason=why, suppressed=suppressed)
+        return False
 
     def _role_by_proxy(self, request: web.Request) -> Role:
         header = self.settings.console_proxy_role_header
@@ -190,6 +248,23 @@ def _only(request: web.Request, header: str) -> str:
     """What it says; nothing where it is there twice: a proxy may have added its own to a stranger's."""
     values: Sequence[str] = request.headers.getall(header, [])
     return values[0].strip() if len(values) == 1 else ""
+
+
+def _by_socket(request: web.Request) -> bool:
+    used = request.get_extra_info("socket")
+    return used is not None and used.family == socket.AF_UNIX
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_open(path: str) -> bool:
+    return path in _FOR_EVERYBODY or path.startswith(_BY_PROVIDERS)
 
 
 def _check_form(request: web.Request) -> None:

@@ -1,7 +1,8 @@
 """Sessions in memory: a random id in a cookie, for 12 hours. A restart ends them all.
 
 A session holds only as long as what it was begun with: another password, or a user taken out of the file,
-ends it; another role holds from the next request on.
+ends it; another role holds from the next request on. One that a provider vouched for has the role that it
+said.
 """
 
 import hashlib
@@ -22,8 +23,9 @@ MOST: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    name: str
-    proof: str
+    user: User
+    proof: str | None
+    """What the users file said besides; None: its users are not in the file."""
     ends_at: float
 
 
@@ -35,13 +37,13 @@ class Sessions:
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
         self._key = secrets.token_bytes(32)
 
-    def begin(self, user: User) -> str:
-        """The id of a new session. Raises ``KeyError`` for a user who is in the file no more."""
-        found = self._users.find(user.name)
+    def begin(self, user: User, *, in_file: bool = True, lifetime_s: float = LIFETIME_S) -> str:
+        """The id of a new session. Raises ``KeyError`` for a user ``in_file`` who is not there any more."""
+        found = self._users.find(user.name) if in_file else (user, None)
         if found is None:
             raise KeyError(user.name)
         session_id = secrets.token_urlsafe(32)
-        self._sessions[_digest(session_id)] = _Session(user.name, found[1], self._clock() + LIFETIME_S)
+        self._sessions[_digest(session_id)] = _Session(user, found[1], self._clock() + lifetime_s)
         while len(self._sessions) > MOST:
             self._sessions.popitem(last=False)
         return session_id
@@ -51,7 +53,7 @@ class Sessions:
         session = self._sessions.get(_digest(session_id))
         if session is None:
             return None
-        found = self._users.find(session.name)
+        found = self._users.find(session.user.name) if session.proof is not None else (session.user, None)
         if found is None or found[1] != session.proof or self._clock() >= session.ends_at:
             self.end(session_id)
             return None

@@ -1,7 +1,8 @@
-"""Users by a password file, and what each role may do.
+"""Users by a file, and what each role may do.
 
-The file is TOML, ``[users.<name>]`` with ``role`` and ``password`` (argon2id in PHC form), mode 0600. It is
-written by ``dingbridge console set-password`` and read again when it changes.
+The file is TOML, ``[users.<name>]`` with ``role`` and ``password`` (argon2id in PHC form), mode 0600; a user
+without a password is a unionid, who logs in by DingTalk. It is written by ``dingbridge console set-password``
+and ``set-role``, and read again when it changes.
 """
 
 import re
@@ -68,6 +69,7 @@ def check_name(name: str) -> None:
 class _Entry:
     user: User
     hash: str
+    """Empty: no password is right."""
 
 
 class UsersFile:
@@ -84,7 +86,7 @@ class UsersFile:
         return list(self._current())
 
     def find(self, name: str) -> tuple[User, str] | None:
-        """The user and a text that changes with the password. Raises ``UsersError``."""
+        """The user and a text that changes with the password, empty without one. Raises ``UsersError``."""
         entry = self._current().get(name)
         return None if entry is None else (entry.user, entry.hash)
 
@@ -92,8 +94,8 @@ class UsersFile:
         """The user, if the password is right. As slow for a name that is unknown (about 50 ms of a core and
         64 MiB). Raises ``UsersError``."""
         entry = self._current().get(name)
-        if entry is None and not self._of_nobody:
-            self._of_nobody = _HASHER.hash("nobody's password")
+        if entry is None or not entry.hash:
+            entry, self._of_nobody = None, self._of_nobody or _HASHER.hash("nobody's password")
         try:
             _HASHER.verify(self._of_nobody if entry is None else entry.hash, password)
         except (VerificationError, InvalidHashError):
@@ -110,19 +112,32 @@ class UsersFile:
             )
         before = self._current().get(name)
         user = User(name, role or (before.user.role if before is not None else Role.VIEWER))
+        self._write(user, _HASHER.hash(password))
+        return user
+
+    def set_role(self, name: str, role: Role) -> tuple[User, bool]:
+        """Add a user of DingTalk's, or give anybody another role. Returns also whether they have a password.
+        Raises ``UsersError``."""
+        check_name(name)
+        user = User(name, role)
+        self._write(user, None)
+        return user, bool(self._current()[name].hash)
+
+    def _write(self, user: User, password_hash: str | None) -> None:
         try:
             there = self.path.exists()
             document = tomlkit.parse(self.path.read_text(encoding="utf-8")) if there else tomlkit.document()
             users = document.setdefault("users", tomlkit.table(is_super_table=True))
-            entry = users.setdefault(name, tomlkit.table())
-            entry["role"], entry["password"] = user.role.name.lower(), _HASHER.hash(password)
+            entry = users.setdefault(user.name, tomlkit.table())
+            entry["role"] = user.role.name.lower()
+            if password_hash is not None:
+                entry["password"] = password_hash
             data = tomlkit.dumps(document).encode()
             (replace_file if there else new_file)(self.path, data)
         except OSError as error:
             raise UsersError(
                 f"{self.path} cannot be written ({error.strerror}); set DATA_DIR to where it can be"
             ) from error
-        return user
 
     def _current(self) -> dict[str, _Entry]:
         try:
@@ -150,9 +165,10 @@ class UsersFile:
         for name, values in users.items() if isinstance(users, dict) else ():
             try:
                 check_name(name)
-                entries[name] = _Entry(User(name, role_of(str(values["role"]))), str(values["password"]))
-            except (UsersError, KeyError, TypeError) as error:
-                raise self._unreadable(f"users.{name}: needs role and password; set-password") from error
+                role, password = role_of(str(values["role"])), str(values.get("password", ""))
+                entries[name] = _Entry(User(name, role), password)
+            except (UsersError, KeyError, TypeError, AttributeError) as error:
+                raise self._unreadable(f"users.{name}: needs a role; set-password or set-role") from error
         return entries
 
     def _unreadable(self, why: str) -> UsersError:

@@ -9,7 +9,7 @@ import apsw
 from console.index.records import Copy, IndexedEvent, Letter
 from console.index.store import Index
 from consumers.forward.deliveries import Delivery
-from dingbridge.foreign import moment
+from dingbridge.events.foreign import moment
 from dingbridge.worker.context import Position
 
 _LETTERS = (

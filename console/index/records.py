@@ -3,7 +3,6 @@
 Pure: bytes in, entries out. Keeping them is ``store.py``'s, reading topics ``feed.py``'s.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,9 +13,9 @@ from aiokafka import ConsumerRecord
 from consumers.forward.deliveries import TOPIC as DELIVERIES
 from consumers.forward.deliveries import Delivery, read_delivery
 from dingbridge.events.event import NotAnEvent, decode
-from dingbridge.foreign import moment as moment
-from dingbridge.foreign import whole_number
-from dingbridge.kafka.topic_policy import control_topic
+from dingbridge.events.foreign import moment as moment
+from dingbridge.events.foreign import whole_number
+from dingbridge.kafka.topic_policy import CONSUMER_RE, control_topic
 from dingbridge.masking import IDS
 from dingbridge.replay.copying import FROM_HEADER
 from dingbridge.replay.dead_letters import NOTE_HEADER, is_note, noted, read_dead_letter
@@ -25,9 +24,6 @@ from dingbridge.settings import KafkaSettings
 from dingbridge.worker.context import Position
 from dingbridge.worker.delivery import REPLAY_HEADER
 from dingbridge.worker.store.inbox import storable
-
-CONSUMER_RE = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
-"""A consumer's name; a topic with another one is nobody's."""
 
 MAX_IDS = 256
 """Ids of one event's data that lead to it, the first ones; a callback may name thousands."""

@@ -27,7 +27,7 @@ from console.index.records import (
 from console.index.tables import APPLICATION_ID, SCHEMA, VERSION
 from consumers.forward.deliveries import Delivery
 from dingbridge.errors import BridgeError
-from dingbridge.foreign import moment
+from dingbridge.events.foreign import moment
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from console.index.records import IndexedEvent, event_entry
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.catalogue import UNCLASSIFIED
 from dingbridge.events.event import Event, NotAnEvent, decode, to_dingtalk
-from dingbridge.foreign import whole_number
+from dingbridge.events.foreign import whole_number
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings

@@ -11,12 +11,13 @@ from console.pages import (
     dead_letters,
     event,
     find,
+    login_elsewhere,
     now,
     outbound,
     tail,
 )
 
-_PAGES = (now, tail, find, event, dead_letters, consumers, catalogue, outbound, audit, acts)
+_PAGES = (now, tail, find, event, dead_letters, consumers, catalogue, outbound, audit, acts, login_elsewhere)
 
 
 def all_routes(console: Console) -> list[web.RouteDef]:

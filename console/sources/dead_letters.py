@@ -9,9 +9,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from console.index.records import CONSUMER_RE
 from dingbridge.errors import BridgeError
-from dingbridge.kafka.topic_policy import dlq_topic
+from dingbridge.kafka.topic_policy import CONSUMER_RE, dlq_topic
 from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.dead_letter_groups import DeadLetterGroup
 from dingbridge.replay.dead_letter_queue import DeadLetterQueue

@@ -18,9 +18,9 @@ from dingbridge.errors import BridgeError
 from dingbridge.events.catalogue import FORMS, UNCLASSIFIED, Form, catalogue, legal
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY, TYPE_PREFIX
+from dingbridge.events.foreign import moment
 from dingbridge.events.normalise import denormalise
 from dingbridge.events.strict_json import Unreadable, loads, loads_own
-from dingbridge.foreign import moment
 
 Data = TypeVar("Data", bound=Mapping[str, Any], default=Mapping[str, Any], covariant=True)
 """What ``data`` is known to hold: one of ``dingbridge.generated.payloads``, else any names."""

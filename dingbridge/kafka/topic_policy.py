@@ -3,6 +3,7 @@
 Without aiokafka, for processes that name topics and never speak to Kafka. ``topics.py`` creates them.
 """
 
+import re
 from collections.abc import Iterable
 
 from dingbridge.settings import KafkaSettings
@@ -14,6 +15,8 @@ UNCLASSIFIED = "unclassified"
 OUTBOUND = "outbound"
 """Control topic: what other systems want DingTalk to be. Kept as long as dead letters, since what is not done
 yet is still wanted."""
+CONSUMER_RE = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
+"""A consumer's name that a command takes; a topic of dead letters with another one is nobody's."""
 _DAY_MS = 86_400_000
 
 

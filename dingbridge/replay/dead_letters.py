@@ -15,7 +15,7 @@ from datetime import datetime
 import orjson
 from aiokafka import ConsumerRecord
 
-from dingbridge.foreign import utc
+from dingbridge.events.foreign import utc
 from dingbridge.replay.history import header
 from dingbridge.replay.offset_set import OffsetSet
 from dingbridge.worker.dead_letters import FIRST_PLACE, HEADER

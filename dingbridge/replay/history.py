@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from dingbridge.foreign import whole_number
+from dingbridge.events.foreign import whole_number
 from dingbridge.kafka.reader import Spans, TopicReader
 from dingbridge.replay.copying import FROM_HEADER
 from dingbridge.replay.offset_set import OffsetSet

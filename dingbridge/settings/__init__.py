@@ -13,7 +13,7 @@ from dingbridge.settings.base import CommaList, NetworkList, Settings
 from dingbridge.settings.consumer import ConsumerSettings
 from dingbridge.settings.consumer_limits import ConsumerLimits
 from dingbridge.settings.database import DatabaseSettings
-from dingbridge.settings.dingtalk import CallbackSettings, DingTalkApiSettings
+from dingbridge.settings.dingtalk import ApiBase, CallbackSettings, DingTalkApiSettings
 from dingbridge.settings.ingress import IngressSettings, JournalSettings, PublisherSettings, RecoverySettings
 from dingbridge.settings.kafka import KafkaSettings
 from dingbridge.settings.log import LogSettings
@@ -22,6 +22,7 @@ from dingbridge.settings.tracing import TracingSettings
 
 __all__ = [
     "SAMPLE_CREDENTIALS",
+    "ApiBase",
     "AppsSettings",
     "CallbackSettings",
     "CommaList",

@@ -4,10 +4,10 @@ Both look into the apps file for credentials that do not stand in the environmen
 ``dingbridge/settings/apps.py``'s.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr
 
 from dingbridge.apps.model import AES_KEY, OWNER, SAMPLE_CREDENTIALS, TOKEN, Mode
 from dingbridge.errors import SettingsError
@@ -16,6 +16,25 @@ from dingbridge.settings.base import UNREADABLE, CommaList, ZoneName, mistakes_o
 from dingbridge.settings.database import DatabaseSettings
 
 DINGTALK_API_BASE = "https://oapi.dingtalk.com"
+
+
+def _api_base(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its text repeats a part of the address, in which a password may stand
+        usable = False
+    if not usable:
+        raise ValueError("must be an http(s) address, as https://oapi.dingtalk.com")
+    if parts.scheme == "http" and _of_dingtalk(parts.hostname or ""):
+        raise ValueError(
+            "must begin with https:// for DingTalk's own hosts: http would send the app's secret in clear"
+        )
+    return value.rstrip("/")
+
+
+ApiBase = Annotated[str, AfterValidator(_api_base)]
+"""The type of DINGTALK_API_BASE: an address, to DingTalk's own hosts by https alone; no slash at its end."""
 
 
 class DingTalkApiSettings(AppsSettings, DatabaseSettings):
@@ -28,7 +47,7 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
     """Client ID"""
     dingtalk_app_secret: SecretStr | None = None
     """secret; Client Secret"""
-    dingtalk_api_base: str = DINGTALK_API_BASE
+    dingtalk_api_base: ApiBase = DINGTALK_API_BASE
     """the simulator's address instead, for trials"""
     dingtalk_timezone: ZoneName = "Asia/Shanghai"
     """of times that the API writes without a zone; and of the console's pages, until the browser names its
@@ -39,22 +58,6 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
     api_calls_per_s: float = Field(20, gt=0, le=10_000)
     """calls of one API in a second that DingTalk's plan allows the app; the same processes together make a
     tenth less"""
-
-    @field_validator("dingtalk_api_base")
-    @classmethod
-    def _http(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # its text repeats a part of the address, in which a password may stand
-            usable = False
-        if not usable:
-            raise ValueError("must be an http(s) address, as https://oapi.dingtalk.com")
-        if parts.scheme == "http" and _of_dingtalk(parts.hostname or ""):
-            raise ValueError(
-                "must begin with https:// for DingTalk's own hosts: http would send the app's secret in clear"
-            )
-        return value.rstrip("/")
 
     @property
     def speaks_to_dingtalk(self) -> bool:

@@ -14,8 +14,9 @@ def is_trusted(peer: str | None, trusted: Sequence[str]) -> bool:
 
 
 def client_address(peer: str | None, forwarded_for: Sequence[str], trusted: Sequence[str]) -> str | None:
-    """For logs only: the ``peer``; behind ``trusted`` proxies (addresses or networks), the last address in
-    ``X-Forwarded-For`` that is not one of them (MDN, X-Forwarded-For: "selecting an IP address")."""
+    """For logs and limits, and never a right: the ``peer``; behind ``trusted`` proxies (addresses or
+    networks), the last address in ``X-Forwarded-For`` that is not one of them (MDN, X-Forwarded-For:
+    "selecting an IP address")."""
     if not trusted or peer is None:
         return peer
     networks = [ip_network(item) for item in trusted]

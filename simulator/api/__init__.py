@@ -20,6 +20,7 @@ from simulator.api.approvals import DOWNLOAD_PATH, ApprovalCalls
 from simulator.api.callbacks import CallbackCalls
 from simulator.api.calls import Handler, Routes, is_v1, json_answer, name_of, parameters, read_call
 from simulator.api.contacts import ContactCalls
+from simulator.api.login import ME, PAGE, TOKEN, PersonalLogin
 from simulator.api.top import PATH as TOP_PATH
 from simulator.api.top import method_names, read_top, unknown_method, wrapped
 from simulator.api.workflow import WorkflowCalls
@@ -73,6 +74,7 @@ class OpenApi:
         faults: Faults,
         limits: Limits,
         rights: Rights,
+        login: PersonalLogin,
         act: Callable[[str, dict[str, Any]], object],
     ) -> None:
         self._tokens, self._suite = tokens, suite
@@ -82,11 +84,13 @@ class OpenApi:
         self._faults = faults
         self._limits = limits
         self._rights = rights
+        self._login = login
         self._act = act
         self.calls: Counter[str] = Counter()
         self._handlers = {name_of(path, method): handler for method, path, handler in self._calls}
         self._methods = method_names({name_of(path) for _, path, _ in self._calls if not is_v1(path)})
-        faults.apis = {*self._handlers, name_of(GETTOKEN), name_of(CORP_TOKEN), name_of(OPEN), DOWNLOAD}
+        others = {name_of(GETTOKEN), name_of(CORP_TOKEN), name_of(OPEN), name_of(TOKEN), name_of(ME, "GET")}
+        faults.apis = {*self._handlers, *others, DOWNLOAD}
 
     def routes(self) -> list[web.RouteDef]:
         calls = [
@@ -100,6 +104,9 @@ class OpenApi:
             web.post(OPEN, self._gated(name_of(OPEN), self._open_connection)),
             web.get(DOWNLOAD_PATH, self._gated(DOWNLOAD, self._download)),
             web.post(TOP_PATH, self._top),
+            web.get(PAGE, self._login_page),
+            web.post(TOKEN, self._gated(name_of(TOKEN), self._personal_token)),
+            web.get(ME, self._gated(name_of(ME, "GET"), self._me)),
             *calls,
         ]
 
@@ -211,6 +218,24 @@ class OpenApi:
 
     async def _open_connection(self, request: web.Request) -> web.Response:
         return json_answer(self._gateway.open(await read_call(request)))
+
+    async def _login_page(self, request: web.Request) -> web.Response:
+        try:
+            address, page = self._login.page(request.query)
+        except PlatformError as error:
+            return _refusal(request, error)
+        if address:
+            raise web.HTTPFound(address)
+        return web.Response(text=page, content_type="text/html")
+
+    async def _personal_token(self, request: web.Request) -> web.Response:
+        return json_answer(self._login.exchange(await read_call(request)))
+
+    async def _me(self, request: web.Request) -> web.Response:
+        """By the person's token, not the app's."""
+        if (permission := permission_of(name_of(ME, "GET"))) in self._rights.lacking:
+            raise denied(60011, permission, self._rights.app_key)
+        return json_answer(self._login.me(_token_header(request)))
 
     def _token(self, token: str) -> web.Response:
         return json_answer(

@@ -1,4 +1,4 @@
-"""System A breaks: Now says what waits, drawn and in words, until the last letter is sent back from a page."""
+"""System A breaks: Now says what waits, until the last letter is sent back from the page."""
 
 import re
 

@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from console.app import Console, open_console
 from console.server import application
 from console.settings import ConsoleSettings
+from tests.unit.console.support import BY_PROXY, PROXY_SECRET
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Asking:
     client: TestClient[Any, Any]
 
     async def text(self, path: str, role: str = "reader", lang: str = "en") -> str:
-        headers = {"X-User": "somebody", "X-Role": role, "Accept-Language": lang}
+        headers = {**BY_PROXY, "X-User": "somebody", "X-Role": role, "Accept-Language": lang}
         async with self.client.get(path, headers=headers) as answer:
             assert answer.status == 200, await answer.text()
             return await answer.text()
@@ -38,6 +39,7 @@ async def console_of(
         console_listeners=[f"{name}=http://127.0.0.1:{port}" for name, port in listeners.items()],
         console_proxy_user_header="X-User",
         console_proxy_role_header="X-Role",
+        console_proxy_secret=PROXY_SECRET,
         trusted_proxies=["127.0.0.0/8"],
     )
     settings.data_dir.mkdir()

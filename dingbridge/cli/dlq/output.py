@@ -7,7 +7,7 @@ import orjson
 
 from dingbridge.cli.terminal import print_json
 from dingbridge.events import NotAnEvent, decode
-from dingbridge.foreign import whole_number
+from dingbridge.events.foreign import whole_number
 from dingbridge.masking import mask, mask_event, reveal_bytes
 from dingbridge.masking import reveal as revealed
 from dingbridge.replay.dead_letter_groups import DeadLetterGroup

@@ -19,6 +19,9 @@ from console.settings import ConsoleSettings
 from dev.servers.ports import free_port
 
 PASSWORD = "a long password"
+PROXY_SECRET = "the proxy's own secret"
+BY_PROXY = {"X-Console-Proxy-Secret": PROXY_SECRET}
+"""What a proxy sends that is believed."""
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 

@@ -15,6 +15,7 @@ from console.access.users import Role
 from console.index.after import after
 from console.index.records import entry_of
 from console.index.search import Search
+from console.sources.kafka import AskKafka
 from tests.support.hostile_records import (
     ODD_JSON,
     event,
@@ -53,7 +54,7 @@ def test_every_record_is_taken_or_left_in_every_topic(tmp_path: Path) -> None:
 
 def read(index: Any) -> None:
     """As the pages do."""
-    search = Search(SETTINGS, index)
+    search = Search(SETTINGS, index, AskKafka(SETTINGS))
     newest = asyncio.run(search.newest("", "", ""))
     asyncio.run(search.of_event("/dingtalk/ding1/default", event()["id"]))
     after(index, [[one] for one in newest])

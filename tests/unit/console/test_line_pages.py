@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from pydantic import SecretStr
 
 from console import line
 from console.app import Console, open_console
@@ -23,6 +24,7 @@ from console.sources.groups import Group, TopicLag
 from console.watch import View
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from tests.support.waiting import eventually
+from tests.unit.console.support import BY_PROXY, PROXY_SECRET
 
 SOURCES = [path.read_text("utf-8") for path in Path(line.__file__).parent.glob("*.py")]
 FOUND = {code for text in SOURCES for code in re.findall(r'Trouble\(\s*State\.\w+, "(\w+)"', text)}
@@ -55,6 +57,7 @@ async def console(tmp_path: Path) -> Console:
             console_listeners=["ingress=http://127.0.0.1:1", "elsewhere=http://127.0.0.1:1"],
             console_proxy_user_header="X-User",
             console_proxy_role_header="X-Role",
+            console_proxy_secret=SecretStr(PROXY_SECRET),
             trusted_proxies=["127.0.0.0/8"],
         )
     )
@@ -69,7 +72,7 @@ async def client(console: Console) -> AsyncIterator[TestClient[Any, Any]]:
 
 
 async def text(client: TestClient[Any, Any], path: str, role: str, lang: str) -> str:
-    headers = {"X-User": "somebody", "X-Role": role, "Accept-Language": lang}
+    headers = {**BY_PROXY, "X-User": "somebody", "X-Role": role, "Accept-Language": lang}
     async with client.get(path, headers=headers) as answer:
         assert answer.status == 200, await answer.text()
         return await answer.text()
@@ -151,6 +154,7 @@ async def test_the_sentence_leads_to_where_one_acts_and_all_that_waits_is_listed
     conflict = Trouble(State.DEGRADED, "outbound_conflict", {"count": 2}, waits=2)
     retries = Trouble(State.DEGRADED, "retries", {"count": 1})  # goes on by itself, so it is told last
     parts = [
+        Part("consumer", "approval"),
         Part("systems", "approval", [retries]),
         Part("consumer", "billing", [letters]),
         Part("consumer", "outbound", [conflict]),
@@ -162,7 +166,8 @@ async def test_the_sentence_leads_to_where_one_acts_and_all_that_waits_is_listed
     assert '<a href="/dead-letters#of-billing">376 dead letter(s) wait.</a>' in sentence[1]
     assert '<a href="/outbound?state=conflict">' in page.partition("</p>")[2]
     drawn = re.findall(r"<desc[^>]*>(.*?)</desc>", page)
-    assert drawn == ["billing: degraded, waiting here: 376. outbound: degraded, waiting here: 2. "] * 2
+    told = "billing: degraded, waiting here: 376. outbound: degraded, waiting here: 2. "
+    assert drawn == ["approval: ok. Systems of approval: degraded. " + told] * 2
 
 
 async def test_a_consumer_that_is_not_installed_here_has_its_lag_and_kafka_s_silence_is_told(

@@ -35,7 +35,9 @@ async def test_each_state_is_shown_approvals_and_to_dos_too(
             for kind in ("user", "department")
         ]
         await tx.execute(outbound_entity.insert(), rows)
-        asked = [(kind, result) for kind in ("approval", "todo") for result in ("pending", "refused", "conflict")]
+        asked = [
+            (kind, result) for kind in ("approval", "todo") for result in ("pending", "refused", "conflict")
+        ]
         requests = [request(number, *one) for number, one in enumerate(asked)]
         await tx.execute(outbound_requests.insert(), requests)
     await database.close()

@@ -139,7 +139,7 @@ def test_whatever_a_value_holds_stays_text(text: str) -> None:
     def page(value: str) -> str:
         here = {"path": "/", "menu": (), "csrf": value, "here": lambda **_: value, "lang": "en", "user": None}
         here |= {"zone": SHANGHAI, "offset": value}
-        more = {"name": value, "problem": "", "wait_s": 0, "to": value}
+        more = {"name": value, "problem": "", "values": {}, "ways": [("oidc", value)], "to": value}
         return RENDER.html("login.html", {"t": RENDER.translator("en"), **here, **more})
 
     assert Tags(page(text)).found == Tags(page("x")).found
@@ -259,8 +259,9 @@ def test_settings_say_all_mistakes_at_once_and_repeat_no_password(tmp_path: Path
             console_port=70_000,
         )
     text = str(raised.value)
-    for name in ("CONSOLE_LISTENERS", "CONSOLE_DATABASES", "TRUSTED_PROXIES", "CONSOLE_PORT"):
-        assert name in text
+    wrong = ("CONSOLE_LISTENERS", "CONSOLE_DATABASES", "TRUSTED_PROXIES", "CONSOLE_PORT")
+    for name in (*wrong, "CONSOLE_PROXY_USER_HEADER"):
+        assert f"{name}: " in text
     assert "secret" not in text
     settings = ConsoleSettings(
         data_dir=tmp_path,

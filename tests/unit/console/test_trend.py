@@ -51,7 +51,7 @@ def test_the_day_is_counted_by_the_quarter_of_an_hour(tmp_path: Path) -> None:
         }
         assert day.letters == tuple(1.0 + 2 * (10 <= step < 20) + (step == 95) for step in range(STEPS))
 
-        index.prune(moment(ms(7)) - timedelta(seconds=1), moment(0))
+        index.prune(moment(ms(7)) - timedelta(seconds=1), {})
         day = trend(index, UNTIL)
         assert day.rate[:7] == (None,) * 7, "the events of that time are gone"
         assert day.rate[8] == 0
