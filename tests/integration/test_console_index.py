@@ -43,7 +43,7 @@ async def running(settings: KafkaSettings, folder: Path) -> AsyncIterator[Runnin
     await feed.start()
     try:
         await eventually(lambda: feed.state.behind == 0)
-        search = Running(settings, index)
+        search = Running(settings, index, AskKafka(settings))
         search.feed = feed
         yield search
     finally:
