@@ -15,6 +15,7 @@ from dingbridge.events.control import ControlRecord
 from dingbridge.events.envelope import CONTENT_TYPE, rfc3339
 from dingbridge.events.facts import MAX_TIME_MS
 from dingbridge.events.strict_json import dumps
+from dingbridge.masking import reveal_bytes
 from dingbridge.worker.context import Position
 
 TOPIC: Final = "deliveries"
@@ -89,8 +90,8 @@ class Delivery:
 
 
 def shown_answer(answer: bytes, *, reveal: bool) -> str:
-    """``answer`` for a person; its length alone unless ``reveal``."""
-    return answer.decode("utf-8", "backslashreplace") if reveal else f"***({len(answer)})"
+    """``answer`` for a person; its length alone unless ``reveal``, and secrets never."""
+    return reveal_bytes(answer).decode("utf-8", "backslashreplace") if reveal else f"***({len(answer)})"
 
 
 _Text = Annotated[str, Field(max_length=2_000)]

@@ -10,7 +10,7 @@ from tests.support.load import event
 from tests.support.waiting import wait_until
 
 FIRST = 700_000
-LETTERS = 3
+LETTERS = 2
 BRANCH = "forward-a"
 
 

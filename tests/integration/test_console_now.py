@@ -74,4 +74,4 @@ async def test_a_broken_system_is_told_while_it_is_broken(
 
             system_a.answer = lambda got: 200
             await eventually(lambda: len(system_a.taken) == 3)
-            await until(asking, "/", "All parts that can be seen work")
+            await until(asking, "/", "Nothing waits for a person, and all parts that can be seen work")

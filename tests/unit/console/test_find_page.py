@@ -141,6 +141,7 @@ async def test_an_events_page_says_what_became_of_its_callback(
     told = await answer.text()
     assert words in told
     assert ("in the journal" in told) is (became != "removed")
+    assert ('id="came"' in told) is (became == "whole")
 
 
 async def test_many_words_are_refused(person: Browser) -> None:
