@@ -93,9 +93,8 @@ class Beginnings:
     def returned(self, query: Mapping[str, str], cookie: str) -> Begun:
         """The login that this browser began. Raises ``LoginRefused`` where another did, or none."""
         state = query.get("state", "")
-        if not _STATE.fullmatch(state) or not hmac.compare_digest(
-            state, cookie.encode(errors="replace").decode()
-        ):
+        ours = hmac.compare_digest(state.encode(errors="replace"), cookie.encode(errors="replace"))
+        if not ours or not _STATE.fullmatch(state):
             raise LoginRefused("login.not_begun")
         return self.of(state)
 

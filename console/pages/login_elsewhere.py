@@ -22,9 +22,7 @@ COOKIE: Final = "console-login"
 _AT_ONCE: Final = 16
 """Requests to providers under way: who is not logged in yet makes them."""
 _LONGEST: Final = 2000
-"""Characters of the path to return to."""
-
-
+"""Characters of the path to return to, as it stands in the cookie; browsers keep 4 KB."""
 _OF_A_PATH: Final = "/?&=#%:;,+@!$'()*~"
 
 
@@ -57,7 +55,7 @@ class LoginElsewhere:
 
     async def leave(self, provider: Provider, request: web.Request) -> web.StreamResponse:
         """To the provider's page."""
-        to = safe_path(request.query.get("to", "")[:_LONGEST])
+        to = safe_path(request.query.get("to", ""))
         if USER in request:
             raise web.HTTPSeeOther(to)
         begun = self._beginnings.new()
@@ -69,7 +67,7 @@ class LoginElsewhere:
         # Lax: it must come along when the provider's page leads back to us
         response.set_cookie(
             self._cookie(request),
-            f"{begun.state}.{quote(to)}",
+            f"{begun.state}.{kept if len(kept := quote(to)) <= _LONGEST else '/'}",
             max_age=BEGUN_FOR_S,
             httponly=True,
             samesite="Lax",

@@ -6,6 +6,7 @@ import secrets
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -18,6 +19,7 @@ from console.access.users import Role
 from console.index import feed as feed_module
 from console.life.facts import facts_of, facts_of_each
 from console.life.outcome import outcome_of
+from consumers.forward.deliveries import Delivery
 from consumers.outbound.contacts.rows import as_json
 from consumers.outbound.forms import ChangeData
 from consumers.outbound.ledger import Intention, Ledger
@@ -31,6 +33,7 @@ from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
 from dingbridge.testing.recordings import recorded
 from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.context import Position
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
 from tests.integration.console_support import Form, console_at, page, result, submit
@@ -237,12 +240,35 @@ async def test_the_copies_work_and_a_viewer_sees_no_value(
     kafka_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """curl's line is a callback that an ingress with the sample credentials accepts; the fixture is read."""
-    body = {"EventType": TYPE, "eventId": "e1", "CorpId": "dingcorp1", "UserId": ["u1"], "Name": SECRET}
+    diff = {
+        "prev": {"name": "secret 李雷", "email": ""},
+        "curr": {"name": SECRET, "email": ""},
+        "userid": "u1",
+    }
+    body = {"EventType": TYPE, "eventId": "e1", "CorpId": "dingcorp1", "UserId": ["u1"], "diffInfo": [diff]}
     record = to_records(Received(1, "j", 1_764_000_000_000, "default", "http", orjson.dumps(body)))[0]
+    refused = Delivery(
+        "forward-x",
+        "/dingtalk/dingcorp1/default",
+        f"{TYPE}:e1/u1",
+        Position(f"{kafka_env['TOPIC_PREFIX']}{TYPE}", 0, 0),
+        "",
+        1,
+        datetime(2026, 11, 27, tzinfo=UTC),
+        "refused",
+        422,
+        37,
+        answer=SECRET.encode(),
+    )
     async with site(tmp_path, kafka_env, monkeypatch, Role.READER) as here:
         await publish(here.settings, [record])
+        await publish(here.settings, [refused.record("k")], f"{here.settings.control_prefix}deliveries")
         await here.level()
         raw = await here.html("e1/u1")
+        told = await here.eventually("e1/u1", "forward-x")
+        assert f"name secret 李雷 {SECRET}" in told, "what changed"
+        assert "email –" not in told
+        assert f"refused HTTP 422 , 37 ms It answered: {SECRET}" in told
         fixture = tmp_path / "event.json"
         fixture.write_text(block(raw, "fixture"))
         assert recorded(fixture)[0].id == record.id
@@ -263,6 +289,7 @@ async def test_the_copies_work_and_a_viewer_sees_no_value(
         masked = await here.html("e1/u1")
         assert "Values are masked" in masked
         assert "secret" not in masked
+        assert "refused HTTP 422 , 37 ms What it answered the role reader sees." in words(masked)
         assert 'id="fixture"' not in masked
         assert 'id="curl"' not in masked
         assert "u1" in masked

@@ -171,6 +171,14 @@ async def test_a_code_counts_once_and_in_the_browser_that_began(tmp_path: Path) 
             assert answer.status == 403
             assert "was not begun in this browser" in await answer.text()
             query = await leave(who)
+        mangled = {"Cookie": "console-login=é.%2F"}
+        for state in ("é", query["state"]):
+            params = {"code": "x", "state": state}
+            answer = await who.client.session.get(
+                who.client.make_url("/login/oidc/callback"), params=params, headers=mangled
+            )
+            assert answer.status == 403
+        query = await leave(who)
         # a stranger's code, with which somebody would be logged in as the stranger
         strangers = fake.code({**query, "code_challenge": "a stranger's"})
         answer = await come_back(who, code=strangers, state=query["state"])
