@@ -1,5 +1,6 @@
 """A console in this process on real sources, and its forms filled in as a browser without scripts would."""
 
+import html
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,13 +22,13 @@ Fields = list[tuple[str, str]]
 class Form(HTMLParser):
     """The fields of the first form that leads to ``action``, and the names of its buttons' values."""
 
-    def __init__(self, html: str, action: str) -> None:
+    def __init__(self, text: str, action: str) -> None:
         super().__init__()
         self.action, self.found, self._inside = action, False, False
         self.hidden: Fields = []
         self.boxes: Fields = []
-        self.feed(html)
-        assert self.found, f"no form for {action}:\n{html}"
+        self.feed(text)
+        assert self.found, f"no form for {action}:\n{text}"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
@@ -54,6 +55,11 @@ async def console_at(
     async with browser(ConsoleSettings.load()) as who:
         await who.log_in(role)
         yield who
+
+
+def words(text: str) -> str:
+    """What a page says, without its tags."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 
 async def page(who: Browser, path: str, query: Any = None, status: int = 200) -> str:
