@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,11 @@ async def result(who: Browser, answer: ClientResponse) -> str:
         return "" if "hx-get" in text else text
 
     return await eventually(ended, 120, "the act has ended")
+
+
+def plain(page: str) -> str:
+    """Its text without tags."""
+    return unescape(re.sub(r"<[^>]*>", "", page))
 
 
 def audited(who: Browser) -> list[Mapping[str, Any]]:
