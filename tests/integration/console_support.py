@@ -1,9 +1,9 @@
 """A console in this process on real sources, and its forms filled in as a browser without scripts would."""
 
+import html
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ Fields = list[tuple[str, str]]
 class Form(HTMLParser):
     """The fields of the first form that leads to ``action``, and the names of its buttons' values."""
 
-    def __init__(self, html: str, action: str) -> None:
+    def __init__(self, text: str, action: str) -> None:
         super().__init__()
         self.action, self.found, self._inside = action, False, False
         self.hidden: Fields = []
         self.boxes: Fields = []
-        self.feed(html)
-        assert self.found, f"no form for {action}:\n{html}"
+        self.feed(text)
+        assert self.found, f"no form for {action}:\n{text}"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
@@ -55,6 +55,11 @@ async def console_at(
     async with browser(ConsoleSettings.load()) as who:
         await who.log_in(role)
         yield who
+
+
+def words(text: str) -> str:
+    """What a page says, without its tags."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 
 async def page(who: Browser, path: str, query: Any = None, status: int = 200) -> str:
@@ -95,11 +100,6 @@ async def result(who: Browser, answer: ClientResponse) -> str:
         return "" if "hx-get" in text else text
 
     return await eventually(ended, 120, "the act has ended")
-
-
-def plain(page: str) -> str:
-    """Its text without tags."""
-    return unescape(re.sub(r"<[^>]*>", "", page))
 
 
 def audited(who: Browser) -> list[Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from console.access.users import Role
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import current
 from ingress.journal.startup import open_current
-from tests.integration.console_support import Form, audited, confirmed, console_at, done, page, plain, submit
+from tests.integration.console_support import Form, audited, confirmed, console_at, done, page, submit, words
 from tests.integration.replay_support import bury, inbox, letter_headers, number, numbered
 from tests.integration.worker_support import EffectConsumer, consumer_settings, named, rows, serving
 from tests.support.sizes import sized
@@ -109,7 +109,7 @@ async def test_letters_that_are_ticked_are_sent_or_given_up_and_no_others(
         async def asked(verb, *ticked):
             chosen = [*form.hidden, *(form.boxes[n] for n in ticked), ("which", "selected"), ("act", verb)]
             asking = await confirmed(who, "/dead-letters/count", chosen)
-            assert all(f"--letter {form.boxes[n][1]}" in plain(asking) for n in ticked), (
+            assert all(f"--letter {form.boxes[n][1]}" in words(asking) for n in ticked), (
                 "the command is shown"
             )
             return asking

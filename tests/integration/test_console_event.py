@@ -36,7 +36,7 @@ from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Position
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
-from tests.integration.console_support import Form, console_at, page, result, submit
+from tests.integration.console_support import Form, console_at, page, result, submit, words
 from tests.integration.worker_support import (
     TYPE,
     EffectConsumer,
@@ -99,10 +99,6 @@ class Site:
 
     async def level(self) -> None:
         await eventually(lambda: self.who.console.feed.state.behind == 0)
-
-
-def words(text: str) -> str:
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 
 @asynccontextmanager

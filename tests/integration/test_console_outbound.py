@@ -6,7 +6,7 @@ from sqlalchemy import select
 from console.access.users import Role
 from consumers.outbound.tables import outbound_entity
 from dingbridge import open_database
-from tests.integration.console_support import Form, audited, confirmed, console_at, done, page, plain, submit
+from tests.integration.console_support import Form, audited, confirmed, console_at, done, page, submit, words
 from tests.support.sizes import on_one_database
 from tests.unit.outbound.ledger_rows import filled, row
 
@@ -47,7 +47,7 @@ async def test_what_is_ticked_is_approved_and_then_the_rest(env, database_url, t
         assert "one company and one kind at a time" in await submit(who, "/outbound/count", mixed, 400)
         ticked = [box for box in form.boxes if '"1"' in box[1] or '"4"' in box[1]]
         asking = await confirmed(who, "/outbound/count", [*form.hidden, *ticked, ("which", "selected")])
-        assert "--kind user --" in plain(asking)
+        assert "--kind user --" in words(asking)
         assert await approved(database_url) == [], "counting changes nothing"
         assert "<strong>2</strong>" in await done(who, asking)
         assert await approved(database_url) == ["1", "4"]
