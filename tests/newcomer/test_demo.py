@@ -166,7 +166,7 @@ def walk(text: str) -> None:
 
     there.go("/")
     assert "It is broken" in there.submit("/break")
-    trouble = "of forward-a went to the dead letters"
+    trouble = "dead letter(s) wait."
     wait_until(lambda: trouble in somebody.go("/?lang=en"), what="System A's trouble on Now")
 
     assert "It takes events" in there.submit("/mend")
