@@ -232,7 +232,8 @@ class Access:
                 reason = "csrf"
         if reason is None:
             return
-        if user is not None and self._refusals.allow(user.name) is not None:  # who is refused fills no disk
+        left_out = None if user is None else self._refusals.allow(user.name)
+        if user is not None and left_out is not None:  # who is refused fills no disk
             await self.audit.write(
                 "refused",
                 user=user.name,
@@ -240,6 +241,7 @@ class Access:
                 address=request[ADDRESS],
                 command=f"{request.method} {request.path[:200]}",
                 reason=reason,
+                count=1 + left_out if left_out else None,
             )
         raise web.HTTPForbidden(text=f"refused: {reason}")
 
