@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 COOKIE: Final = "console-session"
 SECRET_HEADER: Final = "X-Console-Proxy-Secret"  # noqa: S105
 CSRF_FIELD: Final = "csrf"
+LONGEST_NAME: Final = 64
+"""Characters of a user's name."""
 
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -182,10 +184,14 @@ class Access:
             )
 
     def _user(self, request: web.Request) -> tuple[User | None, str]:
-        """Who asks, and what their CSRF token is made of."""
+        """Who asks, and what their CSRF token is made of. Raises 403 for what is no name."""
         header = self.settings.console_proxy_user_header
         if header and (name := _only(request, header)) and self._is_proxy(request):
-            return User(name[:64], self._role_by_proxy(request)), f"proxy {name}"
+            if len(name) > LONGEST_NAME or not name.isprintable():  # cut, two could be one
+                raise web.HTTPForbidden(
+                    text=f"{header} must name a user in at most {LONGEST_NAME} printable characters of UTF-8"
+                )
+            return User(name, self._role_by_proxy(request)), f"proxy {name}"
         session_id = request.cookies.get(self.cookie(request), "")
         user = self.sessions.user(session_id) if session_id else None
         return user, f"session {session_id}"
