@@ -2,10 +2,11 @@
 last version, so that no older message is carried out, and ids that no name follows from."""
 
 import json
+import re
 from collections import Counter
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, not_, or_, select, update
+from sqlalchemy import ColumnElement, Row, or_, select, update
 
 from consumers.outbound.contacts.rows import as_json, entity_of, is_
 from consumers.outbound.ledger import Ledger
@@ -13,7 +14,7 @@ from consumers.outbound.requests.store import ENDED
 from consumers.outbound.requests.tables import key_of, outbound_requests
 from consumers.outbound.tables import outbound_entity
 from dingbridge import Forgotten, Person, Transaction
-from dingbridge.worker.store.forgetting import texts_in
+from dingbridge.worker.store.forgetting import alone, texts_in
 
 _e, _r = outbound_entity.c, outbound_requests.c
 
@@ -70,11 +71,18 @@ async def _scrub(tx: Transaction, row: Row[Any]) -> bool:
 async def _requests(tx: Transaction, corp_id: str, ids: set[str], texts: frozenset[str]) -> tuple[int, int]:
     """Take out what was said in requests that name the person and are over; how many these were, and how many
     others there are, which are under way."""
+    texts = frozenset(text for text in texts if len(text) > 1)
     names: list[ColumnElement[bool]] = [_r.body.contains(_quoted(one), autoescape=True) for one in ids]
-    names += [_r.body.contains(text, autoescape=True) for text in texts if len(text) > 1]
-    of_person = and_(_r.corp_id == corp_id, or_(*names))
-    count = 0
-    for row in (await tx.execute(select(outbound_requests).where(of_person, ENDED))).all():
+    names += [_r.body.contains(text, autoescape=True) for text in texts]
+    told = re.compile("|".join([*map(re.escape, map(_quoted, ids)), *map(alone, texts)]))
+    count = under_way = 0
+    listed = select(outbound_requests, ENDED.label("ended")).where(_r.corp_id == corp_id, or_(*names))
+    for row in (await tx.execute(listed)).all():
+        if not told.search(row.body):  # "Li" stands in "client" for the database
+            continue
+        if not row.ended:
+            under_way += 1
+            continue
         body = json.loads(row.body)
         left = {name: value for name, value in body.items() if name not in _SAID}
         if left == body:
@@ -84,8 +92,7 @@ async def _requests(tx: Transaction, corp_id: str, ids: set[str], texts: frozens
             update(outbound_requests).where(key_of(corp_id, row.kind, row.request_id)).values(**values)
         )
         count += 1
-    others = (await tx.execute(select(_r.request_id).where(of_person, not_(ENDED)))).all()
-    return count, len(others)
+    return count, under_way
 
 
 def _quoted(text: str) -> str:
