@@ -127,6 +127,19 @@ async def test_what_is_read_at_length_is_given_up_when_kafka_falls_silent(
     await ask.stop()
 
 
+async def test_a_cancellation_of_aiokafka_s_own_ends_nobody_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask, broker = AskKafka(KafkaSettings()), Broker()
+    monkeypatch.setattr(kafka, "existing_topics", lambda _: broker())
+
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    for asking in (ask(cancelled), ask.at_length(cancelled)):
+        with pytest.raises(KafkaUnavailable):
+            await asking
+    await ask.stop()
+
+
 async def test_who_is_asked_all_the_time_knows_of_a_silence_and_of_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
