@@ -107,7 +107,6 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._paused_changed = asyncio.Event()
         self._assigned: set[TopicPartition] = set()
         self._joined = False
-        self._singly = False  # since a record comes that aiokafka cannot decode
         self._trouble: str | None = "starting"  # why it cannot take part in the group now
         metrics.joined.set_function(lambda: float(self._joined))
         metrics.paused_seconds.set_function(self._scheduler.down_for_s)
@@ -247,41 +246,11 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _fetch_once(self, kafka: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
         # Nothing is awaited between aiokafka's move of its position and the records' entry into the key
         # queues, so neither a handover nor a cancellation can come between.
-        most = 1 if self._singly else self._options.poll_records
-        try:
-            batches = await kafka.getmany(*partitions, timeout_ms=POLL_MS, max_records=most)
-        except UnicodeDecodeError:
-            if not self._singly:  # what it had of other partitions is lost: they are read again
-                self._singly = True
-                raise
-            await self._go_past(kafka, partitions or set(self._assigned))
-            return
+        batches = await kafka.getmany(*partitions, timeout_ms=POLL_MS, max_records=self._options.poll_records)
         for records in batches.values():
             self._scheduler.add(records)
-        self._singly = self._singly and bool(batches)
         if batches:
             await asyncio.sleep(0)  # getmany does not yield while it has records
-
-    async def _go_past(self, kafka: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
-        """Leave out the record that cannot be decoded (``kafka/undecodable.py``): no dead letter can hold it.
-        One record of one partition is asked for at a time, so none of another is lost with it."""
-        for partition in partitions:
-            try:
-                batches = await kafka.getmany(partition, timeout_ms=POLL_MS, max_records=1)
-            except UnicodeDecodeError:
-                offset = await kafka.position(partition)
-                kafka.seek(partition, offset + 1)
-                log.error(
-                    "consumer.undecodable",
-                    consumer=self._consumer.name,
-                    topic=partition.topic,
-                    partition=partition.partition,
-                    offset=offset,
-                    meaning="the name of a header is no UTF-8: the record is left out",
-                )
-                continue
-            for records in batches.values():
-                self._scheduler.add(records)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """aiokafka calls this when the group has settled, and fetches nothing until it returns."""

@@ -28,7 +28,6 @@ from tests.integration.worker_support import (
     has_rows,
     named,
     publish,
-    publish_undecodable,
     rows,
     rows_per_key,
     serving,
@@ -258,30 +257,3 @@ async def test_without_a_database_events_come_at_least_once_and_bad_ones_are_dea
     assert not (tmp_path / "none.db").exists()
     with pytest.raises(BridgeError, match="uses no database"):
         await show(consumer, settings)
-
-
-def left_out(logs: list[Any]) -> list[int]:
-    return [one["partition"] for one in logs if one["event"] == "consumer.undecodable"]
-
-
-async def test_a_record_that_cannot_be_decoded_holds_up_no_other(
-    kafka_env: dict[str, str],
-    kafka_settings: KafkaSettings,
-    database_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    topic = event_topic(kafka_settings, TYPE)
-    records = [event_record(f"e{n}", f"u{n % 4}") for n in range(40)]
-    await publish(kafka_settings, records[:20])
-    for partition in (0, 0, 1):
-        await publish_undecodable(kafka_settings, monkeypatch, topic, partition)
-    await publish(kafka_settings, records[20:])
-    consumer = named(EffectConsumer)()
-    settings = consumer_settings(kafka_env, database_url)
-    with capture_logs() as logs:
-        async with serving(consumer, settings):
-            await eventually(lambda: has_rows(database_url, 40))
-            await eventually(lambda: sorted(left_out(logs)) == [0, 0, 1])
-    assert await rows_per_key(database_url) == {
-        f"u{user}": [f"e{n}" for n in range(40) if n % 4 == user] for user in range(4)
-    }

@@ -11,11 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.producer import message_accumulator
-from aiokafka.producer import producer as producer_module
-from aiokafka.record import default_records
 from sqlalchemy import Column, Integer, MetaData, String, Table, select
 
 from dingbridge import Consumer, Context, Event, Reader, Reject, Transaction, open_database
@@ -71,29 +67,6 @@ async def publish(settings: KafkaSettings, records: Iterable[Record], topic: str
         await asyncio.gather(*sent)
     finally:
         await sender.stop()
-
-
-class OddName(str):
-    """A header's name that is no UTF-8; aiokafka's Python writes what ``encode`` says."""
-
-    def encode(self, *_: object) -> bytes:
-        return b"\xff\xfename"
-
-
-async def publish_undecodable(
-    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch, topic: str, partition: int
-) -> None:
-    """Write a record to ``topic`` that aiokafka cannot decode."""
-    with monkeypatch.context() as python:
-        for module in (message_accumulator, producer_module):
-            in_python = default_records._DefaultRecordBatchBuilderPy
-            python.setattr(module, "DefaultRecordBatchBuilder", in_python)
-        sender = producer(settings)
-        await sender.start()
-        try:
-            await sender.send_and_wait(topic, b"{}", headers=[(OddName("x"), b"")], partition=partition)
-        finally:
-            await sender.stop()
 
 
 class EffectConsumer(Consumer):
