@@ -77,8 +77,8 @@ async def test_ids_that_differ_stay_apart(database_url: str) -> None:
         for event in known:
             for replay_id in ("", "r\0", LONG):
                 async with runtime.database.transaction() as tx:
-                    assert await enter(tx, "recording", event, replay_id, "t")
-                    assert not await enter(tx, "recording", event, replay_id, "t")
+                    assert await enter(tx, "recording", event, replay_id, "t", 1)
+                    assert not await enter(tx, "recording", event, replay_id, "t", 1)
                 assert await seen(runtime.database.reader(), "recording", event, replay_id)
                 assert not await seen(runtime.database.reader(), "another", event, replay_id)
         rows = await runtime.rows(select(inbox.c.hash))
