@@ -4,10 +4,20 @@ Kafka keeps a header's name as any bytes, aiokafka demands UTF-8, and gives up a
 that is none: with the records of other partitions, and as often as it is asked.
 """
 
+import time
+
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 log = structlog.get_logger(__name__)
+
+
+def stand_in(partition: TopicPartition, offset: int) -> ConsumerRecord:
+    """For the record there, of which only its place is known."""
+    now_ms = int(time.time() * 1000)
+    return ConsumerRecord(
+        partition.topic, partition.partition, offset, now_ms, 0, None, None, None, -1, -1, headers=()
+    )
 
 
 async def fetch_past(

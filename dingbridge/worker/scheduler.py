@@ -84,8 +84,8 @@ class Scheduler:
         """End the runners; call ``revoke`` first. One whose handler does not heed that is left behind."""
         await self._runners.close()
 
-    def add(self, records: Sequence[ConsumerRecord]) -> None:
-        """Queue records of one partition, as fetched."""
+    def add(self, records: Sequence[ConsumerRecord], failure: Failure | None = None) -> None:
+        """Queue records of one partition, as fetched; with ``failure``, to be given up for it."""
         now = time.time()
         for record in records:
             partition = TopicPartition(record.topic, record.partition)
@@ -94,6 +94,8 @@ class Scheduler:
                 size += len(name) + len(value or b"")
             key = partition if record.key is None else record.key
             queued = QueuedRecord(partition, record.offset, key, size, record, fetched_at=now)
+            if failure is not None:
+                queued.delivery, queued.failure = Delivery.of(record), failure
             self.offsets.add(queued)
             self._put(self._queues.add(queued))
         self._report_full()

@@ -19,11 +19,13 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable, TopicError
+from dingbridge.events.event import NotAnEvent
 from dingbridge.kafka.client import connection, discard_consumer, explain
 from dingbridge.kafka.group_offsets import committed_offsets
 from dingbridge.kafka.group_start import begin_at_end
 from dingbridge.kafka.topic_policy import dlq_topic, inbox_topic, topics_read
 from dingbridge.kafka.topics import ensure_topics
+from dingbridge.kafka.undecodable import stand_in
 from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
 from dingbridge.tasks import TaskEnded, end
@@ -31,6 +33,7 @@ from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import Measures, WorkerMetrics
+from dingbridge.worker.outcomes import Failure
 from dingbridge.worker.queues.attempts import read_note
 from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker
 from dingbridge.worker.scheduler import Scheduler
@@ -48,6 +51,18 @@ next request only, so this is also the longest delay of a single record."""
 
 POLL_MS = 1_000
 """How long one fetch waits for records, in ms; a stop interrupts it."""
+
+AGAIN_MS = 5_000
+"""How long one fetch waits for records that Kafka has given before, in ms."""
+
+UNDECODABLE = Failure.of(
+    NotAnEvent(
+        "a header's name, in this record or in an earlier one of its batch, is no UTF-8, so aiokafka cannot "
+        "decode it; the record itself is in Kafka only, at its place"
+    ),
+    "dingbridge",
+    1,
+)
 
 WINDOW_WITHOUT_DATABASE = 10_000
 """``Limits.window`` of a consumer without an inbox table: a crash makes it handle this many records again."""
@@ -235,13 +250,16 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             self._paused_changed.clear()
             paused = self._scheduler.paused().keys()
-            if not paused:
-                await self._fetch_once(kafka, ())
-                continue
-            # Records of a paused partition stay in aiokafka's buffer, which is not filled up further. Its own
-            # pause() would drop the buffer, and resuming would wait for the other partitions' long poll.
-            fetching = self._fetch_once(kafka, (self._assigned - paused) or {NO_PARTITION})
-            await cancel_on(self._paused_changed, fetching)
+            try:
+                if not paused:
+                    await self._fetch_once(kafka, ())
+                    continue
+                # Records of a paused partition stay in aiokafka's buffer, which is not filled up further. Its
+                # own pause() would drop the buffer, and resuming would wait for the others' long poll.
+                fetching = self._fetch_once(kafka, (self._assigned - paused) or {NO_PARTITION})
+                await cancel_on(self._paused_changed, fetching)
+            except UnicodeDecodeError:
+                await self._fetch_one_by_one(kafka)
 
     async def _fetch_once(self, kafka: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
         # Nothing is awaited between aiokafka's move of its position and the records' entry into the key
@@ -251,6 +269,35 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             self._scheduler.add(records)
         if batches:
             await asyncio.sleep(0)  # getmany does not yield while it has records
+
+    async def _fetch_one_by_one(self, kafka: AIOKafkaConsumer) -> None:
+        """Fetch past a record that aiokafka cannot decode: it is given up. The ``getmany`` that came to it
+        has lost what it took from other partitions, so each begins again where the queued records end."""
+        assigned = self._assigned
+        for partition in tuple(assigned):
+            begin = self._scheduler.offsets.next_offset(partition)
+            if begin is None:
+                begin = await kafka.committed(partition) or 0  # 0 may be out of range: then the earliest
+            if self._assigned is not assigned or partition not in assigned:
+                return  # the next assignment begins with what is committed
+            kafka.seek(partition, begin)
+        for partition in tuple(assigned):
+            for _ in range(self._options.poll_records):
+                if partition not in assigned or partition in self._scheduler.paused():
+                    break
+                if await kafka.position(partition) >= (kafka.highwater(partition) or 0):
+                    break
+                try:
+                    found = await kafka.getmany(partition, timeout_ms=AGAIN_MS, max_records=1)
+                except UnicodeDecodeError:
+                    offset = await kafka.position(partition)  # it has one, so nothing is waited for
+                    kafka.seek(partition, offset + 1)
+                    self._scheduler.add([stand_in(partition, offset)], UNDECODABLE)
+                    continue
+                if not found:
+                    break
+                self._scheduler.add(found[partition])
+            await asyncio.sleep(0)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """aiokafka calls this when the group has settled, and fetches nothing until it returns."""

@@ -8,9 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from aiokafka.producer import message_accumulator
-from aiokafka.producer import producer as producer_module
-from aiokafka.record import default_records
 from typer.testing import CliRunner
 
 from console.access.users import Role
@@ -24,21 +21,16 @@ from tests.integration.console_support import console_at, page
 from tests.integration.worker_support import event_record
 from tests.support.hostile_records import (
     ODD_JSON,
+    UNDECODABLE,
     letter_headers,
     odd_copies,
     odd_events,
     odd_letters,
+    send_batch,
 )
 from tests.support.waiting import eventually
 
 MOST_PAGES = 70
-
-
-class OddName(str):
-    """A header's name that is no UTF-8; aiokafka's Python writes what ``encode`` says."""
-
-    def encode(self, *_: object) -> bytes:
-        return b"\xff\xfename"
 
 
 async def write(settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
@@ -72,12 +64,8 @@ async def write(settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> dic
                     partition=0,
                 )
         await sender.flush()
-        with monkeypatch.context() as python:
-            for module in (message_accumulator, producer_module):
-                in_python = default_records._DefaultRecordBatchBuilderPy
-                python.setattr(module, "DefaultRecordBatchBuilder", in_python)
-            for topic in everything:
-                await sender.send_and_wait(topic, b"{}", headers=[(OddName("x"), b"")], partition=0)
+        for topic in everything:
+            await send_batch(settings, monkeypatch, topic, UNDECODABLE)
         good = event_record("after", "u-after")
         await sender.send_and_wait(
             f"{events}user_modify_org", good.value, key=good.key, headers=list(good.headers), partition=0

@@ -31,7 +31,7 @@ async def ingress(processes, kafka_env, tmp_path):
     ingress = IngressUnderTest(processes, tmp_path, kafka_env)
     await asyncio.to_thread(ingress.start)
     pusher = Pusher(ingress.url, retries=2)
-    await pusher.push_all([(1, EVENT), (2, UNREADABLE)])
+    await pusher.push_all([(1, EVENT), (2, UNREADABLE)], concurrency=1)  # in the journal in this order
     assert pusher.succeeded == {1, 2}
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "both are in Kafka")
     return ingress

@@ -14,6 +14,7 @@ from dingbridge import Consumer, Context, DependencyUnavailable, Event, Reject, 
 from dingbridge.errors import BridgeError
 from dingbridge.events.envelope import Record
 from dingbridge.kafka.topic_policy import dlq_topic, event_topic, inbox_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.service import show
 from tests.integration.worker_support import (
@@ -32,6 +33,7 @@ from tests.integration.worker_support import (
     rows_per_key,
     serving,
 )
+from tests.support.hostile_records import UNDECODABLE, send_batch
 from tests.support.kafka_reader import read_topic
 from tests.support.waiting import eventually
 
@@ -53,6 +55,42 @@ async def test_a_failing_key_waits_alone_and_keeps_its_order(
         for user in ("bad", "u1", "u2", "u3")
     }
     assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 40}
+
+
+async def test_records_that_aiokafka_cannot_decode_are_passed_and_lose_nothing_beside_them(
+    kafka_env: dict[str, str],
+    kafka_settings: KafkaSettings,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consumer = named(EffectConsumer)()
+    settings = consumer_settings(kafka_env, database_url)
+    topic = event_topic(settings, TYPE)
+    await ensure_topics(settings, [topic], partitions={topic: 3})
+    [decoded, beside] = [event_record(name, name) for name in ("decoded", "beside")]
+    around = [(one.key, one.value, list(one.headers)) for one in (decoded, beside)]
+    batches = ((UNDECODABLE,), (around[0], UNDECODABLE, around[1]), (UNDECODABLE,))
+    finished = {"consumer": consumer.name, "topic": topic, "outcome": "dead"}
+    # one partition after the other: in some round aiokafka has taken from others before it comes to this
+    for number, (rows_then, offsets_then) in enumerate(((24, 25), (49, 52), (73, 77))):
+        events = [event_record(f"{number}-{n}", f"u{n % 8}") for n in range(24)]
+        await publish(settings, events[: 12 * number])  # in the first round it stands before all, then last
+        await send_batch(settings, monkeypatch, topic, *batches[number], partition=number)
+        await publish(settings, events[12 * number :])
+        async with serving(consumer, settings) as service:
+            await eventually(lambda most=rows_then: has_rows(database_url, most), 60)
+            await eventually(lambda most=offsets_then: has_committed(settings, consumer.name, most), 60)
+            assert service.registry.get_sample_value("dingbridge_consumer_events_total", finished)
+    letters = await dead_letters(settings, consumer.name, 4)
+    told = [dict(letter.headers) for letter in letters]
+    places = sorted((one["dingbridge-dlq-partition"], int(one["dingbridge-dlq-offset"])) for one in told)
+    assert places[0] == (b"0", 0)
+    assert [partition for partition, _ in places] == [b"0", b"1", b"1", b"2"]
+    assert all(b"is no UTF-8" in one["dingbridge-dlq-reason"] for one in told)
+    assert await rows_per_key(database_url) == {
+        "decoded": ["decoded"],
+        **{f"u{n}": [f"{i}-{m}" for i in range(3) for m in range(n, 24, 8)] for n in range(8)},
+    }
 
 
 async def test_a_rebalance_forgets_no_attempts(

@@ -1,17 +1,55 @@
 """Kafka records as nobody of ours writes them, but as anybody with the right to write a topic can."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer import message_accumulator
+from aiokafka.record import default_records
 
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.kafka.client import connection
 from dingbridge.replay.copying import FROM_HEADER
 from dingbridge.replay.dead_letters import NOTE_HEADER
+from dingbridge.settings import KafkaSettings
 from dingbridge.worker.dead_letters import HEADER
 from dingbridge.worker.delivery import REPLAY_HEADER
 
 Headers = list[tuple[str, bytes | None]]
+
+
+class OddName(str):
+    """A header's name that is no UTF-8; aiokafka's Python writes what ``encode`` says."""
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\xfename"
+
+
+UNDECODABLE: tuple[None, bytes, Headers] = (None, b"{}", [(OddName("x"), b"")])
+"""Key, value and headers of a record that aiokafka cannot decode."""
+
+
+async def send_batch(
+    settings: KafkaSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    topic: str,
+    *records: tuple[bytes | None, bytes | None, Headers],
+    partition: int = 0,
+) -> None:
+    """Records as one batch, also such as ``send`` would refuse."""
+    async with AIOKafkaProducer(**connection(settings)) as sender:  # an idempotent one wants its own builder
+        with monkeypatch.context() as python:
+            in_python = default_records._DefaultRecordBatchBuilderPy
+            python.setattr(message_accumulator, "DefaultRecordBatchBuilder", in_python)
+            batch = sender.create_batch()
+        for key, value, headers in records:
+            batch.append(timestamp=None, key=key, value=value, headers=headers)
+        async with asyncio.timeout(30):
+            await (await sender.send_batch(batch, topic, partition=partition))
+
 
 ODD_VALUES: list[Any] = [
     None, True, 0, -1, 1e308, 10**15, "", "\0", "x" * 5_000, [], {}, ["a", 1], {"a": {"b": [None]}},

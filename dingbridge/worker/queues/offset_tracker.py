@@ -212,6 +212,11 @@ class OffsetTracker:
             self._assigned.discard(partition)
         self._share_out()
 
+    def next_offset(self, partition: TopicPartition) -> int | None:
+        """Offset behind the last record; None before the first."""
+        window = self._windows.get(partition)
+        return None if window is None else window.next_offset
+
     def committable_offset(self, partition: TopicPartition) -> int | None:
         """Offset below which all is finished; None before the first record."""
         window = self._windows.get(partition)
