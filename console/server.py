@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 HTMX: Final = "htmx-4.0.1.min.js"
 _STATIC: Final = Path(__file__).with_name("static")
 _WORDS: Final = frozenset({400, 403, 404, 409, 421, 429, 500, 503})
+_SAID: Final = ("letter", "row", "changed", "forgotten", "form", "nothing", "kinds")
+"""What people run into in their work, which is said in their language; other refusals are in English."""
 """Statuses that have words of their own in ``words/error.toml``."""
 
 
@@ -121,6 +123,10 @@ def _errors_as_pages(console: Console) -> Middleware:
 
     async def _page(request: web.Request, status: int, words: str) -> web.Response:
         key = f"error.{status if status in _WORDS else 400 if status < 500 else 500}"
-        return await console.page(request, "error.html", status=status, key=key, code=status, words=words)
+        said = (f"error.said_{name}" for name in _SAID)
+        said_key = next((known for known in said if console.render.words[known]["en"] == words), None)
+        return await console.page(
+            request, "error.html", status=status, key=key, code=status, words=words, said=said_key
+        )
 
     return errors_as_pages

@@ -179,7 +179,11 @@ def _systems(window: Window, lag: int) -> Iterator[Trouble]:
             since = min((at for p in paused if (at := _epoch(p.get("since"))) is not None), default=None)
             yield Trouble(State.STOPPED, "waits", text=str(reason), since=since, waits=lag)
         records = _listed(reading.in_flight, "records")
-        failing = [r for r in records if r.get("outcome") == "retry" or r.get("state") == "retrying"]
+        failing = [
+            r
+            for r in records
+            if (tried := r.get("outcome")) and (tried == "retry" or r.get("state") == "retrying")
+        ]
         if failing:
             since = min((at for r in failing if (at := _epoch(r.get("since"))) is not None), default=None)
             text = str(failing[0].get("error") or "")

@@ -28,7 +28,7 @@ class State(IntEnum):
 _CONSUMER: Final = "/consumers#{consumer}"
 WHERE: Final[Mapping[str, str]] = {
     "parked": "/dead-letters#parked",
-    "dead_letters": "/dead-letters#of-{consumer}",
+    **dict.fromkeys(("dead_letters", "dead_letters_new"), "/dead-letters#of-{consumer}"),
     **{f"outbound_{s}": f"/outbound?state={s}" for s in ("conflict", "refused", "removal", "adopted")},
     **dict.fromkeys(
         ("waits", "retries", "consumer_behind", "no_member", "not_joined", "database"), _CONSUMER

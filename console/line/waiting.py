@@ -34,7 +34,9 @@ def of_consumer(name: str, waiting: Waiting, window: Window) -> Iterator[Trouble
     """What of ``name`` waits for a person. Where outbound's tables cannot be read, its listener tells."""
     count, oldest_ms = waiting.dead_letters.get(name, (0, 0))
     if count:
-        yield Trouble(State.DEGRADED, "dead_letters", {"count": count}, since=oldest_ms / 1000, waits=count)
+        new = int(window.grown("dingbridge_consumer_events_total", consumer=name, outcome="dead"))
+        code, grown = ("dead_letters_new", {"new": min(new, count)}) if new else ("dead_letters", {})
+        yield Trouble(State.DEGRADED, code, {"count": count} | grown, since=oldest_ms / 1000, waits=count)
     if name != OUTBOUND:
         return
     for state in _STATES:

@@ -34,7 +34,7 @@ MOST_ATTEMPTS: Final = 10
 @dataclass(frozen=True, slots=True)
 class Row:
     """One consumer: what became of the record, and of what was sent to it once more; ``replay`` is the
-    command that sends it, None for a consumer that is not installed here."""
+    command that sends it, or its dead letter that waits; None for a consumer that is not installed here."""
 
     facts: Facts
     outcome: Outcome
@@ -110,7 +110,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             )
             if kept is None or row is None or row.replay is None:
                 raise web.HTTPBadRequest(text="no such record, or no consumer of this name that reads it")
-            subject = row.replay.argv[1:4]
+            subject = (wanted, *map(str, kept.event.place))
             # from here on nothing is waited for: of two that saw the same, one begins
             by, begun = console.acts.begun(subject, seen) or (user, "")
             if by != user or (not begun and seen != row.seen):
@@ -151,8 +151,12 @@ async def _look(
 
 def _row(place: Position, facts: Facts) -> Row:
     outcome, replays = outcome_of(place, facts), replays_of(place, facts)
-    command = None
-    if facts.installed:
+    command, last = None, at_last(outcome, replays)
+    if last.state == "dead" and last.letter is not None:
+        # the record alone would leave the letter waiting, and Now with it
+        where = f"{last.letter.place.partition}/{last.letter.place.offset}"
+        command = Command(("dlq", "replay", facts.consumer, "--letter", where, "--yes"), 1)
+    elif facts.installed:
         record = ":".join(map(str, place))
         again = ("--again",) if replays else ()
         command = Command(("replay", facts.consumer, "--record", record, *again, "--yes"), 1)

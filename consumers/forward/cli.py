@@ -72,11 +72,14 @@ def show_log(
     settings = KafkaSettings.load()
     configure_logging(settings)  # to standard error: standard output is for the answer
 
+    known: set[str] = set()
+
     async def latest() -> tuple[list[Delivery], int]:
         found: deque[Delivery] = deque(maxlen=limit or None)
         count = 0
         async with aclosing(_deliveries(settings, begin)) as deliveries:
             async for delivery in deliveries:
+                known.add(delivery.consumer.removeprefix(PREFIX))
                 if matches(delivery):
                     count += 1
                     found.append(delivery)
@@ -85,6 +88,8 @@ def show_log(
 
     shown, count = asyncio.run(latest())
     print_list(COLUMNS, [_as_object(delivery, reveal=reveal) for delivery in shown], as_json=as_json)
+    if not count:
+        say(f"none matches; there are deliveries to: {', '.join(sorted(known)) or 'no system'}")
     if count > len(shown):
         say(f"{count - len(shown)} older ones match too: --limit 0 lists all")
 

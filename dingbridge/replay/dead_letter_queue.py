@@ -121,7 +121,7 @@ class DeadLetterQueue:
             async for found, by in letters:
                 if by is None and wanted.admits(found):
                     name = (found.error, found.event_type)
-                    groups.setdefault(name, DeadLetterGroup(*name)).add(found.at)
+                    groups.setdefault(name, DeadLetterGroup(*name)).add(found.at, found.reason)
         return sorted(groups.values(), key=lambda group: (-group.count, group.error, group.event_type))
 
     async def find(self, partition: int, offset: int) -> Found:

@@ -29,7 +29,8 @@ class Retry(HandlerOutcome):
 
     ``after`` is the delay in s; None leaves it to the worker (growing, jittered). It counts as an attempt;
     after ``Consumer.max_attempts`` the record goes to the dead letters. ``counts=False`` is for long work in
-    slices, each a ``prepare`` that got on: no attempt, and between two the worker may hand over.
+    slices, each a ``prepare`` that got on: no attempt, and between two the worker may hand over. Raised
+    ``from`` an error, it is shown as a failure all the same.
     """
 
     def __init__(

@@ -293,7 +293,11 @@ class Scheduler:
         wait = outcome.after
         if wait is None:
             wait = delay(queued.attempts, consumer.retry_first_s, consumer.retry_max_s)
-        queued.last_outcome, queued.last_error = outcome.kind, error_location(outcome.error, self._package)
+        if outcome.counts or (outcome.error and outcome.error.__cause__):
+            queued.last_outcome = outcome.kind
+            queued.last_error = error_location(outcome.error, self._package)
+        else:  # it got on, or waits as planned: nothing failed
+            queued.last_outcome = queued.last_error = ""
         if outcome.counts:
             log.warning(
                 "consumer.retry",

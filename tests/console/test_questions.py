@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 NAME = "诸葛问"
 MENU = {"en": "Find", "zh": "查找"}
 DEAD = {"en": "dead letter", "zh": "死信"}
-GIVEN_UP = {"en": "forward-a has given it up", "zh": "forward-a 已放弃它"}
+GIVEN_UP = {"en": "forward-a has given it up", "zh": "forward-a 已放弃此事件"}
 WHY = "422"
 
 

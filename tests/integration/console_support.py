@@ -59,7 +59,7 @@ async def console_at(
 
 def words(text: str) -> str:
     """What a page says, without its tags."""
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text.replace("<wbr>", ""))).split())
 
 
 async def page(who: Browser, path: str, query: Any = None, status: int = 200) -> str:

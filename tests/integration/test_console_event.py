@@ -152,6 +152,12 @@ async def test_each_outcome_is_told_as_it_is(
             assert f"Whose turn: {here.consumer.name}'s." in stuck
             assert "private words" not in dead + stuck
             await all_at_once(here)
+            letter = Form(await here.html("refused/refused"), "/event/replay").hidden
+            answer = await here.who.client.post("/event/replay", data=letter, allow_redirects=False)
+            back = words(await result(here.who, answer))
+            assert f"dingbridge dlq replay {here.consumer.name} --letter " in back
+            settled = await here.eventually("refused/refused", "sent back by the replay")
+            assert "that is settled" in settled, "no letter waits for what was sent from its page"
             before = len(await rows(here.settings.database_url_for(here.consumer.name)))
 
             tabs = [Form(await here.html("good/good"), "/event/replay").hidden for _ in range(2)]

@@ -80,7 +80,7 @@ class QueuedRecord:
     next_attempt_at: float | None = None
     """When it is tried again, epoch s; None unless it waits for that."""
     last_outcome: str = ""
-    """How its last attempt ended; empty before the first."""
+    """How its last attempt failed; empty before the first, and where it only goes on later."""
     last_error: str = ""
     """Type and place of what that attempt raised."""
     delivery: Delivery | None = None

@@ -249,6 +249,11 @@ def test_dead_letters_that_wait_are_trouble_whether_they_grow_or_not() -> None:
     assert found["billing"].waits == 376
     assert found["elsewhere"].waits == 1, "also of a consumer that does not run here"
     assert wrong(parts_of(WELL_NOW, WELL_NOW)) == []
+    more = ("consumer_events_total", 3.0, {"consumer": "billing", "outcome": "dead"})
+    now = [*WELL_NOW[:2], reading("billing", 20, *JOINED, more)]
+    found = {part.consumer: part for part, _ in wrong(parts_of(now, WELL_NOW, waiting=waiting))}
+    assert found["billing"].trouble is not None
+    assert found["billing"].trouble.values == {"count": 376, "new": 3}
 
 
 def test_what_outbound_leaves_alone_is_trouble_by_its_tables_or_else_by_its_listener() -> None:
@@ -287,6 +292,12 @@ def test_a_broken_system_behind_a_consumer_is_named_with_its_words_and_time(fail
     found = worst(parts_of(now))
     assert found is not None
     assert found.trouble == Trouble(State.DEGRADED, "retries", {"count": 1}, RETRY["error"], 1767225605.0, 1)
+
+
+def test_what_goes_on_by_itself_is_no_trouble() -> None:
+    held = {"records": [{"outcome": None, "state": "retrying", "since": RETRY["since"], "error": None}]}
+    now = [reading(INGRESS, 10, *WELL), reading("billing", 10, *JOINED, in_flight=held)]
+    assert wrong(parts_of([*now, publishing(10)], groups={"billing": Group(1)})) == []
 
 
 def test_what_does_not_answer_is_unreachable_and_what_it_would_tell_unknown() -> None:

@@ -5,6 +5,7 @@ import asyncio
 import orjson
 import pytest
 
+from dingbridge import Retry
 from dingbridge import retry as backoff_module
 from dingbridge.worker.delivery import hash_key
 from dingbridge.worker.queues import in_flight
@@ -32,6 +33,17 @@ async def test_each_record_is_told_with_its_state_and_attempts() -> None:
         consumer.hold["slow"].set()
         await until(lambda: harness.tracker.in_flight == 2)
         assert harness.scheduler.in_flight()["total"] == 2
+
+
+async def test_work_that_goes_on_later_is_no_failure() -> None:
+    denied = Retry("full sync: no right", after=600, counts=False)
+    denied.__cause__ = ValueError()
+    consumer = Scripted({"listing": [Retry("it goes on", after=600, counts=False)], "denied": [denied]})
+    async with running(consumer) as harness:
+        harness.add(P0, ("listing", "u1"), ("denied", "u2"))
+        await until(lambda: all(r["next_attempt_at"] for r in harness.scheduler.in_flight()["records"]))
+        told = harness.scheduler.in_flight()["records"]
+        assert [(r["outcome"], bool(r["error"])) for r in told] == [("retry", True), (None, False)]
 
 
 async def test_a_paused_partition_says_what_it_waits_for_and_the_other_goes_on(
