@@ -29,8 +29,9 @@ class AuditError(BridgeError):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A line. ``count`` is how many records a command concerned, ``reason`` why something was refused. Of a
-    look-up ``count`` is how many people and titles it showed, ``found`` the first people's userids."""
+    """A line. ``count`` is how many records a command concerned, or for how many refusals it stands: most of
+    a flood have none; ``reason`` why something was refused. Of a look-up ``count`` is how many people and
+    titles it showed, ``found`` the first people's userids."""
 
     at: datetime
     user: str

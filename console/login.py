@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import structlog
 from aiohttp import web
+from yarl import URL
 
 from console.access.guesses import Guesses
 from console.access.middleware import ADDRESS, USER
@@ -61,12 +63,16 @@ class Login:
         return response
 
     async def _refused(self, name: str, address: str) -> None:
-        if self._limiter.allow("refused") is None:
+        if (left_out := self._limiter.allow("refused")) is None:
             return  # whoever guesses cannot fill the disk
         known = self._users.find(name) is not None
         # what is typed there may be a password
         await self._access.audit.write(
-            "login_refused", user=name if known else "?", address=address, reason="wrong password or name"
+            "login_refused",
+            user=name if known else "?",
+            address=address,
+            reason="wrong password or name",
+            count=1 + left_out if left_out else None,
         )
 
     async def _logout(self, request: web.Request) -> web.Response:
@@ -101,7 +107,13 @@ async def login_page(
     """The form, and the ways to providers; ``problem`` is a key of ``words/login.toml``, with ``values``."""
     ways = [(provider.name, provider.title) for provider in console.providers]
     template: dict[str, object] = {"name": name, "problem": problem, "values": values or {}, "ways": ways}
-    return await console.page(request, "login.html", status=status, to=safe_path(to), **template)
+    template |= {"to": safe_path(to), "here": partial(login_url, safe_path(to))}
+    return await console.page(request, "login.html", status=status, **template)
+
+
+def login_url(to: str, **query: str) -> str:
+    """The form's address, in the place of the page's own: that may hold a provider's code."""
+    return str(URL("/login").with_query({"to": to, **query}))
 
 
 def safe_path(to: str) -> str:

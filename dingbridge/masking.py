@@ -49,15 +49,25 @@ SHOWN_ATTRIBUTES: Final = frozenset(
 
 
 SECRETS: Final = frozenset({"suiteticket", "authcode", "tmpauthcode", "permanentcode", "sessionwebhook"})
-"""Names, in lower case without ``_``, whose values nobody sees."""
+"""Names, in lower case without ``_``, ``-`` and blanks, whose values nobody sees."""
 
 MAX_DEPTH: Final = 200
 """Levels of nesting that are shown; events of ours have at most 100."""
 
-_GRANTS = r"(?:suite_?ticket|auth_?code|permanent_?code|session_?webhook)"
-_NAMED = re.compile(_GRANTS + "|data_base64", re.IGNORECASE)
-_QUOTED, _BARE = r"""\\*"(?:\\+[^"\\]|[^"\\])*""", r"""[^\s"',}\]&\\]+"""
-_NAMED_VALUE = re.compile(rf"""({_GRANTS}(?:\\*["'])?\s*[:=]\s*)(?:{_QUOTED}|{_BARE})""", re.IGNORECASE)
+_GRANTS = r"(?:suite[_ -]?ticket|auth[_ -]?code|permanent[_ -]?code|session[_ -]?webhook)"
+_NAMED = re.compile(_GRANTS + '|data_base64|"answer"', re.IGNORECASE)
+_END_OF_NAME = r"""(?:\\*["']|%22)?\s*(?:=>|[:=>]|%3[ad])\s*(?:<!\[CDATA\[)?"""
+_VALUE = "|".join(
+    (
+        r"""\\*"(?:\\+[^"\\]|[^"\\])*""",
+        r"""\\*'(?:\\+[^'\\]|[^'\\])*""",
+        r"""[\[{][\s\S]*""",  # where that ends is not known: the text is no JSON
+        r"""[^\s"',}\]&\\<]+""",
+    )
+)
+_NAMED_VALUE = re.compile(f"({_GRANTS}{_END_OF_NAME})(?:{_VALUE})", re.IGNORECASE)
+_IN_BASE64: Final = ("data_base64", "answer")
+"""Names whose values may be texts in base64: of an envelope, and of a delivery's record."""
 _ESCAPED_LETTER = re.compile(r"\\u00(5f|[46][1-9a-f]|[57][0-9a])", re.IGNORECASE)
 
 
@@ -77,7 +87,7 @@ def mask(value: Any, key: str = "", depth: int = 0) -> Any:
 def reveal(value: Any, key: str = "", depth: int = 0) -> Any:
     """``value`` (as from JSON) for somebody who may see private values: all but ``SECRETS``, also where a
     text holds them."""
-    if value is not None and key.lower().replace("_", "") in SECRETS:
+    if value is not None and re.sub("[ _-]", "", key.lower()) in SECRETS:
         return f"***({len(value)})" if isinstance(value, str) else "***"
     if isinstance(value, Mapping | list) and depth >= MAX_DEPTH:
         return "*** (nested too deep to be shown)"
@@ -85,9 +95,10 @@ def reveal(value: Any, key: str = "", depth: int = 0) -> Any:
         return {k: reveal(v, k, depth + 1) for k, v in value.items()}
     if isinstance(value, list):
         return [reveal(item, key, depth + 1) for item in value]
-    if key == "data_base64" and isinstance(value, str):
-        return _within_base64(value, depth + 1)
-    return _within(value, depth + 1) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    value = _within(value, depth + 1)
+    return _within_base64(value, depth + 1) if key in _IN_BASE64 else value
 
 
 def mask_event(envelope: Mapping[str, Any]) -> dict[str, Any]:

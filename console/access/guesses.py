@@ -41,13 +41,13 @@ class Guesses:
 
     def wait_s(self, address: str, name: str) -> float:
         """How long the next try at this name from this address has to wait, in s; 0: not at all."""
-        count, last = self._failed.get((_group(address), name), (0, 0.0))
+        count, last = self._failed.get((group_of(address), name), (0, 0.0))
         if count < FREE:
             return 0.0
         return max(0.0, last + min(LONGEST_S, 2.0 ** (count - FREE)) - self._clock())
 
     def failed(self, address: str, name: str) -> None:
-        now, key = self._clock(), (_group(address), name)
+        now, key = self._clock(), (group_of(address), name)
         count, last = self._failed.pop(key, (0, now))
         if now - last > FORGOTTEN_S:
             count = 0
@@ -56,13 +56,13 @@ class Guesses:
             self._failed.popitem(last=False)
 
     def succeeded(self, address: str, name: str) -> None:
-        self._failed.pop((_group(address), name), None)
+        self._failed.pop((group_of(address), name), None)
 
     @asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[bool]:
         """One password is checked at a time, and of those that wait one of each address: so a flood from one
         holds up its own. False, at once, where too many of this address wait already."""
-        group = _group(address)
+        group = group_of(address)
         if self._waiting[group] >= MOST_WAITING:
             yield False
             return
@@ -76,7 +76,8 @@ class Guesses:
                 del self._waiting[group], self._turns[group]
 
 
-def _group(address: str) -> str:
+def group_of(address: str) -> str:
+    """The address; of IPv6 its /64. ``?`` for what is none."""
     try:
         parsed = ip_address(address)
     except ValueError:

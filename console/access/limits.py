@@ -16,7 +16,8 @@ WAIT_S: Final = 10.0
 
 
 class SearchesOfEach:
-    """Each user's searches: two at once, others of the same user one after the other behind them."""
+    """Each user's searches, and other long readings: two at once, more of the same user one after the other
+    behind them."""
 
     def __init__(self, wait_s: float = WAIT_S) -> None:
         self._wait_s = wait_s
@@ -31,8 +32,8 @@ class SearchesOfEach:
                 await turn.acquire()
         except TimeoutError:
             raise web.HTTPTooManyRequests(
-                text=f"{SEARCHES} searches of yours are under way, and others wait; try again when they have "
-                "ended"
+                text=f"{SEARCHES} long readings of yours are under way, and others wait; try again when they "
+                "have ended"
             ) from None
         try:
             yield

@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 COOKIE: Final = "console-session"
 SECRET_HEADER: Final = "X-Console-Proxy-Secret"  # noqa: S105
 CSRF_FIELD: Final = "csrf"
+LONGEST_NAME: Final = 64
+"""Characters of a user's name."""
 
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -107,6 +109,8 @@ class Access:
             self._check_name(request)
             if request.path.startswith("/static/"):
                 return await handler(request)
+            if _is_part_of_foreign_page(request):
+                raise web.HTTPForbidden(text="refused: foreign page")
             user, secret = self._user(request)
             if user is not None:
                 request[USER], request[CSRF] = user, self.sessions.csrf_token(secret)
@@ -182,10 +186,14 @@ class Access:
             )
 
     def _user(self, request: web.Request) -> tuple[User | None, str]:
-        """Who asks, and what their CSRF token is made of."""
+        """Who asks, and what their CSRF token is made of. Raises 403 for what is no name."""
         header = self.settings.console_proxy_user_header
         if header and (name := _only(request, header)) and self._is_proxy(request):
-            return User(name[:64], self._role_by_proxy(request)), f"proxy {name}"
+            if len(name) > LONGEST_NAME or not name.isprintable():  # cut, two could be one
+                raise web.HTTPForbidden(
+                    text=f"{header} must name a user in at most {LONGEST_NAME} printable characters of UTF-8"
+                )
+            return User(name, self._role_by_proxy(request)), f"proxy {name}"
         session_id = request.cookies.get(self.cookie(request), "")
         user = self.sessions.user(session_id) if session_id else None
         return user, f"session {session_id}"
@@ -232,7 +240,8 @@ class Access:
                 reason = "csrf"
         if reason is None:
             return
-        if user is not None and self._refusals.allow(user.name) is not None:  # who is refused fills no disk
+        left_out = None if user is None else self._refusals.allow(user.name)
+        if user is not None and left_out is not None:  # who is refused fills no disk
             await self.audit.write(
                 "refused",
                 user=user.name,
@@ -240,6 +249,7 @@ class Access:
                 address=request[ADDRESS],
                 command=f"{request.method} {request.path[:200]}",
                 reason=reason,
+                count=1 + left_out if left_out else None,
             )
         raise web.HTTPForbidden(text=f"refused: {reason}")
 
@@ -261,6 +271,13 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_part_of_foreign_page(request: web.Request) -> bool:
+    """Whether a page of another origin has it loaded, as an image, a frame, a script (Fetch Metadata). Our
+    cookie does not come along then, but a proxy's may: the audit would say that its user looked people up."""
+    where, what = (request.headers.get(f"Sec-Fetch-{name}", "") for name in ("Site", "Dest"))
+    return where in ("cross-site", "same-site") and what != "document"
 
 
 def _is_open(path: str) -> bool:

@@ -18,7 +18,8 @@ from console.access.users import User, UsersFile
 
 LIFETIME_S: Final = 12 * 3600
 MOST: Final = 10_000
-"""Sessions at once; the oldest make room."""
+MOST_OF_ONE: Final = 50
+"""Sessions at once, of all and of one user; the oldest make room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ class Sessions:
         found = self._users.find(user.name) if in_file else (user, None)
         if found is None:
             raise KeyError(user.name)
+        own = [key for key, one in self._sessions.items() if one.user.name == user.name]
+        for key in own[: max(0, len(own) - MOST_OF_ONE + 1)]:  # else one user could end everybody's
+            del self._sessions[key]
         session_id = secrets.token_urlsafe(32)
         self._sessions[_digest(session_id)] = _Session(user, found[1], self._clock() + lifetime_s)
         while len(self._sessions) > MOST:

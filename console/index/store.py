@@ -288,7 +288,8 @@ class Index:
         else:
             place = (entry.topic, entry.partition)
             self._db.executemany(
-                "INSERT INTO settled VALUES (?, ?, ?, ?, ?, ?) "
+                'INSERT INTO settled SELECT topic, partition, "offset", ?4, ?5, ?6 FROM letters '
+                'WHERE topic = ?1 AND partition = ?2 AND "offset" = ?3 '  # a note may name what is no letter
                 "ON CONFLICT DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)",
                 ((*place, offset, entry.run, entry.consumer, at) for offset in entry.offsets),
             )

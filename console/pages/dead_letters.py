@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from console.access.limits import SearchesOfEach
 from console.access.middleware import USER
 from console.acts import Act
 from console.app import Console, Role, require
@@ -25,7 +26,7 @@ PER_PAGE: Final = 100
 
 
 def routes(console: Console) -> list[web.RouteDef]:
-    dead_letters = DeadLetters(console.kafka)
+    dead_letters, readings = DeadLetters(console.kafka), SearchesOfEach()
     consumers: list[ConsumerGroups] = []
     known_at: float | None = None
 
@@ -33,7 +34,9 @@ def routes(console: Console) -> list[web.RouteDef]:
         nonlocal consumers, known_at
         problem = None
         try:
-            consumers, known_at = await console.ask_kafka.at_length(dead_letters.overview), time.time()
+            async with readings.turn(request):
+                consumers = await console.ask_kafka.at_length(dead_letters.overview)
+            known_at = time.time()
         except KafkaUnavailable as error:  # what was known, and the journals, are here, whatever Kafka is
             problem = error
         return await console.page(
@@ -51,9 +54,10 @@ def routes(console: Console) -> list[web.RouteDef]:
         page = page_number(request)
         wanted, after, problem = chosen.wanted(), (page - 1) * PER_PAGE, None
         try:
-            letters, more = await console.ask_kafka.at_length(
-                lambda: dead_letters.listed(chosen.consumer, wanted, after=after, limit=PER_PAGE)
-            )
+            async with readings.turn(request):
+                letters, more = await console.ask_kafka.at_length(
+                    lambda: dead_letters.listed(chosen.consumer, wanted, after=after, limit=PER_PAGE)
+                )
         except TopicError as error:
             raise web.HTTPNotFound(text=str(error)) from None
         except KafkaUnavailable as error:

@@ -162,7 +162,7 @@ def _row(place: Position, facts: Facts) -> Row:
 def _values(console: Console, kept: KeptRecord, *, revealed: bool) -> dict[str, Any]:
     """The texts of the page; of what is private only to a reader."""
     found: dict[str, Any] = {"came": None, "envelope": None, "dingtalk": None, "fixture": None, "curl": None}
-    found["kcat"] = kcat(console.kafka, kept.event.place)
+    found["kcat"] = kcat(console.kafka, kept.event.place) if revealed else None  # it names brokers and a user
     if kept.body is not None:
         found["came"] = shown_body(kept.body, revealed=revealed)
     if kept.decoded is not None:

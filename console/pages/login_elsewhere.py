@@ -1,5 +1,6 @@
 """To a provider and back: ``/login/<provider>`` and ``/login/<provider>/callback``, both without a login."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar
@@ -8,11 +9,12 @@ from urllib.parse import quote, unquote
 import structlog
 from aiohttp import web
 
+from console.access.guesses import group_of
 from console.access.middleware import ADDRESS, USER
 from console.access.provider import BEGUN_FOR_S, Beginnings, LoginRefused, Provider, ProviderError
 from console.access.users import User
 from console.app import Console
-from console.login import login_page, safe_path
+from console.login import login_page, login_url, safe_path
 from dingbridge.logging import LogLimiter
 
 _Answer = TypeVar("_Answer")
@@ -20,7 +22,8 @@ log = structlog.get_logger(__name__)
 
 COOKIE: Final = "console-login"
 _AT_ONCE: Final = 16
-"""Requests to providers under way: who is not logged in yet makes them."""
+_OF_ONE_ADDRESS: Final = 4
+"""Requests to providers under way, of all and of one address: who is not logged in yet makes them."""
 _LONGEST: Final = 2000
 """Characters of the path to return to, as it stands in the cookie; browsers keep 4 KB."""
 _OF_A_PATH: Final = "/?&=#%:;,+@!$'()*~"
@@ -50,7 +53,7 @@ class LoginElsewhere:
     def __init__(self, console: Console) -> None:
         self._console, self._access = console, console.access
         self._beginnings = Beginnings()
-        self._under_way = 0
+        self._under_way = Counter[str]()
         self._limiter = LogLimiter(burst=20, period_s=60)
 
     async def leave(self, provider: Provider, request: web.Request) -> web.StreamResponse:
@@ -60,7 +63,7 @@ class LoginElsewhere:
             raise web.HTTPSeeOther(to)
         begun = self._beginnings.new()
         try:
-            where = await self._ask(lambda: provider.address(begun, self._back(provider)))
+            where = await self._ask(request, lambda: provider.address(begun, self._back(provider)))
         except (ProviderError, _Busy) as error:
             return await self._failed(provider, request, error)
         response = web.Response(status=303, headers={"Location": where})
@@ -83,7 +86,7 @@ class LoginElsewhere:
         to = safe_path(unquote(begun_at))
         try:
             begun = self._beginnings.returned(request.query, state)
-            user = await self._ask(lambda: provider.user(request.query, begun, self._back(provider)))
+            user = await self._ask(request, lambda: provider.user(request.query, begun, self._back(provider)))
         except LoginRefused as error:
             await self._refused(request, error)
             response = await login_page(self._console, request, error.key, error.values, status=403, to=to)
@@ -95,7 +98,9 @@ class LoginElsewhere:
         return response
 
     async def _welcome(self, provider: Provider, request: web.Request, user: User, to: str) -> web.Response:
-        response = await self._console.page(request, "login_done.html", who=user.name, to=to)
+        response = await self._console.page(
+            request, "login_done.html", who=user.name, to=to, here=partial(login_url, to)
+        )
         response.headers["Refresh"] = f"0;url={quote(to, safe=_OF_A_PATH)}"
         await self._access.log_in(
             request,
@@ -108,12 +113,13 @@ class LoginElsewhere:
         return response
 
     async def _refused(self, request: web.Request, error: LoginRefused) -> None:
-        if self._limiter.allow("refused") is not None:  # whoever tries fills no disk
+        if (left_out := self._limiter.allow("refused")) is not None:  # whoever tries fills no disk
             await self._access.audit.write(
                 "login_refused",
                 user=error.values.get("who", "?"),
                 address=request[ADDRESS],
                 reason=error.key.partition(".")[2],
+                count=1 + left_out if left_out else None,
             )
 
     async def _failed(self, provider: Provider, request: web.Request, error: Exception) -> web.Response:
@@ -129,14 +135,15 @@ class LoginElsewhere:
             self._console, request, "login.no_answer", {"provider": provider.title}, status=503
         )
 
-    async def _ask(self, question: Callable[[], Awaitable[_Answer]]) -> _Answer:
-        if self._under_way >= _AT_ONCE:
+    async def _ask(self, request: web.Request, question: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        group = group_of(request[ADDRESS])
+        if self._under_way[group] >= _OF_ONE_ADDRESS or self._under_way.total() >= _AT_ONCE:
             raise _Busy
-        self._under_way += 1
+        self._under_way[group] += 1
         try:
             return await question()
         finally:
-            self._under_way -= 1
+            self._under_way -= Counter((group,))
 
     def _back(self, provider: Provider) -> str:
         return f"{self._console.settings.own_origin}/login/{provider.name}/callback"

@@ -36,6 +36,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         is_reader = request[USER].role >= Role.READER
         found = [(one.code, *console.doctor.said(one, lang)) for one in console.doctor.findings]
         errors = [one.code for one in console.doctor.findings if console.doctor.is_error(one)]
+        elsewhere = [one for one in found if one[0] in errors and one[0] not in ON_THE_LINE]
         return await console.page(
             request,
             "now.html",
@@ -51,9 +52,8 @@ def routes(console: Console) -> list[web.RouteDef]:
             goal=GOAL,
             within_s=WITHIN_S,
             # a reader's: causes and remedies name addresses
-            doctor=next((o for o in found if o[0] in errors and o[0] not in ON_THE_LINE), None)
-            if is_reader
-            else None,
+            doctor=elsewhere[0] if elsewhere and is_reader else None,
+            elsewhere=len(elsewhere),
             findings=found if is_reader else [],
             doctor_at=console.doctor.at,
             errors=len(errors),

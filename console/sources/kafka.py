@@ -64,20 +64,20 @@ class AskKafka:
             task.cancel()
             raise
         if done:
-            return task.result()
+            return self._result(task, asked_at)
         self._late.add(task)
         task.add_done_callback(self._ended)
         raise self._silent(asked_at)
 
     async def at_length(self, reading: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The same for what may take its time, as long as Kafka answers others meanwhile."""
-        task = asyncio.create_task(reading())
+        began_at, task = time.time(), asyncio.create_task(reading())
         self._readings.add(task)
         task.add_done_callback(self._ended)
         while not task.done():
             await self(lambda: existing_topics(self._settings))
             await asyncio.wait([task], timeout=LOOK_S)
-        return task.result()
+        return self._result(task, began_at)
 
     async def stop(self) -> None:
         """Ends what is under way; waits a moment for that."""
@@ -99,6 +99,12 @@ class AskKafka:
             raise
         self._answered_at, self._silent_since = time.time(), None
         return answer
+
+    def _result(self, task: asyncio.Task[T], asked_at: float) -> T:
+        """What ``task`` ended with. aiokafka passes on cancellations of its own: nobody has cancelled us."""
+        if task.cancelled():
+            raise self._silent(asked_at)
+        return task.result()
 
     def _silent(self, asked_at: float) -> KafkaUnavailable:
         self._silent_at = time.time()

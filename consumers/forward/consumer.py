@@ -44,7 +44,7 @@ PAUSED_KEYS = 2
 """Of so many keys in a row no event is taken before the metric says that the system takes none."""
 
 GRACE_S = 60
-"""Time of a handler beside its turn and its request, in s."""
+"""Time of a handler beside its turn and its request, in s: for the record of the attempt."""
 
 COUNTED = 10_000
 """Records of which the attempts are counted, at most; more have been handed over to other processes."""

@@ -135,7 +135,9 @@ def _print(record: Any, with_key: bool) -> None:
         "partition": record.partition,
         "offset": record.offset,
         "key": record.key.decode("utf-8", "replace") if record.key is not None else None,
-        "headers": {name: (data or b"").decode("utf-8", "replace") for name, data in record.headers},
+        "headers": {
+            name: reveal_bytes(data or b"").decode("utf-8", "replace") for name, data in record.headers
+        },
     }
     try:
         orjson.loads(value)

@@ -16,6 +16,7 @@ import orjson
 from aiokafka import ConsumerRecord
 
 from dingbridge.events.foreign import utc
+from dingbridge.masking import reveal
 from dingbridge.replay.history import header
 from dingbridge.replay.offset_set import OffsetSet
 from dingbridge.worker.dead_letters import FIRST_PLACE, HEADER
@@ -67,10 +68,10 @@ class DeadLetter:
 
 def read_dead_letter(record: ConsumerRecord) -> DeadLetter:
     """``record`` of the dead-letter topic; headers that are missing or broken become ``-`` or None. Long ones
-    are cut, and control characters replaced: no command line takes them."""
+    are cut, and control characters replaced: no command line takes them; tickets and codes are masked."""
 
     def text(name: str, most: int = LONGEST_ERROR) -> str:
-        return _CONTROL.sub("\ufffd", (header(record, name) or "")[:most])
+        return _CONTROL.sub("\ufffd", reveal(header(record, name) or "")[:most])
 
     first = tuple(text(name) or "-" for name in FIRST_PLACE)
     return DeadLetter(

@@ -288,6 +288,7 @@ async def test_the_copies_work_and_a_viewer_sees_no_value(
         assert "refused HTTP 422 , 37 ms What it answered the role reader sees." in words(masked)
         assert 'id="fixture"' not in masked
         assert 'id="curl"' not in masked
+        assert here.settings.kafka_bootstrap_servers not in masked
         assert "u1" in masked
 
 

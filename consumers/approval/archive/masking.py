@@ -12,6 +12,7 @@ from typing import Any, Final
 from consumers.approval.process_codes import SUBMITTED
 from dingbridge.masking import SHOWN
 from dingbridge.snapshots.coerce import as_json, as_text, parse_json
+from dingbridge.worker.store.forgetting import alone
 
 MASK: Final = "***"
 SHORTEST: Final = 2
@@ -31,7 +32,7 @@ Hide = Callable[[Any], Any]
 def hiding(userid: str, texts: Collection[str]) -> Hide:
     """Masks the person ``userid``, who is called ``texts``."""
     longest_first = sorted((text for text in texts if len(text) >= SHORTEST), key=len, reverse=True)
-    called = re.compile("|".join(map(_alone, longest_first))) if longest_first else None
+    called = re.compile("|".join(map(alone, longest_first))) if longest_first else None
 
     def text(value: str, key: str) -> str:
         if key.lower() in SHOWN:
@@ -118,10 +119,3 @@ def _names(value: Any, userid: str) -> Iterator[str]:
 
 def _is_id(name: str) -> bool:
     return _ID.search(name) is not None
-
-
-def _alone(text: str) -> str:
-    """``text`` where it is no part of a longer word or number; Chinese has no such border."""
-    before = r"(?<![A-Za-z0-9])" if text[0].isascii() else ""
-    after = r"(?![A-Za-z0-9])" if text[-1].isascii() else ""
-    return before + re.escape(text) + after

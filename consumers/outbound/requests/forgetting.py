@@ -39,9 +39,7 @@ async def forget(tx: Transaction, person: Person) -> Forgotten:
             wanted.append(row.own_id)
         masked[outbound_entity.name] += await _scrub(tx, row)
     ids = {person.userid, *(row.own_id for row in rows)}
-    count, under_way = await _requests(tx, person.corp_id, ids, person.texts | texts)
-    masked[outbound_requests.name] = count
-    stays = [f"{under_way} requests that are not over; ask again then"] if under_way else []
+    masked[outbound_requests.name], stays = await _requests(tx, person.corp_id, ids, person.texts | texts)
     words = f"the OA wants {', '.join(sorted(wanted))} in DingTalk; let it send user.absent first"
     return Forgotten(masked=masked, stays=stays, texts=frozenset(texts), wanted=words if wanted else None)
 
@@ -67,25 +65,35 @@ async def _scrub(tx: Transaction, row: Row[Any]) -> bool:
     return True
 
 
-async def _requests(tx: Transaction, corp_id: str, ids: set[str], texts: frozenset[str]) -> tuple[int, int]:
-    """Take out what was said in requests that name the person and are over; how many these were, and how many
-    others there are, which are under way."""
+async def _requests(
+    tx: Transaction, corp_id: str, ids: set[str], texts: frozenset[str]
+) -> tuple[int, list[str]]:
+    """Take out what was said in requests that are over and name the person by id; how many these were, and in
+    words what stays."""
     names: list[ColumnElement[bool]] = [_r.body.contains(_quoted(one), autoescape=True) for one in ids]
     names += [_r.body.contains(text, autoescape=True) for text in texts if len(text) > 1]
     of_person = and_(_r.corp_id == corp_id, or_(*names))
-    count = 0
+    count = unsure = 0
     for row in (await tx.execute(select(outbound_requests).where(of_person, ENDED))).all():
         body = json.loads(row.body)
         left = {name: value for name, value in body.items() if name not in _SAID}
         if left == body:
             continue
-        values = {"body": json.dumps(left, ensure_ascii=False, sort_keys=True)}
-        await tx.execute(
-            update(outbound_requests).where(key_of(corp_id, row.kind, row.request_id)).values(**values)
-        )
+        kept = json.dumps(left, ensure_ascii=False, sort_keys=True)
+        if not any(_quoted(one) in kept for one in ids):  # somebody else of that name, or a number in a form
+            unsure += 1
+            continue
+        where = key_of(corp_id, row.kind, row.request_id)
+        await tx.execute(update(outbound_requests).where(where).values(body=kept))
         count += 1
     others = (await tx.execute(select(_r.request_id).where(of_person, not_(ENDED)))).all()
-    return count, len(others)
+    stays = [f"{len(others)} requests that are not over; ask again then"] if others else []
+    if unsure:
+        stays.append(
+            f"{unsure} requests of others hold a name, number or address of this person in a text, without "
+            "the id: nobody can tell whose it is; look at outbound_requests.body"
+        )
+    return count, stays
 
 
 def _quoted(text: str) -> str:

@@ -43,6 +43,8 @@ def command(
     breaks off. Exit code 1: a database could not be asked; 2: settings; 3: refused, for somebody who is
     still in DingTalk, or whom the OA wants there.
     """
+    if not userid or userid != userid.strip():  # an empty one stands in every text
+        raise typer.BadParameter("is empty, or has blanks around it", param_hint="USERID")
     raise typer.Exit(asyncio.run(_forget(userid, corp, dry_run, force, yes, as_json)))
 
 

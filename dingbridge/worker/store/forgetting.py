@@ -3,6 +3,7 @@
 Not here: who may be forgotten, and the order of the consumers (``dingbridge/cli/forget``).
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,3 +60,10 @@ class Forgotten:
 def texts_in(row: Mapping[str, Any]) -> frozenset[str]:
     """What the fields of a person, as the Open API calls them, tell for ``Person.texts``."""
     return frozenset(str(row[name]) for name in _TELLING if row.get(name))
+
+
+def alone(text: str) -> str:
+    """A pattern of ``text`` where it is no part of a longer word or number; Chinese has no such border."""
+    before = r"(?<![A-Za-z0-9])" if text[0].isascii() else ""
+    after = r"(?![A-Za-z0-9])" if text[-1].isascii() else ""
+    return before + re.escape(text) + after

@@ -1,5 +1,6 @@
 """An OpenID provider that says whatever a test wants."""
 
+import asyncio
 import hmac
 import json
 import time
@@ -36,6 +37,9 @@ class FakeProvider:
     status: int = 200
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    """Until it is set, nobody is told the endpoints; ``asking``: how many ask for them."""
+    asking: int = 0
 
     def code(self, query: dict[str, str]) -> str:
         """What the browser brings back for an address that it was led to."""
@@ -47,6 +51,9 @@ class FakeProvider:
         paths = {"authorization": "auth", "token": "token", "userinfo": "me"}
         found = {f"{name}_endpoint": f"{self.issuer}/{path}" for name, path in paths.items()}
         found |= {"issuer": self.issuer, "jwks_uri": f"{self.issuer}/jwks"}
+        self.asking += 1
+        await self.open.wait()
+        self.asking -= 1
         return web.json_response({**found, **self.configuration}, status=self.status)
 
     async def exchange(self, request: web.Request) -> web.Response:
@@ -85,6 +92,7 @@ def forged(header: dict[str, Any], claims: dict[str, Any]) -> str:
 @asynccontextmanager
 async def provider() -> AsyncIterator[FakeProvider]:
     fake = FakeProvider()
+    fake.open.set()
     app = web.Application()
     app.router.add_get("/.well-known/openid-configuration", fake.discovery)
     app.router.add_post("/token", fake.exchange)

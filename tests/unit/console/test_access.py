@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from yarl import URL
 
 from console.access.guesses import FREE, LONGEST_S, MOST_WAITING, Guesses
 from console.access.middleware import HEADERS
-from console.access.sessions import LIFETIME_S, Sessions
+from console.access.sessions import LIFETIME_S, MOST, MOST_OF_ONE, Sessions
 from console.access.users import Role, UsersError, UsersFile
 from console.commands import Command, Commands
 from console.page import MENU
+from dingbridge.logging import LogLimiter
 from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
 
 OPEN = {"/healthz", "/login", "/static"}
@@ -268,6 +270,19 @@ def test_guesses_wait_longer_each_time_by_name_and_household_and_are_forgotten()
     assert guesses.wait_s("2001:db8:1:2::1", "anna") == 0
 
 
+async def test_of_a_flood_of_guesses_the_audit_has_a_few_lines_and_how_many_they_stand_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("console.login.LogLimiter", partial(LogLimiter, clock=lambda: now[0]))
+    async with browser(settings_in(tmp_path)) as who:
+        for number in range(26):
+            now[0] = 60 * (number // 25)
+            await who.post("/login", {"name": f"n{number}", "password": "wrong password"})
+        lines = await who.console.audit.read()
+    assert [line.count for line in lines] == [6] + [None] * 20
+
+
 def test_a_login_of_ones_own_forgives_no_guess_at_another_s_password() -> None:
     guesses = Guesses(clock=lambda: 0.0)
     for _ in range(FREE):
@@ -290,6 +305,18 @@ def test_a_session_lasts_its_time(tmp_path: Path) -> None:
     now[0] = LIFETIME_S
     assert sessions.user(session_id) is None
     assert sessions.user("\udcff") is None
+
+
+def test_who_logs_in_without_end_ends_nobody_else_s_session(tmp_path: Path) -> None:
+    users = UsersFile(tmp_path / "users.toml")
+    anna = users.set_password("anna", PASSWORD, Role.READER)
+    bob = users.set_password("bob", PASSWORD, Role.VIEWER)
+    sessions = Sessions(users)
+    of_anna = sessions.begin(anna)
+    of_bob = [sessions.begin(bob) for _ in range(MOST + 1)]
+    assert sessions.user(of_anna) == anna
+    alive = [one for one in of_bob if sessions.user(one)]
+    assert alive == of_bob[-MOST_OF_ONE:]
 
 
 def test_the_users_file_is_private_keeps_comments_and_says_what_is_wrong(tmp_path: Path) -> None:

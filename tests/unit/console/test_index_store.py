@@ -273,6 +273,9 @@ def test_dead_letters_that_wait_are_counted_and_a_note_settles_none_that_comes_l
         assert index.waiting_letters() == {"a": (3, DAY), "b": (1, DAY)}
         index.add(entries(note), {})
         assert index.waiting_letters() == {"a": (1, 2 * DAY), "b": (1, DAY)}
+        invented = orjson.dumps([5] * 1000 + list(range(10, 5000)))
+        index.add(entries(kafka_record("ctl.dlq.a", 0, 6000, invented, dingbridge_dlq_settled="x")), {})
+        assert len(content(index)["settled"]) == 2, "what is no letter takes no room"
         index.add(entries(*(letter("a", offset) for offset in (4, 5))), {})
         assert index.waiting_letters() == {"a": (3, 2 * DAY), "b": (1, DAY)}
         index.add(entries(kafka_record("ctl.dlq.c", 0, 7, b"odd", at_ms=DAY)), {})

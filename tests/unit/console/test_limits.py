@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -16,6 +18,7 @@ from console.sources.kafka import MOST_LATE, AskKafka
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.settings import KafkaSettings
 from tests.support.waiting import eventually
+from tests.unit.console.support import browser, settings_in, use_quick_hasher
 
 
 def of(name: str) -> web.Request:
@@ -43,6 +46,28 @@ async def test_sixty_searches_of_one_user_hold_up_nobody_else() -> None:
     await asyncio.gather(other, *flood[:SEARCHES])
     async with searches.turn(of("anna")):
         pass
+
+
+async def test_twenty_readings_of_dead_letters_hold_up_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way, ended = Counter[str](), asyncio.Event()
+
+    async def at_length(self: AskKafka, reading: object) -> list[object]:
+        under_way["now"] += 1
+        await ended.wait()
+        return []
+
+    monkeypatch.setattr(AskKafka, "at_length", at_length)
+    use_quick_hasher(monkeypatch)
+    async with browser(settings_in(tmp_path)) as who:
+        await who.log_in(Role.VIEWER)
+        flood = [asyncio.create_task(who.get("/dead-letters")) for _ in range(20)]
+        await eventually(lambda: under_way["now"] >= SEARCHES)
+        assert (await who.get("/audit")).status == 200
+        assert under_way["now"] == SEARCHES
+        ended.set()
+        assert {answer.status for answer in await asyncio.gather(*flood)} == {200}
 
 
 class Broker:
@@ -99,6 +124,19 @@ async def test_what_is_read_at_length_is_given_up_when_kafka_falls_silent(
     broker.thawed.clear()
     with pytest.raises(KafkaUnavailable):
         await page
+    await ask.stop()
+
+
+async def test_a_cancellation_of_aiokafka_s_own_ends_nobody_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask, broker = AskKafka(KafkaSettings()), Broker()
+    monkeypatch.setattr(kafka, "existing_topics", lambda _: broker())
+
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    for asking in (ask(cancelled), ask.at_length(cancelled)):
+        with pytest.raises(KafkaUnavailable):
+            await asking
     await ask.stop()
 
 

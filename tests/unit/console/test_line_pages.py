@@ -22,6 +22,7 @@ from console.server import application
 from console.settings import ConsoleSettings
 from console.sources.groups import Group, TopicLag
 from console.watch import View
+from dingbridge.doctor.findings import found
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from tests.support.waiting import eventually
 from tests.unit.console.support import BY_PROXY, PROXY_SECRET
@@ -119,6 +120,26 @@ async def test_what_a_process_says_in_its_own_words_is_for_readers(
     assert "abc123" in page
     assert "x:&lt;i&gt;" not in page
     assert "x:&lt;i&gt;" in await text(client, "/consumers", "reader", "en")
+
+
+async def test_nobody_sees_green_while_the_doctor_knows_of_an_error(
+    console: Console, client: TestClient[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console.watch.show(View(1767225610.0, [Part("journal")]))
+    for role in ("viewer", "reader"):
+        assert 'class="state good"' in await sentence(client, role)
+    fault = found("doctor.fault", check="clock", error="E", place="p")
+    monkeypatch.setattr(console.doctor, "_found", (fault,))
+    for role in ("viewer", "reader"):
+        assert 'class="state good"' not in await sentence(client, role)
+    assert "errors: 1" in await sentence(client, "viewer")
+    assert "doctor.fault" in await sentence(client, "reader")
+
+
+async def sentence(client: TestClient[Any, Any], role: str) -> str:
+    told = re.search(r'<p class="\w+" id="sentence">.*</p>', await text(client, "/", role, "en"))
+    assert told is not None
+    return told[0]
 
 
 async def test_chinese_sentences_have_chinese_punctuation(

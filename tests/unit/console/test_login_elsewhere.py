@@ -1,5 +1,6 @@
 """Logins by an OpenID provider and by DingTalk: who is let in, as what, and what proves nothing."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from html import unescape
@@ -17,6 +18,7 @@ from console.settings import ConsoleSettings
 from dingbridge.errors import SettingsError
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.support.waiting import eventually
 from tests.unit.console.provider import OTHER_KEY, FakeProvider, provider
 from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
 
@@ -376,3 +378,34 @@ async def test_dingtalk_s_refusals_are_told(tmp_path: Path) -> None:
     async with by_dingtalk(tmp_path, **wrong) as (who, company):
         answer = await come_back(who, "dingtalk", **await chosen(who, zhang.userid))
         assert answer.status == 503
+
+
+async def test_one_address_that_asks_for_logins_all_the_time_keeps_nobody_else_out(tmp_path: Path) -> None:
+    proxies = {"trusted_proxies": ["127.0.0.1"]}
+    async with by_oidc(tmp_path, **proxies) as (who, fake):
+        fake.open.clear()
+        flood = [asyncio.create_task(leaving(who, "203.0.113.9")) for _ in range(30)]
+        await eventually(lambda: sum(task.done() for task in flood) == 26)
+        other = asyncio.create_task(leaving(who, "203.0.113.10"))
+        await eventually(lambda: fake.asking == 5)
+        fake.open.set()
+        assert await other == 303
+        assert sorted(await asyncio.gather(*flood)) == [303] * 4 + [429] * 26
+
+
+async def leaving(who: Browser, address: str) -> int:
+    return (await who.get("/login/oidc", headers={"X-Forwarded-For": address})).status
+
+
+async def test_a_provider_s_code_stands_on_no_page(tmp_path: Path) -> None:
+    async with by_oidc(tmp_path) as (who, fake):
+        for roles, status in (["of another program"], 403), (["viewer"], 200):
+            fake.claims = {"roles": roles}
+            query = await leave(who)
+            fake.codes = {"c0de": query}
+            answer = await come_back(who, code="c0de", state=query["state"])
+            assert answer.status == status
+            page = await answer.text()
+            assert "lang=zh" in page
+            assert "c0de" not in page
+            assert query["state"] not in page

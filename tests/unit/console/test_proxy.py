@@ -71,6 +71,31 @@ async def test_a_header_is_believed_of_a_trusted_proxy_with_the_secret_alone(tmp
         assert "anna (viewer)" in await page.text(), "the proxy adds its own to a stranger's"
 
 
+async def test_of_a_proxys_user_the_whole_name_counts_and_must_be_one(tmp_path: Path) -> None:
+    async with browser(behind(tmp_path)) as who:
+        names = {"张三": 200, "a" * 64: 200, "a" * 65: 403, "a\u202eb": 403}
+        for name, status in names.items():
+            answer = await who.get("/audit", headers={**BY_PROXY, "X-User": name})
+            assert answer.status == status, ascii(name)
+            assert "X-User must name" in await answer.text() or status == 200
+
+
+async def test_no_page_of_others_looks_people_up_in_the_name_of_a_proxys_user(tmp_path: Path) -> None:
+    anna = {**ANNA, **BY_PROXY}
+    async with browser(behind(tmp_path)) as who:
+        for site, dest, status in (
+            ("cross-site", "image", 403),
+            ("same-site", "iframe", 403),
+            ("cross-site", "document", 200),
+            ("same-origin", "empty", 200),
+            ("none", "document", 200),
+        ):
+            headers = {**anna, "Sec-Fetch-Site": site, "Sec-Fetch-Dest": dest}
+            assert (await who.get("/find?q=Anna", headers=headers)).status == status, (site, dest)
+        lines = await who.console.audit.read()
+        assert [line.act for line in lines] == ["looked_up"] * 3
+
+
 def test_no_user_header_is_believed_without_a_socket_or_a_secret(tmp_path: Path) -> None:
     def loaded(**more: object) -> ConsoleSettings:
         return ConsoleSettings.load(data_dir=tmp_path, **HEADERS, **more)

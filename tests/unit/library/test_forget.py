@@ -122,6 +122,13 @@ async def test_of_whom_dingtalk_cannot_be_asked_nothing_is_deleted(monkeypatch, 
     assert ("names", "u1") in await rows()
 
 
+@pytest.mark.parametrize("userid", ["", " u1"])
+def test_an_empty_userid_which_stands_in_every_text_is_refused(installed, userid):
+    result = CliRunner().invoke(app, [userid, "--force", "--yes"])
+    assert result.exit_code == 2
+    assert "blanks" in result.stderr
+
+
 def test_a_company_has_to_be_named(monkeypatch, installed):
     monkeypatch.delenv("DINGTALK_CORP_ID")
     *_, error = run("--dry-run")

@@ -1,7 +1,7 @@
 """What a person sees of a payload without ``--reveal``."""
 
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import Any
 
 import pytest
@@ -71,12 +71,25 @@ def test_what_grants_access_is_revealed_to_nobody_wherever_it_stands(name: str, 
         b'{"\\u0053uiteTicket":"%s"}',
         b"auth_code=%s&x=%s",
         b'{"biz_data":"{\\"suiteTicket\\":\\"%s\\"}"',
+        b"{'authCode': '%s', 'n': None}",
+        b'{"n":NaN,"SuiteTicket":["%s"]}',
+        b'{"n":NaN,"SuiteTicket":{"of":"%s"}}',
+        b"<xml><SuiteTicket><![CDATA[%s]]></SuiteTicket></xml>",
+        b"suiteTicket%22%3A%22%s",
+        b'{"Suite-Ticket":"%s"}',
     ],
 )
 def test_nor_in_what_is_no_json_or_says_it_in_an_odd_way(raw: bytes) -> None:
     raw = raw.replace(b"%s", SECRET.encode())
     for revealed in (True, False):
         assert SECRET not in shown_body(raw.replace(b"&x=" + SECRET.encode(), b""), revealed=revealed)
+
+
+def test_nor_in_a_delivery_s_record_where_the_answer_is_cut_off() -> None:
+    answer = json.dumps({"echo": {"suiteTicket": SECRET}})[:-3].encode()
+    raw = json.dumps({"data": {"answer": b64encode(answer).decode()}}).encode()
+    shown = json.loads(reveal_bytes(raw))["data"]["answer"]
+    assert b64decode(shown) == b'{"echo": {"suiteTicket": ***'
 
 
 @given(st.binary() | st.text().map(str.encode))

@@ -6,8 +6,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
+from consumers.forward import log
+from consumers.forward.consumer import GRACE_S
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka import writer as writer_module
+from dingbridge.kafka.client import ABANDON_S
 from dingbridge.kafka.writer import RecordWriter
 from dingbridge.settings import KafkaSettings
 from tests.unit.library.test_kafka_clients import Connection, rest, stuck
@@ -83,3 +86,24 @@ async def test_a_producer_that_hangs_is_given_up(
         await writer.close()
     assert connection.closed.done()
     assert await rest() == set()
+
+
+@pytest.mark.parametrize("where", ["start", "send"])
+async def test_all_that_write_at_once_learn_in_time_that_kafka_is_silent(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Else a handler's time would be over before, each waiting for the start of the one before."""
+    monkeypatch.setattr(writer_module, "STOP_TIMEOUT_S", 0.05)
+    writer, made = RecordWriter(KafkaSettings.load(), within_s=0.3), await stuck()
+    monkeypatch.setattr(writer_module, "producer", lambda _: Hanging(made, where))
+    for module in ("dingbridge.kafka.client", "dingbridge.kafka.writer"):
+        monkeypatch.setattr(f"{module}.hopeless_after_s", lambda _: 60)
+    async with asyncio.timeout(30):
+        ended = await asyncio.gather(*(writer.write(*RECORD) for _ in range(8)), return_exceptions=True)
+        await writer.close()
+    assert [type(one) for one in ended] == [KafkaUnavailable] * 8
+    assert await rest() == set()
+
+
+def test_a_handler_of_forward_has_time_for_it() -> None:
+    assert log.WITHIN_S + writer_module.STOP_TIMEOUT_S + ABANDON_S < GRACE_S

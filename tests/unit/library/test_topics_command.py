@@ -122,3 +122,14 @@ def test_a_partition_that_gives_nothing_ends_the_reading_in_words(monkeypatch: p
     with pytest.raises(KafkaUnavailable, match=rf"nothing of {TOPIC} for 0 s; check the broker"):
         raise run(monkeypatch, "read", consumer) or AssertionError
     assert consumer.called["stop"] == 1
+
+
+def test_headers_show_no_ticket_either(capsys: pytest.CaptureFixture[str]) -> None:
+    reason = ("dingbridge-dlq-reason", b"no answer to {'SuiteTicket': 's3cr3t'}")
+    record = SimpleNamespace(
+        partition=0, offset=1, key=None, headers=[reason], value=b'{"AuthCode":"s3cr3t"}'
+    )
+    command_topics._print(record, with_key=True)
+    shown = capsys.readouterr().out
+    assert "dlq-reason" in shown
+    assert "s3cr3t" not in shown

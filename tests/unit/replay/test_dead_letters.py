@@ -47,6 +47,11 @@ def test_a_letter_is_read_off_its_headers():
     assert "u1" not in letter.hashed_key
 
 
+def test_what_a_handler_said_shows_no_ticket():
+    said = {**HEADERS, "dingbridge-dlq-reason": "no answer to {'SuiteTicket': 's3cr3t'}"}
+    assert read_dead_letter(record(**said)).reason == "no answer to {'SuiteTicket': ***'}"
+
+
 @given(st.dictionaries(st.sampled_from(sorted(HEADERS)), st.binary(max_size=40) | st.none()))
 def test_whatever_stands_in_the_headers_a_letter_can_be_read_and_filtered(headers):
     broken = ConsumerRecord("t", 0, 0, 0, 0, None, None, None, 0, 0, list(headers.items()))
