@@ -84,7 +84,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         """Who looks people up is in the audit, with whom they found, before they see it."""
         user = request[USER]
         meant = await look_up(console.databases, names, people=user.role >= Role.READER)
-        if meant.people:
+        if meant.people and names:
             shown = [hit for hit in meant.hits if hit.is_private]
             await console.audit.write(
                 "looked_up",

@@ -44,7 +44,7 @@ def elsewhere(settings: KafkaSettings) -> Iterator[Left]:
     yield Left(
         "topics of approvals",
         "events and dead letters of approvals in which the person took part",
-        f"{days} days, dead letters {dead}",
+        f"{days} days; dead letters {dead} days",
     )
     yield Left(
         control_topic(settings, OUTBOUND), "what the OA said of the person, by the OA's ids", f"{dead} days"
@@ -55,7 +55,9 @@ def elsewhere(settings: KafkaSettings) -> Iterator[Left]:
         f"{days} days",
     )
     yield Left(
-        "console", "its index: ids of events and people, reasons of dead letters", f"{days} days, {dead}"
+        "console",
+        "its index: ids of events and people, reasons of dead letters",
+        f"{days} days; dead letters {dead} days",
     )
     yield Left("console", "its audit: who looked for whom, by userid", "you delete it")
     yield Left("logs, metrics", "ids, never a name", "as your log system keeps them")
@@ -70,7 +72,7 @@ async def in_topics(settings: KafkaSettings, corp_id: str, userid: str) -> list[
         }
         counts = await _counted(settings, topics, f"{corp_id}:{userid}".encode())
     except KafkaUnavailable as error:
-        days = f"{settings.topic_retention_days} days, dead letters {settings.dlq_retention_days}"
+        days = f"{settings.topic_retention_days} days; dead letters {settings.dlq_retention_days} days"
         return [
             Left("topics", f"contact events, deliveries, dead letters, inboxes; not counted: {error}", days)
         ]
