@@ -46,7 +46,7 @@ def _pushed(stack: Stack) -> None:
 
 
 def event_page(page: Page, origin: str, name: str) -> Page:
-    """The event's own page, by the way that a person takes: Find, then its first event."""
+    """The event's own page, by the way that a person takes: Find, then its first event; all of it unfolded."""
 
     def found() -> bool:
         page.goto(f"{origin}/find?q={quote(f'hostile-{name}')}")
@@ -55,6 +55,8 @@ def event_page(page: Page, origin: str, name: str) -> Page:
     wait_until(found, what=f"Find knows hostile-{name}")
     page.locator("main a[href^='/event?']").first.click()
     page.wait_for_url("**/event?**")
+    for folded in page.locator("main details:not([open]) > summary").all()[::-1]:
+        folded.click()
     return page
 
 
