@@ -70,10 +70,10 @@ def routes(console: Console) -> list[web.RouteDef]:
         place = kept.event.place
         rows = [_row(place, facts) for facts in await facts_of(console, events)]
         outbound = next((row for row in rows if row.facts.consumer == OUTBOUND and row.facts.installed), None)
-        told = None
+        of_outbound = None
         if outbound is not None:
             handled = outbound.outcome.state == "handled"
-            told = await told_of(console, kept.event, handled=handled)
+            of_outbound = await told_of(console, kept.event, handled=handled)
         absent = [name for name, group in console.watch.view().groups.items() if not group.members]
         decoded = kept.decoded
         return await console.page(
@@ -90,7 +90,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             event_url=event_url,
             spec=catalogue.get(kept.event.type),
             rows=rows,
-            told=told,
+            of_outbound=of_outbound,
             marks=MARKS,
             state=console.feed.state,
             act_id=console.acts.new_id(),

@@ -46,7 +46,7 @@ def _pushed(stack: Stack) -> None:
 
 
 def event_page(page: Page, origin: str, name: str) -> Page:
-    """The event's own page, by the way that a person takes: Find, then its first event; all of it unfolded."""
+    """The event's own page, by the way that a person takes: Find, its first event; all of it unfolded."""
 
     def found() -> bool:
         page.goto(f"{origin}/find?q={quote(f'hostile-{name}')}")

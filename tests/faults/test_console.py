@@ -68,6 +68,7 @@ async def test_a_frozen_kafka_holds_up_no_page(
                 if path.startswith("/dead-letters/letters"):
                     assert "None that waits matches" not in text
         figure(f"slowest page {slowest:.2f} s")
+        await eventually(lambda: asking.console.feed.state.problem is not None, 60, "the feed has noticed")
         for path in pages:
             await says(asking, path, SILENT)
 

@@ -21,6 +21,7 @@ async def test_each_record_is_told_with_its_state_and_attempts() -> None:
         harness.add(P0, ("bad", "u1"), ("behind", "u1"), ("slow", "u2"), ("done", "u3"))
         await until(lambda: harness.tracker.in_flight == 3)
         await until(lambda: consumer.seen.count("slow") == 1)
+        await until(lambda: harness.scheduler.in_flight()["records"][0]["next_attempt_at"])
         told = harness.scheduler.in_flight()
         states = {r["event_id"].split("/")[0].rpartition(":")[2]: r["state"] for r in told["records"]}
         assert states == {"bad": "retrying", "behind": "queued", "slow": "running"}
