@@ -88,7 +88,7 @@ def test_the_console_finds_an_event_in_the_index_the_journal_and_a_consumers_dat
         life = somebody.go(html.unescape(found[-1])) if found else ""
         return (
             '<pre id="came"' in life
-            and re.search(r"address-sync</code></th>\s*<td><span class=.state good", life) is not None
+            and re.search(r"address-sync</code></th>\s*<td[^>]*>\s*<span class=.state good", life) is not None
         )
 
     wait_until(handled, what="the new employee's event, handled")
