@@ -66,6 +66,8 @@ class Outbound:
             # nobody waits for the leases of the dead
             await QUEUE.free(tx)
         await self.start()
+        # the events of what it has created are read from now on; what people change before is no change
+        await asyncio.to_thread(self.process.wait_for_log, "consumer.assigned")
 
     async def settled(self) -> bool:
         """Whether nothing is to be looked at again now: who has just been created is known by then."""
