@@ -1,4 +1,4 @@
-"""What operators do: each act once, whatever a browser sends twice, and for an hour what became of it.
+"""What operators do: each act once, whatever a browser sends twice; its result is kept for an hour.
 
 A form leads here by the id of its act. The first POST begins it, and every POST leads to the page of its
 result, so that a refresh, a double click or a second tab repeats nothing. All of it is in memory: after a

@@ -1,4 +1,4 @@
-"""What the index knows of what became of records: dead letters, what settled them, copies in inboxes,
+"""The outcomes of records, as the index knows them: dead letters, what settled them, copies in inboxes,
 deliveries."""
 
 from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ class After:
 
 
 def after(index: Index, events: Iterable[Sequence[IndexedEvent]]) -> list[After]:
-    """What became of each of ``events``, each given by its records. Blocks for a moment."""
+    """The outcome of each of ``events``, each given by its records. Blocks for a moment."""
     with index.reading() as db:
         return [_after(db, records) for records in events]
 

@@ -1,4 +1,4 @@
-"""Asks the sources what became of events: Kafka's groups, the consumers' databases, the running workers."""
+"""Asks the sources for the outcomes of events: Kafka's groups, the consumers' databases, running workers."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is to be done and was counted, with the button that does it; and what became of it."""
+"""What is to be done and was counted, with the button that does it; and its result."""
 
 from aiohttp import web
 

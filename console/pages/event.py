@@ -33,7 +33,7 @@ MOST_ATTEMPTS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One consumer: what became of the record, and of what was sent to it once more; ``replay`` is the
+    """One consumer: the outcome of the record, and of what was sent to it once more; ``replay`` is the
     command that sends it, or its dead letter that waits; None for a consumer that is not installed here."""
 
     facts: Facts
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def last(self) -> Outcome:
-        """What became of the event at this consumer in the end."""
+        """The last outcome of the event at this consumer."""
         return at_last(self.outcome, self.replays)
 
     @property

@@ -1,4 +1,4 @@
-"""Find: events by any of their ids, type, company or time, what became of them, and how far that was looked
+"""Find: events by any of their ids, type, company or time, their outcomes, and how far that was looked
 for; and who or what the words may mean, by whose ids events are found then."""
 
 import asyncio

@@ -1,4 +1,4 @@
-"""``dingbridge forward``: what became of each delivery."""
+"""``dingbridge forward``: the outcome of each delivery."""
 
 import asyncio
 from collections import deque

@@ -1,4 +1,4 @@
-"""What became of one event at one system: the record of it in ``<control>deliveries``, written and read.
+"""The outcome of one event at one system: the record of it in ``<control>deliveries``, written and read.
 
 Pure: no I/O. ``log.py`` writes the records; ``dingbridge forward log`` and the console read them.
 """

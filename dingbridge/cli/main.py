@@ -22,7 +22,7 @@ COMMANDS = {
     "resync": "Compare address-sync, or a Mirror, with the company now.",
     "approvals": "Export archived approvals, list templates, resync.",
     "outbound": "Say what DingTalk shall be, see what is written.",
-    "forward": "Show what became of each delivery to a system.",
+    "forward": "Show the outcome of each delivery to a system.",
     "dlq": "List a consumer's dead letters, and send them back.",
     "replay": "Send a range of time once more to one consumer.",
     "forget": "Delete what is kept of somebody who has left.",

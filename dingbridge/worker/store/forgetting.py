@@ -27,7 +27,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What became of a person's data in one consumer's database.
+    """The result of forgetting a person in one consumer's database.
 
     ``deleted`` and ``masked`` are numbers of rows by table, ``stays`` says in words what is left and until
     when. ``files`` are deleted before the transaction commits. ``texts`` are for other consumers, whose texts
