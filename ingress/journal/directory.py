@@ -222,9 +222,12 @@ def report_damage(folder: Path, words: str) -> None:
     """Write ``words`` to ``DAMAGED_FILE`` in a journal's ``folder``; a process that finds damage does this,
     and ends. Never raises: if such a disk refuses this too, the next start has to find the damage itself."""
     try:
-        path = folder / DAMAGED_FILE
-        path.touch(mode=0o600)
-        path.write_text(words, encoding="utf-8")
+        draft = folder / f"{DAMAGED_FILE}.{os.getpid()}"
+        draft.touch(mode=0o600)
+        try:
+            draft.write_text(words, encoding="utf-8")
+        finally:  # without words, too, as on a full disk; whole, since other processes look for it all the time
+            draft.replace(folder / DAMAGED_FILE)
     except OSError as error:
         log.warning("journal.damage_not_noted", error=type(error).__name__)
 
