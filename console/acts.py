@@ -17,8 +17,8 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from console.access.middleware import USER
-from console.commands import Command, Commands, Result
+from dingbridge.console.access.middleware import USER
+from dingbridge.console.commands import Command, Commands, Result
 from dingbridge.errors import BridgeError
 from dingbridge.logging import place_of
 

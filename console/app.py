@@ -5,30 +5,30 @@ from typing import Any
 
 from aiohttp import web
 
-from console.access.dingtalk import DingTalk
-from console.access.middleware import Access
-from console.access.middleware import require as require
-from console.access.oidc import Oidc
-from console.access.provider import Provider
-from console.access.sessions import Sessions
-from console.access.users import Role, User, UsersFile
-from console.acts import Acts
-from console.audit import Audit
-from console.commands import Commands
-from console.index.feed import Feed
-from console.index.search import Search
-from console.index.store import Index
-from console.line.window import INGRESS
-from console.page import page
-from console.render import Render
-from console.settings import ConsoleSettings
-from console.sources.databases import Databases
-from console.sources.doctor import Doctor
-from console.sources.journals import Journals
-from console.sources.kafka import AskKafka
-from console.sources.listeners import Listeners
-from console.times import zone_of
-from console.watch import Watch
+from dingbridge.console.access.dingtalk import DingTalk
+from dingbridge.console.access.middleware import Access
+from dingbridge.console.access.middleware import require as require
+from dingbridge.console.access.oidc import Oidc
+from dingbridge.console.access.provider import Provider
+from dingbridge.console.access.sessions import Sessions
+from dingbridge.console.access.users import Role, User, UsersFile
+from dingbridge.console.acts import Acts
+from dingbridge.console.audit import Audit
+from dingbridge.console.commands import Commands
+from dingbridge.console.index.feed import Feed
+from dingbridge.console.index.search import Search
+from dingbridge.console.index.store import Index
+from dingbridge.console.line.window import INGRESS
+from dingbridge.console.page import page
+from dingbridge.console.render import Render
+from dingbridge.console.settings import ConsoleSettings
+from dingbridge.console.sources.databases import Databases
+from dingbridge.console.sources.doctor import Doctor
+from dingbridge.console.sources.journals import Journals
+from dingbridge.console.sources.kafka import AskKafka
+from dingbridge.console.sources.listeners import Listeners
+from dingbridge.console.times import zone_of
+from dingbridge.console.watch import Watch
 from dingbridge.settings import KafkaSettings
 from dingbridge.tasks import first_ended
 from dingbridge.worker.registry import installed_consumers

@@ -12,17 +12,17 @@ app = typer.Typer(no_args_is_help=False)
 def serve(context: typer.Context) -> None:
     """Serve the console: find an event, see what became of it, send dead letters back.
 
-    All settings come from the environment: see docs/settings.md. It needs a user first: `dingbridge console
-    set-password NAME --role operator`. Ends at SIGTERM or Ctrl-C. Exit code 2: settings; 1: an address or a
-    file cannot be used.
+    All settings come from the environment (docs/reference/settings.md). It needs a user first:
+    `dingbridge console set-password NAME --role operator`. Ends at SIGTERM or Ctrl-C. Exit code 2: settings;
+    1: an address or a file cannot be used.
     """
     if context.invoked_subcommand is not None:
         return
     import uvloop
 
-    from console.app import open_console
-    from console.server import run
-    from console.settings import ConsoleSettings
+    from dingbridge.console.app import open_console
+    from dingbridge.console.server import run
+    from dingbridge.console.settings import ConsoleSettings
     from dingbridge.logging import configure_logging
 
     settings = ConsoleSettings.load()
@@ -41,8 +41,8 @@ def set_password(
 
     The password is asked for; in a pipe it is the first line of standard input.
     """
-    from console.access.users import UsersFile, check_name, role_of
-    from console.settings import ConsoleSettings
+    from dingbridge.console.access.users import UsersFile, check_name, role_of
+    from dingbridge.console.settings import ConsoleSettings
 
     settings = ConsoleSettings.load()
     chosen = role_of(role) if role else None
@@ -65,8 +65,8 @@ def set_role(
     Whoever tries to log in by DingTalk and is not known yet is shown their unionid. To take somebody out,
     delete their entry in console-users.toml.
     """
-    from console.access.users import UsersFile, role_of
-    from console.settings import ConsoleSettings
+    from dingbridge.console.access.users import UsersFile, role_of
+    from dingbridge.console.settings import ConsoleSettings
 
     settings = ConsoleSettings.load()
     user, has_password = UsersFile(settings.users_file).set_role(name, role_of(role))

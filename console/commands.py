@@ -18,8 +18,8 @@ import orjson
 import structlog
 from aiohttp import web
 
-from console.access.middleware import ADDRESS, USER
-from console.audit import Audit, AuditError
+from dingbridge.console.access.middleware import ADDRESS, USER
+from dingbridge.console.audit import Audit, AuditError
 from dingbridge.errors import BridgeError
 
 log = structlog.get_logger(__name__)

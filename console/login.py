@@ -9,10 +9,10 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
-from console.access.guesses import Guesses
-from console.access.middleware import ADDRESS, USER
-from console.access.users import MAX_PASSWORD
-from console.app import Console
+from dingbridge.console.access.guesses import Guesses
+from dingbridge.console.access.middleware import ADDRESS, USER
+from dingbridge.console.access.users import MAX_PASSWORD
+from dingbridge.console.app import Console
 from dingbridge.logging import LogLimiter
 
 log = structlog.get_logger(__name__)

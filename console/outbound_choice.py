@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, Self
 from aiohttp import web
 from multidict import MultiMapping
 
-from console.commands import Command
+from dingbridge.console.commands import Command
 
 MOST_ROWS: Final = 200
 """Rows that may be named one by one."""

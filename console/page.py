@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 from yarl import URL
 
-from console.access.middleware import CSRF, USER
-from console.access.users import Role, User
-from console.render import COOKIE, LANGUAGES, Render, language_of
+from dingbridge.console.access.middleware import CSRF, USER
+from dingbridge.console.access.users import Role, User
+from dingbridge.console.render import COOKIE, LANGUAGES, Render, language_of
 
 MENU: Final = (
     ("now", "/"),

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from console.times import shown_time
+from dingbridge.console.times import shown_time
 
 LANGUAGES: Final = ("en", "zh")
 COOKIE: Final = "lang"
@@ -26,7 +26,7 @@ Words = Mapping[str, Mapping[str, str]]
 def load_words() -> dict[str, Mapping[str, str]]:
     """Of each file ``words/<page>.toml``, key ``<page>.<key>``."""
     found: dict[str, Mapping[str, str]] = {}
-    for path in files("console").joinpath("words").iterdir():
+    for path in files("dingbridge.console").joinpath("words").iterdir():
         if path.name.endswith(".toml"):
             page = path.name.removesuffix(".toml")
             table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ class Render:
     def __init__(self) -> None:
         self.words = load_words()
         self._environment = Environment(
-            loader=PackageLoader("console"),
+            loader=PackageLoader("dingbridge.console"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

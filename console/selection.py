@@ -13,8 +13,8 @@ import typer
 from aiohttp import web
 from multidict import MultiMapping
 
-from console.commands import Command
 from dingbridge.cli.dlq.selection import dead_letter_filter
+from dingbridge.console.commands import Command
 from dingbridge.kafka.topic_policy import CONSUMER_RE
 from dingbridge.replay.dead_letters import DeadLetterFilter
 

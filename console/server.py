@@ -9,13 +9,13 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from console.access.listening import unix_socket
-from console.access.middleware import USER, headers_of_stream, security_headers
-from console.app import Console
-from console.login import Login
-from console.page import told
-from console.pages import all_routes
-from console.settings import ConsoleSettings
+from dingbridge.console.access.listening import unix_socket
+from dingbridge.console.access.middleware import USER, headers_of_stream, security_headers
+from dingbridge.console.app import Console
+from dingbridge.console.login import Login
+from dingbridge.console.page import told
+from dingbridge.console.pages import all_routes
+from dingbridge.console.settings import ConsoleSettings
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.health_server import json_response
 from dingbridge.logging import LogLimiter, place_of

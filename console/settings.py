@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import Field, SecretStr
 
-from console.access.settings import AccessSettings
+from dingbridge.console.access.settings import AccessSettings
 from dingbridge.settings import CommaList, JournalSettings, KafkaSettings
 from dingbridge.settings.base import UNREADABLE, ZoneName
 from dingbridge.settings.database_url import parse_database_url

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 from markupsafe import Markup
 
-from console.settings import ConsoleSettings
+from dingbridge.console.settings import ConsoleSettings
 
 COOKIE: Final = "timezone"
 """Set by ``console.js``: the browser's own zone, as ``Asia/Shanghai``."""

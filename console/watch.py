@@ -15,21 +15,21 @@ from typing import Any, Final
 import apsw
 from sqlalchemy.exc import DBAPIError
 
-from console.index.feed import Feed
-from console.index.store import Index
-from console.index.trend import Trend, add_freshness, trend
-from console.line.model import line
-from console.line.part import Part
-from console.line.today import FRESHNESS, Today
-from console.line.waiting import OUTBOUND, Waiting
-from console.line.window import INGRESS, RELAY, Reading, Window
-from console.sources.databases import Databases
-from console.sources.groups import Group
-from console.sources.groups import look as look_at_groups
-from console.sources.kafka import AskKafka
-from console.sources.listeners import Listeners
-from consumers.outbound import waiting as outbound
 from dingbridge import DependencyUnavailable
+from dingbridge.console.index.feed import Feed
+from dingbridge.console.index.store import Index
+from dingbridge.console.index.trend import Trend, add_freshness, trend
+from dingbridge.console.line.model import line
+from dingbridge.console.line.part import Part
+from dingbridge.console.line.today import FRESHNESS, Today
+from dingbridge.console.line.waiting import OUTBOUND, Waiting
+from dingbridge.console.line.window import INGRESS, RELAY, Reading, Window
+from dingbridge.console.sources.databases import Databases
+from dingbridge.console.sources.groups import Group
+from dingbridge.console.sources.groups import look as look_at_groups
+from dingbridge.console.sources.kafka import AskKafka
+from dingbridge.console.sources.listeners import Listeners
+from dingbridge.consumers.outbound import waiting as outbound
 from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.registry import known_consumers

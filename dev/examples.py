@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dingbridge.events import URL_CHECKS, EventSpec, Field, catalogue
-from simulator.company.events import PlatformEvent
-from simulator.company.platform import Platform
+from dingbridge.simulator.company.events import PlatformEvent
+from dingbridge.simulator.company.platform import Platform
 
 FOLDER = Path(__file__).parents[1] / "schemas" / "examples"
 BEGIN_MS = 1_764_057_600_000

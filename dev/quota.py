@@ -11,7 +11,7 @@ from math import ceil
 from pathlib import Path
 from typing import Final
 
-from consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.dingtalk.api.approvals import IDS_PAGE, TEMPLATES_PAGE
 from dingbridge.dingtalk.api.contacts import PAGE_SIZE, ROLE_GROUPS_PAGE
 from dingbridge.settings import IngressSettings

@@ -1,4 +1,4 @@
-"""Writes ``docs/settings.md``: every setting with its default and what it means, from the code.
+"""Writes ``docs/reference/settings.md``: every setting with its default and what it means, from the code.
 
 What a setting means stands beneath its field, as a docstring; the Chinese column is
 ``dev/settings_zh.toml``. Run ``python -m dev.settings_doc`` after a change of either.
@@ -16,11 +16,11 @@ from typing import Final
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from console.settings import ConsoleSettings
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.approval.settings import ApprovalSettings
-from consumers.forward.settings import ForwardSettings
-from consumers.outbound.settings import OutboundSettings
+from dingbridge.console.settings import ConsoleSettings
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.approval.settings import ApprovalSettings
+from dingbridge.consumers.forward.settings import ForwardSettings
+from dingbridge.consumers.outbound.settings import OutboundSettings
 from dingbridge.settings import (
     CallbackSettings,
     ConsumerLimits,
@@ -34,9 +34,9 @@ from dingbridge.settings import (
     Settings,
     TracingSettings,
 )
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.settings import SimulatorSettings
 
-PAGE: Final = Path(__file__).parents[1] / "docs" / "settings.md"
+PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
 CHINESE: Final = Path(__file__).with_name("settings_zh.toml")
 
 SECTIONS: Final[tuple[tuple[str, type[Settings]], ...]] = (
@@ -98,7 +98,7 @@ def fields() -> Iterator[tuple[str, str, FieldInfo, str]]:
 
 
 def page() -> str:
-    """The text of ``docs/settings.md``."""
+    """The text of ``docs/reference/settings.md``."""
     chinese = tomllib.loads(CHINESE.read_text(encoding="utf-8"))
     parts, last = [HEAD], ""
     for section, variable, field, meaning in fields():

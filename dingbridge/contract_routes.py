@@ -4,7 +4,7 @@ Responsible for serving what stands in ``schemas/``, the document with this inst
 responsible for making it (``dev/schemas``).
 
 A record's ``dataschema`` is ``urn:dingbridge:<name>:<version>``: these two parts are the address here. Former
-versions stand in ``schemas/earlier``, as ``docs/contract.md`` asks of whoever raises one.
+versions stand in ``schemas/earlier``, as ``docs/reference/contract.md`` asks of whoever raises one.
 """
 
 from collections.abc import Callable, Mapping

@@ -16,21 +16,18 @@ from dingbridge.admin_token import admin_token
 from dingbridge.contract_routes import contract_routes
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
-from dingbridge.settings import IngressSettings
-from dingbridge.tasks import WatchedTasks
-from dingbridge.tracing import open_tracer
-from ingress.admin.routes import retention, routes, verbs
-from ingress.callback import CallbackReceiver
-from ingress.credentials import CredentialsWatcher
-from ingress.diagnostics import Diagnostics
-from ingress.entry import JournalEntry
-from ingress.errors import JournalUnavailable
-from ingress.journal.directory import current, exclusive_locks, ingress_lock, prepare_folder
-from ingress.journal.importing import Importer
-from ingress.journal.inspect import JournalStatus, journal_status
-from ingress.journal.wake import RelayWaker
-from ingress.journal.writer import Journal
-from ingress.metrics import (
+from dingbridge.ingress.admin.routes import retention, routes, verbs
+from dingbridge.ingress.callback import CallbackReceiver
+from dingbridge.ingress.credentials import CredentialsWatcher
+from dingbridge.ingress.diagnostics import Diagnostics
+from dingbridge.ingress.entry import JournalEntry
+from dingbridge.ingress.errors import JournalUnavailable
+from dingbridge.ingress.journal.directory import current, exclusive_locks, ingress_lock, prepare_folder
+from dingbridge.ingress.journal.importing import Importer
+from dingbridge.ingress.journal.inspect import JournalStatus, journal_status
+from dingbridge.ingress.journal.wake import RelayWaker
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import (
     FolderMetrics,
     HttpMetrics,
     JournalMetrics,
@@ -39,10 +36,13 @@ from ingress.metrics import (
     process_registry,
     relay_restarts,
 )
-from ingress.recovery.apps import Recovery
-from ingress.relay.child import keep_running
-from ingress.server import PublicServer
-from ingress.stream.apps import Streams
+from dingbridge.ingress.recovery.apps import Recovery
+from dingbridge.ingress.relay.child import keep_running
+from dingbridge.ingress.server import PublicServer
+from dingbridge.ingress.stream.apps import Streams
+from dingbridge.settings import IngressSettings
+from dingbridge.tasks import WatchedTasks
+from dingbridge.tracing import open_tracer
 
 log = structlog.get_logger(__name__)
 

@@ -19,11 +19,11 @@ from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, DecryptedCal
 from dingbridge.dingtalk.errors import CallbackError, OwnerMismatch
 from dingbridge.dingtalk.self_push import nonce_of
 from dingbridge.events import URL_CHECKS, extract_facts
+from dingbridge.ingress.diagnostics import Diagnostics
+from dingbridge.ingress.entry import JournalEntry, pushed_callback
+from dingbridge.ingress.errors import JournalUnavailable
+from dingbridge.ingress.metrics import HttpMetrics, known_type
 from dingbridge.settings import IngressSettings
-from ingress.diagnostics import Diagnostics
-from ingress.entry import JournalEntry, pushed_callback
-from ingress.errors import JournalUnavailable
-from ingress.metrics import HttpMetrics, known_type
 
 log = structlog.get_logger(__name__)
 

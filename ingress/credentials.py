@@ -15,9 +15,9 @@ from aiohttp import web
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials
 from dingbridge.errors import SettingsError
 from dingbridge.health_server import json_response
+from dingbridge.ingress.metrics import HttpMetrics
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, AppCredentials, bare_path_app, load_apps
-from ingress.metrics import HttpMetrics
 
 log = structlog.get_logger(__name__)
 

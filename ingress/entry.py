@@ -10,10 +10,10 @@ from dataclasses import replace
 from prometheus_client import Counter
 
 from dingbridge.events import CallbackFacts, dedupe_key
+from dingbridge.ingress.errors import JournalUnavailable
+from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.writer import Journal
 from dingbridge.tracing import Tracer
-from ingress.errors import JournalUnavailable
-from ingress.journal.rows import NewCallback
-from ingress.journal.writer import Journal
 
 
 class JournalEntry:

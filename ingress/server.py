@@ -17,11 +17,11 @@ from aiohttp import web
 
 from dingbridge.dingtalk.crypto import CallbackCrypto
 from dingbridge.errors import BridgeError
+from dingbridge.ingress.callback import CallbackReceiver, Refused
+from dingbridge.ingress.metrics import HttpMetrics
 from dingbridge.logging import LogLimiter, place_of
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.trusted_proxies import client_address
-from ingress.callback import CallbackReceiver, Refused
-from ingress.metrics import HttpMetrics
 
 log = structlog.get_logger(__name__)
 

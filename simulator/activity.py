@@ -30,8 +30,8 @@ from typing import Any, Final
 import structlog
 
 from dingbridge.errors import SettingsError
-from simulator.company.platform import ARGUMENTS
-from simulator.errors import ActionError
+from dingbridge.simulator.company.platform import ARGUMENTS
+from dingbridge.simulator.errors import ActionError
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from simulator.errors import PlatformError
+from dingbridge.simulator.errors import PlatformError
 
 Answer = Mapping[str, Any]
 

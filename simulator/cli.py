@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from simulator.recording import Replay
+    from dingbridge.simulator.recording import Replay
 
 app = typer.Typer(no_args_is_help=False)
 
@@ -124,8 +124,8 @@ def _serve(options: dict[str, Any], replay: "Replay | None" = None) -> None:
     import uvloop
 
     from dingbridge.logging import configure_logging
-    from simulator.server import serve
-    from simulator.settings import SimulatorSettings
+    from dingbridge.simulator.server import serve
+    from dingbridge.simulator.settings import SimulatorSettings
 
     settings = SimulatorSettings.load(**{f"simulator_{name}": value for name, value in options.items()})
     configure_logging(settings)
@@ -151,8 +151,8 @@ def replay(
     --mode stream, a connection is open."""
     from pathlib import Path
 
-    from simulator.company.platform import now_ms
-    from simulator.recording import Replay, load_recording
+    from dingbridge.simulator.company.platform import now_ms
+    from dingbridge.simulator.recording import Replay, load_recording
 
     again = Replay(load_recording(Path(file)), now_ms, speed=speed)
     options = {"host": host, "port": port, "mode": mode, "retry_scale": retry_scale}

@@ -1,7 +1,8 @@
 """Faults of the Open API that somebody asked for: which call is hit by which, and when.
 
-Pure: says what is to happen, ``simulator.api`` does it. Nothing here happens at DingTalk by request; each
-kind is one of its own answers on a bad day (call-frequency-limit, server-api-error-codes-1), but for ``act``.
+Pure: says what is to happen, ``dingbridge.simulator.api`` does it. Nothing here happens at DingTalk by
+request; each kind is one of its own answers on a bad day (call-frequency-limit, server-api-error-codes-1),
+but for ``act``.
 
 =========  ====================================================================================
 errcode    an answer with ``errcode`` (and ``sub_code``); on the newer host, one with ``code``
@@ -23,7 +24,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from simulator.errors import ActionError
+from dingbridge.simulator.errors import ActionError
 
 Kind = Literal["errcode", "http", "ban", "hang", "cut", "deny", "act"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)

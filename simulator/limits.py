@@ -18,7 +18,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
 from dingbridge.dingtalk.budget import FREE_PUSHES
-from simulator.errors import REFUSED, PlatformError
+from dingbridge.simulator.errors import REFUSED, PlatformError
 
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _DAY_S: Final = 86_400.0

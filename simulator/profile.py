@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, fields
 from hashlib import blake2b
 from typing import Any, Final
 
-from simulator.errors import ActionError
+from dingbridge.simulator.errors import ActionError
 
 _REALITY: Final[Mapping[str, Any]] = {"late": 0.1, "refused": 0.02, "family_school": True, "new_token": True}
 _LATE_MS_MOST: Final = 600_000

@@ -8,9 +8,9 @@ Which call needs which is on DingTalk's pages of the calls, as of 2026-08. Calls
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from simulator.errors import ActionError, denied
-from simulator.profile import Profile
-from simulator.tokens import AccessTokens
+from dingbridge.simulator.errors import ActionError, denied
+from dingbridge.simulator.profile import Profile
+from dingbridge.simulator.tokens import AccessTokens
 
 _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "qyapi_base": ("auth/scopes", "get_call_back_failed_result"),

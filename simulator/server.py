@@ -9,13 +9,13 @@ from aiohttp import web
 
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import only_own_pages
-from simulator.api import json_answer
-from simulator.control.page import page_routes
-from simulator.control.routes import Control
-from simulator.pushes.gateway import CONNECT
-from simulator.recording import Replay
-from simulator.settings import SimulatorSettings
-from simulator.world import World
+from dingbridge.simulator.api import json_answer
+from dingbridge.simulator.control.page import page_routes
+from dingbridge.simulator.control.routes import Control
+from dingbridge.simulator.pushes.gateway import CONNECT
+from dingbridge.simulator.recording import Replay
+from dingbridge.simulator.settings import SimulatorSettings
+from dingbridge.simulator.world import World
 
 log = structlog.get_logger(__name__)
 

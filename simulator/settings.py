@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from dingbridge.settings import SAMPLE_CREDENTIALS, LogSettings
-from simulator.errors import ActionError
-from simulator.profile import Profile
+from dingbridge.simulator.errors import ActionError
+from dingbridge.simulator.profile import Profile
 
 
 class SimulatorSettings(LogSettings):

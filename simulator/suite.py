@@ -13,9 +13,9 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from simulator.company.events import PlatformEvent
-from simulator.errors import PlatformError
-from simulator.tokens import AccessTokens
+from dingbridge.simulator.company.events import PlatformEvent
+from dingbridge.simulator.errors import PlatformError
+from dingbridge.simulator.tokens import AccessTokens
 
 PATH: Final = "/service/get_corp_token"
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from hmac import compare_digest
 from typing import Final
 
-from simulator.errors import PlatformError
-from simulator.profile import Profile
+from dingbridge.simulator.errors import PlatformError
+from dingbridge.simulator.profile import Profile
 
 VALID_S = 7200
 _KEPT: Final = 100

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import structlog
 
-from simulator.activity import Activity, load_script
-from simulator.api import (
+from dingbridge.simulator.activity import Activity, load_script
+from dingbridge.simulator.api import (
     ApprovalCalls,
     CallbackCalls,
     ContactCalls,
@@ -18,27 +18,27 @@ from simulator.api import (
     WorkflowCalls,
     WriteCalls,
 )
-from simulator.api.login import PersonalLogin
-from simulator.call import Call
-from simulator.company.actions.base import Written
-from simulator.company.events import PlatformEvent
-from simulator.company.platform import Platform, now_ms
-from simulator.company.scope import VisibleScope
-from simulator.company.sight import Sight
-from simulator.errors import ActionError
-from simulator.faults import Faults
-from simulator.limits import Limits
-from simulator.profile import Profile
-from simulator.pushes.delivery import Delivery
-from simulator.pushes.failed import FailedList
-from simulator.pushes.gateway import Gateway
-from simulator.pushes.push import Push, Pusher
-from simulator.pushes.registration import Callbacks
-from simulator.recording import RecordedStep, Recording, Replay
-from simulator.rights import Rights
-from simulator.settings import SimulatorSettings
-from simulator.suite import Suite
-from simulator.tokens import AccessTokens
+from dingbridge.simulator.api.login import PersonalLogin
+from dingbridge.simulator.call import Call
+from dingbridge.simulator.company.actions.base import Written
+from dingbridge.simulator.company.events import PlatformEvent
+from dingbridge.simulator.company.platform import Platform, now_ms
+from dingbridge.simulator.company.scope import VisibleScope
+from dingbridge.simulator.company.sight import Sight
+from dingbridge.simulator.errors import ActionError
+from dingbridge.simulator.faults import Faults
+from dingbridge.simulator.limits import Limits
+from dingbridge.simulator.profile import Profile
+from dingbridge.simulator.pushes.delivery import Delivery
+from dingbridge.simulator.pushes.failed import FailedList
+from dingbridge.simulator.pushes.gateway import Gateway
+from dingbridge.simulator.pushes.push import Push, Pusher
+from dingbridge.simulator.pushes.registration import Callbacks
+from dingbridge.simulator.recording import RecordedStep, Recording, Replay
+from dingbridge.simulator.rights import Rights
+from dingbridge.simulator.settings import SimulatorSettings
+from dingbridge.simulator.suite import Suite
+from dingbridge.simulator.tokens import AccessTokens
 
 log = structlog.get_logger(__name__)
 

@@ -10,10 +10,10 @@ from typing import Final
 
 from yarl import URL
 
-from console.access.provider import Begun, LoginRefused, ProviderError, ask, word
-from console.access.sessions import LIFETIME_S
-from console.access.settings import AccessSettings
-from console.access.users import User, UsersFile
+from dingbridge.console.access.provider import Begun, LoginRefused, ProviderError, ask, word
+from dingbridge.console.access.sessions import LIFETIME_S
+from dingbridge.console.access.settings import AccessSettings
+from dingbridge.console.access.users import User, UsersFile
 
 TOKEN_PATH: Final = "/v1.0/oauth2/userAccessToken"  # noqa: S105
 ME_PATH: Final = "/v1.0/contact/users/me"

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from console.access.middleware import USER
+from dingbridge.console.access.middleware import USER
 
 SEARCHES: Final = 2
 WAIT_S: Final = 10.0

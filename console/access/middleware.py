@@ -16,10 +16,10 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from console.access.sessions import LIFETIME_S, Sessions
-from console.access.settings import AccessSettings
-from console.access.users import Role, User, UsersError, role_of
-from console.audit import Audit
+from dingbridge.console.access.sessions import LIFETIME_S, Sessions
+from dingbridge.console.access.settings import AccessSettings
+from dingbridge.console.access.users import Role, User, UsersError, role_of
+from dingbridge.console.audit import Audit
 from dingbridge.health_server import is_own_name
 from dingbridge.logging import LogLimiter
 from dingbridge.settings.trusted_proxies import client_address, is_trusted

@@ -16,9 +16,9 @@ from joserfc.jwk import KeySet
 from joserfc.jws import JWSRegistry
 from yarl import URL
 
-from console.access.provider import Begun, LoginRefused, ProviderError, ask, word
-from console.access.settings import AccessSettings
-from console.access.users import Role, User
+from dingbridge.console.access.provider import Begun, LoginRefused, ProviderError, ask, word
+from dingbridge.console.access.settings import AccessSettings
+from dingbridge.console.access.users import Role, User
 
 log = structlog.get_logger(__name__)
 

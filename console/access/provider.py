@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import aiohttp
 import orjson
 
-from console.access.users import User
+from dingbridge.console.access.users import User
 from dingbridge.errors import BridgeError
 
 BEGUN_FOR_S: Final = 600

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from console.access.users import User, UsersFile
+from dingbridge.console.access.users import User, UsersFile
 
 LIFETIME_S: Final = 12 * 3600
 MOST: Final = 10_000

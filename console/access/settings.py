@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from console.access.users import Role, UsersError, role_of
+from dingbridge.console.access.users import Role, UsersError, role_of
 from dingbridge.dingtalk.transport import NEW_HOST, OLD_HOST
 from dingbridge.settings import ApiBase, CommaList, NetworkList, Settings
 from dingbridge.settings.base import UNREADABLE

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import apsw
 
-from console.index.records import Copy, IndexedEvent, Letter
-from console.index.store import Index
-from consumers.forward.deliveries import Delivery
+from dingbridge.console.index.records import Copy, IndexedEvent, Letter
+from dingbridge.console.index.store import Index
+from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.events.foreign import moment
 from dingbridge.worker.context import Position
 

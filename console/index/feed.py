@@ -16,9 +16,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from console.index.records import Entry, EventEntry, IndexedEvent, entry_of, indexed_topics
-from console.index.store import DAMAGE, Index, Partition
-from console.index.subscription import Subscription
+from dingbridge.console.index.records import Entry, EventEntry, IndexedEvent, entry_of, indexed_topics
+from dingbridge.console.index.store import DAMAGE, Index, Partition
+from dingbridge.console.index.subscription import Subscription
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.kafka.client import connection, discard_consumer, explain
 from dingbridge.kafka.topics import existing_topics

@@ -10,8 +10,8 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from consumers.forward.deliveries import TOPIC as DELIVERIES
-from consumers.forward.deliveries import Delivery, read_delivery
+from dingbridge.consumers.forward.deliveries import TOPIC as DELIVERIES
+from dingbridge.consumers.forward.deliveries import Delivery, read_delivery
 from dingbridge.events.event import NotAnEvent, decode
 from dingbridge.events.foreign import moment as moment
 from dingbridge.events.foreign import whole_number

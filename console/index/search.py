@@ -15,10 +15,10 @@ import apsw
 from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-from console.index.query import Query, parse
-from console.index.records import EventEntry, IndexedEvent, epoch_ms, event_entry, moment
-from console.index.store import Covered, Index, Partition
-from console.sources.kafka import AskKafka
+from dingbridge.console.index.query import Query, parse
+from dingbridge.console.index.records import EventEntry, IndexedEvent, epoch_ms, event_entry, moment
+from dingbridge.console.index.store import Covered, Index, Partition
+from dingbridge.console.sources.kafka import AskKafka
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.events.catalogue import catalogue
 from dingbridge.kafka.reader import Span, TopicReader

@@ -16,7 +16,7 @@ from typing import Any
 import apsw
 import structlog
 
-from console.index.records import (
+from dingbridge.console.index.records import (
     Copy,
     Entry,
     EventEntry,
@@ -24,8 +24,8 @@ from console.index.records import (
     Settlement,
     epoch_ms,
 )
-from console.index.tables import APPLICATION_ID, SCHEMA, VERSION
-from consumers.forward.deliveries import Delivery
+from dingbridge.console.index.tables import APPLICATION_ID, SCHEMA, VERSION
+from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.errors import BridgeError
 from dingbridge.events.foreign import moment
 

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from console.index.records import IndexedEvent
+from dingbridge.console.index.records import IndexedEvent
 
 MOST_WAITING = 1_000
 """Events that wait for one reader."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from console.index.store import Index
+from dingbridge.console.index.store import Index
 
 STEPS: Final = 96
 STEP_S: Final = 900

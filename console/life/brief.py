@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from console.life.outcome import Facts, Outcome, Replayed, State, outcome_of, replays_of
+from dingbridge.console.life.outcome import Facts, Outcome, Replayed, State, outcome_of, replays_of
 from dingbridge.worker.context import Position
 
 MARKS: Final[Mapping[State, str]] = {

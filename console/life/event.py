@@ -6,17 +6,17 @@ from typing import Any, Literal
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from console.app import Console
-from console.index.records import IndexedEvent, event_entry
+from dingbridge.console.app import Console
+from dingbridge.console.index.records import IndexedEvent, event_entry
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.catalogue import UNCLASSIFIED
 from dingbridge.events.event import Event, NotAnEvent, decode, to_dingtalk
 from dingbridge.events.foreign import whole_number
+from dingbridge.ingress.journal.inspect import InspectedCallback
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.context import Position
-from ingress.journal.inspect import InspectedCallback
 
 
 @dataclass(frozen=True, slots=True)

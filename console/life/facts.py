@@ -7,11 +7,11 @@ from typing import Any
 from aiokafka import TopicPartition
 from sqlalchemy.exc import SQLAlchemyError
 
-from console.app import Console
-from console.index.after import After, after
-from console.index.records import IndexedEvent
-from console.life.outcome import Facts, held_by
-from console.sources.groups import committed_offsets
+from dingbridge.console.app import Console
+from dingbridge.console.index.after import After, after
+from dingbridge.console.index.records import IndexedEvent
+from dingbridge.console.life.outcome import Facts, held_by
+from dingbridge.console.sources.groups import committed_offsets
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.kafka.topic_policy import topics_read
 from dingbridge.worker.consumer import Consumer

@@ -15,14 +15,14 @@ from aiokafka.partitioner import DefaultPartitioner
 from sqlalchemy import Row, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from console.app import Console
-from console.index.records import IndexedEvent, epoch_ms, moment
-from console.life.changes import Change, changes_by_outbound
-from consumers.outbound.consumer import KINDS
-from consumers.outbound.contacts.rows import entity_of
-from consumers.outbound.messages import key
-from consumers.outbound.requests.tables import outbound_requests
-from consumers.outbound.tables import outbound_entity, outbound_outgoing
+from dingbridge.console.app import Console
+from dingbridge.console.index.records import IndexedEvent, epoch_ms, moment
+from dingbridge.console.life.changes import Change, changes_by_outbound
+from dingbridge.consumers.outbound.consumer import KINDS
+from dingbridge.consumers.outbound.contacts.rows import entity_of
+from dingbridge.consumers.outbound.messages import key
+from dingbridge.consumers.outbound.requests.tables import outbound_requests
+from dingbridge.consumers.outbound.tables import outbound_entity, outbound_outgoing
 from dingbridge.errors import BridgeError
 from dingbridge.events.event import NotAnEvent, Sent, decode
 from dingbridge.kafka.reader import Span, TopicReader

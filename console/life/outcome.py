@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from aiokafka import TopicPartition
 
-from console.index.records import Copy, Letter
-from consumers.forward.deliveries import Delivery
+from dingbridge.console.index.records import Copy, Letter
+from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.worker.context import Position
 from dingbridge.worker.store.inbox import Applied
 

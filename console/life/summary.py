@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from console.life.brief import MARKS
-from console.life.outcome import Outcome, State
+from dingbridge.console.life.brief import MARKS
+from dingbridge.console.life.outcome import Outcome, State
 
 Turn = Literal["operator", "start", "dependency", "consumer", "kafka", "nobody"]
 """``operator``: somebody has to act. ``start``: somebody has to start the consumer. ``dependency``: of what

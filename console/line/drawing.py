@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from console.line.part import Part
+from dingbridge.console.line.part import Part
 
 _HEIGHT: Final = 54
 _ROW: Final = 72

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from console.line.part import Part, State, Trouble, ranked
-from console.line.waiting import Waiting, of_consumer
-from console.line.window import INGRESS, RELAY, Reading, Window
-from console.sources.groups import Group
+from dingbridge.console.line.part import Part, State, Trouble, ranked
+from dingbridge.console.line.waiting import Waiting, of_consumer
+from dingbridge.console.line.window import INGRESS, RELAY, Reading, Window
+from dingbridge.console.sources.groups import Group
 
 PREFIX: Final = "dingbridge_"
 BEHIND_S: Final = 60.0

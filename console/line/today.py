@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Final
 
-from console.line.window import INGRESS, RELAY, Reading, Window, quantile
+from dingbridge.console.line.window import INGRESS, RELAY, Reading, Window, quantile
 
 WITHIN_S: Final = 1.5
 GOAL: Final = 0.9899

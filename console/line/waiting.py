@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from console.line.part import State, Trouble
-from console.line.window import Window
+from dingbridge.console.line.part import State, Trouble
+from dingbridge.console.line.window import Window
 
 OUTBOUND: Final = "outbound"
 _STATES: Final = ("conflict", "refused", "removal", "adopted")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from console.sources.listeners import Metrics
+from dingbridge.console.sources.listeners import Metrics
 
 INGRESS: Final = "ingress"
 """The name of an ingress's listener."""

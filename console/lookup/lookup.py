@@ -8,10 +8,10 @@ from typing import Final, Literal
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from console.lookup.hits import MOST_HITS, Hit, Kind
-from console.lookup.people import find_departments, find_people
-from console.lookup.requests import find_approvals, find_requests
-from console.sources.databases import Databases
+from dingbridge.console.lookup.hits import MOST_HITS, Hit, Kind
+from dingbridge.console.lookup.people import find_departments, find_people
+from dingbridge.console.lookup.requests import find_approvals, find_requests
+from dingbridge.console.sources.databases import Databases
 from dingbridge.errors import BridgeError
 from dingbridge.worker.context import Reader
 from dingbridge.worker.store.errors import is_missing_table

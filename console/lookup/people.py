@@ -6,8 +6,8 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, and_, or_, select, tuple_
 
-from console.lookup.hits import MOST_HITS, Hit
-from consumers.address_sync.tables import departments, memberships, users
+from dingbridge.console.lookup.hits import MOST_HITS, Hit
+from dingbridge.consumers.address_sync.tables import departments, memberships, users
 from dingbridge.worker.context import Reader
 
 MIN_DIGITS: Final = 4

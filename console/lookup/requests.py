@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import and_, or_, select
 
-from console.lookup.hits import MOST_HITS, Hit
-from consumers.approval.tables import approval_instances
-from consumers.outbound.requests.tables import outbound_requests
-from consumers.outbound.tables import outbound_entity
+from dingbridge.console.lookup.hits import MOST_HITS, Hit
+from dingbridge.consumers.approval.tables import approval_instances
+from dingbridge.consumers.outbound.requests.tables import outbound_requests
+from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.worker.context import Reader
 
 

@@ -2,8 +2,8 @@
 
 from aiohttp import web
 
-from console.app import Console
-from console.pages import (
+from dingbridge.console.app import Console
+from dingbridge.console.pages import (
     acts,
     audit,
     catalogue,

@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
-from console.access.middleware import USER
-from console.app import Console, Role, require
-from console.commands import object_in
+from dingbridge.console.access.middleware import USER
+from dingbridge.console.app import Console, Role, require
+from dingbridge.console.commands import object_in
 
 _NUMBERS = ("sent", "skipped", "approved", "released")
 """How the commands call the number of those to which they have done it."""

@@ -2,8 +2,8 @@
 
 from aiohttp import web
 
-from console.app import Console
-from console.audit import ACTS
+from dingbridge.console.app import Console
+from dingbridge.console.audit import ACTS
 
 LIMIT = 200
 

@@ -7,10 +7,10 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from console.app import Console
-from console.index.store import Seen
-from console.line.window import RELAY
-from console.sources.listeners import Answer, Metrics
+from dingbridge.console.app import Console
+from dingbridge.console.index.store import Seen
+from dingbridge.console.line.window import RELAY
+from dingbridge.console.sources.listeners import Answer, Metrics
 from dingbridge.events import EventSpec, Received, catalogue, to_records
 from dingbridge.events.examples import example_callbacks
 from dingbridge.kafka.topic_policy import event_topic

@@ -6,12 +6,12 @@ from typing import Any
 
 from aiohttp import web
 
-from console.access.middleware import USER
-from console.app import Console, Role
-from console.line.window import Reading
-from console.pages.now import shown_part
-from console.sources.groups import Group
-from console.watch import EACH_S, View
+from dingbridge.console.access.middleware import USER
+from dingbridge.console.app import Console, Role
+from dingbridge.console.line.window import Reading
+from dingbridge.console.pages.now import shown_part
+from dingbridge.console.sources.groups import Group
+from dingbridge.console.watch import EACH_S, View
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,15 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from console.access.limits import SearchesOfEach
-from console.access.middleware import USER
-from console.acts import Act
-from console.app import Console, Role, require
-from console.commands import object_in
-from console.page import page_number
-from console.pages.acts import to_confirm
-from console.selection import MOST_LETTERS, Selection, act_of
-from console.sources.dead_letters import ConsumerGroups, DeadLetters
+from dingbridge.console.access.limits import SearchesOfEach
+from dingbridge.console.access.middleware import USER
+from dingbridge.console.acts import Act
+from dingbridge.console.app import Console, Role, require
+from dingbridge.console.commands import object_in
+from dingbridge.console.page import page_number
+from dingbridge.console.pages.acts import to_confirm
+from dingbridge.console.selection import MOST_LETTERS, Selection, act_of
+from dingbridge.console.sources.dead_letters import ConsumerGroups, DeadLetters
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.events import NotAnEvent, decode
 from dingbridge.kafka.topics import existing_topics

@@ -6,23 +6,23 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from console.access.middleware import USER
-from console.acts import Act
-from console.app import Console, Role, require
-from console.commands import Command
-from console.index.records import IndexedEvent
-from console.life.brief import MARKS, at_last
-from console.life.changes import changes_by_dingtalk
-from console.life.event import KeptRecord, kept_record
-from console.life.examples import curl, fixture, kcat, pretty
-from console.life.facts import facts_of
-from console.life.outbound import NAME as OUTBOUND
-from console.life.outbound import told_of
-from console.life.outcome import Facts, Outcome, Replayed, outcome_of, replays_of
-from console.life.summary import summary_of
-from console.pages.acts import done_at
-from console.pages.find import event_url
-from consumers.forward.deliveries import Delivery
+from dingbridge.console.access.middleware import USER
+from dingbridge.console.acts import Act
+from dingbridge.console.app import Console, Role, require
+from dingbridge.console.commands import Command
+from dingbridge.console.index.records import IndexedEvent
+from dingbridge.console.life.brief import MARKS, at_last
+from dingbridge.console.life.changes import changes_by_dingtalk
+from dingbridge.console.life.event import KeptRecord, kept_record
+from dingbridge.console.life.examples import curl, fixture, kcat, pretty
+from dingbridge.console.life.facts import facts_of
+from dingbridge.console.life.outbound import NAME as OUTBOUND
+from dingbridge.console.life.outbound import told_of
+from dingbridge.console.life.outcome import Facts, Outcome, Replayed, outcome_of, replays_of
+from dingbridge.console.life.summary import summary_of
+from dingbridge.console.pages.acts import done_at
+from dingbridge.console.pages.find import event_url
+from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.events.catalogue import catalogue
 from dingbridge.events.event import NotAnEvent
 from dingbridge.masking import mask, mask_event, reveal, reveal_bytes, shown_body

@@ -9,17 +9,17 @@ from typing import Final
 from aiohttp import web
 from yarl import URL
 
-from console.access.limits import SearchesOfEach
-from console.access.middleware import ADDRESS, USER
-from console.app import Console, Role
-from console.index.query import parse
-from console.index.records import IndexedEvent
-from console.life.brief import MARKS, in_brief
-from console.life.facts import facts_of_each
-from console.lookup.hits import Hit
-from console.lookup.lookup import LookedUp, look_up
-from console.sources.journals import JournalAnswer
-from console.times import zone_of
+from dingbridge.console.access.limits import SearchesOfEach
+from dingbridge.console.access.middleware import ADDRESS, USER
+from dingbridge.console.app import Console, Role
+from dingbridge.console.index.query import parse
+from dingbridge.console.index.records import IndexedEvent
+from dingbridge.console.life.brief import MARKS, in_brief
+from dingbridge.console.life.facts import facts_of_each
+from dingbridge.console.lookup.hits import Hit
+from dingbridge.console.lookup.lookup import LookedUp, look_up
+from dingbridge.console.sources.journals import JournalAnswer
+from dingbridge.console.times import zone_of
 from dingbridge.events.catalogue import catalogue
 
 LONGEST: Final = 1_000

@@ -9,12 +9,12 @@ from urllib.parse import quote, unquote
 import structlog
 from aiohttp import web
 
-from console.access.guesses import group_of
-from console.access.middleware import ADDRESS, USER
-from console.access.provider import BEGUN_FOR_S, Beginnings, LoginRefused, Provider, ProviderError
-from console.access.users import User
-from console.app import Console
-from console.login import login_page, login_url, safe_path
+from dingbridge.console.access.guesses import group_of
+from dingbridge.console.access.middleware import ADDRESS, USER
+from dingbridge.console.access.provider import BEGUN_FOR_S, Beginnings, LoginRefused, Provider, ProviderError
+from dingbridge.console.access.users import User
+from dingbridge.console.app import Console
+from dingbridge.console.login import login_page, login_url, safe_path
 from dingbridge.logging import LogLimiter
 
 _Answer = TypeVar("_Answer")

@@ -4,14 +4,14 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from console.access.middleware import USER
-from console.app import Console, Role
-from console.index.trend import STEP_S, Trend
-from console.line.drawing import curve, tall, wide
-from console.line.part import WHERE, Part, State, Trouble, wrong
-from console.line.today import GOAL, WITHIN_S
-from console.render import language_of
-from console.watch import EACH_S
+from dingbridge.console.access.middleware import USER
+from dingbridge.console.app import Console, Role
+from dingbridge.console.index.trend import STEP_S, Trend
+from dingbridge.console.line.drawing import curve, tall, wide
+from dingbridge.console.line.part import WHERE, Part, State, Trouble, wrong
+from dingbridge.console.line.today import GOAL, WITHIN_S
+from dingbridge.console.render import language_of
+from dingbridge.console.watch import EACH_S
 from dingbridge.doctor.findings import Lang
 
 LOOKS = {

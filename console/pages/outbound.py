@@ -7,15 +7,15 @@ from typing import Any, Final
 from aiohttp import web
 from sqlalchemy.exc import DBAPIError
 
-from console.access.middleware import USER
-from console.acts import Act
-from console.app import Console, Role, require
-from console.commands import object_in
-from console.outbound_choice import ACT_OF, MOST_ROWS, Choice, nameable, row_text
-from console.page import page_number
-from console.pages.acts import to_confirm
-from consumers.outbound import waiting
 from dingbridge import DependencyUnavailable
+from dingbridge.console.access.middleware import USER
+from dingbridge.console.acts import Act
+from dingbridge.console.app import Console, Role, require
+from dingbridge.console.commands import object_in
+from dingbridge.console.outbound_choice import ACT_OF, MOST_ROWS, Choice, nameable, row_text
+from dingbridge.console.page import page_number
+from dingbridge.console.pages.acts import to_confirm
+from dingbridge.consumers.outbound import waiting
 from dingbridge.worker.registry import UnknownConsumer, check_installed
 from dingbridge.worker.store.errors import is_missing_table
 

@@ -15,12 +15,12 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
-from console.access.middleware import USER
-from console.app import Console
-from console.index.records import IndexedEvent
-from console.index.subscription import Subscription
-from console.pages.find import event_url
-from console.times import local_text, zone_of
+from dingbridge.console.access.middleware import USER
+from dingbridge.console.app import Console
+from dingbridge.console.index.records import IndexedEvent
+from dingbridge.console.index.subscription import Subscription
+from dingbridge.console.pages.find import event_url
+from dingbridge.console.times import local_text, zone_of
 from dingbridge.logging import place_of
 from dingbridge.worker.store.inbox import storable
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import apsw
 
 from dingbridge.errors import BridgeError
-from ingress.errors import JournalError
-from ingress.journal.directory import folders
-from ingress.journal.inspect import InspectedCallback, JournalStatus, JournalView, journal_status
+from dingbridge.ingress.errors import JournalError
+from dingbridge.ingress.journal.directory import folders
+from dingbridge.ingress.journal.inspect import InspectedCallback, JournalStatus, JournalView, journal_status
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,14 @@ from typing import Annotated
 
 import typer
 
-from consumers.address_sync.consumer import AddressSync
-from consumers.address_sync.schedule import company
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.details import Details, for_s
-from consumers.address_sync.sync.full_sync import FullSync, result
-from consumers.address_sync.sync.runs import Run, Runs
 from dingbridge import ConsumerSettings, Database, DependencyUnavailable, open_database
 from dingbridge.cli.terminal import progress, say
+from dingbridge.consumers.address_sync.consumer import AddressSync
+from dingbridge.consumers.address_sync.schedule import company
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.sync.details import Details, for_s
+from dingbridge.consumers.address_sync.sync.full_sync import FullSync, result
+from dingbridge.consumers.address_sync.sync.runs import Run, Runs
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError, SettingsError

@@ -16,17 +16,6 @@ import sqlalchemy
 import structlog
 from sqlalchemy import MetaData, select
 
-from consumers.address_sync import report
-from consumers.address_sync.fetcher import ROLES, Fetched, Fetcher, write_claimed
-from consumers.address_sync.forgetting import forget_people, keep_forgetting
-from consumers.address_sync.metrics import AddressSyncMetrics
-from consumers.address_sync.schedule import LOOK_EVERY_S, Schedule, company
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.details import Details, for_s
-from consumers.address_sync.sync.full_sync import FullSync
-from consumers.address_sync.sync.runs import Run, Runs
-from consumers.address_sync.sync.tables import runs
-from consumers.address_sync.tables import guard, look_again, users
 from dingbridge import (
     Context,
     DependencyUnavailable,
@@ -38,6 +27,17 @@ from dingbridge import (
     Retry,
     Transaction,
 )
+from dingbridge.consumers.address_sync import report
+from dingbridge.consumers.address_sync.fetcher import ROLES, Fetched, Fetcher, write_claimed
+from dingbridge.consumers.address_sync.forgetting import forget_people, keep_forgetting
+from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
+from dingbridge.consumers.address_sync.schedule import LOOK_EVERY_S, Schedule, company
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.sync.details import Details, for_s
+from dingbridge.consumers.address_sync.sync.full_sync import FullSync
+from dingbridge.consumers.address_sync.sync.runs import Run, Runs
+from dingbridge.consumers.address_sync.sync.tables import runs
+from dingbridge.consumers.address_sync.tables import guard, look_again, users
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S
 from dingbridge.dingtalk.errors import ApiError
@@ -74,7 +74,7 @@ class AddressSync(Mirror):
     name: ClassVar[str] = "address-sync"
     topics: ClassVar[Sequence[str]] = (*Mirror.topics, *DEPARTMENT_TOPICS, *ROLE_TOPICS, COMPANY_TOPIC)
     metadata: ClassVar[MetaData | None] = runs.metadata
-    migrations: ClassVar[str | None] = "consumers.address_sync.migrations"
+    migrations: ClassVar[str | None] = "dingbridge.consumers.address_sync.migrations"
     handler_timeout_s: ClassVar[float] = 300  # a slice, and a step of it: all members of a large department
     guard: ClassVar[VersionGuard] = guard
     look_again: ClassVar[sqlalchemy.Table] = look_again

@@ -12,11 +12,11 @@ from typing import ClassVar
 
 from sqlalchemy import select
 
-from consumers.address_sync import store
-from consumers.address_sync.mapping import Row, UserState, department_row, roles_state, user_state
-from consumers.address_sync.store import Change
-from consumers.address_sync.tables import departments, guard, roles
 from dingbridge import Reader, Transaction
+from dingbridge.consumers.address_sync import store
+from dingbridge.consumers.address_sync.mapping import Row, UserState, department_row, roles_state, user_state
+from dingbridge.consumers.address_sync.store import Change
+from dingbridge.consumers.address_sync.tables import departments, guard, roles
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import NotFound, PermissionDenied
 from dingbridge.snapshots import FetchAttempt

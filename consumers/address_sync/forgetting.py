@@ -14,11 +14,11 @@ from typing import Final
 import structlog
 from sqlalchemy import ColumnElement, Table, delete, select, true
 
-from consumers.address_sync.store import no_details
-from consumers.address_sync.sync.tables import runs, staged
-from consumers.address_sync.sync.worklist import UNREAD
-from consumers.address_sync.tables import guard, look_again, memberships, user_roles, users
 from dingbridge import Conflict, Database, Transaction
+from dingbridge.consumers.address_sync.store import no_details
+from dingbridge.consumers.address_sync.sync.tables import runs, staged
+from dingbridge.consumers.address_sync.sync.worklist import UNREAD
+from dingbridge.consumers.address_sync.tables import guard, look_again, memberships, user_roles, users
 
 log = structlog.get_logger(__name__)
 

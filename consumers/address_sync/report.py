@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import and_, func, select
 
-from consumers.address_sync.sync.runs import last_run
-from consumers.address_sync.tables import departments, memberships, users
 from dingbridge import Reader
+from dingbridge.consumers.address_sync.sync.runs import last_run
+from dingbridge.consumers.address_sync.tables import departments, memberships, users
 from dingbridge.worker.consumer import Table
 
 SHOWN = 10

@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy import func, select
 
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.runs import READ, Run, Runs
-from consumers.address_sync.tables import guard
 from dingbridge import Database, Reader
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.sync.runs import READ, Run, Runs
+from dingbridge.consumers.address_sync.tables import guard
 from dingbridge.events.envelope import NOBODY
 
 log = structlog.get_logger(__name__)

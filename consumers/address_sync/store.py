@@ -6,9 +6,17 @@ from typing import Any, Literal
 
 from sqlalchemy import delete, select, update
 
-from consumers.address_sync.mapping import LEAVER, Row, UserState
-from consumers.address_sync.tables import departments, details, guard, memberships, roles, user_roles, users
 from dingbridge import Transaction
+from dingbridge.consumers.address_sync.mapping import LEAVER, Row, UserState
+from dingbridge.consumers.address_sync.tables import (
+    departments,
+    details,
+    guard,
+    memberships,
+    roles,
+    user_roles,
+    users,
+)
 from dingbridge.snapshots import replace_children, replace_children_of, write_if_changed, write_rows
 from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from dingbridge.work_queue import ORDINARY, RECONCILE, WorkQueue

@@ -8,10 +8,10 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
-from consumers.approval.actions.declaration import load_actions
-from consumers.approval.settings import ApprovalSettings
-from consumers.approval.tables import approval_instances
 from dingbridge import ConsumerSettings, DependencyUnavailable, open_database
+from dingbridge.consumers.approval.actions.declaration import load_actions
+from dingbridge.consumers.approval.settings import ApprovalSettings
+from dingbridge.consumers.approval.tables import approval_instances
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import FILE_URLS, IDS, INSTANCES, TEMPLATES, WINDOW_MS
 from dingbridge.doctor.checks.platform import NOBODY, Call, Known

@@ -11,12 +11,13 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from consumers.approval.actions import templates as known_templates
-from consumers.approval.actions.pending_actions import Pending, call, pending
-from consumers.approval.archive.export import file_name, write_csv, write_json
-from consumers.approval.archive.query import Filter, count, table_columns
-from consumers.approval.cli_resync import resync
-from consumers.approval.cli_support import (
+from dingbridge.cli.terminal import confirmed, listed, print_list, say
+from dingbridge.consumers.approval.actions import templates as known_templates
+from dingbridge.consumers.approval.actions.pending_actions import Pending, call, pending
+from dingbridge.consumers.approval.archive.export import file_name, write_csv, write_json
+from dingbridge.consumers.approval.archive.query import Filter, count, table_columns
+from dingbridge.consumers.approval.cli_resync import resync
+from dingbridge.consumers.approval.cli_support import (
     AsJson,
     Codes,
     EndedSince,
@@ -25,8 +26,7 @@ from consumers.approval.cli_support import (
     new_file,
     open_archive,
 )
-from consumers.approval.consumer import Approval
-from dingbridge.cli.terminal import confirmed, listed, print_list, say
+from dingbridge.consumers.approval.consumer import Approval
 from dingbridge.error_location import error_location
 from dingbridge.worker.supervise import is_unavailable
 

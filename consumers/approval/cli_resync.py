@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from consumers.approval.cli_support import (
+from dingbridge.cli.terminal import Progress, confirmed, listed, progress, say
+from dingbridge.consumers.approval.cli_support import (
     Codes,
     app_of,
     calls_left,
@@ -16,9 +17,14 @@ from consumers.approval.cli_support import (
     day_or_moment,
     open_archive,
 )
-from consumers.approval.consumer import Approval
-from consumers.approval.reconcile.reconciler import OnProgress, Reconciler, Scope, reachable, template_codes
-from dingbridge.cli.terminal import Progress, confirmed, listed, progress, say
+from dingbridge.consumers.approval.consumer import Approval
+from dingbridge.consumers.approval.reconcile.reconciler import (
+    OnProgress,
+    Reconciler,
+    Scope,
+    reachable,
+    template_codes,
+)
 from dingbridge.dingtalk.api.approvals import IDS_PAGE
 from dingbridge.errors import BridgeError
 from dingbridge.worker.supervise import is_unavailable

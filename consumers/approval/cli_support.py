@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from consumers.approval.consumer import Approval
-from consumers.approval.reconcile.requests import only_company
-from consumers.approval.settings import ApprovalSettings
 from dingbridge import DependencyUnavailable, open_database
 from dingbridge.api_budget import SHARES, ApiCalls
 from dingbridge.cli.terminal import moment
+from dingbridge.consumers.approval.consumer import Approval
+from dingbridge.consumers.approval.reconcile.requests import only_company
+from dingbridge.consumers.approval.settings import ApprovalSettings
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import ConsumerSettings

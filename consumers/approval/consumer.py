@@ -16,23 +16,23 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import MetaData, select
 
-from consumers.approval import report
-from consumers.approval.actions.declaration import Action, forgets_of, load_actions
-from consumers.approval.actions.runner import ActionRunner
-from consumers.approval.archive.forgetting import forget
-from consumers.approval.archive.writer import Archive
-from consumers.approval.fetcher import Fetched, Fetcher, NotAtEnd, kinds_of
-from consumers.approval.files.downloads import Downloads
-from consumers.approval.files.store import FileStore
-from consumers.approval.metrics import ApprovalMetrics
-from consumers.approval.process_codes import ProcessCodes
-from consumers.approval.queues.fetches import fetch_later
-from consumers.approval.reconcile.refetch import Refetch
-from consumers.approval.reconcile.requests import RequestedResyncs, ResyncRequest, save
-from consumers.approval.settings import ApprovalSettings
-from consumers.approval.tables import KIND, approval_instances, guard, metadata
 from dingbridge import Consumer, Context, Event, Forgotten, Person, Reader, Retry, Table, Transaction
 from dingbridge.availability import own_delay_s
+from dingbridge.consumers.approval import report
+from dingbridge.consumers.approval.actions.declaration import Action, forgets_of, load_actions
+from dingbridge.consumers.approval.actions.runner import ActionRunner
+from dingbridge.consumers.approval.archive.forgetting import forget
+from dingbridge.consumers.approval.archive.writer import Archive
+from dingbridge.consumers.approval.fetcher import Fetched, Fetcher, NotAtEnd, kinds_of
+from dingbridge.consumers.approval.files.downloads import Downloads
+from dingbridge.consumers.approval.files.store import FileStore
+from dingbridge.consumers.approval.metrics import ApprovalMetrics
+from dingbridge.consumers.approval.process_codes import ProcessCodes
+from dingbridge.consumers.approval.queues.fetches import fetch_later
+from dingbridge.consumers.approval.reconcile.refetch import Refetch
+from dingbridge.consumers.approval.reconcile.requests import RequestedResyncs, ResyncRequest, save
+from dingbridge.consumers.approval.settings import ApprovalSettings
+from dingbridge.consumers.approval.tables import KIND, approval_instances, guard, metadata
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.events.control import RESYNC_REQUESTED
@@ -54,7 +54,7 @@ class Approval(Consumer):
     name: ClassVar[str] = "approval"
     topics: ClassVar[Sequence[str]] = ("bpms_instance_change", "bpms_task_change")
     metadata: ClassVar[MetaData | None] = metadata
-    migrations: ClassVar[str | None] = "consumers.approval.migrations"
+    migrations: ClassVar[str | None] = "dingbridge.consumers.approval.migrations"
 
     fetcher: Fetcher
     """Set by ``start``."""

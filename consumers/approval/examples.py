@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Column, Date, Index, Table, Text, delete, insert
 
-from consumers.approval.actions import Approved, action
-from consumers.approval.tables import Amount, metadata
 from dingbridge import Person, Reject, Transaction, UtcDateTime
+from dingbridge.consumers.approval.actions import Approved, action
+from dingbridge.consumers.approval.tables import Amount, metadata
 
 leave_ledger = Table(
     "leave_ledger",

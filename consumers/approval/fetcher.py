@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy import select
 
-from consumers.approval.actions.runner import ActionRunner
-from consumers.approval.archive.document import at_end
-from consumers.approval.archive.links import ancestors
-from consumers.approval.archive.query import whole
-from consumers.approval.archive.writer import Archive
-from consumers.approval.metrics import ApprovalMetrics
-from consumers.approval.process_codes import ProcessCodes
-from consumers.approval.rights import MissingRights
-from consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge import Database, Event, Reader, Transaction
+from dingbridge.consumers.approval.actions.runner import ActionRunner
+from dingbridge.consumers.approval.archive.document import at_end
+from dingbridge.consumers.approval.archive.links import ancestors
+from dingbridge.consumers.approval.archive.query import whole
+from dingbridge.consumers.approval.archive.writer import Archive
+from dingbridge.consumers.approval.metrics import ApprovalMetrics
+from dingbridge.consumers.approval.process_codes import ProcessCodes
+from dingbridge.consumers.approval.rights import MissingRights
+from dingbridge.consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError

@@ -2,15 +2,15 @@
 
 from sqlalchemy import Select, func, select
 
-from consumers.approval.actions.action_state import FAILED, NOT_UNDONE, REJECTED
-from consumers.approval.tables import (
+from dingbridge import Reader
+from dingbridge.consumers.approval.actions.action_state import FAILED, NOT_UNDONE, REJECTED
+from dingbridge.consumers.approval.tables import (
     approval_actions,
     approval_attachments,
     approval_fetches,
     approval_instances,
     metadata,
 )
-from dingbridge import Reader
 from dingbridge.worker.consumer import Table
 
 SHOWN = 10

@@ -11,7 +11,7 @@ from dingbridge.settings.apps import load_apps
 class ApprovalSettings(Settings):
     """What approval needs beside the settings of every consumer."""
 
-    approval_actions: str = "consumers.approval.examples"
+    approval_actions: str = "dingbridge.consumers.approval.examples"
     """the module of actions: dotted name, or path of a `.py` file"""
     archive_dir: Path | None = None
     """where attachments are kept; unset: none is downloaded, and their rows wait"""

@@ -3,6 +3,6 @@
 ``FORWARD_FILE`` declares the systems; each is a consumer of its own, ``forward-<system>``.
 """
 
-from consumers.forward.consumer import SYSTEMS, Forward, consumer_of
+from dingbridge.consumers.forward.consumer import SYSTEMS, Forward, consumer_of
 
 __all__ = ["SYSTEMS", "Forward", "consumer_of"]

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from consumers.forward.consumer import PREFIX
-from consumers.forward.deliveries import OUTCOMES, TOPIC, Delivery, read_delivery, shown_answer
 from dingbridge.cli.terminal import AsJson, listed, moment, print_list, say
+from dingbridge.consumers.forward.consumer import PREFIX
+from dingbridge.consumers.forward.deliveries import OUTCOMES, TOPIC, Delivery, read_delivery, shown_answer
 from dingbridge.errors import TopicError
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topic_policy import control_topic

@@ -13,15 +13,6 @@ from typing import Any, ClassVar
 
 import structlog
 
-from consumers.forward.body import body_of
-from consumers.forward.deliveries import TOPIC, Delivery
-from consumers.forward.delivery import Sender
-from consumers.forward.event_filter import EventFilter
-from consumers.forward.log import DeliveryLog
-from consumers.forward.metrics import ForwardMetrics
-from consumers.forward.policy import FINAL, OUTCOME_OF, Answer
-from consumers.forward.settings import CHANGES, ForwardSettings, System, credentials_of, load_systems
-from consumers.forward.signature import webhook_id
 from dingbridge import (
     Consumer,
     Context,
@@ -30,6 +21,21 @@ from dingbridge import (
     Reject,
     Transaction,
 )
+from dingbridge.consumers.forward.body import body_of
+from dingbridge.consumers.forward.deliveries import TOPIC, Delivery
+from dingbridge.consumers.forward.delivery import Sender
+from dingbridge.consumers.forward.event_filter import EventFilter
+from dingbridge.consumers.forward.log import DeliveryLog
+from dingbridge.consumers.forward.metrics import ForwardMetrics
+from dingbridge.consumers.forward.policy import FINAL, OUTCOME_OF, Answer
+from dingbridge.consumers.forward.settings import (
+    CHANGES,
+    ForwardSettings,
+    System,
+    credentials_of,
+    load_systems,
+)
+from dingbridge.consumers.forward.signature import webhook_id
 from dingbridge.events.event import NotAnEvent
 from dingbridge.ssrf import AddressGuard
 from dingbridge.throttle import Throttle

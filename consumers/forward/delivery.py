@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import aiohttp
 
-from consumers.forward import signature
-from consumers.forward.deliveries import ANSWER_BYTES
-from consumers.forward.policy import Answer, read
-from consumers.forward.settings import Credentials, System
+from dingbridge.consumers.forward import signature
+from dingbridge.consumers.forward.deliveries import ANSWER_BYTES
+from dingbridge.consumers.forward.policy import Answer, read
+from dingbridge.consumers.forward.settings import Credentials, System
 from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
 
 CONNECT_TIMEOUT_S = 10

@@ -4,8 +4,8 @@ from fnmatch import fnmatchcase
 
 import structlog
 
-from consumers.forward.settings import System
 from dingbridge import Event
+from dingbridge.consumers.forward.settings import System
 from dingbridge.events.catalogue import catalogue
 
 log = structlog.get_logger(__name__)

@@ -1,7 +1,7 @@
 """Writes deliveries to ``<control>deliveries``."""
 
-from consumers.forward.deliveries import TOPIC, Delivery
 from dingbridge import DependencyUnavailable
+from dingbridge.consumers.forward.deliveries import TOPIC, Delivery
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.topic_policy import control_topic
 from dingbridge.kafka.writer import RecordWriter

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from consumers.forward.policy import Answer
+from dingbridge.consumers.forward.policy import Answer
 
 
 class ForwardMetrics:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
-from consumers.forward.deliveries import Outcome
+from dingbridge.consumers.forward.deliveries import Outcome
 from dingbridge.retry import ASKED_MAX_S
 
 AnswerKind = Literal["taken", "refused", "failed", "not_found", "unauthorized", "unavailable", "filtered"]

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from consumers.forward.body import BodyForm
-from consumers.forward.signature import PREFIX, key_of
+from dingbridge.consumers.forward.body import BodyForm
+from dingbridge.consumers.forward.signature import PREFIX, key_of
 from dingbridge.errors import SettingsError
 from dingbridge.events.catalogue import catalogue, legal, misspelt
 from dingbridge.settings import NetworkList, Settings

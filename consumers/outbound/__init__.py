@@ -1,5 +1,5 @@
 """outbound: what the OA wants reaches DingTalk, and what people change there comes back without an echo."""
 
-from consumers.outbound.consumer import Outbound
+from dingbridge.consumers.outbound.consumer import Outbound
 
 __all__ = ["Outbound"]

@@ -10,29 +10,29 @@ from typing import Any, ClassVar
 import structlog
 from sqlalchemy import MetaData, or_
 
-from consumers.outbound import waiting
-from consumers.outbound.contacts import agent as contacts
-from consumers.outbound.contacts.rows import QUEUE, make_due
-from consumers.outbound.contacts.unnamed import tell_of_unnamed
-from consumers.outbound.contacts.wanted import look, want
-from consumers.outbound.ledger import Kind
-from consumers.outbound.messages import parse
-from consumers.outbound.metrics import OutboundMetrics
-from consumers.outbound.owners import load_owners
-from consumers.outbound.requests import agent as requests
-from consumers.outbound.requests.forgetting import forget
-from consumers.outbound.requests.store import (
+from dingbridge import Consumer, Database, Event, Forgotten, Person, Transaction
+from dingbridge.consumers.outbound import waiting
+from dingbridge.consumers.outbound.contacts import agent as contacts
+from dingbridge.consumers.outbound.contacts.rows import QUEUE, make_due
+from dingbridge.consumers.outbound.contacts.unnamed import tell_of_unnamed
+from dingbridge.consumers.outbound.contacts.wanted import look, want
+from dingbridge.consumers.outbound.ledger import Kind
+from dingbridge.consumers.outbound.messages import parse
+from dingbridge.consumers.outbound.metrics import OutboundMetrics
+from dingbridge.consumers.outbound.owners import load_owners
+from dingbridge.consumers.outbound.requests import agent as requests
+from dingbridge.consumers.outbound.requests.forgetting import forget
+from dingbridge.consumers.outbound.requests.store import (
     REQUESTS,
     forget_old,
     look_at_approvals,
     store_approval_event,
     store_request,
 )
-from consumers.outbound.sender import TOPICS, Sender
-from consumers.outbound.settings import DAY_MS, OutboundSettings
-from consumers.outbound.store import now_ms
-from consumers.outbound.tables import metadata, outbound_entity
-from dingbridge import Consumer, Database, Event, Forgotten, Person, Transaction
+from dingbridge.consumers.outbound.sender import TOPICS, Sender
+from dingbridge.consumers.outbound.settings import DAY_MS, OutboundSettings
+from dingbridge.consumers.outbound.store import now_ms
+from dingbridge.consumers.outbound.tables import metadata, outbound_entity
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY
 from dingbridge.kafka.topic_policy import OUTBOUND, control_topic, retention_days
@@ -76,7 +76,7 @@ class Outbound(Consumer):
     control_topics: ClassVar[Sequence[str]] = ("outbound",)
     control_topics_written: ClassVar[Sequence[str]] = TOPICS
     metadata: ClassVar[MetaData | None] = metadata
-    migrations: ClassVar[str | None] = "consumers.outbound.migrations"
+    migrations: ClassVar[str | None] = "dingbridge.consumers.outbound.migrations"
 
     def __init__(self) -> None:
         self.own = OutboundSettings.load()

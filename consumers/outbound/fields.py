@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
-from consumers.outbound.ledger import Fields, Kind
+from dingbridge.consumers.outbound.ledger import Fields, Kind
 from dingbridge.snapshots.coerce import as_bool, as_int, as_list, as_text, china_date, parse_json
 
 _CHINA: Final = timezone(timedelta(hours=8))  # no summer time since 1991

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 
-from consumers.outbound.ledger import ConflictReason, PendingReason, ResultName, Verdict
+from dingbridge.consumers.outbound.ledger import ConflictReason, PendingReason, ResultName, Verdict
 from dingbridge.events.strict_json import dumps
 
 TYPE_PREFIX: Final = "com.dingbridge."

@@ -5,9 +5,9 @@ from typing import Literal
 
 from sqlalchemy import select, update
 
-from consumers.outbound.settings import DAY_MS
-from consumers.outbound.tables import outbound_state
 from dingbridge import Reader, Transaction
+from dingbridge.consumers.outbound.settings import DAY_MS
+from dingbridge.consumers.outbound.tables import outbound_state
 
 What = Literal["removals", "approvals"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from consumers.outbound.forms import MODELS, TYPE_PREFIX, AnyKind, ChangeData, ResultData
+from dingbridge.consumers.outbound.forms import MODELS, TYPE_PREFIX, AnyKind, ChangeData, ResultData
 from dingbridge.events.control import ControlRecord
 from dingbridge.events.envelope import CONTENT_TYPE, rfc3339, source
 from dingbridge.events.event import Event

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from consumers.outbound.fields import NAMES
-from consumers.outbound.ledger import EXISTS, Kind
+from dingbridge.consumers.outbound.fields import NAMES
+from dingbridge.consumers.outbound.ledger import EXISTS, Kind
 from dingbridge.errors import SettingsError
 
 Owner = Literal["oa", "dingtalk", "report"]

@@ -12,9 +12,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from sqlalchemy import Row, delete, select
 
-from consumers.outbound.messages import Outgoing
-from consumers.outbound.tables import outbound_outgoing, outbound_state
 from dingbridge import Database, DependencyUnavailable, Reader, Transaction
+from dingbridge.consumers.outbound.messages import Outgoing
+from dingbridge.consumers.outbound.tables import outbound_outgoing, outbound_state
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.client import discard_producer, explain, hopeless_after_s, producer, start_producer
 from dingbridge.kafka.topic_policy import control_topic

@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from consumers.outbound.ledger import Kind
-from consumers.outbound.messages import ROOT, Outgoing
-from consumers.outbound.tables import outbound_entity, outbound_outgoing
 from dingbridge import Reader, Transaction
+from dingbridge.consumers.outbound.ledger import Kind
+from dingbridge.consumers.outbound.messages import ROOT, Outgoing
+from dingbridge.consumers.outbound.tables import outbound_entity, outbound_outgoing
 
 ROOT_ID = "1"
 """The company itself, as DingTalk's dept_id."""

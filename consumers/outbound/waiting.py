@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, and_, func, or_, select
 
-from consumers.outbound.requests.tables import outbound_requests
-from consumers.outbound.tables import outbound_entity
 from dingbridge import Reader
+from dingbridge.consumers.outbound.requests.tables import outbound_requests
+from dingbridge.consumers.outbound.tables import outbound_entity
 
 _e, _r = outbound_entity.c, outbound_requests.c
 

@@ -15,13 +15,13 @@ from dev.benchmarks.load import plaintext
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, load
 from dingbridge.events import Received, Record, dedupe_key, extract_facts, to_records
+from dingbridge.ingress.journal.directory import current
+from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
-from ingress.journal.directory import current
-from ingress.journal.rows import NewCallback
-from ingress.journal.store import JournalFile
 
 MILLION = 1_000_000
 _BATCH_BYTES = 1024 * 1024

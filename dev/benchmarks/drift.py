@@ -55,7 +55,9 @@ def _waiting_below(ingress: Ingress, count: int) -> tuple[int, float]:
     """How many callbacks wait as soon as it is fewer than ``count``, and the relay's CPU seconds so far."""
     while (waiting := ingress.waiting()) >= count:
         time.sleep(0.05)
-    [relay] = [process for process in ingress.processes() if "ingress.relay.cli" in process.cmdline()]
+    [relay] = [
+        process for process in ingress.processes() if "dingbridge.ingress.relay.cli" in process.cmdline()
+    ]
     return waiting, _cpu_s(relay)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dev.demo.scenario import Options, new_folder, run
-from ingress.journal.directory import why_unsafe
+from dingbridge.ingress.journal.directory import why_unsafe
 
 
 class Mode(StrEnum):

@@ -12,7 +12,7 @@ from dev.demo.poller import Poller
 from dev.demo.processes import Processes
 from dev.demo.table import Screen
 from dingbridge.errors import BridgeError
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.settings import SimulatorSettings
 
 WITHIN_S: Final = 20.0
 CORP_ID: Final = str(SimulatorSettings.model_fields["simulator_corp_id"].default)

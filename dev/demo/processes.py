@@ -18,13 +18,13 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from console.settings import ConsoleSettings
 from dev.demo.oa import OWNERS
 from dev.servers import GuardedProcess, KafkaServer, free_port, start_kafka
 from dev.system_a import SystemA
+from dingbridge.console.settings import ConsoleSettings
 from dingbridge.errors import BridgeError, ServerStartError
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings, KafkaSettings
-from simulator.profile import Profile
+from dingbridge.simulator.profile import Profile
 
 CONSUMERS: Final = ("address-sync", "approval", "outbound", "forward-a")
 SERVICES: Final = ("simulator", "ingress", *CONSUMERS, "console")

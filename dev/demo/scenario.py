@@ -25,7 +25,7 @@ from dev.demo.table import Screen
 from dingbridge.errors import BridgeError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import LogSettings
-from simulator.pushes.push import RETRY_DELAYS_S, STREAM_RETRY_DELAYS_S
+from dingbridge.simulator.pushes.push import RETRY_DELAYS_S, STREAM_RETRY_DELAYS_S
 
 RETRY_SCALE: Final[dict[Mode, float]] = {"http": 0.3, "stream": 0.05}
 LOOK_EVERY_S: Final = 0.5

@@ -53,7 +53,9 @@ def command(
         f"{harmless} change(s) that break nobody"
     )
     if breaks:
-        say("what to do: take it back, or raise the version and tell the readers (docs/contract.md)")
+        say(
+            "what to do: take it back, or raise the version and tell the readers (docs/reference/contract.md)"
+        )
         raise typer.Exit(1)
 
 

@@ -8,7 +8,7 @@ send, every new record must be one that the old schema describes: a new optional
 nobody. Of what we receive it is the other way round: every old message must still be taken.
 
 A break is *announced* where ``dataschema`` names a higher version (of ``data``), or the contract has a new
-first number (of everything). The rules, in words: ``docs/contract.md``.
+first number (of everything). The rules, in words: ``docs/reference/contract.md``.
 """
 
 import re

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from consumers.outbound.forms import MODELS
 from dev.schemas import outbound
 from dev.schemas.asyncapi import ControlTopic, Message, document
+from dingbridge.consumers.outbound.forms import MODELS
 from dingbridge.contract_routes import installation_of
 from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec
 from dingbridge.events.envelope import Received, Record, to_records

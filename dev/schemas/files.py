@@ -18,7 +18,7 @@ FOLDERS: Final = (
     "schemas/json",
     "schemas/json-2020-12",
     "schemas/outbound",
-    "docs/catalogue",
+    "docs/reference/catalogue",
     "dingbridge/generated",
 )
 """Folders in which every file is made here: another one is left over, and removed."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from consumers.outbound.forms import MODELS, ChangeEvent, ResultEvent
+from dingbridge.consumers.outbound.forms import MODELS, ChangeEvent, ResultEvent
 from dingbridge.schema.json_schema import class_name
 
 _CORP: Final = {"corpId": "dingcorp1"}

@@ -1,4 +1,4 @@
-"""``docs/catalogue``: a page for each family of EventTypes, in English and in Chinese."""
+"""``docs/reference/catalogue``: a page for each family of EventTypes, in English and in Chinese."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,7 +99,7 @@ def texts(specs: Sequence[EventSpec], examples: Mapping[str, Sequence[Record]]) 
 
 
 def _path(name: str, language: Language) -> str:
-    return f"docs/catalogue/{name}{SUFFIX[language]}.md"
+    return f"docs/reference/catalogue/{name}{SUFFIX[language]}.md"
 
 
 def _in(words: Words, language: Language) -> str:

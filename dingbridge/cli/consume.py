@@ -36,8 +36,8 @@ def command(
 ) -> None:
     """Run one consumer in this process, until SIGTERM or Ctrl-C: what is being worked on is finished first.
 
-    All settings come from the environment: see docs/settings.md. Exit code 2: settings, or no such consumer;
-    1: the consumer could not start.
+    All settings come from the environment (docs/reference/settings.md). Exit code 2: settings, or no such
+    consumer; 1: the consumer could not start.
     """
     from dingbridge.logging import configure_logging
 

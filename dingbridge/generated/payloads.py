@@ -1,7 +1,7 @@
 """What ``data`` holds, by EventType. Made by ``python -m dev.schemas``; do not edit.
 
 A key that is ``NotRequired`` is absent from some callbacks. Real callbacks may hold more than this, and less:
-they are not checked. What each key means is in ``docs/catalogue``.
+they are not checked. What each key means is in ``docs/reference/catalogue``.
 """
 
 from typing import Any, NotRequired, TypedDict

@@ -312,7 +312,7 @@ def _rights_words(error: BaseException, settings: KafkaSettings) -> str:
         missing = f"READ (or DESCRIBE, to look at it) on group {names.rpartition(' ')[2]}"
     else:
         missing = "WRITE on any topic, which an idempotent producer needs to begin"
-    return f"{principal(settings)} has no right {missing}; docs/security.md lists who needs which"
+    return f"{principal(settings)} has no right {missing}; docs/explanation/security.md lists who needs which"
 
 
 def principal(settings: KafkaSettings) -> str:

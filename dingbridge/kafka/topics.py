@@ -114,7 +114,7 @@ async def _ensure(
             elif code == TopicAuthorizationFailedError.errno:
                 raise TopicForbidden(
                     f"{principal(settings)} sees no topic {name} and may not create it: grant CREATE, or, "
-                    "if it exists, WRITE (to publish) or READ (to consume); see docs/security.md"
+                    "if it exists, WRITE (to publish) or READ (to consume); see docs/explanation/security.md"
                 )
             elif code != TopicAlreadyExistsError.errno:
                 if (refused := for_code(code)()).retriable:
@@ -141,7 +141,7 @@ async def _partition_counts(
         if exist and topic["error_code"] == TopicAuthorizationFailedError.errno:
             raise TopicForbidden(
                 f"topic {topic['topic']} exists, and we may not see it: grant WRITE (to publish) or READ (to "
-                "consume) on it; see docs/security.md"
+                "consume) on it; see docs/explanation/security.md"
             )
         ready = [p for p in topic["partitions"] if p["error_code"] == 0 and p["leader"] >= 0]
         if topic["error_code"] == 0 and ready and len(ready) == len(topic["partitions"]):

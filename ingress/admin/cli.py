@@ -15,12 +15,12 @@ import typer
 from dingbridge.cli.terminal import confirmed, moment, print_json, print_list
 from dingbridge.errors import BridgeError
 from dingbridge.events import extract_facts
+from dingbridge.ingress.admin.client import ask, bring_in, do, forget_damaged, journal_dir, publisher_settings
+from dingbridge.ingress.admin.renormalise import renormalise as put_back
+from dingbridge.ingress.errors import JournalLocked
+from dingbridge.ingress.journal.directory import current, exclusive_locks, relay_lock
+from dingbridge.ingress.journal.inspect import InspectedCallback, JournalStatus, JournalView, journal_status
 from dingbridge.masking import shown_body
-from ingress.admin.client import ask, bring_in, do, forget_damaged, journal_dir, publisher_settings
-from ingress.admin.renormalise import renormalise as put_back
-from ingress.errors import JournalLocked
-from ingress.journal.directory import current, exclusive_locks, relay_lock
-from ingress.journal.inspect import InspectedCallback, JournalStatus, JournalView, journal_status
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False

@@ -13,12 +13,10 @@ from prometheus_client import CollectorRegistry
 from dingbridge.admin_token import admin_token
 from dingbridge.cli.terminal import post_json
 from dingbridge.errors import BridgeError, SettingsError
-from dingbridge.logging import configure_logging
-from dingbridge.settings import IngressSettings, JournalSettings, PublisherSettings
-from ingress.admin.routes import retention, verbs
-from ingress.errors import JournalLocked
-from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.directory import (
+from dingbridge.ingress.admin.routes import retention, verbs
+from dingbridge.ingress.errors import JournalLocked
+from dingbridge.ingress.journal.checkpoint import Checkpoint
+from dingbridge.ingress.journal.directory import (
     current,
     exclusive_locks,
     folders,
@@ -26,9 +24,11 @@ from ingress.journal.directory import (
     prepare_folder,
     relay_lock,
 )
-from ingress.journal.importing import Importer
-from ingress.journal.writer import Journal
-from ingress.metrics import JournalMetrics
+from dingbridge.ingress.journal.importing import Importer
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import JournalMetrics
+from dingbridge.logging import configure_logging
+from dingbridge.settings import IngressSettings, JournalSettings, PublisherSettings
 
 Offline = Callable[[IngressSettings, Journal, dict[str, Any]], Awaitable[dict[str, Any]]]
 """What a verb does to a journal that no ingress holds."""

@@ -15,15 +15,15 @@ from aiokafka import ConsumerRecord
 
 from dingbridge.events import Event, NotAnEvent, Received, decode, to_dingtalk, to_records
 from dingbridge.events.strict_json import dumps
+from dingbridge.ingress.admin.client import bring_in
+from dingbridge.ingress.journal.directory import JournalFolder, ProcessLock, exclusive_locks, prepare_folder
+from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.relay.messages import TopicRouter
 from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topic_policy import unclassified_topic
 from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import IngressSettings
-from ingress.admin.client import bring_in
-from ingress.journal.directory import JournalFolder, ProcessLock, exclusive_locks, prepare_folder
-from ingress.journal.rows import NewCallback
-from ingress.journal.store import JournalFile
-from ingress.relay.messages import TopicRouter
 
 _FOLDER = "renormalise"
 

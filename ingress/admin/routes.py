@@ -14,9 +14,8 @@ from aiohttp import web
 
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import json_response
-from dingbridge.settings import IngressSettings
-from ingress.errors import JournalLocked, JournalUnavailable
-from ingress.journal.directory import (
+from dingbridge.ingress.errors import JournalLocked, JournalUnavailable
+from dingbridge.ingress.journal.directory import (
     CURRENT,
     JournalFolder,
     exclusive_locks,
@@ -24,9 +23,10 @@ from ingress.journal.directory import (
     ingress_lock,
     relay_lock,
 )
-from ingress.journal.importing import Importer
-from ingress.journal.retention import Retention
-from ingress.journal.writer import Journal
+from dingbridge.ingress.journal.importing import Importer
+from dingbridge.ingress.journal.retention import Retention
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.settings import IngressSettings
 
 _HOURS_MAX = 1_000_000
 """A century: so that it can be reckoned with in milliseconds."""

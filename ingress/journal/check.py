@@ -16,7 +16,7 @@ from typing import Final
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Finding, found, read_words
 from dingbridge.doctor.parts import Check
-from ingress.journal.directory import MIN_FREE_BYTES, file_system, why_unsafe
+from dingbridge.ingress.journal.directory import MIN_FREE_BYTES, file_system, why_unsafe
 
 _WRITES: Final = 5
 _LOW_BYTES: Final = 1024 * 1024 * 1024
@@ -95,4 +95,4 @@ async def _disk(context: Context) -> list[Finding]:
     return judge(seen, allow_unsafe=context.settings.journal_allow_unsafe)
 
 
-CHECK = Check(words=read_words("ingress.journal", "check.toml"), look=_disk)
+CHECK = Check(words=read_words("dingbridge.ingress.journal", "check.toml"), look=_disk)

@@ -16,9 +16,9 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
-from ingress.errors import JournalDamaged, JournalError
-from ingress.journal.directory import CHECKPOINT_FILE, connect, crc_of, quick_check, sync
-from ingress.journal.store import DAMAGE
+from dingbridge.ingress.errors import JournalDamaged, JournalError
+from dingbridge.ingress.journal.directory import CHECKPOINT_FILE, connect, crc_of, quick_check, sync
+from dingbridge.ingress.journal.store import DAMAGE
 
 FILE_VERSION = 2
 _ACK_STEP_MS = 60_000

@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 import apsw
 import structlog
 
-from ingress.errors import JournalDamaged, JournalError, JournalLocked, JournalNewer
+from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked, JournalNewer
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -226,7 +226,7 @@ def report_damage(folder: Path, words: str) -> None:
         draft.touch(mode=0o600)
         try:
             draft.write_text(words, encoding="utf-8")
-        finally:  # without words, too, as on a full disk; whole, since other processes look for it all the time
+        finally:  # also without words, as on a full disk; whole, since other processes look for it
             draft.replace(folder / DAMAGED_FILE)
     except OSError as error:
         log.warning("journal.damage_not_noted", error=type(error).__name__)

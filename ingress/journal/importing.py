@@ -20,10 +20,10 @@ import structlog
 
 from dingbridge.errors import BridgeError
 from dingbridge.events import dedupe_key, extract_facts
-from ingress.errors import JournalDamaged, JournalError, JournalNewer, JournalUnavailable
-from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.directory import DAMAGED_PREFIX, MIN_FREE_BYTES, JournalFolder, damaged
-from ingress.journal.rows import (
+from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalNewer, JournalUnavailable
+from dingbridge.ingress.journal.checkpoint import Checkpoint
+from dingbridge.ingress.journal.directory import DAMAGED_PREFIX, MIN_FREE_BYTES, JournalFolder, damaged
+from dingbridge.ingress.journal.rows import (
     IMPORTS,
     ImportState,
     NewCallback,
@@ -31,8 +31,8 @@ from ingress.journal.rows import (
     StoredCallback,
     import_states,
 )
-from ingress.journal.store import DAMAGE, JournalFile, SeenKey
-from ingress.journal.writer import Journal
+from dingbridge.ingress.journal.store import DAMAGE, JournalFile, SeenKey
+from dingbridge.ingress.journal.writer import Journal
 
 log = structlog.get_logger(__name__)
 

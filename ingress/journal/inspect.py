@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ingress.journal.checkpoint import Checkpoint, Parked, ParkedGroup
-from ingress.journal.directory import JournalFolder, current, damaged
-from ingress.journal.rows import IMPORTS, ImportState, StoredCallback, damaged_row, import_states
-from ingress.journal.store import JournalFile
-from ingress.metrics import FolderMetrics
+from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked, ParkedGroup
+from dingbridge.ingress.journal.directory import JournalFolder, current, damaged
+from dingbridge.ingress.journal.rows import IMPORTS, ImportState, StoredCallback, damaged_row, import_states
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.metrics import FolderMetrics
 
 _MAX_ROWS = 256
 _MAX_BYTES = 1 << 22

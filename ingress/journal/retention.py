@@ -13,10 +13,10 @@ from typing import TypeVar
 
 import apsw
 
-from ingress.errors import JournalError
-from ingress.journal.checkpoint import BEFORE_ALL_PARKED, Checkpoint
-from ingress.journal.directory import BUSY_MS, MIN_FREE_BYTES, JournalFolder
-from ingress.journal.store import JournalFile
+from dingbridge.ingress.errors import JournalError
+from dingbridge.ingress.journal.checkpoint import BEFORE_ALL_PARKED, Checkpoint
+from dingbridge.ingress.journal.directory import BUSY_MS, MIN_FREE_BYTES, JournalFolder
+from dingbridge.ingress.journal.store import JournalFile
 
 T = TypeVar("T")
 

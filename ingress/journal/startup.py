@@ -13,9 +13,9 @@ from typing import Final
 import apsw
 import structlog
 
-from ingress.errors import JournalDamaged, JournalError, JournalLocked
-from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.directory import (
+from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked
+from dingbridge.ingress.journal.checkpoint import Checkpoint
+from dingbridge.ingress.journal.directory import (
     CHECKPOINT_FILE,
     DAMAGED_FILE,
     JOURNAL_FILE,
@@ -31,9 +31,9 @@ from ingress.journal.directory import (
     sync,
     twice,
 )
-from ingress.journal.rows import IMPORTS
-from ingress.journal.store import DAMAGE, JournalFile
-from ingress.journal.wake import WAKE_FILE
+from dingbridge.ingress.journal.rows import IMPORTS
+from dingbridge.ingress.journal.store import DAMAGE, JournalFile
+from dingbridge.ingress.journal.wake import WAKE_FILE
 
 log = structlog.get_logger(__name__)
 

@@ -15,9 +15,16 @@ from typing import Any
 
 import apsw
 
-from ingress.errors import JournalError
-from ingress.journal.directory import connect, crc_of
-from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback, columns_of, damaged_row, row_of
+from dingbridge.ingress.errors import JournalError
+from dingbridge.ingress.journal.directory import connect, crc_of
+from dingbridge.ingress.journal.rows import (
+    NewCallback,
+    ResyncRequest,
+    StoredCallback,
+    columns_of,
+    damaged_row,
+    row_of,
+)
 
 FILE_VERSION = 3
 """Stands in ``PRAGMA user_version``; any other is refused. Raise it for a change of the schema, and where a

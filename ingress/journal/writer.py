@@ -21,13 +21,13 @@ from typing import Any, Final
 import apsw
 import structlog
 
-from ingress.errors import JournalDamaged, JournalError, JournalUnavailable
-from ingress.journal.directory import about_the_file, current, report_damage, reported_damage
-from ingress.journal.retention import Retention, prune_steps
-from ingress.journal.rows import NewCallback, ResyncRequest
-from ingress.journal.startup import open_checked, open_current, refused_by_disk
-from ingress.journal.store import DAMAGE, JournalFile, SeenKey
-from ingress.metrics import JournalMetrics
+from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
+from dingbridge.ingress.journal.directory import about_the_file, current, report_damage, reported_damage
+from dingbridge.ingress.journal.retention import Retention, prune_steps
+from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
+from dingbridge.ingress.journal.startup import open_checked, open_current, refused_by_disk
+from dingbridge.ingress.journal.store import DAMAGE, JournalFile, SeenKey
+from dingbridge.ingress.metrics import JournalMetrics
 
 log = structlog.get_logger(__name__)
 

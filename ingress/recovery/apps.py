@@ -18,14 +18,14 @@ from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.ingress.errors import JournalUnavailable
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import RecoveryMetrics
+from dingbridge.ingress.per_app import Apps, PerApp
+from dingbridge.ingress.recovery.poller import AppList, IsvList, Poller, Result, settle
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, pick, with_failed_lists
 from dingbridge.tasks import WatchedTasks, end
-from ingress.errors import JournalUnavailable
-from ingress.journal.writer import Journal
-from ingress.metrics import RecoveryMetrics
-from ingress.per_app import Apps, PerApp
-from ingress.recovery.poller import AppList, IsvList, Poller, Result, settle
 
 log = structlog.get_logger(__name__)
 

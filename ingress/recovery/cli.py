@@ -5,13 +5,13 @@ from typing import Annotated, Any
 import typer
 from prometheus_client import CollectorRegistry
 
+from dingbridge.ingress.admin.cli import print_result
+from dingbridge.ingress.admin.client import do
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import RecoveryMetrics
+from dingbridge.ingress.recovery.apps import Recovery
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import load_apps
-from ingress.admin.cli import print_result
-from ingress.admin.client import do
-from ingress.journal.writer import Journal
-from ingress.metrics import RecoveryMetrics
-from ingress.recovery.apps import Recovery
 
 
 def command(

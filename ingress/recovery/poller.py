@@ -25,11 +25,11 @@ from dingbridge.dingtalk.errors import ApiError, Unavailable
 from dingbridge.errors import BridgeError
 from dingbridge.events import content_hash, dedupe_key, extract_facts
 from dingbridge.events.envelope import FAILED_LIST, FAILED_RECORD
-from ingress.entry import now_ms
-from ingress.journal.rows import NewCallback, ResyncRequest
-from ingress.journal.writer import Journal
-from ingress.metrics import RecoveryMetrics, known_type
-from ingress.recovery.convert import ConvertedItem, convert_item, convert_record
+from dingbridge.ingress.entry import now_ms
+from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import RecoveryMetrics, known_type
+from dingbridge.ingress.recovery.convert import ConvertedItem, convert_item, convert_record
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

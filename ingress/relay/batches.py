@@ -19,11 +19,11 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from dingbridge.errors import TopicError
 from dingbridge.events import Record
+from dingbridge.ingress.journal.checkpoint import Parked, ParkedKey
+from dingbridge.ingress.relay.delivery import NumberedRecord, Refusal, TopicPartition, refusal
+from dingbridge.ingress.relay.messages import InboxMissing, Message, TopicRouter
 from dingbridge.kafka.client import PRODUCER_MAX_REQUEST_BYTES
 from dingbridge.tracing import Span, Tracer
-from ingress.journal.checkpoint import Parked, ParkedKey
-from ingress.relay.delivery import NumberedRecord, Refusal, TopicPartition, refusal
-from ingress.relay.messages import InboxMissing, Message, TopicRouter
 
 log = structlog.get_logger(__name__)
 

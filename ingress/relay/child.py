@@ -13,7 +13,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-RELAY: Final = (sys.executable, "-m", "ingress.relay.cli", "--stop-at-eof")
+RELAY: Final = (sys.executable, "-m", "dingbridge.ingress.relay.cli", "--stop-at-eof")
 
 RESTART_S = (0.1, 5.0)
 """The delay before it is started again: the first, and the longest."""

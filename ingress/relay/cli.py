@@ -1,4 +1,4 @@
-"""``dingbridge relay``; ``python -m ingress.relay.cli`` is the same alone, as the ingress starts it."""
+"""``dingbridge relay``; ``python -m dingbridge.ingress.relay.cli`` is the same, as the ingress starts it."""
 
 import gc
 import sys
@@ -8,9 +8,9 @@ import typer
 import uvloop
 
 from dingbridge.errors import BridgeError
+from dingbridge.ingress.relay.service import serve
 from dingbridge.logging import configure_logging
 from dingbridge.settings import PublisherSettings
-from ingress.relay.service import serve
 
 
 def command(

@@ -16,6 +16,8 @@ from aiokafka.errors import BrokerResponseError, kafka_errors
 
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
 from dingbridge.events import Record
+from dingbridge.ingress.journal.checkpoint import ParkedKey
+from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.kafka.client import (
     PRODUCER_MAX_REQUEST_BYTES,
     discard_producer,
@@ -25,8 +27,6 @@ from dingbridge.kafka.client import (
 )
 from dingbridge.kafka.health import ailing
 from dingbridge.settings import IngressSettings
-from ingress.journal.checkpoint import ParkedKey
-from ingress.relay.status import RelayStatus
 
 TopicPartition = tuple[str, int]
 NumberedRecord = tuple[int, int, Record]

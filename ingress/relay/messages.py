@@ -17,12 +17,12 @@ from dingbridge.events import Received, Record, known, to_records
 from dingbridge.events.catalogue import Part
 from dingbridge.events.control import resync_requested
 from dingbridge.events.envelope import NOBODY
+from dingbridge.ingress.journal.rows import CONTROL, ResyncRequest, StoredCallback
 from dingbridge.kafka.topic_policy import event_topic, inbox_topic, unclassified_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.schema.drift import drift_in
 from dingbridge.settings import IngressSettings, KafkaSettings
 from dingbridge.settings.apps import load_apps
-from ingress.journal.rows import CONTROL, ResyncRequest, StoredCallback
 
 log = structlog.get_logger(__name__)
 

@@ -17,8 +17,7 @@ from aiokafka.errors import KafkaError
 
 from dingbridge.errors import TopicError
 from dingbridge.events import Record
-from dingbridge.settings import IngressSettings
-from ingress.journal.checkpoint import (
+from dingbridge.ingress.journal.checkpoint import (
     BEFORE_ALL_PARKED,
     DAMAGED,
     Checkpoint,
@@ -27,12 +26,13 @@ from ingress.journal.checkpoint import (
     ParkedKey,
     SharedCheckpoint,
 )
-from ingress.journal.rows import StoredCallback
-from ingress.relay.batches import partition_of
-from ingress.relay.delivery import BLOCKING, NumberedRecord, Refusal, Sender
-from ingress.relay.messages import MessageBuilder, TopicRouter
-from ingress.relay.reading import JournalReader
-from ingress.relay.status import RelayStatus
+from dingbridge.ingress.journal.rows import StoredCallback
+from dingbridge.ingress.relay.batches import partition_of
+from dingbridge.ingress.relay.delivery import BLOCKING, NumberedRecord, Refusal, Sender
+from dingbridge.ingress.relay.messages import MessageBuilder, TopicRouter
+from dingbridge.ingress.relay.reading import JournalReader
+from dingbridge.ingress.relay.status import RelayStatus
+from dingbridge.settings import IngressSettings
 
 log = structlog.get_logger(__name__)
 

@@ -19,20 +19,27 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.ingress.errors import JournalError
+from dingbridge.ingress.journal.checkpoint import (
+    DAMAGED,
+    NO_TOPIC,
+    WHOLE_CALLBACK,
+    Checkpoint,
+    Parked,
+    SharedCheckpoint,
+)
+from dingbridge.ingress.journal.directory import twice
+from dingbridge.ingress.journal.rows import StoredCallback
+from dingbridge.ingress.relay.batches import BatchSet, PartialCallback, RecordAccumulator, begin_span
+from dingbridge.ingress.relay.delivery import Refusal, Sender, TopicPartition, failures, refusal
+from dingbridge.ingress.relay.messages import MessageBuilder, TopicRouter
+from dingbridge.ingress.relay.parked import ParkedRecords
+from dingbridge.ingress.relay.reading import JournalReader
+from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.kafka.client import explain, hopeless_after_s
 from dingbridge.kafka.health import ensure_answers
 from dingbridge.settings import IngressSettings
 from dingbridge.tracing import Tracer
-from ingress.errors import JournalError
-from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked, SharedCheckpoint
-from ingress.journal.directory import twice
-from ingress.journal.rows import StoredCallback
-from ingress.relay.batches import BatchSet, PartialCallback, RecordAccumulator, begin_span
-from ingress.relay.delivery import Refusal, Sender, TopicPartition, failures, refusal
-from ingress.relay.messages import MessageBuilder, TopicRouter
-from ingress.relay.parked import ParkedRecords
-from ingress.relay.reading import JournalReader
-from ingress.relay.status import RelayStatus
 
 log = structlog.get_logger(__name__)
 

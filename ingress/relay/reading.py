@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import apsw
 
-from ingress.errors import JournalDamaged
-from ingress.journal.directory import JOURNAL_FILE, twice
-from ingress.journal.rows import StoredCallback, damaged_row
-from ingress.journal.store import DAMAGE, JournalFile
+from dingbridge.ingress.errors import JournalDamaged
+from dingbridge.ingress.journal.directory import JOURNAL_FILE, twice
+from dingbridge.ingress.journal.rows import StoredCallback, damaged_row
+from dingbridge.ingress.journal.store import DAMAGE, JournalFile
 
 T = TypeVar("T")
 

@@ -17,15 +17,21 @@ from prometheus_client import CollectorRegistry
 from dingbridge.admin_token import admin_token
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer, json_response
+from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked
+from dingbridge.ingress.journal.directory import (
+    ProcessLock,
+    current,
+    relay_lock,
+    report_damage,
+    reported_damage,
+)
+from dingbridge.ingress.journal.wake import WakeFifo
+from dingbridge.ingress.metrics import process_registry
+from dingbridge.ingress.relay.publisher import Publisher
+from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.settings import IngressSettings
 from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import open_tracer
-from ingress.errors import JournalDamaged, JournalError, JournalLocked
-from ingress.journal.directory import ProcessLock, current, relay_lock, report_damage, reported_damage
-from ingress.journal.wake import WakeFifo
-from ingress.metrics import process_registry
-from ingress.relay.publisher import Publisher
-from ingress.relay.status import RelayStatus
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""The relay's status: Kafka's state in words for ``/readyz``, and the metrics that ``docs/operations.md``
+"""The relay's status: Kafka's state in words for ``/readyz``, and metrics that ``docs/guide/operations.md``
 lists."""
 
 import time
@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from dingbridge.events import Record
 from dingbridge.events.catalogue import family_of
 from dingbridge.events.envelope import Drift
-from ingress.metrics import OTHER
+from dingbridge.ingress.metrics import OTHER
 
 log = structlog.get_logger(__name__)
 

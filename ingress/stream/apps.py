@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from dingbridge.health_server import json_response
+from dingbridge.ingress.entry import JournalEntry
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import StreamMetrics
+from dingbridge.ingress.per_app import Apps, PerApp
+from dingbridge.ingress.stream.client import StreamClient
+from dingbridge.ingress.stream.gaps import Gaps
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
 from dingbridge.tasks import end
-from ingress.entry import JournalEntry
-from ingress.journal.writer import Journal
-from ingress.metrics import StreamMetrics
-from ingress.per_app import Apps, PerApp
-from ingress.stream.client import StreamClient
-from ingress.stream.gaps import Gaps
 
 
 class Streams(PerApp[StreamClient]):

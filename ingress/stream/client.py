@@ -16,17 +16,17 @@ from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.gateway import open_connection
 from dingbridge.dingtalk.transport import Transport
 from dingbridge.errors import BridgeError
+from dingbridge.ingress.entry import JournalEntry
+from dingbridge.ingress.errors import JournalUnavailable
+from dingbridge.ingress.metrics import StreamMetrics, known_type
+from dingbridge.ingress.stream.connection import Connection, connect
+from dingbridge.ingress.stream.frames import Frame, Status, new_callback
+from dingbridge.ingress.stream.gaps import Gaps
 from dingbridge.logging import LogLimiter, place_of
 from dingbridge.retry import delay
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
 from dingbridge.tasks import WatchedTasks, end
-from ingress.entry import JournalEntry
-from ingress.errors import JournalUnavailable
-from ingress.metrics import StreamMetrics, known_type
-from ingress.stream.connection import Connection, connect
-from ingress.stream.frames import Frame, Status, new_callback
-from ingress.stream.gaps import Gaps
 
 log = structlog.get_logger(__name__)
 

@@ -16,8 +16,8 @@ import structlog
 
 from dingbridge.dingtalk.gateway import Opening
 from dingbridge.errors import BridgeError
+from dingbridge.ingress.stream.frames import Frame, Status, event_answer, read
 from dingbridge.tasks import WatchedTasks, end
-from ingress.stream.frames import Frame, Status, event_answer, read
 
 log = structlog.get_logger(__name__)
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from dingbridge.events import CallbackFacts, extract_facts
-from ingress.entry import pushed_callback
-from ingress.journal.rows import NewCallback
+from dingbridge.ingress.entry import pushed_callback
+from dingbridge.ingress.journal.rows import NewCallback
 
 Status = Literal["SUCCESS", "LATER"]
 

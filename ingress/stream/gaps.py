@@ -14,11 +14,11 @@ from typing import Final
 
 import structlog
 
-from ingress.entry import now_ms
-from ingress.errors import JournalUnavailable
-from ingress.journal.rows import ResyncRequest
-from ingress.journal.writer import Journal
-from ingress.metrics import StreamMetrics
+from dingbridge.ingress.entry import now_ms
+from dingbridge.ingress.errors import JournalUnavailable
+from dingbridge.ingress.journal.rows import ResyncRequest
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import StreamMetrics
 
 log = structlog.get_logger(__name__)
 

@@ -16,23 +16,23 @@ from typing import Any, Final, Protocol
 
 from aiohttp import web
 
-from simulator.api.approvals import DOWNLOAD_PATH, ApprovalCalls
-from simulator.api.callbacks import CallbackCalls
-from simulator.api.calls import Handler, Routes, is_v1, json_answer, name_of, parameters, read_call
-from simulator.api.contacts import ContactCalls
-from simulator.api.login import ME, PAGE, TOKEN, PersonalLogin
-from simulator.api.top import PATH as TOP_PATH
-from simulator.api.top import method_names, read_top, unknown_method, wrapped
-from simulator.api.workflow import WorkflowCalls
-from simulator.api.writes import WriteCalls
-from simulator.errors import NewerError, PlatformError, denied, newer
-from simulator.faults import Fault, Faults
-from simulator.limits import Limits
-from simulator.pushes.gateway import OPEN, Gateway
-from simulator.rights import Rights, permission_of
-from simulator.suite import PATH as CORP_TOKEN
-from simulator.suite import Suite
-from simulator.tokens import AccessTokens
+from dingbridge.simulator.api.approvals import DOWNLOAD_PATH, ApprovalCalls
+from dingbridge.simulator.api.callbacks import CallbackCalls
+from dingbridge.simulator.api.calls import Handler, Routes, is_v1, json_answer, name_of, parameters, read_call
+from dingbridge.simulator.api.contacts import ContactCalls
+from dingbridge.simulator.api.login import ME, PAGE, TOKEN, PersonalLogin
+from dingbridge.simulator.api.top import PATH as TOP_PATH
+from dingbridge.simulator.api.top import method_names, read_top, unknown_method, wrapped
+from dingbridge.simulator.api.workflow import WorkflowCalls
+from dingbridge.simulator.api.writes import WriteCalls
+from dingbridge.simulator.errors import NewerError, PlatformError, denied, newer
+from dingbridge.simulator.faults import Fault, Faults
+from dingbridge.simulator.limits import Limits
+from dingbridge.simulator.pushes.gateway import OPEN, Gateway
+from dingbridge.simulator.rights import Rights, permission_of
+from dingbridge.simulator.suite import PATH as CORP_TOKEN
+from dingbridge.simulator.suite import Suite
+from dingbridge.simulator.tokens import AccessTokens
 
 __all__ = [
     "ApprovalCalls",

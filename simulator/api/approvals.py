@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from simulator.api.calls import Routes
-from simulator.call import Answer, Call
-from simulator.company.documents import Approval, Attachment, document
-from simulator.company.past import PastApprovals
-from simulator.company.sight import Sight
-from simulator.company.templates import TEMPLATES
-from simulator.errors import NewerError
+from dingbridge.simulator.api.calls import Routes
+from dingbridge.simulator.call import Answer, Call
+from dingbridge.simulator.company.documents import Approval, Attachment, document
+from dingbridge.simulator.company.past import PastApprovals
+from dingbridge.simulator.company.sight import Sight
+from dingbridge.simulator.company.templates import TEMPLATES
+from dingbridge.simulator.errors import NewerError
 
 DOWNLOAD_PATH: Final = "/approval-files/{ticket}"
 _IDS_PAGE: Final = 20

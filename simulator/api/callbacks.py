@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from simulator.api.calls import Routes
-from simulator.call import Answer, Call
-from simulator.errors import PlatformError
-from simulator.pushes.failed import FailedList, FailedRecords
-from simulator.pushes.registration import Callbacks
+from dingbridge.simulator.api.calls import Routes
+from dingbridge.simulator.call import Answer, Call
+from dingbridge.simulator.errors import PlatformError
+from dingbridge.simulator.pushes.failed import FailedList, FailedRecords
+from dingbridge.simulator.pushes.registration import Callbacks
 
 _RECORDS_PAGE: Final = 100
 

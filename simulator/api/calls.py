@@ -7,8 +7,8 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from simulator.call import Answer, Call
-from simulator.errors import PlatformError
+from dingbridge.simulator.call import Answer, Call
+from dingbridge.simulator.errors import PlatformError
 
 _ESCAPED: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u[0-9a-fA-F]{4}")
 

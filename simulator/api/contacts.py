@@ -6,13 +6,13 @@ shifts the others, as at DingTalk.
 
 from typing import Any, Final
 
-from simulator.api.calls import Routes
-from simulator.call import Answer, Call
-from simulator.company.company import ROOT, Company
-from simulator.company.people import listed_result
-from simulator.company.scope import VisibleScope
-from simulator.company.sight import Sight
-from simulator.errors import ActionError, PlatformError
+from dingbridge.simulator.api.calls import Routes
+from dingbridge.simulator.call import Answer, Call
+from dingbridge.simulator.company.company import ROOT, Company
+from dingbridge.simulator.company.people import listed_result
+from dingbridge.simulator.company.scope import VisibleScope
+from dingbridge.simulator.company.sight import Sight
+from dingbridge.simulator.errors import ActionError, PlatformError
 
 _PAGE_MOST: Final = 100
 _ROLES_MOST: Final = 200

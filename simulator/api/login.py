@@ -15,10 +15,10 @@ from itertools import islice
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
-from simulator.call import Answer, Call
-from simulator.company.people import User
-from simulator.errors import NewerError
-from simulator.tokens import VALID_S
+from dingbridge.simulator.call import Answer, Call
+from dingbridge.simulator.company.people import User
+from dingbridge.simulator.errors import NewerError
+from dingbridge.simulator.tokens import VALID_S
 
 PAGE: Final = "/oauth2/auth"
 TOKEN: Final = "/v1.0/oauth2/userAccessToken"  # noqa: S105

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from simulator.call import Call
+from dingbridge.simulator.call import Call
 
 PATH: Final = "/router/rest"
 _FORMER: Final = {

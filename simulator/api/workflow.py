@@ -6,13 +6,13 @@ enterprise, obtain-the-template-code, obtain-the-form-schema, query-the-to-do-li
 
 from typing import Any, Final
 
-from simulator.api.calls import Routes
-from simulator.call import Answer, Call
-from simulator.company.company import Company
-from simulator.company.documents import stamp
-from simulator.company.templates import TEMPLATES, Template
-from simulator.company.todos import QUERY, Todos
-from simulator.errors import NewerError
+from dingbridge.simulator.api.calls import Routes
+from dingbridge.simulator.call import Answer, Call
+from dingbridge.simulator.company.company import Company
+from dingbridge.simulator.company.documents import stamp
+from dingbridge.simulator.company.templates import TEMPLATES, Template
+from dingbridge.simulator.company.todos import QUERY, Todos
+from dingbridge.simulator.errors import NewerError
 
 _PAGE: Final = 100
 _NAME_MOST: Final = 64

@@ -11,14 +11,14 @@ from collections.abc import Callable, Container, Mapping
 from random import Random
 from typing import Any, Final
 
-from simulator.api.calls import Handler, Routes
-from simulator.call import Answer, Call
-from simulator.company.actions.base import Written
-from simulator.company.actions.contact_writes import ContactWrites
-from simulator.company.approvals import Approvals
-from simulator.company.scope import VisibleScope
-from simulator.company.sight import Sight
-from simulator.errors import ActionError, NewerError, PlatformError
+from dingbridge.simulator.api.calls import Handler, Routes
+from dingbridge.simulator.call import Answer, Call
+from dingbridge.simulator.company.actions.base import Written
+from dingbridge.simulator.company.actions.contact_writes import ContactWrites
+from dingbridge.simulator.company.approvals import Approvals
+from dingbridge.simulator.company.scope import VisibleScope
+from dingbridge.simulator.company.sight import Sight
+from dingbridge.simulator.errors import ActionError, NewerError, PlatformError
 
 TERMINATE: Final = "/v1.0/workflow/processInstances/terminate"
 LOG_KEPT: Final = 10_000

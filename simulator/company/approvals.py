@@ -12,11 +12,11 @@ from itertools import islice
 from random import Random
 from typing import Any, Final, Literal
 
-from simulator.company.company import Company
-from simulator.company.documents import SHANGHAI, Approval, BizAction, Record, Task, document
-from simulator.company.people import User
-from simulator.company.templates import TEMPLATES, FormValue
-from simulator.errors import ActionError
+from dingbridge.simulator.company.company import Company
+from dingbridge.simulator.company.documents import SHANGHAI, Approval, BizAction, Record, Task, document
+from dingbridge.simulator.company.people import User
+from dingbridge.simulator.company.templates import TEMPLATES, FormValue
+from dingbridge.simulator.errors import ActionError
 
 FINISHED_KEPT: Final = 20_000
 """Approvals that are over are forgotten beyond this many, the oldest first, so that a simulator can run for

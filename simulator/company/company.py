@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Final
 
-from simulator.company import names
-from simulator.company.crowd.crowd import Crowd
-from simulator.company.crowd.founders import MOST_KEPT, Founders
-from simulator.company.people import Department, Results, User
-from simulator.company.roles import Roles
-from simulator.errors import ActionError
+from dingbridge.simulator.company import names
+from dingbridge.simulator.company.crowd.crowd import Crowd
+from dingbridge.simulator.company.crowd.founders import MOST_KEPT, Founders
+from dingbridge.simulator.company.people import Department, Results, User
+from dingbridge.simulator.company.roles import Roles
+from dingbridge.simulator.errors import ActionError
 
 ROOT: Final = 1
 """DingTalk's id of the department that is the company itself (query-department-details0-v2)."""

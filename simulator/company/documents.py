@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from random import Random
 from typing import Any, Final, Literal
 
-from simulator.company.templates import FormValue
+from dingbridge.simulator.company.templates import FormValue
 
 SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 BizAction = Literal["NONE", "MODIFY", "REVOKE"]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Literal
 
-from simulator.company.documents import Approval, Task
+from dingbridge.simulator.company.documents import Approval, Task
 
 TIMESTAMPED: Final = frozenset(
     {"user_add_org", "user_modify_org", "user_leave_org", "org_admin_add", "org_admin_remove"}

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from simulator.company.approvals import Approvals, instance_id
-from simulator.company.company import Company
-from simulator.company.documents import Approval
-from simulator.company.templates import TEMPLATES
+from dingbridge.simulator.company.approvals import Approvals, instance_id
+from dingbridge.simulator.company.company import Company
+from dingbridge.simulator.company.documents import Approval
+from dingbridge.simulator.company.templates import TEMPLATES
 
 _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000

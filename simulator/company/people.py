@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from simulator.company.roles import Roles
+from dingbridge.simulator.company.roles import Roles
 
 _ORDER: Final = 176_000_000
 _ALWAYS_OF_A_USER: Final = {"real_authed": True, "senior": False, "boss": False, "exclusive_account": False}

@@ -12,19 +12,19 @@ from functools import partial
 from random import Random
 from typing import Any, Final, Literal
 
-from simulator.call import Call
-from simulator.company.actions.approval_writes import ApprovalWrites
-from simulator.company.actions.base import Written
-from simulator.company.actions.contact_writes import ContactWrites
-from simulator.company.actions.contacts import ContactActions
-from simulator.company.actions.roles import RoleActions
-from simulator.company.approvals import Approvals
-from simulator.company.company import Company
-from simulator.company.events import EventShaper, PlatformEvent
-from simulator.company.past import PastApprovals
-from simulator.company.todos import Todos
-from simulator.errors import ActionError, PlatformError
-from simulator.recording import RecordedStep
+from dingbridge.simulator.call import Call
+from dingbridge.simulator.company.actions.approval_writes import ApprovalWrites
+from dingbridge.simulator.company.actions.base import Written
+from dingbridge.simulator.company.actions.contact_writes import ContactWrites
+from dingbridge.simulator.company.actions.contacts import ContactActions
+from dingbridge.simulator.company.actions.roles import RoleActions
+from dingbridge.simulator.company.approvals import Approvals
+from dingbridge.simulator.company.company import Company
+from dingbridge.simulator.company.events import EventShaper, PlatformEvent
+from dingbridge.simulator.company.past import PastApprovals
+from dingbridge.simulator.company.todos import Todos
+from dingbridge.simulator.errors import ActionError, PlatformError
+from dingbridge.simulator.recording import RecordedStep
 
 ARGUMENTS: Final[Mapping[str, Mapping[str, type]]] = {
     "hire": {"count": int, "name": str, "dept_ids": list, "follow_up": bool},

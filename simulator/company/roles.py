@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from simulator.errors import ActionError
+from dingbridge.simulator.errors import ActionError
 
 _GROUPS: Final = {"职务": ("财务", "人事", "行政", "法务"), "岗位": ("项目经理", "技术负责人", "安全员")}
 _SHARE: Final = 0.25

@@ -8,9 +8,9 @@ family-school contacts.
 from collections.abc import Iterable
 from typing import Any, Final
 
-from simulator.company.company import ROOT, Company
-from simulator.errors import PlatformError
-from simulator.profile import Profile, lot
+from dingbridge.simulator.company.company import ROOT, Company
+from dingbridge.simulator.errors import PlatformError
+from dingbridge.simulator.profile import Profile, lot
 
 FAMILY_SCHOOL: Final = {"dept_id": -1, "name": "家校通讯录", "parent_id": ROOT} | dict.fromkeys(
     ("create_dept_group", "auto_add_user"), False

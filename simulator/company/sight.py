@@ -18,11 +18,11 @@ from typing import Any, Final, Literal, get_args
 
 import structlog
 
-from simulator.company.documents import Approval
-from simulator.company.events import PlatformEvent
-from simulator.company.platform import Platform
-from simulator.profile import Profile, lot
-from simulator.recording import RecordedStep, Recording
+from dingbridge.simulator.company.documents import Approval
+from dingbridge.simulator.company.events import PlatformEvent
+from dingbridge.simulator.company.platform import Platform
+from dingbridge.simulator.profile import Profile, lot
+from dingbridge.simulator.recording import RecordedStep, Recording
 
 log = structlog.get_logger(__name__)
 

@@ -7,10 +7,10 @@ are named by union ids. Nobody acts on a to-do by himself here, and no event tel
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from simulator.call import Answer, Call
-from simulator.company.actions.base import Written
-from simulator.company.company import Company
-from simulator.errors import NewerError
+from dingbridge.simulator.call import Answer, Call
+from dingbridge.simulator.company.actions.base import Written
+from dingbridge.simulator.company.company import Company
+from dingbridge.simulator.errors import NewerError
 
 TASKS: Final = "/v1.0/todo/users/{unionId}/tasks"
 TASK: Final = TASKS + "/{taskId}"

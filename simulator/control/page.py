@@ -30,5 +30,5 @@ async def _to_page(request: web.Request) -> web.Response:
 
 async def _file(request: web.Request) -> web.Response:
     name, content_type = _FILES[request.path.removeprefix("/_sim/")]
-    content = (files("simulator.control") / "web" / name).read_bytes()
+    content = (files("dingbridge.simulator.control") / "web" / name).read_bytes()
     return web.Response(body=content, content_type=content_type, charset="utf-8", headers=_HEADERS)

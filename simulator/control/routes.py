@@ -11,12 +11,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from simulator.api import json_answer
-from simulator.company.platform import ARGUMENTS
-from simulator.errors import ActionError
-from simulator.limits import LIMITS
-from simulator.pushes.push import Push
-from simulator.world import World
+from dingbridge.simulator.api import json_answer
+from dingbridge.simulator.company.platform import ARGUMENTS
+from dingbridge.simulator.errors import ActionError
+from dingbridge.simulator.limits import LIMITS
+from dingbridge.simulator.pushes.push import Push
+from dingbridge.simulator.world import World
 
 _MOST_BURST = 20_000
 

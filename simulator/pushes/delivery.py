@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any, Final
 
-from simulator.company.events import PlatformEvent, failed_item
-from simulator.errors import ActionError
-from simulator.limits import Limits
-from simulator.pushes.failed import FailedList, FailedRecords
-from simulator.pushes.push import Push, Pusher
-from simulator.pushes.registration import Callbacks
+from dingbridge.simulator.company.events import PlatformEvent, failed_item
+from dingbridge.simulator.errors import ActionError
+from dingbridge.simulator.limits import Limits
+from dingbridge.simulator.pushes.failed import FailedList, FailedRecords
+from dingbridge.simulator.pushes.push import Push, Pusher
+from dingbridge.simulator.pushes.registration import Callbacks
 
 HELD_S: Final = 0.5
 """How long a push that another should overtake waits for one, before ``retry_scale``."""

@@ -16,10 +16,16 @@ from typing import Any, Final
 
 from aiohttp import WSMsgType, web
 
-from simulator.call import Answer, Call
-from simulator.errors import ActionError, NewerError
-from simulator.pushes.frames import StreamAnswer, event_frame, outcome_of, read_answer, system_frame
-from simulator.pushes.push import Attempt
+from dingbridge.simulator.call import Answer, Call
+from dingbridge.simulator.errors import ActionError, NewerError
+from dingbridge.simulator.pushes.frames import (
+    StreamAnswer,
+    event_frame,
+    outcome_of,
+    read_answer,
+    system_frame,
+)
+from dingbridge.simulator.pushes.push import Attempt
 
 OPEN: Final = "/v1.0/gateway/connections/open"
 CONNECT: Final = "/_stream"

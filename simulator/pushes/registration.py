@@ -10,8 +10,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from dingbridge.events.catalogue import known
-from simulator.errors import PlatformError
-from simulator.pushes.push import Attempt, Pusher, Target
+from dingbridge.simulator.errors import PlatformError
+from dingbridge.simulator.pushes.push import Attempt, Pusher, Target
 
 CHECK_URL: Final = b'{"EventType":"check_url"}'
 

@@ -6,8 +6,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-from console.page import MENU
 from dev.stack import Stack
+from dingbridge.console.page import MENU
 from tests.console.conftest import Open, Watched, push
 from tests.support.load import event
 from tests.support.waiting import wait_until

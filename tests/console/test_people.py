@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from console.page import MENU
 from dev.stack import PASSWORDS, Stack
+from dingbridge.console.page import MENU
 from tests.console.conftest import Open
 
 

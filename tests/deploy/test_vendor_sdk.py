@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dev.servers.jars import cache_dir, java
-from simulator.server import Simulator
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import settings
 
 SOURCES = Path(__file__).parents[1] / "support" / "vendor_sdk"

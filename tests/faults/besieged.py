@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ingress.journal.directory import folders
-from ingress.journal.store import JournalFile
+from dingbridge.ingress.journal.directory import folders
+from dingbridge.ingress.journal.store import JournalFile
 from tests.faults.hostile_http import MARKER
 from tests.support.hostile import memory_bytes
 from tests.support.ingress import IngressUnderTest

@@ -11,17 +11,17 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from ingress.errors import JournalDamaged, JournalError
-from ingress.journal.checkpoint import Checkpoint, Parked
-from ingress.journal.directory import JournalFolder, current, damaged, report_damage
-from ingress.journal.importing import Importer
-from ingress.journal.retention import Retention
-from ingress.journal.rows import CONTROL, ImportState, NewCallback
-from ingress.journal.startup import open_current
-from ingress.journal.store import JournalFile
-from ingress.journal.writer import Journal
-from ingress.metrics import JournalMetrics
-from ingress.relay.reading import JournalReader
+from dingbridge.ingress.errors import JournalDamaged, JournalError
+from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
+from dingbridge.ingress.journal.directory import JournalFolder, current, damaged, report_damage
+from dingbridge.ingress.journal.importing import Importer
+from dingbridge.ingress.journal.retention import Retention
+from dingbridge.ingress.journal.rows import CONTROL, ImportState, NewCallback
+from dingbridge.ingress.journal.startup import open_current
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import JournalMetrics
+from dingbridge.ingress.relay.reading import JournalReader
 
 NOW = 1_764_000_000_000
 COUNT, PASSED, PARKED = 120, 50, 7

@@ -1,4 +1,4 @@
-"""The rights in Kafka that docs/security.md lists, and what a client tries with them.
+"""The rights in Kafka that docs/explanation/security.md lists, and what a client tries with them.
 
 The lists are read from the document itself, so that it cannot promise what was not tried.
 """
@@ -15,7 +15,7 @@ from dingbridge.kafka.client import connection, producer
 from dingbridge.settings import KafkaSettings
 from tests.support.secure_kafka import Right
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "explanation" / "security.md"
 APPROVAL, TASK, CONTACT = "bpms_instance_change", "bpms_task_change", "user_modify_org"
 
 

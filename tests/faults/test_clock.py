@@ -11,12 +11,12 @@ import aiohttp
 import pytest
 
 from dingbridge.dingtalk.crypto import encrypt, sign
-from ingress.journal.checkpoint import Checkpoint, Parked
-from ingress.journal.directory import current
-from ingress.journal.retention import Retention, prune_steps
-from ingress.journal.rows import NewCallback
-from ingress.journal.startup import open_current
-from ingress.journal.store import JournalFile
+from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
+from dingbridge.ingress.journal.directory import current
+from dingbridge.ingress.journal.retention import Retention, prune_steps
+from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.startup import open_current
+from dingbridge.ingress.journal.store import JournalFile
 from tests.support.comparison import compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load, event

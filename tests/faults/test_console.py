@@ -27,7 +27,7 @@ async def test_a_frozen_kafka_holds_up_no_page(
     monkeypatch: pytest.MonkeyPatch,
     figure: Callable[[object], None],
 ) -> None:
-    monkeypatch.setattr("console.watch.GROUPS_EACH_S", 1.0)
+    monkeypatch.setattr("dingbridge.console.watch.GROUPS_EACH_S", 1.0)
     settings = consumer_settings(kafka_env, f"sqlite:///{tmp_path / 'none.db'}")
     records = numbered(3)
     await publish(settings, records)

@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from ingress.journal.directory import damaged
+from dingbridge.ingress.journal.directory import damaged
 from tests.support.comparison import compare
 from tests.support.disk import SickDisk
 from tests.support.ingress import IngressUnderTest

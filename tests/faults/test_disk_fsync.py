@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingress.errors import JournalError, JournalUnavailable
-from ingress.journal.directory import current, folders
-from ingress.journal.retention import Retention
-from ingress.journal.rows import CONTROL, NewCallback
-from ingress.journal.store import JournalFile
-from ingress.journal.writer import Journal
-from ingress.metrics import JournalMetrics
+from dingbridge.ingress.errors import JournalError, JournalUnavailable
+from dingbridge.ingress.journal.directory import current, folders
+from dingbridge.ingress.journal.retention import Retention
+from dingbridge.ingress.journal.rows import CONTROL, NewCallback
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import JournalMetrics
 from tests.support.disk import MortalDisk, mortal_disk
 
 GROUPS = 6
@@ -63,7 +63,7 @@ def kept(folder: Path) -> list[bytes]:
 
 @pytest.mark.parametrize("reader_open", [False, True], ids=["alone", "beside a reader"])
 async def test_each_fsync_fails_once_and_its_data_never_arrives(tmp_path, monkeypatch, figure, reader_open):
-    monkeypatch.setattr("ingress.journal.writer._REOPEN_EVERY_S", 0.0)
+    monkeypatch.setattr("dingbridge.ingress.journal.writer._REOPEN_EVERY_S", 0.0)
     with mortal_disk() as disk:
         (tmp_path / "all-well").mkdir()
         await live(tmp_path / "all-well", disk, reader_open)

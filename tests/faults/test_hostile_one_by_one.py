@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from ingress.callback import Refused
+from dingbridge.ingress.callback import Refused
 from tests.faults.hostile_http import MARKER, POST, check, raw_line, request
 from tests.integration.test_ingress_http import Door, door
 from tests.support.hostile import CLASSES, exchange

@@ -15,10 +15,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from ingress.errors import JournalError
-from ingress.journal.directory import current, damaged, damaged_name, folders, report_damage
-from ingress.journal.inspect import JournalView
-from ingress.journal.rows import CONTROL
+from dingbridge.ingress.errors import JournalError
+from dingbridge.ingress.journal.directory import current, damaged, damaged_name, folders, report_damage
+from dingbridge.ingress.journal.inspect import JournalView
+from dingbridge.ingress.journal.rows import CONTROL
 from tests.faults.damaged_journal import COUNT, LATER, PARKED, PASSED, Found, body, journal, start
 from tests.support.comparison import compare
 from tests.support.disk import SickDisk
@@ -112,7 +112,7 @@ NUMBER = re.compile(rb"[\x01-\x78](?=[\x07-\x09]\x00\x05\x1b\x15)")
 @pytest.mark.parametrize("checked", [True, False], ids=["checked at the start", "too large for that"])
 def test_a_flipped_bit_in_a_callbacks_number_is_noticed_or_harmless(tmp_path, figure, monkeypatch, checked):
     if not checked:
-        monkeypatch.setattr("ingress.journal.startup._QUICK_CHECK_MAX_BYTES", 0)
+        monkeypatch.setattr("dingbridge.ingress.journal.startup._QUICK_CHECK_MAX_BYTES", 0)
     source = journal(tmp_path / "source", wal=False)
     whole, seed = current(source).journal.read_bytes(), new_seed()
     places = [(match.start(), bit) for match in NUMBER.finditer(whole) for bit in range(8)]

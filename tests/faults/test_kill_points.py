@@ -11,9 +11,9 @@ from tests.support.load import Load
 from tests.support.processes import eventually
 from tests.support.pusher import Pusher
 
-KEEP = "ingress.journal.store:JournalFile.keep"
-COMMIT = "ingress.journal.checkpoint:Checkpoint.commit"
-INSERT = "ingress.journal.store:JournalFile._insert"
+KEEP = "dingbridge.ingress.journal.store:JournalFile.keep"
+COMMIT = "dingbridge.ingress.journal.checkpoint:Checkpoint.commit"
+INSERT = "dingbridge.ingress.journal.store:JournalFile._insert"
 
 
 @pytest.mark.parametrize(

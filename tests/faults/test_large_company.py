@@ -4,14 +4,14 @@ and in ``make test-long`` a tenth of the 1,000,000 of ``make bench-large``."""
 import pytest
 from sqlalchemy import func, select
 
-from consumers.address_sync.sync.details import TOGETHER
-from consumers.address_sync.sync.tables import staged, todo
-from consumers.address_sync.tables import details
 from dev.benchmarks.large.company import environment, synced
 from dev.benchmarks.large.compare import differences
 from dingbridge import open_database
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.consumers.address_sync.sync.details import TOGETHER
+from dingbridge.consumers.address_sync.sync.tables import staged, todo
+from dingbridge.consumers.address_sync.tables import details
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.profiles import KIND
 from tests.support.sizes import LONG, sized
 

@@ -16,14 +16,14 @@ from typing import Any
 
 from sqlalchemy import select
 
-from consumers.outbound.contacts.rows import QUEUE
-from consumers.outbound.store import now_ms
-from consumers.outbound.tables import outbound_entity
 from dingbridge import Database
+from dingbridge.consumers.outbound.contacts.rows import QUEUE
+from dingbridge.consumers.outbound.store import now_ms
+from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.worker.store.database import open_database
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
 from tests.faults.two_sides import CORP, OWNERS, TwoSides
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Process, eventually

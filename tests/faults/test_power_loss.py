@@ -21,18 +21,18 @@ from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import decode
+from dingbridge.ingress.errors import JournalError, JournalUnavailable
+from dingbridge.ingress.journal.checkpoint import Checkpoint
+from dingbridge.ingress.journal.directory import connect, current, damaged
+from dingbridge.ingress.journal.retention import Retention
+from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.startup import open_current
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import JournalMetrics
+from dingbridge.ingress.relay.publisher import Publisher
+from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.tasks import end
-from ingress.errors import JournalError, JournalUnavailable
-from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.directory import connect, current, damaged
-from ingress.journal.retention import Retention
-from ingress.journal.rows import NewCallback
-from ingress.journal.startup import open_current
-from ingress.journal.store import JournalFile
-from ingress.journal.writer import Journal
-from ingress.metrics import JournalMetrics
-from ingress.relay.publisher import Publisher
-from ingress.relay.status import RelayStatus
 from tests.faults.power import PowerDisk, powered
 from tests.support.sizes import new_seed, sized
 from tests.unit.ingress.relay.fakes import CHECK_IN, FakeKafka, body, settings
@@ -223,7 +223,7 @@ def _less_synced(how: str) -> Callable[[pytest.MonkeyPatch], None]:
             db.execute(f"PRAGMA synchronous = {how}")
             return db
 
-        patch.setattr("ingress.journal.store.connect", less)
+        patch.setattr("dingbridge.ingress.journal.store.connect", less)
 
     return plant
 
@@ -240,14 +240,14 @@ def _answers_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def _never_syncs_a_folder(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("ingress.journal.startup.sync", lambda path: None)
+    patch.setattr("dingbridge.ingress.journal.startup.sync", lambda path: None)
 
 
 def _moves_on_before_kafka_has_answered(patch: pytest.MonkeyPatch) -> None:
     async def failures(settings: object, status: object, futures: object) -> dict[object, object]:
         return {}
 
-    patch.setattr("ingress.relay.publisher.failures", failures)
+    patch.setattr("dingbridge.ingress.relay.publisher.failures", failures)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from dingbridge.ingress.journal.directory import current, prepare_folder
+from dingbridge.ingress.journal.rows import CONTROL, ResyncRequest
+from dingbridge.ingress.journal.startup import open_current
+from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from ingress.journal.directory import current, prepare_folder
-from ingress.journal.rows import CONTROL, ResyncRequest
-from ingress.journal.startup import open_current
-from ingress.journal.store import JournalFile
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.sizes import sized
 from tests.support.waiting import eventually
 from tests.unit.recovery.memory import item

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import apsw
 
-from ingress.journal.directory import current, damaged
+from dingbridge.ingress.journal.directory import current, damaged
 from tests.support.comparison import compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import event

@@ -1,4 +1,4 @@
-"""Rights in Kafka: what docs/security.md lists for a consumer, an operator and a team is enough,
+"""Rights in Kafka: what docs/explanation/security.md lists for a consumer, an operator and a team is enough,
 each of it is needed, and what is missing is said.
 """
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 
-from consumers.approval.consumer import Approval
+from dingbridge.consumers.approval.consumer import Approval
 from dingbridge.kafka.topic_policy import control_topic, dlq_topic, event_topic, inbox_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from tests.faults.rights import APPROVAL, CONTACT, TASK, consume, documented, forge, settings_of

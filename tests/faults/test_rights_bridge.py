@@ -1,4 +1,4 @@
-"""The whole bridge over SASL_SSL: each process is a user of its own, with the rights that docs/security.md
+"""The whole bridge over SASL_SSL: each process has a user, with the rights that docs/explanation/security.md
 lists for it alone.
 """
 

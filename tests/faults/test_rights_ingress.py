@@ -1,4 +1,4 @@
-"""Rights in Kafka: what docs/security.md lists for the ingress is enough, what is missing parks callbacks."""
+"""Rights in Kafka: docs/explanation/security.md lists enough for the ingress, what is not granted parks."""
 
 import asyncio
 import json
@@ -12,14 +12,14 @@ from aiokafka.errors import KafkaError
 
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import decode
+from dingbridge.ingress.admin.renormalise import fill
+from dingbridge.ingress.journal.checkpoint import Checkpoint
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.relay.publisher import Publisher
+from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.kafka.topic_policy import event_topic, unclassified_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
-from ingress.admin.renormalise import fill
-from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.store import JournalFile
-from ingress.relay.publisher import Publisher
-from ingress.relay.status import RelayStatus
 from tests.faults.rights import APPROVAL, CONTACT, consume, documented
 from tests.integration.test_publisher import keep
 from tests.support.ingress import IngressUnderTest

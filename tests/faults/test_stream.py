@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dingbridge.settings import KafkaSettings
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.comparison import Comparison, assert_in_order, compare
 from tests.support.disk import SickDisk
 from tests.support.ingress import IngressUnderTest

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.topic_policy import control_topic
 from dingbridge.settings import KafkaSettings
-from simulator.server import Simulator
+from dingbridge.simulator.server import Simulator
 from tests.support.kafka_reader import read_topic
 
 CORP: Final = "dingcorpsample01"

@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 from sqlalchemy import select, update
 
-from consumers.approval import Approval
-from consumers.approval.files.downloads import Downloads
-from consumers.approval.settings import ApprovalSettings
-from consumers.approval.tables import approval_attachments
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.files.downloads import Downloads
+from dingbridge.consumers.approval.settings import ApprovalSettings
+from dingbridge.consumers.approval.tables import approval_attachments
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import LEAVE, Office, field, instance
 

@@ -19,14 +19,14 @@ from dingbridge.cli.callback.command import app
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
+from dingbridge.ingress.callback import CallbackReceiver
+from dingbridge.ingress.diagnostics import Diagnostics
+from dingbridge.ingress.entry import JournalEntry
+from dingbridge.ingress.journal.retention import Retention
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import HttpMetrics, JournalMetrics
+from dingbridge.ingress.server import PublicServer
 from dingbridge.settings import IngressSettings
-from ingress.callback import CallbackReceiver
-from ingress.diagnostics import Diagnostics
-from ingress.entry import JournalEntry
-from ingress.journal.retention import Retention
-from ingress.journal.writer import Journal
-from ingress.metrics import HttpMetrics, JournalMetrics
-from ingress.server import PublicServer
 
 TOKEN = "tokenOfTheTest01"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"

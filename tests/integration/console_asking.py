@@ -8,9 +8,9 @@ from typing import Any
 
 from aiohttp.test_utils import TestClient, TestServer
 
-from console.app import Console, open_console
-from console.server import application
-from console.settings import ConsoleSettings
+from dingbridge.console.app import Console, open_console
+from dingbridge.console.server import application
+from dingbridge.console.settings import ConsoleSettings
 from tests.unit.console.support import BY_PROXY, PROXY_SECRET
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 
-from console.access.users import Role
-from console.settings import ConsoleSettings
+from dingbridge.console.access.users import Role
+from dingbridge.console.settings import ConsoleSettings
 from tests.support.waiting import eventually
 from tests.unit.console.support import Browser, browser, use_quick_hasher
 

@@ -8,18 +8,18 @@ from typing import Any
 import orjson
 from sqlalchemy import func, select
 
-from consumers.outbound import Outbound
-from consumers.outbound.contacts.agent import Agent
-from consumers.outbound.contacts.wanted import approve, release
-from consumers.outbound.messages import key
-from consumers.outbound.store import now_ms
-from consumers.outbound.tables import outbound_entity, outbound_outgoing
+from dingbridge.consumers.outbound import Outbound
+from dingbridge.consumers.outbound.contacts.agent import Agent
+from dingbridge.consumers.outbound.contacts.wanted import approve, release
+from dingbridge.consumers.outbound.messages import key
+from dingbridge.consumers.outbound.store import now_ms
+from dingbridge.consumers.outbound.tables import outbound_entity, outbound_outgoing
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.testing import MemoryRuntime
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
 from tests.support.waiting import eventually
 from tests.unit.outbound.hands import once
 

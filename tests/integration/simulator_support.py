@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp import web
 
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.settings import SimulatorSettings
 
 TOKEN = "sampletoken"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"

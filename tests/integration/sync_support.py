@@ -3,10 +3,10 @@
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from consumers.address_sync.sync.tables import runs
-from consumers.address_sync.tables import details
 from dev.benchmarks.large.compare import differences
 from dingbridge import Database
+from dingbridge.consumers.address_sync.sync.tables import runs
+from dingbridge.consumers.address_sync.tables import details
 from dingbridge.worker.store.errors import is_missing_table
 
 __all__ = ["differences", "ended"]

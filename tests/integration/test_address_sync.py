@@ -6,16 +6,16 @@ from random import Random
 import pytest
 from sqlalchemy import func, select
 
-from consumers.address_sync import AddressSync
-from consumers.address_sync.mapping import department_row, user_state
-from consumers.address_sync.tables import departments, memberships, users
 from dingbridge import Conflict
+from dingbridge.consumers.address_sync import AddressSync
+from dingbridge.consumers.address_sync.mapping import department_row, user_state
+from dingbridge.consumers.address_sync.tables import departments, memberships, users
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.testing.memory import MemoryRuntime
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
 from tests.support.profiles import AT_ONCE
 from tests.support.sizes import on_one_database
 from tests.unit.address_sync.company import Company, event

@@ -6,20 +6,20 @@ import asyncio
 import pytest
 from sqlalchemy import select
 
-from consumers.address_sync import AddressSync
-from consumers.address_sync.tables import users
 from dingbridge import open_database
+from dingbridge.consumers.address_sync import AddressSync
+from dingbridge.consumers.address_sync.tables import users
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.ingress.journal.rows import StoredCallback
+from dingbridge.ingress.relay import messages as messages_module
+from dingbridge.ingress.relay.messages import MessageBuilder
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from dingbridge.simulator.company.platform import now_ms
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.testing import MemoryRuntime
 from dingbridge.worker.store.inbox import inbox
-from ingress.journal.rows import StoredCallback
-from ingress.relay import messages as messages_module
-from ingress.relay.messages import MessageBuilder
-from simulator.company.platform import now_ms
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences, ended
 from tests.integration.worker_support import consumer_settings, named, publish, serving
 from tests.support.ingress import IngressUnderTest

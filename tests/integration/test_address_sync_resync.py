@@ -5,12 +5,12 @@ import asyncio
 import pytest
 from sqlalchemy import func, select
 
-from consumers.address_sync.sync.tables import runs, staged, todo
-from consumers.address_sync.tables import users
 from dingbridge import open_database
+from dingbridge.consumers.address_sync.sync.tables import runs, staged, todo
+from dingbridge.consumers.address_sync.tables import users
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences
 from tests.support.profiles import AT_ONCE
 from tests.support.sizes import on_one_database

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import bindparam, text
 
-from consumers.address_sync import AddressSync
-from consumers.address_sync.tables import users
 from dingbridge import UtcDateTime
+from dingbridge.consumers.address_sync import AddressSync
+from dingbridge.consumers.address_sync.tables import users
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.sizes import on_one_database
 from tests.unit.address_sync.syncing import full, sample
 
 pytestmark = on_one_database
 
-GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "tables.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "reference" / "tables.md"
 AT = datetime(2026, 1, 31, 8, tzinfo=UTC)
 
 

@@ -8,10 +8,11 @@ from random import Random
 import pytest
 from sqlalchemy import func, insert, select
 
-from consumers.approval import Approval
-from consumers.approval.actions.declaration import Action
-from consumers.approval.examples import leave_ledger
-from consumers.approval.tables import (
+from dingbridge import Conflict, Context, Reject
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.actions.declaration import Action
+from dingbridge.consumers.approval.examples import leave_ledger
+from dingbridge.consumers.approval.tables import (
     approval_actions,
     approval_form_values,
     approval_instances,
@@ -19,13 +20,12 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from dingbridge import Conflict, Context, Reject
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.testing.memory import MemoryRuntime
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
 from tests.support.profiles import AT_ONCE
 from tests.support.sizes import on_one_database
 from tests.unit.approval.office import LEAVE, Office, T, field, instance

@@ -10,12 +10,12 @@ import aiohttp
 import pytest
 from sqlalchemy import func, select
 
-from consumers.approval.examples import leave_ledger
-from consumers.approval.tables import approval_instances
 from dingbridge import open_database
+from dingbridge.consumers.approval.examples import leave_ledger
+from dingbridge.consumers.approval.tables import approval_instances
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.profiles import AT_ONCE
 from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
@@ -178,7 +178,7 @@ async def test_templates_actions_and_exports_of_an_archive(run, simulator, datab
     would = [json.loads(line) for line in shown.stdout.splitlines()]
     assert {one["instance_id"] for one in would} == set(leaves)
     assert {(one["kind"], one["calls"]) for one in would} == {
-        ("action", "consumers.approval.examples.record_leave")
+        ("action", "dingbridge.consumers.approval.examples.record_leave")
     }
     assert await scalar(database_url, select(func.count()).select_from(leave_ledger)) == 0
     called = await run("approvals", "actions", "--process-code", "PROC-LEAVE")

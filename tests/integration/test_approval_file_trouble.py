@@ -7,9 +7,9 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from consumers.approval.files.downloads import AGAIN_AFTER_S, Downloads
-from consumers.approval.settings import ApprovalSettings
 from dingbridge import DependencyUnavailable
+from dingbridge.consumers.approval.files.downloads import AGAIN_AFTER_S, Downloads
+from dingbridge.consumers.approval.settings import ApprovalSettings
 from dingbridge.dingtalk.api.approvals import FILE_URLS
 from dingbridge.dingtalk.errors import (
     BadRequest,

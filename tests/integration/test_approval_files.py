@@ -9,16 +9,16 @@ import time
 from aiohttp import web
 from sqlalchemy import select
 
-from consumers.approval import Approval
-from consumers.approval.files.downloads import LEASE_S
-from consumers.approval.files.store import INCOMING
-from consumers.approval.tables import approval_instances
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.files.downloads import LEASE_S
+from dingbridge.consumers.approval.files.store import INCOMING
+from dingbridge.consumers.approval.tables import approval_instances
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.testing.memory import MemoryRuntime
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
 from tests.integration.approval_files_support import (
     CONTENT,
     SHA256,

@@ -7,10 +7,10 @@ from random import Random
 import pytest
 from sqlalchemy import func, select
 
-from consumers.approval import Approval
-from consumers.approval.archive.times import CHINA
-from consumers.approval.examples import leave_ledger
-from consumers.approval.tables import (
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.archive.times import CHINA
+from dingbridge.consumers.approval.examples import leave_ledger
+from dingbridge.consumers.approval.tables import (
     approval_actions,
     approval_attachments,
     approval_comments,
@@ -23,10 +23,10 @@ from consumers.approval.tables import (
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.company.templates import TEMPLATES
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.testing.memory import MemoryRuntime
-from simulator.company.templates import TEMPLATES
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
 from tests.support.profiles import AT_ONCE
 from tests.support.sizes import on_one_database, sized
 

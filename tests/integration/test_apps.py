@@ -14,14 +14,14 @@ from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import TokenInvalid
 from dingbridge.events import Received, decode, to_records
+from dingbridge.ingress.credentials import CredentialsWatcher
+from dingbridge.ingress.metrics import HttpMetrics
 from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
+from dingbridge.simulator.server import Simulator
 from dingbridge.tasks import TaskEnded, WatchedTasks
 from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.executor import Executor
-from ingress.credentials import CredentialsWatcher
-from ingress.metrics import HttpMetrics
-from simulator.server import Simulator
 from tests.integration.callback_support import Door, push
 from tests.integration.simulator_support import settings
 from tests.support.ingress import IngressUnderTest
@@ -136,7 +136,7 @@ async def door(tmp_path):
 def live(door, tmp_path, monkeypatch):
     file = tmp_path / "apps.toml"
     monkeypatch.setenv("DINGTALK_APPS_FILE", str(file))
-    monkeypatch.setattr("ingress.credentials.EVERY_S", 0.02)
+    monkeypatch.setattr("dingbridge.ingress.credentials.EVERY_S", 0.02)
 
     def start(text):
         file.write_text(text)
@@ -217,7 +217,7 @@ async def test_a_fault_in_looking_at_the_file_ends_the_process(live, monkeypatch
     def read(settings):
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr("ingress.credentials.load_apps", read)
+    monkeypatch.setattr("dingbridge.ingress.credentials.load_apps", read)
 
     async def process():
         async with WatchedTasks() as tasks:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from dingbridge.errors import BridgeError
-from ingress.admin import client
-from simulator import cli as simulator
+from dingbridge.ingress.admin import client
+from dingbridge.simulator import cli as simulator
 
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\n404: Not Found"
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"

@@ -12,7 +12,7 @@ from dingbridge.cli.callback.check import look
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.doctor.checks.url import TRIES
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from simulator.server import Simulator
+from dingbridge.simulator.server import Simulator
 from tests.integration.callback_support import (
     AES_KEY,
     OURS,

@@ -13,10 +13,10 @@ from dingbridge.cli.callback.rotate import alone
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.doctor.findings import found
+from dingbridge.ingress.credentials import CredentialsWatcher
+from dingbridge.ingress.metrics import HttpMetrics
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from ingress.credentials import CredentialsWatcher
-from ingress.metrics import HttpMetrics
-from simulator.server import Simulator
+from dingbridge.simulator.server import Simulator
 from tests.integration.callback_support import Door, dingbridge_callback, push
 from tests.integration.simulator_support import settings
 from tests.support.ingress import IngressUnderTest
@@ -75,7 +75,7 @@ async def live(tmp_path, simulator, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("ingress.credentials.EVERY_S", 0.02)
+    monkeypatch.setattr("dingbridge.ingress.credentials.EVERY_S", 0.02)
     door = Door(tmp_path / "journal")
     apps = CredentialsWatcher(IngressSettings.load(), door.public.serve, HttpMetrics(CollectorRegistry()))
     door.private = door.with_routes([apps.route()])

@@ -27,8 +27,8 @@ from dingbridge.dingtalk.errors import (
 from dingbridge.doctor.checks.platform import Call, Known, Probe, judge, look
 from dingbridge.doctor.findings import read_words
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from simulator.errors import ERRMSG
-from simulator.server import Simulator
+from dingbridge.simulator.errors import ERRMSG
+from dingbridge.simulator.server import Simulator
 from tests.integration.api_support import Sleeps
 from tests.integration.simulator_support import settings
 from tests.support.profiles import KIND

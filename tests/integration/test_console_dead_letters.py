@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from console.access.users import Role
-from ingress.journal.checkpoint import Checkpoint, Parked
-from ingress.journal.directory import current
-from ingress.journal.startup import open_current
+from dingbridge.console.access.users import Role
+from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
+from dingbridge.ingress.journal.directory import current
+from dingbridge.ingress.journal.startup import open_current
 from tests.integration.console_support import Form, audited, confirmed, console_at, done, page, submit, words
 from tests.integration.replay_support import bury, inbox, letter_headers, number, numbered
 from tests.integration.worker_support import EffectConsumer, consumer_settings, named, rows, serving

@@ -14,28 +14,28 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 import pytest
 
-from console import watch as watch_module
-from console.access.users import Role
-from console.index import feed as feed_module
-from console.life.facts import facts_of, facts_of_each
-from console.life.outcome import outcome_of
-from consumers.forward.deliveries import Delivery
-from consumers.outbound.contacts.rows import as_json
-from consumers.outbound.forms import ChangeData
-from consumers.outbound.ledger import Intention, Ledger
-from consumers.outbound.messages import change_record
-from consumers.outbound.tables import metadata, outbound_entity
 from dev.servers.ports import free_port
 from dingbridge import Context, Event, Reject, open_database
+from dingbridge.console import watch as watch_module
+from dingbridge.console.access.users import Role
+from dingbridge.console.index import feed as feed_module
+from dingbridge.console.life.facts import facts_of, facts_of_each
+from dingbridge.console.life.outcome import outcome_of
+from dingbridge.consumers.forward.deliveries import Delivery
+from dingbridge.consumers.outbound.contacts.rows import as_json
+from dingbridge.consumers.outbound.forms import ChangeData
+from dingbridge.consumers.outbound.ledger import Intention, Ledger
+from dingbridge.consumers.outbound.messages import change_record
+from dingbridge.consumers.outbound.tables import metadata, outbound_entity
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
 from dingbridge.events.envelope import Received, Record, to_records
+from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.startup import open_current
 from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
 from dingbridge.testing.recordings import recorded
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Position
-from ingress.journal.rows import NewCallback
-from ingress.journal.startup import open_current
 from tests.integration.console_support import Form, console_at, page, result, submit, words
 from tests.integration.worker_support import (
     TYPE,

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 from typer.testing import CliRunner
 
-from console.access.users import Role
-from console.index import feed as feed_module
 from dingbridge.cli.dlq import app as dlq
 from dingbridge.cli.topics import app as topics
+from dingbridge.console.access.users import Role
+from dingbridge.console.index import feed as feed_module
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings

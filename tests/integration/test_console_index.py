@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from console.index import feed as feed_module
-from console.index.feed import Feed
-from console.index.search import Search
-from console.index.store import Index
-from console.sources.kafka import AskKafka
+from dingbridge.console.index import feed as feed_module
+from dingbridge.console.index.feed import Feed
+from dingbridge.console.index.search import Search
+from dingbridge.console.index.store import Index
+from dingbridge.console.sources.kafka import AskKafka
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.topic_policy import dlq_topic
 from dingbridge.settings import KafkaSettings

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from consumers.forward.consumer import consumer_of
-from consumers.forward.settings import ForwardSettings, load_systems
 from dev.servers.ports import free_port
+from dingbridge.consumers.forward.consumer import consumer_of
+from dingbridge.consumers.forward.settings import ForwardSettings, load_systems
 from dingbridge.ssrf import AddressGuard
 from dingbridge.worker.delivery import hash_key
 from tests.integration.console_asking import Asking, console_of
@@ -34,10 +34,10 @@ async def until(asking: Asking, path: str, words: str, role: str = "reader", lan
 async def test_a_broken_system_is_told_while_it_is_broken(
     kafka_env: dict[str, str], tmp_path: Path, system_a: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("console.watch.EACH_S", 0.3)
-    monkeypatch.setattr("console.watch.GROUPS_EACH_S", 0.3)
+    monkeypatch.setattr("dingbridge.console.watch.EACH_S", 0.3)
+    monkeypatch.setattr("dingbridge.console.watch.GROUPS_EACH_S", 0.3)
     # the groups of other tests on this Kafka may be worse off
-    monkeypatch.setattr("console.watch.known_consumers", dict)
+    monkeypatch.setattr("dingbridge.console.watch.known_consumers", dict)
     a = f"a-{secrets.token_hex(4)}"
     for variable, value in forward_file(tmp_path, {a: {"url": system_a.url}}).items():
         monkeypatch.setenv(variable, value)

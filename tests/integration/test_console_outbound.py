@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import select
 
-from console.access.users import Role
-from consumers.outbound.tables import outbound_entity
 from dingbridge import open_database
+from dingbridge.console.access.users import Role
+from dingbridge.consumers.outbound.tables import outbound_entity
 from tests.integration.console_support import Form, audited, confirmed, console_at, done, page, submit, words
 from tests.support.sizes import on_one_database
 from tests.unit.outbound.ledger_rows import filled, row

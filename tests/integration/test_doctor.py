@@ -26,8 +26,8 @@ from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.replay.dead_letter_queue import DeadLetterQueue
 from dingbridge.replay.dead_letters import DeadLetterFilter
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from tests.integration.replay_support import bury, letter_headers
 from tests.integration.worker_support import event_record
 from tests.support import self_signed

@@ -10,14 +10,14 @@ from collections import Counter
 import pytest
 from sqlalchemy import select
 
-from consumers.address_sync.tables import departments, memberships, users
-from consumers.approval.examples import leave_ledger
-from consumers.approval.tables import approval_instances
+from dingbridge.consumers.address_sync.tables import departments, memberships, users
+from dingbridge.consumers.approval.examples import leave_ledger
+from dingbridge.consumers.approval.tables import approval_instances
 from dingbridge.events import decode
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.worker.store.database import open_database
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all
 from tests.support.processes import eventually

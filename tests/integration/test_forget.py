@@ -12,14 +12,14 @@ from aiokafka import AIOKafkaProducer
 from sqlalchemy import MetaData, select, update
 from typer.testing import CliRunner
 
-from consumers.address_sync import AddressSync
-from consumers.address_sync.tables import users
-from consumers.approval import Approval
-from consumers.approval.tables import approval_instances
-from consumers.outbound.requests.tables import outbound_requests
-from consumers.outbound.tables import outbound_entity
 from dingbridge.cli.forget import command
 from dingbridge.cli.forget.topics import in_topics
+from dingbridge.consumers.address_sync import AddressSync
+from dingbridge.consumers.address_sync.tables import users
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.tables import approval_instances
+from dingbridge.consumers.outbound.requests.tables import outbound_requests
+from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.topic_policy import dlq_topic, event_topic
 from dingbridge.kafka.topics import ensure_topics

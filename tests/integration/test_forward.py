@@ -14,10 +14,10 @@ import orjson
 import pytest
 from aiokafka.errors import KafkaError
 
-from consumers.forward.consumer import consumer_of
-from consumers.forward.deliveries import read_delivery
-from consumers.forward.settings import ForwardSettings, load_systems
 from dingbridge import availability
+from dingbridge.consumers.forward.consumer import consumer_of
+from dingbridge.consumers.forward.deliveries import read_delivery
+from dingbridge.consumers.forward.settings import ForwardSettings, load_systems
 from dingbridge.events.envelope import Record
 from dingbridge.events.event import decode
 from dingbridge.kafka.topic_policy import control_topic, dlq_topic

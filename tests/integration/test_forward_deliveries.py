@@ -9,13 +9,13 @@ import orjson
 import pytest
 from aiohttp import web
 
-from console.access.users import Role
-from console.index import feed as feed_module
-from console.life.facts import facts_of, facts_of_each
-from console.life.outcome import outcome_of, replays_of
-from consumers.forward.consumer import Forward, consumer_of
-from consumers.forward.deliveries import Delivery, read_delivery
-from consumers.forward.settings import ForwardSettings, load_systems
+from dingbridge.console.access.users import Role
+from dingbridge.console.index import feed as feed_module
+from dingbridge.console.life.facts import facts_of, facts_of_each
+from dingbridge.console.life.outcome import outcome_of, replays_of
+from dingbridge.consumers.forward.consumer import Forward, consumer_of
+from dingbridge.consumers.forward.deliveries import Delivery, read_delivery
+from dingbridge.consumers.forward.settings import ForwardSettings, load_systems
 from dingbridge.events.envelope import Received, Record, to_records
 from dingbridge.kafka.topic_policy import control_topic, inbox_topic
 from dingbridge.replay.copying import FROM_HEADER
@@ -73,7 +73,7 @@ async def test_each_attempt_is_told_alike_by_the_command_and_by_the_console(
         monkeypatch.setenv(variable, value)
     own = ForwardSettings.load()
     consumer: Forward = consumer_of(a, load_systems(own)[a], AddressGuard(own.allowed))()
-    monkeypatch.setattr("console.watch.known_consumers", lambda: {consumer.name: type(consumer)})
+    monkeypatch.setattr("dingbridge.console.watch.known_consumers", lambda: {consumer.name: type(consumer)})
     settings: ConsumerSettings = consumer_settings(kafka_env, "sqlite:///none.db")
 
     refused = event_record("e2", "u2")

@@ -13,12 +13,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic_core import PydanticUndefined
 
-from consumers.forward.body import body_of
-from consumers.forward.delivery import Answer, Sender
-from consumers.forward.metrics import ForwardMetrics
-from consumers.forward.settings import Credentials, System
-from consumers.forward.signature import key_of, webhook_id
 from dev.servers import GuardedProcess, free_port
+from dingbridge.consumers.forward.body import body_of
+from dingbridge.consumers.forward.delivery import Answer, Sender
+from dingbridge.consumers.forward.metrics import ForwardMetrics
+from dingbridge.consumers.forward.settings import Credentials, System
+from dingbridge.consumers.forward.signature import key_of, webhook_id
 from dingbridge.events.event import Event
 from dingbridge.ssrf import AddressGuard
 from tests.integration.forward_support import SECRET

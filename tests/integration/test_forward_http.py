@@ -13,12 +13,12 @@ import pytest
 from aiohttp import ThreadedResolver, web
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from consumers.forward.body import body_of
-from consumers.forward.delivery import Sender
-from consumers.forward.policy import Answer
-from consumers.forward.settings import Credentials
-from consumers.forward.signature import key_of, webhook_id
 from dingbridge import ssrf as addresses
+from dingbridge.consumers.forward.body import body_of
+from dingbridge.consumers.forward.delivery import Sender
+from dingbridge.consumers.forward.policy import Answer
+from dingbridge.consumers.forward.settings import Credentials
+from dingbridge.consumers.forward.signature import key_of, webhook_id
 from dingbridge.events.event import Event, decode
 from dingbridge.ssrf import AddressGuard
 from tests.integration.forward_support import SECRET, closed_port, receiver

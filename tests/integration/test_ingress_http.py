@@ -19,18 +19,18 @@ from dingbridge.dingtalk.crypto import (
     encrypt,
     sign,
 )
+from dingbridge.ingress.callback import CallbackReceiver
+from dingbridge.ingress.diagnostics import Diagnostics
+from dingbridge.ingress.entry import JournalEntry
+from dingbridge.ingress.errors import JournalUnavailable
+from dingbridge.ingress.journal.directory import folders
+from dingbridge.ingress.journal.retention import Retention
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import HttpMetrics, JournalMetrics
+from dingbridge.ingress.server import PublicServer
 from dingbridge.logging import ServerLog
 from dingbridge.settings import IngressSettings
-from ingress.callback import CallbackReceiver
-from ingress.diagnostics import Diagnostics
-from ingress.entry import JournalEntry
-from ingress.errors import JournalUnavailable
-from ingress.journal.directory import folders
-from ingress.journal.retention import Retention
-from ingress.journal.store import JournalFile
-from ingress.journal.writer import Journal
-from ingress.metrics import HttpMetrics, JournalMetrics
-from ingress.server import PublicServer
 
 OURS = Credentials("tokenOfTheTest", "a" * 43, ("dingappkey", "dingcorp1"))
 EVENT = b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"],"CorpId":"dingcorp1"}'
@@ -313,7 +313,7 @@ async def test_a_compressed_or_lying_body_is_malformed(door):
 
 
 async def test_a_body_that_never_comes_is_given_up(door, monkeypatch):
-    monkeypatch.setattr("ingress.server.BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("dingbridge.ingress.server.BODY_TIMEOUT_S", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     writer.write(b"POST /callback HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
     assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import make_url, text
 
-from console.lookup.hits import Hit
-from console.lookup.lookup import LookedUp, look_up
-from console.sources.databases import Databases
-from consumers.address_sync.tables import metadata
 from dingbridge import Reader, open_database
+from dingbridge.console.lookup.hits import Hit
+from dingbridge.console.lookup.lookup import LookedUp, look_up
+from dingbridge.console.sources.databases import Databases
+from dingbridge.consumers.address_sync.tables import metadata
 from tests.support.company import NOW, fill
 
 
@@ -107,14 +107,14 @@ SLOW = {
 async def test_a_search_that_takes_too_long_is_ended_by_the_database(
     databases: Databases, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("console.sources.databases.READ_LIMIT_S", 0.2)
+    monkeypatch.setattr("dingbridge.console.sources.databases.READ_LIMIT_S", 0.2)
     kind = database_url.partition(":")[0]
 
     async def slow(reader: Reader, terms: object) -> list[Hit]:
         await reader.execute(text(SLOW[kind]))
         return []
 
-    monkeypatch.setattr("console.lookup.lookup.find_departments", slow)
+    monkeypatch.setattr("dingbridge.console.lookup.lookup.find_departments", slow)
     found = await look_up(databases, ["张三"], people=True)
     assert found.troubles == {"address-sync": "silent"}
     assert ids(found) == [("person", "u-1"), ("person", "u-2"), ("approval", "pi-1")]

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 import pytest
 from sqlalchemy import Column, MetaData, Text, select
 
-from consumers.address_sync import AddressSync
 from dingbridge import Mirror, people_table
+from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.waiting import eventually
 from tests.unit.address_sync.late import LateCompany, Life

@@ -1,4 +1,4 @@
-"""The procedures of docs/operations.md, done as they stand there, with processes and a broker."""
+"""The procedures of docs/guide/operations.md, done as they stand there, with processes and a broker."""
 
 import asyncio
 import json

@@ -9,8 +9,8 @@ import pytest
 
 from dingbridge.kafka.topic_policy import control_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from tests.integration.outbound_support import CORP, department, message, user
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_topic

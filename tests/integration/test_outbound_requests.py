@@ -7,15 +7,15 @@ import json
 import pytest
 from sqlalchemy import select
 
-from consumers.outbound import Outbound
-from consumers.outbound.requests.agent import RequestAgent
-from consumers.outbound.tables import outbound_outgoing
+from dingbridge.consumers.outbound import Outbound
+from dingbridge.consumers.outbound.requests.agent import RequestAgent
+from dingbridge.consumers.outbound.tables import outbound_outgoing
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.company.templates import OWN_NUMBER
+from dingbridge.simulator.server import Simulator
 from dingbridge.testing.memory import MemoryRuntime
-from simulator.company.templates import OWN_NUMBER
-from simulator.server import Simulator
 from tests.integration.simulator_support import settings
 from tests.support.profiles import AT_ONCE
 from tests.unit.outbound.hands import once

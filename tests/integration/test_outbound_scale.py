@@ -8,18 +8,23 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from consumers.outbound import waiting
-from consumers.outbound.contacts.rows import QUEUE, entity_of, save
-from consumers.outbound.contacts.wanted import look, want
-from consumers.outbound.ledger import Decision, Result
-from consumers.outbound.messages import Message
-from consumers.outbound.requests.agent import terminations_of
-from consumers.outbound.requests.store import REQUESTS, forget_old, store_approval_event, store_request
-from consumers.outbound.requests.tables import Request, outbound_requests
-from consumers.outbound.settings import DAY_MS
-from consumers.outbound.store import now_ms
-from consumers.outbound.tables import metadata
 from dingbridge import Database, open_database
+from dingbridge.consumers.outbound import waiting
+from dingbridge.consumers.outbound.contacts.rows import QUEUE, entity_of, save
+from dingbridge.consumers.outbound.contacts.wanted import look, want
+from dingbridge.consumers.outbound.ledger import Decision, Result
+from dingbridge.consumers.outbound.messages import Message
+from dingbridge.consumers.outbound.requests.agent import terminations_of
+from dingbridge.consumers.outbound.requests.store import (
+    REQUESTS,
+    forget_old,
+    store_approval_event,
+    store_request,
+)
+from dingbridge.consumers.outbound.requests.tables import Request, outbound_requests
+from dingbridge.consumers.outbound.settings import DAY_MS
+from dingbridge.consumers.outbound.store import now_ms
+from dingbridge.consumers.outbound.tables import metadata
 from tests.support.query_plans import Asked, asked_of, slow
 
 ROWS = 100_000

@@ -3,17 +3,17 @@ ends. Over HTTP against the simulated DingTalk."""
 
 import pytest
 
-from consumers.outbound.contacts import agent as agents
-from consumers.outbound.contacts import rows
-from consumers.outbound.contacts.rows import QUEUE, Entity, entity_of, save
-from consumers.outbound.ledger import Decision
-from consumers.outbound.store import now_ms
 from dingbridge import Conflict
+from dingbridge.consumers.outbound.contacts import agent as agents
+from dingbridge.consumers.outbound.contacts import rows
+from dingbridge.consumers.outbound.contacts.rows import QUEUE, Entity, entity_of, save
+from dingbridge.consumers.outbound.ledger import Decision
+from dingbridge.consumers.outbound.store import now_ms
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from simulator.company.company import Department
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.company.company import Department
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from tests.integration.outbound_support import CORP, department, message, office, user
 from tests.support.waiting import eventually
 from tests.unit.outbound.hands import once

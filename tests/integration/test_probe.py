@@ -23,7 +23,7 @@ from dingbridge.events.event import Event
 from dingbridge.probe.judge import judge_watched
 from dingbridge.probe.lag import Watched, arriving, watch
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
-from simulator.server import Simulator
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import settings as simulator_settings
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Processes, free_port

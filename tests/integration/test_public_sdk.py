@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from simulator.server import Simulator
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import AES_KEY, TOKEN, settings
 from tests.support.profiles import KIND
 from tests.support.waiting import eventually

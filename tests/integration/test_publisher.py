@@ -11,13 +11,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from prometheus_client import CollectorRegistry
 
 from dingbridge.events import decode
+from dingbridge.ingress.journal.checkpoint import Checkpoint
+from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.relay.publisher import Publisher
+from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.kafka.client import connection
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.rows import NewCallback
-from ingress.journal.store import JournalFile
-from ingress.relay.publisher import Publisher
-from ingress.relay.status import RelayStatus
 from tests.support.kafka_reader import read_topic, topics
 from tests.support.waiting import eventually
 
@@ -68,7 +68,7 @@ def settings(kafka_env):
 
 @pytest.fixture(autouse=True)
 def retries_when_asked(monkeypatch):
-    monkeypatch.setattr("ingress.relay.parked.RETRY_EVERY_S", (3600.0, 3600.0))
+    monkeypatch.setattr("dingbridge.ingress.relay.parked.RETRY_EVERY_S", (3600.0, 3600.0))
 
 
 class Running:

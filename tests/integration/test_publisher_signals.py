@@ -9,8 +9,8 @@ import urllib.request
 
 import pytest
 
+from dingbridge.ingress.journal.startup import open_current
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from ingress.journal.startup import open_current
 from tests.support.processes import environment
 
 
@@ -26,7 +26,7 @@ def test_a_stop_is_for_the_ingress_which_tells_the_relay(number, tmp_path):
     }
     open_current(tmp_path).close()
     process = subprocess.Popen(
-        [sys.executable, "-m", "ingress.relay.cli", "--stop-at-eof"],
+        [sys.executable, "-m", "dingbridge.ingress.relay.cli", "--stop-at-eof"],
         env=environment(SAMPLE_CREDENTIALS, ours),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

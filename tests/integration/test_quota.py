@@ -6,18 +6,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from consumers.address_sync import AddressSync
-from consumers.approval import Approval
-from consumers.approval.reconcile.reconciler import Reconciler, Scope, template_codes
-from consumers.approval.tables import approval_instances
 from dev import quota
+from dingbridge.consumers.address_sync import AddressSync
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.reconcile.reconciler import Reconciler, Scope, template_codes
+from dingbridge.consumers.approval.tables import approval_instances
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.company.templates import TEMPLATES
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.testing.memory import MemoryRuntime
-from simulator.company.templates import TEMPLATES
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
 from tests.support.profiles import KIND
 from tests.unit.address_sync.syncing import full
 

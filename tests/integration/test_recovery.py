@@ -6,11 +6,11 @@ import json
 import pytest
 from sqlalchemy import select
 
-from consumers.approval.tables import approval_instances
+from dingbridge.consumers.approval.tables import approval_instances
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.worker.store.database import open_database
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences, ended
 from tests.support.ingress import IngressUnderTest
 from tests.support.profiles import ALL_TOLD

@@ -7,7 +7,7 @@ import pytest
 from dingbridge.events import decode
 from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from simulator.server import Simulator
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import settings
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all

@@ -7,10 +7,10 @@ from dingbridge.api_budget.file import FileStore
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, Unavailable
+from dingbridge.ingress.recovery.poller import AppList, IsvList
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from ingress.recovery.poller import AppList, IsvList
-from simulator.pushes.failed import FailedList
-from simulator.server import Simulator
+from dingbridge.simulator.pushes.failed import FailedList
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import settings
 from tests.unit.recovery.memory import Process, item
 

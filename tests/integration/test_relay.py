@@ -8,7 +8,7 @@ import urllib.request
 
 import psutil
 
-from ingress.journal.directory import current, relay_lock
+from dingbridge.ingress.journal.directory import current, relay_lock
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import wait_until
 

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from consumers.address_sync import AddressSync
-from consumers.address_sync.sync.full_sync import result
-from consumers.address_sync.tables import departments, memberships, users
+from dingbridge.consumers.address_sync import AddressSync
+from dingbridge.consumers.address_sync.sync.full_sync import result
+from dingbridge.consumers.address_sync.tables import departments, memberships, users
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import PermissionDenied
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.testing.memory import MemoryRuntime
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
 from tests.support.profiles import AT_ONCE
 from tests.unit.address_sync.syncing import current, full
 

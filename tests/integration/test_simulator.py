@@ -12,9 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from simulator.company.platform import Platform
-from simulator.pushes import push as push_module
-from simulator.server import Simulator
+from dingbridge.simulator.company.platform import Platform
+from dingbridge.simulator.pushes import push as push_module
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import (
     CREDENTIALS,
     OWNER,

@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from simulator.server import Simulator
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import (
     AES_KEY,
     TAGS,

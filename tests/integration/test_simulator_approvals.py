@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from simulator.company import templates
-from simulator.server import Simulator
+from dingbridge.simulator.company import templates
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import Api, settings
 from tests.support.profiles import KIND
 

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from simulator.errors import ERRMSG
-from simulator.server import Simulator
+from dingbridge.simulator.errors import ERRMSG
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import Api, settings
 from tests.support.waiting import eventually
 

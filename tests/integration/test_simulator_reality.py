@@ -7,8 +7,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from simulator.profile import Profile
-from simulator.server import Simulator
+from dingbridge.simulator.profile import Profile
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import Api, settings
 from tests.integration.test_simulator_faults import USER_GET, fault
 from tests.support.profiles import KIND

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from simulator.server import Simulator
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import TAGS, Api, Receiver, serving, settings
 from tests.support.waiting import eventually
 

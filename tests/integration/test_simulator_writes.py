@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from simulator.server import Simulator
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import Api, Receiver, serving, settings
 from tests.integration.test_simulator_faults import fault
 from tests.support.waiting import eventually

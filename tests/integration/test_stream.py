@@ -12,19 +12,19 @@ from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
 
 from dingbridge.dingtalk.gateway import Opening
+from dingbridge.ingress.entry import JournalEntry
+from dingbridge.ingress.errors import JournalUnavailable
+from dingbridge.ingress.journal.retention import Retention
+from dingbridge.ingress.journal.rows import ResyncRequest
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import HttpMetrics, JournalMetrics, StreamMetrics
+from dingbridge.ingress.stream import client as client_module
+from dingbridge.ingress.stream.apps import Streams
+from dingbridge.ingress.stream.connection import Connection, connect
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.settings.apps import App
+from dingbridge.simulator.server import Simulator
 from dingbridge.tasks import WatchedTasks, end
-from ingress.entry import JournalEntry
-from ingress.errors import JournalUnavailable
-from ingress.journal.retention import Retention
-from ingress.journal.rows import ResyncRequest
-from ingress.journal.writer import Journal
-from ingress.metrics import HttpMetrics, JournalMetrics, StreamMetrics
-from ingress.stream import client as client_module
-from ingress.stream.apps import Streams
-from ingress.stream.connection import Connection, connect
-from simulator.server import Simulator
 from tests.integration.simulator_support import settings
 from tests.support.ingress import IngressUnderTest
 from tests.support.waiting import PATIENCE_S, eventually
@@ -307,7 +307,7 @@ async def test_a_stop_in_the_middle_of_a_handover_answers_what_the_old_connectio
 
 
 async def test_an_app_that_goes_or_changes_is_followed(stack, monkeypatch):
-    monkeypatch.setattr("ingress.per_app.EVERY_S", 0.02)
+    monkeypatch.setattr("dingbridge.ingress.per_app.EVERY_S", 0.02)
     stack.start()
     await stack.open()
     stack.apps = {"default": App("default", (), (), KEY, SECRET, "dingcorp1", mode="stream")}
@@ -361,7 +361,7 @@ async def test_an_ingress_with_its_only_app_in_stream_mode_listens_to_nobody(pro
 
 
 async def test_a_peer_that_does_not_even_answer_pings_is_lost_and_may_have_been_gone_before(monkeypatch):
-    monkeypatch.setattr("ingress.stream.connection.HEARTBEAT_S", 0.2)
+    monkeypatch.setattr("dingbridge.ingress.stream.connection.HEARTBEAT_S", 0.2)
     released = asyncio.Event()
 
     async def frozen(request):

@@ -8,8 +8,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from simulator.pushes import gateway as gateway_module
-from simulator.server import Simulator
+from dingbridge.simulator.pushes import gateway as gateway_module
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import Api, settings
 from tests.support.waiting import eventually
 

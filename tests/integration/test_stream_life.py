@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 
 from dingbridge.settings import KafkaSettings
-from simulator.company.platform import now_ms
-from simulator.recording import Recording, Replay
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.company.platform import now_ms
+from dingbridge.simulator.recording import Recording, Replay
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all
 from tests.support.processes import Processes, eventually

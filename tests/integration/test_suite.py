@@ -10,8 +10,8 @@ from dingbridge import retry as backoff
 from dingbridge.dingtalk.suite import signature
 from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.server import Simulator
 from dingbridge.worker.api import suite_tickets as tickets
-from simulator.server import Simulator
 from tests.integration.simulator_support import AES_KEY, OWNER, TOKEN, Api, settings
 from tests.integration.worker_support import consumer_settings, named, serving
 from tests.support.ingress import IngressUnderTest

@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from simulator.company.templates import TEMPLATES
-from simulator.server import Simulator
+from dingbridge.simulator.company.templates import TEMPLATES
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import settings
 from tests.support.profiles import KIND
 

@@ -11,9 +11,9 @@ from dingbridge import retry as backoff
 from dingbridge.dingtalk import transport
 from dingbridge.kafka.topic_policy import dlq_topic, event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.worker import service as service_module
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
 from tests.integration.worker_support import (
     EffectConsumer,
     committed,

@@ -15,7 +15,7 @@ from dingbridge.dingtalk.errors import (
     OutcomeUnknown,
 )
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from simulator.server import Simulator
+from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import settings
 from tests.support.profiles import KIND
 

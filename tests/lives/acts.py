@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from simulator.errors import ActionError
+from dingbridge.simulator.errors import ActionError
 
 if TYPE_CHECKING:
     from tests.lives.life import Life

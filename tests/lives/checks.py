@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from consumers.approval.examples import leave_ledger
-from consumers.approval.tables import approval_instances, approval_operations
-from consumers.outbound import fields as outbound_fields
 from dev.benchmarks.large.compare import differences
+from dingbridge.consumers.approval.examples import leave_ledger
+from dingbridge.consumers.approval.tables import approval_instances, approval_operations
+from dingbridge.consumers.outbound import fields as outbound_fields
 from dingbridge.kafka.topic_policy import dlq_topic
 from tests.lives.process import Running
 

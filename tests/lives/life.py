@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import pytest
 import structlog
 
-from consumers.address_sync import AddressSync
-from consumers.approval import Approval
-from consumers.outbound import Outbound
+from dingbridge.consumers.address_sync import AddressSync
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.outbound import Outbound
 from dingbridge.events.control import resync_requested
 from dingbridge.kafka.topic_policy import inbox_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
+from dingbridge.simulator.errors import ActionError
 from dingbridge.worker.consumer import Consumer
-from simulator.errors import ActionError
 from tests.lives import checks
 from tests.lives.acts import ACTS, DAY_S, USER, Part, dingtalk_is_away_for_a_day, sleep_of
 from tests.lives.broker import MemoryBroker

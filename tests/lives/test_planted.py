@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from consumers.approval.archive import document as approval_document
-from consumers.approval.archive import times
-from consumers.outbound.contacts import agent, identity, outcome, unnamed
-from consumers.outbound.contacts.dingtalk import Contacts
 from dingbridge import availability
+from dingbridge.consumers.approval.archive import document as approval_document
+from dingbridge.consumers.approval.archive import times
+from dingbridge.consumers.outbound.contacts import agent, identity, outcome, unnamed
+from dingbridge.consumers.outbound.contacts.dingtalk import Contacts
 from dingbridge.dingtalk.api.approvals import ApprovalCalls
 from dingbridge.snapshots import late_answers
 from tests.lives.clock import everywhere

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from consumers.outbound import fields as outbound_fields
-from consumers.outbound.messages import key
+from dingbridge.consumers.outbound import fields as outbound_fields
+from dingbridge.consumers.outbound.messages import key
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.kafka.topic_policy import control_topic, event_topic
 from dingbridge.settings import KafkaSettings
-from simulator.company.events import PlatformEvent
-from simulator.recording import RecordedStep
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.company.events import PlatformEvent
+from dingbridge.simulator.recording import RecordedStep
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from tests.lives.broker import MemoryBroker
 from tests.lives.wire import Wire
 

@@ -71,7 +71,7 @@ def test_in_a_clone_it_is_tested_and_runs_at_once(clone, kafka_env, tmp_path):
     clone.run(*python, "ruff", "format", "--no-cache", "--check", ".")
     if (ROOT / ".mypy_cache").is_dir():  # what it knows already of all other modules
         shutil.copytree(ROOT / ".mypy_cache", clone.path / ".mypy_cache")
-    clone.run(*python, "mypy", "--package", "consumers.leave_ledger")
+    clone.run(*python, "mypy", "--package", "dingbridge.consumers.leave_ledger")
     clone.run(str(clone.venv / "bin" / "python"), "-c", LINT_IMPORTS, "--no-cache")
     pytest_in(clone, "tests/unit/test_deploy.py", "tests/unit/test_house.py")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tests.support.clone import ROOT, Clone
 
-ENGLISH = ROOT / "docs" / "guide" / "tutorial.md"
-CHINESE = ROOT / "docs" / "guide" / "tutorial.zh-CN.md"
+ENGLISH = ROOT / "docs" / "tutorial" / "first-consumer.md"
+CHINESE = ROOT / "docs" / "tutorial" / "first-consumer.zh-CN.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 VARYING = re.compile(

@@ -15,7 +15,7 @@ import apsw
 import psutil
 
 from dev.servers import KafkaServer
-from ingress.journal.directory import current, damaged
+from dingbridge.ingress.journal.directory import current, damaged
 from tests.support.disk import SickDisk, Sickness
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import event

@@ -6,14 +6,14 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from consumers.address_sync.tables import departments, memberships, users
-from consumers.address_sync.tables import metadata as address_sync
-from consumers.approval.tables import approval_instances
-from consumers.approval.tables import metadata as approval
-from consumers.outbound.requests.tables import outbound_requests
-from consumers.outbound.tables import metadata as outbound
-from consumers.outbound.tables import outbound_entity
 from dingbridge import Database, open_database
+from dingbridge.consumers.address_sync.tables import departments, memberships, users
+from dingbridge.consumers.address_sync.tables import metadata as address_sync
+from dingbridge.consumers.approval.tables import approval_instances
+from dingbridge.consumers.approval.tables import metadata as approval
+from dingbridge.consumers.outbound.requests.tables import outbound_requests
+from dingbridge.consumers.outbound.tables import metadata as outbound
+from dingbridge.consumers.outbound.tables import outbound_entity
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 ROWS: Mapping[Table, list[dict[str, Any]]] = {

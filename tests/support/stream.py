@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulator.pushes.gateway import Connection, Gateway
-from simulator.server import Simulator
+from dingbridge.simulator.pushes.gateway import Connection, Gateway
+from dingbridge.simulator.server import Simulator
 from tests.support.pusher import Pusher
 from tests.support.waiting import eventually
 

@@ -33,10 +33,10 @@ def test_every_alert_is_tried(alert):
 
 
 def test_operations_explains_every_alert_and_no_other():
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "guide" / "operations.md").read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (Dingbridge\w+)$", text, re.MULTILINE)
     assert headings == list(RULES)
     for alert, rule in RULES.items():
-        assert rule["annotations"]["runbook"] == f"docs/operations.md#{alert.lower()}"
+        assert rule["annotations"]["runbook"] == f"docs/guide/operations.md#{alert.lower()}"
         assert rule["labels"]["severity"] in {"info", "warning", "critical"}
         assert alert in text

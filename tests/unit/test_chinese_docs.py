@@ -22,7 +22,7 @@ SUFFIX = ".zh-CN.md"
 GUIDE = ROOT / "docs" / "guide"
 ENGLISH = [
     ROOT / "README.md",
-    ROOT / "docs" / "contract.md",
+    ROOT / "docs" / "reference" / "contract.md",
     *sorted(p for p in GUIDE.glob("*.md") if not p.name.endswith(SUFFIX)),
 ]
 SPOKEN = re.compile(r"^<!-- doctor: [\w ]+ -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)

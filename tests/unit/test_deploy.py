@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 import dingbridge.settings
-from console.settings import ConsoleSettings
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.outbound.settings import OutboundSettings
 from dingbridge.api_budget import SHARES
+from dingbridge.console.settings import ConsoleSettings
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.outbound.settings import OutboundSettings
 from dingbridge.health_server import is_own_name
 from dingbridge.settings import ConsumerSettings, IngressSettings, KafkaSettings, Settings
 from dingbridge.worker.registry import load_consumer

@@ -17,17 +17,15 @@ import pytest
 import typer
 from prometheus_client import CollectorRegistry
 
-from consumers.address_sync.metrics import AddressSyncMetrics
-from consumers.address_sync.tables import look_again
-from consumers.approval.metrics import ApprovalMetrics
-from consumers.forward.metrics import ForwardMetrics
-from consumers.outbound.metrics import OutboundMetrics
 from dingbridge.cli.main import GROUP
+from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
+from dingbridge.consumers.address_sync.tables import look_again
+from dingbridge.consumers.approval.metrics import ApprovalMetrics
+from dingbridge.consumers.forward.metrics import ForwardMetrics
+from dingbridge.consumers.outbound.metrics import OutboundMetrics
 from dingbridge.events import Received, catalogue, content_hash, decode, to_dingtalk, to_records
-from dingbridge.mirror.look_again import LookAgain
-from dingbridge.worker.metrics import WorkerMetrics
-from ingress.journal.checkpoint import DAMAGED
-from ingress.metrics import (
+from dingbridge.ingress.journal.checkpoint import DAMAGED
+from dingbridge.ingress.metrics import (
     FolderMetrics,
     HttpMetrics,
     JournalMetrics,
@@ -35,13 +33,15 @@ from ingress.metrics import (
     StreamMetrics,
     relay_restarts,
 )
-from ingress.relay.batches import partition_of
-from ingress.relay.delivery import Refusal
-from ingress.relay.status import RelayStatus
+from dingbridge.ingress.relay.batches import partition_of
+from dingbridge.ingress.relay.delivery import Refusal
+from dingbridge.ingress.relay.status import RelayStatus
+from dingbridge.mirror.look_again import LookAgain
+from dingbridge.worker.metrics import WorkerMetrics
 from tests.support.documents import ROOT, anchor, blocks, body, footnotes, headings, links, prose
 
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
-CLAIMS = ROOT / "docs" / "claims.md"
+CLAIMS = ROOT / "docs" / "reference" / "claims.md"
 READMES = (ENGLISH, CHINESE)
 DOCUMENTS = sorted(
     [
@@ -129,7 +129,7 @@ def claims() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
 def test_the_register_holds_what_the_readme_claims_and_no_more(readme):
-    assert set(re.findall(r"\(docs/claims\.md#(\w+)\)", prose(readme))) == claims().keys()
+    assert set(re.findall(r"\(docs/reference/claims\.md#(\w+)\)", prose(readme))) == claims().keys()
 
 
 def test_every_claim_names_tests_that_exist():
@@ -212,7 +212,7 @@ def test_the_guide_names_types_as_the_records_have_them():
 def test_the_guides_programs_read_with_the_rights_that_a_team_is_given():
     commands = "\n".join(code for _, code in blocks(ROOT / "docs" / "guide" / "reading-topics.md", "sh"))
     [(group, types)] = re.findall(r"^GROUP_ID=(\S+) .*?\.py (.*)$", commands, re.MULTILINE)
-    security = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    security = (ROOT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8")
     [granted] = re.findall(r"<!-- acls: team -->\n```sh\n(.*?)```", security, re.DOTALL)
     [prefix] = re.findall(r"--group (\S+) --resource-pattern-type prefixed", granted)
     assert group.startswith(prefix)
@@ -292,13 +292,13 @@ def test_operations_lists_every_metric_and_no_other():
     ApprovalMetrics(registry)
     ForwardMetrics("a", registry)
     OutboundMetrics(registry)
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "guide" / "operations.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `(dingbridge_\w+)` \|", text, re.MULTILINE))
     assert listed == {metric.name for metric in registry.collect()}
 
 
 def test_operations_lists_only_log_events_and_park_reasons_that_exist():
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "guide" / "operations.md").read_text(encoding="utf-8")
     source = "\n".join(
         path.read_text(encoding="utf-8")
         for package in ("consumers", "dingbridge", "ingress")

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("dingbridge", "console", "ingress", "consumers", "simulator", "dev")
+FOLDERS = ("console", "consumers", "ingress", "simulator")
+"""Beside ``dingbridge``, and installed below it."""
+PACKAGES = ("dingbridge", *FOLDERS, "dev")
 GENERATED = ROOT / "dingbridge" / "generated"
 """Made from the catalogue, and nobody's reading."""
 MODULES = [
@@ -57,12 +59,25 @@ def faults(path: Path) -> Iterator[str]:
         return  # a command loads what it needs when it is called: `--help` and `--version` are quick
     for function in functions(tree):
         for line, imported in imports(function):
-            if imported.split(".")[0] in PACKAGES:
+            if imported.split(".")[0] in ("dingbridge", "dev"):
                 yield f"{name}:{line} imports {imported} in a function: it belongs at the module's head"
 
 
 def test_modules_are_small_and_use_documented_interfaces_only() -> None:
     assert [fault for path in MODULES for fault in faults(path)] == []
+
+
+def test_what_is_installed_has_one_name() -> None:
+    """In a clone ``import ingress`` finds the folder, and imports it again; a wheel has none."""
+    for folder in FOLDERS:
+        assert (ROOT / "dingbridge" / folder).readlink() == Path("..") / folder
+    by_folder = [
+        f"{path.relative_to(ROOT)}:{line} imports {imported}: it is called dingbridge.{imported}"
+        for path in [*MODULES, *(ROOT / "tests").rglob("*.py")]
+        for line, imported in imports(ast.parse(path.read_text(encoding="utf-8")))
+        if imported.split(".")[0] in FOLDERS
+    ]
+    assert by_folder == []
 
 
 def test_no_folder_is_crowded() -> None:

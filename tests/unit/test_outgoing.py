@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import uvloop
 
-from consumers.approval.files import downloads
-from consumers.approval.files.downloads import Downloads
-from consumers.approval.settings import ApprovalSettings
-from consumers.forward.delivery import Sender
-from consumers.forward.settings import Credentials
+from dingbridge.consumers.approval.files import downloads
+from dingbridge.consumers.approval.files.downloads import Downloads
+from dingbridge.consumers.approval.settings import ApprovalSettings
+from dingbridge.consumers.forward.delivery import Sender
+from dingbridge.consumers.forward.settings import Credentials
 from dingbridge.ssrf import AddressGuard
 from tests.unit.forward.support import system
 from tests.unit.library.test_addresses import INSIDE

@@ -9,15 +9,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from consumers.address_sync.metrics import AddressSyncMetrics
-from consumers.address_sync.tables import look_again
-from consumers.approval.metrics import ApprovalMetrics
-from consumers.forward.metrics import ForwardMetrics
-from consumers.outbound.metrics import OutboundMetrics
 from dev.dashboards.files import FOLDER, files
-from dingbridge.mirror.look_again import LookAgain
-from dingbridge.worker.metrics import WorkerMetrics
-from ingress.metrics import (
+from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
+from dingbridge.consumers.address_sync.tables import look_again
+from dingbridge.consumers.approval.metrics import ApprovalMetrics
+from dingbridge.consumers.forward.metrics import ForwardMetrics
+from dingbridge.consumers.outbound.metrics import OutboundMetrics
+from dingbridge.ingress.metrics import (
     FolderMetrics,
     HttpMetrics,
     JournalMetrics,
@@ -25,7 +23,9 @@ from ingress.metrics import (
     StreamMetrics,
     relay_restarts,
 )
-from ingress.relay.status import RelayStatus
+from dingbridge.ingress.relay.status import RelayStatus
+from dingbridge.mirror.look_again import LookAgain
+from dingbridge.worker.metrics import WorkerMetrics
 from tests.support.promql import BOARDS, Query, grouped, of_dashboards, of_rules, records, selectors, unknown
 
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from console.settings import ConsoleSettings
+from dingbridge.console.settings import ConsoleSettings
 from dingbridge.settings import ConsumerSettings, IngressSettings, PublisherSettings
 from tests.support.units import UNITS, unit
 

@@ -15,11 +15,11 @@ from typing import Any
 import structlog
 from sqlalchemy import Row, func, select, update
 
-from consumers.address_sync import store
-from consumers.address_sync.fetcher import FetchedUser, Fetcher, is_hidden, write
-from consumers.address_sync.tables import details, guard, users
 from dingbridge import Conflict, Database, Transaction
 from dingbridge.availability import Availability
+from dingbridge.consumers.address_sync import store
+from dingbridge.consumers.address_sync.fetcher import FetchedUser, Fetcher, is_hidden, write
+from dingbridge.consumers.address_sync.tables import details, guard, users
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import ApiError, BadRequest, PermissionDenied
 from dingbridge.snapshots.late_answers import look_again_s

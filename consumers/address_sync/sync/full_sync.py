@@ -10,15 +10,15 @@ from typing import Any
 
 import structlog
 
-from consumers.address_sync.fetcher import Fetcher
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.details import for_s as in_time_for
-from consumers.address_sync.sync.refetch import Refetcher
-from consumers.address_sync.sync.runs import Run, Runs, State
-from consumers.address_sync.sync.safety import check_removals
-from consumers.address_sync.sync.sync_apply import Applier
-from consumers.address_sync.sync.sync_read import CompanyReader
-from consumers.address_sync.sync.worklist import CallMeter, Progress, Worklist, unread
+from dingbridge.consumers.address_sync.fetcher import Fetcher
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.sync.details import for_s as in_time_for
+from dingbridge.consumers.address_sync.sync.refetch import Refetcher
+from dingbridge.consumers.address_sync.sync.runs import Run, Runs, State
+from dingbridge.consumers.address_sync.sync.safety import check_removals
+from dingbridge.consumers.address_sync.sync.sync_apply import Applier
+from dingbridge.consumers.address_sync.sync.sync_read import CompanyReader
+from dingbridge.consumers.address_sync.sync.worklist import CallMeter, Progress, Worklist, unread
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.throttle import Throttle
 

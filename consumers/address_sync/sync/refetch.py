@@ -7,14 +7,14 @@ busy company, too.
 
 from collections.abc import Callable
 
-from consumers.address_sync.fetcher import Fetched, FetchedRoles, FetchedUser, Fetcher, write
-from consumers.address_sync.store import Change
-from consumers.address_sync.sync.details import ask_for_reports
-from consumers.address_sync.sync.runs import Entry, Run, Runs, count_change
-from consumers.address_sync.sync.sync_read import SETTLED_AFTER
-from consumers.address_sync.sync.worklist import CallMeter, Worklist
-from consumers.address_sync.tables import guard
 from dingbridge import Conflict
+from dingbridge.consumers.address_sync.fetcher import Fetched, FetchedRoles, FetchedUser, Fetcher, write
+from dingbridge.consumers.address_sync.store import Change
+from dingbridge.consumers.address_sync.sync.details import ask_for_reports
+from dingbridge.consumers.address_sync.sync.runs import Entry, Run, Runs, count_change
+from dingbridge.consumers.address_sync.sync.sync_read import SETTLED_AFTER
+from dingbridge.consumers.address_sync.sync.worklist import CallMeter, Worklist
+from dingbridge.consumers.address_sync.tables import guard
 from dingbridge.snapshots import FetchAttempt
 
 _KINDS = {

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, literal, or_, select, update
 
-from consumers.address_sync.sync.tables import runs, staged, todo
 from dingbridge import Database, Reader, Transaction
+from dingbridge.consumers.address_sync.sync.tables import runs, staged, todo
 from dingbridge.errors import BridgeError
 
 Cause = Literal["order", "command", "dry_run"]

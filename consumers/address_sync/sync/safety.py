@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import Select, Text, cast, exists, func, select
 
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.runs import READ, Run, Runs
-from consumers.address_sync.sync.tables import runs as runs_table
-from consumers.address_sync.sync.tables import staged
-from consumers.address_sync.sync.worklist import UNREAD, any_unread
-from consumers.address_sync.tables import departments, users
 from dingbridge import Reader
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.sync.runs import READ, Run, Runs
+from dingbridge.consumers.address_sync.sync.tables import runs as runs_table
+from dingbridge.consumers.address_sync.sync.tables import staged
+from dingbridge.consumers.address_sync.sync.worklist import UNREAD, any_unread
+from dingbridge.consumers.address_sync.tables import departments, users
 
 ROOT = 1
 

@@ -14,15 +14,21 @@ from typing import Any, Final
 
 from sqlalchemy import Text, cast, delete, func, select, union
 
-from consumers.address_sync import store
-from consumers.address_sync.fetcher import ROLES
-from consumers.address_sync.mapping import UserState, department_row, listed_state, roles_state, user_state
-from consumers.address_sync.sync.runs import Run, Runs, count_change
-from consumers.address_sync.sync.safety import missing_departments, missing_users
-from consumers.address_sync.sync.tables import staged
-from consumers.address_sync.sync.worklist import UNREAD, Progress
-from consumers.address_sync.tables import guard, user_roles
 from dingbridge import Conflict, Transaction
+from dingbridge.consumers.address_sync import store
+from dingbridge.consumers.address_sync.fetcher import ROLES
+from dingbridge.consumers.address_sync.mapping import (
+    UserState,
+    department_row,
+    listed_state,
+    roles_state,
+    user_state,
+)
+from dingbridge.consumers.address_sync.sync.runs import Run, Runs, count_change
+from dingbridge.consumers.address_sync.sync.safety import missing_departments, missing_users
+from dingbridge.consumers.address_sync.sync.tables import staged
+from dingbridge.consumers.address_sync.sync.worklist import UNREAD, Progress
+from dingbridge.consumers.address_sync.tables import guard, user_roles
 
 CHUNK: Final = 200
 """Entities written in one transaction: it must not hold SQLite's only writer for long."""

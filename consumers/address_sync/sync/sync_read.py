@@ -13,14 +13,19 @@ from typing import Any, Final, cast
 import structlog
 from sqlalchemy import ColumnElement, Select, and_, case, select
 
-from consumers.address_sync.fetcher import ROLES
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.runs import READ, Entry, Run, Runs
-from consumers.address_sync.sync.safety import current_users, missing_users, read_users, sees_a_part
-from consumers.address_sync.sync.tables import runs as runs_table
-from consumers.address_sync.sync.worklist import CallMeter, Step, Worklist, any_unread
-from consumers.address_sync.tables import guard, memberships
 from dingbridge import Transaction
+from dingbridge.consumers.address_sync.fetcher import ROLES
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.sync.runs import READ, Entry, Run, Runs
+from dingbridge.consumers.address_sync.sync.safety import (
+    current_users,
+    missing_users,
+    read_users,
+    sees_a_part,
+)
+from dingbridge.consumers.address_sync.sync.tables import runs as runs_table
+from dingbridge.consumers.address_sync.sync.worklist import CallMeter, Step, Worklist, any_unread
+from dingbridge.consumers.address_sync.tables import guard, memberships
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.contacts import PAGE_SIZE
 from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied, QuotaSpent

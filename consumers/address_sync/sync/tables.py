@@ -7,8 +7,8 @@ data meanwhile.
 
 from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text
 
-from consumers.address_sync.tables import metadata
 from dingbridge import UtcDateTime
+from dingbridge.consumers.address_sync.tables import metadata
 
 runs = Table(
     "address_sync_runs",

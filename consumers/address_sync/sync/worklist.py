@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from sqlalchemy import Row, Text, cast, exists, func, select
 
-from consumers.address_sync.sync.runs import Entry, Run, Runs, Unread
-from consumers.address_sync.sync.tables import staged, todo
-from consumers.address_sync.tables import departments, users
 from dingbridge import Reader
 from dingbridge.availability import Availability, own_delay_s
+from dingbridge.consumers.address_sync.sync.runs import Entry, Run, Runs, Unread
+from dingbridge.consumers.address_sync.sync.tables import staged, todo
+from dingbridge.consumers.address_sync.tables import departments, users
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.snapshots.coerce import as_json

@@ -1,5 +1,5 @@
 """Business actions of approval templates: ``action`` and ``Approved`` are what their authors import."""
 
-from consumers.approval.actions.declaration import Approved, Form, action
+from dingbridge.consumers.approval.actions.declaration import Approved, Form, action
 
 __all__ = ["Approved", "Form", "action"]

@@ -14,13 +14,13 @@ from typing import Any
 
 from sqlalchemy import select
 
-from consumers.approval.actions.declaration import Action, Function, RevokedBy, name_of
-from consumers.approval.archive.document import Events, at_end
-from consumers.approval.archive.links import MODIFY, REVOKE, Family
-from consumers.approval.archive.masking import MASK
-from consumers.approval.archive.writer import Stored, stored
-from consumers.approval.tables import approval_actions
 from dingbridge import Reader, Transaction
+from dingbridge.consumers.approval.actions.declaration import Action, Function, RevokedBy, name_of
+from dingbridge.consumers.approval.archive.document import Events, at_end
+from dingbridge.consumers.approval.archive.links import MODIFY, REVOKE, Family
+from dingbridge.consumers.approval.archive.masking import MASK
+from dingbridge.consumers.approval.archive.writer import Stored, stored
+from dingbridge.consumers.approval.tables import approval_actions
 
 DONE, REJECTED, FAILED, SKIPPED = "done", "rejected", "failed", "skipped"
 REVOKED, NOT_UNDONE = "revoked", "not_undone"

@@ -36,10 +36,10 @@ from types import ModuleType
 from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from consumers.approval.archive.components import Value, number_of
-from consumers.approval.archive.document import cell_name, cell_value, cells_of, value_of
-from consumers.approval.archive.times import local_day, local_time
 from dingbridge import Person, Reject, Transaction
+from dingbridge.consumers.approval.archive.components import Value, number_of
+from dingbridge.consumers.approval.archive.document import cell_name, cell_value, cells_of, value_of
+from dingbridge.consumers.approval.archive.times import local_day, local_time
 from dingbridge.errors import SettingsError
 from dingbridge.snapshots.coerce import as_list, as_text
 

@@ -10,14 +10,14 @@ from typing import Literal
 
 from sqlalchemy import ColumnElement, case, select, true
 
-from consumers.approval.actions.action_state import DONE, REVOKED
-from consumers.approval.actions.declaration import name_of
-from consumers.approval.actions.runner import ActionRunner
-from consumers.approval.archive.links import ancestors
-from consumers.approval.archive.query import Filter, pages
-from consumers.approval.archive.writer import stored
-from consumers.approval.tables import KIND, approval_actions, approval_instances, guard
 from dingbridge import Conflict, Database
+from dingbridge.consumers.approval.actions.action_state import DONE, REVOKED
+from dingbridge.consumers.approval.actions.declaration import name_of
+from dingbridge.consumers.approval.actions.runner import ActionRunner
+from dingbridge.consumers.approval.archive.links import ancestors
+from dingbridge.consumers.approval.archive.query import Filter, pages
+from dingbridge.consumers.approval.archive.writer import stored
+from dingbridge.consumers.approval.tables import KIND, approval_actions, approval_instances, guard
 
 MOST_AGAIN = 10
 _columns = approval_instances.c

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import select
 
-from consumers.approval.actions.action_state import (
+from dingbridge import Conflict, Reader, Reject, Retry, Transaction
+from dingbridge.consumers.approval.actions.action_state import (
     DONE,
     FAILED,
     NOT_UNDONE,
@@ -25,14 +26,20 @@ from consumers.approval.actions.action_state import (
     decide,
     links_of,
 )
-from consumers.approval.actions.declaration import Action, Approved, Form, Function, RevokedBy, name_of
-from consumers.approval.archive import links
-from consumers.approval.archive.document import Row
-from consumers.approval.archive.links import MODIFY, Family, family
-from consumers.approval.archive.writer import Stored, stored
-from consumers.approval.metrics import ApprovalMetrics
-from consumers.approval.tables import approval_actions
-from dingbridge import Conflict, Reader, Reject, Retry, Transaction
+from dingbridge.consumers.approval.actions.declaration import (
+    Action,
+    Approved,
+    Form,
+    Function,
+    RevokedBy,
+    name_of,
+)
+from dingbridge.consumers.approval.archive import links
+from dingbridge.consumers.approval.archive.document import Row
+from dingbridge.consumers.approval.archive.links import MODIFY, Family, family
+from dingbridge.consumers.approval.archive.writer import Stored, stored
+from dingbridge.consumers.approval.metrics import ApprovalMetrics
+from dingbridge.consumers.approval.tables import approval_actions
 from dingbridge.error_location import error_location
 from dingbridge.snapshots.coerce import as_list
 from dingbridge.worker.store.errors import TransactionRace

@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import case, func, select
 
-from consumers.approval.actions.declaration import Action, name_of
-from consumers.approval.process_codes import template_name
-from consumers.approval.tables import approval_actions, approval_instances
 from dingbridge import Reader
+from dingbridge.consumers.approval.actions.declaration import Action, name_of
+from dingbridge.consumers.approval.process_codes import template_name
+from dingbridge.consumers.approval.tables import approval_actions, approval_instances
 
 
 @dataclass(slots=True)

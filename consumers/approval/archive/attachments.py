@@ -8,8 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from consumers.approval.archive.components import Value, file_shape
-from consumers.approval.archive.document import Row, cell_name, cell_value, cells_of, objects, value_of
+from dingbridge.consumers.approval.archive.components import Value, file_shape
+from dingbridge.consumers.approval.archive.document import (
+    Row,
+    cell_name,
+    cell_value,
+    cells_of,
+    objects,
+    value_of,
+)
 from dingbridge.snapshots.coerce import as_int, as_list, as_text
 
 WAITING, DONE, REFUSED = "waiting", "done", "refused"

@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from consumers.approval.archive.times import local_day, local_time
+from dingbridge.consumers.approval.archive.times import local_day, local_time
 from dingbridge.snapshots.coerce import as_int, as_json, as_list, as_text, parse_json
 
 KINDS = {

@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from consumers.approval.archive.components import Value, kind_of, parse, table_rows
-from consumers.approval.archive.masking import MASK
-from consumers.approval.archive.times import ApiClock
+from dingbridge.consumers.approval.archive.components import Value, kind_of, parse, table_rows
+from dingbridge.consumers.approval.archive.masking import MASK
+from dingbridge.consumers.approval.archive.times import ApiClock
 from dingbridge.snapshots.coerce import as_json, as_list, as_text
 
 Row = dict[str, Any]

@@ -19,10 +19,17 @@ from datetime import date, datetime
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
-from consumers.approval.archive.components import NULL, parse, table_rows
-from consumers.approval.archive.document import objects
-from consumers.approval.archive.query import Approval, Filter, approvals, columns, label, table_columns
 from dingbridge import Reader
+from dingbridge.consumers.approval.archive.components import NULL, parse, table_rows
+from dingbridge.consumers.approval.archive.document import objects
+from dingbridge.consumers.approval.archive.query import (
+    Approval,
+    Filter,
+    approvals,
+    columns,
+    label,
+    table_columns,
+)
 from dingbridge.events.strict_json import dumps
 from dingbridge.snapshots.coerce import as_list
 

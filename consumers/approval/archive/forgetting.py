@@ -9,9 +9,10 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Table, and_, delete, func, or_, select
 
-from consumers.approval.archive.masking import SHORTEST, hiding, names_of, originator, took_part
-from consumers.approval.archive.writer import Archive, stored, task_events
-from consumers.approval.tables import (
+from dingbridge import Forgotten, Person, Transaction
+from dingbridge.consumers.approval.archive.masking import SHORTEST, hiding, names_of, originator, took_part
+from dingbridge.consumers.approval.archive.writer import Archive, stored, task_events
+from dingbridge.consumers.approval.tables import (
     KIND,
     approval_actions,
     approval_attachments,
@@ -25,7 +26,6 @@ from consumers.approval.tables import (
     approval_tasks,
     guard,
 )
-from dingbridge import Forgotten, Person, Transaction
 from dingbridge.errors import BridgeError
 
 AT_ONCE: Final = 200

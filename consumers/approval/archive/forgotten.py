@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from consumers.approval.archive.document import Row, instance_row
-from consumers.approval.archive.masking import (
+from dingbridge import Event, Transaction
+from dingbridge.consumers.approval.archive.document import Row, instance_row
+from dingbridge.consumers.approval.archive.masking import (
     MASK,
     Hide,
     hiding,
@@ -19,8 +20,7 @@ from consumers.approval.archive.masking import (
     people_in,
     took_part,
 )
-from consumers.approval.tables import approval_forgotten
-from dingbridge import Event, Transaction
+from dingbridge.consumers.approval.tables import approval_forgotten
 
 _c = approval_forgotten.c
 

@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from sqlalchemy import func, select, update
 
-from consumers.approval.queues.fetches import fetch_later
-from consumers.approval.tables import approval_instances
 from dingbridge import Reader, Transaction
+from dingbridge.consumers.approval.queues.fetches import fetch_later
+from dingbridge.consumers.approval.tables import approval_instances
 from dingbridge.snapshots.coerce import as_list, as_text
 
 MODIFY, REVOKE = "MODIFY", "REVOKE"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
-from consumers.approval.process_codes import SUBMITTED
+from dingbridge.consumers.approval.process_codes import SUBMITTED
 from dingbridge.masking import SHOWN
 from dingbridge.snapshots.coerce import as_json, as_text, parse_json
 from dingbridge.worker.store.forgetting import alone

@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Table, func, select, tuple_
 
-from consumers.approval.archive.document import UNFINISHED
-from consumers.approval.tables import (
+from dingbridge import Reader
+from dingbridge.consumers.approval.archive.document import UNFINISHED
+from dingbridge.consumers.approval.tables import (
     approval_attachments,
     approval_form_values,
     approval_instances,
@@ -16,7 +17,6 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from dingbridge import Reader
 
 PAGE = 200
 """Approvals read at once."""

@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from consumers.approval.archive.document import Events, Row, Told, first, objects
-from consumers.approval.archive.masking import Hide
-from consumers.approval.archive.times import ApiClock
+from dingbridge.consumers.approval.archive.document import Events, Row, Told, first, objects
+from dingbridge.consumers.approval.archive.masking import Hide
+from dingbridge.consumers.approval.archive.times import ApiClock
 from dingbridge.snapshots.coerce import as_json, as_text, from_epoch_ms
 
 OPEN = frozenset({"NEW", "RUNNING", "PAUSED"})

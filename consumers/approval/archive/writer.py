@@ -14,15 +14,16 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Table, delete, insert, select, update
 
-from consumers.approval.archive import document as rows_of
-from consumers.approval.archive.attachments import attachment_rows
-from consumers.approval.archive.document import Events, Row
-from consumers.approval.archive.forgotten import forgotten_in
-from consumers.approval.archive.links import fetch_unknown
-from consumers.approval.archive.masking import Hide
-from consumers.approval.archive.tasks import comment_row, task_id, task_rows
-from consumers.approval.archive.times import ApiClock
-from consumers.approval.tables import (
+from dingbridge import Event, Reader, Transaction
+from dingbridge.consumers.approval.archive import document as rows_of
+from dingbridge.consumers.approval.archive.attachments import attachment_rows
+from dingbridge.consumers.approval.archive.document import Events, Row
+from dingbridge.consumers.approval.archive.forgotten import forgotten_in
+from dingbridge.consumers.approval.archive.links import fetch_unknown
+from dingbridge.consumers.approval.archive.masking import Hide
+from dingbridge.consumers.approval.archive.tasks import comment_row, task_id, task_rows
+from dingbridge.consumers.approval.archive.times import ApiClock
+from dingbridge.consumers.approval.tables import (
     approval_actions,
     approval_attachments,
     approval_comments,
@@ -32,7 +33,6 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from dingbridge import Event, Reader, Transaction
 from dingbridge.snapshots import replace_children, write_if_changed
 from dingbridge.snapshots.coerce import as_json, as_text
 from dingbridge.work_queue import ORDINARY, RECONCILE

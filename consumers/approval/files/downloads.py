@@ -17,13 +17,13 @@ import aiohttp
 import structlog
 from sqlalchemy import Row
 
-from consumers.approval.archive.attachments import DONE, REFUSED
-from consumers.approval.fetcher import ClientOf, Fetcher
-from consumers.approval.files.store import FileStore, TooLarge
-from consumers.approval.queues.worker import QueueWorker
-from consumers.approval.settings import ApprovalSettings
-from consumers.approval.tables import approval_attachments
 from dingbridge import DependencyUnavailable, Reject
+from dingbridge.consumers.approval.archive.attachments import DONE, REFUSED
+from dingbridge.consumers.approval.fetcher import ClientOf, Fetcher
+from dingbridge.consumers.approval.files.store import FileStore, TooLarge
+from dingbridge.consumers.approval.queues.worker import QueueWorker
+from dingbridge.consumers.approval.settings import ApprovalSettings
+from dingbridge.consumers.approval.tables import approval_attachments
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError, NoAddress, PermissionDenied
 from dingbridge.error_location import error_location

@@ -5,8 +5,8 @@ from typing import Any
 from alembic import op
 from sqlalchemy import BigInteger, Boolean, Column, Date, Integer, SmallInteger, Text, text
 
-from consumers.approval.tables import Amount
 from dingbridge import UtcDateTime
+from dingbridge.consumers.approval.tables import Amount
 from dingbridge.work_queue import queue_columns
 
 revision = "0001"

@@ -6,8 +6,8 @@ Not here: the fetching (``reconcile/refetch.py``).
 
 from typing import Any, Final
 
-from consumers.approval.tables import approval_fetches
 from dingbridge import Transaction
+from dingbridge.consumers.approval.tables import approval_fetches
 from dingbridge.work_queue import ORDINARY, WorkQueue
 
 fetches: Final = WorkQueue(approval_fetches, lease_s=300)

@@ -17,10 +17,10 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy import select
 
-from consumers.approval.archive.query import whole
-from consumers.approval.fetcher import Fetcher
-from consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge import Conflict
+from dingbridge.consumers.approval.archive.query import whole
+from dingbridge.consumers.approval.fetcher import Fetcher
+from dingbridge.consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import IDS_MOST, WINDOW_MS
 from dingbridge.dingtalk.errors import ApiError, RateLimited

@@ -10,10 +10,10 @@ from typing import Any
 import structlog
 from sqlalchemy import Row
 
-from consumers.approval.fetcher import ClientOf, Fetched, Fetcher
-from consumers.approval.queues.fetches import fetches
-from consumers.approval.queues.worker import QueueWorker
-from consumers.approval.tables import KIND, guard
+from dingbridge.consumers.approval.fetcher import ClientOf, Fetched, Fetcher
+from dingbridge.consumers.approval.queues.fetches import fetches
+from dingbridge.consumers.approval.queues.worker import QueueWorker
+from dingbridge.consumers.approval.tables import KIND, guard
 from dingbridge.dingtalk.errors import ApiError, PermissionDenied
 from dingbridge.error_location import error_location
 from dingbridge.snapshots import FetchAttempt

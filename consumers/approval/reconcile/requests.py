@@ -14,12 +14,12 @@ from typing import Any, ClassVar, Final
 import structlog
 from sqlalchemy import Row, case, select
 
-from consumers.approval.fetcher import ClientOf, Fetcher
-from consumers.approval.queues.fetches import fetch_later
-from consumers.approval.queues.worker import QueueWorker
-from consumers.approval.reconcile.reconciler import Reconciler, Scope, reachable, template_codes
-from consumers.approval.tables import approval_instances, approval_resyncs
 from dingbridge import Conflict, Event, Reader, Transaction
+from dingbridge.consumers.approval.fetcher import ClientOf, Fetcher
+from dingbridge.consumers.approval.queues.fetches import fetch_later
+from dingbridge.consumers.approval.queues.worker import QueueWorker
+from dingbridge.consumers.approval.reconcile.reconciler import Reconciler, Scope, reachable, template_codes
+from dingbridge.consumers.approval.tables import approval_instances, approval_resyncs
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
 from dingbridge.events.envelope import NOBODY

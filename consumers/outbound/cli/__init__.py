@@ -1,5 +1,5 @@
 """``dingbridge outbound``: say what DingTalk shall be, and see what becomes of it."""
 
-from consumers.outbound.cli.commands import app
+from dingbridge.consumers.outbound.cli.commands import app
 
 __all__ = ["app"]

@@ -6,10 +6,10 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
-from consumers.outbound import waiting
-from consumers.outbound.owners import load_owners
-from consumers.outbound.settings import OutboundSettings
 from dingbridge import ConsumerSettings, DependencyUnavailable, open_database
+from dingbridge.consumers.outbound import waiting
+from dingbridge.consumers.outbound.owners import load_owners
+from dingbridge.consumers.outbound.settings import OutboundSettings
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.doctor.checks.platform import NOBODY, Call, Known

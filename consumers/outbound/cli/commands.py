@@ -10,18 +10,18 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
-from consumers.outbound import waiting
-from consumers.outbound.cli.planning import Planned, plan
-from consumers.outbound.cli.support import open_ledger, read_messages
-from consumers.outbound.cli.support import send as send_messages
-from consumers.outbound.contacts.rows import make_due
-from consumers.outbound.contacts.wanted import approve as approve_row
-from consumers.outbound.contacts.wanted import release as release_row
-from consumers.outbound.requests.store import look_at_approvals
-from consumers.outbound.requests.tables import outbound_requests
-from consumers.outbound.store import now_ms
-from consumers.outbound.tables import outbound_entity
 from dingbridge.cli.terminal import listed, moment, print_json, print_list, say
+from dingbridge.consumers.outbound import waiting
+from dingbridge.consumers.outbound.cli.planning import Planned, plan
+from dingbridge.consumers.outbound.cli.support import open_ledger, read_messages
+from dingbridge.consumers.outbound.cli.support import send as send_messages
+from dingbridge.consumers.outbound.contacts.rows import make_due
+from dingbridge.consumers.outbound.contacts.wanted import approve as approve_row
+from dingbridge.consumers.outbound.contacts.wanted import release as release_row
+from dingbridge.consumers.outbound.requests.store import look_at_approvals
+from dingbridge.consumers.outbound.requests.tables import outbound_requests
+from dingbridge.consumers.outbound.store import now_ms
+from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
 from dingbridge.work_queue import RECONCILE

@@ -7,19 +7,28 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import select
 
-from consumers.outbound.consumer import Outbound
-from consumers.outbound.contacts.agent import rules_of
-from consumers.outbound.contacts.decide import decide
-from consumers.outbound.contacts.dingtalk import Contacts
-from consumers.outbound.contacts.references import Referred, resolved, with_wish
-from consumers.outbound.contacts.rows import Entity, Key, entity_of, owned_by_another, userid_of
-from consumers.outbound.contacts.wanted import wish_in
-from consumers.outbound.ledger import Action, Create, Decision, Delete, Fields, Kind, Ledger, Update
-from consumers.outbound.limits import is_left
-from consumers.outbound.messages import Message
-from consumers.outbound.store import ding_ids, in_own_ids, now_ms
-from consumers.outbound.tables import outbound_entity
 from dingbridge import Reader, Reject
+from dingbridge.consumers.outbound.consumer import Outbound
+from dingbridge.consumers.outbound.contacts.agent import rules_of
+from dingbridge.consumers.outbound.contacts.decide import decide
+from dingbridge.consumers.outbound.contacts.dingtalk import Contacts
+from dingbridge.consumers.outbound.contacts.references import Referred, resolved, with_wish
+from dingbridge.consumers.outbound.contacts.rows import Entity, Key, entity_of, owned_by_another, userid_of
+from dingbridge.consumers.outbound.contacts.wanted import wish_in
+from dingbridge.consumers.outbound.ledger import (
+    Action,
+    Create,
+    Decision,
+    Delete,
+    Fields,
+    Kind,
+    Ledger,
+    Update,
+)
+from dingbridge.consumers.outbound.limits import is_left
+from dingbridge.consumers.outbound.messages import Message
+from dingbridge.consumers.outbound.store import ding_ids, in_own_ids, now_ms
+from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.dingtalk.errors import ApiError
 
 Op = Literal["create", "update", "delete", "nothing", "wait", "superseded", "refused"]

@@ -11,11 +11,11 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from sqlalchemy.exc import DBAPIError
 
-from consumers.outbound.consumer import Outbound
-from consumers.outbound.forms import MODELS, TYPE_PREFIX
-from consumers.outbound.messages import Message, key, parse
-from consumers.outbound.tables import metadata
 from dingbridge import DependencyUnavailable, Reject, open_database
+from dingbridge.consumers.outbound.consumer import Outbound
+from dingbridge.consumers.outbound.forms import MODELS, TYPE_PREFIX
+from dingbridge.consumers.outbound.messages import Message, key, parse
+from dingbridge.consumers.outbound.tables import metadata
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.events.event import NotAnEvent, Sent, decode
 from dingbridge.kafka.client import discard_producer, explain, producer, start_producer

@@ -12,18 +12,18 @@ from dataclasses import replace
 import structlog
 from sqlalchemy.exc import IntegrityError
 
-from consumers.outbound.contacts.decide import decide, settle_outcome
-from consumers.outbound.contacts.dingtalk import Contacts, outcome_of
-from consumers.outbound.contacts.references import wish_of, with_wish
-from consumers.outbound.contacts.rows import QUEUE, Entity, entity_of, owned_by_another, save
-from consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules
-from consumers.outbound.limits import count_one, is_left
-from consumers.outbound.metrics import OutboundMetrics
-from consumers.outbound.owners import Owners
-from consumers.outbound.places import Places
-from consumers.outbound.settings import DAY_MS, OutboundSettings
-from consumers.outbound.store import now_ms
 from dingbridge import Conflict, Database, Reject
+from dingbridge.consumers.outbound.contacts.decide import decide, settle_outcome
+from dingbridge.consumers.outbound.contacts.dingtalk import Contacts, outcome_of
+from dingbridge.consumers.outbound.contacts.references import wish_of, with_wish
+from dingbridge.consumers.outbound.contacts.rows import QUEUE, Entity, entity_of, owned_by_another, save
+from dingbridge.consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules
+from dingbridge.consumers.outbound.limits import count_one, is_left
+from dingbridge.consumers.outbound.metrics import OutboundMetrics
+from dingbridge.consumers.outbound.owners import Owners
+from dingbridge.consumers.outbound.places import Places
+from dingbridge.consumers.outbound.settings import DAY_MS, OutboundSettings
+from dingbridge.consumers.outbound.store import now_ms
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
 from dingbridge.worker.api.clients import ClientOf

@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from consumers.outbound.forms import Answers, ChangeData, OldNew, ResultData
-from consumers.outbound.ledger import Change, Result
-from consumers.outbound.messages import change_record, result_record
-from consumers.outbound.store import in_own_ids, now_ms, put
 from dingbridge import Transaction
+from dingbridge.consumers.outbound.forms import Answers, ChangeData, OldNew, ResultData
+from dingbridge.consumers.outbound.ledger import Change, Result
+from dingbridge.consumers.outbound.messages import change_record, result_record
+from dingbridge.consumers.outbound.store import in_own_ids, now_ms, put
 
 _ABSENT = "{what} is not in DingTalk yet, or not released; send it, or what it waits for itself"
 WORDS = {

@@ -9,8 +9,8 @@ that overtook the reply begins with the first step like any other.
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from consumers.outbound.contacts.identity import stranger
-from consumers.outbound.contacts.outcome import (
+from dingbridge.consumers.outbound.contacts.identity import stranger
+from dingbridge.consumers.outbound.contacts.outcome import (
     LONGEST_WAIT_MS,
     TAKEN,
     answer,
@@ -22,8 +22,8 @@ from consumers.outbound.contacts.outcome import (
     unsettled,
     wait_ms,
 )
-from consumers.outbound.fields import ONCE, fulfils, same
-from consumers.outbound.ledger import (
+from dingbridge.consumers.outbound.fields import ONCE, fulfils, same
+from dingbridge.consumers.outbound.ledger import (
     EXISTS,
     Action,
     Change,
@@ -42,7 +42,7 @@ from consumers.outbound.ledger import (
     Verdict,
     Wish,
 )
-from consumers.outbound.owners import Owners
+from dingbridge.consumers.outbound.owners import Owners
 from dingbridge.snapshots.late_answers import look_again_s
 
 __all__ = ["decide", "settle_outcome"]

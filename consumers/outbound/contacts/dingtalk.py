@@ -6,11 +6,11 @@ userid that was chosen, the mobile or the name: who is found is a candidate for 
 
 from dataclasses import replace
 
-from consumers.outbound import fields
-from consumers.outbound.contacts.identity import mark_in, stranger
-from consumers.outbound.contacts.references import MISSING
-from consumers.outbound.contacts.rows import Entity, userid_of
-from consumers.outbound.ledger import (
+from dingbridge.consumers.outbound import fields
+from dingbridge.consumers.outbound.contacts.identity import mark_in, stranger
+from dingbridge.consumers.outbound.contacts.references import MISSING
+from dingbridge.consumers.outbound.contacts.rows import Entity, userid_of
+from dingbridge.consumers.outbound.ledger import (
     Action,
     Create,
     Delete,

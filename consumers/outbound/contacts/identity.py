@@ -7,8 +7,8 @@ is DingTalk's; a ``source_identifier`` is what an app gave the department.
 from collections.abc import Mapping
 from typing import Final
 
-from consumers.outbound.fields import same
-from consumers.outbound.ledger import Kind, Ledger, Observed
+from dingbridge.consumers.outbound.fields import same
+from dingbridge.consumers.outbound.ledger import Kind, Ledger, Observed
 
 _MARK: Final[dict[Kind, str]] = {"user": "unionid", "department": "source_identifier"}
 _TELLING: Final[dict[Kind, tuple[str, ...]]] = {"user": ("mobile", "name"), "department": ("name", "parent")}

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
-from consumers.outbound.fields import fulfils, written_over
-from consumers.outbound.ledger import (
+from dingbridge.consumers.outbound.fields import fulfils, written_over
+from dingbridge.consumers.outbound.ledger import (
     EXISTS,
     Decision,
     Fields,

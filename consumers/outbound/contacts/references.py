@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Literal
 
-from consumers.outbound.contacts.rows import Entity, members_among, userid_of
-from consumers.outbound.ledger import Kind, Ledger, PendingReason, Wish, take
-from consumers.outbound.store import REFERENCES, ding_ids
 from dingbridge import Reader
+from dingbridge.consumers.outbound.contacts.rows import Entity, members_among, userid_of
+from dingbridge.consumers.outbound.ledger import Kind, Ledger, PendingReason, Wish, take
+from dingbridge.consumers.outbound.store import REFERENCES, ding_ids
 
 Referred = Kind | Literal["member"]
 """What own ids refer to; ``member``: a user who must be in the department, as its managers must."""

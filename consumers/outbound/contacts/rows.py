@@ -12,11 +12,11 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Row, and_, or_, select, update
 
-from consumers.outbound.contacts.answers import in_words, tell, tell_change
-from consumers.outbound.ledger import Decision, Kind, Ledger, Observed, Result
-from consumers.outbound.store import now_ms, own_id_of
-from consumers.outbound.tables import outbound_entity
 from dingbridge import Conflict, Reader, Transaction
+from dingbridge.consumers.outbound.contacts.answers import in_words, tell, tell_change
+from dingbridge.consumers.outbound.ledger import Decision, Kind, Ledger, Observed, Result
+from dingbridge.consumers.outbound.store import now_ms, own_id_of
+from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.work_queue import ORDINARY, WorkQueue
 
 QUEUE: Final = WorkQueue(outbound_entity, lease_s=75, clock=lambda: now_ms() / 1000)

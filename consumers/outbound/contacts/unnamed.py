@@ -2,13 +2,13 @@
 
 from sqlalchemy import select
 
-from consumers.outbound.contacts.rows import entity_of
-from consumers.outbound.forms import ChangeData, OldNew
-from consumers.outbound.ledger import EXISTS, Kind
-from consumers.outbound.messages import change_record
-from consumers.outbound.store import put
-from consumers.outbound.tables import outbound_entity
 from dingbridge import Event, Retry, Transaction
+from dingbridge.consumers.outbound.contacts.rows import entity_of
+from dingbridge.consumers.outbound.forms import ChangeData, OldNew
+from dingbridge.consumers.outbound.ledger import EXISTS, Kind
+from dingbridge.consumers.outbound.messages import change_record
+from dingbridge.consumers.outbound.store import put
+from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.snapshots.late_answers import said_by
 
 AGAIN_S = 5.0

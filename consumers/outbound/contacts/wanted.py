@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from sqlalchemy import Row, update
 
-from consumers.outbound.contacts.answers import last_result, tell
-from consumers.outbound.contacts.rows import QUEUE, as_json, chosen_userid, entity_of, is_, locked
-from consumers.outbound.ledger import Kind, Result
-from consumers.outbound.ledger import release as released
-from consumers.outbound.messages import Message
-from consumers.outbound.store import own_id_of
-from consumers.outbound.tables import outbound_entity
 from dingbridge import Conflict, Transaction
+from dingbridge.consumers.outbound.contacts.answers import last_result, tell
+from dingbridge.consumers.outbound.contacts.rows import QUEUE, as_json, chosen_userid, entity_of, is_, locked
+from dingbridge.consumers.outbound.ledger import Kind, Result
+from dingbridge.consumers.outbound.ledger import release as released
+from dingbridge.consumers.outbound.messages import Message
+from dingbridge.consumers.outbound.store import own_id_of
+from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.work_queue import ORDINARY, PEOPLE_WAIT
 
 _e = outbound_entity.c

@@ -13,21 +13,21 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import Select, and_, or_, select
 
-from consumers.outbound.forms import ChangeData
-from consumers.outbound.limits import count_one
-from consumers.outbound.messages import Outgoing, change_record
-from consumers.outbound.metrics import OutboundMetrics
-from consumers.outbound.owners import Owners
-from consumers.outbound.places import Places
-from consumers.outbound.requests.approvals import Approvals
-from consumers.outbound.requests.permits import COUNTED, refusal
-from consumers.outbound.requests.steps import Answer, Call, End, People, Stop, Wait, unseen
-from consumers.outbound.requests.store import LEASE_S, result_record_of
-from consumers.outbound.requests.tables import Request, key_of, outbound_requests
-from consumers.outbound.requests.todos import Todos
-from consumers.outbound.settings import DAY_MS, OutboundSettings
-from consumers.outbound.store import now_ms, put
 from dingbridge import Database, Reject
+from dingbridge.consumers.outbound.forms import ChangeData
+from dingbridge.consumers.outbound.limits import count_one
+from dingbridge.consumers.outbound.messages import Outgoing, change_record
+from dingbridge.consumers.outbound.metrics import OutboundMetrics
+from dingbridge.consumers.outbound.owners import Owners
+from dingbridge.consumers.outbound.places import Places
+from dingbridge.consumers.outbound.requests.approvals import Approvals
+from dingbridge.consumers.outbound.requests.permits import COUNTED, refusal
+from dingbridge.consumers.outbound.requests.steps import Answer, Call, End, People, Stop, Wait, unseen
+from dingbridge.consumers.outbound.requests.store import LEASE_S, result_record_of
+from dingbridge.consumers.outbound.requests.tables import Request, key_of, outbound_requests
+from dingbridge.consumers.outbound.requests.todos import Todos
+from dingbridge.consumers.outbound.settings import DAY_MS, OutboundSettings
+from dingbridge.consumers.outbound.store import now_ms, put
 from dingbridge.dingtalk.errors import ApiError, OutcomeUnknown
 from dingbridge.error_location import error_location
 from dingbridge.retry import delay

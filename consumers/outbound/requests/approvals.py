@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consumers.outbound.requests.steps import (
+from dingbridge.consumers.outbound.requests.steps import (
     AGAIN_S,
     Answer,
     Call,
@@ -20,7 +20,7 @@ from consumers.outbound.requests.steps import (
     carried_out,
     unseen,
 )
-from consumers.outbound.requests.tables import Request
+from dingbridge.consumers.outbound.requests.tables import Request
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, and_, not_, or_, select, update
 
-from consumers.outbound.contacts.rows import as_json, entity_of, is_
-from consumers.outbound.ledger import Ledger
-from consumers.outbound.requests.store import ENDED
-from consumers.outbound.requests.tables import key_of, outbound_requests
-from consumers.outbound.tables import outbound_entity
 from dingbridge import Forgotten, Person, Transaction
+from dingbridge.consumers.outbound.contacts.rows import as_json, entity_of, is_
+from dingbridge.consumers.outbound.ledger import Ledger
+from dingbridge.consumers.outbound.requests.store import ENDED
+from dingbridge.consumers.outbound.requests.tables import key_of, outbound_requests
+from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.worker.store.forgetting import texts_in
 
 _e, _r = outbound_entity.c, outbound_requests.c

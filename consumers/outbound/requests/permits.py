@@ -5,12 +5,12 @@ A request without ``opened_ms`` asks; one whose call was begun had its answer.
 
 from typing import Final, Literal
 
-from consumers.outbound.limits import is_left
-from consumers.outbound.owners import EVERYBODY, VARIABLE, Owners
-from consumers.outbound.requests.steps import Answer
-from consumers.outbound.requests.tables import Request
-from consumers.outbound.store import named
 from dingbridge import Reader
+from dingbridge.consumers.outbound.limits import is_left
+from dingbridge.consumers.outbound.owners import EVERYBODY, VARIABLE, Owners
+from dingbridge.consumers.outbound.requests.steps import Answer
+from dingbridge.consumers.outbound.requests.tables import Request
+from dingbridge.consumers.outbound.store import named
 
 COUNTED: Final = ("approval.start", "approval.decide")
 """What the daily limit counts. A termination takes back what was started here, and is counted as that."""

@@ -6,12 +6,12 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import select
 
-from consumers.outbound.contacts.identity import mark_in
-from consumers.outbound.contacts.rows import entity_of, is_
-from consumers.outbound.requests.tables import Request
-from consumers.outbound.store import ding_ids, named
-from consumers.outbound.tables import outbound_entity
 from dingbridge import Reader
+from dingbridge.consumers.outbound.contacts.identity import mark_in
+from dingbridge.consumers.outbound.contacts.rows import entity_of, is_
+from dingbridge.consumers.outbound.requests.tables import Request
+from dingbridge.consumers.outbound.store import ding_ids, named
+from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError

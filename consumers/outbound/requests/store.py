@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, case, delete, insert, not_, or_, select, update
 
-from consumers.outbound.forms import Answers, ResultData
-from consumers.outbound.messages import Message, Outgoing, result_record
-from consumers.outbound.requests.tables import key_of, outbound_requests
-from consumers.outbound.store import now_ms, put
 from dingbridge import Database, Event, Transaction
+from dingbridge.consumers.outbound.forms import Answers, ResultData
+from dingbridge.consumers.outbound.messages import Message, Outgoing, result_record
+from dingbridge.consumers.outbound.requests.tables import key_of, outbound_requests
+from dingbridge.consumers.outbound.store import now_ms, put
 from dingbridge.work_queue import PEOPLE_WAIT, RECONCILE, WorkQueue
 
 LEASE_S: Final = 180.0

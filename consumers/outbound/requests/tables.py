@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Index, Row, Table, Text, and_
 
-from consumers.outbound.tables import metadata
+from dingbridge.consumers.outbound.tables import metadata
 from dingbridge.work_queue import queue_columns, queue_index
 
 outbound_requests = Table(

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from consumers.outbound.requests.steps import Answer, Call, People, Wait, carried_out
-from consumers.outbound.requests.tables import Request
+from dingbridge.consumers.outbound.requests.steps import Answer, Call, People, Wait, carried_out
+from dingbridge.consumers.outbound.requests.tables import Request
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import AlreadyExists
 

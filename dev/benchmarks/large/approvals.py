@@ -7,13 +7,13 @@ from pathlib import Path
 import psutil
 from sqlalchemy import func, select
 
-from consumers.approval.tables import approval_instances
 from dev.benchmarks.large.company import PER_S, environment, hours, run_to_end
 from dev.benchmarks.results import Results
 from dev.servers.postgres import start_postgres
 from dingbridge import open_database
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.consumers.approval.tables import approval_instances
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 
 
 def measure(folder: Path, results: Results, count: int) -> None:

@@ -16,16 +16,16 @@ import psutil
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from consumers.address_sync.sync.tables import runs
-from consumers.address_sync.tables import users
 from dev.benchmarks.large.compare import differences
 from dev.benchmarks.results import Results
 from dev.servers.postgres import start_postgres
 from dev.servers.processes import tail
 from dingbridge import Database, open_database
+from dingbridge.consumers.address_sync.sync.tables import runs
+from dingbridge.consumers.address_sync.tables import users
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 
 _LOOK_S: Final = 0.2
 DETAIL: Final = "/topapi/v2/user/get"

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from sqlalchemy import func, select
 
-from consumers.address_sync.mapping import UserState, department_row, roles_state, user_state
-from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
 from dingbridge import Database, Reader
-from simulator.company.company import Company
-from simulator.server import Simulator
+from dingbridge.consumers.address_sync.mapping import UserState, department_row, roles_state, user_state
+from dingbridge.consumers.address_sync.tables import departments, memberships, roles, user_roles, users
+from dingbridge.simulator.company.company import Company
+from dingbridge.simulator.server import Simulator
 
 _PIECE: Final = 1_000
 _MOST: Final = 100

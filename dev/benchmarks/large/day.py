@@ -26,11 +26,11 @@ from dev.benchmarks.stack import PYTHON, Ingress
 from dev.servers.ports import free_port
 from dev.servers.postgres import start_postgres
 from dev.servers.processes import tail
-from simulator.company.company import Company
-from simulator.company.crowd.founders import Founders
-from simulator.company.past import PastApprovals
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.company.company import Company
+from dingbridge.simulator.company.crowd.founders import Founders
+from dingbridge.simulator.company.past import PastApprovals
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 
 PEOPLE: Final = 10_000
 """Of the company, in 200 departments: large enough to be made by arithmetic, so that ids are known here."""

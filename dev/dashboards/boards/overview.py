@@ -59,7 +59,7 @@ OVERVIEW: Final = Dashboard(
                 red_above=900,
             ),
         ),
-        "Objectives, as docs/operations.md has them": (
+        "Objectives, as docs/guide/operations.md has them": (
             Panel(
                 "Answers that came too late, or were none",
                 "share",
@@ -128,7 +128,7 @@ OVERVIEW: Final = Dashboard(
                     "{{alertname}}": "sum by (alertname)"
                     ' (ALERTS{alertstate="firing", alertname=~"Dingbridge.+"})'
                 },
-                "By deploy/prometheus/rules.yml; docs/operations.md says what to do about each.",
+                "By deploy/prometheus/rules.yml; docs/guide/operations.md says what to do about each.",
             ),
             Panel(
                 "Parked records",

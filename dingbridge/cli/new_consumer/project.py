@@ -65,7 +65,7 @@ def clone_at(folder: Path) -> Path:
 def in_clone(root: Path, names: Names, examples: Examples) -> Plan:
     """Raises ``ScaffoldError`` for a project file without a place for the entry point."""
     plan = Plan(root)
-    package = f"consumers.{names.module}"
+    package = f"dingbridge.consumers.{names.module}"
     code, tests = root / "consumers" / names.module, root / "tests" / "unit" / names.module
     _add_package(plan, code, names, package)
     plan.new[tests / "__init__.py"] = ""
@@ -133,8 +133,11 @@ def _payloads(events: Sequence[str]) -> str:
 
 def _imports(package: str, ours: str, dingbridge: str, others: str) -> str:
     """Import lines in ruff's order. In a repository of its own, dingbridge is one of the ``others``."""
-    in_clone = package.startswith("consumers.")
-    parts = [others, f"{ours}\n{dingbridge}"] if in_clone else [f"{dingbridge}\n{others}", ours]
+    if package.startswith("dingbridge."):
+        lines = re.split(r"\n(?=from )", f"{dingbridge}\n{ours}".strip())
+        parts = [others, "\n".join(sorted(lines, key=lambda line: line.split()[1]))]
+    else:
+        parts = [f"{dingbridge}\n{others}", ours]
     return "\n\n".join(part.strip() for part in parts if part)
 
 

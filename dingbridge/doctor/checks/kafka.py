@@ -68,8 +68,8 @@ class Seen:
 def needs(
     settings: KafkaSettings, consumers: Iterable[Part], *, ingress: bool, recovery: bool = False
 ) -> dict[str, list[tuple[str, str]]]:
-    """``{topic: [(part, operation)]}`` as docs/security.md lists them. ``recovery``: the ingress reads the
-    failed list."""
+    """``{topic: [(part, operation)]}`` as docs/explanation/security.md lists them. ``recovery``: the
+    ingress reads the failed list."""
     wanted: dict[str, list[tuple[str, str]]] = {}
 
     def add(topic: str, part: str, operation: str) -> None:

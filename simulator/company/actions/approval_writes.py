@@ -7,13 +7,13 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from simulator.call import Call
-from simulator.company.actions.approvals import ApprovalActions
-from simulator.company.actions.base import Written
-from simulator.company.company import ROOT
-from simulator.company.documents import Approval
-from simulator.company.templates import TEMPLATES, FormValue
-from simulator.errors import NewerError
+from dingbridge.simulator.call import Call
+from dingbridge.simulator.company.actions.approvals import ApprovalActions
+from dingbridge.simulator.company.actions.base import Written
+from dingbridge.simulator.company.company import ROOT
+from dingbridge.simulator.company.documents import Approval
+from dingbridge.simulator.company.templates import TEMPLATES, FormValue
+from dingbridge.simulator.errors import NewerError
 
 _MOST_FIELDS: Final = 150
 _MOST_APPROVERS: Final = 20

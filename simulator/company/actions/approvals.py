@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from simulator.company.actions.base import Actions
-from simulator.company.documents import Approval, Attachment, BizAction, Record, Task
-from simulator.company.events import PlatformEvent
+from dingbridge.simulator.company.actions.base import Actions
+from dingbridge.simulator.company.documents import Approval, Attachment, BizAction, Record, Task
+from dingbridge.simulator.company.events import PlatformEvent
 
 _REMARKS: Final = ("", "同意", "好的", "请注意交接")
 _COMMENTS: Final = ("请补充发票", "已电话确认", "什么时候需要？", "收到 👍")

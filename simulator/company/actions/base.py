@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from simulator.call import Answer
-from simulator.company.approvals import Approvals
-from simulator.company.company import Company
-from simulator.company.events import EventShaper, PlatformEvent
+from dingbridge.simulator.call import Answer
+from dingbridge.simulator.company.approvals import Approvals
+from dingbridge.simulator.company.company import Company
+from dingbridge.simulator.company.events import EventShaper, PlatformEvent
 
 _MOST_IDS: Final = 20
 """Ids in one contact event at most; more become several events."""

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import orjson
 
-from simulator.call import Call
-from simulator.company.actions.base import Actions, Written
-from simulator.company.company import ROOT
-from simulator.company.events import PlatformEvent
-from simulator.company.people import Department, User
-from simulator.errors import ActionError, PlatformError
+from dingbridge.simulator.call import Call
+from dingbridge.simulator.company.actions.base import Actions, Written
+from dingbridge.simulator.company.company import ROOT
+from dingbridge.simulator.company.events import PlatformEvent
+from dingbridge.simulator.company.people import Department, User
+from dingbridge.simulator.errors import ActionError, PlatformError
 
 _TEXTS: Final = {
     "name": (80, 60112),

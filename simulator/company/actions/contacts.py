@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from simulator.company.actions.base import Actions
-from simulator.company.company import ROOT
-from simulator.company.events import PlatformEvent
-from simulator.errors import ActionError
+from dingbridge.simulator.company.actions.base import Actions
+from dingbridge.simulator.company.company import ROOT
+from dingbridge.simulator.company.events import PlatformEvent
+from dingbridge.simulator.errors import ActionError
 
 _MOST_HIRED: Final = 1000
 

@@ -6,10 +6,10 @@ event: a receiver has to know who has it.
 
 import json
 
-from simulator.company.actions.base import Actions
-from simulator.company.events import PlatformEvent
-from simulator.company.roles import Role
-from simulator.errors import ActionError
+from dingbridge.simulator.company.actions.base import Actions
+from dingbridge.simulator.company.events import PlatformEvent
+from dingbridge.simulator.company.roles import Role
+from dingbridge.simulator.errors import ActionError
 
 
 class RoleActions(Actions):

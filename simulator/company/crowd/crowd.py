@@ -9,8 +9,8 @@ from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator, MutableMapping, Sequence, ValuesView
 from itertools import chain
 
-from simulator.company.crowd.founders import Founders
-from simulator.company.people import User
+from dingbridge.simulator.company.crowd.founders import Founders
+from dingbridge.simulator.company.people import User
 
 _NUMBER = re.compile(r"\d+")
 

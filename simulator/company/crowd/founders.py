@@ -8,8 +8,8 @@ from functools import lru_cache
 from random import Random
 from typing import Final
 
-from simulator.company import names
-from simulator.company.people import Department, User
+from dingbridge.simulator.company import names
+from dingbridge.simulator.company.people import Department, User
 
 MOST_KEPT: Final = (5_000, 1_000)
 """People and departments of a company that is made whole, by lots; a larger one is made by arithmetic."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumers.address_sync import AddressSync
+from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.address_sync.syncing import UNPACED, full, sample
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from consumers.address_sync.tables import look_again, users
 from dingbridge import Event
+from dingbridge.consumers.address_sync.tables import look_again, users
 from dingbridge.dingtalk.errors import NotFound
 from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.worker.delivery import Delivery

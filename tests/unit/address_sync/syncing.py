@@ -7,14 +7,14 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from consumers.address_sync.mapping import department_row, user_state
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.details import Details
-from consumers.address_sync.sync.full_sync import FullSync
-from consumers.address_sync.sync.runs import Cause, Run, Runs
-from consumers.address_sync.sync.tables import runs as runs_table
-from consumers.address_sync.sync.tables import staged, todo
-from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
+from dingbridge.consumers.address_sync.mapping import department_row, user_state
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.sync.details import Details
+from dingbridge.consumers.address_sync.sync.full_sync import FullSync
+from dingbridge.consumers.address_sync.sync.runs import Cause, Run, Runs
+from dingbridge.consumers.address_sync.sync.tables import runs as runs_table
+from dingbridge.consumers.address_sync.sync.tables import staged, todo
+from dingbridge.consumers.address_sync.tables import departments, memberships, roles, user_roles, users
 from dingbridge.testing import MemoryRuntime
 from dingbridge.throttle import Throttle
 from tests.unit.address_sync.company import CORP, Company

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from consumers.address_sync.check import _calls
+from dingbridge.consumers.address_sync.check import _calls
 from dingbridge.doctor.checks.platform import Known
 
 

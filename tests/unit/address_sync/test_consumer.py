@@ -6,7 +6,7 @@ from itertools import permutations
 import pytest
 from sqlalchemy import select, update
 
-from consumers.address_sync.tables import departments, guard, memberships, roles, user_roles, users
+from dingbridge.consumers.address_sync.tables import departments, guard, memberships, roles, user_roles, users
 from dingbridge.dingtalk.errors import Unavailable
 from tests.unit.address_sync.company import CORP, Company, event, events
 from tests.unit.address_sync.syncing import full

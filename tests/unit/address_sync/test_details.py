@@ -8,14 +8,14 @@ from functools import partial
 import pytest
 from sqlalchemy import select
 
-from consumers.address_sync import cli
-from consumers.address_sync import consumer as consumer_module
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.details import AT_ONCE, Details
-from consumers.address_sync.sync.full_sync import FullSync
-from consumers.address_sync.sync.runs import Runs
-from consumers.address_sync.tables import details, users
 from dingbridge.availability import GIVE_UP_AFTER_S
+from dingbridge.consumers.address_sync import cli
+from dingbridge.consumers.address_sync import consumer as consumer_module
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.sync.details import AT_ONCE, Details
+from dingbridge.consumers.address_sync.sync.full_sync import FullSync
+from dingbridge.consumers.address_sync.sync.runs import Runs
+from dingbridge.consumers.address_sync.tables import details, users
 from dingbridge.dingtalk.errors import ApiError, BadRequest, NotFound, Unavailable
 from dingbridge.throttle import Throttle
 from tests.support.waiting import eventually

@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import select
 
-from consumers.address_sync.fetcher import is_hidden
-from consumers.address_sync.tables import departments, roles, user_roles, users
 from dingbridge import Transaction
+from dingbridge.consumers.address_sync.fetcher import is_hidden
+from dingbridge.consumers.address_sync.tables import departments, roles, user_roles, users
 from dingbridge.dingtalk.error_codes import error_for
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Executor

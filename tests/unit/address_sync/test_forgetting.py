@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from consumers.address_sync import AddressSync
-from consumers.address_sync.forgetting import forget_leavers
-from consumers.address_sync.sync.tables import staged
-from consumers.address_sync.tables import guard, memberships, users
 from dingbridge import Person
+from dingbridge.consumers.address_sync import AddressSync
+from dingbridge.consumers.address_sync.forgetting import forget_leavers
+from dingbridge.consumers.address_sync.sync.tables import staged
+from dingbridge.consumers.address_sync.tables import guard, memberships, users
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.waiting import eventually
 from tests.unit.address_sync.company import CORP, Company, event

@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import select
 
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.tables import roles, user_roles
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.tables import roles, user_roles
 from tests.unit.address_sync.syncing import (
     SETTINGS,
     change_everything,

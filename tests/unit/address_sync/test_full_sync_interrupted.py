@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from consumers.address_sync.sync.full_sync import FullSync
-from consumers.address_sync.sync.runs import RunMoved, Runs
-from consumers.address_sync.sync.tables import runs as runs_table
-from consumers.address_sync.tables import users
+from dingbridge.consumers.address_sync.sync.full_sync import FullSync
+from dingbridge.consumers.address_sync.sync.runs import RunMoved, Runs
+from dingbridge.consumers.address_sync.sync.tables import runs as runs_table
+from dingbridge.consumers.address_sync.tables import users
 from dingbridge.dingtalk.errors import PermissionDenied, Unavailable
 from tests.unit.address_sync.company import CORP, Company, event, events, listed
 from tests.unit.address_sync.syncing import (

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from consumers.address_sync import AddressSync
-from consumers.address_sync.mapping import department_row, user_state
-from consumers.address_sync.tables import departments, memberships, users
 from dingbridge import Conflict
+from dingbridge.consumers.address_sync import AddressSync
+from dingbridge.consumers.address_sync.mapping import department_row, user_state
+from dingbridge.consumers.address_sync.tables import departments, memberships, users
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.sizes import sized
 from tests.unit.address_sync.company import Company, event

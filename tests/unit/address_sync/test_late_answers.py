@@ -4,7 +4,7 @@ tells."""
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consumers.address_sync import AddressSync
+from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.address_sync.late import LateCompany, Life

@@ -6,7 +6,7 @@ import asyncio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from consumers.address_sync import AddressSync
+from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.sizes import sized
 from tests.unit.address_sync.late import LateCompany, Life

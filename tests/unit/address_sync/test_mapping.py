@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.address_sync.mapping import department_row, listed_state, roles_state, user_state
+from dingbridge.consumers.address_sync.mapping import department_row, listed_state, roles_state, user_state
 from tests.unit.address_sync.company import Company, listed
 
 

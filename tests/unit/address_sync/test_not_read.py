@@ -5,12 +5,12 @@ import pytest
 import structlog
 from sqlalchemy import select
 
-from consumers.address_sync.schedule import Schedule
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.full_sync import result
-from consumers.address_sync.sync.runs import Runs
-from consumers.address_sync.sync.tables import todo
-from consumers.address_sync.tables import user_roles
+from dingbridge.consumers.address_sync.schedule import Schedule
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.sync.full_sync import result
+from dingbridge.consumers.address_sync.sync.runs import Runs
+from dingbridge.consumers.address_sync.sync.tables import todo
+from dingbridge.consumers.address_sync.tables import user_roles
 from dingbridge.dingtalk.errors import BadRequest, Unavailable
 from tests.unit.address_sync.company import CORP, Company
 from tests.unit.address_sync.syncing import change_everything, contents, current, differences, full, left_over

@@ -3,11 +3,11 @@
 import pytest
 from sqlalchemy import select
 
-from consumers.address_sync import AddressSync
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.full_sync import result
-from consumers.address_sync.sync.runs import Runs
-from consumers.address_sync.tables import departments, memberships, users
+from dingbridge.consumers.address_sync import AddressSync
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.sync.full_sync import result
+from dingbridge.consumers.address_sync.sync.runs import Runs
+from dingbridge.consumers.address_sync.tables import departments, memberships, users
 from dingbridge.dingtalk.errors import PermissionDenied, QuotaSpent
 from dingbridge.testing import MemoryRuntime
 from tests.unit.address_sync.company import CORP, Company

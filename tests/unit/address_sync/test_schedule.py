@@ -7,11 +7,11 @@ import pytest
 import structlog
 from sqlalchemy import select, update
 
-from consumers.address_sync import consumer as consumer_module
-from consumers.address_sync.schedule import Schedule
-from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.tables import runs as runs_table
-from consumers.address_sync.tables import users
+from dingbridge.consumers.address_sync import consumer as consumer_module
+from dingbridge.consumers.address_sync.schedule import Schedule
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.sync.tables import runs as runs_table
+from dingbridge.consumers.address_sync.tables import users
 from dingbridge.dingtalk.errors import Unavailable
 from tests.unit.address_sync.company import CORP, event, events, order
 from tests.unit.address_sync.syncing import differences, every_detail, full, runs_in, sample

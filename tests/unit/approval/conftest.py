@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from consumers.approval import Approval
+from dingbridge.consumers.approval import Approval
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import Office
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Table, select
 
-from consumers.approval.queues.worker import QueueWorker
+from dingbridge.consumers.approval.queues.worker import QueueWorker
 from dingbridge.dingtalk.api.approvals import IDS, INSTANCES, TEMPLATES
 from dingbridge.dingtalk.errors import NotFound
 from dingbridge.events.control import resync_requested

@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from consumers.approval import examples
-from consumers.approval.actions.declaration import Action, Form, action, load_actions
 from dingbridge import Reject
+from dingbridge.consumers.approval import examples
+from dingbridge.consumers.approval.actions.declaration import Action, Form, action, load_actions
 from dingbridge.errors import SettingsError
 from tests.unit.approval.office import field
 
@@ -24,7 +24,7 @@ HEAD = "from consumers.approval.actions import Approved, action\n"
 
 
 def test_the_default_module_knows_leave():
-    assert load_actions("consumers.approval.examples") == {
+    assert load_actions("dingbridge.consumers.approval.examples") == {
         "PROC-LEAVE": Action(examples.record_leave, examples.forget_leave)
     }
 

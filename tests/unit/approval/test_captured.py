@@ -8,19 +8,19 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from consumers.approval.actions import Form
-from consumers.approval.archive.attachments import attachment_rows
-from consumers.approval.archive.components import kind_of, parse
-from consumers.approval.archive.document import (
+from dingbridge import Reject
+from dingbridge.consumers.approval.actions import Form
+from dingbridge.consumers.approval.archive.attachments import attachment_rows
+from dingbridge.consumers.approval.archive.components import kind_of, parse
+from dingbridge.consumers.approval.archive.document import (
     cell_rows,
     clock_of,
     form_rows,
     instance_row,
     operation_rows,
 )
-from consumers.approval.archive.export import cell_text
-from consumers.approval.archive.tasks import task_rows
-from dingbridge import Reject
+from dingbridge.consumers.approval.archive.export import cell_text
+from dingbridge.consumers.approval.archive.tasks import task_rows
 
 ZONE = ZoneInfo("America/Mexico_City")
 """Forms are filled in there; the API's times are China's all the same."""

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.approval.archive.attachments import attachment_rows
-from consumers.approval.archive.components import KINDS, kind_of, number_of, parse
-from consumers.approval.archive.document import cell_rows, form_rows
+from dingbridge.consumers.approval.archive.attachments import attachment_rows
+from dingbridge.consumers.approval.archive.components import KINDS, kind_of, number_of, parse
+from dingbridge.consumers.approval.archive.document import cell_rows, form_rows
 from tests.unit.approval.office import field
 
 ZONE = ZoneInfo("Asia/Shanghai")

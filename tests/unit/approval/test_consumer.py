@@ -6,17 +6,17 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from consumers.approval import Approval
-from consumers.approval.examples import leave_ledger
-from consumers.approval.reconcile.refetch import Refetch
-from consumers.approval.tables import (
+from dingbridge import Conflict, Context
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.examples import leave_ledger
+from dingbridge.consumers.approval.reconcile.refetch import Refetch
+from dingbridge.consumers.approval.tables import (
     approval_form_values,
     approval_instances,
     approval_operations,
     approval_table_cells,
     approval_tasks,
 )
-from dingbridge import Conflict, Context
 from dingbridge.dingtalk.api.approvals import INSTANCES, TEMPLATES
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.dingtalk.replies import read

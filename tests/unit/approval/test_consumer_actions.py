@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy import insert, select
 from structlog.testing import capture_logs
 
-from consumers.approval import Approval
-from consumers.approval.actions.declaration import Action
-from consumers.approval.examples import forget_leave, leave_ledger, record_leave
-from consumers.approval.tables import approval_actions, approval_fetches, approval_instances
 from dingbridge import Reject, Retry
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.actions.declaration import Action
+from dingbridge.consumers.approval.examples import forget_leave, leave_ledger, record_leave
+from dingbridge.consumers.approval.tables import approval_actions, approval_fetches, approval_instances
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import LATER, LEAVE, T, deliver, field, instance, only, task
 
@@ -26,7 +26,7 @@ async def test_an_approved_leave_is_in_the_ledger_once(archive, office):
     assert (row.starts_on, row.ends_on) == (date(2024, 11, 11), date(2024, 11, 12))
     assert (row.starts_raw, row.instance_id) == ("2024-11-11", "pi-1")
     done = await only(archive, approval_actions)
-    assert (done.state, done.action) == ("done", "consumers.approval.examples.record_leave")
+    assert (done.state, done.action) == ("done", "dingbridge.consumers.approval.examples.record_leave")
 
 
 async def test_a_template_without_action_is_archived_and_counted(archive, office):
@@ -173,7 +173,10 @@ async def rejects(approval, tx):
 @pytest.mark.parametrize(
     ("declared", "reason"),
     [
-        ({"PROC-LEAVE": Action(record_leave)}, "consumers.approval.examples.record_leave has no undo"),
+        (
+            {"PROC-LEAVE": Action(record_leave)},
+            "dingbridge.consumers.approval.examples.record_leave has no undo",
+        ),
         ({"PROC-LEAVE": Action(record_leave, rejects)}, "cannot be taken back"),
         ({}, "no action is declared for PROC-LEAVE any more"),
     ],

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.approval.archive.attachments import attachment_rows
-from consumers.approval.archive.document import (
+from dingbridge.consumers.approval.archive.attachments import attachment_rows
+from dingbridge.consumers.approval.archive.document import (
     cell_rows,
     clock_of,
     form_rows,
@@ -18,8 +18,8 @@ from consumers.approval.archive.document import (
     outcome,
     with_event,
 )
-from consumers.approval.archive.tasks import task_rows
-from consumers.approval.archive.times import ApiClock, local_day, local_time
+from dingbridge.consumers.approval.archive.tasks import task_rows
+from dingbridge.consumers.approval.archive.times import ApiClock, local_day, local_time
 from tests.unit.approval.office import Office, field
 
 ZONE = ZoneInfo("Asia/Shanghai")

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.approval import Approval
-from consumers.approval.archive.export import BOM, escaped, file_name, write_csv, write_json
-from consumers.approval.archive.query import Filter, count, table_columns
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.archive.export import BOM, escaped, file_name, write_csv, write_json
+from dingbridge.consumers.approval.archive.query import Filter, count, table_columns
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import Office, T, field, instance
 
@@ -177,6 +177,6 @@ async def test_an_export_is_of_one_template_and_of_what_ended_in_the_time(archiv
 
 
 async def test_more_approvals_than_a_page_are_all_exported_once(archive, monkeypatch):
-    monkeypatch.setattr("consumers.approval.archive.query.PAGE", 1)
+    monkeypatch.setattr("dingbridge.consumers.approval.archive.query.PAGE", 1)
     rows = rows_of(await as_csv(archive, Filter(["PROC-X"])))
     assert [row["instance_id"] for row in rows] == ["pi-1", "pi-2"]

@@ -5,17 +5,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from consumers.approval import Approval
-from consumers.approval.actions.declaration import Action
-from consumers.approval.actions.pending_actions import call, pending
-from consumers.approval.archive.query import Filter
-from consumers.approval.examples import forget_leave, leave_ledger, record_leave
-from consumers.approval.reconcile.reconciler import Reconciler, Scope
-from consumers.approval.reconcile.refetch import Refetch
-from consumers.approval.reconcile.requests import RequestedResyncs
-from consumers.approval.tables import approval_actions, approval_fetches, approval_instances, approval_resyncs
 from dingbridge import Conflict, DependencyUnavailable, Retry
 from dingbridge.availability import GIVE_UP_AFTER_S
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.actions.declaration import Action
+from dingbridge.consumers.approval.actions.pending_actions import call, pending
+from dingbridge.consumers.approval.archive.query import Filter
+from dingbridge.consumers.approval.examples import forget_leave, leave_ledger, record_leave
+from dingbridge.consumers.approval.reconcile.reconciler import Reconciler, Scope
+from dingbridge.consumers.approval.reconcile.refetch import Refetch
+from dingbridge.consumers.approval.reconcile.requests import RequestedResyncs
+from dingbridge.consumers.approval.tables import (
+    approval_actions,
+    approval_fetches,
+    approval_instances,
+    approval_resyncs,
+)
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import CORP, Office, T, deliver, instance, once, only, resync_request

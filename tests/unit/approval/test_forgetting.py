@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from consumers.approval.archive import forgetting
-from consumers.approval.archive.attachments import DONE
-from consumers.approval.archive.masking import hiding
-from consumers.approval.examples import leave_ledger
-from consumers.approval.tables import (
+from dingbridge import Forgotten, Person
+from dingbridge.consumers.approval.archive import forgetting
+from dingbridge.consumers.approval.archive.attachments import DONE
+from dingbridge.consumers.approval.archive.masking import hiding
+from dingbridge.consumers.approval.examples import leave_ledger
+from dingbridge.consumers.approval.tables import (
     approval_actions,
     approval_attachments,
     approval_comments,
@@ -20,7 +21,6 @@ from consumers.approval.tables import (
     guard,
     metadata,
 )
-from dingbridge import Forgotten, Person
 from dingbridge.errors import BridgeError
 from tests.unit.approval.office import CORP, LEAVE, T, deliver, field, instance, only, task
 

@@ -5,18 +5,18 @@ import time
 import pytest
 from sqlalchemy import insert, select
 
-from consumers.approval import Approval
-from consumers.approval.actions.declaration import Action
-from consumers.approval.examples import leave_ledger
-from consumers.approval.tables import (
+from dingbridge import Context, Retry
+from dingbridge.availability import GIVE_UP_AFTER_S
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.actions.declaration import Action
+from dingbridge.consumers.approval.examples import leave_ledger
+from dingbridge.consumers.approval.tables import (
     approval_actions,
     approval_comments,
     approval_form_values,
     approval_instances,
     approval_tasks,
 )
-from dingbridge import Context, Retry
-from dingbridge.availability import GIVE_UP_AFTER_S
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from dingbridge.testing.memory import MemoryRuntime

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from consumers.approval import Approval
-from consumers.approval.actions.declaration import Action
-from consumers.approval.actions.pending_actions import call, pending
-from consumers.approval.archive.query import Filter
-from consumers.approval.examples import forget_leave, leave_ledger, record_leave
-from consumers.approval.reconcile.refetch import Refetch
-from consumers.approval.tables import approval_actions, approval_fetches, approval_instances
 from dingbridge import Reject
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.actions.declaration import Action
+from dingbridge.consumers.approval.actions.pending_actions import call, pending
+from dingbridge.consumers.approval.archive.query import Filter
+from dingbridge.consumers.approval.examples import forget_leave, leave_ledger, record_leave
+from dingbridge.consumers.approval.reconcile.refetch import Refetch
+from dingbridge.consumers.approval.tables import approval_actions, approval_fetches, approval_instances
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.sizes import sized
 from tests.unit.approval.office import LEAVE, Office, T, deliver, field, instance, once
@@ -238,7 +238,7 @@ async def test_instances_that_name_each_other_or_nobody_end_and_are_not_acted_on
 
 
 async def test_of_many_changes_a_few_are_looked_at(archive, office, monkeypatch):
-    monkeypatch.setattr("consumers.approval.archive.links.MOST", 3)
+    monkeypatch.setattr("dingbridge.consumers.approval.archive.links.MOST", 3)
     office.finish(attachedProcessInstanceIds=[f"x-{number}" for number in range(50)])
     for number in range(2, 9):
         change(office, f"pi-{number}", f"pi-{number - 1}")
@@ -250,7 +250,7 @@ async def test_of_many_changes_a_few_are_looked_at(archive, office, monkeypatch)
 
 
 async def test_of_more_changes_than_are_looked_at_the_latest_is_in_force(archive, office, monkeypatch):
-    monkeypatch.setattr("consumers.approval.archive.links.MOST", 3)
+    monkeypatch.setattr("dingbridge.consumers.approval.archive.links.MOST", 3)
     office.finish()
     for number in range(2, 9):
         change(office, f"pi-{number}")

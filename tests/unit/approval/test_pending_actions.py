@@ -3,14 +3,14 @@
 import pytest
 from sqlalchemy import select
 
-from consumers.approval import Approval
-from consumers.approval.actions.declaration import Action
-from consumers.approval.actions.pending_actions import call, pending
-from consumers.approval.actions.templates import listed
-from consumers.approval.archive.query import Filter
-from consumers.approval.examples import forget_leave, leave_ledger, record_leave
-from consumers.approval.tables import approval_actions
 from dingbridge import Reject
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.actions.declaration import Action
+from dingbridge.consumers.approval.actions.pending_actions import call, pending
+from dingbridge.consumers.approval.actions.templates import listed
+from dingbridge.consumers.approval.archive.query import Filter
+from dingbridge.consumers.approval.examples import forget_leave, leave_ledger, record_leave
+from dingbridge.consumers.approval.tables import approval_actions
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import Office, T, field, instance
 
@@ -58,7 +58,7 @@ async def call_all(archive):
 async def test_an_action_that_was_declared_later_is_shown_and_called_once(archive):
     assert await shown(archive) == []
     use(archive, {"PROC-LEAVE": LEAVE})
-    expected = [("pi-0", "action", "consumers.approval.examples.record_leave")]
+    expected = [("pi-0", "action", "dingbridge.consumers.approval.examples.record_leave")]
     assert await shown(archive) == expected
     assert await shown(archive) == expected, "showing calls nothing"
     assert await archive.rows(select(leave_ledger)) == []
@@ -73,7 +73,7 @@ async def test_an_undo_that_was_missing_is_shown_and_called(archive):
     await call_all(archive)
     assert (await archive.deliver(instance("delete", processInstanceId="pi-0"))).kind == "done"
     use(archive, {"PROC-LEAVE": LEAVE})
-    assert await shown(archive) == [("pi-0", "undo", "consumers.approval.examples.forget_leave")]
+    assert await shown(archive) == [("pi-0", "undo", "dingbridge.consumers.approval.examples.forget_leave")]
     assert await call_all(archive) == ["revoked"]
     assert await archive.rows(select(leave_ledger)) == []
 
@@ -86,7 +86,7 @@ async def test_a_filter_leaves_out_the_others(archive):
 
 
 async def test_more_than_a_page_is_shown_whole(archive, monkeypatch):
-    monkeypatch.setattr("consumers.approval.archive.query.PAGE", 1)
+    monkeypatch.setattr("dingbridge.consumers.approval.archive.query.PAGE", 1)
     use(archive, {"PROC-LEAVE": LEAVE, "PROC-EXPENSE": LEAVE})
     assert len(await shown(archive)) == 2
 
@@ -122,7 +122,7 @@ async def test_templates_are_listed_with_and_without_action(archive):
         ("PROC-SEAL", "用印申请", 0, 0, False),
     ]
     assert found[0].states == {"done": 1}
-    assert found[0].undo == "consumers.approval.examples.forget_leave"
+    assert found[0].undo == "dingbridge.consumers.approval.examples.forget_leave"
     assert found[2].undo is None
 
 

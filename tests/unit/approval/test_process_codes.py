@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumers.approval.process_codes import AGAIN_AFTER_S, ProcessCodes, template_name
+from dingbridge.consumers.approval.process_codes import AGAIN_AFTER_S, ProcessCodes, template_name
 from dingbridge.dingtalk.api.approvals import TEMPLATES
 from dingbridge.dingtalk.errors import BadRequest, IpNotAllowed, PermissionDenied, Unavailable
 from tests.unit.approval.office import CORP, Office

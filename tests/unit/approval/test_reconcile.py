@@ -10,14 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from consumers.approval import Approval
-from consumers.approval.examples import leave_ledger
-from consumers.approval.reconcile import reconciler
-from consumers.approval.reconcile.reconciler import Reconciler, Scope, reachable, template_codes, windows
-from consumers.approval.reconcile.refetch import Refetch
-from consumers.approval.reconcile.requests import RequestedResyncs
-from consumers.approval.tables import approval_actions, approval_instances, approval_resyncs
 from dingbridge import Reject
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.examples import leave_ledger
+from dingbridge.consumers.approval.reconcile import reconciler
+from dingbridge.consumers.approval.reconcile.reconciler import (
+    Reconciler,
+    Scope,
+    reachable,
+    template_codes,
+    windows,
+)
+from dingbridge.consumers.approval.reconcile.refetch import Refetch
+from dingbridge.consumers.approval.reconcile.requests import RequestedResyncs
+from dingbridge.consumers.approval.tables import approval_actions, approval_instances, approval_resyncs
 from dingbridge.dingtalk.api.approvals import IDS, INSTANCES, TEMPLATES
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied, RateLimited, Unavailable

@@ -11,18 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from consumers.approval import Approval
-from consumers.approval.queues.fetches import fetch_later
-from consumers.approval.reconcile.reconciler import Reconciler, Scope
-from consumers.approval.reconcile.refetch import Refetch
-from consumers.approval.tables import (
+from dingbridge.availability import GIVE_UP_AFTER_S, Availability
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.queues.fetches import fetch_later
+from dingbridge.consumers.approval.reconcile.reconciler import Reconciler, Scope
+from dingbridge.consumers.approval.reconcile.refetch import Refetch
+from dingbridge.consumers.approval.tables import (
     approval_attachments,
     approval_comments,
     approval_fetches,
     approval_instances,
     approval_operations,
 )
-from dingbridge.availability import GIVE_UP_AFTER_S, Availability
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, Unavailable
 from dingbridge.snapshots.late_answers import LOOK_AGAIN_S

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.main import get_command
 
-from consumers.approval.cli import app
-from consumers.approval.cli_resync import _command
-from consumers.approval.cli_support import calls_left, day_or_moment
-from consumers.approval.reconcile.reconciler import Scope
 from dingbridge import ConsumerSettings
 from dingbridge.api_budget import ApiCalls
 from dingbridge.cli.terminal import listed, moment
+from dingbridge.consumers.approval.cli import app
+from dingbridge.consumers.approval.cli_resync import _command
+from dingbridge.consumers.approval.cli_support import calls_left, day_or_moment
+from dingbridge.consumers.approval.reconcile.reconciler import Scope
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.budget import Priority
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from consumers.approval import Approval
-from consumers.approval.examples import leave_ledger
-from consumers.approval.tables import (
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.examples import leave_ledger
+from dingbridge.consumers.approval.tables import (
     approval_actions,
     approval_comments,
     approval_form_values,

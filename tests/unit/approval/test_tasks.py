@@ -4,9 +4,9 @@ from itertools import permutations
 
 import pytest
 
-from consumers.approval.archive.document import with_event
-from consumers.approval.archive.tasks import comment_row, task_id, task_rows
-from consumers.approval.archive.times import ApiClock
+from dingbridge.consumers.approval.archive.document import with_event
+from dingbridge.consumers.approval.archive.tasks import comment_row, task_id, task_rows
+from dingbridge.consumers.approval.archive.times import ApiClock
 from dingbridge.snapshots.coerce import from_epoch_ms
 from tests.unit.approval.office import T
 

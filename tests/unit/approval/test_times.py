@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from consumers.approval import Approval
-from consumers.approval.archive.times import ApiClock
-from consumers.approval.check import CHECK
-from consumers.approval.tables import approval_instances, approval_operations, approval_tasks
+from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.archive.times import ApiClock
+from dingbridge.consumers.approval.check import CHECK
+from dingbridge.consumers.approval.tables import approval_instances, approval_operations, approval_tasks
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.clock import CHINA
 from dingbridge.testing.memory import MemoryRuntime

@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 from aiokafka import ConsumerRecord
 
-from console.index.records import Entry, entry_of
-from console.index.store import Index
+from dingbridge.console.index.records import Entry, entry_of
+from dingbridge.console.index.store import Index
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import KafkaSettings
 

@@ -16,7 +16,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 from joserfc.jws import JWSRegistry
 
-from console.access.provider import _base64
+from dingbridge.console.access.provider import _base64
 
 KEY = ECKey.generate_key("P-256", {"kid": "1", "use": "sig", "alg": "ES256"})
 OTHER_KEY = ECKey.generate_key("P-256", {"kid": "1"})

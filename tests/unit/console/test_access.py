@@ -11,12 +11,12 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from console.access.guesses import FREE, LONGEST_S, MOST_WAITING, Guesses
-from console.access.middleware import HEADERS
-from console.access.sessions import LIFETIME_S, MOST, MOST_OF_ONE, Sessions
-from console.access.users import Role, UsersError, UsersFile
-from console.commands import Command, Commands
-from console.page import MENU
+from dingbridge.console.access.guesses import FREE, LONGEST_S, MOST_WAITING, Guesses
+from dingbridge.console.access.middleware import HEADERS
+from dingbridge.console.access.sessions import LIFETIME_S, MOST, MOST_OF_ONE, Sessions
+from dingbridge.console.access.users import Role, UsersError, UsersFile
+from dingbridge.console.commands import Command, Commands
+from dingbridge.console.page import MENU
 from dingbridge.logging import LogLimiter
 from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
 
@@ -274,7 +274,7 @@ async def test_of_a_flood_of_guesses_the_audit_has_a_few_lines_and_how_many_they
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr("console.login.LogLimiter", partial(LogLimiter, clock=lambda: now[0]))
+    monkeypatch.setattr("dingbridge.console.login.LogLimiter", partial(LogLimiter, clock=lambda: now[0]))
     async with browser(settings_in(tmp_path)) as who:
         for number in range(26):
             now[0] = 60 * (number // 25)

@@ -7,11 +7,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from console.access.middleware import ADDRESS, USER
-from console.access.users import Role, User
-from console.acts import KEPT_S, MOST, Act, Acts
-from console.audit import Audit, AuditError
-from console.commands import Command, Commands, Result
+from dingbridge.console.access.middleware import ADDRESS, USER
+from dingbridge.console.access.users import Role, User
+from dingbridge.console.acts import KEPT_S, MOST, Act, Acts
+from dingbridge.console.audit import Audit, AuditError
+from dingbridge.console.commands import Command, Commands, Result
 from tests.support.waiting import eventually
 from tests.unit.console.support import browser, settings_in, use_quick_hasher
 
@@ -137,7 +137,7 @@ async def test_the_page_follows_what_runs_and_is_headed_by_how_it_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_quick_hasher(monkeypatch)
-    monkeypatch.setattr("console.acts.PATIENCE_S", 0)
+    monkeypatch.setattr("dingbridge.console.acts.PATIENCE_S", 0)
     async with browser(settings_in(tmp_path)) as who:
         await who.log_in(Role.OPERATOR)
         ended = asyncio.Event()

@@ -7,12 +7,12 @@ from typing import get_args
 
 import pytest
 
-from console.access.users import Role
-from console.index.records import Copy, Letter, Settlement
-from console.life.brief import MARKS
-from console.life.outcome import State
-from console.render import load_words
-from consumers.forward.deliveries import Delivery
+from dingbridge.console.access.users import Role
+from dingbridge.console.index.records import Copy, Letter, Settlement
+from dingbridge.console.life.brief import MARKS
+from dingbridge.console.life.outcome import State
+from dingbridge.console.render import load_words
+from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.worker.context import Position
 from tests.support.company import fill
 from tests.unit.console.index_support import entries, event_record

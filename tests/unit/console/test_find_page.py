@@ -8,15 +8,15 @@ from typing import Any
 import orjson
 import pytest
 
-from console.access.users import Role
-from console.index.search import Beyond, Search
-from console.sources.journals import JournalAnswer
+from dingbridge.console.access.users import Role
+from dingbridge.console.index.search import Beyond, Search
+from dingbridge.console.sources.journals import JournalAnswer
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.envelope import Received, to_records
-from ingress.journal.checkpoint import ParkedGroup
-from ingress.journal.inspect import JournalStatus
-from ingress.journal.rows import ImportState, NewCallback
-from ingress.journal.startup import open_current
+from dingbridge.ingress.journal.checkpoint import ParkedGroup
+from dingbridge.ingress.journal.inspect import JournalStatus
+from dingbridge.ingress.journal.rows import ImportState, NewCallback
+from dingbridge.ingress.journal.startup import open_current
 from tests.unit.console.index_support import entries, event_record, kafka_record
 from tests.unit.console.support import Browser, browser, settings_in, use_quick_hasher
 
@@ -135,7 +135,7 @@ async def test_an_events_page_says_what_became_of_its_callback(
     async def found(*_: Any) -> Any:
         return kafka_record("t.user_leave_org", 0, 0, made.value, key=made.key)
 
-    monkeypatch.setattr("console.life.event.record_at", found)
+    monkeypatch.setattr("dingbridge.console.life.event.record_at", found)
     answer = await person.get("/event", params={"at": "t.user_leave_org:0:0"})
     assert answer.status == 200
     told = await answer.text()

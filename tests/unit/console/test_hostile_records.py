@@ -11,11 +11,11 @@ from aiokafka import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.access.users import Role
-from console.index.after import after
-from console.index.records import entry_of
-from console.index.search import Search
-from console.sources.kafka import AskKafka
+from dingbridge.console.access.users import Role
+from dingbridge.console.index.after import after
+from dingbridge.console.index.records import entry_of
+from dingbridge.console.index.search import Search
+from dingbridge.console.sources.kafka import AskKafka
 from tests.support.hostile_records import (
     ODD_JSON,
     event,
@@ -113,7 +113,7 @@ async def test_the_page_of_every_event_opens(
     async def found(*_: Any) -> Any:
         return standing[-1]
 
-    monkeypatch.setattr("console.life.event.record_at", found)
+    monkeypatch.setattr("dingbridge.console.life.event.record_at", found)
     async with browser(settings_in(tmp_path, topic_prefix="t.", control_prefix="ctl.")) as who:
         await who.log_in(role)
         answers = set()

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.index import search
-from console.index.query import Query, parse
-from console.index.records import EventEntry, moment
-from console.index.search import Search, keys_of
-from console.index.store import Index
-from console.sources.kafka import AskKafka
+from dingbridge.console.index import search
+from dingbridge.console.index.query import Query, parse
+from dingbridge.console.index.records import EventEntry, moment
+from dingbridge.console.index.search import Search, keys_of
+from dingbridge.console.index.store import Index
+from dingbridge.console.sources.kafka import AskKafka
 from dingbridge.errors import KafkaUnavailable
 from tests.unit.console.index_support import SETTINGS, entries, event_record, opened
 

@@ -15,10 +15,10 @@ from aiokafka import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.index import store
-from console.index.records import entry_of, moment
-from console.index.store import Index
-from consumers.forward.deliveries import Delivery
+from dingbridge.console.index import store
+from dingbridge.console.index.records import entry_of, moment
+from dingbridge.console.index.store import Index
+from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.errors import BridgeError
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.worker.context import Position

@@ -10,11 +10,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from console.access.limits import SEARCHES, SearchesOfEach
-from console.access.middleware import USER
-from console.access.users import Role, User
-from console.sources import kafka
-from console.sources.kafka import MOST_LATE, AskKafka
+from dingbridge.console.access.limits import SEARCHES, SearchesOfEach
+from dingbridge.console.access.middleware import USER
+from dingbridge.console.access.users import Role, User
+from dingbridge.console.sources import kafka
+from dingbridge.console.sources.kafka import MOST_LATE, AskKafka
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.settings import KafkaSettings
 from tests.support.waiting import eventually

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.samples import Sample
 
-from console.line.drawing import curve, tall, wide
-from console.line.model import line
-from console.line.part import Part, State, Trouble, wrong
-from console.line.today import Today
-from console.line.waiting import Waiting
-from console.line.window import INGRESS, RELAY, Reading, Window
-from console.sources.groups import Group, TopicLag
-from console.sources.listeners import Metrics
+from dingbridge.console.line.drawing import curve, tall, wide
+from dingbridge.console.line.model import line
+from dingbridge.console.line.part import Part, State, Trouble, wrong
+from dingbridge.console.line.today import Today
+from dingbridge.console.line.waiting import Waiting
+from dingbridge.console.line.window import INGRESS, RELAY, Reading, Window
+from dingbridge.console.sources.groups import Group, TopicLag
+from dingbridge.console.sources.listeners import Metrics
 
 NAMES = (
     "journal_writable",

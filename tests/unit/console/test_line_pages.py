@@ -12,16 +12,16 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
-from console import line
-from console.app import Console, open_console
-from console.line.part import Part, State, Trouble
-from console.line.waiting import OUTBOUND, Waiting, of_consumer
-from console.line.window import Reading, Window
-from console.render import load_words
-from console.server import application
-from console.settings import ConsoleSettings
-from console.sources.groups import Group, TopicLag
-from console.watch import View
+from dingbridge.console import line
+from dingbridge.console.app import Console, open_console
+from dingbridge.console.line.part import Part, State, Trouble
+from dingbridge.console.line.waiting import OUTBOUND, Waiting, of_consumer
+from dingbridge.console.line.window import Reading, Window
+from dingbridge.console.render import load_words
+from dingbridge.console.server import application
+from dingbridge.console.settings import ConsoleSettings
+from dingbridge.console.sources.groups import Group, TopicLag
+from dingbridge.console.watch import View
 from dingbridge.doctor.findings import found
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from tests.support.waiting import eventually
@@ -202,9 +202,9 @@ async def test_a_consumer_that_is_not_installed_here_has_its_lag_and_kafka_s_sil
             raise silent[0]
         return {name: Group(1, "Stable", {"t": TopicLag(4, 3600.0)}) for name in {"elsewhere"} & set(names)}
 
-    monkeypatch.setattr("console.watch.look_at_groups", groups)
-    monkeypatch.setattr("console.watch.EACH_S", 0.05)
-    monkeypatch.setattr("console.watch.GROUPS_EACH_S", 0.05)
+    monkeypatch.setattr("dingbridge.console.watch.look_at_groups", groups)
+    monkeypatch.setattr("dingbridge.console.watch.EACH_S", 0.05)
+    monkeypatch.setattr("dingbridge.console.watch.GROUPS_EACH_S", 0.05)
     await console.listeners.start()
     await console.watch.start()
 

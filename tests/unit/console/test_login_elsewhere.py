@@ -12,12 +12,12 @@ from aiohttp import ClientResponse
 from pydantic import SecretStr
 from yarl import URL
 
-from console.access.oidc import LIFETIME_S
-from console.access.users import Role
-from console.settings import ConsoleSettings
+from dingbridge.console.access.oidc import LIFETIME_S
+from dingbridge.console.access.users import Role
+from dingbridge.console.settings import ConsoleSettings
 from dingbridge.errors import SettingsError
-from simulator.server import Simulator
-from simulator.settings import SimulatorSettings
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.waiting import eventually
 from tests.unit.console.provider import OTHER_KEY, FakeProvider, provider
 from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher

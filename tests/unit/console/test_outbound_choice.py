@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from multidict import MultiDict
 from typer.main import get_command
 
-from console.outbound_choice import ACT_OF, MOST_ROWS, Choice, nameable, row_text
-from consumers.outbound.cli import app
 from dingbridge.cli.terminal import listed
+from dingbridge.console.outbound_choice import ACT_OF, MOST_ROWS, Choice, nameable, row_text
+from dingbridge.consumers.outbound.cli import app
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 ROWS = st.tuples(

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from console.access.users import Role
-from consumers.outbound.requests.tables import outbound_requests
-from consumers.outbound.tables import metadata, outbound_entity
-from consumers.outbound.waiting import STATES
 from dingbridge import open_database
+from dingbridge.console.access.users import Role
+from dingbridge.consumers.outbound.requests.tables import outbound_requests
+from dingbridge.consumers.outbound.tables import metadata, outbound_entity
+from dingbridge.consumers.outbound.waiting import STATES
 from tests.unit.console.support import browser, settings_in, use_quick_hasher
 from tests.unit.outbound.ledger_rows import NOON_MS, row
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.index.records import Copy, Letter
-from console.life.outcome import Facts, Outcome, held_by, outcome_of, replays_of
-from consumers.forward.deliveries import Delivery
+from dingbridge.console.index.records import Copy, Letter
+from dingbridge.console.life.outcome import Facts, Outcome, held_by, outcome_of, replays_of
+from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.worker.context import Position
 from dingbridge.worker.store.inbox import Applied
 

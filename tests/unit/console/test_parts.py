@@ -15,17 +15,17 @@ from aiohttp.test_utils import TestServer, make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.access.middleware import ADDRESS, USER
-from console.access.users import Role, User
-from console.audit import Audit, AuditError
-from console.commands import Command, Commands
-from console.render import Render, language_of, shown_number, shown_seconds
-from console.settings import ConsoleSettings
-from console.sources import dead_letters
-from console.sources.dead_letters import DeadLetters
-from console.sources.listeners import Listeners
-from console.times import shown_time, zone_of
 from dev.servers.ports import free_port
+from dingbridge.console.access.middleware import ADDRESS, USER
+from dingbridge.console.access.users import Role, User
+from dingbridge.console.audit import Audit, AuditError
+from dingbridge.console.commands import Command, Commands
+from dingbridge.console.render import Render, language_of, shown_number, shown_seconds
+from dingbridge.console.settings import ConsoleSettings
+from dingbridge.console.sources import dead_letters
+from dingbridge.console.sources.dead_letters import DeadLetters
+from dingbridge.console.sources.listeners import Listeners
+from dingbridge.console.times import shown_time, zone_of
 from dingbridge.errors import SettingsError
 from dingbridge.settings import KafkaSettings
 from tests.support.waiting import eventually

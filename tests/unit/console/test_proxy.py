@@ -8,12 +8,12 @@ import pytest
 from aiohttp import ClientSession, UnixConnector, web
 from pydantic import SecretStr
 
-from console.access.listening import MODE, unix_socket
-from console.access.middleware import ADDRESS
-from console.access.users import Role
-from console.app import open_console
-from console.server import application
-from console.settings import ConsoleSettings
+from dingbridge.console.access.listening import MODE, unix_socket
+from dingbridge.console.access.middleware import ADDRESS
+from dingbridge.console.access.users import Role
+from dingbridge.console.app import open_console
+from dingbridge.console.server import application
+from dingbridge.console.settings import ConsoleSettings
 from dingbridge.errors import BridgeError, SettingsError
 from tests.unit.console.support import (
     BY_PROXY,

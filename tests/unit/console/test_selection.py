@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from multidict import MultiDict
 from typer.main import get_command
 
-from console.selection import MOST_LETTERS, Selection, act_of
 from dingbridge.cli.dlq import app
 from dingbridge.cli.dlq.selection import dead_letter_filter
+from dingbridge.console.selection import MOST_LETTERS, Selection, act_of
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)

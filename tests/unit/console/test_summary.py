@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.life.brief import MARKS, at_last
-from console.life.changes import LONGEST, MOST, Change, changes_by_dingtalk, changes_by_outbound
-from console.life.outcome import Outcome, Replayed
-from console.life.summary import Summary, summary_of
-from console.render import load_words
+from dingbridge.console.life.brief import MARKS, at_last
+from dingbridge.console.life.changes import LONGEST, MOST, Change, changes_by_dingtalk, changes_by_outbound
+from dingbridge.console.life.outcome import Outcome, Replayed
+from dingbridge.console.life.summary import Summary, summary_of
+from dingbridge.console.render import load_words
 from tests.unit.console.test_outcome import COPY
 
 AT = datetime(2026, 11, 27, 12, tzinfo=UTC)

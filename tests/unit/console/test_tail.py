@@ -12,13 +12,13 @@ from aiohttp import ClientResponse
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from console.access.users import Role
-from console.index import feed as feed_module
-from console.index.feed import Feed
-from console.index.records import EventEntry
-from console.index.store import Index
-from console.index.subscription import MOST_WAITING
-from console.pages.tail import MOST_OF_ONE, MOST_ROWS
+from dingbridge.console.access.users import Role
+from dingbridge.console.index import feed as feed_module
+from dingbridge.console.index.feed import Feed
+from dingbridge.console.index.records import EventEntry
+from dingbridge.console.index.store import Index
+from dingbridge.console.index.subscription import MOST_WAITING
+from dingbridge.console.pages.tail import MOST_OF_ONE, MOST_ROWS
 from dingbridge.errors import BridgeError
 from tests.support.waiting import eventually
 from tests.unit.console.index_support import SETTINGS, entries, event_record, opened
@@ -53,7 +53,7 @@ class Source:
 @pytest.fixture
 async def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Source]:
     use_quick_hasher(monkeypatch)
-    monkeypatch.setattr("console.pages.tail.GATHER_S", 0)
+    monkeypatch.setattr("dingbridge.console.pages.tail.GATHER_S", 0)
     async with browser(settings_in(tmp_path)) as who:
         await who.log_in(Role.VIEWER)
         yield Source(who)
@@ -109,7 +109,7 @@ async def test_a_fault_of_ours_ends_the_stream_and_nothing_else_is_sent_into_it(
 
     async with stream(source) as answer:
         assert await told(answer) == ([], 0)
-        monkeypatch.setattr("console.pages.tail.row_of", faulty)
+        monkeypatch.setattr("dingbridge.console.pages.tail.row_of", faulty)
         source.come(1)
         assert (await answer.content.read()).strip() == b""
 

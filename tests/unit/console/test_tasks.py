@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from console.app import open_console
-from console.index.feed import Feed
-from console.server import run
-from console.watch import Watch
+from dingbridge.console.app import open_console
+from dingbridge.console.index.feed import Feed
+from dingbridge.console.server import run
+from dingbridge.console.watch import Watch
 from dingbridge.tasks import TaskEnded
 from tests.unit.console.support import settings_in
 

@@ -4,8 +4,8 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
-from console.index.records import moment
-from console.index.trend import STEP_S, STEPS, add_freshness, trend
+from dingbridge.console.index.records import moment
+from dingbridge.console.index.trend import STEP_S, STEPS, add_freshness, trend
 from tests.unit.console.index_support import entries, event_record, kafka_record, opened
 
 UNTIL = 1_767_225_600.0

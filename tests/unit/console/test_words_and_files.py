@@ -6,10 +6,10 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-from console.render import LANGUAGES, load_words
-from console.server import HTMX
+from dingbridge.console.render import LANGUAGES, load_words
+from dingbridge.console.server import HTMX
 
-CONSOLE = Path(str(files("console")))
+CONSOLE = Path(str(files("dingbridge.console")))
 HTMX_SHA256 = "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130"
 """Of ``dist/htmx.min.js`` in the npm package htmx.org 4.0.1."""
 JAVASCRIPT_LINES = 200

@@ -6,7 +6,7 @@ from typing import Any
 
 from dev.demo.verification import Tables, Verification
 from dingbridge.events import Received, Record, to_records
-from simulator.company.platform import Platform
+from dingbridge.simulator.company.platform import Platform
 
 
 class Life:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from dev import quota
-from ingress.recovery.apps import Timer
+from dingbridge.ingress.recovery.apps import Timer
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

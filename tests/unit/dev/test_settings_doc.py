@@ -1,4 +1,4 @@
-"""docs/settings.md is made of the code, and is not stale."""
+"""docs/reference/settings.md is made of the code, and is not stale."""
 
 import tomllib
 

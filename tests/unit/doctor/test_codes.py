@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from consumers.approval import check as approval_check
-from consumers.outbound.cli import check as outbound_check
 from dingbridge.apps import model
+from dingbridge.consumers.approval import check as approval_check
+from dingbridge.consumers.outbound.cli import check as outbound_check
 from dingbridge.dingtalk.api import CallbackRegistration
 from dingbridge.dingtalk.error_codes import error_for, error_named
 from dingbridge.dingtalk.error_meanings import REFUSALS
@@ -36,9 +36,9 @@ from dingbridge.doctor.checks.network import Push
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Both, Finding, Level, found, printed, read_words
 from dingbridge.doctor.parts import load_checks
+from dingbridge.ingress.journal import check as disk
 from dingbridge.settings import IngressSettings, KafkaSettings
 from dingbridge.settings.apps import App, AppCredentials
-from ingress.journal import check as disk
 
 WORDS = read_words("dingbridge.doctor") | disk.CHECK.words | approval_check.WORDS | outbound_check.WORDS
 TOKEN, AES_KEY, OWNER = "tokenOfTheTest", "a" * 43, "dingappkey1"

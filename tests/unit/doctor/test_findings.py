@@ -17,10 +17,10 @@ from dingbridge.doctor.checks.kafka_wire import operations
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Both, as_json, exit_code, found, language, plain, printed, summary
 from dingbridge.doctor.parts import GROUP, load_checks
+from dingbridge.ingress.journal import check as disk
 from dingbridge.settings import KafkaSettings
 from dingbridge.settings.apps import AppCredentials
 from dingbridge.worker.registry import Family
-from ingress.journal import check as disk
 from tests.unit.doctor.test_codes import AES_KEY, TOKEN, WORDS, app, settings
 
 HERE = "tests.unit.doctor.test_findings"
@@ -316,7 +316,7 @@ def test_a_check_that_does_not_load_is_named_and_the_others_work():
     points = [
         EntryPoint("lost", "tests.unit.doctor.nowhere:CHECK", GROUP),
         EntryPoint("odd", "tests.unit.doctor.test_findings:HERE", GROUP),
-        EntryPoint("ingress", "ingress.journal.check:CHECK", GROUP),
+        EntryPoint("ingress", "dingbridge.ingress.journal.check:CHECK", GROUP),
     ]
     checks, findings = load_checks(points)
     assert checks == {"ingress": disk.CHECK}
@@ -399,8 +399,8 @@ def test_a_consumer_that_is_left_out_need_not_load_and_one_that_is_unknown_is_sa
 
 
 OURS = [
-    EntryPoint("address-sync", "consumers.address_sync:AddressSync", "dingbridge.consumers"),
-    EntryPoint("approval", "consumers.approval:Approval", "dingbridge.consumers"),
+    EntryPoint("address-sync", "dingbridge.consumers.address_sync:AddressSync", "dingbridge.consumers"),
+    EntryPoint("approval", "dingbridge.consumers.approval:Approval", "dingbridge.consumers"),
 ]
 
 
@@ -432,7 +432,7 @@ def test_a_system_whose_secret_is_not_set_is_told(monkeypatch, tmp_path):
     system = 'url = "https://a.example.com/"\ntypes = ["check_in"]\nsecrets = ["SYSTEM_A_SECRET"]\n'
     file.write_text(f"[systems.a]\n{system}")
     monkeypatch.setenv("FORWARD_FILE", str(file))
-    forward = EntryPoint("forward", "consumers.forward:SYSTEMS", "dingbridge.consumers")
+    forward = EntryPoint("forward", "dingbridge.consumers.forward:SYSTEMS", "dingbridge.consumers")
     chosen, [finding] = settings_check.parts([], [forward])
     assert chosen == [settings_check.Part("forward-a", ("check_in",), written=("deliveries",))]
     assert (finding.code, finding.values["consumer"]) == ("settings.consumer", "forward-a")

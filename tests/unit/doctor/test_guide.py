@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dingbridge.doctor.findings import Words, read_words
-from ingress.journal import check as disk
+from dingbridge.ingress.journal import check as disk
 
 GUIDES = Path(__file__).parents[3] / "docs" / "guide"
 WORDS = read_words("dingbridge.doctor") | disk.CHECK.words

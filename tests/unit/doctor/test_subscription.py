@@ -13,7 +13,7 @@ from dingbridge.doctor.parts import load_checks
 from tests.unit.doctor.test_codes import WORDS, settings
 
 ACTIONS = """
-from consumers.approval.actions import Approved, action
+from dingbridge.consumers.approval.actions import Approved, action
 from dingbridge import Transaction
 
 @action("PROC-SEAL", "PROC-EXPENSE")

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from dingbridge.events import Received, decode, to_dingtalk, to_records
+from dingbridge.ingress.recovery.convert import convert_item
+from dingbridge.ingress.stream.frames import read
 from dingbridge.schema.drift import drift_in
-from ingress.recovery.convert import convert_item
-from ingress.stream.frames import read
 
 FOLDER = Path(__file__).parent / "golden"
 

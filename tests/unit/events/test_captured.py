@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dingbridge.events import Received, catalogue, decode, extract_facts, to_dingtalk, to_records
+from dingbridge.ingress.stream.frames import new_callback, read
 from dingbridge.schema.drift import drift_in
-from ingress.stream.frames import new_callback, read
 from tests.support.sizes import sized
 from tests.unit.events.golden import Golden, compact, load_captured
 from tests.unit.events.strategies import texts, values

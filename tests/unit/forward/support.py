@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from consumers.forward.settings import System
+from dingbridge.consumers.forward.settings import System
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.events.event import Event, decode
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.forward.body import body_of
+from dingbridge.consumers.forward.body import body_of
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.events.event import NotAnEvent, decode, to_dingtalk
 from tests.unit.forward.support import event

@@ -9,8 +9,8 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from consumers.forward import cli
-from consumers.forward.deliveries import Delivery
+from dingbridge.consumers.forward import cli
+from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.worker.context import Position
 
 NOW = datetime.now(UTC)

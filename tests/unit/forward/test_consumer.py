@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from consumers.forward import consumer as module
-from consumers.forward.consumer import Forward, consumer_of
-from consumers.forward.deliveries import Delivery
-from consumers.forward.policy import Answer
 from dingbridge import DependencyUnavailable, Outcome, Reject
+from dingbridge.consumers.forward import consumer as module
+from dingbridge.consumers.forward.consumer import Forward, consumer_of
+from dingbridge.consumers.forward.deliveries import Delivery
+from dingbridge.consumers.forward.policy import Answer
 from dingbridge.ssrf import AddressGuard
 from dingbridge.testing import MemoryRuntime
 from tests.unit.forward.support import SECRET, event, system

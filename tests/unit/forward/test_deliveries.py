@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.forward.deliveries import OUTCOMES, Delivery, read_delivery
+from dingbridge.consumers.forward.deliveries import OUTCOMES, Delivery, read_delivery
 from dingbridge.worker.context import Position
 
 TEXT = st.text(max_size=50)

@@ -4,8 +4,8 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.forward.event_filter import EventFilter
 from dingbridge import Event
+from dingbridge.consumers.forward.event_filter import EventFilter
 from dingbridge.events.event import Sent, decode
 from tests.unit.forward.support import event, system
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.forward.policy import AnswerKind, read, retry_after_s
+from dingbridge.consumers.forward.policy import AnswerKind, read, retry_after_s
 from dingbridge.retry import ASKED_MAX_S
 
 POLICY: dict[AnswerKind, set[int]] = {

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from consumers.forward.consumer import SYSTEMS
-from consumers.forward.settings import ForwardSettings, credentials_of, load_systems
+from dingbridge.consumers.forward.consumer import SYSTEMS
+from dingbridge.consumers.forward.settings import ForwardSettings, credentials_of, load_systems
 from dingbridge.errors import SettingsError
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.registry import UnknownConsumer, known_consumers, load_consumer

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from consumers.forward.signature import headers, key_of, webhook_id
+from dingbridge.consumers.forward.signature import headers, key_of, webhook_id
 from tests.unit.forward.support import event
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from dingbridge.ingress.app import Ingress
+from dingbridge.ingress.journal.directory import ingress_lock
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.tasks import TaskEnded
-from ingress.app import Ingress
-from ingress.journal.directory import ingress_lock
 
 CREDENTIALS = SAMPLE_CREDENTIALS | {"DINGTALK_API_BASE": "http://127.0.0.1:1"}
 
@@ -33,10 +33,10 @@ async def returns(*_):
 @pytest.mark.parametrize(
     "task",
     [
-        "ingress.app.Ingress._measure",
-        "ingress.journal.importing.Importer.run",
-        "ingress.per_app.PerApp.watch",
-        "ingress.recovery.apps.AppRecovery._regularly",
+        "dingbridge.ingress.app.Ingress._measure",
+        "dingbridge.ingress.journal.importing.Importer.run",
+        "dingbridge.ingress.per_app.PerApp.watch",
+        "dingbridge.ingress.recovery.apps.AppRecovery._regularly",
     ],
 )
 async def test_a_task_that_ends_ends_the_ingress(settings, monkeypatch, task, ending):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingress.journal.directory import report_damage, reported_damage
+from dingbridge.ingress.journal.directory import report_damage, reported_damage
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES])

@@ -10,17 +10,17 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from dingbridge.events import dedupe_key, extract_facts
-from ingress.errors import JournalDamaged, JournalUnavailable
-from ingress.journal.checkpoint import Checkpoint, Parked
-from ingress.journal.directory import JournalFolder, current, damaged, report_damage
-from ingress.journal.importing import Importer
-from ingress.journal.inspect import journal_status
-from ingress.journal.retention import Retention
-from ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
-from ingress.journal.startup import open_current
-from ingress.journal.store import JournalFile
-from ingress.journal.writer import Journal
-from ingress.metrics import JournalMetrics
+from dingbridge.ingress.errors import JournalDamaged, JournalUnavailable
+from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
+from dingbridge.ingress.journal.directory import JournalFolder, current, damaged, report_damage
+from dingbridge.ingress.journal.importing import Importer
+from dingbridge.ingress.journal.inspect import journal_status
+from dingbridge.ingress.journal.retention import Retention
+from dingbridge.ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
+from dingbridge.ingress.journal.startup import open_current
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import JournalMetrics
 from tests.support.waiting import eventually
 
 COUNT, PASSED, PARKED, PRUNED = 600, 300, (7, 290), 100
@@ -113,7 +113,7 @@ async def test_an_import_that_is_cut_off_anywhere_goes_on_without_doubles(
     tmp_path, aside, monkeypatch, kept_late
 ):
     """``kept_late``: what was refused as too slow is committed all the same."""
-    monkeypatch.setattr("ingress.journal.importing._ROWS", 64)
+    monkeypatch.setattr("dingbridge.ingress.journal.importing._ROWS", 64)
     real, calls = Journal.commit, 0
 
     async def cut_off(self, *arguments):
@@ -210,7 +210,7 @@ async def test_a_folder_of_which_nothing_reads_is_said_and_done_with(tmp_path, a
 async def test_without_disk_the_folder_stays_and_what_comes_is_kept(tmp_path, aside, monkeypatch):
     async with started(tmp_path) as journal:
         with monkeypatch.context() as full:
-            full.setattr("ingress.journal.importing.MIN_FREE_BYTES", 1 << 62)
+            full.setattr("dingbridge.ingress.journal.importing.MIN_FREE_BYTES", 1 << 62)
             with pytest.raises(JournalUnavailable, match="are free under"):
                 await Importer(tmp_path, journal, 0).bring_in(aside)
             assert await journal.append(entry(1_000))
@@ -304,7 +304,7 @@ async def test_a_folder_that_is_a_riddle_stays_and_ends_nothing(tmp_path, aside,
     def pages(*_):
         raise AttributeError("a flipped bit that nobody has thought of")
 
-    monkeypatch.setattr("ingress.journal.importing._Source.pages", pages)
+    monkeypatch.setattr("dingbridge.ingress.journal.importing._Source.pages", pages)
     async with started(tmp_path) as journal:
         with capture_logs() as logs:
             running = asyncio.ensure_future(Importer(tmp_path, journal, 0).run())

@@ -10,13 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from dingbridge.errors import BridgeError
+from dingbridge.ingress.admin.cli import app
+from dingbridge.ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked
+from dingbridge.ingress.journal.directory import current, ingress_lock, relay_lock
+from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.startup import open_current
+from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from ingress.admin.cli import app
-from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked
-from ingress.journal.directory import current, ingress_lock, relay_lock
-from ingress.journal.rows import NewCallback
-from ingress.journal.startup import open_current
-from ingress.journal.store import JournalFile
 
 NOW = 1_764_000_000_000
 PUBLISHED = 6

@@ -10,17 +10,17 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import BridgeError
+from dingbridge.ingress.admin.routes import older_than_s
+from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
+from dingbridge.ingress.journal.checkpoint import Checkpoint
+from dingbridge.ingress.journal.directory import current, damaged, folders, report_damage, reported_damage
+from dingbridge.ingress.journal.retention import Retention
+from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.settings import IngressSettings
 from dingbridge.tasks import end
-from ingress.admin.routes import older_than_s
-from ingress.errors import JournalDamaged, JournalError, JournalUnavailable
-from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.directory import current, damaged, folders, report_damage, reported_damage
-from ingress.journal.retention import Retention
-from ingress.journal.rows import NewCallback, ResyncRequest
-from ingress.journal.store import JournalFile
-from ingress.journal.writer import Journal
-from ingress.metrics import JournalMetrics
 from tests.support.waiting import eventually
 
 
@@ -207,7 +207,7 @@ async def test_an_io_error_that_outlives_a_reopening_is_damage(disk, journal, tm
 
 
 async def test_io_errors_far_apart_are_none(journal, tmp_path, monkeypatch):
-    monkeypatch.setattr("ingress.journal.writer._IO_ERROR_AGAIN_S", 0.0)
+    monkeypatch.setattr("dingbridge.ingress.journal.writer._IO_ERROR_AGAIN_S", 0.0)
     for number in range(3):
         with monkeypatch.context() as sick:
             sick.setattr(JournalFile, "keep", raiser(apsw.IOError("disk I/O error")))
@@ -244,7 +244,7 @@ async def test_a_disk_that_is_too_full_to_reopen_the_journal_is_waited_for_too(
         raise error
 
     with monkeypatch.context() as sick:
-        sick.setattr("ingress.journal.writer.open_checked", reopened)
+        sick.setattr("dingbridge.ingress.journal.writer.open_checked", reopened)
         sick.setattr(JournalFile, "keep", raiser(apsw.FullError("database or disk is full")))
         assert await refused(journal, b"during") == "disk"
         await eventually(lambda: len(tried) > 2, 10, "it has tried again")
@@ -268,7 +268,7 @@ async def test_a_checkpoint_that_came_from_elsewhere_ends_the_process(journal, t
 
 
 async def test_a_fault_in_a_commit_leaves_no_answer_waiting_and_no_queue_full(journal, tmp_path, monkeypatch):
-    monkeypatch.setattr("ingress.journal.writer.COMMIT_TIMEOUT_S", 3600)
+    monkeypatch.setattr("dingbridge.ingress.journal.writer.COMMIT_TIMEOUT_S", 3600)
     with monkeypatch.context() as sick:
         sick.setattr(journal._metrics.commit_seconds, "observe", raiser(ValueError("a fault of ours")))
         for number in range(3):
@@ -308,7 +308,7 @@ async def test_a_page_is_kept_whole_and_wakes_the_relay(tmp_path):
 
 
 async def test_a_full_queue_refuses(disk, journal, monkeypatch):
-    monkeypatch.setattr("ingress.journal.writer._MAX_QUEUED", 3)
+    monkeypatch.setattr("dingbridge.ingress.journal.writer._MAX_QUEUED", 3)
     disk.sick = "stalled"
     waiting = [asyncio.ensure_future(journal.append(entry(b"%d" % n))) for n in range(3)]
     await asyncio.sleep(0)
@@ -319,7 +319,7 @@ async def test_a_full_queue_refuses(disk, journal, monkeypatch):
 
 
 async def test_what_is_old_goes_pass_after_pass(tmp_path, monkeypatch):
-    monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.01)
+    monkeypatch.setattr("dingbridge.ingress.journal.writer._RETENTION_EVERY_S", 0.01)
     journal = Journal(tmp_path, Retention(0, 3600), JournalMetrics(CollectorRegistry()))
     await journal.start()
     deleting = asyncio.ensure_future(journal.prune_regularly())
@@ -344,7 +344,7 @@ async def test_on_a_slow_disk_what_is_old_goes_too(journal, tmp_path, monkeypatc
         time.sleep(0.3)
         return real(*arguments, **how)
 
-    monkeypatch.setattr("ingress.journal.writer.COMMIT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("dingbridge.ingress.journal.writer.COMMIT_TIMEOUT_S", 0.1)
     monkeypatch.setattr(JournalFile, "prune_callbacks", slowly)
     journal._retention = Retention(0, 3600)
     deleting = asyncio.ensure_future(journal.prune_regularly())
@@ -368,8 +368,8 @@ async def test_what_retention_meets_does_not_end_the_writer(journal, tmp_path, m
             raise raised[-1]
         yield 0
 
-    monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.0)
-    monkeypatch.setattr("ingress.journal.writer.prune_steps", pass_through)
+    monkeypatch.setattr("dingbridge.ingress.journal.writer._RETENTION_EVERY_S", 0.0)
+    monkeypatch.setattr("dingbridge.ingress.journal.writer.prune_steps", pass_through)
     deleting = asyncio.ensure_future(journal.prune_regularly())
     for number in range(5):
         assert await journal.append(entry(b"%d" % number))
@@ -381,9 +381,9 @@ async def test_what_retention_meets_does_not_end_the_writer(journal, tmp_path, m
 
 async def test_a_bad_sector_that_only_retention_meets_is_damage(journal, monkeypatch):
     """Else each pass closes and opens it again, refusing callbacks, and it grows until the disk is full."""
-    monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.0)
+    monkeypatch.setattr("dingbridge.ingress.journal.writer._RETENTION_EVERY_S", 0.0)
     monkeypatch.setattr(
-        "ingress.journal.writer.prune_steps",
+        "dingbridge.ingress.journal.writer.prune_steps",
         failing_steps(apsw.IOError("a bad sector among what was published")),
     )
     deleting = asyncio.ensure_future(journal.prune_regularly())
@@ -400,7 +400,7 @@ async def test_nothing_that_fails_ends_the_writer(journal, monkeypatch):
         looks.append(folder)
         raise apsw.FullError("no space left on device")
 
-    monkeypatch.setattr("ingress.journal.writer.open_checked", refuses)
+    monkeypatch.setattr("dingbridge.ingress.journal.writer.open_checked", refuses)
     monkeypatch.setattr(JournalFile, "keep", raiser(apsw.IOError("disk I/O error")))
     assert await refused(journal, b"during") == "disk"
     await eventually(lambda: len(looks) > 1, 10, "it has tried again")
@@ -426,7 +426,9 @@ def failing_steps(error):
 
 
 async def test_what_a_verb_raises_is_for_who_asked_alone(journal, monkeypatch):
-    monkeypatch.setattr("ingress.journal.writer.prune_steps", failing_steps(JournalError("cannot be read")))
+    monkeypatch.setattr(
+        "dingbridge.ingress.journal.writer.prune_steps", failing_steps(JournalError("cannot be read"))
+    )
     outcomes = await asyncio.gather(
         journal.prune(0), journal.append(entry(b"callback")), journal.probe(), return_exceptions=True
     )
@@ -462,7 +464,7 @@ async def test_a_disk_that_fails_under_a_verb_refuses_no_callback_that_is_kept(
 @pytest.mark.parametrize(("limit", "most"), [("_MAX_QUEUED", 3), ("_MAX_QUEUED_BYTES", 3 * len(b"slow-0"))])
 async def test_what_a_stalled_disk_holds_up_is_bounded(disk, journal, monkeypatch, limit, most):
     """What was refused for slowness is in memory until the disk has taken it."""
-    monkeypatch.setattr("ingress.journal.writer.COMMIT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("dingbridge.ingress.journal.writer.COMMIT_TIMEOUT_S", 0.1)
     monkeypatch.setattr(f"ingress.journal.writer.{limit}", most)
     disk.sick = "stalled"
     for number in range(3):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.errors import JournalError
-from ingress.journal.rows import NewCallback
-from ingress.journal.store import ANONYMOUS_WINDOW_MS, JournalFile
+from dingbridge.ingress.errors import JournalError
+from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.store import ANONYMOUS_WINDOW_MS, JournalFile
 
 NOW = 1_764_000_000_000
 

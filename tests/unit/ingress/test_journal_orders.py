@@ -3,7 +3,7 @@
 import apsw
 import pytest
 
-from ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
+from dingbridge.ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
 from tests.unit.ingress.filled import fill
 
 NOW = 1_800_000_000_000

@@ -15,17 +15,17 @@ from structlog.testing import capture_logs
 
 from dingbridge.api_budget import ApiCalls
 from dingbridge.api_budget.file import FileStore
-from ingress.errors import JournalNewer
-from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.directory import JournalFolder, current, damaged_name
-from ingress.journal.importing import Importer
-from ingress.journal.retention import Retention
-from ingress.journal.startup import open_checked, open_current
-from ingress.journal.store import JournalFile
-from ingress.journal.writer import Journal
-from ingress.metrics import JournalMetrics, RecoveryMetrics
-from ingress.recovery.poller import settle
-from ingress.relay.reading import JournalReader
+from dingbridge.ingress.errors import JournalNewer
+from dingbridge.ingress.journal.checkpoint import Checkpoint
+from dingbridge.ingress.journal.directory import JournalFolder, current, damaged_name
+from dingbridge.ingress.journal.importing import Importer
+from dingbridge.ingress.journal.retention import Retention
+from dingbridge.ingress.journal.startup import open_checked, open_current
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import JournalMetrics, RecoveryMetrics
+from dingbridge.ingress.recovery.poller import settle
+from dingbridge.ingress.relay.reading import JournalReader
 from tests.unit.ingress.filled import fill
 
 UNREADABLE = """

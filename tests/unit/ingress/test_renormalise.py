@@ -8,9 +8,9 @@ from typing import Any, Self
 import pytest
 
 from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.ingress.admin import renormalise as module
+from dingbridge.ingress.admin.renormalise import renormalise
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from ingress.admin import renormalise as module
-from ingress.admin.renormalise import renormalise
 
 TOPIC = "dingtalk.unclassified"
 
@@ -40,7 +40,7 @@ def settings(monkeypatch, tmp_path) -> IngressSettings:
 
     monkeypatch.setattr(module, "TopicReader", Reader)
     monkeypatch.setattr(module, "existing_topics", existing)
-    monkeypatch.setattr("ingress.relay.messages.existing_topics", existing)
+    monkeypatch.setattr("dingbridge.ingress.relay.messages.existing_topics", existing)
     values = {**SAMPLE_CREDENTIALS, "DINGTALK_API_BASE": "http://127.0.0.1:1", "JOURNAL_DIR": str(tmp_path)}
     return IngressSettings.load(**{name.lower(): value for name, value in values.items()})
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from dingbridge.ingress.diagnostics import OWNERS_KEPT, Diagnostics
 from dingbridge.logging import LogLimiter
 from dingbridge.settings.trusted_proxies import client_address
-from ingress.diagnostics import OWNERS_KEPT, Diagnostics
 
 
 @pytest.mark.parametrize(

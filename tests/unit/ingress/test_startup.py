@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import apsw
 import pytest
 
-from ingress.errors import JournalError, JournalLocked
-from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.directory import (
+from dingbridge.ingress.errors import JournalError, JournalLocked
+from dingbridge.ingress.journal.checkpoint import Checkpoint
+from dingbridge.ingress.journal.directory import (
     current,
     damaged,
     damaged_name,
@@ -21,9 +21,9 @@ from ingress.journal.directory import (
     relay_lock,
     report_damage,
 )
-from ingress.journal.rows import NewCallback
-from ingress.journal.startup import open_checked, open_current
-from ingress.journal.store import JournalFile
+from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.startup import open_checked, open_current
+from dingbridge.ingress.journal.store import JournalFile
 from tests.unit.ingress.filled import fill
 
 
@@ -168,7 +168,7 @@ def test_a_folder_whose_journal_was_moved_away_begins_anew(tmp_path):
 
 def test_nothing_is_put_aside_while_a_relay_reads_it(tmp_path, monkeypatch):
     """That of an ingress that was killed; it ends by itself."""
-    monkeypatch.setattr("ingress.journal.startup._RELAY_ENDS_WITHIN_S", 0.1)
+    monkeypatch.setattr("dingbridge.ingress.journal.startup._RELAY_ENDS_WITHIN_S", 0.1)
     fill(tmp_path, 3).close()
     current(tmp_path).journal.write_bytes(b"no database" * 1000)
     lock = relay_lock(current(tmp_path).path)
@@ -224,7 +224,7 @@ def test_a_journal_that_failed_and_lost_what_kafka_has_is_not_written_again(tmp_
 @pytest.fixture
 def read_by_another(tmp_path, monkeypatch):
     """A folder whose journal is read, as by a back-up, from before its last commit on."""
-    monkeypatch.setattr("ingress.journal.directory.BUSY_MS", 10)
+    monkeypatch.setattr("dingbridge.ingress.journal.directory.BUSY_MS", 10)
     file = fill(tmp_path, 3)
     with closing(apsw.Connection(str(file.path), flags=apsw.SQLITE_OPEN_READONLY)) as other:
         other.execute("BEGIN")
@@ -256,18 +256,18 @@ def test_one_process_holds_the_folder(tmp_path):
 
 
 def test_memory_and_network_file_systems_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("ingress.journal.directory.file_system", lambda folder: "tmpfs")
+    monkeypatch.setattr("dingbridge.ingress.journal.directory.file_system", lambda folder: "tmpfs")
     with pytest.raises(JournalError, match="JOURNAL_ALLOW_UNSAFE"):
         prepare_folder(tmp_path / "j", allow_unsafe=False)
     assert "memory" in (prepare_folder(tmp_path / "j", allow_unsafe=True) or "")
-    monkeypatch.setattr("ingress.journal.directory.file_system", lambda folder: "ext4")
+    monkeypatch.setattr("dingbridge.ingress.journal.directory.file_system", lambda folder: "ext4")
     assert prepare_folder(tmp_path / "k", allow_unsafe=False) is None
     assert (tmp_path / "k").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize(("block_bytes", "safe"), [(1024, False), (2048, False), (4096, True), (65536, True)])
 def test_a_file_system_on_which_a_full_disk_kills_is_refused(tmp_path, monkeypatch, block_bytes, safe):
-    monkeypatch.setattr("ingress.journal.directory.file_system", lambda folder: "ext4")
+    monkeypatch.setattr("dingbridge.ingress.journal.directory.file_system", lambda folder: "ext4")
     monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_frsize=block_bytes))
     if safe:
         assert prepare_folder(tmp_path, allow_unsafe=False) is None

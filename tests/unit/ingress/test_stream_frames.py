@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dingbridge.events import Received, decode, to_records
-from ingress.stream.frames import Frame, event_answer, new_callback, read
+from dingbridge.ingress.stream.frames import Frame, event_answer, new_callback, read
 from tests.unit.events.strategies import payloads, values
 
 HEADERS = {

@@ -6,11 +6,11 @@ import json
 import pytest
 from prometheus_client import CollectorRegistry
 
+from dingbridge.ingress.errors import JournalUnavailable
+from dingbridge.ingress.metrics import StreamMetrics
+from dingbridge.ingress.stream import gaps as module
+from dingbridge.ingress.stream.gaps import MARGIN_MS, REQUEST_EVERY_MS, Gaps, Note
 from dingbridge.tasks import end
-from ingress.errors import JournalUnavailable
-from ingress.metrics import StreamMetrics
-from ingress.stream import gaps as module
-from ingress.stream.gaps import MARGIN_MS, REQUEST_EVERY_MS, Gaps, Note
 from tests.support.waiting import eventually
 
 START = 1_731_000_000_000

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import closing
 
-from ingress.journal.wake import WAKE_FILE, RelayWaker, WakeFifo
+from dingbridge.ingress.journal.wake import WAKE_FILE, RelayWaker, WakeFifo
 
 
 async def woken(times):

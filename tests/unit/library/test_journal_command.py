@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dingbridge.errors import BridgeError
-from ingress.admin.cli import app
+from dingbridge.ingress.admin.cli import app
 
 COMMANDS = [["stats"], ["list"], ["show", "1"], ["export"], ["retry"], ["prune"]]
 

@@ -6,8 +6,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
-from consumers.forward import log
-from consumers.forward.consumer import GRACE_S
+from dingbridge.consumers.forward import log
+from dingbridge.consumers.forward.consumer import GRACE_S
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka import writer as writer_module
 from dingbridge.kafka.client import ABANDON_S

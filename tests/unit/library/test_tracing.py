@@ -15,20 +15,20 @@ from structlog.testing import capture_logs
 
 from dingbridge.errors import SettingsError
 from dingbridge.events import Received, to_records
+from dingbridge.ingress.entry import JournalEntry
+from dingbridge.ingress.errors import JournalUnavailable
+from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.metrics import HttpMetrics
+from dingbridge.ingress.relay.batches import Batch, begin_span
 from dingbridge.settings import IngressSettings, TracingSettings
 from dingbridge.tracing import open_tracer
 from dingbridge.tracing.otel import OtelTracer
-from ingress.entry import JournalEntry
-from ingress.errors import JournalUnavailable
-from ingress.journal.rows import NewCallback
-from ingress.metrics import HttpMetrics
-from ingress.relay.batches import Batch, begin_span
 
 CALLBACK = NewCallback(1, "default", "stream", b"{}", b"k")
 WITHOUT_OTEL = """
 import sys
 sys.modules["opentelemetry"] = None  # as if it were not installed
-import ingress.app, ingress.relay.cli, dingbridge.worker.service, dingbridge.cli.main
+import dingbridge.ingress.app, ingress.relay.cli, dingbridge.worker.service, dingbridge.cli.main
 from dingbridge.errors import SettingsError
 from dingbridge.settings import ConsumerSettings, IngressSettings
 from dingbridge.tracing import open_tracer

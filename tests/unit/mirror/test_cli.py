@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import Column, MetaData, Text
 
-from consumers.address_sync.cli import command
 from dingbridge import Consumer, Mirror, people_table
+from dingbridge.consumers.address_sync.cli import command
 from dingbridge.errors import SettingsError
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import decode

@@ -9,8 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from consumers.outbound.contacts.decide import decide, settle_outcome
-from consumers.outbound.ledger import (
+from dingbridge.consumers.outbound.contacts.decide import decide, settle_outcome
+from dingbridge.consumers.outbound.ledger import (
     EXISTS,
     Action,
     Create,
@@ -27,7 +27,7 @@ from consumers.outbound.ledger import (
     release,
     take,
 )
-from consumers.outbound.owners import Owners
+from dingbridge.consumers.outbound.owners import Owners
 
 S = 1000
 RULES = Rules(settle_ms=60 * S, grace_ms=600 * S)

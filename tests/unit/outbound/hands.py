@@ -11,17 +11,17 @@ from typing import Any, Self
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Row, select
 
-from consumers.outbound import store
-from consumers.outbound.contacts.agent import Agent
-from consumers.outbound.contacts.rows import entity_of
-from consumers.outbound.contacts.wanted import look, release, want
-from consumers.outbound.ledger import Kind
-from consumers.outbound.messages import Message
-from consumers.outbound.metrics import OutboundMetrics
-from consumers.outbound.owners import Owners
-from consumers.outbound.settings import OutboundSettings
-from consumers.outbound.tables import metadata, outbound_entity
 from dingbridge import Database, open_database
+from dingbridge.consumers.outbound import store
+from dingbridge.consumers.outbound.contacts.agent import Agent
+from dingbridge.consumers.outbound.contacts.rows import entity_of
+from dingbridge.consumers.outbound.contacts.wanted import look, release, want
+from dingbridge.consumers.outbound.ledger import Kind
+from dingbridge.consumers.outbound.messages import Message
+from dingbridge.consumers.outbound.metrics import OutboundMetrics
+from dingbridge.consumers.outbound.owners import Owners
+from dingbridge.consumers.outbound.settings import OutboundSettings
+from dingbridge.consumers.outbound.tables import metadata, outbound_entity
 from dingbridge.dingtalk.api.contact_writes import NewUser
 from dingbridge.dingtalk.errors import AlreadyExists, NotFound, OutcomeUnknown
 

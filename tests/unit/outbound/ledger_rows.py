@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from consumers.outbound.requests import tables as _requests_too  # noqa: F401 - of the same metadata
-from consumers.outbound.tables import metadata, outbound_entity
 from dingbridge import open_database
+from dingbridge.consumers.outbound.requests import tables as _requests_too  # noqa: F401 - of the same metadata
+from dingbridge.consumers.outbound.tables import metadata, outbound_entity
 
 NOON_MS = 1_764_000_000_000
 

@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-from consumers.outbound import waiting
-from consumers.outbound.cli import app
-from consumers.outbound.tables import outbound_entity
 from dingbridge import open_database
+from dingbridge.consumers.outbound import waiting
+from dingbridge.consumers.outbound.cli import app
+from dingbridge.consumers.outbound.tables import outbound_entity
 from tests.unit.outbound.ledger_rows import NOON_MS, filled, row
 
 NOON = "2025-11-24T16:00:00Z"

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from consumers.outbound.ledger import EXISTS
+from dingbridge.consumers.outbound.ledger import EXISTS
 from tests.support.sizes import sized
 from tests.unit.outbound.company import OWNERS, Entity, S
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from consumers.outbound.contacts.decide import decide, settle_outcome
-from consumers.outbound.ledger import (
+from dingbridge.consumers.outbound.contacts.decide import decide, settle_outcome
+from dingbridge.consumers.outbound.ledger import (
     EXISTS,
     Create,
     Decision,
@@ -20,7 +20,7 @@ from consumers.outbound.ledger import (
     release,
     take,
 )
-from consumers.outbound.owners import Owners
+from dingbridge.consumers.outbound.owners import Owners
 from tests.unit.outbound.company import OWNERS, RULES, Entity, S
 
 WISH = {"name": "N", "title": "A", "remark": "r", "workPlace": "w"}

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from consumers.outbound.fields import arguments, fulfils, observed, same
-from consumers.outbound.owners import load_owners
+from dingbridge.consumers.outbound.fields import arguments, fulfils, observed, same
+from dingbridge.consumers.outbound.owners import load_owners
 from dingbridge.errors import SettingsError
 
 REPLY = {

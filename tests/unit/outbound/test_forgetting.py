@@ -4,10 +4,10 @@ import json
 
 from sqlalchemy import insert, select
 
-from consumers.outbound.requests.forgetting import forget
-from consumers.outbound.requests.tables import outbound_requests
-from consumers.outbound.tables import metadata
 from dingbridge import Person, open_database
+from dingbridge.consumers.outbound.requests.forgetting import forget
+from dingbridge.consumers.outbound.requests.tables import outbound_requests
+from dingbridge.consumers.outbound.tables import metadata
 
 CORP = "dingcorp01"
 NAME = "王伟"

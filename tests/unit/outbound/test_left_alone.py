@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from consumers.outbound.cli.planning import plan
-from consumers.outbound.contacts.rows import make_due
-from consumers.outbound.owners import Owners
-from consumers.outbound.settings import OutboundSettings
-from consumers.outbound.store import ding_ids
+from dingbridge.consumers.outbound.cli.planning import plan
+from dingbridge.consumers.outbound.contacts.rows import make_due
+from dingbridge.consumers.outbound.owners import Owners
+from dingbridge.consumers.outbound.settings import OutboundSettings
+from dingbridge.consumers.outbound.store import ding_ids
 from dingbridge.dingtalk.errors import PermissionDenied
 from tests.unit.outbound.hands import CORP, S, World
 

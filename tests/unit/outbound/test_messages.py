@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 
-from consumers.outbound.forms import MODELS, Answers, ChangeData, ChangeEvent, OldNew, ResultData, ResultEvent
-from consumers.outbound.messages import Message, change_record, parse, result_record
 from dev.schemas.outbound import EXAMPLES, example
+from dingbridge.consumers.outbound.forms import (
+    MODELS,
+    Answers,
+    ChangeData,
+    ChangeEvent,
+    OldNew,
+    ResultData,
+    ResultEvent,
+)
+from dingbridge.consumers.outbound.messages import Message, change_record, parse, result_record
 from dingbridge.events.event import Sent, decode
 from dingbridge.worker.outcomes import Reject
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from consumers.outbound.contacts.rows import make_due
-from consumers.outbound.tables import outbound_entity
+from dingbridge.consumers.outbound.contacts.rows import make_due
+from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.dingtalk.errors import ApiError, OutcomeUnknown, Unavailable
 from tests.unit.outbound.hands import S, World, once
 

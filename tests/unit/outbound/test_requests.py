@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select, update
 
-from consumers.outbound.messages import Message
-from consumers.outbound.metrics import OutboundMetrics
-from consumers.outbound.owners import Owners, Template
-from consumers.outbound.requests.agent import PENDING_MOST_MS, RequestAgent
-from consumers.outbound.requests.approvals import form_of, task_of
-from consumers.outbound.requests.store import store_approval_event, store_request
-from consumers.outbound.requests.tables import outbound_requests
-from consumers.outbound.settings import DAY_MS, OutboundSettings
-from consumers.outbound.tables import metadata, outbound_entity, outbound_outgoing
-from consumers.outbound.waiting import standing
 from dingbridge import open_database
+from dingbridge.consumers.outbound.messages import Message
+from dingbridge.consumers.outbound.metrics import OutboundMetrics
+from dingbridge.consumers.outbound.owners import Owners, Template
+from dingbridge.consumers.outbound.requests.agent import PENDING_MOST_MS, RequestAgent
+from dingbridge.consumers.outbound.requests.approvals import form_of, task_of
+from dingbridge.consumers.outbound.requests.store import store_approval_event, store_request
+from dingbridge.consumers.outbound.requests.tables import outbound_requests
+from dingbridge.consumers.outbound.settings import DAY_MS, OutboundSettings
+from dingbridge.consumers.outbound.tables import metadata, outbound_entity, outbound_outgoing
+from dingbridge.consumers.outbound.waiting import standing
 from dingbridge.dingtalk.errors import (
     AlreadyExists,
     NotFound,

@@ -3,11 +3,11 @@
 from prometheus_client import CollectorRegistry
 
 from dingbridge.dingtalk.api.callbacks import FailedPage
-from ingress.journal.rows import NewCallback, ResyncRequest
-from ingress.metrics import RecoveryMetrics
-from ingress.recovery.convert import convert_item
-from ingress.recovery.poller import Poller
-from simulator.pushes.failed import FailedList
+from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
+from dingbridge.ingress.metrics import RecoveryMetrics
+from dingbridge.ingress.recovery.convert import convert_item
+from dingbridge.ingress.recovery.poller import Poller
+from dingbridge.simulator.pushes.failed import FailedList
 
 CORP = "dingcorp01"
 

@@ -9,14 +9,14 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
+from dingbridge.ingress.metrics import RecoveryMetrics
+from dingbridge.ingress.recovery import apps as module
+from dingbridge.ingress.recovery.apps import Recovery
+from dingbridge.ingress.recovery.poller import Result
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, with_failed_lists
+from dingbridge.simulator.pushes.failed import FailedList
 from dingbridge.tasks import WatchedTasks
-from ingress.metrics import RecoveryMetrics
-from ingress.recovery import apps as module
-from ingress.recovery.apps import Recovery
-from ingress.recovery.poller import Result
-from simulator.pushes.failed import FailedList
 from tests.support.waiting import eventually
 from tests.unit.recovery.memory import Process
 
@@ -56,7 +56,7 @@ class Stack:
                 return outcome
 
         monkeypatch.setattr(module, "AppRecovery", One)
-        monkeypatch.setattr("ingress.per_app.EVERY_S", 0.01)
+        monkeypatch.setattr("dingbridge.ingress.per_app.EVERY_S", 0.01)
         self.recovery = Recovery(
             IngressSettings.model_construct(),
             lambda: self.apps,

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dingbridge.events import Received, decode, extract_facts, to_records
-from ingress.recovery.convert import convert_item, convert_record
-from simulator.company.events import failed_item
-from simulator.company.platform import ARGUMENTS, Platform
-from simulator.errors import ActionError
+from dingbridge.ingress.recovery.convert import convert_item, convert_record
+from dingbridge.simulator.company.events import failed_item
+from dingbridge.simulator.company.platform import ARGUMENTS, Platform
+from dingbridge.simulator.errors import ActionError
 
 AT = 1_731_000_000_000
 

@@ -8,9 +8,9 @@ import pytest
 from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, TokenInvalid, Unavailable
 from dingbridge.errors import BridgeError
 from dingbridge.events import Received, to_records
-from ingress.errors import JournalUnavailable
-from ingress.recovery.poller import settle
-from simulator.pushes.failed import FailedList
+from dingbridge.ingress.errors import JournalUnavailable
+from dingbridge.ingress.recovery.poller import settle
+from dingbridge.simulator.pushes.failed import FailedList
 from tests.unit.recovery.memory import CORP, Died, Disk, Process, item, listed
 
 API = "get_call_back_failed_result"
@@ -19,7 +19,7 @@ PAGE, COUNT = 4, 9
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch):
-    monkeypatch.setattr("simulator.pushes.failed.PAGE", PAGE)
+    monkeypatch.setattr("dingbridge.simulator.pushes.failed.PAGE", PAGE)
 
 
 async def test_a_list_is_read_to_its_end_and_enters_the_journal_once():
@@ -139,7 +139,7 @@ async def test_a_list_without_an_end_is_not_asked_without_end():
 
 
 async def test_a_run_has_an_end_whatever_is_listed(monkeypatch):
-    monkeypatch.setattr("ingress.recovery.poller.PAGES_MAX", 3)
+    monkeypatch.setattr("dingbridge.ingress.recovery.poller.PAGES_MAX", 3)
     process = Process(listed(COUNT * PAGE))
     with pytest.raises(BridgeError, match="after 3 pages and 12 items"):
         await process.poller.run()

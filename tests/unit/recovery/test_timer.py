@@ -1,6 +1,6 @@
 """When the failed list is read."""
 
-from ingress.recovery.apps import Timer
+from dingbridge.ingress.recovery.apps import Timer
 
 
 def test_after_a_start_then_every_so_often():

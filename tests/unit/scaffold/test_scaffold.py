@@ -98,7 +98,7 @@ def test_a_compose_file_that_is_not_ours_is_left_alone_and_the_service_is_said(p
     plan.write()
     assert (tmp_path / "pyproject.toml").read_text().splitlines()[1:] == [
         'a = "b:C"',
-        'billing = "consumers.billing:Billing"',
+        'billing = "dingbridge.consumers.billing:Billing"',
     ]
     assert (tmp_path / "docker-compose.yml").read_text() == "services:\n  mine: {}\n"
 

@@ -11,10 +11,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from consumers.outbound.forms import MODELS
 from dev.schemas.asyncapi import document
 from dev.schemas.contract import asyncapi
 from dev.schemas.files import ROOT, examples, specs
+from dingbridge.consumers.outbound.forms import MODELS
 from dingbridge.contract_routes import Installation
 from dingbridge.events import catalogue
 from dingbridge.schema.json_schema import record_schema

@@ -75,7 +75,7 @@ def test_a_removed_field_is_a_break_that_scripts_see(tmp_path: Path, former: Jso
         "data.removedSince",
         "break",
     )
-    assert "docs/contract.md" in done.stderr
+    assert "docs/reference/contract.md" in done.stderr
 
 
 def test_a_new_field_is_none_and_is_shown_on_request(tmp_path: Path, former: Json) -> None:

@@ -3,11 +3,11 @@
 import copy
 from typing import Any
 
-from simulator.company.events import PlatformEvent
-from simulator.company.platform import Platform
-from simulator.company.sight import Sight
-from simulator.profile import Profile
-from simulator.recording import Recording
+from dingbridge.simulator.company.events import PlatformEvent
+from dingbridge.simulator.company.platform import Platform
+from dingbridge.simulator.company.sight import Sight
+from dingbridge.simulator.profile import Profile
+from dingbridge.simulator.recording import Recording
 
 NOW = 1_731_000_000_000
 CORP = "dingcorpsample01"

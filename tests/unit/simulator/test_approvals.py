@@ -2,10 +2,10 @@
 
 import pytest
 
-from simulator.company.approvals import FINISHED_KEPT
-from simulator.company.events import PlatformEvent
-from simulator.company.platform import Platform
-from simulator.errors import ActionError
+from dingbridge.simulator.company.approvals import FINISHED_KEPT
+from dingbridge.simulator.company.events import PlatformEvent
+from dingbridge.simulator.company.platform import Platform
+from dingbridge.simulator.errors import ActionError
 from tests.unit.simulator.living import CORP, make
 
 
@@ -140,7 +140,7 @@ def test_a_deleted_approval_is_unknown() -> None:
 
 def test_approvals_that_are_over_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert FINISHED_KEPT >= 1000
-    monkeypatch.setattr("simulator.company.approvals.FINISHED_KEPT", 3)
+    monkeypatch.setattr("dingbridge.simulator.company.approvals.FINISHED_KEPT", 3)
     platform = make(users=3)
     for _ in range(10):
         pid = start(platform, "PROC-LEAVE")

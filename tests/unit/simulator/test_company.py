@@ -3,9 +3,9 @@ from random import Random
 
 import pytest
 
-from simulator.company import names
-from simulator.company.company import ROOT, Company
-from simulator.errors import ActionError
+from dingbridge.simulator.company import names
+from dingbridge.simulator.company.company import ROOT, Company
+from dingbridge.simulator.errors import ActionError
 
 
 def everything(company: Company) -> list[object]:

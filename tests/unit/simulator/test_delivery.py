@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dingbridge.errors import SettingsError
-from simulator.api import ApprovalCalls
-from simulator.call import Call
-from simulator.company.platform import Platform
-from simulator.errors import ActionError
-from simulator.limits import Limits
-from simulator.pushes.delivery import Delivery
-from simulator.pushes.push import Push, Pusher, Target
-from simulator.pushes.registration import Callbacks, Registration
-from simulator.recording import MOST_STEPS, RecordedStep, Recording, Replay, load_recording
+from dingbridge.simulator.api import ApprovalCalls
+from dingbridge.simulator.call import Call
+from dingbridge.simulator.company.platform import Platform
+from dingbridge.simulator.errors import ActionError
+from dingbridge.simulator.limits import Limits
+from dingbridge.simulator.pushes.delivery import Delivery
+from dingbridge.simulator.pushes.push import Push, Pusher, Target
+from dingbridge.simulator.pushes.registration import Callbacks, Registration
+from dingbridge.simulator.recording import MOST_STEPS, RecordedStep, Recording, Replay, load_recording
 from tests.support.waiting import eventually
 from tests.unit.simulator.living import seeing
 
@@ -191,7 +191,7 @@ def test_a_file_that_is_no_recording_is_refused(tmp_path: Path, change: dict[str
 
 def test_a_recording_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert MOST_STEPS >= 100_000
-    monkeypatch.setattr("simulator.recording.MOST_STEPS", 2)
+    monkeypatch.setattr("dingbridge.simulator.recording.MOST_STEPS", 2)
     recording = Recording(1, 2, 3, "ding1", "old", 0.0, 0.0, 5)
     for n in range(3):
         recording.add(RecordedStep(n, None, {}))

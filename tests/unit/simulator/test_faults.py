@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.company.company import ROOT, Company
-from simulator.company.scope import VisibleScope
-from simulator.errors import ActionError, PlatformError, denied, newer
-from simulator.faults import KEPT, Faults
-from simulator.limits import Limits
-from simulator.profile import Profile
+from dingbridge.simulator.company.company import ROOT, Company
+from dingbridge.simulator.company.scope import VisibleScope
+from dingbridge.simulator.errors import ActionError, PlatformError, denied, newer
+from dingbridge.simulator.faults import KEPT, Faults
+from dingbridge.simulator.limits import Limits
+from dingbridge.simulator.profile import Profile
 
 
 def make(*wanted: dict[str, Any]) -> Faults:

@@ -4,9 +4,9 @@ from itertools import islice
 
 import pytest
 
-from simulator.company.company import Company
-from simulator.company.crowd.founders import MOST_KEPT
-from simulator.company.people import listed_result
+from dingbridge.simulator.company.company import Company
+from dingbridge.simulator.company.crowd.founders import MOST_KEPT
+from dingbridge.simulator.company.people import listed_result
 from tests.unit.simulator.living import Mirror, make
 
 SIZES = [(MOST_KEPT[0] + 1, 30), (MOST_KEPT[0] + 1, 0), (6_000, 1_200), (40, MOST_KEPT[1] + 1)]

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from dingbridge.errors import SettingsError
-from simulator.activity import load_script
-from simulator.errors import PlatformError
-from simulator.pushes.failed import FailedList
-from simulator.settings import SimulatorSettings
-from simulator.tokens import AccessTokens
+from dingbridge.simulator.activity import load_script
+from dingbridge.simulator.errors import PlatformError
+from dingbridge.simulator.pushes.failed import FailedList
+from dingbridge.simulator.settings import SimulatorSettings
+from dingbridge.simulator.tokens import AccessTokens
 
 
 def test_each_reading_removes_what_the_one_before_it_showed() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from simulator.api.approvals import ApprovalCalls
-from simulator.call import Call
-from simulator.company.templates import TEMPLATES
+from dingbridge.simulator.api.approvals import ApprovalCalls
+from dingbridge.simulator.call import Call
+from dingbridge.simulator.company.templates import TEMPLATES
 from tests.unit.simulator.living import NOW, make, seeing
 
 DAY_MS = 86_400_000

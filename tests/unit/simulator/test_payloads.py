@@ -5,9 +5,9 @@ import json
 import pytest
 
 from dingbridge.events.catalogue import catalogue
-from simulator.company.company import ROOT
-from simulator.company.events import failed_item
-from simulator.pushes.frames import event_frame
+from dingbridge.simulator.company.company import ROOT
+from dingbridge.simulator.company.events import failed_item
+from dingbridge.simulator.pushes.frames import event_frame
 from tests.unit.events.golden import load_captured
 from tests.unit.simulator.living import CORP, ids, make
 

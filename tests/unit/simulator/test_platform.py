@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from simulator.company.company import ROOT, Company
-from simulator.company.platform import ARGUMENTS
-from simulator.errors import ActionError
+from dingbridge.simulator.company.company import ROOT, Company
+from dingbridge.simulator.company.platform import ARGUMENTS
+from dingbridge.simulator.errors import ActionError
 from tests.unit.simulator.living import Mirror, ids, make
 
 

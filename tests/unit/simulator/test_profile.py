@@ -2,12 +2,12 @@
 
 import pytest
 
-from simulator.errors import ActionError, PlatformError
-from simulator.profile import Profile, lot
-from simulator.rights import Rights
-from simulator.settings import SimulatorSettings
-from simulator.tokens import VALID_S, AccessTokens
-from simulator.world import World
+from dingbridge.simulator.errors import ActionError, PlatformError
+from dingbridge.simulator.profile import Profile, lot
+from dingbridge.simulator.rights import Rights
+from dingbridge.simulator.settings import SimulatorSettings
+from dingbridge.simulator.tokens import VALID_S, AccessTokens
+from dingbridge.simulator.world import World
 
 DETAIL = "GET /v1.0/workflow/processInstances"
 

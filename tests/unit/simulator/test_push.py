@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, DecryptedCallback, SignatureParameters
-from simulator.pushes.push import RETRY_DELAYS_S, Target, build_push, check_reply
+from dingbridge.simulator.pushes.push import RETRY_DELAYS_S, Target, build_push, check_reply
 
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 OWNER = "dingsampleappkey01"

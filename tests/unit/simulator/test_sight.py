@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.call import Call
-from simulator.company.company import ROOT
-from simulator.company.platform import Platform
-from simulator.company.sight import VIEWS, Key, Sight, _state
-from simulator.profile import Profile
-from simulator.recording import Recording
+from dingbridge.simulator.call import Call
+from dingbridge.simulator.company.company import ROOT
+from dingbridge.simulator.company.platform import Platform
+from dingbridge.simulator.company.sight import VIEWS, Key, Sight, _state
+from dingbridge.simulator.profile import Profile
+from dingbridge.simulator.recording import Recording
 from tests.unit.simulator.living import CORP, NOW
 
 USER = {"userid": "oa-1", "name": "张三", "mobile": "13800000001", "dept_id_list": "1"}

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from simulator.call import Call
-from simulator.company.actions.base import Written
-from simulator.company.platform import Platform
-from simulator.errors import ActionError, PlatformError
+from dingbridge.simulator.call import Call
+from dingbridge.simulator.company.actions.base import Written
+from dingbridge.simulator.company.platform import Platform
+from dingbridge.simulator.errors import ActionError, PlatformError
 from tests.unit.simulator.living import Mirror, make
 
 USER = {"userid": "oa-1", "name": "张三", "mobile": "13800000001", "dept_id_list": "1"}

@@ -6,8 +6,8 @@ from itertools import count
 import pytest
 from sqlalchemy import Column, MetaData, Table, Text, inspect, select, text
 
-from consumers.address_sync import AddressSync
 from dingbridge import Consumer, open_database
+from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.migrations.upgrade import MigrationError, scripts_of, version_table
 from dingbridge.worker.registry import known_consumers
 from dingbridge.worker.store.migrations import WorkerTables, migrate

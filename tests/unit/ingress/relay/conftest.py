@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ingress.relay import child as children
+from dingbridge.ingress.relay import child as children
 from tests.unit.ingress.relay.fakes import FakeKafka, Folder
 
 

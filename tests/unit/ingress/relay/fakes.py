@@ -13,12 +13,12 @@ from aiokafka.errors import OutOfOrderSequenceNumber
 
 from dingbridge.errors import TopicError
 from dingbridge.events import decode
+from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
+from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.relay.publisher import Publisher
+from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from ingress.journal.checkpoint import Checkpoint, Parked
-from ingress.journal.rows import NewCallback
-from ingress.journal.store import JournalFile
-from ingress.relay.publisher import Publisher
-from ingress.relay.status import RelayStatus
 
 CHECK_IN, APPROVAL = "dingtalk.check_in", "dingtalk.bpms_instance_change"
 
@@ -83,9 +83,9 @@ class FakeKafka:
             monkeypatch.setattr(f"ingress.relay.{module}.producer", self.producer)
             monkeypatch.setattr(f"ingress.relay.{module}.start_producer", self.start)
             monkeypatch.setattr(f"ingress.relay.{module}.discard_producer", _discard)
-        monkeypatch.setattr("ingress.relay.messages.existing_topics", self.existing)
-        monkeypatch.setattr("ingress.relay.messages.ensure_topics", self.ensure)
-        monkeypatch.setattr("ingress.relay.publisher.ensure_answers", self.answers)
+        monkeypatch.setattr("dingbridge.ingress.relay.messages.existing_topics", self.existing)
+        monkeypatch.setattr("dingbridge.ingress.relay.messages.ensure_topics", self.ensure)
+        monkeypatch.setattr("dingbridge.ingress.relay.publisher.ensure_answers", self.answers)
 
 
 async def _discard(producer: "FakeProducer", within_s: float) -> None:

@@ -7,11 +7,11 @@ from contextlib import closing
 import apsw
 import pytest
 
-from ingress.errors import JournalDamaged, JournalError
-from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked
-from ingress.journal.directory import reported_damage
-from ingress.relay import publisher as publishing
-from ingress.relay import service
+from dingbridge.ingress.errors import JournalDamaged, JournalError
+from dingbridge.ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked
+from dingbridge.ingress.journal.directory import reported_damage
+from dingbridge.ingress.relay import publisher as publishing
+from dingbridge.ingress.relay import service
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import CHECK_IN, body, settings
 

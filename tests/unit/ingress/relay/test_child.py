@@ -8,8 +8,8 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from ingress.relay import child as children
-from ingress.relay.child import keep_running
+from dingbridge.ingress.relay import child as children
+from dingbridge.ingress.relay.child import keep_running
 from tests.support.waiting import eventually
 
 WAITS = "import sys; sys.stdin.read()"

@@ -3,7 +3,7 @@
 import pytest
 from aiokafka import errors as kafka
 
-from ingress.relay.delivery import refusal
+from dingbridge.ingress.relay.delivery import refusal
 
 # what a broker may answer for a partition of a produce request, by Kafka's list of error codes
 RECORD = {10: "too_large", 18: "too_large", 44: "policy", 87: "invalid_record"}

@@ -6,9 +6,9 @@ import pytest
 
 from dingbridge.events import Event, decode
 from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.ingress.journal.rows import StoredCallback
+from dingbridge.ingress.relay.messages import RESYNC_EVERY_MS, SETTLED_MS, MessageBuilder
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from ingress.journal.rows import StoredCallback
-from ingress.relay.messages import RESYNC_EVERY_MS, SETTLED_MS, MessageBuilder
 from tests.unit.events.golden import load_captured
 
 BEGIN = 1_731_000_000_000

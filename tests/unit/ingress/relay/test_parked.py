@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from dingbridge.errors import TopicLeaderless
 from dingbridge.events import decode
 from dingbridge.events.control import RESYNC_REQUESTED
-from ingress.journal.checkpoint import DAMAGED, Checkpoint
-from ingress.relay import parked as parking
-from ingress.relay import publisher as publishing
-from ingress.relay.batches import partition_of
+from dingbridge.ingress.journal.checkpoint import DAMAGED, Checkpoint
+from dingbridge.ingress.relay import parked as parking
+from dingbridge.ingress.relay import publisher as publishing
+from dingbridge.ingress.relay.batches import partition_of
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, FakeKafka, FakeProducer, Folder, body
 
@@ -168,7 +168,7 @@ async def _comes_and_goes(path, monkeypatch, seed, steps):
     for name in ("_SET_EVERY_S", "_IDLE_S", "_CHECKPOINT_EVERY_S"):
         monkeypatch.setattr(publishing, name, 0.001)
     monkeypatch.setattr(publishing, "_BACKOFF_S", (0.001, 0.001))
-    monkeypatch.setattr("ingress.relay.batches.MAX_RECORDS", 3)
+    monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 3)
     kafka.random.seed(seed)
     denied = False
 

@@ -17,10 +17,10 @@ from aiokafka.errors import (
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import decode
 from dingbridge.events.control import RESYNC_REQUESTED
-from ingress.errors import JournalDamaged
-from ingress.journal.checkpoint import DAMAGED, Checkpoint
-from ingress.journal.rows import NewCallback, ResyncRequest
-from ingress.relay import publisher as publishing
+from dingbridge.ingress.errors import JournalDamaged
+from dingbridge.ingress.journal.checkpoint import DAMAGED, Checkpoint
+from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
+from dingbridge.ingress.relay import publisher as publishing
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, body
 
@@ -59,7 +59,7 @@ async def comes_to(folder, seq):
 async def test_a_refused_record_of_a_callback_that_needs_several_sets_is_parked(
     folder, kafka, monkeypatch, refused
 ):
-    monkeypatch.setattr("ingress.relay.batches.BATCH_BYTES", 1)
+    monkeypatch.setattr("dingbridge.ingress.relay.batches.BATCH_BYTES", 1)
     users = [f"u{n}" for n in range(4)]
     event = {"EventType": "user_add_org", "CorpId": "c", "TimeStamp": "1731000000123", "UserId": users}
     folder.keep(*(json.dumps({**event, "TimeStamp": str(n)}).encode() for n in range(3)))
@@ -95,8 +95,8 @@ async def test_which_of_a_batch_is_too_large_is_found_and_the_others_go_on_in_or
 
 async def test_what_is_parked_is_not_counted_at_every_set(folder, kafka, monkeypatch):
     """With a million of them that takes a second, in which nothing is published."""
-    monkeypatch.setattr("ingress.relay.batches.MAX_RECORDS", 1)
-    monkeypatch.setattr("ingress.relay.parked.RETRY_EVERY_S", (3600.0, 3600.0))
+    monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 1)
+    monkeypatch.setattr("dingbridge.ingress.relay.parked.RETRY_EVERY_S", (3600.0, 3600.0))
     folder.keep(*(body(n) for n in range(20)))
     kafka.refuses = lambda topic, value: TopicAuthorizationFailedError()
     counted = []
@@ -110,9 +110,9 @@ async def test_what_is_parked_is_not_counted_at_every_set(folder, kafka, monkeyp
 
 
 async def test_a_topic_that_is_made_slowly_holds_up_its_own_records_only(folder, kafka, monkeypatch):
-    monkeypatch.setattr("ingress.relay.batches._TOPIC_WITHIN_S", 0.01)
-    monkeypatch.setattr("ingress.relay.parked._TOPIC_WITHIN_S", 0.01)
-    monkeypatch.setattr("ingress.relay.parked.RETRY_EVERY_S", (0.01, 0.01))
+    monkeypatch.setattr("dingbridge.ingress.relay.batches._TOPIC_WITHIN_S", 0.01)
+    monkeypatch.setattr("dingbridge.ingress.relay.parked._TOPIC_WITHIN_S", 0.01)
+    monkeypatch.setattr("dingbridge.ingress.relay.parked.RETRY_EVERY_S", (0.01, 0.01))
     kafka.topics = {APPROVAL}
     made = kafka.being_made[CHECK_IN] = asyncio.Event()
     kinds = ["check_in", "bpms_instance_change"]
@@ -219,7 +219,7 @@ async def test_a_damaged_journal_ends_the_relay_and_nothing_behind_the_damage_is
     folder, kafka, monkeypatch
 ):
     """What was sent before is passed, also while the next set is what meets the damage."""
-    monkeypatch.setattr("ingress.relay.batches.MAX_RECORDS", 2)
+    monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 2)
     folder.keep(*(body(n) for n in range(5)))
     real = publishing.JournalReader.read
 
@@ -252,9 +252,10 @@ async def test_a_flood_of_callbacks_that_name_nobody_is_one_request_and_asks_kaf
     kafka.topics.discard(INBOXES[1])
     looks = []
     monkeypatch.setattr(
-        "ingress.relay.messages.existing_topics", lambda s, w=(): looks.append(w) or kafka.existing(s, w)
+        "dingbridge.ingress.relay.messages.existing_topics",
+        lambda s, w=(): looks.append(w) or kafka.existing(s, w),
     )
-    monkeypatch.setattr("ingress.relay.batches.MAX_RECORDS", 50)
+    monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 50)
     begin = 1_731_000_000_000
     folder.file.commit([nameless(n, begin + n) for n in range(300)], {}, begin)
     async with running(folder.publisher()):
@@ -279,7 +280,7 @@ async def test_where_very_many_are_refused_the_search_ends_and_what_is_left_is_p
     folder, kafka, monkeypatch
 ):
     """Each refusal costs a producer, and nothing else is published meanwhile."""
-    monkeypatch.setattr("ingress.relay.delivery._SEARCH_S", 0.0)
+    monkeypatch.setattr("dingbridge.ingress.relay.delivery._SEARCH_S", 0.0)
     folder.keep(*(body(n) for n in range(400)))
     kafka.refuses = lambda topic, value: (
         PolicyViolationError() if decode(value).data["number"] < 200 else None

@@ -3,9 +3,9 @@
 import apsw
 import pytest
 
-from ingress.errors import JournalDamaged
-from ingress.journal.store import JournalFile
-from ingress.relay.reading import JournalReader
+from dingbridge.ingress.errors import JournalDamaged
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.relay.reading import JournalReader
 from tests.unit.ingress.relay.fakes import body
 
 
@@ -83,6 +83,6 @@ def test_a_journal_that_cannot_be_opened_is_damaged(folder, monkeypatch, error):
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("ingress.relay.reading.JournalFile", fails)
+    monkeypatch.setattr("dingbridge.ingress.relay.reading.JournalFile", fails)
     with pytest.raises(JournalDamaged):
         JournalReader(folder.path)

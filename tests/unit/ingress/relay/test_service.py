@@ -6,10 +6,10 @@ import pytest
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from dingbridge.errors import BridgeError
+from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked
+from dingbridge.ingress.journal.directory import relay_lock, report_damage, reported_damage
+from dingbridge.ingress.relay import service
 from dingbridge.tasks import TaskEnded
-from ingress.errors import JournalDamaged, JournalError, JournalLocked
-from ingress.journal.directory import relay_lock, report_damage, reported_damage
-from ingress.relay import service
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import CHECK_IN, body, settings
 
@@ -78,12 +78,12 @@ async def test_one_that_hears_of_damage_lets_go_of_the_folder(folder, kafka, env
 
 async def test_a_parked_callback_whose_page_is_damaged_is_damage(folder, kafka, env, monkeypatch):
     folder.park(3, "rights", CHECK_IN)
-    monkeypatch.setattr("ingress.relay.parked.RETRY_EVERY_S", (0.01, 0.01))
+    monkeypatch.setattr("dingbridge.ingress.relay.parked.RETRY_EVERY_S", (0.01, 0.01))
 
     def row(self, seq):
         raise JournalDamaged("malformed")
 
-    monkeypatch.setattr("ingress.relay.reading.JournalReader.row", row)
+    monkeypatch.setattr("dingbridge.ingress.relay.reading.JournalReader.row", row)
     with pytest.raises(JournalDamaged, match="malformed"):
         await service.serve(env)
     await eventually(lambda: reported_damage(folder.path) is not None, 30, "it is reported")

@@ -4,7 +4,7 @@ import pytest
 
 from dingbridge.errors import TopicError
 from dingbridge.events import Received, to_records
-from ingress.relay.messages import InboxMissing, TopicRouter
+from dingbridge.ingress.relay.messages import InboxMissing, TopicRouter
 from tests.unit.ingress.relay.fakes import body, settings
 
 

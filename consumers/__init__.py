@@ -1,0 +1,1 @@
+"""The consumers that come with the bridge. None imports another."""
