@@ -17,7 +17,9 @@ def notes(tag: str, pyproject: str, changelog: str) -> str:
     """The CHANGELOG's section for this tag, without its heading. Raises ``ValueError`` with what to do."""
     version = tomllib.loads(pyproject)["project"]["version"]
     if tag != f"v{version}":
-        raise ValueError(f"the tag is {tag}, and pyproject.toml has version {version}: tag v{version}, or change it")
+        raise ValueError(
+            f"the tag is {tag}, and pyproject.toml has version {version}: tag v{version}, or change it"
+        )
     sections = re.split(r"^## ", changelog, flags=re.MULTILINE)[1:]
     of_version = [section for section in sections if section.split(maxsplit=1)[0] == version]
     if len(of_version) != 1:
@@ -26,12 +28,19 @@ def notes(tag: str, pyproject: str, changelog: str) -> str:
     try:
         date.fromisoformat(heading.removeprefix(f"{version} - "))
     except ValueError:
-        raise ValueError(f"CHANGELOG.md has no date: its heading is to be '## {version} - YYYY-MM-DD'") from None
+        raise ValueError(
+            f"CHANGELOG.md has no date: its heading is to be '## {version} - YYYY-MM-DD'"
+        ) from None
     return text.strip() + "\n"
 
 
 if __name__ == "__main__":
     try:
-        print(notes(sys.argv[1], *((ROOT / name).read_text("utf-8") for name in ("pyproject.toml", "CHANGELOG.md"))))
+        print(
+            notes(
+                sys.argv[1],
+                *((ROOT / name).read_text("utf-8") for name in ("pyproject.toml", "CHANGELOG.md")),
+            )
+        )
     except (IndexError, ValueError) as error:
         sys.exit(f"dev.release: {error}")
