@@ -1,6 +1,6 @@
 """Run inside the image, from standard input: what is in it, by version and hash, one line each.
 
-Byte code is left out, since it holds times; so is what Python and the system make of the packages that are named.
+Byte code is left out, since it holds times. Of Python and the system stand their packages' versions.
 """
 
 import hashlib
