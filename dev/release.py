@@ -1,7 +1,7 @@
 """``python -m dev.release v0.1.0``: the notes of this release, or why the tag may not be released.
 
 A tag is ``v`` and the version of ``pyproject.toml``; the notes are the CHANGELOG's section of that version,
-which has a date. ``.github/workflows/release.yml`` calls it before anything is installed: it needs Python alone.
+which has a date. ``.github/workflows/release.yml`` calls it before anything is installed.
 """
 
 import re

@@ -57,9 +57,8 @@ def test_the_sbom_names_every_pin_with_its_hashes(dist: Path) -> None:
         for part in sbom["components"]
         for entry in part["externalReferences"][0]["hashes"]
     }
-    pins = re.split(r"^(?=\w)", (dist / "requirements.txt").read_text(encoding="utf-8"), flags=re.MULTILINE)[
-        1:
-    ]
+    requirements = (dist / "requirements.txt").read_text(encoding="utf-8")
+    pins = re.split(r"^(?=\w)", requirements, flags=re.MULTILINE)[1:]
     wanted = {
         (*re.match(r"([\w.-]+)(?:\[.*?\])?==([\w.!+-]+)", pin).groups(), digest)
         for pin in pins
@@ -67,10 +66,7 @@ def test_the_sbom_names_every_pin_with_its_hashes(dist: Path) -> None:
     }
     assert named == wanted
     of_itself = sbom["metadata"]["component"]
-    assert (of_itself["name"], f"{of_itself['name']}-{of_itself['version']}.cdx.json") == (
-        "dingbridge",
-        path.name,
-    )
+    assert path.name == f"{of_itself['name']}-{of_itself['version']}.cdx.json"
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ import yaml
 from dev.release import notes
 
 ROOT = Path(__file__).parents[2]
-PYPROJECT, CHANGELOG = (
-    (ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "CHANGELOG.md")
-)
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 VERSION = tomllib.loads(PYPROJECT)["project"]["version"]
 
 
