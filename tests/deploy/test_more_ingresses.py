@@ -1,30 +1,27 @@
 """docs/guide/more-ingresses.md on Kubernetes: the Job that publishes what a pod's volume still holds."""
 
 import kubernetes_validate
-import pytest
 import yaml
 
-from dingbridge.settings import PublisherSettings
 from tests.deploy.test_kubernetes import VERSIONS
 from tests.support.documents import ROOT, blocks
 from tests.support.manifests import container, of_kind, pod, workloads
 
 
-def test_the_job_that_empties_a_volume_is_valid_and_reaches_kafka_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_job_that_empties_a_volume_is_valid_and_reaches_kafka_alone() -> None:
     [text] = [code for kind, code in blocks(ROOT / "docs" / "guide" / "more-ingresses.md", "yaml")]
     job, ingress = yaml.safe_load(text), workloads()["ingress"]
     for version in VERSIONS:
         kubernetes_validate.validate(job, version, strict=True)
     assert container(job)["args"] == ["relay", "--until-empty"]
-    # the volume of one of the ingress's pods, where its journal is, with the rights to write it
-    [volume] = pod(job)["volumes"]
+    # a volume of the ingress's pods, and whatever else they have that it needs
+    journal, *others = pod(job)["volumes"]
     [template] = ingress["spec"]["volumeClaimTemplates"]
     prefix = f"{template['metadata']['name']}-{ingress['metadata']['name']}-"
-    assert volume["persistentVolumeClaim"]["claimName"].removeprefix(prefix).isdecimal()
-    [mount] = container(job)["volumeMounts"]
-    assert mount["mountPath"] in {m["mountPath"] for m in container(ingress)["volumeMounts"]}
+    assert journal["persistentVolumeClaim"]["claimName"].removeprefix(prefix).isdecimal()
+    for part in ("env", "envFrom", "volumeMounts"):
+        assert all(item in container(ingress)[part] for item in container(job)[part]), part
+    assert all(volume in pod(ingress)["volumes"] for volume in others)
     assert pod(job)["securityContext"].items() <= pod(ingress)["securityContext"].items()
     # the Service passes no callback to it, and one policy lets it out
     labels = job["spec"]["template"]["metadata"]["labels"].items()
@@ -34,9 +31,3 @@ def test_the_job_that_empties_a_volume_is_valid_and_reaches_kafka_alone(
     chosen = [p for p in policies if "matchLabels" in p["podSelector"]]
     out = [p["egress"] for p in chosen if p["podSelector"]["matchLabels"].items() <= labels and "egress" in p]
     assert [port["port"] for [rule] in out for port in rule["ports"]] == [9092]
-    # with the settings that all pods have it starts
-    [settings] = of_kind("ConfigMap")
-    assert [e["configMapRef"]["name"] for e in container(job)["envFrom"]] == [settings["metadata"]["name"]]
-    for name, value in settings["data"].items():
-        monkeypatch.setenv(name, value)
-    PublisherSettings.load()
