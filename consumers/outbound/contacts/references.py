@@ -1,4 +1,4 @@
-"""A desired state with DingTalk's ids in the place of own ids, as far as there are any yet."""
+"""A desired state with DingTalk's ids in place of own ids, as far as they exist yet."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ MISSING: dict[str, PendingReason] = {
     "manager": "manager-missing",
     "managers": "manager-missing",
 }
-"""What it is called while one of the field's own ids is not there; the first that is missing counts."""
+"""The reason while one of the field's own ids does not exist in DingTalk; the first missing field counts."""
 
 
 def with_desired(ledger: Ledger, desired: DesiredState) -> Ledger:
