@@ -1,6 +1,6 @@
 """The course of the demo: set up, a company that lives, a kill in the middle, rest, the summary, the end.
 
-Says what happens as it happens. How processes, figures and comparisons work is next door.
+Says what happens as it happens. How processes, figures and comparisons work is in the modules beside it.
 """
 
 import asyncio
