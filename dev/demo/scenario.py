@@ -145,7 +145,7 @@ def _announce(options: Options, screen: Screen) -> None:
 
 
 def _retries(mode: Mode) -> str:
-    """What becomes of a push that is not answered, in a sentence."""
+    """What happens to a push that is not answered, in a sentence."""
     scale = RETRY_SCALE[mode]
     if mode == "stream":
         retry = STREAM_RETRY_DELAYS_S[0]

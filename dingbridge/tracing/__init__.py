@@ -25,7 +25,7 @@ class Span(Protocol):
 
 
 class Tracer(Protocol):
-    """Makes spans, and sends them away on a thread of its own: what becomes of them concerns nobody here."""
+    """Makes spans, and sends them away on a thread of its own: what happens to them concerns nobody here."""
 
     def sample(self) -> int | None:
         """Whether a callback that begins now is traced: when it began, epoch ns; None: it is not."""

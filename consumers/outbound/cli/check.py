@@ -85,7 +85,7 @@ WORDS: Final = {
     "outbound.waiting": Words(
         Level.NOTE,
         (
-            "What the OA wants in DingTalk waits for somebody's word, by state: {states}.",
+            "What the OA wants in DingTalk waits for an operator, by state: {states}.",
             "`dingbridge outbound status` lists it; `dingbridge outbound approve` and `release` let it be "
             "written.",
         ),
