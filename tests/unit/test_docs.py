@@ -45,7 +45,7 @@ CLAIMS = ROOT / "docs" / "reference" / "claims.md"
 READMES = (ENGLISH, CHINESE)
 DOCUMENTS = sorted(
     [
-        *(*READMES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"),
+        *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "examples" / "scale").glob("*/README.md"),
         ROOT / "examples" / "README.md",
