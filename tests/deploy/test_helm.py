@@ -22,6 +22,7 @@ from dingbridge.consumers.outbound.settings import OutboundSettings
 from dingbridge.settings import ConsumerSettings, IngressSettings
 from dingbridge.worker.registry import load_consumer
 from tests.support.certificates import Authority
+from tests.support.documents import blocks
 from tests.support.manifests import Manifest, container, environment_of, pod
 
 EXAMPLES = CHART / "examples"
@@ -112,6 +113,16 @@ def test_lint_finds_nothing():
         command = [os.environ["HELM"], "lint", "--strict", "--quiet", str(CHART), *values]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_guides_values_are_enough(render):
+    needed, own = (
+        yaml.safe_load(code) for _, code in blocks(DEPLOY.parent / "docs/guide/kubernetes.md", "yaml")
+    )
+    assert workloads(render(needed)).keys() == {"ingress", "address-sync", "approval", "outbound"}
+    billing = container(workloads(render(needed, own))["billing"])
+    assert (billing["image"], billing["args"]) == ("registry.example.com/billing:7", ["consume", "billing"])
+    assert "BILLING_PASSWORD_FILE" in {item["name"] for item in billing["env"]}
 
 
 @pytest.mark.parametrize("case", CASES)
