@@ -183,10 +183,11 @@ def test_each_pod_starts_and_has_no_secret_that_it_does_not_use(
         assert {n for n in found if n.endswith("_FILE")} <= ALLOWED[name] | EVERYBODY, name
 
 
-EVERYBODY = {"KAFKA_SASL_PASSWORD_FILE", "DINGTALK_APPS_FILE"}
-_CONSUMER = {"DINGTALK_APP_SECRET_FILE", "DATABASE_URL_FILE"}
+EVERYBODY = {"KAFKA_SASL_PASSWORD_FILE"}
+_APP = {"DINGTALK_APP_SECRET_FILE", "DINGTALK_APPS_FILE"}
+_CONSUMER = {*_APP, "DATABASE_URL_FILE"}
 ALLOWED = {
-    "ingress": {"DINGTALK_TOKEN_FILE", "DINGTALK_AES_KEY_FILE", "DINGTALK_APP_SECRET_FILE"},
+    "ingress": {"DINGTALK_TOKEN_FILE", "DINGTALK_AES_KEY_FILE", *_APP},
     "address-sync": _CONSUMER,
     "approval": _CONSUMER,
     "outbound": _CONSUMER,
@@ -212,6 +213,24 @@ def started(name: str, found: dict[str, str]) -> None:
         OutboundSettings.load()
     if name.startswith("forward-"):
         assert load_consumer(name)().name == name
+
+
+def test_no_pod_has_rights_that_it_does_not_need(render):
+    """What Pod Security's profile "restricted" asks for, and a root file system that is read-only."""
+    for name, workload in workloads(render(*CASES["everything plain"])).items():
+        spec = pod(workload)
+        context = spec["securityContext"]
+        assert (context["runAsNonRoot"], context["seccompProfile"]) == (True, {"type": "RuntimeDefault"}), (
+            name
+        )
+        assert spec["automountServiceAccountToken"] is spec["enableServiceLinks"] is False
+        for one in (*spec["containers"], *spec.get("initContainers", ())):
+            assert one["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+        assert "memory" in container(workload)["resources"]["limits"], name
 
 
 def test_recoverys_part_of_the_months_calls_is_not_the_consumers(render):

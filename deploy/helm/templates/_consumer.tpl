@@ -1,5 +1,5 @@
 {{- /* The pod of a consumer, sample or yours, and of a system of forward. Takes {root, name, image, args, settings, secrets (see
-dingbridge.secrets), files (name of a ConfigMap), resources, placement, volume (true: a claim is named "data")}. */ -}}
+dingbridge.secrets), apps (whether it gets the apps file), files (name of a ConfigMap), resources, placement, volume (true: a claim is named "data")}. */ -}}
 {{- define "dingbridge.consumerPod" -}}
 {{- include "dingbridge.podSpec" . }}
 containers:
@@ -47,12 +47,7 @@ containers:
         mountPath: /data
       - name: tmp
         mountPath: /tmp
-      {{- if .secrets }}
-      - name: secrets
-        mountPath: /run/secrets/dingbridge
-        readOnly: true
-      {{- end }}
-      {{- include "dingbridge.appsMount" .root | nindent 6 }}
+      {{- include "dingbridge.secretMounts" . | nindent 6 }}
 volumes:
   {{- with .files }}
   - name: files
@@ -65,8 +60,5 @@ volumes:
   {{- end }}
   - name: tmp
     emptyDir: {}
-  {{- if .secrets }}
-  {{- include "dingbridge.secretVolume" .secrets | nindent 2 }}
-  {{- end }}
-  {{- include "dingbridge.appsVolume" .root | nindent 2 }}
+  {{- include "dingbridge.secretVolumes" . | nindent 2 }}
 {{- end }}

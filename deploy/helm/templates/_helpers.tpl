@@ -79,8 +79,14 @@ the variable names. Takes {root, callback, app, database, own}. */ -}}
 {{ .Values.kafka.sasl.existingSecret | default (printf "%s-kafka" (include "dingbridge.fullname" .)) }}
 {{- end }}
 
-{{- /* The variables that name those files, and the user of SASL, which no file may hold. Takes {root, secrets}. */ -}}
+{{- /* The variables that name those files, the apps file (with `apps`), and the user of SASL, which no file may hold. Takes
+{root, secrets, apps}. */ -}}
 {{- define "dingbridge.secretEnv" -}}
+{{- $appsFile := .root.Values.dingtalk.appsFile }}
+{{- if and .apps $appsFile.existingSecret }}
+- name: DINGTALK_APPS_FILE
+  value: /run/secrets/dingbridge-apps/{{ $appsFile.key }}
+{{- end }}
 {{- if hasPrefix "SASL" .root.Values.kafka.securityProtocol }}
 - name: KAFKA_SASL_USERNAME
   valueFrom:
@@ -96,18 +102,40 @@ the variable names. Takes {root, callback, app, database, own}. */ -}}
 {{- end }}
 {{- end }}
 
-{{- define "dingbridge.secretVolume" -}}
+{{- /* The volumes with them, and their mounts. Both take {root, secrets, apps}. */ -}}
+{{- define "dingbridge.secretVolumes" -}}
+{{- if .secrets }}
 - name: secrets
   projected:
     defaultMode: 0440
     sources:
-      {{- range . }}
+      {{- range .secrets }}
       - secret:
           name: {{ .secret }}
           items:
             - key: {{ .key }}
               path: {{ .path }}
       {{- end }}
+{{- end }}
+{{- if and .apps .root.Values.dingtalk.appsFile.existingSecret }}
+- name: apps
+  secret:
+    secretName: {{ .root.Values.dingtalk.appsFile.existingSecret }}
+    defaultMode: 0440
+{{- end }}
+{{- end }}
+
+{{- define "dingbridge.secretMounts" -}}
+{{- if .secrets }}
+- name: secrets
+  mountPath: /run/secrets/dingbridge
+  readOnly: true
+{{- end }}
+{{- if and .apps .root.Values.dingtalk.appsFile.existingSecret }}
+- name: apps
+  mountPath: /run/secrets/dingbridge-apps
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{- /* The labels and annotations of a pod. Takes {root, component, placement, files}; files is what it reads at its start. */ -}}
@@ -168,23 +196,6 @@ securityContext:
     resources:
       requests:
         storage: {{ .storage.size }}
-{{- end }}
-
-{{- define "dingbridge.appsVolume" -}}
-{{- with .Values.dingtalk.appsFile.existingSecret }}
-- name: apps
-  secret:
-    secretName: {{ . }}
-    defaultMode: 0440
-{{- end }}
-{{- end }}
-
-{{- define "dingbridge.appsMount" -}}
-{{- if .Values.dingtalk.appsFile.existingSecret }}
-- name: apps
-  mountPath: /run/secrets/dingbridge-apps
-  readOnly: true
-{{- end }}
 {{- end }}
 
 {{- /* A consumer's entry, laid over the defaults. Takes {root, name}. */ -}}
