@@ -170,9 +170,13 @@ def test_the_journal_stands_on_a_volume_that_outlives_its_pod():
 
 
 def test_every_statefulset_has_the_service_that_names_its_pods():
-    headless = {s["metadata"]["name"] for s in of_kind("Service") if s["spec"].get("clusterIP") == "None"}
+    services = {s["metadata"]["name"]: s["spec"] for s in of_kind("Service")}
     for workload in of_kind("StatefulSet"):
-        assert workload["spec"]["serviceName"] in headless
+        headless = services[workload["spec"]["serviceName"]]
+        assert headless["clusterIP"] == "None"
+        assert headless["publishNotReadyAddresses"], (
+            "what is not ready has a name too, and the console asks it"
+        )
 
 
 @pytest.mark.parametrize("env", [{}, FILLED_IN], ids=["trial", "real app"])
