@@ -23,6 +23,7 @@ GUIDE = ROOT / "docs" / "guide"
 ENGLISH = [
     ROOT / "README.md",
     ROOT / "docs" / "reference" / "contract.md",
+    ROOT / "docs" / "reference" / "settings.md",
     *sorted(p for p in GUIDE.glob("*.md") if not p.name.endswith(SUFFIX)),
 ]
 SPOKEN = re.compile(r"^<!-- doctor: [\w ]+ -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
