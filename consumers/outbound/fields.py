@@ -77,22 +77,22 @@ def same(name: str, one: Any, other: Any) -> bool:
     return bool(_plain(name, one) == _plain(name, other))
 
 
-def fulfils(name: str, value: Any, wish: Any) -> bool:
-    """Whether DingTalk's ``value`` is as the OA wishes it, as far as it can be: of ``extension`` counts what
-    the wish names, and what cannot be emptied stays."""
-    if wish in (None, "") and name not in CLEARABLE:
+def fulfils(name: str, value: Any, desired: Any) -> bool:
+    """Whether DingTalk's ``value`` is as the OA desires it, as far as it can be: of ``extension`` counts what
+    the desired state names, and what cannot be emptied stays."""
+    if desired in (None, "") and name not in CLEARABLE:
         return True
     if name == "extension":
         have = value or {}
-        return all((have.get(key) or "") == text for key, text in (wish or {}).items())
-    return same(name, value, wish)
+        return all((have.get(key) or "") == text for key, text in (desired or {}).items())
+    return same(name, value, desired)
 
 
-def written_over(name: str, value: Any, wish: Any) -> Any:
-    """What DingTalk holds once ``wish`` is written where ``value`` was."""
+def written_over(name: str, value: Any, desired: Any) -> Any:
+    """What DingTalk holds once ``desired`` is written where ``value`` was."""
     if name == "extension":
-        return _plain(name, {**(value or {}), **(wish or {})})
-    return wish
+        return _plain(name, {**(value or {}), **(desired or {})})
+    return desired
 
 
 def _text(value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""What is known of one user or department of the OA's: what is wished, what DingTalk holds, what we wrote.
+"""What is known of one user or department of the OA's: the desired state, what DingTalk holds, what we wrote.
 
 Values only; ``decide.py`` has the rules. Fields go by the messages' names (``messages.py``), and hold
 DingTalk's ids where they name departments (numbers) or people (userids). ``EXISTS`` is a field too: whether
@@ -37,7 +37,7 @@ EXISTS: Final = "exists"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DesiredState:
     """The OA's last word.
 
     ``since_ms``: when it (of several ``absent`` in a row: the first) came. ``missing``: what ``fields`` names
@@ -58,10 +58,10 @@ class Intention:
     """One call, committed before it is made.
 
     ``before`` is None where there was nothing, ``target`` for a deletion. Of an update both hold what is
-    written, and nothing else. ``version`` is the wish's; ``complete``: nothing of it is left to write.
+    written, and nothing else. ``version`` is the desired state's; ``complete``: no more of it is to write.
     ``attempt`` counts repetitions, from 1. ``equal_since_ms``: since when reads have shown nothing, after a
     creation whose outcome is not known. ``invited``: the person must accept first (40103). ``chosen`` is the
-    wish's; a read before the first attempt of a creation found nothing under it.
+    desired state's; a read before the first attempt of a creation found nothing under it.
     """
 
     op: Op
@@ -100,7 +100,7 @@ class Ledger:
     owned_id: str | None = None
     mark: str | None = None
     candidate: str | None = None
-    wish: Wish | None = None
+    desired: DesiredState | None = None
     done_version: int | None = None
     seen: Fields | None = None
     written: Fields = field(default_factory=dict)
@@ -230,17 +230,17 @@ class Outcome:
     retry_after_ms: int = 0
 
 
-def take(ledger: Ledger, wish: Wish) -> Ledger:
+def take(ledger: Ledger, desired: DesiredState) -> Ledger:
     """With the OA's new word: the newest version wins, an equal one changes nothing."""
-    old = ledger.wish
+    old = ledger.desired
     if old is None:
-        return replace(ledger, wish=wish)
-    if wish.version <= old.version:
+        return replace(ledger, desired=desired)
+    if desired.version <= old.version:
         return ledger
-    if wish.absent and old.absent:
-        wish = replace(wish, since_ms=old.since_ms)
-    approved = ledger.removal_approved and wish.absent
-    return replace(ledger, wish=wish, conflict=None, writes_back_ms=(), removal_approved=approved)
+    if desired.absent and old.absent:
+        desired = replace(desired, since_ms=old.since_ms)
+    approved = ledger.removal_approved and desired.absent
+    return replace(ledger, desired=desired, conflict=None, writes_back_ms=(), removal_approved=approved)
 
 
 def release(ledger: Ledger) -> Ledger:

@@ -219,8 +219,8 @@ class Executor:
             raise _NotFresh
 
     async def _seen(self, delivery: Delivery) -> Outcome:
-        """It is in the inbox: done with, unless it was given up and its dead letter is not sent yet,
-        since a process died between the two."""
+        """It is in the inbox. Its offset may be committed, unless it was given up and a process died before
+        it sent the dead letter."""
         failure = await outbox.find(self._own_reader, self._consumer.name, delivery.position)
         return _SEEN if failure is None else Outcome("given_up", failure=failure)
 
@@ -235,7 +235,7 @@ class Executor:
         finally:
             if not task.done():
                 await self._cut_off(task, half, tx)
-        # a database that hangs makes every handler hang; that is not the event's fault
+        # a database that hangs makes every handler hang; the event does not cause it
         if self.database is not None and not await self.database.answers(PING_TIMEOUT_S):
             raise DatabaseDown("the database does not answer")
         raise self._too_long(half)

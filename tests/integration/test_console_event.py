@@ -55,7 +55,7 @@ SECRET = "韩梅梅 <b>secret</b>"
 
 
 class Particular(EffectConsumer):
-    """Rejects events of ``refused``, and never gets done with those of ``stuck``."""
+    """Rejects events of ``refused``, and never finishes those of ``stuck``."""
 
     max_attempts = None
     retry_first_s = retry_max_s = 600
@@ -372,7 +372,7 @@ def entity(own_id: str, wrote_ms: int) -> dict[str, Any]:
         "owned_id": f"u-{own_id}",
         "version": 1,
         "absent": False,
-        "wish": "{}",
+        "desired": "{}",
         "since_ms": 0,
         "answers": "{}",
         "flagged": own_id == "open",

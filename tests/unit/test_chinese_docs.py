@@ -22,7 +22,8 @@ SUFFIX = ".zh-CN.md"
 GUIDE = ROOT / "docs" / "guide"
 ENGLISH = [
     ROOT / "README.md",
-    ROOT / "docs" / "reference" / "contract.md",
+    ROOT / "docs" / "explanation" / "security.md",
+    *(ROOT / "docs" / "reference" / name for name in ("contract.md", "metrics-and-logs.md", "settings.md")),
     *sorted(p for p in GUIDE.glob("*.md") if not p.name.endswith(SUFFIX)),
 ]
 SPOKEN = re.compile(r"^<!-- doctor: [\w ]+ -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from dingbridge import Conflict, Database, Reject
 from dingbridge.consumers.outbound.contacts.decide import decide, settle_outcome
 from dingbridge.consumers.outbound.contacts.dingtalk import Contacts, outcome_of
-from dingbridge.consumers.outbound.contacts.references import wish_of, with_wish
+from dingbridge.consumers.outbound.contacts.references import desired_of, with_desired
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, Entity, entity_of, owned_by_another, save
 from dingbridge.consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules
 from dingbridge.consumers.outbound.limits import count_one, is_left
@@ -113,8 +113,8 @@ class Agent:
 
     async def _look(self, entity: Entity) -> None:
         reader = self._database.reader()
-        wish, missing = await wish_of(reader, entity)
-        ledger = with_wish(entity.ledger, wish)
+        desired, missing = await desired_of(reader, entity)
+        ledger = with_desired(entity.ledger, desired)
         waits_for = missing[1] if missing else None
         refused: Result | None = None
         own_ids = self._own_ids[entity.corp_id]
@@ -146,7 +146,7 @@ class Agent:
             if isinstance(error, ApiError):
                 code = error.code
                 self._places.worked(entity.row)
-            refused = Result("refused", wish.version, code=code, words=str(error), ding_id=ledger.ding_id)
+            refused = Result("refused", desired.version, code=code, words=str(error), ding_id=ledger.ding_id)
         if refused is not None:
             again = Decision(ledger, result=refused, due_ms=now_ms() + REFUSED_MS)
             await self._save(entity, again, waits_for=waits_for)

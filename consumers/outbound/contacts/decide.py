@@ -1,9 +1,9 @@
 """What is to be done about one entity, from its ledger and what DingTalk says of it. Pure.
 
-A look goes in four steps: what became of the call that is open; what DingTalk holds, past what a lagging
-read may still show; what a person changed since the last look; what is left to write of the OA's wish. Each
-call's intention is committed before it, so a look after a crash, after a reply that was lost, or at an event
-that overtook the reply begins with the first step like any other.
+A look has four steps: settle the call that is open; read what DingTalk holds, knowing that a read may lag;
+find what a person changed since the last look; write what the OA's desired state still lacks. Each call's
+intention is committed before the call, so a look after a crash, after a lost reply, or at an event that
+overtook the reply begins with the first step like any other.
 """
 
 from dataclasses import dataclass, replace
@@ -30,6 +30,7 @@ from dingbridge.consumers.outbound.ledger import (
     Create,
     Decision,
     Delete,
+    DesiredState,
     Fields,
     Intention,
     Kind,
@@ -40,7 +41,6 @@ from dingbridge.consumers.outbound.ledger import (
     Rules,
     Update,
     Verdict,
-    Wish,
 )
 from dingbridge.consumers.outbound.owners import Owners
 from dingbridge.snapshots.late_answers import look_again_s
@@ -52,7 +52,7 @@ HOUR_MS: Final = 60 * 60_000
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What differs from the wish and may be written. ``fields`` is empty for a deletion."""
+    """What differs from the desired state and may be written. ``fields`` is empty for a deletion."""
 
     op: Op
     fields: Fields
@@ -77,7 +77,7 @@ def decide(
         again_ms = now_ms + rules.settle_ms
     ledger = replace(ledger, unsettled=still, again_ms=again_ms)
     if observed is not None and ledger.owned_id is not None and not is_made(ledger, observed):
-        absent = ledger.wish is not None and ledger.wish.absent
+        absent = ledger.desired is not None and ledger.desired.absent
         why = stranger(kind, ledger, observed, removing=absent)
         if why is not None and absent and ledger.seen is None:
             observed = None  # the row's own is gone as it shall be; whoever came after it is none of ours
@@ -138,7 +138,7 @@ def decide(
 def _whose(ledger: Ledger, observed: Observed | None, *, gone: bool, settled: bool) -> dict[str, Any]:
     """What the row owns, its mark, and its candidate. With the OA's ``absent`` carried out it owns nothing:
     the id may be given again, to another row's."""
-    absent = ledger.wish is not None and ledger.wish.absent
+    absent = ledger.desired is not None and ledger.desired.absent
     owned_id = None if gone and settled and absent else ledger.owned_id
     candidate = None if gone else ledger.candidate
     mark = None if owned_id is None and candidate is None else ledger.mark
@@ -174,8 +174,8 @@ def _changed(seen: Fields | None, state: Fields | None) -> dict[str, tuple[Any, 
 
 
 def _plan(kind: Kind, ledger: Ledger, owners: Owners) -> _Plan | None:
-    """What of the wish is not so, and is the OA's to write."""
-    wish, seen, written = ledger.wish, ledger.seen, ledger.written
+    """What of the desired state does not hold yet, and is the OA's to write."""
+    desired, seen, written = ledger.desired, ledger.seen, ledger.written
 
     def ours(name: str, value: Any) -> bool:
         owner = owners.owner_of(kind, name)
@@ -183,23 +183,23 @@ def _plan(kind: Kind, ledger: Ledger, owners: Owners) -> _Plan | None:
             return name not in written or not same(name, written[name], value)
         return owner == "oa"
 
-    if wish is None or (wish.absent and (seen is None or not ours(EXISTS, False))):
+    if desired is None or (desired.absent and (seen is None or not ours(EXISTS, False))):
         return None
-    if wish.absent:
+    if desired.absent:
         return _Plan("delete", {})
     if seen is None:
         if not ours(EXISTS, True):
             return None
-        as_it_was = _as_it_was(ledger, wish.version)
+        as_it_was = _as_it_was(ledger, desired.version)
         fields = {
             name: as_it_was.get(name, value) if owners.owner_of(kind, name) == "dingtalk" else value
-            for name, value in wish.fields.items()
+            for name, value in desired.fields.items()
             if name != "managers"  # who must be members of it, so they come later
         }
         return _Plan("create", fields)
     fields = {
         name: value
-        for name, value in wish.fields.items()
+        for name, value in desired.fields.items()
         if name not in ONCE and not fulfils(name, seen.get(name), value) and ours(name, value)
     }
     return _Plan("update", fields) if fields else None
@@ -218,21 +218,21 @@ def _carry_out(
     ledger: Ledger, plan: _Plan | None, rules: Rules, now_ms: int, *, may_remove: bool, shown: bool
 ) -> Decision:
     """The plan as an action, or why it has to wait. ``shown``: this look has read what the ledger names."""
-    wish = ledger.wish
-    if wish is None:
+    desired = ledger.desired
+    if desired is None:
         return Decision(ledger)
     if ledger.candidate is not None:
         fields = () if plan is None else tuple(plan.fields)
         return Decision(ledger, result=answer(ledger, "pending", reason="adopted", fields=fields))
     if plan is None:
-        return _nothing_left(ledger, wish, rules, now_ms)
+        return _nothing_left(ledger, desired, rules, now_ms)
     if ledger.conflict is not None:
         return Decision(ledger)
-    if wish.missing not in (None, "manager-missing"):
-        return _pending(ledger, wish.missing, now_ms + wait_ms(wish.since_ms, now_ms))
+    if desired.missing not in (None, "manager-missing"):
+        return _pending(ledger, desired.missing, now_ms + wait_ms(desired.since_ms, now_ms))
     if plan.op == "delete":
-        if now_ms < wish.since_ms + rules.grace_ms:
-            return _pending(ledger, "grace", wish.since_ms + rules.grace_ms)
+        if now_ms < desired.since_ms + rules.grace_ms:
+            return _pending(ledger, "grace", desired.since_ms + rules.grace_ms)
         if ledger.again_ms is not None:
             return Decision(ledger)  # an event came, and the read may show who was there before it
         if not (may_remove or ledger.removal_approved):
@@ -245,26 +245,27 @@ def _carry_out(
     seen = ledger.seen or {}
     before = {name: seen.get(name) for name in plan.fields} if plan.op == "update" else ledger.seen
     target = None if plan.op == "delete" else plan.fields
-    just_this = last is not None and (last.version, last.op, last.target) == (wish.version, plan.op, target)
+    this = (desired.version, plan.op, target)
+    just_this = last is not None and (last.version, last.op, last.target) == this
     if just_this and last is not None and last.outcome == "refused":
         again_ms = (last.closed_ms or 0) + HOUR_MS
         if plan.op != "create" or last.code not in TAKEN:
             return Decision(ledger)
         if now_ms < again_ms:
             return Decision(ledger, due_ms=again_ms)  # whoever has the number may give it up
-    chosen = wish.chosen if plan.op == "create" else ""
+    chosen = desired.chosen if plan.op == "create" else ""
     repeated = last is not None and last.outcome == "unknown" and (last.op, last.chosen) == (plan.op, chosen)
-    if wish.version == ledger.done_version and not repeated:
+    if desired.version == ledger.done_version and not repeated:
         lately = tuple(at for at in ledger.writes_back_ms if at > now_ms - HOUR_MS)
         if len(lately) >= rules.writes_back_per_hour:
             stopped = replace(ledger, conflict="flapping")
             words = "Somebody changes it again and again. Find out who, then release it."
             return Decision(stopped, result=answer(stopped, "conflict", reason="flapping", words=words))
         ledger = replace(ledger, writes_back_ms=(*lately, now_ms))
-    left = wish.missing is not None or (plan.op == "create" and bool(wish.fields.get("managers")))
+    left = desired.missing is not None or (plan.op == "create" and bool(desired.fields.get("managers")))
     intention = Intention(
         op=plan.op,
-        version=wish.version,
+        version=desired.version,
         before=before,
         target=target,
         opened_ms=now_ms,
@@ -284,19 +285,19 @@ def _action(plan: _Plan, ledger: Ledger, before: Fields | None) -> Action:
     return Update(ledger.owned_id, plan.fields, before or {})
 
 
-def _nothing_left(ledger: Ledger, wish: Wish, rules: Rules, now_ms: int) -> Decision:
-    if wish.missing is not None:
-        return _pending(ledger, wish.missing, now_ms + wait_ms(wish.since_ms, now_ms))
-    if not wish.absent and ledger.seen is None:
+def _nothing_left(ledger: Ledger, desired: DesiredState, rules: Rules, now_ms: int) -> Decision:
+    if desired.missing is not None:
+        return _pending(ledger, desired.missing, now_ms + wait_ms(desired.since_ms, now_ms))
+    if not desired.absent and ledger.seen is None:
         words = (
             "Removed in DingTalk, and the owners' file says to leave it so. Release it to create it again."
         )
         return Decision(ledger, result=answer(ledger, "conflict", reason="removed", words=words))
-    if ledger.done_version == wish.version or ledger.doubtful:
+    if ledger.done_version == desired.version or ledger.doubtful:
         return Decision(ledger)
-    done = replace(ledger, done_version=wish.version, again_ms=now_ms + rules.settle_ms)
+    done = replace(ledger, done_version=desired.version, again_ms=now_ms + rules.settle_ms)
     last = ledger.intention
-    written = last is not None and last.outcome == "done" and last.version == wish.version
+    written = last is not None and last.outcome == "done" and last.version == desired.version
     return Decision(done, result=answer(done, "done" if written else "unchanged"))
 
 
@@ -304,16 +305,16 @@ def _judged(
     kind: Kind, ledger: Ledger, plan: _Plan | None, changed: dict[str, tuple[Any, Any]], owners: Owners
 ) -> tuple[Change, ...]:
     """A change for each verdict on what people changed. ``ledger`` is as it will be stored."""
-    wish = ledger.wish
+    desired = ledger.desired
     refused = ledger.intention is not None and ledger.intention.outcome == "refused"
     held = ledger.candidate is not None or ledger.conflict is not None or refused
     found: dict[Verdict, dict[str, tuple[Any, Any]]] = {}
     for name, (old, new) in changed.items():
         verdict: Verdict = "reported"
         if name == EXISTS:
-            wanted = wish is not None and new != wish.absent
+            wanted = desired is not None and new != desired.absent
         else:
-            wanted = wish is None or name not in wish.fields or fulfils(name, new, wish.fields[name])
+            wanted = desired is None or name not in desired.fields or fulfils(name, new, desired.fields[name])
         if wanted or owners.owner_of(kind, name) == "dingtalk":
             verdict = "accepted"
         elif plan is not None and not held and (name == EXISTS or name in plan.fields):
@@ -324,10 +325,10 @@ def _judged(
 
 def _agreed(kind: Kind, ledger: Ledger, owners: Owners) -> Ledger:
     """With the OA's values that DingTalk holds, and DingTalk's of what it owns, as ``written``."""
-    wish, seen = ledger.wish, ledger.seen
-    if wish is None or seen is None or wish.absent:
+    desired, seen = ledger.desired, ledger.seen
+    if desired is None or seen is None or desired.absent:
         return ledger
-    known = {name: value for name, value in wish.fields.items() if name in seen}
+    known = {name: value for name, value in desired.fields.items() if name in seen}
     agreed = {name: value for name, value in known.items() if fulfils(name, seen[name], value)}
     theirs = {name: seen[name] for name in known if owners.owner_of(kind, name) == "dingtalk"}
     return replace(ledger, written={**ledger.written, **agreed, **theirs, EXISTS: True})

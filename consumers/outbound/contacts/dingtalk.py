@@ -45,50 +45,50 @@ class Contacts:
 
     async def find(self, entity: Entity, ledger: Ledger) -> Observed | None:
         """What DingTalk has in the row's place. Raises ``ApiError``, ``NotFound`` excepted."""
-        kind, begun, wish = entity.kind, ledger.creation, ledger.wish
-        wished = wish.fields if wish is not None else {}
+        kind, begun, desired = entity.kind, ledger.creation, ledger.desired
+        wanted = desired.fields if desired is not None else {}
         if begun is not None:
             # a department's parent may have changed since the creation began
-            for place in ((begun.target or {}), wished) if kind == "department" else ({},):
+            for place in ((begun.target or {}), wanted) if kind == "department" else ({},):
                 if (found := await self._chosen(kind, begun.chosen, place)) is not None:
                     return replace(found, by="chosen")
             if begun.outcome == "open":
                 return None
         if ledger.owned_id is not None:
             found = await self._read(kind, ledger.owned_id)
-            if found is not None or (wish is not None and wish.absent):
+            if found is not None or (desired is not None and desired.absent):
                 return found
-        if wish is None:
+        if desired is None:
             return None
-        if wish.absent and ledger.done_version == wish.version:
+        if desired.absent and ledger.done_version == desired.version:
             return None  # carried out: whoever comes after that is none of ours
-        if wish.absent and ledger.candidate is not None:  # the message does not say by what to find it
+        if desired.absent and ledger.candidate is not None:  # the message does not say by what to find it
             found = await self._read(kind, ledger.candidate)
         else:
-            found = await self._chosen(kind, wish.chosen, wished)
+            found = await self._chosen(kind, desired.chosen, wanted)
         if found is None and ledger.owned_id is None:
-            found = await self._alike(entity, wished)
+            found = await self._alike(entity, wanted)
         return None if found is None else replace(found, by="match")
 
-    async def _chosen(self, kind: Kind, chosen: str, wished: Fields) -> Observed | None:
+    async def _chosen(self, kind: Kind, chosen: str, wanted: Fields) -> Observed | None:
         """Whoever has the userid; the department that has the ``source_identifier``, where it is to be."""
         if kind == "user":
             return await self._read(kind, chosen)
-        for dept_id, _ in await self._children(wished.get("parent")):
+        for dept_id, _ in await self._children(wanted.get("parent")):
             if self._own_ids.get(dept_id) == chosen:
                 return await self._read(kind, dept_id)
         return None
 
-    async def _alike(self, entity: Entity, wished: Fields) -> Observed | None:
+    async def _alike(self, entity: Entity, wanted: Fields) -> Observed | None:
         """Whoever has the mobile; the department that has the name, and no system's id."""
         if entity.kind == "department":
-            for dept_id, child in await self._children(wished.get("parent")):
-                if child.get("name") == wished.get("name") and not self._own_ids.get(dept_id):
+            for dept_id, child in await self._children(wanted.get("parent")):
+                if child.get("name") == wanted.get("name") and not self._own_ids.get(dept_id):
                     return await self._read("department", dept_id)
             return None
-        if "mobile" not in wished or "userid" in entity.wish:
+        if "mobile" not in wanted or "userid" in entity.desired:
             return None
-        userid = await self._client.userid_by_mobile(wished["mobile"])
+        userid = await self._client.userid_by_mobile(wanted["mobile"])
         return None if userid is None else await self._read("user", userid)
 
     async def _children(self, parent: object) -> list[tuple[str, ListedDepartment]]:

@@ -1,4 +1,4 @@
-"""What became of a call: from its reply, or without one from what DingTalk holds. Pure."""
+"""The outcome of a call: from its reply, or without one from what DingTalk holds. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -39,7 +39,7 @@ def _over_ms(intention: Intention) -> int:
 
 
 def settle_outcome(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Decision:
-    """After the call whose intention stands open in ``ledger``, which may have a newer wish by now."""
+    """After the call whose intention is open in ``ledger``; the desired state may be newer by now."""
     return awake(_settled(ledger, outcome, now_ms, rules))
 
 
@@ -72,7 +72,7 @@ def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Dec
     if outcome.kind == "pending":
         waiting = replace(intention, outcome="invited") if outcome.reason == "acceptance" else None
         result = answer(ledger, "pending", reason=outcome.reason)
-        since_ms = now_ms if ledger.wish is None else ledger.wish.since_ms
+        since_ms = now_ms if ledger.desired is None else ledger.desired.since_ms
         due_ms = now_ms + wait_ms(since_ms, now_ms)
         return Decision(replace(ledger, intention=waiting), result=result, due_ms=due_ms)
     refused = replace(
@@ -81,7 +81,7 @@ def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Dec
         # who was there and is not is to be told of again when they are
         done_version=None if intention.op == "create" else ledger.done_version,
     )
-    if ledger.wish is None or ledger.wish.version != intention.version:
+    if ledger.desired is None or ledger.desired.version != intention.version:
         return Decision(refused, due_ms=now_ms)
     result = answer(refused, "refused", code=outcome.code, words=outcome.words)
     # whoever took the id is there to be found, once no read lags any more
@@ -89,7 +89,7 @@ def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Dec
 
 
 def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int) -> Ledger | Decision:
-    """What became of the call that is open: the ledger to go on with, or all that there is to say now."""
+    """The outcome of the call that is open: the ledger to go on with, or all that there is to say now."""
     intention = ledger.intention
     if intention is None:
         return ledger
@@ -142,7 +142,7 @@ def _invited(
     if observed is not None and is_made(ledger, observed):
         accepted = replace(intention, target={**(intention.target or {}), **observed.fields}, complete=False)
         return _done(ledger, accepted, observed, now_ms, rules)
-    if observed is not None or ledger.wish is None or ledger.wish.version != intention.version:
+    if observed is not None or ledger.desired is None or ledger.desired.version != intention.version:
         return replace(ledger, intention=None)
     due_ms = now_ms + wait_ms(intention.opened_ms, now_ms)
     return Decision(ledger, result=answer(ledger, "pending", reason="acceptance"), due_ms=due_ms)
@@ -193,8 +193,8 @@ def _done(
         after = {**(seen or {}), **_over(seen or {}, target)}
         written = {**ledger.written, **target, EXISTS: True}
         names = tuple(target) if intention.op == "update" else (EXISTS, *target)
-    wish = ledger.wish
-    current = wish is not None and wish.version == intention.version
+    desired = ledger.desired
+    current = desired is not None and desired.version == intention.version
     complete = current and intention.complete
     settled = replace(
         ledger,
@@ -218,10 +218,10 @@ def _over(seen: Fields, target: Fields) -> Fields:
 
 def somebody_else(ledger: Ledger, why: str, ding_id: str | None) -> Decision:
     """``ding_id`` is left alone until it is the row's own again, or a hand releases it."""
-    stopped, wish = replace(ledger, conflict="somebody-else"), ledger.wish
+    stopped, desired = replace(ledger, conflict="somebody-else"), ledger.desired
     result = Result(
         "conflict",
-        0 if wish is None else wish.version,
+        0 if desired is None else desired.version,
         reason="somebody-else",
         ding_id=ding_id,
         fields=(why,),
@@ -230,5 +230,5 @@ def somebody_else(ledger: Ledger, why: str, ding_id: str | None) -> Decision:
 
 
 def answer(ledger: Ledger, result: Any, **more: Any) -> Result:
-    version = 0 if ledger.wish is None else ledger.wish.version
+    version = 0 if ledger.desired is None else ledger.desired.version
     return Result(result, version, ding_id=ledger.ding_id, **more)

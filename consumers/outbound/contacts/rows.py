@@ -31,7 +31,7 @@ _e = outbound_entity.c
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A row as an agent claimed it; a plan's has no ``row``. ``wish`` is the last message's data, with own
+    """A row as an agent claimed it; a plan's has no ``row``. ``desired`` is the last message's data, with own
     ids."""
 
     corp_id: str
@@ -40,7 +40,7 @@ class Entity:
     app: str | None
     version: int
     absent: bool
-    wish: dict[str, Any]
+    desired: dict[str, Any]
     since_ms: int
     flagged: bool
     ledger: Ledger
@@ -66,7 +66,7 @@ def entity_of(row: Row[Any]) -> Entity:
     ledger = Ledger() if row.ledger is None else _ledgers.validate_json(row.ledger)
     ledger = replace(ledger, removal_approved=row.removal_approved)  # which is given by hand, too
     return Entity(
-        row.corp_id, row.kind, row.own_id, row.app, row.version, row.absent, json.loads(row.wish),
+        row.corp_id, row.kind, row.own_id, row.app, row.version, row.absent, json.loads(row.desired),
         row.since_ms, row.flagged, ledger, row,
     )  # fmt: skip
 
@@ -92,7 +92,7 @@ async def save(
     values: dict[str, Any] = {
         "ledger": as_json(ledger),
         "owned_id": ledger.owned_id,
-        "ding_id": ledger.ding_id or chosen_userid(*entity.key[1:], entity.wish) or row.ding_id,
+        "ding_id": ledger.ding_id or chosen_userid(*entity.key[1:], entity.desired) or row.ding_id,
         "present": present,
         # unless it was approved meanwhile
         "removal_approved": row.removal_approved if touched else ledger.removal_approved,
@@ -181,7 +181,7 @@ async def owned_by_another(
 
 def userid_of(entity: Entity) -> str:
     """The userid of a user that we create."""
-    return str(entity.wish.get("userid") or entity.own_id)
+    return str(entity.desired.get("userid") or entity.own_id)
 
 
 def chosen_userid(kind: str, own_id: str, data: Mapping[str, Any]) -> str | None:

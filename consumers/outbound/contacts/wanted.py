@@ -35,12 +35,12 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
     }  # fmt: skip
     due_ms = now + _AFTER_MS[message.absent, kind]
     if not message.absent:  # who it was stays known
-        wanted["wish"] = json.dumps(wish_in(message), ensure_ascii=False)
+        wanted["desired"] = json.dumps(desired_in(message), ensure_ascii=False)
     row = await locked(tx, key)
     if row is None:
         corp_id, _, own_id = key
         empty = {
-            "wish": "{}", "flagged": False, "present": False, "removal_approved": False,
+            "desired": "{}", "flagged": False, "present": False, "removal_approved": False,
             "due_ms": due_ms, "priority": PEOPLE_WAIT,
         }  # fmt: skip
         new = {"corp_id": corp_id, "kind": kind, "own_id": own_id, **empty, **wanted}
@@ -105,7 +105,7 @@ async def _change_by_hand(tx: Transaction, row: Row[Any], **values: Any) -> None
     await tx.execute(update(outbound_entity).where(mine).values(**again, **values))
 
 
-def wish_in(message: Message) -> dict[str, Any]:
+def desired_in(message: Message) -> dict[str, Any]:
     """What a row keeps of a message: the fields, and the userid if one is given."""
     given = {"userid": message.data["userid"]} if "userid" in message.data else {}
     return {**message.fields, **given}

@@ -46,15 +46,15 @@ async def forget(tx: Transaction, person: Person) -> Forgotten:
 
 def _texts(row: Row[Any]) -> frozenset[str]:
     ledger = entity_of(row).ledger
-    return frozenset().union(*map(texts_in, (json.loads(row.wish), ledger.seen or {}, ledger.written)))
+    return frozenset().union(*map(texts_in, (json.loads(row.desired), ledger.seen or {}, ledger.written)))
 
 
 async def _scrub(tx: Transaction, row: Row[Any]) -> bool:
     """Leave of ``row`` what stops a replay: as if the OA's last word, whatever it was, were carried out."""
-    wish = {name: value for name, value in json.loads(row.wish).items() if name == "userid"}
+    desired = {name: value for name, value in json.loads(row.desired).items() if name == "userid"}
     done = row.result if row.absent and row.result in ("done", "unchanged") else "superseded"
     values = {
-        **_NOTHING, "wish": json.dumps(wish), "absent": True, "result": done,
+        **_NOTHING, "desired": json.dumps(desired), "absent": True, "result": done,
         "ledger": as_json(Ledger(done_version=row.version)),
     }  # fmt: skip
     if all(getattr(row, name) == value for name, value in values.items()):
