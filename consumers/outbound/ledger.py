@@ -43,6 +43,7 @@ class Wish:
     ``since_ms``: when it (of several ``absent`` in a row: the first) came. ``missing``: what ``fields`` names
     is not all in DingTalk yet; a manager is then left out of ``fields``, anything else stops the writing.
     ``chosen`` is what a creation gives it: a person's userid, a department's ``source_identifier``.
+    ``creates``: the message says all that a creation needs; one that says less writes to who is there.
     """
 
     version: int
@@ -51,6 +52,7 @@ class Wish:
     since_ms: int
     missing: PendingReason | None = None
     chosen: str = ""
+    creates: bool = True
 
 
 @dataclass(frozen=True, slots=True)

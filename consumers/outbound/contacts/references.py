@@ -24,6 +24,10 @@ MISSING: dict[str, PendingReason] = {
 """What it is called while one of the field's own ids is not there; the first that is missing counts."""
 
 
+NEEDED = frozenset({"name", "departments"})
+"""What DingTalk creates nobody without (user-information-creation); of departments every message has it."""
+
+
 def with_wish(ledger: Ledger, wish: Wish) -> Ledger:
     """``ledger`` with the row's wish; of the same version, references may have come since."""
     if ledger.wish is not None and ledger.wish.version == wish.version:
@@ -74,6 +78,7 @@ async def resolved(
         Wish(
             entity.version, wished, absent=False, since_ms=entity.since_ms,
             missing=missing[0] if missing else None, chosen=chosen,
+            creates=entity.kind == "department" or entity.wish.keys() >= NEEDED,
         ),
         missing,
     )  # fmt: skip
