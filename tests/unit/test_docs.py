@@ -15,7 +15,10 @@ from typing import Any
 
 import pytest
 import typer
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
+from sqlalchemy import select
 
 from dingbridge.cli.main import GROUP
 from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
@@ -37,6 +40,7 @@ from dingbridge.ingress.relay.batches import partition_of
 from dingbridge.ingress.relay.delivery import Refusal
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.mirror.look_again import LookAgain
+from dingbridge.testing import MemoryRuntime
 from dingbridge.worker.metrics import WorkerMetrics
 from tests.support.documents import ROOT, anchor, blocks, body, footnotes, headings, links, prose
 
@@ -263,13 +267,40 @@ def test_keys_go_where_javas_producers_would_put_them():
 def test_the_consumer_in_the_guide_does_what_its_test_says():
     """The class of the README and the guide, and the guide's own test, run as they stand there."""
     guide = ROOT / "docs" / "guide" / "writing-a-consumer.md"
-    consumer, its_test = (code for _, code in blocks(guide, "python"))
+    consumer, _, its_test = (code for _, code in blocks(guide, "python"))
     assert blocks(ENGLISH, "python")[0][1] == consumer
     module = ModuleType("my_billing")
     exec(compile(consumer + "\n" + its_test, str(guide), "exec"), module.__dict__)
     import asyncio
 
     asyncio.run(module.test_an_agreed_approval_becomes_a_bill())
+
+
+async def test_the_call_in_the_guide_has_one_key_whenever_it_is_made():
+    """At a second attempt, and in a replay; the billing system is down at first."""
+    guide = ROOT / "docs" / "guide" / "writing-a-consumer.md"
+    module = ModuleType("my_invoices")
+    exec(compile(blocks(guide, "python")[1][1], str(guide), "exec"), module.__dict__)
+    statuses, keys = [503, 200, 200, 400], []
+
+    async def post(request):
+        keys.append(request.headers["Idempotency-Key"])
+        return web.json_response({"number": "2026-1"}, status=statuses[len(keys) - 1])
+
+    app = web.Application()
+    app.router.add_post("/invoices", post)
+    callback = b'{"EventType":"bpms_instance_change","type":"start","processInstanceId":"p","corpId":"c1"}'
+    [one] = to_records(Received(1, "journal", 1731000100500, "default", "http", callback))
+    [other] = to_records(
+        Received(2, "journal", 1731000100500, "default", "http", callback.replace(b'"p"', b'"q"'))
+    )
+    async with TestServer(app) as server, MemoryRuntime(module.Invoices()) as runtime:
+        runtime.consumer.address = server.make_url("/invoices")
+        assert [(await runtime.deliver(one)).kind for _ in range(3)] == ["unavailable", "done", "seen"]
+        assert (await runtime.deliver(one, replay_id="run-1")).kind == "done"
+        assert (await runtime.deliver(other)).kind == "reject"
+        assert [tuple(row) for row in await runtime.rows(select(module.invoices))] == [("p", "2026-1")]
+    assert keys[0] == keys[1] == keys[2] != keys[3]
 
 
 def test_every_python_block_is_python(document):
