@@ -6,7 +6,7 @@ the author.
 
 import fnmatch
 import shlex
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,11 @@ from dingbridge.worker.registry import GROUP
 Toml = MutableMapping[str, Any]
 
 PLUGIN = "-p dingbridge.testing.plugin"
+BY_INDEX = {
+    "poetry": "poetry source add --priority=explicit company {0} && poetry add --source company dingbridge",
+    "uv": "uv add --default-index {0} dingbridge",
+}
+"""What makes dingbridge a dependency that comes from this index alone."""
 NO_PACKAGES = {"tests", "test", "docs", "examples", "scripts", "build", "dist"}
 
 
@@ -58,7 +63,7 @@ def into_project(root: Path, names: Names, examples: Examples, source: Source, i
     _ship(plan, document, package, alone=parent == base)
     _depend(plan, document, source)
     _test_by(plan, document)
-    text = tomlkit.dumps(document)
+    text = tomlkit.dumps(document).rstrip("\n") + "\n"
     if text != file.read_text(encoding="utf-8"):
         plan.changed[file] = text
     return plan
@@ -69,6 +74,18 @@ def _get(document: Any, *path: str) -> Any:
     for name in path:
         document = document.get(name) if isinstance(document, MutableMapping) else None
     return document
+
+
+def _put(document: Any, path: Sequence[str], key: str, value: str) -> None:
+    """Into the table of that name; into a new one, with a blank line behind it, if there is none."""
+    new = _get(document, *path) is None
+    for name in path:
+        if name not in document:
+            document[name] = tomlkit.table(is_super_table=name != path[-1])
+        document = document[name]
+    document[key] = value
+    if new:
+        document.add(tomlkit.nl())
 
 
 def _parent(root: Path, document: Toml, inside: str) -> Path:
@@ -111,14 +128,9 @@ def _announce(plan: Plan, document: Toml, names: Names, target: str) -> None:
             f"where the project has its entry points, add to the group {GROUP}: {names.name} = {target}"
         )
         return
-    table: Any = document
-    for name in (*place, GROUP):
-        if name not in table:
-            table[name] = tomlkit.table(is_super_table=name != GROUP)
-        table = table[name]
-    if names.name in table:
+    if _get(document, *place, GROUP, names.name) is not None:
         raise ScaffoldError(f"pyproject.toml announces a consumer {names.name!r} already; take another name")
-    table[names.name] = target
+    _put(document, (*place, GROUP), names.name, target)
 
 
 def _ship(plan: Plan, document: Toml, package: str, *, alone: bool) -> None:
@@ -131,35 +143,31 @@ def _ship(plan: Plan, document: Toml, package: str, *, alone: bool) -> None:
     elif found is not None:
         if not all(any(fnmatch.fnmatch(name, pattern) for pattern in found) for name in wanted):
             found.append(f"{package}*")
-    elif alone or _get(document, "project") is None:
+    elif alone or not (_get(document, "project") or _get(document, "tool", "poetry")):
         plan.by_hand.append(f"look that the project's wheel holds {package} and {package}.migrations")
 
 
 def _depend(plan: Plan, document: Toml, source: Source) -> None:
     """With an index of one's own the name may stand among the dependencies; else pip would ask any index."""
-    place, wanted = shlex.quote(source.place), f"dingbridge>={version('dingbridge')}"
     dependencies = _get(document, "project", "dependencies")
-    if _get(document, "tool", "poetry") is not None:
-        add = (
-            f"poetry source add --priority=explicit company {place} && poetry add --source company dingbridge"
-        )
-    elif _get(document, "tool", "uv") is not None or (plan.root / "uv.lock").exists():
-        add = f"uv add --default-index {place} dingbridge"
-    elif source.index and isinstance(dependencies, list):
-        if not any(str(one).startswith("dingbridge") for one in dependencies):
-            dependencies.append(wanted)
-        return
-    else:
+    for tool, add in BY_INDEX.items():
+        if _get(document, "tool", tool) is not None or (plan.root / f"{tool}.lock").exists():
+            place = shlex.quote(source.place.removeprefix("dingbridge @ "))
+            plan.by_hand.append(add.format(place) if source.index else f"{tool} add {place}")
+            return
+    if not (source.index and isinstance(dependencies, list)):
         plan.by_hand.append(
             f"install dingbridge beside the project, by `pip install {source.pip}`: it is not among its "
             "dependencies, since pip would ask any index for the name"
         )
-        return
-    plan.by_hand.append(f"`{add if source.index else add.split()[0] + ' add ' + place}`")
+    elif not any(str(one).startswith("dingbridge") for one in dependencies):
+        dependencies.append(f"dingbridge>={version('dingbridge')}")
 
 
 def _test_by(plan: Plan, document: Toml) -> None:
     """Have pytest load the fixture ``running``, if it is set up in pyproject.toml or nowhere."""
+    place = ("tool", "pytest", "ini_options")
+    options = _get(document, *place, "addopts") or ""
     elsewhere = [
         name
         for name, mark in (("pytest.ini", ""), ("tox.ini", "[pytest]"), ("setup.cfg", "[tool:pytest]"))
@@ -167,16 +175,9 @@ def _test_by(plan: Plan, document: Toml) -> None:
     ]
     if elsewhere:
         plan.by_hand.append(f"in {elsewhere[0]}, add to pytest's options: addopts = {PLUGIN}")
-    else:
-        table: Any = document
-        for name in ("tool", "pytest", "ini_options"):
-            if name not in table:
-                table[name] = tomlkit.table(is_super_table=name != "ini_options")
-            table = table[name]
-        options = table.get("addopts")
-        if isinstance(options, list):
-            options.extend(part for part in PLUGIN.split() if PLUGIN not in " ".join(map(str, options)))
-        elif PLUGIN not in str(options or ""):
-            table["addopts"] = f"{options} {PLUGIN}" if options else PLUGIN
+    elif isinstance(options, list):
+        options.extend(() if PLUGIN in " ".join(map(str, options)) else PLUGIN.split())
+    elif PLUGIN not in options:
+        _put(document, place, "addopts", f"{options} {PLUGIN}".strip())
     if "pytest-asyncio" not in tomlkit.dumps(cast(tomlkit.TOMLDocument, document)):
         plan.by_hand.append("install pytest and pytest-asyncio for the tests")

@@ -206,6 +206,9 @@ def test_a_project_keeps_all_that_it_has_and_gets_what_a_consumer_needs(tmp_path
     assert "pytest-asyncio" in words
     with pytest.raises(ScaffoldError, match=r"rent_consumer exists already"):
         into_project(tmp_path, check("rent", ["user_add_org"], []), {}, CLONE)
+    into_project(tmp_path, check("lease", ["user_add_org"], []), {}, CLONE).write()
+    assert of(tmp_path)["project"]["entry-points"]["dingbridge.consumers"].keys() == {"rent", "lease"}
+    assert of(tmp_path)["tool"]["pytest"] == project["tool"]["pytest"]
 
 
 @pytest.mark.parametrize(
