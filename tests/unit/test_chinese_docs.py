@@ -22,6 +22,8 @@ SUFFIX = ".zh-CN.md"
 GUIDE = ROOT / "docs" / "guide"
 ENGLISH = [
     ROOT / "README.md",
+    ROOT / "docs" / "README.md",
+    ROOT / "docs" / "explanation" / "how-it-works.md",
     ROOT / "docs" / "reference" / "contract.md",
     *sorted(p for p in GUIDE.glob("*.md") if not p.name.endswith(SUFFIX)),
 ]
@@ -30,7 +32,7 @@ SPOKEN = re.compile(r"^<!-- doctor: [\w ]+ -->\n```text\n(.*?)^```$", re.MULTILI
 DRAWN = re.compile(r"[\u2500-\u257f]")
 
 
-@pytest.fixture(params=ENGLISH, ids=lambda path: path.stem)
+@pytest.fixture(params=ENGLISH, ids=lambda path: str(path.relative_to(ROOT)))
 def pair(request: pytest.FixtureRequest) -> tuple[Path, Path]:
     english: Path = request.param
     chinese = english.with_name(english.stem + SUFFIX)
@@ -116,7 +118,7 @@ def place(page: Path, link: str) -> tuple[str, int | None]:
     number = None
     if fragment:
         number = [anchor(heading) for _, heading in headings(target)].index(fragment)
-    return str(target).replace(SUFFIX, ".md"), number
+    return str(target).replace(".zh-CN", ""), number
 
 
 def test_a_chinese_page_leads_to_chinese_pages(pair: tuple[Path, Path]) -> None:
