@@ -112,11 +112,6 @@ def test_in_a_repository_of_its_own_it_is_tested_and_found_by_its_entry_point(cl
     clone.install(str(folder), editable=False)
     consumed(clone, "rent", {"DATA_DIR": str(tmp_path / "data")})
     assert "No revision is missing" in clone.dingbridge("consumers", "migrate", "rent").stderr
-    # once more: nothing is overwritten
-    kept = contents(folder)
-    refused = clone.dingbridge("new-consumer", "rent-two", *arguments, code=2).stderr
-    assert "is not empty" in refused
-    assert contents(folder) == kept
 
 
 TAKEN = ("consumers", "console", "ingress", "simulator", "schemas", "dev")

@@ -33,7 +33,8 @@ NO_PACKAGES = {"tests", "test", "docs", "examples", "scripts", "build", "dist"}
 def into_project(root: Path, names: Names, examples: Examples, source: Source, inside: str = "") -> Plan:
     """Into the project at ``root``, below its package ``inside`` (``theirs`` or ``theirs.events``).
 
-    Without ``inside`` below the package that is called as the project is, or is its only one. Raises
+    Without ``inside`` below the package that is called as the project is, or is its only one; in a project
+    of consumers alone beside them. Raises
     ``ScaffoldError`` where that leaves it open, and for a ``pyproject.toml`` that cannot be read.
     """
     file = root / "pyproject.toml"
@@ -103,6 +104,8 @@ def _parent(root: Path, document: Toml, inside: str) -> Path:
         )
         called = str(_get(document, "project", "name") or _get(document, "tool", "poetry", "name") or "")
         own = [name for name in found if name.lower() == called.lower().replace("-", "_").replace(".", "_")]
+        if found and all(name.endswith("_consumer") for name in found):
+            return base  # a project of consumers: beside them
         if len(own or found) == 1:
             return base / (own or found)[0]
         if found:

@@ -233,6 +233,19 @@ def test_what_cannot_be_added_is_said(tmp_path, pyproject, files, announced, wor
     assert announced is not None or f"rent = {target}" in "\n".join(plan.by_hand)
 
 
+def test_a_second_consumer_goes_beside_the_first_one(tmp_path):
+    first, second = (check(name, ["user_add_org"], []) for name in ("rent", "lease"))
+    own_repository(tmp_path, first, {}, CLONE).write()
+    into_project(tmp_path, second, {}, CLONE).write()
+    points = of(tmp_path)["project"]["entry-points"]["dingbridge.consumers"]
+    assert points == {"rent": "rent_consumer:Rent", "lease": "lease_consumer:Lease"}
+    included = of(tmp_path)["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert included == ["rent_consumer*", "lease_consumer*"]
+    (tmp_path / "pyproject.toml").unlink()
+    with pytest.raises(ScaffoldError, match="is not empty"):
+        own_repository(tmp_path, first, {}, CLONE)
+
+
 def test_an_index_of_ones_own_makes_it_a_dependency(tmp_path):
     entered(tmp_path, PROJECT, "their_oa/__init__.py", source=source_of("https://index.example.com/simple"))
     assert of(tmp_path)["project"]["dependencies"][1].startswith("dingbridge>=")
