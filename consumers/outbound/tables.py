@@ -1,8 +1,8 @@
-"""The ledger: what the OA wants of each person and department, and what was last seen and written of it.
+"""The ledger: the desired state of each person and department, and what was last seen and written.
 
-A row of ``outbound_entity`` is both directions' one place. The consumer's ``handle`` writes what is wanted,
-and makes the row due; the agent writes the rest. Times are epoch milliseconds, as in the
-messages. Rows stay when the entity is gone: they know its last version, so that a replay revives nothing.
+A row of ``outbound_entity`` serves both directions. The consumer's ``handle`` writes the desired state and
+makes the row due; the agent writes the rest. Times are epoch milliseconds, as in the
+messages. Rows stay when the entity is gone: they keep its last version, so that a replay creates nobody.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, UniqueConstraint

@@ -1,6 +1,6 @@
 """The course of the demo: set up, a company that lives, a kill in the middle, rest, the summary, the end.
 
-Says what happens as it happens. How processes, figures and comparisons work is next door.
+Says what happens as it happens. How processes, figures and comparisons work is in the modules beside it.
 """
 
 import asyncio
@@ -145,7 +145,7 @@ def _announce(options: Options, screen: Screen) -> None:
 
 
 def _retries(mode: Mode) -> str:
-    """What becomes of a push that is not answered, in a sentence."""
+    """What happens to a push that is not answered, in a sentence."""
     scale = RETRY_SCALE[mode]
     if mode == "stream":
         retry = STREAM_RETRY_DELAYS_S[0]

@@ -152,7 +152,7 @@ class TwoSides:
     def here(self, own_id: str) -> bool:
         return own_id in self._simulator.platform.company.users
 
-    # What has become of it
+    # What has happened to it
 
     def _dept_ids(self) -> dict[str, int]:
         departments = self._simulator.platform.company.departments.values()

@@ -291,7 +291,7 @@ async def test_the_copies_work_and_a_viewer_sees_no_value(
         masked = await here.html("e1/u1")
         assert "Values are masked" in masked
         assert "secret" not in masked
-        assert "refused HTTP 422 , 37 ms What it answered the role reader sees." in words(masked)
+        assert "refused HTTP 422 , 37 ms Only the role reader sees the answer." in words(masked)
         assert 'id="fixture"' not in masked
         assert 'id="curl"' not in masked
         assert here.settings.kafka_bootstrap_servers not in masked

@@ -1,4 +1,4 @@
-"""What the agent would write now: the same reads and the same decision, and nothing is stored or written."""
+"""What the agent would write now: the same reads and the same decision; nothing is stored or written."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
@@ -35,12 +35,12 @@ Op = Literal["create", "update", "delete", "nothing", "wait", "superseded", "ref
 
 _OPS: Final[dict[type[Action], Op]] = {Create: "create", Update: "update", Delete: "delete"}
 NEW = "new "
-"""Stands before the own id of what would be created, where DingTalk's id is not known yet."""
+"""The prefix of an own id that stands in for a DingTalk id that does not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What would become of one entity. ``fields`` is ``{name: (old, new)}``, with own ids; ``reason`` is why
+    """What would happen to one entity. ``fields`` is ``{name: (old, new)}``, with own ids; ``reason`` is why
     it waits, or what DingTalk says."""
 
     kind: Kind
@@ -70,7 +70,7 @@ async def plan(consumer: Outbound, messages: Sequence[Message] | None) -> AsyncI
 def _wanted(
     stored: dict[Key, Entity], messages: Sequence[Message]
 ) -> tuple[dict[Key, Entity], list[Message]]:
-    """What the messages want, and those that are older than what was wanted before."""
+    """The entities that the messages name, and the messages that are older than the ledger's state."""
     wanted: dict[Key, Entity] = {}
     older = []
     for message in messages:

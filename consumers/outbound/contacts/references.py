@@ -1,4 +1,4 @@
-"""A desired state with DingTalk's ids in the place of own ids, as far as there are any yet."""
+"""A desired state with DingTalk's ids in place of own ids, as far as they exist yet."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -21,7 +21,11 @@ MISSING: dict[str, PendingReason] = {
     "manager": "manager-missing",
     "managers": "manager-missing",
 }
-"""What it is called while one of the field's own ids is not there; the first that is missing counts."""
+"""The reason while one of the field's own ids does not exist in DingTalk; the first missing field counts."""
+
+
+NEEDED = frozenset({"name", "departments"})
+"""What DingTalk creates nobody without (user-information-creation); of departments every message has it."""
 
 
 def with_desired(ledger: Ledger, desired: DesiredState) -> Ledger:
@@ -74,6 +78,7 @@ async def resolved(
         DesiredState(
             entity.version, wanted, absent=False, since_ms=entity.since_ms,
             missing=missing[0] if missing else None, chosen=chosen,
+            creates=entity.kind == "department" or entity.desired.keys() >= NEEDED,
         ),
         missing,
     )  # fmt: skip
