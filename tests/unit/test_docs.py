@@ -15,7 +15,10 @@ from typing import Any
 
 import pytest
 import typer
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
+from sqlalchemy import select
 
 from dingbridge.cli.main import GROUP
 from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
@@ -37,11 +40,13 @@ from dingbridge.ingress.relay.batches import partition_of
 from dingbridge.ingress.relay.delivery import Refusal
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.mirror.look_again import LookAgain
+from dingbridge.testing import MemoryRuntime
 from dingbridge.worker.metrics import WorkerMetrics
 from tests.support.documents import ROOT, anchor, blocks, body, footnotes, headings, links, prose
 
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 CLAIMS = ROOT / "docs" / "reference" / "claims.md"
+METRICS_AND_LOGS = ROOT / "docs" / "reference" / "metrics-and-logs.md"
 READMES = (ENGLISH, CHINESE)
 DOCUMENTS = sorted(
     [
@@ -293,7 +298,7 @@ def test_keys_go_where_javas_producers_would_put_them():
 def test_the_consumer_in_the_guide_does_what_its_test_says():
     """The class and its test run as they stand there."""
     guide = ROOT / "docs" / "guide" / "writing-a-consumer.md"
-    consumer, its_test = (code for _, code in blocks(guide, "python"))
+    consumer, _, its_test = (code for _, code in blocks(guide, "python"))
     module = ModuleType("my_billing")
     exec(compile(consumer + "\n" + its_test, str(guide), "exec"), module.__dict__)
     import asyncio
@@ -301,12 +306,39 @@ def test_the_consumer_in_the_guide_does_what_its_test_says():
     asyncio.run(module.test_an_agreed_approval_becomes_a_bill())
 
 
+async def test_the_call_in_the_guide_has_one_key_whenever_it_is_made():
+    """At a second attempt, and in a replay; the billing system is down at first."""
+    guide = ROOT / "docs" / "guide" / "writing-a-consumer.md"
+    module = ModuleType("my_invoices")
+    exec(compile(blocks(guide, "python")[1][1], str(guide), "exec"), module.__dict__)
+    statuses, keys = [503, 200, 200, 400], []
+
+    async def post(request):
+        keys.append(request.headers["Idempotency-Key"])
+        return web.json_response({"number": "2026-1"}, status=statuses[len(keys) - 1])
+
+    app = web.Application()
+    app.router.add_post("/invoices", post)
+    callback = b'{"EventType":"bpms_instance_change","type":"start","processInstanceId":"p","corpId":"c1"}'
+    [one] = to_records(Received(1, "journal", 1731000100500, "default", "http", callback))
+    [other] = to_records(
+        Received(2, "journal", 1731000100500, "default", "http", callback.replace(b'"p"', b'"q"'))
+    )
+    async with TestServer(app) as server, MemoryRuntime(module.Invoices()) as runtime:
+        runtime.consumer.address = server.make_url("/invoices")
+        assert [(await runtime.deliver(one)).kind for _ in range(3)] == ["unavailable", "done", "seen"]
+        assert (await runtime.deliver(one, replay_id="run-1")).kind == "done"
+        assert (await runtime.deliver(other)).kind == "reject"
+        assert [tuple(row) for row in await runtime.rows(select(module.invoices))] == [("p", "2026-1")]
+    assert keys[0] == keys[1] == keys[2] != keys[3]
+
+
 def test_every_python_block_is_python(document):
     for _, code in blocks(document, "python"):
         ast.parse(textwrap.dedent(code))
 
 
-def test_operations_lists_every_metric_and_no_other():
+def test_the_reference_lists_every_metric_and_no_other():
     registry = CollectorRegistry()
     JournalMetrics(registry)
     FolderMetrics(registry)
@@ -321,24 +353,24 @@ def test_operations_lists_every_metric_and_no_other():
     ApprovalMetrics(registry)
     ForwardMetrics("a", registry)
     OutboundMetrics(registry)
-    text = (ROOT / "docs" / "guide" / "operations.md").read_text(encoding="utf-8")
+    text = METRICS_AND_LOGS.read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `(dingbridge_\w+)` \|", text, re.MULTILINE))
     assert listed == {metric.name for metric in registry.collect()}
 
 
-def test_operations_lists_only_log_events_and_park_reasons_that_exist():
-    text = (ROOT / "docs" / "guide" / "operations.md").read_text(encoding="utf-8")
+def test_the_reference_lists_only_log_events_and_operations_only_park_reasons_that_exist():
     source = "\n".join(
         path.read_text(encoding="utf-8")
         for package in ("consumers", "dingbridge", "ingress")
         for path in (ROOT / package).rglob("*.py")
     )
-    section = text.split("## Log events")[1].split("\n## ")[0]
+    section = METRICS_AND_LOGS.read_text(encoding="utf-8").split("## Log events")[1]
     cells = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
     events = [event for cell in cells for event in re.findall(r"`([a-z_.]+)`", cell)]
     assert events
     for event in events:
         assert f'"{event}"' in source, event
-    reasons = text.split("### Parked records")[1].split("###")[0]
+    operations = (ROOT / "docs" / "guide" / "operations.md").read_text(encoding="utf-8")
+    reasons = operations.split("### Parked records")[1].split("###")[0]
     listed = set(re.findall(r"^\| `(\w+)` \|", reasons, re.MULTILINE))
     assert listed == {*Refusal, DAMAGED}

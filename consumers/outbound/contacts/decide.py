@@ -188,7 +188,7 @@ def _plan(kind: Kind, ledger: Ledger, owners: Owners) -> _Plan | None:
     if desired.absent:
         return _Plan("delete", {})
     if seen is None:
-        if not ours(EXISTS, True):
+        if not (desired.creates and ours(EXISTS, True)):
             return None
         as_it_was = _as_it_was(ledger, desired.version)
         fields = {
@@ -286,9 +286,13 @@ def _action(plan: _Plan, ledger: Ledger, before: Fields | None) -> Action:
 def _nothing_left(ledger: Ledger, desired: DesiredState, rules: Rules, now_ms: int) -> Decision:
     if desired.missing is not None:
         return _pending(ledger, desired.missing, now_ms + wait_ms(desired.since_ms, now_ms))
+    if not desired.absent and ledger.seen is None and not desired.creates and ledger.owned_id is None:
+        return _pending(ledger, "user-missing", now_ms + wait_ms(desired.since_ms, now_ms))
     if not desired.absent and ledger.seen is None:
         words = (
             "Removed in DingTalk, and the owners' file says to leave it so. Release it to create it again."
+            if desired.creates
+            else "Removed in DingTalk. Send name and departments as well to create it again."
         )
         return Decision(ledger, result=answer(ledger, "conflict", reason="removed", words=words))
     if ledger.done_version == desired.version or ledger.doubtful:

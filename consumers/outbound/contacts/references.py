@@ -24,6 +24,10 @@ MISSING: dict[str, PendingReason] = {
 """The reason while one of the field's own ids does not exist in DingTalk; the first missing field counts."""
 
 
+NEEDED = frozenset({"name", "departments"})
+"""What DingTalk creates nobody without (user-information-creation); of departments every message has it."""
+
+
 def with_desired(ledger: Ledger, desired: DesiredState) -> Ledger:
     """``ledger`` with the row's desired state; of the same version, references may have come since."""
     if ledger.desired is not None and ledger.desired.version == desired.version:
@@ -74,6 +78,7 @@ async def resolved(
         DesiredState(
             entity.version, wanted, absent=False, since_ms=entity.since_ms,
             missing=missing[0] if missing else None, chosen=chosen,
+            creates=entity.kind == "department" or entity.desired.keys() >= NEEDED,
         ),
         missing,
     )  # fmt: skip
