@@ -16,14 +16,16 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
+from dingbridge.file_format import FileFormat
 from dingbridge.ingress.errors import JournalDamaged, JournalError
 from dingbridge.ingress.journal.directory import CHECKPOINT_FILE, connect, crc_of, quick_check, sync
 from dingbridge.ingress.journal.store import DAMAGE
 
-FILE_VERSION = 2
 _ACK_STEP_MS = 60_000
 
-_SCHEMA = """
+FORMAT = FileFormat(
+    2,
+    """
 CREATE TABLE checkpoint (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   journal TEXT NOT NULL,          -- the journal's random id
@@ -44,7 +46,8 @@ CREATE TABLE parked (
 -- so that a million parked records are counted, or read page by page, in a moment
 CREATE INDEX parked_by_reason ON parked (topic, reason);
 CREATE INDEX parked_by_topic ON parked (topic, seq, record);
-"""
+""",
+)
 
 _CHECKED_AT_ONCE = 1_000
 
@@ -92,16 +95,18 @@ class Checkpoint:
     Every method raises ``apsw.Error`` when the disk fails, and ``JournalDamaged`` when the file is damaged.
     """
 
-    def __init__(self, folder: Path, journal: str | None = None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, folder: Path, journal: str | None = None, *, read_only: bool = False, bring_up: bool = False
+    ) -> None:
         """``journal`` is the id of the journal that it must belong to; if there is no file, it is created.
+        ``bring_up`` one of an older version, with the relay's lock.
 
-        Raises ``JournalError`` when it belongs to another journal; ``JournalNewer`` when it is of a newer
-        version."""
+        Raises ``JournalError`` when it belongs to another journal, and as ``connect`` does."""
         self.path = folder / CHECKPOINT_FILE
         if not read_only and journal is not None and not self.path.exists():
             self._create(journal)
         with self._damage_in_words():
-            self.db = connect(self.path, FILE_VERSION, read_only=read_only)
+            self.db = connect(self.path, FORMAT, read_only=read_only, bring_up=bring_up)
             try:
                 self._check_whose(journal)
             except BaseException:
@@ -117,8 +122,7 @@ class Checkpoint:
         try:
             db.execute("PRAGMA synchronous = FULL")
             with db:
-                db.execute(_SCHEMA)
-                db.execute(f"PRAGMA user_version = {FILE_VERSION}")
+                FORMAT.create(db)
                 db.execute("INSERT INTO checkpoint VALUES (1, ?, 0, ?)", (journal, crc_of(journal, 0)))
         finally:
             db.close(True)
@@ -126,7 +130,7 @@ class Checkpoint:
         sync(self.path.parent)
 
     def _check_whose(self, wanted: str | None) -> None:
-        if int(self.db.pragma("user_version")) != FILE_VERSION:
+        if int(self.db.pragma("user_version")) < FORMAT.first:
             raise JournalDamaged(f"{self.path} is not a checkpoint of dingbridge")
         self.journal = self._position()[0]
         if wanted not in (None, self.journal):
