@@ -49,6 +49,7 @@ CREATE INDEX parked_by_topic ON parked (topic, seq, record);
 """,
 )
 
+PARK = "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?)"
 _CHECKED_AT_ONCE = 1_000
 
 DAMAGED: Final = "damaged"
@@ -181,7 +182,7 @@ class Checkpoint:
         now = int(time.time() * 1000)
         with self._damage_in_words(), self.db:
             self.db.executemany(
-                "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?)",
+                PARK,
                 [(p.seq, p.record, p.topic, p.reason, p.since_ms, crc_of(*p.key, p.topic)) for p in parked],
             )
             self.db.execute("UPDATE checkpoint SET seq = ?, crc = ?", (seq, crc_of(self.journal, seq)))

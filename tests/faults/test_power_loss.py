@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import decode
+from dingbridge.file_format import FileFormat
 from dingbridge.ingress.errors import JournalError, JournalUnavailable
 from dingbridge.ingress.journal.checkpoint import Checkpoint
 from dingbridge.ingress.journal.directory import connect, current, damaged
@@ -46,14 +47,14 @@ NOTE = "power:last"
 def impatient(monkeypatch):
     """Nothing here waits for a real disk, or for a real Kafka."""
     for name, seconds in (("_RETENTION_EVERY_S", 0.01), ("_REOPEN_EVERY_S", 0.0)):
-        monkeypatch.setattr(f"ingress.journal.writer.{name}", seconds)
+        monkeypatch.setattr(f"dingbridge.ingress.journal.writer.{name}", seconds)
     for name, value in (
         ("_CHECKPOINT_EVERY_S", 0.005),
         ("_SET_EVERY_S", 0.001),
         ("_IDLE_S", 0.01),
         ("_BACKOFF_S", (0.001, 0.01)),
     ):
-        monkeypatch.setattr(f"ingress.relay.publisher.{name}", value)
+        monkeypatch.setattr(f"dingbridge.ingress.relay.publisher.{name}", value)
 
 
 @dataclass
@@ -218,8 +219,8 @@ async def test_the_power_goes_and_all_that_was_answered_is_published(tmp_path, m
 
 def _less_synced(how: str) -> Callable[[pytest.MonkeyPatch], None]:
     def plant(patch: pytest.MonkeyPatch) -> None:
-        def less(path: Path, version: int, *, read_only: bool = False) -> apsw.Connection:
-            db = connect(path, version, read_only=read_only)
+        def less(path: Path, known: FileFormat, **how: bool) -> apsw.Connection:
+            db = connect(path, known, **how)
             db.execute(f"PRAGMA synchronous = {how}")
             return db
 
