@@ -28,9 +28,12 @@ from aiokafka import AIOKafkaProducer
 from dev.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
 from dev.servers.postgres_wheel import programs
 from dev.stack import CONSUMERS, Stack
+from dingbridge.console.audit import Audit
 from dingbridge.consumers.outbound.messages import key
+from dingbridge.events import extract_facts
 from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
 from dingbridge.ingress.journal.directory import CHECKPOINT_FILE, JOURNAL_FILE, current
+from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.kafka.admin import admin_client
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.reader import TopicReader
@@ -110,7 +113,7 @@ def _one(database: str, work: Path, made: Path, kafka: KafkaServer, postgres: Po
     finally:
         stack.stop()
         kafka.restore()
-    _copy(folder, made, url)
+    _copy(folder, made, prefix, url)
 
 
 def _live(stack: Stack, settings: KafkaSettings) -> None:
@@ -142,7 +145,8 @@ async def _say(settings: KafkaSettings) -> None:
         "title": "工程师",
         "departments": ["OA-D1"],
     }
-    leave: dict[str, Any] = {"processCode": "PROC-LEAVE", "originator": "OA-1", "form": {"请假天数": "2"}}
+    form = {"请假类型": "年假", "开始时间": "2026-12-01", "结束时间": "2026-12-02", "时长(天)": "2"}
+    leave: dict[str, Any] = {"processCode": "PROC-LEAVE", "originator": "OA-1", "form": form}
     messages = [
         ("department.desired", "OA-D1", {"version": 1, "name": "研发", "parent": "root"}),
         ("user.desired", "OA-1", {"version": 1, **person}),
@@ -247,16 +251,18 @@ def _kill_under_load(stack: Stack, kafka: KafkaServer) -> None:
     stack.processes["ingress"].kill()
 
 
-def _copy(folder: Path, made: Path, url: str | None) -> None:
+def _copy(folder: Path, made: Path, prefix: str, url: str | None) -> None:
     """The files as the killed ingress left them, each as one that needs no WAL."""
     data, journal = folder / "data", current(folder / "data" / "journal").path
     shutil.copy(folder / "forward.toml", made / "forward.toml")
+    audit = Audit(data / "console-audit.jsonl")
+    asyncio.run(audit.write("login", user="viewer", role="VIEWER", address="127.0.0.1"))
+    asyncio.run(audit.write("command", user="operator", command="dlq replay forward-a", count=1))
     for name in ("console-audit.jsonl", "console-users.toml"):
         shutil.copy(data / name, made / name)
     for name in (CHECKPOINT_FILE, JOURNAL_FILE):
         _backup(journal / name, folder / name)
-    with closing(Checkpoint(folder)) as checkpoint:  # one that Kafka refused, as if for want of a right
-        checkpoint.commit(checkpoint.seq(), [Parked(1, 0, "of-nobody", "rights", int(time.time() * 1000))])
+    _park(folder, prefix)
     files = [folder / CHECKPOINT_FILE, folder / JOURNAL_FILE]
     for file in data.glob("*.db"):
         _backup(file, folder / file.name)
@@ -270,6 +276,16 @@ def _copy(folder: Path, made: Path, url: str | None) -> None:
         dumped = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         plain = "\n".join(line for line in dumped.splitlines() if not line.startswith(("\\", "--")))
         _write(made / "postgres.sql.gz", plain.encode())
+
+
+def _park(folder: Path, prefix: str) -> None:
+    """Park the first callback, as if Kafka had refused it for want of a right."""
+    with closing(JournalFile(folder / JOURNAL_FILE, read_only=True)) as file:
+        first = file.read(0, max_rows=1, max_bytes=1)[0]
+    topic = f"{prefix}{extract_facts(first.body).event_type}"
+    with closing(Checkpoint(folder)) as checkpoint:
+        parked = Parked(first.seq, 0, topic, "rights", int(time.time() * 1000))
+        checkpoint.commit(checkpoint.seq(), [parked])
 
 
 def _backup(source: Path, target: Path) -> None:

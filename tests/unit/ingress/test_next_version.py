@@ -149,7 +149,7 @@ def test_a_journal_is_not_brought_up_while_an_older_relay_reads_it(root, version
     lock.acquire()
     try:
         version.next()
-        with pytest.raises(JournalLocked, match="publishes .* just now"):
+        with pytest.raises(JournalLocked, match=r"publishes .* just now"):
             open_current(root)
         with pytest.raises(JournalLocked):
             downgrade(root, "journal.db", 3)
