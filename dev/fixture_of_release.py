@@ -14,11 +14,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from importlib.metadata import version
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +30,7 @@ from aiokafka import AIOKafkaProducer
 from dev.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
 from dev.servers.postgres_wheel import programs
 from dev.stack import CONSUMERS, Stack
+from dingbridge.cli.terminal import open_here
 from dingbridge.console.audit import Audit
 from dingbridge.consumers.outbound.messages import key
 from dingbridge.events import extract_facts
@@ -240,15 +243,31 @@ def _record(record: Any) -> dict[str, Any]:
 
 
 def _kill_under_load(stack: Stack, kafka: KafkaServer) -> None:
+    """Each push is about somebody who was there from the beginning: the simulator of a test has them too."""
+    with open_here(f"{stack.simulator_url}/_sim/state", 5) as answer:
+        founders = [user["userid"] for user in json.load(answer)["users"]][:15]
     kafka.pause()
-    stack.simulate("rate", {"per_second": 40})
+    killed = threading.Event()
+
+    def push() -> None:
+        for userid in cycle(founders):
+            if killed.is_set():
+                return
+            stack.simulate("act", {"action": "edit", "userid": userid})
+
+    pushing = threading.Thread(target=push)
+    pushing.start()
 
     def waiting() -> bool:
         found: Mapping[str, Any] = json.loads(stack.dingbridge("journal", "stats", "--json"))
         return int(found["waiting"]) >= WAITING
 
-    _until(waiting, f"{WAITING} callbacks wait for Kafka")
-    stack.processes["ingress"].kill()
+    try:
+        _until(waiting, f"{WAITING} callbacks wait for Kafka")
+    finally:
+        stack.processes["ingress"].kill()
+        killed.set()
+        pushing.join()
 
 
 def _copy(folder: Path, made: Path, prefix: str, url: str | None) -> None:

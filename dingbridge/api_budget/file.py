@@ -10,7 +10,7 @@ from typing import Any, Final
 import apsw
 
 from dingbridge.api_budget.store import Store, StoreFailed
-from dingbridge.file_format import FileFormat
+from dingbridge.migrations.file_format import FileFormat
 
 _BUSY_MS: Final = 5_000
 FORMAT: Final = FileFormat(

@@ -6,7 +6,6 @@ from pathlib import Path
 import apsw
 
 from dingbridge.errors import BridgeError
-from dingbridge.file_format import FileFormat
 from dingbridge.ingress.journal import checkpoint, store
 from dingbridge.ingress.journal.directory import (
     CHECKPOINT_FILE,
@@ -17,6 +16,7 @@ from dingbridge.ingress.journal.directory import (
     ingress_lock,
     relay_lock,
 )
+from dingbridge.migrations.file_format import FileFormat
 
 
 def downgrade(root: Path, file: str, version: int) -> int:

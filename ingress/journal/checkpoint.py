@@ -16,10 +16,10 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
-from dingbridge.file_format import FileFormat
 from dingbridge.ingress.errors import JournalDamaged, JournalError
 from dingbridge.ingress.journal.directory import CHECKPOINT_FILE, connect, crc_of, quick_check, sync
 from dingbridge.ingress.journal.store import DAMAGE
+from dingbridge.migrations.file_format import FileFormat
 
 _ACK_STEP_MS = 60_000
 

@@ -21,7 +21,6 @@ from typing import Final, TypeVar
 import apsw
 import structlog
 
-from dingbridge.file_format import FileFormat
 from dingbridge.ingress.errors import (
     JournalDamaged,
     JournalError,
@@ -29,6 +28,7 @@ from dingbridge.ingress.errors import (
     JournalNewer,
     JournalOlder,
 )
+from dingbridge.migrations.file_format import FileFormat
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

@@ -15,7 +15,6 @@ from typing import Any
 
 import apsw
 
-from dingbridge.file_format import FileFormat
 from dingbridge.ingress.errors import JournalError
 from dingbridge.ingress.journal.directory import connect, crc_of
 from dingbridge.ingress.journal.rows import (
@@ -26,6 +25,7 @@ from dingbridge.ingress.journal.rows import (
     damaged_row,
     row_of,
 )
+from dingbridge.migrations.file_format import FileFormat
 
 _APPLICATION_ID = 0x44494E47  # "DING", for file(1)
 

@@ -21,7 +21,6 @@ from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import decode
-from dingbridge.file_format import FileFormat
 from dingbridge.ingress.errors import JournalError, JournalUnavailable
 from dingbridge.ingress.journal.checkpoint import Checkpoint
 from dingbridge.ingress.journal.directory import connect, current, damaged
@@ -33,6 +32,7 @@ from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.status import RelayStatus
+from dingbridge.migrations.file_format import FileFormat
 from dingbridge.tasks import end
 from tests.faults.power import PowerDisk, powered
 from tests.support.sizes import new_seed, sized

@@ -1,5 +1,6 @@
 """What a release has written, as ``dev/fixture_of_release.py`` left it in ``tests/fixtures/<release>/``."""
 
+import asyncio
 import gzip
 import json
 import shutil
@@ -68,19 +69,21 @@ class ReleaseData:
         await delete_topics(settings, [self.prefix, f"ctl-{self.prefix}"])  # of a run that was cut off
         counts = self._lines[0]["topics"]
         await ensure_topics(settings, counts, partitions=counts)
-        producer = AIOKafkaProducer(**connection(settings))
+        producer = AIOKafkaProducer(**connection(settings), enable_idempotence=True)
         await producer.start()
         try:
-            for line in self.records:
-                headers = [(name, b64decode(value)) for name, value in line["headers"]]
-                sent = await producer.send_and_wait(
+            sent = [
+                await producer.send(
                     line["topic"],
                     line["value"],
                     None if line["key"] is None else b64decode(line["key"]),
                     partition=line["partition"],
-                    headers=headers,
+                    headers=[(name, b64decode(value)) for name, value in line["headers"]],
                 )
-                assert sent.offset == line["offset"]
+                for line in self.records
+            ]
+            offsets = [done.offset for done in await asyncio.gather(*sent)]
+            assert offsets == [line["offset"] for line in self.records]
         finally:
             await producer.stop()
         for group, places in json.loads((self.folder / "groups.json").read_text()).items():

@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry
 from dingbridge.api_budget import ApiCalls
 from dingbridge.api_budget import file as budget
 from dingbridge.errors import BridgeError
-from dingbridge.file_format import FileFormat, Step
 from dingbridge.ingress.admin.downgrade import downgrade
 from dingbridge.ingress.errors import JournalLocked, JournalNewer, JournalOlder
 from dingbridge.ingress.journal import checkpoint as checkpoints
@@ -28,6 +27,7 @@ from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.ingress.relay.reading import JournalReader
+from dingbridge.migrations.file_format import FileFormat, Step
 from tests.unit.ingress.filled import fill
 
 STEPS = {

@@ -3,7 +3,7 @@
 The version stands in ``PRAGMA user_version``. A new file gets the first schema and then every step, so it
 cannot differ from one that was brought up. A step may only add (tables, columns, indexes), so that code which
 reads a file can read one that nobody has brought up yet. Consumers' tables have Alembic's revisions instead
-(``dingbridge/migrations``).
+(``upgrade.py``).
 """
 
 from collections.abc import Iterator
