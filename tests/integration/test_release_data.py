@@ -235,6 +235,7 @@ async def test_files_and_old_records_are_understood(data):
     assert [entry.act for entry in entries] == ["command", "login"]
     assert UsersFile(folder / "console-users.toml").verify("viewer", PASSWORDS["viewer"]) is not None
     sample = {name.lower(): value for name, value in SAMPLE_CREDENTIALS.items()}
+    sample["dingtalk_api_base"] = "http://127.0.0.1:1"
     budget = ApiCalls.of(ConsumerSettings.load(data_dir=folder, database_url=url, **sample))
     try:
         assert await budget._store.counts(sample["dingtalk_app_key"], f"{entries[0].at:%Y-%m}")
