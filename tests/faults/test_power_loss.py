@@ -219,8 +219,8 @@ async def test_the_power_goes_and_all_that_was_answered_is_published(tmp_path, m
 
 def _less_synced(how: str) -> Callable[[pytest.MonkeyPatch], None]:
     def plant(patch: pytest.MonkeyPatch) -> None:
-        def less(path: Path, known: FileFormat, **how: bool) -> apsw.Connection:
-            db = connect(path, known, **how)
+        def less(path: Path, known: FileFormat, **options: bool) -> apsw.Connection:
+            db = connect(path, known, **options)
             db.execute(f"PRAGMA synchronous = {how}")
             return db
 
