@@ -46,7 +46,7 @@ class FileFormat:
             done = int(db.pragma("user_version")) - self.first
             self._run(db, [step.up for step in self.steps[done:]], self.version)
 
-    def take_down(self, db: apsw.Connection, version: int) -> None:
+    def bring_down(self, db: apsw.Connection, version: int) -> None:
         """Run the steps above ``version`` backwards, all or none."""
         with _writing(db):
             done = int(db.pragma("user_version")) - self.first

@@ -105,7 +105,7 @@ def upgrade(connection: Connection, consumer: type[Tables]) -> tuple[str | None,
     return before, _revision(connection, table)
 
 
-def downgrade(connection: Connection, consumer: type[Tables], revision: str) -> str:
+def bring_down(connection: Connection, consumer: type[Tables], revision: str) -> str:
     """Run the revisions of ``consumer`` above ``revision`` backwards, in the transaction of ``connection``;
     returns the one before. Raises ``MigrationError`` where that cannot be, with everything as it was."""
     if consumer.migrations is None:

@@ -166,7 +166,7 @@ def renormalise() -> None:
 
 
 @app.command("downgrade")
-def take_back(
+def downgrade_file(
     file: Annotated[str, typer.Argument(help="journal.db or checkpoint.db.")],
     version: Annotated[int, typer.Argument(help="The version that the older dingbridge knows.")],
 ) -> None:

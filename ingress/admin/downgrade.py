@@ -49,6 +49,6 @@ def _rewrite(path: Path, known: FileFormat, version: int) -> int:
                 f"{path} is of version {found}, and can be taken back to one from {known.first} to {found}; "
                 "the dingbridge that refused it names the one that it knows"
             )
-        known.take_down(db, version)
+        known.bring_down(db, version)
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         return found

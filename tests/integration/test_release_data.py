@@ -32,7 +32,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
 from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.worker.registry import known_consumers
-from dingbridge.worker.store.migrations import WorkerTables, migrate, take_back
+from dingbridge.worker.store.migrations import WorkerTables, migrate, migrate_down
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all
 from tests.support.load import Load
@@ -100,7 +100,7 @@ async def test_the_next_version_of_the_tables_goes_up_and_back(data, tmp_path, m
             words = rf"--down {mine}{'' if tables.name else ' --worker'}`"
             with pytest.raises(MigrationError, match=f"at revision 9999, which .*{words}"):
                 await migrate(database, tables)
-            assert await take_back(database, later, mine) == "9999"
+            assert await migrate_down(database, later, mine) == "9999"
             await migrate(database, tables)
             assert await revision(database, tables) == mine
             assert {table: await rows(database, table) for table in content} == content

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dingbridge.cli.consumer_file import load
-from dingbridge.cli.consumers.going_back import go_back
+from dingbridge.cli.consumers import down as going_down
 from dingbridge.cli.consumers.revision import missing_revisions, write_all
 from dingbridge.cli.terminal import say
 
@@ -37,7 +37,7 @@ def migrate(
     """
     consumer = load(name)
     if down:
-        before = asyncio.run(go_back(consumer, down, worker=worker))
+        before = asyncio.run(going_down.down(consumer, down, worker=worker))
         say(f"The tables are at revision {down}, and were at {before}. Start the older version now.")
         return
     revisions = asyncio.run(missing_revisions(consumer, message))

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import structlog
 from sqlalchemy import MetaData
 
-from dingbridge.migrations.upgrade import Tables, bring_up, downgrade
+from dingbridge.migrations.upgrade import Tables, bring_down, bring_up
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.errors import translated
 from dingbridge.worker.store.outbox import outbox
@@ -46,11 +46,11 @@ async def migrate(database: Database, consumer: type[Tables]) -> None:
         log.info("database.migrated", consumer=consumer.name or "every", before=before or "empty", now=now)
 
 
-async def take_back(database: Database, consumer: type[Tables], revision: str) -> str:
+async def migrate_down(database: Database, consumer: type[Tables], revision: str) -> str:
     """Run the revisions of ``consumer`` above ``revision`` backwards; returns the one before. No consumer may
     use the tables meanwhile. Raises ``MigrationError``, ``DatabaseDown``, or the database's own error, with
     everything as it was before."""
-    return await _alone(database, downgrade, consumer, revision)
+    return await _alone(database, bring_down, consumer, revision)
 
 
 async def _alone(database: Database, work: Callable[..., T], *values: Any) -> T:

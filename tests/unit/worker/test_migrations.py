@@ -10,7 +10,7 @@ from dingbridge import Consumer, open_database
 from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.migrations.upgrade import MigrationError, scripts_of, version_table
 from dingbridge.worker.registry import known_consumers
-from dingbridge.worker.store.migrations import WorkerTables, migrate, take_back
+from dingbridge.worker.store.migrations import WorkerTables, migrate, migrate_down
 from tests.support.migrations import differences, revision
 
 FIRST = """
@@ -116,7 +116,7 @@ async def test_a_way_back_that_there_is_not_is_said_and_nothing_is_changed(
     files = {"v0001": FIRST, "v0002": SECOND.format(more="")}
     await migrate(database, billing(**files))
     with pytest.raises(MigrationError, match=words):
-        await take_back(database, billing(**{name: files[name] for name in known}), to)
+        await migrate_down(database, billing(**{name: files[name] for name in known}), to)
     assert await revision(database, billing(**files)) == "0002"
 
 

@@ -14,7 +14,7 @@ from dingbridge.cli.consumer_file import load as load_consumer
 from dingbridge.cli.consumers.migrate import migrate as command
 from dingbridge.errors import BridgeError
 from dingbridge.migrations.upgrade import MigrationError, lacking_after_revisions, scripts_of
-from dingbridge.worker.store.migrations import migrate, take_back
+from dingbridge.worker.store.migrations import migrate, migrate_down
 
 FIRST = 'Column("title", Text)'
 MORE = (
@@ -74,7 +74,7 @@ async def start(consumer, *, back_to=None):
     loaded = load_consumer(consumer)
     database = open_database(f"sqlite:///{Path(consumer).parent.parent / 'billing.db'}")
     try:
-        await (migrate(database, loaded) if back_to is None else take_back(database, loaded, back_to))
+        await (migrate(database, loaded) if back_to is None else migrate_down(database, loaded, back_to))
         async with database.reading() as connection:
             return await connection.run_sync(
                 lambda c: {

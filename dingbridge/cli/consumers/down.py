@@ -9,10 +9,10 @@ from dingbridge.settings import ConsumerSettings, KafkaSettings
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.registry import known_consumers
 from dingbridge.worker.store.database import open_database
-from dingbridge.worker.store.migrations import WorkerTables, take_back
+from dingbridge.worker.store.migrations import WorkerTables, migrate_down
 
 
-async def go_back(consumer: type[Consumer], revision: str, *, worker: bool) -> str:
+async def down(consumer: type[Consumer], revision: str, *, worker: bool) -> str:
     """Take the tables of ``consumer``, or with ``worker`` the worker's in the same database, back to
     ``revision``; returns the one before. Raises ``BridgeError``: a consumer of that database runs, Kafka does
     not answer, or the revision cannot be reached."""
@@ -24,7 +24,7 @@ async def go_back(consumer: type[Consumer], revision: str, *, worker: bool) -> s
     await _refuse_running(settings, names)
     database = open_database(url, create=False)
     try:
-        return await take_back(database, WorkerTables if worker else consumer, revision)
+        return await migrate_down(database, WorkerTables if worker else consumer, revision)
     finally:
         await database.close()
 
