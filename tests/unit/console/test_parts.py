@@ -55,6 +55,14 @@ async def test_the_audit_is_private_and_reads_back_newest_first_past_a_torn_line
     assert [entry.count for entry in await audit.read(2)] == [3000, 2999]
 
 
+async def test_a_newer_versions_lines_of_the_audit_are_read(tmp_path: Path) -> None:
+    audit = Audit(tmp_path / "audit.jsonl")
+    await audit.write("login", user="anna")
+    with audit.path.open("ab") as file:
+        file.write(b'{"at":"2026-11-27T00:00:00Z","user":"bob","act":"login","passkey":true}\n')
+    assert [entry.user for entry in await audit.read()] == ["bob", "anna"]
+
+
 async def test_nothing_is_done_that_the_audit_cannot_hold(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     commands = Commands(Audit(tmp_path / "file" / "audit.jsonl"))
