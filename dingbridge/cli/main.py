@@ -115,8 +115,8 @@ def _load(entry: EntryPoint) -> Any:
     package = _package(entry)
     if missing := _missing(entry):
         raise ExtraMissing(
-            f"{entry.name} needs {', '.join(missing)}: install {package}[{','.join(entry.extras)}] from the wheel "
-            f"or index that {package} came from"
+            f"{entry.name} needs {', '.join(missing)}: install {package}[{','.join(entry.extras)}], from the "
+            f"wheel or index that {package} came from"
         )
     try:
         return entry.load()

@@ -12,14 +12,14 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from dev.servers import KafkaServer, PostgresServer, free_port, start_kafka, start_postgres
 from dev.servers.engine import Engine, EngineUnavailable
-from dev.servers.jars import check_jars, java
-from dev.servers.kafka_base import brokers_seen
-from dev.servers.ports import answers
 from dingbridge.errors import KafkaUnavailable, ServerStartError
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
+from dingbridge.simulator.kafka.jars import check_jars, java
+from dingbridge.simulator.kafka.ports import answers
+from dingbridge.simulator.kafka.server import brokers_seen
 from tests.support.kafka_reader import read_all, read_topic, topics
 from tests.support.waiting import wait_until
 
@@ -154,7 +154,7 @@ def test_what_is_missing_is_said_with_its_remedy(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("DINGBRIDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setattr("dev.servers.jars._BREW", ())
+    monkeypatch.setattr("dingbridge.simulator.kafka.jars._BREW", ())
     with pytest.raises(EngineUnavailable, match="no Docker engine answers"):
         Engine()
     with pytest.raises(ServerStartError) as failure:
@@ -171,7 +171,7 @@ def test_a_java_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     monkeypatch.setattr("shutil.which", lambda name: str(old))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setattr("dev.servers.jars._BREW", ())
+    monkeypatch.setattr("dingbridge.simulator.kafka.jars._BREW", ())
     with pytest.raises(ServerStartError, match="Java 11 is too old, Kafka needs 17"):
         java()
 
