@@ -13,7 +13,7 @@ SEED ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration test-faults test-lives test-long soak test-newcomer test-compose test-deploy test-console test-contract test-connect test-scale pictures bench bench-large lint format lock clean dist servers
+.PHONY: help install demo test test-unit test-integration test-faults test-lives test-long soak test-newcomer test-compose test-deploy test-console test-contract test-connect test-scale manifests pictures bench bench-large lint format lock clean dist servers
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -51,11 +51,14 @@ test-newcomer: install servers ## What a newcomer does, in a clone: the demo, th
 test-compose: install ## The image and docker-compose.yml, on the Docker engine that answers
 	$(PYTEST) tests/compose $(ARGS)
 
-test-deploy: install servers ## deploy/: Kubernetes manifests by its schemas, alerts and dashboards by Prometheus, the edge by Caddy and nginx, the simulator by a Java SDK (66 MB once)
+test-deploy: install servers ## deploy/: the chart by helm, Kubernetes manifests by its schemas, alerts and dashboards by Prometheus, the edge by Caddy and nginx, the simulator by a Java SDK (66 MB and helm by Go, once)
 	@tools="$$(scripts/deploy-tools)" && eval "$$tools" && $(PYTEST) tests/deploy $(ARGS)
 
 test-console: install servers ## The console in a real Chromium: each page, both languages, axe-core, roles, 1,000 letters sent back (50 MB once)
 	@tools="$$(scripts/console-tools)" && eval "$$tools" && $(PYTEST) tests/console $(ARGS)
+
+manifests: install ## deploy/kubernetes out of the chart deploy/helm, by helm (built by Go, 2 minutes, once)
+	@helm="$$(scripts/helm)" && HELM="$$helm/helm" $(BIN)/python -m dev.manifests
 
 pictures: install servers ## The pictures of docs/guide/console.md, of a console in a real Chromium (2 minutes)
 	@tools="$$(scripts/console-tools)" && eval "$$tools" && $(BIN)/python -m dev.pictures

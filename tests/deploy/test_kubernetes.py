@@ -5,13 +5,13 @@ import copy
 import kubernetes_validate
 import pytest
 
-from tests.support.manifests import container, documents, ingress_by_stream, workloads
+from tests.support.manifests import container, documents, workloads
 
 VERSIONS = ("1.30", "1.37")
 """The oldest that is claimed, and the newest that has schemas here."""
 
 EXAMPLES = ("secrets.example.yaml", "forward.example.yaml", "stream.example.yaml", "console.example.yaml")
-ALL = [*documents(), *documents(*EXAMPLES), ingress_by_stream()]
+ALL = [*documents(), *documents(*EXAMPLES)]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -46,14 +46,14 @@ NOTE = "power:last"
 def impatient(monkeypatch):
     """Nothing here waits for a real disk, or for a real Kafka."""
     for name, seconds in (("_RETENTION_EVERY_S", 0.01), ("_REOPEN_EVERY_S", 0.0)):
-        monkeypatch.setattr(f"ingress.journal.writer.{name}", seconds)
+        monkeypatch.setattr(f"dingbridge.ingress.journal.writer.{name}", seconds)
     for name, value in (
         ("_CHECKPOINT_EVERY_S", 0.005),
         ("_SET_EVERY_S", 0.001),
         ("_IDLE_S", 0.01),
         ("_BACKOFF_S", (0.001, 0.01)),
     ):
-        monkeypatch.setattr(f"ingress.relay.publisher.{name}", value)
+        monkeypatch.setattr(f"dingbridge.ingress.relay.publisher.{name}", value)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """``deploy/kubernetes`` as values: what kustomize would apply, without kustomize."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,22 +45,30 @@ def container(workload: Manifest) -> Manifest:
     return only
 
 
-def patched(below: Any, patch: Any) -> Any:
-    """A strategic merge as kustomize makes it: maps are joined, lists of things with a name by that name."""
-    if isinstance(below, dict) and isinstance(patch, dict):
-        return below | {name: patched(below.get(name), value) for name, value in patch.items()}
-    if isinstance(below, list) and all(
-        isinstance(item, dict) and "name" in item for item in [*below, *patch]
-    ):
-        merged = {item["name"]: item for item in below}
-        for item in patch:
-            merged[item["name"]] = patched(merged.get(item["name"]), item)
-        return [item for item in merged.values() if item.get("$patch") != "delete"]
-    return patch
-
-
-def ingress_by_stream() -> Manifest:
-    """The ingress with the example's patch."""
-    [patch] = documents("stream.patch.example.yaml")
-    [below] = [w for w in of_kind(patch["kind"]) if w["metadata"]["name"] == patch["metadata"]["name"]]
-    return patched(below, patch)
+def environment_of(
+    workload: Manifest, configuration: Manifest, secrets: Mapping[str, str], folder: Path
+) -> dict[str, str]:
+    """The environment of its container. A file of a secret stands below ``folder``, with the text that
+    ``secrets`` has for ``<secret>/<key>`` or one of its own; the variable names it there."""
+    spec = container(workload)
+    [source] = spec["envFrom"]
+    assert source["configMapRef"]["name"] == configuration["metadata"]["name"]
+    names = [item["name"] for item in spec["env"]]
+    assert len(names) == len(set(names)), "a variable is set twice"
+    found = dict(configuration["data"])
+    for item in spec["env"]:
+        found[item["name"]] = item["value"] if "value" in item else f"the {item['name']}"
+    place = {mount["name"]: mount["mountPath"] for mount in spec["volumeMounts"]}.get("secrets")
+    mounted: dict[str, str] = {}
+    for volume in pod(workload)["volumes"]:
+        for part in volume.get("projected", {}).get("sources", ()):
+            [item] = part["secret"]["items"]
+            mounted[f"{place}/{item['path']}"] = f"{part['secret']['name']}/{item['key']}"
+    for variable, path in found.items():
+        if path in mounted:
+            file = folder / Path(path).name
+            file.write_text(secrets.get(mounted[path], "x" * 43), encoding="utf-8")
+            found[variable] = str(file)
+        else:
+            assert not path.startswith(f"{place}/"), f"{variable}: there is no {path}"
+    return found

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import dingbridge.settings
+from dev.manifests import SCHEMA, schema
 from dingbridge.api_budget import SHARES
 from dingbridge.console.settings import ConsoleSettings
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
@@ -20,7 +21,7 @@ from tests.support.manifests import (
     FOLDER,
     container,
     documents,
-    ingress_by_stream,
+    environment_of,
     kustomization,
     of_kind,
     pod,
@@ -56,36 +57,41 @@ def test_every_manifest_is_applied_but_the_examples():
     assert {f for f in files if ".example." not in f} == set(kustomization()["resources"])
 
 
-def environment(workload, folder, secrets="secrets.example.yaml"):
+def example_secrets() -> dict[str, str]:
+    """The texts of the example, by ``<secret>/<key>``."""
+    found = {
+        f"{secret['metadata']['name']}/{key}": value
+        for secret in documents("secrets.example.yaml")
+        for key, value in secret["stringData"].items()
+    }
+    return found | {"dingbridge-callback/aes-key": "a" * 43}
+
+
+def environment(workload, folder):
     """The environment that the pod gets; secrets stand in files below ``folder``."""
     [settings] = of_kind("ConfigMap")
-    spec = container(workload)
-    [source] = spec["envFrom"]
-    assert source["configMapRef"]["name"] == settings["metadata"]["name"]
-    found = dict(settings["data"]) | {item["name"]: item["value"] for item in spec["env"]}
-    [mounted] = [v for v in pod(workload)["volumes"] if "secret" in v]
-    of_kind_secret = [d for d in documents(secrets) if d["kind"] == "Secret"]
-    [secret] = [s for s in of_kind_secret if s["metadata"]["name"] == mounted["secret"]["secretName"]]
-    [mount] = [m["mountPath"] for m in spec["volumeMounts"] if m["name"] == mounted["name"]]
-    values = secret["stringData"] | ({"aes-key": "a" * 43} if "aes-key" in secret["stringData"] else {})
-    for key, value in values.items():
-        (folder / key).write_text(value, encoding="utf-8")
-    named = {n: Path(v) for n, v in found.items() if n.endswith("_FILE")}
-    assert {str(path) for path in named.values()} == {f"{mount}/{key}" for key in values}
-    return found | {n: str(folder / path.name) for n, path in named.items()}
+    sources = [v["projected"]["sources"] for v in pod(workload)["volumes"] if "projected" in v]
+    wanted = {
+        f"{source['secret']['name']}/{item['key']}"
+        for volume in sources
+        for source in volume
+        for item in source["secret"]["items"]
+    }
+    assert wanted <= example_secrets().keys()
+    return environment_of(workload, settings, example_secrets(), folder)
 
 
 @WORKLOADS
 def test_each_pod_has_the_settings_that_its_process_wants_and_no_other(name, tmp_path, monkeypatch):
-    given = environment(workloads()[name], tmp_path)
+    found = environment(workloads()[name], tmp_path)
     fields = {field.upper() for field in SETTINGS[name].model_fields}
-    known = {n.removesuffix("_FILE") for n in given}
+    known = {n.removesuffix("_FILE") for n in found}
     every = (*SETTINGS.values(), AddressSyncSettings)
     everywhere = {f.upper() for cls in every for f in cls.model_fields}
     assert known <= everywhere, "a setting that does not exist"
     own = {item["name"].removesuffix("_FILE") for item in container(workloads()[name])["env"]}
     assert own <= fields
-    for variable, value in given.items():
+    for variable, value in found.items():
         monkeypatch.setenv(variable, value)
     SETTINGS[name].load()
     if name == "address-sync":  # else it reads nothing before the first event
@@ -164,9 +170,13 @@ def test_the_journal_stands_on_a_volume_that_outlives_its_pod():
 
 
 def test_every_statefulset_has_the_service_that_names_its_pods():
-    headless = {s["metadata"]["name"] for s in of_kind("Service") if s["spec"].get("clusterIP") == "None"}
+    services = {s["metadata"]["name"]: s["spec"] for s in of_kind("Service")}
     for workload in of_kind("StatefulSet"):
-        assert workload["spec"]["serviceName"] in headless
+        headless = services[workload["spec"]["serviceName"]]
+        assert headless["clusterIP"] == "None"
+        assert headless["publishNotReadyAddresses"], (
+            "what is not ready has a name too, and the console asks it"
+        )
 
 
 @pytest.mark.parametrize("env", [{}, FILLED_IN], ids=["trial", "real app"])
@@ -327,7 +337,9 @@ def test_the_private_listeners_are_reached_by_prometheus_alone():
     }
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     assert allowed == {"callback": None, "admin": [monitoring], "relay-admin": [monitoring]}
-    [everything] = [p for p in of_kind("NetworkPolicy") if p["spec"]["podSelector"] == {}]
+    [everything] = [p for p in of_kind("NetworkPolicy") if p["metadata"]["name"] == "dingbridge-nothing-else"]
+    selected = everything["spec"]["podSelector"]["matchLabels"].items()
+    assert all(selected <= w["spec"]["template"]["metadata"]["labels"].items() for w in workloads().values())
     assert everything["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
@@ -341,7 +353,8 @@ def test_every_consumer_that_is_deployed_exists():
 
 
 def test_the_example_of_stream_on_kubernetes_starts_as_it_stands(tmp_path, monkeypatch):
-    for variable, value in environment(ingress_by_stream(), tmp_path, "stream.example.yaml").items():
+    [ingress] = [d for d in documents("stream.example.yaml") if d["kind"] == "StatefulSet"]
+    for variable, value in environment(ingress, tmp_path).items():
         monkeypatch.setenv(variable, value)
     settings = IngressSettings.load()
     assert (settings.dingtalk_mode, settings.recovery_every_minutes) == ("stream", 0)
@@ -351,6 +364,10 @@ def test_the_example_of_stream_on_kubernetes_starts_as_it_stands(tmp_path, monke
     assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
     [rule] = policy["spec"]["egress"]
     assert [port["port"] for port in rule["ports"]] == [443]
+
+
+def test_the_charts_schema_knows_the_settings_that_there_are():
+    assert SCHEMA.read_text(encoding="utf-8") == schema(), "run make manifests"
 
 
 def test_keda_scales_consumers_that_are_there_by_their_group():
@@ -381,27 +398,21 @@ def forward(name, environment, toml, monkeypatch, folder):
 
 def test_the_example_of_forward_on_kubernetes_starts_as_it_stands(tmp_path, monkeypatch):
     by_kind = {document["kind"]: document for document in documents("forward.example.yaml")}
-    assert set(by_kind) == {"ConfigMap", "Secret", "Deployment", "NetworkPolicy"}
+    assert set(by_kind) == {"ConfigMap", "Deployment", "NetworkPolicy"}
     spec = container(by_kind["Deployment"])
     volumes = {v["name"]: v for v in pod(by_kind["Deployment"])["volumes"]}
     mounts = {m["mountPath"]: volumes[m["name"]] for m in spec["volumeMounts"]}
-    given = {item["name"]: item["value"] for item in spec["env"]}
-    file, secret = Path(given.pop("FORWARD_FILE")), Path(given.pop("SYSTEM_A_SECRET_FILE"))
+    found = environment(by_kind["Deployment"], tmp_path)
+    file = Path(found.pop("FORWARD_FILE"))
     assert mounts[str(file.parent)]["configMap"]["name"] == by_kind["ConfigMap"]["metadata"]["name"]
-    assert mounts[str(secret.parent)]["secret"]["secretName"] == by_kind["Secret"]["metadata"]["name"]
-    given["SYSTEM_A_SECRET"] = by_kind["Secret"]["stringData"][secret.name]
     verb, name = spec["args"]
     assert verb == "consume"
-    assert forward(name, given, by_kind["ConfigMap"]["data"][file.name], monkeypatch, tmp_path).name == name
+    assert forward(name, found, by_kind["ConfigMap"]["data"][file.name], monkeypatch, tmp_path).name == name
     # the root is read-only, and what a consumer writes has a place all the same
     for place in (DATA_DIR, "/tmp"):
         assert mounts[place].keys() == {"name", "emptyDir"}
         assert not any(m.get("readOnly") for m in spec["volumeMounts"] if m["mountPath"] == place)
-    # as tight as the others, and let out
-    for part in ("securityContext", "startupProbe", "readinessProbe", "livenessProbe", "ports"):
-        assert spec[part] == container(workloads()["approval"])[part]
-    only = pod(by_kind["Deployment"])
-    assert only["securityContext"] == pod(workloads()["approval"])["securityContext"]
+    # let out
     [component] = by_kind["NetworkPolicy"]["spec"]["podSelector"]["matchExpressions"]
     labels = by_kind["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert labels[component["key"]] in component["values"]
@@ -410,11 +421,7 @@ def test_the_example_of_forward_on_kubernetes_starts_as_it_stands(tmp_path, monk
 def test_the_example_of_the_console_on_kubernetes_starts_as_it_stands(tmp_path, monkeypatch):
     [workload] = [d for d in documents("console.example.yaml") if d["kind"] == "StatefulSet"]
     spec, only = container(workload), pod(workload)
-    url = tmp_path / "database-url"
-    url.write_text("postgresql://user:password@db.example.com/oa")
-    [settings] = of_kind("ConfigMap")
-    given = settings["data"] | {item["name"]: item["value"] for item in spec["env"]}
-    for variable, value in (given | {"DATABASE_URL_FILE": str(url), "DATA_DIR": DATA_DIR}).items():
+    for variable, value in (environment(workload, tmp_path) | {"DATA_DIR": DATA_DIR}).items():
         monkeypatch.setenv(variable, value)
     console = ConsoleSettings.load()
     assert {port["name"]: port["containerPort"] for port in spec["ports"]} == {
@@ -438,12 +445,10 @@ def test_the_example_of_the_console_on_kubernetes_starts_as_it_stands(tmp_path, 
     [users] = only["initContainers"]
     assert users["command"][:3] == ["install", "-m", "600"]
     assert users["command"][-1] == str(console.users_file)
-    # as tight as the others; one secret of theirs, and not the app's
-    assert only["securityContext"] == pod(workloads()["approval"])["securityContext"]
-    for each in (spec, users):
-        assert each["securityContext"] == container(workloads()["approval"])["securityContext"]
-    [mounted] = [v["secret"] for v in only["volumes"] if v["name"] == "secrets"]
-    assert [item["key"] for item in mounted["items"]] == ["database-url"]
+    assert users["securityContext"] == container(workloads()["approval"])["securityContext"]
+    # the database's address, and not the app's secret
+    [mounted] = [v["projected"]["sources"] for v in only["volumes"] if v["name"] == "secrets"]
+    assert [source["secret"]["name"] for source in mounted] == ["dingbridge-database"]
 
 
 def test_the_guides_compose_file_runs_a_system_of_forward(tmp_path, monkeypatch):

@@ -465,7 +465,7 @@ async def test_a_disk_that_fails_under_a_verb_refuses_no_callback_that_is_kept(
 async def test_what_a_stalled_disk_holds_up_is_bounded(disk, journal, monkeypatch, limit, most):
     """What was refused for slowness is in memory until the disk has taken it."""
     monkeypatch.setattr("dingbridge.ingress.journal.writer.COMMIT_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(f"ingress.journal.writer.{limit}", most)
+    monkeypatch.setattr(f"dingbridge.ingress.journal.writer.{limit}", most)
     disk.sick = "stalled"
     for number in range(3):
         assert await refused(journal, b"slow-%d" % number) == "too_slow"

@@ -74,7 +74,7 @@ def test_whatever_it_is_called_what_is_written_is_python_and_toml(name, events, 
             points = [
                 tomllib.loads(t)["project"]["entry-points"]["dingbridge.consumers"] for t in (before, after)
             ]
-            assert points[1] == points[0] | {name: f"consumers.{asked.module}:{asked.class_name}"}
+            assert points[1] == points[0] | {name: f"dingbridge.consumers.{asked.module}:{asked.class_name}"}
     assert plan.by_hand == []
 
 

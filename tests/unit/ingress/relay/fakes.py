@@ -80,9 +80,9 @@ class FakeKafka:
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """In the place of the real one."""
         for module in ("delivery",):
-            monkeypatch.setattr(f"ingress.relay.{module}.producer", self.producer)
-            monkeypatch.setattr(f"ingress.relay.{module}.start_producer", self.start)
-            monkeypatch.setattr(f"ingress.relay.{module}.discard_producer", _discard)
+            monkeypatch.setattr(f"dingbridge.ingress.relay.{module}.producer", self.producer)
+            monkeypatch.setattr(f"dingbridge.ingress.relay.{module}.start_producer", self.start)
+            monkeypatch.setattr(f"dingbridge.ingress.relay.{module}.discard_producer", _discard)
         monkeypatch.setattr("dingbridge.ingress.relay.messages.existing_topics", self.existing)
         monkeypatch.setattr("dingbridge.ingress.relay.messages.ensure_topics", self.ensure)
         monkeypatch.setattr("dingbridge.ingress.relay.publisher.ensure_answers", self.answers)
