@@ -92,18 +92,18 @@ class Acts:
         return act_id
 
     def of(self, user: str, act_id: str) -> Entry:
-        """Raises 404 for what is known no more, or was never."""
+        """Raises 404 for an act that is no longer known, or never was."""
         self._forget(user)
         if (entry := self._entries.get((user, act_id))) is None:
             raise web.HTTPNotFound(
-                text="this is known no more: it is over an hour ago, or the console was started again "
+                text="this is no longer known: it is over an hour ago, or the console was started again "
                 "meanwhile. The audit says what was done"
             )
         return entry
 
     def begin(self, request: web.Request, act_id: str, act: Act | None = None) -> None:
         """Begin it, once. ``act`` is what is meant where the id is new: nothing was counted before. Raises
-        404 for an id that is known no more, 400 for what is none."""
+        404 for an id that is no longer known, 400 for one that is no id."""
         user = request[USER].name
         if act is not None and (user, act_id) not in self._entries:
             if not _ID.fullmatch(act_id):

@@ -10,7 +10,7 @@ app = typer.Typer(no_args_is_help=False)
 
 @app.callback(invoke_without_command=True)
 def serve(context: typer.Context) -> None:
-    """Serve the console: find an event, see what became of it, send dead letters back.
+    """Serve the console: find an event, see its outcomes, send dead letters back.
 
     All settings come from the environment (docs/reference/settings.md). It needs a user first:
     `dingbridge console set-password NAME --role operator`. Ends at SIGTERM or Ctrl-C. Exit code 2: settings;

@@ -1,6 +1,6 @@
 """Writes ``docs/reference/settings.md``: every setting with its default and what it means, from the code.
 
-What a setting means stands beneath its field, as a docstring; the Chinese column is
+What a setting means stands beneath its field, as a docstring; for the Chinese page, in
 ``dev/settings_zh.toml``. Run ``python -m dev.settings_doc`` after a change of either.
 """
 
@@ -36,37 +36,56 @@ from dingbridge.settings import (
 )
 from dingbridge.simulator.settings import SimulatorSettings
 
-PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
+REFERENCE: Final = Path(__file__).parents[1] / "docs" / "reference"
+PAGE: Final = REFERENCE / "settings.md"
+CHINESE_PAGE: Final = REFERENCE / "settings.zh-CN.md"
 CHINESE: Final = Path(__file__).with_name("settings_zh.toml")
 
-SECTIONS: Final[tuple[tuple[str, type[Settings]], ...]] = (
-    ("DingTalk: callbacks", CallbackSettings),
-    ("The database", DatabaseSettings),
-    ("DingTalk: the Open API", DingTalkApiSettings),
-    ("Logs", LogSettings),
-    ("Kafka, and the topics that we create", KafkaSettings),
-    ("The ingress", IngressSettings),
-    ("Every consumer", ConsumerSettings),
-    ("One consumer, by its name: `BILLING_CONCURRENCY`", ConsumerLimits),
-    ("address-sync", AddressSyncSettings),
-    ("approval", ApprovalSettings),
-    ("forward", ForwardSettings),
-    ("outbound", OutboundSettings),
-    ("The console", ConsoleSettings),
-    ("Traces", TracingSettings),
-    ("A schema registry, for `dingbridge schema publish`", SchemaRegistrySettings),
-    ("The simulator", SimulatorSettings),
+SECTIONS: Final[tuple[tuple[str, str, type[Settings]], ...]] = (
+    ("DingTalk: callbacks", "钉钉：回调", CallbackSettings),
+    ("The database", "数据库", DatabaseSettings),
+    ("DingTalk: the Open API", "钉钉：开放接口", DingTalkApiSettings),
+    ("Logs", "日志", LogSettings),
+    ("Kafka, and the topics that we create", "Kafka，以及由我们创建的 topic", KafkaSettings),
+    ("The ingress", "ingress", IngressSettings),
+    ("Every consumer", "每个消费者", ConsumerSettings),
+    (
+        "One consumer, by its name: `BILLING_CONCURRENCY`",
+        "某一个消费者，以其名字开头：`BILLING_CONCURRENCY`",
+        ConsumerLimits,
+    ),
+    ("address-sync", "address-sync", AddressSyncSettings),
+    ("approval", "approval", ApprovalSettings),
+    ("forward", "forward", ForwardSettings),
+    ("outbound", "outbound", OutboundSettings),
+    ("The console", "控制台", ConsoleSettings),
+    ("Traces", "链路追踪", TracingSettings),
+    (
+        "A schema registry, for `dingbridge schema publish`",
+        "schema registry，供 `dingbridge schema publish` 使用",
+        SchemaRegistrySettings,
+    ),
+    ("The simulator", "模拟器", SimulatorSettings),
 )
 """Each setting is in the first section whose class has it, but for the traces'."""
 
 HEAD: Final = """# Settings
 
-Made from the code by `python -m dev.settings_doc`; do not edit. 本页由代码生成，请勿修改。
+[中文](settings.zh-CN.md)
+
+Made from the code by `python -m dev.settings_doc`; do not edit.
 
 Settings come from the environment; an empty variable counts as not set. A secret may stand in a file instead:
 `<NAME>_FILE` names it. All mistakes are reported at once, with exit code 2, before anything listens.
+"""
+CHINESE_HEAD: Final = """# 设置
 
-设置来自环境变量；空值等于未设置。密钥可以放在文件里，由 `<NAME>_FILE` 指定。所有错误一次报告，退出码为 2。
+[English](settings.md)
+
+由 `python -m dev.settings_doc` 根据代码生成，请勿修改。
+
+设置来自环境变量；空值等于未设置。密钥可以放在文件里，由 `<NAME>_FILE` 指定。
+所有错误在监听端口之前一次报告，退出码为 2。
 """
 
 
@@ -85,38 +104,45 @@ def meanings(cls: type[Settings]) -> dict[str, str]:
     return found
 
 
-def fields() -> Iterator[tuple[str, str, FieldInfo, str]]:
-    """``(section, variable, field, meaning)`` of every setting, once."""
+def fields() -> Iterator[tuple[tuple[str, str], str, FieldInfo, str]]:
+    """``((section, its Chinese name), variable, field, meaning)`` of every setting, once."""
     seen: set[str] = set()
-    for section, cls in SECTIONS:
+    for english, chinese, cls in SECTIONS:
         said = meanings(cls)
         for name, field in cls.model_fields.items():
             variable = ("<NAME>_" if cls is ConsumerLimits else "") + name.upper()
             if variable not in seen and (cls is TracingSettings or name not in TracingSettings.model_fields):
                 seen.add(variable)
-                yield section, variable, field, " ".join(said.get(name, "").split())
+                yield (english, chinese), variable, field, " ".join(said.get(name, "").split())
 
 
-def page() -> str:
-    """The text of ``docs/reference/settings.md``."""
-    chinese = tomllib.loads(CHINESE.read_text(encoding="utf-8"))
-    parts, last = [HEAD], ""
+def pages() -> dict[Path, str]:
+    """The text of each page."""
+    said = tomllib.loads(CHINESE.read_text(encoding="utf-8"))
+    english, chinese, last = [HEAD], [CHINESE_HEAD], ("", "")
     for section, variable, field, meaning in fields():
         if section != last:
-            parts.append(f"\n## {section}\n\n| setting | default | meaning | 含义 |\n|---|---|---|---|\n")
+            english.append(f"\n## {section[0]}\n\n| setting | default | meaning |\n|---|---|---|\n")
+            chinese.append(f"\n## {section[1]}\n\n| 设置 | 默认值 | 含义 |\n|---|---|---|\n")
             last = section
-        cells = (f"`{variable}`", _default(field), meaning, chinese.get(variable, ""))
-        parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
-    return "".join(parts)
+        english.append(_row(variable, field, meaning))
+        chinese.append(_row(variable, field, said.get(variable, "")))
+    return {PAGE: "".join(english), CHINESE_PAGE: "".join(chinese)}
+
+
+def _row(variable: str, field: FieldInfo, meaning: str) -> str:
+    cells = (f"`{variable}`", _default(field), meaning)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
-    if value is None or value == [] or isinstance(value, SecretStr):
+    if value in (None, "", []) or isinstance(value, SecretStr):
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    print(PAGE)
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+        print(path)

@@ -1,4 +1,4 @@
-"""The metrics of the ingress, by the names that ``docs/guide/operations.md`` lists.
+"""The metrics of the ingress, by the names that ``docs/reference/metrics-and-logs.md`` lists.
 
 Labels only ever hold names from a fixed set: an EventType that the catalogue does not know is ``other``.
 """

@@ -199,7 +199,7 @@ class World:
         self.recording.add(step)
 
     def _act_if_possible(self, action: str, arguments: dict[str, Any]) -> None:
-        """For a fault, which goes on whatever becomes of the action."""
+        """For a fault, which goes on whatever happens to the action."""
         try:
             self.act(action, arguments)
         except ActionError as error:

@@ -141,9 +141,9 @@ class Index:
                     self._add_other(entry)
 
     def prune(self, events_before: datetime, begins: Mapping[Partition, int]) -> int:
-        """Delete events published, and deliveries made, before that moment, and of dead letters and what
-        became of them what Kafka has no more: it holds each partition from the offset in ``begins`` on, and
-        no others. Older events are not taken in later. Returns how many events went."""
+        """Delete events published and deliveries made before that moment, and the dead letters, with their
+        outcomes, that Kafka no longer has: it holds each partition from the offset in ``begins`` on, and no
+        others. Older events are not taken in later. Returns how many events went."""
         floor = max(self.floor_ms, epoch_ms(events_before))
         with self._transaction():
             deleted = self._delete_before(floor)

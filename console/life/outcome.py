@@ -75,7 +75,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A copy of the record in the consumer's inbox topic, and what became of that."""
+    """A copy of the record in the consumer's inbox topic, and its outcome."""
 
     copy: Copy
     outcome: Outcome

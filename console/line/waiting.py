@@ -9,7 +9,7 @@ from dingbridge.console.line.window import Window
 
 OUTBOUND: Final = "outbound"
 _STATES: Final = ("conflict", "refused", "removal", "adopted")
-"""Those that go on by somebody's word alone. Of its requests none does: their senders have been told."""
+"""Those that wait for an operator. None of its requests does: their senders have the result."""
 _LEVEL_RECORDS: Final = 2_000
 """With so many records to read the index is still level: one batch of the feed."""
 

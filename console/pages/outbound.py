@@ -1,4 +1,4 @@
-"""Outbound: what waits of what the OA wants of DingTalk, and what an operator's word lets go on."""
+"""Outbound: what the OA wants in DingTalk and is not done yet, and what an operator can release."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -2,7 +2,7 @@
 
 An event says *look at this instance*; ``prepare`` fetches it (under the guard of ``dingbridge/snapshots``),
 and ``handle`` archives what event and API say together. Not here: how an instance is fetched and written
-(``fetcher.py``), what becomes of event and document (``archive/``), when an action is called (``actions/``),
+(``fetcher.py``), what happens to event and document (``archive/``), when an action is called (``actions/``),
 how files are fetched (``files/``), and what is compared without an event (``reconcile/``).
 """
 

@@ -1,7 +1,7 @@
 """Fetches approval instances through the Open API, and writes what was fetched, with the action it asks for.
 
 Used for events and, at another priority, for what asks by itself: refetches and resyncs. Not here: which
-event asks for a fetch (``consumer.py``), what becomes of what was fetched (``archive/``), and when an action
+event asks for a fetch (``consumer.py``), what happens to what was fetched (``archive/``), and when an action
 is called (``actions/``).
 """
 

@@ -17,7 +17,7 @@ class ApprovalMetrics:
         )
         self._actions = Counter(
             "dingbridge_approval_actions",
-            "Actions by what became of them: done, rejected, failed, skipped, revoked, not_undone",
+            "Actions by outcome: done, rejected, failed, skipped, revoked, not_undone",
             ("outcome",),
             registry=registry,
         )

@@ -1,7 +1,7 @@
 """forward: hands events to one system over HTTP. Each system of ``FORWARD_FILE`` is a consumer of its own.
 
 One event's way: filter (``event_filter.py``), rate, one signed request (``delivery.py``), what its answer
-means (``policy.py``), and here what becomes of the event; each attempt is recorded first (``log.py``). There
+means (``policy.py``), and here what happens to the event; each attempt is recorded first (``log.py``). There
 is no database: what was sent and not yet committed to Kafka is sent again after a crash, under the same
 ``webhook-id``.
 """

@@ -5,7 +5,6 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Sequence
 
@@ -38,8 +37,7 @@ def webhook_id(event: Event) -> str:
     A digest of source and id, since the id of an event may hold a full stop, which the signed content must
     not be given from outside.
     """
-    digest = hashlib.sha256(f"{event.source}\n{event.id}".encode()).hexdigest()
-    return f"msg_{digest[:40]}"
+    return f"msg_{event.idempotency_key}"
 
 
 def headers(keys: Sequence[bytes], message_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:

@@ -1,5 +1,5 @@
-"""outbound: messages and events in, rows out. ``handle`` stores what is wanted, or that an entity is to be
-looked at. What follows from it is done by ``contacts/agent.py``, for approvals and to-dos by ``requests``.
+"""outbound: messages and events in, rows out. ``handle`` stores the desired state, or that an entity is to be
+read again. ``contacts/agent.py`` does the rest, for approvals and to-dos ``requests``.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 MEASURE_EVERY_S = 10.0
 SEGMENT_DAYS = 8
-"""For so long beyond its retention Kafka may keep a record, as it deletes by segment, in days."""
+"""How long Kafka may keep a record beyond its retention, in days: it deletes by segment."""
 
 KINDS: dict[str, Kind] = {
     "user_add_org": "user",
@@ -57,8 +57,8 @@ KINDS: dict[str, Kind] = {
 
 
 async def keep_measuring(database: Database, metrics: OutboundMetrics, keep_ms: int) -> None:
-    """Keep the metrics of how contacts and requests stand up to date, so that a scrape asks no database; and
-    forget requests ``keep_ms`` after their end."""
+    """Keep the metrics of contacts and requests up to date, so that a scrape asks no database; and delete
+    requests ``keep_ms`` after their end."""
     db = database.reader()
     while True:
         states, since_ms = await waiting.standing(db)
@@ -69,7 +69,7 @@ async def keep_measuring(database: Database, metrics: OutboundMetrics, keep_ms: 
 
 
 class Outbound(Consumer):
-    """Writes to DingTalk what the OA wants, and tells the OA what people change there."""
+    """Writes to DingTalk what the OA wants, and reports to the OA what people change there."""
 
     name: ClassVar[str] = "outbound"
     topics: ClassVar[Sequence[str]] = (*KINDS, "bpms_instance_change")
@@ -88,7 +88,7 @@ class Outbound(Consumer):
         self.metrics = OutboundMetrics(self.registry)
 
     async def background(self) -> None:
-        """Work at what is due, and send what is to be sent; of these none waits for another."""
+        """Work on what is due, and send what is to be sent; none of these waits for another."""
         parts = (self.database, self.dingtalk_of, self.owners, self.own, self.metrics)
         keep_days = retention_days(self.settings, control_topic(self.settings, OUTBOUND)) + SEGMENT_DAYS
         agent, requester = contacts.Agent(*parts), requests.RequestAgent(*parts)
@@ -114,7 +114,7 @@ class Outbound(Consumer):
             if not await look(tx, event.corp_id, kind, event.subject, str(by) if by else None):
                 await tell_of_unnamed(tx, event, kind, str(by) if by else None)
                 self.metrics.change("reported")
-        elif kind is not None:  # it names nobody: the bridge asks for a look at all, in the inbox
+        elif kind is not None:  # it names nobody: the bridge requests a resync in the inbox
             log.info("outbound.event_without_ids", event_type=event.event_type, event_id=event.id)
         elif event.event_type == "bpms_instance_change":
             await store_approval_event(tx, event)

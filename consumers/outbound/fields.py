@@ -1,7 +1,7 @@
-"""The messages' fields and DingTalk's: of replies, of write calls, and when two values are the same.
+"""The messages' fields and DingTalk's: reading replies, arguments of write calls, comparing values.
 
-DingTalk leaves a field out where it is empty or where the app may not see it (query-user-details). Texts that
-are absent count as empty; what nobody can be without (name, mobile, departments) counts as not told.
+DingTalk leaves a field out where it is empty or where the app may not see it (query-user-details). An absent
+text counts as empty; an absent field that everybody has (name, mobile, departments) counts as not shown.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ ONCE: Final = frozenset({"mobile"})
 """What can be written at a creation only (user-information-update)."""
 
 CLEARABLE: Final = frozenset({"manager", "managers", "extension"})
-"""What DingTalk's pages say how to empty (user-information-update, address-book-update-department)."""
+"""Fields that DingTalk's pages say how to empty (user-information-update, address-book-update-department)."""
 
 _NEVER_EMPTY: Final = frozenset({"name", "mobile", "departments", "hideMobile", "parent", "order"})
 
@@ -57,7 +57,7 @@ def observed(kind: Kind, reply: Mapping[str, Any]) -> Fields:
 def arguments(kind: Kind, fields: Fields, before: Fields | None = None) -> dict[str, Any]:
     """The fields of the client's create and update calls, by DingTalk's names, without the entity's own id.
 
-    ``before`` is what DingTalk has of an entity that is updated: of ``extension`` only what differs is sent.
+    ``before`` is what DingTalk has of an entity that is updated; of ``extension`` only differences are sent.
     """
     found: dict[str, Any] = {}
     for name, value in fields.items():
@@ -77,22 +77,22 @@ def same(name: str, one: Any, other: Any) -> bool:
     return bool(_plain(name, one) == _plain(name, other))
 
 
-def fulfils(name: str, value: Any, wish: Any) -> bool:
-    """Whether DingTalk's ``value`` is as the OA wishes it, as far as it can be: of ``extension`` counts what
-    the wish names, and what cannot be emptied stays."""
-    if wish in (None, "") and name not in CLEARABLE:
+def fulfils(name: str, value: Any, desired: Any) -> bool:
+    """Whether DingTalk's ``value`` is as desired, as far as it can be: of ``extension`` only the keys that
+    the desired state names count, and a field that cannot be emptied may stay."""
+    if desired in (None, "") and name not in CLEARABLE:
         return True
     if name == "extension":
         have = value or {}
-        return all((have.get(key) or "") == text for key, text in (wish or {}).items())
-    return same(name, value, wish)
+        return all((have.get(key) or "") == text for key, text in (desired or {}).items())
+    return same(name, value, desired)
 
 
-def written_over(name: str, value: Any, wish: Any) -> Any:
-    """What DingTalk holds once ``wish`` is written where ``value`` was."""
+def written_over(name: str, value: Any, desired: Any) -> Any:
+    """What DingTalk holds once ``desired`` is written where ``value`` was."""
     if name == "extension":
-        return _plain(name, {**(value or {}), **(wish or {})})
-    return wish
+        return _plain(name, {**(value or {}), **(desired or {})})
+    return desired
 
 
 def _text(value: Any) -> str | None:

@@ -84,11 +84,12 @@ class UserDesired(_Versioned):
 
     userid: _Name = ""
     """DingTalk's id, where it is not the own id. It can be chosen when the user is created, never changed."""
-    name: str = Field(min_length=1, max_length=80)
+    name: str = Field(default="", min_length=1, max_length=80)
+    """With ``departments`` what a person is created with; a message without one of them creates nobody."""
     mobile: str = Field(default="", pattern=r"^\+?[0-9-]{5,20}$")
     """Written when the user is created; DingTalk lets nobody change it later."""
-    departments: list[OwnId] = Field(min_length=1, max_length=100)
-    """Own ids of departments; ``root`` is the company itself."""
+    departments: list[OwnId] = Field(default=[], min_length=1, max_length=100)
+    """Own ids of all departments that the person is in; ``root`` is the company itself."""
     title: str | None = _text(200)
     job_number: str | None = _text(50)
     email: str | None = _text(50)

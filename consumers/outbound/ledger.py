@@ -1,4 +1,4 @@
-"""What is known of one user or department of the OA's: what is wished, what DingTalk holds, what we wrote.
+"""What is known of one user or department of the OA's: the desired state, what DingTalk holds, what we wrote.
 
 Values only; ``decide.py`` has the rules. Fields go by the messages' names (``messages.py``), and hold
 DingTalk's ids where they name departments (numbers) or people (userids). ``EXISTS`` is a field too: whether
@@ -30,19 +30,20 @@ PendingReason = Literal[
 ConflictReason = Literal["outcome", "flapping", "removed", "somebody-else", "owned-by-another"]
 """``outcome``: after a call without an answer DingTalk holds neither the old nor the new state; ``flapping``:
 it was written back too often; ``removed``: somebody removed it in DingTalk, and the owners' file says to
-leave it; ``somebody-else``: where the row's own was stands another, or perhaps another; ``owned-by-another``:
+leave it; ``somebody-else``: another entity has, or may have, the id of the row's own; ``owned-by-another``:
 what DingTalk has belongs to another row."""
 
 EXISTS: Final = "exists"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """The OA's last word.
+class DesiredState:
+    """The OA's last message about one entity.
 
-    ``since_ms``: when it (of several ``absent`` in a row: the first) came. ``missing``: what ``fields`` names
-    is not all in DingTalk yet; a manager is then left out of ``fields``, anything else stops the writing.
-    ``chosen`` is what a creation gives it: a person's userid, a department's ``source_identifier``.
+    ``since_ms``: when it (of several ``absent`` in a row: the first) came. ``missing``: a reference in
+    ``fields`` does not exist in DingTalk yet; a missing manager is left out, any other stops the write.
+    ``chosen`` is the id of a creation: a person's userid, a department's ``source_identifier``.
+    ``creates``: the message has all that a creation needs; one that has less writes to an existing person.
     """
 
     version: int
@@ -51,6 +52,7 @@ class Wish:
     since_ms: int
     missing: PendingReason | None = None
     chosen: str = ""
+    creates: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,10 @@ class Intention:
     """One call, committed before it is made.
 
     ``before`` is None where there was nothing, ``target`` for a deletion. Of an update both hold what is
-    written, and nothing else. ``version`` is the wish's; ``complete``: nothing of it is left to write.
+    written, and nothing else. ``version`` is the desired state's; ``complete``: no more of it is to write.
     ``attempt`` counts repetitions, from 1. ``equal_since_ms``: since when reads have shown nothing, after a
     creation whose outcome is not known. ``invited``: the person must accept first (40103). ``chosen`` is the
-    wish's; a read before the first attempt of a creation found nothing under it.
+    desired state's; a read before the first attempt of a creation found nothing under it.
     """
 
     op: Op
@@ -100,7 +102,7 @@ class Ledger:
     owned_id: str | None = None
     mark: str | None = None
     candidate: str | None = None
-    wish: Wish | None = None
+    desired: DesiredState | None = None
     done_version: int | None = None
     seen: Fields | None = None
     written: Fields = field(default_factory=dict)
@@ -115,12 +117,12 @@ class Ledger:
 
     @property
     def ding_id(self) -> str | None:
-        """What DingTalk calls it, or would once it is released."""
+        """DingTalk's id, or the candidate's."""
         return self.owned_id or self.candidate
 
     @property
     def creation(self) -> Intention | None:
-        """The creation that may have been carried out without our knowing its outcome."""
+        """The creation whose outcome is unknown, if there is one."""
         last = self.intention
         if last is None or last.op != "create":
             return None
@@ -188,9 +190,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``ledger`` is to be stored, ``action`` to be done after that (its intention stands open in the ledger),
-    ``due_ms`` is when to look again without an event; None: not at all. ``echo``: the event told of our own
-    write."""
+    """``ledger`` is stored first, then ``action`` is done (its intention is open in the ledger). ``due_ms``:
+    when to look again without an event; None: not at all. ``echo``: the event was caused by our own write."""
 
     ledger: Ledger
     action: Action | None = None
@@ -214,11 +215,11 @@ class Outcome:
     """How a call went.
 
     ``done``: with the ``ding_id`` of what was created, and its ``mark`` if it is known. ``unknown``: it may
-    have been done. ``unsent``: it was certainly not, for reasons that are nobody's (no connection, rate);
-    again after ``retry_after_ms``.
-    ``pending``: DingTalk wants something else first (``acceptance``: the person; ``not-empty``: the
-    department has members). ``refused``: with DingTalk's ``code`` and the remedy in ``words``. ``stranger``:
-    nothing was sent, since it would have hit somebody else, who differs by ``words``.
+    have been done. ``unsent``: it was certainly not done (no connection, rate limit); again after
+    ``retry_after_ms``. ``pending``: DingTalk wants something else first (``acceptance``: the person;
+    ``not-empty``: the department has members). ``refused``: with DingTalk's ``code`` and the remedy in
+    ``words``. ``stranger``: nothing was sent, since it would have hit somebody else, who differs by
+    ``words``.
     """
 
     kind: Literal["done", "pending", "refused", "unknown", "unsent", "stranger"]
@@ -230,24 +231,24 @@ class Outcome:
     retry_after_ms: int = 0
 
 
-def take(ledger: Ledger, wish: Wish) -> Ledger:
-    """With the OA's new word: the newest version wins, an equal one changes nothing."""
-    old = ledger.wish
+def take(ledger: Ledger, desired: DesiredState) -> Ledger:
+    """With the OA's new message: the newest version wins, an equal one changes nothing."""
+    old = ledger.desired
     if old is None:
-        return replace(ledger, wish=wish)
-    if wish.version <= old.version:
+        return replace(ledger, desired=desired)
+    if desired.version <= old.version:
         return ledger
-    if wish.absent and old.absent:
-        wish = replace(wish, since_ms=old.since_ms)
-    approved = ledger.removal_approved and wish.absent
-    return replace(ledger, wish=wish, conflict=None, writes_back_ms=(), removal_approved=approved)
+    if desired.absent and old.absent:
+        desired = replace(desired, since_ms=old.since_ms)
+    approved = ledger.removal_approved and desired.absent
+    return replace(ledger, desired=desired, conflict=None, writes_back_ms=(), removal_approved=approved)
 
 
 def release(ledger: Ledger) -> Ledger:
-    """The operator's word: write it, whatever held us back (a candidate, a conflict, a refusal).
+    """By an operator: write it, whatever held it back (a candidate, a conflict, a refusal).
 
     A candidate becomes the row's own. A row whose own is gone, or may be somebody else by now, owns nothing
-    any more: whoever is found then is a candidate again, so that nobody is given away unseen.
+    any more: who is found then is a candidate again, so that an operator sees each before it is written.
     """
     intention = ledger.intention
     if intention is not None and intention.outcome == "refused":

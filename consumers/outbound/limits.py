@@ -1,4 +1,4 @@
-"""How much the last 24 hours have seen of what has a daily limit; a company's, whichever process did it."""
+"""Counts what has a daily limit, over the last 24 hours and all processes, for each company."""
 
 import json
 from typing import Literal

@@ -42,7 +42,7 @@ class Message:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What ``user.desired`` and ``department.desired`` wish, own ids not resolved yet."""
+        """What ``user.desired`` and ``department.desired`` say, own ids not resolved yet."""
         return {name: value for name, value in self.data.items() if name not in _NO_FIELDS}
 
     @property

@@ -1,8 +1,8 @@
-"""Whose word counts for which field: the TOML file that ``OUTBOUND_OWNERS`` names::
+"""Who owns which field: the TOML file that ``OUTBOUND_OWNERS`` names::
 
 [users]
 title = "dingtalk"          # what people change there is accepted
-remark = "report"           # told to the OA, and left until the OA's own value changes
+remark = "report"           # reported to the OA, and left until the OA's own value changes
 exists = "report"           # somebody whom a person removed is not created again
 
 [departments]
@@ -28,7 +28,7 @@ Owner = Literal["oa", "dingtalk", "report"]
 VARIABLE: Final = "OUTBOUND_OWNERS"
 
 EVERYBODY: Final = "*"
-"""In a template's list: whoever is a person of the OA's own."""
+"""In a template's list: everybody whom the OA has named."""
 _LISTS: Final = ("originators", "actors")
 _TABLES: Final[dict[str, Kind]] = {"users": "user", "departments": "department"}
 _DEFAULTS: Final[dict[str, Owner]] = {"mobile": "dingtalk"}

@@ -1,4 +1,4 @@
-"""What is due in one of outbound's tables, but of no app and company whose DingTalk is down."""
+"""Claims what is due in one of outbound's tables, except of an app and company whose DingTalk is down."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from dingbridge.availability import Availability
 from dingbridge.work_queue import WorkQueue
 
 _LOOK_MS: Final = 2000
-"""How often others' work is looked for while one is down and nobody else has any, in ms: that reads past all
-that waits for it."""
+"""How often to look for work of other companies while one is down and no other has any, in ms: the search
+reads all rows that wait for that one."""
 
 
 class Places:
@@ -40,7 +40,7 @@ class Places:
         self._availability[row.app, row.corp_id].worked(self._queue.now_ms() / 1000)
 
     def failure(self, row: Row[Any], error: Exception) -> tuple[dict[str, Any], float]:
-        """``WorkQueue.failure`` of ``row``, and for how long its app and company wait, in s."""
+        """``WorkQueue.failure`` of ``row``, and how long its app and company wait, in s."""
         availability = self._availability[row.app, row.corp_id]
         failure = self._queue.failure(row, availability, error)
         if pause_s := availability.pause_s():

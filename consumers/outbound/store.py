@@ -1,4 +1,4 @@
-"""What all parts of outbound ask of the database: whose id is whose, and what is to be sent."""
+"""Queries that all parts of outbound share: which id belongs to which own id, and what is to be sent."""
 
 import time
 from collections.abc import Collection
@@ -29,7 +29,7 @@ def now_ms() -> int:
 async def ding_ids(
     db: Reader | Transaction, corp_id: str, kind: Kind, own_ids: Collection[str]
 ) -> dict[str, str]:
-    """DingTalk's ids of those of ``own_ids`` that are there and the OA's, by own id; of ``root`` too."""
+    """DingTalk's ids of those of ``own_ids`` that exist and that the OA owns, by own id; also of ``root``."""
     found = await db.execute(
         select(_e.own_id, _e.owned_id).where(
             _e.corp_id == corp_id, _e.kind == kind, _e.own_id.in_(own_ids), _e.present
@@ -48,7 +48,7 @@ async def named(db: Reader | Transaction, corp_id: str, kind: Kind, own_ids: Col
 async def own_id_of(
     db: Reader | Transaction, corp_id: str, kind: Kind, ding_id: str, *, but: str = ""
 ) -> str | None:
-    """The own id, not ``but``, that owns what DingTalk calls ``ding_id``; None: it is none of ours."""
+    """The own id, other than ``but``, that owns ``ding_id``; None: no row owns it."""
     where = (_e.corp_id == corp_id, _e.kind == kind, _e.owned_id == ding_id, _e.own_id != but)
     own_id: str | None = await db.scalar(select(_e.own_id).where(*where))
     return own_id

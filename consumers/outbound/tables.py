@@ -1,8 +1,8 @@
-"""The ledger: what the OA wants of each person and department, and what was last seen and written of it.
+"""The ledger: the desired state of each person and department, and what was last seen and written.
 
-A row of ``outbound_entity`` is both directions' one place. The consumer's ``handle`` writes what is wanted,
-and makes the row due; the agent writes the rest. Times are epoch milliseconds, as in the
-messages. Rows stay when the entity is gone: they know its last version, so that a replay revives nothing.
+A row of ``outbound_entity`` serves both directions. The consumer's ``handle`` writes the desired state and
+makes the row due; the agent writes the rest. Times are epoch milliseconds, as in the
+messages. Rows stay when the entity is gone: they keep its last version, so that a replay creates nobody.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, UniqueConstraint
@@ -22,8 +22,8 @@ outbound_entity = Table(
     Column("ding_id", Text, comment="by which events find it: owned, a candidate, or the userid to be"),
     Column("version", BigInteger, nullable=False, comment="of the last message"),
     Column("absent", Boolean, nullable=False, comment="the last message wants it gone"),
-    Column("wish", Text, nullable=False, comment="data of the last message, JSON; references are own ids"),
-    Column("since_ms", BigInteger, nullable=False, comment="when this wish came"),
+    Column("desired", Text, nullable=False, comment="the last message's data, JSON; references are own ids"),
+    Column("since_ms", BigInteger, nullable=False, comment="when this desired state came"),
     Column("answers", Text, nullable=False, comment="source and id of the last message, JSON"),
     Column("by_userid", Text, comment="who acted, by the last event that named somebody"),
     Column("flagged", Boolean, nullable=False, comment="an event said to look"),

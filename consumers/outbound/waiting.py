@@ -1,5 +1,5 @@
 """What waits in outbound's ledger: pending, refused, in conflict or adopted, as `status` and the console list
-it; and of these what an operator's word can let go on. Reads only."""
+it; and what an operator can release or approve. Reads only."""
 
 import json
 from collections import Counter
@@ -40,8 +40,8 @@ async def counts(reader: Reader) -> dict[str, int]:
 
 
 async def standing(reader: Reader) -> tuple[dict[str, int], int | None]:
-    """``counts``, and since when (epoch ms) the oldest is pending that waits for no calendar and no release;
-    None: nothing is. Reads the indexes of the results, so nothing of those that are done."""
+    """``counts``, and since when (epoch ms; None: never) the oldest is pending that waits neither for a date
+    nor for a release. Reads only the indexes of the results, so no rows that are done."""
     counted, oldest = dict.fromkeys([*STATES, "requests"], 0), []
     columns = (func.count(), func.min(_e.result_ms))
     groups = select(_e.result, _e.reason, *columns).where(_e.result.in_(_WAITING))
@@ -61,7 +61,8 @@ async def standing(reader: Reader) -> tuple[dict[str, int], int | None]:
 
 
 async def conflicts_of_requests(reader: Reader, since_ms: int) -> int:
-    """How many requests have come to a conflict since (nobody can end one, but its sender has been told)."""
+    """How many requests have ended in a conflict since (nobody can resolve one; its sender has the
+    result)."""
     lately = (_r.result == "conflict", _r.result_ms > since_ms)
     return int(await reader.scalar(select(func.count()).select_from(outbound_requests).where(*lately)) or 0)
 

@@ -83,7 +83,7 @@ class BothWays:
         async def decided() -> bool:
             return bool(oa.one("SELECT outcome FROM leaves WHERE id = ?", LEAVE) == "agree")
 
-        await self._until("the OA was not told what became of its leave", decided)
+        await self._until("the OA did not receive the outcome of its leave", decided)
         self._screen.line(f"         an approval goes round: {LEAVE} of the OA, decided in DingTalk: agree")
 
     async def _no_echo(self) -> None:

@@ -97,12 +97,12 @@ class Oa:
                     self._seen.add(key)
                     self._take(event["type"], event["data"])
 
-    async def _send(self, kind_of_wish: str, kind: str, id_: str, data: dict[str, Any]) -> None:
+    async def _send(self, verb: str, kind: str, id_: str, data: dict[str, Any]) -> None:
         event = {
             "specversion": "1.0",
             "id": f"{id_}-{data.get('version', 1)}",
             "source": "/oa/demo",
-            "type": f"com.dingbridge.{kind_of_wish}",
+            "type": f"com.dingbridge.{verb}",
             "subject": id_,
             "data": {"corpId": self._corp_id, **data},
         }

@@ -1,6 +1,6 @@
 """The course of the demo: set up, a company that lives, a kill in the middle, rest, the summary, the end.
 
-Says what happens as it happens. How processes, figures and comparisons work is next door.
+Says what happens as it happens. How processes, figures and comparisons work is in the modules beside it.
 """
 
 import asyncio
@@ -145,7 +145,7 @@ def _announce(options: Options, screen: Screen) -> None:
 
 
 def _retries(mode: Mode) -> str:
-    """What becomes of a push that is not answered, in a sentence."""
+    """What happens to a push that is not answered, in a sentence."""
     scale = RETRY_SCALE[mode]
     if mode == "stream":
         retry = STREAM_RETRY_DELAYS_S[0]
@@ -243,7 +243,7 @@ async def _live(
         raise BridgeError(
             f"the ingress is not ready after {REST_WITHIN_S:g} s; see {processes.logs}/ingress.log"
         )
-    then = "the consumers are to look anew" if is_stream else "retries follow"
+    then = "the consumers are to resync" if is_stream else "retries follow"
     screen.line(f"         the ingress is back after {clock() - killed:.1f} s, with its journal; {then}")
     await poll_until(never, max(0.0, end - clock()))
 
@@ -271,7 +271,7 @@ async def _live(
         await poll_until(never, 0.2)
     if is_stream:
         # what was pushed while no connection was open is in the tables all the same, once they have looked
-        poller.checked.looked_anew()
+        poller.checked.resynced()
     # what a late read told is looked at again after 2 and 10 s (dingbridge/snapshots/late_answers.py)
     deadline = clock() + REST_WITHIN_S
     while await poller.table_differences() and clock() < deadline:

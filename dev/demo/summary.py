@@ -55,7 +55,7 @@ async def compare(
     ]
     if processes.mode == "stream":
         summary.append(
-            f"gap          {figures.given_up} pushes met no connection; the consumers looked anew, "
+            f"gap          {figures.given_up} pushes met no connection; the consumers resynced, "
             "so what these were about is compared too"
         )
     users, departments = len(checked.sure("user")), len(checked.sure("department"))

@@ -114,7 +114,7 @@ class Verification:
         # of several copies each must be whole
         self._found[share] = self._found.get(share, values) & values
 
-    def looked_anew(self) -> None:
+    def resynced(self) -> None:
         """The consumers have asked DingTalk themselves: they know what the pushes given up until now were
         about, too, but for who is whose manager."""
         self.listed |= self.unsure("user")

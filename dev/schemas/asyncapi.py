@@ -3,7 +3,7 @@
 Responsible for the document. Not responsible for the schemas in it (``dingbridge/schema/json_schema.py``), or
 for where examples and messages of other packages come from: the caller brings them.
 
-The document is the bridge's: it *sends* events and *receives* what systems wish. Payloads stand inline and
+The document is the bridge's: it *sends* events and *receives* what systems want. Payloads stand inline and
 without ``$schema``, as AsyncAPI's own schemas, which are draft-07: its tools skip others without a word.
 """
 

@@ -30,18 +30,18 @@ def _unclassified() -> list[Record]:
 
 def _control() -> list[ControlTopic]:
     schemas = outbound.schemas()
-    wishes = [_message(name, schemas) for name in MODELS]
+    desired = [_message(name, schemas) for name in MODELS]
     return [
         ControlTopic(
             "outbound",
-            "系统希望钉钉成为的样子 · How other systems wish DingTalk to be",
+            "期望状态与请求 · What other systems want DingTalk to be",
             "receive",
             _KEY,
-            wishes,
+            desired,
         ),
         ControlTopic(
             "outbound-results",
-            "对每条消息的答复 · What became of each wish",
+            "每条消息的结果 · The outcome of each message",
             "send",
             _KEY,
             [_message("result", schemas)],

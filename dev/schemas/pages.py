@@ -19,11 +19,11 @@ _TEXTS: Final[dict[str, Words]] = {
     "catalogue": Words("事件目录", "Catalogue of events"),
     "intro": Words(
         "每种 EventType 一个主题：前缀（默认 `dingtalk.`）加 EventType。`data` 的字段见各页，信封见"
-        "[怎样读主题](../guide/reading-topics.zh-CN.md)，"
-        "全部内容见 [AsyncAPI 文件](../../schemas/asyncapi.json)。",
+        "[怎样读主题](../../guide/reading-topics.zh-CN.md)，"
+        "全部内容见 [AsyncAPI 文件](../../../schemas/asyncapi.json)。",
         "Each EventType has a topic: a prefix, by default `dingtalk.`, and the EventType. The pages have\n"
-        "the fields of `data`, [Reading the topics](../guide/reading-topics.md) has the envelope, and\n"
-        "[an AsyncAPI document](../../schemas/asyncapi.json) all of it.",
+        "the fields of `data`, [Reading the topics](../../guide/reading-topics.md) has the envelope, and\n"
+        "[an AsyncAPI document](../../../schemas/asyncapi.json) all of it.",
     ),
     "open": Words(
         "真实的回调可能多出字段，也可能缺少字段；取值可能增加。",
@@ -54,12 +54,12 @@ _TEXTS: Final[dict[str, Words]] = {
     "split": Words("列表中每一项成为一条消息。", "Each entry of its list becomes a record."),
     "forms": Words("格式：{}。", "Forms: {}."),
     "links": Words(
-        "[钉钉文档]({page}) · [JSON Schema](../../schemas/json/{name}.json)"
-        "（[2020-12](../../schemas/json-2020-12/{name}.json)） · "
-        "[钉钉发来的回调](../../schemas/examples/{name}.json)",
-        "[DingTalk's page]({page}) · [JSON Schema](../../schemas/json/{name}.json)\n"
-        "([2020-12](../../schemas/json-2020-12/{name}.json)) ·\n"
-        "[callbacks, as DingTalk sends them](../../schemas/examples/{name}.json)",
+        "[钉钉文档]({page}) · [JSON Schema](../../../schemas/json/{name}.json)"
+        "（[2020-12](../../../schemas/json-2020-12/{name}.json)） · "
+        "[钉钉发来的回调](../../../schemas/examples/{name}.json)",
+        "[DingTalk's page]({page}) · [JSON Schema](../../../schemas/json/{name}.json)\n"
+        "([2020-12](../../../schemas/json-2020-12/{name}.json)) ·\n"
+        "[callbacks, as DingTalk sends them](../../../schemas/examples/{name}.json)",
     ),
     "example": Words("一条消息的 `data`，取值是编的：", "`data` of a record, its values made up:"),
 }

@@ -5,6 +5,7 @@ may come, and giving DingTalk's own spelling back to receivers that were written
 responsible for writing records.
 """
 
+import hashlib
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,6 +72,12 @@ class Event(Generic[Data]):
     def decode(cls, value: bytes) -> "Event":
         """See the function ``decode``."""
         return decode(value)
+
+    @property
+    def idempotency_key(self) -> str:
+        """By which another system knows a repeat of this event: 40 hex digits of ``source`` and ``id``, the
+        same at each attempt, after a crash, and when the record is replayed."""
+        return hashlib.sha256(f"{self.source}\n{self.id}".encode()).hexdigest()[:40]
 
 
 @dataclass(frozen=True, slots=True)

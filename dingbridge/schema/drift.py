@@ -2,7 +2,7 @@
 
 Responsible for: naming it, by a check that is worked out once for each type, payload generation and set of
 names and then only compares classes, since the relay runs it over every callback. Not responsible for what
-becomes of it: schemas are open, and drift never changes what is published.
+happens to it: schemas are open, and drift never changes what is published.
 
 It agrees with the JSON Schemas: data of which nothing is ``missing`` or of another ``type`` is valid. An
 ``unknown_field`` is valid, too, and worth a look: DingTalk says more than the catalogue knows.

@@ -38,7 +38,7 @@ class RegistryUnavailable(BridgeError):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of one schema. ``words`` are the registry's where it is refused as incompatible."""
+    """The outcome of one schema. ``words`` are the registry's where it is refused as incompatible."""
 
     subject: str
     outcome: Outcome

@@ -1,6 +1,6 @@
 """Traces, where OpenTelemetry is installed (``dingbridge[otel]``) and an endpoint is set.
 
-A callback's trace begins at the door, which decides whether it is sampled; what follows goes by the
+A callback's trace begins in the ingress, which decides whether it is sampled; what follows goes by the
 ``traceparent`` of the record alone. Nothing here imports OpenTelemetry: ``open_tracer`` gives ``None`` where
 there are no traces, and whoever has ``None`` does nothing. What makes the spans is ``otel.py``.
 """
@@ -25,7 +25,7 @@ class Span(Protocol):
 
 
 class Tracer(Protocol):
-    """Makes spans, and sends them away on a thread of its own: what becomes of them concerns nobody here."""
+    """Makes spans, and sends them away on a thread of its own: what happens to them concerns nobody here."""
 
     def sample(self) -> int | None:
         """Whether a callback that begins now is traced: when it began, epoch ns; None: it is not."""

@@ -4,7 +4,7 @@ Names and attributes are those of the semantic conventions for messaging and Clo
 (https://opentelemetry.io/docs/specs/semconv/messaging/kafka/). Attributes hold ids and types; never data,
 keys, or the text of an exception.
 
-Whether a callback is traced is decided here at its door, by a random number, before anything is built; so our
+Whether a callback is traced is decided here, by a random number, before anything is built; so our
 own spans need no sampler. Spans that handlers make go by OpenTelemetry's global provider, with the same share
 for those that have no parent.
 """

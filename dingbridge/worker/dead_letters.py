@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 HEADER = "dingbridge-dlq-"
-"""What the names of the headers begin with that say where the record stood and why it is here: ``topic``,
+"""The prefix of the headers that say where the record was and why it is here: ``topic``,
 ``partition``, ``offset``, ``error``, ``reason``, ``frames``, ``attempts``, ``at``."""
 
 FIRST_PLACE = (HEADER + "topic", HEADER + "partition", HEADER + "offset")
@@ -47,7 +47,7 @@ Headers = list[tuple[str, bytes]]
 
 
 class Writer(Protocol):
-    """What dead letters are written by: ``DeadLetterWriter``, or a test's."""
+    """Writes dead letters: ``DeadLetterWriter``, or a test's own."""
 
     async def write(self, record: ConsumerRecord, failure: Failure) -> None: ...
 
@@ -59,13 +59,13 @@ class DeadLetters:
         self._name, self._database, self._writer = consumer.name, database, writer
         self._consumer = consumer
         self._tells = type(consumer).dead_lettered is not Consumer.dead_lettered
-        # another process may be at the same record; the server ends its transaction if it is frozen
+        # another process may handle the same record; if it is frozen, the server ends its transaction
         self._step_within_s = consumer.handler_timeout_s + ANSWER_TIMEOUT_S
 
     async def give_up(
         self, record: ConsumerRecord, event: Event | None, delivery: Delivery, failure: Failure
     ) -> Literal["dead", "seen"]:
-        """Give ``record`` up for ``failure``; ``seen`` when somebody else has settled it.
+        """Give ``record`` up for ``failure``; ``seen`` when another process has settled it.
 
         Raises ``DependencyUnavailable`` when Kafka or the database does not take it: call it again.
         """
@@ -88,7 +88,7 @@ class DeadLetters:
         if noted is None:
             return "seen"
         await self._writer.write(record, noted)
-        await self._tell(event, noted)  # before the row goes: who dies here tells again
+        await self._tell(event, noted)  # before the row is deleted: after a crash here it is called again
         await self._in_transaction(database, remove)
         return "dead"
 

@@ -43,18 +43,18 @@ transaction, and its key goes on."""
 OutcomeKind = Literal["done", "seen", "retry", "reject", "unavailable", "not_an_event", "given_up"]
 
 HELD_MOST_S = 3600
-"""A resync request that is due later still is of a clock that is wrong, and done at once."""
+"""A resync request that is due even later comes from a wrong clock, and is done at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt ended.
 
-    ``done``: the effect is committed. ``seen``: it was, by an earlier delivery. ``retry``: later, ``after`` s
-    (None: as the worker likes). ``reject`` and ``not_an_event``: to the dead letters. ``given_up``: it was,
-    for ``failure``; its dead letter was perhaps not sent. ``unavailable``: a dependency is down. ``error`` is
-    what was raised, if anything. ``counts``: of a retry, whether it is one of the attempts.
-    ``asked``: what the handler asked (``Context.asks``).
+    ``done``: the effect is committed. ``seen``: an earlier delivery committed it. ``retry``: later, ``after``
+    s (None: as the worker likes). ``reject`` and ``not_an_event``: to the dead letters. ``given_up``: it was
+    given up before, for ``failure``; its dead letter may not have been sent. ``unavailable``: a dependency is
+    down. ``error`` is what was raised, if anything. ``counts``: of a retry, whether it is one of the
+    attempts. ``asked``: what the handler asked (``Context.asks``).
     """
 
     kind: OutcomeKind
@@ -87,7 +87,7 @@ class Executor:
         self._consumer, self.database, self._tracer = consumer, database, tracer
         self._reader = no_reader() if database is None else database.reader()
         self._own_reader = no_reader() if database is None else database.reader(ANSWER_TIMEOUT_S)
-        # another process that is at the same event may take its time, and if it is frozen, the server's
+        # waits for another process that handles the same event, and if that is frozen, for the server's limit
         self._enter_within_s = consumer.handler_timeout_s + ANSWER_TIMEOUT_S
         prepare = None if type(consumer).prepare is Consumer.prepare else consumer.prepare
         self._without_handler = (prepare, consumer.handle)
@@ -118,7 +118,7 @@ class Executor:
 
     async def attempt_together(self, came: Sequence[Came], number: int = 1) -> Outcome:
         """``attempt`` for events that share a fetch, oldest first: the handler is called with the newest. Of
-        more than one, ``done`` alone is an outcome of all of them; any other is of none."""
+        several events only ``done`` is an outcome of all; any other is an outcome of none."""
         event, delivery = came[-1]
         if self._tracer is None or event.traceparent is None:
             return await self._attempt(came, number)
@@ -132,7 +132,7 @@ class Executor:
         event, delivery = came[-1]
         ctx = self.context(event, delivery, number, tuple(one for one, _ in came))
         outcome = await self._outcome(came, ctx)
-        if isinstance(outcome.error, ApiError):  # perhaps by a client that is not the context's
+        if isinstance(outcome.error, ApiError):  # the handler may have used another client than the context's
             ctx.asks("dingtalk")
         return replace(outcome, asked=frozenset(ctx.asked)) if ctx.asked else outcome
 
@@ -159,12 +159,12 @@ class Executor:
             return classify(error, self._consumer.not_retryable)
 
     def _halves(self, event: Event) -> tuple[Prepare | None, Handler]:
-        """What prepares for ``event``, None for nothing, and what handles it."""
+        """The functions that prepare (None: nothing does) and handle ``event``."""
         return self._handlers.get(event.type, self._without_handler)
 
     async def _without_database(self, event: Event, ctx: Context) -> Outcome:
-        """In this very task: there is no transaction that a handler which does not end would hold, and a
-        task for each half would be half of the work."""
+        """In this very task: no transaction can be left open by a handler that hangs, and a task for each
+        half would double the cost."""
         prepare, handle = self._halves(event)
         prepared = None if prepare is None else await self._in_time("prepare", prepare(event, ctx))
         await self._in_time("handle", handle(event, no_transaction(ctx), prepared))
@@ -178,7 +178,7 @@ class Executor:
             if not limit.expired():
                 raise
         else:
-            if not limit.expired():  # else it swallowed being cancelled
+            if not limit.expired():  # otherwise the handler swallowed the cancellation
                 return outcome
         raise self._too_long(half)
 
@@ -189,8 +189,8 @@ class Executor:
         event, _ = came[-1]
         prepare, handle = self._halves(event)
         prepared = None
-        if prepare is not None:  # else looking first would save nothing: the transaction looks too
-            # whoever comes again comes with those before, so the oldest tells for all
+        if prepare is not None:  # otherwise a check first would save nothing: the transaction checks as well
+            # a redelivery brings the older ones too, so the oldest decides for all
             if not await self._is_fresh(*came[0]):
                 return await self._seen(came[0][1])
             prepared = await self._limited("prepare", prepare(event, ctx))
@@ -219,8 +219,8 @@ class Executor:
             raise _NotFresh
 
     async def _seen(self, delivery: Delivery) -> Outcome:
-        """It is in the inbox: done with, unless it was given up and its dead letter is not sent yet,
-        since a process died between the two."""
+        """It is in the inbox. Its offset may be committed, unless it was given up and a process died before
+        it sent the dead letter."""
         failure = await outbox.find(self._own_reader, self._consumer.name, delivery.position)
         return _SEEN if failure is None else Outcome("given_up", failure=failure)
 
@@ -235,7 +235,7 @@ class Executor:
         finally:
             if not task.done():
                 await self._cut_off(task, half, tx)
-        # a database that hangs makes every handler hang; that is not the event's fault
+        # a database that hangs makes every handler hang; the event does not cause it
         if self.database is not None and not await self.database.answers(PING_TIMEOUT_S):
             raise DatabaseDown("the database does not answer")
         raise self._too_long(half)
@@ -258,22 +258,22 @@ class Executor:
 
 
 def _hold_back(request: Event) -> None:
-    """Raises ``Retry`` before it is due: one request stands for all that comes until then."""
+    """Raises ``Retry`` before it is due: one request covers everything that happens until then."""
     early_s = (request.time - datetime.now(UTC)).total_seconds()
     if 0 < early_s <= HELD_MOST_S:
         raise Retry("it is done once for all events that name nobody", after=early_s, counts=False)
 
 
 def _never_mind(task: asyncio.Task[Any]) -> None:
-    """What a task that was cut off ends with is nobody's business; asking spares asyncio's complaint."""
+    """Fetch the exception of an abandoned task, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()
 
 
 def classify(error: Exception, not_retryable: tuple[type[Exception], ...] = ()) -> Outcome:
     """The outcome that ``error``, raised by a handler or by what it called, stands for; ``not_retryable`` are
-    those of which another attempt would end alike. Of a group of errors it is the outcome of the one that
-    asks for most patience."""
+    those after which another attempt would fail the same way. For a group of errors it is the outcome that
+    waits longest."""
     if isinstance(error, ExceptionGroup):
         outcomes = [classify(member, not_retryable) for member in error.exceptions]
         return min(outcomes, key=lambda outcome: _MOST_PATIENT_FIRST.index(outcome.kind))

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 FRESHNESS_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400)
-"""Up to a day: so old is what a broken dependency, or a weekend without the consumer, has held up."""
+"""Up to a day: events are that old after a broken dependency, or a weekend without the consumer."""
 
 PREFIX = "dingbridge_consumer_"
 
@@ -38,8 +38,8 @@ class WorkerMetrics:
 
         self._name = consumer
         self.fresh_from: datetime | None = None
-        """When the consumer began; what was received before is old, and no fault of its."""
-        # of what is counted with each event: finding a series takes as long as counting in it
+        """When the consumer started; events received before do not count as its delay."""
+        # looked up once: finding a series takes as long as counting in it
         self._series = cache(lambda metric, *labels: metric.labels(consumer, *labels))
         self._events = counter("events", "Records finished, by how they ended", "topic", "outcome")
         self._attempts = counter("attempts", "Attempts to handle an event, by outcome", "outcome")
@@ -104,8 +104,8 @@ class WorkerMetrics:
         self._series(self._events, topic, outcome).inc()
 
     def handled(self, event: Event, delivery: Delivery) -> None:
-        """``event`` is done just now. Replays, resync requests and what came before the consumer began
-        are old by intent; what is not DingTalk's has no time of receipt."""
+        """``event`` has just been handled. Replays, resync requests and events from before the consumer's
+        start are expected to be old; events of other senders have no time of receipt."""
         if not event.via or event.type == RESYNC_REQUESTED or delivery.replay_id:
             return
         received = event.received_time

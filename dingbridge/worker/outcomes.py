@@ -3,11 +3,11 @@
 ::
 
     HandlerOutcome
-    ├── Retry          later; counts as an attempt, unless it says that it got on
+    ├── Retry          later; counts as an attempt, unless ``counts=False``
     ├── Reject         never: to the dead letters at once
     ├── Conflict          at once, from ``prepare``; no attempt
     │   └── TransactionRace   the database rolled back because of another transaction
-    └── DependencyUnavailable      nobody's fault: pause, and the same record again; no attempt
+    └── DependencyUnavailable      pause, then the same record again; no attempt
         └── DatabaseDown      the database does not answer, refuses us, or cannot write
 """
 
@@ -29,8 +29,8 @@ class Retry(HandlerOutcome):
 
     ``after`` is the delay in s; None leaves it to the worker (growing, jittered). It counts as an attempt;
     after ``Consumer.max_attempts`` the record goes to the dead letters. ``counts=False`` is for long work in
-    slices, each a ``prepare`` that got on: no attempt, and between two the worker may hand over. Raised
-    ``from`` an error, it is shown as a failure all the same.
+    slices, each a ``prepare`` that made progress: no attempt, and between two slices the partition may move.
+    Raised ``from`` an error, it is shown as a failure all the same.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Conflict(HandlerOutcome):
 
 
 class DependencyUnavailable(HandlerOutcome):
-    """Something that no event is guilty of does not work: a database, DingTalk, another system.
+    """A dependency is down: a database, DingTalk, another system.
 
     The worker pauses the partition and tries the same record again until it works; nothing is counted as an
     attempt, nothing goes to the dead letters. ``reason`` is for the log: no values. ``after`` is the least
-    time until the next look, in s; None leaves it to the worker.
+    time until the next try, in s; None leaves it to the worker.
     """
 
     unavailable = True
@@ -81,7 +81,7 @@ class DependencyUnavailable(HandlerOutcome):
 
 
 def _seconds(after: float | None) -> float | None:
-    """``after`` if it can be waited: here its author sees the mistake, later it would be the worker's."""
+    """``after``, checked here so that the author sees the mistake where it was made."""
     if after is None:
         return None
     if not isinstance(after, int | float):

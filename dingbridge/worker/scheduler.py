@@ -1,4 +1,4 @@
-"""Turns fetched records into finished ones: runs the heads of key queues, retries, gives up, waits.
+"""Works on fetched records until they are finished: runs the heads of key queues, retries, gives up, waits.
 
 Knows records and partitions but does not fetch or commit: ``worker.py`` does, and asks here which partitions
 to pause (``paused``) and how far to commit (``offsets``). What one attempt is: see ``executor.py``.
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)
 
 RECORD_OVERHEAD = 400
-"""What a queued record costs in memory beside key, value and headers, in bytes (about)."""
+"""About how much memory a queued record takes beside key, value and headers, in bytes."""
 
 CANCEL_TIMEOUT_S = 10
 """How long a cancelled handler may take to end before the handover goes on without it, in s."""
@@ -231,7 +231,7 @@ class Scheduler:
                 queued.failure = self._failure(queued, outcome.error)
             if ended == "unavailable" and queued.failure is None:
                 return
-        if queued.failure is not None:  # perhaps from before: Kafka or the database did not take it then
+        if queued.failure is not None:  # decided before, but Kafka or the database was down then
             given_up = await self._give_up(queued, queued.failure)
             if given_up is None:
                 return
@@ -279,7 +279,7 @@ class Scheduler:
         return outcome
 
     def _goes(self, queued: QueuedRecord) -> bool:
-        """Whether its partition is being handed over, or has been while it was worked on."""
+        """Whether its partition is being handed over, or was handed over meanwhile."""
         return queued.partition in self._closing or queued in self._abandoned
 
     def _was_last(self, queued: QueuedRecord) -> bool:
@@ -296,7 +296,7 @@ class Scheduler:
         if outcome.counts or (outcome.error and outcome.error.__cause__):
             queued.last_outcome = outcome.kind
             queued.last_error = error_location(outcome.error, self._package)
-        else:  # it got on, or waits as planned: nothing failed
+        else:  # it made progress, or waits as planned: nothing failed
             queued.last_outcome = queued.last_error = ""
         if outcome.counts:
             log.warning(
@@ -332,8 +332,8 @@ class Scheduler:
     def _unavailable(
         self, queued: QueuedRecord, error: BaseException | None, asked: Asked, after: float | None
     ) -> None:
-        """Something that may be no fault of ``queued`` did not work; it waits, alone or with its partition,
-        or is given up."""
+        """A dependency failed, perhaps not because of ``queued``. The record waits, alone or with its
+        partition, or is given up."""
         if self._goes(queued):
             return
         queued.last_outcome, queued.last_error = "unavailable", error_location(error, self._package)

@@ -57,6 +57,6 @@ class Together:
             return None
         try:
             shared = self._consumer.fetches(event)
-        except Exception:  # what is wrong with such an event is said when it is handled
+        except Exception:  # the handler's attempt reports what is wrong with such an event
             return None
         return None if shared is None else (event.app, event.corp_id, shared)

@@ -122,7 +122,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._paused_changed = asyncio.Event()
         self._assigned: set[TopicPartition] = set()
         self._joined = False
-        self._trouble: str | None = "starting"  # why it cannot take part in the group now
+        self._trouble: str | None = "starting"  # why it cannot be a member of the group now
         metrics.joined.set_function(lambda: float(self._joined))
         metrics.paused_seconds.set_function(self._scheduler.down_for_s)
 

@@ -1,5 +1,5 @@
-"""The relay's status: Kafka's state in words for ``/readyz``, and metrics that ``docs/guide/operations.md``
-lists."""
+"""The relay's status: Kafka's state in words for ``/readyz``, and its metrics, which
+``docs/reference/metrics-and-logs.md`` lists."""
 
 import time
 from collections import Counter as Counts

@@ -1,7 +1,7 @@
 """Delivering events: signed and encrypted, with DingTalk's deadline, retries and check of the answer.
 
 Responsible for one push from its queue to its end (answered, or given up). What is pushed, and to whom, is
-decided elsewhere; what becomes of a push that was given up, too.
+decided elsewhere; what happens to a push that was given up, too.
 
 The rules: no correct encrypted ``success`` within 1500 ms is a failure (http-callback-overview); repeated
 after 10 s and once more after 30 s, then given up (obtain-the-event-list-of-failed-push-messages). In Stream

@@ -66,10 +66,10 @@ def test_somebody_adopted_is_released(watched: Open, stack: Stack) -> None:
     events = stack.simulate("act", {"action": "hire"})["events"]
     [hired] = [one["payload"] for one in events if one["event_type"] == "user_add_org"]
     userid = next(hired[name] for name in ("UserId", "userId") if name in hired)[0]
-    file = stack.folder / "wishes.jsonl"
-    wish = {"type": "user.desired", "subject": "own-1"}
+    file = stack.folder / "desired.jsonl"
+    desired = {"type": "user.desired", "subject": "own-1"}
     data = {"corpId": CORP, "version": 1, "userid": userid, "name": HOSTILE, "departments": ["root"]}
-    file.write_text(json.dumps({**wish, "data": data}), encoding="utf-8")
+    file.write_text(json.dumps({**desired, "data": data}), encoding="utf-8")
     stack.dingbridge("outbound", "send", str(file))
     one = watched("operator")
     page = one.page

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlencode
 
-from tests.integration.test_ingress_http import Door, push
+from tests.integration.test_ingress_http import Listener, push
 from tests.support.hostile import CLASSES, Reply
 
 MARKER = "Do-Not-Log-Me"
@@ -23,6 +23,6 @@ def request(line: str = POST, *headers: str, body: bytes = b"") -> bytes:
     return "\r\n".join([line, "Host: x", *headers, "", ""]).encode("latin-1") + body
 
 
-def raw_line(door: Door) -> bytes:
+def raw_line(listener: Listener) -> bytes:
     query, body = push()
     return request(f"POST /callback?{urlencode(query)} HTTP/1.1", f"Content-Length: {len(body)}", body=body)

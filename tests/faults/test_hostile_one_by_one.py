@@ -10,11 +10,11 @@ from structlog.testing import capture_logs
 
 from dingbridge.ingress.callback import Refused
 from tests.faults.hostile_http import MARKER, POST, check, raw_line, request
-from tests.integration.test_ingress_http import Door, door
+from tests.integration.test_ingress_http import Listener, listener
 from tests.support.hostile import CLASSES, exchange
 from tests.support.waiting import eventually
 
-__all__ = ["door"]
+__all__ = ["listener"]
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,13 @@ __all__ = ["door"]
     }.items(),
     ids=lambda item: item[0],
 )
-async def test_what_is_no_http_is_refused_and_stored_nowhere(door: Door, sent: tuple[str, bytes]) -> None:
-    assert (await exchange(door.port, sent[1], silence_s=10)).status == 400
-    assert door.kept() == []
-    assert door.counted("unavailable", "fault") == 0
-    assert (await door.push())[0] == 200
+async def test_what_is_no_http_is_refused_and_stored_nowhere(
+    listener: Listener, sent: tuple[str, bytes]
+) -> None:
+    assert (await exchange(listener.port, sent[1], silence_s=10)).status == 400
+    assert listener.kept() == []
+    assert listener.counted("unavailable", "fault") == 0
+    assert (await listener.push())[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -72,18 +74,20 @@ async def test_what_is_no_http_is_refused_and_stored_nowhere(door: Door, sent: t
         )
     ],
 )
-async def test_each_is_refused_by_class_and_names_no_software(door: Door, sent: bytes, status: int) -> None:
-    reply = await exchange(door.port, sent, silence_s=10)
+async def test_each_is_refused_by_class_and_names_no_software(
+    listener: Listener, sent: bytes, status: int
+) -> None:
+    reply = await exchange(listener.port, sent, silence_s=10)
     assert (reply.status, reply.body) == (status, CLASSES[status])
     check(reply, sent)
-    assert door.kept() == []
-    assert door.counted("unavailable", "fault") == 0
-    assert (await door.push())[0] == 200
+    assert listener.kept() == []
+    assert listener.counted("unavailable", "fault") == 0
+    assert (await listener.push())[0] == 200
 
 
-async def test_pipelined_requests_are_answered_in_turn(door: Door) -> None:
-    good = raw_line(door)
-    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+async def test_pipelined_requests_are_answered_in_turn(listener: Listener) -> None:
+    good = raw_line(listener)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
     writer.write(request("GET / HTTP/1.1") + good + request("GET /callback HTTP/1.1") + good)
     replies = [(await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1] for _ in range(1)]
     rest = b""
@@ -92,18 +96,18 @@ async def test_pipelined_requests_are_answered_in_turn(door: Door) -> None:
     replies += [part.split(b" ")[0] for part in rest.split(b"HTTP/1.1 ")[1:]]
     assert replies == [b"404", b"200", b"405", b"200"]
     writer.close()
-    assert len(door.kept()) == 1
+    assert len(listener.kept()) == 1
 
 
-async def test_a_success_names_no_software_either(door: Door) -> None:
-    reply = await exchange(door.port, raw_line(door), silence_s=10)
+async def test_a_success_names_no_software_either(listener: Listener) -> None:
+    reply = await exchange(listener.port, raw_line(listener), silence_s=10)
     assert reply.status == 200
     assert reply.headers["server"] == "callback"
 
 
-async def test_a_sender_that_asks_before_it_sends_the_body_is_told_to(door: Door) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
-    head, _, body = raw_line(door).partition(b"\r\n\r\n")
+async def test_a_sender_that_asks_before_it_sends_the_body_is_told_to(listener: Listener) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    head, _, body = raw_line(listener).partition(b"\r\n\r\n")
     writer.write(head + b"\r\nExpect: 100-continue\r\n\r\n")
     assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10) == b"HTTP/1.1 100 Continue\r\n\r\n"
     writer.write(body)
@@ -112,16 +116,16 @@ async def test_a_sender_that_asks_before_it_sends_the_body_is_told_to(door: Door
 
 
 async def test_a_fault_of_ours_is_no_success_and_logged_without_what_was_sent(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(entry: object) -> bool:
         raise ValueError(MARKER)
 
-    monkeypatch.setattr(door.journal, "append", fail)
+    monkeypatch.setattr(listener.journal, "append", fail)
     with capture_logs() as logs:
-        reply = await exchange(door.port, raw_line(door), silence_s=10)
+        reply = await exchange(listener.port, raw_line(listener), silence_s=10)
     assert (reply.status, reply.body) == (500, b'{"error":"unavailable"}')
-    assert door.counted("unavailable", "fault") == 1
+    assert listener.counted("unavailable", "fault") == 1
     [fault] = [line for line in logs if line["event"] == "callback.fault"]
     assert fault["error"] == "ValueError"
     assert fault["place"].startswith("test_hostile_one_by_one.py:")
@@ -131,16 +135,16 @@ async def test_a_fault_of_ours_is_no_success_and_logged_without_what_was_sent(
 async def test_a_chunked_body_that_came_with_its_head_is_held_to_the_limit(tmp_path: Path) -> None:
     body = b"x" * 2000
     chunked = request(POST, "Transfer-Encoding: chunked", body=b"7d0\r\n" + body + b"\r\n0\r\n\r\n")
-    async with Door(tmp_path, max_bytes=1024) as door:
-        assert (await exchange(door.port, chunked, silence_s=10)).status == 413
+    async with Listener(tmp_path, max_bytes=1024) as listener:
+        assert (await exchange(listener.port, chunked, silence_s=10)).status == 413
 
 
-async def test_a_sender_that_hangs_up_in_the_middle_is_no_fault_of_ours(door: Door) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", door.port)
+async def test_a_sender_that_hangs_up_in_the_middle_is_no_fault_of_ours(listener: Listener) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
     writer.write(request(POST, "Content-Length: 500", body=b"{"))
     await writer.drain()
     writer.transport.abort()
-    await eventually(lambda: door.counted("malformed", "payload") == 1, 10, "it is counted")
+    await eventually(lambda: listener.counted("malformed", "payload") == 1, 10, "it is counted")
 
     async def hung_up() -> AsyncIterator[bytes]:
         """What aiohttp's stream does when the connection was lost before the request's task had begun."""
@@ -152,8 +156,8 @@ async def test_a_sender_that_hangs_up_in_the_middle_is_no_fault_of_ours(door: Do
         return SimpleNamespace(content=body, content_length=500, headers={}, transport=transport)
 
     with pytest.raises(Refused) as refused:
-        await door.server._body(request_of(transport=None))
+        await listener.server._body(request_of(transport=None))
     assert refused.value.reason == "payload"
     with pytest.raises(RuntimeError):
-        await door.server._body(request_of(transport=object()))
-    assert door.counted("unavailable", "fault") == 0
+        await listener.server._body(request_of(transport=object()))
+    assert listener.counted("unavailable", "fault") == 0

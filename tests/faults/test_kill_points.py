@@ -38,7 +38,7 @@ async def test_ingress_killed_around_its_commit(
     found.assert_holds()
     assert_in_order(found.seen, by_number=True)
     if place == KEEP:
-        # kept and not answered: half of the lanes push it again, and the door knows it; the others go on
+        # kept and not answered: half of the lanes push it again, and the journal knows it; the others go on
         known = await asyncio.to_thread(ingress.metric, "dingbridge_callbacks_total", outcome="duplicate")
         assert known or found.unanswered
 

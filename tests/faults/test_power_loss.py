@@ -58,7 +58,7 @@ def impatient(monkeypatch):
 
 @dataclass
 class Story:
-    """A journal's folder over several lives, and what the world outside has seen of it."""
+    """A journal's folder over several lives, and what others outside have seen of it."""
 
     kafka: FakeKafka
     dice: random.Random

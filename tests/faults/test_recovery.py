@@ -74,7 +74,7 @@ async def test_two_readers_at_once_lose_none_of_5000_items(simulator, places, pr
     figure(f"{count:,} items by two in {took:.1f} s, their start included: {count / took:,.0f} a second")
 
 
-async def test_one_that_dies_in_its_call_asks_to_look_anew_when_it_is_back(simulator, places, processes):
+async def test_one_that_dies_in_its_call_requests_a_resync_when_it_is_back(simulator, places, processes):
     for number in range(250):
         simulator.failed.add(item(number))
     simulator.faults.add({"api": API, "kind": "hang"})

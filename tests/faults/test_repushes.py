@@ -31,7 +31,7 @@ async def test_one_push_many_times_is_one_record(processes, kafka_env, kafka_set
     found = await compare(kafka_settings, pusher)
     figure(f"{len(events)} events, each pushed {len(pusher.log) // len(events)} times; {found}")
     assert set(pusher.outcomes) == {"success"}
-    assert again == len(events), "after the restart the door knew them all"
+    assert again == len(events), "after the restart the journal knew them all"
     found.assert_holds()
     assert len(found.seen) == len(events)
 

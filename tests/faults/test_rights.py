@@ -190,16 +190,16 @@ async def test_a_team_reads_its_topics_and_nobodys_dead_letters(secure_kafka: Se
     assert len(await read_topic(administrator, topic)) == 1
 
 
-async def test_an_oa_says_what_it_wants_and_reads_what_became_of_it_and_nobodys_wishes(
+async def test_an_oa_says_what_it_wants_and_reads_its_outcome_and_nobodys_desired_states(
     secure_kafka: SecureKafka,
 ) -> None:
     user = secure_kafka.new_user()
     env = secure_kafka.environment(user)
     administrator, settings = secure_kafka.administrator(env), settings_of(env)
-    wishes, results, changes = (
+    desired, results, changes = (
         control_topic(administrator, name) for name in ("outbound", "outbound-results", "changes")
     )
-    await ensure_topics(administrator, [wishes, results, changes])
+    await ensure_topics(administrator, [desired, results, changes])
     [record] = [event_record("e1", "u1")]
     for topic in (results, changes):
         await publish(administrator, [record], topic=topic)
@@ -216,18 +216,18 @@ async def test_an_oa_says_what_it_wants_and_reads_what_became_of_it_and_nobodys_
 
     await eventually(reads_answers, 30, "the listed rights to read are enough")
     with pytest.raises(KafkaError):
-        await forge(settings, wishes)
+        await forge(settings, desired)
     await secure_kafka.grant(user, rights)
 
-    async def wish_arrives() -> bool:
+    async def desired_arrives() -> bool:
         try:
-            await forge(settings, wishes)
+            await forge(settings, desired)
         except KafkaError:
             return False
         return True
 
-    await eventually(wish_arrives, 30, "the listed right to write is enough")
+    await eventually(desired_arrives, 30, "the listed right to write is enough")
     with pytest.raises(TopicAuthorizationFailedError):
-        await consume(settings, wishes, name)
+        await consume(settings, desired, name)
     with pytest.raises(KafkaError):
         await forge(settings, results)

@@ -1,4 +1,4 @@
-"""The promise by Stream: what was acknowledged ``SUCCESS`` is in Kafka, whatever becomes of connections, the
+"""The promise by Stream: what was acknowledged ``SUCCESS`` is in Kafka, whatever happens to connections, the
 ingress or its disk.
 """
 

@@ -53,7 +53,7 @@ class TwoSides:
         return [own_id for kind, own_id in self.wanted if kind == "department"]
 
     def people(self) -> list[str]:
-        return [own_id for (kind, own_id), wish in self.wanted.items() if kind == "user" and wish]
+        return [own_id for (kind, own_id), desired in self.wanted.items() if kind == "user" and desired]
 
     def everybody(self) -> list[str]:
         return [own_id for kind, own_id in self.wanted if kind == "user"]
@@ -66,37 +66,37 @@ class TwoSides:
     def want_person(self, own_id: str) -> None:
         departments = self.departments()
         chosen = self._dice.sample(departments, self._dice.randint(1, min(2, len(departments))))
-        wish = {
+        desired = {
             "name": f"n{own_id[2:]}",
             "mobile": _number_of(own_id),
             "departments": sorted(chosen),
         }
-        self._free(wish["mobile"])
-        self._want(("user", own_id), wish | {"title": f"o{next(self._serial)}", "jobNumber": own_id})
+        self._free(desired["mobile"])
+        self._want(("user", own_id), desired | {"title": f"o{next(self._serial)}", "jobNumber": own_id})
 
     def want_nobody(self, own_id: str) -> None:
         self._want(("user", own_id), None)
 
-    def _want(self, key: Key, wish: dict[str, Any] | None) -> None:
-        if wish is not None and self.wanted.get(key) is None:
+    def _want(self, key: Key, desired: dict[str, Any] | None) -> None:
+        if desired is not None and self.wanted.get(key) is None:
             self.appeared[key] += 1
             self.last = {place: value for place, value in self.last.items() if place[0] != key}
-        self.wanted[key] = wish
+        self.wanted[key] = desired
         self.said[key] += 1
 
     async def tell(self, keys: Iterable[Key]) -> None:
         """The OA says how these shall be; some of it twice, and in any order."""
         records = []
         for kind, own_id in keys:
-            wish, version = self.wanted[kind, own_id], self.said[kind, own_id]
+            desired, version = self.wanted[kind, own_id], self.said[kind, own_id]
             event = {
                 "specversion": "1.0",
                 "id": f"{own_id}-{version}",
                 "source": "urn:example:oa",
-                "type": f"com.dingbridge.{kind}.{'absent' if wish is None else 'desired'}",
+                "type": f"com.dingbridge.{kind}.{'absent' if desired is None else 'desired'}",
                 "subject": own_id,
                 "datacontenttype": "application/json",
-                "data": {"corpId": CORP, "version": version, **(wish or {})},
+                "data": {"corpId": CORP, "version": version, **(desired or {})},
             }
             records += [(f"{CORP}:{kind}:{own_id}", event)] * self._dice.choice([1, 1, 2])
         self._dice.shuffle(records)
@@ -152,7 +152,7 @@ class TwoSides:
     def here(self, own_id: str) -> bool:
         return own_id in self._simulator.platform.company.users
 
-    # What has become of it
+    # What has happened to it
 
     def _dept_ids(self) -> dict[str, int]:
         departments = self._simulator.platform.company.departments.values()
@@ -162,20 +162,20 @@ class TwoSides:
         """Where a field has not its owner's last word; empty when all have."""
         company, dept_ids = self._simulator.platform.company, self._dept_ids()
         found: list[str] = []
-        for (kind, own_id), wish in self.wanted.items():
+        for (kind, own_id), desired in self.wanted.items():
             if kind == "department":
                 dept = company.departments.get(dept_ids.get(own_id, 0))
-                parent = None if wish is None else dept_ids.get(wish["parent"])
-                if dept is None or wish is None or (dept.name, dept.parent) != (wish["name"], parent):
+                parent = None if desired is None else dept_ids.get(desired["parent"])
+                if dept is None or desired is None or (dept.name, dept.parent) != (desired["name"], parent):
                     found.append(f"department {own_id}")
                 continue
             user = company.users.get(own_id)
-            if (user is None) != (wish is None):
+            if (user is None) != (desired is None):
                 found.append(f"user {own_id} is{'' if user else ' not'} there")
-            if user is None or wish is None:
+            if user is None or desired is None:
                 continue
-            theirs = {dept_ids.get(name) for name in wish["departments"]}
-            if (user.name, user.title, set(user.dept_ids)) != (wish["name"], wish["title"], theirs):
+            theirs = {dept_ids.get(name) for name in desired["departments"]}
+            if (user.name, user.title, set(user.dept_ids)) != (desired["name"], desired["title"], theirs):
                 found.append(f"user {own_id}")
             for name in ("workPlace", "remark", "mobile"):
                 last = self.last.get((("user", own_id), name))

@@ -34,7 +34,7 @@ OWNER = "dingsampleappkey01"
 OURS = Credentials(TOKEN, AES_KEY, (OWNER,))
 
 
-class Door:
+class Listener:
     """A public and a private listener over a real journal, as the ingress has them; no Kafka."""
 
     def __init__(self, folder: Path, credentials: Credentials = OURS, **rules: Any) -> None:

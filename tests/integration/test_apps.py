@@ -22,7 +22,7 @@ from dingbridge.simulator.server import Simulator
 from dingbridge.tasks import TaskEnded, WatchedTasks
 from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.executor import Executor
-from tests.integration.callback_support import Door, push
+from tests.integration.callback_support import Listener, push
 from tests.integration.simulator_support import settings
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all
@@ -127,13 +127,13 @@ async def test_mistakes_of_the_file_end_the_ingress_with_2_before_it_listens(pro
 
 
 @pytest.fixture
-async def door(tmp_path):
-    async with Door(tmp_path / "journal") as door:
-        yield door
+async def listener(tmp_path):
+    async with Listener(tmp_path / "journal") as listener:
+        yield listener
 
 
 @pytest.fixture
-def live(door, tmp_path, monkeypatch):
+def live(listener, tmp_path, monkeypatch):
     file = tmp_path / "apps.toml"
     monkeypatch.setenv("DINGTALK_APPS_FILE", str(file))
     monkeypatch.setattr("dingbridge.ingress.credentials.EVERY_S", 0.02)
@@ -141,13 +141,13 @@ def live(door, tmp_path, monkeypatch):
     def start(text):
         file.write_text(text)
         return file, CredentialsWatcher(
-            IngressSettings.load(), door.public.serve, HttpMetrics(CollectorRegistry())
+            IngressSettings.load(), listener.public.serve, HttpMetrics(CollectorRegistry())
         )
 
     return start
 
 
-async def test_credentials_whose_time_has_run_out_go_by_themselves(door, live):
+async def test_credentials_whose_time_has_run_out_go_by_themselves(listener, live):
     soon = datetime.now(UTC) + timedelta(seconds=1)
     text = table("hr", HR_NEW) + table(
         "hr", HR, head="[[apps.{}.previous]]", more=f"until = {soon.isoformat()}\n"
@@ -155,7 +155,7 @@ async def test_credentials_whose_time_has_run_out_go_by_themselves(door, live):
     _, apps = live(text)
     watching = asyncio.ensure_future(apps.watch())
     async with aiohttp.ClientSession() as http:
-        url = f"{door.url}/hr"
+        url = f"{listener.url}/hr"
         outcome = await push(http, url, event(1, "c"), HR)
         assert outcome == "success" or datetime.now(UTC) >= soon
 
@@ -168,11 +168,11 @@ async def test_credentials_whose_time_has_run_out_go_by_themselves(door, live):
     watching.cancel()
 
 
-async def test_a_broken_file_changes_nothing_and_is_taken_when_it_is_mended(door, live):
+async def test_a_broken_file_changes_nothing_and_is_taken_when_it_is_mended(listener, live):
     file, apps = live(table("hr", HR))
     watching = asyncio.ensure_future(apps.watch())
     async with aiohttp.ClientSession() as http:
-        url = f"{door.url}/hr"
+        url = f"{listener.url}/hr"
         for broken in ("", "[apps.hr", table("hr", HR_NEW).replace("i" * 43, "short")):
             file.write_text(broken)
             await eventually(lambda: _true(apps.as_json()["rejected"]), 30, "it is told of")
@@ -188,25 +188,25 @@ async def test_a_broken_file_changes_nothing_and_is_taken_when_it_is_mended(door
         assert await push(http, url, event(1, "c"), HR) == 403
         assert await push(http, url, event(1, "c"), HR_NEW) == "success"
         # without an app of the environment, nobody is at the bare path
-        assert await push(http, door.url, event(1, "c"), HR_NEW) == 404
+        assert await push(http, listener.url, event(1, "c"), HR_NEW) == 404
     watching.cancel()
 
 
-async def test_a_secret_in_a_file_of_its_own_is_read_again_too(door, live, tmp_path):
+async def test_a_secret_in_a_file_of_its_own_is_read_again_too(listener, live, tmp_path):
     (tmp_path / "hr.token").write_text(HR.token)
     text = table("hr", HR).replace(f'token = "{HR.token}"', 'token_file = "hr.token"')
     _, apps = live(text)
     watching = asyncio.ensure_future(apps.watch())
     async with aiohttp.ClientSession() as http:
-        assert await push(http, f"{door.url}/hr", event(1, "c"), HR) == "success"
+        assert await push(http, f"{listener.url}/hr", event(1, "c"), HR) == "success"
         (tmp_path / "hr.token").write_text("otherTokenOfHr")
         other = Credentials("otherTokenOfHr", HR.aes_key, HR.owner_keys)
 
         async def taken():
-            return await push(http, f"{door.url}/hr", event(2, "c"), other) == "success"
+            return await push(http, f"{listener.url}/hr", event(2, "c"), other) == "success"
 
         await eventually(taken, 30, "the other token is accepted")
-        assert await push(http, f"{door.url}/hr", event(3, "c"), HR) == 403
+        assert await push(http, f"{listener.url}/hr", event(3, "c"), HR) == 403
     watching.cancel()
 
 

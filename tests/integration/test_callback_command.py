@@ -18,7 +18,7 @@ from tests.integration.callback_support import (
     OURS,
     OWNER,
     TOKEN,
-    Door,
+    Listener,
     Stub,
     dingbridge_callback,
 )
@@ -36,9 +36,9 @@ async def simulator():
 
 
 @pytest.fixture
-async def door(tmp_path):
-    async with Door(tmp_path / "journal") as door:
-        yield door
+async def listener(tmp_path):
+    async with Listener(tmp_path / "journal") as listener:
+        yield listener
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def env(simulator):
     }
 
 
-def beside(env, door):
-    return {**env, "ADMIN_PORT": str(door.private.port)}
+def beside(env, listener):
+    return {**env, "ADMIN_PORT": str(listener.private.port)}
 
 
 def registered(simulator):
@@ -62,23 +62,23 @@ def registered(simulator):
     return None if current is None else (current.target.url, sorted(current.tags))
 
 
-async def test_registered_replaced_and_deleted(simulator, door, env, tmp_path):
-    env = beside(env, door)
-    said = await dingbridge_callback(tmp_path, env, "register", "--url", door.url, "--events", EVENTS)
+async def test_registered_replaced_and_deleted(simulator, listener, env, tmp_path):
+    env = beside(env, listener)
+    said = await dingbridge_callback(tmp_path, env, "register", "--url", listener.url, "--events", EVENTS)
     assert said.code == 0, said.err
     assert "url.http" in said.out
     assert "url.ok" in said.out
-    assert f"registered: {door.url}" in said.out
-    assert registered(simulator) == (door.url, ["user_add_org", "user_leave_org"])
+    assert f"registered: {listener.url}" in said.out
+    assert registered(simulator) == (listener.url, ["user_add_org", "user_leave_org"])
 
-    said = await dingbridge_callback(tmp_path, env, "register", "--url", door.url, "--events", "check_in")
+    said = await dingbridge_callback(tmp_path, env, "register", "--url", listener.url, "--events", "check_in")
     assert (said.code, registered(simulator)[1]) == (1, ["user_add_org", "user_leave_org"])
     assert "71006" in said.err
     assert "dingbridge callback register --replace" in said.err
 
     said = await dingbridge_callback(tmp_path, env, "register", "--replace", "--events", "check_in")
-    assert (said.code, registered(simulator)) == (0, (door.url, ["check_in"]))
-    assert f"replaced: {door.url}" in said.out
+    assert (said.code, registered(simulator)) == (0, (listener.url, ["check_in"]))
+    assert f"replaced: {listener.url}" in said.out
 
     said = await dingbridge_callback(tmp_path, env, "delete")
     assert (said.code, registered(simulator)) == (0, None)
@@ -87,39 +87,39 @@ async def test_registered_replaced_and_deleted(simulator, door, env, tmp_path):
     assert "callback register --url" in said.err
 
 
-async def test_without_events_it_is_what_the_consumers_read(simulator, door, env, tmp_path):
-    said = await dingbridge_callback(tmp_path, beside(env, door), "register", "--url", door.url)
+async def test_without_events_it_is_what_the_consumers_read(simulator, listener, env, tmp_path):
+    said = await dingbridge_callback(tmp_path, beside(env, listener), "register", "--url", listener.url)
     assert said.code == 0, said.err
     _, tags = registered(simulator)
     assert {"user_add_org", "bpms_instance_change"} <= set(tags)
 
 
-async def test_what_is_registered_is_verified(simulator, door, env, tmp_path):
-    env = beside(env, door)
-    await dingbridge_callback(tmp_path, env, "register", "--url", door.url, "--events", "check_in")
+async def test_what_is_registered_is_verified(simulator, listener, env, tmp_path):
+    env = beside(env, listener)
+    await dingbridge_callback(tmp_path, env, "register", "--url", listener.url, "--events", "check_in")
     said = await dingbridge_callback(tmp_path, env, "verify")
     assert (said.code, "tags.missing" in said.out, "url.ok" in said.out) == (1, True, True)
     assert (await dingbridge_callback(tmp_path, env, "update")).code == 0
     said = await dingbridge_callback(tmp_path, env, "verify")
     assert (said.code, "tags.ok" in said.out) == (0, True), said.out
-    said = await dingbridge_callback(tmp_path, env, "verify", "--url", f"{door.url}/nobody")
+    said = await dingbridge_callback(tmp_path, env, "verify", "--url", f"{listener.url}/nobody")
     assert (said.code, "tags.ok" in said.out) == (1, False), said.out
 
 
-async def test_a_dry_run_changes_nothing(simulator, door, env, tmp_path):
-    env = beside(env, door)
-    arguments = ("--url", door.url, "--events", EVENTS)
+async def test_a_dry_run_changes_nothing(simulator, listener, env, tmp_path):
+    env = beside(env, listener)
+    arguments = ("--url", listener.url, "--events", EVENTS)
     said = await dingbridge_callback(tmp_path, env, "register", *arguments, "--dry-run")
     assert (said.code, registered(simulator)) == (0, None)
-    assert f"would be registered: {door.url}" in said.out
+    assert f"would be registered: {listener.url}" in said.out
     assert (await dingbridge_callback(tmp_path, env, "register", *arguments)).code == 0
     before = registered(simulator)
     said = await dingbridge_callback(
         tmp_path, env, "register", "--replace", "--events", "check_in", "--dry-run"
     )
-    assert (said.code, f"would be replaced: {door.url}" in said.out) == (0, True)
+    assert (said.code, f"would be replaced: {listener.url}" in said.out) == (0, True)
     said = await dingbridge_callback(tmp_path, env, "delete", "--dry-run")
-    assert f"would delete: {door.url}" in said.out
+    assert f"would delete: {listener.url}" in said.out
     assert registered(simulator) == before
 
 
@@ -140,21 +140,21 @@ async def test_credentials_are_generated_into_files_that_others_cannot_read(simu
     assert said.err.count("exists already") == 2
 
     # the ingress is started with them, while the command waits for it
-    door = Door(tmp_path / "journal", Credentials(token, aes_key, (OWNER,)))
-    door.port = port
+    listener = Listener(tmp_path / "journal", Credentials(token, aes_key, (OWNER,)))
+    listener.port = port
     waiting = asyncio.ensure_future(
         dingbridge_callback(tmp_path, env, "register", "--url", url, "--events", EVENTS, "--wait", "60")
     )
-    async with door:
+    async with listener:
         said = await waiting
     assert said.code == 0, said.err
     assert registered(simulator) == (url, ["user_add_org", "user_leave_org"])
     assert simulator.callbacks.current.target.token == token
 
 
-async def test_it_asks_on_a_terminal_before_it_deletes(simulator, door, env, tmp_path):
-    env = beside(env, door)
-    await dingbridge_callback(tmp_path, env, "register", "--url", door.url, "--events", EVENTS)
+async def test_it_asks_on_a_terminal_before_it_deletes(simulator, listener, env, tmp_path):
+    env = beside(env, listener)
+    await dingbridge_callback(tmp_path, env, "register", "--url", listener.url, "--events", EVENTS)
     code, shown = await asyncio.to_thread(on_terminal, env, tmp_path, "callback", "delete", answer="n")
     assert "[y/N]" in shown
     assert (code, registered(simulator) is None) == (1, False)
@@ -183,11 +183,11 @@ async def found(url, admin="http://127.0.0.1:1"):
     return finding.code
 
 
-async def test_the_nonce_tells_this_ingress_from_another_with_the_same_credentials(door, tmp_path):
-    other = Door(tmp_path / "other")
+async def test_the_nonce_tells_this_ingress_from_another_with_the_same_credentials(listener, tmp_path):
+    other = Listener(tmp_path / "other")
     async with other:
-        admin = f"http://127.0.0.1:{door.private.port}"
-        assert await found(door.url, admin) == "url.ok"
+        admin = f"http://127.0.0.1:{listener.private.port}"
+        assert await found(listener.url, admin) == "url.ok"
         assert await found(other.url, admin) == "url.elsewhere"
         assert await found(other.url) == "url.ok", "nobody can be asked"
 
@@ -197,7 +197,7 @@ async def test_the_nonce_tells_this_ingress_from_another_with_the_same_credentia
         async def one_after_other(request):
             nonlocal turn
             turn += 1
-            target = door if turn % 3 == 0 else other
+            target = listener if turn % 3 == 0 else other
             async with (
                 aiohttp.ClientSession() as http,
                 http.post(target.url, params=request.query, data=await request.read()) as answer,
@@ -211,51 +211,58 @@ async def test_the_nonce_tells_this_ingress_from_another_with_the_same_credentia
     assert turn == 3 <= TRIES
 
 
-async def test_the_public_listener_tells_nothing_of_a_nonce(door):
+async def test_the_public_listener_tells_nothing_of_a_nonce(listener):
     async with aiohttp.ClientSession() as http:
         for path in ("/checks/" + "0" * 32, "/callback"):
-            async with http.get(door.url.removesuffix("/callback") + path) as answer:
+            async with http.get(listener.url.removesuffix("/callback") + path) as answer:
                 assert answer.status in (404, 405)
                 assert "seen" not in await answer.text()
-        private = f"http://127.0.0.1:{door.private.port}/checks/"
+        private = f"http://127.0.0.1:{listener.private.port}/checks/"
         async with http.get(private + "0" * 32) as answer:
             assert await answer.json() == {"seen": False}
 
 
-async def test_of_many_checks_the_last_are_remembered(door):
+async def test_of_many_checks_the_last_are_remembered(listener):
     for number in range(70):
-        door.diagnostics.check_seen(f"{number:032x}", "default")
+        listener.diagnostics.check_seen(f"{number:032x}", "default")
     async with aiohttp.ClientSession() as http:
         found = {}
         for number in (0, 69):
-            async with http.get(f"http://127.0.0.1:{door.private.port}/checks/{number:032x}") as answer:
+            async with http.get(f"http://127.0.0.1:{listener.private.port}/checks/{number:032x}") as answer:
                 found[number] = json.loads(await answer.read())
     assert found == {0: {"seen": False}, 69: {"seen": True, "app": "default"}}
 
 
 async def test_of_an_app_in_stream_mode_show_tells_the_connections_and_nothing_is_registered(
-    simulator, door, env, tmp_path
+    simulator, listener, env, tmp_path
 ):
     status = {"connections": 2, "last_frame_s": 3.1, "events": 12, "refused": None}
 
     async def stream(request):
         return web.json_response({"apps": {"default": status} if status else {}})
 
-    await door.private.stop()
-    door.private = door.with_routes([web.get("/stream", stream)])
-    await door.private.start()
-    assert (await dingbridge_callback(tmp_path, env, "register", "--no-check", "--url", door.url)).code == 0
+    await listener.private.stop()
+    listener.private = listener.with_routes([web.get("/stream", stream)])
+    await listener.private.start()
+    assert (
+        await dingbridge_callback(tmp_path, env, "register", "--no-check", "--url", listener.url)
+    ).code == 0
     without = ("DINGTALK_TOKEN", "DINGTALK_AES_KEY", "DINGTALK_OWNER_KEY")
-    env = {k: v for k, v in beside(env, door).items() if k not in without} | {"DINGTALK_MODE": "stream"}
+    env = {k: v for k, v in beside(env, listener).items() if k not in without} | {"DINGTALK_MODE": "stream"}
 
     said = await dingbridge_callback(tmp_path, env, "show")
     assert (said.code, said.err) == (0, "")
-    for words in ("are open: 2", "ingress started: 12", "user_add_org", f"Stream, {door.url} is registered"):
+    for words in (
+        "are open: 2",
+        "ingress started: 12",
+        "user_add_org",
+        f"Stream, {listener.url} is registered",
+    ):
         assert words in " ".join(said.out.split())
     assert (await dingbridge_callback(tmp_path, env, "delete", "--yes")).code == 0, "what HTTP left behind"
     assert "stream.registered" not in (await dingbridge_callback(tmp_path, env, "show")).out
 
-    for arguments in (("register", "--url", door.url), ("rotate", "--app", "default")):
+    for arguments in (("register", "--url", listener.url), ("rotate", "--app", "default")):
         said = await dingbridge_callback(tmp_path, env, *arguments)
         assert (said.code, "callback show" in said.err) == (2, True), said
     assert registered(simulator) is None

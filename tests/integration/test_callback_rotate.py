@@ -17,7 +17,7 @@ from dingbridge.ingress.credentials import CredentialsWatcher
 from dingbridge.ingress.metrics import HttpMetrics
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.simulator.server import Simulator
-from tests.integration.callback_support import Door, dingbridge_callback, push
+from tests.integration.callback_support import Listener, dingbridge_callback, push
 from tests.integration.simulator_support import settings
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import eventually, free_port
@@ -76,22 +76,22 @@ async def live(tmp_path, simulator, monkeypatch):
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("dingbridge.ingress.credentials.EVERY_S", 0.02)
-    door = Door(tmp_path / "journal")
-    apps = CredentialsWatcher(IngressSettings.load(), door.public.serve, HttpMetrics(CollectorRegistry()))
-    door.private = door.with_routes([apps.route()])
-    async with door:
+    listener = Listener(tmp_path / "journal")
+    apps = CredentialsWatcher(IngressSettings.load(), listener.public.serve, HttpMetrics(CollectorRegistry()))
+    listener.private = listener.with_routes([apps.route()])
+    async with listener:
         watching = asyncio.ensure_future(apps.watch())
-        env["ADMIN_PORT"] = str(door.private.port)
+        env["ADMIN_PORT"] = str(listener.private.port)
         said = await dingbridge_callback(
-            tmp_path, env, "register", "--app", "hr", "--url", f"{door.url}/hr", "--events", EVENTS
+            tmp_path, env, "register", "--app", "hr", "--url", f"{listener.url}/hr", "--events", EVENTS
         )
         assert said.code == 0, said.err
-        yield door, file, env
+        yield listener, file, env
         watching.cancel()
 
 
 async def test_new_ones_are_accepted_registered_and_the_old_ones_retired(simulator, live, tmp_path):
-    door, file, env = live
+    listener, file, env = live
     old, _, _ = pairs(file)
     said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr", "--dry-run")
     assert (said.code, pairs(file)) == (0, (old, None, []))
@@ -101,7 +101,7 @@ async def test_new_ones_are_accepted_registered_and_the_old_ones_retired(simulat
     new, following, previous = pairs(file)
     assert (following, previous) == (None, [old])
     target = simulator.callbacks.current.target
-    assert (target.token, target.aes_key, target.url) == (new.token, new.aes_key, f"{door.url}/hr")
+    assert (target.token, target.aes_key, target.url) == (new.token, new.aes_key, f"{listener.url}/hr")
     assert set(simulator.callbacks.current.tags) == set(EVENTS.split(","))
     for secret in (old, new):
         assert secret.token not in said.out + said.err
@@ -117,10 +117,10 @@ async def test_new_ones_are_accepted_registered_and_the_old_ones_retired(simulat
     async with aiohttp.ClientSession() as http:
 
         async def retired():
-            return await push(http, f"{door.url}/hr", EVENT, old) == 403
+            return await push(http, f"{listener.url}/hr", EVENT, old) == 403
 
         await eventually(retired, 30, "the old ones are refused")
-        assert await push(http, f"{door.url}/hr", EVENT, new) == "success"
+        assert await push(http, f"{listener.url}/hr", EVENT, new) == "success"
     # and so on, without leaving more and more behind
     said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr", "--grace", "2h")
     assert said.code == 0, said.err
@@ -137,7 +137,7 @@ class Killed(BaseException):
 async def test_ended_anywhere_both_are_accepted_and_the_same_command_goes_on(
     simulator, live, tmp_path, monkeypatch, where
 ):
-    door, file, env = live
+    listener, file, env = live
     old, _, _ = pairs(file)
     update = DingTalkClient.update_call_back
 
@@ -167,7 +167,7 @@ async def test_ended_anywhere_both_are_accepted_and_the_same_command_goes_on(
     assert (begun is None) == (where == "before the file")
     async with aiohttp.ClientSession() as http:
         for accepted in [pair for pair in (old, begun) if pair is not None]:
-            assert await push(http, f"{door.url}/hr", EVENT, accepted) == "success"
+            assert await push(http, f"{listener.url}/hr", EVENT, accepted) == "success"
 
         said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr")
         assert said.code == 0, said.err
@@ -175,7 +175,7 @@ async def test_ended_anywhere_both_are_accepted_and_the_same_command_goes_on(
         assert (following, previous, new) == (None, [old], begun or new)
         assert simulator.callbacks.current.target.token == new.token
         for accepted in (old, new):
-            assert await push(http, f"{door.url}/hr", EVENT, accepted) == "success"
+            assert await push(http, f"{listener.url}/hr", EVENT, accepted) == "success"
 
 
 async def test_dingtalk_is_told_nothing_before_the_ingress_accepts_them(

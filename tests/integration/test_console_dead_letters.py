@@ -127,7 +127,7 @@ async def test_letters_that_are_ticked_are_sent_or_given_up_and_no_others(
         nobody = [*form.hidden, ("which", "selected"), ("act", "replay")]
         assert "tick some" in await submit(who, "/dead-letters/count", nobody, 400)
         uncounted = [("csrf", await who.csrf()), ("consumer", name), ("act", "replay"), ("count", "3")]
-        assert "known no more" in await submit(who, "/confirm/none-of-ours-at-all", uncounted, 404)
+        assert "no longer known" in await submit(who, "/confirm/none-of-ours-at-all", uncounted, 404)
         assert len(await inbox(settings, name)) == 2
 
 

@@ -55,7 +55,7 @@ SECRET = "韩梅梅 <b>secret</b>"
 
 
 class Particular(EffectConsumer):
-    """Rejects events of ``refused``, and never gets done with those of ``stuck``."""
+    """Rejects events of ``refused``, and never finishes those of ``stuck``."""
 
     max_attempts = None
     retry_first_s = retry_max_s = 600
@@ -291,7 +291,7 @@ async def test_the_copies_work_and_a_viewer_sees_no_value(
         masked = await here.html("e1/u1")
         assert "Values are masked" in masked
         assert "secret" not in masked
-        assert "refused HTTP 422 , 37 ms What it answered the role reader sees." in words(masked)
+        assert "refused HTTP 422 , 37 ms Only the role reader sees the answer." in words(masked)
         assert 'id="fixture"' not in masked
         assert 'id="curl"' not in masked
         assert here.settings.kafka_bootstrap_servers not in masked
@@ -372,7 +372,7 @@ def entity(own_id: str, wrote_ms: int) -> dict[str, Any]:
         "owned_id": f"u-{own_id}",
         "version": 1,
         "absent": False,
-        "wish": "{}",
+        "desired": "{}",
         "since_ms": 0,
         "answers": "{}",
         "flagged": own_id == "open",

@@ -26,7 +26,7 @@ from tests.support.processes import Processes
 from tests.support.waiting import eventually
 
 
-def wish(event_id: str, subject: str, **changes: Any) -> Record:
+def desired(event_id: str, subject: str, **changes: Any) -> Record:
     """A record of another sender's, as a team without any of our code would write it."""
     envelope = {
         "specversion": "1.0",
@@ -47,15 +47,20 @@ async def test_any_senders_events_are_handled_once_and_what_is_none_is_a_dead_le
     consumer = named(EffectConsumer, control_topics=("outbound",))()
     settings = consumer_settings(kafka_env, url)
     topic = control_topic(settings, "outbound")
-    broken = wish("w9", "u9", specversion="0.3", data=[])
-    records = [wish("w1", "u1"), wish("w1", "u1"), broken, wish("w2", "u1", time="2026-11-27T08:00:00+08:00")]
+    broken = desired("w9", "u9", specversion="0.3", data=[])
+    records = [
+        desired("w1", "u1"),
+        desired("w1", "u1"),
+        broken,
+        desired("w2", "u1", time="2026-11-27T08:00:00+08:00"),
+    ]
     await publish(settings, records, topic)
     await publish(settings, [event_record("e1", "u1")])
     async with serving(consumer, settings):
         (letter,) = await eventually(lambda: dead_letters(settings, consumer.name, 1))
         await eventually(lambda: has_rows(url, 3))
         await eventually(lambda: has_committed(settings, consumer.name, 5))
-        again = wish("w1", "u1")
+        again = desired("w1", "u1")
         replayed = again._replace(headers=(("dingbridge-replay-id", b"r1"),))
         await publish(settings, [replayed], inbox_topic(settings, consumer.name))
         await eventually(lambda: has_rows(url, 4))
@@ -92,7 +97,7 @@ async def test_the_commands_know_a_consumers_control_topics(
         """
     )
     env = kafka_env | {"FORWARD_FILE": str(systems)}
-    change = wish("c1", "u1", type="com.dingbridge.change")
+    change = desired("c1", "u1", type="com.dingbridge.change")
     await publish(kafka_settings, [change], control_topic(kafka_settings, "changes"))
 
     def answer(*arguments: str) -> Any:

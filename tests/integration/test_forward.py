@@ -1,5 +1,5 @@
-"""forward on a real Kafka, to real receivers: each system for itself, nothing given up that is not its own
-event's fault, and nobody kept waiting by somebody else's system."""
+"""forward on a real Kafka, to real receivers: systems are independent, only an event that itself causes
+the failure is given up, and nobody waits for somebody else's system."""
 
 import asyncio
 import secrets

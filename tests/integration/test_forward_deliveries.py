@@ -1,4 +1,4 @@
-"""What became of each delivery is in Kafka, and the command and the console's pages say the same of it."""
+"""The outcome of each delivery is in Kafka, and the command and the console's pages say the same of it."""
 
 import secrets
 from collections.abc import AsyncIterator

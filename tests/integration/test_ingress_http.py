@@ -36,7 +36,7 @@ OURS = Credentials("tokenOfTheTest", "a" * 43, ("dingappkey", "dingcorp1"))
 EVENT = b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"],"CorpId":"dingcorp1"}'
 
 
-class Door:
+class Listener:
     """A listener on a free port with everything a test wants to look at."""
 
     def __init__(self, folder, *, max_bytes=64 * 1024, **rules):
@@ -113,31 +113,31 @@ def opened(answer):
 
 
 @pytest.fixture
-async def door(tmp_path):
-    async with Door(tmp_path) as door:
-        yield door
+async def listener(tmp_path):
+    async with Listener(tmp_path) as listener:
+        yield listener
 
 
-async def test_a_callback_is_kept_and_answered_with_an_encrypted_success(door):
-    status, answer = await door.push()
+async def test_a_callback_is_kept_and_answered_with_an_encrypted_success(listener):
+    status, answer = await listener.push()
     assert status == 200
     assert set(answer) == {"msg_signature", "timeStamp", "nonce", "encrypt"}
     assert opened(answer).plaintext == b"success"
-    assert door.kept() == [("default", EVENT)]
+    assert listener.kept() == [("default", EVENT)]
 
 
-async def test_the_answer_is_for_the_owner_that_was_pushed_to(door):
-    _, answer = await door.push(owner="dingcorp1")
+async def test_the_answer_is_for_the_owner_that_was_pushed_to(listener):
+    _, answer = await listener.push(owner="dingcorp1")
     assert opened(answer).owner_key == "dingcorp1"
 
 
-async def test_the_same_push_is_kept_once_and_answered_each_time(door):
+async def test_the_same_push_is_kept_once_and_answered_each_time(listener):
     query, body = push()
-    answers = await asyncio.gather(*(door.post(query, body) for _ in range(10)))
-    answers.append(await door.push())  # encrypted anew, as a retry may be
+    answers = await asyncio.gather(*(listener.post(query, body) for _ in range(10)))
+    answers.append(await listener.push())  # encrypted anew, as a retry may be
     assert {status for status, _ in answers} == {200}
-    assert len(door.kept()) == 1
-    assert door.counted("duplicate") == 10
+    assert len(listener.kept()) == 1
+    assert listener.counted("duplicate") == 10
 
 
 @pytest.mark.parametrize(
@@ -148,19 +148,19 @@ async def test_the_same_push_is_kept_once_and_answered_each_time(door):
         b'{"EventType":"check_create_suite_url","Random":"r","TestSuiteKey":"s"}',
     ],
 )
-async def test_url_checks_are_answered_and_not_kept(door, plaintext):
-    status, answer = await door.push(plaintext)
+async def test_url_checks_are_answered_and_not_kept(listener, plaintext):
+    status, answer = await listener.push(plaintext)
     assert (status, opened(answer).plaintext) == (200, b"success")
-    assert door.kept() == []
+    assert listener.kept() == []
 
 
 async def test_a_suite_is_checked_before_it_has_a_key_and_may_want_its_random_back(tmp_path):
-    async with Door(tmp_path, suite_check_reply="random") as door:
+    async with Listener(tmp_path, suite_check_reply="random") as listener:
         plaintext = b'{"EventType":"check_create_suite_url","Random":"LPIdSnlF","TestSuiteKey":"x"}'
-        status, answer = await door.push(plaintext, owner="suite4xxxxxxxxxxxxxxx")
+        status, answer = await listener.push(plaintext, owner="suite4xxxxxxxxxxxxxxx")
         assert status == 200
         assert decrypt(OURS.key, answer["encrypt"]) == (b"LPIdSnlF", "suite4xxxxxxxxxxxxxxx")
-        status, _ = await door.push(EVENT, owner="suite4xxxxxxxxxxxxxxx")
+        status, _ = await listener.push(EVENT, owner="suite4xxxxxxxxxxxxxxx")
         assert status == 403
 
 
@@ -184,10 +184,10 @@ async def test_a_suite_is_checked_before_it_has_a_key_and_may_want_its_random_ba
     ],
     ids=lambda value: value[:24].decode("utf-8", "replace"),
 )
-async def test_what_dingtalk_signed_is_never_refused_for_its_content(door, plaintext):
-    status, answer = await door.push(plaintext)
+async def test_what_dingtalk_signed_is_never_refused_for_its_content(listener, plaintext):
+    status, answer = await listener.push(plaintext)
     assert (status, opened(answer).plaintext) == (200, b"success")
-    assert door.kept() == [("default", plaintext)]
+    assert listener.kept() == [("default", plaintext)]
 
 
 OTHER = Credentials("anotherToken", "b" * 43, ("dingappkey",))
@@ -252,121 +252,121 @@ def with_body(body):
     ],
 )
 async def test_what_dingtalk_did_not_sign_is_refused_by_class_and_stored_nowhere(
-    door, make, status, name, reason
+    listener, make, status, name, reason
 ):
     with structlog.testing.capture_logs() as logs:
-        assert await door.post(*make()) == (status, {"error": name})
-    assert door.kept() == []
-    assert door.counted(name, reason) == 1
+        assert await listener.post(*make()) == (status, {"error": name})
+    assert listener.kept() == []
+    assert listener.counted(name, reason) == 1
     refused = [line for line in logs if line["event"] == "callback.refused"]
     assert [line["reason"] for line in refused] == [reason]
     assert OURS.token not in str(logs)
-    assert (await door.push())[0] == 200, "the next good one is answered"
-    assert door.kept() == [("default", EVENT)]
+    assert (await listener.push())[0] == 200, "the next good one is answered"
+    assert listener.kept() == [("default", EVENT)]
 
 
-async def test_an_owner_that_is_not_ours_is_named_in_the_log(door):
+async def test_an_owner_that_is_not_ours_is_named_in_the_log(listener):
     with structlog.testing.capture_logs() as logs:
-        await door.push(owner="dingcorpOther")
+        await listener.push(owner="dingcorpOther")
     assert "dingcorpOther" in str([line for line in logs if line["event"] == "callback.refused"])
 
 
-async def test_owner_keys_that_callbacks_were_for_are_remembered(door):
-    await door.push(owner="dingcorpOther")
-    await door.push(owner="dingcorp1")
-    await door.push(b'{"EventType":"check_url"}', owner="dingappkey")  # of no company
-    seen = [(e["owner"], e["accepted"], e["refused"]) for e in door.diagnostics.owners()]
+async def test_owner_keys_that_callbacks_were_for_are_remembered(listener):
+    await listener.push(owner="dingcorpOther")
+    await listener.push(owner="dingcorp1")
+    await listener.push(b'{"EventType":"check_url"}', owner="dingappkey")  # of no company
+    seen = [(e["owner"], e["accepted"], e["refused"]) for e in listener.diagnostics.owners()]
     assert seen == [("dingcorpOther", 0, 1), ("dingcorp1", 1, 0)]
 
 
-async def test_a_signature_in_the_body_is_logged_in_words(door):
+async def test_a_signature_in_the_body_is_logged_in_words(listener):
     with structlog.testing.capture_logs() as logs:
-        await door.post(*in_the_body())
+        await listener.post(*in_the_body())
     assert "in the body" in next(line["words"] for line in logs if line["event"] == "callback.refused")
 
 
-async def test_other_paths_methods_and_apps(door):
-    assert (await door.push(path="/"))[0] == 404
-    assert (await door.push(path="/metrics"))[0] == 404
-    assert (await door.push(path="/callback/nobody"))[0] == 404
-    async with door.http.get("/callback") as answer:
+async def test_other_paths_methods_and_apps(listener):
+    assert (await listener.push(path="/"))[0] == 404
+    assert (await listener.push(path="/metrics"))[0] == 404
+    assert (await listener.push(path="/callback/nobody"))[0] == 404
+    async with listener.http.get("/callback") as answer:
         assert (answer.status, answer.headers["Allow"]) == (405, "POST")
-    assert (await door.push(path="/callback/hr"))[0] == 200
-    assert [app for app, _ in door.kept()] == ["hr"]
-    assert (await door.push(path="/callback/default"))[0] == 200
-    assert [app for app, _ in door.kept()] == ["hr", "default"], "each app dedupes by itself"
+    assert (await listener.push(path="/callback/hr"))[0] == 200
+    assert [app for app, _ in listener.kept()] == ["hr"]
+    assert (await listener.push(path="/callback/default"))[0] == 200
+    assert [app for app, _ in listener.kept()] == ["hr", "default"], "each app dedupes by itself"
 
 
-async def test_both_spellings_of_the_parameters(door):
+async def test_both_spellings_of_the_parameters(listener):
     query, body = push()
     other = {"msg_signature": query["signature"], "timeStamp": query["timestamp"], "nonce": query["nonce"]}
-    assert (await door.post(other, body))[0] == 200
-    assert (await door.post({**query, "msg_signature": query["signature"], "r": "/x"}, body))[0] == 200
+    assert (await listener.post(other, body))[0] == 200
+    assert (await listener.post({**query, "msg_signature": query["signature"], "r": "/x"}, body))[0] == 200
 
 
-async def test_a_compressed_or_lying_body_is_malformed(door):
+async def test_a_compressed_or_lying_body_is_malformed(listener):
     query, body = push()
     headers = {"Content-Encoding": "gzip"}
-    assert await door.post(query, gzip.compress(body), headers=headers) == (400, {"error": "malformed"})
+    assert await listener.post(query, gzip.compress(body), headers=headers) == (400, {"error": "malformed"})
     # the label alone does no harm: what counts is what was signed
-    assert (await door.post(query, body, headers=headers))[0] == 200
+    assert (await listener.post(query, body, headers=headers))[0] == 200
 
 
-async def test_a_body_that_never_comes_is_given_up(door, monkeypatch):
+async def test_a_body_that_never_comes_is_given_up(listener, monkeypatch):
     monkeypatch.setattr("dingbridge.ingress.server.BODY_TIMEOUT_S", 0.1)
-    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
     writer.write(b"POST /callback HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
     assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)
     writer.close()
-    assert door.counted("malformed", "slow_body") == 1
+    assert listener.counted("malformed", "slow_body") == 1
 
 
-async def test_a_chunked_body_over_the_limit_is_cut_off(door):
+async def test_a_chunked_body_over_the_limit_is_cut_off(listener):
     async def endless():
         for _ in range(100):
             yield b"x" * 4096
 
-    assert (await door.post(push()[0], endless()))[0] == 413
+    assert (await listener.post(push()[0], endless()))[0] == 413
 
 
-async def test_not_kept_is_503_and_never_success(door, monkeypatch):
+async def test_not_kept_is_503_and_never_success(listener, monkeypatch):
     async def fail(entry):
         raise JournalUnavailable("disk", "the disk is full")
 
-    monkeypatch.setattr(door.journal, "append", fail)
+    monkeypatch.setattr(listener.journal, "append", fail)
     query, body = push()
-    async with door.http.post("/callback", params=query, data=body) as answer:
+    async with listener.http.post("/callback", params=query, data=body) as answer:
         assert answer.status == 503
         assert int(answer.headers["Retry-After"]) > 0
         assert await answer.json() == {"error": "unavailable"}
-    assert door.counted("unavailable", "disk") == 1
+    assert listener.counted("unavailable", "disk") == 1
 
 
 async def test_stopping_answers_what_was_accepted(tmp_path):
-    async with Door(tmp_path) as door:
+    async with Listener(tmp_path) as listener:
         arrived, release = asyncio.Event(), asyncio.Event()
-        keep = door.journal.append
+        keep = listener.journal.append
 
         async def slowly(entry):
             arrived.set()
             await release.wait()
             return await keep(entry)
 
-        door.journal.append = slowly
-        answer = asyncio.ensure_future(door.push())
+        listener.journal.append = slowly
+        answer = asyncio.ensure_future(listener.push())
         await arrived.wait()
-        stopping = asyncio.ensure_future(door.server.stop())
+        stopping = asyncio.ensure_future(listener.server.stop())
         await asyncio.sleep(0)
         release.set()
         assert (await answer)[0] == 200
         await stopping
         with pytest.raises(aiohttp.ClientConnectorError):
-            await door.push()
-    assert len(door.kept()) == 1
+            await listener.push()
+    assert len(listener.kept()) == 1
 
 
 async def test_two_listeners_share_a_port(tmp_path):
-    async with Door(tmp_path / "one") as one, Door(tmp_path / "two") as two:
+    async with Listener(tmp_path / "one") as one, Listener(tmp_path / "two") as two:
         port = await two.again(await one.again(0))
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", connector=once()) as http:
             for number in range(40):
@@ -382,12 +382,12 @@ def once():
     return aiohttp.TCPConnector(force_close=True)  # the kernel spreads connections, not requests
 
 
-async def test_bytes_that_are_no_http_are_not_in_the_log(door, caplog):
+async def test_bytes_that_are_no_http_are_not_in_the_log(listener, caplog):
     server = logging.getLogger("aiohttp.server")
     server.addFilter(only_types := ServerLog())  # as configure_logging does
     try:
         with structlog.testing.capture_logs() as logs:
-            reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
             writer.write(b"POST /callback?signature=Do-Not-Log-Me HTTP/9.9\r\n\r\n")
             assert b" 400 " in await asyncio.wait_for(reader.readline(), 10)
             writer.close()

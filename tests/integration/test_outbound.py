@@ -1,6 +1,10 @@
 """outbound against the simulated DingTalk over HTTP, on both databases: what the OA wants becomes so, what
 people change comes back, and what holds it back. Real Kafka: ``test_outbound_life.py``."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.integration.outbound_support import CORP, department, message, office, user
@@ -239,3 +243,54 @@ async def test_many_removals_wait_for_a_hand_and_absent_has_its_days(monkeypatch
         await oa.settle()
         assert (await oa.results("v1"))[-1] == "pending/grace"
         assert "v1" in oa.simulator.platform.company.users
+
+
+async def test_one_field_is_synced_both_ways_and_moves_nobody(monkeypatch, database_url, tmp_path):
+    """As docs/guide/one-field-both-ways.md says it, with its owners file and its message."""
+    page = (Path(__file__).parents[2] / "docs/guide/one-field-both-ways.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    [owned] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (owners := tmp_path / "owners.toml").write_text(owned, encoding="utf-8")
+    assert json.loads(shown)["data"].keys() == {"corpId", "version", "userid", "title"}
+
+    async with office(monkeypatch, database_url, OUTBOUND_OWNERS=str(owners)) as oa:
+        person = oa.founder()
+
+        def title(value, version):
+            return message("user.desired", "u1", version=version, userid=person.userid, title=value)
+
+        await oa.say(title("工程师", 1))
+        await oa.settle()
+        assert await oa.results("u1") == ["pending/adopted"]
+        await oa.release("u1")
+        await oa.settle()
+        assert (await oa.results("u1"))[-1] == "done"
+        as_it_was = oa.person(person.userid)
+        assert (as_it_was["title"], oa.writes()) == ("工程师", [("user/update", True)])
+
+        # people move and promote the person: the OA is told, nothing is written back, no echo is sent back
+        elsewhere = next(d for d in oa.simulator.platform.company.departments if d != 1)
+        oa.act("edit", userid=person.userid, title="高级工程师")
+        oa.act("move", userid=person.userid, dept_ids=[elsewhere])
+        await oa.settle()
+        [told] = [one for one in await oa.sent("changes") if "title" in one["fields"]]
+        assert (told["verdict"], told["fields"]["title"]["new"]) == ("reported", "高级工程师")
+        await oa.say(title("高级工程师", 2))
+        await oa.settle()
+        assert (await oa.results("u1"))[-1] == "unchanged"
+        await oa.say(title("架构师", 3))
+        await oa.settle()
+        now = oa.person(person.userid)
+        assert (now["title"], now["dept_id_list"]) == ("架构师", [elsewhere])
+        assert {name for name in now if now[name] != as_it_was[name]} <= {
+            "title", "dept_id_list", "dept_order_list", "leader_in_dept",
+        }  # fmt: skip
+        assert len(oa.writes()) == 2
+
+        # a message that says too little to create somebody creates nobody, whoever left or never came
+        oa.act("leave", userid=person.userid)
+        await oa.say(message("user.desired", "u2", version=1, title="工程师"))
+        await oa.settle()
+        assert (await oa.results("u1"))[-1] == "conflict/removed"
+        assert (await oa.results("u2"))[-1] == "pending/user-missing"
+        assert len(oa.writes()) == 2

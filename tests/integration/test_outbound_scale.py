@@ -31,7 +31,7 @@ ROWS = 100_000
 CORP = "dingcorp01"
 NUMBERS = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})"
 PEOPLE = f"""
-INSERT INTO outbound_entity (corp_id, kind, own_id, owned_id, ding_id, version, absent, wish, since_ms,
+INSERT INTO outbound_entity (corp_id, kind, own_id, owned_id, ding_id, version, absent, desired, since_ms,
     answers, flagged, present, removal_approved, result, result_ms, due_ms, priority, leased_ms, claims,
     attempts)
 {NUMBERS} SELECT '{CORP}', 'user', 'E' || i, 'u' || i, 'u' || i, 1, false, '{{}}', 1, '{{}}',

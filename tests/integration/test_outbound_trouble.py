@@ -1,5 +1,5 @@
-"""outbound when something else is wrong: another company's app, a wish that changes meanwhile, a lease that
-ends. Over HTTP against the simulated DingTalk."""
+"""outbound when something else is wrong: another company's app, a desired state that changes meanwhile, a
+lease that ends. Over HTTP against the simulated DingTalk."""
 
 import pytest
 

@@ -323,7 +323,7 @@ async def test_an_app_that_goes_or_changes_is_followed(stack, monkeypatch):
     await eventually(lambda: stack.registry.get_sample_value(name, {"app": "default"}) is None)
 
 
-async def test_a_time_without_a_connection_asks_the_consumers_to_look_anew(stack):
+async def test_a_time_without_a_connection_asks_the_consumers_to_resync(stack):
     stack.start(stream_gap_s=0)
     await stack.open()
     assert stack.journal.orders == []

@@ -1,4 +1,4 @@
-"""A callback's trace, as a receiver of OpenTelemetry's protocol gets it: from the door to each attempt."""
+"""A callback's trace, as a receiver of OpenTelemetry's protocol gets it: from the ingress to each attempt."""
 
 import asyncio
 import json

@@ -47,7 +47,7 @@ class Mortal:
         )
 
     def world(self) -> "World":
-        """An empty database and no record read yet; the world before is gone."""
+        """An empty database and no record read yet; what was before is gone."""
         folder = self._folder / secrets.token_hex(4)
         folder.mkdir()
         if self._postgres_url is None:

@@ -175,7 +175,7 @@ async def live(spec: dict[str, Any]) -> None:
 
 
 def _mark_steps(kill_at: int | None, consumer: Any, database: Database, files: Files) -> None:
-    """Die before or after the ``kill_at``-th of the steps between which the world is different."""
+    """Die before or after the ``kill_at``-th of the steps between which something outside changes."""
     count = 0
 
     def step() -> None:

@@ -86,10 +86,12 @@ def _by_number(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
 
     async def by_number(self: Contacts, entity: Any, ledger: Any) -> Any:
         found = await find(self, entity, ledger)
-        mobile = ledger.wish.fields.get("mobile") or ledger.written.get("mobile") if ledger.wish else None
+        mobile = (
+            ledger.desired.fields.get("mobile") or ledger.written.get("mobile") if ledger.desired else None
+        )
         if found is not None or not mobile or ledger.owned_id is None:
             return found
-        return await self._alike(replace(entity, wish={}), {"mobile": mobile})
+        return await self._alike(replace(entity, desired={}), {"mobile": mobile})
 
     def taken(kind: Any, ledger: Any, observed: Any, **rest: Any) -> Any:
         if observed is not None and ledger.owned_id is not None:

@@ -7,7 +7,7 @@ import sysconfig
 import pytest
 import yaml
 
-from tests.support.clone import ROOT, Clone, contents
+from tests.support.clone import ROOT, Clone, contents, virtual_environment
 
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 PACKAGES = """
@@ -17,6 +17,7 @@ for site in .venv/lib/python*/site-packages; do
 done
 """
 """Lets the environment in this folder see the packages in ``$1``."""
+CODE = ("__init__", "consumer", "settings", "migrations/__init__", "migrations/v0001_first_tables")
 EVENTS = ("bpms_instance_change", "user_add_org", "attendance_check_record")
 
 
@@ -42,7 +43,7 @@ def test_in_a_clone_it_is_tested_and_runs_at_once(clone, kafka_env, tmp_path):
     written = contents(clone.path)
     new = written.keys() - before.keys()
     assert new == {
-        *(f"consumers/leave_ledger/{file}.py" for file in ("__init__", "consumer", "settings")),
+        *(f"consumers/leave_ledger/{file}.py" for file in CODE),
         *(f"tests/unit/leave_ledger/{file}.py" for file in ("__init__", "test_leave_ledger")),
         *(f"tests/unit/leave_ledger/events/{event}.json" for event in EVENTS),
     }
@@ -83,7 +84,7 @@ def test_in_a_repository_of_its_own_it_is_tested_and_found_by_its_entry_point(cl
     said = clone.dingbridge("new-consumer", "rent", *arguments).stdout
     assert contents(clone.path) == before
     assert contents(folder).keys() == {
-        *(f"rent_consumer/{file}.py" for file in ("__init__", "consumer", "settings")),
+        *(f"rent_consumer/{file}.py" for file in CODE),
         "tests/test_rent.py",
         *(f"tests/events/{event}.json" for event in EVENTS),
         *("pyproject.toml", "README.md", "Dockerfile", "docker-compose.yml", ".gitignore", ".dockerignore"),
@@ -107,13 +108,74 @@ def test_in_a_repository_of_its_own_it_is_tested_and_found_by_its_entry_point(cl
     clone.run("env", "-C", str(folder), python, "-m", "mypy")
     result = clone.run("env", "-C", str(folder), python, "-m", "pytest", "-q", "--kafka", env=kafka_env)
     assert "1 passed" in result.stdout
-    clone.install(str(folder))
+    # built as a wheel, it has its revisions with it
+    clone.install(str(folder), editable=False)
     consumed(clone, "rent", {"DATA_DIR": str(tmp_path / "data")})
-    # once more: nothing is overwritten
-    kept = contents(folder)
-    refused = clone.dingbridge("new-consumer", "rent-two", *arguments, code=2).stderr
-    assert "is not empty" in refused
-    assert contents(folder) == kept
+    assert "No revision is missing" in clone.dingbridge("consumers", "migrate", "rent").stderr
+
+
+TAKEN = ("consumers", "console", "ingress", "simulator", "schemas", "dev")
+THEIRS = f"""
+[project]
+name = "their-oa"  # theirs
+version = "1"
+
+[tool.setuptools]
+packages = {list(TAKEN)}
+"""
+HANDLED = """
+import asyncio
+import sys
+from pathlib import Path
+
+from consumers.rent_consumer.consumer import Rent, events
+from dingbridge.testing import MemoryRuntime, recorded
+from sqlalchemy import select
+
+async def main(url):
+    async with MemoryRuntime(Rent(), database_url=url) as runtime:
+        for record in recorded(Path("tests/rent/events")):
+            await runtime.deliver(record)
+        rows = await runtime.rows(select(events))
+        print(sorted({getattr(row, "kind", "no such column") for row in rows}))
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_it_enters_a_project_that_has_all_our_names_and_gets_a_column_more(clone, tmp_path, postgres_url):
+    folder = tmp_path / "theirs"
+    for name in TAKEN:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text("OWNER = 'theirs'\n")
+    (folder / "pyproject.toml").write_text(THEIRS)
+    python = virtual_environment(tmp_path / "venv") / "bin" / "python"
+    pip = (str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation")
+    clone.run(*pip, "--editable", str(clone.path))
+
+    def there(*arguments):
+        return clone.run("env", "-C", str(folder), *arguments)
+
+    dingbridge = str(python.with_name("dingbridge"))
+    asked = ("new-consumer", "rent", "--events", "user_add_org", "--own-repository", ".")
+    said = there(dingbridge, *asked, "--package", "consumers").stdout
+    assert re.findall(r"^changed +(.*)$", said, re.MULTILINE) == ["pyproject.toml"]
+    assert (folder / "pyproject.toml").read_text().startswith(THEIRS.split("version")[0])
+    [command] = re.findall(r"^next .* (-m pytest .*)$", said, re.MULTILINE)
+    assert "1 passed" in there(str(python), *command.split(), "-q").stdout
+
+    databases = (f"sqlite:///{tmp_path}/rent.db", postgres_url)
+    for url in databases:
+        assert "['no such column']" in there(str(python), "-c", HANDLED, url).stdout
+    code = folder / "consumers" / "rent_consumer" / "consumer.py"
+    column = '    Column("kind", Text, server_default="old"),\n'
+    code.write_text(code.read_text().replace('    Column("event_type"', f'{column}    Column("event_type"'))
+    there(dingbridge, "consumers", "migrate", f"{code}:Rent", "--write", "-m", "the kind of rent")
+    there(*pip, ".")  # from here on its wheel is used
+    shutil.move(folder / "tests", tmp_path / "tests")
+    for url in databases:
+        from_wheel = clone.run("env", "-C", str(tmp_path), str(python), "-c", HANDLED, url)
+        assert "['old']" in from_wheel.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The ten-minute tutorial, followed word for word: files written, commands typed, output compared."""
+"""The tutorial and a column more, followed word for word: files written, commands typed, output compared."""
 
 import re
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.support.clone import ROOT, Clone
 
-ENGLISH = ROOT / "docs" / "tutorial" / "first-consumer.md"
+PAGES = (ROOT / "docs/tutorial/first-consumer.md", ROOT / "docs/guide/add-a-column.md")
 CHINESE = ROOT / "docs" / "tutorial" / "first-consumer.zh-CN.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -16,15 +16,15 @@ VARYING = re.compile(
 """Places, keys' hashes, replay ids, times, line numbers."""
 
 
-def blocks(page: Path) -> list[tuple[str, str]]:
-    return FENCE.findall(page.read_text(encoding="utf-8"))
+def blocks(*pages: Path) -> list[tuple[str, str]]:
+    return [block for page in pages for block in FENCE.findall(page.read_text(encoding="utf-8"))]
 
 
-def script(page: Path) -> str:
-    """The page as one shell script. A Python block is written to the file that its first line names; before
-    each block a mark is printed, by which its output is found."""
+def script(*pages: Path) -> str:
+    """The pages as one shell script. A Python block is written to the file that its first line names, a diff
+    is applied; before each block a mark is printed, by which its output is found."""
     parts = []
-    for number, (language, text) in enumerate(blocks(page)):
+    for number, (language, text) in enumerate(blocks(*pages)):
         parts.append(f"echo '-- block {number}'")
         if language == "sh":
             parts.append(text)
@@ -33,6 +33,8 @@ def script(page: Path) -> str:
             assert re.fullmatch(r"# [\w/]+\.py", first), "its first line names its file"
             body = text.split("\n", 1)[1]
             parts.append(f"cat >{first.removeprefix('# ')} <<'END-OF-FILE'\n{body}END-OF-FILE\n")
+        elif language == "diff":
+            parts.append(f"git apply <<'END-OF-FILE'\n{text}END-OF-FILE\n")
         else:
             assert language == "text"
     return "\n".join(parts)
@@ -47,12 +49,12 @@ def test_the_tutorial_does_what_it_says(tmp_path, kafka_env):
     clone = Clone(tmp_path, {k: v for k, v in kafka_env.items() if not k.endswith("_PREFIX")})
     if (ROOT / ".mypy_cache").is_dir():  # what mypy knows already of all other modules
         shutil.copytree(ROOT / ".mypy_cache", clone.path / ".mypy_cache")
-    result = clone.sh(script(ENGLISH))
+    result = clone.sh(script(*PAGES))
     printed = dict(
         re.findall(r"^-- block (\d+)\n(.*?)(?=^-- block|\Z)", result.stdout, re.MULTILINE | re.DOTALL)
     )
     compared = 0
-    for number, (language, text) in enumerate(blocks(ENGLISH)):
+    for number, (language, text) in enumerate(blocks(*PAGES)):
         if language == "text":
             lines = [plain(line) for line in printed[str(number - 1)].splitlines()]
             for line in text.splitlines():
@@ -63,7 +65,7 @@ def test_the_tutorial_does_what_it_says(tmp_path, kafka_env):
     assert compared > 15
     # what it has written is as clean as the project asks for
     files = [
-        text.splitlines()[0].removeprefix("# ") for language, text in blocks(ENGLISH) if language == "python"
+        text.splitlines()[0].removeprefix("# ") for language, text in blocks(*PAGES) if language == "python"
     ]
     ruff = (str(clone.venv / "bin" / "python"), "-m", "ruff")
     clone.run(*ruff, "check", "--no-cache", *files)
@@ -71,4 +73,4 @@ def test_the_tutorial_does_what_it_says(tmp_path, kafka_env):
 
 
 def test_the_chinese_tutorial_has_the_same_commands_and_files():
-    assert blocks(CHINESE) == blocks(ENGLISH)
+    assert blocks(CHINESE) == blocks(PAGES[0])

@@ -38,10 +38,10 @@ class Clone:
         packages = "cat requirements-dev.txt requirements-sdk.txt | cksum"
         self.sh(f'echo "$({packages}) $(pwd -P)" >.venv/.installed; cksum <pyproject.toml >>.venv/.installed')
 
-    def install(self, project: str) -> None:
+    def install(self, project: str, *, editable: bool = True) -> None:
         """Install a project into the environment, without what it needs: that is there."""
         pip = [str(self.venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps"]
-        self.run(*pip, "--no-build-isolation", "--editable", project)
+        self.run(*pip, "--no-build-isolation", *(["--editable"] if editable else []), project)
 
     def run(
         self, *arguments: str, code: int = 0, env: Mapping[str, str] | None = None

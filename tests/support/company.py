@@ -64,7 +64,7 @@ _NOT_NULL: Mapping[Table, dict[str, Any]] = {
     outbound_entity: {
         "version": 1,
         "absent": False,
-        "wish": "{}",
+        "desired": "{}",
         "since_ms": 0,
         "answers": "[]",
         "flagged": False,

@@ -63,7 +63,7 @@ class Comparison:
 
     @property
     def kept_again(self) -> set[int]:
-        """In two rows of one journal: the door should have recognised the second."""
+        """In two rows of one journal: the ingress should have recognised the second."""
         rows = Counter((r.number, r.id, r.journal) for r in {_row(r): r for r in self.seen}.values())
         return {number for (number, _, _), count in rows.items() if count > 1}
 
@@ -76,7 +76,7 @@ class Comparison:
         return {number for number, found in journals.items() if len(found) > 1}
 
     def assert_holds(self, *, hurt: Collection[int] = (), put_aside: int = 0) -> None:
-        """The promise: nothing lost, nothing answered falsely, nothing invented, the door's dedupe held, and
+        """The promise: nothing lost, nothing answered falsely, nothing invented, dedupe held, and
         one (source, id) for one event wherever it was kept.
 
         But for ``hurt``, which a fault has made unreadable; and a push that comes again while a journal that
@@ -99,7 +99,7 @@ class Comparison:
             f"false success {self.pusher.outcomes['false success']}, kept but unanswered "
             f"{len(self.unanswered)}; duplicates {len(self.seen) - len(self.numbers)} "
             f"({self.published_again} published again behind an unsaved checkpoint, "
-            f"{len(self.kept_again)} past the door, {len(self.in_two_journals)} in two journals)"
+            f"{len(self.kept_again)} past the ingress's dedupe, {len(self.in_two_journals)} in two journals)"
         )
 
 

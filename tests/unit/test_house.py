@@ -22,7 +22,7 @@ MODULES = [
     if GENERATED not in path.parents
 ]
 
-MODULE_LINES, FOLDER_MODULES, README_LINES = 400, 14, 180
+MODULE_LINES, FOLDER_MODULES, README_LINES = 400, 14, 120
 
 LIBRARIES = (
     "aiohttp|aiokafka|alembic|apsw|Crypto|prometheus_client|pydantic|rich|sqlalchemy|structlog|tomlkit|typer"

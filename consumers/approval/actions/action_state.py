@@ -35,7 +35,7 @@ RESYNCED = "archived by a resync, without its finish event; `dingbridge approval
 
 
 def agreed(events: Events, document: Mapping[str, Any] | None) -> bool:
-    """Whether it was approved at some time, whatever became of it later."""
+    """Whether it was approved at some time, whatever its state later."""
     told = str(events.get("finish", {}).get("data", {}).get("result")).lower()
     api = document or {}
     return told == "agree" or (

@@ -1,4 +1,4 @@
-"""Calls the action of a template or its undo, and writes down what became of it. The caller holds the guard.
+"""Calls the action of a template or its undo, and stores the outcome. The caller holds the guard.
 
 Not here: what an action is (``declaration.py``), and whether one is to be called (``action_state.py``).
 """

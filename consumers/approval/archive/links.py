@@ -10,7 +10,7 @@ it or take it back, and what changes those, is a family here:
 - else the latest approved MODIFY is in force, and else the instance that the family began with.
 
 It follows from the rows of all, so from no order. An id that is named and not known is fetched
-(``fetch_unknown``). Not here: what becomes of the actions (``consumers/approval/actions``).
+(``fetch_unknown``). Not here: what happens to the actions (``consumers/approval/actions``).
 """
 
 from collections.abc import Mapping

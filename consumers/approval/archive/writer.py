@@ -1,6 +1,6 @@
 """Writing an approval to the archive: instance, form, records, tasks, comments, files.
 
-The caller holds its guard. Not here: what becomes of events and document (``document.py``, ``tasks.py``,
+The caller holds its guard. Not here: what happens to events and document (``document.py``, ``tasks.py``,
 ``attachments.py``), and the action of the template (``consumers/approval/actions``).
 """
 

@@ -1,4 +1,4 @@
-"""``dingbridge outbound``: say what DingTalk shall be, and see what becomes of it."""
+"""``dingbridge outbound``: send desired states and requests to DingTalk, and see the results."""
 
 from dingbridge.consumers.outbound.cli.commands import app
 

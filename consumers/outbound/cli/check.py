@@ -1,5 +1,5 @@
 """The calls of the Open API that outbound makes, for the doctor and the probe to try them; the templates of
-its owners file; and what waits in its ledger for somebody's word."""
+its owners file; and what waits in its ledger for an operator."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -25,14 +25,14 @@ def _calls(client: DingTalkClient, known: Known) -> list[Call]:
         Call("v2/user/get", client.user, "userid"),
         Call("v2/department/get", client.department, "dept_id"),
         Call("v2/department/listsub", client.sub_departments, "dept_id"),
-        # of nobody, so it changes nothing; the right is the same for all writes of contacts
+        # names nobody, so it changes nothing; all writes of contacts need the same right
         Call("v2/user/update", lambda _: client.update_user(NOBODY, {}), writes=True),
         Call(INSTANCES, client.approval, "processInstanceId"),
     ]
 
 
 def _templates() -> Templates:
-    """None of settings that do not load, which the doctor tells by itself."""
+    """Empty when the settings do not load; the doctor reports that itself."""
     try:
         owners = load_owners(OutboundSettings.load().outbound_owners)
     except SettingsError:
@@ -41,7 +41,7 @@ def _templates() -> Templates:
 
 
 async def _waiting(context: Context) -> list[Finding]:
-    """Nothing without a ledger that this process can read."""
+    """Empty when this process cannot read a ledger."""
     try:
         settings = ConsumerSettings.load()
         database = open_database(settings.database_url_for("outbound"), create=False)
@@ -57,7 +57,7 @@ async def _waiting(context: Context) -> list[Finding]:
 
 
 def judge(counts: Mapping[str, int]) -> list[Finding]:
-    """By ``waiting.counts``: a conflict is what the alert warns of; the rest waits for a word, too."""
+    """By ``waiting.counts``: the alert warns of conflicts; the others wait for an operator as well."""
     named = [
         f"{state} {count}" for state in ("refused", "removal", "adopted") if (count := counts.get(state))
     ]
@@ -85,7 +85,7 @@ WORDS: Final = {
     "outbound.waiting": Words(
         Level.NOTE,
         (
-            "What the OA wants in DingTalk waits for somebody's word, by state: {states}.",
+            "What the OA wants in DingTalk waits for an operator, by state: {states}.",
             "`dingbridge outbound status` lists it; `dingbridge outbound approve` and `release` let it be "
             "written.",
         ),

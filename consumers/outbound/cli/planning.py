@@ -1,4 +1,4 @@
-"""What the agent would write now: the same reads and the same decision, and nothing is stored or written."""
+"""What the agent would write now: the same reads and the same decision; nothing is stored or written."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
@@ -12,9 +12,9 @@ from dingbridge.consumers.outbound.consumer import Outbound
 from dingbridge.consumers.outbound.contacts.agent import rules_of
 from dingbridge.consumers.outbound.contacts.decide import decide
 from dingbridge.consumers.outbound.contacts.dingtalk import Contacts
-from dingbridge.consumers.outbound.contacts.references import Referred, resolved, with_wish
+from dingbridge.consumers.outbound.contacts.references import Referred, resolved, with_desired
 from dingbridge.consumers.outbound.contacts.rows import Entity, Key, entity_of, owned_by_another, userid_of
-from dingbridge.consumers.outbound.contacts.wanted import wish_in
+from dingbridge.consumers.outbound.contacts.wanted import desired_in
 from dingbridge.consumers.outbound.ledger import (
     Action,
     Create,
@@ -35,12 +35,12 @@ Op = Literal["create", "update", "delete", "nothing", "wait", "superseded", "ref
 
 _OPS: Final[dict[type[Action], Op]] = {Create: "create", Update: "update", Delete: "delete"}
 NEW = "new "
-"""Stands before the own id of what would be created, where DingTalk's id is not known yet."""
+"""The prefix of an own id that stands in for a DingTalk id that does not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What would become of one entity. ``fields`` is ``{name: (old, new)}``, with own ids; ``reason`` is why
+    """What would happen to one entity. ``fields`` is ``{name: (old, new)}``, with own ids; ``reason`` is why
     it waits, or what DingTalk says."""
 
     kind: Kind
@@ -70,7 +70,7 @@ async def plan(consumer: Outbound, messages: Sequence[Message] | None) -> AsyncI
 def _wanted(
     stored: dict[Key, Entity], messages: Sequence[Message]
 ) -> tuple[dict[Key, Entity], list[Message]]:
-    """What the messages want, and those that are older than what was wanted before."""
+    """The entities that the messages name, and the messages that are older than the ledger's state."""
     wanted: dict[Key, Entity] = {}
     older = []
     for message in messages:
@@ -88,7 +88,7 @@ def _wanted(
             app=message.app,
             version=version,
             absent=message.absent,
-            wish=begun.wish if message.absent else wish_in(message),
+            desired=begun.desired if message.absent else desired_in(message),
             since_ms=begun.since_ms if begun.absent and message.absent else now_ms(),
         )
     return wanted, older
@@ -111,8 +111,8 @@ async def _planned(
                 found[own_id] = to_come.ledger.candidate or chosen
         return found
 
-    wish, _ = await resolved(entity, ids)
-    ledger = with_wish(entity.ledger, wish)
+    desired, _ = await resolved(entity, ids)
+    ledger = with_desired(entity.ledger, desired)
     try:
         observed = await contacts.find(entity, ledger)
     except (ApiError, Reject) as error:
@@ -130,7 +130,7 @@ async def _planned(
         ),
     )  # fmt: skip
     seen = observed.fields if observed is not None else {}
-    names = _names(decision, wish.fields)
+    names = _names(decision, desired.fields)
     old = {name: await in_own_ids(db, entity.corp_id, name, seen.get(name)) for name in names}
     return Planned(
         entity.kind,
@@ -138,7 +138,7 @@ async def _planned(
         _op(decision),
         observed.ding_id if observed else ledger.ding_id,
         decision.result.reason if decision.result else None,
-        {name: (old[name], entity.wish.get(name)) for name in names},
+        {name: (old[name], entity.desired.get(name)) for name in names},
     )
 
 
@@ -148,7 +148,7 @@ def _op(decision: Decision) -> Op:
     return "wait" if decision.result and decision.result.result in ("pending", "conflict") else "nothing"
 
 
-def _names(decision: Decision, wished: Fields) -> list[str]:
+def _names(decision: Decision, wanted: Fields) -> list[str]:
     action = decision.action
     if isinstance(action, Create | Update):
         return list(action.fields)

@@ -1,1 +1,1 @@
-"""People and departments, both ways: rows, the agent that works at them, and what it asks of DingTalk."""
+"""People and departments, both ways: rows, the agent that works on them, and its calls to DingTalk."""

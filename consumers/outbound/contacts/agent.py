@@ -1,7 +1,7 @@
-"""The agent: takes what is due, looks at it in DingTalk, does what ``decide`` says; both directions in one.
+"""The agent: takes what is due, reads it in DingTalk, does what ``decide`` says; for both directions.
 
-The intention of a call is committed before the call and its outcome after it, so whoever finds an intention
-open knows that the call may have been made. Not here: the rules (``decide.py``), the rows (``rows.py``).
+The intention of a call is committed before the call and its outcome after it, so whoever finds an open
+intention knows that the call may have been made. Not here: the rules (``decide.py``), the rows (``rows.py``).
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from dingbridge import Conflict, Database, Reject
 from dingbridge.consumers.outbound.contacts.decide import decide, settle_outcome
 from dingbridge.consumers.outbound.contacts.dingtalk import Contacts, outcome_of
-from dingbridge.consumers.outbound.contacts.references import wish_of, with_wish
+from dingbridge.consumers.outbound.contacts.references import desired_of, with_desired
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, Entity, entity_of, owned_by_another, save
 from dingbridge.consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules
 from dingbridge.consumers.outbound.limits import count_one, is_left
@@ -38,7 +38,7 @@ LOOK_S = 30.0
 WRITE_S = 30.0
 """How long the reads of an entity may take, and a write, in s; together less than the lease."""
 REFUSED_MS = 60 * 60_000
-"""When an entity is read again that may not or cannot be read, or is another's, in ms."""
+"""When an entity is read again that could not be read, or that belongs to another row, in ms."""
 _GIVEN_UP = (
     "DingTalk has answered about this one with errors for an hour, and about others as always. It is tried "
     "again each hour; ask DingTalk's support about it, or correct it there"
@@ -70,11 +70,11 @@ class Agent:
         self._places = Places(database, QUEUE)
 
     async def claim(self, most: int) -> list[Entity]:
-        """Up to ``most`` entities to be worked at, but of no app and company whose DingTalk is down."""
+        """Claim up to ``most`` entities that are due, except of an app and company whose DingTalk is down."""
         return [entity_of(row) for row in await self._places.claim(most)]
 
     async def work(self, entity: Entity) -> None:
-        """Look at one, and write it. Raises what concerns all, which is the database."""
+        """Read one entity, and write it. Raises only what concerns all, errors of the database."""
         try:
             await self._look(entity)
         except Conflict as conflict:
@@ -94,7 +94,7 @@ class Agent:
             await QUEUE.give_back(tx, entity.row)
 
     async def _failed(self, entity: Entity, error: Exception) -> None:
-        """Have ``entity`` tried again later. Whether DingTalk is down, others tell."""
+        """Have ``entity`` tried again later. Other entities show whether DingTalk is down."""
         failure, pause_s = self._places.failure(entity.row, error)
         known = {"api": error.api, "errcode": error.errcode} if isinstance(error, ApiError) else {}
         log.warning(
@@ -113,8 +113,8 @@ class Agent:
 
     async def _look(self, entity: Entity) -> None:
         reader = self._database.reader()
-        wish, missing = await wish_of(reader, entity)
-        ledger = with_wish(entity.ledger, wish)
+        desired, missing = await desired_of(reader, entity)
+        ledger = with_desired(entity.ledger, desired)
         waits_for = missing[1] if missing else None
         refused: Result | None = None
         own_ids = self._own_ids[entity.corp_id]
@@ -137,7 +137,7 @@ class Agent:
         except TimeoutError:
             if len(own_ids) == known:
                 raise
-            await self._give_back(entity)  # many departments to be read, and each once: on with the next
+            await self._give_back(entity)  # many departments are to be read, each once: go on with the next
             return
         except (ApiError, Reject) as error:
             if error.unavailable:
@@ -146,7 +146,7 @@ class Agent:
             if isinstance(error, ApiError):
                 code = error.code
                 self._places.worked(entity.row)
-            refused = Result("refused", wish.version, code=code, words=str(error), ding_id=ledger.ding_id)
+            refused = Result("refused", desired.version, code=code, words=str(error), ding_id=ledger.ding_id)
         if refused is not None:
             again = Decision(ledger, result=refused, due_ms=now_ms() + REFUSED_MS)
             await self._save(entity, again, waits_for=waits_for)
@@ -159,7 +159,7 @@ class Agent:
             )  # fmt: skip
             if await self._save(entity, decision, waits_for=waits_for):
                 break
-            may_remove = False  # another took the last of the day's
+            may_remove = False  # another took the day's last removal
         if decision.action is None:
             return
         unavailable: ApiError | None = None
@@ -181,7 +181,7 @@ class Agent:
     async def _save(
         self, entity: Entity, decision: Decision, *, waits_for: str | None, keep: bool = False
     ) -> bool:
-        """``keep``: it is not given back yet. False: the day's removals are used up, and nothing was
+        """``keep``: the lease is kept. Returns False when the day's removals are used up; then nothing was
         written."""
         ledger = decision.ledger
         again = ledger.intention is not None and ledger.intention.attempt > 1

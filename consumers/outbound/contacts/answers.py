@@ -1,4 +1,4 @@
-"""What the OA is told about a person or a department: results of its messages, and people's changes."""
+"""What the OA receives about a person or a department: results of its messages, and people's changes."""
 
 import json
 from dataclasses import replace
@@ -18,6 +18,8 @@ WORDS = {
     "department-missing": _ABSENT,
     "manager-missing": "{what} is not in DingTalk yet, not released, or not in the department; "
     "all else is done",
+    "user-missing": "{own_id} is not in DingTalk, and the message says too little to create anybody: send "
+    "`name` and `departments` as well, or the `userid` if DingTalk has another one",
     "acceptance": "The person must accept the invitation in DingTalk",
     "adopted": "{ding_id} was there before; `dingbridge outbound plan` shows what differs, and "
     "`release {own_id}` gives it to {own_id}",
@@ -46,7 +48,8 @@ def in_words(result: Result, own_id: str, waits_for: str | None, *, absent: bool
 async def tell(
     tx: Transaction, row: Row[Any], result: Result, *, request: str | None = None, answers: str | None = None
 ) -> None:
-    """Tell the sender of the row's last message, or of another that ``request`` and ``answers`` name."""
+    """Send the result to the sender of the row's last message, or of the one that ``request`` and ``answers``
+    name."""
     data = ResultData(
         corp_id=row.corp_id, kind=row.kind, id=row.own_id,
         request=request or f"{row.kind}.{'absent' if row.absent else 'desired'}",
@@ -63,7 +66,7 @@ def last_result(row: Row[Any]) -> Result:
 
 
 async def tell_change(tx: Transaction, row: Row[Any], change: Change, ding_id: str | None) -> None:
-    """Tell what a person changed, with own ids where the ledger knows them."""
+    """Report what a person changed, with own ids where the ledger knows them."""
     fields = {
         name: OldNew(
             old=await in_own_ids(tx, row.corp_id, name, old),

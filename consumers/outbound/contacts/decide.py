@@ -1,9 +1,9 @@
-"""What is to be done about one entity, from its ledger and what DingTalk says of it. Pure.
+"""Decides what to do about one entity, from its ledger and what DingTalk returned. Pure.
 
-A look goes in four steps: what became of the call that is open; what DingTalk holds, past what a lagging
-read may still show; what a person changed since the last look; what is left to write of the OA's wish. Each
-call's intention is committed before it, so a look after a crash, after a reply that was lost, or at an event
-that overtook the reply begins with the first step like any other.
+A look has four steps: settle the call that is open; read what DingTalk holds, knowing that a read may lag;
+find what a person changed since the last look; write what the OA's desired state still lacks. Each call's
+intention is committed before the call, so a look after a crash, after a lost reply, or at an event that
+overtook the reply begins with the first step like any other.
 """
 
 from dataclasses import dataclass, replace
@@ -30,6 +30,7 @@ from dingbridge.consumers.outbound.ledger import (
     Create,
     Decision,
     Delete,
+    DesiredState,
     Fields,
     Intention,
     Kind,
@@ -40,7 +41,6 @@ from dingbridge.consumers.outbound.ledger import (
     Rules,
     Update,
     Verdict,
-    Wish,
 )
 from dingbridge.consumers.outbound.owners import Owners
 from dingbridge.snapshots.late_answers import look_again_s
@@ -52,7 +52,7 @@ HOUR_MS: Final = 60 * 60_000
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What differs from the wish and may be written. ``fields`` is empty for a deletion."""
+    """What differs from the desired state and may be written. ``fields`` is empty for a deletion."""
 
     op: Op
     fields: Fields
@@ -69,20 +69,20 @@ def decide(
     flagged: bool = False,
     may_remove: bool = True,
 ) -> Decision:
-    """One look. ``observed``: None when DingTalk has no such entity. ``flagged``: an event said to look.
-    ``may_remove``: the day's removals are not used up (``removal_approved`` counts more)."""
+    """One look. ``observed``: None when DingTalk has no such entity. ``flagged``: an event asked for it.
+    ``may_remove``: the day's removals are not used up (``removal_approved`` overrides it)."""
     still = {name: until_ms for name, until_ms in ledger.unsettled.items() if until_ms > now_ms}
     again_ms = ledger.again_ms if ledger.again_ms is not None and ledger.again_ms > now_ms else None
     if flagged:
         again_ms = now_ms + rules.settle_ms
     ledger = replace(ledger, unsettled=still, again_ms=again_ms)
     if observed is not None and ledger.owned_id is not None and not is_made(ledger, observed):
-        absent = ledger.wish is not None and ledger.wish.absent
+        absent = ledger.desired is not None and ledger.desired.absent
         why = stranger(kind, ledger, observed, removing=absent)
         if why is not None and absent and ledger.seen is None:
-            observed = None  # the row's own is gone as it shall be; whoever came after it is none of ours
+            observed = None  # the row's own is removed as desired; a later holder of the id is not ours
         elif why is not None and EXISTS in still:
-            return awake(Decision(ledger))  # may be who was there before
+            return awake(Decision(ledger))  # may be the previous holder of the id
         elif why is not None:
             return awake(somebody_else(ledger, why, observed.ding_id))
     if ledger.conflict == "somebody-else":
@@ -98,7 +98,7 @@ def decide(
     if observed is not None and found:
         ledger = replace(ledger, mark=None, seen=None, candidate=observed.ding_id)
     state = _believed(ledger, told)
-    lost = ledger.owned_id is None and state is None  # a candidate that is none any more is nobody's news
+    lost = ledger.owned_id is None and state is None  # a candidate that has gone is reported to nobody
     changed = {} if found or lost else _changed(ledger.seen, state)
     ours = {
         name: new
@@ -107,7 +107,7 @@ def decide(
     }
     news = (EXISTS, *(state or ())) if found else tuple(changed)
     changed = {name: change for name, change in changed.items() if name not in ours}
-    # an event tells of something that this read does not show, and no write of ours explains
+    # an event reports something that this read does not show and no write of ours explains
     unseen = not (news or ledger.unsettled) and ledger.again_ms is not None
     looks = (1 if flagged else ledger.looks and ledger.looks + 1) if unseen else 0
     ledger = replace(
@@ -136,9 +136,9 @@ def decide(
 
 
 def _whose(ledger: Ledger, observed: Observed | None, *, gone: bool, settled: bool) -> dict[str, Any]:
-    """What the row owns, its mark, and its candidate. With the OA's ``absent`` carried out it owns nothing:
-    the id may be given again, to another row's."""
-    absent = ledger.wish is not None and ledger.wish.absent
+    """What the row owns, its mark, and its candidate. Once the OA's ``absent`` is carried out it owns
+    nothing: DingTalk may give the id to somebody of another row."""
+    absent = ledger.desired is not None and ledger.desired.absent
     owned_id = None if gone and settled and absent else ledger.owned_id
     candidate = None if gone else ledger.candidate
     mark = None if owned_id is None and candidate is None else ledger.mark
@@ -152,7 +152,7 @@ def _whose(ledger: Ledger, observed: Observed | None, *, gone: bool, settled: bo
 
 
 def _believed(ledger: Ledger, told: Fields | None) -> Fields | None:
-    """What DingTalk holds: what it says, but of what is not settled what we know."""
+    """What DingTalk holds: what it returned, but for unsettled fields what we know."""
     seen = ledger.seen
     if EXISTS in ledger.unsettled:
         return seen
@@ -174,40 +174,40 @@ def _changed(seen: Fields | None, state: Fields | None) -> dict[str, tuple[Any, 
 
 
 def _plan(kind: Kind, ledger: Ledger, owners: Owners) -> _Plan | None:
-    """What of the wish is not so, and is the OA's to write."""
-    wish, seen, written = ledger.wish, ledger.seen, ledger.written
+    """What of the desired state does not hold yet, and is the OA's to write."""
+    desired, seen, written = ledger.desired, ledger.seen, ledger.written
 
     def ours(name: str, value: Any) -> bool:
         owner = owners.owner_of(kind, name)
-        if owner == "report":  # the OA's word counts when it is a new one
+        if owner == "report":  # a new version of the OA's counts
             return name not in written or not same(name, written[name], value)
         return owner == "oa"
 
-    if wish is None or (wish.absent and (seen is None or not ours(EXISTS, False))):
+    if desired is None or (desired.absent and (seen is None or not ours(EXISTS, False))):
         return None
-    if wish.absent:
+    if desired.absent:
         return _Plan("delete", {})
     if seen is None:
-        if not ours(EXISTS, True):
+        if not (desired.creates and ours(EXISTS, True)):
             return None
-        as_it_was = _as_it_was(ledger, wish.version)
+        as_it_was = _as_it_was(ledger, desired.version)
         fields = {
             name: as_it_was.get(name, value) if owners.owner_of(kind, name) == "dingtalk" else value
-            for name, value in wish.fields.items()
-            if name != "managers"  # who must be members of it, so they come later
+            for name, value in desired.fields.items()
+            if name != "managers"  # managers must be members of it, so they come later
         }
         return _Plan("create", fields)
     fields = {
         name: value
-        for name, value in wish.fields.items()
+        for name, value in desired.fields.items()
         if name not in ONCE and not fulfils(name, seen.get(name), value) and ours(name, value)
     }
     return _Plan("update", fields) if fields else None
 
 
 def _as_it_was(ledger: Ledger, version: int) -> Fields:
-    """What DingTalk's own fields are created with again. Where that was refused (the number is another's by
-    now) a newer message mends it: then with nothing but what that says."""
+    """The values of fields that DingTalk owns, for creating an entity again. Where they were refused
+    (somebody else has the number by now), a newer message is created with its own values only."""
     last = ledger.intention
     if last is None or (last.op, last.outcome) != ("create", "refused"):
         return ledger.written
@@ -217,54 +217,53 @@ def _as_it_was(ledger: Ledger, version: int) -> Fields:
 def _carry_out(
     ledger: Ledger, plan: _Plan | None, rules: Rules, now_ms: int, *, may_remove: bool, shown: bool
 ) -> Decision:
-    """The plan as an action, or why it has to wait. ``shown``: this look has read what the ledger names."""
-    wish = ledger.wish
-    if wish is None:
+    """The plan as an action, or why it must wait. ``shown``: this look has read what the ledger names."""
+    desired = ledger.desired
+    if desired is None:
         return Decision(ledger)
     if ledger.candidate is not None:
         fields = () if plan is None else tuple(plan.fields)
         return Decision(ledger, result=answer(ledger, "pending", reason="adopted", fields=fields))
     if plan is None:
-        return _nothing_left(ledger, wish, rules, now_ms)
+        return _nothing_left(ledger, desired, rules, now_ms)
     if ledger.conflict is not None:
         return Decision(ledger)
-    if wish.missing not in (None, "manager-missing"):
-        return _pending(ledger, wish.missing, now_ms + wait_ms(wish.since_ms, now_ms))
+    if desired.missing not in (None, "manager-missing"):
+        return _pending(ledger, desired.missing, now_ms + wait_ms(desired.since_ms, now_ms))
     if plan.op == "delete":
-        if now_ms < wish.since_ms + rules.grace_ms:
-            return _pending(ledger, "grace", wish.since_ms + rules.grace_ms)
+        if now_ms < desired.since_ms + rules.grace_ms:
+            return _pending(ledger, "grace", desired.since_ms + rules.grace_ms)
         if ledger.again_ms is not None:
-            return Decision(ledger)  # an event came, and the read may show who was there before it
+            return Decision(ledger)  # an event came, and the read may still show the previous holder
         if not (may_remove or ledger.removal_approved):
             return _pending(ledger, "removal-approval", now_ms + LONGEST_WAIT_MS)
     if shown == (plan.op == "create"):
-        return Decision(
-            ledger
-        )  # the read lags: only what it shows is written, and only what it does not is made
+        return Decision(ledger)  # the read lags: update only what it shows, create only what it does not
     last = ledger.intention
     seen = ledger.seen or {}
     before = {name: seen.get(name) for name in plan.fields} if plan.op == "update" else ledger.seen
     target = None if plan.op == "delete" else plan.fields
-    just_this = last is not None and (last.version, last.op, last.target) == (wish.version, plan.op, target)
+    this = (desired.version, plan.op, target)
+    just_this = last is not None and (last.version, last.op, last.target) == this
     if just_this and last is not None and last.outcome == "refused":
         again_ms = (last.closed_ms or 0) + HOUR_MS
         if plan.op != "create" or last.code not in TAKEN:
             return Decision(ledger)
         if now_ms < again_ms:
-            return Decision(ledger, due_ms=again_ms)  # whoever has the number may give it up
-    chosen = wish.chosen if plan.op == "create" else ""
+            return Decision(ledger, due_ms=again_ms)  # the holder of the number may give it up
+    chosen = desired.chosen if plan.op == "create" else ""
     repeated = last is not None and last.outcome == "unknown" and (last.op, last.chosen) == (plan.op, chosen)
-    if wish.version == ledger.done_version and not repeated:
+    if desired.version == ledger.done_version and not repeated:
         lately = tuple(at for at in ledger.writes_back_ms if at > now_ms - HOUR_MS)
         if len(lately) >= rules.writes_back_per_hour:
             stopped = replace(ledger, conflict="flapping")
             words = "Somebody changes it again and again. Find out who, then release it."
             return Decision(stopped, result=answer(stopped, "conflict", reason="flapping", words=words))
         ledger = replace(ledger, writes_back_ms=(*lately, now_ms))
-    left = wish.missing is not None or (plan.op == "create" and bool(wish.fields.get("managers")))
+    left = desired.missing is not None or (plan.op == "create" and bool(desired.fields.get("managers")))
     intention = Intention(
         op=plan.op,
-        version=wish.version,
+        version=desired.version,
         before=before,
         target=target,
         opened_ms=now_ms,
@@ -284,36 +283,40 @@ def _action(plan: _Plan, ledger: Ledger, before: Fields | None) -> Action:
     return Update(ledger.owned_id, plan.fields, before or {})
 
 
-def _nothing_left(ledger: Ledger, wish: Wish, rules: Rules, now_ms: int) -> Decision:
-    if wish.missing is not None:
-        return _pending(ledger, wish.missing, now_ms + wait_ms(wish.since_ms, now_ms))
-    if not wish.absent and ledger.seen is None:
+def _nothing_left(ledger: Ledger, desired: DesiredState, rules: Rules, now_ms: int) -> Decision:
+    if desired.missing is not None:
+        return _pending(ledger, desired.missing, now_ms + wait_ms(desired.since_ms, now_ms))
+    if not desired.absent and ledger.seen is None and not desired.creates and ledger.owned_id is None:
+        return _pending(ledger, "user-missing", now_ms + wait_ms(desired.since_ms, now_ms))
+    if not desired.absent and ledger.seen is None:
         words = (
             "Removed in DingTalk, and the owners' file says to leave it so. Release it to create it again."
+            if desired.creates
+            else "Removed in DingTalk. Send name and departments as well to create it again."
         )
         return Decision(ledger, result=answer(ledger, "conflict", reason="removed", words=words))
-    if ledger.done_version == wish.version or ledger.doubtful:
+    if ledger.done_version == desired.version or ledger.doubtful:
         return Decision(ledger)
-    done = replace(ledger, done_version=wish.version, again_ms=now_ms + rules.settle_ms)
+    done = replace(ledger, done_version=desired.version, again_ms=now_ms + rules.settle_ms)
     last = ledger.intention
-    written = last is not None and last.outcome == "done" and last.version == wish.version
+    written = last is not None and last.outcome == "done" and last.version == desired.version
     return Decision(done, result=answer(done, "done" if written else "unchanged"))
 
 
 def _judged(
     kind: Kind, ledger: Ledger, plan: _Plan | None, changed: dict[str, tuple[Any, Any]], owners: Owners
 ) -> tuple[Change, ...]:
-    """A change for each verdict on what people changed. ``ledger`` is as it will be stored."""
-    wish = ledger.wish
+    """What people changed, one change for each verdict. ``ledger`` is as it will be stored."""
+    desired = ledger.desired
     refused = ledger.intention is not None and ledger.intention.outcome == "refused"
     held = ledger.candidate is not None or ledger.conflict is not None or refused
     found: dict[Verdict, dict[str, tuple[Any, Any]]] = {}
     for name, (old, new) in changed.items():
         verdict: Verdict = "reported"
         if name == EXISTS:
-            wanted = wish is not None and new != wish.absent
+            wanted = desired is not None and new != desired.absent
         else:
-            wanted = wish is None or name not in wish.fields or fulfils(name, new, wish.fields[name])
+            wanted = desired is None or name not in desired.fields or fulfils(name, new, desired.fields[name])
         if wanted or owners.owner_of(kind, name) == "dingtalk":
             verdict = "accepted"
         elif plan is not None and not held and (name == EXISTS or name in plan.fields):
@@ -323,11 +326,12 @@ def _judged(
 
 
 def _agreed(kind: Kind, ledger: Ledger, owners: Owners) -> Ledger:
-    """With the OA's values that DingTalk holds, and DingTalk's of what it owns, as ``written``."""
-    wish, seen = ledger.wish, ledger.seen
-    if wish is None or seen is None or wish.absent:
+    """``ledger`` with ``written``: the OA's values that DingTalk holds, and DingTalk's for fields that it
+    owns."""
+    desired, seen = ledger.desired, ledger.seen
+    if desired is None or seen is None or desired.absent:
         return ledger
-    known = {name: value for name, value in wish.fields.items() if name in seen}
+    known = {name: value for name, value in desired.fields.items() if name in seen}
     agreed = {name: value for name, value in known.items() if fulfils(name, seen[name], value)}
     theirs = {name: seen[name] for name in known if owners.owner_of(kind, name) == "dingtalk"}
     return replace(ledger, written={**ledger.written, **agreed, **theirs, EXISTS: True})

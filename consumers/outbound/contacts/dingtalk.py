@@ -1,7 +1,7 @@
-"""One person or department in DingTalk: found, read, written, and what an error says of a write.
+"""One person or department in DingTalk: find, read, write, and interpret the error of a write.
 
-What the row owns is read by its id alone. Only for a row that owns nothing somebody is looked for, by the
-userid that was chosen, the mobile or the name: who is found is a candidate for a release.
+What the row owns is read by its id alone. Only for a row that owns nothing the entity is searched by the
+chosen userid, the mobile or the name; who is found is a candidate for a release.
 """
 
 from dataclasses import replace
@@ -37,58 +37,58 @@ NO_MEMBER = ("60067", "60068")
 
 
 class Contacts:
-    """What the agent asks of one company's contacts, and does to them. ``own_ids`` remembers each
+    """Reads and writes one company's contacts for the agent. ``own_ids`` remembers each
     department's ``source_identifier``, by dept_id."""
 
     def __init__(self, client: DingTalkClient, own_ids: dict[str, str]) -> None:
         self._client, self._own_ids = client, own_ids
 
     async def find(self, entity: Entity, ledger: Ledger) -> Observed | None:
-        """What DingTalk has in the row's place. Raises ``ApiError``, ``NotFound`` excepted."""
-        kind, begun, wish = entity.kind, ledger.creation, ledger.wish
-        wished = wish.fields if wish is not None else {}
+        """The entity in DingTalk that the row is about. Raises ``ApiError``, but not ``NotFound``."""
+        kind, begun, desired = entity.kind, ledger.creation, ledger.desired
+        wanted = desired.fields if desired is not None else {}
         if begun is not None:
             # a department's parent may have changed since the creation began
-            for place in ((begun.target or {}), wished) if kind == "department" else ({},):
+            for place in ((begun.target or {}), wanted) if kind == "department" else ({},):
                 if (found := await self._chosen(kind, begun.chosen, place)) is not None:
                     return replace(found, by="chosen")
             if begun.outcome == "open":
                 return None
         if ledger.owned_id is not None:
             found = await self._read(kind, ledger.owned_id)
-            if found is not None or (wish is not None and wish.absent):
+            if found is not None or (desired is not None and desired.absent):
                 return found
-        if wish is None:
+        if desired is None:
             return None
-        if wish.absent and ledger.done_version == wish.version:
-            return None  # carried out: whoever comes after that is none of ours
-        if wish.absent and ledger.candidate is not None:  # the message does not say by what to find it
+        if desired.absent and ledger.done_version == desired.version:
+            return None  # carried out: a later holder of the id is not ours
+        if desired.absent and ledger.candidate is not None:  # the message does not say by what to find it
             found = await self._read(kind, ledger.candidate)
         else:
-            found = await self._chosen(kind, wish.chosen, wished)
+            found = await self._chosen(kind, desired.chosen, wanted)
         if found is None and ledger.owned_id is None:
-            found = await self._alike(entity, wished)
+            found = await self._alike(entity, wanted)
         return None if found is None else replace(found, by="match")
 
-    async def _chosen(self, kind: Kind, chosen: str, wished: Fields) -> Observed | None:
-        """Whoever has the userid; the department that has the ``source_identifier``, where it is to be."""
+    async def _chosen(self, kind: Kind, chosen: str, wanted: Fields) -> Observed | None:
+        """The person with this userid; the department with this ``source_identifier`` below its parent."""
         if kind == "user":
             return await self._read(kind, chosen)
-        for dept_id, _ in await self._children(wished.get("parent")):
+        for dept_id, _ in await self._children(wanted.get("parent")):
             if self._own_ids.get(dept_id) == chosen:
                 return await self._read(kind, dept_id)
         return None
 
-    async def _alike(self, entity: Entity, wished: Fields) -> Observed | None:
-        """Whoever has the mobile; the department that has the name, and no system's id."""
+    async def _alike(self, entity: Entity, wanted: Fields) -> Observed | None:
+        """The person with this mobile; the department with this name that has no ``source_identifier``."""
         if entity.kind == "department":
-            for dept_id, child in await self._children(wished.get("parent")):
-                if child.get("name") == wished.get("name") and not self._own_ids.get(dept_id):
+            for dept_id, child in await self._children(wanted.get("parent")):
+                if child.get("name") == wanted.get("name") and not self._own_ids.get(dept_id):
                     return await self._read("department", dept_id)
             return None
-        if "mobile" not in wished or "userid" in entity.wish:
+        if "mobile" not in wanted or "userid" in entity.desired:
             return None
-        userid = await self._client.userid_by_mobile(wished["mobile"])
+        userid = await self._client.userid_by_mobile(wanted["mobile"])
         return None if userid is None else await self._read("user", userid)
 
     async def _children(self, parent: object) -> list[tuple[str, ListedDepartment]]:
@@ -124,8 +124,8 @@ class Contacts:
         return Observed(ding_id, fields.observed(kind, reply), mark_in(kind, reply))
 
     async def write(self, entity: Entity, action: Action, ledger: Ledger) -> Outcome:
-        """Do it. What is to be deleted is read once more, and left where it is not as ``ledger`` last saw it.
-        Raises ``ApiError``."""
+        """Carry out ``action``. An entity is read once more before it is deleted, and kept if it differs from
+        what ``ledger`` last saw. Raises ``ApiError``."""
         client, kind = self._client, entity.kind
         match action:
             case Create():
@@ -155,7 +155,7 @@ class Contacts:
 
 
 def outcome_of(action: Action, error: ApiError) -> Outcome:
-    """What ``error`` says of whether ``action`` was carried out."""
+    """Whether ``action`` was carried out, as far as ``error`` shows it."""
     if isinstance(error, OutcomeUnknown):
         return Outcome("unknown")
     if isinstance(error, AcceptancePending):

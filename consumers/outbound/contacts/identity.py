@@ -1,4 +1,4 @@
-"""Whether what DingTalk shows is still the row's own. Pure.
+"""Whether an entity in DingTalk is still the one that the row owns. Pure.
 
 A userid can be given again, to somebody else; a ``unionid`` is one person's (query-user-details). A dept_id
 is DingTalk's; a ``source_identifier`` is what an app gave the department.
@@ -12,7 +12,7 @@ from dingbridge.consumers.outbound.ledger import Kind, Ledger, Observed
 
 _MARK: Final[dict[Kind, str]] = {"user": "unionid", "department": "source_identifier"}
 _TELLING: Final[dict[Kind, tuple[str, ...]]] = {"user": ("mobile", "name"), "department": ("name", "parent")}
-"""What tells one from another where no mark is known."""
+"""The fields that are compared where no mark is known."""
 
 
 def mark_in(kind: Kind, reply: Mapping[str, object]) -> str | None:
@@ -21,10 +21,11 @@ def mark_in(kind: Kind, reply: Mapping[str, object]) -> str | None:
 
 
 def stranger(kind: Kind, ledger: Ledger, observed: Observed, *, removing: bool) -> str | None:
-    """The name of what says that ``observed`` is not what ``ledger`` owns, or may not be; None: it is.
+    """The field that shows that ``observed`` is, or may be, another entity than ``ledger`` owns; None: it is
+    the same.
 
-    Without a mark any difference stops a removal; a write to a person is stopped where all differs, since
-    people are renamed, and get new numbers. A dept_id is never given again.
+    Without a mark any difference stops a removal. A write to a person is stopped only when all fields differ,
+    since people are renamed and get new numbers. A dept_id is never given again.
     """
     if observed.ding_id != ledger.owned_id:
         return "id"

@@ -1,4 +1,4 @@
-"""What became of a call: from its reply, or without one from what DingTalk holds. Pure."""
+"""The outcome of a call: from its reply, or without one from what DingTalk holds. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,33 +18,34 @@ from dingbridge.consumers.outbound.ledger import (
 )
 
 CALL_MS: Final = 5_000
-"""So long DingTalk may still be at a call without an answer: it gives up after 3 s
+"""How long DingTalk may still work on a call without an answer: it gives up after 3 s
 (developerpedia, best-practices/retry)."""
 _WAIT_MS: Final = 10 * 60_000
 LONGEST_WAIT_MS: Final = 60 * 60_000
 CREATIONS: Final = 3
-"""After so many a creation that DingTalk refuses because the id is taken was not ours."""
+"""After so many attempts, a creation that DingTalk refuses because the id is taken was not ours."""
 TAKEN: Final = frozenset({"60102", "60104", "60107", "60021", "60008"})
-"""What a repeated creation gets when the first one was carried out (server-api-error-codes-1)."""
+"""The error of a repeated creation when the first one was carried out (server-api-error-codes-1)."""
 
 
 def wait_ms(since_ms: int, now_ms: int) -> int:
-    """Until what waits for somebody else since then is looked at again; their coming wakes it before."""
+    """How long until an entity that waits for another one is read again; the other's arrival wakes it
+    earlier."""
     return min(max(now_ms - since_ms, _WAIT_MS), LONGEST_WAIT_MS)
 
 
 def _over_ms(intention: Intention) -> int:
-    """How long a call without an answer is left alone; the longer, the more of them there were."""
+    """How long to wait after a call without an answer; longer after each further one."""
     return min(CALL_MS << min(intention.attempt - 1, 20), LONGEST_WAIT_MS)
 
 
 def settle_outcome(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Decision:
-    """After the call whose intention stands open in ``ledger``, which may have a newer wish by now."""
+    """After the call whose intention is open in ``ledger``; the desired state may be newer by now."""
     return awake(_settled(ledger, outcome, now_ms, rules))
 
 
 def awake(decision: Decision) -> Decision:
-    """The decision, due no later than the ledger wants a look for reads that lag."""
+    """The decision, due no later than the ledger's next read for a lagging one."""
     ledger = decision.ledger
     times = (decision.due_ms, ledger.again_ms, *ledger.unsettled.values())
     return replace(decision, due_ms=min((at for at in times if at is not None), default=None))
@@ -59,7 +60,7 @@ def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Dec
         created = Observed(outcome.ding_id or ledger.owned_id or "", {}, outcome.mark)
         return _done(ledger, intention, created, now_ms, rules)
     if intention.op == "delete" and outcome.kind != "refused":
-        ledger = replace(ledger, removal_approved=True)  # it has passed the limit, and is counted once
+        ledger = replace(ledger, removal_approved=True)  # it passed the limit before, and is counted once
     taken = intention.op == "create" and outcome.code in TAKEN
     if outcome.kind == "unknown" or (taken and 1 < intention.attempt <= CREATIONS):
         return Decision(ledger, due_ms=now_ms + _over_ms(intention))
@@ -72,24 +73,24 @@ def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Dec
     if outcome.kind == "pending":
         waiting = replace(intention, outcome="invited") if outcome.reason == "acceptance" else None
         result = answer(ledger, "pending", reason=outcome.reason)
-        since_ms = now_ms if ledger.wish is None else ledger.wish.since_ms
+        since_ms = now_ms if ledger.desired is None else ledger.desired.since_ms
         due_ms = now_ms + wait_ms(since_ms, now_ms)
         return Decision(replace(ledger, intention=waiting), result=result, due_ms=due_ms)
     refused = replace(
         ledger,
         intention=replace(intention, outcome="refused", closed_ms=now_ms, code=outcome.code),
-        # who was there and is not is to be told of again when they are
+        # somebody who has gone is reported again when they come back
         done_version=None if intention.op == "create" else ledger.done_version,
     )
-    if ledger.wish is None or ledger.wish.version != intention.version:
+    if ledger.desired is None or ledger.desired.version != intention.version:
         return Decision(refused, due_ms=now_ms)
     result = answer(refused, "refused", code=outcome.code, words=outcome.words)
-    # whoever took the id is there to be found, once no read lags any more
+    # the holder of the id will be found when reads no longer lag
     return Decision(refused, result=result, due_ms=now_ms + rules.settle_ms if taken else None)
 
 
 def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int) -> Ledger | Decision:
-    """What became of the call that is open: the ledger to go on with, or all that there is to say now."""
+    """The outcome of the open call: the ledger to go on with, or a decision to return now."""
     intention = ledger.intention
     if intention is None:
         return ledger
@@ -100,13 +101,13 @@ def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int
         return replace(ledger, conflict=None)
     if intention.outcome == "invited":
         return _invited(ledger, intention, observed, rules, now_ms)
-    made = is_made(ledger, observed)  # whatever people have changed of it meanwhile
+    made = is_made(ledger, observed)  # also when people changed it meanwhile
     if made and intention.outcome == "unknown":
         return _done(ledger, intention, observed, now_ms, rules)
     if intention.outcome != "open":
         return ledger
     fields = None if observed is None else observed.fields
-    # what was changed a moment ago may have been as it shall be before that, and the read may be older
+    # the field may have had the desired value before somebody's change, and the read may be older
     moved = [
         ledger.unsettled[name] for name in (EXISTS, *(intention.target or ())) if name in ledger.unsettled
     ]
@@ -132,7 +133,8 @@ def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int
 
 
 def is_made(ledger: Ledger, observed: Observed | None) -> bool:
-    """Whether ``observed`` is what a creation without a known outcome has made: nobody had that id before."""
+    """Whether ``observed`` is the result of a creation whose outcome is unknown: nobody had that id
+    before."""
     return ledger.creation is not None and observed is not None and observed.by == "chosen"
 
 
@@ -142,14 +144,14 @@ def _invited(
     if observed is not None and is_made(ledger, observed):
         accepted = replace(intention, target={**(intention.target or {}), **observed.fields}, complete=False)
         return _done(ledger, accepted, observed, now_ms, rules)
-    if observed is not None or ledger.wish is None or ledger.wish.version != intention.version:
+    if observed is not None or ledger.desired is None or ledger.desired.version != intention.version:
         return replace(ledger, intention=None)
     due_ms = now_ms + wait_ms(intention.opened_ms, now_ms)
     return Decision(ledger, result=answer(ledger, "pending", reason="acceptance"), due_ms=due_ms)
 
 
 def _holds(fields: Fields | None, *states: Fields | None) -> bool:
-    """Whether each field of the states is as one of them says; None is a state, too."""
+    """Whether each field has its value in one of the states; None is a state, too."""
     if fields is None:
         return None in states
     known = [state for state in states if state is not None]
@@ -160,7 +162,7 @@ def _holds(fields: Fields | None, *states: Fields | None) -> bool:
 
 
 def _reopened(ledger: Ledger, intention: Intention, now_ms: int, rules: Rules) -> Ledger:
-    """To be compared anew, and written again if it still differs: the call may have been carried out."""
+    """Compare again, and write again if it still differs: the call may have been carried out."""
     closed = replace(intention, outcome="unknown", closed_ms=now_ms)
     values = {EXISTS: False} if intention.target is None else {EXISTS: True, **intention.target}
     doubtful = {name: (*ledger.doubtful.get(name, ()), value) for name, value in values.items()}
@@ -173,14 +175,14 @@ def _reopened(ledger: Ledger, intention: Intention, now_ms: int, rules: Rules) -
 
 
 def unsettled(ledger: Ledger, names: Iterable[str], now_ms: int, rules: Rules) -> dict[str, int]:
-    """With ``names`` among what a lagging read may show in an older state."""
+    """With ``names`` marked as fields of which a lagging read may show an older value."""
     return ledger.unsettled | dict.fromkeys(names, now_ms + rules.settle_ms)
 
 
 def _done(
     ledger: Ledger, intention: Intention, there: Observed | None, now_ms: int, rules: Rules
 ) -> Decision:
-    """``there``: what a creation has made, as far as it is known."""
+    """``there``: what a creation made, as far as it is known."""
     target = intention.target
     if intention.op == "create" and there is not None:
         ledger = replace(ledger, owned_id=there.ding_id, mark=there.mark, candidate=None)
@@ -193,8 +195,8 @@ def _done(
         after = {**(seen or {}), **_over(seen or {}, target)}
         written = {**ledger.written, **target, EXISTS: True}
         names = tuple(target) if intention.op == "update" else (EXISTS, *target)
-    wish = ledger.wish
-    current = wish is not None and wish.version == intention.version
+    desired = ledger.desired
+    current = desired is not None and desired.version == intention.version
     complete = current and intention.complete
     settled = replace(
         ledger,
@@ -217,11 +219,11 @@ def _over(seen: Fields, target: Fields) -> Fields:
 
 
 def somebody_else(ledger: Ledger, why: str, ding_id: str | None) -> Decision:
-    """``ding_id`` is left alone until it is the row's own again, or a hand releases it."""
-    stopped, wish = replace(ledger, conflict="somebody-else"), ledger.wish
+    """``ding_id`` is left alone until it is the row's own again, or an operator releases it."""
+    stopped, desired = replace(ledger, conflict="somebody-else"), ledger.desired
     result = Result(
         "conflict",
-        0 if wish is None else wish.version,
+        0 if desired is None else desired.version,
         reason="somebody-else",
         ding_id=ding_id,
         fields=(why,),
@@ -230,5 +232,5 @@ def somebody_else(ledger: Ledger, why: str, ding_id: str | None) -> Decision:
 
 
 def answer(ledger: Ledger, result: Any, **more: Any) -> Result:
-    version = 0 if ledger.wish is None else ledger.wish.version
+    version = 0 if ledger.desired is None else ledger.desired.version
     return Result(result, version, ding_id=ledger.ding_id, **more)

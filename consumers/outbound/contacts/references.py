@@ -1,4 +1,4 @@
-"""A wish with DingTalk's ids in the place of own ids, as far as there are any yet."""
+"""A desired state with DingTalk's ids in place of own ids, as far as they exist yet."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -6,14 +6,14 @@ from typing import Literal
 
 from dingbridge import Reader
 from dingbridge.consumers.outbound.contacts.rows import Entity, members_among, userid_of
-from dingbridge.consumers.outbound.ledger import Kind, Ledger, PendingReason, Wish, take
+from dingbridge.consumers.outbound.ledger import DesiredState, Kind, Ledger, PendingReason, take
 from dingbridge.consumers.outbound.store import REFERENCES, ding_ids
 
 Referred = Kind | Literal["member"]
 """What own ids refer to; ``member``: a user who must be in the department, as its managers must."""
 
 Missing = tuple[PendingReason, str]
-"""Why a wish cannot be written yet, and what it waits for, as ``<kind>:<own id>``."""
+"""Why a desired state cannot be written yet, and what it waits for, as ``<kind>:<own id>``."""
 
 MISSING: dict[str, PendingReason] = {
     "parent": "parent-missing",
@@ -21,18 +21,22 @@ MISSING: dict[str, PendingReason] = {
     "manager": "manager-missing",
     "managers": "manager-missing",
 }
-"""What it is called while one of the field's own ids is not there; the first that is missing counts."""
+"""The reason while one of the field's own ids does not exist in DingTalk; the first missing field counts."""
 
 
-def with_wish(ledger: Ledger, wish: Wish) -> Ledger:
-    """``ledger`` with the row's wish; of the same version, references may have come since."""
-    if ledger.wish is not None and ledger.wish.version == wish.version:
-        return replace(ledger, wish=wish)
-    return take(ledger, wish)
+NEEDED = frozenset({"name", "departments"})
+"""What DingTalk creates nobody without (user-information-creation); of departments every message has it."""
 
 
-async def wish_of(db: Reader, entity: Entity) -> tuple[Wish, Missing | None]:
-    """The row's wish with DingTalk's ids where it names departments and people, and what is not there yet."""
+def with_desired(ledger: Ledger, desired: DesiredState) -> Ledger:
+    """``ledger`` with the row's desired state; of the same version, references may have come since."""
+    if ledger.desired is not None and ledger.desired.version == desired.version:
+        return replace(ledger, desired=desired)
+    return take(ledger, desired)
+
+
+async def desired_of(db: Reader, entity: Entity) -> tuple[DesiredState, Missing | None]:
+    """The row's desired state, with DingTalk's ids in place of own ones, and what is missing."""
 
     async def ids(kind: Referred, own_ids: list[str]) -> dict[str, str]:
         if kind != "member":
@@ -46,15 +50,15 @@ async def wish_of(db: Reader, entity: Entity) -> tuple[Wish, Missing | None]:
 
 async def resolved(
     entity: Entity, ids: Callable[[Referred, list[str]], Awaitable[dict[str, str]]]
-) -> tuple[Wish, Missing | None]:
+) -> tuple[DesiredState, Missing | None]:
     """``ids`` gives the DingTalk ids of those own ids of a kind that are known (a plan's: or a name)."""
     chosen = userid_of(entity) if entity.kind == "user" else entity.own_id
     if entity.absent:
-        return Wish(entity.version, {}, absent=True, since_ms=entity.since_ms, chosen=chosen), None
-    wished = {name: value for name, value in entity.wish.items() if name != "userid"}
+        return DesiredState(entity.version, {}, absent=True, since_ms=entity.since_ms, chosen=chosen), None
+    wanted = {name: value for name, value in entity.desired.items() if name != "userid"}
     missing: Missing | None = None
     for name, reason in MISSING.items():
-        value = wished.get(name)
+        value = wanted.get(name)
         kind: Referred = "member" if name == "managers" else REFERENCES[name]
         if value is None:
             continue
@@ -62,18 +66,19 @@ async def resolved(
         known = await ids(kind, own_ids)
         absent = [own_id for own_id in own_ids if own_id not in known]
         if absent:
-            del wished[name]
+            del wanted[name]
             missing = missing or (reason, f"{kind}:{absent[0]}")
             continue
         found = [
             int(known[own_id]) if kind == "department" and known[own_id].isdigit() else known[own_id]
             for own_id in own_ids
         ]
-        wished[name] = found if isinstance(value, list) else found[0]
+        wanted[name] = found if isinstance(value, list) else found[0]
     return (
-        Wish(
-            entity.version, wished, absent=False, since_ms=entity.since_ms,
+        DesiredState(
+            entity.version, wanted, absent=False, since_ms=entity.since_ms,
             missing=missing[0] if missing else None, chosen=chosen,
+            creates=entity.kind == "department" or entity.desired.keys() >= NEEDED,
         ),
         missing,
     )  # fmt: skip

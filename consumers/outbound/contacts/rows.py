@@ -1,7 +1,7 @@
-"""The ledger's rows: who works at one, and what was decided about it.
+"""The ledger's rows: claim one, store what was decided about it.
 
-``handle`` and the agent write the same rows at the same time: who makes a row due meanwhile, and who still
-has it, is ``QUEUE``'s business. What is to be done is not decided here.
+``handle`` and the agent write the same rows at the same time; ``QUEUE`` knows whether a row became due
+meanwhile, and who holds its lease. Not here: what to do (``decide.py``).
 """
 
 import json
@@ -20,7 +20,7 @@ from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.work_queue import ORDINARY, WorkQueue
 
 QUEUE: Final = WorkQueue(outbound_entity, lease_s=75, clock=lambda: now_ms() / 1000)
-"""The lease is longer than an entity's reads, and then its write, may take."""
+"""The lease is longer than an entity's reads and its write together may take."""
 
 Key = tuple[str, Kind, str]
 """corpId, kind and own id."""
@@ -31,7 +31,7 @@ _e = outbound_entity.c
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A row as an agent claimed it; a plan's has no ``row``. ``wish`` is the last message's data, with own
+    """A row as an agent claimed it; a plan's has no ``row``. ``desired`` is the last message's data, with own
     ids."""
 
     corp_id: str
@@ -40,7 +40,7 @@ class Entity:
     app: str | None
     version: int
     absent: bool
-    wish: dict[str, Any]
+    desired: dict[str, Any]
     since_ms: int
     flagged: bool
     ledger: Ledger
@@ -52,7 +52,7 @@ class Entity:
 
 
 async def make_due(tx: Transaction, *which: ColumnElement[bool], priority: int = ORDINARY) -> int:
-    """Have the entities looked at, or those that ``which`` names. Returns how many."""
+    """Make the entities due, or those that ``which`` names. Returns how many."""
     statement = update(outbound_entity).where(*which).values(**QUEUE.due(priority))
     return (await tx.execute(statement)).rowcount
 
@@ -66,7 +66,7 @@ def entity_of(row: Row[Any]) -> Entity:
     ledger = Ledger() if row.ledger is None else _ledgers.validate_json(row.ledger)
     ledger = replace(ledger, removal_approved=row.removal_approved)  # which is given by hand, too
     return Entity(
-        row.corp_id, row.kind, row.own_id, row.app, row.version, row.absent, json.loads(row.wish),
+        row.corp_id, row.kind, row.own_id, row.app, row.version, row.absent, json.loads(row.desired),
         row.since_ms, row.flagged, ledger, row,
     )  # fmt: skip
 
@@ -74,11 +74,11 @@ def entity_of(row: Row[Any]) -> Entity:
 async def save(
     tx: Transaction, entity: Entity, decision: Decision, *, keep: bool = False, waits_for: str | None = None
 ) -> Result | None:
-    """Write what was decided about ``entity``, and the records that tell of it; ``keep``: the caller goes
-    on with it. Returns the result if it is news.
+    """Store what was decided about ``entity``, and the records that report it; ``keep``: the caller keeps the
+    lease. Returns the result if it is a new one.
 
-    Raises ``Conflict`` when another agent has taken it up since, or a call would follow that a newer message
-    may not want: nothing is written then.
+    Raises ``Conflict`` when another agent has claimed it since, or when a call would follow although a newer
+    message has come: nothing is written then.
     """
     came = waits_for is not None and await _came(tx, entity, waits_for)
     row = await locked(tx, entity.key)
@@ -88,11 +88,11 @@ async def save(
         raise Conflict("a newer message came")
     ledger, touched = decision.ledger, row.due_ms != row.leased_ms
     there = ledger.owned_id is not None and ledger.seen is not None
-    present = there and ledger.conflict != "somebody-else"  # so that nothing names whoever has the id now
+    present = there and ledger.conflict != "somebody-else"  # so that nothing names the id's later holder
     values: dict[str, Any] = {
         "ledger": as_json(ledger),
         "owned_id": ledger.owned_id,
-        "ding_id": ledger.ding_id or chosen_userid(*entity.key[1:], entity.wish) or row.ding_id,
+        "ding_id": ledger.ding_id or chosen_userid(*entity.key[1:], entity.desired) or row.ding_id,
         "present": present,
         # unless it was approved meanwhile
         "removal_approved": row.removal_approved if touched else ledger.removal_approved,
@@ -122,14 +122,15 @@ async def save(
 
 
 async def _came(tx: Transaction, entity: Entity, waits_for: str) -> bool:
-    """Whether what ``entity`` waits for has come since we looked; from here on its coming wakes us."""
+    """Whether what ``entity`` waits for has come since the last look; from here on its arrival makes it
+    due."""
     kind, own_id = waits_for.split(":", 1)
     awaited = and_(_e.corp_id == entity.corp_id, _e.kind == kind, _e.own_id == own_id)
     return bool(await tx.scalar(select(_e.present).where(awaited).with_for_update(read=True)))
 
 
 async def _wake(tx: Transaction, entity: Entity, ledger: Ledger, *, comes: bool, was_there: bool) -> None:
-    """Have those looked at that waited for ``entity`` to be there, or to join or leave their department."""
+    """Make those due that waited for ``entity`` to exist, or to join or leave their department."""
     before, now = _above(entity.ledger) if was_there else set(), _above(ledger)
     others = []
     if comes:
@@ -137,7 +138,7 @@ async def _wake(tx: Transaction, entity: Entity, ledger: Ledger, *, comes: bool,
     if before - now:
         others.append(and_(_is_department(before - now), _e.reason == "not-empty"))
     if entity.kind == "user" and now - before:
-        at_it = _e.leased_ms > now_ms()  # may have been told a moment ago that this is no member
+        at_it = _e.leased_ms > now_ms()  # DingTalk may just have answered that this is no member
         others.append(and_(_is_department(now - before), or_(_e.reason == "manager-missing", at_it)))
     if others:
         await make_due(tx, _e.corp_id == entity.corp_id, or_(*others))
@@ -163,7 +164,7 @@ async def members_among(db: Reader, corp_id: str, own_ids: Collection[str], dept
 async def owned_by_another(
     db: Reader, entity: Entity, ledger: Ledger, observed: Observed | None
 ) -> Result | None:
-    """A conflict where what was found, or the userid that is to be created, is another row's."""
+    """A conflict when the entity found, or the userid to be created, belongs to another row."""
     if ledger.owned_id is not None and observed is not None:
         return None
     ding_id = observed.ding_id if observed else userid_of(entity) if entity.kind == "user" else None
@@ -181,7 +182,7 @@ async def owned_by_another(
 
 def userid_of(entity: Entity) -> str:
     """The userid of a user that we create."""
-    return str(entity.wish.get("userid") or entity.own_id)
+    return str(entity.desired.get("userid") or entity.own_id)
 
 
 def chosen_userid(kind: str, own_id: str, data: Mapping[str, Any]) -> str | None:

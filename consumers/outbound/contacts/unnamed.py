@@ -1,4 +1,4 @@
-"""What people do in DingTalk to people and departments whom the OA never named: told without an own id."""
+"""Reports what people do in DingTalk to people and departments that the OA never named, without an own id."""
 
 from sqlalchemy import select
 
@@ -16,10 +16,10 @@ _e = outbound_entity.c
 
 
 async def tell_of_unnamed(tx: Transaction, event: Event, kind: Kind, by: str | None) -> None:
-    """Tell of ``event`` about somebody who has no row; ``by`` is who did it, if known.
+    """Report ``event`` about somebody who has no row; ``by`` is who did it, if known.
 
-    Raises ``Retry`` while a department may be our own whose creation was not answered yet: its dept_id is
-    DingTalk's, and the event may come before the reply. A person's userid is in the row from the beginning.
+    Raises ``Retry`` while a department may be one that we are creating: DingTalk chooses its dept_id, and the
+    event may come before the reply. A person's userid is in the row from the beginning.
     """
     said = said_by(event.event_type)
     if kind == "department" and said != "absent" and await _creates(tx, event.corp_id):
@@ -36,6 +36,6 @@ async def tell_of_unnamed(tx: Transaction, event: Event, kind: Kind, by: str | N
 async def _creates(tx: Transaction, corp_id: str) -> bool:
     """Whether the creation of a department is under way, or its outcome not known."""
     mine = (_e.corp_id == corp_id, _e.kind == "department", _e.owned_id.is_(None))
-    again = _e.result.is_distinct_from("refused")  # else it is looked at once an hour, or never
+    again = _e.result.is_distinct_from("refused")  # otherwise it is read once an hour, or never
     begun = select(outbound_entity).where(*mine, again, _e.ledger.contains('"op":"create"'))
     return any(entity_of(row).ledger.creation is not None for row in await tx.execute(begun))

@@ -20,8 +20,8 @@ _e = outbound_entity.c
 _AFTER_MS: Final = {
     (False, "department"): 0, (False, "user"): 200, (True, "user"): 400, (True, "department"): 600,
 }  # fmt: skip
-"""By absent and kind: of what comes at once, departments are looked at first, then people in them, then
-removals: people, and departments when they are empty."""
+"""By absent and kind: of what came together, departments come first, then people, then removals: people, and
+departments once they are empty."""
 
 
 async def want(tx: Transaction, message: Message, now: int) -> None:
@@ -34,13 +34,13 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
         "answers": answers, "result": None,
     }  # fmt: skip
     due_ms = now + _AFTER_MS[message.absent, kind]
-    if not message.absent:  # who it was stays known
-        wanted["wish"] = json.dumps(wish_in(message), ensure_ascii=False)
+    if not message.absent:  # the earlier owner stays known
+        wanted["desired"] = json.dumps(desired_in(message), ensure_ascii=False)
     row = await locked(tx, key)
     if row is None:
         corp_id, _, own_id = key
         empty = {
-            "wish": "{}", "flagged": False, "present": False, "removal_approved": False,
+            "desired": "{}", "flagged": False, "present": False, "removal_approved": False,
             "due_ms": due_ms, "priority": PEOPLE_WAIT,
         }  # fmt: skip
         new = {"corp_id": corp_id, "kind": kind, "own_id": own_id, **empty, **wanted}
@@ -52,7 +52,7 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
         await tell(tx, row, Result("superseded", version), request=message.type, answers=answers)
         return
     values: dict[str, Any] = {"answers": answers}
-    if version == row.version:  # said again; the answer too
+    if version == row.version:  # the same message again: answer again
         if row.result is not None:
             await tell(tx, row, last_result(row), answers=answers)
     else:
@@ -69,8 +69,8 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
 
 
 async def look(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str | None) -> bool:
-    """Something happened to the entity in DingTalk; ``by`` is who did it, if known. False: it is none of
-    ours."""
+    """Make the entity due, since something happened to it in DingTalk; ``by`` is who did it, if known.
+    Returns False when it has no row."""
     values: dict[str, Any] = {"flagged": True, **QUEUE.due()}
     if by is not None:
         values["by_userid"] = by
@@ -79,21 +79,22 @@ async def look(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str 
 
 
 async def release(tx: Transaction, row: Row[Any]) -> None:
-    """By hand: write it, whatever held us back. An agent that is at it begins again. Of several rows with one
-    candidate the first gets it."""
+    """By an operator: write it, whatever held it back. An agent that works on it begins again. Of several
+    rows with one candidate the first gets it."""
     before = entity_of(row).ledger
     ledger = released(before)
     if ledger.owned_id is not None and await own_id_of(
         tx, row.corp_id, row.kind, ledger.owned_id, but=row.own_id
     ):
         ledger = replace(before, candidate=None, seen=None)
-    present = row.present and row.owned_id == ledger.owned_id  # else the next look says so, and wakes others
+    # otherwise the next look reports it, and wakes others
+    present = row.present and row.owned_id == ledger.owned_id
     values = {"ledger": as_json(ledger), "owned_id": ledger.owned_id, "present": present}
     await _change_by_hand(tx, row, **values)
 
 
 async def approve(tx: Transaction, row: Row[Any]) -> None:
-    """By hand: remove it, whatever the day's removals are."""
+    """By an operator: remove it, even beyond the day's limit."""
     await _change_by_hand(tx, row, removal_approved=True)
 
 
@@ -105,7 +106,7 @@ async def _change_by_hand(tx: Transaction, row: Row[Any], **values: Any) -> None
     await tx.execute(update(outbound_entity).where(mine).values(**again, **values))
 
 
-def wish_in(message: Message) -> dict[str, Any]:
+def desired_in(message: Message) -> dict[str, Any]:
     """What a row keeps of a message: the fields, and the userid if one is given."""
     given = {"userid": message.data["userid"]} if "userid" in message.data else {}
     return {**message.fields, **given}

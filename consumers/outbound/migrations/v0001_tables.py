@@ -25,9 +25,12 @@ def upgrade() -> None:
         sa.Column("version", sa.BigInteger, nullable=False, comment="of the last message"),
         sa.Column("absent", sa.Boolean, nullable=False, comment="the last message wants it gone"),
         sa.Column(
-            "wish", sa.Text, nullable=False, comment="data of the last message, JSON; references are own ids"
+            "desired",
+            sa.Text,
+            nullable=False,
+            comment="the last message's data, JSON; references are own ids",
         ),
-        sa.Column("since_ms", sa.BigInteger, nullable=False, comment="when this wish came"),
+        sa.Column("since_ms", sa.BigInteger, nullable=False, comment="when this desired state came"),
         sa.Column("answers", sa.Text, nullable=False, comment="source and id of the last message, JSON"),
         sa.Column("by_userid", sa.Text, comment="who acted, by the last event that named somebody"),
         sa.Column("flagged", sa.Boolean, nullable=False, comment="an event said to look"),

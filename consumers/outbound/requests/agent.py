@@ -1,8 +1,8 @@
-"""Works requests, in a loop beside the contacts'.
+"""Works on requests, in a loop beside that of contacts.
 
-A request is claimed with a lease, read about, and, if DingTalk is to be changed, marked as begun in a commit
-of its own before the call. Who comes after a kill finds the mark and reads first. Not here: what is called
-and read (``approvals.py``, ``todos.py``).
+A request is claimed with a lease and its state is read; before a call that changes DingTalk it is marked as
+begun, in a commit of its own. After a kill the next agent finds the mark and reads first. Not here: what is
+called and read (``approvals.py``, ``todos.py``).
 """
 
 import asyncio
@@ -39,17 +39,17 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE: Final = 4
 LOOK_S: Final = 120
-"""Reading takes less than the lease, so that whoever begins a call still holds it."""
+"""Reading takes less than the lease, so that an agent that begins a call still holds it."""
 FIRST_S: Final = 2.0
 MOST_S: Final = 300.0
 PENDING_MOST_MS: Final = 7 * DAY_MS
-"""A request is refused that has waited for so long for what it names."""
+"""How long a request waits for what it names before it is refused."""
 
 _columns = outbound_requests.c
 
 
 class RequestAgent:
-    """Works what is due. ``now`` gives epoch ms; several processes may work at once."""
+    """Works on what is due. ``now`` gives epoch ms; several processes may work at once."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class RequestAgent:
         self._places = Places(database, self._queue)
 
     async def claim(self, most: int) -> list[Request]:
-        """Up to ``most`` requests to be worked, but of no app and company whose DingTalk is down. Raises
-        ``DatabaseDown``."""
+        """Claim up to ``most`` requests that are due, except of an app and company whose DingTalk is down.
+        Raises ``DatabaseDown``."""
         return [Request.of(row) for row in await self._places.claim(most)]
 
     async def work(self, request: Request) -> None:
@@ -83,10 +83,10 @@ class RequestAgent:
                 opened = replace(request, opened_ms=began_ms, missing_ms=None, task_id=step.task_id)
                 counted = request.type in COUNTED and request.opened_ms is None
                 if not await self._commit(opened, None, counted=counted):
-                    return  # replaced by a newer message, taken up by another member, or one too many today
+                    return  # replaced by a newer message, claimed by another member, or over the day's limit
                 step = await step.send()
                 opened, answered = request, True
-            else:  # what else ends a look may have asked DingTalk nothing
+            else:  # any other end of a look may have called nothing in DingTalk
                 answered = request.look_only and request.look is not None
         except Stop as stop:
             step = stop.step
@@ -116,14 +116,14 @@ class RequestAgent:
         await self._commit(opened, self._in_time(request, step), failed)
 
     def _in_time(self, request: Request, step: Answer | Wait | End) -> Answer | Wait | End:
-        """``step``, or the end of what has been pending for the same reason for too long."""
+        """``step``, or a refusal of a request that has been pending for the same reason for too long."""
         if not isinstance(step, Answer) or step.result != "pending" or request.result != "pending":
             return step
         too_long = step.reason == request.reason and self._now() - (request.result_ms or 0) > PENDING_MOST_MS
         return replace(step, result="refused", reason=None) if too_long else step
 
     def _failed(self, request: Request, code: str | None, words: str) -> Answer | Wait | End:
-        """What to make of an error after which DingTalk has certainly done nothing in this attempt."""
+        """The step after an error that shows that DingTalk did nothing in this attempt."""
         if request.look_only:
             return unseen(request, self._now())
         if request.opened_ms is not None:  # an earlier attempt may have worked, and that cannot be found out
@@ -136,7 +136,7 @@ class RequestAgent:
         parts = (client, people, self._now(), self._settle_ms)
         approvals, todos = Approvals(*parts), Todos(*parts)
         if request.look_only:
-            # else an event came while its end was told
+            # otherwise an event came while its end was being reported
             step = await approvals.end(request) if request.look else End(None, {})
             return await self._not_ours(request, step)
         target = await self._target(request) if "request" in request.body else None
@@ -159,13 +159,13 @@ class RequestAgent:
                 return await todos.finish(request, target)
 
     async def _not_ours(self, request: Request, step: Wait | End) -> Wait | End:
-        """``step``, or the same as an echo where the OA itself terminated the approval ``request``."""
+        """``step``, marked as an echo where the OA itself terminated the approval ``request``."""
         if not isinstance(step, End) or step.outcome != "terminated":
             return step
         found = await self._database.reader().execute(terminations_of(request))
         for row in map(Request.of, found):
             if row.opened_ms is not None and row.body["request"] == request.request_id:
-                return Wait()  # the call is under way: its answer tells whose termination this is
+                return Wait()  # the call is under way: its answer shows who terminated it
             if row.ding_id == request.ding_id and row.result == "done":
                 return replace(step, echo=True)
         return step
@@ -187,8 +187,9 @@ class RequestAgent:
         *,
         counted: bool = False,
     ) -> bool:
-        """Write how far ``request`` has come, None being that its call begins; whether it still is ours, and
-        within the day's limit where it is ``counted``. ``failed``: what its queue says of a failure."""
+        """Store ``request``'s progress (None: its call begins). Returns whether the lease is still ours and,
+        where it is ``counted``, the day's limit is not reached. ``failed``: what its queue says of a
+        failure."""
         now = self._now()
         async with self._database.transaction() as tx:
             row = (await tx.execute(select(outbound_requests).where(request.key).with_for_update())).one()

@@ -1,5 +1,5 @@
-"""Approvals: how one is started, terminated and decided, and how its end is told. What is read decides what
-is called: nothing that may have been done is done again before DingTalk was asked.
+"""Approvals: starts, terminates and decides them, and reports their end. Each call is preceded by a read:
+nothing that may have been done is repeated before DingTalk was asked.
 
 DingTalk has no guard against a second instance of one request, so the request's id stands in a field of the
 form (``request_id_field`` of the owners file), by which the instance is found.
@@ -113,7 +113,7 @@ class Approvals:
             try:
                 await self.client.terminate_approval(instance_id, originator=originator, remark=remark)
             except ApiError as error:
-                # too early after all, or ended since it was read: the next look tells
+                # too early after all, or ended since it was read: the next look shows
                 if error.name not in _WRONG_STATE or request.missing_for(self.settle_ms, self.now_ms):
                     raise
                 reason = "termination-delay"
@@ -152,7 +152,7 @@ class Approvals:
         return Call(send, task_id)
 
     async def end(self, request: Request) -> Wait | End:
-        """Whether an approval of ours has ended: an event says so, or somebody asks."""
+        """Read whether an approval of ours has ended, after an event or on request."""
         document = await self._document(str(request.ding_id))
         outcome = None if document is None else outcome_of(document)
         if document is None or (outcome is None and request.look == "event"):
@@ -201,8 +201,8 @@ def outcome_of(document: Mapping[str, Any]) -> str | None:
 def task_of(
     document: Mapping[str, Any], userid: str, *, begun: int | None = None
 ) -> tuple[int | None, str | None]:
-    """The open task that ``userid`` has in an instance; without one, what they decided last (``agree`` or
-    ``refuse``), if anything. ``begun``: the task of a decision that may have been made; no other counts."""
+    """The open task of ``userid`` in an instance; without one, their last decision (``agree`` or ``refuse``),
+    if any. ``begun``: the task of a decision that may have been made; no other task counts."""
     decided = None
     for task in document.get("tasks") or []:
         if task.get("userId") != userid or begun not in (None, int(task["taskId"])):

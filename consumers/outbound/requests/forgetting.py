@@ -1,5 +1,5 @@
-"""Takes a person out of outbound's tables. The row stays without what was said of the person: it knows the
-last version, so that no older message is carried out, and ids that no name follows from."""
+"""Takes a person out of outbound's tables. The row stays, without the person's data: it keeps the last
+version, so that no older message is carried out, and ids that reveal no name."""
 
 import json
 from collections import Counter
@@ -18,7 +18,7 @@ from dingbridge.worker.store.forgetting import texts_in
 _e, _r = outbound_entity.c, outbound_requests.c
 
 _SAID: Final = ("form", "subject", "description", "remark", "url")
-"""What a request says, beside the ids and codes by which later ones refer to it."""
+"""The fields of a request except ids and codes by which later requests refer to it."""
 
 _NOTHING: Final[dict[str, Any]] = {
     "owned_id": None, "present": False, "flagged": False, "removal_approved": False, "by_userid": None,
@@ -28,7 +28,7 @@ _NOTHING: Final[dict[str, Any]] = {
 
 
 async def forget(tx: Transaction, person: Person) -> Forgotten:
-    """A row whose last word is that the person shall be there makes the person ``wanted``."""
+    """A row whose desired state is that the person exists makes the person ``wanted``."""
     here = (_e.corp_id == person.corp_id, _e.kind == "user")
     named = or_(_e.ding_id == person.userid, _e.owned_id == person.userid)
     rows = (await tx.execute(select(outbound_entity).where(*here, named).with_for_update())).all()
@@ -46,20 +46,20 @@ async def forget(tx: Transaction, person: Person) -> Forgotten:
 
 def _texts(row: Row[Any]) -> frozenset[str]:
     ledger = entity_of(row).ledger
-    return frozenset().union(*map(texts_in, (json.loads(row.wish), ledger.seen or {}, ledger.written)))
+    return frozenset().union(*map(texts_in, (json.loads(row.desired), ledger.seen or {}, ledger.written)))
 
 
 async def _scrub(tx: Transaction, row: Row[Any]) -> bool:
-    """Leave of ``row`` what stops a replay: as if the OA's last word, whatever it was, were carried out."""
-    wish = {name: value for name, value in json.loads(row.wish).items() if name == "userid"}
+    """Keep of ``row`` only what stops a replay, as if the OA's last message had been carried out."""
+    desired = {name: value for name, value in json.loads(row.desired).items() if name == "userid"}
     done = row.result if row.absent and row.result in ("done", "unchanged") else "superseded"
     values = {
-        **_NOTHING, "wish": json.dumps(wish), "absent": True, "result": done,
+        **_NOTHING, "desired": json.dumps(desired), "absent": True, "result": done,
         "ledger": as_json(Ledger(done_version=row.version)),
     }  # fmt: skip
     if all(getattr(row, name) == value for name, value in values.items()):
         return False
-    # whoever is at it begins again
+    # an agent that works on it begins again
     values["claims"] = _e.claims + 1
     await tx.execute(update(outbound_entity).where(is_((row.corp_id, row.kind, row.own_id))).values(**values))
     return True

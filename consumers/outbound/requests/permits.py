@@ -1,6 +1,6 @@
 """Whether a message may act in a person's name: by the lists of the owners file, and not too often in a day.
 
-A request without ``opened_ms`` asks; one whose call was begun had its answer.
+Asked for a request without ``opened_ms``; one whose call was begun was allowed before.
 """
 
 from typing import Final, Literal
@@ -13,7 +13,7 @@ from dingbridge.consumers.outbound.requests.tables import Request
 from dingbridge.consumers.outbound.store import named
 
 COUNTED: Final = ("approval.start", "approval.decide")
-"""What the daily limit counts. A termination takes back what was started here, and is counted as that."""
+"""What the daily limit counts. A termination takes back a start, which was counted."""
 _AGAIN_S: Final = 900.0
 _LIMIT: Final = (
     "OUTBOUND_MAX_APPROVALS is used up for 24 h; it goes on by itself as these pass, or with a higher limit"

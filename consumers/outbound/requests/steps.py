@@ -34,7 +34,7 @@ AGAIN_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """There is something to tell the sender. ``after_s``: when a pending one is looked at again (s; None: by
+    """There is a result for the sender. ``after_s``: when a pending one is looked at again (s; None: by
     the number of attempts). ``missing``: DingTalk does not show yet what was called."""
 
     result: Literal["done", "unchanged", "pending", "refused", "conflict"]
@@ -48,7 +48,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to tell yet; the fields as in ``Answer``."""
+    """No result yet; the fields as in ``Answer``."""
 
     after_s: float | None = None
     missing: bool = False
@@ -56,7 +56,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """An approval of ours has come to its end, or (``outcome`` None) runs on; ``echo``: the OA ended it."""
+    """An approval of ours has ended, or (``outcome`` None) still runs; ``echo``: the OA ended it."""
 
     outcome: str | None
     form: dict[str, str]
@@ -65,7 +65,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """DingTalk is to be changed, by ``send``: that this was begun is written before it runs, with the task of
+    """DingTalk is to be changed by ``send``. Before it runs, the request is stored as begun, with the task of
     a decision."""
 
     send: Callable[[], Awaitable[Answer | Wait]]
@@ -73,21 +73,21 @@ class Call:
 
 
 def unseen(request: Request, now_ms: int) -> Wait | End:
-    """What to do about an approval of ours that DingTalk does not show at its end, though it may have ended:
-    nothing is believed before that. After an hour it is left until an event or a reconcile asks again."""
+    """What to do about an approval that may have ended although DingTalk does not show it: nothing is
+    believed before DingTalk does. After an hour it is left until an event or a reconcile asks again."""
     return End(None, {}) if request.missing_for(HOUR_MS, now_ms) else Wait(missing=True)
 
 
 class Stop(Exception):
-    """Ends a look early, with what it led to."""
+    """Ends a look early, with its step."""
 
     def __init__(self, step: Answer | Wait) -> None:
         self.step = step
 
 
 class People:
-    """DingTalk's ids for own ids of one company: by the ledger, else the own id itself if it is a userid. Who
-    has a row there and is not the OA's yet is waited for.
+    """DingTalk's ids for own ids of one company: from the ledger, otherwise the own id itself if it is a
+    userid. A request waits for people who have a row and are not in DingTalk yet.
 
     Raises ``ApiError``, and ``Stop`` while somebody, or a department, is not there.
     """
@@ -108,7 +108,7 @@ class People:
         return found
 
     async def check(self, own_id: str, userid: str) -> None:
-        """Directly before DingTalk is to act in somebody's name: a userid can be given again."""
+        """Check directly before DingTalk acts in somebody's name: a userid can be given to somebody else."""
         mine = is_((self._corp_id, "user", own_id))
         row = (await self._db.execute(select(outbound_entity).where(mine))).one_or_none()
         if row is None or row.app != self._app:  # apps of two developers get two unionids of one person

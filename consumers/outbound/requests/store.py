@@ -1,5 +1,5 @@
-"""What messages and events do to the requests' rows, and the result that a row tells. What follows from it is
-``agent.py``'s."""
+"""Stores what messages and events say about requests, and builds a row's result. ``agent.py`` does the
+rest."""
 
 import json
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ _columns = outbound_requests.c
 ENDED: Final = and_(
     _columns.result.in_(("done", "unchanged", "refused", "conflict")), _columns.due_ms.is_(None)
 )
-"""Of requests with which nothing is to be done any more."""
+"""The results of requests that are over."""
 
 
 async def store_request(tx: Transaction, message: Message, now: int) -> None:
-    """Make ``message`` a row. The same request again gets the same result again; what was refused, or not
-    begun, may come anew under its id. ``now`` is epoch ms."""
+    """Make ``message`` a row. The same request again gets the same result again; one that was refused or
+    not begun may be sent again under its id. ``now`` is epoch ms."""
     key = key_of(message.corp_id, message.kind, message.id)
     row = (await tx.execute(select(outbound_requests).where(key).with_for_update())).one_or_none()
     values: dict[str, Any] = {
@@ -59,8 +59,8 @@ async def store_request(tx: Transaction, message: Message, now: int) -> None:
 
 
 async def store_approval_event(tx: Transaction, event: Event) -> None:
-    """Have the approval that ``event`` names fetched if it is one of ours and has ended. Of one whose call is
-    under way the id is not known yet: it is fetched as soon as it is."""
+    """Have the approval that ``event`` names fetched if it is ours and has ended. While its start is under
+    way its id is not known; it is fetched as soon as it is."""
     if event.data.get("type") not in ("finish", "terminate") or not event.subject:
         return
     named = _columns.ding_id == event.subject
@@ -83,8 +83,8 @@ async def _look(
 
 
 async def forget_old(database: Database, before_ms: int) -> int:
-    """Delete the requests that came to their end before; approvals that run on stay. Returns how many. What
-    comes again under such an id is a new request, so no topic may still hold the old one."""
+    """Delete the requests that ended before; approvals that still run stay. Returns how many. A later message
+    with such an id is a new request, so no topic may still hold the old one."""
     runs = and_(_columns.type == "approval.start", _columns.ding_id.is_not(None), _columns.outcome.is_(None))
     old = (ENDED, _columns.result_ms < before_ms, not_(runs))
     if await database.reader().scalar(select(_columns.request_id).where(*old).limit(1)) is None:
@@ -94,7 +94,7 @@ async def forget_old(database: Database, before_ms: int) -> int:
 
 
 def result_record_of(row: Mapping[str, Any], now: int) -> Outgoing:
-    """What stands in ``row``, for the sender."""
+    """The result in ``row``, for the sender."""
     same = {name: row[name] for name in ("corp_id", "kind", "result", "reason", "code", "words")}
     answers = Answers(source=row["source"], id=row["message_id"])
     data = ResultData(

@@ -44,7 +44,7 @@ outbound_requests = Table(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A row, as an agent took it up. The columns' comments say what each is."""
+    """A row as an agent claimed it. The columns' comments say what each is."""
 
     corp_id: str
     kind: str
@@ -69,11 +69,11 @@ class Request:
 
     @property
     def look_only(self) -> bool:
-        """An approval that was started: nothing but its end is left to be seen."""
+        """An approval that was started: only its end is still to be read."""
         return self.type == "approval.start" and self.ding_id is not None
 
     def missing_for(self, settle_ms: int, now_ms: int) -> bool:
-        """Whether reads have not shown for so long what may have been done."""
+        """Whether reads have not shown the call's effect for so long."""
         return self.missing_ms is not None and now_ms - self.missing_ms >= settle_ms
 
     @property

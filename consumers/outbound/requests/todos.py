@@ -1,4 +1,5 @@
-"""To-dos: created once, since DingTalk makes one of each sourceId (the request's id), and marked as done."""
+"""To-dos: created once, since DingTalk creates one for each sourceId (the request's id), and marked as
+done."""
 
 from dataclasses import dataclass
 

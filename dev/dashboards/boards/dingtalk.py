@@ -58,7 +58,7 @@ DINGTALK: Final = Dashboard(
                     "{{outcome}}": rate("dingbridge_approval_actions_total", "outcome"),
                     "no action": rate("dingbridge_approval_without_action_total"),
                 },
-                "Of approvals that ended, by what became of their action.",
+                "Of approvals that ended, by the outcome of their action.",
             ),
             Panel(
                 "Attachments",
@@ -90,11 +90,11 @@ DINGTALK: Final = Dashboard(
                 "Age of the oldest event found", "seconds", {"": "max(dingbridge_recovery_oldest_seconds)"}
             ),
             Panel(
-                "Pages that may be gone, and looks anew",
+                "Pages that may be gone, and resync requests",
                 "number",
                 {
                     "pages": "sum(dingbridge_recovery_pages_missing_total)",
-                    "looks anew": "sum(dingbridge_recovery_resync_requests_total)",
+                    "resync requests": "sum(dingbridge_recovery_resync_requests_total)",
                 },
             ),
         ),

@@ -124,7 +124,7 @@ INGRESS: Final = Dashboard(
                 "Times without any connection",
                 "number",
                 {"{{app}}": "sum by (app) (dingbridge_stream_gaps_total)"},
-                "The consumers look at the company anew after each.",
+                "The consumers resync after each.",
             ),
         ),
     },

@@ -83,7 +83,7 @@ OVERVIEW: Final = Dashboard(
         ),
         "Rates": (
             Panel(
-                "Callbacks by what became of them",
+                "Callbacks by outcome",
                 "rate",
                 {"{{outcome}} by {{via}}": rate("dingbridge_callbacks_total", "outcome", "via")},
                 "kept and duplicate were answered success; unavailable 503, and DingTalk tries again.",

@@ -1,18 +1,17 @@
 """``dingbridge new-consumer``: a consumer of your own, that runs and is tested at once."""
 
-import json
 import shlex
-from importlib.metadata import distribution, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import typer
 
+from dingbridge.cli.new_consumer.existing import into_project
 from dingbridge.cli.new_consumer.names import check
 from dingbridge.cli.new_consumer.project import clone_at, in_clone
 from dingbridge.cli.new_consumer.project import own_repository as own
+from dingbridge.cli.new_consumer.source import source_of
 from dingbridge.cli.terminal import listed
 from dingbridge.events.examples import example_callbacks
 from dingbridge.worker.registry import GROUP
@@ -26,13 +25,32 @@ def command(
     ],
     own_repository: Annotated[
         Path | None,
-        typer.Option("--own-repository", metavar="DIR", help="A project of its own in this new folder."),
+        typer.Option(
+            "--own-repository",
+            metavar="DIR",
+            help="Outside of a clone: a project of its own in this new folder, or the project that is in it.",
+        ),
     ] = None,
+    package: Annotated[
+        str, typer.Option("--package", help="In a project that is there: the package into which it goes.")
+    ] = "",
+    dingbridge: Annotated[
+        str,
+        typer.Option(
+            "--dingbridge",
+            metavar="WHEEL|INDEX-URL",
+            help="What an own repository installs dingbridge from: its wheel file, or the address of your "
+            "own package index; else what this one was installed from.",
+        ),
+    ] = "",
 ) -> None:
-    """Write a consumer: handler, settings, a test with recorded events, compose service, entry point.
+    """Write a consumer: handler, table with its first revision, settings, a test with recorded events,
+    entry point, compose service.
 
-    Without --own-repository into the clone of dingbridge that this folder is in. Nothing that exists is
-    overwritten. Exit code 2: the name or an EventType cannot be, or something is in the way.
+    Without --own-repository into the clone of dingbridge that this folder is in. A project that is there
+    keeps what it has: its pyproject.toml gets an entry point and pytest's plugin, and what cannot be added
+    there is said (`by hand`). Nothing that exists is overwritten. Exit code 2: the name or an EventType
+    cannot be, or something is in the way.
     """
     names = check(name, listed(events), entry_points(group=GROUP).names)
     found = {event_type: example_callbacks(event_type) for event_type in names.events}
@@ -41,11 +59,22 @@ def command(
         test = f"tests/unit/{names.module}"
         following = f"make install && .venv/bin/python -m pytest {test}"
     else:
-        plan = own(own_repository, names, found)
-        following = (
-            f"cd {shlex.quote(str(own_repository))} && python3 -m venv .venv && "
-            f".venv/bin/pip install {_dingbridge()} -e '.[test]' && .venv/bin/python -m pytest"
-        )
+        source = source_of(dingbridge)
+        folder = shlex.quote(str(own_repository))
+        if (own_repository / "pyproject.toml").is_file():
+            plan = into_project(own_repository.resolve(), names, found, source, package)
+            [test] = {
+                str(path.parent.relative_to(plan.root)) for path in plan.new if path.name.startswith("test_")
+            }
+            following = (
+                f"cd {folder} && pip install {source.pip} -e . && python -m pytest {shlex.quote(test)}"
+            )
+        else:
+            plan = own(own_repository, names, found, source)
+            following = (
+                f"cd {folder} && python3 -m venv .venv && "
+                f".venv/bin/pip install {source.pip} -e '.[test]' && .venv/bin/python -m pytest"
+            )
     plan.write()
     for path in plan.new:
         print(f"wrote      {path.relative_to(plan.root)}")
@@ -56,14 +85,5 @@ def command(
     for step in plan.by_hand:
         print(f"by hand    {step}")
     print(f"next       {following}")
-    print("to run it  docker compose up --build --detach (without --build an older image is run)")
-
-
-def _dingbridge() -> str:
-    """What pip installs this dingbridge from: a clone, a wheel, a git address, or its name in an index."""
-    known = json.loads(distribution("dingbridge").read_text("direct_url.json") or "{}")
-    if "vcs_info" in known:
-        return f"'dingbridge @ {known['vcs_info']['vcs']}+{known['url']}@{known['vcs_info']['commit_id']}'"
-    if known.get("url", "").startswith("file://"):
-        return shlex.quote(url2pathname(urlsplit(known["url"]).path))
-    return f"dingbridge=={distribution('dingbridge').version}"
+    if any(path.name.startswith("docker-compose") for path in (*plan.new, *plan.changed)):
+        print("to run it  docker compose up --build --detach (without --build an older image is run)")

@@ -1,4 +1,7 @@
-"""Where the texts of a new consumer go: into a clone of dingbridge, or into a repository of its own."""
+"""Where the texts of a new consumer go: into a clone of dingbridge, or into a repository of its own.
+
+Into a project that is there already: ``existing.py``.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +15,7 @@ from typing import Any
 import orjson
 
 from dingbridge.cli.new_consumer.names import Names, ScaffoldError
+from dingbridge.cli.new_consumer.source import Source
 from dingbridge.schema.json_schema import class_name
 
 SECTION = '[project.entry-points."dingbridge.consumers"]'
@@ -67,40 +71,66 @@ def in_clone(root: Path, names: Names, examples: Examples) -> Plan:
     plan = Plan(root)
     package = f"dingbridge.consumers.{names.module}"
     code, tests = root / "consumers" / names.module, root / "tests" / "unit" / names.module
-    _add_package(plan, code, names, package)
+    add_package(plan, code, names, package)
     plan.new[tests / "__init__.py"] = ""
-    _add_test(plan, tests, names, package, examples)
+    add_test(plan, tests, names, package, examples)
     _announce(plan, root / "pyproject.toml", f'{names.name} = "{package}:{names.class_name}"')
-    service = _text("clone/service.yml", {"name": names.name})
+    service = text_of("clone/service.yml", {"name": names.name})
     _add_service(plan, root / "docker-compose.yml", _BEFORE_VOLUMES, service)
-    service = _text("clone/app-service.yml", {"name": names.name})
+    service = text_of("clone/app-service.yml", {"name": names.name})
     _add_service(plan, root / "docker-compose.app.yml", _BEFORE_SIMULATOR, service)
     return plan
 
 
-def own_repository(root: Path, names: Names, examples: Examples) -> Plan:
+def own_repository(root: Path, names: Names, examples: Examples, source: Source) -> Plan:
     """Raises ``ScaffoldError`` if ``root`` is no new or empty folder (``git init`` may have been there)."""
     if root.exists() and not (root.is_dir() and not any(p for p in root.iterdir() if p.name != ".git")):
-        raise ScaffoldError(f"{root} is not empty, and nothing is overwritten; name a new folder")
+        raise ScaffoldError(
+            f"{root} is not empty, and has no pyproject.toml by which a project could be entered; name a new "
+            "folder, or the project's"
+        )
     plan = Plan(root)
     package = f"{names.module}_consumer"
-    _add_package(plan, root / package, names, package)
-    _add_test(plan, root / "tests", names, package, examples)
-    values = _values(names, package)
+    add_package(plan, root / package, names, package)
+    add_test(plan, root / "tests", names, package, examples)
+    values = values_of(names, package) | _of_source(source)
     for name in ("pyproject.toml", "README.md", "Dockerfile", "docker-compose.yml"):
-        plan.new[root / name] = _text(f"own/{name}", values)
+        plan.new[root / name] = text_of(f"own/{name}", values)
     for name in ("gitignore", "dockerignore"):
-        plan.new[root / f".{name}"] = _text(f"own/{name}", values)
+        plan.new[root / f".{name}"] = text_of(f"own/{name}", values)
     return plan
 
 
-def _text(name: str, values: Mapping[str, str]) -> str:
+def _of_source(source: Source) -> dict[str, str]:
+    """What the texts say of where dingbridge comes from; a path of this machine is not in them."""
+    if source.index:
+        return {
+            "dependencies": f'["dingbridge>={version("dingbridge")}"]',
+            "pip": source.pip,
+            "where": "dingbridge comes from your own index. In the public one its name may be anybody's:\n"
+            "leave `--index-url` in each command, and add no `--extra-index-url`.",
+        }
+    named = source.place.startswith("dingbridge @")
+    return {
+        "dependencies": "[]  # dingbridge comes from a file or address, never by its name: README.md",
+        "pip": source.pip if named else "DINGBRIDGE",
+        "where": "dingbridge is never installed by its name: in an index that may be anybody's. "
+        + (
+            ""
+            if named
+            else "`DINGBRIDGE`\nstands for its wheel file, which `make dist` builds in a clone, or a clone."
+        ),
+    }
+
+
+def text_of(name: str, values: Mapping[str, str]) -> str:
     """One of the files under ``templates``, with its ``$names`` filled in."""
     template = files("dingbridge.cli.new_consumer").joinpath(f"templates/{name}.tmpl")
     return Template(template.read_text(encoding="utf-8")).substitute(values)
 
 
-def _values(names: Names, package: str) -> dict[str, str]:
+def values_of(names: Names, package: str) -> dict[str, str]:
+    """What the texts name, but for where dingbridge comes from."""
     return {
         "name": names.name,
         "version": version("dingbridge"),
@@ -123,51 +153,67 @@ def _handler(event_type: str) -> str:
 
 
 def _payloads(events: Sequence[str]) -> str:
-    """The import of what their ``data`` holds, as ruff would write it."""
-    names = sorted(map(class_name, events), key=str.lower)
-    head = "from dingbridge.generated.payloads import"
-    if len(line := f"{head} {', '.join(names)}") <= WIDTH:
+    """The import of what their ``data`` holds."""
+    return _import("dingbridge.generated.payloads", *sorted(map(class_name, events), key=str.lower))
+
+
+def _import(module: str, *names: str) -> str:
+    """``from module import names``, as ruff would write it."""
+    line = f"from {module} import {', '.join(names)}"
+    if len(line) <= WIDTH:
         return line
-    return f"{head} (\n" + "".join(f"    {name},\n" for name in names) + ")"
+    return f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")"
 
 
 def _imports(package: str, ours: str, dingbridge: str, others: str) -> str:
     """Import lines in ruff's order. In a repository of its own, dingbridge is one of the ``others``."""
-    if package.startswith("dingbridge."):
-        lines = re.split(r"\n(?=from )", f"{dingbridge}\n{ours}".strip())
-        parts = [others, "\n".join(sorted(lines, key=lambda line: line.split()[1]))]
-    else:
-        parts = [f"{dingbridge}\n{others}", ours]
-    return "\n\n".join(part.strip() for part in parts if part)
+    inside = package.startswith("dingbridge.")
+    groups = (others, f"{dingbridge}\n{ours}") if inside else (f"{dingbridge}\n{others}", ours)
+    sorted_groups = []
+    for lines in filter(None, map(str.strip, groups)):
+        statements = re.split(r"\n(?=from |import )", lines)
+        sorted_groups.append("\n".join(sorted(statements, key=lambda s: (s[0] == "f", s.split()[1]))))
+    return "\n\n".join(sorted_groups)
 
 
-def _add_package(plan: Plan, folder: Path, names: Names, package: str) -> None:
-    values = _values(names, package)
+def add_package(plan: Plan, folder: Path, names: Names, package: str) -> None:
+    """Code, settings and the first revision, importable as ``package``."""
+    values = values_of(names, package)
     imports = _imports(
         package,
-        f"from {package}.settings import {values['settings_class']}",
+        _import(f"{package}.settings", values["settings_class"]),
         "from dingbridge import Consumer, Event, Reader, Transaction, UtcDateTime, on\n"
         f"from dingbridge import Table as Shown\n{_payloads(names.events)}",
         "from sqlalchemy import Column, MetaData, Table, Text, select",
     )
     handlers = "\n".join(map(_handler, names.events))
     of_settings = _imports(package, "", "from dingbridge import Settings", "from pydantic import Field")
-    plan.new[folder / "__init__.py"] = _text("package/__init__.py", values)
-    plan.new[folder / "consumer.py"] = _text(
+    plan.new[folder / "__init__.py"] = text_of("package/__init__.py", values)
+    plan.new[folder / "consumer.py"] = text_of(
         "package/consumer.py", values | {"imports": imports, "handlers": handlers}
     )
-    plan.new[folder / "settings.py"] = _text("package/settings.py", values | {"imports": of_settings})
+    plan.new[folder / "settings.py"] = text_of("package/settings.py", values | {"imports": of_settings})
+    plan.new[folder / "migrations" / "__init__.py"] = text_of("package/migrations.py", values)
+    imports = _imports(
+        package, "", "from dingbridge import UtcDateTime", "import sqlalchemy as sa\nfrom alembic import op"
+    )
+    first = "v0001_first_tables.py"
+    plan.new[folder / "migrations" / first] = text_of(f"package/{first}", values | {"imports": imports})
 
 
-def _add_test(plan: Plan, folder: Path, names: Names, package: str, examples: Examples) -> None:
+def add_test(
+    plan: Plan, folder: Path, names: Names, package: str, examples: Examples, file: str = "", mark: str = ""
+) -> None:
+    """``file`` is the test's, if it is not called after the consumer; ``mark`` its ``pytestmark``."""
     imports = _imports(
         package,
         f"from {package} import {names.class_name}\nfrom {package}.consumer import events",
         "from dingbridge.testing import recorded",
-        "from sqlalchemy import select",
+        f"{'import pytest' if mark else ''}\nfrom sqlalchemy import select",
     )
-    values = _values(names, package) | {"imports": imports}
-    plan.new[folder / f"test_{names.module}.py"] = _text("package/test.py", values)
+    mark = f"pytestmark = {mark}\n" if mark else ""
+    values = values_of(names, package) | {"imports": imports, "mark": mark}
+    plan.new[folder / (file or f"test_{names.module}.py")] = text_of("package/test.py", values)
     for event_type, callbacks in examples.items():
         text = orjson.dumps(callbacks, option=orjson.OPT_INDENT_2).decode()
         plan.new[folder / "events" / f"{event_type}.json"] = text + "\n"

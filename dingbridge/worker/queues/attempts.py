@@ -14,8 +14,8 @@ MOST_NOTED: Final = 100
 
 
 class Attempts(NamedTuple):
-    """Of one record: how many attempts failed, how many failures were its own
-    (``dingbridge/availability.py``), and since when (epoch s; 0: there are none)."""
+    """Of one record: how many attempts failed, how many of them the record itself caused
+    (``dingbridge/availability.py``), and since when (epoch s; 0: none)."""
 
     attempts: int
     own_failures: int

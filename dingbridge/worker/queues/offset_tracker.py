@@ -1,4 +1,4 @@
-"""Which offset of each partition may be committed, and which partitions hold so much that they must wait.
+"""Which offset of each partition may be committed, and which partitions hold so much that fetching pauses.
 
 Pure bookkeeping, no I/O, no clock. A partition's *committable offset* is the one below which every record is
 finished. The order in which records are worked on is in ``key_queue.py``.
@@ -41,7 +41,7 @@ SLACK = 1_024
 
 
 class State(Enum):
-    """What has become of a queued record."""
+    """The state of a queued record."""
 
     WAITING = auto()
     """It waits for its turn or its next attempt, or is being worked on."""
@@ -68,9 +68,9 @@ class QueuedRecord:
     attempts: int = 0
     """Attempts that failed."""
     own_failures: int = 0
-    """How often a dependency failed for it while it worked for others."""
+    """How often a dependency failed for this record while it worked for others."""
     own_since: float | None = None
-    """When these failures began, epoch s; moved forward by the time in which it worked for nobody."""
+    """When these failures began, epoch s; time in which the dependency worked for nobody is left out."""
     failed_at: float | None = None
     """When a dependency failed for it last, epoch s."""
     failed_asking: frozenset[str] = frozenset()
@@ -80,7 +80,7 @@ class QueuedRecord:
     next_attempt_at: float | None = None
     """When it is tried again, epoch s; None unless it waits for that."""
     last_outcome: str = ""
-    """How its last attempt failed; empty before the first, and where it only goes on later."""
+    """How its last attempt failed; empty before the first, and after a retry that made progress."""
     last_error: str = ""
     """Type and place of what that attempt raised."""
     delivery: Delivery | None = None

@@ -36,8 +36,8 @@ DEAD_LETTERS: Final[Asked] = frozenset({"dead letters"})
 
 
 _OF_ALL: Final = ("address", "month", "token")
-"""A refusal about one of these concerns every record. One about a ``right`` is no record's fault either, but
-other events of the partition may not need that right."""
+"""A refusal about one of these concerns every record. One about a ``right`` does not depend on the record
+either, but other events of the partition may not need that right."""
 
 
 @dataclass(slots=True, eq=False)
@@ -108,7 +108,7 @@ class Pauses:
     def failed(
         self, queued: QueuedRecord, error: BaseException | None, asked: Asked, after: float | None
     ) -> float | None:
-        """An attempt at ``queued`` failed; find out whether that was its own fault, and note so in it.
+        """An attempt at ``queued`` failed; decide whether the record itself caused it, and note that in it.
         ``after`` is the least delay that was asked for, in s. Returns for how long it waits alone, in s; None
         when its whole partition is paused."""
         now = time.time()

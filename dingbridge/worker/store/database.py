@@ -1,8 +1,8 @@
 """A consumer's database: SQLite by default, PostgreSQL by ``DATABASE_URL``, through SQLAlchemy 2 (async).
 
 Responsible for connections, for the transaction that a handler writes in, and for short reads outside of it.
-What an error means is told in ``errors.py``, what is written is the consumer's business, and the
-inbox row is ``inbox.py``'s.
+Not here: what an error means (``errors.py``), what is written (the consumer), and the inbox row
+(``inbox.py``).
 """
 
 import asyncio
@@ -36,7 +36,7 @@ ANSWER_TIMEOUT_S = 30
 before it counts as down, in s."""
 
 INSTRUCTIONS = 10_000
-"""Of SQLite's machine, between two looks whether a read has taken too long."""
+"""Steps of SQLite's virtual machine between two checks whether a read has taken too long."""
 
 FAILED_TRANSACTION = "25P02"
 """PostgreSQL's SQLSTATE of whatever is asked in a transaction after a statement of it has failed."""
@@ -65,9 +65,9 @@ class Database:
         return self._writer.dialect.name
 
     def reader(self, within_s: float | None = None) -> Reader:
-        """``within_s``: for questions that are short for certain; one that is not answered in that time, in
-        s, raises ``DatabaseDown``. Else nothing but the connection's end does, which a network that has lost
-        it may tell after a quarter of an hour."""
+        """``within_s``: a read that is certainly short raises ``DatabaseDown`` after that time, in s. Without
+        it, only the end of the connection does, which may take a quarter of an hour to notice when the
+        network dropped it."""
         return Reader(self.reading, within_s)
 
     @asynccontextmanager
@@ -75,8 +75,8 @@ class Database:
         """A write transaction (SQLite: ``BEGIN IMMEDIATE``, PostgreSQL: ``READ COMMITTED``); ``ctx`` becomes
         its ``ctx``.
 
-        Raises ``DatabaseDown`` or ``TransactionRace`` where the database itself is the reason, and ``Retry``
-        when a statement had failed and whoever sent it went on all the same.
+        Raises ``DatabaseDown`` or ``TransactionRace`` where the database is the reason, and ``Retry`` when a
+        statement failed and the handler went on all the same.
         """
         async with self._writing:
             async with answered(ANSWER_TIMEOUT_S):
@@ -125,8 +125,8 @@ class Database:
                     await tx.connection.run_sync(metadata.create_all)
 
     async def close(self) -> None:
-        """Close all connections. One that does not end within ``CLOSE_TIMEOUT_S`` is left behind: aiosqlite
-        waits for ever to close what was cut off a moment ago, asyncpg for a server that does not answer."""
+        """Close all connections. One that does not close within ``CLOSE_TIMEOUT_S`` is abandoned: aiosqlite
+        waits for ever after a cancelled statement, asyncpg for a server that does not answer."""
         for engine in (self._writer, self._reader):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -145,8 +145,8 @@ async def _check_statements(connection: AsyncConnection) -> None:
 
 
 async def _roll_back(connection: AsyncConnection, *, dropped: bool) -> None:
-    """Raises nothing. A connection that does not answer, or that is ``dropped`` since a handler may go on
-    with it, is closed: the database rolls back then."""
+    """Raises nothing. A connection that does not answer, or that is ``dropped`` because a handler may still
+    use it, is closed; the database then rolls back."""
     with translated(quiet=True):
         try:
             if not dropped:
@@ -164,9 +164,9 @@ def open_database(
     """The database at ``sqlite:///path`` (its folder is created), ``sqlite://`` (in memory) or
     ``postgresql://user:password@host:port/name``; the driver is ours.
 
-    ``idle_limit_s``: a transaction in which nothing was said for so long is ended by PostgreSQL, since its
-    process is frozen or cut off, and others wait for its rows. ``read_limit_s``: a read that takes longer is
-    ended by the database itself, with SQLAlchemy's error; giving up waiting ends no statement of SQLite's.
+    ``idle_limit_s``: PostgreSQL ends a transaction that was idle for so long, since its process is frozen or
+    cut off and others wait for its rows. ``read_limit_s``: the database ends a read that takes longer, with
+    SQLAlchemy's error; in SQLite a statement goes on when its caller stops waiting.
 
     Nothing is connected yet. Raises ``SettingsError`` for any other address, and ``DatabaseDown`` when
     ``create`` is false and there is no such SQLite file.
@@ -198,7 +198,7 @@ def _open_postgres(url: URL, idle_limit_s: float | None, read_limit_s: float | N
     reader = create_async_engine(
         url,
         pool_size=READ_POOL_SIZE,
-        max_overflow=READ_POOL_SIZE,  # for ``answers``, asked while a handler's own connection hangs
+        max_overflow=READ_POOL_SIZE,  # for for ``answers``, while a handler's own connection hangs
         isolation_level="AUTOCOMMIT",
         connect_args={"timeout": 10, "ssl": tls, "server_settings": read_only},
     )

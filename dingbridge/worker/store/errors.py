@@ -1,7 +1,7 @@
 """Which errors of a database say that it is down, and which that the statement is wrong.
 
-SQLAlchemy has one tree for both. ``translated`` names the two kinds that are nobody's fault, ``DatabaseDown``
-and ``TransactionRace``, and lets every other error pass as it is.
+SQLAlchemy has one tree for both. ``translated`` raises ``DatabaseDown`` and ``TransactionRace`` for errors
+that the statement did not cause, and lets every other error pass.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class TransactionRace(Conflict):
 def is_down(error: BaseException, *, read_only: bool = False) -> bool:
     """Whether ``error``, raised by a database operation, says that the database is down.
 
-    That it cannot be written does, unless we asked for that (``read_only``).
+    A database that cannot be written is down, unless it was opened to read (``read_only``).
     """
     seen: BaseException | None = error
     while seen is not None:
@@ -82,7 +82,8 @@ def is_missing_table(error: BaseException) -> bool:
 
 @contextmanager
 def translated(*, quiet: bool = False, read_only: bool = False) -> Iterator[None]:
-    """Name the two kinds of error that are not the statement's fault; ``quiet`` drops every error."""
+    """Raise ``DatabaseDown`` or ``TransactionRace`` for errors that the statement did not cause; with
+    ``quiet`` raise nothing."""
     try:
         yield
     except (BridgeError, asyncio.CancelledError):
@@ -101,8 +102,8 @@ def translated(*, quiet: bool = False, read_only: bool = False) -> Iterator[None
 
 @asynccontextmanager
 async def answered(within_s: float) -> AsyncIterator[None]:
-    """Raises ``DatabaseDown`` when what is asked in it takes longer than ``within_s``: of a connection that
-    the network has lost, nothing else may tell for a quarter of an hour."""
+    """Raises ``DatabaseDown`` when its block takes longer than ``within_s``. On a connection that the network
+    has dropped, the driver may otherwise wait for a quarter of an hour."""
     with translated():
         async with asyncio.timeout(within_s):
             yield

@@ -1,8 +1,8 @@
 """The inbox table: which events this consumer has applied. It makes database effects happen once.
 
 The row is written in the handler's own transaction, so it exists exactly if the effect does. There is one for
-each event, so it is small: a hash of what it is known by, the time, the attempt, and a number for the topic
-that it came from, which says how long the row is needed (``pruning.py``). Not here: the inbox *topic*, which
+each event, so it is small: a hash of the event's identity, the time, the attempt, and a number for its topic,
+which decides how long the row is needed (``pruning.py``). Not here: the inbox *topic*, which
 is where replayed records arrive.
 """
 
@@ -38,7 +38,7 @@ from dingbridge.worker.store.transaction import Transaction
 from dingbridge.worker.store.utc import UtcDateTime
 
 EventId = tuple[str, str]
-"""``(source, id)``: what tells one event from every other."""
+"""``(source, id)``: the identity of an event."""
 
 BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 """Times in the table are s since then: four bytes of them last until 2088."""
@@ -95,11 +95,11 @@ PRUNE_ROWS = 1_000
 """Rows deleted in one transaction: pruning must not hold SQLite's only writer for long."""
 
 MOST_ATTEMPTS = 32_767
-"""What its column holds; a consumer may try for ever."""
+"""The largest number that the column holds; a consumer may try for ever."""
 
 LONGEST_TEXT = 512
 HASHED = "sha256:"
-"""What a text begins with that is kept as its hash."""
+"""The prefix of a text that is stored as its hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +125,14 @@ def _has_surrogate(text: str) -> bool:
 
 
 def hash_of(consumer: str, event: EventId, replay_id: str) -> bytes:
-    """What the row of ``event``, applied by ``consumer`` under ``replay_id``, is found by: 16 bytes."""
+    """The key of the row of ``event``, applied by ``consumer`` under ``replay_id``: 16 bytes."""
     parts = (consumer, storable(event[0]), storable(event[1]), storable(replay_id))
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest()
 
 
 def number_of(consumer: str, topic: str) -> int:
-    """The number of a topic in the rows of ``consumer``, from its name: nobody has to look it up. If two of
-    a few hundred ever had the same (1 in 100,000), the rows of both would go with the shorter retention."""
+    """The number of a topic in the rows of ``consumer``, computed from its name. If two of a few hundred
+    topics had the same (1 in 100,000), the rows of both would be deleted by the shorter retention."""
     return zlib.crc32(f"{consumer}\0{topic}".encode()) - 2**31
 
 

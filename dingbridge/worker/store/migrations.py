@@ -2,7 +2,7 @@
 
 The worker's own tables (``revisions``) are the same for all consumers. Everything happens in one transaction
 that holds the database's lock: of processes that start together, one migrates and the others find it done,
-and a migration that fails, or a column of the code that the database then lacks, leaves everything as it was.
+and a migration that fails, or that leaves a column of the code missing, changes nothing.
 """
 
 import asyncio

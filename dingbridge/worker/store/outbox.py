@@ -1,10 +1,9 @@
 """The outbox: dead letters that are still to be sent.
 
 The row is written in the transaction that writes the record's inbox row, before the dead letter is sent, and
-goes when Kafka has it. So what is given up is not handled again when it is delivered again, and a process
-that dies on its way leaves behind what is to be sent: the next delivery finds the row and sends it. Not here:
-when that is done (``dead_letters.py``, ``executor.py``).
-"""
+is deleted when Kafka has it. So a record that was given up is not handled again when Kafka delivers it again.
+A process that dies in between leaves the row, and the next delivery sends the dead letter. Not here: when
+that is done (``dead_letters.py``, ``executor.py``)."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +19,7 @@ from dingbridge.worker.store.utc import UtcDateTime
 
 outbox = Table(
     "dingbridge_outbox",
-    metadata,  # the inbox's: neither is of use without the other
+    metadata,  # the inbox's, since each needs the other
     Column("consumer", String(100), primary_key=True),
     Column("topic", String(249), primary_key=True, comment="place of the record that was given up"),
     Column("partition", Integer, primary_key=True, autoincrement=False),
@@ -34,7 +33,7 @@ outbox = Table(
 
 
 KEPT = ("error", "attempts", "reason", "frames")
-"""What is kept of a ``Failure``."""
+"""The columns of a ``Failure``."""
 
 
 def _is(consumer: str, position: Position) -> Any:
@@ -62,6 +61,6 @@ async def remove(tx: Transaction, consumer: str, position: Position) -> None:
 
 
 async def prune(database: Database, consumer: str, older_than: datetime) -> None:
-    """Delete what can be asked for by no record any more, as ``inbox.prune`` does."""
+    """Delete rows that no record needs any more, as ``inbox.prune`` does."""
     async with database.transaction() as tx:
         await tx.execute(delete(outbox).where(outbox.c.consumer == consumer, outbox.c.at < older_than))

@@ -1,6 +1,6 @@
-"""Deletes inbox rows that no record can ask for any more: at a consumer's start, and every hour.
+"""Deletes inbox rows that no record needs any more: at a consumer's start, and every hour.
 
-Each row is kept as long as a record of its own topic can come again, by what Kafka says of that topic.
+A row is kept as long as Kafka may deliver a record of its topic again, by that topic's retention.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_S = 3600
 RETRY_S = 30
-"""When Kafka or the database did not do it, in s: the retention is to be known soon after the start."""
+"""Delay in s after Kafka or the database failed: the retention is to be known soon after the start."""
 
 
 async def prune_regularly(database: Database, consumer: str, settings: KafkaSettings) -> None:
@@ -43,7 +43,7 @@ async def prune_regularly(database: Database, consumer: str, settings: KafkaSett
                 await outbox.prune(database, consumer, datetime.now(UTC) - max(all_ends))
             log.info("consumer.inbox_pruned", consumer=consumer, rows=rows)
         except (DependencyUnavailable, Conflict, KafkaUnavailable, DBAPIError) as error:
-            # of another member that prunes at the same moment, PostgreSQL rolls one back
+            # when two members prune at the same moment, PostgreSQL rolls one back
             reason = error_location(error, "consumers") if isinstance(error, DBAPIError) else str(error)
             log.warning("consumer.inbox_not_pruned", consumer=consumer, reason=reason)
             wait_s = RETRY_S
@@ -51,7 +51,7 @@ async def prune_regularly(database: Database, consumer: str, settings: KafkaSett
 
 
 def _say(consumer: str, lives: Lives) -> None:
-    """How long inbox rows are kept, and why, whenever that is not what it was."""
+    """Log how long inbox rows are kept, and why, whenever that has changed."""
     if for_ever := sorted(topic for topic, life in lives.by_topic.items() if life is None):
         log.warning(
             "consumer.inbox_kept_for_ever",

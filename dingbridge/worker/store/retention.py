@@ -1,4 +1,4 @@
-"""How long records of a consumer's topics can come again, which their inbox rows must outlive."""
+"""How long Kafka can deliver records of a consumer's topics again; their inbox rows must live longer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from dingbridge.settings import KafkaSettings
 RETENTION_MS, SEGMENT_MS, CLEANUP_POLICY = "retention.ms", "segment.ms", "cleanup.policy"
 
 LONG_MS = 100 * 365 * 86_400_000
-"""A hundred years: from there on it is for ever, as -1 is."""
+"""A hundred years: a longer retention counts as for ever, as -1 does."""
 
 SEGMENT_ASSUMED = timedelta(days=7)
-"""Kafka's own default of ``segment.ms``, of topics that it does not tell us about."""
+"""Kafka's default of ``segment.ms``, for topics that we may not describe."""
 
 CLEANED_WITHIN = timedelta(days=1)
-"""How late Kafka may be with deleting, by far."""
+"""A generous bound for how late Kafka deletes."""
 
 UNKNOWN_TOPIC = 3
 """Kafka's error code (https://kafka.apache.org/protocol#protocol_error_codes)."""

@@ -10,7 +10,7 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 
-/** Decodes records into generated models. A line of stdin is EventType, class and record; of stdout what became of it. */
+/** Decodes records into generated models. A line of stdin is EventType, class and record; of stdout its outcome. */
 public final class Decode {
     public static void main(String[] arguments) throws Exception {
         ObjectMapper json = JsonMapper.builder()

@@ -1,6 +1,6 @@
 """Decodes records into generated models, with their own libraries alone: run by the example's Python.
 
-A line of stdin is EventType, class and record; a line of stdout what became of it. The argument is the folder
+A line of stdin is EventType, class and record; a line of stdout its outcome. The argument is the folder
 of the package ``models``.
 """
 

@@ -1,4 +1,4 @@
-"""Whom a full sync may mark as gone, and whom not: the brake, and what is out of the app's sight."""
+"""Whom a full sync may mark as gone, and whom not: the limit, and what is out of the app's sight."""
 
 import pytest
 from sqlalchemy import select
@@ -22,7 +22,7 @@ from tests.unit.address_sync.syncing import (
     sample,
 )
 
-# -- the brake
+# -- the limit
 
 
 @pytest.mark.parametrize(("gone", "state"), [(10, "done"), (11, "stopped"), (40, "stopped")])

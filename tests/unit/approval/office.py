@@ -185,10 +185,10 @@ def _event(payload: dict[str, Any], received_ms: int, app: str = "default") -> E
 def resync_request(id: str = "r-1", *, since: datetime, app: str = "default", part: Any = "all") -> Event:
     """What the bridge asks for when events may be lost."""
     now_ms, since_ms = (int(moment.timestamp() * 1000) for moment in (datetime.now(UTC), since))
-    wish = resync_requested(
+    request = resync_requested(
         id=id, app=app, corp_id=None, now_ms=now_ms, since_ms=since_ms, part=part, reason="a page is gone"
     )
-    return decode(wish.value)
+    return decode(request.value)
 
 
 async def deliver(archive: MemoryRuntime, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""The approval consumer in memory: when an action is called or undone, what becomes of one that fails."""
+"""The approval consumer in memory: when an action is called or undone, what happens to one that fails."""
 
 from datetime import UTC, date, datetime, timedelta
 

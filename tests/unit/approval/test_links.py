@@ -1,4 +1,4 @@
-"""Approved instances that others change or take back: what is in force, and what becomes of actions."""
+"""Approved instances that others change or take back: what is in force, and what happens to actions."""
 
 import asyncio
 from itertools import permutations

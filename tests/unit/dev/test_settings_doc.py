@@ -1,13 +1,14 @@
-"""docs/reference/settings.md is made of the code, and is not stale."""
+"""docs/reference/settings.md and its Chinese page are made of the code, and are not stale."""
 
 import tomllib
 
-from dev.settings_doc import CHINESE, PAGE, fields, page
+from dev.settings_doc import CHINESE, fields, pages
 
 
-def test_the_page_is_the_codes() -> None:
+def test_the_pages_are_the_codes() -> None:
     """After a change of a setting: python -m dev.settings_doc"""
-    assert PAGE.read_text(encoding="utf-8") == page()
+    for path, text in pages().items():
+        assert path.read_text(encoding="utf-8") == text
 
 
 def test_each_setting_says_in_both_languages_what_it_means() -> None:

@@ -128,7 +128,7 @@ def test_a_push_given_up_is_owed_nothing_and_makes_its_subjects_unsure() -> None
     checked.push(text, answered=False)
     assert checked.missing() == []
     assert (checked.sure("user"), checked.unsure("user")) == (set(), {"01"})
-    checked.looked_anew()
+    checked.resynced()
     assert (checked.sure("user"), checked.unsure("user"), checked.listed) == ({"01"}, set(), {"01"})
     put(checked, published(1, text)[0])  # kept, and the answer did not arrive in time
     assert checked.unanswered_records == 1

@@ -8,7 +8,7 @@ import pytest
 from dingbridge.dingtalk.api import DingTalkClient, objects
 from dingbridge.dingtalk.api.shapes import USER, typed
 
-GUIDES = Path(__file__).parents[3] / "docs" / "guide"
+GUIDES = Path(__file__).parents[3] / "docs" / "reference"
 
 
 def test_types_are_mended_where_they_are_declared_and_nowhere_else() -> None:

@@ -1,4 +1,4 @@
-"""The golden files: a callback as DingTalk sends it, and all that becomes of it, side by side.
+"""The golden files: a callback as DingTalk sends it, and the records made from it, side by side.
 
 ``before`` is the callback's JSON (sent without blanks, UTF-8), or ``before_text`` / ``before_base64``
 where it is none. ``after`` is one entry for each record; a record's ``value`` is the JSON in Kafka.

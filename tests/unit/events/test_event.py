@@ -123,26 +123,26 @@ def test_a_refusal_says_nothing_of_the_content() -> None:
 
 
 def test_another_senders_event_is_one_where_such_may_come() -> None:
-    wish = {
+    desired = {
         "specversion": "1.0",
         "id": "w1",
         "source": "https://oa.example.com",
         "type": "com.dingbridge.user.desired",
         "data": {"corpId": "c1", "app": "hr", "name": "张三"},
     }
-    value = json.dumps(wish).encode()
+    value = json.dumps(desired).encode()
     with pytest.raises(NotAnEvent):
         decode(value)
     event = decode(value, Sent(b"c1:user:7", 1731000000123))
     assert (event.source, event.id, event.type, event.event_type) == (
-        wish["source"],
+        desired["source"],
         "w1",
-        wish["type"],
-        wish["type"],
+        desired["type"],
+        desired["type"],
     )
     assert (event.corp_id, event.app, event.partitionkey, event.subject) == ("c1", "hr", "c1:user:7", None)
     assert event.time == event.received_time == datetime(2024, 11, 7, 17, 20, 0, 123000, UTC)
-    assert (event.data, event.envelope) == (wish["data"], wish)
+    assert (event.data, event.envelope) == (desired["data"], desired)
     assert decode(value_of(CALLBACK), Sent(b"x", 1)) == decode(value_of(CALLBACK)), "DingTalk's are as ever"
 
 

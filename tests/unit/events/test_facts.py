@@ -187,7 +187,7 @@ IDENTITIES = st.tuples(
 
 @given(IDENTITIES, IDENTITIES)
 def test_what_names_itself_is_known_by_app_company_type_and_id(a: Any, b: Any) -> None:
-    """The door calls two callbacks one exactly when their events have one (source, id)."""
+    """The ingress calls two callbacks one exactly when their events have one (source, id)."""
     keys, pairs = [], []
     for app, corp, event_type, event_id in (a, b):
         body = encode({"EventType": event_type, "CorpId": corp, "eventId": event_id})

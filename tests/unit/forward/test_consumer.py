@@ -1,4 +1,4 @@
-"""What becomes of an event by its answer; the sender is replaced, all else is the consumer's own."""
+"""What happens to an event by its answer; the sender is replaced, all else is the consumer's own."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""A page of the failed list, its ledger and orders to look anew: one commit, all or nothing."""
+"""A page of the failed list, its ledger and resync requests: one commit, all or nothing."""
 
 import apsw
 import pytest

@@ -20,7 +20,7 @@ UNKNOWN_TOPIC = 3
 
 
 class Cluster:
-    """Answers like an admin client of a cluster in which ``created`` becomes of a wish for a topic."""
+    """Answers like an admin client of a cluster in which ``created`` is the outcome of a creation."""
 
     def __init__(self, created: int | BaseException, leader: int = -1, brokers: int = 3) -> None:
         self._created, self._leader, self._brokers = created, leader, brokers

@@ -15,6 +15,7 @@ from dingbridge.consumers.outbound.ledger import (
     Action,
     Create,
     Delete,
+    DesiredState,
     Fields,
     Kind,
     Ledger,
@@ -23,7 +24,6 @@ from dingbridge.consumers.outbound.ledger import (
     Result,
     Rules,
     Update,
-    Wish,
     release,
     take,
 )
@@ -70,7 +70,7 @@ class Entity:
     due_ms: int | None = None
     events: list[int] = field(default_factory=list)
     late: list[tuple[int, Action]] = field(default_factory=list)
-    wishes: list[Wish] = field(default_factory=list)
+    wanted: list[DesiredState] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     changes: list[tuple[str, Any, str]] = field(default_factory=list)
@@ -91,15 +91,15 @@ class Entity:
 
     # the OA and people
 
-    def wish(self, fields: Fields | None) -> None:
+    def want(self, fields: Fields | None) -> None:
         """The OA's next word; None: it shall not be there."""
-        version = self.wishes[-1].version + 1 if self.wishes else 1
-        wish = Wish(version, fields or {}, fields is None, self.now_ms)
-        self.wishes.append(wish)
-        self.hear(wish)
+        version = self.wanted[-1].version + 1 if self.wanted else 1
+        desired = DesiredState(version, fields or {}, fields is None, self.now_ms)
+        self.wanted.append(desired)
+        self.hear(desired)
 
-    def hear(self, wish: Wish) -> None:
-        self.ledger = take(self.ledger, wish)
+    def hear(self, desired: DesiredState) -> None:
+        self.ledger = take(self.ledger, desired)
         self.due_ms = self.now_ms
 
     def edit(self, name: str, value: Any, event_after_ms: int = 0) -> None:
@@ -138,7 +138,7 @@ class Entity:
         if id_ == owned:
             return found
         # by its name or number, which no absent has, or by what was chosen
-        alike = owned is None and self.ledger.wish is not None and not self.ledger.wish.absent
+        alike = owned is None and self.ledger.desired is not None and not self.ledger.desired.absent
         return replace(found, by="match") if alike or chosen else None
 
     def call(self, action: Action) -> Outcome:
@@ -180,7 +180,7 @@ class Entity:
                 return
             self.now_ms = max(soonest, self.now_ms)
             self._happen()
-            if not self.wishes:
+            if not self.wanted:
                 self.flagged = False  # no row yet, so the event is about nothing of ours
             elif self.flagged or (self.due_ms is not None and self.due_ms <= self.now_ms):
                 self.look(*(faults.pop() if faults else ("none", 0)))
@@ -270,9 +270,9 @@ class Entity:
 
     def _wanted(self, edit: Edit, until_ms: int) -> bool:
         """Whether the OA wants just the same about then: who did it, nobody can tell."""
-        ends = [*(wish.since_ms for wish in self.wishes[1:]), until_ms]
+        ends = [*(desired.since_ms for desired in self.wanted[1:]), until_ms]
         return any(
-            (wish.absent != edit.new if edit.name == EXISTS else wish.fields.get(edit.name) == edit.new)
-            for wish, end_ms in zip(self.wishes, ends, strict=True)
-            if wish.since_ms < until_ms and end_ms > edit.at_ms - 5 * RULES.settle_ms
+            (desired.absent != edit.new if edit.name == EXISTS else desired.fields.get(edit.name) == edit.new)
+            for desired, end_ms in zip(self.wanted, ends, strict=True)
+            if desired.since_ms < until_ms and end_ms > edit.at_ms - 5 * RULES.settle_ms
         )

@@ -21,7 +21,7 @@ def row(
     **more: Any,
 ) -> dict[str, Any]:
     return {
-        "corp_id": corp_id, "kind": kind, "own_id": own_id, "version": 1, "absent": True, "wish": "{}",
+        "corp_id": corp_id, "kind": kind, "own_id": own_id, "version": 1, "absent": True, "desired": "{}",
         "since_ms": 0, "answers": "{}", "flagged": False, "present": True,
         "removal_approved": False, "result": result, "reason": reason, "result_ms": at_ms, "words": None,
         **more,

@@ -34,7 +34,7 @@ def _value(kind: str, name: str, choice: int) -> Any:
 
 def steps(kind: str) -> st.SearchStrategy[list[tuple[Any, ...]]]:
     names = st.sampled_from([*VALUES[kind]])
-    wish = st.tuples(st.just("wish"), st.lists(st.integers(0, 1), min_size=3, max_size=3))
+    want = st.tuples(st.just("want"), st.lists(st.integers(0, 1), min_size=3, max_size=3))
     absent = st.tuples(st.just("absent"))
     edit = st.tuples(st.just("edit"), names, st.integers(0, 2), st.integers(0, 50 * S))
     exists = st.tuples(st.just("exists"), st.booleans(), st.integers(0, 50 * S))
@@ -42,7 +42,7 @@ def steps(kind: str) -> st.SearchStrategy[list[tuple[Any, ...]]]:
     replay = st.tuples(st.just("replay"), st.integers(0, 10))
     look = st.tuples(st.just("race"), names, st.integers(0, 2), faults)
     tick = st.tuples(st.just("tick"), st.sampled_from([1, 4, 30, 61, 130, 1200]), faults)
-    return st.lists(st.one_of(wish, edit, tick, tick, tick, look, event, replay, absent, exists), max_size=16)
+    return st.lists(st.one_of(want, edit, tick, tick, tick, look, event, replay, absent, exists), max_size=16)
 
 
 def play(kind: Any, script: list[tuple[Any, ...]]) -> Entity:
@@ -50,20 +50,20 @@ def play(kind: Any, script: list[tuple[Any, ...]]) -> Entity:
     names = [*VALUES[kind]]
     for step in script:
         match step:
-            case ("wish", choices):
+            case ("want", choices):
                 fixed = {"name": "N"} if kind == "user" else {}
-                it.wish(fixed | {n: _value(kind, n, c) for n, c in zip(names, choices, strict=False)})
+                it.want(fixed | {n: _value(kind, n, c) for n, c in zip(names, choices, strict=False)})
             case ("absent",):
-                it.wish(None)
+                it.want(None)
             case ("edit", name, choice, delay):
                 it.edit(name, _value(kind, name, choice), delay)
             case ("exists", value, delay):
                 it.edit(EXISTS, value, delay)
             case ("event",):
                 it.events.append(it.now_ms)
-            case ("replay", index) if it.wishes:
-                it.hear(it.wishes[index % len(it.wishes)])
-            case ("race", name, choice, tape) if it.wishes:
+            case ("replay", index) if it.wanted:
+                it.hear(it.wanted[index % len(it.wanted)])
+            case ("race", name, choice, tape) if it.wanted:
                 fault, lag = tape[0] if tape else ("none", 0)
                 it.look(fault, lag, lambda n=name, c=choice: it.edit(n, _value(kind, n, c)))
             case ("tick", seconds, tape):
@@ -78,11 +78,11 @@ def check(it: Entity) -> None:
     assert told <= made, "the OA was told of its own words, or of one change twice"
     assert it.standing() <= told, "a person's change was not told"
     twice = it.ids if it.kind == "department" else 0  # its managers are written when it is there
-    assert it.written <= len(it.wishes) + len(it.edits) + twice, "more writes than words"
-    if not it.wishes:
+    assert it.written <= len(it.wanted) + len(it.edits) + twice, "more writes than words"
+    if not it.wanted:
         assert it.written == 0
         return
-    last = it.wishes[-1]
+    last = it.wanted[-1]
     if last.absent:
         assert it.truth is None or it.history[-1][1][0].ding_id.startswith("p"), "its own is there still"
         return
@@ -96,20 +96,20 @@ def check(it: Entity) -> None:
                 assert it.truth.get(name) in [value, *words], name
 
 
-LATE = [  # a call without an answer is carried out when its wish is no longer the last one
-    ("wish", [0, 0, 0]),
+LATE = [  # a call without an answer is carried out when its desired state is no longer the last one
+    ("want", [0, 0, 0]),
     ("tick", 130, []),
-    ("wish", [1, 1, 1]),
+    ("want", [1, 1, 1]),
     ("race", "title", 2, [("late", 5_196)]),
-    ("wish", [0, 1, 0]),
+    ("want", [0, 1, 0]),
     ("tick", 61, [("killed-after", 24_431), ("late", 38_637), ("killed-after", 36_697)]),
 ]
 LOST = [
-    ("wish", [1, 0, 0]),
+    ("want", [1, 0, 0]),
     ("tick", 130, []),
-    ("wish", [0, 1, 1]),
+    ("want", [0, 1, 1]),
     ("tick", 1, [("lost", 34_104)]),
-    ("wish", [1, 0, 1]),
+    ("want", [1, 0, 1]),
     ("tick", 4, [("killed-before-call", 38_680), ("lost", 32_780)]),
 ]
 

@@ -21,8 +21,8 @@ REPLY = {
 }
 
 
-def test_what_was_written_reads_as_what_was_wished() -> None:
-    wish = {
+def test_what_was_written_reads_as_what_is_desired() -> None:
+    desired = {
         "name": "N",
         "mobile": "+86-13800000000",
         "departments": [1, 3],
@@ -33,8 +33,8 @@ def test_what_was_written_reads_as_what_was_wished() -> None:
         "hideMobile": False,
     }
     seen = observed("user", REPLY)
-    assert [name for name, value in wish.items() if not fulfils(name, seen[name], value)] == []
-    assert arguments("user", wish)["hired_date"] == REPLY["hired_date"]
+    assert [name for name, value in desired.items() if not fulfils(name, seen[name], value)] == []
+    assert arguments("user", desired)["hired_date"] == REPLY["hired_date"]
 
 
 @pytest.mark.parametrize("name", ["name", "mobile", "departments", "hideMobile"])

@@ -116,7 +116,7 @@ def test_isv_records_are_the_pushes_word_for_word(generation):
         ({"bpms_instance_change": "gone"}, "approvals", None),
     ],
 )
-def test_an_item_without_ids_is_a_request_to_look_anew(item, part, corp):
+def test_an_item_without_ids_is_a_resync_request(item, part, corp):
     converted = convert_item(item)
     assert converted.body is None
     assert (converted.resync, converted.corp_id) == (part, corp)

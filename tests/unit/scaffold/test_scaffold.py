@@ -1,23 +1,32 @@
 """The parts of ``dingbridge new-consumer``: examples of each type, texts of each name, all or nothing."""
 
 import ast
+import io
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import create_engine, inspect
 
 from dev.examples import texts
+from dingbridge.cli.consumer_file import load
+from dingbridge.cli.new_consumer.existing import into_project
 from dingbridge.cli.new_consumer.names import LONGEST_NAME, ScaffoldError, check
-from dingbridge.cli.new_consumer.project import WIDTH, in_clone, own_repository
+from dingbridge.cli.new_consumer.project import WIDTH, Plan, in_clone, own_repository
+from dingbridge.cli.new_consumer.source import Source, source_of
 from dingbridge.events import URL_CHECKS, catalogue, decode
 from dingbridge.events.examples import example_callbacks
 from dingbridge.generated import payloads
+from dingbridge.migrations.upgrade import made_in_memory, scripts_of
 from dingbridge.testing import recorded
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "schemas" / "examples"
+CLONE = Source(str(ROOT))
 TYPES = tuple(event_type for event_type in catalogue if event_type not in URL_CHECKS)
 
 parts = st.text("abcz019", min_size=1, max_size=5)
@@ -56,7 +65,7 @@ def test_whatever_it_is_called_what_is_written_is_python_and_toml(name, events, 
         asked = check(name, events, [])
     except ScaffoldError:  # a word of Python's
         return
-    plan = own_repository(Path("no-such-folder"), asked, {}) if own else in_clone(ROOT, asked, {})
+    plan = own_repository(Path("no-such-folder"), asked, {}, CLONE) if own else in_clone(ROOT, asked, {})
     for path, text in plan.new.items():
         if path.suffix == ".py":
             tree = ast.parse(text)
@@ -119,3 +128,160 @@ def test_when_one_file_is_there_already_none_is_written(plan, tmp_path):
         plan.write()
     assert [p.name for p in (tmp_path / "consumers").rglob("*.py")] == ["consumer.py"]
     assert mine.read_text() == "mine"
+
+
+# -- tables from the first day
+
+
+def test_the_first_revision_makes_the_tables_of_the_code(tmp_path, monkeypatch):
+    own_repository(tmp_path, check("rent", ["user_add_org"], []), {}, CLONE).write()
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    consumer = load(f"{tmp_path}/rent_consumer/consumer.py:Rent")
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection, made_in_memory(scripts_of(consumer.migrations)) as revised:
+        consumer.metadata.create_all(connection)
+        of_code, of_revision = (
+            {name: str(columns) for name, columns in inspect(one).get_multi_columns().items()}
+            for one in (connection, revised)
+        )
+    engine.dispose()
+    assert of_code == of_revision != {}
+
+
+# -- a project that is there already
+
+
+def entered(folder: Path, pyproject: str, *files: str, source: Source = CLONE, inside: str = "") -> Plan:
+    """Consumer `rent` in a project at ``folder`` with these files; each is as it was, or has more."""
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("[tool:pytest]\n" if name == "setup.cfg" else "")
+    (folder / "pyproject.toml").write_text(pyproject)
+    plan = into_project(folder, check("rent", ["user_add_org"], []), {}, source, inside)
+    plan.write()
+    return plan
+
+
+def of(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "pyproject.toml").read_text())
+
+
+PROJECT = """# ours
+[project]
+name = "their-oa"   # as in the contract
+version = "1"
+dependencies = [
+  "requests",  # for HTTP
+]
+
+[tool.setuptools]
+packages = ["their_oa"]
+
+[project.scripts]
+oa = "their_oa:main"
+
+[tool.pytest.ini_options]
+addopts = ["-q"]  # quiet
+testpaths = ["checks"]
+"""
+
+
+def test_a_project_keeps_all_that_it_has_and_gets_what_a_consumer_needs(tmp_path):
+    plan = entered(tmp_path, PROJECT, "their_oa/__init__.py", "other/__init__.py", "checks/__init__.py")
+    after = (tmp_path / "pyproject.toml").read_text()
+    changed = {'packages = ["their_oa"]', 'addopts = ["-q"]  # quiet'}
+    assert set(PROJECT.splitlines()) - changed <= set(after.splitlines())
+    project = of(tmp_path)
+    points = project["project"]["entry-points"]["dingbridge.consumers"]
+    assert points == {"rent": "their_oa.rent_consumer:Rent"}
+    assert project["project"]["scripts"] == {"oa": "their_oa:main"}
+    assert project["project"]["dependencies"] == ["requests"]
+    packages = ["their_oa", "their_oa.rent_consumer", "their_oa.rent_consumer.migrations"]
+    assert project["tool"]["setuptools"]["packages"] == packages
+    assert project["tool"]["pytest"]["ini_options"]["addopts"] == ["-q", "-p", "dingbridge.testing.plugin"]
+    assert (tmp_path / "checks/rent/test_rent_consumer.py").is_file()
+    assert (tmp_path / "checks/rent/__init__.py").is_file()
+    words = "\n".join(plan.by_hand)
+    assert f"pip install {ROOT}" in words
+    assert "pytest-asyncio" in words
+    with pytest.raises(ScaffoldError, match=r"rent_consumer exists already"):
+        into_project(tmp_path, check("rent", ["user_add_org"], []), {}, CLONE)
+    into_project(tmp_path, check("lease", ["user_add_org"], []), {}, CLONE).write()
+    assert of(tmp_path)["project"]["entry-points"]["dingbridge.consumers"].keys() == {"rent", "lease"}
+    assert of(tmp_path)["tool"]["pytest"] == project["tool"]["pytest"]
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "files", "announced", "words"),
+    [
+        ('[tool.poetry]\nname = "x"\n', ["src/x/__init__.py"], ("tool", "poetry", "plugins"), "poetry add /"),
+        ('[project]\nname = "x"\n[tool.uv]\n', ["x/__init__.py"], ("project", "entry-points"), "uv add /"),
+        ('[project]\nname = "x"\ndynamic = ["entry-points"]\n', ["x/__init__.py"], None, "to the group"),
+        ('[build-system]\nrequires = ["setuptools"]\n', ["x/__init__.py", "setup.cfg"], None, "in setup.cfg"),
+        ('[project]\nname = "x"\n', [], ("project", "entry-points"), "wheel holds rent_consumer and"),
+    ],
+    ids=["poetry-src", "uv", "dynamic", "setup-cfg", "no-package"],
+)
+def test_what_cannot_be_added_is_said(tmp_path, pyproject, files, announced, words):
+    plan = entered(tmp_path, pyproject, *files)
+    assert words in "\n".join(plan.by_hand)
+    place: Any = of(tmp_path)
+    for name in announced or ():
+        place = place[name]
+    target = f"{'x.' if files else ''}rent_consumer:Rent"
+    assert announced is None or place == {"dingbridge.consumers": {"rent": target}}
+    assert announced is not None or f"rent = {target}" in "\n".join(plan.by_hand)
+
+
+def test_a_second_consumer_goes_beside_the_first_one(tmp_path):
+    first, second = (check(name, ["user_add_org"], []) for name in ("rent", "lease"))
+    own_repository(tmp_path, first, {}, CLONE).write()
+    into_project(tmp_path, second, {}, CLONE).write()
+    points = of(tmp_path)["project"]["entry-points"]["dingbridge.consumers"]
+    assert points == {"rent": "rent_consumer:Rent", "lease": "lease_consumer:Lease"}
+    included = of(tmp_path)["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert included == ["rent_consumer*", "lease_consumer*"]
+    (tmp_path / "pyproject.toml").unlink()
+    with pytest.raises(ScaffoldError, match="is not empty"):
+        own_repository(tmp_path, first, {}, CLONE)
+
+
+def test_an_index_of_ones_own_makes_it_a_dependency(tmp_path):
+    entered(tmp_path, PROJECT, "their_oa/__init__.py", source=source_of("https://index.example.com/simple"))
+    assert of(tmp_path)["project"]["dependencies"][1].startswith("dingbridge>=")
+
+
+def test_where_it_is_open_which_package_is_meant_it_asks(tmp_path):
+    files = ("consumers/__init__.py", "console/__init__.py")
+    with pytest.raises(ScaffoldError, match=r"several packages \(console, consumers\); say with --package"):
+        entered(tmp_path, '[project]\nname = "oa"\n', *files)
+    entered(tmp_path, '[project]\nname = "oa"\n', *files, inside="consumers")
+    points = of(tmp_path)["project"]["entry-points"]["dingbridge.consumers"]
+    assert points == {"rent": "consumers.rent_consumer:Rent"}
+    with pytest.raises(ScaffoldError, match="cannot be read"):
+        entered(tmp_path, "[project\n")
+    with pytest.raises(ScaffoldError, match="is a clone of dingbridge"):
+        into_project(ROOT, check("rent", ["user_add_org"], []), {}, CLONE)
+
+
+def test_its_name_is_asked_of_no_index_that_nobody_named(tmp_path, monkeypatch):
+    wheel = tmp_path / "dingbridge-0.1.0-py3-none-any.whl"
+    wheel.touch()
+    assert source_of(str(wheel)).pip == str(wheel)
+    assert source_of("https://index.example.com/simple").pip == (
+        "--index-url https://index.example.com/simple dingbridge"
+    )
+    assert source_of(f"https://files.example.com/{wheel.name}").pip.startswith("'dingbridge @ https://")
+    for wrong in ("dingbridge", "requests", str(tmp_path), "https://me:secret@index.example.com/simple"):
+        with pytest.raises(ScaffoldError) as refused:
+            source_of(wrong)
+        assert "secret" not in str(refused.value)
+    monkeypatch.setattr("dingbridge.cli.new_consumer.source._installed_from", lambda: None)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with pytest.raises(ScaffoldError, match="--dingbridge"):
+        source_of("")
+    for source in (Source(str(wheel)), source_of("https://index.example.com/simple")):
+        texts_of = own_repository(Path("no-such"), check("rent", ["user_add_org"], []), {}, source).new
+        project = tomllib.loads(next(text for path, text in texts_of.items() if path.suffix == ".toml"))
+        assert bool(project["project"]["dependencies"]) == source.index
+        assert not any(str(tmp_path) in text for text in texts_of.values())

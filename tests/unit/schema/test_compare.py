@@ -189,7 +189,7 @@ def test_a_key_made_of_other_fields_is_another_key_though_it_is_called_the_same(
 # --- what other systems send us: the other way round ---
 
 
-def wish(document: Json) -> Json:
+def todo(document: Json) -> Json:
     """The schema of a to-do's data, which other systems send."""
     found: Json = document["channels"]["outbound"]["messages"]["todo.desired"]["payload"]
     inner: Json = found["properties"]["data"]
@@ -197,11 +197,11 @@ def wish(document: Json) -> Json:
 
 
 SENDERS_BREAK: dict[str, Callable[[Json], Any]] = {
-    "a field is refused": lambda d: wish(d)["properties"].pop("dueTime"),
-    "a field is required": lambda d: wish(d)["required"].append("dueTime"),
-    "a field is retyped": lambda d: wish(d)["properties"].update(dueTime={"type": "string"}),
-    "null is refused": lambda d: wish(d)["properties"].update(description={"type": "string"}),
-    "a text must be shorter": lambda d: wish(d)["properties"]["subject"].update(maxLength=10),
+    "a field is refused": lambda d: todo(d)["properties"].pop("dueTime"),
+    "a field is required": lambda d: todo(d)["required"].append("dueTime"),
+    "a field is retyped": lambda d: todo(d)["properties"].update(dueTime={"type": "string"}),
+    "null is refused": lambda d: todo(d)["properties"].update(description={"type": "string"}),
+    "a text must be shorter": lambda d: todo(d)["properties"]["subject"].update(maxLength=10),
     "a kind of message is refused": lambda d: d["channels"]["outbound"]["messages"].pop("todo.done"),
 }
 
@@ -216,9 +216,9 @@ def test_what_is_refused_of_those_who_send_us_breaks_them(case: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda d: wish(d)["properties"].update(colour={"type": "string"}),
-        lambda d: wish(d)["required"].remove("url"),
-        lambda d: wish(d)["properties"]["subject"].update(maxLength=5000),
+        lambda d: todo(d)["properties"].update(colour={"type": "string"}),
+        lambda d: todo(d)["required"].remove("url"),
+        lambda d: todo(d)["properties"]["subject"].update(maxLength=5000),
         lambda d: d["channels"]["outbound"]["messages"].update(more=d["channels"]["outbound"]["messages"]),
     ],
     ids=["one more field", "a field is optional", "a longer text", "one more kind of message"],

@@ -1,4 +1,4 @@
-"""Closing a database ends, whatever has become of its connections."""
+"""Closing a database ends, whatever has happened to its connections."""
 
 import asyncio
 import threading

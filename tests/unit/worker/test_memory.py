@@ -298,17 +298,17 @@ async def test_inbox_rows_are_pruned_by_age(monkeypatch: pytest.MonkeyPatch, dat
         assert await runtime.rows(select(inbox.inbox)) == []
 
 
-async def test_a_request_to_look_anew_is_held_back_until_it_is_due() -> None:
+async def test_a_resync_request_is_held_back_until_it_is_due() -> None:
     class Looking(Recording):
         async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
             assert event.type == RESYNC_REQUESTED
 
     def request(in_s: int) -> Any:
         due_ms = int(time.time() * 1000) + in_s * 1000
-        wish = resync_requested(
+        request = resync_requested(
             id=f"r{in_s}", app="default", corp_id="c", now_ms=due_ms, since_ms=0, part="all", reason="test"
         )
-        return orjson.loads(wish.value)
+        return orjson.loads(request.value)
 
     async with MemoryRuntime(Looking()) as runtime:
         waits = await runtime.attempt(request(600))

@@ -150,20 +150,20 @@ async def test_a_subclass_changes_a_handler_by_its_name_and_takes_a_type_by_on()
 async def test_another_senders_event_is_not_taken_for_dingtalks() -> None:
     class Controlled(Both):
         name = "controlled"
-        control_topics = ("wishes",)
+        control_topics = ("orders",)
 
-        @on("com.example.wish")
-        async def wished(self, event: Event, tx: Transaction, prepared: Any) -> None:
-            self.hear("wished", event)
+        @on("com.example.order")
+        async def ordered(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            self.hear("ordered", event)
 
-    assert "com.example.wish" not in Controlled.topics
+    assert "com.example.order" not in Controlled.topics
     async with MemoryRuntime(consumer := Controlled()) as runtime:
-        for type_ in ("com.example.wish", "user_add_org", "com.example.other"):
+        for type_ in ("com.example.order", "user_add_org", "com.example.other"):
             assert (await runtime.deliver({**FOREIGN, "type": type_})).kind == "done"
-    assert [handler for handler, _ in consumer.heard] == ["wished", "handle", "handle"]
+    assert [handler for handler, _ in consumer.heard] == ["ordered", "handle", "handle"]
 
 
-async def test_a_wish_to_look_anew_can_have_a_handler() -> None:
+async def test_a_resync_request_can_have_a_handler() -> None:
     class Looking(Heard):
         name = "looking"
 
@@ -175,12 +175,12 @@ async def test_a_wish_to_look_anew_can_have_a_handler() -> None:
         async def look(self, event: Event, tx: Transaction, prepared: Any) -> None:
             self.hear("look", event)
 
-    wish = resync_requested(
+    request = resync_requested(
         id="w1", app="default", corp_id="dingcorp1", now_ms=2, since_ms=1, part="all", reason="lost"
     )
     assert Looking.topics == ("user_add_org",)
     async with MemoryRuntime(consumer := Looking()) as runtime:
-        assert (await runtime.deliver(orjson.loads(wish.value))).kind == "done"
+        assert (await runtime.deliver(orjson.loads(request.value))).kind == "done"
     assert consumer.heard == [("look", "w1")]
 
 

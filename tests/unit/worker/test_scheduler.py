@@ -477,7 +477,7 @@ async def test_the_outbox_is_pruned_of_records_that_come_no_more() -> None:
 
 
 async def test_freshness_is_from_receipt_to_the_end_of_handling_of_what_came_by_itself() -> None:
-    """Not of what is given up, replayed, or an order to look anew: these are old by intent."""
+    """Not of what is given up, replayed, or a resync request: these are old by intent."""
     consumer = Scripted({"bad": [Reject("no")], "late": [Retry(after=0.001)]})
     consumer.hold["late"] = asyncio.Event()
     order = resync_requested(

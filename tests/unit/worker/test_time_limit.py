@@ -129,5 +129,5 @@ async def test_without_a_database_asking_for_it_is_answered_in_words() -> None:
 
     async with MemoryRuntime(Asking()) as runtime:
         outcome = await runtime.attempt(record())
-    assert outcome.kind == "unavailable", "nothing of it is the event's fault"
+    assert outcome.kind == "unavailable", "the event does not cause it"
     assert "uses_database = False" in str(outcome.error)

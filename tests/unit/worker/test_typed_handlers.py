@@ -11,7 +11,7 @@ GUIDE = ROOT / "docs" / "guide" / "writing-a-consumer.md"
 
 
 def test_mypy_tells_an_author_what_is_wrong_and_nothing_else(tmp_path: Path) -> None:
-    guide = tmp_path / "guide.py"  # the class that the guide and the READMEs show is right as it stands
+    guide = tmp_path / "guide.py"  # the class that the guide shows is right as it stands
     guide.write_text(re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)[0])
     said = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", str(AUTHOR), str(guide)],

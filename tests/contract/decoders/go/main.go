@@ -1,4 +1,4 @@
-// Decodes records into generated models. A line of stdin is EventType, class and record; a line of stdout what became of it.
+// Decodes records into generated models. A line of stdin is EventType, class and record; a line of stdout is its outcome.
 package main
 
 import (

@@ -151,7 +151,7 @@ async def test_while_kafka_is_away_nothing_is_parked_and_then_all_is_published(f
     assert not folder.parked()
 
 
-async def test_for_a_damaged_callback_the_consumers_are_asked_to_look_anew_before_the_checkpoint_passes(
+async def test_for_a_damaged_callback_the_consumers_are_asked_to_resync_before_the_checkpoint_passes(
     folder, kafka
 ):
     folder.keep(*(body(n) for n in range(3)))
@@ -177,9 +177,7 @@ async def test_since_when_to_look_is_not_taken_from_what_the_disk_has_changed(fo
         assert event.data["since"] < time.time() * 1000, "a look at the future only would find nothing"
 
 
-async def test_a_request_to_look_anew_is_carried_in_its_place_to_each_consumer_and_app(
-    folder, kafka, tmp_path
-):
+async def test_a_resync_request_is_carried_in_its_place_to_each_consumer_and_app(folder, kafka, tmp_path):
     apps = tmp_path / "apps.toml"
     keys = (
         'token = "other"\naes_key = "%s"\nowner_keys = ["dingother"]\napp_key = "dingother"\napp_secret = "s"'

@@ -1,0 +1,186 @@
+"""A new consumer in a project that is there already: what can be added without harm; the rest in words.
+
+``pyproject.toml`` keeps its comments and its order. What another file has (setup.cfg, a lock file) is left to
+the author.
+"""
+
+import fnmatch
+import shlex
+from collections.abc import MutableMapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from dingbridge.cli.new_consumer.names import Names, ScaffoldError
+from dingbridge.cli.new_consumer.project import Examples, Plan, add_package, add_test, text_of, values_of
+from dingbridge.cli.new_consumer.source import Source
+from dingbridge.worker.registry import GROUP
+
+Toml = MutableMapping[str, Any]
+
+PLUGIN = "-p dingbridge.testing.plugin"
+BY_INDEX = {
+    "poetry": "poetry source add --priority=explicit company {0} && poetry add --source company dingbridge",
+    "uv": "uv add --default-index {0} dingbridge",
+}
+"""What makes dingbridge a dependency that comes from this index alone."""
+NO_PACKAGES = {"tests", "test", "docs", "examples", "scripts", "build", "dist"}
+
+
+def into_project(root: Path, names: Names, examples: Examples, source: Source, inside: str = "") -> Plan:
+    """Into the project at ``root``, below its package ``inside`` (``theirs`` or ``theirs.events``).
+
+    Without ``inside`` below the package that is called as the project is, or is its only one; in a project
+    of consumers alone beside them. Raises
+    ``ScaffoldError`` where that leaves it open, and for a ``pyproject.toml`` that cannot be read.
+    """
+    file = root / "pyproject.toml"
+    if (root / "dingbridge" / "worker").is_dir():
+        raise ScaffoldError(f"{root} is a clone of dingbridge: run this in it, without --own-repository")
+    try:
+        document = tomlkit.parse(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
+        raise ScaffoldError(f"{file} cannot be read ({error}); correct it first") from None
+    plan = Plan(root)
+    parent = _parent(root, document, inside)
+    folder = parent / f"{names.module}_consumer"
+    base = root / "src" if parent.is_relative_to(root / "src") else root
+    package = ".".join(folder.relative_to(base).parts)
+    if folder.exists() or folder.with_suffix(".py").exists():
+        raise ScaffoldError(f"{folder} exists already, and nothing is overwritten; take another name")
+
+    add_package(plan, folder, names, package)
+    tests = root / _tests(document) / names.module
+    values = values_of(names, package) | {"tests": str(tests.relative_to(root))}
+    plan.new[folder / "README.md"] = text_of("existing/README.md", values)
+    add_test(plan, tests, names, package, examples, f"test_{names.module}_consumer.py", "pytest.mark.asyncio")
+    if (tests.parent / "__init__.py").exists():
+        plan.new[tests / "__init__.py"] = ""
+
+    _announce(plan, document, names, f"{package}:{names.class_name}")
+    _ship(plan, document, package, alone=parent == base)
+    _depend(plan, document, source)
+    _test_by(plan, document)
+    text = tomlkit.dumps(document).rstrip("\n") + "\n"
+    if text != file.read_text(encoding="utf-8"):
+        plan.changed[file] = text
+    return plan
+
+
+def _get(document: Any, *path: str) -> Any:
+    """What stands there; None: nothing."""
+    for name in path:
+        document = document.get(name) if isinstance(document, MutableMapping) else None
+    return document
+
+
+def _put(document: Any, path: Sequence[str], key: str, value: str) -> None:
+    """Into the table of that name; into a new one, with a blank line behind it, if there is none."""
+    new = _get(document, *path) is None
+    for name in path:
+        if name not in document:
+            document[name] = tomlkit.table(is_super_table=name != path[-1])
+        document = document[name]
+    document[key] = value
+    if new:
+        document.add(tomlkit.nl())
+
+
+def _parent(root: Path, document: Toml, inside: str) -> Path:
+    """The folder of the package into which the new one goes; that of the packages themselves, if there is
+    none."""
+    bases = [base for base in (root / "src", root) if base.is_dir()]
+    if inside:
+        for base in bases:
+            if (folder := base.joinpath(*inside.split("."))).is_dir():
+                return folder
+        raise ScaffoldError(f"--package {inside}: there is no such folder in {root} or its src")
+    for base in bases:
+        found = sorted(
+            init.parent.name for init in base.glob("*/__init__.py") if init.parent.name not in NO_PACKAGES
+        )
+        called = str(_get(document, "project", "name") or _get(document, "tool", "poetry", "name") or "")
+        own = [name for name in found if name.lower() == called.lower().replace("-", "_").replace(".", "_")]
+        if found and all(name.endswith("_consumer") for name in found):
+            return base  # a project of consumers: beside them
+        if len(own or found) == 1:
+            return base / (own or found)[0]
+        if found:
+            raise ScaffoldError(
+                f"{root} has several packages ({', '.join(found)}); say with --package into which one it goes"
+            )
+    return bases[0]
+
+
+def _tests(document: Toml) -> str:
+    paths = _get(document, "tool", "pytest", "ini_options", "testpaths")
+    return str(paths[0]) if isinstance(paths, list) and paths else "tests"
+
+
+def _announce(plan: Plan, document: Toml, names: Names, target: str) -> None:
+    place: tuple[str, ...]
+    if (project := _get(document, "project")) is not None:
+        place, by_hand = ("project", "entry-points"), "entry-points" in project.get("dynamic", ())
+    else:
+        place, by_hand = ("tool", "poetry", "plugins"), _get(document, "tool", "poetry") is None
+    if by_hand:
+        plan.by_hand.append(
+            f"where the project has its entry points, add to the group {GROUP}: {names.name} = {target}"
+        )
+        return
+    if _get(document, *place, GROUP, names.name) is not None:
+        raise ScaffoldError(f"pyproject.toml announces a consumer {names.name!r} already; take another name")
+    _put(document, (*place, GROUP), names.name, target)
+
+
+def _ship(plan: Plan, document: Toml, package: str, *, alone: bool) -> None:
+    """Let the package and its migrations be in the project's wheel, where setuptools has a list of them."""
+    setuptools = cast(Toml, _get(document, "tool", "setuptools") or {})
+    listed, found = setuptools.get("packages"), _get(setuptools, "packages", "find", "include")
+    wanted = (package, f"{package}.migrations")
+    if isinstance(listed, list):
+        listed.extend(wanted)
+    elif found is not None:
+        if not all(any(fnmatch.fnmatch(name, pattern) for pattern in found) for name in wanted):
+            found.append(f"{package}*")
+    elif alone or not (_get(document, "project") or _get(document, "tool", "poetry")):
+        plan.by_hand.append(f"look that the project's wheel holds {package} and {package}.migrations")
+
+
+def _depend(plan: Plan, document: Toml, source: Source) -> None:
+    """With an index of one's own the name may stand among the dependencies; else pip would ask any index."""
+    dependencies = _get(document, "project", "dependencies")
+    for tool, add in BY_INDEX.items():
+        if _get(document, "tool", tool) is not None or (plan.root / f"{tool}.lock").exists():
+            place = shlex.quote(source.place.removeprefix("dingbridge @ "))
+            plan.by_hand.append(add.format(place) if source.index else f"{tool} add {place}")
+            return
+    if not (source.index and isinstance(dependencies, list)):
+        plan.by_hand.append(
+            f"install dingbridge beside the project, by `pip install {source.pip}`: it is not among its "
+            "dependencies, since pip would ask any index for the name"
+        )
+    elif not any(str(one).startswith("dingbridge") for one in dependencies):
+        dependencies.append(f"dingbridge>={version('dingbridge')}")
+
+
+def _test_by(plan: Plan, document: Toml) -> None:
+    """Have pytest load the fixture ``running``, if it is set up in pyproject.toml or nowhere."""
+    place = ("tool", "pytest", "ini_options")
+    options = _get(document, *place, "addopts") or ""
+    elsewhere = [
+        name
+        for name, mark in (("pytest.ini", ""), ("tox.ini", "[pytest]"), ("setup.cfg", "[tool:pytest]"))
+        if (plan.root / name).is_file() and mark in (plan.root / name).read_text(encoding="utf-8")
+    ]
+    if elsewhere:
+        plan.by_hand.append(f"in {elsewhere[0]}, add to pytest's options: addopts = {PLUGIN}")
+    elif isinstance(options, list):
+        options.extend(() if PLUGIN in " ".join(map(str, options)) else PLUGIN.split())
+    elif PLUGIN not in options:
+        _put(document, place, "addopts", f"{options} {PLUGIN}".strip())
+    if "pytest-asyncio" not in tomlkit.dumps(cast(tomlkit.TOMLDocument, document)):
+        plan.by_hand.append("install pytest and pytest-asyncio for the tests")
