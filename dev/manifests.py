@@ -101,7 +101,7 @@ def settings() -> dict[str, Any]:
     """The part of the schema that says which settings a value file may name."""
     names = {
         field.upper(): None
-        for *_, cls in SECTIONS
+        for _, _, cls in SECTIONS
         if cls not in (ConsumerLimits, SchemaRegistrySettings, SimulatorSettings)
         for field, info in cls.model_fields.items()
         if SecretStr not in (info.annotation, *getattr(info.annotation, "__args__", ()))

@@ -22,7 +22,7 @@ COMMANDS = {
     "consume": "Run one consumer, or show what it has written.",
     "resync": "Compare address-sync, or a Mirror, with the company now.",
     "approvals": "Export archived approvals, list templates, resync.",
-    "outbound": "Say what DingTalk shall be, see what is written.",
+    "outbound": "Write people, approvals and to-dos to DingTalk; see results.",
     "forward": "Show the outcome of each delivery to a system.",
     "dlq": "List a consumer's dead letters, and send them back.",
     "replay": "Send a range of time once more to one consumer.",

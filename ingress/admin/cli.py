@@ -144,7 +144,7 @@ def drain(
         Path, typer.Argument(metavar="DIR", help="A JOURNAL_DIR that no ingress uses, or one of its folders.")
     ],
 ) -> None:
-    """Bring in what a folder holds that nobody writes: of an instance that is gone.
+    """Import the journal of an instance that is gone, from its folder.
 
     What is not in Kafka yet is kept in this JOURNAL_DIR, by its ingress if one runs, and published from
     there. Called again, it goes on where it was. Exit code 1: something of it could not be read.

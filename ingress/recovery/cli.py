@@ -17,7 +17,7 @@ from dingbridge.settings.apps import load_apps
 def command(
     app: Annotated[str | None, typer.Option(metavar="NAME", help="One of several apps; else all.")] = None,
 ) -> None:
-    """Read the pushes that DingTalk gave up, and publish them as the events they are.
+    """Read the pushes that DingTalk gave up, and publish them as events.
 
     The ingress does this by itself, hourly and after an outage; by hand it is sooner. If an ingress holds the
     journal, it is asked to; else it is done here, and published when an ingress starts. Exit code 1: DingTalk

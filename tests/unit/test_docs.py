@@ -50,7 +50,7 @@ METRICS_AND_LOGS = ROOT / "docs" / "reference" / "metrics-and-logs.md"
 READMES = (ENGLISH, CHINESE)
 DOCUMENTS = sorted(
     [
-        *(*READMES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"),
+        *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "examples" / "scale").glob("*/README.md"),
         ROOT / "examples" / "README.md",
