@@ -21,6 +21,7 @@
     ├── Deleted                  a range of time that Kafka has deleted in part          dingbridge/replay
     ├── RegistryUnavailable      the schema registry is not reached, or refuses us       dingbridge/schema
     ├── ScaffoldError            `new-consumer` cannot write what was asked for             dingbridge/cli
+    ├── ExtraMissing             a command needs packages that an extra would bring         dingbridge/cli
     ├── JournalError             the journal cannot be opened or written                           ingress
     │   ├── JournalDamaged       SQLite, or the disk, cannot read it
     │   ├── JournalNewer         a newer version has written it

@@ -15,7 +15,6 @@ from aiohttp.test_utils import TestServer, make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dev.servers.ports import free_port
 from dingbridge.console.access.middleware import ADDRESS, USER
 from dingbridge.console.access.users import Role, User
 from dingbridge.console.audit import Audit, AuditError
@@ -28,6 +27,7 @@ from dingbridge.console.sources.listeners import Listeners
 from dingbridge.console.times import shown_time, zone_of
 from dingbridge.errors import SettingsError
 from dingbridge.settings import KafkaSettings
+from dingbridge.simulator.kafka.ports import free_port
 from tests.support.waiting import eventually
 from tests.unit.console.support import browser, settings_in, use_quick_hasher
 
