@@ -1,5 +1,5 @@
-"""Stores beside the consumers' databases. Whoever has one says how it is copied and put back, by an entry point
-of the group ``dingbridge.stores``."""
+"""Stores beside the consumers' databases. Whoever has one says how it is copied and put back, by an entry
+point of the group ``dingbridge.stores``."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
