@@ -24,7 +24,7 @@ NOT_IN_IT = (
     "attachments of approvals (ARCHIVE_DIR): copy the folder after this, its files never change",
     "DINGTALK_APPS_FILE, OUTBOUND_OWNERS, FORWARD_FILE, ACTIONS_MODULE, the environment: keep them where you "
     "keep secrets and configuration",
-    "the console's console-users.toml and console-audit.jsonl: copy them; it builds its index anew from Kafka",
+    "the console's console-users.toml and console-audit.jsonl: copy them; its index is made again from Kafka",
     "the count of this month's API calls, unless it is in a PostgreSQL database that is copied",
 )
 

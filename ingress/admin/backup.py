@@ -12,6 +12,7 @@ import apsw
 
 from dingbridge.backup.sqlite import copy_file
 from dingbridge.backup.stores import Store
+from dingbridge.errors import SettingsError
 from dingbridge.ingress.admin.client import bring_in
 from dingbridge.ingress.errors import JournalError, JournalLocked
 from dingbridge.ingress.journal.directory import (
@@ -24,7 +25,7 @@ from dingbridge.ingress.journal.directory import (
 )
 from dingbridge.ingress.journal.rows import IMPORTS, import_states
 from dingbridge.ingress.journal.store import JournalFile
-from dingbridge.settings import JournalSettings
+from dingbridge.settings import JournalSettings, PublisherSettings
 
 _DRAIN: Final = "`dingbridge journal drain {folder}` brings the back-up's into it, also while it is written"
 
@@ -50,7 +51,10 @@ def save(folder: Path) -> list[str]:
 
 def refusals(folder: Path) -> list[str]:
     """Why the copy in ``folder`` cannot be imported now."""
-    root = JournalSettings.load().journal_path
+    try:
+        root = PublisherSettings.load().journal_path
+    except SettingsError as error:
+        return [f"{words}: the journal needs the settings of its ingress" for words in error.problems]
     target, drain = current(root), _DRAIN.format(folder=folder)
     if not target.path.exists():
         return []
