@@ -15,7 +15,7 @@ from dingbridge.backup.manifest import DatabaseCopy, Manifest
 from dingbridge.backup.stores import stores
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.control import resync_requested
-from dingbridge.kafka.group_offsets import set_offsets
+from dingbridge.kafka.group_offsets import committed_offsets, set_offsets
 from dingbridge.kafka.inbox import write_to_inbox
 from dingbridge.settings import ConsumerSettings
 from dingbridge.settings.apps import load_apps
@@ -44,7 +44,7 @@ class Restore:
 
     def __init__(self, settings: RestoreSettings, folder: Path, only: Collection[str] = ()) -> None:
         """Raises ``BadBackup``, and ``SettingsError`` where ``only`` names what is not in it."""
-        self._settings, self._folder = settings, folder
+        self._settings, self._folder, self._only = settings, folder, only
         self.manifest = Manifest.read(folder)
         self._copies = [one for one in self.manifest.databases if not only or {*one.consumers} & {*only}]
         self._stores = [name for name in self.manifest.stores if not only or name in only]
@@ -89,14 +89,23 @@ class Restore:
             say("database", f"{copy.file} is back, of {', '.join(copy.consumers)}")
             for consumer in copy.consumers:
                 await self._set_back(consumer, copy, same, say)
-        for group in sorted(self.manifest.groups.keys() - self._with_database()):
-            say("group", f"{group} has no database, so it goes on where it is")
+        if not self._only:
+            await self._without_database(same, say)
         for name, store in stores(self._stores).items():
             for line in filter(None, await asyncio.to_thread(store.restore, self._folder / name)):
                 say(name, line)
 
-    def _with_database(self) -> set[str]:
-        return {name for one in self.manifest.databases for name in one.consumers}
+    async def _without_database(self, same_cluster: bool, say: Say) -> None:
+        """Groups whose consumer keeps nothing stay where they are, unless Kafka has forgotten where."""
+        kept = {name for one in self.manifest.databases for name in one.consumers}
+        for group in sorted(self.manifest.groups.keys() - kept):
+            words = "goes on where it is"
+            if not await committed_offsets(self._settings, group):
+                then = self.manifest.groups[group]
+                target = await target_of(self._settings, group, then, same_cluster=same_cluster)
+                await set_offsets(self._settings, group, target.offsets)
+                words = "had no offsets any more, and has those of the back-up"
+            say("group", f"{group} has no database: it {words}")
 
     async def _set_back(self, consumer: str, copy: DatabaseCopy, same_cluster: bool, say: Say) -> None:
         """Set the group of ``consumer`` back, and let it start."""
