@@ -22,6 +22,7 @@ from dingbridge.consumers.outbound.metrics import OutboundMetrics
 from dingbridge.consumers.outbound.owners import load_owners
 from dingbridge.consumers.outbound.requests import agent as requests
 from dingbridge.consumers.outbound.requests.forgetting import forget
+from dingbridge.consumers.outbound.requests.restored import pause, paused, when_resumed
 from dingbridge.consumers.outbound.requests.store import (
     REQUESTS,
     doubt_all,
@@ -30,7 +31,6 @@ from dingbridge.consumers.outbound.requests.store import (
     store_approval_event,
     store_request,
 )
-from dingbridge.consumers.outbound.restored import pause, paused, when_resumed
 from dingbridge.consumers.outbound.sender import TOPICS, Sender
 from dingbridge.consumers.outbound.settings import DAY_MS, OutboundSettings
 from dingbridge.consumers.outbound.store import now_ms

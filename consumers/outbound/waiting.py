@@ -30,9 +30,6 @@ REMOVAL: Final = STATES["removal"]
 RELEASABLE: Final = {name: STATES[name] for name in ("adopted", "conflict", "refused")}
 """What `release` lets be written, by state."""
 
-UNKNOWN: Final = and_(_r.result == "pending", _r.reason == "unknown")
-"""Approvals and to-dos that may have been carried out before a restore: `release` finds out."""
-
 _WAITING: Final = ("pending", "conflict", "refused")
 _STATE_OF: Final = {"removal-approval": "removal", "adopted": "adopted"}
 

@@ -19,10 +19,10 @@ from dingbridge.consumers.outbound.cli.support import send as send_messages
 from dingbridge.consumers.outbound.contacts.rows import make_due
 from dingbridge.consumers.outbound.contacts.wanted import approve as approve_row
 from dingbridge.consumers.outbound.contacts.wanted import release as release_row
-from dingbridge.consumers.outbound.requests.store import look_at_approvals
+from dingbridge.consumers.outbound.requests.restored import paused, resume, still_to_read
+from dingbridge.consumers.outbound.requests.store import UNKNOWN, look_at_approvals
 from dingbridge.consumers.outbound.requests.store import release as release_request
 from dingbridge.consumers.outbound.requests.tables import outbound_requests
-from dingbridge.consumers.outbound.restored import paused, resume, still_to_read
 from dingbridge.consumers.outbound.store import now_ms
 from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.errors import BridgeError
@@ -50,7 +50,7 @@ Until = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count.")]
 
-_KINDS = ("user", "department", "approval", "todo")
+_KINDS = {outbound_entity: ("user", "department"), outbound_requests: ("approval", "todo")}
 _ByHand = tuple[Table, ColumnElement[bool], Callable[[Transaction, Row[Any]], Awaitable[None]]]
 """Rows of a table, and what is done to each."""
 
@@ -163,13 +163,13 @@ def release(
     """
     if state not in (None, *waiting.RELEASABLE, "unknown"):
         raise typer.BadParameter("adopted, conflict, refused or unknown", param_hint="--state")
-    which = (ids, all_, kind, corp, until)
+    which, kinds = (ids, all_, kind, corp, until), [kind for of in _KINDS.values() for kind in of]
     by_hand: list[_ByHand] = []
     if state != "unknown":
         held = or_(*waiting.RELEASABLE.values()) if state is None else waiting.RELEASABLE[state]
-        by_hand.append((outbound_entity, _chosen(held, *which), release_row))
+        by_hand.append((outbound_entity, _chosen(held, *which, kinds=kinds), release_row))
     if state in (None, "unknown"):
-        requested = _chosen(waiting.UNKNOWN, *which, table=outbound_requests)
+        requested = _chosen(UNKNOWN, *which, table=outbound_requests, kinds=kinds)
         by_hand.append((outbound_requests, requested, release_request))
     _by_hand("released", by_hand, ids, dry_run, as_json)
 
@@ -198,14 +198,16 @@ def _chosen(
     until: str | None,
     *,
     table: Table = outbound_entity,
+    kinds: Sequence[str] = _KINDS[outbound_entity],
 ) -> ColumnElement[bool]:
-    """The rows of ``table`` that the options name. Raises ``NobodyNamed`` and ``typer.BadParameter``."""
+    """The rows of ``table`` that the options name; ``--kind`` may be one of ``kinds``. Raises ``NobodyNamed``
+    and ``typer.BadParameter``."""
     columns = table.c
     named = listed(list(ids or ()))
     if bool(named) == all_:
         raise NobodyNamed("say which: own ids, or --all; dingbridge outbound status lists them")
-    if kind not in (None, *_KINDS):
-        raise typer.BadParameter(f"one of {', '.join(_KINDS)}", param_hint="--kind")
+    if kind not in (None, *kinds):
+        raise typer.BadParameter(" or ".join(kinds), param_hint="--kind")
     where = [which]
     if named:
         where.append(_id_of(table).in_(named))
@@ -271,7 +273,7 @@ async def _resume() -> str:
                 f"{left} record(s) since the back-up are still to be read, and may want something else; let "
                 "`dingbridge consume outbound` run, and call this again"
             )
-        unknown = select(func.count()).select_from(outbound_requests).where(waiting.UNKNOWN)
+        unknown = select(func.count()).select_from(outbound_requests).where(UNKNOWN)
         waits = await database.reader().scalar(unknown)
         async with database.transaction() as tx:
             await resume(tx)

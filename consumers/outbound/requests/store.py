@@ -30,6 +30,9 @@ ENDED: Final = and_(
 )
 """Of requests with which nothing is to be done any more."""
 
+UNKNOWN: Final = and_(_columns.result == "pending", _columns.reason == "unknown")
+"""Of requests that may have been carried out before a restore: ``release`` finds out."""
+
 
 async def store_request(tx: Transaction, message: Message, now: int, *, doubt_ms: int | None = None) -> None:
     """Make ``message`` a row. The same request again gets the same result again; what was refused, or not
@@ -82,7 +85,8 @@ async def doubt_all(tx: Transaction, since_ms: int, now: int) -> None:
 
 async def release(tx: Transaction, row: Row[Any]) -> None:
     """By hand: find out whether a request of unknown outcome was carried out, and else do it."""
-    again = {**dict.fromkeys(("result", "reason", "words")), **REQUESTS.due(PEOPLE_WAIT), "attempts": 0}
+    # the reason stays: whether it may act in a person's name was perhaps never asked
+    again = {"result": None, "words": None, **REQUESTS.due(PEOPLE_WAIT), "attempts": 0}
     key = key_of(row.corp_id, row.kind, row.request_id)
     await tx.execute(update(outbound_requests).where(key).values(**again))
 
@@ -108,7 +112,7 @@ async def _look(
     tx: Transaction, corp_id: str, look: Any, which: ColumnElement[bool], due: Mapping[str, Any]
 ) -> None:
     mine = (_columns.corp_id == corp_id, _columns.type == "approval.start", _columns.outcome.is_(None))
-    due = {**due, "due_ms": case((_columns.reason == "unknown", None), else_=due["due_ms"])}
+    due = {**due, "due_ms": case((UNKNOWN, None), else_=due["due_ms"])}
     await tx.execute(update(outbound_requests).where(*mine, which).values(look=look, **due))
 
 
