@@ -186,5 +186,10 @@ async def test_without_pg_dump_it_says_what_to_run_and_takes_what_is_put_there(
         await site.restore()
     [copy] = restoring.Manifest.model_validate_json((site.copy / NAME).read_bytes()).databases
     await postgres.dump(site.urls[0], site.copy / copy.file)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "")
+        with pytest.raises(postgres.NotInstalled, match="pg_restore"):
+            await site.restore()
+    await postgres.load(site.urls[1], site.copy / copy.file)
     await site.restore()
     assert await rows(site.urls[1]) == [("a1", "u")]

@@ -1,7 +1,7 @@
 """Whether a message may act in a person's name: by the lists of the owners file, and not too often in a day.
 
-A request without ``opened_ms`` asks; one whose call was begun had its answer. One that a hand releases after a
-restore is held against the lists, and not against the limit.
+A request without ``opened_ms`` asks; one whose call was begun had its answer. For one that a hand releases
+after a restore the lists count, and not the limit.
 """
 
 from typing import Final, Literal
@@ -42,10 +42,7 @@ async def refusal(
             f'"{own_id}" to {role} of [templates."{code}"] in the file of {VARIABLE}'
         )
         return Answer("refused", words=words)
-    if (
-        not begun
-        and request.type in COUNTED
-        and not await is_left(db, "approvals", request.corp_id, most, now_ms)
-    ):
+    counted = request.type in COUNTED and not begun
+    if counted and not await is_left(db, "approvals", request.corp_id, most, now_ms):
         return Answer("pending", reason="approval-limit", words=_LIMIT, after_s=_AGAIN_S)
     return None
