@@ -62,10 +62,12 @@ async def marks(database: Database) -> dict[str, Row[Any]]:
 
 
 async def mark(database: Database, consumers: Iterable[str], backup: str, at_ms: int) -> None:
-    """Mark a database that is restored: none of ``consumers`` may start on it."""
+    """Mark a database that is restored from ``backup``: none of ``consumers`` may start on it. What stands
+    there of the same back-up stays as it is."""
     await database.create_tables(metadata)
     rows = [{"consumer": name, "backup": backup, "at_ms": at_ms} for name in consumers]
     async with database.transaction() as tx:
+        await tx.execute(delete(_marks).where(_c.backup != backup))
         await tx.execute(tx.insert(_marks).values(rows).on_conflict_do_nothing())
 
 
