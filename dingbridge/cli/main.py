@@ -27,6 +27,8 @@ COMMANDS = {
     "dlq": "List a consumer's dead letters, and send them back.",
     "replay": "Send a range of time once more to one consumer.",
     "forget": "Delete what is kept of somebody who has left.",
+    "backup": "Copy journal, databases and offsets, while all runs.",
+    "restore": "Put a back-up back; consumers read again what came since.",
     "topics": "List, create and read the topics.",
     "schema": "The contract of the topics, for other programs.",
     "callback": "Register this bridge's callback URL at DingTalk.",
