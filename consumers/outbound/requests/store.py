@@ -36,8 +36,8 @@ UNKNOWN: Final = and_(_columns.result == "pending", _columns.reason == "unknown"
 
 async def store_request(tx: Transaction, message: Message, now: int, *, doubt_ms: int | None = None) -> None:
     """Make ``message`` a row. The same request again gets the same result again; one that was refused or
-    not begun may be sent again under its id. ``now`` is epoch ms. ``doubt_ms``: since then it may have been carried
-    out, of which the database knows nothing; it waits for a hand."""
+    not begun may be sent again under its id. ``now`` is epoch ms. ``doubt_ms``: since then it may have been
+    carried out, of which the database knows nothing; it waits for a hand."""
     key = key_of(message.corp_id, message.kind, message.id)
     row = (await tx.execute(select(outbound_requests).where(key).with_for_update())).one_or_none()
     values: dict[str, Any] = {
