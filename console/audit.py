@@ -7,7 +7,7 @@ done. It holds no payloads and no passwords, and is not pruned: an operator arch
 import asyncio
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -44,6 +44,9 @@ class AuditEntry:
     reason: str | None = None
     kinds: list[str] | None = None
     found: list[str] | None = None
+
+
+_FIELDS: Final = frozenset(field.name for field in fields(AuditEntry))
 
 
 class Audit:
@@ -114,6 +117,7 @@ def _entry(line: bytes) -> AuditEntry | None:
     try:
         values = orjson.loads(line)
         at = datetime.fromisoformat(values.pop("at"))
-        return AuditEntry(at, **values)
+        # a newer version may have added fields
+        return AuditEntry(at, **{name: value for name, value in values.items() if name in _FIELDS})
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

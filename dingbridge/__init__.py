@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # `as` makes a name public to type checkers
     from dingbridge.worker.store.errors import DatabaseDown as DatabaseDown
     from dingbridge.worker.store.forgetting import Forgotten as Forgotten
     from dingbridge.worker.store.forgetting import Person as Person
+    from dingbridge.worker.store.restored import Restored as Restored
     from dingbridge.worker.store.transaction import Transaction as Transaction
     from dingbridge.worker.store.utc import UtcDateTime as UtcDateTime
 
@@ -56,6 +57,7 @@ _HOME = {
     "Reader": "worker.context",
     "Forgotten": "worker.store.forgetting",
     "Person": "worker.store.forgetting",
+    "Restored": "worker.store.restored",
     "Transaction": "worker.store.transaction",
     "UtcDateTime": "worker.store.utc",
     "open_database": "worker.store.database",

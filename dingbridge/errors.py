@@ -17,13 +17,19 @@
     ├── Unreadable               a payload that cannot be taken apart                    dingbridge/events
     ├── HandlerOutcome           what a handler says besides "done": Retry, Reject …     dingbridge/worker
     ├── UnknownConsumer          none of this name is installed, or it does not load     dingbridge/worker
+    ├── NotSetBack               a restored database whose offsets are not set back yet    dingbridge/worker
+    ├── BadBackup                a back-up that is not whole, or of another format        dingbridge/backup
+    ├── Refused                  something is in the way of a restore                     dingbridge/backup
+    ├── NotInstalled             a program of PostgreSQL's is not here                    dingbridge/backup
     ├── MigrationError           a consumer's tables cannot be brought up to date        dingbridge/worker
     ├── Deleted                  a range of time that Kafka has deleted in part          dingbridge/replay
     ├── RegistryUnavailable      the schema registry is not reached, or refuses us       dingbridge/schema
     ├── ScaffoldError            `new-consumer` cannot write what was asked for             dingbridge/cli
+    ├── ExtraMissing             a command needs packages that an extra would bring         dingbridge/cli
     ├── JournalError             the journal cannot be opened or written                           ingress
     │   ├── JournalDamaged       SQLite, or the disk, cannot read it
     │   ├── JournalNewer         a newer version has written it
+    │   ├── JournalOlder         an older version has, and it is not brought up yet
     │   ├── JournalLocked        another process holds the folder
     │   └── JournalUnavailable   not kept: disk full, I/O error, queue full, or too slow
     ├── RunMoved                 another process has taken a full sync over         consumers/address_sync

@@ -15,6 +15,10 @@ class JournalNewer(JournalError):
     """A newer version has written the journal."""
 
 
+class JournalOlder(JournalError):
+    """An older version has written the journal, and nobody has brought it up yet."""
+
+
 class JournalLocked(JournalError):
     """Another process holds the journal's folder."""
 

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dingbridge.simulator.kafka.cli import command as kafka
+
 if TYPE_CHECKING:
     from dingbridge.simulator.recording import Replay
 
@@ -197,3 +199,6 @@ def act(
     answer = post_json(f"{url.rstrip('/')}/_sim/act", body, "simulator", remedy)
     for event in answer["events"]:
         print(json.dumps(event["payload"], ensure_ascii=False))
+
+
+app.command("kafka")(kafka)

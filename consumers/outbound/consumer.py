@@ -3,14 +3,14 @@ read again. ``contacts/agent.py`` does the rest, for approvals and to-dos ``requ
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 import structlog
 from sqlalchemy import MetaData, or_
 
-from dingbridge import Consumer, Database, Event, Forgotten, Person, Transaction
+from dingbridge import Consumer, Database, Event, Forgotten, Person, Restored, Transaction
 from dingbridge.consumers.outbound import waiting
 from dingbridge.consumers.outbound.contacts import agent as contacts
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, make_due
@@ -22,8 +22,10 @@ from dingbridge.consumers.outbound.metrics import OutboundMetrics
 from dingbridge.consumers.outbound.owners import load_owners
 from dingbridge.consumers.outbound.requests import agent as requests
 from dingbridge.consumers.outbound.requests.forgetting import forget
+from dingbridge.consumers.outbound.requests.restored import pause, paused, when_resumed
 from dingbridge.consumers.outbound.requests.store import (
     REQUESTS,
+    doubt_all,
     forget_old,
     look_at_approvals,
     store_approval_event,
@@ -40,6 +42,8 @@ from dingbridge.work_queue import RECONCILE, keep_working
 from dingbridge.worker.supervise import retry_until_available
 
 log = structlog.get_logger(__name__)
+
+Work = Callable[[], Awaitable[None]]
 
 MEASURE_EVERY_S = 10.0
 SEGMENT_DAYS = 8
@@ -92,9 +96,12 @@ class Outbound(Consumer):
         parts = (self.database, self.dingtalk_of, self.owners, self.own, self.metrics)
         keep_days = retention_days(self.settings, control_topic(self.settings, OUTBOUND)) + SEGMENT_DAYS
         agent, requester = contacts.Agent(*parts), requests.RequestAgent(*parts)
-        runs = (
+        agents: tuple[Work, ...] = (
             partial(keep_working, agent.claim, agent.work, contacts.AT_ONCE),
             partial(keep_working, requester.claim, requester.work, requests.AT_ONCE),
+        )
+        runs: tuple[Work, ...] = (
+            *(partial(when_resumed, self.database, work) for work in agents),
             partial(keep_measuring, self.database, self.metrics, keep_days * DAY_MS),
             Sender(self.database, self.settings).run,
         )
@@ -102,6 +109,10 @@ class Outbound(Consumer):
             async with self.database.transaction() as tx:
                 for queue in (QUEUE, REQUESTS):
                     await queue.free(tx)
+        if await paused(self.database.reader()) is not None:
+            log.warning(
+                "outbound.paused", remedy="dingbridge outbound status, then dingbridge outbound resume"
+            )
         never = asyncio.Event()
         await asyncio.gather(*(retry_until_available(run, self.name, never) for run in runs))
 
@@ -123,7 +134,14 @@ class Outbound(Consumer):
             if message.kind in ("user", "department"):
                 await want(tx, message, now_ms())
             else:
-                await store_request(tx, message, now_ms())
+                doubt_ms = None
+                if (restore := await paused(tx)) and restore.may_be_known(tx.ctx.position):
+                    doubt_ms = restore.at_ms
+                await store_request(tx, message, now_ms(), doubt_ms=doubt_ms)
+
+    async def restored(self, restored: Restored, tx: Transaction) -> None:
+        await pause(tx, restored)
+        await doubt_all(tx, restored.at_ms, now_ms())
 
     async def forget(self, person: Person, tx: Transaction) -> Forgotten:
         return await forget(tx, person)

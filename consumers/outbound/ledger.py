@@ -26,6 +26,7 @@ PendingReason = Literal[
     "approval-limit",
     "user-missing",
     "request-missing",
+    "unknown",
 ]
 ConflictReason = Literal["outcome", "flapping", "removed", "somebody-else", "owned-by-another"]
 """``outcome``: after a call without an answer DingTalk holds neither the old nor the new state; ``flapping``:

@@ -1,8 +1,8 @@
 """The demo's processes: a Kafka, the simulator, the ingress and the consumers, on free ports of this machine.
 
 Starts, kills and stops them, and knows their addresses and the environment that they share. Everything ends
-with ``stop``, or with this process however that ends (``dev.servers.guard``). What is done with them is
-``story``'s business.
+with ``stop``, or with this process however that ends (``simulator/kafka/guard.py``). What is done with them
+is ``story``'s business.
 """
 
 import json

@@ -5,11 +5,11 @@ process is killed. Nothing here is used in production.
 """
 
 from dev.servers.kafka import KafkaHow, start_kafka
-from dev.servers.kafka_base import KafkaServer
-from dev.servers.ports import free_port
 from dev.servers.postgres import PostgresHow, start_postgres
 from dev.servers.postgres_base import PostgresServer
-from dev.servers.processes import GuardedProcess
+from dingbridge.simulator.kafka.ports import free_port
+from dingbridge.simulator.kafka.processes import GuardedProcess
+from dingbridge.simulator.kafka.server import KafkaServer
 
 __all__ = [
     "GuardedProcess",

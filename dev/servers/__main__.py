@@ -12,16 +12,16 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from dev.servers.engine import Engine
-from dev.servers.jars import KAFKA_VERSION, classes_file, fetch_jars, java
 from dev.servers.kafka import nothing_works
-from dev.servers.kafka_base import START_WITHIN_S
 from dev.servers.kafka_docker import IMAGE as KAFKA_IMAGE
-from dev.servers.kafka_jars import JarsKafka
 from dev.servers.postgres import IMAGE as POSTGRES_IMAGE
 from dev.servers.postgres import named_in_environment
 from dev.servers.postgres_wheel import programs
-from dev.servers.progress import Progress
 from dingbridge.errors import ServerStartError
+from dingbridge.simulator.kafka.brokers import JarsKafka
+from dingbridge.simulator.kafka.jars import KAFKA_VERSION, classes_file, fetch_jars, java
+from dingbridge.simulator.kafka.progress import Progress
+from dingbridge.simulator.kafka.server import START_WITHIN_S
 
 
 def main() -> int:

@@ -13,10 +13,10 @@ import threading
 from typing import Any
 from urllib.parse import urlsplit
 
-from dev.servers.ports import free_port
-from dev.servers.processes import GUARD
-from dev.servers.progress import Progress, megabytes
 from dingbridge.errors import ServerStartError
+from dingbridge.simulator.kafka.ports import free_port
+from dingbridge.simulator.kafka.processes import GUARD
+from dingbridge.simulator.kafka.progress import Progress, megabytes
 
 ANSWER_WITHIN_S = 10
 PULL_SILENCE_S = 30.0

@@ -12,14 +12,14 @@ from typing import Literal
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from dev.servers.jars import KAFKA_VERSION
-from dev.servers.kafka_base import KafkaServer, in_own_loop
 from dev.servers.kafka_docker import DockerKafka
-from dev.servers.kafka_jars import JarsKafka
-from dev.servers.progress import Progress
 from dingbridge.errors import KafkaUnavailable, ServerStartError
 from dingbridge.kafka.client import connection, explain
 from dingbridge.settings import KafkaSettings
+from dingbridge.simulator.kafka.brokers import JarsKafka
+from dingbridge.simulator.kafka.jars import KAFKA_VERSION
+from dingbridge.simulator.kafka.progress import Progress
+from dingbridge.simulator.kafka.server import KafkaServer, in_own_loop
 
 KafkaHow = Literal["auto", "environment", "local", "docker", "jars"]
 

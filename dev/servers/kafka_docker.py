@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from dev.servers.engine import Container, Engine
-from dev.servers.jars import KAFKA_VERSION
-from dev.servers.kafka_base import START_WITHIN_S, KafkaServer, wait_until_kafka_answers
-from dev.servers.kafka_jars import SMALL
-from dev.servers.progress import Progress
+from dingbridge.simulator.kafka.brokers import SMALL
+from dingbridge.simulator.kafka.jars import KAFKA_VERSION
+from dingbridge.simulator.kafka.progress import Progress
+from dingbridge.simulator.kafka.server import START_WITHIN_S, KafkaServer, wait_until_kafka_answers
 
 IMAGE = f"apache/kafka:{KAFKA_VERSION}"
 INNER_PORT = 9092

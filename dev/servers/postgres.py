@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from dev.servers.engine import Container, Engine
 from dev.servers.postgres_base import START_WITHIN_S, PostgresServer, wait_until_postgres_answers
 from dev.servers.postgres_wheel import WheelPostgres
-from dev.servers.progress import Progress
 from dingbridge.errors import ServerStartError
+from dingbridge.simulator.kafka.progress import Progress
 
 IMAGE = "postgres:17"
 

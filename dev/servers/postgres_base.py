@@ -9,8 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from dev.servers.kafka_base import in_own_loop
 from dingbridge.errors import ServerStartError
+from dingbridge.simulator.kafka.server import in_own_loop
 
 START_WITHIN_S = 60.0
 

@@ -13,10 +13,10 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from dev.servers.ports import free_port
 from dev.servers.postgres_base import START_WITHIN_S, PostgresServer, wait_until_postgres_answers
-from dev.servers.processes import GuardedProcess
 from dingbridge.errors import ServerStartError
+from dingbridge.simulator.kafka.ports import free_port
+from dingbridge.simulator.kafka.processes import GuardedProcess
 
 UNPRIVILEGED = "nobody"
 """Whom PostgreSQL runs as when we are root, which it refuses for itself."""

@@ -10,10 +10,12 @@ from typing import Any, Final
 import apsw
 
 from dingbridge.api_budget.store import Store, StoreFailed
+from dingbridge.migrations.file_format import FileFormat
 
 _BUSY_MS: Final = 5_000
-_FILE_VERSION: Final = 0
-_SCHEMA: Final = """
+FORMAT: Final = FileFormat(
+    0,
+    """
 CREATE TABLE IF NOT EXISTS calls (
     app TEXT NOT NULL, month TEXT NOT NULL, priority INTEGER NOT NULL, api TEXT NOT NULL,
     calls INTEGER NOT NULL,
@@ -23,7 +25,8 @@ CREATE TABLE IF NOT EXISTS turns (
     app TEXT NOT NULL, api TEXT NOT NULL, next_s REAL NOT NULL,
     PRIMARY KEY (app, api)
 ) WITHOUT ROWID;
-"""
+""",
+)
 
 
 class FileStore(Store):
@@ -70,13 +73,15 @@ class FileStore(Store):
         db = apsw.Connection(str(self._path))
         try:
             db.set_busy_timeout(_BUSY_MS)
-            if db.pragma("user_version") > _FILE_VERSION:
+            if db.pragma("user_version") > FORMAT.version:
                 raise OSError("was written by a newer dingbridge; start that one, or move it away")
             db.execute("PRAGMA journal_mode = WAL")
             # a crash of the machine may cost the last counts, which DingTalk still knows; an fsync for each
             # call would cost more
             db.execute("PRAGMA synchronous = NORMAL")
-            db.execute(_SCHEMA)
+            db.execute(FORMAT.schema)
+            if db.pragma("user_version") < FORMAT.version:
+                FORMAT.bring_up(db)
         except (apsw.Error, OSError):
             db.close()
             raise

@@ -55,7 +55,8 @@ def command(
         _print(asyncio.run(read_tables(consumer, settings)), as_json)
         return
 
-    import uvloop
+    from importlib import import_module
+    from importlib.util import find_spec
 
     from dingbridge.worker.service import ConsumerService
 
@@ -65,7 +66,8 @@ def command(
         with _leaving(name):
             await ConsumerService(consumer, settings).run(handle_signals=True)
 
-    uvloop.run(run())
+    # faster, and of the extras: whoever writes a consumer can do without
+    import_module("uvloop" if find_spec("uvloop") else "asyncio").run(run())
 
 
 def _load(name: str) -> "tuple[Consumer, ConsumerSettings]":

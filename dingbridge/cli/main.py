@@ -3,8 +3,9 @@
 import errno
 import inspect
 import os
+import re
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.metadata import version as distribution_version
 from typing import Annotated, Any
 
@@ -26,6 +27,8 @@ COMMANDS = {
     "dlq": "List a consumer's dead letters, and send them back.",
     "replay": "Send a range of time once more to one consumer.",
     "forget": "Delete what is kept of somebody who has left.",
+    "backup": "Copy journal, databases and offsets, while all runs.",
+    "restore": "Put a back-up back; consumers read again what came since.",
     "topics": "List, create and read the topics.",
     "schema": "The contract of the topics, for other programs.",
     "callback": "Register this bridge's callback URL at DingTalk.",
@@ -43,6 +46,12 @@ OURS = "dingbridge"
 """The distribution whose commands nobody else's takes the place of."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class ExtraMissing(BridgeError):
+    """A command that needs packages which an extra would bring."""
+
+    exit_code = 2
 
 
 def _build(called: str | None) -> typer.Typer:
@@ -103,8 +112,14 @@ def _found() -> dict[str, EntryPoint]:
 
 
 def _load(entry: EntryPoint) -> Any:
-    """The command itself. Raises ``BridgeError`` for a module of somebody else's that cannot be loaded, and
-    for one of ours that something of the same name hides: a package ``consumers`` before ours on the path."""
+    """The command itself. Raises ``ExtraMissing``, and ``BridgeError`` for a module of somebody else's that
+    cannot be loaded."""
+    package = _package(entry)
+    if missing := _missing(entry):
+        raise ExtraMissing(
+            f"{entry.name} needs {', '.join(missing)}: install {package}[{','.join(entry.extras)}], from the "
+            f"wheel or index that {package} came from"
+        )
     try:
         return entry.load()
     except BridgeError:
@@ -112,16 +127,23 @@ def _load(entry: EntryPoint) -> Any:
     except Exception as error:
         remedy = "repair or remove that package"
         if _is_ours(entry):
-            if isinstance(error, ModuleNotFoundError):
-                remedy = "another package of that name hides it"
-            elif entry.module in sys.modules and not hasattr(sys.modules[entry.module], entry.attr):
-                remedy = "the sources are newer than what is installed: install again (make install)"
-            else:
+            if entry.module not in sys.modules or hasattr(sys.modules[entry.module], entry.attr):
                 raise
+            remedy = "the sources are newer than what is installed: install again (make install)"
         raise BridgeError(
-            f"the command {entry.name} ({entry.value}) of {_package(entry)} cannot be loaded "
+            f"the command {entry.name} ({entry.value}) of {package} cannot be loaded "
             f"({type(error).__name__}); {remedy}. All other commands work"
         ) from error
+
+
+def _missing(entry: EntryPoint) -> list[str]:
+    """The distributions that the entry's extras need, and that are not installed."""
+    if entry.dist is None or not entry.extras:
+        return []
+    extras = re.compile(rf"""extra == ["'](?:{"|".join(entry.extras)})["']""")
+    needed = (requirement for requirement in entry.dist.requires or () if extras.search(requirement))
+    names = (re.split(r"[^\w.-]", requirement, maxsplit=1)[0] for requirement in needed)
+    return [name for name in names if not any(distributions(name=name))]
 
 
 def _is_ours(entry: EntryPoint) -> bool:

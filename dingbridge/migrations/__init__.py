@@ -1,1 +1,2 @@
-"""Consumers' tables and their revisions: running them, and what a database lacks of the code."""
+"""How tables change: the bridge's own SQLite files by steps; consumers' tables by revisions, and what a
+database lacks of the code."""

@@ -95,13 +95,44 @@ def upgrade(connection: Connection, consumer: type[Tables]) -> tuple[str | None,
     if before not in {None, CREATED, *known}:
         raise MigrationError(
             f"the tables of {_whose(consumer)} are at revision {before}, which this version does not "
-            f"know: a newer dingbridge has been here. Run that version; or restore the database as it was "
-            f"before, and let the consumer read again from then (dingbridge replay)"
+            f"know: a newer dingbridge has been here. Run that version; or stop the consumer, and go back: "
+            f"with the newer one installed, `dingbridge consumers migrate {consumer.name or 'NAME'} "
+            f"--down {scripts.get_current_head()}{'' if consumer.name else ' --worker'}`"
         )
     if before in (None, CREATED):
         _take_over(connection, consumer, scripts, ours=before == CREATED)
     _run(connection, scripts, table)
     return before, _revision(connection, table)
+
+
+def bring_down(connection: Connection, consumer: type[Tables], revision: str) -> str:
+    """Run the revisions of ``consumer`` above ``revision`` backwards, in the transaction of ``connection``;
+    returns the one before. Raises ``MigrationError`` where that cannot be, with everything as it was."""
+    if consumer.migrations is None:
+        raise MigrationError(f"{_whose(consumer)} has no revisions, so there is none to go back from")
+    scripts = scripts_of(consumer.migrations)
+    table = version_table(consumer.name)
+    before = _revision(connection, table)
+    line = [script.revision for script in reversed(list(scripts.walk_revisions()))]
+    if before not in line:
+        raise MigrationError(
+            f"the tables of {_whose(consumer)} are at revision {before or 'none'}, which this version does "
+            "not know; run the version that made them"
+        )
+    below = line[: line.index(before) + 1]
+    if revision not in below:
+        raise MigrationError(
+            f"{_whose(consumer)} is at revision {before}, and cannot go back to {revision}; there are "
+            f"{', '.join(below)}"
+        )
+    for undone in below[below.index(revision) + 1 :]:
+        if not hasattr(scripts.get_revision(undone).module, "downgrade"):
+            raise MigrationError(
+                f"revision {undone} of {_whose(consumer)} has no downgrade(); write it, or restore the "
+                "database from its back-up"
+            )
+    _run(connection, scripts, table, to=revision, down=True)
+    return before
 
 
 def version_table(consumer: str) -> str:
@@ -139,11 +170,13 @@ def scripts_of(package: str) -> ScriptDirectory:
     return scripts
 
 
-def _run(connection: Connection, scripts: ScriptDirectory, table: str, *, to: str = "head") -> None:
-    """Upgrade to revision ``to``."""
+def _run(
+    connection: Connection, scripts: ScriptDirectory, table: str, *, to: str = "head", down: bool = False
+) -> None:
+    """Upgrade to revision ``to``, or go ``down`` to it."""
 
     def steps(revision: Any, context: MigrationContext) -> Sequence[Any]:
-        return scripts._upgrade_revs(to, revision)
+        return scripts._downgrade_revs(to, revision) if down else scripts._upgrade_revs(to, revision)
 
     with EnvironmentContext(Config(), scripts, fn=steps) as environment:
         # SQLite's DDL is transactional since we begin its transactions ourselves; Alembic assumes it is not

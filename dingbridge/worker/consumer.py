@@ -27,6 +27,7 @@ from dingbridge.worker.handlers.marks import handlers_of, is_event_type
 from dingbridge.worker.outcomes import Failure, Reject
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.forgetting import Forgotten, Person
+from dingbridge.worker.store.restored import Restored
 from dingbridge.worker.store.transaction import Transaction
 
 NAME_RE = re.compile(r"[a-z0-9-]{1,100}")
@@ -246,6 +247,14 @@ class Consumer(Generic[Prepared]):
         """The consumer's tables for ``dingbridge consume <name> --show``, each ``(title, columns, rows)``."""
         return []
 
+    async def restored(self, restored: Restored, tx: Transaction) -> None:
+        """Called once, at the first start on a database that was restored from a back-up, before any event.
+
+        Events since the back-up come again, and their effects in this database are gone: handled again, they
+        happen once. An effect elsewhere happened already: for those that must not be repeated, keep
+        ``restored.ends`` by ``tx``, and ask it of ``tx.ctx.position`` in the handler. No network I/O.
+        """
+
     async def forget(self, person: Person, tx: Transaction) -> Forgotten | None:
         """Delete or mask what the tables have of ``person``, for ``dingbridge forget``; None, as here: the
         author has not said what that is.
@@ -268,7 +277,18 @@ def _check_names(cls: type[Consumer], attribute: str, form: re.Pattern[str], fau
 
 
 def _check_hooks(cls: type[Consumer]) -> None:
-    for name in ("start", "background", "stop", "prepare", "handle", "dead_lettered", "show", "forget"):
+    hooks = (
+        "start",
+        "background",
+        "stop",
+        "prepare",
+        "handle",
+        "dead_lettered",
+        "show",
+        "restored",
+        "forget",
+    )
+    for name in hooks:
         own = cls.__dict__.get(name)
         if isinstance(own, FunctionType) and not iscoroutinefunction(unwrap(own)):
             raise ValueError(

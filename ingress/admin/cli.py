@@ -16,6 +16,7 @@ from dingbridge.cli.terminal import confirmed, moment, print_json, print_list
 from dingbridge.errors import BridgeError
 from dingbridge.events import extract_facts
 from dingbridge.ingress.admin.client import ask, bring_in, do, forget_damaged, journal_dir, publisher_settings
+from dingbridge.ingress.admin.downgrade import downgrade
 from dingbridge.ingress.admin.renormalise import renormalise as put_back
 from dingbridge.ingress.errors import JournalLocked
 from dingbridge.ingress.journal.directory import current, exclusive_locks, relay_lock
@@ -162,6 +163,20 @@ def renormalise() -> None:
     They are published again by their first ids; run twice, consumers drop the second by (source, id).
     """
     print_result(put_back(publisher_settings()))
+
+
+@app.command("downgrade")
+def downgrade_file(
+    file: Annotated[str, typer.Argument(help="journal.db or checkpoint.db.")],
+    version: Annotated[int, typer.Argument(help="The version that the older dingbridge knows.")],
+) -> None:
+    """Rewrite a file of the journal for an older dingbridge, which named this command when it refused it.
+
+    Run it with the newer one, while neither ingress nor relay runs. Callbacks stay; what only the newer
+    version keeps beside them is deleted.
+    """
+    before = downgrade(journal_dir(), file, version)
+    print(f"{file}: from version {before} to {version}. Start the older dingbridge now.")
 
 
 def print_result(result: dict[str, Any]) -> None:

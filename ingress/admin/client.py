@@ -79,7 +79,8 @@ def forget_damaged() -> int:
     if not folder.checkpoint.exists():
         return 0
     try:
-        with exclusive_locks(relay_lock(folder.path)), closing(Checkpoint(folder.path)) as checkpoint:
+        lock, path = relay_lock(folder.path), folder.path
+        with exclusive_locks(lock), closing(Checkpoint(path, bring_up=True)) as checkpoint:
             return checkpoint.forget_damaged()
     except JournalLocked:
         return int(ask("parked/forget-damaged", {})["forgotten"])

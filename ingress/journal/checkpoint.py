@@ -19,11 +19,13 @@ import apsw
 from dingbridge.ingress.errors import JournalDamaged, JournalError
 from dingbridge.ingress.journal.directory import CHECKPOINT_FILE, connect, crc_of, quick_check, sync
 from dingbridge.ingress.journal.store import DAMAGE
+from dingbridge.migrations.file_format import FileFormat
 
-FILE_VERSION = 2
 _ACK_STEP_MS = 60_000
 
-_SCHEMA = """
+FORMAT = FileFormat(
+    2,
+    """
 CREATE TABLE checkpoint (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   journal TEXT NOT NULL,          -- the journal's random id
@@ -44,8 +46,10 @@ CREATE TABLE parked (
 -- so that a million parked records are counted, or read page by page, in a moment
 CREATE INDEX parked_by_reason ON parked (topic, reason);
 CREATE INDEX parked_by_topic ON parked (topic, seq, record);
-"""
+""",
+)
 
+PARK = "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?)"
 _CHECKED_AT_ONCE = 1_000
 
 DAMAGED: Final = "damaged"
@@ -92,16 +96,18 @@ class Checkpoint:
     Every method raises ``apsw.Error`` when the disk fails, and ``JournalDamaged`` when the file is damaged.
     """
 
-    def __init__(self, folder: Path, journal: str | None = None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, folder: Path, journal: str | None = None, *, read_only: bool = False, bring_up: bool = False
+    ) -> None:
         """``journal`` is the id of the journal that it must belong to; if there is no file, it is created.
+        ``bring_up`` one of an older version, with the relay's lock.
 
-        Raises ``JournalError`` when it belongs to another journal; ``JournalNewer`` when it is of a newer
-        version."""
+        Raises ``JournalError`` when it belongs to another journal, and as ``connect`` does."""
         self.path = folder / CHECKPOINT_FILE
         if not read_only and journal is not None and not self.path.exists():
             self._create(journal)
         with self._damage_in_words():
-            self.db = connect(self.path, FILE_VERSION, read_only=read_only)
+            self.db = connect(self.path, FORMAT, read_only=read_only, bring_up=bring_up)
             try:
                 self._check_whose(journal)
             except BaseException:
@@ -117,8 +123,7 @@ class Checkpoint:
         try:
             db.execute("PRAGMA synchronous = FULL")
             with db:
-                db.execute(_SCHEMA)
-                db.execute(f"PRAGMA user_version = {FILE_VERSION}")
+                FORMAT.create(db)
                 db.execute("INSERT INTO checkpoint VALUES (1, ?, 0, ?)", (journal, crc_of(journal, 0)))
         finally:
             db.close(True)
@@ -126,7 +131,7 @@ class Checkpoint:
         sync(self.path.parent)
 
     def _check_whose(self, wanted: str | None) -> None:
-        if int(self.db.pragma("user_version")) != FILE_VERSION:
+        if int(self.db.pragma("user_version")) < FORMAT.first:
             raise JournalDamaged(f"{self.path} is not a checkpoint of dingbridge")
         self.journal = self._position()[0]
         if wanted not in (None, self.journal):
@@ -177,7 +182,7 @@ class Checkpoint:
         now = int(time.time() * 1000)
         with self._damage_in_words(), self.db:
             self.db.executemany(
-                "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?)",
+                PARK,
                 [(p.seq, p.record, p.topic, p.reason, p.since_ms, crc_of(*p.key, p.topic)) for p in parked],
             )
             self.db.execute("UPDATE checkpoint SET seq = ?, crc = ?", (seq, crc_of(self.journal, seq)))

@@ -21,7 +21,14 @@ from typing import Final, TypeVar
 import apsw
 import structlog
 
-from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked, JournalNewer
+from dingbridge.ingress.errors import (
+    JournalDamaged,
+    JournalError,
+    JournalLocked,
+    JournalNewer,
+    JournalOlder,
+)
+from dingbridge.migrations.file_format import FileFormat
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -272,24 +279,33 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
-def connect(path: Path, version: int, *, read_only: bool = False) -> apsw.Connection:
+def connect(
+    path: Path, known: FileFormat, *, read_only: bool = False, bring_up: bool = False
+) -> apsw.Connection:
     """A connection to the journal or checkpoint at ``path``; a commit returns when it is on the disk.
 
-    Raises ``JournalNewer`` where its ``PRAGMA user_version`` is above ``version``, ``apsw.Error`` when the
-    disk refuses, or for damage."""
+    A file of an older version can be read. To write it, ``bring_up`` first, which nobody else may read
+    meanwhile. Raises ``JournalNewer``; ``JournalOlder`` without ``bring_up``; ``apsw.Error`` when the disk
+    refuses, or for damage."""
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
     db = apsw.Connection(str(path), flags=flags)
     try:
         db.set_busy_timeout(BUSY_MS)
-        _refuse_newer(db, path, version)
+        _refuse_newer(db, path, known.version)
         if not read_only:
-            if not path.stat().st_size:  # can be set only now; without it the file never shrinks
+            empty = not path.stat().st_size
+            if not empty and not bring_up:
+                _refuse_older(db, path, known)
+            if empty:  # can be set only now; without it the file never shrinks
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             if sys.platform == "darwin":
                 # fsync(2) on macOS does not reach the disk's platter
                 db.execute("PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1")
+            if bring_up and known.first <= (version := int(db.pragma("user_version"))) < known.version:
+                known.bring_up(db)
+                log.info("journal.brought_up", file=path.name, before=version, now=known.version)
     except BaseException:
         db.close(True)
         raise
@@ -317,5 +333,15 @@ def _refuse_newer(db: apsw.Connection, path: Path, known: int) -> None:
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         raise JournalNewer(
             f"{path} was written by a newer dingbridge (version {version}, this one knows {known}); start "
-            "the newer one, nothing was changed"
+            "the newer one, nothing was changed; or go back: with the newer one installed, run "
+            f"`dingbridge journal downgrade {path.name} {known}`"
+        )
+
+
+def _refuse_older(db: apsw.Connection, path: Path, known: FileFormat) -> None:
+    version = int(db.pragma("user_version"))
+    if known.first <= version < known.version:
+        raise JournalOlder(
+            f"{path} was written by an older dingbridge (version {version}, this one writes "
+            f"{known.version}); start the ingress, which brings it up"
         )

@@ -5,7 +5,8 @@ A folder is refused, with the remedy, rather than used in a way that could leave
 
 import shutil
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 import apsw
 import structlog
 
-from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked
+from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked, JournalOlder
 from dingbridge.ingress.journal.checkpoint import Checkpoint
 from dingbridge.ingress.journal.directory import (
     CHECKPOINT_FILE,
@@ -64,11 +65,12 @@ def open_current(root: Path) -> JournalFile:
 
 
 def open_checked(folder: JournalFolder, *, failed: bool = False) -> JournalFile:
-    """Open the existing journal of ``folder``. With ``failed``, a commit has failed there: now the WAL must
-    be written back and a commit succeed.
+    """Open the existing journal of ``folder``; one of an older version is brought up. With ``failed``, a
+    commit has failed there: now the WAL must be written back and a commit succeed.
 
-    Raises ``JournalDamaged``; ``JournalError`` where the journal is gone, or of another version, or the
-    checkpoint is beyond its end; ``apsw.Error`` when the disk refuses."""
+    Raises ``JournalDamaged``; ``JournalError`` where the journal is gone, or of a newer version, or the
+    checkpoint is beyond its end; ``JournalLocked`` where a relay that reads an older one does not end;
+    ``apsw.Error`` when the disk refuses."""
     if (why := reported_damage(folder.path)) is not None:
         raise JournalDamaged(why)
     if not folder.journal.exists():
@@ -77,25 +79,61 @@ def open_checked(folder: JournalFolder, *, failed: bool = False) -> JournalFile:
             f"or, if its callbacks are given up, move {folder.path} away"
         )
     try:
-        file = JournalFile(folder.journal)
         try:
-            if not failed and folder.journal.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
-                quick_check(file.db)
-            file.pruned_seq()
-            _check_checkpoint(folder, file)
-            try:
-                file.truncate_wal()
-            except apsw.BusyError:  # a back-up may take minutes; unless an fsync failed, the WAL may wait
-                if failed:
-                    raise
-            if failed:
-                file.probe()
-        except BaseException:
-            file.close()
-            raise
+            return _open(folder, failed=failed)
+        except JournalOlder:
+            _bring_up(folder)
+            return _open(folder, failed=failed)
     except DAMAGE as error:
         raise JournalDamaged(f"{type(error).__name__}: {error}") from error
+
+
+def _open(folder: JournalFolder, *, failed: bool) -> JournalFile:
+    file = JournalFile(folder.journal)
+    try:
+        if not failed and folder.journal.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
+            quick_check(file.db)
+        file.pruned_seq()
+        _check_checkpoint(folder, file)
+        try:
+            file.truncate_wal()
+        except apsw.BusyError:  # a back-up may take minutes; unless an fsync failed, the WAL may wait
+            if failed:
+                raise
+        if failed:
+            file.probe()
+    except BaseException:
+        file.close()
+        raise
     return file
+
+
+def _bring_up(folder: JournalFolder) -> None:
+    """Bring checkpoint and journal of an older version up, while no relay uses them."""
+    with _no_relay(folder):
+        if folder.checkpoint.exists():
+            Checkpoint(folder.path, bring_up=True).close()
+        JournalFile(folder.journal, bring_up=True).close()
+
+
+@contextmanager
+def _no_relay(folder: JournalFolder) -> Iterator[None]:
+    """Hold the relay's lock; wait for the relay of a killed ingress, or one that finds damage reported, which
+    ends in a moment. Raises ``JournalLocked``."""
+    lock = relay_lock(folder.path)
+    deadline = time.monotonic() + _RELAY_ENDS_WITHIN_S
+    while True:
+        try:
+            lock.acquire()
+            break
+        except JournalLocked:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
@@ -136,21 +174,9 @@ def _put_aside(root: Path, why: str) -> None:
             f"then move {folder.path} to {root}/damaged-by-hand and start again, to publish what can be read"
         )
     report_damage(folder.path, why)  # so that a relay that runs as a service of its own ends
-    lock = relay_lock(folder.path)
-    deadline = time.monotonic() + _RELAY_ENDS_WITHIN_S
-    while True:  # the relay of a killed ingress, or one that finds the report, ends in a moment
-        try:
-            lock.acquire()
-            break
-        except JournalLocked:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-    try:
+    with _no_relay(folder):
         target = damaged_name(root, datetime.now(UTC))
         folder.path.rename(target)
-    finally:
-        lock.release()
     log.error("journal.put_aside", folder=target.name, reason=why)
 
 

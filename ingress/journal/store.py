@@ -25,16 +25,16 @@ from dingbridge.ingress.journal.rows import (
     damaged_row,
     row_of,
 )
+from dingbridge.migrations.file_format import FileFormat
 
-FILE_VERSION = 3
-"""Stands in ``PRAGMA user_version``; any other is refused. Raise it for a change of the schema, and where a
-note changes its meaning, which an older version would misread."""
 _APPLICATION_ID = 0x44494E47  # "DING", for file(1)
 
 ANONYMOUS_WINDOW_MS = 600_000
 """Payloads without an identity of their own may truly recur: an equal one is a repeat only for this long."""
 
-_SCHEMA = """
+FORMAT = FileFormat(
+    3,
+    """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 -- one row: up to this seq rows may be missing since they were pruned; written in the transaction that deletes
 CREATE TABLE pruned (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, crc INTEGER NOT NULL);
@@ -52,8 +52,10 @@ CREATE TABLE seen (key BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT R
 CREATE INDEX seen_by_receipt ON seen (received_ms);
 -- how far recovery and imports have come, written in the same commit as the callbacks that they keep
 CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"""
-
+""",
+)
+"""A newer version is refused. Add a step for a change of the schema, and where a note changes its meaning,
+which an older version would misread."""
 
 _SELECT = "SELECT * FROM callbacks"
 """Without the columns' names: a bit may have flipped in the schema's."""
@@ -87,14 +89,20 @@ class JournalFile:
     ``DAMAGE`` when SQLite finds the file damaged; a callback with a wrong checksum is read as not intact."""
 
     def __init__(
-        self, path: Path, *, read_only: bool = False, create: bool = False, id_optional: bool = False
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        create: bool = False,
+        id_optional: bool = False,
+        bring_up: bool = False,
     ) -> None:
         """``id_optional``: a damaged journal may have lost its ``id``, which is "" then. Raises
-        ``JournalError`` when the file is no journal of ours, or of another version."""
+        ``JournalError`` when the file is no journal of ours, or as ``connect`` does."""
         self.path = path
         if fresh := create and not path.exists():
             path.touch(mode=0o600)
-        self.db = connect(path, FILE_VERSION, read_only=read_only)
+        self.db = connect(path, FORMAT, read_only=read_only, bring_up=bring_up)
         try:
             if not read_only:
                 # SQLite's default, and chosen: the commit that writes the WAL back delays all answers, by
@@ -112,15 +120,14 @@ class JournalFile:
 
     def _create(self) -> None:
         with self.db:
-            self.db.execute(_SCHEMA)
+            FORMAT.create(self.db)
             self.db.execute("INSERT INTO meta VALUES ('id', ?)", (secrets.token_hex(8),))
             self.db.execute("INSERT INTO pruned VALUES (1, 0, ?)", (crc_of(0),))
             self.db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
 
     def _check_version(self) -> None:
-        found = self.db.pragma("application_id"), self.db.pragma("user_version")
-        if found != (_APPLICATION_ID, FILE_VERSION):
+        application, version = self.db.pragma("application_id"), int(self.db.pragma("user_version"))
+        if application != _APPLICATION_ID or version < FORMAT.first:
             raise JournalError(
                 f"{self.path} is not a journal of dingbridge; move it away if it does not belong there, or "
                 "restore the folder as a whole from its back-up"

@@ -89,7 +89,7 @@ class Publisher:
         self._settings, self._status, self._tracer = settings, status, tracer
         self._until_empty = until_empty
         self._journal = JournalReader(folder)
-        checkpoint = twice(lambda: _checked(Checkpoint(folder, self._journal.id)))
+        checkpoint = twice(lambda: _checked(Checkpoint(folder, self._journal.id, bring_up=True)))
         self._checkpoint = SharedCheckpoint(checkpoint)
         self._progress = Progress(begin := checkpoint.seq(), begin, begin)
         self._messages = MessageBuilder(settings, self._journal.id)

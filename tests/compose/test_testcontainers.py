@@ -7,13 +7,13 @@ import asyncpg
 import pytest
 
 from dev.servers import start_kafka, start_postgres
-from dev.servers.kafka_base import brokers_seen
 from dev.servers.kafka_docker import DockerKafka
 from dev.servers.postgres import DockerPostgres
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
+from dingbridge.simulator.kafka.server import brokers_seen
 from tests.compose.stack import docker
 from tests.support.kafka_reader import read_topic
 

@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from dev.servers import KafkaServer
 from dev.servers.kafka import EnvironmentKafka
-from dev.servers.kafka_base import in_own_loop
 from dev.stack import PASSWORDS, Stack
+from dingbridge.simulator.kafka.server import in_own_loop
 from tests.support.pusher import Pusher
 from tests.support.servers import PLAINTEXT, credentials_of_environment
 

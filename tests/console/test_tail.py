@@ -4,9 +4,9 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from dev.servers.kafka_base import in_own_loop
 from dev.stack import Stack
 from dingbridge.console.pages.tail import MOST_ROWS
+from dingbridge.simulator.kafka.server import in_own_loop
 from tests.console.conftest import PATIENCE_MS, Open
 from tests.support.load import CORP, event
 from tests.support.pusher import Pusher

@@ -3,8 +3,8 @@
 import pytest
 
 from dev.servers import KafkaServer
-from dev.servers.kafka_base import in_own_loop
 from dingbridge.settings import KafkaSettings
+from dingbridge.simulator.kafka.server import in_own_loop
 from tests.contract.examples import LANGUAGES, Example, example
 from tests.contract.published import Published, callbacks
 from tests.support.ingress import IngressUnderTest

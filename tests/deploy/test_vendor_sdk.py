@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.servers.jars import cache_dir, java
+from dingbridge.simulator.kafka.jars import cache_dir, java
 from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import settings
 

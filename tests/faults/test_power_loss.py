@@ -32,6 +32,7 @@ from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.status import RelayStatus
+from dingbridge.migrations.file_format import FileFormat
 from dingbridge.tasks import end
 from tests.faults.power import PowerDisk, powered
 from tests.support.sizes import new_seed, sized
@@ -218,8 +219,8 @@ async def test_the_power_goes_and_all_that_was_answered_is_published(tmp_path, m
 
 def _less_synced(how: str) -> Callable[[pytest.MonkeyPatch], None]:
     def plant(patch: pytest.MonkeyPatch) -> None:
-        def less(path: Path, version: int, *, read_only: bool = False) -> apsw.Connection:
-            db = connect(path, version, read_only=read_only)
+        def less(path: Path, known: FileFormat, **options: bool) -> apsw.Connection:
+            db = connect(path, known, **options)
             db.execute(f"PRAGMA synchronous = {how}")
             return db
 

@@ -11,12 +11,12 @@ from typing import get_args
 import pytest
 
 from dev.servers import GuardedProcess
-from dev.servers.jars import fetch_jars, java
 from dingbridge.consumers.outbound.forms import MODELS
 from dingbridge.consumers.outbound.ledger import ConflictReason, PendingReason, ResultName
 from dingbridge.consumers.outbound.owners import load_owners
 from dingbridge.errors import ServerStartError
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.kafka.jars import fetch_jars, java
 from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.ingress import IngressUnderTest

@@ -14,7 +14,6 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 import pytest
 
-from dev.servers.ports import free_port
 from dingbridge import Context, Event, Reject, open_database
 from dingbridge.console import watch as watch_module
 from dingbridge.console.access.users import Role
@@ -33,6 +32,7 @@ from dingbridge.ingress.journal.rows import NewCallback
 from dingbridge.ingress.journal.startup import open_current
 from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
+from dingbridge.simulator.kafka.ports import free_port
 from dingbridge.testing.recordings import recorded
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Position

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dev.servers.ports import free_port
 from dingbridge.consumers.forward.consumer import consumer_of
 from dingbridge.consumers.forward.settings import ForwardSettings, load_systems
+from dingbridge.simulator.kafka.ports import free_port
 from dingbridge.ssrf import AddressGuard
 from dingbridge.worker.delivery import hash_key
 from tests.integration.console_asking import Asking, console_of

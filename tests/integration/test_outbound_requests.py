@@ -7,8 +7,11 @@ import json
 import pytest
 from sqlalchemy import select
 
+from dingbridge import Restored
 from dingbridge.consumers.outbound import Outbound
 from dingbridge.consumers.outbound.requests.agent import RequestAgent
+from dingbridge.consumers.outbound.requests.store import UNKNOWN, release
+from dingbridge.consumers.outbound.requests.tables import outbound_requests
 from dingbridge.consumers.outbound.tables import outbound_outgoing
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
@@ -16,6 +19,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.company.templates import OWN_NUMBER
 from dingbridge.simulator.server import Simulator
 from dingbridge.testing.memory import MemoryRuntime
+from dingbridge.worker.context import NOWHERE
 from tests.integration.simulator_support import settings
 from tests.support.profiles import AT_ONCE
 from tests.unit.outbound.hands import once
@@ -182,6 +186,30 @@ async def test_without_a_field_for_its_id_an_approval_is_not_started_twice(offic
     assert "request_id_field" in result["words"]
     await office.work(later_s=600)
     assert len(office.approvals()) == 1
+
+
+async def test_after_a_restore_a_request_waits_for_a_hand_and_what_was_not_done_is_done_once(office):
+    consumer, database = office.runtime.consumer, office.runtime.database
+    restored = Restored(office.simulator.platform.now_ms(), {NOWHERE.topic: {str(NOWHERE.partition): 1}})
+    async with database.transaction() as tx:
+        await consumer.restored(restored, tx)
+    await office.start()
+    forbidden = {"processCode": "PROC-LEAVE", "originator": "nobody", "form": FORM}
+    await office.send("approval.start", "A-2", **forbidden)
+    # an approval ends that may be one of them
+    office.simulator.platform.act("start_approval", {"userid": office.originator})
+    (others,) = office.approvals()
+    await office.happens("approve", others)
+    await office.work(later_s=600)
+    assert office.approvals() == [others]
+    async with database.transaction() as tx:
+        for row in (await tx.execute(select(outbound_requests).where(UNKNOWN))).all():
+            await release(tx, row)
+    await office.work()
+    await office.work(later_s=120)
+    assert len(office.approvals()) == 2
+    found = await office.runtime.rows(select(outbound_requests.c.request_id, outbound_requests.c.result))
+    assert sorted(map(tuple, found)) == [("A-1", "done"), ("A-2", "refused")]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -12,16 +12,19 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from dev.servers import KafkaServer, PostgresServer, free_port, start_kafka, start_postgres
 from dev.servers.engine import Engine, EngineUnavailable
-from dev.servers.jars import check_jars, java
-from dev.servers.kafka_base import brokers_seen
-from dev.servers.ports import answers
 from dingbridge.errors import KafkaUnavailable, ServerStartError
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
+from dingbridge.simulator.kafka.jars import cache_dir, check_jars, java
+from dingbridge.simulator.kafka.ports import answers
+from dingbridge.simulator.kafka.server import brokers_seen
 from tests.support.kafka_reader import read_all, read_topic, topics
+from tests.support.processes import Process, command, environment
 from tests.support.waiting import wait_until
+
+SAID = {"capture_output": True, "text": True, "timeout": 60, "check": False}
 
 
 async def send(settings: KafkaSettings, topic: str, values: list[bytes]) -> None:
@@ -154,7 +157,7 @@ def test_what_is_missing_is_said_with_its_remedy(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("DINGBRIDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setattr("dev.servers.jars._BREW", ())
+    monkeypatch.setattr("dingbridge.simulator.kafka.jars._BREW", ())
     with pytest.raises(EngineUnavailable, match="no Docker engine answers"):
         Engine()
     with pytest.raises(ServerStartError) as failure:
@@ -171,7 +174,7 @@ def test_a_java_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     monkeypatch.setattr("shutil.which", lambda name: str(old))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setattr("dev.servers.jars._BREW", ())
+    monkeypatch.setattr("dingbridge.simulator.kafka.jars._BREW", ())
     with pytest.raises(ServerStartError, match="Java 11 is too old, Kafka needs 17"):
         java()
 
@@ -202,6 +205,32 @@ async def test_the_wheels_postgres_wants_its_password(
         wrong = server.url.replace(server.url.split(":")[2].split("@")[0], "wrong")
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(wrong)
+
+
+async def test_a_kafka_for_a_trial_is_there_again_with_its_topics(tmp_path: Path) -> None:
+    async def run(port: int, wanted: str) -> list[str]:
+        """Starts it, makes the topic ``wanted``, and stops it; the topics that were there."""
+        arguments = command("simulator", "kafka", "--port", str(port), "--data", "kept")
+        env = environment({"DINGBRIDGE_CACHE": str(cache_dir())})
+        kafka = Process("kafka", arguments, log=tmp_path / f"{wanted}.log", env=env, cwd=tmp_path)
+        try:
+            await asyncio.to_thread(kafka.wait_for_log, "its topics are kept in")
+            assert f"KAFKA_BOOTSTRAP_SERVERS=localhost:{port}\n" in kafka.log_text()
+            settings = KafkaSettings.load(
+                kafka_bootstrap_servers=f"localhost:{port}",
+                kafka_security_protocol="PLAINTEXT",
+                topic_prefix="trial.",
+            )
+            before = await topics(settings)
+            await ensure_topics(settings, [event_topic(settings, wanted)])
+            second = await asyncio.to_thread(subprocess.run, arguments, env=env, cwd=tmp_path, **SAID)
+            assert (second.returncode, "another with --port" in second.stderr) == (1, True)
+        finally:
+            assert await asyncio.to_thread(kafka.stop) == 0
+        return before
+
+    assert await run(free_port(), "one") == []
+    assert await run(free_port(), "two") == ["trial.one"]
 
 
 STARTER = """

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from dev.servers.ports import answers
+from dingbridge.simulator.kafka.ports import answers
 from tests.support.processes import environment, wait_until
 from tests.support.visitor import Visitor
 

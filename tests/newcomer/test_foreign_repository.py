@@ -1,5 +1,6 @@
-"""dingbridge in somebody else's repository: one with a ``schemas.py``, a folder ``consumers``, and DingTalk's
-own SDK, which is called ``dingtalk``, in the same environment. Installed editable, and from the sdist.
+"""dingbridge in somebody else's repository, with packages called as our folders, and with DingTalk's own SDK,
+which is called ``dingtalk``. Theirs installed before ours and after it, and on the path as folders; ours
+editable, and from the sdist.
 """
 
 import json
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,20 +55,42 @@ async def test_a_bill(running, tmp_path):
         assert len(await runtime.rows(select(bills))) == 3
 """
 PYTEST_INI = "[pytest]\nasyncio_mode = auto\naddopts = -p dingbridge.testing.plugin\n"
-ENTRY_POINTS = "[dingbridge.consumers]\nbilling = consumers.billing:Billing\n"
+PACKAGES = ("consumers", "console", "ingress", "simulator", "schemas", "dev")
+PROJECT = f"""
+[project]
+name = "theirs"
+version = "1.0"
+
+[project.entry-points."dingbridge.consumers"]
+billing = "consumers.billing:Billing"
+
+[tool.setuptools]
+packages = {list(PACKAGES)}
+"""
+IMPORTED = f"""
+import sys
+from importlib import import_module
+from importlib.metadata import entry_points
+
+for name in {PACKAGES}:
+    assert import_module(name).OWNER == "theirs", name
+for group in ("dingbridge.commands", "dingbridge.consumers", "dingbridge.checks"):
+    for point in entry_points(group=group):
+        point.load()
+for name in {PACKAGES}:
+    assert sys.modules[name].OWNER == "theirs", name
+"""
 
 
 class Repository:
-    """Theirs, at ``path``, and the environment that it uses."""
+    """Theirs, at ``path``, and the environment that both are installed in, by their ``order``."""
 
-    def __init__(self, folder: Path, install: str) -> None:
-        self.path, self.install = folder / "theirs", install
-        for name, text in {
-            "schemas.py": 'NAME = "billing"\n',
-            "consumers/billing.py": CONSUMER,
-            "tests/test_billing.py": TEST,
-            "pytest.ini": PYTEST_INI,
-        }.items():
+    def __init__(self, folder: Path, ours: str, order: str) -> None:
+        self.path = folder / "theirs"
+        files = {f"{name}/__init__.py": 'OWNER, NAME = "theirs", "billing"\n' for name in PACKAGES}
+        files |= {"consumers/billing.py": CONSUMER, "tests/test_billing.py": TEST}
+        files |= {"pytest.ini": PYTEST_INI, "pyproject.toml": PROJECT}
+        for name, text in files.items():
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
             (self.path / name).write_text(text)
         clone = folder / "dingbridge"
@@ -80,24 +104,27 @@ class Repository:
             {"JOURNAL_ALLOW_UNSAFE": "1"},
             {"DATA_DIR": str(folder / "data"), "PIP_NO_INDEX": "1"},
         )
-        pip = [str(self.bin / "python"), "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
-        if install == "editable":
-            subprocess.run([*pip, "--editable", clone], check=True, env=self.env)
-        else:
-            build = "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
-            made = subprocess.run(
-                [self.bin / "python", "-c", build], cwd=clone, check=True, env=self.env, capture_output=True
-            )
-            sdist = clone / "dist" / made.stdout.decode().split()[-1]
-            subprocess.run([*pip, sdist], check=True, env=self.env)
-            shutil.rmtree(clone)
+        installs = {"ours": partial(self._install_ours, clone, ours), "theirs": partial(self._pip, self.path)}
+        for name in order.split():
+            installs[name]()
         [site] = (folder / "venv").glob("lib/python*/site-packages")
         (site / "dingtalk").mkdir()
         (site / "dingtalk" / "__init__.py").write_text("THEIRS = True\n")
-        (site / "theirs-1.0.dist-info").mkdir()
-        (site / "theirs-1.0.dist-info" / "METADATA").write_text("Name: theirs\nVersion: 1.0\n")
-        (site / "theirs-1.0.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
-        (site / "theirs.pth").write_text(f"{self.path}\n")
+
+    def _install_ours(self, clone: Path, how: str) -> None:
+        if how == "editable":
+            self._pip("--editable", clone)
+            return
+        build = "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
+        made = subprocess.run(
+            [self.bin / "python", "-c", build], cwd=clone, check=True, env=self.env, capture_output=True
+        )
+        self._pip(clone / "dist" / made.stdout.decode().split()[-1])
+        shutil.rmtree(clone)
+
+    def _pip(self, *what: str | Path) -> None:
+        pip = [str(self.bin / "python"), "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+        subprocess.run([*pip, *what], check=True, env=self.env)
 
     def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         """A program of the environment, run in the repository."""
@@ -116,9 +143,9 @@ class Repository:
         return done
 
 
-@pytest.fixture(params=["editable", "sdist"])
+@pytest.fixture(params=[("editable", "theirs ours"), ("sdist", "ours theirs")], ids=" ".join)
 def theirs(request: pytest.FixtureRequest, tmp_path: Path) -> Repository:
-    return Repository(tmp_path, request.param)
+    return Repository(tmp_path, *request.param)
 
 
 def findings_of(theirs: Repository) -> dict[str, list[dict[str, object]]]:
@@ -131,6 +158,8 @@ def findings_of(theirs: Repository) -> dict[str, list[dict[str, object]]]:
 
 
 def test_it_works_in_a_repository_that_has_such_names_too(theirs: Repository) -> None:
+    theirs.run("python", "-c", IMPORTED)  # run in the repository: its folders come first
+    theirs.env["PYTHONPATH"] = str(theirs.path)
     assert "1 passed" in theirs.run("python", "-m", "pytest", "-q").stdout
     said = theirs.run("dingbridge", "consume", "billing", "--show", code=1).stderr
     assert "start it first" in said
@@ -149,21 +178,8 @@ def test_it_works_in_a_repository_that_has_such_names_too(theirs: Repository) ->
         wait_until(answers, what="the ingress is ready")
         found = findings_of(theirs)
         assert {"ingress.ok", "disk.unsafe_allowed", "disk.ok"} & found.keys()
-        assert "settings.consumer" not in found  # our samples load beside their folder of the same name
+        assert "settings.consumer" not in found  # our samples load beside their package of the same name
         assert "doctor.check" not in found
     finally:
         ingress.send_signal(signal.SIGTERM)
         assert ingress.wait(60) == 0
-
-    # a regular package `consumers` hides ours: the samples are named, and all else works
-    (theirs.path / "consumers" / "__init__.py").touch()
-    theirs.env["PYTHONPATH"] = str(theirs.path)
-    assert "1 passed" in theirs.run("python", "-m", "pytest", "-q").stdout
-    theirs.run("dingbridge", "consume", "billing", "--show", code=1)
-    if theirs.install == "editable":  # its finder knows our samples all the same
-        return
-    assert "approval" in theirs.run("dingbridge", "consume", "approval", "--show", code=2).stderr
-    assert "cannot be loaded" in theirs.run("dingbridge", "approvals", "list", code=1).stderr
-    found = findings_of(theirs)
-    assert {values["consumer"] for values in found["settings.consumer"]} >= {"address-sync", "approval"}
-    assert {values["part"] for values in found["doctor.check"]} == {"address-sync", "approval", "outbound"}

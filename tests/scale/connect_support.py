@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from dev.servers import GuardedProcess, free_port
-from dev.servers.jars import Jars, fetch_jars, java
+from dingbridge.simulator.kafka.jars import Jars, fetch_jars, java
 from tests.support.processes import environment
 from tests.support.waiting import eventually
 

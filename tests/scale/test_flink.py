@@ -17,9 +17,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from dev.servers import GuardedProcess, KafkaServer
-from dev.servers.jars import Jars, cache_dir, fetch_jars, java
 from dingbridge.kafka.client import connection
 from dingbridge.settings import KafkaSettings
+from dingbridge.simulator.kafka.jars import Jars, cache_dir, fetch_jars, java
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import Record, read_topic
 from tests.support.load import CORP

@@ -11,12 +11,12 @@ from aiokafka import AIOKafkaProducer
 
 from dev.schemas.files import EXAMPLES
 from dev.servers import KafkaServer
-from dev.servers.jars import java
 from dingbridge.events import catalogue
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.schema.ddl import ddl
 from dingbridge.settings import KafkaSettings
+from dingbridge.simulator.kafka.jars import java
 from dingbridge.testing import recorded
 from tests.scale.test_flink import flink
 from tests.support.processes import environment

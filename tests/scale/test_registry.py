@@ -14,9 +14,9 @@ import pytest
 
 from dev.schemas.subset import differences
 from dev.servers import GuardedProcess, free_port
-from dev.servers.jars import Jars, fetch_jars
 from dingbridge.events import catalogue
 from dingbridge.schema.registry import Registry, schema_text, subject_of
+from dingbridge.simulator.kafka.jars import Jars, fetch_jars
 from tests.scale.tools import java_of_wheel
 from tests.support.processes import Processes, environment
 from tests.support.waiting import eventually

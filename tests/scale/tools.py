@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dev.servers.jars import cache_dir
+from dingbridge.simulator.kafka.jars import cache_dir
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 FETCH_WITHIN_S = 900

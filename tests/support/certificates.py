@@ -7,7 +7,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from dev.servers.jars import java
+from dingbridge.simulator.kafka.jars import java
 
 PASSWORD = "for-tests-only"
 

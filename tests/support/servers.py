@@ -14,9 +14,9 @@ import pytest
 
 from dev.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
 from dev.servers.kafka import EnvironmentKafka
-from dev.servers.kafka_base import in_own_loop
 from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
+from dingbridge.simulator.kafka.server import in_own_loop
 from tests.support.kafka_reader import delete_topics
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from dingbridge.console.settings import ConsoleSettings
 from dingbridge.settings import ConsumerSettings, IngressSettings, PublisherSettings
+from tests.support.documents import ROOT
 from tests.support.units import UNITS, unit
 
 SETTINGS = {
@@ -72,3 +73,15 @@ def test_units_have_no_rights_that_they_do_not_need(name):
     assert service["ProtectSystem"] == ["strict"]
     for right in ("NoNewPrivileges", "ProtectHome", "PrivateTmp", "PrivateDevices", "RestrictNamespaces"):
         assert service[right] == ["yes"], right
+
+
+def test_the_guide_names_the_units_and_the_files_that_they_read():
+    page = (ROOT / "docs" / "guide" / "install.md").read_text(encoding="utf-8")
+    [section] = re.findall(r"^## systemd\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    units = {name.removesuffix(".service") for name in SETTINGS}
+    assert set(re.findall(r"dingbridge-\w+@?", section)) == units
+    consumers = {point.name for point in entry_points(group="dingbridge.consumers")} - {"forward"}
+    read = {Path(path.lstrip("-")) for name in SETTINGS for path in unit(name)["Service"]["EnvironmentFile"]}
+    files = {Path(str(path).replace("%i", consumer)) for path in read for consumer in consumers}
+    assert {path.name for path in files} <= set(re.findall(r"`([\w-]+\.env|env)`", section))
+    assert {path.parent for path in files} == {Path("/etc/dingbridge")}

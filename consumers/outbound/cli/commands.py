@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import Column, ColumnElement, Row, Table, and_, func, or_, select
 
+from dingbridge import Transaction
 from dingbridge.cli.terminal import listed, moment, print_json, print_list, say
 from dingbridge.consumers.outbound import waiting
 from dingbridge.consumers.outbound.cli.planning import Planned, plan
@@ -18,7 +19,9 @@ from dingbridge.consumers.outbound.cli.support import send as send_messages
 from dingbridge.consumers.outbound.contacts.rows import make_due
 from dingbridge.consumers.outbound.contacts.wanted import approve as approve_row
 from dingbridge.consumers.outbound.contacts.wanted import release as release_row
-from dingbridge.consumers.outbound.requests.store import look_at_approvals
+from dingbridge.consumers.outbound.requests.restored import paused, resume, still_to_read
+from dingbridge.consumers.outbound.requests.store import UNKNOWN, look_at_approvals
+from dingbridge.consumers.outbound.requests.store import release as release_request
 from dingbridge.consumers.outbound.requests.tables import outbound_requests
 from dingbridge.consumers.outbound.store import now_ms
 from dingbridge.consumers.outbound.tables import outbound_entity
@@ -32,8 +35,12 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Own ids of people and departments.", show_default="")]
+ReleasedIds = Annotated[
+    list[str] | None,
+    typer.Argument(help="Own ids of people and departments, ids of requests.", show_default=""),
+]
 All = Annotated[bool, typer.Option("--all", help="All that `status` lists so.")]
-OfKind = Annotated[str | None, typer.Option("--kind", help="Only these: user or department.")]
+OfKind = Annotated[str | None, typer.Option("--kind", help="Only these: user, department, approval or todo.")]
 OfCorp = Annotated[str | None, typer.Option("--corp", help="Only of this company, by its corpId.")]
 Until = Annotated[
     str | None,
@@ -43,7 +50,9 @@ Until = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count.")]
 
-_e = outbound_entity.c
+_KINDS = {outbound_entity: ("user", "department"), outbound_requests: ("approval", "todo")}
+_ByHand = tuple[Table, ColumnElement[bool], Callable[[Transaction, Row[Any]], Awaitable[None]]]
+"""Rows of a table, and what is done to each."""
 
 
 class NobodyNamed(BridgeError):
@@ -123,20 +132,25 @@ def status(as_json: AsJson = False) -> None:
 async def _status(as_json: bool) -> None:
     async with open_ledger() as consumer:
         reader = consumer.database.reader()
+        restore = await paused(reader)
         entries = [*await waiting.entities(reader), *await waiting.requests(reader)]
     columns = ("kind", "id", "dingtalkId", "result", "reason", "code", "since", "words")
     print_list(columns, entries, as_json=as_json)
     counts = waiting.by_result(entries).items()
     say(", ".join(f"{name}: {count}" for name, count in counts) or "nothing waits")
+    if restore is not None:
+        say("paused since a restore, nothing is written to DingTalk: dingbridge outbound resume")
 
 
 @app.command()
 def release(
-    ids: Ids = None,
+    ids: ReleasedIds = None,
     all_: All = False,
     kind: OfKind = None,
     corp: OfCorp = None,
-    state: Annotated[str | None, typer.Option(help="Only these: adopted, conflict or refused.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only these: adopted, conflict, refused or unknown.")
+    ] = None,
     until: Until = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -144,13 +158,20 @@ def release(
     """Let outbound write what it holds back: adopted, in conflict, or refused. `plan` shows what that is.
 
     Who is adopted belongs to the own id from then on. An own id whose person is gone, or may be somebody else
-    by now, only lets go of them: whoever is found then is adopted, and waits for another release.
+    by now, only lets go of them: whoever is found then is adopted, and waits for another release. Requests of
+    unknown outcome, after a restore, are looked for in DingTalk first, and carried out if they are not there.
     """
-    if state not in (None, *waiting.RELEASABLE):
-        raise typer.BadParameter("adopted, conflict or refused", param_hint="--state")
-    held = or_(*waiting.RELEASABLE.values()) if state is None else waiting.RELEASABLE[state]
-    chosen = _chosen(held, ids, all_, kind, corp, until)
-    _by_hand("released", release_row, chosen, ids, dry_run, as_json)
+    if state not in (None, *waiting.RELEASABLE, "unknown"):
+        raise typer.BadParameter("adopted, conflict, refused or unknown", param_hint="--state")
+    which, kinds = (ids, all_, kind, corp, until), [kind for of in _KINDS.values() for kind in of]
+    by_hand: list[_ByHand] = []
+    if state != "unknown":
+        held = or_(*waiting.RELEASABLE.values()) if state is None else waiting.RELEASABLE[state]
+        by_hand.append((outbound_entity, _chosen(held, *which, kinds=kinds), release_row))
+    if state in (None, "unknown"):
+        requested = _chosen(UNKNOWN, *which, table=outbound_requests, kinds=kinds)
+        by_hand.append((outbound_requests, requested, release_request))
+    _by_hand("released", by_hand, ids, dry_run, as_json)
 
 
 @app.command()
@@ -165,7 +186,7 @@ def approve(
 ) -> None:
     """Let removals go on that are beyond OUTBOUND_MAX_REMOVALS; `status` lists them as removal-approval."""
     chosen = _chosen(waiting.REMOVAL, ids, all_, kind, corp, until)
-    _by_hand("approved", approve_row, chosen, ids, dry_run, as_json)
+    _by_hand("approved", [(outbound_entity, chosen, approve_row)], ids, dry_run, as_json)
 
 
 def _chosen(
@@ -175,34 +196,38 @@ def _chosen(
     kind: str | None,
     corp: str | None,
     until: str | None,
+    *,
+    table: Table = outbound_entity,
+    kinds: Sequence[str] = _KINDS[outbound_entity],
 ) -> ColumnElement[bool]:
-    """The rows that the options name. Raises ``NobodyNamed`` and ``typer.BadParameter``."""
+    """The rows of ``table`` that the options name; ``--kind`` may be one of ``kinds``. Raises ``NobodyNamed``
+    and ``typer.BadParameter``."""
+    columns = table.c
     named = listed(list(ids or ()))
     if bool(named) == all_:
         raise NobodyNamed("say which: own ids, or --all; dingbridge outbound status lists them")
-    if kind not in (None, "user", "department"):
-        raise typer.BadParameter("user or department", param_hint="--kind")
+    if kind not in (None, *kinds):
+        raise typer.BadParameter(" or ".join(kinds), param_hint="--kind")
     where = [which]
     if named:
-        where.append(_e.own_id.in_(named))
+        where.append(_id_of(table).in_(named))
     if kind is not None:
-        where.append(_e.kind == kind)
+        where.append(columns.kind == kind)
     if corp is not None:
-        where.append(_e.corp_id == corp)
+        where.append(columns.corp_id == corp)
     if until is not None:
-        where.append(_e.result_ms < round(moment(until, "--until").timestamp() * 1000))
+        where.append(columns.result_ms < round(moment(until, "--until").timestamp() * 1000))
     return and_(*where)
 
 
 def _by_hand(
     done: str,
-    change: Any,
-    where: ColumnElement[bool],
+    by_hand: Sequence[_ByHand],
     ids: Sequence[str] | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    found = asyncio.run(_changed(where, None if dry_run else change))
+    found = asyncio.run(_changed(by_hand, dry_run))
     for own_id in sorted(set(listed(list(ids or ()))) - set(found)):
         say(f"{own_id}: not one of those that dingbridge outbound status lists so")
     counts = {"matching": len(found), done: 0 if dry_run else len(found)}
@@ -212,13 +237,47 @@ def _by_hand(
         print(f"to be {done}: {len(found)}" if dry_run else f"{done}: {len(found)}")
 
 
-async def _changed(where: ColumnElement[bool], change: Any) -> list[str]:
-    """Own ids of the rows, each of which ``change`` (None: nothing) has changed, in one transaction."""
+async def _changed(by_hand: Sequence[_ByHand], dry_run: bool) -> list[str]:
+    """Ids of the rows, which are changed unless it is a ``dry_run``, all in one transaction."""
+    ids: list[str] = []
     async with open_ledger() as consumer, consumer.database.transaction() as tx:
-        rows = (await tx.execute(select(outbound_entity).where(where).with_for_update())).all()
-        for row in rows if change is not None else ():
-            await change(tx, row)
-    return [row.own_id for row in rows]
+        for table, where, change in by_hand:
+            rows = (await tx.execute(select(table).where(where).with_for_update())).all()
+            ids += [row._mapping[_id_of(table)] for row in rows]
+            for row in () if dry_run else rows:
+                await change(tx, row)
+    return ids
+
+
+def _id_of(table: Table) -> Column[Any]:
+    return table.c.own_id if table is outbound_entity else table.c.request_id
+
+
+@app.command("resume")
+def resume_command() -> None:
+    """After a restore: let outbound write to DingTalk again, once it has read what came since the back-up.
+
+    `status` first: requests that may have been carried out since wait there as `unknown`, for `release`.
+    Exit code 1: something is still to be read; let the consumer run, and call this again.
+    """
+    print(asyncio.run(_resume()))
+
+
+async def _resume() -> str:
+    async with open_ledger() as consumer:
+        database = consumer.database
+        if (restore := await paused(database.reader())) is None:
+            return "it is not paused"
+        if left := await still_to_read(consumer.settings, consumer.name, restore):
+            raise BridgeError(
+                f"{left} record(s) since the back-up are still to be read, and may want something else; let "
+                "`dingbridge consume outbound` run, and call this again"
+            )
+        unknown = select(func.count()).select_from(outbound_requests).where(UNKNOWN)
+        waits = await database.reader().scalar(unknown)
+        async with database.transaction() as tx:
+            await resume(tx)
+    return f"resumed; {waits} request(s) of unknown outcome wait for `dingbridge outbound release`"
 
 
 @app.command()

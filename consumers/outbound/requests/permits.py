@@ -1,6 +1,7 @@
 """Whether a message may act in a person's name: by the lists of the owners file, and not too often in a day.
 
-Asked for a request without ``opened_ms``; one whose call was begun was allowed before.
+A request without ``opened_ms`` asks; one whose call was begun had its answer. For one that a hand releases
+after a restore the lists count, and not the limit.
 """
 
 from typing import Final, Literal
@@ -28,7 +29,8 @@ async def refusal(
     of = request if request.type == "approval.start" else target
     role: Literal["originators", "actors"] = "actors" if request.type == "approval.decide" else "originators"
     own_id = request.body.get("actor" if role == "actors" else "originator")
-    if request.opened_ms is not None or of is None or own_id is None:
+    begun = request.opened_ms is not None
+    if (begun and request.reason != "unknown") or of is None or own_id is None:
         return None
     code = of.body["processCode"]
     listed = owners.allowed(role, code)
@@ -40,6 +42,7 @@ async def refusal(
             f'"{own_id}" to {role} of [templates."{code}"] in the file of {VARIABLE}'
         )
         return Answer("refused", words=words)
-    if request.type in COUNTED and not await is_left(db, "approvals", request.corp_id, most, now_ms):
+    counted = request.type in COUNTED and not begun
+    if counted and not await is_left(db, "approvals", request.corp_id, most, now_ms):
         return Answer("pending", reason="approval-limit", words=_LIMIT, after_s=_AGAIN_S)
     return None

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, case, delete, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, delete, func, insert, not_, or_, select, update
 
 from dingbridge import Database, Event, Transaction
 from dingbridge.consumers.outbound.forms import Answers, ResultData
@@ -17,6 +17,10 @@ from dingbridge.work_queue import PEOPLE_WAIT, RECONCILE, WorkQueue
 LEASE_S: Final = 180.0
 REQUESTS: Final = WorkQueue(outbound_requests, lease_s=LEASE_S)
 
+_UNKNOWN: Final = (
+    "It may have been carried out before outbound was restored from a back-up. dingbridge outbound release, "
+    "with its id, looks for it in DingTalk, and carries it out if it is not there"
+)
 _REUSED: Final = "Another request has this id already, and is carried out; give this one an id of its own"
 
 _columns = outbound_requests.c
@@ -26,10 +30,14 @@ ENDED: Final = and_(
 )
 """The results of requests that are over."""
 
+UNKNOWN: Final = and_(_columns.result == "pending", _columns.reason == "unknown")
+"""Of requests that may have been carried out before a restore: ``release`` finds out."""
 
-async def store_request(tx: Transaction, message: Message, now: int) -> None:
+
+async def store_request(tx: Transaction, message: Message, now: int, *, doubt_ms: int | None = None) -> None:
     """Make ``message`` a row. The same request again gets the same result again; one that was refused or
-    not begun may be sent again under its id. ``now`` is epoch ms."""
+    not begun may be sent again under its id. ``now`` is epoch ms. ``doubt_ms``: since then it may have been
+    carried out, of which the database knows nothing; it waits for a hand."""
     key = key_of(message.corp_id, message.kind, message.id)
     row = (await tx.execute(select(outbound_requests).where(key).with_for_update())).one_or_none()
     values: dict[str, Any] = {
@@ -43,10 +51,12 @@ async def store_request(tx: Transaction, message: Message, now: int) -> None:
     if row is None:
         identity = {"corp_id": message.corp_id, "kind": message.kind, "request_id": message.id}
         new = {**identity, **values, **begins, "due_ms": now, "priority": PEOPLE_WAIT}
+        new |= {} if doubt_ms is None else _unknown(doubt_ms, now)
         await tx.execute(insert(outbound_requests).values(**new))
     elif row.opened_ms is None and row.result in (None, "pending", "refused"):
         due = REQUESTS.due(PEOPLE_WAIT, now)
         again = {**values, **begins, **due, "leased_ms": 0, "claims": row.claims + 1}
+        again |= {} if doubt_ms is None else _unknown(doubt_ms, now)
         await tx.execute(update(outbound_requests).where(key).values(**again))
     elif (row.type, row.body) == (values["type"], values["body"]):
         answered = {"source": message.source, "message_id": message.message_id}
@@ -56,6 +66,29 @@ async def store_request(tx: Transaction, message: Message, now: int) -> None:
     else:
         refused = {"result": "refused", "reason": None, "code": None, "words": _REUSED, "ding_id": None}
         await put(tx, result_record_of({**row._mapping, **values, **refused}, now))
+
+
+def _unknown(since_ms: int, now: int) -> dict[str, Any]:
+    """What is written of a request that may have been carried out since: nothing is done without a hand, and
+    then DingTalk is read first, as after a call whose answer was lost."""
+    said = {"result": "pending", "reason": "unknown", "code": None, "words": _UNKNOWN, "result_ms": now}
+    return {**said, "opened_ms": since_ms, "due_ms": None}
+
+
+async def doubt_all(tx: Transaction, since_ms: int, now: int) -> None:
+    """After a restore: have each request that was not at its end at ``since_ms`` wait for a hand."""
+    begun = func.coalesce(_columns.opened_ms, since_ms)
+    values = {**_unknown(since_ms, now), "opened_ms": begun, "leased_ms": 0, "claims": _columns.claims + 1}
+    not_done = or_(_columns.result.is_(None), _columns.result == "pending")
+    await tx.execute(update(outbound_requests).where(not_done).values(**values))
+
+
+async def release(tx: Transaction, row: Row[Any]) -> None:
+    """By hand: find out whether a request of unknown outcome was carried out, and else do it."""
+    # the reason stays: whether it may act in a person's name was perhaps never asked
+    again = {"result": None, "words": None, **REQUESTS.due(PEOPLE_WAIT), "attempts": 0}
+    key = key_of(row.corp_id, row.kind, row.request_id)
+    await tx.execute(update(outbound_requests).where(key).values(**again))
 
 
 async def store_approval_event(tx: Transaction, event: Event) -> None:
@@ -79,6 +112,7 @@ async def _look(
     tx: Transaction, corp_id: str, look: Any, which: ColumnElement[bool], due: Mapping[str, Any]
 ) -> None:
     mine = (_columns.corp_id == corp_id, _columns.type == "approval.start", _columns.outcome.is_(None))
+    due = {**due, "due_ms": case((UNKNOWN, None), else_=due["due_ms"])}
     await tx.execute(update(outbound_requests).where(*mine, which).values(look=look, **due))
 
 

@@ -19,11 +19,11 @@ from sqlalchemy.exc import DBAPIError
 from dev.benchmarks.large.compare import differences
 from dev.benchmarks.results import Results
 from dev.servers.postgres import start_postgres
-from dev.servers.processes import tail
 from dingbridge import Database, open_database
 from dingbridge.consumers.address_sync.sync.tables import runs
 from dingbridge.consumers.address_sync.tables import users
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.kafka.processes import tail
 from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
 

@@ -23,12 +23,12 @@ from dev.benchmarks import load
 from dev.benchmarks.large.company import environment as api_environment
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import PYTHON, Ingress
-from dev.servers.ports import free_port
 from dev.servers.postgres import start_postgres
-from dev.servers.processes import tail
 from dingbridge.simulator.company.company import Company
 from dingbridge.simulator.company.crowd.founders import Founders
 from dingbridge.simulator.company.past import PastApprovals
+from dingbridge.simulator.kafka.ports import free_port
+from dingbridge.simulator.kafka.processes import tail
 from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dingbridge.cli.consumer_file import load
+from dingbridge.cli.consumers import down as going_down
 from dingbridge.cli.consumers.revision import missing_revisions, write_all
 from dingbridge.cli.terminal import say
 
@@ -16,6 +17,12 @@ def migrate(
     message: Annotated[
         str, typer.Option("--message", "-m", help="What the revision is called; else what it adds.")
     ] = "",
+    down: Annotated[
+        str, typer.Option("--down", metavar="REVISION", help="Take the database back to this revision.")
+    ] = "",
+    worker: Annotated[
+        bool, typer.Option("--worker", help="With --down: the worker's tables in this database.")
+    ] = False,
 ) -> None:
     """Show the revision that brings a consumer's tables to its code: new tables, columns and indexes; with
     --write, write it. The consumer runs it at its next start.
@@ -23,9 +30,16 @@ def migrate(
     A consumer with `migrations` is compared with what its revisions make, and no database is opened. One
     without is compared with its database (DATABASE_URL or DATA_DIR, only read), and gets two: what is there,
     and what is new. A column that may not be NULL needs a `server_default`, for the rows that there are.
+
+    --down is the way back to an older version, which named this command when it refused the database. Run it
+    with the newer version, while no consumer of that database runs. What the revisions added is deleted.
     Exit code 1: it cannot be written, with the reason.
     """
     consumer = load(name)
+    if down:
+        before = asyncio.run(going_down.down(consumer, down, worker=worker))
+        say(f"The tables are at revision {down}, and were at {before}. Start the older version now.")
+        return
     revisions = asyncio.run(missing_revisions(consumer, message))
     for revision in revisions.files:
         print(f"# {revision.path}\n{revision.text}")

@@ -41,7 +41,7 @@ down_revision = {before}
 
 def upgrade() -> None:
     {body}
-'''
+{down}'''
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +183,16 @@ def _module(
     )
     what = what or "indexes"
     contexts: list[AutogenContext] = []
-    rendered = render_python_code(ops.UpgradeOps(ops=list(operations)), render_item=_own_type(contexts))
+    body = _body(ops.UpgradeOps(ops=list(operations)), contexts)
     imports = {line for context in contexts[:1] for line in context.imports}
-    lines = (line for line in rendered.splitlines() if not line.strip().startswith("# ###"))
-    # Alembic renders the text inside PostgreSQL's JSONB without its module
-    body = re.sub(r"^    sa\.", "        sa.", "\n".join(lines), flags=re.MULTILINE).replace(
-        "=Text()", "=sa.Text()"
-    )
+    # a table takes its indexes along, and the first revision has nothing before it
+    made = {one.table_name for one in operations if isinstance(one, ops.CreateTableOp)}
+    undone = [
+        one.reverse()
+        for one in reversed(operations)
+        if not (isinstance(one, ops.CreateIndexOp) and one.table_name in made)
+    ]
+    down = f"\n\ndef downgrade() -> None:\n    {_body(ops.DowngradeOps(ops=undone), [])}\n" if before else ""
     slug = re.sub(r"[^a-z0-9]+", "_", what.lower()).strip("_")[:40].rstrip("_")
     revision = f"{number:04}"
     text = MODULE.format(
@@ -197,9 +200,18 @@ def _module(
         imports="".join(f"\n{line}" for line in sorted(imports)) + ("\n" if imports else ""),
         revision=revision,
         before=None if before is None else f'"{before}"',
-        body=body.strip(),
+        body=body,
+        down=down,
     )
     return SourceFile(folder / f"v{revision}_{slug}.py", text)
+
+
+def _body(operations: ops.UpgradeOps | ops.DowngradeOps, contexts: list[AutogenContext]) -> str:
+    rendered = render_python_code(operations, render_item=_own_type(contexts))
+    lines = (line for line in rendered.splitlines() if not line.strip().startswith("# ###"))
+    # Alembic renders the text inside PostgreSQL's JSONB without its module
+    body = re.sub(r"^    sa\.", "        sa.", "\n".join(lines), flags=re.MULTILINE)
+    return body.replace("=Text()", "=sa.Text()").strip()
 
 
 def _own_type(contexts: list[AutogenContext]) -> Any:

@@ -11,12 +11,12 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from argon2 import PasswordHasher
 
-from dev.servers.ports import free_port
 from dingbridge.console.access import users as users_module
 from dingbridge.console.access.users import Role
 from dingbridge.console.app import Console, open_console
 from dingbridge.console.server import application
 from dingbridge.console.settings import ConsoleSettings
+from dingbridge.simulator.kafka.ports import free_port
 
 PASSWORD = "a long password"
 PROXY_SECRET = "the proxy's own secret"

@@ -15,7 +15,6 @@ from aiohttp.test_utils import TestServer, make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dev.servers.ports import free_port
 from dingbridge.console.access.middleware import ADDRESS, USER
 from dingbridge.console.access.users import Role, User
 from dingbridge.console.audit import Audit, AuditError
@@ -28,6 +27,7 @@ from dingbridge.console.sources.listeners import Listeners
 from dingbridge.console.times import shown_time, zone_of
 from dingbridge.errors import SettingsError
 from dingbridge.settings import KafkaSettings
+from dingbridge.simulator.kafka.ports import free_port
 from tests.support.waiting import eventually
 from tests.unit.console.support import browser, settings_in, use_quick_hasher
 
@@ -53,6 +53,14 @@ async def test_the_audit_is_private_and_reads_back_newest_first_past_a_torn_line
     assert len(await audit.read(10_000)) == 3000
     await audit.write("command", user="anna", count=3000)
     assert [entry.count for entry in await audit.read(2)] == [3000, 2999]
+
+
+async def test_a_newer_versions_lines_of_the_audit_are_read(tmp_path: Path) -> None:
+    audit = Audit(tmp_path / "audit.jsonl")
+    await audit.write("login", user="anna")
+    with audit.path.open("ab") as file:
+        file.write(b'{"at":"2026-11-27T00:00:00Z","user":"bob","act":"login","passkey":true}\n')
+    assert [entry.user for entry in await audit.read()] == ["bob", "anna"]
 
 
 async def test_nothing_is_done_that_the_audit_cannot_hold(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dev.servers import __main__ as servers
-from dev.servers.jars import classes_file
+from dingbridge.simulator.kafka.jars import classes_file
 
 
 def java_of(folder: Path) -> Callable[[str], str]:

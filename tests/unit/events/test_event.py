@@ -52,6 +52,12 @@ def test_an_event_says_what_its_record_says() -> None:
     assert Event.decode(value_of(CALLBACK)) == event
 
 
+def test_what_a_later_version_adds_to_a_record_is_passed_on_and_changes_nothing() -> None:
+    later = decode(changed(later="attribute"))
+    assert later.envelope.pop("later") == "attribute"
+    assert later == decode(value_of(CALLBACK))
+
+
 def test_an_unclassified_event_holds_its_bytes() -> None:
     event = decode(to_records(received(b"\xff\x00"))[0].value)
     assert (event.event_type, event.data_bytes, event.data, event.subject) == (

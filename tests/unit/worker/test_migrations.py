@@ -10,7 +10,7 @@ from dingbridge import Consumer, open_database
 from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.migrations.upgrade import MigrationError, scripts_of, version_table
 from dingbridge.worker.registry import known_consumers
-from dingbridge.worker.store.migrations import WorkerTables, migrate
+from dingbridge.worker.store.migrations import WorkerTables, migrate, migrate_down
 from tests.support.migrations import differences, revision
 
 FIRST = """
@@ -100,6 +100,24 @@ async def test_a_database_that_a_newer_version_migrated_is_refused_in_words(data
     await migrate(database, billing(v0001=FIRST, v0002=SECOND.format(more="")))
     with pytest.raises(MigrationError, match="at revision 0002, which this version does not know"):
         await migrate(database, billing(v0001=FIRST))
+
+
+@pytest.mark.parametrize(
+    ("known", "to", "words"),
+    [
+        (["v0001", "v0002"], "0001", "revision 0002 of consumer billing has no downgrade"),
+        (["v0001", "v0002"], "0003", "is at revision 0002, and cannot go back to 0003; there are 0001, 0002"),
+        (["v0001"], "0001", "are at revision 0002, which this version does not know"),
+    ],
+)
+async def test_a_way_back_that_there_is_not_is_said_and_nothing_is_changed(
+    database, billing, known, to, words
+):
+    files = {"v0001": FIRST, "v0002": SECOND.format(more="")}
+    await migrate(database, billing(**files))
+    with pytest.raises(MigrationError, match=words):
+        await migrate_down(database, billing(**{name: files[name] for name in known}), to)
+    assert await revision(database, billing(**files)) == "0002"
 
 
 async def test_tables_of_somebody_else_are_refused_in_words(database, billing):

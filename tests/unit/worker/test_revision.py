@@ -14,7 +14,7 @@ from dingbridge.cli.consumer_file import load as load_consumer
 from dingbridge.cli.consumers.migrate import migrate as command
 from dingbridge.errors import BridgeError
 from dingbridge.migrations.upgrade import MigrationError, lacking_after_revisions, scripts_of
-from dingbridge.worker.store.migrations import migrate
+from dingbridge.worker.store.migrations import migrate, migrate_down
 
 FIRST = 'Column("title", Text)'
 MORE = (
@@ -69,12 +69,12 @@ def author(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-async def start(consumer):
-    """What a start does with the tables; the columns of ``bills`` then."""
+async def start(consumer, *, back_to=None):
+    """What a start does with the tables, or going back; the columns of each then."""
     loaded = load_consumer(consumer)
     database = open_database(f"sqlite:///{Path(consumer).parent.parent / 'billing.db'}")
     try:
-        await migrate(database, loaded)
+        await (migrate(database, loaded) if back_to is None else migrate_down(database, loaded, back_to))
         async with database.reading() as connection:
             return await connection.run_sync(
                 lambda c: {
@@ -115,6 +115,7 @@ async def test_an_empty_database_gets_one_revision_and_each_change_another(autho
     run(changed, "--write")
     assert not lacking_after_revisions(load_consumer(changed))
     assert await start(changed) == {"bills": ["id", "title", "at", "n", "j"]}
+    assert await start(changed, back_to="0001") == {"bills": ["id", "title"]}
 
 
 def test_a_column_without_a_value_for_the_rows_that_there_are_is_refused(author, capsys):

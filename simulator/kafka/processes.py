@@ -14,8 +14,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import psutil
-
 GUARD = Path(__file__).with_name("guard.py")
 
 
@@ -97,10 +95,8 @@ class GuardedProcess:
         """SIGSTOP: it keeps its memory and connections, and does nothing. Waits until it has stopped: on a
         busy machine its other threads go on until the one that takes the signal has its turn."""
         self.send(signal.SIGSTOP)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child = psutil.Process(self.pid)
-            while child.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
-                time.sleep(0.001)
+        while self.running and _state(self.pid) not in "TZ":
+            time.sleep(0.001)
 
     def resume(self) -> None:
         """SIGCONT."""
@@ -133,6 +129,16 @@ class GuardedProcess:
         if self._guard.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._guard.stdin.close()
+
+
+def _state(pid: int) -> str:
+    """A process's state in one letter, T when it is stopped; empty when it is gone."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return ""
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return done.stdout.strip()[:1]
 
 
 def tail(path: Path, lines: int) -> str:

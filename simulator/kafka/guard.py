@@ -1,7 +1,7 @@
 """Runs one server and takes it down when whoever started it is gone, even by SIGKILL.
 
-Started as a script by ``dev.servers.processes`` and ``dev.servers.engine``, so that it loads nothing
-but the standard library (and Docker's client, at the very end of a container)::
+Started as a script by ``processes.py`` and ``dev.servers.engine``, so that it loads nothing but the standard
+library (and Docker's client, at the very end of a container)::
 
     guard.py process <stop signal> <user or -> <folder or -> -- <command …>
         prints the child's pid, then waits for its end; removes the folder if the starter died

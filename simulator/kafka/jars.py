@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.servers.processes import tail
-from dev.servers.progress import Progress, megabytes
 from dingbridge.errors import ServerStartError
+from dingbridge.simulator.kafka.processes import tail
+from dingbridge.simulator.kafka.progress import Progress, megabytes
 
 KAFKA_VERSION = "4.4.0"
 JAVA_AT_LEAST = 17

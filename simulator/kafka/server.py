@@ -12,8 +12,8 @@ from typing import Any, Self, TypeVar
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from dev.servers.ports import answers
 from dingbridge.errors import ServerStartError
+from dingbridge.simulator.kafka.ports import answers
 
 START_WITHIN_S = 90.0
 """How long a broker may take until it answers, in s; it takes 3 to 6 on an idle machine."""

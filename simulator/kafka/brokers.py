@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dev.servers.jars import KAFKA_VERSION, classes_file, fetch_jars, java
-from dev.servers.kafka_base import START_WITHIN_S, KafkaServer, wait_until_kafka_answers
-from dev.servers.ports import free_port
-from dev.servers.processes import GuardedProcess, tail
-from dev.servers.progress import Progress
 from dingbridge.errors import ServerStartError
+from dingbridge.simulator.kafka.jars import KAFKA_VERSION, classes_file, fetch_jars, java
+from dingbridge.simulator.kafka.ports import free_port
+from dingbridge.simulator.kafka.processes import GuardedProcess, tail
+from dingbridge.simulator.kafka.progress import Progress
+from dingbridge.simulator.kafka.server import START_WITHIN_S, KafkaServer, wait_until_kafka_answers
 
 LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 ATTEMPTS = 3
@@ -41,6 +41,10 @@ class _Node:
         return self.folder / "broker.log"
 
     @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
     def properties(self) -> Path:
         return self.folder / "server.properties"
 
@@ -56,6 +60,7 @@ class JarsKafka(KafkaServer):
         self,
         workdir: Path,
         *,
+        kept: bool = False,
         brokers: int = 1,
         port: int | None = None,
         extra_properties: Mapping[str, str] | None = None,
@@ -65,18 +70,21 @@ class JarsKafka(KafkaServer):
         progress: Progress | None = None,
         classes_to: Path | None = None,
     ) -> None:
-        """``because`` says in a phrase why not Docker; empty if nobody asked for that. ``classes_to`` is
-        written when the broker ends in order."""
+        """``kept``: the data stand in ``workdir`` itself, stay there, and are used again at the next start;
+        else in a new folder below it, until ``stop``. ``because`` says in a phrase why not Docker; empty if
+        nobody asked for that. ``classes_to`` is written when the broker ends in order.
+
+        Raises ``ServerStartError``."""
         self._jars = fetch_jars(progress)
         self._java = java()
         self._classes = classes_file(self._jars, self._java)
         self._extra = dict(extra_properties or {})
         self._scram_users = dict(scram_users or {})
-        self._long_run, self._classes_to = long_run, classes_to
+        self._long_run, self._classes_to, self._kept = long_run, classes_to, kept
         self.how = f"Apache Kafka {KAFKA_VERSION} from its jars" + (f" ({because})" if because else "")
         workdir.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, ATTEMPTS + 1):
-            folder = Path(tempfile.mkdtemp(prefix="kafka-", dir=workdir))
+            folder = workdir if kept else Path(tempfile.mkdtemp(prefix="kafka-", dir=workdir))
             self._nodes = [
                 _Node(
                     number=number,
@@ -110,9 +118,12 @@ class JarsKafka(KafkaServer):
         return [node.process.pid for node in self._nodes if node.process is not None and node.process.running]
 
     def stop(self) -> None:
+        if self._kept:
+            self.stop_broker()
+            return
         self.kill()  # the data goes too, so that a clean stop would only cost time
         for node in self._nodes:
-            shutil.rmtree(node.folder / "data", ignore_errors=True)
+            shutil.rmtree(node.data, ignore_errors=True)
 
     def stop_broker(self, node: int | None = None) -> None:
         chosen = [n.process for n in self._chosen(node) if n.process is not None]
@@ -187,11 +198,13 @@ class JarsKafka(KafkaServer):
         ]
 
     def _format(self, node: _Node) -> None:
-        """Writes the properties and formats the node's storage, as a KRaft node needs once."""
+        """Writes the properties, and formats the node's storage once, as KRaft needs it."""
         node.folder.mkdir(parents=True, exist_ok=True)
         node.properties.write_text(
             "".join(f"{k}={_escaped(v)}\n" for k, v in self._properties(node).items()), encoding="utf-8"
         )
+        if (node.data / "meta.properties").exists():
+            return
         command = [*self._jvm(), "kafka.tools.StorageTool", "format", "--ignore-formatted"]
         command += ["-t", self._cluster_id, "-c", str(node.properties)]
         if len(self._nodes) == 1:
@@ -229,7 +242,7 @@ class JarsKafka(KafkaServer):
                 f"{name}:{'PLAINTEXT' if name == 'CONTROLLER' else name}" for name in listeners
             ),
             "inter.broker.listener.name": "PLAINTEXT",
-            "log.dirs": str(node.folder / "data"),
+            "log.dirs": str(node.data),
             "offsets.topic.replication.factor": replicas,
             "transaction.state.log.replication.factor": replicas,
             "transaction.state.log.min.isr": "1",

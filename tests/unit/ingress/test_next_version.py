@@ -1,0 +1,210 @@
+"""A made-up next version of the journal's files: up at its start, refused by the one before, and back."""
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import apsw
+import pytest
+from prometheus_client import CollectorRegistry
+
+from dingbridge.api_budget import ApiCalls
+from dingbridge.api_budget import file as budget
+from dingbridge.errors import BridgeError
+from dingbridge.ingress.admin.downgrade import downgrade
+from dingbridge.ingress.errors import JournalLocked, JournalNewer, JournalOlder
+from dingbridge.ingress.journal import checkpoint as checkpoints
+from dingbridge.ingress.journal import startup, store
+from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
+from dingbridge.ingress.journal.directory import JournalFolder, current, damaged_name, relay_lock
+from dingbridge.ingress.journal.importing import Importer
+from dingbridge.ingress.journal.inspect import journal_status
+from dingbridge.ingress.journal.retention import Retention
+from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.startup import open_current
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import JournalMetrics
+from dingbridge.ingress.relay.reading import JournalReader
+from dingbridge.migrations.file_format import FileFormat, Step
+from tests.unit.ingress.filled import fill
+
+STEPS = {
+    store: Step(
+        "ALTER TABLE callbacks ADD COLUMN region TEXT; CREATE TABLE regions (name TEXT)",
+        "ALTER TABLE callbacks DROP COLUMN region; DROP TABLE regions",
+    ),
+    checkpoints: Step(
+        "ALTER TABLE parked ADD COLUMN tried INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE parked DROP COLUMN tried",
+    ),
+    budget: Step("ALTER TABLE calls ADD COLUMN plan TEXT", "ALTER TABLE calls DROP COLUMN plan"),
+}
+
+
+def next_format(module) -> FileFormat:
+    known = module.FORMAT
+    return FileFormat(known.first, known.schema, (*known.steps, STEPS[module]))
+
+
+class Versions:
+    """Makes this process be the next version, or this one again."""
+
+    def __init__(self, monkeypatch) -> None:
+        self._patch = monkeypatch
+
+    def next(self) -> None:
+        row_of, columns_of, insert_sql = store.row_of, store.columns_of, checkpoints.PARK
+        for module in STEPS:
+            self._patch.setattr(module, "FORMAT", next_format(module))
+        self._patch.setattr(store, "row_of", lambda *columns: row_of(*columns[:7]))
+        self._patch.setattr(store, "columns_of", lambda seq, one: (*columns_of(seq, one), "cn"))
+        self._patch.setattr(checkpoints, "PARK", insert_sql.replace("?)", "?, 1)"))
+
+    def this(self) -> None:
+        self._patch.undo()
+
+
+@pytest.fixture
+def version():
+    with pytest.MonkeyPatch.context() as patch:
+        yield Versions(patch)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Five callbacks as this version keeps them: three are published, of which one is parked."""
+    with closing(fill(tmp_path, 5)) as file, closing(Checkpoint(current(tmp_path).path, file.id)) as point:
+        point.commit(3, [Parked(2, 0, "t", "rights", 1)])
+    return tmp_path
+
+
+def keep(root: Path, body: bytes) -> str:
+    """Start an ingress on it, and keep one callback; the journal's id."""
+    with closing(open_current(root)) as file:
+        file.keep([NewCallback(9, "default", "http", body, body)])
+        return file.id
+
+
+def bodies(root: Path) -> list[bytes]:
+    with closing(JournalReader(current(root).path)) as reader:
+        return [row.body for row in reader.read(0).rows if row.intact]
+
+
+def schema(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return sorted(sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))
+
+
+def test_a_journal_and_its_checkpoint_go_up_and_back(root, tmp_path, version):
+    folder = current(root)
+    before = {path: schema(path) for path in (folder.journal, folder.checkpoint)}
+    version.next()
+    id_ = keep(root, b"of the next")
+    with closing(Checkpoint(folder.path, id_)) as point:
+        assert point.seq() == 3
+        point.commit(4, [Parked(4, 0, "t", "rights", 2)])
+    assert bodies(root) == [b"0", b"1", b"2", b"3", b"4", b"of the next"]
+    new = tmp_path / "new"
+    new.mkdir()
+    keep(new, b"1")
+    for path in before:
+        assert path.name == "checkpoint.db" or schema(path) == schema(current(new).journal)
+
+    version.this()
+    with pytest.raises(JournalNewer, match=r"run `dingbridge journal downgrade journal.db 3`"):
+        open_current(root)
+    version.next()
+    assert downgrade(root, "journal.db", 3) == 4
+    version.this()
+    with pytest.raises(JournalNewer, match=r"run `dingbridge journal downgrade checkpoint.db 2`"):
+        open_current(root)
+    version.next()
+    assert downgrade(root, "checkpoint.db", 2) == 3
+    version.this()
+    assert keep(root, b"of this one") == id_
+    assert {path: schema(path) for path in before} == before
+    assert bodies(root)[5:] == [b"of the next", b"of this one"]
+    with closing(Checkpoint(folder.path, id_)) as point:
+        assert (point.seq(), point.parked_seqs()) == (4, {2, 4})
+
+
+def test_who_only_reads_needs_no_step(root, version):
+    """A newer relay, beside an ingress that is not restarted yet; commands; the console."""
+    version.next()
+    assert bodies(root) == [b"0", b"1", b"2", b"3", b"4"]
+    assert journal_status(root).waiting == 2
+    with pytest.raises(JournalOlder, match="start the ingress, which brings it up"):
+        JournalFile(current(root).journal)
+    with closing(Checkpoint(current(root).path, bring_up=True)) as point:  # as the relay, which has its lock
+        point.commit(4, [Parked(4, 0, "t", "rights", 2)])
+    version.this()
+    assert bodies(root) == [b"0", b"1", b"2", b"3", b"4"], "the older ingress's file is as it was"
+
+
+def test_a_journal_is_not_brought_up_while_an_older_relay_reads_it(root, version, monkeypatch):
+    monkeypatch.setattr(startup, "_RELAY_ENDS_WITHIN_S", 0.0)
+    lock = relay_lock(current(root).path)
+    lock.acquire()
+    try:
+        version.next()
+        with pytest.raises(JournalLocked, match=r"publishes .* just now"):
+            open_current(root)
+        with pytest.raises(JournalLocked):
+            downgrade(root, "journal.db", 3)
+    finally:
+        lock.release()
+    version.this()
+    keep(root, b"nothing was changed")
+
+
+def test_a_step_that_fails_leaves_everything_as_it_was(root, version, monkeypatch):
+    version.next()
+    broken = Step("CREATE TABLE half (a); SELECT * FROM nowhere", "")
+    monkeypatch.setattr(store, "FORMAT", FileFormat(3, store.FORMAT.schema, (STEPS[store], broken)))
+    folder, before = current(root), schema(current(root).journal)
+    with pytest.raises(apsw.SQLError):
+        JournalFile(folder.journal, bring_up=True)
+    assert schema(folder.journal) == before
+
+
+async def test_a_damaged_folder_of_the_version_before_is_imported(root, version):
+    current(root).path.rename(damaged_name(root, datetime.now(UTC)))
+    (aside,) = (JournalFolder(path) for path in root.glob("damaged-*"))
+    version.next()
+    journal = Journal(root, Retention(1, 1), JournalMetrics(CollectorRegistry()))
+    await journal.start()
+    try:
+        state = await Importer(root, journal, 0).bring_in(aside)
+    finally:
+        await journal.stop()
+    assert (state.rows, state.unread) == (3, 0), "the two that wait, and the parked one"
+
+
+@pytest.mark.parametrize(
+    ("file", "to", "words"),
+    [
+        ("index.db", 1, "no index.db to rewrite"),
+        ("journal.db", 2, "version 3, and can be taken back to one from 3 to 3"),
+        ("journal.db", 4, "version 3, and can be taken back to one from 3 to 3"),
+    ],
+)
+def test_what_cannot_be_taken_back_is_said(root, file, to, words):
+    with pytest.raises(BridgeError, match=words):
+        downgrade(root, file, to)
+    keep(root, b"it works")
+
+
+async def test_the_count_of_api_calls_goes_up(tmp_path, version):
+    async def spend() -> int:
+        calls = ApiCalls(budget.FileStore(tmp_path / "calls.db"), app="a", limit=0)
+        try:
+            await calls.spend("x", 1)
+            return (await calls.spent())["calls"]
+        finally:
+            await calls.close()
+
+    assert await spend() == 1
+    version.next()
+    assert [await spend(), await spend()] == [2, 3]
