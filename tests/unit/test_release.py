@@ -25,9 +25,8 @@ def test_one_version_is_said_everywhere():
     assert version("dingbridge") == VERSION
     [newest] = re.findall(r"^## (\S+)", CHANGELOG, re.MULTILINE)[:1]
     assert newest == VERSION
-    for chart in (ROOT / "deploy").rglob("Chart.yaml"):
-        of_chart = yaml.safe_load(chart.read_text(encoding="utf-8"))
-        assert (of_chart["version"], of_chart["appVersion"]) == (VERSION, VERSION)
+    chart = yaml.safe_load((ROOT / "deploy" / "helm" / "Chart.yaml").read_text(encoding="utf-8"))
+    assert (chart["version"], chart["appVersion"]) == (VERSION, VERSION)
 
 
 def test_the_notes_of_a_tag_are_the_changelogs_section():
