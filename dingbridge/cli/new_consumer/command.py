@@ -67,7 +67,8 @@ def command(
                 str(path.parent.relative_to(plan.root)) for path in plan.new if path.name.startswith("test_")
             }
             following = (
-                f"cd {folder} && pip install {source.pip} -e . && python -m pytest {shlex.quote(test)}"
+                f"cd {folder} && pip install {source.pip} -e . pytest pytest-asyncio && "
+                f"python -m pytest {shlex.quote(test)}"
             )
         else:
             plan = own(own_repository, names, found, source)
