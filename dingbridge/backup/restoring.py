@@ -17,6 +17,8 @@ from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.control import resync_requested
 from dingbridge.kafka.group_offsets import committed_offsets, set_offsets
 from dingbridge.kafka.inbox import write_to_inbox
+from dingbridge.kafka.topic_policy import inbox_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import ConsumerSettings
 from dingbridge.settings.apps import load_apps
 from dingbridge.settings.base import CommaList
@@ -137,6 +139,7 @@ class Restore:
         if consumer not in self._settings.resync_consumers:
             say("missing", f"{consumer} must learn otherwise what it missed: it is not in RESYNC_CONSUMERS")
             return
+        await ensure_topics(self._settings, [inbox_topic(self._settings, consumer)])  # none in another Kafka
         now_ms = round(time.time() * 1000)
         apps = {app.name: app.corp_id for app in load_apps(self._settings).values()}
         for app, corp_id in (apps or {self._settings.dingtalk_app_name: None}).items():

@@ -30,7 +30,7 @@ from dingbridge.kafka.admin import admin_client
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.group_offsets import set_offsets
 from dingbridge.kafka.topic_policy import event_topic, inbox_topic
-from dingbridge.kafka.topics import ensure_topics
+from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.registry import Installed
 from dingbridge.worker.service import ConsumerService
@@ -43,6 +43,7 @@ from tests.integration.worker_support import (
     event_record,
     has_committed,
     has_rows,
+    metadata,
     named,
     publish,
     rows,
@@ -163,19 +164,6 @@ async def test_each_event_has_its_effect_once_wherever_the_restore_is_killed(
         await site.restore()
 
 
-async def test_a_database_that_is_begun_while_the_restore_asks_is_not_taken_for_the_restored_one(
-    site: Site, kafka_settings: KafkaSettings
-) -> None:
-    await site.handle(kafka_settings, "a1", rows_then=1)
-    await site.back_up()
-    restore = site.prepared()
-    await restore.check()
-    async with serving(site.consumer(), consumer_settings(site.env, site.urls[1])):
-        pass  # a supervisor has started it
-    with pytest.raises(BridgeError, match="move it away"):
-        await restore.run(site.say)
-
-
 async def test_where_a_group_goes_on_is_told_from_what_its_topics_hold(kafka_settings: KafkaSettings) -> None:
     topic, now_ms = event_topic(kafka_settings, TYPE), round(time.time() * 1000)
     await publish(kafka_settings, [event_record(id, "u") for id in ("a1", "a2", "a3")])
@@ -223,9 +211,16 @@ async def test_what_kafka_has_deleted_since_is_said_and_the_consumer_is_asked_to
     async with admin_client(kafka_settings) as admin:
         place = TopicPartition(topic, (await read_topic(kafka_settings, topic))[0].partition)
         await admin.delete_records({place: RecordsToDelete(-1)}, 10_000)
+        inbox = inbox_topic(kafka_settings, site.consumer.name)
+        await admin.delete_topics([inbox])
+
+    async def gone() -> bool:
+        return inbox not in await existing_topics(kafka_settings)
+
+    await eventually(gone)
     await site.restore()
     assert any("2 record(s) since the back-up are deleted" in words for words in site.said)
-    [request] = await read_topic(kafka_settings, inbox_topic(kafka_settings, site.consumer.name))
+    [request] = await read_topic(kafka_settings, inbox)
     assert RESYNC_REQUESTED.encode() in (request.value or b"")
 
 
@@ -238,6 +233,12 @@ async def test_a_back_up_that_is_not_whole_is_refused(site: Site, kafka_settings
     with pytest.raises(Refused, match="TOPIC_PREFIX and CONTROL_PREFIX were"):
         await site.restore()
     site.env["TOPIC_PREFIX"] = prefix
+    restore = site.prepared()
+    await restore.check()
+    async with opened(site.urls[1], create=True) as database:  # a supervisor starts the consumer meanwhile
+        await database.create_tables(metadata)
+    with pytest.raises(BridgeError, match="move it away"):
+        await restore.run(site.say)
     [file] = await asyncio.to_thread(lambda: list((site.copy / databases.FOLDER).iterdir()))
     wal = file.with_name(file.name + "-wal")
     await asyncio.to_thread(wal.touch)
