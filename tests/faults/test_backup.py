@@ -71,7 +71,11 @@ async def test_events_and_approvals_after_the_back_up_are_neither_missed_nor_sta
     processes: Processes, kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Path
 ) -> None:
     settings = SimulatorSettings.load(
-        simulator_port=0, simulator_users=4, simulator_departments=1, simulator_corp_id=CORP
+        simulator_port=0,
+        simulator_users=4,
+        simulator_departments=1,
+        simulator_corp_id=CORP,
+        simulator_retry_scale=0.05,
     )
     owners = tmp_path / "owners.toml"
     async with Simulator(settings) as simulator:
