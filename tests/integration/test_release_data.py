@@ -201,9 +201,12 @@ async def test_all_of_it_is_read_while_callbacks_come(data, kafka_env, kafka_set
         assert ingress.relay_readyz()[1]["parked"] == {}
 
         down = ("consumers", "migrate", "address-sync", "--down", "0001")
-        refused = await asyncio.to_thread(processes.run, *down, env=env)
+        # also those that are not known where the command runs, as forward-a without its file
+        here = {name: value for name, value in env.items() if not name.startswith("FORWARD_")}
+        refused = await asyncio.to_thread(processes.run, *down, "--worker", env=here)
         assert refused.returncode == 1
-        assert "consumers of this database run: address-sync (1)" in refused.stderr
+        running = ", ".join(f"{name} (1)" for name in (CONSUMERS[:1] if url is None else sorted(CONSUMERS)))
+        assert f"consumers of this database run: {running}. Nothing was changed" in refused.stderr
         console = processes.start("console", env={**env, "CONSOLE_PORT": str(free_port())})
         await asyncio.to_thread(console.wait_for_log, "console.ready")
         index = Index(folder / "console-index.db")
