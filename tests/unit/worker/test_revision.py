@@ -20,7 +20,8 @@ from dingbridge.cli.consumers.migrate import migrate as command
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.kafka.admin import explaining
 from dingbridge.migrations.upgrade import MigrationError, lacking_after_revisions, scripts_of
-from dingbridge.worker.store.migrations import migrate, migrate_down
+from dingbridge.worker.store import inbox
+from dingbridge.worker.store.migrations import WorkerTables, migrate, migrate_down
 
 FIRST = 'Column("title", Text)'
 MORE = (
@@ -133,7 +134,7 @@ def test_options_that_do_not_belong_together_are_refused(author, options):
     ("answer", "error", "words"),
     [
         ({"error_code": 30, "members": []}, KafkaUnavailable, "does not allow this"),
-        ({"error_code": 0, "members": [{}, {}]}, BridgeError, r"run: billing \(2\)\. Nothing was changed"),
+        ({"error_code": 0, "members": [{}, {}]}, BridgeError, r"run: billing \(2\), elsewhere \(2\)\. Noth"),
     ],
 )
 def test_the_way_back_waits_until_kafka_says_that_nobody_is_in_the_group(
@@ -147,9 +148,17 @@ def test_the_way_back_waits_until_kafka_says_that_nobody_is_in_the_group(
     monkeypatch.setattr(down, "admin_client", admin)
     monkeypatch.setattr(down, "describe_groups", AsyncMock(return_value=[answer]))
     consumer = author(FIRST)
-    asyncio.run(start(consumer))
+
+    async def others() -> None:
+        """One that is not installed here has worked with the database as well."""
+        database = open_database(f"sqlite:///{Path(consumer).parent.parent / 'billing.db'}")
+        await migrate(database, WorkerTables)
+        await inbox.register(database, "elsewhere", ["user_add_org"])
+        await database.close()
+
+    asyncio.run(others())
     with pytest.raises(error, match=words):
-        command(consumer, down="0001")
+        command(consumer, down="0001", worker=True)
 
 
 def test_a_column_without_a_value_for_the_rows_that_there_are_is_refused(author, capsys):
