@@ -6,15 +6,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiokafka import TopicPartition
+from aiokafka.errors import CoordinatorNotAvailableError, NotCoordinatorError, for_code
 
 from dingbridge.backup.manifest import Committed
 from dingbridge.doctor.checks.kafka_wire import describe_groups
+from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.admin import admin_client
 from dingbridge.kafka.group_offsets import committed_offsets
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.store.restored import Ends
+
+_NOT_THE_COORDINATOR: Final = (0, CoordinatorNotAvailableError.errno, NotCoordinatorError.errno)
+"""A group is described by its own broker; the others answer that they are not its coordinator."""
 
 CLOCKS_MS: Final = 300_000
 """How far the clocks of those who write may be apart, and how long a back-up may take to read the ends."""
@@ -42,10 +47,14 @@ async def committed(settings: KafkaSettings, groups: Iterable[str]) -> dict[str,
 
 
 async def with_members(settings: KafkaSettings, groups: Sequence[str]) -> list[str]:
-    """Those of ``groups`` that have members. Raises ``KafkaUnavailable``."""
+    """Those of ``groups`` that have members. Raises ``KafkaUnavailable``, also where Kafka does not tell."""
     async with admin_client(settings) as admin:
         brokers = [broker["node_id"] for broker in (await admin.describe_cluster())["brokers"]]
         described = await describe_groups(admin, groups, brokers)
+    for group in described:
+        if group["error_code"] not in _NOT_THE_COORDINATOR:
+            fault = for_code(group["error_code"]).__name__
+            raise KafkaUnavailable(f"Kafka does not tell if the group {group['group']} has members ({fault})")
     return sorted({str(group["group"]) for group in described if group["members"]})
 
 
