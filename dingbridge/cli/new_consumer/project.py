@@ -211,7 +211,7 @@ def add_test(
         package,
         f"from {package} import {names.class_name}\nfrom {package}.consumer import events",
         "from dingbridge.testing import recorded",
-        f"{'import pytest' if mark else ''}\nfrom sqlalchemy import select",
+        "import pytest\nfrom sqlalchemy import select" if mark else "from sqlalchemy import select",
     )
     mark = f"pytestmark = {mark}\n" if mark else ""
     values = values_of(names, package) | {"imports": imports, "mark": mark}

@@ -85,6 +85,8 @@ def test_whatever_it_is_called_what_is_written_is_python_and_toml(name, events, 
             ]
             assert points[1] == points[0] | {name: f"dingbridge.consumers.{asked.module}:{asked.class_name}"}
     assert plan.by_hand == []
+    for ignored in (".gitignore", ".dockerignore") if own else ():  # secrets stand in .env
+        assert ".env" in plan.new[Path("no-such-folder") / ignored].splitlines()
 
 
 def _from_payloads(node):
