@@ -182,6 +182,9 @@ annotations:
 {{- /* What every pod's spec begins with. Takes {root, placement}. */ -}}
 {{- define "dingbridge.podSpec" -}}
 automountServiceAccountToken: false
+{{- with .root.Values.serviceAccountName }}
+serviceAccountName: {{ . }}
+{{- end }}
 # else a Service named "ingress" would set INGRESS_PORT
 enableServiceLinks: false
 terminationGracePeriodSeconds: 30
