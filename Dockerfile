@@ -20,7 +20,11 @@ COPY dingbridge dingbridge
 COPY ingress ingress
 COPY schemas schemas
 COPY simulator simulator
+ARG SOURCE_DATE_EPOCH
+# scripts/dist gives the commit's time, for a wheel that is the same to the byte; byte code that is made with it would be
+# compared with its source at each start
 RUN python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheel . \
+ && unset SOURCE_DATE_EPOCH \
  && /opt/dingbridge/bin/pip install --quiet --no-deps /wheel/*.whl \
  && /opt/dingbridge/bin/pip uninstall --quiet --yes pip
 
@@ -28,7 +32,8 @@ FROM python:3.12-slim
 LABEL org.opencontainers.image.title="dingbridge" org.opencontainers.image.licenses="Apache-2.0"
 # /data is the journal and everything else that is kept, /journal where the console reads that of an ingress: a volume
 # there begins with this owner, whoever mounts it first
-RUN groupadd --gid 10001 dingbridge \
+RUN python -m pip uninstall --quiet --yes --root-user-action ignore pip \
+ && groupadd --gid 10001 dingbridge \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin dingbridge \
  && install -d -o dingbridge -g dingbridge -m 0700 /data /journal
 COPY --from=build /opt/dingbridge /opt/dingbridge

@@ -78,8 +78,8 @@ bench: install servers ## Figures side by side in one run, to dev/benchmarks/RES
 bench-large: install servers ## Large sizes, to RESULTS-large.md: 10,000,000 callbacks waiting, a company of 1,000,000, a day of 2,000,000 events (hours; 20 GB of disk; ARGS="--only company --people 100000")
 	$(BIN)/python -m dev.benchmarks --large $(ARGS)
 
-dist: install ## The wheel (dist/), and where a Docker engine answers the image dingbridge:<version>
-	@scripts/dist
+dist: install ## What is released, in dist/: wheel, sdist, pins, SBOM, checksums, and where a Docker engine answers the image (ARGS=--check: twice, and equal)
+	@scripts/dist $(ARGS)
 
 servers: install ## Check, and fetch once, what starts a real Kafka and PostgreSQL here
 	@$(BIN)/python -m dev.servers

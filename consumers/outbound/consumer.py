@@ -22,7 +22,7 @@ from dingbridge.consumers.outbound.metrics import OutboundMetrics
 from dingbridge.consumers.outbound.owners import load_owners
 from dingbridge.consumers.outbound.requests import agent as requests
 from dingbridge.consumers.outbound.requests.forgetting import forget
-from dingbridge.consumers.outbound.requests.restored import pause, paused, when_resumed
+from dingbridge.consumers.outbound.requests.restored import doubt_since_ms, pause, paused, when_resumed
 from dingbridge.consumers.outbound.requests.store import (
     REQUESTS,
     doubt_all,
@@ -134,10 +134,7 @@ class Outbound(Consumer):
             if message.kind in ("user", "department"):
                 await want(tx, message, now_ms())
             else:
-                doubt_ms = None
-                if (restore := await paused(tx)) and restore.may_be_known(tx.ctx.position):
-                    doubt_ms = restore.at_ms
-                await store_request(tx, message, now_ms(), doubt_ms=doubt_ms)
+                await store_request(tx, message, now_ms(), doubt_ms=await doubt_since_ms(tx))
 
     async def restored(self, restored: Restored, tx: Transaction) -> None:
         await pause(tx, restored)

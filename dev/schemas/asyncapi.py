@@ -110,7 +110,7 @@ def _info() -> Json:
             "Deduplicate by `source` and `id`; order holds within one topic and one key. Schemas are open: "
             "there may be more fields, and more values than those that are named; `required` is what "
             "DingTalk documents, no promise. Actions are the bridge's: what it sends, you receive. "
-            "钉钉事件进入 Kafka：每种 EventType 一个主题，消息为 CloudEvents 1.0。"
+            "钉钉事件进入 Kafka：每种 EventType 一个 topic，消息为 CloudEvents 1.0。"
         ),
         "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         "tags": [{"name": name, "description": words.both} for name, words in families],

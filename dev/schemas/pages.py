@@ -18,8 +18,8 @@ _TEXTS: Final[dict[str, Words]] = {
     ),
     "catalogue": Words("事件目录", "Catalogue of events"),
     "intro": Words(
-        "每种 EventType 一个主题：前缀（默认 `dingtalk.`）加 EventType。`data` 的字段见各页，信封见"
-        "[怎样读主题](../../guide/reading-topics.zh-CN.md)，"
+        "每种 EventType 一个 topic：前缀（默认 `dingtalk.`）加 EventType。`data` 的字段见各页，信封见"
+        "[怎样读 topic](../../guide/reading-topics.zh-CN.md)，"
         "全部内容见 [AsyncAPI 文件](../../../schemas/asyncapi.json)。",
         "Each EventType has a topic: a prefix, by default `dingtalk.`, and the EventType. The pages have\n"
         "the fields of `data`, [Reading the topics](../../guide/reading-topics.md) has the envelope, and\n"

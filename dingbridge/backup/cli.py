@@ -17,8 +17,8 @@ def backup(
 
     Run it with the environment of the processes, where their files are; where each consumer has a database
     of its own in PostgreSQL, once for each, into a folder of its own. PostgreSQL is copied by pg_dump.
-    Everything in the folder is personal data: 0700, and yours to encrypt. Exit code 1: the back-up failed,
-    and the folder is none; 3: it is made but for what the last lines say is to be done by hand.
+    Everything in the folder is personal data: 0700, and yours to encrypt. Exit code 1: it failed, and the
+    folder is no back-up; 3: it is made but for what the last lines say is to be done by hand.
     """
     from dingbridge.backup.making import NOT_IN_IT, back_up
     from dingbridge.logging import configure_logging

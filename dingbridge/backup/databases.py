@@ -12,7 +12,7 @@ from sqlalchemy import inspect, select
 
 from dingbridge.backup import postgres
 from dingbridge.backup.manifest import BadBackup, DatabaseCopy, Manifest
-from dingbridge.backup.sqlite import copy_file
+from dingbridge.backup.sqlite import copy_file, to_disk
 from dingbridge.errors import BridgeError
 from dingbridge.settings import ConsumerSettings
 from dingbridge.settings.database_url import parse_database_url
@@ -123,8 +123,11 @@ async def refusal(url: str, copy: DatabaseCopy, manifest: Manifest) -> str:
         if not left or (left[0] == file and await _is_ours(url, manifest)):
             return ""
         names = " and ".join(map(str, left))
-        return f"{names} stands in the place of {copy.file}; move it away, with -wal and -shm beside it"
-    if await _is_ours(url, manifest) or not await _tables(url):
+        return (
+            f"{names} stands in the place of {copy.file}; move it away, with -wal and -shm beside it. If an "
+            "earlier run of this restore put it there, and it is in use, name the rest with --only"
+        )
+    if await _is_ours(url, manifest) or await _tables(url) <= {restored.MARKS}:
         return ""
     return (
         f"the database for {copy.file} is not empty; make an empty one, and let DATABASE_URL name that, or "
@@ -135,6 +138,8 @@ async def refusal(url: str, copy: DatabaseCopy, manifest: Manifest) -> str:
 async def put_back(url: str, copy: DatabaseCopy, folder: Path, manifest: Manifest) -> None:
     """Make the database at ``url`` what ``copy`` is, marked. What an earlier run has done stays. Raises
     ``BridgeError``."""
+    if words := await refusal(url, copy, manifest):  # a consumer was started since that was checked
+        raise BridgeError(words)
     source, marked = folder / copy.file, (copy.consumers, manifest.id, manifest.at_ms)
     if copy.kind == "sqlite":
         file = file_of(url)
@@ -148,12 +153,15 @@ async def put_back(url: str, copy: DatabaseCopy, folder: Path, manifest: Manifes
             await restored.mark(database, *marked)
         if any(path.exists() for path in _beside(draft)):  # closed, so all of it is in the file
             raise BridgeError(f"{draft} was not closed; run this again")
+        to_disk(draft)
         draft.rename(file)
+        to_disk(file.parent)  # a file that a power cut takes back would be begun anew, without a mark
         return
+    if not await _tables(url) <= {restored.MARKS}:
+        return  # an earlier run loaded it; marked again, who has started since would be set back again
     async with opened(url) as database:
         await restored.mark(database, *marked)
-    if await _tables(url) == {restored.MARKS}:
-        await postgres.load(url, source)
+    await postgres.load(url, source)
 
 
 async def _is_ours(url: str, manifest: Manifest) -> bool:
@@ -168,4 +176,4 @@ async def _tables(url: str) -> set[str]:
 
 
 def _beside(file: Path) -> Sequence[Path]:
-    return [file.with_name(file.name + ending) for ending in ("-wal", "-shm")]
+    return [file.with_name(file.name + ending) for ending in ("-wal", "-shm", "-journal")]

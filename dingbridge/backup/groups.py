@@ -1,8 +1,9 @@
 """The consumers' groups in Kafka: what they have committed, whether they have members, and where to set them
 back to."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from aiokafka import TopicPartition
 
@@ -15,6 +16,9 @@ from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.store.restored import Ends
 
+CLOCKS_MS: Final = 300_000
+"""How far the clocks of those who write may be apart, and how long a back-up may take to read the ends."""
+
 
 async def cluster_id(settings: KafkaSettings) -> str:
     """Kafka's name of this cluster. Raises ``KafkaUnavailable``."""
@@ -26,7 +30,7 @@ async def committed(settings: KafkaSettings, groups: Iterable[str]) -> dict[str,
     """What each of ``groups`` has committed, with the ends of those partitions as they are after that. Raises
     ``KafkaUnavailable``."""
     offsets = {group: await committed_offsets(settings, group) for group in groups}
-    spans = await _spans(settings, {p for found in offsets.values() for p in found})
+    spans, _ = await _spans(settings, {p.topic for found in offsets.values() for p in found})
     return {
         group: [
             Committed(topic=p.topic, partition=p.partition, offset=at.offset, end=spans[p].end)
@@ -48,7 +52,7 @@ async def with_members(settings: KafkaSettings, groups: Sequence[str]) -> list[s
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a group is to be set back to. ``lost``: in words what it has to read again and cannot, since
-    Kafka has not what stood between; empty: nothing is missing. ``ends``: of its topics now."""
+    Kafka has not what stood between; empty: nothing is missing. ``ends``: of all its topics now."""
 
     offsets: Mapping[TopicPartition, int]
     ends: Ends
@@ -56,45 +60,55 @@ class Target:
 
 
 async def target_of(
-    settings: KafkaSettings, group: str, then: Sequence[Committed], *, same_cluster: bool
+    settings: KafkaSettings,
+    group: str,
+    then: Sequence[Committed],
+    topics: Iterable[str],
+    until_ms: int | None,
 ) -> Target:
-    """Where ``group`` goes on that had committed ``then``. A partition without an offset of that time, and
-    one in which Kafka no longer has that offset, begins at its beginning. Raises ``KafkaUnavailable``."""
-    wanted = {TopicPartition(one.topic, one.partition): one.offset for one in then}
-    now = await committed_offsets(settings, group)
-    spans = await _spans(settings, {*wanted, *now})
+    """Where ``group`` goes on that had committed ``then``, and reads ``topics`` beside those. A partition
+    without an offset of that time, and one in which Kafka no longer has that offset, begins at its beginning.
+    ``until_ms``: when the back-up was begun, epoch ms; None: that was on another cluster. Raises
+    ``KafkaUnavailable``."""
+    wanted = {TopicPartition(one.topic, one.partition): one for one in then}
+    read = {*wanted, *await committed_offsets(settings, group)}
+    spans, since = await _spans(settings, {*topics, *(p.topic for p in read)}, until_ms)
     offsets, lost = dict[TopicPartition, int](), list[str]()
-    for partition in sorted({*wanted, *now}):
-        at, span = wanted.get(partition), spans.get(partition)
+    for partition in sorted(read):
+        one, span = wanted.get(partition), spans.get(partition)
         if span is None:
-            lost += [f"{partition.topic}: the topic is gone"] if at is not None else []
+            lost += [f"{partition.topic}-{partition.partition}: is gone"] if one is not None else []
             continue
-        if at is not None and same_cluster and span.begin <= at <= span.end:
-            offsets[partition] = at
-            continue
-        offsets[partition] = span.begin
-        if at is not None:
-            lost.append(f"{partition.topic}-{partition.partition}: {_why(at, span, same_cluster)}")
+        words = "" if one is None else _why(one, span, since.get(partition), until_ms)
+        offsets[partition] = span.begin if one is None or words else one.offset
+        lost += [f"{partition.topic}-{partition.partition}: {words}"] if words else []
     ends: dict[str, dict[str, int]] = {}
-    for partition in offsets:
-        ends.setdefault(partition.topic, {})[str(partition.partition)] = spans[partition].end
+    for partition, span in spans.items():  # also where nothing is committed: records may be handled already
+        ends.setdefault(partition.topic, {})[str(partition.partition)] = span.end
     return Target(offsets, ends, tuple(lost))
 
 
-def _why(offset: int, span: Span, same_cluster: bool) -> str:
-    if not same_cluster:
+def _why(one: Committed, span: Span, since: int | None, until_ms: int | None) -> str:
+    """Why the group cannot go on at ``one``; empty: it can. ``since`` is the offset of the first record that
+    is newer than the back-up."""
+    if until_ms is None:
         return "another Kafka than at the back-up, so its offset means nothing here"
-    if offset > span.end:
-        return f"ends at {span.end}, before its offset {offset}: the topic was made again"
-    return f"begins at {span.begin}: {span.begin - offset} record(s) since the back-up are deleted"
+    if span.end < one.end or (since is not None and since < one.end):
+        return f"holds {span.begin} to {span.end}, not what it held to {one.end}: the topic was made again"
+    if span.begin > one.offset:
+        return f"begins at {span.begin}: {span.begin - one.offset} record(s) since the back-up are deleted"
+    return ""
 
 
-async def _spans(settings: KafkaSettings, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Span]:
-    """What these partitions hold now; without those of topics that are gone."""
-    wanted = set(partitions)
-    names = {partition.topic for partition in wanted}
-    there = await existing_topics(settings, names)
-    counts = {name: there[name] for name in names if name in there}
+async def _spans(
+    settings: KafkaSettings, topics: Collection[str], until_ms: int | None = None
+) -> tuple[dict[TopicPartition, Span], dict[TopicPartition, int]]:
+    """What these topics hold now, without those that are gone; and where in them the first record is that
+    was surely written after ``until_ms`` (None: not asked)."""
+    there = await existing_topics(settings, topics)
     async with TopicReader(settings) as reader:
-        spans = await reader.spans(counts)
-    return {partition: span for partition, span in spans.items() if partition in wanted}
+        spans = await reader.spans({name: there[name] for name in topics if name in there})
+        if until_ms is None:
+            return spans, {}
+        found = await reader.first_since(spans, until_ms + CLOCKS_MS)
+    return spans, {partition: at[0] for partition, at in found.items() if at is not None}

@@ -45,13 +45,15 @@ class DatabaseCopy(_Model):
 
 class Manifest(_Model):
     """``at``: when the back-up was begun. ``groups``: the committed offsets by consumer. ``stores``: by name
-    those beside the databases. ``files``: SHA-256 (hex) by path, relative to the folder."""
+    those beside the databases. ``files``: SHA-256 (hex) by path, relative to the folder. ``prefixes``: of the
+    topics, ``TOPIC_PREFIX`` and ``CONTROL_PREFIX``."""
 
     format: Literal[1] = FORMAT
     id: str
     version: str
     at: datetime
     cluster: str
+    prefixes: tuple[str, str]
     groups: dict[str, list[Committed]]
     databases: list[DatabaseCopy]
     stores: list[str]
@@ -92,9 +94,14 @@ class Manifest(_Model):
                     faults.append(f"{name} is not what was written")
             except OSError as error:
                 faults.append(f"{name} cannot be read ({error.strerror})")
+            for ending in ("-wal", "-journal"):  # SQLite would take it for a part of the file
+                if (folder / (name + ending)).exists():
+                    faults.append(f"{name}{ending} is not of the back-up")
         for copy in self.databases:
             if copy.by_hand and not (folder / copy.file).is_file():
                 faults.append(f"{copy.file} was to be put there by hand, and is not there")
+            elif not copy.by_hand and copy.file not in self.files:
+                faults.append(f"{copy.file} has no hash")
         if faults:
             raise BadBackup(f"the back-up in {folder} is not whole: {'; '.join(faults)}; take another")
 

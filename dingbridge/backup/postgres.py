@@ -19,6 +19,9 @@ from dingbridge.worker.store.restored import MARKS
 _DUMP: Final = ("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--exclude-table={MARKS}")
 _RESTORE: Final = ("pg_restore", "--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error")
 
+_WITH_VALUES: Final = ("DETAIL:", "CONTEXT:", "Command was:")
+"""Begin the lines of an error that may hold values of a row."""
+
 
 class NotInstalled(BridgeError):
     """A program of PostgreSQL's is not here; the message has the command to be run where it is."""
@@ -26,9 +29,17 @@ class NotInstalled(BridgeError):
 
 async def dump(url: str, file: Path) -> None:
     """Copy the database at ``url`` to the new ``file`` (0600). Raises ``NotInstalled``, ``BridgeError``."""
-    _installed(_DUMP, f"--file={file} {_name(url)}")
-    await asyncio.to_thread(_make, file)
-    await _run(url, *_DUMP, f"--file={file}")
+    await asyncio.to_thread(file.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
+    rest = f"--file={file} {_name(url)}"
+    _installed(_DUMP, rest)
+    await asyncio.to_thread(file.touch, mode=0o600)
+    try:
+        await _run(url, *_DUMP, f"--file={file}")
+    except BridgeError as error:
+        if "server version mismatch" not in str(error):
+            raise
+        await asyncio.to_thread(file.unlink)
+        raise _not_installed(_DUMP, rest) from error
     await asyncio.to_thread(to_disk, file)
 
 
@@ -38,17 +49,16 @@ async def load(url: str, file: Path) -> None:
     await _run(url, *_RESTORE, f"--dbname={_name(url)}", str(file))
 
 
-def _make(file: Path) -> None:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file.touch(mode=0o600)
-
-
 def _installed(command: tuple[str, ...], rest: str) -> None:
     if shutil.which(command[0]) is None:
-        raise NotInstalled(
-            f"{command[0]} is not installed here. Install PostgreSQL's client programs, at least of the "
-            f"server's version; or run it where they are: {' '.join(command)} {rest}"
-        )
+        raise _not_installed(command, rest)
+
+
+def _not_installed(command: tuple[str, ...], rest: str) -> NotInstalled:
+    return NotInstalled(
+        f"{command[0]} is not installed here, or is older than the server. Install PostgreSQL's client "
+        f"programs, at least of the server's version; or run it where they are: {' '.join(command)} {rest}"
+    )
 
 
 def _name(url: str) -> str:
@@ -57,11 +67,12 @@ def _name(url: str) -> str:
 
 async def _run(url: str, *command: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        *command, env={**os.environ, **_variables(url)}, stderr=asyncio.subprocess.PIPE
+        *command, env={**os.environ, **_variables(url), "LC_ALL": "C"}, stderr=asyncio.subprocess.PIPE
     )
     _, said = await process.communicate()
     if process.returncode:
-        words = " ".join(said.decode(errors="replace").split())[-500:]
+        lines = said.decode(errors="replace").splitlines()
+        words = " ".join(line for line in lines if not line.startswith(_WITH_VALUES))[-500:]
         raise BridgeError(f"{command[0]} ended with {process.returncode}: {words}")
 
 
@@ -75,7 +86,7 @@ def _variables(url: str) -> dict[str, str]:
         "PGUSER": address.username or "",
         "PGPASSWORD": str(address.password or ""),
         "PGDATABASE": _name(url),
-        "PGSSLMODE": query.get("sslmode", "prefer"),
+        "PGSSLMODE": query.get("sslmode", ""),
         "PGSSLROOTCERT": query.get("sslrootcert", ""),
     }
     return {name: value for name, value in found.items() if value}

@@ -17,10 +17,13 @@ from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.control import resync_requested
 from dingbridge.kafka.group_offsets import committed_offsets, set_offsets
 from dingbridge.kafka.inbox import write_to_inbox
+from dingbridge.kafka.topic_policy import inbox_topic
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import ConsumerSettings
 from dingbridge.settings.apps import load_apps
 from dingbridge.settings.base import CommaList
 from dingbridge.worker.store import restored
+from dingbridge.worker.store.inbox import registered
 
 Say = Callable[[str, str], None]
 
@@ -70,6 +73,12 @@ class Restore:
             f"the group {name} has members: stop its consumer, everywhere; one that was killed leaves in 10 s"
             for name in await with_members(self._settings, self.consumers)
         ]
+        prefixes = (self._settings.topic_prefix, self._settings.control_prefix)
+        if prefixes != self.manifest.prefixes:
+            wanted = " and ".join(self.manifest.prefixes)
+            faults.append(
+                f"TOPIC_PREFIX and CONTROL_PREFIX were {wanted}; set them so: others are other topics"
+            )
         for copy in self._copies:
             if words := await refusal(self._urls[copy.file], copy, self.manifest):
                 faults.append(words)
@@ -84,42 +93,44 @@ class Restore:
         """Restore. ``say`` is called with what is done, a name and words. Raises ``BridgeError``; call it
         again then."""
         same = self.manifest.cluster == await cluster_id(self._settings)
+        until_ms = self.manifest.at_ms if same else None
         for copy in self._copies:
             await put_back(self._urls[copy.file], copy, self._folder, self.manifest)
             say("database", f"{copy.file} is back, of {', '.join(copy.consumers)}")
             for consumer in copy.consumers:
-                await self._set_back(consumer, copy, same, say)
+                await self._set_back(consumer, copy, until_ms, say)
         if not self._only:
-            await self._without_database(same, say)
+            await self._without_database(until_ms, say)
         for name, store in stores(self._stores).items():
             for line in filter(None, await asyncio.to_thread(store.restore, self._folder / name)):
                 say(name, line)
 
-    async def _without_database(self, same_cluster: bool, say: Say) -> None:
+    async def _without_database(self, until_ms: int | None, say: Say) -> None:
         """Groups whose consumer keeps nothing stay where they are, unless Kafka has forgotten where."""
         kept = {name for one in self.manifest.databases for name in one.consumers}
         for group in sorted(self.manifest.groups.keys() - kept):
             words = "goes on where it is"
             if not await committed_offsets(self._settings, group):
                 then = self.manifest.groups[group]
-                target = await target_of(self._settings, group, then, same_cluster=same_cluster)
+                target = await target_of(self._settings, group, then, (), until_ms)
                 await set_offsets(self._settings, group, target.offsets)
                 words = "had no offsets any more, and has those of the back-up"
             say("group", f"{group} has no database: it {words}")
 
-    async def _set_back(self, consumer: str, copy: DatabaseCopy, same_cluster: bool, say: Say) -> None:
+    async def _set_back(self, consumer: str, copy: DatabaseCopy, until_ms: int | None, say: Say) -> None:
         """Set the group of ``consumer`` back, and let it start."""
         async with opened(self._urls[copy.file]) as database:
             row = (await restored.marks(database)).get(consumer)
             if row is None or row.ends is not None:
                 return  # an earlier run has done it
             then = self.manifest.groups.get(consumer, ())
-            target = await target_of(self._settings, consumer, then, same_cluster=same_cluster)
+            topics = [row.topic for row in await registered(database.reader(), consumer)]
+            target = await target_of(self._settings, consumer, then, topics, until_ms)
             if target.offsets:
                 await set_offsets(self._settings, consumer, target.offsets)
             if target.lost:
                 await self._lost(consumer, target, say)
-            await restored.set_back(database, consumer, target.ends)
+            await restored.set_back(database, consumer, target.ends, lost=bool(target.lost))
         say("group", f"{consumer} is set back: {_still_to_read(target)} record(s) to be read again")
 
     async def _lost(self, consumer: str, target: Target, say: Say) -> None:
@@ -128,6 +139,7 @@ class Restore:
         if consumer not in self._settings.resync_consumers:
             say("missing", f"{consumer} must learn otherwise what it missed: it is not in RESYNC_CONSUMERS")
             return
+        await ensure_topics(self._settings, [inbox_topic(self._settings, consumer)])  # none in another Kafka
         now_ms = round(time.time() * 1000)
         apps = {app.name: app.corp_id for app in load_apps(self._settings).values()}
         for app, corp_id in (apps or {self._settings.dingtalk_app_name: None}).items():

@@ -42,7 +42,7 @@ _LEVELS: Final[dict[Lang, dict[Level, str]]] = {
         Level.ERROR: "错误",
     },
 }
-_REMEDY: Final = {"en": "do", "zh": "办法"}
+_REMEDY: Final = {"en": "do: ", "zh": "办法："}
 
 
 class Words(NamedTuple):
@@ -131,7 +131,7 @@ def printed(finding: Finding, table: Mapping[str, Words], lang: Lang) -> str:
     indent = (8 if lang == "en" else 5) + _CODE_WIDTH + 1
     lines = [begin + _wrapped(cause, indent, lang)]
     if remedy:
-        mark = f"{_REMEDY[lang]}: "
+        mark = _REMEDY[lang]
         lines.append(" " * indent + mark + _wrapped(remedy, indent + len(mark), lang))
     return "\n".join(lines)
 

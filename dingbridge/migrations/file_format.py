@@ -40,11 +40,12 @@ class FileFormat:
         self._run(db, [step.up for step in self.steps], self.version)
 
     def bring_up(self, db: apsw.Connection) -> None:
-        """Run the steps that the file lacks, all or none. Whoever reads it meanwhile must be of this
-        version."""
+        """Run the steps that the file lacks, all or none; one that a newer version has brought up meanwhile
+        stays as it is. Whoever reads it meanwhile must be of this version."""
         with _writing(db):
             done = int(db.pragma("user_version")) - self.first
-            self._run(db, [step.up for step in self.steps[done:]], self.version)
+            if done < len(self.steps):
+                self._run(db, [step.up for step in self.steps[done:]], self.version)
 
     def bring_down(self, db: apsw.Connection, version: int) -> None:
         """Run the steps above ``version`` backwards, all or none."""

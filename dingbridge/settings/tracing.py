@@ -11,16 +11,13 @@ from pydantic import Field
 
 from dingbridge.settings.base import Settings
 
-EXTRA = "pip install 'dingbridge[otel]'"
-
 
 class TracingSettings(Settings):
     """Where traces go, and of how many callbacks."""
 
     otel_exporter_otlp_endpoint: str | None = None
     """where traces are sent by OTLP over HTTP, as `http://collector:4318`; unset: there are none. Needs
-    `pip install 'dingbridge[otel]'`. OpenTelemetry's other `OTEL_EXPORTER_OTLP_*` and `OTEL_BSP_*` hold
-    too"""
+    the extra `dingbridge[otel]`. OpenTelemetry's other `OTEL_EXPORTER_OTLP_*` and `OTEL_BSP_*` hold too"""
     otel_exporter_otlp_traces_endpoint: str | None = None
     """the same, as the whole address with its path"""
     otel_exporter_otlp_protocol: Literal["http/protobuf"] = "http/protobuf"
@@ -57,8 +54,8 @@ class TracingSettings(Settings):
         problems = super().check()
         if self.traced and not _installed():
             problems.append(
-                "OTEL_EXPORTER_OTLP_ENDPOINT: traces need OpenTelemetry, which is not installed here; "
-                f"{EXTRA}, or unset it"
+                "OTEL_EXPORTER_OTLP_ENDPOINT: traces need OpenTelemetry, which is not installed here: "
+                "install dingbridge[otel], from the wheel or index that dingbridge came from, or unset it"
             )
         return problems
 

@@ -80,7 +80,7 @@ def forget_damaged() -> int:
         return 0
     try:
         lock, path = relay_lock(folder.path), folder.path
-        with exclusive_locks(lock), closing(Checkpoint(path, bring_up=True)) as checkpoint:
+        with exclusive_locks(lock), closing(Checkpoint(path)) as checkpoint:
             return checkpoint.forget_damaged()
     except JournalLocked:
         return int(ask("parked/forget-damaged", {})["forgotten"])

@@ -50,5 +50,4 @@ def _rewrite(path: Path, known: FileFormat, version: int) -> int:
                 "the dingbridge that refused it names the one that it knows"
             )
         known.bring_down(db, version)
-        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         return found

@@ -343,5 +343,5 @@ def _refuse_older(db: apsw.Connection, path: Path, known: FileFormat) -> None:
     if known.first <= version < known.version:
         raise JournalOlder(
             f"{path} was written by an older dingbridge (version {version}, this one writes "
-            f"{known.version}); start the ingress, which brings it up"
+            f"{known.version}); start this version's ingress, which brings it up"
         )

@@ -19,7 +19,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from dingbridge.errors import BridgeError, KafkaUnavailable
-from dingbridge.ingress.errors import JournalError
+from dingbridge.ingress.errors import JournalError, JournalLocked, JournalOlder
 from dingbridge.ingress.journal.checkpoint import (
     DAMAGED,
     NO_TOPIC,
@@ -28,7 +28,7 @@ from dingbridge.ingress.journal.checkpoint import (
     Parked,
     SharedCheckpoint,
 )
-from dingbridge.ingress.journal.directory import twice
+from dingbridge.ingress.journal.directory import exclusive_locks, ingress_lock, twice
 from dingbridge.ingress.journal.rows import StoredCallback
 from dingbridge.ingress.relay.batches import BatchSet, PartialCallback, RecordAccumulator, begin_span
 from dingbridge.ingress.relay.delivery import Refusal, Sender, TopicPartition, failures, refusal
@@ -89,7 +89,7 @@ class Publisher:
         self._settings, self._status, self._tracer = settings, status, tracer
         self._until_empty = until_empty
         self._journal = JournalReader(folder)
-        checkpoint = twice(lambda: _checked(Checkpoint(folder, self._journal.id, bring_up=True)))
+        checkpoint = twice(lambda: _checked(_opened(folder, self._journal.id)))
         self._checkpoint = SharedCheckpoint(checkpoint)
         self._progress = Progress(begin := checkpoint.seq(), begin, begin)
         self._messages = MessageBuilder(settings, self._journal.id)
@@ -334,6 +334,21 @@ class Publisher:
             async with asyncio.timeout(seconds):
                 await self._awake.wait()
         self._awake.clear()
+
+
+def _opened(folder: Path, journal: str) -> Checkpoint:
+    """The checkpoint, brought up from an older version where no ingress runs. Beside an ingress it is of that
+    one's version already, or that is an older ingress, which reads it and must go on doing so.
+
+    Raises ``JournalOlder`` beside an older ingress, and all that ``Checkpoint`` does."""
+    try:
+        return Checkpoint(folder, journal)
+    except JournalOlder as older:
+        try:
+            with exclusive_locks(ingress_lock(folder.parent)):
+                return Checkpoint(folder, journal, bring_up=True)
+        except JournalLocked:
+            raise older from None
 
 
 def _checked(checkpoint: Checkpoint) -> Checkpoint:

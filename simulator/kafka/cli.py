@@ -32,6 +32,8 @@ def command(
 
     if answers("127.0.0.1", port):
         raise ServerStartError(f"port {port} is in use by another process; choose another with --port")
+    # also while it fetches and starts: end as by Ctrl-C, with all that was started
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = (data or Path(os.environ.get("DATA_DIR", "data")) / "kafka").absolute()
     with JarsKafka(folder, kept=True, port=port, because="", long_run=True) as kafka:
         stop = threading.Event()

@@ -2,7 +2,7 @@
 
 Kafka's are in ``.cache/kafka/<version>`` of the clone (``DINGBRIDGE_CACHE`` moves the cache); Maven also
 keeps what it downloads in its own local repository, as its settings say. Starting the broker is
-``kafka_jars.py``.
+``brokers.py``.
 """
 
 import fcntl
@@ -14,12 +14,12 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dingbridge.errors import ServerStartError
-from dingbridge.simulator.kafka.processes import tail
+from dingbridge.simulator.kafka.processes import GuardedProcess, tail
 from dingbridge.simulator.kafka.progress import Progress, megabytes
 
 KAFKA_VERSION = "4.4.0"
@@ -150,32 +150,22 @@ def _maven(jars: Jars, scratch: Path, progress: Progress) -> None:
     command += [f"-DoutputDirectory={folder}", "-DincludeScope=runtime"]
     progress.line(f"{jars}: fetching its jars with Maven, about {megabytes(jars.download_bytes)}, once")
     started = time.monotonic()
-    with log.open("wb") as output:
-        maven = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=_maven_environment(),
-        )
+    maven = GuardedProcess(command, log=log, env=_maven_environment(), scratch=scratch)
     try:
-        while maven.poll() is None:
+        while maven.running:
             if time.monotonic() - started > FETCH_WITHIN_S:
                 raise ServerStartError(
                     f"Maven is still not done after {FETCH_WITHIN_S / 60:g} minutes; is a proxy or a mirror "
                     "needed in ~/.m2/settings.xml? What it has fetched so far is kept: try again"
                 )
-            try:
+            with suppress(TimeoutError):
                 maven.wait(0.5)
-            except subprocess.TimeoutExpired:
-                count, size = _downloaded(log)
-                progress.update(f"{jars}: {count} files, {megabytes(size)}")
+            count, size = _downloaded(log)
+            progress.update(f"{jars}: {count} files, {megabytes(size)}")
     finally:
-        if maven.poll() is None:
-            maven.kill()
-            maven.wait()
+        maven.kill()
     found = list(folder.glob("*"))
-    if maven.returncode or not found:
+    if maven.poll() or not found:
         reasons = [line for line in tail(log, 200).splitlines() if line.startswith("[ERROR]")]
         raise ServerStartError(
             f"Maven could not fetch {jars.what}'s jars; is the network there, or a proxy or mirror needed in "

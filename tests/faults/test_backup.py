@@ -11,7 +11,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.consumers.outbound.cli.support import read_messages
+from dingbridge.consumers.outbound.cli.support import send as send_messages
+from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.simulator.company.templates import OWN_NUMBER
 from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
@@ -66,10 +68,14 @@ class Installation:
 
 
 async def test_events_and_approvals_after_the_back_up_are_neither_missed_nor_started_twice(
-    processes: Processes, kafka_env: dict[str, str], tmp_path: Path
+    processes: Processes, kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Path
 ) -> None:
     settings = SimulatorSettings.load(
-        simulator_port=0, simulator_users=4, simulator_departments=1, simulator_corp_id=CORP
+        simulator_port=0,
+        simulator_users=4,
+        simulator_departments=1,
+        simulator_corp_id=CORP,
+        simulator_retry_scale=0.05,
     )
     owners = tmp_path / "owners.toml"
     async with Simulator(settings) as simulator:
@@ -87,16 +93,16 @@ async def test_events_and_approvals_after_the_back_up_are_neither_missed_nor_sta
             found = simulator.state()["approvals"]
             return [one for one in found if request_id in json.dumps(one, ensure_ascii=False)]
 
-        async def send(where: Installation, type_: str, subject: str, **data: Any) -> None:
+        async def send(type_: str, subject: str, **data: Any) -> None:
             file = tmp_path / "message.json"
             message = {"type": type_, "subject": subject, "data": {"corpId": CORP, **data}}
             await asyncio.to_thread(file.write_text, json.dumps([message]))
-            await where.run("outbound", "send", str(file))
+            await send_messages(kafka_settings, read_messages(file))
 
-        async def start(where: Installation, request_id: str, originator: str = people[0]) -> None:
+        async def start(request_id: str, originator: str = people[0]) -> None:
             form = {"请假类型": "年假"}
             data = {"processCode": "PROC-LEAVE", "originator": originator, "form": form}
-            await send(where, "approval.start", request_id, **data)
+            await send("approval.start", request_id, **data)
 
         async def agreed(where: Installation) -> str:
             """An approval that a person starts and that ends, in the archive."""
@@ -114,9 +120,9 @@ async def test_events_and_approvals_after_the_back_up_are_neither_missed_nor_sta
         await old.start()
         await old.run("callback", "register", "--url", old.ingress.url)
         before = await agreed(old)
-        await start(old, "REQ-before")
+        await start("REQ-before")
         await eventually(told(old, "REQ-before"), 60, "it is started")
-        await start(old, "REQ-waits", originator="E9")  # whom nobody has sent yet
+        await start("REQ-waits", originator="E9")  # whom nobody has sent yet
         await eventually(lambda: "REQ-waits" in old.requests(), 60, "it waits")
 
         copy = tmp_path / "copy"
@@ -127,9 +133,9 @@ async def test_events_and_approvals_after_the_back_up_are_neither_missed_nor_sta
         assert (modes, stat.S_IMODE(copy.stat().st_mode)) == ({0o600}, 0o700)
 
         after = await agreed(old)
-        await start(old, "REQ-after")
+        await start("REQ-after")
         person = {"version": 1, "name": "新人", "mobile": "13900000009", "departments": ["root"]}
-        await send(old, "user.desired", "E9", **person)
+        await send("user.desired", "E9", **person)
         await eventually(told(old, "REQ-after", "REQ-waits"), 60, "both are started")
         assert "has members" in await old.run("restore", str(copy), code=3)
         await old.end()
@@ -156,7 +162,7 @@ async def test_events_and_approvals_after_the_back_up_are_neither_missed_nor_sta
             return done.returncode == 0
 
         await eventually(resumed, 60, "all is read, so it is resumed")
-        await start(new, "REQ-new")
+        await start("REQ-new")
         await eventually(told(new, "REQ-new"), 60, "what is new is started")
         assert {new.requests()[name][:2] for name in waiting} == {("pending", "unknown")}, "these wait"
         people_now = len(simulator.platform.company.users)

@@ -1,9 +1,10 @@
-"""Two ingresses behind a real load balancer, haproxy with ``deploy/edge/haproxy.cfg``: what is answered is in
-Kafka, whichever dies, fills its disk or is restarted. DingTalk pushes again what was not answered; the
-balancer never does.
+"""Ingresses behind a real load balancer, haproxy with ``deploy/edge/haproxy.cfg``: what is answered is in
+Kafka, whichever dies, fills its disk, is restarted, comes or goes. DingTalk pushes again what was not
+answered; the balancer never does.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -113,3 +114,49 @@ async def test_one_with_a_full_disk_is_asked_no_more_until_it_has_room(edge, kaf
     found.assert_holds()
     assert_in_order(found.seen)
     assert set(edge.pusher.outcomes) <= {"success", "503"}
+
+
+async def test_one_becomes_three_and_one_again(processes, kafka_env, kafka_settings, tmp_path, figure):
+    """As docs/guide/more-ingresses.md says: one is given up in order, of the other only the disk is left."""
+    names = ("one", "two", "three")
+    one, two, three = (IngressUnderTest(processes, tmp_path / name, kafka_env) for name in names)
+
+    async def command(ingress, *arguments):
+        return await asyncio.to_thread(processes.run, *arguments, env=ingress.env)
+
+    async def nothing_waits():
+        stats = json.loads((await command(two, "journal", "stats", "--json")).stdout)
+        return (stats["waiting"], stats["parked"]) == (0, [])
+
+    async def brought_in():
+        """Refused until the relay of the one that is gone has noticed, and ended."""
+        done = await command(one, "journal", "drain", str(three.journal))
+        return done.returncode == 0 and "unread: 0" in done.stdout
+
+    await asyncio.to_thread(one.start)
+    with Balancer(processes, [one, two, three]) as balancer:
+        edge = Edge(balancer, {"one": one}, SickDisk(tmp_path / "disk"), Pusher(balancer.url))
+        await asyncio.gather(edge.down("two"), edge.down("three"))
+        async with Load(edge.pusher, lanes=LANES) as load:
+            await load.more(100)
+            for name, ingress in (("two", two), ("three", three)):
+                await asyncio.to_thread(ingress.start)
+                await edge.up(name)
+                await load.more(100)
+
+            await asyncio.to_thread(balancer.drain, "two")
+            await eventually(nothing_waits, 60, "nothing waits or is parked there")
+            two.process.terminate()
+            assert await asyncio.to_thread(two.process.wait, 15) == 0
+            assert (await command(two, "relay", "--until-empty")).returncode == 0
+            await load.more(100)
+            assert set(edge.pusher.outcomes) == {"success"}, "until here nobody noticed anything"
+
+            three.process.kill()
+            await edge.down("three")
+            await load.more(100)
+            await eventually(brought_in, 60, "what is left of it is here")
+        found = await edge.compare(kafka_settings)
+    figure(f"1, 3, 1; p99 {edge.pusher.percentile_ms(99):.0f} ms; {found}")
+    found.assert_holds(put_aside=1)  # what was pushed again to one before it had the folder of three
+    assert len({record.journal for record in found.seen}) == 3

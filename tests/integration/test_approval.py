@@ -131,8 +131,8 @@ async def test_a_module_of_ones_own_brings_its_tables(office, database_url, tmp_
     module = tmp_path / "our_actions.py"
     module.write_text(
         "from sqlalchemy import Column, Table, Text, insert\n"
-        "from consumers.approval.actions import Approved, action\n"
-        "from consumers.approval.tables import metadata\n"
+        "from dingbridge.consumers.approval.actions import Approved, action\n"
+        "from dingbridge.consumers.approval.tables import metadata\n"
         "trips = Table('trips_of_a_test', metadata, Column('instance_id', Text, primary_key=True))\n"
         "@action('PROC-TRIP')\n"
         "async def trip(approval: Approved, tx):\n"

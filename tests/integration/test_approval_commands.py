@@ -225,8 +225,8 @@ async def test_a_failing_action_is_said_and_does_not_stop_the_others(run, simula
     assert (await run("approvals", "resync", "--since", "30d")).returncode == 0
     module = tmp_path / "ours.py"
     module.write_text(
-        "from consumers.approval.actions import action\n"
-        "from consumers.approval.examples import record_leave as theirs\n"
+        "from dingbridge.consumers.approval.actions import action\n"
+        "from dingbridge.consumers.approval.examples import record_leave as theirs\n"
         "seen = []\n"
         "@action('PROC-EXPENSE')\n"
         "async def pay(approval, tx):\n"
@@ -257,7 +257,7 @@ async def test_a_failing_action_does_not_stop_a_resync_with_actions(run, simulat
     )
     module = tmp_path / "ours.py"
     lines = (
-        "from consumers.approval.actions import action\n"
+        "from dingbridge.consumers.approval.actions import action\n"
         "@action('PROC-EXPENSE')\n"
         "async def pay(approval, tx):\n"
         "    if approval.instance_id == 'poison':\n"

@@ -3,28 +3,38 @@ the restore is killed anywhere: each event has its effect once."""
 
 import asyncio
 import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from dev.servers import PostgresServer
 from dev.servers.postgres_wheel import programs
-from dingbridge import Consumer
+from dingbridge import Consumer, Restored
 from dingbridge.backup import databases, making, postgres, restoring
+from dingbridge.backup.databases import opened
+from dingbridge.backup.groups import Target, target_of
 from dingbridge.backup.making import back_up
-from dingbridge.backup.manifest import NAME, BadBackup
+from dingbridge.backup.manifest import NAME, BadBackup, Committed, Manifest
 from dingbridge.backup.restoring import Refused, Restore, RestoreSettings
+from dingbridge.consumers.outbound.requests.restored import still_to_read
 from dingbridge.errors import BridgeError
 from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.files import new_file
 from dingbridge.kafka.admin import admin_client
+from dingbridge.kafka.client import connection
+from dingbridge.kafka.group_offsets import set_offsets
 from dingbridge.kafka.topic_policy import event_topic, inbox_topic
+from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.registry import Installed
 from dingbridge.worker.service import ConsumerService
+from dingbridge.worker.store import restored
 from dingbridge.worker.store.restored import NotSetBack
 from tests.integration.worker_support import (
     TYPE,
@@ -33,6 +43,7 @@ from tests.integration.worker_support import (
     event_record,
     has_committed,
     has_rows,
+    metadata,
     named,
     publish,
     rows,
@@ -62,17 +73,20 @@ class Site:
             await eventually(lambda: has_committed(kafka, self.consumer.name, rows_then))
 
     async def back_up(self) -> list[str]:
-        return await back_up(consumer_settings(self.env, self.urls[0]), self.copy, self._say)
+        return await back_up(consumer_settings(self.env, self.urls[0]), self.copy, self.say)
 
-    async def restore(self) -> None:
+    def prepared(self) -> Restore:
         values = {name.lower(): value for name, value in self.env.items()}
         resync = {"resync_consumers": [self.consumer.name]}
         settings = RestoreSettings.load(**values, **resync, database_url=self.urls[1])
-        restore = Restore(settings, self.copy)
-        await restore.check()
-        await restore.run(self._say)
+        return Restore(settings, self.copy)
 
-    def _say(self, name: str, words: str) -> None:
+    async def restore(self) -> None:
+        restore = self.prepared()
+        await restore.check()
+        await restore.run(self.say)
+
+    def say(self, name: str, words: str) -> None:
         self.said.append(f"{name}: {words}")
 
 
@@ -117,7 +131,7 @@ async def test_each_event_has_its_effect_once_wherever_the_restore_is_killed(
         if name == "load" and site.urls[0].startswith("sqlite"):
             continue
 
-        async def die(*_: object) -> None:
+        async def die(*_: object, **__: object) -> None:
             raise Killed
 
         with monkeypatch.context() as patch:
@@ -131,14 +145,60 @@ async def test_each_event_has_its_effect_once_wherever_the_restore_is_killed(
     assert any("is set back: 3 record(s)" in words for words in site.said)
     await site.restore()  # once too often: nothing is done
 
+    async with opened(site.urls[1]) as database:  # of a consumer that has not started since
+        manifest = Manifest.read(site.copy)
+        await restored.mark(database, ["another"], manifest.id, manifest.at_ms)
+        await restored.set_back(database, "another", {})
     async with serving(site.consumer(), consumer_settings(site.env, site.urls[1])):
         await eventually(lambda: has_rows(site.urls[1], 5))
         await publish(kafka_settings, [event_record("c1", "u")])
         await eventually(lambda: has_rows(site.urls[1], 6))
     found = sorted(id for id, _ in await rows(site.urls[1]))
     assert found == ["a1", "a2", "b1", "b2", "b3", "c1"]
+    site.said.clear()
+    await site.restore()
+    assert not any("is set back" in words for words in site.said), "it has started since"
+    async with opened(site.urls[1]) as database:
+        await restored.tell(database, "another", site.consumer().restored)
     with pytest.raises(Refused, match=r"move it away|is not empty"):
         await site.restore()
+
+
+async def test_where_a_group_goes_on_is_told_from_what_its_topics_hold(kafka_settings: KafkaSettings) -> None:
+    topic, now_ms = event_topic(kafka_settings, TYPE), round(time.time() * 1000)
+    await publish(kafka_settings, [event_record(id, "u") for id in ("a1", "a2", "a3")])
+    place = TopicPartition(topic, (await read_topic(kafka_settings, topic))[0].partition)
+    then, day_ms = [Committed(topic=topic, partition=place.partition, offset=2, end=2)], 86_400_000
+
+    async def target(until_ms: int | None) -> Target:
+        return await target_of(kafka_settings, "nobody", then, (), until_ms)
+
+    same = await target(now_ms)
+    assert (same.offsets, same.lost) == ({place: 2}, ())
+    assert sum(same.ends[topic].values()) == 3
+    assert len(same.ends[topic]) > 1, "also of a partition in which nothing is committed"
+    for until_ms, words in ((now_ms - day_ms, "was made again"), (None, "another Kafka")):
+        other = await target(until_ms)
+        assert other.offsets == {place: 0}
+        assert words in other.lost[0]
+    unread = await target_of(kafka_settings, "nobody", (), [topic], now_ms)
+    assert (unread.offsets, unread.ends) == ({}, same.ends)
+
+
+async def test_the_end_of_a_transaction_is_no_record_that_outbound_has_to_read(
+    kafka_settings: KafkaSettings,
+) -> None:
+    topic = event_topic(kafka_settings, TYPE)
+    await ensure_topics(kafka_settings, [topic])
+    sender = AIOKafkaProducer(**connection(kafka_settings), transactional_id=topic)
+    await sender.start()
+    async with sender.transaction():
+        await sender.send_and_wait(topic, b"{}", partition=0)
+    await sender.stop()
+    told = Restored(0, {topic: {"0": 2}, "gone": {"0": 7}})
+    assert await still_to_read(kafka_settings, "t-reader", told) == 2
+    await set_offsets(kafka_settings, "t-reader", {TopicPartition(topic, 0): 1})
+    assert await still_to_read(kafka_settings, "t-reader", told) == 0
 
 
 async def test_what_kafka_has_deleted_since_is_said_and_the_consumer_is_asked_to_compare(
@@ -151,9 +211,16 @@ async def test_what_kafka_has_deleted_since_is_said_and_the_consumer_is_asked_to
     async with admin_client(kafka_settings) as admin:
         place = TopicPartition(topic, (await read_topic(kafka_settings, topic))[0].partition)
         await admin.delete_records({place: RecordsToDelete(-1)}, 10_000)
+        inbox = inbox_topic(kafka_settings, site.consumer.name)
+        await admin.delete_topics([inbox])
+
+    async def gone() -> bool:
+        return inbox not in await existing_topics(kafka_settings)
+
+    await eventually(gone)
     await site.restore()
     assert any("2 record(s) since the back-up are deleted" in words for words in site.said)
-    [request] = await read_topic(kafka_settings, inbox_topic(kafka_settings, site.consumer.name))
+    [request] = await read_topic(kafka_settings, inbox)
     assert RESYNC_REQUESTED.encode() in (request.value or b"")
 
 
@@ -162,7 +229,22 @@ async def test_a_back_up_that_is_not_whole_is_refused(site: Site, kafka_settings
     await site.back_up()
     with pytest.raises(BridgeError, match="is not empty"):
         await site.back_up()
+    site.env["TOPIC_PREFIX"], prefix = "other.", site.env["TOPIC_PREFIX"]
+    with pytest.raises(Refused, match="TOPIC_PREFIX and CONTROL_PREFIX were"):
+        await site.restore()
+    site.env["TOPIC_PREFIX"] = prefix
+    restore = site.prepared()
+    await restore.check()
+    async with opened(site.urls[1], create=True) as database:  # a supervisor starts the consumer meanwhile
+        await database.create_tables(metadata)
+    with pytest.raises(BridgeError, match="move it away"):
+        await restore.run(site.say)
     [file] = await asyncio.to_thread(lambda: list((site.copy / databases.FOLDER).iterdir()))
+    wal = file.with_name(file.name + "-wal")
+    await asyncio.to_thread(wal.touch)
+    with pytest.raises(BadBackup, match="-wal is not of the back-up"):
+        await site.restore()
+    await asyncio.to_thread(wal.unlink)
     whole = await asyncio.to_thread(file.read_bytes)
     await asyncio.to_thread(file.write_bytes, whole[:-1])
     with pytest.raises(BadBackup, match="is not what was written"):
@@ -174,18 +256,21 @@ async def test_a_back_up_that_is_not_whole_is_refused(site: Site, kafka_settings
 
 @pytest.mark.parametrize("site", ["postgres"], indirect=True)
 async def test_without_pg_dump_it_says_what_to_run_and_takes_what_is_put_there(
-    site: Site, kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+    site: Site, kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await site.handle(kafka_settings, "a1", rows_then=1)
+    older = "#!/bin/sh\necho 'pg_dump: error: aborting because of server version mismatch' >&2\nexit 1\n"
+    await asyncio.to_thread(new_file, tmp_path / "bin" / "pg_dump", older.encode(), mode=0o700)
     with monkeypatch.context() as patch:
-        patch.setenv("PATH", "")
+        patch.setenv("PATH", str(tmp_path / "bin"))
         [words] = await site.back_up()
         assert "pg_dump --format=custom" in words
         assert "dingbridge:" not in words, "no password"
     with pytest.raises(BadBackup, match="by hand"):
         await site.restore()
     [copy] = restoring.Manifest.model_validate_json((site.copy / NAME).read_bytes()).databases
-    await postgres.dump(site.urls[0], site.copy / copy.file)
+    await postgres.dump(site.urls[0], tmp_path / "dump")
+    await asyncio.to_thread(shutil.copyfile, tmp_path / "dump", site.copy / copy.file)
     with monkeypatch.context() as patch:
         patch.setenv("PATH", "")
         with pytest.raises(postgres.NotInstalled, match="pg_restore"):

@@ -188,9 +188,16 @@ async def test_without_a_field_for_its_id_an_approval_is_not_started_twice(offic
     assert len(office.approvals()) == 1
 
 
-async def test_after_a_restore_a_request_waits_for_a_hand_and_what_was_not_done_is_done_once(office):
+@pytest.mark.parametrize(
+    ("ends", "lost"),
+    [({NOWHERE.topic: {str(NOWHERE.partition): 1}}, False), ({}, True)],
+    ids=["read", "lost"],
+)
+async def test_after_a_restore_a_request_waits_for_a_hand_and_what_was_not_done_is_done_once(
+    office, ends, lost
+):
     consumer, database = office.runtime.consumer, office.runtime.database
-    restored = Restored(office.simulator.platform.now_ms(), {NOWHERE.topic: {str(NOWHERE.partition): 1}})
+    restored = Restored(office.simulator.platform.now_ms(), ends, lost)
     async with database.transaction() as tx:
         await consumer.restored(restored, tx)
     await office.start()

@@ -201,9 +201,11 @@ async def test_all_of_it_is_read_while_callbacks_come(data, kafka_env, kafka_set
         assert ingress.relay_readyz()[1]["parked"] == {}
 
         down = ("consumers", "migrate", "address-sync", "--down", "0001")
-        refused = await asyncio.to_thread(processes.run, *down, env=env)
+        refused = await asyncio.to_thread(processes.run, *down, "--worker", env=env)
         assert refused.returncode == 1
-        assert "consumers of this database run: address-sync (1)" in refused.stderr
+        sharing = ("address-sync",) if url is None else ("address-sync", "approval", "outbound")
+        running = ", ".join(f"{name} (1)" for name in sharing)
+        assert f"consumers of this database run: {running}. Nothing was changed" in refused.stderr
         console = processes.start("console", env={**env, "CONSOLE_PORT": str(free_port())})
         await asyncio.to_thread(console.wait_for_log, "console.ready")
         index = Index(folder / "console-index.db")

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
@@ -231,6 +233,26 @@ async def test_a_kafka_for_a_trial_is_there_again_with_its_topics(tmp_path: Path
 
     assert await run(free_port(), "one") == []
     assert await run(free_port(), "two") == ["trial.one"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_kafka_that_is_stopped_while_it_is_fetched(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    pid, cache = tmp_path / "pid", tmp_path / "cache"
+    programs = {"java": "echo 'openjdk version \"17.0.2\"' >&2", "mvn": f"echo $$ > {pid}; exec sleep 600"}
+    for name, does in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    env = {**environment(), "PATH": f"{tmp_path}:/bin:/usr/bin", "DINGBRIDGE_CACHE": str(cache)}
+    env.pop("JAVA_HOME", None)
+    arguments = command("simulator", "kafka", "--port", str(free_port()), "--data", "kept")
+    with subprocess.Popen(arguments, env=env, cwd=tmp_path) as kafka:
+        try:
+            maven = int(wait_until(lambda: pid.exists() and pid.read_text()))
+        finally:
+            kafka.send_signal(number)
+    wait_until(lambda: not psutil.pid_exists(maven) and not [*cache.rglob(".fetch-*")], 30, "nothing is left")
 
 
 STARTER = """

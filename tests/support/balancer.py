@@ -28,19 +28,23 @@ def haproxy() -> str:
 
 
 class Balancer:
-    """haproxy before two ingresses; a context manager. Servers are called ``one`` and ``two``, as there."""
+    """haproxy before two ingresses or more; a context manager. Servers are called ``one``, ``two``, as there,
+    and ``three`` …, each by a line more."""
 
     def __init__(self, processes: Processes, ingresses: Sequence[IngressUnderTest]) -> None:
         self.port = free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="haproxy-")  # a socket's path is short
         self._socket = Path(self._folder.name) / "admin.sock"
         text = (ROOT / "deploy" / "edge" / "haproxy.cfg").read_text(encoding="utf-8")
-        one, two = ingresses
+        one, two, *more = ingresses
+        second = f"127.0.0.1:{two.port} port {two.admin_port}"
+        for name, ingress in zip(("three", "four"), more, strict=False):
+            second += f"\n    server {name} 127.0.0.1:{ingress.port} port {ingress.admin_port}"
         for old, new in (
             ("/run/haproxy/admin.sock", str(self._socket)),
             (":443 ssl crt /etc/haproxy/bridge.pem", f"127.0.0.1:{self.port}"),
             ("127.0.0.1:8080 port 8081", f"127.0.0.1:{one.port} port {one.admin_port}"),
-            ("127.0.0.1:8090 port 8091", f"127.0.0.1:{two.port} port {two.admin_port}"),
+            ("127.0.0.1:8090 port 8091", second),
         ):
             assert text.count(old) == 1, old
             text = text.replace(old, new)

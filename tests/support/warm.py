@@ -41,6 +41,7 @@ _MODULES = (
     "dingbridge.consumers.address_sync",
     "dingbridge.consumers.approval",
     "dingbridge.consumers.forward",
+    "dingbridge.consumers.outbound.cli.commands",
     "dingbridge.replay",
     "dingbridge.worker.service",
     "rich.progress",

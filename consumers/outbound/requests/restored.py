@@ -8,11 +8,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
+from aiokafka import TopicPartition
 from sqlalchemy import delete, select
 
 from dingbridge import Database, Reader, Restored, Transaction
 from dingbridge.consumers.outbound.tables import outbound_state
 from dingbridge.kafka.group_offsets import committed_offsets
+from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -23,7 +26,7 @@ _LOOK_EVERY_S: Final = 0.5
 
 async def pause(tx: Transaction, restored: Restored) -> None:
     """Have nothing written to DingTalk until ``resume``."""
-    value = json.dumps({"at_ms": restored.at_ms, "ends": restored.ends})
+    value = json.dumps({"at_ms": restored.at_ms, "ends": restored.ends, "lost": restored.lost})
     await tx.upsert(outbound_state, {"name": _NAME, "value": value}, ["name"])
 
 
@@ -37,6 +40,17 @@ async def paused(db: Reader | Transaction) -> Restored | None:
     return None if value is None else Restored(**json.loads(value))
 
 
+async def doubt_since_ms(tx: Transaction) -> int | None:
+    """Since when the request that is handled may have been carried out, of which the database knows nothing
+    (epoch ms); None: it was not. A replayed one is an old one, and where Kafka has lost records, any may be
+    one that the OA sends again."""
+    restored = await paused(tx)
+    if restored is None:
+        return None
+    doubt = restored.lost or tx.ctx.replay_id or restored.may_be_known(tx.ctx.position)
+    return restored.at_ms if doubt else None
+
+
 async def when_resumed(database: Database, work: Callable[[], Awaitable[None]]) -> None:
     """Run ``work`` once it is not paused. After that it never is: a restore needs every process stopped."""
     while await paused(database.reader()) is not None:  # noqa: ASYNC110 - a command ends it, elsewhere
@@ -45,8 +59,17 @@ async def when_resumed(database: Database, work: Callable[[], Awaitable[None]]) 
 
 
 async def still_to_read(settings: KafkaSettings, consumer: str, restored: Restored) -> int:
-    """How many records ``consumer`` has not read of those that were there before the restore. Raises
-    ``KafkaUnavailable``."""
-    done = {tuple(p): at.offset for p, at in (await committed_offsets(settings, consumer)).items()}
-    ends = ((t, int(n), end) for t, partitions in restored.ends.items() for n, end in partitions.items())
-    return sum(max(0, end - done.get((topic, number), 0)) for topic, number, end in ends)
+    """How many records ``consumer`` has not read of those that were there before the restore, at most; 0 is
+    exact. Raises ``KafkaUnavailable``."""
+    done = await committed_offsets(settings, consumer)
+    there = await existing_topics(settings, restored.ends)
+    left = dict[TopicPartition, Span]()
+    async with TopicReader(settings) as reader:
+        spans = await reader.spans({name: there[name] for name in restored.ends if name in there})
+        for partition, span in spans.items():
+            end = min(restored.ends[partition.topic].get(str(partition.partition), 0), span.end)
+            begin = max(span.begin, done[partition].offset if partition in done else 0)
+            left[partition] = Span(begin, max(begin, end))
+        async for _ in reader.read(left):  # behind the last one, a transaction's end may have an offset
+            return sum(span.end - span.begin for span in left.values())
+    return 0

@@ -35,6 +35,10 @@ def migrate(
     with the newer version, while no consumer of that database runs. What the revisions added is deleted.
     Exit code 1: it cannot be written, with the reason.
     """
+    if worker and not down:
+        raise typer.BadParameter("--worker belongs to --down")
+    if down and (write or message):
+        raise typer.BadParameter("--down writes no revision: without --write and --message")
     consumer = load(name)
     if down:
         before = asyncio.run(going_down.down(consumer, down, worker=worker))

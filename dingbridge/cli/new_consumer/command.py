@@ -49,8 +49,8 @@ def command(
 
     Without --own-repository into the clone of dingbridge that this folder is in. A project that is there
     keeps what it has: its pyproject.toml gets an entry point and pytest's plugin, and what cannot be added
-    there is said (`by hand`). Nothing that exists is overwritten. Exit code 2: the name or an EventType
-    cannot be, or something is in the way.
+    there is listed (`by hand`). Nothing that exists is overwritten. Exit code 2: the name or an EventType
+    is not valid, or a file is in the way.
     """
     names = check(name, listed(events), entry_points(group=GROUP).names)
     found = {event_type: example_callbacks(event_type) for event_type in names.events}
@@ -67,7 +67,7 @@ def command(
                 str(path.parent.relative_to(plan.root)) for path in plan.new if path.name.startswith("test_")
             }
             ready = {
-                "": f"pip install {source.pip} -e . &&",
+                "": f"pip install {source.pip} -e . pytest pytest-asyncio &&",
                 "poetry": "poetry install && poetry run",
                 "uv": "uv run",
             }

@@ -239,4 +239,4 @@ def _test_by(plan: Plan, document: Toml) -> None:
     elif PLUGIN not in options:
         _put(document, place, "addopts", f"{options} {PLUGIN}".strip())
     if "pytest-asyncio" not in tomlkit.dumps(cast(tomlkit.TOMLDocument, document)):
-        plan.by_hand.append("install pytest and pytest-asyncio for the tests")
+        plan.by_hand.append("put pytest and pytest-asyncio among the dependencies of the tests")

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     delete,
     func,
+    inspect,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -208,6 +209,14 @@ async def registered(reader: Reader, consumer: str) -> Sequence[Row[Any]]:
     does."""
     known = select(topics.c.topic, topics.c.number).where(topics.c.consumer == consumer)
     return (await reader.execute(known)).all()
+
+
+async def consumers(database: Database) -> frozenset[str]:
+    """The consumers that have worked with this database, installed here or not. Raises ``DatabaseDown``."""
+    async with database.reading() as connection:
+        if not await connection.run_sync(lambda sync: inspect(sync).has_table(topics.name)):
+            return frozenset()
+        return frozenset(await connection.scalars(select(topics.c.consumer).distinct()))
 
 
 async def prune(database: Database, number: int, older_than: datetime) -> int:

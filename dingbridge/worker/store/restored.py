@@ -10,7 +10,19 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, MetaData, String, Table, delete, inspect, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    MetaData,
+    String,
+    Table,
+    delete,
+    false,
+    inspect,
+    select,
+    update,
+)
 from sqlalchemy.engine import Row
 
 from dingbridge.errors import BridgeError
@@ -28,6 +40,7 @@ _marks = Table(
     Column("backup", String(32), nullable=False, comment="id of the back-up"),
     Column("at_ms", BigInteger, nullable=False, comment="when that was begun, epoch ms"),
     Column("ends", String, comment="JSON: Restored.ends; NULL: the offsets are not set back yet"),
+    Column("lost", Boolean, nullable=False, server_default=false(), comment="Restored.lost"),
 )
 _c = _marks.c
 
@@ -42,10 +55,11 @@ class NotSetBack(BridgeError):
 @dataclass(frozen=True, slots=True)
 class Restored:
     """A restore: ``at_ms`` is when the back-up was begun (epoch ms), ``ends`` where the consumer's topics
-    ended when its offsets were set back."""
+    ended when its offsets were set back. ``lost``: Kafka no longer had all records between."""
 
     at_ms: int
     ends: Ends
+    lost: bool = False
 
     def may_be_known(self, position: Position) -> bool:
         """Whether the record at ``position`` was in Kafka before the restore: it may have been handled since
@@ -71,10 +85,11 @@ async def mark(database: Database, consumers: Iterable[str], backup: str, at_ms:
         await tx.execute(tx.insert(_marks).values(rows).on_conflict_do_nothing())
 
 
-async def set_back(database: Database, consumer: str, ends: Ends) -> None:
+async def set_back(database: Database, consumer: str, ends: Ends, *, lost: bool = False) -> None:
     """The offsets of ``consumer`` are set back: it may start."""
+    values = {"ends": json.dumps(ends), "lost": lost}
     async with database.transaction() as tx:
-        await tx.execute(update(_marks).where(_c.consumer == consumer).values(ends=json.dumps(ends)))
+        await tx.execute(update(_marks).where(_c.consumer == consumer).values(values))
 
 
 async def is_restored(database: Database, consumer: str) -> bool:
@@ -97,5 +112,5 @@ async def tell(
         mine = select(_marks).where(_c.consumer == consumer).with_for_update()
         row = (await tx.execute(mine)).one_or_none()
         if row is not None:
-            await hook(Restored(row.at_ms, json.loads(row.ends)), tx)
+            await hook(Restored(row.at_ms, json.loads(row.ends), row.lost), tx)
             await tx.execute(delete(_marks).where(_c.consumer == consumer))

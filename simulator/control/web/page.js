@@ -9,7 +9,7 @@ const ZH = {
   "Faults of the Open API": "接口故障", Ban: "封禁", "Address denied": "IP 不在白名单", "Clear all": "全部清除",
   "move to …": "调往 …", Dismiss: "离职", Approve: "同意", Refuse: "拒绝", Revoke: "撤销",
   "no callback is registered": "尚未注册回调", pushed: "已推送", answered: "已应答", connections: "连接", lost: "丢失", pending: "待处理",
-  "given up": "已放弃", "failed list": "失败列表", "API calls": "接口调用", people: "人数", departments: "部门",
+  "given up": "已放弃", "failed list": "推送失败列表", "API calls": "接口调用", people: "人数", departments: "部门",
   none: "无", "more: narrow the search": "更多，请缩小搜索范围",
 };
 const chinese = navigator.language.toLowerCase().startsWith("zh");

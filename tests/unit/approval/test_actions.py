@@ -20,7 +20,7 @@ def write(path, text):
     return str(path)
 
 
-HEAD = "from consumers.approval.actions import Approved, action\n"
+HEAD = "from dingbridge.consumers.approval.actions import Approved, action\n"
 
 
 def test_the_default_module_knows_leave():
@@ -32,7 +32,7 @@ def test_the_default_module_knows_leave():
 def test_a_file_may_hold_actions_and_pick_others(tmp_path):
     where = write(
         tmp_path / "ours.py",
-        HEAD + "from consumers.approval.examples import record_leave\n"
+        HEAD + "from dingbridge.consumers.approval.examples import record_leave\n"
         "@action('PROC-A', 'PROC-B')\nasync def ours(approval: Approved, tx): ...\n",
     )
     actions = load_actions(where)

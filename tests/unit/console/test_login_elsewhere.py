@@ -184,7 +184,7 @@ async def test_a_code_counts_once_and_in_the_browser_that_began(tmp_path: Path) 
         # a stranger's code, with which somebody would be logged in as the stranger
         strangers = fake.code({**query, "code_challenge": "a stranger's"})
         answer = await come_back(who, code=strangers, state=query["state"])
-        assert "is over, or was used already" in await answer.text()
+        assert "has expired, or was used already" in await answer.text()
         answer = await come_back(who, code=fake.code(query), state=query["state"])
         assert answer.status == 403, "its cookie is gone with the first return"
         query = await leave(who)
@@ -194,7 +194,7 @@ async def test_a_code_counts_once_and_in_the_browser_that_began(tmp_path: Path) 
         cookie = {"Cookie": f"console-login={query['state']}.%2F"}
         params = {"code": code, "state": query["state"]}
         answer = await who.get("/login/oidc/callback", params=params, headers=cookie)
-        assert "is over, or was used already" in await answer.text()
+        assert "has expired, or was used already" in await answer.text()
 
 
 async def test_who_has_no_role_or_no_name_is_told_what_to_ask_for(tmp_path: Path) -> None:
@@ -363,14 +363,14 @@ async def test_dingtalk_s_refusals_are_told(tmp_path: Path) -> None:
         who.console.users.set_role(zhang.unionid, Role.OPERATOR)
         back = await chosen(who, zhang.userid)
         company.login.expire()
-        assert "is over, or was used already" in await (await come_back(who, "dingtalk", **back)).text()
+        assert "has expired, or was used already" in await (await come_back(who, "dingtalk", **back)).text()
         back = await chosen(who, zhang.userid)
         jar = who.client.session.cookie_jar.filter_cookies(who.client.make_url("/"))["console-login"].value
         assert (await come_back(who, "dingtalk", **back)).status == 200
         who.client.session.cookie_jar.clear()
         again = {"Cookie": f"console-login={jar}"}
         answer = await who.get("/login/dingtalk/callback", params=back, headers=again)
-        assert "is over, or was used already" in await answer.text()
+        assert "has expired, or was used already" in await answer.text()
         company.rights.set(["Contact.User.Read"])
         assert (await come_back(who, "dingtalk", **await chosen(who, zhang.userid))).status == 503
         assert (await who.get("/audit")).status == 303

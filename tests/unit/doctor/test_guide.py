@@ -19,7 +19,7 @@ SUMMARY = {
     "en": "Findings: {all}; errors: {errors}, warnings: {warnings}.",
     "zh": "共 {all} 条；错误：{errors}，警告：{warnings}。",
 }
-REMEDY = {"en": " do: ", "zh": " 办法: "}
+REMEDY = {"en": " do: ", "zh": " 办法："}
 
 
 def shown_in(page: str) -> dict[str, str]:

@@ -17,7 +17,13 @@ from dingbridge.ingress.errors import JournalLocked, JournalNewer, JournalOlder
 from dingbridge.ingress.journal import checkpoint as checkpoints
 from dingbridge.ingress.journal import startup, store
 from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
-from dingbridge.ingress.journal.directory import JournalFolder, current, damaged_name, relay_lock
+from dingbridge.ingress.journal.directory import (
+    JournalFolder,
+    current,
+    damaged_name,
+    ingress_lock,
+    relay_lock,
+)
 from dingbridge.ingress.journal.importing import Importer
 from dingbridge.ingress.journal.inspect import journal_status
 from dingbridge.ingress.journal.retention import Retention
@@ -26,9 +32,12 @@ from dingbridge.ingress.journal.startup import open_current
 from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import JournalMetrics
+from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.reading import JournalReader
+from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.migrations.file_format import FileFormat, Step
 from tests.unit.ingress.filled import fill
+from tests.unit.ingress.relay.fakes import settings
 
 STEPS = {
     store: Step(
@@ -135,12 +144,34 @@ def test_who_only_reads_needs_no_step(root, version):
     version.next()
     assert bodies(root) == [b"0", b"1", b"2", b"3", b"4"]
     assert journal_status(root).waiting == 2
-    with pytest.raises(JournalOlder, match="start the ingress, which brings it up"):
+    with pytest.raises(JournalOlder, match="start this version's ingress, which brings it up"):
         JournalFile(current(root).journal)
-    with closing(Checkpoint(current(root).path, bring_up=True)) as point:  # as the relay, which has its lock
-        point.commit(4, [Parked(4, 0, "t", "rights", 2)])
+    lock = ingress_lock(root)
+    lock.acquire()  # the older ingress
+    try:
+        with pytest.raises(JournalOlder, match=r"checkpoint\.db was written by an older dingbridge"):
+            Publisher(settings(), current(root).path, RelayStatus())
+    finally:
+        lock.release()
     version.this()
-    assert bodies(root) == [b"0", b"1", b"2", b"3", b"4"], "the older ingress's file is as it was"
+    assert bodies(root) == [b"0", b"1", b"2", b"3", b"4"]
+    assert journal_status(root).waiting == 2, "the older ingress's files are as they were"
+    version.next()
+    Publisher(settings(), current(root).path, RelayStatus())
+    version.this()
+    with pytest.raises(JournalNewer):
+        journal_status(root)
+
+
+def test_a_reader_does_not_stop_the_way_back(root, version):
+    """As a console, or a back-up: SQLite cannot empty its WAL then, and need not."""
+    version.next()
+    keep(root, b"of the next")
+    with closing(JournalFile(current(root).journal, read_only=True)) as reader:
+        reader.db.execute("BEGIN; SELECT count(*) FROM callbacks").fetchall()
+        assert [downgrade(root, "journal.db", 3), downgrade(root, "checkpoint.db", 2)] == [4, 3]
+    version.this()
+    keep(root, b"of this one")
 
 
 def test_a_journal_is_not_brought_up_while_an_older_relay_reads_it(root, version, monkeypatch):
@@ -194,6 +225,16 @@ def test_what_cannot_be_taken_back_is_said(root, file, to, words):
     with pytest.raises(BridgeError, match=words):
         downgrade(root, file, to)
     keep(root, b"it works")
+
+
+def test_of_two_versions_that_start_together_the_newer_one_stays(tmp_path):
+    """As two consumers may with the count of API calls, which both have found to be older."""
+    steps = tuple(Step(f"ALTER TABLE a ADD COLUMN {name}", "") for name in "cd")
+    later = FileFormat(3, "CREATE TABLE a (b)", steps)
+    with closing(apsw.Connection(str(tmp_path / "a.db"))) as db:
+        later.create(db)
+        FileFormat(3, later.schema, steps[:1]).bring_up(db)
+        assert int(db.pragma("user_version")) == later.version
 
 
 async def test_the_count_of_api_calls_goes_up(tmp_path, version):
