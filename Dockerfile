@@ -33,12 +33,14 @@ LABEL org.opencontainers.image.title="dingbridge" org.opencontainers.image.licen
 # /data is the journal and everything else that is kept, /journal where the console reads that of an ingress: a volume
 # there begins with this owner, whoever mounts it first
 RUN python -m pip uninstall --quiet --yes --root-user-action ignore pip \
- && useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin dingbridge \
+ && groupadd --gid 10001 dingbridge \
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin dingbridge \
  && install -d -o dingbridge -g dingbridge -m 0700 /data /journal
 COPY --from=build /opt/dingbridge /opt/dingbridge
 ENV PATH=/opt/dingbridge/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     DATA_DIR=/data LOG_FORMAT=json ADMIN_HOST=0.0.0.0
-USER dingbridge
+# by number: with a name Kubernetes cannot tell that it is not root
+USER 10001:10001
 WORKDIR /data
 EXPOSE 8080 8081 8083
 ENTRYPOINT ["dingbridge"]

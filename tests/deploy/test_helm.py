@@ -230,7 +230,9 @@ def test_no_pod_has_rights_that_it_does_not_need(render):
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }
-        assert "memory" in container(workload)["resources"]["limits"], name
+            assert "memory" in one["resources"]["limits"], (
+                f"{name}: a quota refuses a pod with a container without"
+            )
 
 
 def test_recoverys_part_of_the_months_calls_is_not_the_consumers(render):
@@ -253,6 +255,17 @@ def test_pods_are_reached_by_prometheus_and_by_nobody_else(render):
         d for d in documents if d["metadata"]["name"] == "dingbridge-kafka" and d["kind"] == "NetworkPolicy"
     ]
     assert kafka["spec"]["egress"] == [{"ports": [{"protocol": "TCP", "port": 9093}]}]
+    more = {"networkPolicies": {"dnsPorts": [5353], "otherPorts": [4318]}}
+    [least] = [d for d in render(PLAIN, more) if d["metadata"]["name"] == "dingbridge-nothing-else"]
+    opened = [{(p["protocol"], p["port"]) for p in rule["ports"]} for rule in least["spec"]["egress"]]
+    assert opened == [{("UDP", 5353), ("TCP", 5353)}, {("TCP", 4318)}]
+
+
+def test_an_ingress_of_kubernetes_has_the_path_of_the_settings(render):
+    route = {"ingress": {"route": {"enabled": True, "host": "hooks.example.com"}}}
+    for values, path in (({}, "/callback"), ({"settings": {"CALLBACK_PATH": "/hook"}}, "/hook")):
+        [found] = [d for d in render(PLAIN, route, values) if d["kind"] == "Ingress"]
+        assert found["spec"]["rules"][0]["http"]["paths"][0]["path"] == path
 
 
 def test_a_changed_setting_or_file_restarts_the_pods_that_read_it(render):
@@ -282,23 +295,32 @@ def test_two_releases_in_one_namespace_share_no_object_and_no_pod(render):
         assert not selected or not selected <= labels
 
 
-def test_the_notes_name_every_secret_that_pods_wait_for(render, tmp_path):
+@pytest.mark.parametrize("case", ["production", "everything plain"])
+def test_the_notes_name_every_secret_that_pods_wait_for(case, render, tmp_path):
     """``helm template`` prints no notes, so a copy of the chart has them as an object's text."""
     chart = tmp_path / "dingbridge"
     shutil.copytree(CHART, chart)
     (chart / "templates" / "printed.yaml").write_text(
         '{"kind": "Notes", "text": {{ include "dingbridge/templates/NOTES.txt" . | toJson }}}'
     )
-    console = EXAMPLES / "console.yaml"
-    command = [os.environ["HELM"], "template", "dingbridge", str(chart), "-f", str(PLAIN), "-f", str(console)]
+    files = [argument for path in CASES[case] for argument in ("-f", str(path))]
+    command = [os.environ["HELM"], "template", "dingbridge", str(chart), *files]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     [notes] = [d["text"] for d in yaml.safe_load_all(done.stdout) if d["kind"] == "Notes"]
     wanted = set()
-    for workload in workloads(render(PLAIN, console)).values():
+    for workload in workloads(render(*CASES[case])).values():
+        variables = [e["valueFrom"]["secretKeyRef"] for e in container(workload)["env"] if "valueFrom" in e]
+        wanted |= {(place["name"], place["key"]) for place in variables}
         for volume in pod(workload)["volumes"]:
-            wanted |= {s["secret"]["name"] for s in volume.get("projected", {}).get("sources", ())}
-            wanted |= {volume["secret"]["secretName"]} if "secret" in volume else set()
-    assert set(re.findall(r"create secret generic (\S+) --from-file", notes)) == wanted
+            for source in volume.get("projected", {}).get("sources", ()):
+                wanted |= {(source["secret"]["name"], item["key"]) for item in source["secret"]["items"]}
+            if "secret" in volume:
+                items = volume["secret"].get("items", [{"key": "apps.toml"}])
+                wanted |= {(volume["secret"]["secretName"], item["key"]) for item in items}
+    commands = re.findall(r"create secret generic (\S+)((?: --from-file=\S+)+)", notes)
+    named = {(name, key) for name, keys in commands for key in re.findall(r"=([^=]+)=", keys)}
+    assert named == wanted
+    assert len(commands) == len({name for name, _ in wanted}), "each secret is made once"
 
 
 @pytest.mark.parametrize(
@@ -330,6 +352,8 @@ def test_the_notes_name_every_secret_that_pods_wait_for(render, tmp_path):
             {"ingress": {"recovery": {"enabled": True, "apiMonthlyBudget": 4000}}},
             "ingress.recovery.apiMonthlyBudget: must leave something",
         ),
+        ({"ingress": {"settings": {"RECOVERY_EVERY_MINUTES": 5}}}, "set ingress.recovery.enabled beside it"),
+        ({"consumers": {"b" * 45: {}}}, "is longer than 52 characters; set fullnameOverride"),
         (
             {"consumers": {"billing": {"image": {"repository": "registry.example.com/billing"}}}},
             "consumers.billing.image: a tag or a digest",

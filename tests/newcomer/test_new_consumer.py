@@ -106,6 +106,7 @@ def test_in_a_repository_of_its_own_it_is_tested_and_found_by_its_entry_point(cl
     if (ROOT / ".mypy_cache").is_dir():
         shutil.copytree(ROOT / ".mypy_cache", folder / ".mypy_cache")
     clone.run("env", "-C", str(folder), python, "-m", "mypy")
+    clone.run("env", "-C", str(folder), python, "-m", "ruff", "check", "--no-cache", "--extend-select", "I")
     result = clone.run("env", "-C", str(folder), python, "-m", "pytest", "-q", "--kafka", env=kafka_env)
     assert "1 passed" in result.stdout
     # built as a wheel, it has its revisions with it

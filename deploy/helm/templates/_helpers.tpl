@@ -75,6 +75,29 @@ the variable names. Takes {root, callback, app, database, own}. */ -}}
 {{ toYaml $found }}
 {{- end }}
 
+{{- define "dingbridge.ingressSecrets" -}}
+{{- $stream := eq .Values.dingtalk.mode "stream" -}}
+{{- dict "root" . "callback" (and .Values.dingtalk.appKey (not $stream)) "app" (or $stream .Values.ingress.recovery.enabled) "own" .Values.ingress.secrets | include "dingbridge.secrets" -}}
+{{- end }}
+
+{{- /* Takes {root, entry}. */ -}}
+{{- define "dingbridge.consumerSecrets" -}}
+{{- $database := mustMergeOverwrite (pick .root.Values.database "existingSecret" "key") .entry.database -}}
+{{- dict "root" .root "app" .entry.dingtalk "database" $database "own" .entry.secrets | include "dingbridge.secrets" -}}
+{{- end }}
+
+{{- define "dingbridge.consoleSecrets" -}}
+{{- dict "root" . "database" .Values.database "own" .Values.console.secrets | include "dingbridge.secrets" -}}
+{{- end }}
+
+{{- define "dingbridge.consoleUsers" -}}
+{{ .Values.console.users.existingSecret | default (printf "%s-console" (include "dingbridge.fullname" .)) }}
+{{- end }}
+
+{{- define "dingbridge.callbackPath" -}}
+{{ coalesce .Values.ingress.route.path .Values.ingress.settings.CALLBACK_PATH .Values.settings.CALLBACK_PATH "/callback" }}
+{{- end }}
+
 {{- define "dingbridge.saslSecret" -}}
 {{ .Values.kafka.sasl.existingSecret | default (printf "%s-kafka" (include "dingbridge.fullname" .)) }}
 {{- end }}
@@ -159,6 +182,9 @@ annotations:
 {{- /* What every pod's spec begins with. Takes {root, placement}. */ -}}
 {{- define "dingbridge.podSpec" -}}
 automountServiceAccountToken: false
+{{- with .root.Values.serviceAccountName }}
+serviceAccountName: {{ . }}
+{{- end }}
 # else a Service named "ingress" would set INGRESS_PORT
 enableServiceLinks: false
 terminationGracePeriodSeconds: 30

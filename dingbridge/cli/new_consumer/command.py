@@ -66,10 +66,12 @@ def command(
             [test] = {
                 str(path.parent.relative_to(plan.root)) for path in plan.new if path.name.startswith("test_")
             }
-            following = (
-                f"cd {folder} && pip install {source.pip} -e . pytest pytest-asyncio && "
-                f"python -m pytest {shlex.quote(test)}"
-            )
+            ready = {
+                "": f"pip install {source.pip} -e . pytest pytest-asyncio &&",
+                "poetry": "poetry install && poetry run",
+                "uv": "uv run",
+            }
+            following = f"cd {folder} && {ready[plan.tool]} python -m pytest {shlex.quote(test)}"
         else:
             plan = own(own_repository, names, found, source)
             following = (

@@ -22,26 +22,47 @@ from dingbridge.worker.registry import GROUP
 Toml = MutableMapping[str, Any]
 
 PLUGIN = "-p dingbridge.testing.plugin"
+OPTIONS_ELSEWHERE = dict.fromkeys(("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini"), "") | {
+    "tox.ini": "[pytest]",
+    "setup.cfg": "[tool:pytest]",
+}
+"""Files in which pytest looks for its options, and what stands in one that has them."""
 BY_INDEX = {
     "poetry": "poetry source add --priority=explicit company {0} && poetry add --source company dingbridge",
     "uv": "uv add --default-index {0} dingbridge",
 }
 """What makes dingbridge a dependency that comes from this index alone."""
+BACKENDS = {"poetry": "poetry", "uv": "uv_build"}
+"""By tool, how the build backend is called that it gives a new project."""
 NO_PACKAGES = {"tests", "test", "docs", "examples", "scripts", "build", "dist"}
+NO_MODULES = {
+    "setup",
+    "conftest",
+    "test",
+    "tests",
+    "example",
+    "toxfile",
+    "noxfile",
+    "tasks",
+    "fabfile",
+    "dodo",
+}
+"""Which of the files beside pyproject.toml setuptools takes for no module of the project."""
 
 
 def into_project(root: Path, names: Names, examples: Examples, source: Source, inside: str = "") -> Plan:
     """Into the project at ``root``, below its package ``inside`` (``theirs`` or ``theirs.events``).
 
     Without ``inside`` below the package that is called as the project is, or is its only one; in a project
-    of consumers alone beside them. Raises
-    ``ScaffoldError`` where that leaves it open, and for a ``pyproject.toml`` that cannot be read.
+    of consumers alone beside them. Raises ``ScaffoldError`` where that leaves it open, and for a
+    ``pyproject.toml`` that cannot be read, or is written so that nothing can be added to it.
     """
     file = root / "pyproject.toml"
     if (root / "dingbridge" / "worker").is_dir():
         raise ScaffoldError(f"{root} is a clone of dingbridge: run this in it, without --own-repository")
     try:
-        document = tomlkit.parse(file.read_text(encoding="utf-8"))
+        before = file.read_bytes().decode()  # with its line ends
+        document = tomlkit.parse(before)
     except (OSError, UnicodeDecodeError, TOMLKitError) as error:
         raise ScaffoldError(f"{file} cannot be read ({error}); correct it first") from None
     plan = Plan(root)
@@ -60,12 +81,22 @@ def into_project(root: Path, names: Names, examples: Examples, source: Source, i
     if (tests.parent / "__init__.py").exists():
         plan.new[tests / "__init__.py"] = ""
 
-    _announce(plan, document, names, f"{package}:{names.class_name}")
-    _ship(plan, document, package, alone=parent == base)
-    _depend(plan, document, source)
-    _test_by(plan, document)
-    text = tomlkit.dumps(document).rstrip("\n") + "\n"
-    if text != file.read_text(encoding="utf-8"):
+    try:
+        _announce(plan, document, names, f"{package}:{names.class_name}")
+        _ship(plan, document, package, alone=parent == base)
+        _depend(plan, document, source)
+        _test_by(plan, document)
+        end = "\r\n" if "\r\n" in before else "\n"
+        text = tomlkit.dumps(document).replace("\r\n", "\n").rstrip("\n").replace("\n", end) + end
+        kept = tomlkit.parse(text).unwrap() == document.unwrap()
+    except (TOMLKitError, TypeError, ValueError):
+        kept = False
+    if not kept:
+        raise ScaffoldError(
+            f"nothing can be added to {file} as it is written; give `project` and `project.entry-points` a "
+            "table of their own ([project], not project.name = … and no {…}), and run this again"
+        )
+    if text != before:
         plan.changed[file] = text
     return plan
 
@@ -77,7 +108,7 @@ def _get(document: Any, *path: str) -> Any:
     return document
 
 
-def _put(document: Any, path: Sequence[str], key: str, value: str) -> None:
+def _put(document: Any, path: Sequence[str], key: str, value: str | list[str]) -> None:
     """Into the table of that name; into a new one, with a blank line behind it, if there is none."""
     new = _get(document, *path) is None
     for name in path:
@@ -115,8 +146,14 @@ def _parent(root: Path, document: Toml, inside: str) -> Path:
     return bases[0]
 
 
+def _of_pytest(document: Toml) -> tuple[str, ...]:
+    """The table of pytest's options. pytest 9 refuses ``ini_options`` beside options of its own kind."""
+    native = set(_get(document, "tool", "pytest") or ()) - {"ini_options"}
+    return ("tool", "pytest") if native else ("tool", "pytest", "ini_options")
+
+
 def _tests(document: Toml) -> str:
-    paths = _get(document, "tool", "pytest", "ini_options", "testpaths")
+    paths = _get(document, *_of_pytest(document), "testpaths")
     return str(paths[0]) if isinstance(paths, list) and paths else "tests"
 
 
@@ -146,15 +183,32 @@ def _ship(plan: Plan, document: Toml, package: str, *, alone: bool) -> None:
     elif found is not None:
         if not all(any(fnmatch.fnmatch(name, pattern) for pattern in found) for name in wanted):
             found.append(f"{package}*")
+    elif alone and (plan.root / package).parent == plan.root and _found_by_setuptools(plan.root, document):
+        # what setuptools finds by itself is one package, or one module: no longer theirs beside ours
+        theirs = {path.parent.name for path in plan.root.glob("*/*.py")} - NO_PACKAGES
+        modules = {path.stem for path in plan.root.glob("[!._]*.py")} - NO_MODULES
+        if not theirs and len(modules) == 1 and "py-modules" not in setuptools:
+            _put(document, ("tool", "setuptools"), "py-modules", [*modules])
+        patterns = [f"{name}*" for name in (*sorted(filter(str.isidentifier, theirs)), package)]
+        _put(document, ("tool", "setuptools", "packages", "find"), "include", patterns)
     elif alone or not (_get(document, "project") or _get(document, "tool", "poetry")):
         plan.by_hand.append(f"look that the project's wheel holds {package} and {package}.migrations")
+
+
+def _found_by_setuptools(root: Path, document: Toml) -> bool:
+    backend = str(_get(document, "build-system", "build-backend") or "setuptools")
+    elsewhere = any((root / name).exists() for name in ("setup.py", "setup.cfg"))
+    return _get(document, "project") is not None and backend.startswith("setuptools") and not elsewhere
 
 
 def _depend(plan: Plan, document: Toml, source: Source) -> None:
     """With an index of one's own the name may stand among the dependencies; else pip would ask any index."""
     dependencies = _get(document, "project", "dependencies")
+    backend = str(_get(document, "build-system", "build-backend") or "")
     for tool, add in BY_INDEX.items():
-        if _get(document, "tool", tool) is not None or (plan.root / f"{tool}.lock").exists():
+        locked = (plan.root / f"{tool}.lock").exists()
+        if locked or _get(document, "tool", tool) is not None or backend.startswith(BACKENDS[tool]):
+            plan.tool = tool
             place = shlex.quote(source.place.removeprefix("dingbridge @ "))
             plan.by_hand.append(add.format(place) if source.index else f"{tool} add {place}")
             return
@@ -169,17 +223,19 @@ def _depend(plan: Plan, document: Toml, source: Source) -> None:
 
 def _test_by(plan: Plan, document: Toml) -> None:
     """Have pytest load the fixture ``running``, if it is set up in pyproject.toml or nowhere."""
-    place = ("tool", "pytest", "ini_options")
+    place = _of_pytest(document)
     options = _get(document, *place, "addopts") or ""
     elsewhere = [
         name
-        for name, mark in (("pytest.ini", ""), ("tox.ini", "[pytest]"), ("setup.cfg", "[tool:pytest]"))
+        for name, mark in OPTIONS_ELSEWHERE.items()
         if (plan.root / name).is_file() and mark in (plan.root / name).read_text(encoding="utf-8")
     ]
     if elsewhere:
         plan.by_hand.append(f"in {elsewhere[0]}, add to pytest's options: addopts = {PLUGIN}")
     elif isinstance(options, list):
         options.extend(() if PLUGIN in " ".join(map(str, options)) else PLUGIN.split())
+    elif place[-1] == "pytest" and not options:
+        _put(document, place, "addopts", PLUGIN.split())
     elif PLUGIN not in options:
         _put(document, place, "addopts", f"{options} {PLUGIN}".strip())
     if "pytest-asyncio" not in tomlkit.dumps(cast(tomlkit.TOMLDocument, document)):

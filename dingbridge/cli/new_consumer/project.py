@@ -31,12 +31,14 @@ _BEFORE_SIMULATOR = re.compile(r"\n(?=\n  simulator:\n)")
 
 @dataclass(slots=True)
 class Plan:
-    """``new`` and ``changed`` files and their texts; ``by_hand``: what is left to the author, in words."""
+    """``new`` and ``changed`` files and their texts; ``by_hand``: what is left to the author, in words;
+    ``tool``: ``poetry`` or ``uv``, if the project is kept by one."""
 
     root: Path
     new: dict[Path, str] = field(default_factory=dict)
     changed: dict[Path, str] = field(default_factory=dict)
     by_hand: list[str] = field(default_factory=list)
+    tool: str = ""
 
     def write(self) -> None:
         """Write the new files and change the others. Raises ``ScaffoldError`` when a new file exists already,
@@ -47,7 +49,7 @@ class Plan:
         try:
             for path, text in {**self.new, **self.changed}.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
+                path.write_text(text, encoding="utf-8", newline="")
         except OSError as error:
             raise ScaffoldError(
                 f"{error.filename} cannot be written ({error.strerror}); correct that, take away what was "
@@ -209,7 +211,7 @@ def add_test(
         package,
         f"from {package} import {names.class_name}\nfrom {package}.consumer import events",
         "from dingbridge.testing import recorded",
-        f"{'import pytest' if mark else ''}\nfrom sqlalchemy import select",
+        "import pytest\nfrom sqlalchemy import select" if mark else "from sqlalchemy import select",
     )
     mark = f"pytestmark = {mark}\n" if mark else ""
     values = values_of(names, package) | {"imports": imports, "mark": mark}

@@ -85,6 +85,8 @@ def test_whatever_it_is_called_what_is_written_is_python_and_toml(name, events, 
             ]
             assert points[1] == points[0] | {name: f"dingbridge.consumers.{asked.module}:{asked.class_name}"}
     assert plan.by_hand == []
+    for ignored in (".gitignore", ".dockerignore") if own else ():  # secrets stand in .env
+        assert ".env" in plan.new[Path("no-such-folder") / ignored].splitlines()
 
 
 def _from_payloads(node):
@@ -166,6 +168,7 @@ def of(folder: Path) -> dict[str, Any]:
     return tomllib.loads((folder / "pyproject.toml").read_text())
 
 
+BACKEND = '[build-system]\nrequires = []\nbuild-backend = "%s"\n'
 PROJECT = """# ours
 [project]
 name = "their-oa"   # as in the contract
@@ -218,9 +221,12 @@ def test_a_project_keeps_all_that_it_has_and_gets_what_a_consumer_needs(tmp_path
         ('[project]\nname = "x"\n[tool.uv]\n', ["x/__init__.py"], ("project", "entry-points"), "uv add /"),
         ('[project]\nname = "x"\ndynamic = ["entry-points"]\n', ["x/__init__.py"], None, "to the group"),
         ('[build-system]\nrequires = ["setuptools"]\n', ["x/__init__.py", "setup.cfg"], None, "in setup.cfg"),
-        ('[project]\nname = "x"\n', [], ("project", "entry-points"), "wheel holds rent_consumer and"),
+        (f'[project]\nname = "x"\n{BACKEND % "poetry.core"}', ["x/__init__.py"], None, "poetry add /"),
+        (f'[project]\nname = "x"\n{BACKEND % "uv_build"}', ["x/__init__.py"], None, "uv add /"),
+        (f'[project]\nname = "x"\n{BACKEND % "flit_core"}', [], None, "wheel holds rent_consumer and"),
+        ('[project]\nname = "x"\n', ["x/__init__.py", "pytest.toml"], None, "in pytest.toml"),
     ],
-    ids=["poetry-src", "uv", "dynamic", "setup-cfg", "no-package"],
+    ids=["poetry-src", "uv", "dynamic", "setup-cfg", "poetry-2", "uv-new", "no-package", "pytest-toml"],
 )
 def test_what_cannot_be_added_is_said(tmp_path, pyproject, files, announced, words):
     plan = entered(tmp_path, pyproject, *files)
@@ -230,7 +236,47 @@ def test_what_cannot_be_added_is_said(tmp_path, pyproject, files, announced, wor
         place = place[name]
     target = f"{'x.' if files else ''}rent_consumer:Rent"
     assert announced is None or place == {"dingbridge.consumers": {"rent": target}}
-    assert announced is not None or f"rent = {target}" in "\n".join(plan.by_hand)
+    assert words != "to the group" or f"rent = {target}" in "\n".join(plan.by_hand)
+
+
+@pytest.mark.parametrize(
+    ("files", "found", "modules"),
+    [
+        (["shop.py", "setup.py.txt", "conftest.py"], ["rent_consumer*"], ["shop"]),
+        (["shop/api.py", "docs/conf.py"], ["shop*", "rent_consumer*"], None),
+        (["lease_consumer/__init__.py"], ["lease_consumer*", "rent_consumer*"], None),
+    ],
+    ids=["module", "namespace", "consumer"],
+)
+def test_what_setuptools_found_by_itself_is_in_the_wheel_as_before(tmp_path, files, found, modules):
+    entered(tmp_path, '[project]\nname = "oa"\n', *files)
+    setuptools = of(tmp_path)["tool"]["setuptools"]
+    assert (setuptools["packages"]["find"]["include"], setuptools.get("py-modules")) == (found, modules)
+
+
+def test_options_of_pytest_9_and_line_ends_stay_of_their_kind(tmp_path):
+    entered(
+        tmp_path, '[project]\r\nname = "x"\r\n[tool.pytest]\r\ntestpaths = ["checks"]\r\n', "x/__init__.py"
+    )
+    options = {"testpaths": ["checks"], "addopts": ["-p", "dingbridge.testing.plugin"]}
+    assert of(tmp_path)["tool"]["pytest"] == options
+    assert (tmp_path / "checks" / "rent").is_dir()
+    text = (tmp_path / "pyproject.toml").read_bytes()
+    assert text.count(b"\n") == text.count(b"\r\n")
+
+
+@pytest.mark.parametrize(
+    "pyproject",
+    [
+        'project.name = "x"\nproject.version = "1"\n',
+        '[project]\nname = "x"\nentry-points = {a = {b = "c:d"}}\n',
+    ],
+)
+def test_a_project_to_which_nothing_can_be_added_stays_as_it_is(tmp_path, pyproject):
+    with pytest.raises(ScaffoldError, match="as it is written"):
+        entered(tmp_path, pyproject, "x/__init__.py")
+    assert (tmp_path / "pyproject.toml").read_text() == pyproject
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["__init__.py"]
 
 
 def test_a_second_consumer_goes_beside_the_first_one(tmp_path):
