@@ -4,6 +4,7 @@ from sqlalchemy import select
 
 from dingbridge import Event, Retry, Transaction
 from dingbridge.consumers.outbound.contacts.rows import entity_of
+from dingbridge.consumers.outbound.contacts.wanted import look
 from dingbridge.consumers.outbound.forms import ChangeData, OldNew
 from dingbridge.consumers.outbound.ledger import EXISTS, Kind
 from dingbridge.consumers.outbound.messages import change_record
@@ -22,8 +23,12 @@ async def tell_of_unnamed(tx: Transaction, event: Event, kind: Kind, by: str | N
     event may come before the reply. A person's userid is in the row from the beginning.
     """
     said = said_by(event.event_type)
-    if kind == "department" and said != "absent" and await _creates(tx, event.corp_id):
-        raise Retry("a department of ours is being created, and this may be it", after=AGAIN_S, counts=False)
+    if kind == "department" and said != "absent":
+        if await _creates(tx, event.corp_id):
+            words = "a department of ours is being created, and this may be it"
+            raise Retry(words, after=AGAIN_S, counts=False)
+        if await look(tx, event.corp_id, kind, event.subject or "", by):
+            return  # its creation was committed after the caller found no row (READ COMMITTED)
     there = {"present": OldNew(old=False, new=True), "absent": OldNew(old=True, new=False)}.get(said)
     data = ChangeData(
         corp_id=event.corp_id, kind=kind, id=None, verdict="reported", dingtalk_id=event.subject,
