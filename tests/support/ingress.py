@@ -98,6 +98,10 @@ class IngressUnderTest:
         journal = details["journal"] if status == 200 else {}
         return journal.get("waiting") == 0 and all(each["imported"] for each in journal["damaged"])
 
+    def published(self) -> bool:
+        """The same, and nothing is parked, as records are while their topic is slow to be made."""
+        return self.drained() and not any(self.relay_readyz()[1].get("parked", {}).values())
+
     @asynccontextmanager
     async def supervised(self) -> AsyncIterator[list[int]]:
         """It is started again whenever it ends by itself, as by systemd; yields the exit codes."""
