@@ -16,6 +16,8 @@ from tests.unit.ingress.test_importing import EXPECTED, entry, fill, numbers
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The back-up of a journal that is written meanwhile; then ``JOURNAL_DIR`` leads elsewhere."""
+    # it is the test's own process, in which others look at what is logged
+    monkeypatch.setattr("dingbridge.ingress.admin.client.configure_logging", lambda settings: None)
     for name, value in {**SAMPLE_CREDENTIALS, "DINGTALK_API_BASE": "http://127.0.0.1:1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("JOURNAL_DIR", str(tmp_path / "old"))
