@@ -9,6 +9,6 @@ from tests.lives.life import from_environment
 from tests.support.sizes import sized
 
 
-@pytest.mark.parametrize("seed", from_environment(range(1, 1 + sized(15, 600))))
+@pytest.mark.parametrize("seed", from_environment(range(1, 1 + sized(10, 600))))
 def test_a_life_ends_well(seed: int, tmp_path: Path) -> None:
     must_hold("approvals", seed, tmp_path)
