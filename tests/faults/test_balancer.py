@@ -116,6 +116,10 @@ async def test_one_with_a_full_disk_is_asked_no_more_until_it_has_room(edge, kaf
     assert set(edge.pusher.outcomes) <= {"success", "503"}
 
 
+def published_of_its_own(ingress) -> bool:
+    return ingress.metric("dingbridge_published_total") > 0
+
+
 async def test_one_becomes_three_and_one_again(processes, kafka_env, kafka_settings, tmp_path, figure):
     """As docs/guide/more-ingresses.md says: one is given up in order, of the other only the disk is left."""
     names = ("one", "two", "three")
@@ -152,6 +156,7 @@ async def test_one_becomes_three_and_one_again(processes, kafka_env, kafka_setti
             await load.more(100)
             assert set(edge.pusher.outcomes) == {"success"}, "until here nobody noticed anything"
 
+            await eventually(lambda: asyncio.to_thread(published_of_its_own, three), 60, "three publishes")
             three.process.kill()
             await edge.down("three")
             await load.more(100)

@@ -185,8 +185,11 @@ async def test_all_of_it_is_read_while_callbacks_come(data, kafka_env, kafka_set
             assert after >= before
             new = {key[-1] for key in after}
             taken = len(system_a.taken)
-            groups = await look(settings, CONSUMERS)
-            behind = [name for name, group in groups.items() if group.lag]
+            topics = [t for group in (await look(settings, CONSUMERS)).values() for t in group.topics.items()]
+            # a group of the same name may have left records behind in the topics of an earlier test
+            behind = [
+                name for name, lag in topics if lag.records and name.startswith(tuple(prefixes.values()))
+            ]
             return {somebody, asked} <= new and taken >= 2 and not behind
 
         await eventually(went_on, 60, "each consumer goes on where it was")
