@@ -110,8 +110,8 @@ async def redirecting(request: web.Request) -> web.Response:
 
 
 def shown_in_the_guide() -> dict[str, str]:
-    """``{what is wrong: the output that the guide shows}``; of all but the healthy stack's only the lines that
-    differ from it."""
+    """``{what is wrong: the output that the guide shows}``: of the healthy stack all, of the others what
+    differs from it."""
     blocks = re.findall(r"<!-- doctor: ([\w ]+) -->\n```text\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
     return dict(blocks)
 
