@@ -110,7 +110,8 @@ async def redirecting(request: web.Request) -> web.Response:
 
 
 def shown_in_the_guide() -> dict[str, str]:
-    """``{what is wrong: the output that the guide shows}``."""
+    """``{what is wrong: the output that the guide shows}``: of the healthy stack all, of the others what
+    differs from it."""
     blocks = re.findall(r"<!-- doctor: ([\w ]+) -->\n```text\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
     return dict(blocks)
 
@@ -188,8 +189,11 @@ async def test_the_guide_shows_what_it_really_prints_and_nothing_is_changed(
         "owner key": 1,
         "stream": 1,
     }
+    healthy = set(comparable(printed["healthy"]).splitlines())
     for what, output in printed.items():
-        assert comparable(output) == comparable(shown[what]), f"{what}:\n{output}"
+        lines = comparable(output).splitlines()
+        differing = [line for line in lines if what == "healthy" or line not in healthy]
+        assert differing == comparable(shown[what]).splitlines(), f"{what}:\n{output}"
     assert printed.keys() == shown.keys()
 
 
