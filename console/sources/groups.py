@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from dingbridge.doctor.checks.kafka_wire import describe_groups
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.client import connection, explain
+from dingbridge.kafka.group_offsets import committed_by
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.settings import KafkaSettings
 
@@ -54,7 +55,7 @@ async def look(settings: KafkaSettings, names: Sequence[str]) -> dict[str, Group
     """The groups of ``names`` by name. Raises ``KafkaUnavailable``."""
     async with _admin(settings) as admin:
         members = await _members(admin, names)
-        committed = {name: await _committed(admin, name) for name in names}
+        committed = {name: await _committed(admin, settings, name) for name in names}
     async with TopicReader(settings) as reader:
         counts: dict[str, int] = {}
         for partition in {p for offsets in committed.values() for p in offsets}:
@@ -80,7 +81,7 @@ async def committed_offsets(
 ) -> dict[str, dict[TopicPartition, int]]:
     """What each of these groups has committed. Raises ``KafkaUnavailable``."""
     async with _admin(settings) as admin:
-        return {name: await _committed(admin, name) for name in names}
+        return {name: await _committed(admin, settings, name) for name in names}
 
 
 @asynccontextmanager
@@ -106,9 +107,10 @@ async def _members(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
     return found
 
 
-async def _committed(admin: AIOKafkaAdminClient, name: str) -> dict[TopicPartition, int]:
-    offsets = await admin.list_consumer_group_offsets(name)
-    return {partition: found.offset for partition, found in offsets.items() if found.offset >= 0}
+async def _committed(
+    admin: AIOKafkaAdminClient, settings: KafkaSettings, name: str
+) -> dict[TopicPartition, int]:
+    return {p: found.offset for p, found in (await committed_by(admin, settings, name)).items()}
 
 
 async def _ages(

@@ -51,6 +51,11 @@ class KafkaSettings(LogSettings):
             )
         return value
 
+    def is_ours(self, topic: str) -> bool:
+        """Whether ``topic`` has one of our prefixes. Another installation on the same Kafka has others, and
+        groups of the same names."""
+        return topic.startswith((self.topic_prefix, self.control_prefix))
+
     def check(self) -> list[str]:
         problems = super().check()
         for address in self.kafka_bootstrap_servers.split(","):

@@ -16,12 +16,13 @@ from aiokafka.admin import RecordsToDelete
 from dev.servers import PostgresServer
 from dev.servers.postgres_wheel import programs
 from dingbridge import Consumer, Restored
-from dingbridge.backup import databases, making, postgres, restoring
+from dingbridge.backup import databases, groups, making, postgres, restoring
 from dingbridge.backup.databases import opened
 from dingbridge.backup.groups import Target, target_of
 from dingbridge.backup.making import back_up
 from dingbridge.backup.manifest import NAME, BadBackup, Committed, Manifest
 from dingbridge.backup.restoring import Refused, Restore, RestoreSettings
+from dingbridge.console.sources.groups import look
 from dingbridge.consumers.outbound.requests.restored import still_to_read
 from dingbridge.errors import BridgeError
 from dingbridge.events.control import RESYNC_REQUESTED
@@ -183,6 +184,23 @@ async def test_where_a_group_goes_on_is_told_from_what_its_topics_hold(kafka_set
         assert words in other.lost[0]
     unread = await target_of(kafka_settings, "nobody", (), [topic], now_ms)
     assert (unread.offsets, unread.ends) == ({}, same.ends)
+
+
+async def test_what_the_group_of_another_installation_has_committed_stays(
+    kafka_settings: KafkaSettings,
+) -> None:
+    """Groups are named after consumers alone: another installation on the same Kafka has the same ones."""
+    other = kafka_settings.model_copy(update={"topic_prefix": f"other-{kafka_settings.topic_prefix}"})
+    group = f"shared-{secrets.token_hex(4)}"
+    places = [TopicPartition(event_topic(each, TYPE), 0) for each in (kafka_settings, other)]
+    for each, place in zip((kafka_settings, other), places, strict=True):
+        await ensure_topics(each, [place.topic])
+        await set_offsets(each, group, {place: 0})
+    assert [*(await groups.committed(kafka_settings, [group]))[group]] == [
+        Committed(topic=places[0].topic, partition=0, offset=0, end=0)
+    ]
+    assert (await target_of(kafka_settings, group, (), (), None)).offsets == {places[0]: 0}
+    assert (await look(kafka_settings, [group]))[group].topics.keys() == {places[0].topic}
 
 
 async def test_the_end_of_a_transaction_is_no_record_that_outbound_has_to_read(
