@@ -36,6 +36,8 @@ DINGTALK_NAMES: Final[dict[Kind, dict[str, str]]] = {
         "managers": "dept_manager_userid_list",
     },
 }
+DINGTALK_IDS: Final[dict[Kind, str]] = {"user": "userid", "department": "deptId"}
+"""Where a message gives DingTalk's own id, which is no field to be written."""
 NAMES: Final[dict[Kind, tuple[str, ...]]] = {kind: tuple(names) for kind, names in DINGTALK_NAMES.items()}
 """The messages' names of the fields."""
 

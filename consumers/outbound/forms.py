@@ -43,6 +43,7 @@ _Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
 text."""
 _Told = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
 _DepartmentName = Annotated[str, Field(pattern=r"^[^-,，]{1,64}$")]
+_DeptId = Annotated[str, Field(pattern=r"^([2-9]|[1-9][0-9]{1,18})$")]
 _Whole = Annotated[int, Field(ge=0, le=MAX_INT)]
 _Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+", max_length=1024)]
 _Day = Annotated[
@@ -107,9 +108,12 @@ class UserDesired(_Versioned):
 class DepartmentDesired(_Versioned):
     """How a department shall be. A field that is absent is not wanted either way."""
 
-    name: _DepartmentName
-    parent: OwnId
-    """Own id of a department; ``root`` is the company itself."""
+    dept_id: _DeptId = ""
+    """DingTalk's id, as contact events have it, of a department that outbound did not create."""
+    name: _DepartmentName = ""
+    """With ``parent`` what a department is created with; a message without one of them creates none."""
+    parent: OwnId = ""
+    """Own id of a department; ``root`` is the company itself. Without it the department stays where it is."""
     order: _Whole = 0
     """Its place among its siblings; the smaller, the nearer the top."""
     managers: list[OwnId] = Field(default=[], max_length=100)

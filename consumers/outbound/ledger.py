@@ -44,7 +44,7 @@ class DesiredState:
     ``since_ms``: when it (of several ``absent`` in a row: the first) came. ``missing``: a reference in
     ``fields`` does not exist in DingTalk yet; a missing manager is left out, any other stops the write.
     ``chosen`` is the id of a creation: a person's userid, a department's ``source_identifier``.
-    ``creates``: the message has all that a creation needs; one that has less writes to an existing person.
+    ``creates``: the message has all that a creation needs; one that has less writes to who is there.
     """
 
     version: int

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from dingbridge.consumers.outbound.fields import DINGTALK_IDS
 from dingbridge.consumers.outbound.forms import MODELS, TYPE_PREFIX, AnyKind, ChangeData, ResultData
 from dingbridge.events.control import ControlRecord
 from dingbridge.events.envelope import CONTENT_TYPE, rfc3339, source
@@ -50,7 +51,7 @@ class Message:
         return self.type.endswith(".absent")
 
 
-_NO_FIELDS: Final = frozenset({"corpId", "app", "version", "userid"})
+_NO_FIELDS: Final = frozenset({"corpId", "app", "version", *DINGTALK_IDS.values()})
 
 
 class Outgoing(NamedTuple):

@@ -1,5 +1,6 @@
 """PostgreSQL's own programs: ``pg_dump`` makes a copy beside who writes, ``pg_restore`` puts it back, all or
-nothing. Where they are not installed, the command to run elsewhere is told.
+nothing. Where they are not installed, the error has the command to run elsewhere: by its standard streams,
+since another container does not have the folder.
 
 The address goes by libpq's variables (postgresql.org/docs/17/libpq-envars.html): no password stands in a
 command line. Not here: the mark in the restored database (``databases.py``).
@@ -7,6 +8,7 @@ command line. Not here: the mark in the restored database (``databases.py``).
 
 import asyncio
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import Final
@@ -30,7 +32,7 @@ class NotInstalled(BridgeError):
 async def dump(url: str, file: Path) -> None:
     """Copy the database at ``url`` to the new ``file`` (0600). Raises ``NotInstalled``, ``BridgeError``."""
     await asyncio.to_thread(file.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
-    rest = f"--file={file} {_name(url)}"
+    rest = f"{_user(url)}{shlex.quote(_name(url))} > {shlex.quote(str(file))}"
     _installed(_DUMP, rest)
     await asyncio.to_thread(file.touch, mode=0o600)
     try:
@@ -45,7 +47,7 @@ async def dump(url: str, file: Path) -> None:
 
 async def load(url: str, file: Path) -> None:
     """Put ``file`` into the database at ``url``, in one transaction. Raises as ``dump`` does."""
-    _installed(_RESTORE, f"--dbname={_name(url)} {file}")
+    _installed(_RESTORE, f"{_user(url)}--dbname={shlex.quote(_name(url))} < {shlex.quote(str(file))}")
     await _run(url, *_RESTORE, f"--dbname={_name(url)}", str(file))
 
 
@@ -57,8 +59,14 @@ def _installed(command: tuple[str, ...], rest: str) -> None:
 def _not_installed(command: tuple[str, ...], rest: str) -> NotInstalled:
     return NotInstalled(
         f"{command[0]} is not installed here, or is older than the server. Install PostgreSQL's client "
-        f"programs, at least of the server's version; or run it where they are: {' '.join(command)} {rest}"
+        f"programs, at least of the server's version; or run it where they are, as on the server: "
+        f"{' '.join(command)} {rest}"
     )
+
+
+def _user(url: str) -> str:
+    user = parse_database_url(url).username
+    return f"--username={shlex.quote(user)} " if user else ""
 
 
 def _name(url: str) -> str:

@@ -116,10 +116,11 @@ def test_lint_finds_nothing():
 
 
 def test_the_guides_values_are_enough(render):
-    needed, own = (
+    needed, own, routed = (
         yaml.safe_load(code) for _, code in blocks(DEPLOY.parent / "docs/guide/kubernetes.md", "yaml")
     )
     assert workloads(render(needed)).keys() == {"ingress", "address-sync", "approval", "outbound"}
+    assert "Ingress" in {d["kind"] for d in render(needed, routed)}
     billing = container(workloads(render(needed, own))["billing"])
     assert (billing["image"], billing["args"]) == ("registry.example.com/billing:7", ["consume", "billing"])
     assert "BILLING_PASSWORD_FILE" in {item["name"] for item in billing["env"]}
@@ -183,6 +184,7 @@ def test_each_pod_starts_and_has_no_secret_that_it_does_not_use(
         assert {n for n in found if n.endswith("_FILE")} <= ALLOWED[name] | EVERYBODY, name
 
 
+ROUTED = {"enabled": True, "route": {"enabled": True, "host": "console.example.com"}}
 EVERYBODY = {"KAFKA_SASL_PASSWORD_FILE"}
 _APP = {"DINGTALK_APP_SECRET_FILE", "DINGTALK_APPS_FILE"}
 _CONSUMER = {*_APP, "DATABASE_URL_FILE"}
@@ -204,7 +206,9 @@ def started(name: str, found: dict[str, str]) -> None:
         settings = IngressSettings.load()
         assert settings.dingtalk_mode == found.get("DINGTALK_MODE", "http")
     elif name == "console":
-        assert all(host for host, _ in ConsoleSettings.load().listeners)
+        console = ConsoleSettings.load()
+        assert all(host for host, _ in console.listeners)
+        assert bool(console.own_names) is bool(console.trusted_proxies), "the route's, and who speaks for it"
     else:
         ConsumerSettings.load()
     if name == "address-sync":
@@ -250,7 +254,7 @@ def test_pods_are_reached_by_prometheus_and_by_nobody_else(render):
     [monitor] = [d for d in documents if d["kind"] == "PodMonitor"]
     assert {e["port"] for e in monitor["spec"]["podMetricsEndpoints"]} == ports - {"callback", "console"}
     for service in (d for d in documents if d["kind"] == "Service"):
-        assert {p["targetPort"] for p in service["spec"].get("ports", [])} <= {"callback"}
+        assert {p["targetPort"] for p in service["spec"].get("ports", [])} <= {"callback", "console"}
     [kafka] = [
         d for d in documents if d["metadata"]["name"] == "dingbridge-kafka" and d["kind"] == "NetworkPolicy"
     ]
@@ -266,6 +270,30 @@ def test_an_ingress_of_kubernetes_has_the_path_of_the_settings(render):
     for values, path in (({}, "/callback"), ({"settings": {"CALLBACK_PATH": "/hook"}}, "/hook")):
         [found] = [d for d in render(PLAIN, route, values) if d["kind"] == "Ingress"]
         assert found["spec"]["rules"][0]["http"]["paths"][0]["path"] == path
+
+
+def test_the_console_is_reached_by_its_route_and_by_nobody_else(render):
+    """Its Service alone opens nothing; a route has its address, and those who are let in."""
+    named = {"console": {"enabled": True}}
+    for values, let_in in ((render(PRODUCTION), True), (render(PLAIN, named), False)):
+        [service] = [d for d in values if d["kind"] == "Service" and d["metadata"]["name"].endswith("-http")]
+        console = workloads(values)["console"]
+        labels = console["spec"]["template"]["metadata"]["labels"]
+        assert service["spec"]["selector"].items() <= labels.items()
+        [port] = service["spec"]["ports"]
+        assert port["targetPort"] in {p["name"] for p in container(console)["ports"]}
+        routes = [d for d in values if d["kind"] == "Ingress" and d["metadata"]["name"].endswith("-http")]
+        opened = [d["spec"] for d in values if d["metadata"]["name"] == "dingbridge-console-in"]
+        assert bool(routes) is bool(opened) is let_in
+        if let_in:
+            [rule] = routes[0]["spec"]["rules"]
+            backend = rule["http"]["paths"][0]["backend"]["service"]
+            assert backend == {"name": service["metadata"]["name"], "port": {"name": port["name"]}}
+            url = {e["name"]: e.get("value") for e in container(console)["env"]}["CONSOLE_URL"]
+            assert url == f"https://{rule['host']}"
+            [entry] = opened[0]["ingress"]
+            assert entry["ports"] == [{"protocol": "TCP", "port": "console"}]
+            assert entry["from"]
 
 
 def test_a_changed_setting_or_file_restarts_the_pods_that_read_it(render):
@@ -353,6 +381,13 @@ def test_the_notes_name_every_secret_that_pods_wait_for(case, render, tmp_path):
             "ingress.recovery.apiMonthlyBudget: must leave something",
         ),
         ({"ingress": {"settings": {"RECOVERY_EVERY_MINUTES": 5}}}, "set ingress.recovery.enabled beside it"),
+        ({"console": {"route": {"path": "/x"}}}, "at '/console/route': additional properties 'path'"),
+        ({"console": {"enabled": True, "route": {"enabled": True}}}, "console.route.host: the name by which"),
+        ({"console": ROUTED}, "console.settings.TRUSTED_PROXIES: the network of your ingress controller"),
+        (
+            {"console": ROUTED | {"settings": {"TRUSTED_PROXIES": "10.0.0.0/8"}}},
+            "networkPolicies.consoleFrom: your ingress controller",
+        ),
         ({"consumers": {"b" * 45: {}}}, "is longer than 52 characters; set fullnameOverride"),
         (
             {"consumers": {"billing": {"image": {"repository": "registry.example.com/billing"}}}},

@@ -2,8 +2,8 @@
 the restore is killed anywhere: each event has its effect once."""
 
 import asyncio
+import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +33,7 @@ from dingbridge.kafka.group_offsets import set_offsets
 from dingbridge.kafka.topic_policy import event_topic, inbox_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import KafkaSettings
+from dingbridge.settings.database_url import parse_database_url
 from dingbridge.worker.registry import Installed
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store import restored
@@ -272,6 +273,15 @@ async def test_a_back_up_that_is_not_whole_is_refused(site: Site, kafka_settings
         await site.restore()
 
 
+async def on_the_server(words: str, url: str) -> None:
+    """Run the command that ``words`` end with, as a shell on the server does that has the password."""
+    command = words.partition("as on the server: ")[2]
+    address = parse_database_url(url)
+    server = {"PGHOST": address.host or "", "PGPORT": str(address.port), "PGPASSWORD": address.password or ""}
+    process = await asyncio.create_subprocess_shell(command, env={**os.environ, **server})
+    assert await process.wait() == 0, command
+
+
 @pytest.mark.parametrize("site", ["postgres"], indirect=True)
 async def test_without_pg_dump_it_says_what_to_run_and_takes_what_is_put_there(
     site: Site, kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -282,17 +292,16 @@ async def test_without_pg_dump_it_says_what_to_run_and_takes_what_is_put_there(
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(tmp_path / "bin"))
         [words] = await site.back_up()
-        assert "pg_dump --format=custom" in words
         assert "dingbridge:" not in words, "no password"
     with pytest.raises(BadBackup, match="by hand"):
         await site.restore()
     [copy] = restoring.Manifest.model_validate_json((site.copy / NAME).read_bytes()).databases
-    await postgres.dump(site.urls[0], tmp_path / "dump")
-    await asyncio.to_thread(shutil.copyfile, tmp_path / "dump", site.copy / copy.file)
+    await on_the_server(words, site.urls[0])
+    assert await asyncio.to_thread((site.copy / copy.file).is_file)
     with monkeypatch.context() as patch:
         patch.setenv("PATH", "")
-        with pytest.raises(postgres.NotInstalled, match="pg_restore"):
+        with pytest.raises(postgres.NotInstalled) as missing:
             await site.restore()
-    await postgres.load(site.urls[1], site.copy / copy.file)
+    await on_the_server(str(missing.value), site.urls[1])
     await site.restore()
     assert await rows(site.urls[1]) == [("a1", "u")]

@@ -248,7 +248,7 @@ async def test_many_removals_wait_for_a_hand_and_absent_has_its_days(monkeypatch
 async def test_one_field_is_synced_both_ways_and_moves_nobody(monkeypatch, database_url, tmp_path):
     """As docs/guide/one-field-both-ways.md says it, with its owners file and its message."""
     page = (Path(__file__).parents[2] / "docs/guide/one-field-both-ways.md").read_text(encoding="utf-8")
-    [shown] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    [shown, _] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     [owned] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     (owners := tmp_path / "owners.toml").write_text(owned, encoding="utf-8")
     assert json.loads(shown)["data"].keys() == {"corpId", "version", "userid", "title"}
@@ -294,3 +294,49 @@ async def test_one_field_is_synced_both_ways_and_moves_nobody(monkeypatch, datab
         assert (await oa.results("u1"))[-1] == "conflict/removed"
         assert (await oa.results("u2"))[-1] == "pending/user-missing"
         assert len(oa.writes()) == 2
+
+
+async def test_one_field_of_a_department_moves_none_and_makes_none(oa):
+    """As docs/guide/one-field-both-ways.md says it, with its message."""
+    page = (Path(__file__).parents[2] / "docs/guide/one-field-both-ways.md").read_text(encoding="utf-8")
+    [_, shown] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert json.loads(shown)["data"].keys() == {"corpId", "version", "deptId", "name"}
+    company = oa.simulator.platform.company
+    there = next(d for d in company.departments.values() if d.parent == 1)
+    oa.act("create_department", name="总部", parent_id=1)
+    headquarters = max(company.departments)
+
+    def named(version, **fields):
+        return message("department.desired", "D7", version=version, deptId=str(there.dept_id), **fields)
+
+    async def last(own_id):
+        await oa.settle()
+        return (await oa.results(own_id))[-1]
+
+    await oa.say(named(1, name="研发一部"))
+    assert (await last("D7"), oa.writes()) == ("pending/adopted", [])
+    await oa.release("D7")
+    assert (await last("D7"), there.name, there.parent) == ("done", "研发一部", 1)
+
+    # people move it, and neither the next name nor another field moves it back
+    oa.act("move_department", dept_id=there.dept_id, parent_id=headquarters)
+    await oa.settle()
+    [moved] = [one for one in await oa.sent("changes") if "parent" in one.get("fields", ())]
+    assert (moved["id"], moved["verdict"]) == ("D7", "accepted")
+    await oa.say(named(2, name="研发二部"))
+    assert await last("D7") == "done"
+    await oa.say(named(3, order=7))
+    assert (await last("D7"), there.name, there.order) == ("done", "研发二部", 7)
+    assert there.parent == headquarters
+    assert oa.writes() == [("department/update", True)] * 3
+
+    # what says too little to create one creates none, whether it never came or has gone
+    oa.act("remove_department", dept_id=there.dept_id)
+    await oa.say(message("department.desired", "D8", version=1, deptId="99", parent="root"))
+    await oa.say(message("department.desired", "D9", version=1, name="新部门"))
+    assert await last("D7") == "conflict/removed"
+    assert await last("D8") == await last("D9") == "pending/department-missing"
+    assert len(oa.writes()) == 3
+    await oa.say(message("department.desired", "D9", version=2, name="新部门", parent="root"))
+    assert await last("D9") == "done"
+    assert oa.writes()[3:] == [("department/create", True)]

@@ -18,8 +18,6 @@ WORDS = {
     "department-missing": _ABSENT,
     "manager-missing": "{what} is not in DingTalk yet, not released, or not in the department; "
     "all else is done",
-    "user-missing": "{own_id} is not in DingTalk, and the message says too little to create anybody: send "
-    "`name` and `departments` as well, or the `userid` if DingTalk has another one",
     "acceptance": "The person must accept the invitation in DingTalk",
     "adopted": "{ding_id} was there before; `dingbridge outbound plan` shows what differs, and "
     "`release {own_id}` gives it to {own_id}",

@@ -22,7 +22,7 @@ from dingbridge.consumers.outbound.contacts.outcome import (
     unsettled,
     wait_ms,
 )
-from dingbridge.consumers.outbound.fields import ONCE, fulfils, same
+from dingbridge.consumers.outbound.fields import DINGTALK_IDS, ONCE, fulfils, same
 from dingbridge.consumers.outbound.ledger import (
     EXISTS,
     Action,
@@ -48,6 +48,8 @@ from dingbridge.snapshots.late_answers import look_again_s
 __all__ = ["decide", "settle_outcome"]
 
 HOUR_MS: Final = 60 * 60_000
+_NEEDED: Final[dict[Kind, str]] = {"user": "`name` and `departments`", "department": "`name` and `parent`"}
+"""What a message must have to create one, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def decide(
     )
     plan = _plan(kind, ledger, owners)
     shown = observed is not None
-    decision = _carry_out(ledger, plan, rules, now_ms, may_remove=may_remove, shown=shown)
+    decision = _carry_out(kind, ledger, plan, rules, now_ms, may_remove=may_remove, shown=shown)
     changes = _judged(kind, decision.ledger, plan, changed, owners)
     echo = flagged and not (news or _changed(told, state)) and ledger.intention is not None
     agreed = _agreed(kind, decision.ledger, owners)
@@ -215,7 +217,14 @@ def _as_it_was(ledger: Ledger, version: int) -> Fields:
 
 
 def _carry_out(
-    ledger: Ledger, plan: _Plan | None, rules: Rules, now_ms: int, *, may_remove: bool, shown: bool
+    kind: Kind,
+    ledger: Ledger,
+    plan: _Plan | None,
+    rules: Rules,
+    now_ms: int,
+    *,
+    may_remove: bool,
+    shown: bool,
 ) -> Decision:
     """The plan as an action, or why it must wait. ``shown``: this look has read what the ledger names."""
     desired = ledger.desired
@@ -225,7 +234,7 @@ def _carry_out(
         fields = () if plan is None else tuple(plan.fields)
         return Decision(ledger, result=answer(ledger, "pending", reason="adopted", fields=fields))
     if plan is None:
-        return _nothing_left(ledger, desired, rules, now_ms)
+        return _nothing_left(kind, ledger, desired, rules, now_ms)
     if ledger.conflict is not None:
         return Decision(ledger)
     if desired.missing not in (None, "manager-missing"):
@@ -283,16 +292,22 @@ def _action(plan: _Plan, ledger: Ledger, before: Fields | None) -> Action:
     return Update(ledger.owned_id, plan.fields, before or {})
 
 
-def _nothing_left(ledger: Ledger, desired: DesiredState, rules: Rules, now_ms: int) -> Decision:
+def _nothing_left(kind: Kind, ledger: Ledger, desired: DesiredState, rules: Rules, now_ms: int) -> Decision:
+    due_ms = now_ms + wait_ms(desired.since_ms, now_ms)
     if desired.missing is not None:
-        return _pending(ledger, desired.missing, now_ms + wait_ms(desired.since_ms, now_ms))
+        return _pending(ledger, desired.missing, due_ms)
     if not desired.absent and ledger.seen is None and not desired.creates and ledger.owned_id is None:
-        return _pending(ledger, "user-missing", now_ms + wait_ms(desired.since_ms, now_ms))
+        reason: PendingReason = "user-missing" if kind == "user" else "department-missing"
+        words = (
+            "Not found in DingTalk, and the message says too little to create it: send "
+            f"{_NEEDED[kind]} as well, or correct the `{DINGTALK_IDS[kind]}`"
+        )
+        return _pending(ledger, reason, due_ms, words=words)
     if not desired.absent and ledger.seen is None:
         words = (
             "Removed in DingTalk, and the owners' file says to leave it so. Release it to create it again."
             if desired.creates
-            else "Removed in DingTalk. Send name and departments as well to create it again."
+            else f"Removed in DingTalk. Send {_NEEDED[kind]} as well to create it again."
         )
         return Decision(ledger, result=answer(ledger, "conflict", reason="removed", words=words))
     if ledger.done_version == desired.version or ledger.doubtful:
@@ -337,5 +352,5 @@ def _agreed(kind: Kind, ledger: Ledger, owners: Owners) -> Ledger:
     return replace(ledger, written={**ledger.written, **agreed, **theirs, EXISTS: True})
 
 
-def _pending(ledger: Ledger, reason: PendingReason, due_ms: int) -> Decision:
-    return Decision(ledger, result=answer(ledger, "pending", reason=reason), due_ms=due_ms)
+def _pending(ledger: Ledger, reason: PendingReason, due_ms: int, words: str | None = None) -> Decision:
+    return Decision(ledger, result=answer(ledger, "pending", reason=reason, words=words), due_ms=due_ms)

@@ -1,7 +1,7 @@
 """One person or department in DingTalk: find, read, write, and interpret the error of a write.
 
 What the row owns is read by its id alone. Only for a row that owns nothing the entity is searched by the
-chosen userid, the mobile or the name; who is found is a candidate for a release.
+userid or deptId that the message gives, the mobile or the name; who is found is a candidate for a release.
 """
 
 from dataclasses import replace
@@ -65,7 +65,9 @@ class Contacts:
         if desired.absent and ledger.candidate is not None:  # the message does not say by what to find it
             found = await self._read(kind, ledger.candidate)
         else:
-            found = await self._chosen(kind, desired.chosen, wanted)
+            named = entity.desired.get("deptId")
+            found = None if named is None else await self._read(kind, named)
+            found = found or await self._chosen(kind, desired.chosen, wanted)
         if found is None and ledger.owned_id is None:
             found = await self._alike(entity, wanted)
         return None if found is None else replace(found, by="match")
@@ -81,12 +83,14 @@ class Contacts:
 
     async def _alike(self, entity: Entity, wanted: Fields) -> Observed | None:
         """The person with this mobile; the department with this name that has no ``source_identifier``."""
+        if fields.DINGTALK_IDS[entity.kind] in entity.desired:
+            return None
         if entity.kind == "department":
             for dept_id, child in await self._children(wanted.get("parent")):
                 if child.get("name") == wanted.get("name") and not self._own_ids.get(dept_id):
                     return await self._read("department", dept_id)
             return None
-        if "mobile" not in wanted or "userid" in entity.desired:
+        if "mobile" not in wanted:
             return None
         userid = await self._client.userid_by_mobile(wanted["mobile"])
         return None if userid is None else await self._read("user", userid)

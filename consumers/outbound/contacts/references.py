@@ -6,6 +6,7 @@ from typing import Literal
 
 from dingbridge import Reader
 from dingbridge.consumers.outbound.contacts.rows import Entity, members_among, userid_of
+from dingbridge.consumers.outbound.fields import DINGTALK_IDS
 from dingbridge.consumers.outbound.ledger import DesiredState, Kind, Ledger, PendingReason, take
 from dingbridge.consumers.outbound.store import REFERENCES, ding_ids
 
@@ -24,8 +25,12 @@ MISSING: dict[str, PendingReason] = {
 """The reason while one of the field's own ids does not exist in DingTalk; the first missing field counts."""
 
 
-NEEDED = frozenset({"name", "departments"})
-"""What DingTalk creates nobody without (user-information-creation); of departments every message has it."""
+NEEDED: dict[Kind, frozenset[str]] = {
+    "user": frozenset({"name", "departments"}),
+    "department": frozenset({"name", "parent"}),
+}
+"""What a message must have to create one (user-information-creation,
+address-book-creation-department-established-department)."""
 
 
 def with_desired(ledger: Ledger, desired: DesiredState) -> Ledger:
@@ -55,7 +60,7 @@ async def resolved(
     chosen = userid_of(entity) if entity.kind == "user" else entity.own_id
     if entity.absent:
         return DesiredState(entity.version, {}, absent=True, since_ms=entity.since_ms, chosen=chosen), None
-    wanted = {name: value for name, value in entity.desired.items() if name != "userid"}
+    wanted = {name: value for name, value in entity.desired.items() if name != DINGTALK_IDS[entity.kind]}
     missing: Missing | None = None
     for name, reason in MISSING.items():
         value = wanted.get(name)
@@ -78,7 +83,7 @@ async def resolved(
         DesiredState(
             entity.version, wanted, absent=False, since_ms=entity.since_ms,
             missing=missing[0] if missing else None, chosen=chosen,
-            creates=entity.kind == "department" or entity.desired.keys() >= NEEDED,
+            creates=entity.desired.keys() >= NEEDED[entity.kind],
         ),
         missing,
     )  # fmt: skip

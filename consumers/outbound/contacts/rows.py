@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Row, and_, or_, select, update
 
 from dingbridge import Conflict, Reader, Transaction
 from dingbridge.consumers.outbound.contacts.answers import in_words, tell, tell_change
+from dingbridge.consumers.outbound.fields import DINGTALK_IDS
 from dingbridge.consumers.outbound.ledger import Decision, Kind, Ledger, Observed, Result
 from dingbridge.consumers.outbound.store import now_ms, own_id_of
 from dingbridge.consumers.outbound.tables import outbound_entity
@@ -92,7 +93,7 @@ async def save(
     values: dict[str, Any] = {
         "ledger": as_json(ledger),
         "owned_id": ledger.owned_id,
-        "ding_id": ledger.ding_id or chosen_userid(*entity.key[1:], entity.desired) or row.ding_id,
+        "ding_id": ledger.ding_id or named_id(*entity.key[1:], entity.desired) or row.ding_id,
         "present": present,
         # unless it was approved meanwhile
         "removal_approved": row.removal_approved if touched else ledger.removal_approved,
@@ -175,7 +176,8 @@ async def owned_by_another(
         return None
     words = (
         f"{entity.own_id}: {ding_id} in DingTalk belongs to {other}, and to one own id only. Correct the "
-        f"userid, the mobile or the name of one of the two, or let the OA say that {other} is absent"
+        f"userid, the deptId, the mobile or the name of one of the two, or let the OA say that {other} is "
+        "absent"
     )
     return Result("conflict", entity.version, reason="owned-by-another", words=words, ding_id=ding_id)
 
@@ -185,9 +187,10 @@ def userid_of(entity: Entity) -> str:
     return str(entity.desired.get("userid") or entity.own_id)
 
 
-def chosen_userid(kind: str, own_id: str, data: Mapping[str, Any]) -> str | None:
-    """The userid that a user gets, or has; events may come before the reply that confirms it."""
-    return str(data.get("userid") or own_id) if kind == "user" else None
+def named_id(kind: Kind, own_id: str, data: Mapping[str, Any]) -> str | None:
+    """DingTalk's id by the message: of a user the one that they get, or have; of a department None unless it
+    is given. Events may come before the reply that confirms it."""
+    return data.get(DINGTALK_IDS[kind]) or (own_id if kind == "user" else None)
 
 
 def is_(key: Key) -> ColumnElement[bool]:

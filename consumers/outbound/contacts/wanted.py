@@ -8,7 +8,8 @@ from sqlalchemy import Row, update
 
 from dingbridge import Conflict, Transaction
 from dingbridge.consumers.outbound.contacts.answers import last_result, tell
-from dingbridge.consumers.outbound.contacts.rows import QUEUE, as_json, chosen_userid, entity_of, is_, locked
+from dingbridge.consumers.outbound.contacts.rows import QUEUE, as_json, entity_of, is_, locked, named_id
+from dingbridge.consumers.outbound.fields import DINGTALK_IDS
 from dingbridge.consumers.outbound.ledger import Kind, Result
 from dingbridge.consumers.outbound.ledger import release as released
 from dingbridge.consumers.outbound.messages import Message
@@ -44,7 +45,7 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
             "due_ms": due_ms, "priority": PEOPLE_WAIT,
         }  # fmt: skip
         new = {"corp_id": corp_id, "kind": kind, "own_id": own_id, **empty, **wanted}
-        new["ding_id"] = chosen_userid(kind, own_id, message.data)
+        new["ding_id"] = named_id(kind, own_id, message.data)
         if not (await tx.execute(tx.insert(outbound_entity).values(**new).on_conflict_do_nothing())).rowcount:
             raise Conflict("another message about this entity came first")
         return
@@ -107,6 +108,6 @@ async def _change_by_hand(tx: Transaction, row: Row[Any], **values: Any) -> None
 
 
 def desired_in(message: Message) -> dict[str, Any]:
-    """What a row keeps of a message: the fields, and the userid if one is given."""
-    given = {"userid": message.data["userid"]} if "userid" in message.data else {}
+    """What a row keeps of a message: the fields, and DingTalk's id if one is given."""
+    given = {name: message.data[name] for name in DINGTALK_IDS.values() if name in message.data}
     return {**message.fields, **given}

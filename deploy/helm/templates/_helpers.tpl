@@ -98,6 +98,40 @@ the variable names. Takes {root, callback, app, database, own}. */ -}}
 {{ coalesce .Values.ingress.route.path .Values.ingress.settings.CALLBACK_PATH .Values.settings.CALLBACK_PATH "/callback" }}
 {{- end }}
 
+{{- /* An Ingress of Kubernetes. Takes {root, route, path, service, port, labels}. */ -}}
+{{- define "dingbridge.route" -}}
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: {{ .service }}
+  labels:
+    {{- include "dingbridge.labels" .labels | nindent 4 }}
+  {{- with .route.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  {{- with .route.className }}
+  ingressClassName: {{ . }}
+  {{- end }}
+  {{- with .route.tlsSecret }}
+  tls:
+    - hosts: [{{ $.route.host | quote }}]
+      secretName: {{ . }}
+  {{- end }}
+  rules:
+    - host: {{ .route.host | quote }}
+      http:
+        paths:
+          - path: {{ .path }}
+            pathType: Prefix
+            backend:
+              service:
+                name: {{ .service }}
+                port:
+                  name: {{ .port }}
+{{- end }}
+
 {{- define "dingbridge.saslSecret" -}}
 {{ .Values.kafka.sasl.existingSecret | default (printf "%s-kafka" (include "dingbridge.fullname" .)) }}
 {{- end }}

@@ -29,9 +29,12 @@ OPTIONS_ELSEWHERE = dict.fromkeys(("pytest.toml", ".pytest.toml", "pytest.ini", 
 """Files in which pytest looks for its options, and what stands in one that has them."""
 BY_INDEX = {
     "poetry": "poetry source add --priority=explicit company {0} && poetry add --source company dingbridge",
-    "uv": "uv add --default-index {0} dingbridge",
+    "uv": "uv add --index company={0} dingbridge",
 }
 """What makes dingbridge a dependency that comes from this index alone."""
+IN_DEVELOPMENT = {"poetry": "poetry add --group dev", "uv": "uv add --dev"}
+"""What adds a dependency that is in no wheel of the project: there it would be a path of this machine, or the
+name alone, for which pip asks any index."""
 BACKENDS = {"poetry": "poetry", "uv": "uv_build"}
 """By tool, how the build backend is called that it gives a new project."""
 NO_PACKAGES = {"tests", "test", "docs", "examples", "scripts", "build", "dist"}
@@ -108,7 +111,7 @@ def _get(document: Any, *path: str) -> Any:
     return document
 
 
-def _put(document: Any, path: Sequence[str], key: str, value: str | list[str]) -> None:
+def _put(document: Any, path: Sequence[str], key: str, value: Any) -> None:
     """Into the table of that name; into a new one, with a blank line behind it, if there is none."""
     new = _get(document, *path) is None
     for name in path:
@@ -205,12 +208,11 @@ def _depend(plan: Plan, document: Toml, source: Source) -> None:
     """With an index of one's own the name may stand among the dependencies; else pip would ask any index."""
     dependencies = _get(document, "project", "dependencies")
     backend = str(_get(document, "build-system", "build-backend") or "")
-    for tool, add in BY_INDEX.items():
+    for tool in BY_INDEX:
         locked = (plan.root / f"{tool}.lock").exists()
         if locked or _get(document, "tool", tool) is not None or backend.startswith(BACKENDS[tool]):
             plan.tool = tool
-            place = shlex.quote(source.place.removeprefix("dingbridge @ "))
-            plan.by_hand.append(add.format(place) if source.index else f"{tool} add {place}")
+            plan.by_hand.append(_by_tool(tool, document, source))
             return
     if not (source.index and isinstance(dependencies, list)):
         plan.by_hand.append(
@@ -219,6 +221,22 @@ def _depend(plan: Plan, document: Toml, source: Source) -> None:
         )
     elif not any(str(one).startswith("dingbridge") for one in dependencies):
         dependencies.append(f"dingbridge>={version('dingbridge')}")
+
+
+def _by_tool(tool: str, document: Toml, source: Source) -> str:
+    """The commands that make dingbridge a dependency. A wheel goes into the project, so each clone has it."""
+    place = source.place.removeprefix("dingbridge @ ")
+    if source.index:
+        return BY_INDEX[tool].format(shlex.quote(place))
+    if place != source.place or not place.endswith(".whl"):
+        return f"{IN_DEVELOPMENT[tool]} {shlex.quote(place)}"
+    wheel = f"wheels/{Path(place).name}"
+    copied = f"mkdir -p wheels && cp {shlex.quote(place)} wheels/"
+    if tool == "uv":
+        return f"{copied} && {IN_DEVELOPMENT[tool]} {wheel}"
+    dependency = tomlkit.inline_table().append("path", wheel)  # `poetry add` writes an absolute path
+    _put(document, ("tool", "poetry", "group", "dingbridge", "dependencies"), "dingbridge", dependency)
+    return f"{copied} && poetry lock"
 
 
 def _test_by(plan: Plan, document: Toml) -> None:
@@ -239,4 +257,8 @@ def _test_by(plan: Plan, document: Toml) -> None:
     elif PLUGIN not in options:
         _put(document, place, "addopts", f"{options} {PLUGIN}".strip())
     if "pytest-asyncio" not in tomlkit.dumps(cast(tomlkit.TOMLDocument, document)):
-        plan.by_hand.append("put pytest and pytest-asyncio among the dependencies of the tests")
+        plan.by_hand.append(
+            f"{IN_DEVELOPMENT[plan.tool]} pytest pytest-asyncio"
+            if plan.tool
+            else "put pytest and pytest-asyncio among the dependencies of the tests"
+        )

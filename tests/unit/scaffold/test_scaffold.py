@@ -217,12 +217,27 @@ def test_a_project_keeps_all_that_it_has_and_gets_what_a_consumer_needs(tmp_path
 @pytest.mark.parametrize(
     ("pyproject", "files", "announced", "words"),
     [
-        ('[tool.poetry]\nname = "x"\n', ["src/x/__init__.py"], ("tool", "poetry", "plugins"), "poetry add /"),
-        ('[project]\nname = "x"\n[tool.uv]\n', ["x/__init__.py"], ("project", "entry-points"), "uv add /"),
+        (
+            '[tool.poetry]\nname = "x"\n',
+            ["src/x/__init__.py"],
+            ("tool", "poetry", "plugins"),
+            "poetry add --group dev /",
+        ),
+        (
+            '[project]\nname = "x"\n[tool.uv]\n',
+            ["x/__init__.py"],
+            ("project", "entry-points"),
+            "uv add --dev /",
+        ),
         ('[project]\nname = "x"\ndynamic = ["entry-points"]\n', ["x/__init__.py"], None, "to the group"),
         ('[build-system]\nrequires = ["setuptools"]\n', ["x/__init__.py", "setup.cfg"], None, "in setup.cfg"),
-        (f'[project]\nname = "x"\n{BACKEND % "poetry.core"}', ["x/__init__.py"], None, "poetry add /"),
-        (f'[project]\nname = "x"\n{BACKEND % "uv_build"}', ["x/__init__.py"], None, "uv add /"),
+        (
+            f'[project]\nname = "x"\n{BACKEND % "poetry.core"}',
+            ["x/__init__.py"],
+            None,
+            "poetry add --group dev /",
+        ),
+        (f'[project]\nname = "x"\n{BACKEND % "uv_build"}', ["x/__init__.py"], None, "uv add --dev /"),
         (f'[project]\nname = "x"\n{BACKEND % "flit_core"}', [], None, "wheel holds rent_consumer and"),
         ('[project]\nname = "x"\n', ["x/__init__.py", "pytest.toml"], None, "in pytest.toml"),
     ],
@@ -237,6 +252,27 @@ def test_what_cannot_be_added_is_said(tmp_path, pyproject, files, announced, wor
     target = f"{'x.' if files else ''}rent_consumer:Rent"
     assert announced is None or place == {"dingbridge.consumers": {"rent": target}}
     assert words != "to the group" or f"rent = {target}" in "\n".join(plan.by_hand)
+
+
+def test_by_poetry_and_uv_a_wheel_is_in_the_project_and_in_no_wheel_of_its(tmp_path):
+    wheel = tmp_path / "dingbridge-0.1.0-py3-none-any.whl"
+    wheel.touch()
+    copied = f"mkdir -p wheels && cp {wheel} wheels/"
+    for tool, add, test in (
+        ("poetry", "poetry lock", "poetry add --group dev pytest pytest-asyncio"),
+        ("uv", f"uv add --dev wheels/{wheel.name}", "uv add --dev pytest pytest-asyncio"),
+    ):
+        root = tmp_path / tool
+        plan = entered(
+            root, f'[project]\nname = "x"\n[tool.{tool}]\n', "x/__init__.py", source=Source(str(wheel))
+        )
+        assert plan.by_hand == [f"{copied} && {add}", test]
+        assert "dependencies" not in of(root)["project"]
+    group = of(tmp_path / "poetry")["tool"]["poetry"]["group"]["dingbridge"]["dependencies"]
+    assert group == {"dingbridge": {"path": f"wheels/{wheel.name}"}}
+    index = source_of("https://index.example.com/simple")
+    plan = entered(tmp_path / "index", '[project]\nname = "x"\n[tool.uv]\n', "x/__init__.py", source=index)
+    assert plan.by_hand[0] == "uv add --index company=https://index.example.com/simple dingbridge"
 
 
 @pytest.mark.parametrize(
