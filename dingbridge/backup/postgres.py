@@ -1,5 +1,5 @@
 """PostgreSQL's own programs: ``pg_dump`` makes a copy beside who writes, ``pg_restore`` puts it back, all or
-nothing. Where they are not installed, the command to run elsewhere is told.
+nothing. If they are not installed, the error has the command to run elsewhere.
 
 The address goes by libpq's variables (postgresql.org/docs/17/libpq-envars.html): no password stands in a
 command line. Not here: the mark in the restored database (``databases.py``).
