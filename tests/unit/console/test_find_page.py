@@ -98,7 +98,7 @@ async def test_what_is_parked_or_put_aside_is_no_nothing(
 
     monkeypatch.setattr(person.console.journals, "status", status)
     html = await page(person, "u-waits")
-    assert "and were not looked at: 0." in html
+    assert "and were not searched: 0." in html
     assert "Nor these: parked records: 4; damaged journals that are not imported yet: 2." in html
     assert "dingbridge journal list" in html
 
