@@ -53,7 +53,7 @@ def _print_status(status: JournalStatus) -> None:
     print(f"disk                {status.bytes:,} bytes used, {status.free_bytes:,} free")
     for name, state in status.damaged.items():
         done = "imported" if state.done_ms is not None else "not imported yet"
-        print(f"put aside           {name}: {done}, {state.unread_number} callback(s) could not be read")
+        print(f"damaged journal     {name}: {done}, {state.unread_number} callback(s) could not be read")
     for group in status.parked:
         of = f"record(s) of {group.topic}" if group.topic != "-" else "callback(s)"
         print(f"parked              {group.records} {of}: {group.reason}, since {_iso(group.since_ms)}")
