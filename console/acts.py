@@ -28,18 +28,18 @@ KEPT_S: Final = 3600.0
 MOST: Final = 30
 """Acts of one user that are kept, the latest ones; what runs is kept in any case."""
 PATIENCE_S: Final = 20.0
-"""For so long a POST waits for the end; then the page of the result says that it goes on."""
+"""For so long a POST waits for the end; then the page of the result shows that it still runs."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What a person was shown, and may do once. ``name``: as its words are called in ``words/acts.toml``;
-    ``consumer``: whose acts are done one after the other; ``back``: the page that it came from.
+    """What a person was shown, and may do once. ``name``: its words in ``words/acts.toml``; ``consumer``: its
+    acts are done one after the other; ``back``: the page that it came from.
 
-    Of what was counted first, ``counted`` is how, and ``until`` up to when. Of what was not, ``subject`` says
-    what it is about, and ``seen`` how that was on the page.
+    An act that was counted first has ``counted``, the command, and ``until``, up to when. Any other has
+    ``subject``, what it is about, and ``seen``, the state of that on the page.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Acts:
         if (entry := self._entries.get((user, act_id))) is None:
             raise web.HTTPNotFound(
                 text="this is no longer known: it is over an hour ago, or the console was started again "
-                "meanwhile. The audit says what was done"
+                "meanwhile. The audit has what was done"
             )
         return entry
 
@@ -122,15 +122,15 @@ class Acts:
         return (user, act_id) in self._entries
 
     def begun(self, subject: tuple[str, ...], seen: str) -> tuple[str, str] | None:
-        """By whom, and under which id, ``subject`` was acted on by somebody who had ``seen`` the same;
-        nothing that has failed."""
+        """User and id of an act on ``subject`` by somebody who had ``seen`` the same; failed ones left
+        out."""
         for key, entry in self._entries.items():
             if (entry.act.subject, entry.act.seen) == (subject, seen) and entry.may_have_acted:
                 return key
         return None
 
     async def stop(self) -> None:
-        """Ends what runs; the audit is told."""
+        """Ends what runs, with an entry in the audit."""
         tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
         for task in tasks:
             task.cancel()

@@ -96,7 +96,7 @@ def open_console(settings: ConsoleSettings) -> Console:
     listeners = Listeners(settings.listeners)
     index = Index(settings.index_file, max_bytes=settings.console_index_max_mb << 20)
     feed = Feed(settings, index)
-    ask_kafka = AskKafka(settings, heard_at=lambda: feed.heard_at)
+    ask_kafka = AskKafka(settings, feed_answered_at=lambda: feed.answered_at)
     databases = Databases(settings.database_url_of)
     watch = Watch(settings, listeners, ask_kafka, feed, index, databases)
     return Console(

@@ -1,7 +1,7 @@
 """The console's audit: who did what, when, and to how many; a line of JSON each, only ever added to.
 
-The file is ``console-audit.jsonl`` in DATA_DIR, mode 0600; a line is on the disk before what it tells of is
-done. It holds no payloads and no passwords, and is not pruned: an operator archives it.
+The file is ``console-audit.jsonl`` in DATA_DIR, mode 0600; a line is on the disk before its act is done. It
+holds no payloads and no passwords, and is not pruned: an operator archives it.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ _BLOCK: Final = 1 << 16
 
 
 class AuditError(BridgeError):
-    """The audit cannot be written or read, and nothing is done that is not in it."""
+    """The audit cannot be written or read; without its line nothing is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A line. ``count`` is how many records a command concerned, or for how many refusals it stands: most of
-    a flood have none; ``reason`` why something was refused. Of a look-up ``count`` is how many people and
-    titles it showed, ``found`` the first people's userids."""
+    """A line. ``count`` is how many records a command concerned, or for how many refusals the line stands (a
+    flood gets few lines); ``reason`` why something was refused. Of a look-up ``count`` is how many people
+    and titles it showed, ``found`` the first people's userids."""
 
     at: datetime
     user: str
@@ -113,7 +113,7 @@ def _backwards(path: Path) -> Iterator[bytes]:
 
 
 def _entry(line: bytes) -> AuditEntry | None:
-    """None for what is no whole line: a power cut may have torn one."""
+    """None for an incomplete line: a power cut may have torn it."""
     try:
         values = orjson.loads(line)
         at = datetime.fromisoformat(values.pop("at"))

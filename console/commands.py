@@ -1,6 +1,6 @@
-"""What a page does: a ``dingbridge`` command, run as it would be in a shell, and shown beside its button.
+"""Runs a ``dingbridge`` command for a page, as it would run in a shell; the page shows it beside its button.
 
-So the console can do nothing that the command line cannot, and whoever reads the audit can do it again.
+So the console can do nothing that the command line cannot, and a line of the audit can be run again.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ _MOST_OUTPUT: Final = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """``argv`` without ``dingbridge`` itself; ``count``: how many records the person was told of;
-    ``environment``: what is set for this command alone, and may be secret."""
+    """``argv`` without ``dingbridge`` itself; ``count``: how many records the page showed; ``environment``:
+    variables for this command alone, which may be secret."""
 
     argv: tuple[str, ...]
     count: int | None = None
@@ -53,8 +53,8 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a command ended, and what it printed; ``interrupted``: by the time limit; ``unaudited``: the audit
-    could not be told how it ended."""
+    """How a command ended, and what it printed; ``interrupted``: by the time limit; ``unaudited``: its end
+    could not be written to the audit."""
 
     command: Command
     exit_code: int

@@ -1,4 +1,4 @@
-"""Which people and departments of outbound's ledger a person means, and the command that is made of it."""
+"""The people and departments of outbound's ledger that a form names, and the command for them."""
 
 import json
 from dataclasses import dataclass
@@ -58,8 +58,8 @@ class Choice:
     def command(
         self, *, dry_run: bool = False, count: int | None = None, database: str | None = None
     ) -> Command:
-        """What does it; with ``dry_run`` it is only counted. ``count``: what a person was told; ``database``:
-        another one than the environment's."""
+        """The command; with ``dry_run`` it only counts. ``count``: the number that the page showed;
+        ``database``: another one than the environment's."""
         argv = ["outbound", self.act, *(["--dry-run"] if dry_run else []), "--json"]
         if self.rows:
             corp_id, kind, _ = self.rows[0]

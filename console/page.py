@@ -27,13 +27,13 @@ _YEAR_S: Final = 365 * 86_400
 
 
 def page_number(request: web.Request) -> int:
-    """``?page=``, from 1; the first for what is no number."""
+    """``?page=``, from 1; 1 for anything else."""
     text = request.query.get("page", "1")
     return max(1, int(text)) if text.isdecimal() and len(text) < 7 else 1
 
 
-def told(user: User | None, error: Exception) -> str:
-    """What is wrong as ``user`` may know it: the words are for readers, since they may name addresses."""
+def problem_text(user: User | None, error: Exception) -> str:
+    """What is wrong, for ``user``: readers get the words, which may name addresses; others the type alone."""
     return str(error) if user is not None and user.role >= Role.READER else type(error).__name__
 
 
@@ -42,8 +42,8 @@ def page(
 ) -> web.Response:
     """The answer to ``request``, its times in ``zone``. Each template also gets ``t``, ``lang``, ``zone``,
     ``offset`` (as ``+08:00``), ``user`` (None before a login), ``csrf``, ``path``, ``menu``, ``is_reader``,
-    ``is_operator``, ``told(error)`` and ``here(**changes)``: this address with other values in its query,
-    None to leave one out."""
+    ``is_operator``, ``problem_text(error)`` and ``here(**changes)``: this address with other values in its
+    query, None to leave one out."""
     user: User | None = request.get(USER)
     language = language_of(request)
 
@@ -67,7 +67,7 @@ def page(
             "is_reader": user is not None and user.role >= Role.READER,
             "is_operator": user is not None and user.role >= Role.OPERATOR,
             "here": here,
-            "told": partial(told, user),
+            "problem_text": partial(problem_text, user),
             **values,
         },
     )

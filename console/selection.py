@@ -1,6 +1,6 @@
-"""Which dead letters a person means, as an address or a form says, and the command that is made of it.
+"""The dead letters that an address or a form names, and the command for them.
 
-The filter is made by the command's own function: what the page lists, counts and sends is one thing.
+The filter is made by the command's own function, so the page lists, counts and sends the same letters.
 """
 
 import re
@@ -88,7 +88,7 @@ class Selection:
 
     @property
     def fields(self) -> list[tuple[str, str]]:
-        """What a form's hidden fields, or an address's query, say of it."""
+        """The selection as a form's hidden fields, or an address's query."""
         found = [("consumer", self.consumer), *(("letter", letter) for letter in self.letters)]
         found += [(name, text) for name in (*_OPTIONS, *_TIMES) if (text := getattr(self, name))]
         return [*found, ("limit", str(self.limit))] if self.limit else found
@@ -98,8 +98,8 @@ class Selection:
         return urlencode(self.fields)
 
     def command(self, act: Act, *, dry_run: bool = False, count: int | None = None) -> Command:
-        """``dingbridge dlq replay`` (or ``skip``) of it; with ``dry_run`` only counted. ``count`` is what a
-        person was told."""
+        """``dingbridge dlq replay`` (or ``skip``) of it; with ``dry_run`` it only counts. ``count`` is the
+        number that the page showed."""
         argv = ["dlq", act, self.consumer]
         for letter in self.letters:
             argv += ["--letter", letter]

@@ -13,7 +13,7 @@ from dingbridge.console.access.listening import unix_socket
 from dingbridge.console.access.middleware import USER, headers_of_stream, security_headers
 from dingbridge.console.app import Console
 from dingbridge.console.login import Login
-from dingbridge.console.page import told
+from dingbridge.console.page import problem_text
 from dingbridge.console.pages import all_routes
 from dingbridge.console.settings import ConsoleSettings
 from dingbridge.errors import BridgeError, SettingsError
@@ -27,7 +27,7 @@ HTMX: Final = "htmx-4.0.1.min.js"
 _STATIC: Final = Path(__file__).with_name("static")
 _WORDS: Final = frozenset({400, 403, 404, 409, 421, 429, 500, 503})
 _SAID: Final = ("letter", "row", "changed", "forgotten", "form", "nothing", "kinds")
-"""What people run into in their work, which is said in their language; other refusals are in English."""
+"""Errors that people meet in their work, whose words are in their language; other refusals are in English."""
 """Statuses that have words of their own in ``words/error.toml``."""
 
 
@@ -112,7 +112,7 @@ def _errors_as_pages(console: Console) -> Middleware:
         except BridgeError as error:
             if (suppressed := limiter.allow(type(error).__name__)) is not None:
                 log.warning("console.no_answer", error=str(error), suppressed=suppressed)
-            return await _page(request, 503, told(request.get(USER), error))
+            return await _page(request, 503, problem_text(request.get(USER), error))
         except Exception as error:
             if (suppressed := limiter.allow(type(error).__name__)) is not None:
                 # never its text: that may hold what was sent

@@ -70,7 +70,7 @@ class ConsoleSettings(AccessSettings, KafkaSettings, JournalSettings):
         ]
 
     def own_database_of(self, consumer: str) -> str | None:
-        """What CONSOLE_DATABASES says of a consumer; None: nothing, its commands find it by themselves."""
+        """A consumer's database by CONSOLE_DATABASES; None: not in it, its commands find it by themselves."""
         return self._databases.get(consumer)
 
     def database_url_of(self, consumer: str) -> str:

@@ -1,4 +1,4 @@
-"""Times as a page shows them: in the zone of who reads it, with UTC beside."""
+"""Times as a page shows them: in the reader's zone, with UTC beside."""
 
 from datetime import UTC, datetime, tzinfo
 from typing import Final
@@ -32,7 +32,7 @@ def local_text(value: datetime, zone: tzinfo) -> str:
 
 def shown_time(value: datetime | float | str | None, zone: tzinfo) -> Markup:
     """A ``<time>`` in ``zone``, with UTC on hover; a number is seconds since 1970, a text ISO 8601, without a
-    zone UTC. None is a dash; what is no time stays text."""
+    zone UTC. None is a dash; a text that is no time stays as it is."""
     if value is None or value == "":
         return Markup("–")
     try:

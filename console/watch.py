@@ -140,7 +140,7 @@ class Watch:
         while len(self._ring) > 1 and all(reading.at < now - WINDOW_S for reading in self._ring[1]):
             self._ring.popleft()
         before = self._ring[0] if len(self._ring) > 1 else ()
-        groups = {} if self._groups_problem else self._groups  # the line tells what is known now
+        groups = {} if self._groups_problem else self._groups  # the line shows what is known now
         parts = line(before, readings, groups, list(self.consumers), self.waiting)
         self.show(View(now, parts, readings, self._groups, self._groups_problem, self.waiting))
 
@@ -149,13 +149,13 @@ class Watch:
         now, asked = time.time(), self._listeners
         answers = await asyncio.gather(asked.metrics(), asked.json("/readyz"), asked.json("/in-flight"))
         readings = []
-        for metrics, ready, held in zip(*answers, strict=True):
+        for metrics, ready, asked_in_flight in zip(*answers, strict=True):
             place = metrics.name, metrics.url
             if metrics.value is None:
                 readings.append(Reading(*place, now, problem=metrics.problem or "does not answer"))
                 continue
             details = ready.value if isinstance(ready.value, dict) else {}
-            in_flight = held.value if isinstance(held.value, dict) else {}
+            in_flight = asked_in_flight.value if isinstance(asked_in_flight.value, dict) else {}
             readings.append(Reading(*place, now, "", ready.status == 200, details, metrics.value, in_flight))
         return readings
 
@@ -192,9 +192,9 @@ class Watch:
         now = time.time()
         names = {reading.name for reading in self._ring[-1]} - {INGRESS, RELAY} if self._ring else set()
         windows = {name: Window.of(name, self._ring[0], self._ring[-1]) for name in names}
-        told = {name: window.p99(FRESHNESS, consumer=name) for name, window in windows.items()}
-        with suppress(apsw.Error, BridgeError):  # of the disk and the file the feed tells
-            fresh = {name: seconds for name, seconds in told.items() if seconds is not None}
+        p99_s = {name: window.p99(FRESHNESS, consumer=name) for name, window in windows.items()}
+        with suppress(apsw.Error, BridgeError):  # the feed reports faults of disk and file
+            fresh = {name: seconds for name, seconds in p99_s.items() if seconds is not None}
             await asyncio.to_thread(add_freshness, self._index, now, fresh)
             if self.watched:
                 self.trend = await asyncio.to_thread(trend, self._index, now)

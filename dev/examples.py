@@ -68,7 +68,7 @@ def _lived(event_types: Sequence[str]) -> dict[str, Callbacks]:
     for happened in _life(company):
         for event in happened:
             payload = event.payload
-            # one of each kind tells more than three alike: started, agreed, refused; old and new form
+            # one of each kind shows more than three alike: started, agreed, refused; old and new form
             kind = (payload.get("type"), payload.get("result"), None if "type" in payload else len(payload))
             wanted = kinds.get(event.event_type)
             if wanted is not None and kind not in wanted and len(wanted) < MOST:

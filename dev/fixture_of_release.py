@@ -309,6 +309,7 @@ def _backup(source: Path, target: Path) -> None:
         closing(apsw.Connection(str(target))) as new,
         new.backup("main", old, "main") as backup,
     ):
+        old.set_busy_timeout(30_000)  # the killed ingress's relay may still be ending
         backup.step()
 
 

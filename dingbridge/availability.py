@@ -1,12 +1,11 @@
-"""Tells the failure of one entity from a dependency that is down. Pure: the caller brings the time.
+"""Distinguishes the failure of one entity from a dependency that is down. Pure: the caller brings the time.
 
-A 5xx, a time-out or "try again" may be about one user, one approval, one receiver, or about all of them.
-The answer does not say which; another entity that works meanwhile does. So whoever fails is put back with a
-delay, another one is tried, and a failure is an entity's own when another has worked since its failure
-before.
+A 5xx, a time-out or "try again" may concern one user, one approval, one receiver, or all of them. The answer
+does not show which, but another entity does: so an entity that fails is put back with a delay, and another
+one is tried. A failure counts as the entity's own if another one has worked since the entity's last failure.
 
-Not here: refusals that say themselves what they are about (``dingbridge/dingtalk/error_meanings.py``), and
-where an entity's failures are kept: beside its record (``dingbridge/worker``) or in its row
+Not here: refusals whose code shows what they concern (``dingbridge/dingtalk/error_meanings.py``), and where
+an entity's failures are kept: beside its record (``dingbridge/worker``) or in its row
 (``dingbridge/work_queue.py``).
 """
 
@@ -20,8 +19,7 @@ LONGEST_PAUSE_S: Final = 60.0
 _LONGEST_SPREAD_S: Final = 3600.0
 _LONGEST_OWN_DELAY_S: Final = 600.0
 _UNTIL_PAUSE: Final = 3
-"""So many failures in a row, of one entity or of several, before a loop waits: one that fails alone costs the
-others nothing."""
+"""Failures in a row, of one entity or of several, after which a loop waits: fewer delay nobody else."""
 
 
 class Availability:
@@ -45,13 +43,13 @@ class Availability:
         return own
 
     def has_counted(self, before: float | None) -> bool:
-        """Whether a failure at ``before`` is among those in a row: the same entity's next one then says
-        nothing new."""
+        """Whether a failure at ``before`` is among those in a row: the same entity's next one then proves
+        nothing more."""
         return before is not None and self._failures > 0 and before >= self._failing_since
 
     @property
     def is_down(self) -> bool:
-        """Whether too many have failed in a row for it to be about each of them."""
+        """Whether so many have failed in a row that the dependency counts as down."""
         return self._failures >= _UNTIL_PAUSE
 
     def pause_s(self) -> float:

@@ -1,6 +1,6 @@
 """The contract on the private listener: ``/asyncapi.json``, and ``/schemas/<name>/<version>``.
 
-Responsible for serving what stands in ``schemas/``, the document with this installation's topics. Not
+Responsible for serving the files of ``schemas/``, and the document with this installation's topics. Not
 responsible for making it (``dev/schemas``).
 
 A record's ``dataschema`` is ``urn:dingbridge:<name>:<version>``: these two parts are the address here. Former

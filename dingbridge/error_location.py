@@ -15,7 +15,7 @@ def error_type(error: BaseException) -> str:
 
 
 def error_location(error: BaseException | None, package: str) -> str:
-    """Type of ``error`` and the deepest frame within ``package`` (the code that is to be blamed), else the
+    """Type of ``error`` and the deepest frame within ``package`` (the consumer's code), else the
     deepest frame of all: ``ValueError at billing.consumer:41 in handle``; ``none`` without an error."""
     if error is None:
         return "none"

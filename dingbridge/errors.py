@@ -15,7 +15,7 @@
     ├── DingTalkError            see its own drawing                                   dingbridge/dingtalk
     ├── NotAnEvent               a Kafka record that is no event of ours                 dingbridge/events
     ├── Unreadable               a payload that cannot be taken apart                    dingbridge/events
-    ├── HandlerOutcome           what a handler says besides "done": Retry, Reject …     dingbridge/worker
+    ├── HandlerOutcome           what a handler raises instead of "done": Retry, Reject …  dingbridge/worker
     ├── UnknownConsumer          none of this name is installed, or it does not load     dingbridge/worker
     ├── NotSetBack               a restored database whose offsets are not set back yet    dingbridge/worker
     ├── BadBackup                a back-up that is not whole, or of another format        dingbridge/backup
@@ -37,8 +37,8 @@
 
 Where no folder stands beside it, a class is in this module.
 
-The message of a ``BridgeError`` is written for the operator: it says what is wrong and what to do
-next, and never holds a secret, a payload or a personal value. The command line prints it as it is.
+The message of a ``BridgeError`` is for the operator: what is wrong and what to do next, without any secret,
+payload or personal value. The command line prints it as it is.
 """
 
 

@@ -1,8 +1,8 @@
 """The private listener: health, readiness, metrics, and requests of the operator.
 
-On loopback by default. What "ready" means is decided by the process that owns the listener. Whoever looks
-must have asked by a name of ours; whoever changes something needs the token of the data folder as well
-(``admin_token.py``), and leaves a line in the log.
+On loopback by default. The process that owns the listener decides what "ready" means. Every request must use
+a host name of ours; a request that changes something also needs the token of the data folder
+(``admin_token.py``), and is logged.
 """
 
 import hmac
@@ -64,8 +64,8 @@ def only_own_pages(below: str = "/", own_names: Collection[str] = ()) -> Middlew
 
 
 def only_with_token(token: str | None) -> Middleware:
-    """Lets change something only who sends ``Authorization: Bearer <token>``, and logs it with its result;
-    401 otherwise. Without a token nothing changes anything."""
+    """Answers 401 to a change without ``Authorization: Bearer <token>``, and logs the others with their
+    result. If there is no token, every change is refused."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -106,8 +106,8 @@ def place_of(error: BaseException) -> str:
 
 
 class ServerLog(logging.Filter):
-    """What aiohttp's server says of a request that it could not parse quotes the bytes that were sent, and
-    of a fault in a handler the exception's text. Instead, this logs the type and the place."""
+    """Logs type and place of an error instead of aiohttp's own text, which quotes the bytes of a request that
+    it could not parse, or the exception's text of a fault in a handler."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""Hides private values when a person looks at what DingTalk said, by an allow-list of names.
+"""Hides private values when a person looks at DingTalk's data, by an allow-list of names.
 
 One rule for pages and commands: ids, types and times are shown, as they are in logs; all else is masked. A
-name that is not listed is masked, so a field that DingTalk adds tomorrow is private until somebody lists it
-here. Whoever may see private values is *revealed* all but ``SECRETS``, which let their holder act for a
-company: nobody needs to see those.
+name that is not listed is masked, so a field that DingTalk adds tomorrow is private until it is listed here.
+For people who may see private values, all but ``SECRETS`` is *revealed*: those let their holder act for a
+company, and nobody needs to see them.
 """
 
 import json

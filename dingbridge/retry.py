@@ -3,14 +3,14 @@
 import random
 
 JITTER = 0.2
-"""A delay is spread by this part of itself: what failed together is not tried again together."""
+"""The jitter, as a part of the delay, so that what failed together is not tried again together."""
 
 UNAVAILABLE_FIRST_S = 1
 UNAVAILABLE_MAX_S = 30
-"""Delays between two looks at something that many wait for (Kafka, a database, an API), in s."""
+"""Delays between two tries of a dependency (Kafka, a database, an API), in s."""
 
 ASKED_MAX_S = 900
-"""The longest wait that somebody else may ask for, in s: it may work again sooner than it thought."""
+"""The longest wait that another system may ask for, in s: it may work again sooner."""
 
 
 def delay(
@@ -22,7 +22,7 @@ def delay(
 ) -> float:
     """Seconds to wait after the ``failure``-th failure (from 1): ``first_s``, doubling up to ``max_s``.
 
-    Without these two, as for something that many wait for. At least ``asked_s``, where it asked for a delay.
+    Without these two, the delays for a dependency. At least ``asked_s``, if it asked for a delay.
     """
     first_s = UNAVAILABLE_FIRST_S if first_s is None else first_s
     max_s = UNAVAILABLE_MAX_S if max_s is None else max_s

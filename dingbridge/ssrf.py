@@ -1,4 +1,4 @@
-"""Which addresses a request may go to whose URL others wrote: none that points inside, unless it is allowed.
+"""Guards requests to URLs that others wrote: they reach no internal address, unless it is allowed.
 
 On a connection of ``guarded_connector`` a name is judged after DNS (``GuardedResolver``), and every address
 once more in the moment of connecting (``AddressGuard.open_socket``): an answer of DNS that changes in
@@ -122,8 +122,8 @@ class GuardedResolver(AbstractResolver):
 def guarded_connector(guard: AddressGuard, **more: Any) -> TCPConnector:
     """A connector for ``ClientSession`` that reaches nothing which ``guard`` refuses; ``more`` goes to it.
 
-    ``refusal`` tells its errors apart. The session must read no proxy from the environment (``trust_env``):
-    behind one nobody sees the address."""
+    ``refusal`` recognises its errors. The session must read no proxy from the environment (``trust_env``):
+    with one, the address is not seen here."""
     return TCPConnector(resolver=GuardedResolver(guard), socket_factory=guard.open_socket, **more)
 
 

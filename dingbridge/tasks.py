@@ -1,7 +1,7 @@
 """Watches the tasks that a process needs: when one ends, the process ends with an error that names it.
 
-Its supervisor starts the process again, and that goes on from what is on the disk or in Kafka. Otherwise a
-loop could die unnoticed while ``/readyz`` still reports "ready".
+Its supervisor starts the process again, which goes on from what is on the disk or in Kafka. Otherwise a loop
+could die unnoticed while ``/readyz`` still reports "ready".
 """
 
 import asyncio

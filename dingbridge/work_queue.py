@@ -1,11 +1,11 @@
-"""Work that waits in a table: what several processes take from it, each row by one of them at a time.
+"""A work queue in a table, shared by several processes: each row is worked on by one of them at a time.
 
-A row is due at ``due_ms``. Whoever claims it has it for a lease, and ``claims`` tells later whether it still
-has (a process may be frozen for longer than its lease). While it works, others may make the row due again:
-``due_ms`` then no longer equals ``leased_ms``, and ``release`` and ``done`` leave it due. Times are epoch ms
-of the claiming process's clock; a lease is longer than the clocks of two hosts differ.
+A row is due at ``due_ms``. The process that claims it has it for a lease; ``claims`` shows later whether it
+still has (a process may be frozen for longer than its lease). While it works, others may make the row due
+again: ``due_ms`` then no longer equals ``leased_ms``, and ``release`` and ``done`` leave it due. Times are
+epoch ms of the claiming process's clock; a lease is longer than the clocks of two hosts differ.
 
-Each statement reads ``queue_index``, so that its cost does not grow with what waits. Not here: what is to be
+Each statement reads ``queue_index``, so that its cost does not grow with the queue. Not here: how a row is
 done, and when to try it again after a success.
 """
 
@@ -49,12 +49,12 @@ from dingbridge.worker.store.transaction import Transaction
 T = TypeVar("T")
 
 PEOPLE_WAIT, ORDINARY, RECONCILE = 0, 1, 2
-"""The priorities: hires, leavers and decisions; what else an event or a message asks for; what nobody waits
-for, as a comparison of everything or the details of who has not changed."""
+"""The priorities: hires, leavers and decisions; other work for an event or a message; work that nobody waits
+for, such as a comparison of everything."""
 
 _TURNS: Final = (0, 0, 1, 0, 0, 1, 0, 2)
-"""Whose turn each of eight claimed rows is. A priority with nothing due gives its turn to the first that has,
-so none starves, and who people wait for waits for few others."""
+"""The priority of each of eight claimed rows. One with nothing due gives its turn to the first that has work:
+so none starves, and work that people wait for comes soon."""
 
 _FAILED_DELAY_S: Final = 2.0
 _OURS_TO_KNOW = {"entity": True, "address": False, "month": False, "token": False, "right": False}
@@ -83,7 +83,7 @@ def _clock() -> float:
 
 
 def whose(error: BaseException | None) -> bool | None:
-    """Whether a failure is the entity's own, as far as ``error`` says itself; None: another entity tells."""
+    """Whether a failure is the entity's own, by ``error`` alone; None: only another entity can show it."""
     if isinstance(error, ApiError):
         return _OURS_TO_KNOW.get(error.about)
     return None
@@ -131,12 +131,12 @@ class WorkQueue:
         return round(self._clock() * 1000)
 
     def due(self, priority: int = ORDINARY, at_ms: int | None = None) -> dict[str, Any]:
-        """Values of an ``UPDATE`` that make a row due at ``at_ms``, now if that is None, whoever has it. What
-        is due earlier stays so, what waits with a more urgent priority keeps that."""
+        """Values of an ``UPDATE`` that make a row due at ``at_ms``, now if that is None, also while it is
+        claimed. An earlier time and a more urgent priority stay."""
         at, c = self.now_ms() if at_ms is None else at_ms, self._c
         earlier = and_(c.due_ms < at, or_(c.leased_ms == 0, c.due_ms != c.leased_ms))
         return {
-            # a row that is claimed is told by due_ms = leased_ms, so that must differ
+            # a claimed row is the one with due_ms = leased_ms, so these must differ
             "due_ms": case((earlier, c.due_ms), (c.leased_ms == at, at - 1), else_=at),
             "priority": case(
                 (and_(c.due_ms.is_not(None), c.priority < priority), c.priority), else_=priority
@@ -228,7 +228,7 @@ class WorkQueue:
         now_ms, since_ms = round(now * 1000), row.failing_since_ms
         if own:
             since_ms = since_ms or now_ms
-        elif since_ms is not None and availability.is_down:  # then it may have been anybody's
+        elif since_ms is not None and availability.is_down:  # then it need not have been its own
             since_ms += now_ms - (row.failed_ms or now_ms)
         values: dict[str, Any] = {
             "attempts": row.attempts + own,

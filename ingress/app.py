@@ -121,7 +121,7 @@ class Ingress:
         callback = await self._listen()
         self._streams.start(tasks)
         tasks.need("that measures the journal", self._measure)
-        tasks.need("that imports what was put aside", self._importer.run)
+        tasks.need("that imports damaged journals", self._importer.run)
         tasks.need("that deletes what is old from the journal", self._journal.prune_regularly)
         if settings.dingtalk_apps_file is not None:
             tasks.need("that follows the apps' file", self._credentials.watch)
@@ -176,7 +176,7 @@ class Ingress:
             await asyncio.sleep(_STATUS_EVERY_S)
 
     async def _status(self) -> JournalStatus | str:
-        """What stands in the journal; the name of the error where that cannot be read just now."""
+        """The journal's status; the name of the error if it cannot be read just now."""
         try:
             return await asyncio.to_thread(journal_status, self._folder)
         except (apsw.Error, BridgeError, OSError) as error:

@@ -19,6 +19,6 @@ def command() -> None:
     settings = IngressSettings.load()
     configure_logging(settings)
     ingress = Ingress(settings)
-    gc.freeze()  # what is loaded by now stays; to look through it again and again would hold answers up
+    gc.freeze()  # what is loaded by now stays; collecting it again and again would delay answers
     gc.set_threshold(50_000)
     uvloop.run(ingress.run())

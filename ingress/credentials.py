@@ -1,7 +1,7 @@
 """The apps that the ingress answers for: read at the start, and their file again each second.
 
-A file that changed is read and checked whole before any of it is taken; a broken one changes nothing and says
-so. Credentials whose time has run out go by themselves. What is in it: ``dingbridge/apps/file.py``.
+A file that changed is read and checked whole before any of it is taken; one with mistakes changes nothing,
+and they are logged. Credentials whose time is over are dropped. The file's form: ``dingbridge/apps/file.py``.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ class CredentialsWatcher:
         if apps == self._apps and problems == self._rejected:
             return
         if problems:
-            log.error("apps.rejected", words=problems, meaning="what was read before stays in force")
+            log.error("apps.rejected", words=problems, meaning="the last valid content stays in force")
         else:
             self._apps = apps
             log.info("apps.read", apps=sorted(apps))

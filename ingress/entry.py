@@ -50,8 +50,8 @@ class JournalEntry:
 
 
 def pushed_callback(app: str, via: str, body: bytes, facts: CallbackFacts, push_id: bytes) -> NewCallback:
-    """The row of what DingTalk has just pushed. A retry of the push repeats ``push_id``; it tells a retry
-    from a new event with the same content where the event has no identity of its own."""
+    """The row of what DingTalk has just pushed. A retry of the push repeats ``push_id``: for an event without
+    an identity of its own, only that distinguishes a retry from a new event with the same content."""
     signature_key = None
     if not facts.has_identity:
         # 8 zero bytes where other keys have the event's time; "s" keeps it apart from a content hash

@@ -4,11 +4,11 @@ from dingbridge.errors import BridgeError
 
 
 class JournalError(BridgeError):
-    """The journal cannot be opened, or says something that must not be passed over."""
+    """The journal cannot be opened, or is in a state that must not be ignored."""
 
 
 class JournalDamaged(JournalError):
-    """The journal, or its checkpoint, is not what was written: it is put aside at the next start."""
+    """The journal, or its checkpoint, is damaged; the next start renames it and makes a new one."""
 
 
 class JournalNewer(JournalError):

@@ -21,7 +21,7 @@ OTHER = "other"
 
 
 def process_registry() -> CollectorRegistry:
-    """A registry of its own for one process, with what Python and the system say of that."""
+    """A registry of its own for one process, with Python's and the system's metrics of it."""
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -61,7 +61,7 @@ class HttpMetrics:
         )
         self.apps_file_rejected = gauge(
             "dingbridge_apps_file_rejected",
-            "1 while DINGTALK_APPS_FILE has mistakes and what was read before stays in force",
+            "1 while DINGTALK_APPS_FILE has mistakes and the last valid content stays in force",
         )
 
 
@@ -98,10 +98,10 @@ class FolderMetrics:
         self.oldest_seconds = gauge("dingbridge_journal_oldest_waiting_seconds", "Age of the oldest of them")
         self.bytes = gauge("dingbridge_journal_bytes", "Size of the journal's folder")
         self.free_bytes = gauge("dingbridge_journal_free_bytes", "Free disk under the journal")
-        self.parked = gauge("dingbridge_parked", "Records put aside, by reason", ["reason"])
+        self.parked = gauge("dingbridge_parked", "Parked records, by reason", ["reason"])
         self.damaged = gauge(
             "dingbridge_journal_damaged_folders",
-            "Journals that were put aside because they are damaged, and not yet deleted: an alarm",
+            "Damaged journals that are not yet deleted: an alarm",
         )
         self.unread = gauge(
             "dingbridge_journal_unread", "Callbacks in damaged journals that could not be read any more"

@@ -1,7 +1,7 @@
 """How the company lives by itself: at a rate of events, by a script, or not at all.
 
-It begins with the first registered callback: before it nobody would be told, and a script's times count
-from there. A script is a TOML or JSON file::
+It begins with the first registered callback: before it nobody would receive an event, and a script's times
+count from there. A script is a TOML or JSON file::
 
     [[steps]]
     at = 0.5              # seconds after the start

@@ -1,4 +1,4 @@
-"""The simulated company and everything around it that lives: what happens is recorded, and announced.
+"""The simulated company and all that runs around it: what happens is recorded, and pushed.
 
 Puts the parts together. Not here: how all of it is reached over HTTP (``server.py``).
 """
@@ -215,7 +215,7 @@ class World:
             self._begin()
 
     def _begin(self) -> None:
-        """Somebody hears what happens: a callback is registered, or a connection is open."""
+        """Whether events have a receiver: a callback is registered, or a connection is open."""
         self.recording.registered()
         self.activity.begin()
         if self.replay is not None and self._replaying is None:

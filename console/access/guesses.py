@@ -1,8 +1,8 @@
-"""Slows down who guesses passwords, and nobody else.
+"""Slows down guesses of passwords, and no other login.
 
-After some wrong ones for a name from an address each further one has to wait longer. Other names from there
-do not wait for that: behind one address may be a whole office. What an address can do with many names is
-bounded by having its passwords checked one after the other.
+After some wrong passwords for a name from an address, each further try waits longer. Other names from that
+address do not wait for it: a whole office may be behind one address. Guesses at many names are slowed since
+an address has one password checked at a time.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ FREE: Final = 5
 LONGEST_S: Final = 300.0
 FORGOTTEN_S: Final = 3600.0
 MOST: Final = 50_000
-"""Names and addresses that are known: to have one forgotten takes longer than to wait."""
+"""Pairs of name and address that are kept: pushing one out takes longer than waiting."""
 MOST_COUNTED: Final = 32
-"""Wrong passwords: with so many one waits longest anyway."""
+"""Wrong passwords that are counted: after so many the wait is the longest."""
 
 MOST_WAITING: Final = 100
 """Passwords of one address that wait to be checked."""
@@ -60,8 +60,8 @@ class Guesses:
 
     @asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[bool]:
-        """One password is checked at a time, and of those that wait one of each address: so a flood from one
-        holds up its own. False, at once, where too many of this address wait already."""
+        """One password is checked at a time, and the addresses take turns, so a flood from one delays only
+        that one. False, at once, if too many of this address wait already."""
         group = group_of(address)
         if self._waiting[group] >= MOST_WAITING:
             yield False

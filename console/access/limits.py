@@ -1,4 +1,4 @@
-"""What one user may have under way at once, so that nobody holds up the others."""
+"""How much one user may run at once, so that nobody delays the others."""
 
 import asyncio
 from collections import defaultdict

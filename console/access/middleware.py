@@ -1,7 +1,7 @@
-"""What every request passes before a page sees it: who asks, by which name, and may they act.
+"""Checks every request before a page sees it: the user, the host name asked for, and whether they may act.
 
-``request[USER]`` is who is logged in, ``request[ADDRESS]`` where from, ``request[CSRF]`` what a form has to
-send back. A page is for those who are logged in; whatever is not GET or HEAD is for operators.
+``request[USER]`` is the logged-in user, ``request[ADDRESS]`` their address, ``request[CSRF]`` the token that
+a form has to send back. Pages are for those who are logged in; anything but GET and HEAD is for operators.
 """
 
 import hmac
@@ -37,7 +37,7 @@ HEADERS: Final = {
     "frame-ancestors 'none'; object-src 'none'",
     "X-Content-Type-Options": "nosniff",
     # not no-referrer: with it browsers name the origin of our own forms "null" (Fetch standard, "append a
-    # request `Origin` header"), and could not be told from others. This one tells other origins nothing, too.
+    # request `Origin` header"), like foreign ones. This one sends other origins nothing, too.
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -85,7 +85,7 @@ def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
 
 
 async def headers_of_stream(request: web.Request, response: web.StreamResponse) -> None:
-    """For ``on_response_prepare``: streams, too, and nobody learns our software's version."""
+    """For ``on_response_prepare``, so for streams too; takes out the header with our software's version."""
     _add_headers(request, response)
     response.headers.popall("Server", None)
 
@@ -150,7 +150,7 @@ class Access:
         )
 
     def holds(self, request: web.Request) -> bool:
-        """Whether who asked may still have the answer: for one that goes on for long."""
+        """Whether the user may still have the answer: for one that goes on for long."""
         user = request[USER]
         try:
             now, _ = self._user(request)
@@ -186,7 +186,7 @@ class Access:
             )
 
     def _user(self, request: web.Request) -> tuple[User | None, str]:
-        """Who asks, and what their CSRF token is made of. Raises 403 for what is no name."""
+        """The user, and what their CSRF token is made of. Raises 403 for an invalid name."""
         header = self.settings.console_proxy_user_header
         if header and (name := _only(request, header)) and self._is_proxy(request):
             if len(name) > LONGEST_NAME or not name.isprintable():  # cut, two could be one
@@ -204,8 +204,8 @@ class Access:
         return f"__Host-{COOKIE}" if self.scheme(request) == "https" else COOKIE
 
     def _is_proxy(self, request: web.Request) -> bool:
-        """Whether what it says of a user is believed: its address alone proves nothing, since any program on
-        the proxy's machine has the same."""
+        """Whether its user header is believed. The address alone proves nothing: any program on the proxy's
+        machine has the same."""
         if _by_socket(request):
             return True
         secret, sent = self.settings.console_proxy_secret, _only(request, SECRET_HEADER)
@@ -241,7 +241,7 @@ class Access:
         if reason is None:
             return
         left_out = None if user is None else self._refusals.allow(user.name)
-        if user is not None and left_out is not None:  # who is refused fills no disk
+        if user is not None and left_out is not None:  # limited, so that refusals fill no disk
             await self.audit.write(
                 "refused",
                 user=user.name,
@@ -255,7 +255,7 @@ class Access:
 
 
 def _only(request: web.Request, header: str) -> str:
-    """What it says; nothing where it is there twice: a proxy may have added its own to a stranger's."""
+    """The header's value; empty if it is there twice: a proxy may have added its own to a stranger's."""
     values: Sequence[str] = request.headers.getall(header, [])
     return values[0].strip() if len(values) == 1 else ""
 
@@ -274,8 +274,8 @@ def _is_address(text: str) -> bool:
 
 
 def _is_part_of_foreign_page(request: web.Request) -> bool:
-    """Whether a page of another origin has it loaded, as an image, a frame, a script (Fetch Metadata). Our
-    cookie does not come along then, but a proxy's may: the audit would say that its user looked people up."""
+    """Whether a page of another origin loads it, as an image, a frame, a script (Fetch Metadata). Our cookie
+    does not come along then, but a proxy's may, and the audit would name its user for it."""
     where, what = (request.headers.get(f"Sec-Fetch-{name}", "") for name in ("Site", "Dest"))
     return where in ("cross-site", "same-site") and what != "document"
 

@@ -33,7 +33,7 @@ class ProviderError(BridgeError):
 
 
 class LoginRefused(Exception):
-    """The provider knows who it is, and they may not; or what came back proves nothing.
+    """The provider vouches for somebody who may not come in; or what it sent back proves nothing.
 
     ``key`` is of ``words/login.toml``, ``values`` are its values; among them ``who``, where that is proved.
     """
@@ -129,7 +129,7 @@ async def ask(method: str, url: str, **request: Any) -> tuple[int, dict[str, Any
 
 
 def word(value: object) -> str:
-    """An error's code as it may be shown and logged: what is none is ``?``."""
+    """An error's code as it may be shown and logged; ``?`` for anything else."""
     return value if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", value) else "?"
 
 

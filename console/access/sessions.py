@@ -1,8 +1,7 @@
 """Sessions in memory: a random id in a cookie, for 12 hours. A restart ends them all.
 
-A session holds only as long as what it was begun with: another password, or a user taken out of the file,
-ends it; another role holds from the next request on. One that a provider vouched for has the role that it
-said.
+A new password, or taking the user out of the file, ends a session; a new role counts from the next request
+on. A session by a provider's login has the role that the provider gave.
 """
 
 import hashlib
@@ -72,5 +71,5 @@ class Sessions:
 
 
 def _digest(session_id: str) -> bytes:
-    # looked up by its digest, so that how long a look-up takes says nothing of an id
+    # looked up by its digest, so that the time of a look-up reveals nothing of an id
     return hashlib.sha256(session_id.encode("utf-8", "surrogateescape")).digest()

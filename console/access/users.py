@@ -48,7 +48,7 @@ class User:
 
 
 class UsersError(BridgeError):
-    """The users file cannot be read or written, or what is to be written cannot be."""
+    """The users file cannot be read or written, or a value cannot be written to it."""
 
 
 def role_of(text: str) -> Role:
@@ -159,7 +159,8 @@ class UsersFile:
         try:
             document = tomlkit.parse(self.path.read_text(encoding="utf-8")).unwrap()
         except (OSError, UnicodeDecodeError, TOMLKitError) as error:
-            raise self._unreadable(f"{type(error).__name__}; mend it, or remove it and begin anew") from error
+            problem = f"{type(error).__name__}; correct it, or delete it and add the users again"
+            raise self._unreadable(problem) from error
         entries = {}
         users = document.get("users", {})
         for name, values in users.items() if isinstance(users, dict) else ():

@@ -1,1 +1,1 @@
-"""The console's own index of what the topics hold: in SQLite, made anew whenever it is not understood."""
+"""The console's own index of the topics: in SQLite, rebuilt whenever its file cannot be used."""

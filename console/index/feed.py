@@ -1,6 +1,6 @@
-"""Fills the index from the topics, without a group, and tells those who look on what comes.
+"""Fills the index from the topics, without a group, and passes new events to open tails.
 
-Kafka and the disk may go and come: the feed says in words what is wrong, and goes on where the index ends.
+When Kafka or the disk fails, ``state`` has the problem in words; the feed goes on where the index ends.
 """
 
 import asyncio
@@ -46,8 +46,8 @@ ASKED_AGAIN_S = 1.0
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-class _MadeAnew(Exception):
-    """The index is empty: it was damaged, or a topic's offsets begin again, since it was made anew."""
+class _Rebuilt(Exception):
+    """The index is empty: its file was damaged, or a topic was created again, so its offsets mean others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class FeedState:
 
 
 class Feed:
-    """``start``, and ``stop``. What it reads is in ``index`` when those who look on hear of it."""
+    """``start``, and ``stop``. A record is in ``index`` before its event is passed to subscriptions."""
 
     def __init__(self, settings: KafkaSettings, index: Index) -> None:
         self._settings, self._index = settings, index
@@ -95,7 +95,7 @@ class Feed:
         return FeedState(behind, self._problem, since)
 
     @property
-    def heard_at(self) -> float | None:
+    def answered_at(self) -> float | None:
         """When Kafka last answered (epoch s): twice a second, also where nothing comes. None: not yet."""
         if self._kafka is None:
             return None
@@ -105,7 +105,7 @@ class Feed:
 
     @contextlib.contextmanager
     def subscribe(self, matches: Callable[[IndexedEvent], bool]) -> Iterator[Subscription]:
-        """Those events that match, from now on; while the index catches up, none."""
+        """The matching events from now on; none while the index catches up."""
         subscription = Subscription(matches)
         self._watching.add(subscription)
         try:
@@ -117,7 +117,7 @@ class Feed:
         while True:
             try:
                 await self._follow()
-            except _MadeAnew:
+            except _Rebuilt:
                 continue
             except BridgeError as error:
                 self._problem = error
@@ -125,11 +125,11 @@ class Feed:
                 self._problem = KafkaUnavailable(explain(error, self._settings))
             except DAMAGE:
                 self._index.damaged = True
-                self._problem = BridgeError(f"the index {self._index.path} is damaged: it is made anew")
+                self._problem = BridgeError(f"the index {self._index.path} is damaged: it is rebuilt")
             except apsw.Error as error:
                 self._problem = BridgeError(
                     f"the index {self._index.path} cannot be written ({type(error).__name__}: {error}); make "
-                    "room on its disk, or stop the console and delete the file: it is made anew"
+                    "room on its disk, or stop the console and delete the file: it is rebuilt"
                 )
             log.warning("console.feed_waits", problem=str(self._problem))
             await asyncio.sleep(AGAIN_S)
@@ -138,7 +138,7 @@ class Feed:
         """Read until something fails."""
         origin = await self._origin()
         if self._index.damaged:
-            await asyncio.to_thread(self._begin_anew, "damaged")
+            await asyncio.to_thread(self._rebuild, "damaged")
         if await asyncio.to_thread(self._index.belongs_to, origin):
             self._caught_up = False
         self._at.clear()
@@ -164,13 +164,13 @@ class Feed:
     async def _batch(self, kafka: AIOKafkaConsumer) -> None:
         gathered_at = time.monotonic() + GATHER_MS / 1000
         if self._index.damaged:
-            raise await asyncio.to_thread(self._begin_anew, "damaged")
+            raise await asyncio.to_thread(self._rebuild, "damaged")
         batches = await self._fetch(kafka) if self._at else {}
         entries = await asyncio.to_thread(self._keep, batches)
         for partition in batches:
             self._at[partition] = await kafka.position(partition)
         if self._caught_up:
-            self._tell(entries)
+            self._notify(entries)
         elif all(at >= self._ends[partition] for partition, at in self._at.items()):
             self._caught_up, self._problem = True, None
         if not self.state.behind:  # at the end: a commit for each few records would cost more than they do
@@ -195,7 +195,7 @@ class Feed:
             if not records:
                 continue
             if records[0].offset < self._at[partition]:
-                raise self._begin_anew(f"the topic {partition.topic} was made anew")
+                raise self._rebuild(f"the topic {partition.topic} was created again")
             read[partition.topic, partition.partition] = records[0].offset, records[-1].offset + 1
             entries += filter(None, map(self._entry, records))
         if read:
@@ -203,7 +203,7 @@ class Feed:
         return entries
 
     def _entry(self, record: ConsumerRecord) -> Entry | None:
-        """None also for a record that no test has thought of: one must not keep the others from the index."""
+        """None also for a record that we fail to read: one must not keep the others from the index."""
         try:
             return entry_of(record, self._settings)
         except Exception as error:
@@ -211,12 +211,12 @@ class Feed:
             log.error("console.record_unread", **place, error=type(error).__name__, place=place_of(error))
             return None
 
-    def _begin_anew(self, reason: str) -> _MadeAnew:
-        self._caught_up = False  # all of history is read again, and is no news
-        self._index.begin_anew(reason)
-        return _MadeAnew(reason)
+    def _rebuild(self, reason: str) -> _Rebuilt:
+        self._caught_up = False  # all records are read again; none is new
+        self._index.rebuild(reason)
+        return _Rebuilt(reason)
 
-    def _tell(self, entries: Iterable[Entry]) -> None:
+    def _notify(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             if isinstance(entry, EventEntry):
                 for subscription in tuple(self._watching):
@@ -236,14 +236,14 @@ class Feed:
             for partition in new:
                 span = spans.get((partition.topic, partition.partition))
                 if span is not None and span.next > ends[partition]:
-                    reason = f"the topic {partition.topic} was made anew"
-                    raise await asyncio.to_thread(self._begin_anew, reason)
+                    reason = f"the topic {partition.topic} was created again"
+                    raise await asyncio.to_thread(self._rebuild, reason)
                 at[partition] = max(span.next if span is not None else 0, begins[partition])
             kafka.assign(list(at))
             for partition, offset in at.items():
                 kafka.seek(partition, offset)
             self._at = at
-        for partition in self._at:  # what no record tells: a transaction's end has an offset, too
+        for partition in self._at:  # not known from records: a transaction's end has an offset, too
             self._at[partition] = await kafka.position(partition)
         self._problem = None
 

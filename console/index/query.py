@@ -31,7 +31,7 @@ class Query:
 
 
 def parse(text: str, zone: tzinfo = UTC) -> Query:
-    """Every text is a question: what is no time is a term. A time that names no zone is in ``zone``."""
+    """Every text is a query: a word that is no time is a term. A time without a zone is in ``zone``."""
     terms, since, until = [], None, None
     for word in text.split():
         try:

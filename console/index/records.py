@@ -1,4 +1,4 @@
-"""What the index keeps of a Kafka record: of an event who, what, when and where, but nothing that is said.
+"""What the index keeps of a Kafka record: of an event its ids, type, times and place, none of its content.
 
 Pure: bytes in, entries out. Keeping them is ``store.py``'s, reading topics ``feed.py``'s.
 """
@@ -104,7 +104,7 @@ Entry = EventEntry | Letter | Settlement | Copy | Delivery
 
 
 def entry_of(record: ConsumerRecord, settings: KafkaSettings) -> Entry | None:
-    """What is kept of ``record``, of any of our topics; None of one that is nothing of ours."""
+    """What is kept of ``record``, from any of our topics; None for a record that is not ours."""
     topic: str = record.topic
     if topic.startswith(settings.topic_prefix):
         return event_entry(record)

@@ -1,6 +1,6 @@
 """Finds events: in the index, and where that does not reach, in the one partition that holds a key.
 
-It says how far it looked, and what it did not look at.
+The answer includes what was searched and what was not.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ READ_LIMIT_S = 10.0
 AT_ONCE = 2
 """Searches that read topics at the same time, and that read the index: threads are few, others need some."""
 TURN_S = 5.0
-"""How long a search waits for its turn to read topics, in s; then it tells what the index has."""
+"""How long a search waits for its turn to read topics, in s; then it returns what the index has."""
 
 _EVENT = (
     "e.source, e.id, e.type, e.corp_id, e.subject, e.time_ms, e.received_ms, e.published_ms, "
@@ -181,8 +181,8 @@ class Search:
         there = await reader.spans(topics)
         before, behind = {}, {}
         for partition in wanted:
-            span, held = there[partition], covered.get((partition.topic, partition.partition))
-            first, after = (held.first, held.next) if held is not None else (span.end, span.end)
+            span, known = there[partition], covered.get((partition.topic, partition.partition))
+            first, after = (known.first, known.next) if known is not None else (span.end, span.end)
             before[partition] = Span(span.begin, min(first, span.end))
             behind[partition] = Span(max(after, span.begin), span.end)
         records, found = 0, []

@@ -1,8 +1,8 @@
 """The index's file: events, the ids that lead to them, dead letters, replays, and how far topics are read.
 
-One connection writes, in whole batches: what a batch holds and the offsets behind it are one transaction, so
-a crash neither loses nor doubles. All of it is derived: a file of another version, of another cluster, or one
-that is damaged, is made anew.
+One connection writes, in whole batches: a batch's records and the offsets after it are one transaction, so a
+crash neither loses nor doubles any. All of it is derived: a file of another version or cluster, or a damaged
+one, is rebuilt.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ class Index:
         self.floor_ms = 0
         """No event that was published before is here (epoch ms); 0: nothing was ever left out."""
         self.damaged = False
-        """Somebody has met damage in the file: who writes it has to ``begin_anew``."""
+        """A reader has met damage in the file: the writer has to ``rebuild``."""
 
     def open(self) -> None:
         """Make the file if it is not there, or not understood. Raises ``BridgeError`` where it cannot be
@@ -89,21 +89,21 @@ class Index:
             except DAMAGE:
                 reason = "damaged"
             if reason is not None:
-                self._begin_anew(reason)
+                self._rebuild(reason)
         except (OSError, apsw.Error) as error:
             raise self._unwritable(error) from error
 
     def close(self) -> None:
         """Ends a write that is under way: it is undone, and done again after the next start."""
         if self._writing.locked():
-            with contextlib.suppress(apsw.ConnectionClosedError):  # it is being made anew
+            with contextlib.suppress(apsw.ConnectionClosedError):  # it is being rebuilt
                 self._db.interrupt()
         with self._writing:
             self._db.close(True)
 
     def belongs_to(self, origin: str) -> bool:
-        """What is here was read from ``origin`` (cluster and prefixes); of another one it is made anew, and
-        where that failed before. Whether it was. Raises ``BridgeError`` where it cannot be."""
+        """Rebuild the index unless it was read from ``origin`` (cluster and prefixes), or if an earlier
+        rebuild failed; returns whether it did. Raises ``BridgeError`` where it cannot."""
         try:
             reason = (
                 "another cluster, or other prefixes" if self._meta("origin") not in (None, origin) else None
@@ -111,17 +111,17 @@ class Index:
         except (apsw.ConnectionClosedError, apsw.SQLError, *DAMAGE):  # no file, or one without tables
             reason = "it could not be made before"
         if reason is not None:
-            self.begin_anew(reason)
+            self.rebuild(reason)
         with self._transaction():
             self._set("origin", origin)
         return reason is not None
 
-    def begin_anew(self, reason: str) -> None:
+    def rebuild(self, reason: str) -> None:
         """Forget all: offsets mean other records now. Raises ``BridgeError``; ``belongs_to`` tries again."""
         with self._writing:
             self._db.close(True)
             try:
-                self._begin_anew(reason)
+                self._rebuild(reason)
             except (OSError, apsw.Error) as error:
                 raise self._unwritable(error) from error
 
@@ -206,13 +206,12 @@ class Index:
         except DAMAGE as error:
             self.damaged = True
             raise BridgeError(
-                f"the console's index {self.path} is damaged; it is made anew from Kafka: "
-                "ask again in a minute"
+                f"the console's index {self.path} is damaged; it is rebuilt from Kafka: ask again in a minute"
             ) from error
         except apsw.Error as error:
             raise BridgeError(
                 f"the console's index {self.path} cannot be read ({type(error).__name__}); mend its disk, or "
-                "stop the console and delete the file: it is made anew"
+                "stop the console and delete the file: it is rebuilt"
             ) from error
 
     def connect(self) -> apsw.Connection:
@@ -331,7 +330,7 @@ class Index:
         return db
 
     def _why_not(self, db: apsw.Connection) -> str | None:
-        """Why what is in the file cannot be used; an empty one is as good as another version."""
+        """Why the file cannot be used; an empty file counts as another version."""
         version, application = db.pragma("user_version"), db.pragma("application_id")
         if (version, application) == (VERSION, APPLICATION_ID):
             return None
@@ -343,7 +342,7 @@ class Index:
             "console a DATA_DIR that this user may write, with room on its disk"
         )
 
-    def _begin_anew(self, reason: str) -> None:
+    def _rebuild(self, reason: str) -> None:
         log.info("console.index_made", path=str(self.path), reason=reason)
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Who looks at events as they come, and is too slow, loses the oldest, and is told how many."""
+"""Events for one open tail as they come. A tail that is too slow loses the oldest, and gets their number."""
 
 import asyncio
 from collections import deque

@@ -58,7 +58,7 @@ CREATE TABLE deliveries (
 ) WITHOUT ROWID;
 CREATE INDEX deliveries_at ON deliveries (at_ms);
 CREATE INDEX copies_from ON copies (from_topic, from_partition, from_offset);
-CREATE TABLE freshness (  -- not of the topics: what consumers' listeners told
+CREATE TABLE freshness (  -- not of the topics: what consumers' listeners reported
   at_ms INTEGER, consumer TEXT, p99_s REAL,
   PRIMARY KEY (at_ms, consumer)
 ) WITHOUT ROWID;

@@ -1,7 +1,7 @@
 """The last 24 hours in steps of a quarter of an hour: events a second, freshness, dead letters that waited.
 
-Rate and dead letters come out of what the index holds of the topics. Freshness is what consumers told of each
-minute in which the console ran: no topic has it, and who makes the index anew loses it.
+Rate and dead letters are counted in the index. Freshness is what consumers' listeners reported in each minute
+in which the console ran: no topic has it, so a rebuild of the index loses it.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ _FRESHNESS = "SELECT (at_ms - ?1) / ?2, max(p99_s) FROM freshness WHERE at_ms >=
 class Trend:
     """``STEPS`` values each, the last of the step that ``until`` (epoch s) ends. ``rate`` is events a second;
     ``freshness`` in s what 99 % of a minute's events took from receipt to handled, of the slowest consumer
-    and minute; ``letters`` how many waited at the step's end. None where nothing tells."""
+    and minute; ``letters`` how many waited at the step's end. None where there is no figure."""
 
     until: float
     rate: tuple[float | None, ...]
@@ -65,7 +65,7 @@ def trend(index: Index, until: float) -> Trend:
 
 
 def add_freshness(index: Index, at: float, p99_s: Mapping[str, float]) -> None:
-    """Keep what ``p99_s`` tells of each consumer in the minute before ``at``, epoch s, for a day. Blocks.
+    """Keep ``p99_s`` of each consumer in the minute before ``at``, epoch s, for a day. Blocks.
     Raises ``apsw.Error`` where the file cannot be written."""
     at_ms = int(at * 1000)
     with index.writing() as db:

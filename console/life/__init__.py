@@ -1,1 +1,1 @@
-"""One event's life: where it stands, and what each consumer made of it."""
+"""One event's life: where it is, and its outcome at each consumer."""

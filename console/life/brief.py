@@ -1,4 +1,4 @@
-"""What the consumers made of a record, in as few words as a row of a list has room for."""
+"""A record's outcomes, short enough for a row of a list."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -32,6 +32,6 @@ def in_brief(record: Position, facts: Iterable[Facts]) -> list[tuple[State, list
 
 
 def at_last(outcome: Outcome, replays: Sequence[Replayed]) -> Outcome:
-    """What counts of a record and of what was sent to the consumer once more: the last one, but a dead letter
-    that nothing has settled waits for somebody."""
+    """The outcome that counts, of a record and its replays: a dead letter that is not settled, else the
+    last."""
     return outcome if outcome.state == "dead" or not replays else replays[-1].outcome

@@ -1,4 +1,5 @@
-"""What an event changed, field by field: as DingTalk says it, or as outbound told the OA. Pure and total."""
+"""What an event changed, field by field: from DingTalk's own event, or from outbound's report. Pure,
+total."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -24,9 +25,9 @@ class Change:
 def changes_by_dingtalk(data: Any, subject: str | None) -> list[Change]:
     """By the ``diffInfo`` of ``user_modify_org``, of the user ``subject``. DingTalk documents an object, and
     sends a list of them: ``{"prev": {field: value}, "curr": {field: value}, "userid": …}``."""
-    told = _mapping(reveal(data)).get("diffInfo")
+    diffs = _mapping(reveal(data)).get("diffInfo")
     found: dict[Any, tuple[Any, Any]] = {}
-    for one in told if isinstance(told, list) else [told]:
+    for one in diffs if isinstance(diffs, list) else [diffs]:
         if isinstance(one, Mapping) and one.get("userid", subject) == subject:
             before, after = _mapping(one.get("prev")), _mapping(one.get("curr"))
             found |= {name: (before.get(name), after.get(name)) for name in [*before, *after]}
@@ -35,8 +36,8 @@ def changes_by_dingtalk(data: Any, subject: str | None) -> list[Change]:
 
 def changes_by_outbound(data: Any) -> list[Change]:
     """By the ``fields`` of a ``com.dingbridge.change``: ``{field: {"old": value, "new": value}}``."""
-    told = _mapping(_mapping(reveal(data)).get("fields"))
-    found = {name: (_mapping(one).get("old"), _mapping(one).get("new")) for name, one in told.items()}
+    fields = _mapping(_mapping(reveal(data)).get("fields"))
+    found = {name: (_mapping(one).get("old"), _mapping(one).get("new")) for name, one in fields.items()}
     return list(_changed(found))[:MOST]
 
 

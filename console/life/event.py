@@ -1,4 +1,4 @@
-"""One record of an event as it is kept: in Kafka, in the journal, and what the two say of each other."""
+"""One record of an event as it is kept in Kafka and in the journal."""
 
 from contextlib import aclosing
 from dataclasses import dataclass

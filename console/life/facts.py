@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dingbridge.console.app import Console
 from dingbridge.console.index.after import After, after
 from dingbridge.console.index.records import IndexedEvent
-from dingbridge.console.life.outcome import Facts, held_by
+from dingbridge.console.life.outcome import Facts, in_flight_of
 from dingbridge.console.sources.groups import committed_offsets
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.kafka.topic_policy import topics_read
@@ -100,7 +100,7 @@ async def _of(
             problems.append(str(error) if isinstance(error, BridgeError) else type(error).__name__)
     answers = await console.listeners.json("/in-flight", name)
     problems += [f"{answer.url} {answer.problem}" for answer in answers if answer.problem]
-    held: dict[Position, Mapping[str, Any]] = held_by(
+    in_flight: dict[Position, Mapping[str, Any]] = in_flight_of(
         answer.value for answer in answers if isinstance(answer.value, dict)
     )
     return [
@@ -115,7 +115,7 @@ async def _of(
             settled=found.settled,
             copies=tuple(copy for copy in found.copies if copy.consumer == name),
             deliveries=tuple(delivery for delivery in found.deliveries if delivery.consumer == name),
-            held=held,
+            in_flight=in_flight,
             problems=tuple(problems),
         )
         for records, found in events

@@ -1,7 +1,7 @@
-"""Whether an event told outbound something new: a person's change in DingTalk, or the echo of its own write.
+"""Whether an event was a person's change in DingTalk, or the echo of a write by outbound.
 
-Outbound keeps no row for each event: so this follows from what it knows of the entity now, and from the
-changes that it told after the event came.
+Outbound keeps no row for each event: so this follows from its row of the entity now, and from the changes
+that it reported to the OA after the event came.
 """
 
 from collections.abc import Sequence
@@ -34,48 +34,49 @@ LIMIT_S = 1.5
 """How long the changes may be read, in s."""
 
 Verdict = Literal["not_ours", "open", "change", "echo", "nothing", "unknown"]
-"""``not_ours``: the OA asked for nothing of this entity, and was told nothing. ``open``: outbound has not
-looked yet. ``change``: it told a change after the event came. ``echo``: it told none, and had written itself.
-``nothing``: it told none, and had written nothing. ``unknown``: database or Kafka do not answer."""
+"""``not_ours``: the OA never named this entity, and no change was reported to it. ``open``: outbound has not
+looked yet. ``change``: it reported a change after the event came. ``echo``: it reported none, and had written
+itself. ``nothing``: it reported none, and had written nothing. ``unknown``: database or Kafka do not
+answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """``own_id`` is the OA's, ``told_at`` when outbound told the change, ``what`` its verdict on that, and
-    ``changes`` the fields that it told."""
+class Reported:
+    """``own_id`` is the OA's, ``reported_at`` when outbound reported the change, ``what`` its verdict on it,
+    and ``changes`` its fields."""
 
     verdict: Verdict
     own_id: str | None = None
-    told_at: datetime | None = None
+    reported_at: datetime | None = None
     what: str | None = None
     changes: Sequence[Change] = ()
 
 
-async def told_of(console: Console, event: IndexedEvent, *, handled: bool) -> Told | None:
-    """None for an event that tells outbound nothing. ``handled``: outbound has read it."""
+async def reported_of(console: Console, event: IndexedEvent, *, handled: bool) -> Reported | None:
+    """None for an event that outbound does not read. ``handled``: outbound has read it."""
     kind = "approval" if event.type == "bpms_instance_change" else KINDS.get(event.type)
     if kind is None or event.subject is None:
         return None
     try:
         row = await _row(console, event, kind)
         if row is None and kind == "approval":
-            return Told("not_ours")
+            return Reported("not_ours")
         own_id = None if row is None else row.request_id if kind == "approval" else row.own_id
         entity = key(event.corp_id, kind, own_id or event.subject)
         to_look = row is not None and (row.look is not None if kind == "approval" else row.flagged)
-        if to_look or not handled or await _to_be_told(console, entity):
-            return Told("open", own_id)
+        if to_look or not handled or await _to_be_reported(console, entity):
+            return Reported("open", own_id)
         change = await console.ask_kafka(lambda: _change_after(console, event, entity), LIMIT_S)
     except (BridgeError, SQLAlchemyError, OSError, TimeoutError):
-        return Told("unknown")
+        return Reported("unknown")
     if change is not None:
-        return Told("change", own_id, *change)
+        return Reported("change", own_id, *change)
     if row is None:
-        return Told("not_ours")
+        return Reported("not_ours")
     written_at = _written_at(row, kind)
     wrote_before = written_at is not None and written_at <= event.received_time
     ended = kind == "approval" and row.outcome is not None
-    return Told("echo" if wrote_before or ended else "nothing", own_id)
+    return Reported("echo" if wrote_before or ended else "nothing", own_id)
 
 
 async def _row(console: Console, event: IndexedEvent, kind: str) -> Row[Any] | None:
@@ -84,7 +85,7 @@ async def _row(console: Console, event: IndexedEvent, kind: str) -> Row[Any] | N
     return (await console.databases.execute(NAME, select(table).where(*where).limit(1))).first()
 
 
-async def _to_be_told(console: Console, entity: str) -> bool:
+async def _to_be_reported(console: Console, entity: str) -> bool:
     """Whether a change of ``entity`` is still to be sent."""
     columns = outbound_outgoing.c
     waiting = select(columns.seq).where(columns.topic == "changes", columns.key == entity).limit(1)
@@ -103,7 +104,7 @@ def _written_at(row: Row[Any], kind: str) -> datetime | None:
 async def _change_after(
     console: Console, event: IndexedEvent, entity: str
 ) -> tuple[datetime, str, Sequence[Change]] | None:
-    """When the last change of ``entity`` was told since ``event`` came, the verdict on it, and its fields."""
+    """When the last change of ``entity`` was reported since ``event`` came, the verdict on it, its fields."""
     topic = control_topic(console.kafka, "changes")
     counts = await existing_topics(console.kafka, [topic])
     if topic not in counts:

@@ -1,6 +1,7 @@
-"""What one consumer made of one record, by all that is known of it. Pure; ``facts.py`` asks the sources.
+"""The outcome of one record at one consumer, from all that is known of it. Pure; ``facts.py`` asks the
+sources.
 
-Nothing is said that does not follow: where a source is silent, the outcome says so.
+Nothing is guessed: where a source does not answer, the outcome is ``unknown`` or has no time.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,12 +29,12 @@ State = Literal[
     "passed",
     "unknown",
 ]
-"""``handled``: the inbox table says so, or a delivery that was taken. ``filtered``: the consumer's own
+"""``handled``: there is an inbox row, or a delivery that was taken. ``filtered``: the consumer's own
 declaration excludes it. ``dead``: given up; ``dead_settled``: and a replay or ``skipped`` has settled that.
-``retrying``, ``paused``, ``running``, ``queued``: the running worker holds it. ``waiting``: its offset is not
-committed yet. ``passed``: committed, and nothing tells more: it was there before the group began, its row was
-pruned, the consumer keeps none, or its database does not answer. ``unknown``: Kafka does not say how far the
-group is."""
+``retrying``, ``paused``, ``running``, ``queued``: a running worker has it. ``waiting``: its offset is not
+committed yet. ``passed``: committed, without a row or delivery: it was there before the group began, its row
+was pruned, the consumer keeps none, or its database does not answer. ``unknown``: Kafka does not return the
+group's offsets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Facts:
     """What is known of one consumer. ``inbox`` is ``{replay id: its row}`` of the event, empty also without a
     database, or where it does not answer; ``committed`` the group's offsets by topic and partition, None
     where Kafka does not answer. ``letters`` and ``deliveries`` are those of this event, the oldest first;
-    ``settled`` who settled letters by their place, ``held`` what running workers hold."""
+    ``settled`` who settled letters by their place, ``in_flight`` what running workers hold."""
 
     consumer: str
     installed: bool = True
@@ -51,7 +52,7 @@ class Facts:
     settled: Mapping[Position, str] = field(default_factory=dict)
     copies: tuple[Copy, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
-    held: Mapping[Position, Mapping[str, Any]] = field(default_factory=dict)
+    in_flight: Mapping[Position, Mapping[str, Any]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
 
@@ -99,12 +100,12 @@ def _outcome(place: Position, run: str, tried: Sequence[Delivery], facts: Facts)
             return Outcome("handled", delivery.at, attempts=attempts)
     if tried and tried[-1].outcome == "filtered":
         return Outcome("filtered", tried[-1].at)
-    if (held := facts.held.get(place)) is not None:
+    if (in_flight := facts.in_flight.get(place)) is not None:
         return Outcome(
-            held["state"],
-            attempts=len(tried) or held["attempts"],
-            error=held["error"],
-            again_at=held["next_attempt_at"],
+            in_flight["state"],
+            attempts=len(tried) or in_flight["attempts"],
+            error=in_flight["error"],
+            again_at=in_flight["next_attempt_at"],
         )
     if facts.committed is None:
         return Outcome("unknown")
@@ -125,7 +126,7 @@ def replays_of(record: Position, facts: Facts) -> list[Replayed]:
     return [Replayed(copy, outcome_of(record, facts, copy)) for copy in copies]
 
 
-def held_by(answers: Iterable[Mapping[str, Any]]) -> dict[Position, Mapping[str, Any]]:
+def in_flight_of(answers: Iterable[Mapping[str, Any]]) -> dict[Position, Mapping[str, Any]]:
     """What ``GET /in-flight`` of a consumer's processes names, by place."""
     return {
         Position(record["topic"], record["partition"], record["offset"]): record

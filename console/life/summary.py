@@ -1,4 +1,4 @@
-"""Where an event is now, and whose turn it is: from what its consumers made of it at last. Pure."""
+"""Where an event is now, and whose turn it is, from its last outcome at each consumer. Pure."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ _ORDER: Final[tuple[Turn, ...]] = ("operator", "start", "dependency", "consumer"
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """``consumer`` is the one to speak of, and ``outcome`` what it made of the event; empty and None where no
-    consumer reads it. ``done`` of ``of`` consumers do nothing more with it."""
+    """``consumer`` is the one to name, and ``outcome`` its outcome; empty and None where no consumer reads
+    the event. ``done`` of ``of`` consumers have finished with it."""
 
     turn: Turn
     consumer: str = ""

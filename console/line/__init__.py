@@ -1,1 +1,1 @@
-"""The line DingTalk → journal → Kafka → consumers → their systems, judged from what listeners say. No I/O."""
+"""The line DingTalk → journal → Kafka → consumers → their systems, judged by listeners' answers. No I/O."""

@@ -1,6 +1,6 @@
 """Which parts the line has, and how each of them is: exactly one state, and why. Pure: no I/O, no clock.
 
-Thresholds are those of ``deploy/prometheus/rules.yml``, without its patience: a person is looking.
+Thresholds are those of ``deploy/prometheus/rules.yml``, without its ``for``: a person is looking.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ def line(
 
 
 def _bridge(window: Window, relay: Window) -> list[Part]:
-    """What the ingress tells, and of Kafka what its relay tells."""
+    """From the ingress's listener; for Kafka from the relay's."""
     last = window.most(PREFIX + "last_callback_timestamp_seconds")
     at = max((reading.at for reading in window.now), default=0.0)
     waiting = window.most(PREFIX + "journal_oldest_waiting_seconds")
@@ -124,7 +124,7 @@ def _kafka(window: Window, relay: Window) -> Iterator[Trouble]:
 
 
 def _consumer(name: str, window: Window, group: Group | None, waiting: Waiting) -> list[Part]:
-    """What it is behind says Kafka, the rest its listener; without one that is all that is known."""
+    """The lag is Kafka's, the rest from its listener; without one the lag is all that is known."""
     mine = PREFIX + "consumer_"
     handled = window.p99(mine + "freshness_seconds", consumer=name)
     attempt = window.p99(mine + "handler_seconds", consumer=name)

@@ -13,7 +13,7 @@ class State(IntEnum):
 
     OK = 0
     UNKNOWN = 1
-    """Nothing tells."""
+    """No source answers."""
     DEGRADED = 2
     """It works, with trouble, or something of it waits for a person."""
     UNREACHABLE = 3
@@ -40,8 +40,8 @@ WHERE: Final[Mapping[str, str]] = {
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """What is wrong with a part, by a code that ``words/now.toml`` has words for (``what_<code>``,
-    ``do_<code>``). ``text`` is what a process says in words of its own; ``since`` is epoch s, if it tells;
-    ``waits`` is how many records, people or departments wait because of it."""
+    ``do_<code>``). ``text`` is the process's own words; ``since`` is epoch s, if known; ``waits`` is how many
+    records, people or departments wait because of it."""
 
     state: State
     code: str
@@ -55,7 +55,7 @@ class Trouble:
 class Part:
     """One part of the line. ``consumer`` names whose it is, of the last two kinds. ``troubles`` begin with
     the worst. ``rate`` is a second, ``oldest_s`` the age of what waits longest, ``p99_s`` of the last minute;
-    None where nothing tells."""
+    None where it is not known."""
 
     kind: Kind
     consumer: str = ""

@@ -1,4 +1,4 @@
-"""What waits for a person beside what listeners tell: dead letters, and what outbound leaves alone. Pure."""
+"""What waits for a person, beyond listeners' figures: dead letters, and rows of outbound. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ OUTBOUND: Final = "outbound"
 _STATES: Final = ("conflict", "refused", "removal", "adopted")
 """Those that wait for an operator. None of its requests does: their senders have the result."""
 _LEVEL_RECORDS: Final = 2_000
-"""With so many records to read the index is still level: one batch of the feed."""
+"""With at most so many records to read the index counts as up to date: one batch of the feed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """``dead_letters`` of each consumer: how many wait, and since when (epoch ms) the oldest does. ``unread``
-    records of the topics are not in that count yet; None: nobody knows how many. ``outbound`` is None where
+    records of the topics are not in that count yet; None: not known. ``outbound`` is None where
     its tables cannot be read."""
 
     dead_letters: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Waiting:
 
 
 def of_consumer(name: str, waiting: Waiting, window: Window) -> Iterator[Trouble]:
-    """What of ``name`` waits for a person. Where outbound's tables cannot be read, its listener tells."""
+    """What of ``name`` waits for a person; outbound's from its listener where its tables cannot be read."""
     count, oldest_ms = waiting.dead_letters.get(name, (0, 0))
     if count:
         new = int(window.grown("dingbridge_consumer_events_total", consumer=name, outcome="dead"))

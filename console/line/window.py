@@ -1,4 +1,4 @@
-"""What one process told, and two such readings, some seconds apart: what grew between them. Pure."""
+"""One reading of a process's listener, and what grew between two of them, some seconds apart. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +15,8 @@ RELAY: Final = "relay"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the private listener at ``url`` said at ``at`` (epoch s). ``problem`` is why it did not, in plain
-    words; the rest is empty then. ``details`` are of ``/readyz``, ``in_flight`` of a consumer's route."""
+    """The answer of the private listener at ``url`` at ``at`` (epoch s), or in plain words the ``problem``;
+    the rest is empty then. ``details`` are of ``/readyz``, ``in_flight`` of a consumer's route."""
 
     name: str
     url: str
@@ -93,8 +93,8 @@ def quantile(counts: Mapping[float, float], q: float) -> float | None:
 def _growth(
     before: Metrics, after: Metrics, name: str, **labels: str
 ) -> dict[frozenset[tuple[str, str]], float]:
-    """By how much each counter of ``name`` grew. One that fell began anew with its process; one that was not
-    there began at 0."""
+    """By how much each counter of ``name`` grew. One that fell was reset by its process's start; one that was
+    not there began at 0."""
     earlier = {frozenset(s.labels.items()): s.value for s in before.samples(name, **labels)}
     grown = {}
     for sample in after.samples(name, **labels):

@@ -1,4 +1,4 @@
-"""Asks the consumers' tables side by side, each for a moment only; says which could not be asked."""
+"""Asks the consumers' tables side by side, each for a moment only; names those that did not answer."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is to be done and was counted, with the button that does it; and its result."""
+"""The page that asks before an act, with the count and the button; and the page of its result."""
 
 from aiohttp import web
 

@@ -90,7 +90,7 @@ def _matches(spec: EventSpec, text: str) -> bool:
 
 
 def _drift(answers: Sequence[Answer[Metrics]], event_type: str) -> float | None:
-    """Callbacks since the relays began that were not as the catalogue says; None where none answered."""
+    """Callbacks since the relays began that differ from the catalogue; None if no relay answered."""
     found = [answer.value for answer in answers if answer.value is not None]
     if not found:
         return None

@@ -41,13 +41,13 @@ def routes(console: Console) -> list[web.RouteDef]:
 
 def _shown(view: View, name: str, is_reader: bool) -> Shown:
     instances = [reading for reading in view.readings if reading.name == name]
-    held = [reading.in_flight for reading in instances]
+    answers = [reading.in_flight for reading in instances]
     return Shown(
         name,
         [shown_part(part, is_reader) for part in view.parts if part.consumer == name],
         view.groups.get(name),
         instances,
-        [pause for answer in held for pause in answer.get("paused", ())],
-        [record for answer in held for record in answer.get("records", ()) if record.get("outcome")],
-        sum(answer.get("total", 0) for answer in held),
+        [pause for answer in answers for pause in answer.get("paused", ())],
+        [record for answer in answers for record in answer.get("records", ()) if record.get("outcome")],
+        sum(answer.get("total", 0) for answer in answers),
     )

@@ -113,7 +113,7 @@ def _group_query(consumer: str, error: str, event_type: str) -> str:
 
 
 def _event_query(letter: DeadLetter) -> str | None:
-    """The address of the event's own page; None for what is no event."""
+    """The address of the event's own page; None for a record that is no event."""
     try:
         event = decode(letter.record.value or b"")
     except NotAnEvent:

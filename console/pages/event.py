@@ -1,4 +1,4 @@
-"""Event: one event's whole life, from its first arrival to what each consumer made of it."""
+"""Event: one event's whole life, from its first arrival to its outcome at each consumer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from dingbridge.console.life.event import KeptRecord, kept_record
 from dingbridge.console.life.examples import curl, fixture, kcat, pretty
 from dingbridge.console.life.facts import facts_of
 from dingbridge.console.life.outbound import NAME as OUTBOUND
-from dingbridge.console.life.outbound import told_of
+from dingbridge.console.life.outbound import reported_of
 from dingbridge.console.life.outcome import Facts, Outcome, Replayed, outcome_of, replays_of
 from dingbridge.console.life.summary import summary_of
 from dingbridge.console.pages.acts import done_at
@@ -53,7 +53,7 @@ class Row:
 
     @property
     def seen(self) -> str:
-        """What must not have changed meanwhile for somebody to send it again who saw this."""
+        """What the page showed; if it has changed since, nothing is sent again."""
         state = self.outcome.state
         known = next((word for word in ("handled", "dead") if state.startswith(word)), "open")
         return f"{known} {len(self.replays)}"
@@ -73,7 +73,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         of_outbound = None
         if outbound is not None:
             handled = outbound.outcome.state == "handled"
-            of_outbound = await told_of(console, kept.event, handled=handled)
+            of_outbound = await reported_of(console, kept.event, handled=handled)
         absent = [name for name, group in console.watch.view().groups.items() if not group.members]
         decoded = kept.decoded
         return await console.page(
@@ -125,7 +125,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         raise done_at(act_id)
 
     def why(facts: Facts) -> str:
-        """Why nothing tells when it was handled, where nothing does."""
+        """Why the time of handling is not known, where it is not."""
         consumer = console.watch.consumers.get(facts.consumer)
         if consumer is not None and not consumer.uses_database:
             return "keeps_none"
@@ -183,7 +183,7 @@ def _values(console: Console, kept: KeptRecord, *, revealed: bool) -> dict[str, 
 
 
 def _answer(delivery: Delivery) -> str:
-    """What the system said when it did not take the event: for readers."""
+    """The system's answer when it did not take the event: for readers."""
     return reveal_bytes(delivery.answer or b"").decode("utf-8", "replace")
 
 

@@ -1,5 +1,5 @@
-"""Find: events by any of their ids, type, company or time, their outcomes, and how far that was looked
-for; and who or what the words may mean, by whose ids events are found then."""
+"""Find: events by any of their ids, type, company or time, with their outcomes and what was searched; and the
+people, departments and approvals that the words may mean, by whose ids events are found then."""
 
 import asyncio
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         )
 
     async def looked_up(request: web.Request, names: Sequence[str]) -> LookedUp:
-        """Who looks people up is in the audit, with whom they found, before they see it."""
+        """A look-up of people is in the audit, with whom it found, before the page shows it."""
         user = request[USER]
         meant = await look_up(console.databases, names, people=user.role >= Role.READER)
         if meant.people and names:

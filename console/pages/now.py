@@ -69,7 +69,7 @@ def shown_part(part: Part, is_reader: bool) -> dict[str, Any]:
 
 
 def shown_trouble(part: Part, trouble: Trouble, is_reader: bool) -> dict[str, Any]:
-    """One trouble of a part as the templates show it; what a process says in its own words is for readers.
+    """One trouble of a part as the templates show it; a process's own words are for readers.
     ``where`` is the page on which one acts, None where that is no page of the console."""
     where = WHERE.get(trouble.code)
     return {

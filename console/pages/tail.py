@@ -1,7 +1,7 @@
 """Tail: events as they come, by server-sent events (https://html.spec.whatwg.org/#server-sent-events).
 
-What is sent goes out in few messages, however many events come; who reads too slowly loses the oldest, and is
-told how many.
+Events go out in few messages, however many come; a reader who is too slow loses the oldest, and gets their
+number.
 """
 
 import asyncio
@@ -144,8 +144,8 @@ async def _send(
 
 
 def _message(events: Sequence[IndexedEvent], left_out: int, zone: tzinfo) -> bytes:
-    told = {"rows": [row_of(event, zone) for event in events], "left_out": left_out}
-    return b"data: %b\n\n" % orjson.dumps(told)
+    message = {"rows": [row_of(event, zone) for event in events], "left_out": left_out}
+    return b"data: %b\n\n" % orjson.dumps(message)
 
 
 def _wanted(request: web.Request) -> dict[str, str]:

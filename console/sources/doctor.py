@@ -17,7 +17,7 @@ from dingbridge.logging import place_of
 EACH_S: Final = 60.0
 _WITHIN_S: Final = 45.0
 _NOT_HERE: Final = ("settings.", "key.", "api.", "tags.", "url.")
-"""Findings of what the console's own environment may lack, or what only the Open API tells."""
+"""Findings about what the console's own environment may lack, or what only the Open API has."""
 
 
 class Doctor:
@@ -66,7 +66,7 @@ class Doctor:
                     url=None,
                     app_name=None,
                     wanted=self._parts,
-                    tell=findings.extend,
+                    report=findings.extend,
                     checks=checks,
                     in_background=True,
                 )

@@ -1,4 +1,4 @@
-"""What Kafka knows of consumers' groups: members, and how far each is behind, in records and in seconds.
+"""Consumers' groups in Kafka: members, and how far each is behind, in records and in seconds.
 
 So the lag is known also of a consumer that is down. It joins no group and commits nothing.
 """

@@ -1,6 +1,6 @@
 """The journals of the ingresses on this machine, read without a lock; nothing here writes.
 
-A folder that is not there (the ingress runs elsewhere) is told, and is no error.
+A folder that is not there (the ingress runs elsewhere) has a ``problem`` in words, and raises nothing.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Asks Kafka for pages, and waits no longer than a page may take; each page says since when it is silent.
+"""Asks Kafka for pages, and waits no longer than a page may take; ``silent_since`` is for each page to show.
 
 A broker that is frozen, or behind a network that drops packets, takes connections and never answers;
 aiokafka's own time limits are tens of seconds.
@@ -34,9 +34,11 @@ QUIET_S: Final = 10.0
 class AskKafka:
     """``await ask_kafka(lambda: existing_topics(settings))``."""
 
-    def __init__(self, settings: KafkaSettings, heard_at: Callable[[], float | None] = lambda: None) -> None:
-        """``heard_at``: when Kafka last answered somebody else who asks all the time (epoch s)."""
-        self._settings, self._heard_at = settings, heard_at
+    def __init__(
+        self, settings: KafkaSettings, feed_answered_at: Callable[[], float | None] = lambda: None
+    ) -> None:
+        """``feed_answered_at``: when Kafka last answered the feed, which asks all the time (epoch s)."""
+        self._settings, self._feed_answered_at = settings, feed_answered_at
         self._late: set[asyncio.Task[Any]] = set()
         self._readings: set[asyncio.Task[Any]] = set()
         self._answered_at = self._silent_at = 0.0
@@ -45,10 +47,10 @@ class AskKafka:
     @property
     def silent_since(self) -> float | None:
         """When Kafka last answered, or was first asked in vain (epoch s); None while it answers."""
-        heard_at = self._heard_at()
-        if self._silent_since is not None and (heard_at is None or heard_at <= self._silent_at):
+        answered_at = self._feed_answered_at()
+        if self._silent_since is not None and (answered_at is None or answered_at <= self._silent_at):
             return self._silent_since
-        return heard_at if heard_at is not None and time.time() - heard_at > QUIET_S else None
+        return answered_at if answered_at is not None and time.time() - answered_at > QUIET_S else None
 
     async def __call__(self, question: Callable[[], Coroutine[Any, Any, T]], within_s: float = WITHIN_S) -> T:
         """What ``question`` returns. Raises what it raises, and ``KafkaUnavailable`` where that takes longer

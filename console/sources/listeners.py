@@ -1,4 +1,4 @@
-"""The private listeners of ingresses and consumers, asked side by side; who does not answer is told.
+"""The private listeners of ingresses and consumers, asked side by side; a silent one has a ``problem``.
 
 Nothing is kept between two questions.
 """
@@ -31,7 +31,7 @@ class Answer(Generic[T]):
 
 
 class Metrics:
-    """What ``/metrics`` says."""
+    """The samples of ``/metrics``."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._samples: dict[str, list[Sample]] = {}

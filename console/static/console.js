@@ -64,12 +64,12 @@ function follow(tail) {
     tail.querySelector(refused ? "[data-refused]" : "[data-lost]").hidden = false;
   });
   source.addEventListener("message", (message) => {
-    const told = JSON.parse(message.data);
-    const taken = paused() ? [] : told.rows;
+    const batch = JSON.parse(message.data);
+    const taken = paused() ? [] : batch.rows;
     waiting.push(...taken);
     const over = waiting.splice(0, Math.max(0, waiting.length - most)).length;
     counts.shown += taken.length - over;
-    counts.leftOut += told.left_out + told.rows.length - taken.length + over;
+    counts.leftOut += batch.left_out + batch.rows.length - taken.length + over;
     if (!drawing) requestAnimationFrame(draw);
     drawing = true;
   });

@@ -1,7 +1,7 @@
 """``dingbridge resync``: read the whole company now, and make address-sync's tables equal to it.
 
-The same full sync that the consumer does by itself, in a run of its own and in this process; the consumer may
-be running meanwhile, since every write is guarded.
+It is the consumer's full sync, as a run of its own in this process. The consumer may be running meanwhile,
+since every write is guarded.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ _DOING = {"reading": "reading the company", "applying": "comparing", "refetching
 _LOOK_S = 1.0
 _ALL = 100_000_000
 _PATIENCE_S = 30.0
-"""How long, in s, nothing may have come after all who are being asked for had their time: of these DingTalk
-does not tell."""
+"""How long, in s, to wait for people whom other processes are fetching: after that, DingTalk gives no details
+of them."""
 _KEPT = (
     "What was read is kept, and nobody was marked as left for not having been read: the same command goes on "
     "from there."
@@ -48,7 +48,7 @@ def command(
         str, typer.Argument(help="address-sync, or a Mirror of your own, which is asked to do it.")
     ] = AddressSync.name,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read, say what would change, and change nothing.")
+        bool, typer.Option("--dry-run", help="Read, print what would change, and change nothing.")
     ] = False,
     confirm_leavers: Annotated[
         int | None,
@@ -57,14 +57,14 @@ def command(
     no_details: Annotated[
         bool,
         typer.Option(
-            "--no-details", help="End when the rows stand; the running consumer fetches the details."
+            "--no-details", help="End when the rows are written; the running consumer fetches the details."
         ),
     ] = False,
 ) -> None:
     """Read the company from DingTalk and make address-sync's tables equal to it.
 
-    First the rows, from listings; then what only a call for each person tells (the manager), of those who
-    are new or differ. One that was interrupted goes on where it was; the consumer may be running meanwhile.
+    First the rows, from listings; then one call for each person who is new or differs, for what no listing
+    has (the manager). An interrupted run goes on where it was; the consumer may be running meanwhile.
     Exit code 0: done; 1: DingTalk or the database did not work; 2: settings; 3: more left than
     MAX_LEAVERS allows.
     """
@@ -109,7 +109,7 @@ async def _resync(dry_run: bool, confirmed: int | None, no_details: bool) -> int
 
 
 async def _runs(database: Database, own: AddressSyncSettings) -> Runs:
-    """The runs of the company. Raises ``SettingsError`` when nothing says which one it is."""
+    """The runs of the company. Raises ``SettingsError`` when no setting or row names the company."""
 
     found = await company(database.reader(), own)
     if len(found) != 1:
@@ -146,7 +146,7 @@ async def _details(runs: Runs, run: Run, details: Details, *, wait: bool) -> Non
     """Fetch them; a running consumer does its share."""
     total = await details.pending(_ALL)
     if total:
-        say(f"the rows stand; of {total:,} people DingTalk is still to be asked what no listing tells")
+        say(f"the rows are written; the details of {total:,} people are still to be fetched, one call each")
     if total and wait:
         with progress(total, "fetching details") as bar:
             left, may_wait = total, for_s(details.lease_s + _PATIENCE_S)
@@ -158,7 +158,7 @@ async def _details(runs: Runs, run: Run, details: Details, *, wait: bool) -> Non
                     may_wait = for_s(details.lease_s + _PATIENCE_S)
                 bar.update(max(0, total - left), total)
         if left:
-            say(f"of {left:,} DingTalk does not tell just now; the running consumer goes on asking")
+            say(f"DingTalk gives no details of {left:,} people just now; the running consumer tries again")
     if wait or not total:
         await runs.advance(run, "done")
 

@@ -1,8 +1,8 @@
 """address-sync: keeps an OA database's employees, departments and roles equal to DingTalk's.
 
-What an event costs, and when its entity is looked at again, is ``Mirror``'s; here is what is fetched and
-written (``fetcher.py``). What no event told is found by a full sync (``sync``), for which there is an order
-in the inbox: of the schedule, of an event that names nobody, or of the ingress.
+``Mirror`` decides when an entity is fetched; here is what is fetched and written (``fetcher.py``). A full
+sync (``sync``) finds what no event reported. It is requested through the inbox: by the schedule, by an event
+that names nobody, or by the ingress.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ AGAIN_S = 60.0
 """When a full sync goes on after a call that worked for nobody, in s."""
 
 SLICE_S = 20.0
-"""How long a full sync works before it lets the worker look whether it must hand over or stop, in s."""
+"""How long a full sync works before the worker checks whether it must hand over or stop, in s."""
 
 
 class AddressSync(Mirror):
@@ -91,8 +91,8 @@ class AddressSync(Mirror):
         self._synced = full_comparison(self.name, self.registry)
 
     async def background(self) -> None:
-        """The looks again, the schedule of full syncs, the details that follow one, and the leavers who are
-        forgotten; what ends one of them ends all."""
+        """Fetches entities again, schedules full syncs, fetches details after them, and forgets leavers; an
+        error in one of these ends all."""
         schedule = Schedule(self.database, self.sync_settings, self._order_sync, on_synced=self._show_synced)
         work = [super().background(), schedule.run(), self._fetch_details()]
         if (days := self.sync_settings.leavers_retention_days) is not None:
@@ -129,9 +129,9 @@ class AddressSync(Mirror):
     def exists(self, found: Fetched) -> bool:
         return found.exists
 
-    async def write(self, tx: Transaction, answer: Answer, *, gone_at: datetime, told: bool) -> bool:
+    async def write(self, tx: Transaction, answer: Answer, *, gone_at: datetime, reported: bool) -> bool:
         of, found = answer.of, answer.found
-        return await write_claimed(tx, of.corp_id, found, gone_at=gone_at, told=told) is not None
+        return await write_claimed(tx, of.corp_id, found, gone_at=gone_at, reported=reported) is not None
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
@@ -168,7 +168,8 @@ class AddressSync(Mirror):
             await asyncio.sleep(wait_s)
 
     async def _order_sync(self, id: str, corp_id: str, reason: str) -> None:
-        """Ask this consumer's group for a full sync; the same ``id`` is one order, however often it comes."""
+        """Request a full sync from this consumer's group; the same ``id`` is one order, however often
+        sent."""
         now_ms = int(time.time() * 1000)
         record = resync_requested(
             id=id,
@@ -185,8 +186,8 @@ class AddressSync(Mirror):
             raise DependencyUnavailable(str(error)) from error
 
     async def resync(self, event: Event, ctx: Context) -> None:
-        """Carry out an order, a slice of it at a time. Orders of a company have one key, so one member of the
-        group works on one at a time; who comes after a crash goes on with the same run."""
+        """Carry out an order, a slice at a time. Orders of a company have one key, so one member of the group
+        works on one at a time; after a crash another one goes on with the same run."""
         reason = str(event.data.get("reason"))
         corp_id = await self._ordered_for(event, ctx.db)
         if corp_id is None or event.data.get("part") == "approvals":
@@ -221,8 +222,8 @@ class AddressSync(Mirror):
             raise Retry("the full sync goes on", after=0, counts=False)
 
     async def _ordered_for(self, event: Event, db: Reader) -> str | None:
-        """The company that this consumer syncs, by ``CONSUMER_APP``; an order may not know it. None when
-        nothing says which, and for an order of another app's company."""
+        """The company that this consumer syncs, by ``CONSUMER_APP``; an order may lack it. None when it is
+        not known, and for an order of another app's company."""
         found = await company(db, self.sync_settings)
         named = event.corp_id if event.corp_id != NOBODY else None
         if named not in (None, *found[:1]) and self.settings.concerns_another_app(event.app):

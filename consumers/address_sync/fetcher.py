@@ -70,7 +70,7 @@ Fetched = FetchedUser | FetchedDepartment | FetchedRoles
 
 
 def is_hidden(error: PermissionDenied) -> bool:
-    """Whether only this user or department is out of our sight; else the app lacks a permission."""
+    """Whether only this user or department is out of the app's scope; else the app lacks a permission."""
     return error.about == "entity"
 
 
@@ -126,8 +126,8 @@ class Fetcher:
     async def _unknown_departments(
         self, corp_id: str, dept_ids: Iterable[int], db: Reader
     ) -> list[FetchedDepartment]:
-        """Those of ``dept_ids``, and of their ancestors, that were never fetched. Each costs one call once,
-        whether it exists and is shown to us or not."""
+        """Those of ``dept_ids``, and of their ancestors, that were never fetched. Each costs one call, once,
+        also one that does not exist or is not shown to the app."""
         found: dict[int, FetchedDepartment] = {}
         wanted = list(dept_ids)
         visited: set[int] = set()
@@ -175,17 +175,17 @@ class Fetcher:
 
 
 async def write(tx: Transaction, corp_id: str, found: Fetched) -> Change | None:
-    """Write what was fetched, and of which no event tells, under its guard, which keeps the time of the last
-    fetch for an event. Raises ``Conflict`` when it was fetched again since."""
+    """Write what was fetched without an event, under its guard, which keeps the time of the last fetch for an
+    event. Raises ``Conflict`` when it was fetched again since."""
     await guard.claim(tx, found.attempt, fetched=False)
-    return await write_claimed(tx, corp_id, found, gone_at=datetime.now(UTC), told=False)
+    return await write_claimed(tx, corp_id, found, gone_at=datetime.now(UTC), reported=False)
 
 
 async def write_claimed(
-    tx: Transaction, corp_id: str, found: Fetched, *, gone_at: datetime, told: bool
+    tx: Transaction, corp_id: str, found: Fetched, *, gone_at: datetime, reported: bool
 ) -> Change | None:
-    """Write what was fetched, whose guard is held. ``gone_at`` is when a user or department that does not
-    exist is said to have gone, and ``told`` that an event about leaving says so."""
+    """Write what was fetched; the caller has claimed its guard. ``gone_at`` is when a user or department that
+    does not exist is taken to have gone; ``reported``: that time is from an event about leaving."""
     now = datetime.now(UTC)
     if isinstance(found, FetchedRoles):
         return "changed" if await store.write_roles(tx, corp_id, found.rows, at=now) else None
@@ -195,12 +195,12 @@ async def write_claimed(
         return await _department(tx, corp_id, found, gone_at, now)
     for department in found.departments:
         await _bring(tx, corp_id, department, gone_at, now)
-    # somebody else's list of the roles is as good as ours
+    # if another process has written the roles meanwhile, its list is kept
     if found.roles is not None and await guard.try_claim(tx, found.roles.attempt):
         await store.write_roles(tx, corp_id, found.roles.rows, at=now)
     userid = found.attempt.entity_id
     if found.state is None:
-        return await store.mark_left(tx, corp_id, userid, left_at=gone_at, told=told, at=now)
+        return await store.mark_left(tx, corp_id, userid, left_at=gone_at, reported=reported, at=now)
     if found.roles is None and found.state.role_names:
         await store.name_roles(tx, corp_id, found.state.role_names, at=now)
     return await store.write_user(tx, corp_id, userid, found.state, at=now)
@@ -209,7 +209,7 @@ async def write_claimed(
 async def _bring(
     tx: Transaction, corp_id: str, found: FetchedDepartment, gone_at: datetime, now: datetime
 ) -> None:
-    """Write a department that was fetched along the way: if it changed since, its own event says so."""
+    """Write a department that was fetched along with another entity; its own event brings later changes."""
     if await guard.try_claim(tx, found.attempt):
         await _department(tx, corp_id, found, gone_at, now)
 

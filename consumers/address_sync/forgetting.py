@@ -1,8 +1,8 @@
 """Deletes what the tables have of people who have left: one whom ``dingbridge forget`` names, and those who
 left longer ago than ``LEAVERS_RETENTION_DAYS``.
 
-The generation stays and rises: it is what lets no older fetch write the person again, and what DingTalk says
-of a later event is that nobody is there. Somebody hired under the same userid is fetched, and is there again.
+The generation stays and rises, so that no older fetch writes the person again; a fetch for a later event
+finds nobody. Somebody hired under the same userid is fetched, and is there again.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ _PEOPLE: Final = ("user", "holder", UNREAD["user"])
 async def forget_people(
     tx: Transaction, corp_id: str, userids: Collection[str], which: ColumnElement[bool] | None = None
 ) -> Counter[str]:
-    """Delete what the tables have of ``userids``, and of whom ``which`` does not hold any more, nothing;
-    returns the rows by table."""
-    # the generation first, as every write does: who is being written now is waited for
+    """Delete what the tables have of those ``userids`` for whom ``which`` still holds; returns the rows by
+    table."""
+    # the generation first, as every write does: this waits for whoever is being written now
     await guard.outdate(tx, corp_id, "user", sorted(userids))
     chosen = (users.c.corp_id == corp_id, users.c.userid.in_(userids))
     gone = await tx.execute(delete(users).where(*chosen, true() if which is None else which))

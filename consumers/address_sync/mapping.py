@@ -1,8 +1,8 @@
 """DingTalk's answers about users and departments as rows. Pure: no I/O, no clock, never raises.
 
 Field names are those of query-user-details and query-department-details0-v2. Everybody is in one department
-at least (the root's id is 1), so an *absent* department list says that we may not see it, and leaves what is
-known as it is; an *empty* one empties it. Roles are absent when there are none.
+at least (the root's id is 1), so an *absent* department list means that the app may not see it, and the rows
+stay as they are; an *empty* one empties them. Roles are absent when there are none.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,16 +29,16 @@ _USER_TEXTS = (
 )
 _USER_FLAGS = ("active", "admin", "boss", "senior", "exclusive_account")
 _NOT_LISTED = frozenset({"manager_userid", "senior", "details_pending"})
-"""What ``v2/user/get`` tells and ``v2/user/list`` does not."""
+"""The columns that ``v2/user/get`` has and ``v2/user/list`` has not."""
 
 LEAVER: Row = {"active": False, "admin": False, "boss": False, "senior": False}
-"""What no longer holds for somebody who left; everything else stays as it was last known."""
+"""The columns that are emptied when somebody leaves; all others stay as last known."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserState:
-    """A user as rows: ``memberships`` by dept_id, the ids of ``roles``; None: DingTalk is silent.
-    ``role_names`` are the rows of these roles as far as the answer tells them."""
+    """A user as rows: ``memberships`` by dept_id, the ids of ``roles``; None: the answer lacks them.
+    ``role_names`` are the rows of these roles that the answer has."""
 
     row: Row
     memberships: dict[int, Row] | None
@@ -51,14 +51,14 @@ def user_state(result: Mapping[str, Any]) -> UserState:
     row: Row = {name: as_text(result.get(name)) for name in _USER_TEXTS}
     row |= {name: as_bool(result.get(name)) for name in _USER_FLAGS}
     row["hired_at"] = china_date(result.get("hired_date"))
-    row |= {"left_at": None, "left_told": None, "details_pending": False}
+    row |= {"left_at": None, "left_reported": None, "details_pending": False}
     names = _roles(result)
     return UserState(row, _memberships(result), frozenset(names), names)
 
 
 def listed_state(items: Mapping[int, Mapping[str, Any]], roles: frozenset[int] | None) -> UserState:
     """The rows of a user whom ``v2/user/list`` listed in the departments ``items`` (one at least), with the
-    ids of his ``roles``, which it does not tell.
+    ids of their ``roles``, which it lacks.
 
     An item has ``leader`` and ``dept_order`` for its own department (queries-the-complete-information-of-a-
     department-user); what it lacks beside ``v2/user/get`` is left out, and so stays as it is known.

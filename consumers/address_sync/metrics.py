@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 
 class AddressSyncMetrics:
-    """Metrics on ``registry``, by default on one that nobody reads: a command has no listener."""
+    """Metrics on ``registry``, by default on an unused one: a command has no listener."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry or CollectorRegistry()
@@ -20,7 +20,7 @@ class AddressSyncMetrics:
         )
         self.details_pending = Gauge(
             "dingbridge_address_sync_details_pending",
-            "People whose row stands, and of whom DingTalk is to be asked what no listing tells",
+            "People who have a row, and whose details are still to be fetched",
             registry=registry,
         )
         self.not_read = Gauge(

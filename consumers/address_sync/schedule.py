@@ -53,7 +53,7 @@ class Schedule:
         """Order what is due, once for each period."""
         found = await company(self._database.reader(), self._settings)
         if len(found) != 1:
-            self._say_which(found)
+            self._log_ambiguous(found)
             return
         [corp_id] = found
         period = await self._due(corp_id)
@@ -63,7 +63,8 @@ class Schedule:
         self._ordered = period
 
     async def _due(self, corp_id: str) -> str | None:
-        """The id of the period for which a sync is due; of one that was given up, anew the next day."""
+        """The id of the period for which a sync is due; after one that was given up, a new id the next
+        day."""
         today = f"{datetime.now(UTC):%Y-%m-%d}"
         runs = Runs(self._database, corp_id)
         last, done = await runs.last(*READ, "stopped"), await runs.last(*READ)
@@ -76,8 +77,8 @@ class Schedule:
             return None
         return f"{corp_id}/after-{last.run_id}/{today}"
 
-    def _say_which(self, found: list[str]) -> None:
-        """Once for as long as the words are the same: it is looked at every few seconds."""
+    def _log_ambiguous(self, found: list[str]) -> None:
+        """Log it once while it stays the same: this is called every few seconds."""
         words = (
             "DINGTALK_CORP_ID is not set and no event has named the company yet: the full sync waits for it"
             if not found
@@ -89,7 +90,7 @@ class Schedule:
 
 
 async def company(reader: Reader, settings: AddressSyncSettings) -> list[str]:
-    """The corpId as the settings say, else those that the tables hold, from events."""
+    """The corpId of the settings, else those in the tables, from events."""
     if settings.dingtalk_corp_id is not None:
         return [settings.dingtalk_corp_id]
     found: list[str] = []

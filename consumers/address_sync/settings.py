@@ -14,7 +14,7 @@ class AddressSyncSettings(Settings):
     """What address-sync needs beside the settings of every consumer."""
 
     dingtalk_corp_id: str | None = None
-    """the company's corpId, which the Open API does not tell; unset: the first event tells"""
+    """the company's corpId, which the Open API does not return; unset: the first event's"""
     reconcile_every_days: float = Field(7, ge=0, le=365)
     """days between two full syncs; 0: none but the first"""
     max_leavers: str = "5%"

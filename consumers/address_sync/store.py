@@ -1,4 +1,4 @@
-"""Writes what was seen of users, departments and roles, where it differs. The caller holds their guard."""
+"""Writes users, departments and roles as fetched, where they differ. The caller has claimed their guard."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ _AT_ONCE = 1_000
 async def write_user(
     tx: Transaction, corp_id: str, userid: str, state: UserState, *, at: datetime
 ) -> Change | None:
-    """Make the user's row, memberships and roles equal to ``state``, as ``v2/user/get`` told; ``at`` is the
+    """Make the user's row, memberships and roles equal to ``state``, from ``v2/user/get``; ``at`` is the
     ``updated_at`` (UTC). Returns None when it was equal already."""
     return (await write_users(tx, corp_id, {userid: state}, at=at)).get(userid)
 
@@ -41,17 +41,16 @@ async def write_users(
 ) -> dict[str, Change]:
     """``write_user`` for many, in few statements; returns how those changed who were not equal.
 
-    ``listed`` states tell less than the details: of whom they show to be new or different, the details are
-    pending from here on, and to be asked for (``sync/details.py``). Whose details are told is asked for no
-    more.
+    ``listed`` states have less than the details: somebody new or different in them gets ``details_pending``
+    and is fetched later (``sync/details.py``). States with details end that.
     """
     shared = {"corp_id": corp_id}
     roles_of = {userid: state.roles for userid, state in states.items() if state.roles is not None}
     current = await _current_roles(tx, corp_id, frozenset().union(*roles_of.values()))
-    held: dict[str, dict[int, Row]] = {
+    wanted_roles: dict[str, dict[int, Row]] = {
         userid: {role_id: {} for role_id in had & current} for userid, had in roles_of.items()
     }
-    touched = await replace_children_of(tx, user_roles, shared, "userid", "role_id", held)
+    touched = await replace_children_of(tx, user_roles, shared, "userid", "role_id", wanted_roles)
     member_of = {userid: s.memberships for userid, s in states.items() if s.memberships is not None}
     touched |= await replace_children_of(tx, memberships, shared, "userid", "dept_id", member_of)
     rows = {userid: state.row for userid, state in states.items()}
@@ -71,8 +70,8 @@ async def write_users(
 
 
 async def ask_for_details(tx: Transaction, corp_id: str, userids: Mapping[str, bool]) -> None:
-    """Have these asked for by name, in the background; True: before the others, since what the tables hold of
-    them may be outdated."""
+    """Queue these people for a fetch in the background; True: before the others, since their rows may be
+    outdated."""
     queue = WorkQueue(details)
     for known, priority in ((True, ORDINARY), (False, RECONCILE)):
         due = {"due_ms": queue.now_ms(), "priority": priority}
@@ -85,24 +84,24 @@ async def ask_for_details(tx: Transaction, corp_id: str, userids: Mapping[str, b
 
 
 async def no_details(tx: Transaction, corp_id: str, userids: Collection[str]) -> None:
-    """These need not be asked for any more."""
+    """Take these people from the queue of details."""
     await tx.execute(delete(details).where(details.c.corp_id == corp_id, details.c.userid.in_(userids)))
 
 
 async def mark_left(
-    tx: Transaction, corp_id: str, userid: str, *, left_at: datetime, told: bool, at: datetime
+    tx: Transaction, corp_id: str, userid: str, *, left_at: datetime, reported: bool, at: datetime
 ) -> Change | None:
     """Mark a user who does not exist any more; nothing for one who was never written.
 
-    ``told`` says that ``left_at`` comes from an event about leaving. What such an event said stands, whatever
-    was noticed before or after, in any order; of two that were told the later, since somebody may leave, come
-    back and leave again unnoticed.
+    ``reported``: ``left_at`` is from an event about leaving. That time stays, whatever was noticed before or
+    after it. Of two reported times the later counts: somebody may leave, come back and leave again between
+    two fetches.
     """
     key = {"corp_id": corp_id, "userid": userid}
     await no_details(tx, corp_id, [userid])
     row = (
         await tx.execute(
-            select(users.c.left_at, users.c.left_told).where(
+            select(users.c.left_at, users.c.left_reported).where(
                 users.c.corp_id == corp_id, users.c.userid == userid
             )
         )
@@ -110,8 +109,8 @@ async def mark_left(
     if row is None:
         return None
     values: dict[str, Any] = dict(LEAVER)
-    if row.left_at is None or (told and (not row.left_told or left_at > row.left_at)):
-        values |= {"left_at": left_at, "left_told": told}
+    if row.left_at is None or (reported and (not row.left_reported or left_at > row.left_at)):
+        values |= {"left_at": left_at, "left_reported": reported}
     touched = await replace_children(tx, user_roles, key, "role_id", {})
     touched |= await replace_children(tx, memberships, key, "dept_id", {})
     return "gone" if await write_if_changed(tx, users, key, values, at=at, touch=touched) else None
@@ -137,7 +136,7 @@ async def mark_deleted(
 ) -> Change | None:
     """Mark a department that does not exist any more; nothing for one that was never written.
 
-    Its memberships go with the users' own events: only a fetch of the user says where the user is now.
+    Its memberships go with the users' own events: only a fetch of the user shows where the user is now.
     """
     gone = await tx.execute(
         update(departments)
@@ -152,10 +151,11 @@ async def mark_deleted(
 
 
 async def write_roles(tx: Transaction, corp_id: str, wanted: Mapping[int, Row], *, at: datetime) -> int:
-    """Make the roles be ``wanted``, by role_id, and nobody have another; returns how many were not so.
+    """Make the roles equal to ``wanted``, by role_id, and take all others from people; returns how many
+    differed.
 
-    One that came or changed a moment ago and is not listed stays: the list may be older, and who has the role
-    would lose it. Who loses a role is outdated: a fetch that still saw the role begins again.
+    A role that came or changed a moment ago and is not listed stays: the list may be older. The users who
+    lose a role are outdated: a fetch that still saw the role begins again.
     """
     settled = roles.c.updated_at <= at - timedelta(seconds=sum(LOOK_AGAIN_S))
     found = await tx.execute(

@@ -2,8 +2,8 @@
 
 Join on ``users.userid`` (DingTalk's id within the enterprise), ``unionid`` (the same person across apps) or
 ``job_number`` (the enterprise's own). Every row carries ``corp_id``, so that several enterprises may share a
-database. Times are UTC, dates are those of China. A column is NULL where DingTalk says nothing: empty, or not
-permitted to the app.
+database. Times are UTC, dates are those of China. A column is NULL where DingTalk returns nothing: empty, or
+not permitted to the app.
 
 ``updated_at`` moves when something of the entity really changed, for an employee also when a membership or
 role did, so an OA job may poll it. While ``details_pending``, a NULL in ``manager_userid`` or ``senior``
@@ -64,12 +64,12 @@ users = Table(
     Column("exclusive_account", Boolean),
     Column("extension", Text, comment="the enterprise's own fields, JSON as DingTalk sends it"),
     Column("left_at", UtcDateTime, comment="when the employee left, else NULL; the row stays"),
-    Column("left_told", Boolean, comment="left_at is what an event said, not when it was noticed"),
+    Column("left_reported", Boolean, comment="left_at is from an event, not when it was noticed"),
     Column(
         "details_pending",
         Boolean,
         nullable=False,
-        comment="what no listing tells (manager_userid, senior) is not known yet, or may be outdated",
+        comment="what no listing has (manager_userid, senior) is not known yet, or may be outdated",
     ),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("ix_users_userid", "userid"),
@@ -119,7 +119,7 @@ details = Table(
     *queue_columns(),
     queue_index("ix_address_sync_details_due"),
 )
-"""Who is to be asked for by name yet, after a full sync; nobody joins against it."""
+"""The queue of people to be fetched after a full sync; nobody joins against it."""
 
 guard = VersionGuard(metadata, "address_sync_generations")
 """Kinds ``user``, ``department``, and ``roles`` with one entity ``*``; its rows are the tombstones too."""

@@ -65,7 +65,7 @@ def _files(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _downloads() -> bool:
-    """Whether attachments are kept. With settings that do not load, a call too many shows more than one too
+    """Whether attachments are kept; also if the settings do not load: better one call too many than too
     few."""
     try:
         return ApprovalSettings.load().archive_dir is not None
@@ -94,15 +94,15 @@ WORDS: Final = {
     "approval.true_utc": Words(
         Level.WARNING,
         (
-            "The times of {number} approval(s) are UTC, as their Z says, by the number that each bears; "
+            "The times of {number} approval(s) are UTC, as their Z has it, by the number that each bears; "
             "DingTalk's are China's clock everywhere else that we know of. They are read as UTC.",
-            "Compare one of them with DingTalk's client (true_utc in approval_instances), and tell us; a "
+            "Compare one of them with DingTalk's client (true_utc in approval_instances), and report it; a "
             "program of yours that reads the same API may be 8 hours off.",
         ),
         (
             "按审批编号推算，{number} 个审批的时间确实是 UTC（与末尾的 Z 一致），已按 UTC 读取；"
             "我们所知的其他企业都是中国时间。",
-            "请与钉钉客户端核对其中一个（approval_instances 的 true_utc），并告诉我们；"
+            "请与钉钉客户端核对其中一个（approval_instances 的 true_utc），并反馈给项目；"
             "你们自己读同一接口的程序可能差 8 小时。",
         ),
     )
@@ -110,8 +110,8 @@ WORDS: Final = {
 
 
 def _templates() -> Templates:
-    """The ends of each template with an action. None of the examples', whose templates nobody has; and none
-    of settings that do not load, which the doctor tells by itself."""
+    """The ends of each template with an action. Empty for the example actions, whose templates nobody has,
+    and for settings that do not load, which the doctor reports itself."""
     try:
         where = ApprovalSettings.load().approval_actions
         if where == ApprovalSettings.model_fields["approval_actions"].default:

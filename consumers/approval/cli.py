@@ -80,11 +80,11 @@ def actions(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Call the actions and undos that archived approvals lack, and no event will bring.
+    """Call the actions and undos that archived approvals lack and that no event will cause.
 
-    That is so where an action was declared later, where one rejected a form and was corrected since, where an
-    undo was missing, and for what a resync archived. Each is called at most once for an instance. Exit code
-    1: a function failed; the others were called, and the same command tries again.
+    For actions that were declared later, that rejected a form and were corrected since, undos that were
+    missing, and approvals that a resync archived. Each is called at most once for an instance. Exit code 1: a
+    function failed; the others were called, and the same command tries again.
     """
     asyncio.run(_actions(listed(process_code), listed(instance), since, until, dry_run, yes, as_json))
 

@@ -108,7 +108,7 @@ async def _run(consumer: Approval, scope: Scope, dry_run: bool, yes: bool) -> No
         counts = await work.archive(ids, _shown_by(archiving))
     say(f"{counts.archived} archived, {counts.missing} that DingTalk does not know any more")
     if counts.left:
-        say(f"{len(counts.left)} failed (the log says why); the same command tries these again")
+        say(f"{len(counts.left)} failed (see the log); the same command tries these again")
         raise typer.Exit(1)
 
 

@@ -44,7 +44,7 @@ async def open_archive(*, api: bool = False, migrate: bool = False) -> AsyncIter
     With ``migrate`` its tables are made, or brought up to date, else they must be there.
     """
     settings = ConsumerSettings.load()
-    # what each instance does is for a consumer's log; a command has its own words, and a log when it is asked
+    # each instance is logged by a consumer; a command prints its own words, and logs when it is asked to
     quiet = {} if "log_level" in settings.model_fields_set else {"log_level": "WARNING"}
     configure_logging(settings.model_copy(update=quiet))
     consumer = Approval()
@@ -86,7 +86,7 @@ def app_of(settings: ConsumerSettings) -> str:
 
 
 async def company_of(consumer: Approval) -> str:
-    """The company's id, which DingTalk's API does not tell: as set, else the only one of the archive."""
+    """The company's id, which DingTalk's API does not return: as set, else the only one of the archive."""
     app = app_of(consumer.settings)
     known = ApprovalSettings.load().company_of(consumer.settings, app)
     known = known or await only_company(consumer.database.reader(), app)
@@ -112,9 +112,9 @@ def day_or_moment(text: str | None, option: str, settings: ConsumerSettings) -> 
 
 
 async def calls_left(settings: ConsumerSettings, wanted: int, *, listing: int = 0, again: str = "") -> str:
-    """How many calls this month's budget has for it, as the end of a sentence; and what to do where the
-    ``wanted`` calls are more: those of a list have to fit; what is fetched goes on by the command ``again``
-    in months to come, each of which begins with ``listing`` calls."""
+    """How many calls this month's budget has left, as the end of a sentence, and what to do if the ``wanted``
+    calls are more. The calls of a list must fit; fetches go on in later months with the command ``again``,
+    which begins with ``listing`` calls each time."""
     budget = ApiCalls.of(settings, settings.api_credentials()[0])
     try:
         spent = await budget.spent()

@@ -1,9 +1,9 @@
 """approval: archives approvals with their form, tasks and files, and runs the action of their template.
 
-An event says *look at this instance*; ``prepare`` fetches it (under the guard of ``dingbridge/snapshots``),
-and ``handle`` archives what event and API say together. Not here: how an instance is fetched and written
-(``fetcher.py``), what happens to event and document (``archive/``), when an action is called (``actions/``),
-how files are fetched (``files/``), and what is compared without an event (``reconcile/``).
+An event means *fetch this instance*; ``prepare`` fetches it (under the guard of ``dingbridge/snapshots``),
+and ``handle`` archives the event and the API's answer together. Not here: how an instance is fetched and
+written (``fetcher.py``), what happens to event and document (``archive/``), when an action is called
+(``actions/``), how files are fetched (``files/``), and what is compared without an event (``reconcile/``).
 """
 
 import asyncio
@@ -65,10 +65,10 @@ class Approval(Consumer):
         self.actions = load_actions(self._own.approval_actions) if actions is None else actions
         self.metrics = ApprovalMetrics()
         self._looks: dict[str, int] = {}
-        """How often the instances of events that are held were looked at, by event id."""
+        """How often the instance of an event that waits for a retry was looked at, by event id."""
 
     async def start(self) -> None:
-        _ = self.dingtalk  # nearly every event needs it: end in words now rather than at the first one
+        _ = self.dingtalk  # nearly every event needs it: fail now, with the remedy, not at the first event
         self.metrics = ApprovalMetrics(self.registry)
         self.open_archive()
         log.info(
@@ -82,13 +82,12 @@ class Approval(Consumer):
         self.fetcher = Fetcher(self.database, Archive(zone), runner, ProcessCodes(), self.metrics)
 
     def client_of(self, app: str, corp_id: str) -> DingTalkClient:
-        """The client for work beside the events: an event's own call comes first when the month's calls are
-        short."""
+        """The client for work beside the events: when the month's calls run short, events' calls come
+        first."""
         return self.dingtalk_of(app, corp_id).at(Priority.RESYNC)
 
     async def background(self) -> None:
-        """Download attachments, ask again for documents that lag, and compare what was requested; of these
-        none waits for another."""
+        """Download attachments, fetch outdated documents again, and do requested resyncs, side by side."""
         files = Downloads(self.fetcher, self.client_of, self._own)
         never = asyncio.Event()
         compared = self.metrics.compared.set_to_current_time
@@ -112,12 +111,12 @@ class Approval(Consumer):
         if not instance_id:  # the bridge asks for a comparison, in the inbox
             log.warning("approval.event_without_ids", event_type=event.event_type, event_id=event.id)
             return None
-        told = ctx.together or (event,)
+        events = ctx.together or (event,)
         attempt = await guard.begin(ctx.db, event.corp_id, KIND, instance_id)
-        if not await self._ask(told, attempt, ctx.db):
-            return await self.fetcher.unasked(event.app, attempt, ctx.db, told)
+        if not await self._ask(events, attempt, ctx.db):
+            return await self.fetcher.unasked(event.app, attempt, ctx.db, events)
         try:
-            return await self.fetcher.fetch(ctx.dingtalk, event.app, attempt, ctx.db, told)
+            return await self.fetcher.fetch(ctx.dingtalk, event.app, attempt, ctx.db, events)
         except NotAtEnd:
             raise self._not_yet(event, ctx) from None
 
@@ -126,7 +125,7 @@ class Approval(Consumer):
             await save(tx, prepared, event)
         elif prepared is not None:
             written = await self.fetcher.write(tx, prepared)
-            comments = any(one.data.get("type") == "comment" for one in prepared.told)
+            comments = any(one.data.get("type") == "comment" for one in prepared.events)
             if prepared.asked and comments and not written.changed:
                 # the answer is older than the comment, whose files only a document has
                 key = {"corp_id": event.corp_id, "instance_id": prepared.attempt.entity_id}
@@ -144,8 +143,8 @@ class Approval(Consumer):
         return replace(found, deleted=deleted)
 
     def _not_yet(self, event: Event, ctx: Context) -> Retry:
-        """When to look again at an instance that ended, as ``event`` says, and that DingTalk does not show at
-        its end. That is never believed: an action on this form would be one on a form that nobody approved.
+        """When to fetch again an instance that ended by its event, and that DingTalk does not show at its
+        end. The event alone is never enough: the action would run on a form that nobody approved.
         """
         reason = "DingTalk does not show the approval at its end yet"
         if len(ctx.together) > 1:
@@ -157,22 +156,21 @@ class Approval(Consumer):
         self._looks[event.id] = looks
         return Retry(reason, after=wait, counts=False)
 
-    async def _ask(self, told: Sequence[Event], attempt: FetchAttempt, db: Reader) -> bool:
-        """Whether one of the events ``told`` can tell the archive something that only the document has.
+    async def _ask(self, events: Sequence[Event], attempt: FetchAttempt, db: Reader) -> bool:
+        """Whether the document may have something new of these events, so that it must be fetched.
 
-        A running instance's document is not archived. Once it is at its end, a task's last record or a
-        comment may follow, unless the event had reached the bridge before our last fetch began: then that
-        fetch has seen it, or of a comment, whose file nothing else has, will have seen it if it began as late
-        as an answer may be. Both times are clocks of ours, and each fetch that is spared is one API call of
-        the month's.
+        A running instance's document is not archived. After its end a task's last record or a comment may
+        still come. It needs no fetch if it reached the bridge before our last fetch began. A comment's file
+        is in the document alone, and an answer may be old: there the fetch must have begun ``_LATE`` after
+        the comment. Both times are of our own clocks. Each fetch saved is one API call of the month's.
         """
-        kinds = kinds_of(told)
+        kinds = kinds_of(events)
         if kinds - {"start", "delete"}:
             return True
         last = attempt.last_fetch_at
         news = [
             event.received_time + (_LATE if event.data.get("type") == "comment" else timedelta(0))
-            for event in told
+            for event in events
             if event.event_type == "bpms_task_change"
         ]
         if not news or (last is not None and max(news) < last):

@@ -1,6 +1,6 @@
 """Fetches approval instances through the Open API, and writes what was fetched, with the action it asks for.
 
-Used for events and, at another priority, for what asks by itself: refetches and resyncs. Not here: which
+Used for events and, at another priority, for refetches and resyncs. Not here: which
 event asks for a fetch (``consumer.py``), what happens to what was fetched (``archive/``), and when an action
 is called (``actions/``).
 """
@@ -23,7 +23,7 @@ from dingbridge.consumers.approval.process_codes import ProcessCodes
 from dingbridge.consumers.approval.rights import MissingRights
 from dingbridge.consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.error_codes import says_not_there
+from dingbridge.dingtalk.error_codes import means_not_there
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.snapshots import FetchAttempt
 from dingbridge.snapshots.coerce import as_text
@@ -42,15 +42,15 @@ class Ended(NamedTuple):
 
 
 class NotAtEnd(Exception):
-    """An event says that the instance ended, and DingTalk's answer does not have it at its end yet."""
+    """An event reports the instance's end, and DingTalk's answer does not have it yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What was found out about an instance. ``document`` is None when the API does not know it, or was not
-    asked (``asked``).
+    """One instance as fetched. ``document`` is None when the API does not know it, or was not asked
+    (``asked``).
 
-    ``app`` is the DingTalk app whose event it was, or that was asked, ``told`` the events that asked for it.
+    ``app`` is the DingTalk app of the event or of the call; ``events`` are those that caused the fetch.
     ``mains`` are the instances that this one changes or takes back: their actions may be undone.
     """
 
@@ -60,7 +60,7 @@ class Fetched:
     asked: bool = False
     process_code: str | None = None
     mains: tuple[FetchAttempt, ...] = ()
-    told: tuple[Event, ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +80,28 @@ class Fetcher:
         app: str,
         attempt: FetchAttempt,
         db: Reader,
-        told: tuple[Event, ...] = (),
+        events: tuple[Event, ...] = (),
         *,
         by_title: bool = False,
     ) -> Fetched:
-        """Ask ``client``, which is the app ``app``, for the instance of ``attempt``, since the events
-        ``told`` came. For them, or with ``by_title``, its template is looked up where nothing names it.
+        """Ask ``client``, which is the app ``app``, for the instance of ``attempt``, because of ``events``.
+        With events, or with ``by_title``, its template is looked up by its title if nothing names it.
 
-        Raises ``NotAtEnd``, where one of them says that it is, and ``ApiError``, also for a code that
-        nobody knows: that is no "not there". An event is tried again, and at last stands among the dead
-        letters.
+        Raises ``NotAtEnd`` if an event reports the end and the answer does not have it. Raises ``ApiError``,
+        also for an unknown code, which does not mean "not there": the event is retried, and becomes a dead
+        letter in the end.
         """
         instance_id = attempt.entity_id
         document: Mapping[str, Any] | None = None
         try:
             document = await client.approval(instance_id)
         except ApiError as error:
-            if not says_not_there(error):
+            if not means_not_there(error):
                 self.rights.note(app, error)
                 raise
             log.warning("approval.not_at_api", instance_id=instance_id, code=error.code)
         code = None
-        kinds = kinds_of(told)  # one that is deleted is not there, or as it was then
+        kinds = kinds_of(events)  # one that is deleted is not there, or as it was then
         ends = kinds - {"start", "delete"} and "delete" not in kinds
         if ends and not (at_end(document) or await self.has_end(attempt, db)):
             columns = approval_instances.c
@@ -112,20 +112,20 @@ class Fetcher:
             )
             if await db.scalar(deleted) is None:  # else DingTalk never has its end, and nothing is booked
                 raise NotAtEnd
-        if told or by_title:
-            code = await self._process_code(client, app, told, attempt, document, db)
+        if events or by_title:
+            code = await self._process_code(client, app, events, attempt, document, db)
         mains = await _mains(attempt, document, db)
-        return Fetched(attempt, app, document, True, code, mains, told)
+        return Fetched(attempt, app, document, True, code, mains, events)
 
     async def has_end(self, attempt: FetchAttempt, db: Reader) -> bool:
         """Whether the archive has the document of the instance's end."""
         return bool(await whole(db, attempt.corp_id, [attempt.entity_id]))
 
     async def unasked(
-        self, app: str, attempt: FetchAttempt, db: Reader, told: tuple[Event, ...] = ()
+        self, app: str, attempt: FetchAttempt, db: Reader, events: tuple[Event, ...] = ()
     ) -> Fetched:
-        """What is to be written without asking DingTalk."""
-        return Fetched(attempt, app, mains=await _mains(attempt, None, db), told=told)
+        """What is written without a call to DingTalk."""
+        return Fetched(attempt, app, mains=await _mains(attempt, None, db), events=events)
 
     async def write(
         self,
@@ -141,13 +141,13 @@ class Fetcher:
         key = {"corp_id": attempt.corp_id, "instance_id": attempt.entity_id}
         await guard.claim(tx, attempt, fetched=fetched.asked)
         for main in fetched.mains:
-            # of two transactions that do not see each other, neither would find that the other revokes it
+            # else two transactions that do not see each other could both miss that one revokes the other
             await guard.claim(tx, main, fetched=False)
         written = await self.archive.write(
             tx,
             key,
             app=fetched.app,
-            told=fetched.told,
+            new_events=fetched.events,
             document=fetched.document,
             process_code=fetched.process_code,
         )
@@ -163,13 +163,13 @@ class Fetcher:
         self,
         client: DingTalkClient,
         app: str,
-        told: tuple[Event, ...],
+        events: tuple[Event, ...],
         attempt: FetchAttempt,
         document: Mapping[str, Any] | None,
         db: Reader,
     ) -> str | None:
         """The template's code where neither these events nor the archive have it."""
-        if any(event.data.get("processCode") for event in told):
+        if any(event.data.get("processCode") for event in events):
             return None
         columns = approval_instances.c
         known = select(columns.process_code).where(
@@ -177,14 +177,14 @@ class Fetcher:
         )
         if await db.scalar(known):
             return None
-        titles = [(document or {}).get("title"), *(event.data.get("title") for event in told)]
+        titles = [(document or {}).get("title"), *(event.data.get("title") for event in events)]
         title = as_text(next(filter(None, titles), None))
         return await self.codes.of_title(client, attempt.corp_id, title, lambda e: self.rights.note(app, e))
 
 
-def kinds_of(told: Sequence[Event]) -> set[str]:
-    """What the instance events among ``told`` say: start, finish, terminate, delete, or what may come."""
-    return {str(event.data.get("type")) for event in told if event.event_type == "bpms_instance_change"}
+def kinds_of(events: Sequence[Event]) -> set[str]:
+    """The ``type`` of each instance event: start, finish, terminate, delete, or one not known today."""
+    return {str(event.data.get("type")) for event in events if event.event_type == "bpms_instance_change"}
 
 
 async def _mains(

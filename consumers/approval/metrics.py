@@ -6,7 +6,7 @@ from dingbridge.worker.metrics import full_comparison
 
 
 class ApprovalMetrics:
-    """Metrics on ``registry``, by default on one that nobody reads: a command has no listener."""
+    """Metrics on ``registry``, by default on an unused one: a command has no listener."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry or CollectorRegistry()
@@ -32,7 +32,7 @@ class ApprovalMetrics:
         )
         self.true_utc_times = Counter(
             "dingbridge_approval_true_utc_times",
-            "Documents whose times are UTC, as their Z says; DingTalk's are China's clock",
+            "Documents whose times are UTC, as their Z has it; DingTalk's are China's clock",
             registry=registry,
         )
         self.compared = full_comparison("approval", registry)

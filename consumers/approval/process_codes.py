@@ -46,10 +46,10 @@ class ProcessCodes:
         title: str | None,
         on_refused: Callable[[ApiError], None] = lambda error: None,
     ) -> str | None:
-        """The code of the template that ``title`` names at the company ``corp_id``, whose app ``client`` is;
-        None when it names none that there is, or several, or when the app may not know (``on_refused``).
+        """The code of the template that ``title`` names at the company ``corp_id``, asked by its ``client``;
+        None when no template has the name, several have it, or the app lacks the right (``on_refused``).
 
-        Raises ``ApiError`` only for what would fail for every event.
+        Raises ``ApiError`` only for an error that every event would meet.
         """
         name = template_name(title)
         if name is None:
@@ -62,9 +62,8 @@ class ProcessCodes:
                 if error.unavailable:
                     raise
                 if not isinstance(error, PermissionDenied):
-                    # the next event asks again; this one is no reason to hold an approval back, which a
-                    # resync gives its template as well
-                    log.warning("approval.template_not_told", code=error.code)
+                    # the next event asks again; the approval need not wait: a resync adds its template, too
+                    log.warning("approval.template_not_read", code=error.code)
                     return None
                 on_refused(error)
             self._lists[corp_id] = codes, self._clock() + AGAIN_AFTER_S

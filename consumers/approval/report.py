@@ -18,9 +18,8 @@ SHOWN = 10
 
 
 async def tables(db: Reader) -> list[Table]:
-    """The approvals archived last, the leave ledger if the actions in use have one, actions that are
-    somebody's business (rejected, failed, or not undone), how the attachments stand, and what could not be
-    fetched."""
+    """The approvals archived last, the leave ledger if the actions in use have one, actions that need
+    somebody (rejected, failed, or not undone), the attachments by state, and what could not be fetched."""
     shown = [await _instances(db)]
     ledger = metadata.tables.get("leave_ledger")
     if ledger is not None:

@@ -1,4 +1,4 @@
-"""Says once for each right that an app lacks what an operator has to tick, in the words of the refusal."""
+"""Logs each right that an app lacks once, with what an operator has to tick, in the words of the refusal."""
 
 import structlog
 
@@ -8,7 +8,7 @@ log = structlog.get_logger(__name__)
 
 
 class MissingRights:
-    """What one consumer process has said."""
+    """What one consumer process has logged."""
 
     def __init__(self) -> None:
         self._said: set[tuple[str, str]] = set()

@@ -16,7 +16,7 @@ class ApprovalSettings(Settings):
     archive_dir: Path | None = None
     """where attachments are kept; unset: none is downloaded, and their rows wait"""
     dingtalk_corp_id: str | None = None
-    """the company's corpId, which the Open API does not tell: for a resync where the archive is empty"""
+    """the company's corpId, which the Open API does not return: for a resync where the archive is empty"""
     archive_max_bytes: int = Field(512 * 1024 * 1024, ge=1)
     """the largest attachment that is downloaded, in bytes"""
 

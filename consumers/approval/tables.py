@@ -1,7 +1,7 @@
 """The archive's tables: a row for each approval; its form, records, tasks and files in rows of their own.
 
 Times are UTC; beside each stands, as ``…_raw``, what DingTalk's API wrote: China's clock in minutes, with a
-``Z`` that is false. A column is NULL where neither the event nor the API says anything.
+``Z`` that is false. A column is NULL where neither the event nor the API has a value.
 A change here needs a revision in ``migrations``.
 """
 
@@ -59,9 +59,7 @@ approval_instances = Table(
     metadata,
     *_instance_key(),
     Column("process_code", Text, comment="the template, from an event, the list of ids, or its name"),
-    Column(
-        "app", Text, nullable=False, comment="the DingTalk app that told of it last, and is asked about it"
-    ),
+    Column("app", Text, nullable=False, comment="the DingTalk app of the last event or answer; it is asked"),
     Column("business_id", Text, comment="the number that people see on the form"),
     Column("title", Text),
     Column("url", Text, comment="only events have it"),
@@ -71,7 +69,7 @@ approval_instances = Table(
     Column(
         "outcome",
         Text,
-        comment="approved, refused, terminated, finished where nobody says how; NULL: not at its end",
+        comment="approved, refused, terminated, finished (how is not known); NULL: not at its end",
     ),
     Column("status", Text, comment="as the API has it: RUNNING, COMPLETED, TERMINATED, ..."),
     Column("result", Text, comment="agree or refuse"),
@@ -178,7 +176,7 @@ approval_tasks = Table(
     metadata,
     *_instance_key(),
     Column("task_id", Text, primary_key=True, comment="beyond 32 bits"),
-    Column("position", Integer, comment="place among the API's tasks, from 0; NULL: only events tell of it"),
+    Column("position", Integer, comment="place among the API's tasks, from 0; NULL: known from events alone"),
     Column("userid", Text),
     Column("status", Text, comment="RUNNING, COMPLETED, CANCELED, ..."),
     Column("result", Text, comment="AGREE, REFUSE, REDIRECTED, ...; NONE or NULL: not decided"),
@@ -237,7 +235,7 @@ approval_attachments = Table(
     Column("field_name", Text, comment="the form's field, or table and column"),
     Column("file_name", Text, comment="as its owner called it; no file of ours is called so"),
     Column("file_type", Text),
-    Column("file_size", BigInteger, comment="bytes, as the form says"),
+    Column("file_size", BigInteger, comment="bytes, by the form"),
     Column("url", Text, comment="of a photo; a file's address is asked for when it is downloaded"),
     Column("state", Text, nullable=False, comment="waiting, done, or refused: with the reason"),
     Column("reason", Text),
@@ -266,7 +264,7 @@ approval_fetches = Table(
     Column("app", Text, nullable=False, comment="the DingTalk app that is asked"),
     Column("process_code", Text, comment="the template, where a list of ids has named it"),
     Column("with_actions", Boolean, nullable=False, default=False, comment="as if its events had come"),
-    Column("looks", SmallInteger, nullable=False, default=0, comment="that did not have what was told"),
+    Column("looks", SmallInteger, nullable=False, default=0, comment="fetches that lacked what was reported"),
     *queue_columns(),
     queue_index("ix_approval_fetches_due"),
 )

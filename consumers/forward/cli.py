@@ -44,7 +44,7 @@ def show_log(
     ] = 100,
     as_json: AsJson = False,
     reveal: Annotated[
-        bool, typer.Option("--reveal", help="Show what systems answered, which may be private.")
+        bool, typer.Option("--reveal", help="Show the systems' answers, which may be private.")
     ] = False,
 ) -> None:
     """One line for each attempt to deliver an event to a system, the oldest first.

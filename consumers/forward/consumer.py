@@ -47,7 +47,7 @@ PREFIX = "forward-"
 """The consumer of system ``a`` is called ``forward-a``."""
 
 PAUSED_KEYS = 2
-"""Of so many keys in a row no event is taken before the metric says that the system takes none."""
+"""After events of so many keys in a row were not taken, the metric reports that the system takes none."""
 
 GRACE_S = 60
 """Time of a handler beside its turn and its request, in s: for the record of the attempt."""

@@ -30,7 +30,7 @@ class EventFilter:
             return True
         code = event.data.get("processCode")
         if not isinstance(code, str) or not code:
-            # a form may be secret to this system, so what cannot be told apart is withheld
+            # a form may be secret to this system, so an approval without a known template is withheld
             log.warning("forward.no_process_code", event_id=event.id, event_type=event.event_type)
             return False
         return any(fnmatchcase(code, pattern) for pattern in self._process_codes)

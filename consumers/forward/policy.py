@@ -35,7 +35,7 @@ LATER = frozenset({408, 425})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``taken``: any 2xx. ``refused``: this event is not wanted. ``failed``: this event was not taken now.
+    """``taken``: any 2xx. ``refused``: the system does not want this event. ``failed``: not taken now.
     ``not_found``: the address is wrong, or this event's entity is missing there. ``unauthorized``: our secret
     or token is wrong, or this event is barred. ``unavailable``: there is no connection, or it asks to wait.
     ``filtered``: nothing was asked, since the system's declaration excludes this event.

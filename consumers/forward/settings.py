@@ -279,7 +279,7 @@ def _variable(variable: str, system: str, problems: list[str]) -> str | None:
 def _contradictions(system: System, settings: ForwardSettings) -> list[str]:
     problems = []
     if not system.secrets and not system.unsigned:
-        problems.append("secrets: needed, so that its receiver can tell us from others; or unsigned = true")
+        problems.append("secrets: needed, so that its receiver can verify our requests; or unsigned = true")
     if system.secrets and system.unsigned:
         problems.append("unsigned: is true beside secrets; keep one of the two")
     twice = {n.lower() for n in system.headers} & {n.lower() for n in system.headers_from}
@@ -296,7 +296,7 @@ def _contradictions(system: System, settings: ForwardSettings) -> list[str]:
     try:
         inside = AddressGuard(settings.allowed).why_not(host)
     except ValueError:
-        inside = None  # a name: DNS tells, when it is used
+        inside = None  # a name: resolved when it is used
     if inside is not None:
         problems.append(
             f"url: {host} points inside ({inside}); if that is meant, allow its network in "

@@ -1,4 +1,4 @@
-"""outbound: messages and events in, rows out. ``handle`` stores the desired state, or that an entity is to be
+"""outbound: messages and events in, rows out. ``handle`` stores the desired state, or marks an entity to be
 read again. ``contacts/agent.py`` does the rest, for approvals and to-dos ``requests``.
 """
 
@@ -14,7 +14,7 @@ from dingbridge import Consumer, Database, Event, Forgotten, Person, Restored, T
 from dingbridge.consumers.outbound import waiting
 from dingbridge.consumers.outbound.contacts import agent as contacts
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, make_due
-from dingbridge.consumers.outbound.contacts.unnamed import tell_of_unnamed
+from dingbridge.consumers.outbound.contacts.unnamed import report_unnamed
 from dingbridge.consumers.outbound.contacts.wanted import look, want
 from dingbridge.consumers.outbound.ledger import Kind
 from dingbridge.consumers.outbound.messages import parse
@@ -88,7 +88,7 @@ class Outbound(Consumer):
         self.metrics = OutboundMetrics()
 
     async def start(self) -> None:
-        _ = self.dingtalk  # nothing works without it: end in words now rather than later
+        _ = self.dingtalk  # nothing works without it: fail now, with the remedy, rather than later
         self.metrics = OutboundMetrics(self.registry)
 
     async def background(self) -> None:
@@ -105,7 +105,7 @@ class Outbound(Consumer):
             partial(keep_measuring, self.database, self.metrics, keep_days * DAY_MS),
             Sender(self.database, self.settings).run,
         )
-        if self.database.dialect == "sqlite":  # which is one process's, so nobody else is at work
+        if self.database.dialect == "sqlite":  # one process alone uses it
             async with self.database.transaction() as tx:
                 for queue in (QUEUE, REQUESTS):
                     await queue.free(tx)
@@ -123,7 +123,7 @@ class Outbound(Consumer):
         elif kind is not None and event.subject:
             by = event.data.get("optStaffId") or event.data.get("OptStaffId")
             if not await look(tx, event.corp_id, kind, event.subject, str(by) if by else None):
-                await tell_of_unnamed(tx, event, kind, str(by) if by else None)
+                await report_unnamed(tx, event, kind, str(by) if by else None)
                 self.metrics.change("reported")
         elif kind is not None:  # it names nobody: the bridge requests a resync in the inbox
             log.info("outbound.event_without_ids", event_type=event.event_type, event_id=event.id)

@@ -30,8 +30,8 @@ PendingReason = Literal[
 ]
 ConflictReason = Literal["outcome", "flapping", "removed", "somebody-else", "owned-by-another"]
 """``outcome``: after a call without an answer DingTalk holds neither the old nor the new state; ``flapping``:
-it was written back too often; ``removed``: somebody removed it in DingTalk, and the owners' file says to
-leave it; ``somebody-else``: another entity has, or may have, the id of the row's own; ``owned-by-another``:
+it was written back too often; ``removed``: somebody removed it in DingTalk, and by the owners' file it stays
+so; ``somebody-else``: another entity has, or may have, the id of the row's own; ``owned-by-another``:
 what DingTalk has belongs to another row."""
 
 EXISTS: Final = "exists"
@@ -86,18 +86,18 @@ class Intention:
 class Ledger:
     """All that is kept of one entity.
 
-    ``owned_id`` is DingTalk's id of what we created, or what a hand released; nothing else is ever written or
-    deleted. It stays when that is gone, until the OA's ``absent`` is carried out. ``mark`` says who it is,
-    where an id may be given again: the ``unionid``, a department's ``source_identifier``; from the creation's
-    reply or the first read on. ``candidate`` is the id of what a release would give to the row, found by what
-    the OA says of it; one without ``seen`` is still to be read, and not given.
+    ``owned_id`` is DingTalk's id of what we created, or what an operator released; nothing else is ever
+    written or deleted. It stays when the entity is gone, until the OA's ``absent`` is carried out. ``mark``
+    identifies the entity, since an id may be given again: the ``unionid``, a department's
+    ``source_identifier``; known from the creation's reply or the first read. ``candidate`` is the id that a
+    release would give to the row, found by the OA's values; one without ``seen`` must be read first.
     ``seen`` is the last state known of either, None where there is nothing (yet). ``written`` are the OA's
-    values that DingTalk has held. ``done_version`` is the last version that was carried out. ``unsettled``:
+    values that DingTalk has had. ``done_version`` is the last version that was carried out. ``unsettled``:
     fields that were just changed, by whomever, and until when (epoch ms) a lagging read may still show an
     older state of them; ``doubtful``: values of calls whose outcome was not known, which therefore are no
     person's. ``again_ms``: when to look again, since the last read may
-    have been older than the event or the message that led to it; ``looks``: how many have shown nothing of
-    what that event tells.
+    have been older than the event or the message that led to it; ``looks``: how many reads since have not
+    shown what that event reported.
     """
 
     owned_id: str | None = None
@@ -135,8 +135,8 @@ class Ledger:
 class Observed:
     """What DingTalk has now: its id, its fields (``fields.observed``), and its mark (``Ledger.mark``).
 
-    ``by`` is how it was found: ``id``, by the row's own id; ``chosen``, under what a creation that may have
-    been carried out has chosen; ``match``, by anything else that the OA says of it.
+    ``by`` is how it was found: ``id``, by the row's own id; ``chosen``, by the id chosen for a creation that
+    may have been carried out; ``match``, by any other value of the OA's.
     """
 
     ding_id: str
@@ -246,7 +246,7 @@ def take(ledger: Ledger, desired: DesiredState) -> Ledger:
 
 
 def release(ledger: Ledger) -> Ledger:
-    """By an operator: write it, whatever held it back (a candidate, a conflict, a refusal).
+    """By an operator: write it, whatever it waited for (a candidate, a conflict, a refusal).
 
     A candidate becomes the row's own. A row whose own is gone, or may be somebody else by now, owns nothing
     any more: who is found then is a candidate again, so that an operator sees each before it is written.

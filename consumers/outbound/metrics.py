@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class OutboundMetrics:
-    """Metrics on ``registry``, by default on one that nobody reads: a command has no listener."""
+    """Metrics on ``registry``, by default on an unused one: a command has no listener."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry or CollectorRegistry()
@@ -18,7 +18,7 @@ class OutboundMetrics:
         )
         self._echoes = Counter(
             "dingbridge_outbound_echoes",
-            "Events that told of nothing but our own writes",
+            "Events that reported nothing but our own writes",
             registry=registry,
         )
         self._changes = Counter(

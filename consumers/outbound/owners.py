@@ -36,8 +36,8 @@ _DEFAULTS: Final[dict[str, Owner]] = {"mobile": "dingtalk"}
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What the file says of an approval template: the form field that holds the OA's request id, and whose
-    names messages may use."""
+    """An approval template in the file: the form field for the OA's request id, and in whose names messages
+    may act."""
 
     request_id_field: str | None = None
     originators: frozenset[str] = frozenset()
@@ -46,7 +46,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """What the file says; ``templates`` by process code."""
+    """The content of the file; ``templates`` by process code."""
 
     users: dict[str, Owner] = field(default_factory=dict)
     departments: dict[str, Owner] = field(default_factory=dict)

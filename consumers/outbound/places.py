@@ -11,8 +11,8 @@ from dingbridge.availability import Availability
 from dingbridge.work_queue import WorkQueue
 
 _LOOK_MS: Final = 2000
-"""How often to look for work of other companies while one is down and no other has any, in ms: the search
-reads all rows that wait for that one."""
+"""How often to search for work while one company's DingTalk is down and no other has any, in ms: each search
+reads all rows of the one that is down."""
 
 
 class Places:

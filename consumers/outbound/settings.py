@@ -13,7 +13,7 @@ class OutboundSettings(Settings):
     """What outbound needs beside the settings of every consumer."""
 
     outbound_owners: Path | None = None
-    """TOML file that says who owns which field, and in whose names approvals may be started and decided;
+    """TOML file with the owner of each field, and in whose names approvals may be started and decided;
     unset: mobile is DingTalk's, everything else the OA's, and approvals in nobody's name"""
     outbound_settle_s: float = Field(60, ge=1, le=3600)
     """how long a read may still show the state before our own write, in s"""

@@ -66,6 +66,6 @@ async def in_own_ids(db: Reader | Transaction, corp_id: str, name: str, value: A
 
 
 async def put(tx: Transaction, *outgoing: Outgoing) -> None:
-    """Have records sent after ``tx``, in this order."""
+    """Queue records, which are sent in this order once ``tx`` is committed."""
     values = [{"topic": one.topic, "key": one.key, "value": one.value.decode()} for one in outgoing]
     await tx.execute(outbound_outgoing.insert(), values)

@@ -2,7 +2,7 @@
 
 A row of ``outbound_entity`` serves both directions. The consumer's ``handle`` writes the desired state and
 makes the row due; the agent writes the rest. Times are epoch milliseconds, as in the
-messages. Rows stay when the entity is gone: they keep its last version, so that a replay creates nobody.
+messages. A row stays when its entity is gone: with the last version in it, a replay creates nobody.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, UniqueConstraint
@@ -26,7 +26,7 @@ outbound_entity = Table(
     Column("since_ms", BigInteger, nullable=False, comment="when this desired state came"),
     Column("answers", Text, nullable=False, comment="source and id of the last message, JSON"),
     Column("by_userid", Text, comment="who acted, by the last event that named somebody"),
-    Column("flagged", Boolean, nullable=False, comment="an event said to look"),
+    Column("flagged", Boolean, nullable=False, comment="an event asks for a read"),
     Column("ledger", Text, comment="what was seen, written and intended, JSON; NULL: never looked at"),
     Column("present", Boolean, nullable=False, comment="DingTalk has what it owns, as last seen"),
     Column("removal_approved", Boolean, nullable=False, comment="by hand, beyond OUTBOUND_MAX_REMOVALS"),

@@ -40,8 +40,8 @@ async def counts(reader: Reader) -> dict[str, int]:
 
 
 async def standing(reader: Reader) -> tuple[dict[str, int], int | None]:
-    """``counts``, and since when (epoch ms; None: never) the oldest is pending that waits neither for a date
-    nor for a release. Reads only the indexes of the results, so no rows that are done."""
+    """``counts``, and since when (epoch ms; None: none is) the oldest has been pending, without those that
+    wait for a date or a release. Reads only the indexes of the results, so no rows that are done."""
     counted, oldest = dict.fromkeys([*STATES, "requests"], 0), []
     columns = (func.count(), func.min(_e.result_ms))
     groups = select(_e.result, _e.reason, *columns).where(_e.result.in_(_WAITING))

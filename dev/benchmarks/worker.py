@@ -1,7 +1,7 @@
 """The worker beside bare loops over the same records: without a database and with one, with a key that always
 fails, and its memory with a short and a long backlog.
 
-The records are written once, quicker than an ingress could, and read anew in each round by a new group.
+The records are written once, quicker than an ingress could, and read again in each round by a new group.
 """
 
 import asyncio

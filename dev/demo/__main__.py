@@ -44,7 +44,7 @@ def command(
 ) -> None:
     """The whole bridge on this machine: a real Kafka, a simulated DingTalk, the ingress, four consumers.
 
-    The ingress is killed in the middle, and an OA writes to DingTalk and hears from it; at the end what
+    The ingress is killed in the middle, and an OA writes to DingTalk and receives changes; at the end what
     DingTalk saw answered is compared with Kafka and with the OA tables, and the console finds a person's
     events. No other settings of the environment
     are used. Exit code 1: something was lost, differs, did not happen or did not start.

@@ -87,7 +87,7 @@ class BothWays:
         self._screen.line(f"         an approval goes round: {LEAVE} of the OA, decided in DingTalk: agree")
 
     async def _no_echo(self) -> None:
-        """The OA was told what people did and no more; what its own trigger sent changed nothing."""
+        """The OA received what people did and no more; what its own trigger sent changed nothing."""
         events = 0
 
         async def quiet() -> bool:
@@ -97,12 +97,12 @@ class BothWays:
             return bool(self._oa.one(is_equal, EMPLOYEE)) and events > OWN_WRITES
 
         await self._until("the OA's own copy of the new title was not found equal", quiet)
-        told = [(change["kind"], change["id"]) for change in self._oa.changes]
-        if told != [("user", EMPLOYEE), ("approval", LEAVE)]:
-            raise _DidNotHappen(f"the OA was told {len(told)} changes, and people made 2")
+        received = [(change["kind"], change["id"]) for change in self._oa.changes]
+        if received != [("user", EMPLOYEE), ("approval", LEAVE)]:
+            raise _DidNotHappen(f"the OA received {len(received)} changes, and people made 2")
         self.summary = (
             "both ways    the OA's row is in DingTalk, a title changed there is in the row, its leave came "
-            f"back decided; of {events} events about {EMPLOYEE} the OA was told 1: the others were echoes"
+            f"back decided; of {events} events about {EMPLOYEE} the OA received 1: the others were echoes"
         )
 
     def _person_has(self, **fields: str) -> Condition:

@@ -1,6 +1,6 @@
 """The console, as somebody uses it who was called: logs in, and finds a person's events by the name.
 
-What a person does further, in a browser and while the demo is kept, is told by ``walk``.
+``walk`` prints what a person can try next, in a browser and while the demo is kept.
 """
 
 import asyncio

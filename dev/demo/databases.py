@@ -14,7 +14,7 @@ from dev.demo.verification import Tables
 from dingbridge.errors import BridgeError
 
 _OVER = "SELECT * FROM approval_instances WHERE outcome IS NOT NULL"
-"""What is not over yet is archived too, as far as its events tell."""
+"""A running approval is archived too, as far as its events show it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """An OA as small as one can be: two tables in a SQLite file, and three topics. It knows nothing of DingTalk.
 
-Whoever changes a row raises its ``version``; what DingTalk has not been told goes out, and what people change
+Whoever changes a row raises its ``version``; rows not sent to DingTalk yet go out, and what people change
 in DingTalk comes back into the row. Any system in any language would do the
 same (docs/guide/both-directions.md).
 """
@@ -51,7 +51,7 @@ class Oa:
         )
         self._seen: set[tuple[str, str]] = set()
         self.changes: list[dict[str, Any]] = []
-        """The data of every change that it was told of."""
+        """The data of every change that it received."""
 
     async def __aenter__(self) -> Self:
         self._db = sqlite3.connect(self.file, isolation_level=None)
@@ -75,7 +75,7 @@ class Oa:
         return None if row is None else row[0]
 
     async def exchange(self) -> None:
-        """Tells what was not told yet, and takes what came."""
+        """Sends the rows that were not sent yet, and takes what came."""
         for row in self._db.execute("SELECT * FROM employees WHERE version > sent").fetchall():
             fields = {name: row[name] for name in _FIELDS} | {"departments": ["root"]}
             await self._send("user.desired", "user", row["id"], {"version": row["version"], **fields})
@@ -127,7 +127,7 @@ class Oa:
             return
         for name, change in data["fields"].items():
             if name in _FIELDS:
-                # its own trigger tells the bridge of this, too: the answer is `unchanged`, and there it ends
+                # its own trigger sends this to the bridge, too: the answer is `unchanged`, and there it ends
                 self.sql(
                     f"UPDATE employees SET {name} = ?, version = version + 1 WHERE id = ?",  # noqa: S608
                     change["new"],

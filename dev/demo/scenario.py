@@ -131,7 +131,7 @@ def _announce(options: Options, screen: Screen) -> None:
         "bold",
     )
     screen.line(
-        "In the middle the ingress is killed; then an OA writes to DingTalk, and hears what people change "
+        "In the middle the ingress is killed; then an OA writes to DingTalk, and receives what people change "
         f"there; at the end everything is counted. {kept}",
         "bold",
     )
@@ -272,7 +272,7 @@ async def _live(
     if is_stream:
         # what was pushed while no connection was open is in the tables all the same, once they have looked
         poller.checked.resynced()
-    # what a late read told is looked at again after 2 and 10 s (dingbridge/snapshots/late_answers.py)
+    # after a late read the entity is fetched again after 2 and 10 s (dingbridge/snapshots/late_answers.py)
     deadline = clock() + REST_WITHIN_S
     while await poller.table_differences() and clock() < deadline:
         await poll_until(never, LOOK_EVERY_S)

@@ -79,7 +79,7 @@ def _refused(refused: Mapping[str, int]) -> list[str]:
         return []
     users, departments = refused["user"], refused["department"]
     return [
-        f"refused      DingTalk does not tell of {users} of these users, {departments} of these departments: "
+        f"refused      DingTalk refuses {users} of these users, {departments} of these departments: "
         "they are as last listed, and none is marked as gone"
     ]
 

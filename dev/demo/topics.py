@@ -1,6 +1,6 @@
 """Reading all topics from outside: no consumer group, no commit, nothing of our own consumers.
 
-Hands every record on once, by offset, and tells how far the consumers' groups have come.
+Hands every record on once, by offset, and returns how far the consumers' groups have come.
 """
 
 from collections.abc import Callable, Iterable

@@ -81,7 +81,7 @@ class Verification:
         self._sure = Subjects()
         self._owed: set[Share] = set()
         self.listed: set[str] = set()
-        """Users known by a listing, which does not tell a user's manager (docs/guide/address-sync.md)."""
+        """Users known by a listing, which has no manager (docs/guide/address-sync.md)."""
         self.repeated_pushes = 0
         """Answered pushes that repeated an answered one, word for word."""
         self.unreadable = 0
@@ -131,8 +131,8 @@ class Verification:
                 share = min(absent, key=lambda s: s.id)
                 faults.append(f"not in Kafka: topic {share.topic}, key {share.key}, id {share.id}")
                 continue
-            held = frozenset[str]().union(*(self._found[share] for share in wanted.shares))
-            if lacking := wanted.values - held:
+            found = frozenset[str]().union(*(self._found[share] for share in wanted.shares))
+            if lacking := wanted.values - found:
                 share = min(wanted.shares, key=lambda s: s.id)
                 faults.append(f"in Kafka without {len(lacking)} of its values: {share.topic}, id {share.id}")
                 continue
@@ -160,7 +160,7 @@ class Verification:
         return len(self._times.keys() - self._owed)
 
     def sure(self, kind: str) -> set[str]:
-        """Ids of what was told about by an answered push, and by no push that was given up."""
+        """Ids that an answered push named, and no push that was given up."""
         return self._sure.of(kind) - self._unsure.of(kind)
 
     def unsure(self, kind: str) -> set[str]:
@@ -171,8 +171,8 @@ class Verification:
 def lost_for_certain(missing: int, waiting: int | None, before: int) -> int:
     """How many are lost at least: of ``missing`` from Kafka, ``waiting`` may still be in the journal.
 
-    Right if the three were taken in the order answers, journal, Kafka. ``waiting`` is None while nobody can
-    tell; then what was known ``before`` holds.
+    Right if the three were taken in the order answers, journal, Kafka. ``waiting`` is None while it is not
+    known; then the count ``before`` stays.
     """
     return before if waiting is None else max(0, missing - waiting)
 
@@ -213,8 +213,8 @@ _OUTCOMES: Final = {
 def table_differences(state: Mapping[str, Any], tables: Tables, checked: Verification) -> list[str]:
     """Where the tables differ from ``state`` (the simulator's ``/_sim/state``), one text for each thing.
 
-    Compared are users and departments that an answered push was about, and every approval that is over. Of
-    whom DingTalk refuses to tell, a row is as it was last listed: it is only seen that nobody was marked.
+    Compared are users and departments that an answered push was about, and every approval that is over. If
+    DingTalk refuses a user or department, its row is as last listed, and only must not be marked as gone.
     """
     users = {user["userid"]: user for user in state["users"]}
     departments = {str(dept["dept_id"]): dept for dept in state["departments"]}
@@ -234,8 +234,8 @@ def table_differences(state: Mapping[str, Any], tables: Tables, checked: Verific
 
 
 def refused_subjects(state: Mapping[str, Any], checked: Verification) -> dict[str, set[str]]:
-    """By kind, the ids of what is compared and DingTalk refuses to tell of: also whom a listing alone could
-    have told, and who is in departments only that cannot be listed."""
+    """By kind, the compared ids that DingTalk refuses: also users known by a listing alone, and those whose
+    departments cannot be listed."""
     users, departments = set(state["refused"]["users"]), set(state["refused"]["departments"])
     users |= {
         user["userid"]

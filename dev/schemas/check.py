@@ -54,7 +54,7 @@ def command(
     )
     if breaks:
         say(
-            "what to do: take it back, or raise the version and tell the readers (docs/reference/contract.md)"
+            "what to do: take it back, or raise the version and warn the readers (docs/reference/contract.md)"
         )
         raise typer.Exit(1)
 

@@ -41,7 +41,7 @@ _RECEIVED: Final[Mapping[Kind, str]] = {
     "not judged": "nobody can say whether former messages are still taken",
 }
 _KEY: Final = "the order of events is kept by key: readers that sort or compact by it go wrong"
-_ADDRESS: Final = "whoever reads or writes the former topic hears nothing, and is not told"
+_ADDRESS: Final = "whoever reads or writes the former topic gets nothing, and no error"
 _CONTENT: Final = "a reader that chooses its parser by it cannot read the record"
 
 _CODE = re.compile(r"`[^`]*`")

@@ -1,7 +1,7 @@
 """A Docker engine, if one answers: images with a bound on pulling them, containers that are always removed.
 
 Containers are described with testcontainers. Its own reaper is switched off, because that is one more image
-to pull; ``guard.py`` removes a container whose starter died. What runs in the containers is said next door.
+to pull; ``guard.py`` removes a container whose starter died. The modules beside it start the servers in them.
 """
 
 import os

@@ -27,13 +27,13 @@ T = TypeVar("T")
 
 FILE: Final = "api-calls.db"
 SHARES: Final = {"event": 1.0, "recovery": 0.9, "resync": 0.8, "reconcile": 0.6}
-"""How much of the budget may be spent already for a call of this priority to be made still: by
-``dingbridge.dingtalk.budget.Priority``'s names, in its order."""
+"""The share of the budget that calls of each priority may use up, by the names of
+``dingbridge.dingtalk.budget.Priority``, in its order."""
 PRIORITIES: Final = ("always", *SHARES)
 """``always`` has no share: it is counted, and never ends."""
 KEPT_MONTHS: Final = 13
 FAILED_S: Final = 10.0
-"""A store that failed is left alone for so long, in s: a database that does not answer must not hold up each
+"""A store that failed is not asked for so long, in s: a database that does not answer must not delay each
 call."""
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 

@@ -17,8 +17,8 @@ def backup(
 
     Run it with the environment of the processes, where their files are; where each consumer has a database
     of its own in PostgreSQL, once for each, into a folder of its own. PostgreSQL is copied by pg_dump.
-    Everything in the folder is personal data: 0700, and yours to encrypt. Exit code 1: it failed, and the
-    folder is no back-up; 3: it is made but for what the last lines say is to be done by hand.
+    Everything in the folder is personal data: its mode is 0700, and you encrypt it. Exit code 1: it failed,
+    and the folder is no back-up; 3: it is made, except for what the last lines ask to be done by hand.
     """
     from dingbridge.backup.making import NOT_IN_IT, back_up
     from dingbridge.logging import configure_logging
@@ -44,12 +44,12 @@ def restore(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, and change nothing.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Put a back-up back, and set the consumers' groups back to where they were then, so that they read again
-    what came since.
+    """Restore a back-up, and set the consumers' groups back to its offsets, so that they read again what came
+    since.
 
-    The processes are stopped, and the places empty; nothing of yours is overwritten. After a kill or an
-    error, run the same again: it goes on. Outbound then starts paused. Exit code 1: the back-up is not whole,
-    or something does not answer; 2: settings; 3: refused, with all that is in the way.
+    Stop all processes first, and empty the targets; nothing is overwritten. After a kill or an error, run the
+    same command again: it goes on. Outbound then starts paused. Exit code 1: the back-up is not whole, or
+    something does not answer; 2: settings; 3: refused, with everything that is in the way.
     """
     from dingbridge.backup.restoring import Restore, RestoreSettings, in_words
     from dingbridge.logging import configure_logging

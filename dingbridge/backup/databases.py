@@ -88,8 +88,8 @@ async def _registered(database: Database) -> tuple[str, ...]:
 
 
 async def save(found: Found, folder: Path) -> tuple[DatabaseCopy, str]:
-    """Copy a database into ``folder``; what the manifest says of it, and words for the operator where it has
-    to be done by hand. Raises ``BridgeError``."""
+    """Copy a database into ``folder``; returns its entry in the manifest, and words for the operator if it
+    has to be done by hand. Raises ``BridgeError``."""
     name = f"{FOLDER}/{found.consumers[0]}.{_ENDINGS[found.kind]}"
     copy = DatabaseCopy(file=name, kind=found.kind, consumers=list(found.consumers))
     if found.kind == "sqlite":
@@ -155,10 +155,10 @@ async def put_back(url: str, copy: DatabaseCopy, folder: Path, manifest: Manifes
             raise BridgeError(f"{draft} was not closed; run this again")
         to_disk(draft)
         draft.rename(file)
-        to_disk(file.parent)  # a file that a power cut takes back would be begun anew, without a mark
+        to_disk(file.parent)  # if a power cut undid the rename, a new file would begin, without the mark
         return
     if not await _tables(url) <= {restored.MARKS}:
-        return  # an earlier run loaded it; marked again, who has started since would be set back again
+        return  # an earlier run loaded it; a second mark would set back a consumer that has started since
     async with opened(url) as database:
         await restored.mark(database, *marked)
     await postgres.load(url, source)

@@ -47,21 +47,21 @@ async def committed(settings: KafkaSettings, groups: Iterable[str]) -> dict[str,
 
 
 async def with_members(settings: KafkaSettings, groups: Sequence[str]) -> list[str]:
-    """Those of ``groups`` that have members. Raises ``KafkaUnavailable``, also where Kafka does not tell."""
+    """Those of ``groups`` that have members. Raises ``KafkaUnavailable``, also if Kafka refuses to answer."""
     async with admin_client(settings) as admin:
         brokers = [broker["node_id"] for broker in (await admin.describe_cluster())["brokers"]]
         described = await describe_groups(admin, groups, brokers)
     for group in described:
         if group["error_code"] not in _NOT_THE_COORDINATOR:
             fault = for_code(group["error_code"]).__name__
-            raise KafkaUnavailable(f"Kafka does not tell if the group {group['group']} has members ({fault})")
+            raise KafkaUnavailable(f"Kafka does not report if {group['group']} has members ({fault})")
     return sorted({str(group["group"]) for group in described if group["members"]})
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a group is to be set back to. ``lost``: in words what it has to read again and cannot, since
-    Kafka has not what stood between; empty: nothing is missing. ``ends``: of all its topics now."""
+    """Where to set a group back to. ``lost``: in words, the records that it should read again and Kafka no
+    longer has; empty: none. ``ends``: of all its topics now."""
 
     offsets: Mapping[TopicPartition, int]
     ends: Ends
@@ -75,8 +75,8 @@ async def target_of(
     topics: Iterable[str],
     until_ms: int | None,
 ) -> Target:
-    """Where ``group`` goes on that had committed ``then``, and reads ``topics`` beside those. A partition
-    without an offset of that time, and one in which Kafka no longer has that offset, begins at its beginning.
+    """Where ``group`` goes on, which had committed ``then``, and now also reads ``topics``. A partition
+    without an offset in the back-up, or whose offset Kafka no longer has, is read from its beginning.
     ``until_ms``: when the back-up was begun, epoch ms; None: that was on another cluster. Raises
     ``KafkaUnavailable``."""
     wanted = {TopicPartition(one.topic, one.partition): one for one in then}
@@ -103,7 +103,7 @@ def _why(one: Committed, span: Span, since: int | None, until_ms: int | None) ->
     if until_ms is None:
         return "another Kafka than at the back-up, so its offset means nothing here"
     if span.end < one.end or (since is not None and since < one.end):
-        return f"holds {span.begin} to {span.end}, not what it held to {one.end}: the topic was made again"
+        return f"holds {span.begin} to {span.end}, and ended at {one.end} then: the topic was created again"
     if span.begin > one.offset:
         return f"begins at {span.begin}: {span.begin - one.offset} record(s) since the back-up are deleted"
     return ""

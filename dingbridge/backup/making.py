@@ -1,6 +1,6 @@
 """Makes a back-up beside running processes. The groups' offsets are read first: a database that is copied
-later holds the effects of all events before them. Of those behind them it may hold some, too, and its inbox
-table skips these when they are read again.
+later has the effects of all events before them. It may also have the effects of some later events, which its
+inbox table skips when they are read again.
 """
 
 import asyncio

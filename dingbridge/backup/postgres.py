@@ -1,5 +1,5 @@
 """PostgreSQL's own programs: ``pg_dump`` makes a copy beside who writes, ``pg_restore`` puts it back, all or
-nothing. Where they are not installed, the error has the command to run elsewhere: by its standard streams,
+nothing. If they are not installed, the error has the command to run elsewhere: by its standard streams,
 since another container does not have the folder.
 
 The address goes by libpq's variables (postgresql.org/docs/17/libpq-envars.html): no password stands in a

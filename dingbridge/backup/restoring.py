@@ -1,5 +1,5 @@
-"""Restores a back-up: databases first, each marked, then their groups' offsets, then the marks go; then the
-other stores. Each step is safe to be repeated, so after a kill the same command goes on.
+"""Restores a back-up: databases first, each with a mark, then their groups' offsets, then the marks are
+removed; then the other stores. Each step can be repeated, so after a kill the same command goes on.
 """
 
 import asyncio
@@ -106,7 +106,7 @@ class Restore:
                 say(name, line)
 
     async def _without_database(self, until_ms: int | None, say: Say) -> None:
-        """Groups whose consumer keeps nothing stay where they are, unless Kafka has forgotten where."""
+        """Groups of consumers without a database keep their offsets, unless Kafka has deleted them."""
         kept = {name for one in self.manifest.databases for name in one.consumers}
         for group in sorted(self.manifest.groups.keys() - kept):
             words = "goes on where it is"

@@ -1,5 +1,5 @@
-"""Stores beside the consumers' databases. Whoever has one says how it is copied and put back, by an entry
-point of the group ``dingbridge.stores``."""
+"""Stores beside the consumers' databases. Each is an entry point of the group ``dingbridge.stores``, with
+functions that copy it and put it back."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ GROUP: Final = "dingbridge.stores"
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """``save`` copies what is here into a folder that it makes, beside running processes, and says what that
-    is, in lines for the operator; none: nothing is here. ``refusals``: in words why that folder cannot be put
-    back now. ``restore`` does it, and says what it did; called again after a kill, it goes on. Both raise
-    ``BridgeError``."""
+    """``save`` copies the store into a folder that it makes, beside running processes, and returns what that
+    is, in lines for the operator; none: there is no store here. ``refusals``: in words why that folder cannot
+    be put back now. ``restore`` does it, and returns what it did; called again after a kill, it goes on. Both
+    raise ``BridgeError``."""
 
     save: Callable[[Path], list[str]]
     refusals: Callable[[Path], list[str]]

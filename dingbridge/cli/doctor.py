@@ -1,4 +1,4 @@
-"""``dingbridge doctor``: says in plain words what is wrong with what a callback passes."""
+"""``dingbridge doctor``: reports in plain words why callbacks do not arrive."""
 
 import asyncio
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ def command(
     """Find out why callbacks do not arrive: settings, clock, public URL, ingress, Kafka, disk, DingTalk.
 
     Changes nothing, and does not read DingTalk's failed list. Exit code 0: no error; 1: errors;
-    2: settings with which the ingress would not start, or it is not said which app.
+    2: settings with which the ingress would not start, or no app is named.
     """
     spoken = language(lang)
     checks, unloadable = load_checks()
@@ -51,14 +51,14 @@ def command(
         words |= check.words
     findings: list[Finding] = []
 
-    def tell(more: Iterable[Finding]) -> None:
+    def report(more: Iterable[Finding]) -> None:
         for finding in more:
             findings.append(finding)
             if not as_json_:
                 typer.echo(printed(finding, words, spoken))
 
-    tell(unloadable)
-    asyncio.run(run.examine(url=url, app_name=app, wanted=listed(part), tell=tell, checks=checks))
+    report(unloadable)
+    asyncio.run(run.examine(url=url, app_name=app, wanted=listed(part), report=report, checks=checks))
     if as_json_:
         print_json(as_json(findings, words, spoken))
     else:

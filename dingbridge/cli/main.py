@@ -15,25 +15,25 @@ from dingbridge.errors import BridgeError
 
 COMMANDS = {
     "ingress": "Receive DingTalk's callbacks, and publish them to Kafka.",
-    "relay": "Publish the journal, where that is a service of its own.",
-    "journal": "Look into the journal, and act on what is parked.",
+    "relay": "Publish the journal, as a service of its own.",
+    "journal": "Look into the journal, and act on parked records.",
     "recover": "Read DingTalk's list of failed pushes now.",
     "consumers": "List the installed consumers, write revisions of their tables.",
     "consume": "Run one consumer, or show what it has written.",
-    "resync": "Compare address-sync, or a Mirror, with the company now.",
+    "resync": "Compare address-sync, or a Mirror, with DingTalk now.",
     "approvals": "Export archived approvals, list templates, resync.",
     "outbound": "Write people, approvals and to-dos to DingTalk; see results.",
     "forward": "Show the outcome of each delivery to a system.",
     "dlq": "List a consumer's dead letters, and send them back.",
     "replay": "Send a range of time once more to one consumer.",
-    "forget": "Delete what is kept of somebody who has left.",
+    "forget": "Delete the data of somebody who has left.",
     "backup": "Copy journal, databases and offsets, while all runs.",
-    "restore": "Put a back-up back; consumers read again what came since.",
+    "restore": "Restore a back-up; consumers read again what came since.",
     "topics": "List, create and read the topics.",
     "schema": "The contract of the topics, for other programs.",
     "callback": "Register this bridge's callback URL at DingTalk.",
     "doctor": "Find out why callbacks do not arrive.",
-    "probe": "Try a real app: what its replies are, what will not work.",
+    "probe": "Try a real app, and report what will not work.",
     "new-consumer": "Write a consumer of your own.",
     "console": "One event's whole life on one page, for operators.",
     "simulator": "A stand-in for the DingTalk Open Platform, for trials.",
@@ -43,7 +43,7 @@ function, or a ``typer.Typer`` with several commands. Another package's command 
 
 GROUP = "dingbridge.commands"
 OURS = "dingbridge"
-"""The distribution whose commands nobody else's takes the place of."""
+"""The distribution whose commands no other package can replace."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

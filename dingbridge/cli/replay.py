@@ -75,9 +75,9 @@ def command(
     """Copy the records of a range of time, or those named by --record, into the consumer's inbox: it applies
     them again, nobody else does.
 
-    Counts, says so, asks on a terminal, then sends. The same command again goes on with a run that was
-    interrupted, without doubling; with a time as 2h it needs --resume for that. Exit code 2: arguments; 1:
-    the range is not there, or Kafka is not.
+    It prints the count, asks on a terminal, then sends. The same command again goes on with an interrupted
+    run, without doubling; with a time such as 2h it needs --resume for that. Exit code 2: arguments; 1: Kafka
+    no longer has the range, or does not answer.
     """
     cls = load_consumer(consumer)
     reads = [*cls.topics, *cls.control_topics]

@@ -20,7 +20,7 @@ _ANSWER_WITHIN_S = 600.0
 """For a request that imports a journal, or reads all lists of failed pushes."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for machines; of a list one object a line.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 LINE_EVERY = 10

@@ -255,7 +255,7 @@ class CallbackCrypto:
         """
         given = parameters.signature.encode("utf-8", "surrogatepass")
         timestamp, nonce = parameters.timestamp, parameters.nonce
-        # a full list, so that the time spent does not tell which credentials fitted
+        # a full list, so that the time spent does not reveal which credentials fitted
         signed_by = [
             (c, decipher)
             for c, decipher in zip(self.credentials, self._deciphers, strict=True)

@@ -75,17 +75,16 @@ def listed(code: str) -> Refusal | None:
 
 
 def is_listed(errcode: int, errmsg: str, sub_code: Any = None) -> bool:
-    """Whether the codes of a reply say what happened. If not, only its HTTP status does."""
+    """Whether the codes of a reply are known. If not, only its HTTP status counts."""
     code, _ = _decisive(errcode, errmsg, sub_code)
     return code != str(AUTHENTICATION) and listed(code) is not None
 
 
-def says_not_there(error: ApiError) -> bool:
-    """Whether ``error`` says that what was asked for does not exist, where its id or name is all that the
-    call says.
+def means_not_there(error: ApiError) -> bool:
+    """Whether ``error`` means that the entity does not exist, for a call that has only its id or name.
 
-    A code that is not listed does not say so. It may be trouble of the platform that passes, and who took it
-    for "not there" would never ask again.
+    A code that is not listed does not mean it: it may be trouble of the platform that passes, and taken for
+    "not there" it would never be asked again.
     """
     return isinstance(error, NotFound | WrongParameter)
 

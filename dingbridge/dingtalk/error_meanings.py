@@ -1,8 +1,8 @@
 """The table of DingTalk's refusals: for each code its exception, what it is about, words and a next step.
 
-A code is an errcode, a ``sub_code`` of errcode 88, or a name of the new API. Everybody who must tell one
-refusal from another (client, worker, doctor, consumers) asks this table, by the exception and its ``about``;
-how a reply is looked up here is ``error_codes``'s business.
+A code is an errcode, a ``sub_code`` of errcode 88, or a name of the new API. Client, worker, doctor and
+consumers distinguish refusals by this table alone, by the exception and its ``about``. ``error_codes`` looks
+a reply up here.
 
 Sources: server-api-error-codes-1, call-frequency-limit, how-to-process-api-throttling-on-the-dingtalk-server
 and the pages of the single calls on open.dingtalk.com. Not from there: 853005

@@ -17,7 +17,7 @@
             ├── PermissionDenied    the app may not do this, or not see this one            right or entity
             │   └── IpNotAllowed    calls from this address are refused altogether          address
             ├── RateLimited         too many calls just now; ``retry_after_s``              api
-            ├── QuotaSpent          the month's calls are used up, says DingTalk            month
+            ├── QuotaSpent          the month's calls are used up, by DingTalk's answer     month
             ├── BudgetSpent         the month's calls are used up, by our own count         month
             ├── Unavailable         no usable answer: network, 5xx, busy                    busy, or address
             │   └── OutcomeUnknown  the same of a write: it may have been carried out       as above, token
@@ -114,7 +114,7 @@ class OwnerMismatch(CallbackError):
     """The message is for another owner than those configured.
 
     ``owner_seen`` is the owner key inside the message: an appKey, corpId or suiteKey, or a description in
-    parentheses when what stands there is no such id (and therefore might be part of the message).
+    parentheses if it has not the form of such an id (it might then be part of the message).
     """
 
     def __init__(self, owner_seen: str, expected: tuple[str, ...]) -> None:
@@ -132,7 +132,7 @@ class ApiError(DingTalkError):
     ``api`` is the call's name (``v2/user/get``), ``errcode`` DingTalk's number (``None`` when the answer had
     none), ``errmsg`` DingTalk's own words without any secret of ours, ``sub_code`` the finer code of
     errcode 88, ``name`` the new API's name of the fault (``invalidParameter``; ``None`` of the old API).
-    ``code`` is whichever of these says what happened, as text. ``about`` is what was refused: one entity, or
+    ``code`` is the most exact of these, as text. ``about`` is what was refused: one entity, or
     more. ``permission`` is what to tick on the app's permission page, as far as that helps and is known.
     ``retry_after_s`` is how long to wait at least (seconds; ``None``: unknown).
 
@@ -269,8 +269,7 @@ class InvalidField(BadRequest):
 
 
 class WrongParameter(BadRequest):
-    """The old API calls a parameter wrong. Where an id or a name is all that a call says, there is none of
-    that id or name."""
+    """The old API calls a parameter wrong. If a call has only an id or a name, that does not exist."""
 
 
 class NoAddress(BadRequest):

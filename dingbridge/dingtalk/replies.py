@@ -54,7 +54,7 @@ def read(
         if errcode:
             words = _said(reply.get("errmsg"), secrets)
             sub_message = _said(reply.get("sub_msg"), secrets)
-            if sub_message not in words:  # else said already: errcode 88 has it in both
+            if sub_message not in words:  # errcode 88 has it in both
                 words = f"{words}: {sub_message}"
             raise _old_style(api, status, errcode, words, reply.get("sub_code"))
         if isinstance(code := reply.get("code"), str) and code:
@@ -102,9 +102,9 @@ def _new_style(api: str, status: int, code: str, message: str, permissions: list
 def _trouble(
     api: str, status: int, said: str = "", errcode: int | None = None, name: str | None = None
 ) -> ApiError | None:
-    """The platform's own trouble, which passes, if ``status`` says so.
+    """The platform's own trouble, which passes, by ``status``.
 
-    Where nobody knows the code it is what there is to go by: "the call is at fault" would be final.
+    For an unknown code the status decides: "the call is at fault" would be final.
     """
     words = f" ({' '.join(said.split())[:300]})" if said else ""
     if status == 429:

@@ -1,4 +1,4 @@
-"""A push of our own, made as DingTalk makes its own: what comes back tells whom a URL leads to.
+"""A push of our own, made as DingTalk makes its pushes: the answer shows which ingress a URL leads to.
 
 Pure: makes query and body, and judges an answer. It is a ``check_url`` with a nonce inside the encrypted
 message, so no ingress publishes it, and only one with the same credentials can read the nonce. That ingress

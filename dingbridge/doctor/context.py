@@ -17,8 +17,9 @@ from dingbridge.settings.apps import App, load_apps, with_failed_lists
 
 @dataclass
 class Context:
-    """``credentials`` is ``None`` in Stream mode, ``client`` where the Open API cannot be asked; ``url`` was
-    given by hand; ``in_background`` who looks again and again counts dead letters without reading them."""
+    """``credentials`` is ``None`` in Stream mode, ``client`` if the Open API cannot be called; ``url`` was
+    given by hand; ``in_background``: checked again and again, so dead letters are counted without reading
+    them."""
 
     settings: IngressSettings
     app: App

@@ -1,4 +1,4 @@
-"""A finding: what a check has to say, by a code; and how findings are printed in English or Chinese.
+"""A finding: the result of a check, by a code; and how findings are printed in English or Chinese.
 
 What each code means is data: ``words.toml`` beside the checks, read by ``read_words``.
 """
@@ -55,7 +55,7 @@ class Words(NamedTuple):
 
 
 class Both(NamedTuple):
-    """A value that is said in either language."""
+    """A value with words in both languages."""
 
     en: str
     zh: str

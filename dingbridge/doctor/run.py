@@ -1,4 +1,4 @@
-"""The checks in their order: what each one needs of those before it, and what is done when one breaks."""
+"""Runs the checks in their order: each gets what those before it have seen; a broken one stops no other."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ from dingbridge.doctor.parts import Check, calls_of
 from dingbridge.logging import configure_logging, place_of
 from dingbridge.settings.apps import App, bare_path_app, load_apps
 
-Tell = Callable[[Iterable[Finding]], None]
+Report = Callable[[Iterable[Finding]], None]
 Looks = Callable[[Context], Awaitable[list[Finding]]]
 
 
@@ -39,11 +39,11 @@ async def examine(
     url: str | None,
     app_name: str | None,
     wanted: Sequence[str],
-    tell: Tell,
+    report: Report,
     checks: Mapping[str, Check],
     in_background: bool = False,
 ) -> None:
-    """Run all checks; ``tell`` receives the findings of each as they are made. ``wanted`` names the parts,
+    """Run all checks; ``report`` receives the findings of each as they are made. ``wanted`` names the parts,
     none for all; ``checks`` are those that parts bring along, by the part's name. ``in_background``, as the
     console looks again and again: the Open API, whose calls count, is not asked, dead letters are not read,
     and the process's log stays as it is."""
@@ -51,18 +51,18 @@ async def examine(
     app = None
     if settings is not None:
         app, problems = settings_check.app_of(settings, app_name)
-    consumers, unloadable = settings_check.parts(wanted, told=problems)
-    tell([*problems, *unloadable])
+    consumers, unloadable = settings_check.parts(wanted, reported=problems)
+    report([*problems, *unloadable])
     if settings is None or app is None:
-        tell([found("settings.stopped")])
+        report([found("settings.stopped")])
         return
     with_ingress = not wanted or settings_check.INGRESS in wanted
     if not unloadable:
-        tell(settings_check.judge(app, consumers, ingress=with_ingress))
+        report(settings_check.judge(app, consumers, ingress=with_ingress))
     keys = settings_check.judge_keys(app)
-    tell(keys)
+    report(keys)
     if any(finding.code in settings_check.NO_KEYS for finding in keys):
-        tell([found("settings.stopped")])
+        report([found("settings.stopped")])
         return
     if not in_background:
         configure_logging(settings)
@@ -87,7 +87,7 @@ async def examine(
             if (with_ingress if name == settings_check.INGRESS else name in {p.name for p in consumers})
         }
         for check in _in_order(of_parts):
-            tell(await _findings(check, context))
+            report(await _findings(check, context))
     await calls.close()
 
 
@@ -216,7 +216,7 @@ async def _failed(context: Context) -> list[Finding]:
         return []
     seen = context.of_ingress
     if not context.recovers:
-        seen = replace(seen, recovery=ingress.Recovery())  # it tells of other apps' lists
+        seen = replace(seen, recovery=ingress.Recovery())  # its metrics are of other apps' lists
     return ingress.judge_failed(seen, context.app.owner_keys)
 
 

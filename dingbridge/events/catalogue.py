@@ -117,8 +117,8 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EventSpec:
-    """One EventType, of which there is one object. ``only`` holds the spellings that tell one form from
-    the other, ``page`` is the address of DingTalk's description, ``values`` gives the meaning of values by
+    """One EventType, of which there is one object. ``only`` holds the spellings by which a form is
+    recognised, ``page`` is the address of DingTalk's description, ``values`` gives the meaning of values by
     canonical field, or by its path."""
 
     event_type: str
@@ -132,8 +132,8 @@ class EventSpec:
     values: Mapping[str, Mapping[str, Words]]
 
     def form_of(self, payload: Iterable[str]) -> Form:
-        """The generation that most of the payload's names belong to; ``old`` if nothing tells, since
-        every new body carries ``EventTime``."""
+        """The generation that most of the payload's names belong to; ``old`` if none decides, since every new
+        body carries ``EventTime``."""
         if len(self.spellings) == 1:
             return next(iter(self.spellings))
         names = frozenset(payload)

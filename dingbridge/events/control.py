@@ -1,7 +1,8 @@
-"""What the bridge itself tells a consumer, in that consumer's inbox: an event that DingTalk never sent.
+"""The bridge's own events, sent to one consumer's inbox; DingTalk never sends them.
 
-There is one such type: compare your part of a company with DingTalk, as events of it may be lost, or did not
-say what changed. Its name is no legal EventType, so no event of DingTalk's can be taken for it.
+There is one such type, the resync request: compare your part of a company with DingTalk, since events of it
+may be lost, or did not name what changed. Its name is no legal EventType, so no event of DingTalk's can have
+it.
 """
 
 from typing import Any, Final, NamedTuple

@@ -71,7 +71,7 @@ class Received(NamedTuple):
 
 
 class Drift(NamedTuple):
-    """One way in which a callback's data is not what the catalogue says: ``kind`` is ``missing``, ``type`` or
+    """One difference between a callback's data and the catalogue: ``kind`` is ``missing``, ``type`` or
     ``unknown_field``; ``field`` the place in ``data``, such as ``dataList[].userId``."""
 
     kind: Literal["missing", "type", "unknown_field"]
@@ -116,9 +116,9 @@ class Record(NamedTuple):
 def to_records(received: Received, check: DriftCheck | None = None) -> list[Record]:
     """Normalise one callback. Never raises and never returns an empty list.
 
-    The records of one callback hold, together, all that it held; they are in the order of its list. ``check``
-    finds their drift; if it raises, there is none. Callbacks that we rebuilt from the failed list are not
-    checked.
+    The records of one callback hold, together, all of its content; they are in the order of its list.
+    ``check`` finds their drift; if it raises, there is none. Callbacks that we rebuilt from the failed list
+    are not checked.
     """
     try:
         return _classified(received, check)

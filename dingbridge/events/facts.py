@@ -23,9 +23,9 @@ class CallbackFacts(NamedTuple):
 
     ``event_type`` is as it came and may be illegal or unknown. ``event_id`` is a non-empty string or a
     non-zero integer. ``time_ms`` is the best time in it, in epoch milliseconds; ``happened_ms`` is the
-    event's own: the same, except for approvals that name only when they were begun. ``has_identity`` is
-    false where nothing tells a re-push from a second event in the same words: no id, no time, and no list
-    item with an id of its own.
+    event's own: the same, except for approvals that name only when they were begun. ``has_identity`` is false
+    if a re-push cannot be distinguished from a second event with the same content: no id, no time, and no
+    list item with an id of its own.
     """
 
     event_type: str | None

@@ -108,8 +108,8 @@ def producer(settings: KafkaSettings, **overrides: Any) -> AIOKafkaProducer:
 def hopeless_after_s(settings: KafkaSettings) -> float:
     """How long a producer may go without any answer before it is to be replaced, in s.
 
-    aiokafka's idempotent producer asks for its id, and sends again, without end; one that hangs would never
-    tell (seen with 0.14 and a broker that was frozen while a client came up).
+    aiokafka's idempotent producer asks for its id, and sends again, without end; one that hangs reports
+    nothing (seen with 0.14 and a broker that was frozen while a client came up).
     """
     return 5 + 3 * settings.kafka_request_timeout_s
 

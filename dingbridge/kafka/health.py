@@ -1,6 +1,6 @@
 """Whether Kafka answers, and why partitions take no records, in words: no leader, or replicas out of sync.
 
-A producer does not tell: it sends again without end, and all that is seen is that nothing is acknowledged.
+A producer does not report it: it sends again without end, and nothing is acknowledged.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -25,8 +25,8 @@ async def ensure_answers(settings: KafkaSettings) -> None:
 
 
 async def ailing(settings: KafkaSettings, partitions: Collection[Place]) -> str | None:
-    """What Kafka's metadata says against ``partitions`` (topic and number each); ``None`` if nothing, or if
-    no broker answers within some seconds."""
+    """What is wrong with ``partitions`` (topic and number each) by Kafka's metadata; ``None`` if nothing, or
+    if no broker answers within some seconds."""
     try:
         async with admin_client(settings, _ANSWER_WITHIN_S) as admin:
             described = await admin.describe_topics(sorted({topic for topic, _ in partitions}))

@@ -146,6 +146,6 @@ class TopicReader:
                     f"Kafka gave nothing of {partition.topic} for {SILENCE_S} s; check the broker, and run "
                     "the command again: it goes on where it stopped"
                 )
-        # at its end it would only keep the broker waiting for more, and the other partitions with it
+        # a partition at its end would make the broker wait for more, and delay the others
         self._kafka.pause(partition)
         return []

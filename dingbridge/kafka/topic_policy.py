@@ -16,7 +16,7 @@ OUTBOUND = "outbound"
 """Control topic: what other systems want DingTalk to be. Kept as long as dead letters, since what is not done
 yet is still wanted."""
 CONSUMER_RE = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
-"""A consumer's name that a command takes; a topic of dead letters with another one is nobody's."""
+"""A consumer's name that commands accept; other topics of dead letters are ignored."""
 _DAY_MS = 86_400_000
 
 

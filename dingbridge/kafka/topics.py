@@ -76,7 +76,7 @@ async def listed_topics(settings: KafkaSettings) -> tuple[dict[str, int], set[Pl
 
 
 def unled_words(places: Iterable[Place]) -> str | None:
-    """What is to be done about partitions without a leader."""
+    """The remedy for partitions without a leader."""
     return in_words([(place, {"leader": -1}) for place in places])
 
 
@@ -131,10 +131,10 @@ async def _ensure(
 async def _partition_counts(
     admin: AIOKafkaAdminClient, names: list[str], *, exist: bool = False, unled: set[Place] | None = None
 ) -> dict[str, int]:
-    """Of those topics that are ready; ``unled`` is told of partitions that have no leader. ``exist``: one
-    that we may not see is then no missing one.
+    """The partition counts of the topics that are ready; partitions without a leader are added to ``unled``.
+    ``exist``: all topics exist, so one that we may not see is not missing.
 
-    Kafka says "not authorized" of a missing topic, too, to whom that may not see it.
+    Kafka answers "not authorized" for a missing topic, too, if the client may not see it.
     """
     counts = {}
     for topic in await admin.describe_topics(names):

@@ -1,2 +1,2 @@
-"""How tables change: the bridge's own SQLite files by steps; consumers' tables by revisions, and what a
-database lacks of the code."""
+"""How tables change: the bridge's own SQLite files by steps, consumers' tables by revisions; and a check for
+columns that a database lacks."""

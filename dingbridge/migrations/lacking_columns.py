@@ -1,6 +1,6 @@
-"""What a database lacks of the tables that the code has, by their names: tables, and columns of those there.
+"""Which tables and columns of the code a database lacks, by name.
 
-Nothing is compared but names, and what only the database has is nobody's fault.
+Only names are compared; a table or column that only the database has is no error.
 """
 
 from collections.abc import Iterable

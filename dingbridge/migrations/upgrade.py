@@ -2,7 +2,7 @@
 
 A consumer with ``migrations`` names a package that holds its revisions, ``v0001_….py`` and so on, and has a
 version table of its own, so that several consumers may share a database; one without it has its missing
-tables created, and its version table says ``created``, so that revisions may follow later. Not here: the
+tables created, and its version table has ``created``, so that revisions may follow later. Not here: the
 transaction around it (``dingbridge/worker/store/migrations.py``), and what a revision does.
 """
 

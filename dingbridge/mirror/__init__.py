@@ -1,4 +1,4 @@
-"""Consumers whose tables equal what DingTalk says: late answers and deletions right."""
+"""Consumers whose tables equal DingTalk's data, with late answers and deletions handled."""
 
 from dingbridge.mirror.look_again import Entity, look_again_table
 from dingbridge.mirror.mirror import Answer, Mirror

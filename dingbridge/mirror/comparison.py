@@ -1,10 +1,9 @@
-"""The comparison of everybody: the company's tree is walked, and each person whom it or the table has is
-fetched by name, in the queue of looks and behind whatever people wait for.
+"""The comparison of everybody: it walks the company's tree, and fetches by id each person in the tree or in
+the table, through the queue of looks, after all work that people wait for.
 
-So it survives crashes, several processes share it, and nobody is marked as left but by DingTalk's own "no
-such user": a department that is refused, or a listing that breaks off, proves nothing about anybody. A
-company costs a call for each person and two for each department, none of which DingTalk's quota counts but
-one.
+So it survives crashes, and several processes share it. Only DingTalk's own "no such user" marks somebody as
+left: a department that is refused, or a listing that breaks off, proves nothing. A company costs a call for
+each person and two for each department; DingTalk's monthly quota counts one of them.
 """
 
 from typing import Any, Final
@@ -30,7 +29,7 @@ ROOT: Final = 1
 USER: Final = "user"
 LARGEST_SHARE: Final = 0.05
 LEAST_LEAVERS: Final = 10
-"""Of the people in the table, how many fewer DingTalk may count before nobody is compared."""
+"""If DingTalk counts so many people fewer than the table has, nobody is compared."""
 
 _WHOLE: Final = "*"
 _AT_ONCE: Final = 1_000
@@ -64,7 +63,7 @@ class Comparison:
         self._asked_ms[app, corp_id] = now_ms
 
     async def step(self, row: Row[Any], client: DingTalkClient) -> bool:
-        """Do what ``row`` says; False: it is no row of a comparison. Raises ``ApiError``."""
+        """Do the step of ``row``; False: it is no row of a comparison. Raises ``ApiError``."""
         if row.kind == COMPARISON:
             await self._begin(row, client)
         elif row.kind == LISTING:
@@ -77,13 +76,13 @@ class Comparison:
         except (PermissionDenied, QuotaSpent, BudgetSpent):  # the one call that the month's quota counts
             scope = {"authed_dept": [ROOT], "authed_user": []}
         reader, here = self._database.reader(), self._here(row.corp_id)
-        held = int(await reader.scalar(select(func.count()).select_from(self._table).where(here)))
+        in_table = int(await reader.scalar(select(func.count()).select_from(self._table).where(here)))
         counted = await client.user_count(only_active=False)
-        refused = counted < held - max(LEAST_LEAVERS, held * LARGEST_SHARE)
+        refused = counted < in_table - max(LEAST_LEAVERS, in_table * LARGEST_SHARE)
         if refused:
             log.error(
                 "mirror.not_compared",
-                held=held,
+                in_table=in_table,
                 counted=counted,
                 meaning="DingTalk counts so many fewer people than the table holds that this may be another "
                 "company; look at the app's credentials, and if they did leave, empty the table",

@@ -1,10 +1,9 @@
-"""Whom to look at again, since an answer may be older than its event: one durable row for each entity.
+"""Fetches entities again, since an answer may be older than its event: one durable row for each entity.
 
-An event is handled at once, with what its fetch showed; its offset does not wait. Where that disagrees with
-the event, or the entity was fetched a moment ago, too, the row says when to look again
-(``dingbridge/snapshots/late_answers.py``), and a newer event begins the looks again. Any process of the
-consumer does them. A full comparison (``comparison.py``) uses the same rows, for people of whom nothing was
-said.
+An event is handled at once, with what its fetch showed; its offset does not wait. If that disagrees with the
+event, or the entity was also fetched a moment ago, the row has the time of the next fetch
+(``dingbridge/snapshots/late_answers.py``). A newer event begins the series again. Any process of the consumer
+does the fetches. A full comparison (``comparison.py``) uses the same rows, for people without an event.
 
 Not here: what a look fetches and writes (``mirror.py``).
 """
@@ -46,7 +45,7 @@ MEASURE_EVERY_S: Final = 10.0
 LEASE_S: Final = 120.0
 
 Look = Callable[[Row[Any]], Awaitable[None]]
-"""Does what a row says, and releases it."""
+"""Does the look of a row, and releases it."""
 
 
 class Entity(NamedTuple):
@@ -92,16 +91,16 @@ class LookAgain:
         )
 
     async def begin(self, tx: Transaction, of: Entity, app: str, said: Said, said_ms: int) -> None:
-        """An event was handled: look again as often as the policy has it. That somebody came or left is not
-        forgotten by a change that is told meanwhile."""
+        """An event was handled: look again as often as the policy has it. A hire or a leaver that the row
+        has is kept when a change is reported meanwhile."""
         c, due_ms = self.table.c, self.queue.now_ms() + round(LOOK_AGAIN_S[0] * 1000)
         priority = ORDINARY if said == "changed" else PEOPLE_WAIT
-        told = {"said": said, "said_ms": said_ms}
-        new = {"app": app, **told, "looks": 1, "due_ms": due_ms, "priority": priority}
+        reported = {"said": said, "said_ms": said_ms}
+        new = {"app": app, **reported, "looks": 1, "due_ms": due_ms, "priority": priority}
         again: dict[str, Any] = {}
         if said == "changed":
             known = and_(c.due_ms.is_not(None), c.said.is_not(None))
-            again = {name: case((known, c[name]), else_=value) for name, value in told.items()}
+            again = {name: case((known, c[name]), else_=value) for name, value in reported.items()}
         statement = tx.insert(self.table).values(**of._asdict(), **new)
         await tx.execute(
             statement.on_conflict_do_update(
@@ -110,11 +109,11 @@ class LookAgain:
         )
 
     async def end(self, tx: Transaction, of: Entity) -> None:
-        """It was seen as its event said: an hour's look need not be waited for."""
+        """An answer agreed with the event: no further look is needed."""
         await tx.execute(delete(self.table).where(*(self.table.c[k] == v for k, v in of._asdict().items())))
 
     async def ask_once(self, tx: Transaction, app: str, entities: list[Entity]) -> None:
-        """Look once at each of ``entities``, of which no event tells; whose row is there keeps its time."""
+        """Look once at each of ``entities``, without an event; a row that is there keeps its time."""
         c, nothing = self.table.c, {"said": None, "said_ms": None, "looks": 0}
         new = {"app": app, **nothing, "due_ms": self.queue.now_ms(), "priority": RECONCILE}
         statement = tx.insert(self.table).on_conflict_do_update(
@@ -153,7 +152,7 @@ class LookAgain:
         return done
 
     async def _claim(self, database: Database, most: int) -> list[Row[Any]]:
-        """What to do now; while nothing works, one entity after each pause, and each time another."""
+        """The rows to do now; while DingTalk is down, one after each pause, and each time another."""
         now = self._clock()
         if self._availability.is_down:
             if now < self._try_at:
@@ -194,6 +193,6 @@ def next_look_s(said: Said | None, looks: int, *, exists: bool) -> float | None:
 
 
 def believed(said: Said | None, looks: int, *, exists: bool) -> bool:
-    """Whether look number ``looks`` may be written: it does not contradict what was said of the entity's
-    being there, or it is the last."""
+    """Whether the answer of look number ``looks`` may be written: it agrees with the event on whether the
+    entity exists, or it is the last look."""
     return said is None or exists == (said != "absent") or look_again_s(looks) is None

@@ -1,9 +1,9 @@
-"""``Mirror``, the base of consumers that keep tables equal to what DingTalk says of people.
+"""``Mirror``, the base of consumers that keep tables equal to DingTalk's people.
 
-An event is taken as *look at this again*, whatever it says happened: ``prepare`` fetches, ``handle`` writes
-what differs, under a version guard, and leaves a row to look again where the answer may be older than the
-event (``look_again.py``). With a ``table`` of people all of this is ready; who mirrors something else
-overrides ``entity``, ``fetch``, ``write`` and ``resync``.
+An event only means *fetch this entity*, whatever it reports: ``prepare`` fetches, ``handle`` writes what
+differs, under a version guard. If the answer may be older than the event, ``handle`` leaves a row to fetch
+again (``look_again.py``). With a ``table`` of people all of this is ready; to mirror something else, override
+``entity``, ``fetch``, ``write`` and ``resync``.
 """
 
 import time
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What DingTalk said of one entity: ``found`` is what ``Mirror.fetch`` returned."""
+    """DingTalk's answer about one entity: ``found`` is what ``Mirror.fetch`` returned."""
 
     of: FetchAttempt
     found: Any
@@ -51,21 +51,21 @@ class Mirror(Consumer[Answer | None]):
             name = "staff"
             table = people_table("staff", MetaData(), Column("name", Text), Column("mobile", Text))
 
-    ``row`` says what stands in the columns. Everybody is compared at the first event of a company, every
+    ``row`` makes the columns' values. Everybody is compared at the first event of a company, every
     ``compare_every_days``, when events may be lost, and by ``dingbridge resync staff``.
     """
 
     topics: ClassVar[Sequence[str]] = people.TOPICS
 
     table: ClassVar[Table]
-    """The people, made by ``people_table``; not set by who overrides ``entity``, ``fetch`` and ``write``."""
+    """The people, made by ``people_table``; left out if you override ``entity``, ``fetch`` and ``write``."""
 
     compare_every_days: ClassVar[float] = 7
     """Days between two comparisons of everybody; 0: the first alone."""
 
     guard: ClassVar[VersionGuard]
     look_again: ClassVar[Table]
-    """Made for a ``table``; who overrides ``fetch`` and ``write`` makes them, in a metadata of theirs."""
+    """Made for a ``table``; if you override ``fetch`` and ``write``, make both in your own metadata."""
 
     clock: Callable[[], float] = staticmethod(lambda: time.time())
     """Epoch s; a test may bring another."""
@@ -82,7 +82,7 @@ class Mirror(Consumer[Answer | None]):
 
     @cached_property
     def looks(self) -> LookAgain:
-        """What is to be looked at again."""
+        """The queue of entities to be fetched again."""
         return LookAgain(self.look_again, self.clock, self.registry)
 
     @cached_property
@@ -96,11 +96,11 @@ class Mirror(Consumer[Answer | None]):
 
     def row(self, user: User) -> dict[str, Any]:
         """The columns of one person, from the result of ``v2/user/get``; by default the field of the same
-        name, as the column's type has it, and NULL where DingTalk says nothing."""
+        name, converted to the column's type, and NULL where the result lacks it."""
         return people.row(self.table, user)
 
     def entity(self, event: Event) -> tuple[str, str] | None:
-        """Kind and id of what ``event`` asks to be fetched; None where it names nobody. May raise
+        """Kind and id of the entity to fetch for ``event``; None where it names nobody. May raise
         ``Reject``."""
         return None if event.subject is None else ("user", event.subject)
 
@@ -109,9 +109,10 @@ class Mirror(Consumer[Answer | None]):
         ``ApiError``."""
         return await client.user(of.entity_id)
 
-    async def write(self, tx: Transaction, answer: Answer, *, gone_at: datetime, told: bool) -> bool:
-        """Make the tables equal to ``answer``, whose guard is held; returns whether they were not. Of who
-        does not exist ``gone_at`` is since when, and ``told`` that an event about leaving says so."""
+    async def write(self, tx: Transaction, answer: Answer, *, gone_at: datetime, reported: bool) -> bool:
+        """Make the tables equal to ``answer``; returns whether they differed. The guard is already claimed.
+        For an entity that does not exist, ``gone_at`` is since when; ``reported``: that time is from an
+        event about leaving."""
         row = None if answer.found is None else self.row(answer.found)
         return await people.write(tx, self.table, answer.of, row, gone_at=gone_at)
 
@@ -125,8 +126,8 @@ class Mirror(Consumer[Answer | None]):
         return found is not None
 
     async def forget(self, person: Person, tx: Transaction) -> Forgotten:
-        """The person's row of ``table``. The generation stays: it is what makes a fetch that is under way
-        begin again, and DingTalk then says that nobody is there."""
+        """Delete the person's row of ``table``. The generation stays: because of it a fetch that is under way
+        begins again, and then finds nobody."""
         entity = Entity(person.corp_id, "user", person.userid)
         await self.guard.outdate(tx, person.corp_id, "user", [person.userid])
         await self.looks.end(tx, entity)
@@ -155,7 +156,7 @@ class Mirror(Consumer[Answer | None]):
         return entity and (event.app, event.corp_id, *entity)
 
     async def prepare(self, event: Event, ctx: Context) -> Answer | None:
-        """None when nothing is to be written."""
+        """None if there is nothing to write."""
         if event.type == RESYNC_REQUESTED:
             await self.resync(event, ctx)
             return None
@@ -178,7 +179,7 @@ class Mirror(Consumer[Answer | None]):
         await self.guard.claim(tx, of)
         changed = False
         if not late or believed(said, 1, exists=prepared.exists):
-            changed = await self.write(tx, prepared, gone_at=newest.time, told=said == "absent")
+            changed = await self.write(tx, prepared, gone_at=newest.time, reported=said == "absent")
         log.debug("mirror.handled", kind=of.kind, event_id=event.id, exists=prepared.exists, changed=changed)
         if not late:
             return
@@ -207,11 +208,11 @@ class Mirror(Consumer[Answer | None]):
             await self.guard.claim(tx, answer.of)
             if believed(row.said, row.looks + 1, exists=answer.exists):
                 at = datetime.fromtimestamp((row.said_ms or self.looks.queue.now_ms()) / 1000, UTC)
-                await self.write(tx, answer, gone_at=at, told=row.said == "absent")
+                await self.write(tx, answer, gone_at=at, reported=row.said == "absent")
             await self.looks.looked(tx, row, exists=answer.exists)
 
     async def _ask(self, client: DingTalkClient, db: Reader, entity: Entity) -> Answer | None:
-        """None for what lies outside of the app's scope: that stays as it is known."""
+        """None for an entity outside of the app's scope: its rows stay as they are."""
         of = await self.guard.begin(db, *entity, began_at=datetime.fromtimestamp(self.clock(), UTC))
         try:
             found = await self.fetch(client, db, of)

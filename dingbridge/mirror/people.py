@@ -77,7 +77,7 @@ def _as(type_: type) -> Callable[[Any], Any]:
 async def write(
     tx: Transaction, table: Table, of: FetchAttempt, row: Mapping[str, Any] | None, *, gone_at: datetime
 ) -> bool:
-    """Make the person's row be ``row``; None: who stands there has left. Returns whether that was news."""
+    """Make the person's row equal to ``row``; None: the person has left. Returns whether it changed."""
     now, key = datetime.now(UTC), {"corp_id": of.corp_id, "userid": of.entity_id}
     if row is not None:
         return await write_if_changed(tx, table, key, {**row, "left_at": None}, at=now)

@@ -1,4 +1,4 @@
-"""``dingbridge probe``: announces the reads, asks, makes them, says what differs, writes the report."""
+"""``dingbridge probe``: announces the reads, asks, makes them, prints what differs, writes the report."""
 
 import asyncio
 import os
@@ -46,13 +46,13 @@ def command(
     part: Annotated[
         list[str] | None,
         typer.Option(
-            help="For whom to read: ingress, or a consumer's name; may be repeated.",
+            help="Whose reads to make: ingress, or a consumer's name; may be repeated.",
             show_default="the ingress and all installed consumers",
         ),
     ] = None,
     events: Annotated[
         float,
-        typer.Option(min=0, max=120, metavar="MINUTES", help="Watch for events so long, in minutes; 0: off."),
+        typer.Option(min=0, max=120, metavar="MINUTES", help="Minutes to watch for events; 0: off."),
     ] = 2,
     entities: Annotated[
         int, typer.Option(min=1, max=1000, help="Read so many entities of these events at most.")
@@ -66,11 +66,11 @@ def command(
         str | None, typer.Option(help="en or zh.", show_default="by LC_ALL, LC_MESSAGES, LANG")
     ] = None,
 ) -> None:
-    """Try a real app: make the reads that the consumers need, and say what will not work.
+    """Try a real app: make the reads that the consumers need, and report what will not work.
 
-    Only reads. Says beforehand how many calls it makes, and asks. Compares each reply with the tables that
+    Only reads. It shows the number of calls beforehand, and asks. It compares each reply with the tables that
     the client uses, and measures how late reads are behind events that arrive in Kafka meanwhile. The report
-    holds names of fields, types, lengths, codes and times, and no values: it can be sent to the project.
+    has names of fields, types, lengths, codes and times, and no values: it can be sent to the project.
 
     Exit code 0: all as expected; 1: differences, or the question was answered with no; 2: settings that
     cannot work, or nobody to ask and no --yes: nothing was called.
@@ -97,14 +97,14 @@ class _Run:
         chosen = None
         if settings is not None:
             chosen, problems = settings_check.app_of(settings, app_name)
-        consumers, unloadable = settings_check.parts(wanted, told=problems)
+        consumers, unloadable = settings_check.parts(wanted, reported=problems)
         checks, broken = load_checks()
-        self._tell(*problems, *unloadable, *broken)
+        self._report(*problems, *unloadable, *broken)
         if settings is None or chosen is None or unloadable:
             return judge.EXIT_SETTINGS
         if not chosen.calls_api:
             kind = "api.suite" if chosen.suite else "settings.no_app"
-            self._tell(found(kind, app=chosen.name))
+            self._report(found(kind, app=chosen.name))
             return judge.EXIT_SETTINGS
         configure_logging(settings)
         names = [part.name for part in consumers]
@@ -128,7 +128,7 @@ class _Run:
             if (code := self._asked()) is not None:
                 return code
             readings = await read(what, known, recorder)
-            self._tell(*judge.judge(readings))
+            self._report(*judge.judge(readings))
             watched = await self._watch(settings, client, chosen, kinds)
         await calls.close()
         document = report.build(readings, self._findings, WORDS, parts=parts, watched=watched)
@@ -140,7 +140,7 @@ class _Run:
     def _announce(
         self, what: Plan, settings: IngressSettings, app: App, parts: Sequence[str], kinds: Sequence[str]
     ) -> int:
-        """Say what will be called; returns how many counted calls that are at most."""
+        """Print what will be called; returns the greatest number of counted calls."""
         values = {"app": app.name, "base": settings.dingtalk_api_base, "parts": ", ".join(parts)}
         say(self._text("reads", **values, calls=what.calls, counted=what.counted))
         if not self._minutes or not kinds:
@@ -177,12 +177,12 @@ class _Run:
         try:
             await lag.watch(events, client, for_s, watched, app=app.name, most=self._entities, kinds=kinds)
         except KafkaUnavailable as error:
-            self._tell(found("lag.kafka", reason=str(error)))
+            self._report(found("lag.kafka", reason=str(error)))
             return None
-        self._tell(*judge.judge_watched(watched))
+        self._report(*judge.judge_watched(watched))
         return watched
 
-    def _tell(self, *findings: Finding) -> None:
+    def _report(self, *findings: Finding) -> None:
         for finding in findings:
             self._findings.append(finding)
             typer.echo(printed(finding, WORDS, self._lang))

@@ -1,4 +1,4 @@
-"""A reply against what the table declares of it. Pure; what it says holds no value."""
+"""Compares a reply with its declaration in the table. Pure; the result holds no values."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ Kind = Literal["missing", "type", "loose", "value", "unknown"]
 
 
 class Difference(NamedTuple):
-    """One way in which a reply is not what the table says. ``loose``: a number or boolean as text, or a
+    """One difference between a reply and the table. ``loose``: a number or boolean as text, or a
     number for a text. ``seen`` is a type, or for a ``value`` how long it is."""
 
     kind: Kind
@@ -91,8 +91,8 @@ def _below(path: str, name: str) -> str:
 
 @dataclass
 class FieldSeen:
-    """What replies held in one place: how often, of which types, how long: a text's characters, a number's
-    digits, a list's or an object's entries."""
+    """The values of replies in one place: how many, their types, their lengths (a text's characters, a
+    number's digits, a list's or an object's entries)."""
 
     times: int = 0
     types: Counter[str] = field(default_factory=Counter)
@@ -110,7 +110,7 @@ class FieldSeen:
 
 
 def fields_of(body: Any, into: dict[str, FieldSeen], path: str = "", depth: int = 0) -> None:
-    """Add what stands in each place of a reply. Texts that hold JSON stay closed."""
+    """Add the value in each place of a reply. Texts that hold JSON are not parsed."""
     if path:
         into.setdefault(path, FieldSeen()).add(body)
     if depth >= DEEPEST:

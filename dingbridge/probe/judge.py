@@ -1,4 +1,4 @@
-"""What the replies mean: a finding for each difference from what client and consumers rely upon. Pure."""
+"""Makes a finding of each difference between the replies and what client and consumers rely on. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -26,7 +26,7 @@ _MORE: Final = ("has_more", "hasMore")
 
 
 def judge(readings: Sequence[Reading]) -> list[Finding]:
-    """All that the reads say; what was as expected comes first, in one finding."""
+    """All findings of the reads; one for everything as expected comes first."""
     findings = [*_refusals(readings), *_shapes(readings), *_ids(readings), *judge_clocks(clocks(readings))]
     well = [r.api for r in readings if r.error is None and not r.missing and r.fault is None]
     touched = {finding.values.get("api") for finding in findings}

@@ -1,9 +1,10 @@
 """How late reads are behind events: each entity that an event names is read at once, and again, until the
 read agrees with the event.
 
-Agreeing means: who was added or started is there, who left or was removed is not, an approval that ended says
-so. An edit names no state to expect: it is read to the last step, and late when an earlier read differs from
-the last one. No page promises a read after an event, and no public report has a measured lag.
+A read agrees if whoever was added or started is there, whoever left or was removed is not, and an approval
+that ended has its end. An edit names no state to expect: it is read to the last step, and counts as late if
+an earlier read differs from the last one. DingTalk's documentation promises nothing about reads after an
+event.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from typing import Any, Final, Literal
 from aiokafka import TopicPartition
 
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.error_codes import says_not_there
+from dingbridge.dingtalk.error_codes import means_not_there
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.dingtalk.replies import integer
 from dingbridge.events.catalogue import catalogue
@@ -82,7 +83,7 @@ class Lag:
 @dataclass
 class Watched:
     """What came while the probe watched. ``events`` counts by EventType; ``left_out`` are entities beyond the
-    number that was announced; ``drift`` is of each EventType what the catalogue does not say."""
+    number that was announced; ``drift`` has each EventType's differences from the catalogue."""
 
     lags: list[Lag] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
@@ -115,7 +116,7 @@ async def follow(
         try:
             document: Mapping[str, Any] | None = await _read(client, entity)
         except ApiError as error:
-            if not says_not_there(error):
+            if not means_not_there(error):
                 return Lag(entity.kind, entity.wanted, None, age_s, error.code or type(error).__name__)
             document = None
         if entity.wanted == "same":

@@ -1,4 +1,4 @@
-"""The reads: which ones, how many at most, and what came of each. Nothing here judges."""
+"""The reads: which ones, how many at most, and the reply to each. Nothing here judges."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

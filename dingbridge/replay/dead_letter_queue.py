@@ -1,8 +1,8 @@
 """The dead letters of one consumer: listing them, and sending them back into its inbox.
 
-The topic is read once, from its end, since what settles a letter stands behind it; what is settled is not
-kept. Those that are sent are copied, acknowledged, and then noted as settled (``dead_letters.py``). A run
-that ended in between is no harm: the copies go under the same ids once more.
+The topic is read once, from its end, since the note that settles a letter comes after it; settled letters are
+not kept in memory. Letters that are sent are copied, acknowledged, and then noted as settled
+(``dead_letters.py``). A run that ends in between does no harm: the copies are sent again under the same ids.
 """
 
 import heapq
@@ -139,7 +139,7 @@ class DeadLetterQueue:
         )
 
     async def replay(self, selected: Selection, on_sent: Callable[[int], None]) -> None:
-        """Send what was selected; ``on_sent`` is told how many more were acknowledged."""
+        """Send what was selected; ``on_sent`` gets the number of each batch that was acknowledged."""
         partitions = await inbox_partitions(self._settings, self._consumer, [self._topic])
         sent: set[str] = set()
         begin = 0
@@ -149,15 +149,15 @@ class DeadLetterQueue:
                     sent.add(replay_id)
                     await copier.add(found.record, replay_id)
                 if copier.full or number - begin >= NOTED_AT_ONCE or number == len(selected.found):
-                    # only what is acknowledged is settled: what is noted is offered to nobody again
+                    # noted only once acknowledged: a letter that is noted is not offered again
                     await copier.flush()
                     await self._note(copier, selected.run, selected.found[begin:number])
                     on_sent(number - begin)
                     begin = number
 
     async def skip(self, selected: Selection, on_skipped: Callable[[int], None]) -> None:
-        """Give up for good what was selected: it is not offered again. ``on_skipped`` is told how many more
-        were noted."""
+        """Give up for good what was selected: it is not offered again. ``on_skipped`` gets the number of each
+        batch that was noted."""
         async with Copier(self._settings, self._inbox, 1) as copier:
             for begin in range(0, len(selected.found), NOTED_AT_ONCE):
                 batch = selected.found[begin : begin + NOTED_AT_ONCE]

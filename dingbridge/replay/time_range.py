@@ -101,8 +101,8 @@ class RangeReplay:
         return plan
 
     async def send(self, plan: RangePlan, on_sent: Callable[[int], None]) -> int:
-        """Copy what ``plan`` counted and this run has not copied yet; returns how many. ``on_sent`` is told
-        how many more were acknowledged. What is left after an error is sent by the next run of that id."""
+        """Copy what ``plan`` counted and this run has not copied yet; returns how many. ``on_sent`` gets
+        the number of each batch that was acknowledged. The next run of that id sends what an error left."""
         partitions = await inbox_partitions(self._settings, self._range.consumer, self._range.topics)
         sent = pending = 0
         async with Copier(self._settings, self._inbox, partitions) as copier:

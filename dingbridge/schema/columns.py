@@ -2,8 +2,8 @@
 
 Responsible for names and shapes. Not responsible for a dialect of SQL (``ddl``).
 
-The names are those that Kafka Connect's sinks make: the path, joined by ``_``. Databases tell names apart
-without regard to case, and PostgreSQL keeps 63 bytes: a field whose column would be another's has none.
+The names are those that Kafka Connect's sinks make: the path, joined by ``_``. Databases ignore case
+in names, and PostgreSQL keeps 63 bytes of one: a field whose column would be another's has none.
 """
 
 from collections.abc import Iterator, Sequence

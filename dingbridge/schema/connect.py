@@ -4,7 +4,7 @@ Responsible for: the columns that a sink can make of a record, and which of its 
 responsible for running Connect (``examples/scale/connect``).
 
 Connect knows one type for each field, so what has no one type is left out, and so are lists of objects and
-objects of unknown fields, for which a table has no column. It says nothing of fields that it does not know.
+objects of unknown fields, for which a table has no column. It reports no fields that it does not know.
 Everything in ``data`` is optional: a record that lacks a field is no broken one. A value of another type is
 not found out by Connect: it reads a text as the number 0, and a number as no text.
 

@@ -3,9 +3,9 @@
 Responsible for text that the engine takes as it stands. Not responsible for running it, or for what fills a
 table of PostgreSQL (``examples/scale/connect``).
 
-A topic may hold a record twice (at least once), so every dialect says how ``(source, id)`` makes it one; and
-DingTalk's payloads are messier than its documents: with the engines that read Kafka themselves a value of
-another type is converted, or NULL, and stops nothing.
+A topic may hold a record twice (at least once), so every dialect has a way to drop repeats by ``(source,
+id)``. DingTalk's payloads differ from its documents: the engines that read Kafka themselves convert a value
+of another type, or read NULL, and go on.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,11 +1,11 @@
-"""Drift: where real data is not what the catalogue says of its type.
+"""Drift: where real data differs from its type in the catalogue.
 
-Responsible for: naming it, by a check that is worked out once for each type, payload generation and set of
-names and then only compares classes, since the relay runs it over every callback. Not responsible for what
-happens to it: schemas are open, and drift never changes what is published.
+Responsible for finding it. The relay checks every callback, so the check is made once for each type, payload
+generation and set of names, and then only compares classes. Not responsible for its consequences: schemas are
+open, and drift never changes what is published.
 
-It agrees with the JSON Schemas: data of which nothing is ``missing`` or of another ``type`` is valid. An
-``unknown_field`` is valid, too, and worth a look: DingTalk says more than the catalogue knows.
+It agrees with the JSON Schemas: data without ``missing`` and ``type`` findings is valid. An ``unknown_field``
+is valid, too, and worth a look: DingTalk sends more than the catalogue has.
 """
 
 import re
@@ -25,7 +25,7 @@ _NONE: Final[tuple[Drift, ...]] = ()
 FIELD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 """A name that a field may have (to be matched whole)."""
 STRANGE: Final = "?"
-"""Stands for a name that is no identifier: a map that is keyed by people's names is nobody's to log."""
+"""Stands for a name that is no identifier: keys of a map may be people's names, which are not logged."""
 
 _CLASSES: Final[dict[JsonType, tuple[type, ...]]] = {
     "string": (str,),
@@ -41,7 +41,7 @@ _Look = Callable[[Any, str, set[Drift]], None]
 
 
 def drift_of(spec: EventSpec, form: Form, data: Mapping[str, Any]) -> tuple[Drift, ...]:
-    """How normalised ``data`` of one payload generation differs from what the catalogue says; sorted, each
+    """How normalised ``data`` of one payload generation differs from the catalogue; sorted, each
     once, most often empty. Raises ``KeyError`` for a form that the type does not have."""
     properties, required = _properties(spec, form)
     found = {Drift("missing", name) for name in required.difference(data)}

@@ -46,8 +46,8 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """One name of an object. ``required``: data without it is not what the catalogue says. ``values`` are
-    those whose meaning is known; there may be more of them tomorrow."""
+    """One property of an object. ``required``: data without it drifts from the catalogue. ``values`` are
+    those whose meaning is known; DingTalk may add more."""
 
     name: str
     shape: Shape

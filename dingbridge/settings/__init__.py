@@ -3,7 +3,7 @@
 Every setting is an environment variable (the upper-case name of a field); a secret may stand in a file
 instead, named by ``<NAME>_FILE``. Each process loads the one class that names what it needs, and imports it
 from here. ``load`` reports *all* mistakes at once (``dingbridge/settings/base.py``). A module here knows what
-a setting means, not what is done with it. Each field has a docstring: ``docs/reference/settings.md`` is
+a setting means, not its use. Each field has a docstring: ``docs/reference/settings.md`` is
 made of them.
 """
 

@@ -1,6 +1,6 @@
 """The address of a consumer's database, as text and taken apart.
 
-A password may stand in it, so every mistake in it is told in fixed words: nothing of the address is ever
+A password may stand in it, so every mistake is reported in fixed words, and nothing of the address is
 repeated. Connecting is the consumers' (``dingbridge/worker/store/database.py``).
 """
 

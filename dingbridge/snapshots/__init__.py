@@ -1,7 +1,7 @@
 """For consumers that keep tables equal to DingTalk's data.
 
-``VersionGuard`` stops an older fetch of an entity from overwriting a newer one, ``late_answers`` says when to
-fetch again, ``upsert`` writes only what differs, ``coerce`` turns the API's JSON into values that both
+``VersionGuard`` stops an older fetch of an entity from overwriting a newer one, ``late_answers`` decides when
+to fetch again, ``upsert`` writes only what differs, ``coerce`` turns the API's JSON into values that both
 databases can store.
 """
 

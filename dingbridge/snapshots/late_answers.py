@@ -9,14 +9,14 @@ entity is fetched again after 2, 10 and 60 s, and then believed. Not here: where
 from typing import Final, Literal
 
 Said = Literal["present", "absent", "changed"]
-"""What an event says of its entity: it is there now, it is gone, or something about it has changed."""
+"""What an event reports of its entity: it is there now, it is gone, or something about it has changed."""
 
 LOOK_AGAIN_S: Final = (2.0, 10.0, 60.0)
 """How long to wait, in s, after the first, the second and the third fetch of an event's entity."""
 
 ABSENT_AGAIN_S: Final = 3600.0
-"""How long to wait, in s, before somebody is fetched once more whom an event added, but whom DingTalk did not
-have: nothing else would find the person before the next full comparison."""
+"""How long to wait, in s, before a last fetch of somebody whom an event added and DingTalk did not have:
+otherwise only the next full comparison would find the person."""
 
 _SAID: Final[dict[str, Said]] = {
     "user_add_org": "present",
@@ -27,12 +27,12 @@ _SAID: Final[dict[str, Said]] = {
 
 
 def said_by(event_type: str) -> Said:
-    """What an event of ``event_type`` (DingTalk's name, as ``user_add_org``) says of its entity."""
+    """What an event of ``event_type`` (DingTalk's name, as ``user_add_org``) reports of its entity."""
     return _SAID.get(event_type, "changed")
 
 
 def agrees(said: Said, *, exists: bool, changed: bool) -> bool:
-    """Whether an answer agrees with what the event said. ``exists``: the answer has the entity; ``changed``:
+    """Whether an answer agrees with the event. ``exists``: the answer has the entity; ``changed``:
     it differs from what was stored. After a change, an absent entity disagrees, too, and is believed only at
     the end (user_modify_org also comes for people who do not exist)."""
     if said == "present":

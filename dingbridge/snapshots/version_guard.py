@@ -1,9 +1,9 @@
 """The generation guard: of two fetches of one entity, the older can never overwrite the newer.
 
-A contact or approval event only says that an entity changed; the consumer fetches the entity and writes what
-it got. Two such fetches may overtake each other: other topic, other process, a member that was frozen and
-thaws. So a fetch begins by reading the entity's generation. Its write commits only if that is unchanged, and
-raises it; otherwise the handler fetches again.
+A contact or approval event only reports that an entity changed; the consumer fetches the entity and writes
+what it got. Two such fetches may overtake each other: other topic, other process, a member that was frozen
+and thaws. So a fetch begins by reading the entity's generation. Its write commits only if that is unchanged,
+and raises it; otherwise the handler fetches again.
 
 The generation rises with *every* fetch that commits, also with one that found nothing to change: the entity
 may have changed and changed back meanwhile, and a fetch that is still under way may carry the state in

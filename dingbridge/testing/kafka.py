@@ -113,7 +113,7 @@ class KafkaRuntime:
     def database(self) -> Database:
         """The consumer's database. Raises ``BridgeError`` if it uses none."""
         if self._database is None:
-            raise BridgeError(f"{self.consumer.name} says `uses_database = False`, so it has no tables")
+            raise BridgeError(f"{self.consumer.name} has `uses_database = False`, so it has no tables")
         return self._database
 
     async def deliver(

@@ -194,8 +194,8 @@ def _no_dingtalk(app: str | None, corp_id: str | None) -> DingTalkClient:
 
 
 def with_faults_raised(outcome: Outcome) -> Outcome:
-    """``outcome``, unless the handler failed by an exception that says nothing to the worker, or for settings
-    that the test lacks: that."""
+    """``outcome``; but raises the handler's exception if that is no named outcome, or if settings are missing
+    in the test."""
     error = outcome.error
     if isinstance(error, SettingsError):
         raise error

@@ -1,8 +1,8 @@
 """Traces, where OpenTelemetry is installed (``dingbridge[otel]``) and an endpoint is set.
 
-A callback's trace begins in the ingress, which decides whether it is sampled; what follows goes by the
-``traceparent`` of the record alone. Nothing here imports OpenTelemetry: ``open_tracer`` gives ``None`` where
-there are no traces, and whoever has ``None`` does nothing. What makes the spans is ``otel.py``.
+A callback's trace begins in the ingress, which decides whether it is sampled; all later spans follow the
+``traceparent`` of the record. Nothing here imports OpenTelemetry: ``open_tracer`` returns ``None`` if there
+are no traces, and callers then make no spans. ``otel.py`` makes the spans.
 """
 
 from collections.abc import Collection
@@ -25,7 +25,7 @@ class Span(Protocol):
 
 
 class Tracer(Protocol):
-    """Makes spans, and sends them away on a thread of its own: what happens to them concerns nobody here."""
+    """Makes spans, and sends them on a thread of its own; a failure there affects nothing else."""
 
     def sample(self) -> int | None:
         """Whether a callback that begins now is traced: when it began, epoch ns; None: it is not."""

@@ -67,7 +67,7 @@ class OtelTracer:
 
     def __init__(self, service: str, ratio: float, exporter: SpanExporter | None = None) -> None:
         self._ratio = ratio
-        # it logs each attempt to send, and what cannot be sent; that is said once, below
+        # it logs each attempt to send, and what cannot be sent; below, that is logged once
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         resource = Resource.create()
         if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
@@ -157,7 +157,7 @@ class OtelTracer:
 
 
 class _Quiet(SpanExporter):
-    """Says once that spans cannot be sent, and once that they can be again, with how many were lost."""
+    """Logs once that spans cannot be sent, and once that they can be again, with how many were lost."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter, self._lost = exporter, 0

@@ -88,8 +88,8 @@ class Consumer(Generic[Prepared]):
     (``offsets.retention.minutes``: 7 days without a member)."""
 
     not_retryable: ClassVar[tuple[type[Exception], ...]] = ()
-    """Exceptions after which another attempt would end alike, as ``(KeyError, NotFound)``: to the dead
-    letters at once. What says that a dependency is down, and the named outcomes, keep their meaning."""
+    """Exceptions after which another attempt would fail the same way, as ``(KeyError, NotFound)``: to the
+    dead letters at once. Errors of a dependency that is down, and the named outcomes, keep their meaning."""
 
     max_attempts: ClassVar[int | None] = 8
     """How often an event is tried before its record goes to the dead letters. None: until it works; its key
@@ -144,7 +144,7 @@ class Consumer(Generic[Prepared]):
             )
         if not cls.uses_database and cls.metadata is not None:
             raise ValueError(
-                f"{cls.__qualname__} says `uses_database = False`, and has tables of its own (`metadata`); "
+                f"{cls.__qualname__} has `uses_database = False`, and tables of its own (`metadata`); "
                 "drop one or the other"
             )
         if cls.max_attempts is not None and cls.max_attempts < 1:
@@ -168,7 +168,7 @@ class Consumer(Generic[Prepared]):
         ``ctx.dingtalk``.
 
         Raises ``SettingsError`` without credentials: touch it in ``start`` if every event needs it, so that
-        the process ends in words rather than at its first event.
+        the process fails there, with the remedy, rather than at its first event.
         """
         return self.dingtalk_of(None, None)
 
@@ -207,13 +207,12 @@ class Consumer(Generic[Prepared]):
         """Called once after the last event."""
 
     def fetches(self, event: Event) -> Hashable | None:
-        """Names what ``prepare`` fetches for ``event``, as ``("user", event.subject)``; None, as here, for
-        nothing that another event could share.
+        """Names what ``prepare`` fetches for ``event``, as ``("user", event.subject)``; None, as here, if no
+        other event could share it.
 
-        Events that wait for their turn in the queue of one key, one behind the other, with the same value are
-        handled together: ``prepare`` and ``handle`` are called once, with the newest, after all of them came,
-        and ``ctx.together`` has them all. Their inbox rows are written in the one transaction. When that does
-        not work, the first of them is tried alone.
+        Neighbours in the queue of one key that have the same value are handled together: ``prepare`` and
+        ``handle`` are called once, with the newest, and ``ctx.together`` has them all. Their inbox rows are
+        written in the one transaction. If that fails, the first of them is tried alone.
         """
         return None
 
@@ -227,7 +226,7 @@ class Consumer(Generic[Prepared]):
         return cast(Prepared, None)
 
     async def handle(self, event: Event, tx: Transaction, prepared: Prepared) -> None:
-        """Write what the event means, shortly, in ``tx``, which holds the inbox row already.
+        """Write the effect of the event in ``tx``, quickly; the inbox row is in it already.
 
         ``tx.ctx`` is the context that ``prepare`` had. Returning commits: the effect then happened once,
         however often Kafka delivers the record. Raising rolls back. No network I/O here: it would hold a
@@ -236,10 +235,10 @@ class Consumer(Generic[Prepared]):
         raise Reject("the consumer has no handler for events of this type")
 
     async def dead_lettered(self, event: Event | None, failure: Failure) -> None:
-        """Called for each record that went to the dead letters, once it is there, to tell somebody;
-        ``event`` is None where the record is none.
+        """Called for each record that went to the dead letters, once it is there, to notify somebody;
+        ``event`` is None if the record is no event.
 
-        Told twice if the process dies here. It has ``handler_timeout_s``; the record's key waits for it. An
+        Called twice if the process dies here. It has ``handler_timeout_s``; the record's key waits for it. An
         error in it is logged and changes nothing.
         """
 
@@ -256,13 +255,13 @@ class Consumer(Generic[Prepared]):
         """
 
     async def forget(self, person: Person, tx: Transaction) -> Forgotten | None:
-        """Delete or mask what the tables have of ``person``, for ``dingbridge forget``; None, as here: the
-        author has not said what that is.
+        """Delete or mask what the tables have of ``person``, for ``dingbridge forget``; None, as here: not
+        implemented.
 
-        Keep what stops a replay of old events from writing the person again. It runs once more in a
-        transaction that is rolled back, for a report, and again whenever somebody asks: what is gone already
-        counts nothing. ``Forgotten.more`` asks for another transaction. The consumer is not started;
-        ``settings`` and ``database`` are set. No network I/O.
+        Keep what stops a replay of old events from writing the person again. It also runs in a transaction
+        that is rolled back, for a report, and may be called again: rows that are gone are not counted.
+        ``Forgotten.more`` asks for another transaction. The consumer is not started; ``settings`` and
+        ``database`` are set. No network I/O.
         """
         return None
 

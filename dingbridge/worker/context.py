@@ -78,12 +78,12 @@ class Context:
     one only where ``Consumer.fetches`` gives them the same value."""
 
     asked: set[str] = field(default_factory=set, repr=False)
-    """What this attempt has asked: ``dingtalk``, and what ``asks`` was called with."""
+    """The systems that this attempt has asked: ``dingtalk``, and those of ``asks``."""
 
     def asks(self, system: str) -> None:
-        """Say, before the handler asks ``system`` (a name of its own), that it does. When that does not
-        answer for one event, only an event that asked it as well shows that it does for others; without this,
-        any event that was handled."""
+        """Call this before the handler asks ``system`` (any name). If that does not answer for one event,
+        only another event that asked it too can show that it works; without this call, any handled event
+        does."""
         self.asked.add(system)
 
     @property

@@ -1,9 +1,9 @@
-"""Giving a record up: what is noted of it in the consumer's database, and its copy in the dead-letter queue.
+"""Gives a record up: notes it in the consumer's database, and writes its copy to the dead-letter queue.
 
-A process may die, freeze or lose the partition between any two steps, and each finds what was done before:
-the record's inbox row and its row in the outbox (one transaction), the dead letter, the outbox row removed.
-So a dead letter may be doubled, which its replay sees; none is lost, and no event is both applied and given
-up. Without a database there is the dead letter alone. docs/decisions/0022 has the reasons.
+A process may die, freeze or lose the partition between any two steps, and each step finds what was done
+before: the record's inbox row and its row in the outbox (one transaction), the dead letter, the outbox row
+removed. So a dead letter may be doubled, which its replay sees; none is lost, and no event is both applied
+and given up. Without a database there is the dead letter alone. docs/decisions/0022 has the reasons.
 
 Reading and replaying dead letters is not here.
 """
@@ -35,8 +35,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 HEADER = "dingbridge-dlq-"
-"""The prefix of the headers that say where the record was and why it is here: ``topic``,
-``partition``, ``offset``, ``error``, ``reason``, ``frames``, ``attempts``, ``at``."""
+"""The prefix of the headers with the record's place and the failure: ``topic``, ``partition``, ``offset``,
+``error``, ``reason``, ``frames``, ``attempts``, ``at``."""
 
 FIRST_PLACE = (HEADER + "topic", HEADER + "partition", HEADER + "offset")
 
@@ -58,7 +58,7 @@ class DeadLetters:
     def __init__(self, consumer: Consumer, database: Database | None, writer: Writer) -> None:
         self._name, self._database, self._writer = consumer.name, database, writer
         self._consumer = consumer
-        self._tells = type(consumer).dead_lettered is not Consumer.dead_lettered
+        self._has_hook = type(consumer).dead_lettered is not Consumer.dead_lettered
         # another process may handle the same record; if it is frozen, the server ends its transaction
         self._step_within_s = consumer.handler_timeout_s + ANSWER_TIMEOUT_S
 
@@ -72,7 +72,7 @@ class DeadLetters:
         database, known_as = self._database, identity(record, event)
         if database is None:
             await self._writer.write(record, failure)
-            await self._tell(event, failure)
+            await self._notify(event, failure)
             return "dead"
 
         async def note(tx: Transaction) -> Failure | None:
@@ -88,13 +88,13 @@ class DeadLetters:
         if noted is None:
             return "seen"
         await self._writer.write(record, noted)
-        await self._tell(event, noted)  # before the row is deleted: after a crash here it is called again
+        await self._notify(event, noted)  # before the row is deleted: after a crash here it is called again
         await self._in_transaction(database, remove)
         return "dead"
 
-    async def _tell(self, event: Event | None, failure: Failure) -> None:
+    async def _notify(self, event: Event | None, failure: Failure) -> None:
         """``Consumer.dead_lettered``; whatever happens in it, the record is a dead letter."""
-        if not self._tells:
+        if not self._has_hook:
             return
         try:
             async with asyncio.timeout(self._consumer.handler_timeout_s):

@@ -1,4 +1,4 @@
-"""What a Kafka record says beside its event: its position, and whether somebody sent it again."""
+"""A Kafka record's delivery: its position, and whether it was sent again."""
 
 import hashlib
 from dataclasses import dataclass

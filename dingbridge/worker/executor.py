@@ -219,8 +219,8 @@ class Executor:
             raise _NotFresh
 
     async def _seen(self, delivery: Delivery) -> Outcome:
-        """It is in the inbox. Its offset may be committed, unless it was given up and a process died before
-        it sent the dead letter."""
+        """The event is in the inbox: its offset may be committed, unless it was given up and the process died
+        before it sent the dead letter."""
         failure = await outbox.find(self._own_reader, self._consumer.name, delivery.position)
         return _SEEN if failure is None else Outcome("given_up", failure=failure)
 

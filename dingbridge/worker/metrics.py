@@ -62,7 +62,9 @@ class WorkerMetrics:
         self._dead_letters = counter("dead_letters", "Records sent to the dead letters", "topic")
         self._paused = gauge("paused_partitions", "Partitions not fetched now, by reason", "reason")
         self._uncommittable = gauge(
-            "held_offsets", "Offsets finished that cannot be committed, since an earlier one is not", "topic"
+            "uncommittable_offsets",
+            "Records finished behind one that is not, so not committed",
+            "topic",
         )
         self._lag = gauge("lag", "Records in Kafka above the committable offset", "topic")
         self._oldest = gauge("oldest_seconds", "Age, in Kafka, of the oldest record that waits", "topic")
@@ -157,8 +159,8 @@ HOLDER_NAMED_S = 10
 
 
 class Measures:
-    """What one worker shows of its book-keeping, taken now and then: lag, ages, what holds a partition up.
-    ``topics`` are all that it reads; ``window`` is the bound of ``Limits``."""
+    """Samples of one worker's book-keeping: lag, ages, records that block commits. ``topics`` are all that it
+    reads; ``window`` is the bound of ``Limits``."""
 
     def __init__(
         self,
@@ -200,19 +202,20 @@ class Measures:
     def _named(
         self, holders: list[tuple[TopicPartition, QueuedRecord, int]]
     ) -> list[tuple[str, int, str, float]]:
-        """Those that hold their partition for long, or have it paused. A quick one is not worth a series."""
+        """Records that have blocked commits for long, or paused the partition; a short time gets no
+        series."""
         now, full = time.monotonic(), self._offsets.full()
         before, self._holders = self._holders, {}
         named = []
         for partition, queued, waiting in holders:
-            since, said = before.get((partition, queued.offset), (now, False))
+            since, logged = before.get((partition, queued.offset), (now, False))
             key = hash_key(queued.key if isinstance(queued.key, bytes) else None)
             if partition in full or now - since > HOLDER_NAMED_S:
                 named.append((partition.topic, partition.partition, key, now - since))
-            if waiting >= self._window and not said:
-                said = True
+            if waiting >= self._window and not logged:
+                logged = True
                 log.warning(
-                    "consumer.held_up",
+                    "consumer.commits_blocked",
                     consumer=self._consumer,
                     topic=partition.topic,
                     partition=partition.partition,
@@ -221,5 +224,5 @@ class Measures:
                     waiting=waiting,
                     meaning="the partition pauses until this record is finished or given up",
                 )
-            self._holders[partition, queued.offset] = since, said
+            self._holders[partition, queued.offset] = since, logged
         return named

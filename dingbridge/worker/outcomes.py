@@ -99,9 +99,9 @@ LONGEST_REASON = 1_000
 class Failure:
     """Why a record is given up, in words that hold none of its values.
 
-    ``error`` is the exception's type and place. ``reason`` is what the handler itself said (``Reject`` or
-    ``Retry``), or what makes the record no event; empty for any other exception, whose text may hold values.
-    Of such a one ``frames`` are file, line and function of its traceback, the deepest last, one a line.
+    ``error`` is the exception's type and place. ``reason`` is the handler's own text (of ``Reject`` or
+    ``Retry``), or why the record is no event; empty for any other exception, whose text may hold values.
+    ``frames`` of any other exception: file, line and function of its traceback, the deepest last, one a line.
 
     ``exception`` is what was raised, and may hold values; None when another process saw it.
     """

@@ -65,7 +65,7 @@ def installed_consumers(points: Iterable[EntryPoint] | None = None) -> list[Inst
 
 
 def known_consumers() -> dict[str, type[Consumer]]:
-    """The installed consumers by name. One that cannot be loaded is left out, and said in the log."""
+    """The installed consumers by name. One that cannot be loaded is left out, and logged."""
     consumers = {}
     for one in installed_consumers():
         if one.consumer is not None:

@@ -197,8 +197,8 @@ class Scheduler:
                 self._put(head)
 
     async def _step_together(self, records: list[QueuedRecord]) -> None:
-        """Try ``records`` with one fetch. If that does not work the first of them is tried alone, and then
-        what is left together."""
+        """Try ``records`` with one fetch. If that fails, try the first of them alone, then the rest
+        together."""
         records[0].alone = True
         outcome = await self._attempt(records)
         if outcome.kind != "done":

@@ -33,7 +33,7 @@ from dingbridge.worker.store.database import Database, open_database
 from dingbridge.worker.store.errors import is_missing_table
 from dingbridge.worker.store.migrations import WorkerTables, migrate
 from dingbridge.worker.store.pruning import prune_regularly
-from dingbridge.worker.store.restored import is_restored, tell
+from dingbridge.worker.store.restored import is_restored, notify
 from dingbridge.worker.supervise import cancel_on, retry_until_available
 from dingbridge.worker.worker import Worker, WorkerOptions
 
@@ -132,7 +132,7 @@ class ConsumerService:
         await migrate(database, WorkerTables)
         await migrate(database, type(self._consumer))
         if restored:
-            await tell(database, self._consumer.name, self._consumer.restored)
+            await notify(database, self._consumer.name, self._consumer.restored)
             log.info("consumer.restored", consumer=self._consumer.name)
         topics = topics_read(self._settings, self._consumer.topics, self._consumer.control_topics)
         topics.append(inbox_topic(self._settings, self._consumer.name))

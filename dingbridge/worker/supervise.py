@@ -1,5 +1,5 @@
-"""Runs a step of a consumer's life again and again, until what it needs is available. Not for events: their
-waiting is ``scheduler.py``'s."""
+"""Runs a step of a consumer's life again until its dependencies are available. Not for events: their retries
+are in ``scheduler.py``."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether ``error`` says that a dependency is down: a database, DingTalk or another system."""
+    """Whether ``error`` means that a dependency is down: a database, DingTalk or another system."""
     return isinstance(error, BridgeError) and error.unavailable
 
 

@@ -37,7 +37,7 @@ def save(folder: Path) -> list[str]:
     if not source.journal.exists():
         return []
     said = [f"{source.journal}, with its checkpoint"]
-    # one that knows more than its journal is refused; older, it has some callbacks published again
+    # copied first: a checkpoint beyond its journal's end is refused; an older one only publishes twice
     if source.checkpoint.exists():
         copy_file(source.checkpoint, copy.checkpoint)
     copy_file(source.journal, copy.journal)

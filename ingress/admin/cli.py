@@ -53,7 +53,7 @@ def _print_status(status: JournalStatus) -> None:
     print(f"disk                {status.bytes:,} bytes used, {status.free_bytes:,} free")
     for name, state in status.damaged.items():
         done = "imported" if state.done_ms is not None else "not imported yet"
-        print(f"put aside           {name}: {done}, {state.unread_number} callback(s) could not be read")
+        print(f"damaged journal     {name}: {done}, {state.unread_number} callback(s) could not be read")
     for group in status.parked:
         of = f"record(s) of {group.topic}" if group.topic != "-" else "callback(s)"
         print(f"parked              {group.records} {of}: {group.reason}, since {_iso(group.since_ms)}")
@@ -72,7 +72,7 @@ def list_callbacks(
 ) -> None:
     """The newest callbacks, or those of a time: seq, receipt, app, source, EventType, state. No values.
 
-    What the disk has changed is `damaged`, and nothing more is said of it.
+    A callback that the disk has changed is shown as `damaged`, without its values.
     """
     wanted = _received(since, until)
     with _view() as view:
@@ -158,7 +158,7 @@ def drain(
 
 @app.command()
 def renormalise() -> None:
-    """Put the records of the unclassified topic back that this release can normalise.
+    """Publish records of the unclassified topic again that this release can normalise.
 
     They are published again by their first ids; run twice, consumers drop the second by (source, id).
     """
@@ -186,7 +186,7 @@ def print_result(result: dict[str, Any]) -> None:
 
 
 def _received(since: str | None, until: str | None) -> Callable[[InspectedCallback], bool]:
-    """Whether a callback was received in that time; of a damaged one nobody knows: it counts."""
+    """Whether a callback was received in that time; a damaged one counts, since its time is not known."""
     begin_s = moment(since, "--since").timestamp() if since else 0.0
     end_s = moment(until, "--until").timestamp() if until else math.inf
 
@@ -198,7 +198,7 @@ def _received(since: str | None, until: str | None) -> Callable[[InspectedCallba
 
 @contextmanager
 def _reading() -> Iterator[Path]:
-    """The ``JOURNAL_DIR``; what fails as it is read is said in words."""
+    """The ``JOURNAL_DIR``; an error while it is read becomes one line."""
     root = journal_dir()
     try:
         yield root
@@ -222,7 +222,7 @@ def _state(found: InspectedCallback) -> str:
 
 
 def _entry(found: InspectedCallback) -> dict[str, Any]:
-    """For the list; of a damaged one only what can be believed."""
+    """For the list; of a damaged one only its seq and state."""
     row = found.row
     return {
         "seq": row.seq,
@@ -242,7 +242,7 @@ def _whole(found: InspectedCallback, reveal: bool) -> str:
     if row.intact:
         lines.append(f"# received {_iso(row.received_ms)}, app {row.app or '-'}, via {row.via}")
     elif row.body:
-        lines.append("# it does not fit its checksum: DingTalk said something else than this")
+        lines.append("# it does not fit its checksum: this is not what DingTalk sent")
     else:
         lines.append("# nothing of it can be read")
     return "\n".join([*lines, _text(row.body, reveal)] if row.body else lines)
@@ -263,7 +263,7 @@ def _exported(found: InspectedCallback) -> dict[str, Any]:
 
 
 def _text(body: bytes, reveal: bool) -> str:
-    """The body as JSON, with private values masked unless ``reveal``; what is no JSON only then."""
+    """The body as JSON, with private values masked unless ``reveal``; a body that is no JSON only with it."""
     text = shown_body(body, revealed=reveal)
     try:
         pretty = json.dumps(json.loads(text), ensure_ascii=False, indent=2)

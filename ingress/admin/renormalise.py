@@ -1,9 +1,9 @@
-"""Puts what could not be normalised back through a journal, after a release that knows better.
+"""Publishes unclassified callbacks again that a newer release can normalise.
 
 It reads the unclassified topic and keeps each record's callback again, whatever was kept before, with its
-first time of receipt, so that its id stays what it was. Records that would only come back are left alone. The
-callbacks are gathered in a folder of their own, which is then imported like one of an instance that is gone:
-by the running ingress, or here. What is cut off is begun again: the topic still holds all of it.
+first time of receipt, so that its id stays the same. Records that would be unclassified again are left out.
+The callbacks are gathered in a folder of their own, which is then imported like one of an instance that is
+gone: by the running ingress, or here. An interrupted run begins again: the topic still holds all of it.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ _FOLDER = "renormalise"
 
 
 def renormalise(settings: IngressSettings) -> dict[str, Any]:
-    """Go through the unclassified topic once, from its beginning to its end as it stands now, and keep what
-    can be normalised. Returns what ``fill`` does, and what the import says.
+    """Go through the unclassified topic once, from its beginning to its present end, and keep what can be
+    normalised. Returns the counts of ``fill`` and of the import.
 
     Run twice, it is published twice: consumers drop the second by (source, id). Raises ``KafkaUnavailable``,
     and ``JournalLocked`` while another run is under way.
@@ -69,7 +69,7 @@ async def fill(settings: IngressSettings, file: JournalFile) -> dict[str, int]:
 
 
 def _again(record: ConsumerRecord, topic: str, router: TopicRouter) -> NewCallback | None:
-    """The callback of ``record``; ``None`` where it would only come back, or is not ours."""
+    """The callback of ``record``; ``None`` if it would be unclassified again, or is not ours."""
     try:
         event = decode(record.value or b"")
     except NotAnEvent:  # somebody else writes to this topic

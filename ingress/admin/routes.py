@@ -1,8 +1,8 @@
-"""What an operator may have done to the journal: ``POST /journal/<verb>`` on the private listener of the
-ingress that holds it, or the same by a command where none does.
+"""An operator's verbs on the journal: ``POST /journal/<verb>`` on the private listener of the ingress that
+holds it, or the same by a command where none does.
 
-``prune`` deletes what is published, ``import`` brings another folder's callbacks in. What is about parked
-records is asked of the relay.
+``prune`` deletes published callbacks, ``import`` brings another folder's callbacks in. Verbs on parked
+records are the relay's.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -77,7 +77,7 @@ def verbs(settings: IngressSettings, journal: Journal, importer: Importer) -> di
 
 
 def _folders_in(where: Path) -> list[JournalFolder]:
-    where = where.resolve()  # the folder's name tells whose it is
+    where = where.resolve()  # the import's note has the folder's name
     here = [JournalFolder(where)] if JournalFolder(where).journal.exists() else folders(where)
     if not here:
         raise BridgeError(

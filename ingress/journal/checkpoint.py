@@ -225,7 +225,8 @@ class Checkpoint:
     def check_parked(self, after: ParkedKey, limit: int) -> ParkedKey | None:
         """Check ``limit`` parked rows behind ``after``; returns the last one's key, or ``None`` at the end.
 
-        Raises ``JournalDamaged`` where a checksum is wrong: then nobody knows which callbacks must stay."""
+        Raises ``JournalDamaged`` where a checksum is wrong: then it is not known which callbacks must
+        stay."""
         rows = self.parked(after, limit)
         return rows[-1].key if len(rows) == limit else None
 

@@ -91,7 +91,7 @@ def current(root: Path) -> JournalFolder:
 
 
 def damaged(root: Path) -> list[JournalFolder]:
-    """The folders that were put aside below ``root``, the oldest first."""
+    """The damaged folders below ``root``, the oldest first."""
     return sorted(JournalFolder(path) for path in root.glob(f"{DAMAGED_PREFIX}*") if path.is_dir())
 
 
@@ -160,10 +160,10 @@ def relay_lock(folder: Path) -> ProcessLock:
 @contextmanager
 def exclusive_locks(*locks: ProcessLock) -> Iterator[None]:
     """All of ``locks``, or none. Raises ``JournalLocked``."""
-    with ExitStack() as held:
+    with ExitStack() as taken:
         for lock in locks:
             lock.acquire()
-            held.callback(lock.release)
+            taken.callback(lock.release)
         yield
 
 

@@ -1,5 +1,5 @@
-"""Imports the callbacks of another folder into the current journal: of one that was put aside because it is
-damaged, or of an instance that is gone.
+"""Imports the callbacks of another folder into the current journal: a damaged journal's, or those of an
+instance that is gone.
 
 In this order: the parked callbacks, all those behind the folder's checkpoint, then the dedupe keys. Each page
 is one commit, with a note of how far the import has come; so an interrupted import goes on where it was. Rows

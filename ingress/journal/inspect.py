@@ -25,7 +25,7 @@ _MAX_BYTES = 1 << 22
 class JournalStatus:
     """The state of a ``JOURNAL_DIR``: ``waiting`` callbacks are not yet in Kafka, the oldest of them received
     ``oldest_age_s`` ago; sizes in bytes. ``journal``: its id, None where there is none yet. ``damaged``: how
-    far each folder that was put aside is imported, by its name."""
+    far each damaged folder is imported, by its name."""
 
     journal: str | None
     waiting: int

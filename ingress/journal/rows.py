@@ -45,7 +45,7 @@ class ResyncRequest:
     here; consumers do that by ``id``.
 
     ``app`` None: one for each app that is configured. ``since_ms``: nothing is missing from before (epoch
-    ms); None: nobody knows since when. ``part``: which events may be missing.
+    ms); None: it is not known. ``part``: which events may be missing.
     """
 
     id: str

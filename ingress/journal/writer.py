@@ -166,7 +166,7 @@ class Journal:
             wait_s = _RETENTION_EVERY_S
             try:
                 await self.prune(self._retention.callbacks_s, _RETENTION_PAUSE_S)
-            except JournalUnavailable:  # the log says already why; a full or slow disk needs it most
+            except JournalUnavailable:  # logged already; a full or slow disk needs pruning most
                 wait_s = _REOPEN_EVERY_S
             except Exception as error:  # a folder that cannot be read, say: callbacks are kept all the same
                 log.warning("journal.retention_failed", error=type(error).__name__, words=str(error))

@@ -1,8 +1,8 @@
 """Recovery of every app that has an app key and a secret: each its own poller, client and times.
 
-What fails with one holds up no other. A list is read every so often, and some minutes after an outage of our
-own: DingTalk lists a push some 5 minutes after its last try, so that is how long after a start, or after the
-journal takes writes again, there is something to read. Also here: the run that an operator asks for.
+A failure of one delays no other. A list is read at an interval, and some minutes after a start, or after the
+journal takes writes again: DingTalk lists a push some 5 minutes after its last try. Also here: the run that
+an operator asks for.
 """
 
 import asyncio

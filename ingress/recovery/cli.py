@@ -21,7 +21,7 @@ def command(
 
     The ingress does this by itself, hourly and after an outage; by hand it is sooner. If an ingress holds the
     journal, it is asked to; else it is done here, and published when an ingress starts. Exit code 1: DingTalk
-    or the journal does not work, be it for one of several apps; 2: settings.
+    or the journal does not work, also if only for one app; 2: settings.
     """
     result = do("recover", {} if app is None else {"app": app}, _recover)
     types, failed, unread = (result.pop(name, {}) for name in ("types", "failed", "unread"))

@@ -5,11 +5,11 @@ An item of ``get_call_back_failed_result`` is not the pushed body, and poorer. I
 years, ``OptStaffId`` is not in the item, and its ``event_time`` is neither the push's time nor the action's
 (captured: 1 s before ``finishTime``). Only an ``eventId``, which no captured item has, makes it the same
 event. Type, company, subject and a time that is off by a second name two events as well as one, and are not
-taken for an id: a repeat costs a look, a false repeat an event (docs/decisions/0047).
+taken for an id: a repeat costs one fetch, a false repeat an event (docs/decisions/0047).
 
-An item without the ids that its EventType lives by is no event: who mirrors that part of the company then has
-to compare it. Nothing is dropped for its content. Names are looked for; their order, which differs between
-captures and DingTalk's page, means nothing.
+An item without the ids that its EventType needs is no event: the consumers that mirror that part of the
+company get a resync request. Nothing is dropped for its content. Fields are found by name; their order, which
+differs between captures and DingTalk's page, means nothing.
 """
 
 import json
@@ -23,7 +23,7 @@ from dingbridge.events.facts import epoch_ms, extract_facts
 from dingbridge.events.strict_json import loads
 
 _NESTED: Final = ("bpmscallbackdata", "rolelabelchange", "callbackdata")
-"""Under one of these names, by family, stands what the event says
+"""Under one of these names, by family, is the content of the event
 (obtain-the-event-list-of-failed-push-messages)."""
 _SUBJECTS: Final = {"userid": "user", "userids": "user", "deptid": "department", "deptids": "department"}
 """Their own names for ids, whatever the event's field is called."""
@@ -34,7 +34,7 @@ _WRAPPED: Final = {"item"}
 
 @dataclass(frozen=True, slots=True)
 class ConvertedItem:
-    """``body`` is the callback, None for an item that is too poor to be one. ``resync``: what is to be
+    """``body`` is the callback, None for an item that lacks its ids. ``resync``: what is to be
     compared instead. ``time_ms`` is the event's, epoch ms."""
 
     event_type: str | None
@@ -79,8 +79,8 @@ def convert_item(item: Mapping[str, Any]) -> ConvertedItem:
 
 
 def _dated(body: bytes, time_ms: int | None) -> bytes:
-    """``body``, and with it the list's own time where nothing else tells one event from the next in the same
-    words: all items of a page are received at one time."""
+    """``body``, and with it the list's own time if nothing else distinguishes events with the same content:
+    all items of a page are received at one time."""
     facts = extract_facts(body)
     if facts.has_identity or facts.event_type is None or time_ms is None:
         return body
@@ -94,7 +94,7 @@ def _too_poor(
 ) -> ConvertedItem:
     part = None if tag is None else part_of(tag)
     if part is None:
-        # nobody knows whom it concerns: kept as it is, where an operator sees it, and everybody looks
+        # whom it concerns is not known: kept as it is, for an operator, and everything is compared
         body = _compact(item).encode(errors="surrogatepass")
         return ConvertedItem(tag, corp_id, time_ms, body, "all")
     return ConvertedItem(tag, corp_id, time_ms, None, part)
@@ -117,7 +117,7 @@ def _tag(item: Mapping[str, Any]) -> str | None:
 
 
 def _fields(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What the event says, without the company: that is put back in its own place."""
+    """The content of the event, without the company: that is put back in its own place."""
     found: dict[str, Any] = {}
     for name, value in content.items():
         inner = _object(value) if name.lower() in _NESTED else None

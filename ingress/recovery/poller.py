@@ -41,7 +41,7 @@ PAGES_MAX: Final = 1_000
 """Pages of one run: 200,000 items. A list that does not end by then is DingTalk's fault or ours."""
 _MARGIN_MS: Final = 15 * 60_000
 """An event is listed some 5 minutes after it happened (slug obtain-the-event-list-of-failed-push-messages): a
-list that was read to its end does not tell of the last minutes."""
+list that was read to its end lacks the last minutes."""
 _INTENTS: Final = "recovery/intent/"
 _ENDS: Final = "recovery/end/"
 """The journal's notes of what is owed, and of when each app's list was last read to its end."""
@@ -148,7 +148,7 @@ class Poller:
             if more and (result.items == items or result.pages >= PAGES_MAX):
                 raise BridgeError(
                     f"DingTalk's list of failed pushes does not end: after {result.pages} pages and "
-                    f"{result.items} items there is more, it says; it is read again later"
+                    f"{result.items} items it still has more; it is read again later"
                 )
         if not more:
             await self._journal.commit([], {_ENDS + self._app: str(began_ms)})
@@ -199,8 +199,8 @@ class Poller:
         return key
 
     async def _keep(self, items: Sequence[Any], intent: str | None, result: Result) -> None:
-        """Commit a page: its callbacks, the resync requests in place of items that say too little, and
-        the end of its intent."""
+        """Commit a page: its callbacks, the resync requests in place of items without ids, and the end of
+        its intent."""
         self._unkept = None if intent is None else (items, intent)
         page_id = uuid.uuid4().hex if intent is None else intent.removeprefix(_INTENTS)
         converted = [self._source.convert(i if isinstance(i, dict) else {"item": i}) for i in items]
@@ -241,7 +241,7 @@ async def settle(journal: Journal, metrics: RecoveryMetrics, app: str | None = N
 
 
 def _requests(app: str, converted: Sequence[ConvertedItem], page_id: str) -> list[ResyncRequest]:
-    """One for each company and part of which items say too little."""
+    """One for each company and part with items that lack their ids."""
     requests = []
     for corp_id, part in dict.fromkeys((one.corp_id, one.resync) for one in converted):
         if part is not None:
@@ -256,8 +256,8 @@ def _requests(app: str, converted: Sequence[ConvertedItem], page_id: str) -> lis
 def _callback(app: str, via: str, body: bytes, page_id: str, number: int) -> NewCallback:
     """The row of the item with this ``number`` on its page.
 
-    One that nothing identifies is known by its place, and has a time of receipt of its own, which becomes
-    part of its id: an item in the same words beside it is another event.
+    An item without an id is known by its place, and has a time of receipt of its own, which becomes part of
+    its id: an equal item beside it is another event.
     """
     facts, received_ms = extract_facts(body), now_ms()
     key = dedupe_key(facts, app, body)

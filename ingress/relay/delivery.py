@@ -1,5 +1,5 @@
-"""Sending batches: waits for Kafka's acknowledgements, says what its refusals mean, and finds which records
-of a batch it refuses.
+"""Sends batches: waits for Kafka's acknowledgements, interprets its refusals, and finds which records of a
+batch it refuses.
 
 By Kafka's list of error codes (kafka.apache.org/protocol, "Error Codes") and by what brokers answer for a
 partition of a produce request. A retriable error never gets here: an idempotent producer sends again without

@@ -31,11 +31,12 @@ RESYNC_EVERY_MS: Final = 10 * 60_000
 SETTLED_MS: Final = 60_000
 """DingTalk's reads may lag behind its events, and the clocks of the relay and of a worker may differ."""
 _UNKNOWN_MS = 7 * 86_400_000
-"""How far back consumers look where nobody knows since when something may be missing."""
+"""How far back consumers compare if it is not known since when something may be missing."""
 
 
 class Message(NamedTuple):
-    """A record to send. ``inbox`` is its topic if it is for one consumer alone; else its EventType says."""
+    """A record to send. ``inbox`` is its topic if it is for one consumer alone; else its EventType
+    decides."""
 
     record: Record
     inbox: str | None = None
@@ -115,7 +116,7 @@ class InboxMissing(TopicError):
 
 
 class TopicRouter:
-    """Says which topic a record goes to, and makes sure that this topic exists before the first send.
+    """Chooses the topic of a record, and makes sure that it exists before the first send.
 
     EventTypes that the catalogue does not have get topics of their own, up to a limit, since names from
     outside must not create topics without bounds; beyond it they go to the unclassified topic as they are.

@@ -352,7 +352,7 @@ def _opened(folder: Path, journal: str) -> Checkpoint:
 
 
 def _checked(checkpoint: Checkpoint) -> Checkpoint:
-    """Read to its end: what does not read would end one relay after the other, whenever they come to it."""
+    """Read the checkpoint to its end at the start: an unreadable row would end each relay that came to it."""
     try:
         checkpoint.check()
     except BaseException:

@@ -1,5 +1,5 @@
 """The relay's read-only view of its journal: callbacks in order. A damaged file is an error here; the ingress
-puts the folder aside at its next start.
+replaces the journal at its next start.
 """
 
 from collections.abc import Callable

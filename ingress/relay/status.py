@@ -43,7 +43,7 @@ class RelayStatus:
         )
         self._drift = counter(
             "dingbridge_schema_drift",
-            "Callbacks with data that is not what the catalogue says of their EventType, by kind (missing, "
+            "Callbacks with data that differs from their EventType in the catalogue, by kind (missing, "
             "type, unknown_field); published like all others",
             ["type", "kind"],
         )
@@ -55,7 +55,7 @@ class RelayStatus:
         )
         self._delay_seconds = histogram(
             "dingbridge_dingtalk_delay_seconds",
-            "Time from an event, as DingTalk says, until it came by HTTP or Stream, by family; of re-pushes "
+            "Time from an event (DingTalk's time) until it came by HTTP or Stream, by family; of re-pushes "
             "the one that was kept",
             ["family"],
             buckets=_DELAY_BUCKETS,

@@ -154,7 +154,7 @@ class StreamClient:
         self._tasks.need(f"that closes a Stream connection of {self.app.name}", leave, may_end=True)
 
     async def _keep(self, frame: Frame) -> Status:
-        """What is to be answered: ``SUCCESS`` once it is on the disk."""
+        """The answer: ``SUCCESS`` once the event is on the disk."""
         self._events += 1
         try:
             began_ns = self._entry.sample()

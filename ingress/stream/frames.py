@@ -33,11 +33,11 @@ _BLANKS: Final = " \t\n\r"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What is to be done with it: ``event``: keep its ``body``, also where it cannot be understood;
+    """What to do with a frame: ``event``: keep its ``body``, also if it cannot be understood;
     ``disconnect``: open another connection; else nothing. ``reply``: what is answered at once.
 
-    ``message_id`` None: there is nothing to answer to. ``push_id``: what tells this event from another in the
-    same words."""
+    ``message_id`` None: there is nothing to answer to. ``push_id``: distinguishes this event from another
+    with the same content."""
 
     kind: Literal["event", "disconnect", "other"]
     message_id: str | None = None
@@ -116,8 +116,8 @@ def _answer(message_id: str | None, data: str, code: int = 200, message: str = "
 
 
 def _names(data: str) -> set[str] | None:
-    """The names of a JSON object's members, also of one that only Python reads: the relay decides what it is
-    worth; None for anything else."""
+    """The names of a JSON object's members, also of one that only Python's parser accepts (the relay
+    normalises it, or not); None for anything else."""
     try:
         value = json.loads(data, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):

@@ -105,7 +105,7 @@ class Gaps:
         while not self.known.is_set():
             try:
                 text = (await self._journal.notes(self._key)).get(self._key)
-            except JournalUnavailable:  # the journal itself says so
+            except JournalUnavailable:  # the journal logs it
                 await self._wait()
                 continue
             with suppress(TypeError, ValueError):  # none, or of another version: nothing is known

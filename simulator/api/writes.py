@@ -1,4 +1,4 @@
-"""The calls that write, and how soon it is heard and seen: events that follow late or come before the reply,
+"""The calls that write, and when their events and reads follow: events that come late or before the reply,
 reads that lag, replies that wait for their events.
 
 DingTalk documents none of these times. What is refused here, before anything is tried, has its reason in the

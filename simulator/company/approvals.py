@@ -169,7 +169,7 @@ class Approvals:
     def _open_step(self, approval: Approval, step: int, at_ms: int) -> list[Task]:
         opened = []
         users = self._company.users
-        # who has left meanwhile is replaced now, when an event tells of it, and not silently before
+        # an approver who has left is replaced now, when an event reports it, and not silently before
         approval.steps[step] = [
             u if u in users or not users else self._rng.choice(users.ids) for u in approval.steps[step]
         ]

@@ -81,7 +81,7 @@ class Platform:
     the form of the payloads, ``old``, ``new`` or ``mixed`` by event. ``shape`` makes the events. ``began_ms``
     is when it began, ``at_ms`` what the clock said at the last action (epoch ms). ``past`` are
     ``past_approvals`` that were over by then. ``on_step`` is called with each step of its life and the events
-    that tell of it, after it.
+    of it, after it.
     """
 
     def __init__(

@@ -162,7 +162,7 @@ class Sight:
     # What has changed
 
     def changed(self, step: RecordedStep, events: Iterable[PlatformEvent]) -> None:
-        """A step was done, of which these events tell."""
+        """A step was done, with these events."""
         if not self.lag_s and not (self._profile.late and self._profile.late_ms):
             self._twin = None
             self._changes.clear()

@@ -1,7 +1,7 @@
 """To-do tasks, as the Open API's newer host makes, changes and lists them.
 
 Pages: add-dingtalk-to-do-task, updates-dingtalk-to-do-tasks, query-the-to-do-list-of-enterprise-users. People
-are named by union ids. Nobody acts on a to-do by himself here, and no event tells of one.
+are named by union ids. Nobody acts on a to-do by himself here, and there is no event of one.
 """
 
 from collections.abc import Callable, Mapping

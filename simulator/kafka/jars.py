@@ -193,7 +193,7 @@ def _downloaded(log: Path) -> tuple[int, float]:
 
 @contextmanager
 def _locked(path: Path, jars: Jars, progress: Progress) -> Iterator[None]:
-    """Holds a lock between processes; it is released whatever becomes of its holder."""
+    """Holds a lock between processes; it is released however its holder ends."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""A child process that never outlives the one that started it, unless it is told to.
+"""A child process that never outlives the one that started it, unless it is asked to.
 
 Each child runs under ``guard.py``, a few kilobytes of Python that holds one end of a pipe: when this
 process ends in whatever way, the pipe closes and the guard stops the child. ``pid`` is the child's own,

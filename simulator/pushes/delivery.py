@@ -45,7 +45,7 @@ class Delivery:
         self._callbacks = callbacks
         self._limits = limits
         self._noise = Random(seed)  # noqa: S311 - to be repeatable
-        self._held: list[Push] = []
+        self._kept_back: list[Push] = []
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
     @property
@@ -68,7 +68,7 @@ class Delivery:
                 asyncio.get_running_loop().call_later(delay_s, self._set_out, made)
                 continue
             if late:
-                self._held += made
+                self._kept_back += made
                 asyncio.get_running_loop().call_later(HELD_S * self._pusher.retry_scale, self.release)
                 continue
             self._set_out(made)
@@ -81,8 +81,8 @@ class Delivery:
 
     def release(self) -> None:
         """What waits to be overtaken sets out."""
-        held, self._held = self._held, []
-        self._set_out(held)
+        kept_back, self._kept_back = self._kept_back, []
+        self._set_out(kept_back)
 
     def give_up(self, push: Push) -> None:
         """After the last retry: the event is listed as failed, some minutes later."""

@@ -30,7 +30,7 @@ class StreamAnswer(NamedTuple):
 
 
 def event_frame(plaintext: bytes, message_id: str, app_id: str) -> str:
-    """The frame of an event of which ``plaintext`` (a JSON object) tells all."""
+    """The frame of an event; ``plaintext`` is its JSON object as pushed over HTTP."""
     payload = json.loads(plaintext)
     headers = {header: str(payload.pop(name)) for name, header in _HEADERS.items() if name in payload}
     payload.pop("BizId", None)

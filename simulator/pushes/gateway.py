@@ -37,7 +37,7 @@ _MOST_SECONDS: Final = 3600.0
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One open WebSocket. ``events``: its subscriptions have EVENT ``*``. ``leaving``: told to disconnect,
+    """One open WebSocket. ``events``: its subscriptions have EVENT ``*``. ``leaving``: asked to disconnect,
     it gets no more pushes. ``silent``: alive, but nothing that is sent to it arrives."""
 
     socket: web.WebSocketResponse
@@ -151,7 +151,7 @@ class Gateway:
         """Deliver an event once, now, under a new ``messageId``; ``None`` when no connection is open.
 
         Outcomes are those of ``outcome_of``, ``timeout``, ``connection`` (lost before the answer), and
-        ``leaving``: of the connections that are open, each has been told to disconnect.
+        ``leaving``: each open connection has been asked to disconnect.
         """
         there = [connection for connection in self.connections if connection.events]
         if not there:
@@ -210,7 +210,7 @@ class Gateway:
 
     async def set(self, **wanted: Any) -> None:
         """``disconnect`` or ``cut`` that many connections, chosen at random; ``silence`` those that are open
-        now, or let all be heard again; ``ping_s``, ``answer_s``, ``close_s``. Raises ``ActionError``, and
+        now, or receive from all again; ``ping_s``, ``answer_s``, ``close_s``. Raises ``ActionError``, and
         nothing has changed."""
         for name, value in wanted.items():
             if name == "silence":

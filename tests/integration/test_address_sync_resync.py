@@ -91,7 +91,7 @@ async def test_it_says_what_it_changed(resync, database, simulator):
 async def test_the_rows_alone_and_then_by_the_same_command_the_details(resync, database, simulator):
     calls = simulator.api.calls
     rows = await resync("--no-details")
-    assert "of 40 people DingTalk is still to be asked" in rows.stderr
+    assert "the details of 40 people are still to be fetched" in rows.stderr
     assert calls["/topapi/v2/user/get"] == 0
     assert await differences(database, simulator) != []
     listed = calls["/topapi/v2/user/list"]

@@ -269,7 +269,7 @@ async def test_a_failing_action_does_not_stop_a_resync_with_actions(run, simulat
     first = await run(*command, **env)
     assert first.returncode == 1
     assert f"{whole - 1} archived" in first.stderr
-    assert "1 failed (the log says why)" in first.stderr
+    assert "1 failed (see the log)" in first.stderr
     assert "KeyError at approval_actions_ours:5 in pay" in first.stderr
     assert "Traceback" not in first.stderr
     assert "秘密" not in first.stderr

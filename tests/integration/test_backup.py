@@ -161,7 +161,7 @@ async def test_each_event_has_its_effect_once_wherever_the_restore_is_killed(
     await site.restore()
     assert not any("is set back" in words for words in site.said), "it has started since"
     async with opened(site.urls[1]) as database:
-        await restored.tell(database, "another", site.consumer().restored)
+        await restored.notify(database, "another", site.consumer().restored)
     with pytest.raises(Refused, match=r"move it away|is not empty"):
         await site.restore()
 
@@ -179,7 +179,7 @@ async def test_where_a_group_goes_on_is_told_from_what_its_topics_hold(kafka_set
     assert (same.offsets, same.lost) == ({place: 2}, ())
     assert sum(same.ends[topic].values()) == 3
     assert len(same.ends[topic]) > 1, "also of a partition in which nothing is committed"
-    for until_ms, words in ((now_ms - day_ms, "was made again"), (None, "another Kafka")):
+    for until_ms, words in ((now_ms - day_ms, "was created again"), (None, "another Kafka")):
         other = await target(until_ms)
         assert other.offsets == {place: 0}
         assert words in other.lost[0]

@@ -157,7 +157,7 @@ async def test_each_outcome_is_told_as_it_is(
             back = words(await result(here.who, answer))
             assert f"dingbridge dlq replay {here.consumer.name} --letter " in back
             settled = await here.eventually("refused/refused", "sent back by the replay")
-            assert "that is settled" in settled, "no letter waits for what was sent from its page"
+            assert "settled since" in settled, "no letter waits for what was sent from its page"
             before = len(await rows(here.settings.database_url_for(here.consumer.name)))
 
             tabs = [Form(await here.html("good/good"), "/event/replay").hidden for _ in range(2)]
@@ -345,12 +345,12 @@ async def test_an_echo_and_a_persons_change_are_told_apart(
         )
         told = change_record(change, app=None, turn=1, now_ms=sent).record()
         await publish(here.settings, [told], f"{here.settings.control_prefix}changes")
-        assert "has not looked yet" in await here.eventually("u-echo/u-echo", "outbound :")
+        assert "not decided yet" in await here.eventually("u-echo/u-echo", "outbound :")
         async with serving(here.consumer(), here.settings):
-            await here.eventually("u-echo/u-echo", "an echo of what the OA itself has done")
-            told_change = await here.eventually("u-change/u-change", "a person changed this in DingTalk")
-            assert "reported" in told_change
-            await here.eventually("u-open/u-open", "has not looked yet")
+            await here.eventually("u-echo/u-echo", "own change: no change was reported after it")
+            reported = await here.eventually("u-change/u-change", "a person changed this in DingTalk")
+            assert "only reported" in reported
+            await here.eventually("u-open/u-open", "not decided yet")
             await here.eventually("u-calm/u-calm", "nothing had been written before it")
             await here.eventually("u-none/u-none", "neither echo nor change")
 

@@ -58,7 +58,7 @@ async def test_a_broken_system_is_told_while_it_is_broken(
                 asking, "/", f'Systems of {name}</strong> <span class="state bad">stopped</span>'
             )
             assert f"system {a}: it answered 503" in now
-            assert "mend that system" in now
+            assert "repair that system" in now
             seen_by_all = await asking.text("/", "viewer")
             assert f"Systems of {name}</strong>" in seen_by_all
             assert "it answered 503" not in seen_by_all

@@ -185,12 +185,14 @@ async def test_a_key_that_holds_its_partition_up_is_bounded_and_named(
             await eventually(lambda: sample("holder_seconds", holder) is not None)
             mine = {"consumer": consumer.name}
             await eventually(
-                lambda: sample("in_flight", mine) == 1 and (sample("held_offsets", labels) or 0) >= 50,
+                lambda: (
+                    sample("in_flight", mine) == 1 and (sample("uncommittable_offsets", labels) or 0) >= 50
+                ),
                 what="all that was fetched before the bound is done",
             )
             done = len(await rows(url))
             assert 50 <= done <= 50 + 2 * 10, "the bound, and what was in flight by then"
-            assert sample("held_offsets", labels) == done
+            assert sample("uncommittable_offsets", labels) == done
             assert (sample("oldest_seconds", labels) or 0) > 0
             full = {"consumer": consumer.name, "reason": "full"}
             assert sample("paused_partitions", full) == 1
@@ -198,7 +200,7 @@ async def test_a_key_that_holds_its_partition_up_is_bounded_and_named(
             await eventually(lambda: has_rows(url, total + 1))
             await eventually(lambda: sample("holder_seconds", holder) is None)
             await eventually(lambda: sample("oldest_seconds", labels) == 0)
-    (said,) = [entry for entry in logs if entry["event"] == "consumer.held_up"]
+    (said,) = [entry for entry in logs if entry["event"] == "consumer.commits_blocked"]
     assert (said["topic"], said["partition"], said["offset"], said["key"]) == (topic, 0, 0, hash_key(bad.key))
     assert await committed(settings, consumer.name) == {topic: total + 1}
 

@@ -123,7 +123,7 @@ def _echo(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
 def _unnamed(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     async def silent(*_: Any) -> None: ...
 
-    stack.enter_context(everywhere(unnamed.tell_of_unnamed, silent))
+    stack.enter_context(everywhere(unnamed.report_unnamed, silent))
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def test_the_demo_counts_nothing_lost_and_leaves_nothing_running(demo: Callable[
     attempts, given_up = map(int, re.findall(r"(\d+) attempts failed, (\d+) pushes were given up", text)[0])
     assert attempts > 0, "the kill was felt"
     assert re.search(r"^OA tables .*: equal to DingTalk's state$", text, re.M), given_up
-    assert re.search(r"^both ways .*the OA was told 1: the others were echoes$", text, re.M)
+    assert re.search(r"^both ways .*the OA received 1: the others were echoes$", text, re.M)
     assert re.search(r"^console +finds [1-9]\d* events of OA-1024 by the name 韩梅梅$", text, re.M)
     assert re.search(
         r"^Key: dingcorpsample01:\S+\nHeaders: content-type=application/cloudevents\+json,", text, re.M
@@ -123,7 +123,7 @@ def test_the_demo_by_stream_counts_nothing_lost(demo: Callable[..., Demo]) -> No
     assert "no public listener" in text
     assert int(re.findall(r"^gap +(\d+) pushes met no connection", text, re.M)[0]) > 0, "the kill was felt"
     assert re.search(r"^OA tables .*: equal to DingTalk's state$", text, re.M)
-    assert re.search(r"^both ways .*the OA was told 1: the others were echoes$", text, re.M)
+    assert re.search(r"^both ways .*the OA received 1: the others were echoes$", text, re.M)
 
 
 def test_a_kept_demo_answers_until_ctrl_c(demo: Callable[..., Demo]) -> None:

@@ -54,12 +54,12 @@ def upgrade() -> None:
         sa.Column("exclusive_account", sa.Boolean),
         sa.Column("extension", sa.Text, comment="the enterprise's own fields, JSON as DingTalk sends it"),
         sa.Column("left_at", UtcDateTime, comment="when the employee left, else NULL; the row stays"),
-        sa.Column("left_told", sa.Boolean, comment="left_at is what an event said, not when it was noticed"),
+        sa.Column("left_reported", sa.Boolean, comment="left_at is from an event, not when it was noticed"),
         sa.Column(
             "details_pending",
             sa.Boolean,
             nullable=False,
-            comment="what no listing tells (manager_userid, senior) is not known yet, or may be outdated",
+            comment="what no listing has (manager_userid, senior) is not known yet, or may be outdated",
         ),
         sa.Column("updated_at", UtcDateTime, nullable=False),
     )
@@ -118,7 +118,7 @@ def upgrade() -> None:
         sa.Column("began_at", UtcDateTime, nullable=False),
         sa.Column("ended_at", UtcDateTime),
         sa.Column("scope", sa.Text, comment="what the app could see, JSON"),
-        sa.Column("employees", sa.BigInteger, comment="how many people DingTalk said there are"),
+        sa.Column("employees", sa.BigInteger, comment="how many people DingTalk counts"),
         sa.Column("found", sa.BigInteger, comment="how many people were read"),
         sa.Column("leavers", sa.BigInteger, comment="people in the tables who were not read"),
         sa.Column("incomplete", sa.Text, comment="why nobody was marked as left"),

@@ -1,3 +1,3 @@
-"""The full sync of a company, in three steps: read it beside the tables, apply what was read, fetch by name
-what the reading left open. ``full_sync.py`` is their order. What no listing tells of people follows in the
+"""The full sync of a company, in three steps: read it into tables of its own, apply what was read, fetch by
+id what was not read. ``full_sync.py`` runs them. People's details, which no listing has, follow in the
 background (``details.py``)."""

@@ -1,9 +1,9 @@
-"""What no listing tells of people: fetched by name in the background, after the rows of a full sync stand.
+"""Fetches each person's details, which no listing has, in the background after a full sync wrote the rows.
 
-A company of 1,000,000 takes 14 hours for it at 20 calls a second, so who is to be asked for is a row in
-``address_sync_details``, a queue of which every process of the consumer takes some: it survives crashes and
-full syncs, and goes with whatever fetch of the person comes first, an event's included. One of whom DingTalk
-tells nothing waits longer and longer, while the others go on.
+A company of 1,000,000 takes 14 hours for it at 20 calls a second. So each person to be fetched is a row in
+``address_sync_details``, a queue that all processes of the consumer share. It survives crashes and full
+syncs. The first fetch of the person deletes the row, an event's too. A person for whom DingTalk gives no
+answer waits longer and longer, while the others go on.
 """
 
 import asyncio
@@ -35,8 +35,7 @@ TOGETHER = 50
 """People whose details are written in one transaction. A crash costs so many calls."""
 
 LEAST_LEASE_S = 60.0
-"""How long those whom a process has taken are left to it, in s; longer at a pace at which their calls take
-longer."""
+"""How long a process keeps the people it has claimed, in s; longer at a slow pace of calls."""
 
 LOOK_EVERY_S = 5.0
 
@@ -89,16 +88,16 @@ class Details:
         return max(self._availability.pause_s(), error.retry_after_s or 0.0, 1.0)
 
     async def _some(self, rows: Sequence[Row[Any]]) -> None:
-        """Fetch these, and write what was told in one transaction. Whom an event was handled of meanwhile is
-        left out, and asked for again if that did not tell all."""
+        """Fetch these people, and write the answers in one transaction. Whoever had an event meanwhile is
+        left out, and fetched again if details are still pending."""
         corp_id, row_of = self._corp_id, {row.userid: row for row in rows}
         answers = await asyncio.gather(*map(self._ask, row_of), return_exceptions=True)
-        told = dict(zip(row_of, answers, strict=True))
-        found = {userid: answer for userid, answer in told.items() if isinstance(answer, FetchedUser)}
-        # more than he is to be written; and who was listed and is not there may be an older answer
+        answer_of = dict(zip(row_of, answers, strict=True))
+        found = {userid: answer for userid, answer in answer_of.items() if isinstance(answer, FetchedUser)}
+        # alone: more than the person is written; early: "not there" of somebody listed may be an old answer
         alone = {userid: one for userid, one in found.items() if one.departments or one.roles}
         early = {u for u, one in found.items() if one.state is None and _again_s(row_of[u]) is not None}
-        untold = {userid for userid, answer in told.items() if _is_about_one(answer)}
+        refused = {userid for userid, answer in answer_of.items() if _is_about_one(answer)}
         looks = {u: one.attempt.generation for u, one in found.items() if u not in alone and u not in early}
         try:
             async with self._database.transaction() as tx:
@@ -108,13 +107,13 @@ class Details:
                 here = {userid: state for userid, state in states.items() if state is not None}
                 await store.write_users(tx, corp_id, here, at=now)
                 for userid in sorted(claimed - here.keys()):
-                    if await store.mark_left(tx, corp_id, userid, left_at=now, told=False, at=now):
+                    if await store.mark_left(tx, corp_id, userid, left_at=now, reported=False, at=now):
                         await ask_for_reports(tx, corp_id, userid)
-                # listed, but not told of: their details stay pending, until a full sync asks again
-                await store.no_details(tx, corp_id, untold)
-                for userid in told.keys() - alone.keys() - claimed - untold:
-                    await self._give_back(tx, row_of[userid], told[userid])
-            self.fetched += len(claimed) + len(untold)
+                # listed, but their details are refused: these stay pending until a full sync asks again
+                await store.no_details(tx, corp_id, refused)
+                for userid in answer_of.keys() - alone.keys() - claimed - refused:
+                    await self._give_back(tx, row_of[userid], answer_of[userid])
+            self.fetched += len(claimed) + len(refused)
             for userid in sorted(alone):
                 async with self._database.transaction() as tx:
                     await write(tx, corp_id, alone[userid])
@@ -124,29 +123,29 @@ class Details:
                 for row in rows:
                     await self._queue.release(tx, row, due_ms=self._queue.now_ms())
             return
-        for userid in sorted(untold):
-            log.warning("address_sync.details_not_told", userid=userid, error=_code(told[userid]))
-        failures = [answer for answer in told.values() if isinstance(answer, BaseException)]
-        if len(failures) < len(told):
+        for userid in sorted(refused):
+            log.warning("address_sync.details_not_read", userid=userid, error=_code(answer_of[userid]))
+        failures = [answer for answer in answer_of.values() if isinstance(answer, BaseException)]
+        if len(failures) < len(answer_of):
             self._availability.worked(self._clock())
         for error in failures:
             if whose(error) is False or not isinstance(error, ApiError) or self._availability.is_down:
                 raise error
 
     async def _give_back(self, tx: Transaction, row: Row[Any], answer: object) -> None:
-        """Ask for him again: at once, unless ``answer`` tells when."""
+        """Queue the person again: at once, unless ``answer`` gives a time."""
         now_ms, again_s = self._queue.now_ms(), _again_s(row)
         if isinstance(answer, FetchedUser) and answer.state is None and again_s is not None:
             due_ms = now_ms + round(again_s * 1000)
             await self._queue.release(tx, row, due_ms=due_ms, attempts=row.attempts + 1)
         elif isinstance(answer, ApiError) and whose(answer) is not False:
             if await self._queue.failed(tx, row, self._availability, answer) == "given-up":
-                log.warning("address_sync.details_not_told", userid=row.userid, error=_code(answer))
+                log.warning("address_sync.details_not_read", userid=row.userid, error=_code(answer))
         else:
             await self._queue.release(tx, row, due_ms=now_ms)
 
     async def _ask(self, userid: str) -> FetchedUser:
-        """He, with what is unknown around him."""
+        """The person, with the departments and roles around them that the tables lack."""
         async with self._under_way:
             async with self._in_line:  # one waits for the pace at a time: every other turn is a full sync's
                 await self._pace.turn()
@@ -165,14 +164,13 @@ def _code(answer: object) -> str:
 
 
 def _is_about_one(answer: object) -> bool:
-    """Whether DingTalk refuses to tell of this person, and of others it may tell: he is out of our sight, or
-    the call is refused in a way that does not pass."""
+    """Whether DingTalk refuses this person alone: out of the app's scope, or a refusal that lasts."""
     return isinstance(answer, BadRequest) or (isinstance(answer, PermissionDenied) and is_hidden(answer))
 
 
 async def ask_for_reports(tx: Transaction, corp_id: str, userid: str) -> None:
-    """Who reported to somebody that has left has another manager now, which no listing tells: until they were
-    asked for, their rows say that it is not known."""
+    """Queue the reports of somebody who left: they have another manager now, which no listing has. Until they
+    are fetched, their details are pending."""
     rows = await tx.execute(
         select(users.c.userid).where(
             users.c.corp_id == corp_id, users.c.manager_userid == userid, users.c.left_at.is_(None)
@@ -191,7 +189,7 @@ async def ask_for_reports(tx: Transaction, corp_id: str, userid: str) -> None:
 
 
 def for_s(seconds: float | None) -> Callable[[], bool]:
-    """A function that says whether there is time for another step (None: always). It is asked after each, so
-    that every slice gets on, however short."""
+    """A function that returns whether there is time for another step (None: always). It is called after each
+    step, so every slice gets one done, however short."""
     ends_at = None if seconds is None else time.monotonic() + seconds
     return lambda: ends_at is None or time.monotonic() < ends_at

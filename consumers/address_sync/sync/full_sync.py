@@ -1,6 +1,6 @@
-"""One full sync from where it stands to its end: read, check removals, apply, refetch. Its result in words.
+"""One full sync from where it is to its end: read, check removals, apply, refetch. Its result in words.
 
-At its end the rows stand; what no listing tells of people follows in the background (``details.py``).
+At its end the rows are written; people's details follow in the background (``details.py``).
 
 Run by the consumer for an order from its inbox (``consumer.py``), a slice at a time, and by ``dingbridge
 resync``, in one go.
@@ -60,9 +60,9 @@ class FullSync:
     async def work(self, for_s: float | None = None) -> bool:
         """Go on with the run, for about ``for_s`` (None: to its end); returns whether it has ended.
 
-        Raises ``ApiError`` or ``DatabaseDown`` with everything kept: call it again. Who or what alone cannot
-        be read does not hold it up (``worklist.py``). Raises ``RunMoved`` when
-        another process went on with the run.
+        Raises ``ApiError`` or ``DatabaseDown`` with everything kept: call it again. A single entity that
+        cannot be read does not stop it (``worklist.py``). Raises ``RunMoved`` when another process went on
+        with the run.
         """
         run = self._run
         in_time = in_time_for(for_s)
@@ -113,8 +113,8 @@ def result(run: Run) -> list[str]:
     lines = []
     for kind, (one, many) in _KINDS.items():
         counts = {change: run.changed.get(f"{kind}_{change}", 0) for change in _CHANGES}
-        told = ", ".join(f"{count:,} {change}" for change, count in counts.items() if count)
-        lines.append(f"{many}: {told or f'no {one} differs'}")
+        counted = ", ".join(f"{count:,} {change}" for change, count in counts.items() if count)
+        lines.append(f"{many}: {counted or f'no {one} differs'}")
     if changed := run.changed.get("roles_changed", 0):
         lines.append(f"roles: {changed:,} changed")
     for kind, found in run.unread.items():

@@ -1,8 +1,9 @@
-"""The last step of a full sync: fetches by name everybody and everything that was not read, or that an event
-fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left. Of whom an event was fetched a
-moment ago, answers may be older than that (``dingbridge/snapshots/late_answers.py``), so he is fetched when
-that is over; and whom an event had fetched long enough after the run began, not at all: so a run ends in a
-busy company, too.
+"""The last step of a full sync: fetches by id every entity that was not read, or that an event had fetched
+meanwhile. Only DingTalk's own "no such user" marks somebody as left.
+
+An entity that was fetched for an event a moment ago waits, since answers may still be older than the event
+(``dingbridge/snapshots/late_answers.py``). One that was fetched for an event long enough after the run began
+is not fetched at all: so a run ends in a busy company, too.
 """
 
 from collections.abc import Callable
@@ -43,9 +44,7 @@ class Refetcher:
         while True:
             attempt = await guard.begin(self._runs.reader, run.corp_id, _KINDS[entry[0]], entry[1])
             if attempt.last_fetch_at is not None:
-                if (
-                    attempt.last_fetch_at >= run.began_at + SETTLED_AFTER
-                ):  # that fetch has seen what we came for
+                if attempt.last_fetch_at >= run.began_at + SETTLED_AFTER:  # that fetch was late enough
                     async with self._runs.database.transaction() as tx:
                         await self._runs.done_todo(tx, run, entry)
                     return None

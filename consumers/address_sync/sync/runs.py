@@ -1,8 +1,8 @@
 """The runs of full syncs, durable: which there are, what is left to do, and what was read.
 
-Who works on a run is not decided here: an order from the inbox is one member's, by its key; a command works
-on a run of its own. Should two processes work on one run all the same (a member that was frozen and thaws),
-each step is done twice at worst, what is written is guarded, and who is behind is told (``RunMoved``).
+Which process works on a run is not decided here: an order from the inbox is one member's, by its key; a
+command has a run of its own. If two processes work on one run all the same (a member that was frozen and
+thaws), each step is done twice at worst, writes are guarded, and the one behind gets ``RunMoved``.
 """
 
 import json
@@ -20,18 +20,18 @@ from dingbridge.errors import BridgeError
 
 Cause = Literal["order", "command", "dry_run"]
 State = Literal["reading", "applying", "refetching", "details", "done", "stopped", "dry_run", "superseded"]
-"""``details``: a command's run whose rows stand, and that goes on with what no listing tells."""
+"""``details``: a command's run whose rows are written, and that still fetches people's details."""
 
 OPEN: tuple[State, ...] = ("reading", "applying", "refetching")
 
 READ: tuple[State, ...] = ("details", "done")
-"""All was read, and the rows stand."""
+"""All was read, and the rows are written."""
 
 OPEN_FOR = timedelta(days=1)
 """A run that began earlier and never ended is given up when another begins."""
 
 KEPT = timedelta(days=366)
-"""How long it is remembered that a run was."""
+"""How long a run's row is kept."""
 
 Entry = tuple[str, str]
 """Something to do: the step and what it is for."""
@@ -50,7 +50,8 @@ class RunMoved(BridgeError):
 
 @dataclass(slots=True)
 class Run:
-    """One run. ``scope`` is what the app could see (None: not told), ``changed`` counts by kind of change."""
+    """One run. ``scope`` is what the app could see (None: not known), ``changed`` counts by kind of
+    change."""
 
     run_id: str
     corp_id: str
@@ -172,7 +173,8 @@ class Runs:
         run.state = state
 
     async def _update(self, tx: Transaction, run: Run, values: Mapping[str, Any]) -> None:
-        """``run.state`` is what this process last knew: if it moved, another process is further."""
+        """``run.state`` is what this process last knew: if the row has another, another process is
+        further."""
         known = (runs.c.run_id == run.run_id, runs.c.state == run.state)
         if (await tx.execute(update(runs).where(*known).values(**values))).rowcount != 1:
             raise RunMoved(
@@ -183,8 +185,8 @@ class Runs:
     # What is left to do
 
     async def next_todo(self, run: Run, steps: Iterable[str], now_ms: int, last: str) -> Row[Any] | None:
-        """The row of something that is due, of the first of ``steps`` that has any, but of ``last`` only when
-        nothing else is left; if none is, the row of what will be due soonest."""
+        """A row that is due, of the first of ``steps`` that has one, but of ``last`` only when nothing else
+        is left; if none is due, the row that will be soonest."""
         soonest: Row[Any] | None = None
         for step in steps:
             if step == last and soonest is not None:
@@ -239,7 +241,8 @@ class Runs:
         documents: Mapping[str, tuple[int, str]],
         listed_in: int = 0,
     ) -> None:
-        """Keep what was read: generation and document by the entity's id. Once more replaces."""
+        """Store what was read: generation and document by the entity's id. A second one replaces the
+        first."""
         if not documents:
             return
         statement = tx.insert(staged)
@@ -255,7 +258,7 @@ class Runs:
         await tx.execute(statement, rows)
 
     async def unstage(self, tx: Transaction, run: Run, kind: str, listed_in: int) -> None:
-        """Forget what one listing told, before it is read again."""
+        """Delete what was read of one listing, before it is read again."""
         await tx.execute(
             delete(staged).where(
                 staged.c.run_id == run.run_id, staged.c.kind == kind, staged.c.listed_in == listed_in

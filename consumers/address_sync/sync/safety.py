@@ -1,8 +1,8 @@
 """May a run mark anybody as left? The limit of leavers, and what makes a run incomplete. Reads only.
 
-Who is marked, DingTalk itself has said not to be there, asked for him by name (``refetch.py``): a listing
-that is refused or too short proves nothing about anybody. Beside that, nobody is marked by a run of an app
-that sees less than before, and no more than ``MAX_LEAVERS`` by one that was not confirmed.
+Somebody is marked only after a fetch by id returned "no such user" (``refetch.py``): a listing that is
+refused or too short proves nothing. Moreover, a run of an app that sees less than before marks nobody, and
+one that was not confirmed marks ``MAX_LEAVERS`` at most.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class RemovalCheck:
 async def check_removals(
     runs: Runs, run: Run, settings: AddressSyncSettings, confirmed: int | None
 ) -> RemovalCheck:
-    """What ``run``, which has read all it could, may do. ``confirmed``: so many leavers are known as such."""
+    """What ``run``, which has read all it could, may do. ``confirmed``: so many leavers were confirmed."""
     reader = runs.reader
     missing = await reader.scalar(select(func.count()).select_from(missing_users(run).subquery()))
     if confirmed is not None and missing <= confirmed:
@@ -60,7 +60,7 @@ async def _incomplete(runs: Runs, run: Run) -> str | None:
     last = await runs.last(*READ, where=runs_table.c.incomplete.is_(None))
     if last is not None and last.scope is not None:
         if run.scope is None:
-            return "DingTalk did not tell what the app may see, and once did"
+            return "DingTalk did not return what the app may see, and did before"
         whole = ROOT in run.scope["authed_dept"]
         lost = sum(
             1
@@ -84,7 +84,7 @@ async def _incomplete(runs: Runs, run: Run) -> str | None:
 
 
 def sees_a_part(run: Run) -> bool:
-    """Whether the app may see some departments or people only, by what DingTalk says."""
+    """Whether the app may see some departments or people only, by DingTalk's answer."""
     return run.scope is not None and ROOT not in run.scope["authed_dept"]
 
 

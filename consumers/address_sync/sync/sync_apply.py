@@ -1,8 +1,8 @@
 """The second step of a full sync: makes the tables equal to what was read.
 
-What was read is a fetch like any other, with the generation that it began with: who was fetched since, for an
-event, is left to be fetched once more (``refetch.py``), and so is everybody who was not read. Of who is new
-or differs, a listing does not tell all (``mapping.listed_state``): they are asked for later (``details.py``).
+What was read counts as a fetch, with the generation from before it. Whoever was fetched for an event since,
+or was not read, is fetched once more (``refetch.py``). A listing lacks some fields
+(``mapping.listed_state``), so people who are new or differ are fetched later (``details.py``).
 """
 
 import json
@@ -35,7 +35,7 @@ CHUNK: Final = 200
 
 
 class _DryRun(Exception):
-    """No error: it rolls a transaction back."""
+    """Raised to roll a transaction back; no error."""
 
 
 class Applier:
@@ -61,8 +61,8 @@ class Applier:
         await self._runs.advance(run, "applying", gone)
 
     async def apply(self, in_time: Callable[[], bool]) -> bool:
-        """Write what was read while ``in_time()``, in an order that leaves nothing to point at what is not
-        there; returns whether all is written."""
+        """Write what was read while ``in_time()``, in an order in which no row refers to one that is not
+        there yet; returns whether all is written."""
         self._left = await self._count_left()
         for kind in ("department", "roles"):
             last = ""
@@ -141,11 +141,11 @@ class Applier:
         listed: dict[str, UserState] = {}
         by_name: dict[str, UserState] = {}
         for userid, documents in found.items():
-            held = None if roles is None else frozenset(roles[userid])
+            role_ids = None if roles is None else frozenset(roles[userid])
             if (whole := documents.get(0)) is None:
-                listed[userid] = listed_state(documents, held)
+                listed[userid] = listed_state(documents, role_ids)
                 continue
-            # his own answer tells the roles too; the listing of roles may be older than his generation
+            # the person's own answer has the roles too; the listing of roles may be older
             by_name[userid] = user_state(whole)
             await store.name_roles(tx, corp_id, by_name[userid].role_names, at=now)
         changes = await store.write_users(tx, corp_id, listed, at=now, listed=True)

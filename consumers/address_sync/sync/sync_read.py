@@ -42,8 +42,8 @@ AT_ONCE: Final = 2_000
 """People of one listing that are kept in memory; of a longer one, what came before is staged meanwhile."""
 
 MOVED: Final = -1
-"""The generation of somebody who is asked for by name: we know him from elsewhere, and which it was before
-the listing is not known; or an event of him was fetched a moment ago, and a listing may be older."""
+"""Stands for the generation of somebody to be fetched by id: the one before the listing is not known, or the
+person was fetched for an event a moment ago and the listing may be older."""
 
 SETTLED_AFTER: Final = timedelta(seconds=sum(LOOK_AGAIN_S))
 """How long after an event other answers may still be older than it."""
@@ -91,7 +91,7 @@ class CompanyReader:
             await self._meter.call()
             scope = seen = cast(dict[str, list[Any]], await self._client.visible_scope())
         except (PermissionDenied, QuotaSpent) as error:
-            log.warning("address_sync.scope_not_told", errcode=error.errcode)
+            log.warning("address_sync.scope_not_read", errcode=error.errcode)
             before = await self._runs.last(*READ, where=runs_table.c.scope.is_not(None))
             whole: dict[str, list[Any]] = {"authed_dept": [ROOT], "authed_user": []}
             seen = (before and before.scope) or whole
@@ -128,7 +128,7 @@ class CompanyReader:
         await self._done(entry, keep=("department", generations, documents))
 
     async def _members(self, entry: Entry) -> None:
-        """All pages of one department: until all are read, this is to be done again, and forgets the half."""
+        """All pages of one department; a half that was read is deleted, and read again."""
         dept_id = int(entry[1])
         if entry[0] == "members_again":
             entry = await self._begin_long(entry, "user")
@@ -164,14 +164,14 @@ class CompanyReader:
         return await self._generations_of("user", of_members)
 
     async def _listed(self, before: Mapping[str, int], members: Collection[str]) -> dict[str, int]:
-        """The generations of ``members`` before they were listed. Who was not known then and still is not had
-        none: generations only grow."""
+        """The generations of ``members`` before they were listed. Somebody without one now had none then:
+        generations only grow."""
         others = [userid for userid in members if userid not in before]
         known = await self._generations("user", others) if others else {}
         return {userid: MOVED if userid in known else before.get(userid, 0) for userid in members}
 
     async def _person(self, entry: Entry) -> None:
-        """Somebody whom the app may see though none of his departments, or who was not listed."""
+        """Somebody whose departments the app may not see, or who was not listed."""
         documents: dict[str, Any] = {}
         generations = await self._generations("user", [entry[1]])
         try:
@@ -237,13 +237,14 @@ class CompanyReader:
             await self._done(entry, [("roles", ROLES)])
             return
         async with self._runs.database.transaction() as tx:
-            await self._keep(tx, "role", {}, {entry[1]: None}, 0)  # that roles were told, if nobody has one
+            # so that this role counts as read, also if nobody has it
+            await self._keep(tx, "role", {}, {entry[1]: None}, 0)
         await self._done(entry, keep=("holder", {}, holders), listed_in=role_id)
 
     async def _count(self, entry: Entry) -> None:
-        """The end: of two counts the smaller one, since people come and go while we read. When more are
-        counted than were listed, somebody may have moved to where we had been: few are asked for by name.
-        Where not all is to be seen, everybody who was not listed is: that proves nothing about him."""
+        """The end. DingTalk's count is asked before and after, since people come and go, and the smaller one
+        counts. If it is more than were listed, somebody may have moved to a department already read: those
+        few are fetched by id. An app that may not see everybody has all who were not listed fetched by id."""
         run, reader = self._run, self._runs.reader
         run.found = await read_users(reader, run)
         if entry == RECOUNT:

@@ -1,6 +1,6 @@
 """What a full sync remembers on its way, so that it goes on after a crash where it was.
 
-Nobody joins against these. ``address_sync_runs`` says what was done when. ``address_sync_todo`` and
+Nobody joins against these. ``address_sync_runs`` has the runs. ``address_sync_todo`` and
 ``…_staged`` are empty except while a run is under way (or waits to be confirmed); ``…_staged`` holds people's
 data meanwhile.
 """
@@ -25,7 +25,7 @@ runs = Table(
     Column("began_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("scope", Text, comment="what the app could see, JSON"),
-    Column("employees", BigInteger, comment="how many people DingTalk said there are"),
+    Column("employees", BigInteger, comment="how many people DingTalk counts"),
     Column("found", BigInteger, comment="how many people were read"),
     Column("leavers", BigInteger, comment="people in the tables who were not read"),
     Column("incomplete", Text, comment="why nobody was marked as left"),

@@ -1,9 +1,9 @@
 """What a run has to do, one entry after another: one that fails waits, and the others go on.
 
-A refusal that is about one person, department or role is that one's, and so is a failure that another of the
-same call does not share. Such an entity is given up when that lasts: it stays as the tables know it, is named
-at the run's end (``unread``), and nothing follows from it for anybody. All other failures are raised: what
-was done is kept, and the run goes on later. The rule is ``dingbridge/availability.py``'s.
+A refusal of one person, department or role concerns that entity alone; so does a failure while the same call
+works for another entity. If it lasts, the run gives the entity up: its rows stay, and the run's result names
+it (``unread``). All other failures are raised: what was done is kept, and the run goes on later. The rule is
+in ``dingbridge/availability.py``.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from dingbridge.snapshots.coerce import as_json
 from dingbridge.throttle import Throttle
 
 GIVEN_UP_AFTER_S: Final = 60.0
-"""How long an entity's own failures last, in s, until the run goes on without it. Nothing is lost by that, so
-it is sooner than elsewhere: the run's end, and with it the leavers, would wait for it."""
+"""How long an entity's own failures last, in s, until the run goes on without it. Nothing is lost by it, and
+the run's end waits for it, so it is sooner than elsewhere."""
 
 NAMED: Final = 100
 """How many of each kind are named of those that could not be read; all are counted."""
@@ -49,7 +49,7 @@ Progress = Callable[[int, int], None]
 """Called with the steps that are done and those that are known."""
 
 Step = Callable[[Entry], Awaitable[float | None]]
-"""Does what an entry says; returns when to do it again instead (epoch s), or None."""
+"""Does an entry; returns when to do it again instead (epoch s), or None."""
 
 
 class CallMeter:
@@ -144,8 +144,8 @@ class Worklist:
             await self._runs.stage(tx, self._run, kind, {row.entity_id: (0, as_json(code))})
 
     async def _another_works(self, row: Row[Any]) -> bool:
-        """Whether the call that failed of ``row`` works of another entity that has been read. Refusals of one
-        entity are answers, too."""
+        """Whether the call that failed for ``row`` works for another entity that has been read. Refusals of
+        one entity are answers, too."""
         another = await self._runs.reader.scalar(_another(self._run, _KINDS[row.step], row.entity_id))
         if another is None:
             return False

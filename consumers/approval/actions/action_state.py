@@ -1,9 +1,9 @@
 """When the action of a template is called for an instance, and when its undo.
 
-What is in ``approval_actions`` follows from what is known of the instance, not from the order in which it
-became known: an approval that is taken back before its finish is known is never acted on, and one that was
-acted on is undone. One that another instance changes is taken back, too, and then the change is acted on like
-a new approval, in the same transaction. Not here: what an action is (``declaration.py``), and the call itself
+The rows of ``approval_actions`` follow from what is known of the instance, not from the order in which it
+became known. An approval that is taken back before its finish is known is never acted on; one that was acted
+on is undone. If another instance changes it, its action is undone too, and the change is acted on like a new
+approval, in the same transaction. Not here: what an action is (``declaration.py``), and the call itself
 (``runner.py``).
 """
 
@@ -36,9 +36,9 @@ RESYNCED = "archived by a resync, without its finish event; `dingbridge approval
 
 def agreed(events: Events, document: Mapping[str, Any] | None) -> bool:
     """Whether it was approved at some time, whatever its state later."""
-    told = str(events.get("finish", {}).get("data", {}).get("result")).lower()
+    reported = str(events.get("finish", {}).get("data", {}).get("result")).lower()
     api = document or {}
-    return told == "agree" or (
+    return reported == "agree" or (
         str(api.get("status")).upper() == "COMPLETED" and str(api.get("result")).lower() == "agree"
     )
 
@@ -83,10 +83,10 @@ async def links_of(
 ) -> Links:
     """What the family of an instance means for it.
 
-    Of a family one is booked at most, so the one in force waits until the action of the others is undone. A
-    change follows what it changes: it is acted on where that was or would have been (its ``finish`` came
-    through the bridge), or ``forced``. One of an instance that was booked by hand, before the bridge, is not:
-    it would count twice.
+    One instance of a family is booked at most, so the one in force waits until the actions of the others are
+    undone. A change is acted on if the instance that it changes was, or would have been (its ``finish`` came
+    through the bridge), or if ``forced``. If that instance was booked by hand, before the bridge, the change
+    is not acted on: it would count twice.
     """
     instance_id, root = key["instance_id"], family.root
     if instance_id not in family.members:
@@ -130,8 +130,8 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done: ``call`` a function, which is the action itself or its undo, or only write
-    ``state`` and ``reason``; all None: nothing."""
+    """``call`` a function, the action or its undo, or only write ``state`` and ``reason``; all None: nothing
+    is to be done."""
 
     call: Function | None = None
     revoked_by: RevokedBy | None = None

@@ -11,11 +11,11 @@ An actions module, named by ``APPROVAL_ACTIONS``, looks like this::
 
 Both run in the transaction that archives the instance, so what they write happens exactly once, and only if
 the archive's does. They must not call the network: an HTTP effect belongs into a consumer of its own.
-Raising ``Reject("why")`` says that this form can never be acted on: the archive stays, what the function
-wrote is undone, and the words stand in ``approval_actions``; a replay of the event tries again. Any other
-exception is a retry of the whole event, and after the last attempt a dead letter. Where no event asked, as in
-a resync, the instance is archived without, and ``approval_actions`` says ``failed``, or ``not_undone`` for an
-undo.
+Raise ``Reject("why")`` for a form that can never be acted on: the instance is archived, what the function
+wrote is rolled back, and the words stand in ``approval_actions``; a replay of the event tries again. Any
+other exception retries the whole event, and after the last attempt it is a dead letter. Without an event, as
+in a resync, the instance is archived all the same, and ``approval_actions`` has ``failed``, or ``not_undone``
+for an undo.
 
 A coroutine function ``forget(person, tx)`` beside them, which returns numbers of deleted rows by table, is
 called by ``dingbridge forget`` for the tables that are the module's own.
@@ -123,7 +123,7 @@ for that other one, whose form is in force, unless it is taken back itself."""
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """An approved instance, as an action sees it. Times are UTC; None is what DingTalk does not say.
+    """An approved instance, as an action sees it. Times are UTC; None is what DingTalk does not have.
 
     ``form`` holds its values by name; ``document`` is the API's whole answer, where anything may be absent.
     ``revoked_by`` is None for an action, and what took the approval back for its undo. ``changes`` is the id
@@ -237,7 +237,7 @@ def _module(where: str) -> ModuleType:
 
 
 def _filled(value: Value) -> str | None:
-    """A value's text; None for what only stands for an empty one. Empty text is a value."""
+    """A value's text; None for DingTalk's ``null``. Empty text is a value."""
     return None if value.empty and value.text and value.text.strip() else value.text
 
 

@@ -1,7 +1,7 @@
-"""What the actions module asks for that is not so: for ``dingbridge approvals actions``, and its dry run.
+"""Finds the actions and undos that archived approvals lack, for ``dingbridge approvals actions``.
 
-Actions follow events by themselves. This is for what no event will bring: an action that was declared after
-its approvals were archived, one whose form it rejected and that was repaired, an undo that was missing.
+Events call actions by themselves. This is for what no event will bring: an action that was declared after its
+approvals were archived, one that rejected a form and was corrected since, an undo that was missing.
 """
 
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ _columns = approval_instances.c
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """One instance, and what is to be called for it: the function ``calls``, or nothing, because ``reason``.
+    """One instance, and the function to call for it, ``calls``; or none, because ``reason``.
 
     ``state`` is what is in ``approval_actions`` now, None for nothing.
     """
@@ -41,7 +41,7 @@ class Pending:
 
 
 async def pending(database: Database, runner: ActionRunner, chosen: Filter) -> AsyncIterator[Pending]:
-    """What is to be called, instance by instance; those of which all is as it should be are left out."""
+    """What is to be called, instance by instance; instances that lack nothing are left out."""
     db = database.reader()
     async for rows in pages(db, chosen, _may_lack(runner)):
         for row in rows:
@@ -67,8 +67,7 @@ async def pending(database: Database, runner: ActionRunner, chosen: Filter) -> A
 
 
 def _may_lack(runner: ActionRunner) -> ColumnElement[bool]:
-    """Which instances may lack a call, as far as their rows and their entries say: so that of all approvals
-    only these few are decided one by one."""
+    """The instances that may lack a call, by their rows alone: only these few are then decided one by one."""
     entries, in_force = approval_actions.c, _columns.outcome == "approved"
     for column in (_columns.deleted_at, _columns.revoked_by, _columns.replaced_by):
         in_force &= column.is_(None)
@@ -85,7 +84,7 @@ def _may_lack(runner: ActionRunner) -> ColumnElement[bool]:
 
 
 async def call(database: Database, runner: ActionRunner, one: Pending) -> str | None:
-    """Do it, in a transaction of its own, and what follows from it for the instances that change it; the
+    """Call it, in a transaction of its own, with what follows for the instances that change it; returns the
     state in ``approval_actions`` afterwards.
 
     Raises what the function raises, but for ``Reject``: its words are the reason in the table. Raises

@@ -106,8 +106,8 @@ class ActionRunner:
         forced: bool = False,
         tolerant: bool = False,
     ) -> Settled:
-        """Settle the instance ``key`` and all that change it, take it back, or are changed by it: what is
-        undone comes before what is done instead. ``failed`` says that one of them did.
+        """Settle the instance ``key`` and all that change it, take it back, or are changed by it: undos are
+        called before actions. ``failed``: one of them did.
 
         ``new_outcome``: the outcome was not known before, so that a template without an action is counted
         once. ``tolerant``: a function that fails is written down as that, and what it wrote is undone; else
@@ -142,7 +142,7 @@ class ActionRunner:
         forced: bool,
         tolerant: bool,
     ) -> Settled:
-        """Do what ``decide`` says of one instance, and store the outcome."""
+        """Do what ``decide`` returns for one instance, and store the outcome."""
         row = instance.row
         if row is None:
             return Settled(None)

@@ -75,7 +75,7 @@ class Value:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was filled in."""
+        """Whether the field was left empty."""
         if self.text is None or not self.text.strip() or self.text.strip() == NULL:
             return True
         return self.kind == "table" and isinstance(self.json, dict)

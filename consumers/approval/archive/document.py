@@ -1,4 +1,4 @@
-"""What an approval's events and the API's document say about it, as the archive's rows. Pure, no clock.
+"""The archive's rows of an approval, from its events and the API's document. Pure, no clock.
 
 The rows are a function of all that is known: the latest event of each type, and the document. They do not
 depend on the order in which it became known, so late, doubled and swapped events end in the same rows.
@@ -29,8 +29,8 @@ ENDS = ("finish", "terminate")
 
 
 def with_event(events: Events, kind: str, time: str, data: Mapping[str, Any]) -> Events:
-    """``events`` and one more; of two of one kind the later stays, of two at one time always the same one,
-    before all the one in which somebody was masked."""
+    """``events`` and one more. Of two of one kind the later stays; of two at one time, first the one in which
+    somebody was masked, else always the same one."""
     new = {"time": time, "data": dict(data)}
     old = events.get(kind)
     if old is not None and _order(old) >= _order(new):
@@ -46,7 +46,7 @@ def _order(event: Mapping[str, Any]) -> tuple[str, bool, str]:
 def clock_of(events: Events, document: Mapping[str, Any] | None) -> ApiClock:
     """How the times of ``document`` are to be read."""
     api = document or {}
-    return ApiClock(api.get("createTime"), first(api.get("businessId"), Told(events)("businessId")))
+    return ApiClock(api.get("createTime"), first(api.get("businessId"), EventFields(events)("businessId")))
 
 
 def instance_row(events: Events, document: Mapping[str, Any] | None, process_code: str | None = None) -> Row:
@@ -56,30 +56,31 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, process_cod
     ``process_code`` is the template as it is known from elsewhere, for events that do not name it.
     """
     api, clock = document or {}, clock_of(events, document)
-    told, told_at_end = Told(events), Told({kind: event for kind, event in events.items() if kind in ENDS})
+    from_events = EventFields(events)
+    from_end = EventFields({kind: event for kind, event in events.items() if kind in ENDS})
     deleted = events.get("delete")
     return {
-        "process_code": as_text(told("processCode")) or process_code,
-        "business_id": as_text(first(api.get("businessId"), told("businessId"))),
-        "title": as_text(first(api.get("title"), told("title"))),
-        "url": as_text(told("url")),
-        "originator_userid": as_text(first(api.get("originatorUserId"), told("staffId"))),
+        "process_code": as_text(from_events("processCode")) or process_code,
+        "business_id": as_text(first(api.get("businessId"), from_events("businessId"))),
+        "title": as_text(first(api.get("title"), from_events("title"))),
+        "url": as_text(from_events("url")),
+        "originator_userid": as_text(first(api.get("originatorUserId"), from_events("staffId"))),
         "originator_dept_id": as_text(api.get("originatorDeptId")),
         "originator_dept_name": as_text(api.get("originatorDeptName")),
         "outcome": outcome(events, document),
         "status": as_text(api.get("status")),
-        "result": as_text(first(api.get("result"), told_at_end("result"))),
-        "biz_category_id": as_text(told("bizCategoryId")),
-        "business_type": as_text(told("businessType")),
+        "result": as_text(first(api.get("result"), from_end("result"))),
+        "biz_category_id": as_text(from_events("bizCategoryId")),
+        "business_type": as_text(from_events("businessType")),
         "biz_action": as_text(api.get("bizAction")),
         "biz_data": as_text(api.get("bizData")),
         "main_instance_id": as_text(api.get("mainProcessInstanceId")) or None,
         "approver_userids": _json_list(api.get("approverUserIds")),
         "cc_userids": _json_list(api.get("ccUserIds")),
         "attached_instance_ids": _json_list(api.get("attachedProcessInstanceIds")),
-        "started_at": clock.finer(told("createTime"), api.get("createTime")),
+        "started_at": clock.finer(from_events("createTime"), api.get("createTime")),
         "started_at_raw": as_text(api.get("createTime")),
-        "finished_at": clock.finer(told_at_end("finishTime"), api.get("finishTime")),
+        "finished_at": clock.finer(from_end("finishTime"), api.get("finishTime")),
         "finished_at_raw": as_text(api.get("finishTime")),
         "true_utc": None if document is None else clock.true_utc,
         "deleted_at": None if deleted is None else datetime.fromisoformat(deleted["time"]),
@@ -90,11 +91,10 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, process_cod
 
 
 def outcome(events: Events, document: Mapping[str, Any] | None) -> str | None:
-    """``approved``, ``refused``, ``terminated``, ``finished`` (nobody says how), or None: not at its end.
+    """``approved``, ``refused``, ``terminated``, ``finished`` (how is not known), or None: not at its end.
 
-    The document is asked first: COMPLETED with ``agree`` is approved. It may lag behind the event. A
-    ``terminate`` that is later than its ``finish`` takes the approval back, whatever a document says that may
-    be older.
+    The document counts first: COMPLETED with ``agree`` is approved. It may be older than the events, so a
+    ``terminate`` after the ``finish`` takes the approval back, whatever the document has.
     """
     results = {"agree": "approved", "refuse": "refused"}
     api = document or {}
@@ -202,8 +202,8 @@ def operation_rows(document: Mapping[str, Any], clock: ApiClock) -> list[Row]:
     ]
 
 
-class Told:
-    """What the events say about a field: the latest that says something, else "" where one says nothing."""
+class EventFields:
+    """The value of a field in the latest event that has one; ``""`` if it is empty in all."""
 
     def __init__(self, events: Events) -> None:
         self._data = [event["data"] for _, event in _latest_first(events)]
@@ -218,7 +218,7 @@ def _latest_first(events: Events) -> list[tuple[str, dict[str, Any]]]:
 
 
 def first(*values: Any) -> Any:
-    """The first value that says something, else an empty one, else None."""
+    """The first value that is not empty, else an empty one, else None."""
     present = [value for value in values if value is not None]
     return next((value for value in present if value != ""), present[0] if present else None)
 

@@ -1,5 +1,6 @@
-"""Takes a person out of the archive: what nobody else took part in goes, the rest stays with the person
-masked. A row of ``approval_forgotten`` stays, for what is told or fetched again (``forgotten.py``)."""
+"""Takes a person out of the archive: approvals in which nobody else took part are deleted, in the others the
+person is masked. A row of ``approval_forgotten`` stays, so that later events and fetches are masked too
+(``forgotten.py``)."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -139,5 +140,5 @@ async def _in_texts(tx: Transaction, person: Person) -> list[str]:
         return []
     return [
         f"{count} approvals of others hold a name, number or address of this person in a text, without the "
-        "id: nobody can tell whose it is; look at approval_instances.raw_document"
+        "id, so it may be somebody else's; look at approval_instances.raw_document"
     ]

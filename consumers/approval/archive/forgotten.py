@@ -1,4 +1,4 @@
-"""Who of an approval's people is forgotten: asked of each one that is to be written."""
+"""Who of an approval's people is forgotten: looked up for each approval that is written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _c = approval_forgotten.c
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """``hide`` masks whoever is forgotten; ``alone``: nobody else took part, as far as is told."""
+    """``hide`` masks whoever is forgotten; ``alone``: nobody else took part, as far as is known."""
 
     hide: Hide
     alone: bool = False
@@ -37,22 +37,23 @@ async def forgotten_in(
     tx: Transaction,
     key: Row,
     row: Mapping[str, Any] | None,
-    told: Sequence[Event],
+    new_events: Sequence[Event],
     document: Mapping[str, Any] | None,
 ) -> Hidden:
-    """Who is forgotten of those whom ``told`` and ``document`` name, in an instance (``row``, if it is known)
-    that was started before: of somebody hired again under the same userid everything later is archived."""
-    said = {str(number): {"data": dict(event.data)} for number, event in enumerate(told)}
+    """Who is forgotten of the people in ``new_events`` and ``document``. ``row`` is the instance's, if there
+    is one. An instance that was started after its person was forgotten is archived whole: the person was
+    hired again under the same userid."""
+    said = {str(number): {"data": dict(event.data)} for number, event in enumerate(new_events)}
     of_instance = {
         str(event.data.get("type")): {"time": event.time.isoformat(), "data": dict(event.data)}
-        for event in told
+        for event in new_events
         if event.event_type == "bpms_instance_change"
     }
     hides = []
     if row is not None and row["originator_userid"] == MASK:
         hides.append(hiding("", names_in_titles(document, said)))
     started = (row or {}).get("started_at") or instance_row(of_instance, document)["started_at"]
-    started = started or min((event.time for event in told), default=None)
+    started = started or min((event.time for event in new_events), default=None)
     gone = await _forgotten(tx, key["corp_id"], people_in(document, said), started)
     hides += [hiding(userid, names_of(userid, document, of_instance)) for userid in gone]
     starter = originator(document, of_instance)

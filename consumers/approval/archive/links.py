@@ -1,4 +1,5 @@
-"""Which form is in force where approved instances were changed or taken back: an instance itself never says.
+"""Which form is in force where approved instances were changed or taken back: an instance itself has no sign
+of it.
 
 A change of an approved instance is another instance (``bizAction`` MODIFY), taking it back is one as well
 (REVOKE); each names the first one as ``mainProcessInstanceId``, and the first one's
@@ -89,7 +90,7 @@ class Family:
         return {"replaced_by": changed_by, "revoked_by": self.revoked_by if counts else None}
 
     def in_order(self) -> list[str]:
-        """All, the one in force last: what it takes the place of is to be undone before it is done."""
+        """All, the one in force last: the actions of the others are undone before its own is called."""
         in_force = self.in_force
         return sorted(self.members, key=lambda id_: (id_ == in_force, id_))
 
@@ -154,7 +155,7 @@ def _select(corp_id: str) -> Any:
 
 
 async def write(tx: Transaction, corp_id: str, found: Family) -> None:
-    """Write what is in force into the rows of the family that say otherwise."""
+    """Write which form is in force into the rows of the family that have another."""
     for instance_id, member in found.members.items():
         values = found.said_of(instance_id)
         if values != {"replaced_by": member.replaced_by, "revoked_by": member.revoked_by}:
@@ -164,8 +165,8 @@ async def write(tx: Transaction, corp_id: str, found: Family) -> None:
 
 
 async def fetch_unknown(tx: Transaction, corp_id: str, app: str, document: Mapping[str, Any]) -> None:
-    """Have those fetched that the archive does not know, and that ``document`` names as the one it changes or
-    as one that changes it: in a minute, since mostly their own events come, at no further call."""
+    """Queue a fetch of the instances that ``document`` changes, or that change it, and that the archive does
+    not know. In a minute: mostly their own events come first, and then it costs no call."""
     attached = (as_list(document.get("attachedProcessInstanceIds")) or [])[:MOST]
     named = {text for text in (main_of(document), *map(as_text, attached)) if text}
     if not named:

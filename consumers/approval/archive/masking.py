@@ -1,8 +1,8 @@
 """Takes a forgotten person out of an approval's document and events, and leaves everybody else in. Pure.
 
-Ids are told by the names of their fields, so that a form's "1024" is no userid; names, numbers and addresses
-are replaced wherever a text holds them. In a title DingTalk puts the originator's name before ``提交的``, in
-a contact field the name stands beside the id, so these two are found without being told.
+Ids are known by the names of their fields, so that a form's "1024" is no userid; names, numbers and addresses
+are replaced wherever a text holds them. Two names are found without being given: in a title DingTalk puts the
+originator's name before ``提交的``, and in a contact field the name stands beside the id.
 """
 
 import re
@@ -71,9 +71,9 @@ def took_part(document: Mapping[str, Any] | None, *events: Any) -> set[str]:
 
 
 def originator(document: Mapping[str, Any] | None, events: Mapping[str, Any]) -> str | None:
-    """The userid of who started it, as far as anything says."""
-    told = (event["data"].get("staffId") for event in events.values())
-    return as_text((document or {}).get("originatorUserId") or next(filter(None, told), None))
+    """The userid of who started it, if anything names one."""
+    named = (event["data"].get("staffId") for event in events.values())
+    return as_text((document or {}).get("originatorUserId") or next(filter(None, named), None))
 
 
 def names_of(userid: str, document: Mapping[str, Any] | None, events: Mapping[str, Any]) -> set[str]:

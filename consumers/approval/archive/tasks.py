@@ -1,15 +1,15 @@
 """The tasks of an approval, one for each approver, from their events and the API's document. Pure, no clock.
 
-As with instances, the rows are a function of all that is known and not of its order. While an approval runs
-only events tell of its tasks; at its end the document does, which has the last word unless it lags. A comment
-is an event of the same type, but no task: it has no id, and rows of its own.
+As with instances, the rows are a function of all that is known and not of its order. While an approval runs,
+its tasks are known from events alone. At its end the document has them, and it counts unless it is older than
+the events. A comment is an event of the same type, but no task: it has no id, and rows of its own.
 """
 
 import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from dingbridge.consumers.approval.archive.document import Events, Row, Told, first, objects
+from dingbridge.consumers.approval.archive.document import EventFields, Events, Row, first, objects
 from dingbridge.consumers.approval.archive.masking import Hide
 from dingbridge.consumers.approval.archive.times import ApiClock
 from dingbridge.snapshots.coerce import as_json, as_text, from_epoch_ms
@@ -54,8 +54,10 @@ def task_rows(
 
 
 def _row(position: int | None, api: Mapping[str, Any], events: Events, clock: ApiClock) -> Row:
-    told = Told(events)
-    ended = Told({kind: event for kind, event in events.items() if kind in _STATUS and kind != "start"})
+    from_events = EventFields(events)
+    ended = EventFields(
+        {kind: event for kind, event in events.items() if kind in _STATUS and kind != "start"}
+    )
     status, result = as_text(api.get("status")), as_text(api.get("result"))
     if (status is None or status.upper() in OPEN) and events:
         kind = max((kind for kind in events if kind in _STATUS), key=lambda k: _rank(events, k), default=None)
@@ -64,15 +66,15 @@ def _row(position: int | None, api: Mapping[str, Any], events: Events, clock: Ap
             status, result = _STATUS[kind], _RESULTS.get(said, said.upper()) or result
     return {
         "position": position,
-        "userid": as_text(first(api.get("userId"), told("staffId"))),
+        "userid": as_text(first(api.get("userId"), from_events("staffId"))),
         "status": status,
         "result": result,
         "remark": as_text(ended("remark")),
-        "activity_id": as_text(first(api.get("activityId"), told("activityId"))),
+        "activity_id": as_text(first(api.get("activityId"), from_events("activityId"))),
         "group_name": as_text(api.get("taskGroupName")),
         "mobile_url": as_text(api.get("mobileUrl")),
         "pc_url": as_text(api.get("pcUrl")),
-        "started_at": clock.finer(told("createTime"), api.get("createTime")),
+        "started_at": clock.finer(from_events("createTime"), api.get("createTime")),
         "started_at_raw": as_text(api.get("createTime")),
         "finished_at": clock.finer(ended("finishTime"), api.get("finishTime")),
         "finished_at_raw": as_text(api.get("finishTime")),

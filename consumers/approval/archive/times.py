@@ -1,8 +1,8 @@
 """Days and times as DingTalk writes them: in forms, where a person meant them, and in its API. Pure; never
 raises.
 
-A form's day is a day and has no zone: as a point in time it would be another day for half of the world. The
-API's times are its own (``ApiClock``).
+A form's day is a day and has no zone: as a point in time it would be another day in some zones. The API's
+times are read by ``ApiClock``.
 """
 
 import re
@@ -32,9 +32,8 @@ class ApiClock:
     def finer(self, event_ms: object, text: object) -> datetime | None:
         """A time that an event has (epoch ms) and the API too (in minutes): the event's.
 
-        Where both name the same minute, it is finer. Where they do not, it wins as well: it is a point in
-        time that nobody has to interpret, the same whenever it is pushed, and the API may answer with what
-        was so before.
+        Where both name the same minute, it is finer. Where they differ it counts as well: it needs no zone,
+        it is the same whenever it is pushed, and the API's answer may be old.
         """
         return from_epoch_ms(event_ms) or self.time(text)
 

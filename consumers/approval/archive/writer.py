@@ -50,8 +50,8 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class Written:
     """An instance as the archive has it now. ``new_outcome``: the outcome was not known before.
-    ``new_document``: its document differs from the one before. ``true_utc``: so it does, and its times are
-    UTC, which DingTalk's otherwise are not."""
+    ``new_document``: its document differs from the one before. ``true_utc``: it differs and its times are
+    UTC, which DingTalk's usually are not."""
 
     stored: Stored
     new_outcome: bool
@@ -97,41 +97,41 @@ class Archive:
         key: Row,
         *,
         app: str,
-        told: Sequence[Event] = (),
+        new_events: Sequence[Event] = (),
         document: Mapping[str, Any] | None = None,
         process_code: str | None = None,
     ) -> Written:
-        """Bring the archive up to what the events ``told`` and ``document`` (None: the API has none) add;
-        somebody who is forgotten is masked, and what nobody else took part in is left out (``row`` None).
+        """Write what ``new_events`` and ``document`` (None: the API has none) add. Somebody who is forgotten
+        is masked; an instance that nobody else took part in is left out (``row`` None).
 
         ``app`` is the DingTalk app that was asked, ``process_code`` the template as it is known from
         elsewhere.
         """
         known = await stored(tx, key)
-        hidden = await forgotten_in(tx, key, known.row, told, document)
+        hidden = await forgotten_in(tx, key, known.row, new_events, document)
         if hidden.alone and known.row is None:
             return Written(known, new_outcome=False, new_document=False, true_utc=False)
-        hide, as_told = hidden.hide, document
+        hide, as_fetched = hidden.hide, document
         document = hide(document)
         before = known.row or {}
         events = hide(known.events)
-        for event in told:
+        for event in new_events:
             if event.event_type == "bpms_instance_change":
                 kind = str(event.data.get("type") or "")
                 events = rows_of.with_event(events, kind, _time_of(event), hide(dict(event.data)))
         if document is None or (rows_of.at_end(known.document) and not rows_of.at_end(document)):
             document = known.document  # deleted meanwhile, or an answer that is older than ours
-        elif document != as_told and rows_of.at_end(known.document):
-            document = known.document  # in which the person's name is masked too, wherever it stood
-        codes = (as_text(event.data.get("processCode")) for event in told)
+        elif document != as_fetched and rows_of.at_end(known.document):
+            document = known.document  # there the person's name is masked in other people's texts, too
+        codes = (as_text(event.data.get("processCode")) for event in new_events)
         code = process_code or before.get("process_code") or next(filter(None, codes), None)
         row = rows_of.instance_row(events, document, code) | {"app": before.get("app") or app}
         clock = rows_of.clock_of(events, document)
-        tasks_changed = await self._write_tasks(tx, key, told, document, clock, hide)
+        tasks_changed = await self._write_tasks(tx, key, new_events, document, clock, hide)
         new_document = document is not None and as_json(known.document) != row["raw_document"]
         if document is not None and new_document:
             await self._write_parts(tx, key, document, clock)
-            waits = {"app": row["app"], "priority": ORDINARY if told else RECONCILE}
+            waits = {"app": row["app"], "priority": ORDINARY if new_events else RECONCILE}
             await self._write_attachments(tx, key, document, waits)
             await fetch_unknown(tx, key["corp_id"], row["app"], document)
         await write_if_changed(tx, approval_instances, key, row, at=datetime.now(UTC), touch=tasks_changed)
@@ -146,7 +146,7 @@ class Archive:
         self,
         tx: Transaction,
         key: Row,
-        told: Sequence[Event],
+        new_events: Sequence[Event],
         document: Mapping[str, Any] | None,
         clock: ApiClock,
         hide: Hide,
@@ -154,7 +154,7 @@ class Archive:
         """Tasks and comments; whether any changed."""
         events: dict[str, Events] = hide(await task_events(tx, key))
         added = False
-        for event in told:
+        for event in new_events:
             if event.event_type != "bpms_task_change":
                 continue
             kind, task = str(event.data.get("type") or ""), task_id(event.data)
@@ -171,8 +171,8 @@ class Archive:
     async def mask(
         self, tx: Transaction, key: Row, known: Stored, tasks: Mapping[str, Events], hide: Hide
     ) -> bool:
-        """Write the instance ``known``, with the events of its ``tasks``, again without whom ``hide`` hides;
-        whether anything was otherwise."""
+        """Write the instance ``known``, with the events of its ``tasks``, again with ``hide`` applied;
+        whether anything changed."""
         before = known.row or {}
         events, document = hide(known.events), hide(known.document)
         row = rows_of.instance_row(events, document, before.get("process_code"))

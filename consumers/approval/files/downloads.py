@@ -1,10 +1,10 @@
-"""Fetches the attachments that the archive knows of, beside the events: a file never holds up an approval.
+"""Downloads attachments, beside the events: no approval waits for a file.
 
-``approval_attachments`` is the queue of what is to be done, so a process that dies goes on where it was. What
-fails is tried again; what can never come says why. An address of an attachment comes from DingTalk's API (one
-call each), asked of the app that told of the approval; that of a photo from the form, which anybody in the
-company fills in, so it must be https and lead to a public address. Not here: how a file is kept
-(``store.py``).
+``approval_attachments`` is the queue, so a process that dies goes on where it was. A download that fails is
+tried again; one that can never work gets its reason in the row. The address of an attachment comes from
+DingTalk's API (one call each), by the app whose event it was. The address of a photo comes from the form,
+which anybody in the company fills in, so it must be https and lead to a public address. Not here: how a file
+is kept (``store.py``).
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from dingbridge.consumers.approval.files.store import FileStore, TooLarge
 from dingbridge.consumers.approval.queues.worker import QueueWorker
 from dingbridge.consumers.approval.settings import ApprovalSettings
 from dingbridge.consumers.approval.tables import approval_attachments
-from dingbridge.dingtalk.error_codes import says_not_there
+from dingbridge.dingtalk.error_codes import means_not_there
 from dingbridge.dingtalk.errors import ApiError, NoAddress, PermissionDenied
 from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, SettingsError
@@ -43,7 +43,8 @@ AGAIN_AFTER_S = 600.0
 GONE = frozenset({404, 410})
 BUSY = frozenset({408, 425, 429})
 ORIGINATOR_LEFT = "userNotExist"
-"""Of this call it is about neither the file nor the instance (seen in other integrations' manifests)."""
+"""From this call, an error that concerns neither the file nor the instance (seen in other integrations'
+manifests)."""
 LEFT = (
     "whoever started the approval has left the company, and DingTalk gives no address of its files then: "
     "fetch it in DingTalk's client, or with the OA premium edition, whose "
@@ -173,7 +174,7 @@ class Downloads(QueueWorker):
         except ApiError as error:
             if error.code == ORIGINATOR_LEFT:
                 raise _Refused(LEFT, final=True) from None
-            if says_not_there(error):
+            if means_not_there(error):
                 raise _Refused(f"DingTalk does not know the file ({error.code})") from None
             if isinstance(error, PermissionDenied) and error.about == "entity":
                 raise _Refused(f"DingTalk does not give its address ({error.code})") from None
@@ -182,7 +183,7 @@ class Downloads(QueueWorker):
 
 @asynccontextmanager
 async def _session(kind: str) -> AsyncIterator[aiohttp.ClientSession]:
-    """Of a photo's, no connection leads to an address that is not public."""
+    """The session for a kind of file; for photos it connects to public addresses only."""
     timeout = aiohttp.ClientTimeout(total=DOWNLOAD_TIMEOUT_S, sock_connect=10, sock_read=60)
     guarded = guarded_connector(AddressGuard()) if kind == "photo" else None
     async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False, connector=guarded) as session:

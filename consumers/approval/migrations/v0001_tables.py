@@ -43,7 +43,7 @@ def upgrade() -> None:
             "app",
             Text,
             nullable=False,
-            comment="the DingTalk app that told of it last, and is asked about it",
+            comment="the DingTalk app of the last event or answer; it is asked",
         ),
         Column("business_id", Text, comment="the number that people see on the form"),
         Column("title", Text),
@@ -54,7 +54,7 @@ def upgrade() -> None:
         Column(
             "outcome",
             Text,
-            comment="approved, refused, terminated, finished where nobody says how; NULL: not at its end",
+            comment="approved, refused, terminated, finished (how is not known); NULL: not at its end",
         ),
         Column("status", Text, comment="as the API has it: RUNNING, COMPLETED, TERMINATED, ..."),
         Column("result", Text, comment="agree or refuse"),
@@ -141,7 +141,7 @@ def upgrade() -> None:
         *_instance_key(),
         Column("task_id", Text, primary_key=True, comment="beyond 32 bits"),
         Column(
-            "position", Integer, comment="place among the API's tasks, from 0; NULL: only events tell of it"
+            "position", Integer, comment="place among the API's tasks, from 0; NULL: known from events alone"
         ),
         Column("userid", Text),
         Column("status", Text, comment="RUNNING, COMPLETED, CANCELED, ..."),
@@ -200,7 +200,7 @@ def upgrade() -> None:
         Column("field_name", Text, comment="the form's field, or table and column"),
         Column("file_name", Text, comment="as its owner called it; no file of ours is called so"),
         Column("file_type", Text),
-        Column("file_size", BigInteger, comment="bytes, as the form says"),
+        Column("file_size", BigInteger, comment="bytes, by the form"),
         Column("url", Text, comment="of a photo; a file's address is asked for when it is downloaded"),
         Column("state", Text, nullable=False, comment="waiting, done, or refused: with the reason"),
         Column("reason", Text),
@@ -225,7 +225,7 @@ def upgrade() -> None:
         Column("app", Text, nullable=False, comment="the DingTalk app that is asked"),
         Column("process_code", Text, comment="the template, where a list of ids has named it"),
         Column("with_actions", Boolean, nullable=False, comment="as if its events had come"),
-        Column("looks", SmallInteger, nullable=False, comment="that did not have what was told"),
+        Column("looks", SmallInteger, nullable=False, comment="fetches that lacked what was reported"),
         *queue_columns(),
     )
     op.create_index("ix_approval_fetches_due", "approval_fetches", ["priority", "due_ms"])

@@ -1,5 +1,5 @@
-"""Which instances are to be fetched though no event asks for it: those that only another one's document
-names, those that a resync could not fetch, and those whose answer did not have what an event told of.
+"""The queue of instances to be fetched without an event: those that only another one's document names, those
+that a resync could not fetch, and those whose answer lacked what an event had reported.
 
 Not here: the fetching (``reconcile/refetch.py``).
 """
@@ -23,8 +23,8 @@ async def fetch_later(
     once: bool = False,
     **values: Any,
 ) -> None:
-    """Have the instance ``key`` fetched at ``app`` in ``after_s`` s; ``values`` of ``approval_fetches``.
-    ``once``: not if it was asked for before, however that ended."""
+    """Queue a fetch of the instance ``key`` by ``app`` in ``after_s`` s; ``values`` of ``approval_fetches``.
+    ``once``: not if it was queued before, however that ended."""
     at_ms = fetches.now_ms() + round(after_s * 1000)
     new = tx.insert(approval_fetches).values(**key, **values, app=app, due_ms=at_ms, priority=priority)
     if once:

@@ -1,8 +1,8 @@
 """Works on the rows of a queue that are due, a few at a time, beside the events.
 
-Each row names the app that it asks for something ("" for none). What fails is put back (``dingbridge/
-availability.py`` says for how long), and an app whose API does not answer, or which lacks a right, is left
-alone meanwhile: another company's may answer. Not here: what is done with a row.
+Each row names the app that makes its call ("" for none). A row that fails is put back, for as long as
+``dingbridge/availability.py`` has it. An app whose API does not answer, or which lacks a right, makes no
+calls meanwhile; other companies' apps go on. Not here: how a row is done.
 """
 
 import time
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 3600.0
-"""How long an app is left alone at most, in s: by then somebody may have ticked the right."""
+"""How long an app makes no calls, at most, in s: by then somebody may have granted the right."""
 
 
 class QueueWorker:
@@ -31,13 +31,13 @@ class QueueWorker:
 
     at_once: ClassVar[int] = 4
     answers: ClassVar[tuple[type[Exception], ...]] = ()
-    """What says that a row cannot be done: its own, and no trouble of the app."""
+    """The exceptions that concern the row, not the app."""
 
     def __init__(self, database: Database, queue: WorkQueue) -> None:
         self._database, self._queue = database, queue
         self._apps: defaultdict[str, Availability] = defaultdict(Availability)
         self._paused: dict[str, float] = {}
-        """Until when an app is left alone, epoch s."""
+        """Until when an app makes no calls, epoch s."""
 
     async def run(self) -> None:
         """Do what is due until cancelled. Raises ``DatabaseDown``."""

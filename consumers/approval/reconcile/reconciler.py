@@ -1,11 +1,12 @@
-"""Makes the archive equal to DingTalk for a span of time: lists ids by template and time, fetches what lacks.
+"""Makes the archive equal to DingTalk for a span of time: lists ids by template and time, fetches the
+missing.
 
 DingTalk lists what was *started* in a span of at most 120 days, nothing older than 365 days, and at most
 10,000 ids of one span (obtain-an-approval-list-of-instance-ids); a span that holds more is halved. What began
 earlier and has not ended in the archive is asked for too: its end may have been missed.
 
-A run keeps no state of its own: an instance that the archive has whole costs no call, so a run that is cut
-off and begun again only lists again. Not here: who asks for it (``requests.py`` and ``cli.py``).
+A run keeps no state of its own: an instance that the archive has whole costs no call, so a run that is
+interrupted and started again only lists again. Not here: who starts it (``requests.py`` and ``cli.py``).
 """
 
 import asyncio
@@ -133,7 +134,8 @@ class Reconciler:
         return len(ids) - len(await whole(self._database.reader(), self._scope.corp_id, ids))
 
     async def archive(self, ids: Mapping[str, str | None], on_done: OnProgress = _nobody_watches) -> Counts:
-        """Archive the instances, by id and process code, in any order: no few of them cut each run off.
+        """Archive the instances, by id and process code, in random order: else the same few could end each
+        run.
 
         Raises ``ApiError`` where it would be the same for all, or ``DatabaseDown``; what is archived by then
         stays.

@@ -1,6 +1,6 @@
 """Fetches what stands in ``approval_fetches``: documents that no event will bring (``queues/fetches.py``).
 
-An answer that does not have what it was asked for is looked at again after 2, 10 and 60 s, and then believed.
+If the answer still lacks what was reported, it is fetched again after 2, 10 and 60 s, and then believed.
 An action that fails here is tried again for an hour; then ``approval_actions`` says ``failed``.
 """
 

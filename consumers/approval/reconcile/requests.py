@@ -1,8 +1,8 @@
-"""Resyncs that the bridge asks for in the inbox, as events may be lost: kept, then done beside the events.
+"""Resyncs that the bridge requests in the inbox when events may be lost: stored, then done beside the events.
 
-A request is in ``approval_resyncs`` until it is done, so a process that dies goes on with it. What it
-archives is acted on as if its events had come. What it cannot fetch or act on is left to
-``approval_fetches``, which tries it again. Not here: the comparison itself (``reconciler.py``).
+A request is in ``approval_resyncs`` until it is done, so a process that dies goes on with it. Actions are
+called as if the events had come. An instance that cannot be fetched, or whose action fails, goes to
+``approval_fetches``, which tries again. Not here: the comparison itself (``reconciler.py``).
 """
 
 import time
@@ -38,8 +38,8 @@ resyncs: Final = WorkQueue(approval_resyncs, lease_s=LEASE_S)
 
 @dataclass(frozen=True, slots=True)
 class ResyncRequest:
-    """To compare what was started after ``since`` with what the app ``app`` sees of a company.
-    ``corp_id`` None: nobody knows of which company."""
+    """Compare the approvals started after ``since`` with what the app ``app`` sees of a company.
+    ``corp_id`` None: the company is not known."""
 
     corp_id: str | None
     app: str
@@ -89,7 +89,7 @@ class RequestedResyncs(QueueWorker):
     def __init__(
         self, fetcher: Fetcher, client_of: ClientOf, *, on_compared: Callable[[], None] = lambda: None
     ) -> None:
-        """``on_compared`` is called when all that a request asked for was compared, or is named."""
+        """``on_compared`` is called when a request is done: all is compared, or named as failed."""
         super().__init__(fetcher.database, resyncs)
         self._fetcher, self._client_of, self._on_compared = fetcher, client_of, on_compared
 

@@ -56,7 +56,7 @@ _ByHand = tuple[Table, ColumnElement[bool], Callable[[Transaction, Row[Any]], Aw
 
 
 class NobodyNamed(BridgeError):
-    """The command was told neither ids nor --all."""
+    """The command got neither ids nor --all."""
 
     exit_code = 2
 
@@ -85,8 +85,8 @@ def plan_command(
 ) -> None:
     """Show what would be written to DingTalk now, and write nothing: not there, and not here.
 
-    Reads each entity once. What is as it shall be is counted only. Exit code 2: the file has faults; 1:
-    DingTalk or the database does not answer.
+    Reads each entity once. An entity that needs no write is only counted. Exit code 2: the file has faults;
+    1: DingTalk or the database does not answer.
     """
     asyncio.run(_plan(file, reveal, as_json))
 
@@ -125,7 +125,7 @@ def _in_words(planned: Planned, reveal: bool) -> str:
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """List what is pending, refused, in conflict or adopted, and what is to be done about it."""
+    """List what is pending, refused, in conflict or adopted, with what to do about it."""
     asyncio.run(_status(as_json))
 
 
@@ -157,17 +157,18 @@ def release(
 ) -> None:
     """Let outbound write what it holds back: adopted, in conflict, or refused. `plan` shows what that is.
 
-    Who is adopted belongs to the own id from then on. An own id whose person is gone, or may be somebody else
-    by now, only lets go of them: whoever is found then is adopted, and waits for another release. Requests of
-    unknown outcome, after a restore, are looked for in DingTalk first, and carried out if they are not there.
+    An adopted person belongs to the own id from then on. An own id whose person is gone, or may be somebody
+    else by now, only gives them up: whoever is found then is adopted, and waits for another release. Requests
+    of unknown outcome, after a restore, are looked for in DingTalk first, and carried out if they are not
+    there.
     """
     if state not in (None, *waiting.RELEASABLE, "unknown"):
         raise typer.BadParameter("adopted, conflict, refused or unknown", param_hint="--state")
     which, kinds = (ids, all_, kind, corp, until), [kind for of in _KINDS.values() for kind in of]
     by_hand: list[_ByHand] = []
     if state != "unknown":
-        held = or_(*waiting.RELEASABLE.values()) if state is None else waiting.RELEASABLE[state]
-        by_hand.append((outbound_entity, _chosen(held, *which, kinds=kinds), release_row))
+        releasable = or_(*waiting.RELEASABLE.values()) if state is None else waiting.RELEASABLE[state]
+        by_hand.append((outbound_entity, _chosen(releasable, *which, kinds=kinds), release_row))
     if state in (None, "unknown"):
         requested = _chosen(UNKNOWN, *which, table=outbound_requests, kinds=kinds)
         by_hand.append((outbound_requests, requested, release_request))
@@ -184,7 +185,7 @@ def approve(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let removals go on that are beyond OUTBOUND_MAX_REMOVALS; `status` lists them as removal-approval."""
+    """Approve removals beyond OUTBOUND_MAX_REMOVALS; `status` lists them as removal-approval."""
     chosen = _chosen(waiting.REMOVAL, ids, all_, kind, corp, until)
     _by_hand("approved", [(outbound_entity, chosen, approve_row)], ids, dry_run, as_json)
 
@@ -282,7 +283,7 @@ async def _resume() -> str:
 
 @app.command()
 def reconcile(dry_run: DryRun = False, as_json: AsJson = False) -> None:
-    """Have everything compared with DingTalk and repaired, whatever events said; the consumer does it."""
+    """Have the consumer compare everything with DingTalk and repair it, whatever events reported."""
     count = asyncio.run(_count_known() if dry_run else _reconcile())
     if as_json:
         print_json({"known": count, "due": 0 if dry_run else count})

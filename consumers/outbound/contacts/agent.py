@@ -1,4 +1,5 @@
-"""The agent: takes what is due, reads it in DingTalk, does what ``decide`` says; for both directions.
+"""The agent: claims entities that are due, reads them in DingTalk, and acts by ``decide``; for both
+directions.
 
 The intention of a call is committed before the call and its outcome after it, so whoever finds an open
 intention knows that the call may have been made. Not here: the rules (``decide.py``), the rows (``rows.py``).

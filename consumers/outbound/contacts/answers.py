@@ -30,11 +30,11 @@ WORDS = {
     "grace": "Is removed when OUTBOUND_GRACE_DAYS are over",
     "not-empty": "People or departments are in it; it is removed when they are gone",
 }
-"""What is to be done about a pending result or a conflict."""
+"""The remedy for each pending result or conflict."""
 
 
 def in_words(result: Result, own_id: str, waits_for: str | None, *, absent: bool) -> Result:
-    """``result`` with what is to be done about it."""
+    """``result`` with its remedy."""
     if result.words is not None or result.reason not in WORDS:
         return result
     words = WORDS.get(f"{result.reason} absent" if absent else "") or WORDS[result.reason]
@@ -43,7 +43,7 @@ def in_words(result: Result, own_id: str, waits_for: str | None, *, absent: bool
     return replace(result, words=words.format(**known))
 
 
-async def tell(
+async def send_result(
     tx: Transaction, row: Row[Any], result: Result, *, request: str | None = None, answers: str | None = None
 ) -> None:
     """Send the result to the sender of the row's last message, or of the one that ``request`` and ``answers``
@@ -63,7 +63,7 @@ def last_result(row: Row[Any]) -> Result:
     return Result(row.result, row.version, row.reason, row.code, row.words, row.ding_id, fields)
 
 
-async def tell_change(tx: Transaction, row: Row[Any], change: Change, ding_id: str | None) -> None:
+async def send_change(tx: Transaction, row: Row[Any], change: Change, ding_id: str | None) -> None:
     """Report what a person changed, with own ids where the ledger knows them."""
     fields = {
         name: OldNew(

@@ -94,12 +94,12 @@ def decide(
         last = resolved.ledger.intention
         return replace(awake(resolved), echo=flagged and last is not None and last.outcome == "done")
     ledger = resolved
-    told = None if observed is None else observed.fields
+    returned = None if observed is None else observed.fields
     known = ledger.owned_id if ledger.seen is None else ledger.ding_id
     found = observed is not None and observed.ding_id != known
     if observed is not None and found:
         ledger = replace(ledger, mark=None, seen=None, candidate=observed.ding_id)
-    state = _believed(ledger, told)
+    state = _believed(ledger, returned)
     lost = ledger.owned_id is None and state is None  # a candidate that has gone is reported to nobody
     changed = {} if found or lost else _changed(ledger.seen, state)
     ours = {
@@ -129,7 +129,7 @@ def decide(
     shown = observed is not None
     decision = _carry_out(kind, ledger, plan, rules, now_ms, may_remove=may_remove, shown=shown)
     changes = _judged(kind, decision.ledger, plan, changed, owners)
-    echo = flagged and not (news or _changed(told, state)) and ledger.intention is not None
+    echo = flagged and not (news or _changed(returned, state)) and ledger.intention is not None
     agreed = _agreed(kind, decision.ledger, owners)
     due_ms = decision.due_ms
     if looks and (after_s := look_again_s(looks)) is not None:
@@ -153,18 +153,18 @@ def _whose(ledger: Ledger, observed: Observed | None, *, gone: bool, settled: bo
     return {"owned_id": owned_id, "mark": mark, "candidate": candidate}
 
 
-def _believed(ledger: Ledger, told: Fields | None) -> Fields | None:
+def _believed(ledger: Ledger, returned: Fields | None) -> Fields | None:
     """What DingTalk holds: what it returned, but for unsettled fields what we know."""
     seen = ledger.seen
     if EXISTS in ledger.unsettled:
         return seen
-    if told is None or seen is None:
-        return told
-    return told | {name: seen[name] for name in ledger.unsettled if name in seen}
+    if returned is None or seen is None:
+        return returned
+    return returned | {name: seen[name] for name in ledger.unsettled if name in seen}
 
 
 def _changed(seen: Fields | None, state: Fields | None) -> dict[str, tuple[Any, Any]]:
-    """What is no longer as it was last seen."""
+    """The fields that differ from what was last seen."""
     if seen is None or state is None:
         here = state is not None
         return {} if here == (seen is not None) else {EXISTS: (not here, here)}
@@ -324,7 +324,7 @@ def _judged(
     """What people changed, one change for each verdict. ``ledger`` is as it will be stored."""
     desired = ledger.desired
     refused = ledger.intention is not None and ledger.intention.outcome == "refused"
-    held = ledger.candidate is not None or ledger.conflict is not None or refused
+    blocked = ledger.candidate is not None or ledger.conflict is not None or refused
     found: dict[Verdict, dict[str, tuple[Any, Any]]] = {}
     for name, (old, new) in changed.items():
         verdict: Verdict = "reported"
@@ -334,7 +334,7 @@ def _judged(
             wanted = desired is None or name not in desired.fields or fulfils(name, new, desired.fields[name])
         if wanted or owners.owner_of(kind, name) == "dingtalk":
             verdict = "accepted"
-        elif plan is not None and not held and (name == EXISTS or name in plan.fields):
+        elif plan is not None and not blocked and (name == EXISTS or name in plan.fields):
             verdict = "written-back"
         found.setdefault(verdict, {})[name] = (old, new)
     return tuple(Change(fields, verdict) for verdict, fields in found.items())

@@ -21,8 +21,7 @@ def mark_in(kind: Kind, reply: Mapping[str, object]) -> str | None:
 
 
 def stranger(kind: Kind, ledger: Ledger, observed: Observed, *, removing: bool) -> str | None:
-    """The field that shows that ``observed`` is, or may be, another entity than ``ledger`` owns; None: it is
-    the same.
+    """The field by which ``observed`` is, or may be, another entity than ``ledger`` owns; None: the same one.
 
     Without a mark any difference stops a removal. A write to a person is stopped only when all fields differ,
     since people are renamed and get new numbers. A dept_id is never given again.

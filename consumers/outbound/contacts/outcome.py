@@ -182,7 +182,7 @@ def unsettled(ledger: Ledger, names: Iterable[str], now_ms: int, rules: Rules) -
 def _done(
     ledger: Ledger, intention: Intention, there: Observed | None, now_ms: int, rules: Rules
 ) -> Decision:
-    """``there``: what a creation made, as far as it is known."""
+    """``there``: what a creation made, if known."""
     target = intention.target
     if intention.op == "create" and there is not None:
         ledger = replace(ledger, owned_id=there.ding_id, mark=there.mark, candidate=None)

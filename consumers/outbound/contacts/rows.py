@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Row, and_, or_, select, update
 
 from dingbridge import Conflict, Reader, Transaction
-from dingbridge.consumers.outbound.contacts.answers import in_words, tell, tell_change
+from dingbridge.consumers.outbound.contacts.answers import in_words, send_change, send_result
 from dingbridge.consumers.outbound.fields import DINGTALK_IDS
 from dingbridge.consumers.outbound.ledger import Decision, Kind, Ledger, Observed, Result
 from dingbridge.consumers.outbound.store import now_ms, own_id_of
@@ -89,7 +89,7 @@ async def save(
         raise Conflict("a newer message came")
     ledger, touched = decision.ledger, row.due_ms != row.leased_ms
     there = ledger.owned_id is not None and ledger.seen is not None
-    present = there and ledger.conflict != "somebody-else"  # so that nothing names the id's later holder
+    present = there and ledger.conflict != "somebody-else"  # else references would name another person
     values: dict[str, Any] = {
         "ledger": as_json(ledger),
         "owned_id": ledger.owned_id,
@@ -102,7 +102,7 @@ async def save(
     if not (keep or touched):
         values |= {"flagged": False, "by_userid": None}
     for change in decision.changes:
-        await tell_change(tx, row, change, ledger.ding_id)
+        await send_change(tx, row, change, ledger.ding_id)
     result = decision.result if row.version == entity.version else None
     said = (row.result, row.reason, row.code)
     if result is not None and (result.result, result.reason, result.code) == said:
@@ -113,7 +113,7 @@ async def save(
             "result": result.result, "reason": result.reason, "code": result.code, "words": result.words,
             "fields": json.dumps(result.fields), "result_ms": now_ms(),
         }  # fmt: skip
-        await tell(tx, row, result)
+        await send_result(tx, row, result)
     if keep:
         await QUEUE.renew(tx, row, **values)
     else:

@@ -16,7 +16,7 @@ AGAIN_S = 5.0
 _e = outbound_entity.c
 
 
-async def tell_of_unnamed(tx: Transaction, event: Event, kind: Kind, by: str | None) -> None:
+async def report_unnamed(tx: Transaction, event: Event, kind: Kind, by: str | None) -> None:
     """Report ``event`` about somebody who has no row; ``by`` is who did it, if known.
 
     Raises ``Retry`` while a department may be one that we are creating: DingTalk chooses its dept_id, and the

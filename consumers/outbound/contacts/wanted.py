@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Row, update
 
 from dingbridge import Conflict, Transaction
-from dingbridge.consumers.outbound.contacts.answers import last_result, tell
+from dingbridge.consumers.outbound.contacts.answers import last_result, send_result
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, as_json, entity_of, is_, locked, named_id
 from dingbridge.consumers.outbound.fields import DINGTALK_IDS
 from dingbridge.consumers.outbound.ledger import Kind, Result
@@ -50,15 +50,15 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
             raise Conflict("another message about this entity came first")
         return
     if version < row.version:
-        await tell(tx, row, Result("superseded", version), request=message.type, answers=answers)
+        await send_result(tx, row, Result("superseded", version), request=message.type, answers=answers)
         return
     values: dict[str, Any] = {"answers": answers}
     if version == row.version:  # the same message again: answer again
         if row.result is not None:
-            await tell(tx, row, last_result(row), answers=answers)
+            await send_result(tx, row, last_result(row), answers=answers)
     else:
         if row.result in (None, "pending"):
-            await tell(tx, row, Result("superseded", row.version))
+            await send_result(tx, row, Result("superseded", row.version))
         if row.absent and message.absent:
             wanted["since_ms"] = row.since_ms  # the grace days go on
         else:
@@ -80,7 +80,7 @@ async def look(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str 
 
 
 async def release(tx: Transaction, row: Row[Any]) -> None:
-    """By an operator: write it, whatever held it back. An agent that works on it begins again. Of several
+    """By an operator: write it, whatever it waited for. An agent that works on it begins again. Of several
     rows with one candidate the first gets it."""
     before = entity_of(row).ledger
     ledger = released(before)

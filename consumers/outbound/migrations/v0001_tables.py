@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("since_ms", sa.BigInteger, nullable=False, comment="when this desired state came"),
         sa.Column("answers", sa.Text, nullable=False, comment="source and id of the last message, JSON"),
         sa.Column("by_userid", sa.Text, comment="who acted, by the last event that named somebody"),
-        sa.Column("flagged", sa.Boolean, nullable=False, comment="an event said to look"),
+        sa.Column("flagged", sa.Boolean, nullable=False, comment="an event asks for a read"),
         sa.Column(
             "ledger", sa.Text, comment="what was seen, written and intended, JSON; NULL: never looked at"
         ),

@@ -22,7 +22,7 @@ from dingbridge.consumers.outbound.requests.steps import (
 )
 from dingbridge.consumers.outbound.requests.tables import Request
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.error_codes import says_not_there
+from dingbridge.dingtalk.error_codes import means_not_there
 from dingbridge.dingtalk.errors import ApiError
 
 TERMINATION_DELAY_MS: Final = 15_000
@@ -177,7 +177,7 @@ class Approvals:
         try:
             return await self.client.approval(instance_id)
         except ApiError as error:
-            if says_not_there(error):
+            if means_not_there(error):
                 return None
             raise
 

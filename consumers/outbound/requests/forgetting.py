@@ -68,8 +68,7 @@ async def _scrub(tx: Transaction, row: Row[Any]) -> bool:
 async def _requests(
     tx: Transaction, corp_id: str, ids: set[str], texts: frozenset[str]
 ) -> tuple[int, list[str]]:
-    """Take out what was said in requests that are over and name the person by id; how many these were, and in
-    words what stays."""
+    """Empty the finished requests that name the person by id; returns how many, and in words what stays."""
     names: list[ColumnElement[bool]] = [_r.body.contains(_quoted(one), autoescape=True) for one in ids]
     names += [_r.body.contains(text, autoescape=True) for text in texts if len(text) > 1]
     of_person = and_(_r.corp_id == corp_id, or_(*names))
@@ -91,7 +90,7 @@ async def _requests(
     if unsure:
         stays.append(
             f"{unsure} requests of others hold a name, number or address of this person in a text, without "
-            "the id: nobody can tell whose it is; look at outbound_requests.body"
+            "the id, so it may be somebody else's; look at outbound_requests.body"
         )
     return count, stays
 

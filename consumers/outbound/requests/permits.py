@@ -1,7 +1,7 @@
 """Whether a message may act in a person's name: by the lists of the owners file, and not too often in a day.
 
-A request without ``opened_ms`` asks; one whose call was begun had its answer. For one that a hand releases
-after a restore the lists count, and not the limit.
+Asked before a request's first call (no ``opened_ms``). For a request that an operator releases after a
+restore, the lists count and the limit does not.
 """
 
 from typing import Final, Literal

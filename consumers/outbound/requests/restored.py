@@ -1,5 +1,5 @@
-"""Outbound after a restore: it is paused until a hand resumes it. Meanwhile it reads what came since the
-back-up, so that it begins with the newest that is wanted; requests among that may have been carried out.
+"""Outbound after a restore: paused until an operator resumes it. Meanwhile it reads the messages since the
+back-up, so that it goes on with the newest desired states. Requests among them may have been carried out.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _LOOK_EVERY_S: Final = 0.5
 
 
 async def pause(tx: Transaction, restored: Restored) -> None:
-    """Have nothing written to DingTalk until ``resume``."""
+    """Write nothing to DingTalk until ``resume``."""
     value = json.dumps({"at_ms": restored.at_ms, "ends": restored.ends, "lost": restored.lost})
     await tx.upsert(outbound_state, {"name": _NAME, "value": value}, ["name"])
 
@@ -35,15 +35,15 @@ async def resume(tx: Transaction) -> None:
 
 
 async def paused(db: Reader | Transaction) -> Restored | None:
-    """The restore after which nobody has resumed yet; None: there was none."""
+    """The restore since which outbound is paused; None: it is not."""
     value = await db.scalar(select(outbound_state.c.value).where(outbound_state.c.name == _NAME))
     return None if value is None else Restored(**json.loads(value))
 
 
 async def doubt_since_ms(tx: Transaction) -> int | None:
-    """Since when the request that is handled may have been carried out, of which the database knows nothing
-    (epoch ms); None: it was not. A replayed one is an old one, and where Kafka has lost records, any may be
-    one that the OA sends again."""
+    """Since when (epoch ms) the request being handled may have been carried out without a trace in the
+    restored database; None: it was not. So may any replayed request, and, where Kafka has lost records, any
+    request at all: the OA may be sending it again."""
     restored = await paused(tx)
     if restored is None:
         return None

@@ -13,7 +13,7 @@ from dingbridge.consumers.outbound.requests.tables import Request
 from dingbridge.consumers.outbound.store import ding_ids, named
 from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.error_codes import says_not_there
+from dingbridge.dingtalk.error_codes import means_not_there
 from dingbridge.dingtalk.errors import ApiError
 
 _NOBODY: Final = (
@@ -21,7 +21,7 @@ _NOBODY: Final = (
 )
 _ANOTHER: Final = (
     "{own_id} has left DingTalk, or somebody else has the userid now, so nothing is done in that name; "
-    "dingbridge outbound status says more"
+    "see dingbridge outbound status"
 )
 _HIDDEN: Final = (
     "DingTalk shows no {name} of a person that it names. Give the app the right to read people, then send it "
@@ -65,16 +65,16 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """DingTalk is to be changed by ``send``. Before it runs, the request is stored as begun, with the task of
-    a decision."""
+    """Change DingTalk by ``send``. Before it runs, the request is stored as begun, with the task of a
+    decision."""
 
     send: Callable[[], Awaitable[Answer | Wait]]
     task_id: int | None = None
 
 
 def unseen(request: Request, now_ms: int) -> Wait | End:
-    """What to do about an approval that may have ended although DingTalk does not show it: nothing is
-    believed before DingTalk does. After an hour it is left until an event or a reconcile asks again."""
+    """An approval may have ended, but DingTalk does not show it yet. Look again for an hour; after that, only
+    an event or a reconcile does."""
     return End(None, {}) if request.missing_for(HOUR_MS, now_ms) else Wait(missing=True)
 
 
@@ -122,7 +122,7 @@ class People:
         try:
             return await self._client.user(userid)
         except ApiError as error:
-            if not says_not_there(error):
+            if not means_not_there(error):
                 raise
             return None
 

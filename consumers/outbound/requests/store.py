@@ -37,7 +37,7 @@ UNKNOWN: Final = and_(_columns.result == "pending", _columns.reason == "unknown"
 async def store_request(tx: Transaction, message: Message, now: int, *, doubt_ms: int | None = None) -> None:
     """Make ``message`` a row. The same request again gets the same result again; one that was refused or
     not begun may be sent again under its id. ``now`` is epoch ms. ``doubt_ms``: since then it may have been
-    carried out, of which the database knows nothing; it waits for a hand."""
+    carried out without a trace in this database, so it waits for an operator."""
     key = key_of(message.corp_id, message.kind, message.id)
     row = (await tx.execute(select(outbound_requests).where(key).with_for_update())).one_or_none()
     values: dict[str, Any] = {
@@ -69,14 +69,14 @@ async def store_request(tx: Transaction, message: Message, now: int, *, doubt_ms
 
 
 def _unknown(since_ms: int, now: int) -> dict[str, Any]:
-    """What is written of a request that may have been carried out since: nothing is done without a hand, and
-    then DingTalk is read first, as after a call whose answer was lost."""
+    """The columns of a request that may have been carried out: it waits for an operator, and then DingTalk is
+    read first, as after a call whose answer was lost."""
     said = {"result": "pending", "reason": "unknown", "code": None, "words": _UNKNOWN, "result_ms": now}
     return {**said, "opened_ms": since_ms, "due_ms": None}
 
 
 async def doubt_all(tx: Transaction, since_ms: int, now: int) -> None:
-    """After a restore: have each request that was not at its end at ``since_ms`` wait for a hand."""
+    """After a restore: each request that had not ended at ``since_ms`` waits for an operator."""
     begun = func.coalesce(_columns.opened_ms, since_ms)
     values = {**_unknown(since_ms, now), "opened_ms": begun, "leased_ms": 0, "claims": _columns.claims + 1}
     not_done = or_(_columns.result.is_(None), _columns.result == "pending")
@@ -84,8 +84,8 @@ async def doubt_all(tx: Transaction, since_ms: int, now: int) -> None:
 
 
 async def release(tx: Transaction, row: Row[Any]) -> None:
-    """By hand: find out whether a request of unknown outcome was carried out, and else do it."""
-    # the reason stays: whether it may act in a person's name was perhaps never asked
+    """By an operator: carry out a request of unknown outcome, unless DingTalk shows that it was."""
+    # the reason stays: whether it may act in a person's name was perhaps never checked
     again = {"result": None, "words": None, **REQUESTS.due(PEOPLE_WAIT), "attempts": 0}
     key = key_of(row.corp_id, row.kind, row.request_id)
     await tx.execute(update(outbound_requests).where(key).values(**again))

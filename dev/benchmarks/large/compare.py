@@ -71,9 +71,9 @@ async def _people(reader: Reader, states: dict[str, UserState]) -> AsyncIterator
     member_of: dict[str, dict[int, Any]] = defaultdict(dict)
     for row in await reader.execute(select(memberships).where(memberships.c.userid.in_(states))):
         member_of[row.userid][row.dept_id] = {"leader": row.leader, "sort_order": row.sort_order}
-    held: dict[str, set[int]] = defaultdict(set)
+    roles_of: dict[str, set[int]] = defaultdict(set)
     for row in await reader.execute(select(user_roles).where(user_roles.c.userid.in_(states))):
-        held[row.userid].add(row.role_id)
+        roles_of[row.userid].add(row.role_id)
     for userid, state in states.items():
         if userid not in people:
             yield f"user {userid} is not in the tables"
@@ -83,5 +83,5 @@ async def _people(reader: Reader, states: dict[str, UserState]) -> AsyncIterator
                 yield f"user {userid}: {name}"
         if member_of[userid] != (state.memberships or {}):
             yield f"memberships of {userid}"
-        if held[userid] != (state.roles or frozenset()):
+        if roles_of[userid] != (state.roles or frozenset()):
             yield f"roles of {userid}"

@@ -87,16 +87,16 @@ CONSUMERS: Final = Dashboard(
                 {"{{consumer}}, {{instance}}": f"dingbridge_consumer_in_flight_bytes{ONE}"},
             ),
             Panel(
-                "Held back by an earlier record",
+                "Finished, behind an unfinished record",
                 "number",
                 {
                     "{{consumer}}, {{topic}}": f"sum by (consumer, topic)"
-                    f" (dingbridge_consumer_held_offsets{ONE})"
+                    f" (dingbridge_consumer_uncommittable_offsets{ONE})"
                 },
-                "Finished, not committed. Above 0 in ordinary work.",
+                "Cannot be committed yet. Above 0 in ordinary work.",
             ),
             Panel(
-                "Records that hold others back",
+                "Unfinished records that block commits",
                 "seconds",
                 {"{{consumer}}, {{topic}}/{{partition}}": f"dingbridge_consumer_holder_seconds{ONE}"},
                 "For more than 10 s. consumer.retry in the log names the record by this hash of its key.",

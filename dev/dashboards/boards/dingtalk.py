@@ -31,7 +31,7 @@ DINGTALK: Final = Dashboard(
                 "Open",
                 "number",
                 {"{{state}}": "max by (state) (dingbridge_outbound_entities)"},
-                "dingbridge outbound status says why.",
+                "dingbridge outbound status has the reasons.",
             ),
             Panel(
                 "For how long something has waited",
@@ -47,7 +47,7 @@ DINGTALK: Final = Dashboard(
                     "{{verdict}}": rate("dingbridge_outbound_changes_total", "verdict"),
                     "echo": rate("dingbridge_outbound_echoes_total"),
                 },
-                "echo: an event that told of nothing but our own writes.",
+                "echo: an event that reported nothing but our own writes.",
             ),
         ),
         "Approvals": (

@@ -51,11 +51,11 @@ INGRESS: Final = Dashboard(
                 "Apps file has mistakes",
                 "yes or no",
                 {"{{instance}}": "dingbridge_apps_file_rejected"},
-                "What was read before stays in force. The log says apps.rejected, and where.",
+                "The last valid content stays in force. The log has apps.rejected, with the place.",
                 red_above=1,
             ),
             Panel(
-                "Data that is not what the catalogue says",
+                "Data that differs from the catalogue",
                 "rate",
                 {"{{type}}, {{kind}}": rate("dingbridge_schema_drift_total", "type", "kind")},
                 "Published all the same. dingbridge schema drift names the fields.",
@@ -89,7 +89,7 @@ INGRESS: Final = Dashboard(
             Panel("Size of the journal", "bytes", {"{{instance}}": "dingbridge_journal_bytes"}),
             Panel("Free disk under it", "bytes", {"{{instance}}": "dingbridge_journal_free_bytes"}),
             Panel(
-                "Damaged journals, put aside",
+                "Damaged journals",
                 "number",
                 {
                     "folders, {{instance}}": "dingbridge_journal_damaged_folders",
@@ -115,7 +115,7 @@ INGRESS: Final = Dashboard(
                 {"{{app}}, {{instance}}": "time() - (dingbridge_stream_last_frame_timestamp_seconds > 0)"},
             ),
             Panel(
-                "Connections opened anew",
+                "Connections opened again",
                 "rate",
                 {"{{app}}: {{reason}}": rate("dingbridge_stream_reconnects_total", "app", "reason")},
                 "disconnect is DingTalk's own: it renews each now and then.",

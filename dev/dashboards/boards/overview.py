@@ -67,7 +67,7 @@ OVERVIEW: Final = Dashboard(
                     "1 h": "dingbridge:answers_failed:ratio_rate1h",
                     "3 d": "dingbridge:answers_failed:ratio_rate3d",
                 },
-                "After 1.5 s DingTalk counts a push as failed. Held to: at most 0.1 % in 30 days.",
+                "After 1.5 s DingTalk counts a push as failed. Objective: at most 0.1 % in 30 days.",
                 red_above=0.001,
             ),
             Panel(
@@ -77,7 +77,7 @@ OVERVIEW: Final = Dashboard(
                     "{{consumer}}, 1 h": "dingbridge:consumer_late:ratio_rate1h",
                     "{{consumer}}, 3 d": "dingbridge:consumer_late:ratio_rate3d",
                 },
-                "Held to: at most 1 % in 30 days, for each consumer.",
+                "Objective: at most 1 % in 30 days, for each consumer.",
                 red_above=0.01,
             ),
         ),
@@ -128,13 +128,13 @@ OVERVIEW: Final = Dashboard(
                     "{{alertname}}": "sum by (alertname)"
                     ' (ALERTS{alertstate="firing", alertname=~"Dingbridge.+"})'
                 },
-                "By deploy/prometheus/rules.yml; docs/guide/operations.md says what to do about each.",
+                "By deploy/prometheus/rules.yml; docs/guide/operations.md has the runbook of each.",
             ),
             Panel(
                 "Parked records",
                 "number",
                 {"{{reason}}": "sum by (reason) (dingbridge_parked)"},
-                "Kafka refuses them for themselves. dingbridge journal stats says which.",
+                "Kafka refuses these records. dingbridge journal stats lists them.",
             ),
             Panel(
                 "Callbacks that could not be normalised",

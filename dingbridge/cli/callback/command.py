@@ -43,7 +43,7 @@ Events = Annotated[
 ]
 Wait = Annotated[
     float,
-    typer.Option(min=0, metavar="SECONDS", help="Try the URL so long, while the ingress is being started."),
+    typer.Option(min=0, metavar="SECONDS", help="How long to try the URL, while the ingress starts."),
 ]
 
 
@@ -79,9 +79,7 @@ def register(
         ),
     ] = None,
     events: Events = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Put this in the place of what is registered.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace what is registered.")] = False,
     app_name: AppName = "default",
     wait: Wait = 0,
     no_check: Annotated[
@@ -154,7 +152,7 @@ def verify(
 def show(app_name: AppName = "default") -> None:
     """Show what is registered; token and AES key are masked. Of an app in Stream mode, its connections.
 
-    Whether it is as it should be says `dingbridge doctor`. Exit code 0: done; 1: DingTalk refused, nothing is
+    `dingbridge doctor` checks whether it is right. Exit code 0: done; 1: DingTalk refused, nothing is
     registered, or no connection is open; 2: settings or usage.
     """
     to = target(app_name, signed=False)
@@ -237,7 +235,7 @@ async def _register(
 
 
 async def _try(to: Target, url: str, wait_s: float) -> None:
-    """Say what the URL leads to. Raises ``BridgeError`` if not to this ingress."""
+    """Print what the URL leads to. Raises ``BridgeError`` if not to this ingress."""
     if wait_s:
         say(f"trying {url} for up to {wait_s:g} s")
     findings = await check.look(url, to.credentials, to, wait_s=wait_s)

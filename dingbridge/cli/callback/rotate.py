@@ -1,9 +1,9 @@
 """New credentials for an app of ``DINGTALK_APPS_FILE``, without a push refused in between.
 
-The order keeps it so: (1) the new pair is in the file as ``next``, and every worker of the ingress
-accepts it beside the old one; (2) DingTalk is told; (3) the new pair is the current one, the old one is
-accepted until the grace period is over. Killed anywhere, the file accepts both without an end, and the same
-command goes on from there: DingTalk says which of the two it has.
+In this order: (1) the new pair is in the file as ``next``, and every worker of the ingress accepts it beside
+the old one; (2) it is registered at DingTalk; (3) the new pair is the current one, the old one is accepted
+until the grace period is over. If it is killed, the file goes on accepting both, and the same command goes on
+from there: DingTalk returns which of the two is registered.
 """
 
 import asyncio
@@ -95,7 +95,7 @@ class Rotation:
         pair = Credentials(following.token, following.aes_key, self.to.credentials.owner_keys)
         if why := check.problem(await check.look(registered.url, pair, self.to)):
             raise BridgeError(
-                f"DingTalk was not told, and has the old credentials. {registered.url} with the new ones: "
+                f"DingTalk still has the old credentials. {registered.url} with the new ones: "
                 f"{why} Then run this again"
             )
         await client.update_call_back(

@@ -67,7 +67,7 @@ def target(app: str, *, signed: bool = True) -> Target:
         raise SettingsError(
             [
                 f"the app {found.name} is in Stream mode (DINGTALK_MODE, or mode in DINGTALK_APPS_FILE): no "
-                "URL is registered or tried; `dingbridge callback show` says whether connections are open"
+                "URL is registered or tried; `dingbridge callback show` shows whether connections are open"
             ]
         )
     if signed and not found.credentials:

@@ -17,13 +17,12 @@ def listing(
     context: typer.Context,
     as_json: AsJson = False,
 ) -> None:
-    """The installed consumers with the EventTypes and control topics that they read, how they work as this
-    environment has it, and the package that they come from.
+    """The installed consumers with the EventTypes and control topics that they read, their limits in this
+    environment, and the package that they come from.
 
-    `<NAME>_CONCURRENCY`, `_MAX_ATTEMPTS`, `_RETRY_FIRST_S`, `_RETRY_MAX_S` and `_HANDLER_TIMEOUT_S` change
-    what the class says, as BILLING_CONCURRENCY. One that cannot be loaded is named with the reason; the
-    others work all the same. forward is listed once for each system that FORWARD_FILE declares, as
-    forward-crm.
+    `<NAME>_CONCURRENCY`, `_MAX_ATTEMPTS`, `_RETRY_FIRST_S`, `_RETRY_MAX_S` and `_HANDLER_TIMEOUT_S` override
+    the class, as BILLING_CONCURRENCY. A consumer that cannot be loaded is listed with the reason. forward is
+    listed once for each system that FORWARD_FILE declares, as forward-crm.
     """
     if context.invoked_subcommand is not None:
         return

@@ -15,7 +15,7 @@ def migrate(
     name: Annotated[str, typer.Argument(help="The consumer, as billing; or path/to/file.py:Class.")],
     write: Annotated[bool, typer.Option("--write", help="Write it into the consumer's sources.")] = False,
     message: Annotated[
-        str, typer.Option("--message", "-m", help="What the revision is called; else what it adds.")
+        str, typer.Option("--message", "-m", help="The revision's name; by default what it adds.")
     ] = "",
     down: Annotated[
         str, typer.Option("--down", metavar="REVISION", help="Take the database back to this revision.")

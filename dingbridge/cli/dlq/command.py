@@ -69,7 +69,7 @@ def list_dead_letters(
     all_: Annotated[bool, typer.Option("--all", help="Also those that were replayed or skipped.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """The dead letters that wait, the oldest first, with the error and what the handler said.
+    """The dead letters that wait, the oldest first, with the error and the handler's words.
 
     A table on a terminal, tab-separated in a pipe; with --json an object a line. Exit code 2: there is no
     such consumer; 1: Kafka does not answer.
@@ -85,7 +85,7 @@ def list_dead_letters(
         if selected.settled:
             say(f"{selected.settled} more were replayed or skipped: --all lists them too")
         elif not rows:
-            _say_none(consumer, wanted)
+            _print_none(consumer, wanted)
 
     _run(consumer, work)
 
@@ -108,7 +108,7 @@ def reasons(
         groups = await queue.groups(wanted)
         print_list(REASON_COLUMNS, map(reason_as_object, groups), as_json=as_json)
         if not groups:
-            _say_none(consumer, wanted)
+            _print_none(consumer, wanted)
 
     _run(consumer, work)
 
@@ -149,8 +149,8 @@ def replay(
 ) -> None:
     """Copy dead letters into the consumer's inbox: it tries them again, nobody else sees them.
 
-    Counts, says so, asks on a terminal, then sends. Run again after an interruption, it sends the rest; what
-    two runs send is applied once.
+    It prints the count, asks on a terminal, then sends. Run again after an interruption, it sends the rest; a
+    letter that two runs send is applied once.
     """
     wanted = dead_letter_filter(events, key, error, error_is, since, until, letter)
     _settle("send", consumer, wanted, limit=limit, again=again, dry_run=dry_run, yes=yes, as_json=as_json)
@@ -175,7 +175,7 @@ def skip(
 ) -> None:
     """Give dead letters up for good. They stay in the topic, and `replay --again` still finds them.
 
-    Exit code 2: it was not said which; 1: those that were named are settled already, or are not there.
+    Exit code 2: none are named; 1: those that are named are settled already, or are not there.
     """
     named = [*(places or ()), *(letter or ())]
     wanted = dead_letter_filter(events, key, error, error_is, since, until, named)
@@ -241,7 +241,7 @@ async def _asked_and_done(
     return bar.done
 
 
-def _say_none(consumer: str, wanted: DeadLetterFilter) -> None:
+def _print_none(consumer: str, wanted: DeadLetterFilter) -> None:
     say(f"no dead letter of {consumer} waits" if wanted == DeadLetterFilter() else "none matches")
 
 

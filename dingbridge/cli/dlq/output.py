@@ -16,7 +16,7 @@ from dingbridge.replay.dead_letters import DeadLetter
 
 REASON_COLUMNS = ("count", "type", "error", "oldest", "newest")
 Verb = Literal["send", "skip"]
-"""What is done with dead letters."""
+"""The commands on dead letters."""
 
 COLUMNS = ("place", "type", "key", "error", "reason", "attempts", "at", "settled_by")
 
@@ -55,7 +55,7 @@ def _iso(at: datetime | None) -> str | None:
 
 
 def selection_as_object(selected: Selection, done: int, verb: Verb) -> dict[str, Any]:
-    """What is to be done, and how much of it is."""
+    """What will be done, and to how many letters."""
     count = len(selected.found)
     numbers = {"dead_letters": dict(sorted(selected.by_type.items())), "left_out": selected.settled}
     if verb == "skip":

@@ -29,19 +29,19 @@ def command(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Though DingTalk still has the person, does not answer, or the OA wants it."
+            "--force", help="Even if DingTalk still has the person or does not answer, or the OA wants them."
         ),
     ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete, or mask where others took part, what the consumers' databases have of somebody who has left;
-    and say what every other store has, and when that goes by itself.
+    """Delete what the consumers' databases have of somebody who has left, or mask it where others took part;
+    and list what other stores have, and when it is deleted there.
 
-    The report comes first, then the question. What stops old events from bringing the person back stays; who
-    is hired again under the same userid comes back. One transaction for each consumer: run it again when it
-    breaks off. Exit code 1: a database could not be asked; 2: settings; 3: refused, for somebody who is
-    still in DingTalk, or whom the OA wants there.
+    The report comes first, then the question. Markers stay, so that old events do not bring the person back;
+    somebody hired again under the same userid comes back. One transaction for each consumer: if it fails, run
+    it again. Exit code 1: a database did not answer; 2: settings; 3: refused, since the person is still in
+    DingTalk, or the OA wants them there.
     """
     if not userid or userid != userid.strip():  # an empty one stands in every text
         raise typer.BadParameter("is empty, or has blanks around it", param_hint="USERID")
@@ -74,7 +74,7 @@ async def _forget(userid: str, corp: str | None, dry_run: bool, force: bool, yes
         rows = list(_rows(had, left, done=done))
         said = {"corpId": person.corp_id, "userid": userid, "refused": refused, "done": done}
         print_json({**said, "stores": rows})
-    what = f"{userid} is forgotten; the rest goes as the list says" if done else "nothing was changed"
+    what = f"{userid} is forgotten; the rest is deleted as listed" if done else "nothing was changed"
     say(f"{what}{'; --force does it all the same' if stopped and not dry_run else ''}")
     return 1 if failed else REFUSED if stopped else 0
 

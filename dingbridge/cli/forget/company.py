@@ -38,8 +38,7 @@ def company_of(settings: ForgetSettings, apps: Mapping[str, App]) -> str:
 async def still_there(
     settings: ForgetSettings, apps: Mapping[str, App], corp_id: str, userid: str
 ) -> str | None:
-    """In words why the person may still be in DingTalk; None: each app of the company says that nobody is
-    there."""
+    """In words why the person may still be in DingTalk; None: each app of the company gets "no such user"."""
     own = [app for app in apps.values() if app.corp_id == corp_id]
     own = own or [app for app in apps.values() if app.corp_id is None]
     if not own:

@@ -47,7 +47,9 @@ def elsewhere(settings: KafkaSettings) -> Iterator[Left]:
         f"{days} days; dead letters {dead} days",
     )
     yield Left(
-        control_topic(settings, OUTBOUND), "what the OA said of the person, by the OA's ids", f"{dead} days"
+        control_topic(settings, OUTBOUND),
+        "the OA's messages about the person, by its own ids",
+        f"{dead} days",
     )
     yield Left(
         f"{control_topic(settings, 'changes')}, {control_topic(settings, 'outbound-results')}",

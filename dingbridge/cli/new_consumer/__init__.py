@@ -1,5 +1,5 @@
 """What ``dingbridge new-consumer`` writes.
 
-``names.py`` checks what was asked for, ``templates/`` has the texts, ``project.py`` says where they go, and
+``names.py`` checks the names, ``templates/`` has the texts, ``project.py`` decides where they go, and
 ``writing.py`` writes them and overwrites nothing. The recorded events are ``schemas/examples``.
 """

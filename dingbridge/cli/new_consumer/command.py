@@ -32,7 +32,7 @@ def command(
         ),
     ] = None,
     package: Annotated[
-        str, typer.Option("--package", help="In a project that is there: the package into which it goes.")
+        str, typer.Option("--package", help="In an existing project: the package to add it to.")
     ] = "",
     dingbridge: Annotated[
         str,
@@ -47,10 +47,10 @@ def command(
     """Write a consumer: handler, table with its first revision, settings, a test with recorded events,
     entry point, compose service.
 
-    Without --own-repository into the clone of dingbridge that this folder is in. A project that is there
-    keeps what it has: its pyproject.toml gets an entry point and pytest's plugin, and what cannot be added
-    there is listed (`by hand`). Nothing that exists is overwritten. Exit code 2: the name or an EventType
-    is not valid, or a file is in the way.
+    Without --own-repository it goes into the clone of dingbridge that this folder is in. An existing project
+    keeps all it has: its pyproject.toml gets an entry point and pytest's plugin; what cannot be added there
+    is listed (`by hand`). Nothing is overwritten. Exit code 2: the name or an EventType is not valid, or a
+    file is in the way.
     """
     names = check(name, listed(events), entry_points(group=GROUP).names)
     found = {event_type: example_callbacks(event_type) for event_type in names.events}

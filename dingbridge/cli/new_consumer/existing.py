@@ -26,7 +26,7 @@ OPTIONS_ELSEWHERE = dict.fromkeys(("pytest.toml", ".pytest.toml", "pytest.ini", 
     "tox.ini": "[pytest]",
     "setup.cfg": "[tool:pytest]",
 }
-"""Files in which pytest looks for its options, and what stands in one that has them."""
+"""Files in which pytest looks for its options, and the section that has them."""
 BY_INDEX = {
     "poetry": "poetry source add --priority=explicit company {0} && poetry add --source company dingbridge",
     "uv": "uv add --index company={0} dingbridge",

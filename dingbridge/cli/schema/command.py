@@ -66,7 +66,7 @@ def connect(
 ) -> None:
     """Print what Kafka Connect's JsonConverter needs as `schema.content` to read these topics.
 
-    To standard error: the fields that are not in it, having no one type, or none that a table has.
+    Standard error lists the fields that are left out: those of several types, or of a type that no table has.
     """
     schema = connect_schema(_known(event_types))
     for path in schema.left_out:

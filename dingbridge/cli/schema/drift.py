@@ -1,4 +1,4 @@
-"""``dingbridge schema drift``: the records in Kafka beside what the catalogue says of them."""
+"""``dingbridge schema drift``: compares the records in Kafka with the catalogue."""
 
 import asyncio
 from collections import Counter
@@ -21,7 +21,7 @@ EventTypes = Annotated[
     list[str] | None, typer.Argument(help="EventTypes; without any, all that have a topic.")
 ]
 Last = Annotated[
-    int, typer.Option("--last", min=0, help="Of each partition so many records, the last; 0: all.")
+    int, typer.Option("--last", min=0, help="The last so many records of each partition; 0: all.")
 ]
 
 

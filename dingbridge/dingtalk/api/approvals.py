@@ -60,7 +60,7 @@ class ApprovalCalls(Calls):
         (obtain-an-approval-list-of-instance-ids; Workflow.Instance.Read, internal apps only).
 
         DingTalk lists nothing that is older than 365 days, and no more than 10,000 ids of one span: a
-        warning ``api.listing_full`` says when that many came. Nothing lists what *changed* since a time.
+        warning ``api.listing_full`` is logged when that many came. Nothing lists what *changed* since a time.
         """
         last = int(time.time() * 1000) if end_ms is None else end_ms
         begin = start_ms
@@ -112,7 +112,7 @@ class ApprovalCalls(Calls):
         works.
 
         Raises ``NoAddress`` for a file of 0 bytes, and what ``userNotExist`` stands for when the *originator*
-        has left the company; that says nothing of the instance or the file.
+        has left the company; the instance and the file may be there all the same.
         """
         body = {
             "processInstanceId": process_instance_id,
@@ -159,5 +159,5 @@ class ApprovalCalls(Calls):
             following = page.get("nextToken")
             number = integer(following)
             if following not in (None, "") and (number is None or number <= token):
-                raise no_sense(api, "says that there is more, but its nextToken does not advance")
+                raise no_sense(api, "has hasMore, but its nextToken does not advance")
             token = number

@@ -70,8 +70,8 @@ class CallbackCalls(Calls):
         (obtain-the-event-list-of-failed-push-messages).
 
         **Each call destroys at DingTalk the page that the call before it returned**, whoever made that.
-        Therefore it is sent once: neither we nor the HTTP library send it again by ourselves, except after
-        an answer that says that it was refused. After any other error, the page that it would have returned
+        Therefore it is sent once: neither we nor the HTTP library send it again by ourselves, except after a
+        refusal. After any other error, the page that it would have returned
         may be gone with the next call.
         """
         api = "get_call_back_failed_result"

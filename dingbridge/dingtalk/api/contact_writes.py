@@ -27,7 +27,7 @@ class ContactWrites(Calls):
     """Writes of contacts. DingTalk's monthly quota does not count them.
 
     Each is sent once: after ``OutcomeUnknown`` it may have been carried out. ``InvalidField``: nothing was
-    sent. What else they raise says that DingTalk did not do it.
+    sent. After any other error DingTalk has not done it.
     """
 
     async def create_user(self, fields: Mapping[str, Any]) -> NewUser:

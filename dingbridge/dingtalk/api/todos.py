@@ -1,4 +1,4 @@
-"""To-do tasks in people's DingTalk, by the new API. People are unionids here, as ``user`` tells them."""
+"""To-do tasks in people's DingTalk, by the new API. People are unionids here, which ``user`` returns."""
 
 from collections.abc import Sequence
 from typing import Any, Final, cast
@@ -34,8 +34,8 @@ class TodoCalls(Calls):
         """Create a to-do; returns its task id (add-dingtalk-to-do-task).
 
         ``source_id`` is the app's own id: DingTalk creates one to-do of it, and for the next raises
-        ``AlreadyExists``, so nobody gets it twice (``find_todo`` tells the task id). ``due_ms`` is epoch ms;
-        ``url`` is what opens with it. Sent once: after ``OutcomeUnknown`` it may be there.
+        ``AlreadyExists``, so nobody gets it twice (``find_todo`` returns the task id). ``due_ms`` is epoch
+        ms; ``url`` is what opens with it. Sent once: after ``OutcomeUnknown`` it may be there.
         """
         api = "todo/tasks"
         if not 1 <= len(executors) <= EXECUTORS_MOST:

@@ -22,7 +22,7 @@ class WorkflowCalls(Calls):
     """Writes of approvals. The monthly quota counts them.
 
     Each is sent once: after ``OutcomeUnknown`` it may have been carried out. ``InvalidField``: nothing was
-    sent. What else they raise says that DingTalk did not do it.
+    sent. After any other error DingTalk has not done it.
     """
 
     async def start_approval(
@@ -96,7 +96,7 @@ class WorkflowCalls(Calls):
     ) -> None:
         """Decide a task in the name of ``actor``, the userid that has it
         (approve-or-reject-the-approval-task). ``task_id`` is the ``taskid`` of one of the ``tasks`` that
-        ``approval`` tells."""
+        ``approval`` returns."""
         api = "workflow/processInstances/execute"
         body = {
             "processInstanceId": process_instance_id,

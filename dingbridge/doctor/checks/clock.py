@@ -12,7 +12,7 @@ from dingbridge.doctor.checks.url import shown
 from dingbridge.doctor.findings import Both, Finding, found
 
 LIMIT_S: Final = 10.0
-"""From here on it is told. ``Date`` has whole seconds, and the answer takes its time."""
+"""A smaller difference is not reported: ``Date`` has whole seconds, and the answer takes its time."""
 
 
 async def look(session: aiohttp.ClientSession, base: str) -> float | Both | None:

@@ -97,14 +97,14 @@ async def look(
     page = "" if isinstance(metrics, Both) else metrics.text
     relay_admin = relay_address(settings)
     relay = await get_json(session, f"{relay_admin}/readyz")
-    told = [] if isinstance(owners, Both) else owners[1].get("owners", [])
+    known = [] if isinstance(owners, Both) else owners[1].get("owners", [])
     return Seen(
         url,
         admin,
         ready=status == 200,
         details=details,
         push=pushed,
-        owners=[entry for entry in told if entry.get("app") == app],
+        owners=[entry for entry in known if entry.get("app") == app],
         refused=refused_of(page),
         recovery=recovery_of(page),
         relay_admin=relay_admin,
@@ -123,13 +123,13 @@ def refused_of(page: str) -> dict[tuple[str, str], int]:
 
 
 def parked_of(page: str) -> dict[str, int]:
-    """The records that are put aside, by reason, from the ingress's metrics."""
+    """The parked records, by reason, from the ingress's metrics."""
     parked = (sample for sample in _samples(page) if sample.name == "dingbridge_parked" and sample.value)
     return {sample.labels.get("reason", ""): int(sample.value) for sample in parked}
 
 
 def recovery_of(page: str) -> Recovery:
-    """What it has done of recovery, from the ingress's metrics."""
+    """The state of recovery, from the ingress's metrics."""
     sums: defaultdict[str, float] = defaultdict(float)
     for sample in _samples(page):
         sums[sample.name] += sample.value

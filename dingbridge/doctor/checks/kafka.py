@@ -1,7 +1,7 @@
 """Asks Kafka what ingress and consumers need of it: topics, rights, copies, retention. Creates nothing.
 
-What it means is judged in ``kafka_judge.py``. Rights are what Kafka itself says that we may do; whether a
-topic could be created is asked with ``validate_only``.
+``kafka_judge.py`` makes the findings. The rights are those that Kafka itself returns; ``validate_only`` shows
+whether a topic could be created.
 """
 
 import time
@@ -54,8 +54,9 @@ class Topic:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """``failure`` is ``(kind, words)`` of ``dingbridge.kafka.client.explained``; ``groups`` holds our rights
-    on each group (``None``: not told); ``pushes`` of the month that count, ``None`` when it was not told, and
-    whether these are ``all_pushes``, or older ones are gone from Kafka, or some have no leader."""
+    on each group (``None``: not known); ``pushes`` of the month that count, ``None`` if they were not
+    counted, and whether these are ``all_pushes``, or older ones are gone from Kafka, or some have no
+    leader."""
 
     failure: tuple[str, str] | None = None
     brokers: int = 0
@@ -108,7 +109,7 @@ async def look(settings: KafkaSettings, topics: Sequence[str], groups: Sequence[
         pushes, complete = await _pushes(settings, admin)
     except NotImplementedError:  # of aiokafka, when the broker has no such version of a request
         where = settings.kafka_bootstrap_servers
-        return Seen(failure=("failed", f"Kafka at {where} is older than 2.3, and tells no client its rights"))
+        return Seen(failure=("failed", f"Kafka at {where} is older than 2.3, and returns no client's rights"))
     except (KafkaError, OSError) as error:
         return Seen(failure=explained(error, settings))
     finally:
@@ -188,7 +189,7 @@ async def _pushes(settings: KafkaSettings, admin: AIOKafkaAdminClient) -> tuple[
         if entry["error_code"] == 0 and counts(settings, entry["topic"])
         for partition in entry["partitions"]
     ]
-    # one without a leader would be waited for in vain: it is told of as such, and its pushes are not counted
+    # a partition without a leader never answers: it is reported, and its pushes are not counted
     places = [place for place, led in every if led]
     if not places:
         return 0, not every

@@ -1,5 +1,5 @@
-"""Two requests of Kafka's protocol in the versions that tell a client its rights: Metadata 8, which aiokafka
-does not have, and DescribeGroups 3. Both only read."""
+"""Two requests of Kafka's protocol in the versions that return the client's rights: Metadata 8, which
+aiokafka does not have, and DescribeGroups 3. Both only read."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -15,7 +15,7 @@ _UNTOLD: Final = -(2**31)
 
 
 def operations(bits: int) -> frozenset[str] | None:
-    """What a client may do, from ``authorized_operations``; ``None`` when the broker does not tell."""
+    """What a client may do, from ``authorized_operations``; ``None`` if the broker does not return it."""
     return None if bits == _UNTOLD else frozenset(name for name, bit in _BITS.items() if bits >> bit & 1)
 
 

@@ -14,8 +14,8 @@ _NEAR: Final = 0.8
 
 
 def judge(spent: Mapping[str, Any], pushes: int | None, *, all_pushes: bool) -> list[Finding]:
-    """``spent`` is ``ApiCalls.spent()``; ``pushes`` is ``None`` where Kafka did not tell. Not ``all_pushes``:
-    so many at least, since Kafka has deleted older ones."""
+    """``spent`` is ``ApiCalls.spent()``; ``pushes`` is ``None`` if they could not be counted. Not
+    ``all_pushes``: so many at least, since Kafka has deleted older ones."""
     month, calls = spent["month"], int(spent["calls"])
     findings = []
     if calls >= CALLS:

@@ -16,7 +16,7 @@ from dingbridge.worker.registry import installed_consumers, unknown
 
 INGRESS: Final = "ingress"
 NO_KEYS: Final = frozenset({"key.aes", "key.token", "key.owner", "key.none"})
-"""Findings of keys that nothing can be asked with."""
+"""Findings of keys with which no call can be made."""
 _TOKEN_LENGTHS: Final = range(6, 64)
 _FORM_OF_TOKENS_ZH: Final = "应为 1 到 64 个不含空格的可打印 ASCII 字符"
 
@@ -70,13 +70,13 @@ def _of_setting(problem: str) -> Finding:
 
 
 def parts(
-    wanted: Sequence[str], points: Iterable[EntryPoint] | None = None, told: Sequence[Finding] = ()
+    wanted: Sequence[str], points: Iterable[EntryPoint] | None = None, reported: Sequence[Finding] = ()
 ) -> tuple[list[Part], list[Finding]]:
-    """The consumers that are looked at, those of ``wanted`` or all that are installed; and which of them
-    would not start, but for what was ``told`` of the ingress already."""
+    """The consumers that are checked, those of ``wanted`` or all that are installed; and findings of those
+    that would not start, without the problems that were ``reported`` for the ingress already."""
     chosen: list[Part] = []
     findings: list[Finding] = []
-    of_ingress = {finding.values.get("problem") for finding in told}
+    of_ingress = {finding.values.get("problem") for finding in reported}
     installed = installed_consumers(points)
     for one in installed:
         if one.consumer is None:

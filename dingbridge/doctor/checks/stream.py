@@ -1,6 +1,7 @@
 """Stream mode: the hosts that its connections go to, and what the running ingress knows of them.
 
-Whether the console has Stream chosen, and which events are ticked there, no API tells; what comes shows it.
+No API returns whether Stream is chosen in the console, or which events are ticked there; only arriving events
+show it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +24,8 @@ _QUIET_S: Final = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """``absent``: why the ingress does not tell; ``status``: of the app, as ``/stream`` has it, ``None`` when
-    the running ingress has no such app in Stream mode; ``unreachable``: hosts, and why."""
+    """``absent``: why the ingress does not answer; ``status``: of the app, as ``/stream`` has it, ``None``
+    when the running ingress has no such app in Stream mode; ``unreachable``: hosts, and why."""
 
     absent: Both | None = None
     status: Mapping[str, Any] | None = None

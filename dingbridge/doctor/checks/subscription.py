@@ -1,7 +1,7 @@
 """Which approval events the installed parts need, as paths that DingTalk's console takes as rules.
 
-Without a rule every event of a type is pushed, and counts; with one those alone that a rule matches
-(overview-of-event-subscription). What is entered there no API tells. Pure.
+Without a rule every event of a type is pushed, and counts; with rules only events that match one
+(overview-of-event-subscription). No API returns the rules that are entered. Pure.
 """
 
 from collections.abc import Collection, Iterable, Mapping

@@ -19,7 +19,7 @@ from dingbridge.doctor.findings import Both, Finding, found
 DEADLINE_S: Final = 1.5
 """DingTalk's (http-callback-overview)."""
 TRIES: Final = 8
-"""Pushes before it is said that another ingress answers: behind a load balancer they reach several."""
+"""Pushes before another ingress is reported as answering: behind a load balancer they reach several."""
 _SOON_DAYS: Final = 14
 _EXPIRED, _OTHER_NAME = 10, (62, 64)  # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED, …_HOSTNAME_MISMATCH, …_IP_…
 
@@ -153,7 +153,7 @@ def judge(seen: Seen, *, from_internet: bool) -> list[Finding]:
 
 
 def of_push(prefix: str, url: str, seen: Push, **values: object) -> Finding:
-    """What a push of ours says of the URL (``url``) or of the ingress itself (``ingress``)."""
+    """What a push of ours shows of the URL (``url``) or of the ingress itself (``ingress``)."""
     match seen.outcome:
         case "unreachable":
             return found(f"{prefix}.unreachable", url=url, reason=seen.reason)

@@ -1,8 +1,8 @@
-"""The Open API for events of several apps: each event is asked about at the app that it came from.
+"""The Open API for events of several apps: calls for an event are made as the app that it came from.
 
 With one app, a consumer's client is that app's. With ``DINGTALK_APPS_FILE``, ``ctx.dingtalk`` is the client
-of the event's app, and ``Consumer.dingtalk``, for what is done beside events (full syncs, backfills), that of
-``CONSUMER_APP``. A third-party suite is asked in the name of the event's company, beside events of its
+of the event's app, and ``Consumer.dingtalk``, for work beside events (full syncs, backfills), that of
+``CONSUMER_APP``. A third-party suite calls in the name of the event's company, beside events of its
 ``corp_id``.
 """
 

@@ -31,7 +31,7 @@ Prepares = Callable[[Any, Event[DataIn_], Context], Coroutine[Any, Any, Prepared
 """A method that ``on`` takes as ``prepare``."""
 
 CLASS_WIDE = "prepare"
-"""The method that prepares for a handler unless its ``on`` says otherwise."""
+"""The method that prepares for a handler unless its ``on`` names another."""
 _MARK = "_dingbridge_handles"
 
 

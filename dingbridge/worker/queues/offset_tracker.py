@@ -86,7 +86,7 @@ class QueuedRecord:
     delivery: Delivery | None = None
     event: Event | None = None
     alone: bool = False
-    """Tried together with others in vain; from then on it is tried alone."""
+    """It failed together with others; from then on it is tried alone."""
     failure: Failure | None = None
     """Why it goes to the dead letters, once that is decided."""
     window: "_Window | None" = field(default=None, repr=False)

@@ -3,7 +3,7 @@
 While a partition is paused, one of its records at a time is tried, each time another, and those that were not
 tried yet come first. When one works, the pause ends, and the others' failures count as their own
 (``dingbridge/availability.py``). It counts as working only if its attempt called at least the dependencies of
-the failed one: an event that is filtered out proves nothing about DingTalk.
+the failed one: an event that was filtered out called none.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ either, but other events of the partition may not need that right."""
 class Pause:
     """Why and since when a partition waits. ``probe`` is the record being tried; ``waiting`` are heads of
     keys that were not tried yet, ``tried`` those that were. ``since`` is of ``time.monotonic``, ``next_at``
-    epoch s. ``certain``: the error itself says that it is about no single record."""
+    epoch s. ``certain``: the error itself shows that it concerns every record."""
 
     reason: str
     asked: Asked

@@ -1,4 +1,4 @@
-"""Which errors of a database say that it is down, and which that the statement is wrong.
+"""Which errors of a database mean that it is down, and which that the statement is wrong.
 
 SQLAlchemy has one tree for both. ``translated`` raises ``DatabaseDown`` and ``TransactionRace`` for errors
 that the statement did not cause, and lets every other error pass.
@@ -50,7 +50,7 @@ class TransactionRace(Conflict):
 
 
 def is_down(error: BaseException, *, read_only: bool = False) -> bool:
-    """Whether ``error``, raised by a database operation, says that the database is down.
+    """Whether ``error``, raised by a database operation, means that the database is down.
 
     A database that cannot be written is down, unless it was opened to read (``read_only``).
     """
@@ -75,7 +75,7 @@ def is_down(error: BaseException, *, read_only: bool = False) -> bool:
 
 
 def is_missing_table(error: BaseException) -> bool:
-    """Whether ``error`` says that a table, not its content, is missing."""
+    """Whether ``error`` means that a table, not its content, is missing."""
     cause = getattr(error, "orig", None)
     return getattr(cause, "sqlstate", None) == "42P01" or "no such table" in str(cause)
 

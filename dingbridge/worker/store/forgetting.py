@@ -29,7 +29,7 @@ class Person:
 class Forgotten:
     """The result of forgetting a person in one consumer's database.
 
-    ``deleted`` and ``masked`` are numbers of rows by table, ``stays`` says in words what is left and until
+    ``deleted`` and ``masked`` are numbers of rows by table, ``stays`` has, in words, what is left and until
     when. ``files`` are deleted before the transaction commits. ``texts`` are for other consumers, whose texts
     may hold them. ``wanted``: in words, why somebody still needs the person here; nothing is done then
     without ``--force``. ``more``: there is too much for one transaction, and the hook is called again with
@@ -58,7 +58,7 @@ class Forgotten:
 
 
 def texts_in(row: Mapping[str, Any]) -> frozenset[str]:
-    """What the fields of a person, as the Open API calls them, tell for ``Person.texts``."""
+    """``Person.texts`` from a person's fields, by the Open API's names."""
     return frozenset(str(row[name]) for name in _TELLING if row.get(name))
 
 

@@ -26,7 +26,7 @@ outbox = Table(
     Column("offset", BigInteger, primary_key=True, autoincrement=False),
     Column("error", String, nullable=False, comment="type and place of the error, no text"),
     Column("attempts", Integer, nullable=False),
-    Column("reason", String, nullable=False, comment="what the handler said by Reject or Retry"),
+    Column("reason", String, nullable=False, comment="the handler's own words, of Reject or Retry"),
     Column("frames", String, nullable=False, comment="of any other error: file, line, function"),
     Column("at", UtcDateTime, nullable=False),
 )

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_S = 3600
 RETRY_S = 30
-"""Delay in s after Kafka or the database failed: the retention is to be known soon after the start."""
+"""Delay in s after Kafka or the database failed; short, so that pruning begins soon after the start."""
 
 
 async def prune_regularly(database: Database, consumer: str, settings: KafkaSettings) -> None:
@@ -34,7 +34,7 @@ async def prune_regularly(database: Database, consumer: str, settings: KafkaSett
             lives = await lives_of_records(settings, list(numbers))
             if lives != said:
                 said = lives
-                _say(consumer, lives)
+                _log_retention(consumer, lives)
             rows = 0
             for topic, life in lives.by_topic.items():
                 if life is not None:
@@ -50,7 +50,7 @@ async def prune_regularly(database: Database, consumer: str, settings: KafkaSett
         await asyncio.sleep(wait_s)
 
 
-def _say(consumer: str, lives: Lives) -> None:
+def _log_retention(consumer: str, lives: Lives) -> None:
     """Log how long inbox rows are kept, and why, whenever that has changed."""
     if for_ever := sorted(topic for topic, life in lives.by_topic.items() if life is None):
         log.warning(
@@ -67,7 +67,7 @@ def _say(consumer: str, lives: Lives) -> None:
             "consumer.retention_unknown",
             consumer=consumer,
             topics=lives.unknown,
-            meaning="Kafka does not tell their retention (no right to DESCRIBE_CONFIGS); it is taken from "
+            meaning="Kafka does not return their retention (no right to DESCRIBE_CONFIGS); it is taken from "
             "TOPIC_RETENTION_DAYS and its like. If they keep records for longer, an event that is read again "
             "so late is applied twice: grant the right, or set them as the topics are",
         )

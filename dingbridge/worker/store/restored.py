@@ -1,7 +1,7 @@
 """The mark in a database that was restored from a back-up (``dingbridge/backup``).
 
 Until the consumer's offsets are set back as well, the mark stops its start: with newer offsets it would miss
-the events since the back-up. Afterwards the consumer is told of the restore at its next start, in the
+the events since the back-up. Afterwards the consumer is notified of the restore at its next start, in the
 transaction that removes the mark.
 """
 
@@ -63,7 +63,7 @@ class Restored:
 
     def may_be_known(self, position: Position) -> bool:
         """Whether the record at ``position`` was in Kafka before the restore: it may have been handled since
-        the back-up, of which this database knows nothing."""
+        the back-up, without a trace in this database."""
         return position.offset < self.ends.get(position.topic, {}).get(str(position.partition), 0)
 
 
@@ -93,7 +93,7 @@ async def set_back(database: Database, consumer: str, ends: Ends, *, lost: bool 
 
 
 async def is_restored(database: Database, consumer: str) -> bool:
-    """Whether ``consumer`` has to be told of a restore. Raises ``NotSetBack``."""
+    """Whether ``consumer`` has to be notified of a restore. Raises ``NotSetBack``."""
     row = (await marks(database)).get(consumer)
     if row is not None and row.ends is None:
         raise NotSetBack(
@@ -104,7 +104,7 @@ async def is_restored(database: Database, consumer: str) -> bool:
     return row is not None
 
 
-async def tell(
+async def notify(
     database: Database, consumer: str, hook: Callable[[Restored, Transaction], Awaitable[None]]
 ) -> None:
     """Call ``hook`` and remove the mark, in one transaction; of several processes one does it."""

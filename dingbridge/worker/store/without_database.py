@@ -12,7 +12,7 @@ class _NoConnection:
     def __getattr__(self, name: str) -> NoReturn:
         raise SettingsError(
             [
-                "the consumer says `uses_database = False`, and its handler asks for the database; remove "
+                "the consumer has `uses_database = False`, and its handler asks for the database; remove "
                 "that line"
             ]
         )

@@ -82,7 +82,7 @@ class ApprovalWrites(ApprovalActions):
         return steps, of_all
 
     def _cc(self, userids: Any) -> list[str]:
-        """Who gets a copy; at the start or the end (``ccPosition``), which the detail does not tell."""
+        """Who gets a copy; at the start or the end (``ccPosition``), which is not in the detail."""
         if userids is None:
             return []
         if not isinstance(userids, list) or not self._company.users.keys() >= {*userids}:

@@ -1,4 +1,4 @@
-"""What happens to approvals, and the events that tell of it."""
+"""What happens to approvals, and its events."""
 
 from typing import Final
 

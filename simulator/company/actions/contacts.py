@@ -1,4 +1,4 @@
-"""What happens to people and departments, and the contact events that tell of it."""
+"""What happens to people and departments, and its contact events."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What happens to roles and administrators, and the contact events that tell of it.
+"""What happens to roles and administrators, and its contact events.
 
 DingTalk's events call a role a label. Whose roles a change of the role itself touches is not said in its
 event: a receiver has to know who has it.
@@ -42,10 +42,10 @@ class RoleActions(Actions):
     def take_role(self, role_id: int | None = None, userid: str | None = None) -> list[PlatformEvent]:
         roles = self._company.roles
         if role_id is None:
-            held = [r for r in roles if r.userids and userid in (None, *r.userids)]
-            if not held:
+            having = [r for r in roles if r.userids and userid in (None, *r.userids)]
+            if not having:
                 raise ActionError("nobody has such a role; give one first (action give_role)")
-            role = self._rng.choice(held)
+            role = self._rng.choice(having)
         else:
             role = roles.role(role_id)
         if userid is None:

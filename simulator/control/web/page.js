@@ -38,7 +38,7 @@ async function ask(method, path, body) {
   return answer;
 }
 
-async function tell(path, body, method = "POST") {
+async function send(path, body, method = "POST") {
   try {
     await ask(method, path, body);
     complain("");
@@ -48,7 +48,7 @@ async function tell(path, body, method = "POST") {
   await look(true);
 }
 
-const act = (action, more = {}) => tell("act", { action, ...more });
+const act = (action, more = {}) => send("act", { action, ...more });
 const button = (words, onclick) => el("button", { type: "button", textContent: t(words), onclick });
 
 function person(user, departments) {
@@ -130,7 +130,7 @@ function showFigures(stats) {
 
 let state = null, seen = "", looking = false;
 
-async function look(anew = false) {
+async function look(again = false) {
   if (looking) return;
   looking = true;
   try {
@@ -143,7 +143,7 @@ async function look(anew = false) {
     // a choice that somebody is making must not be taken from under his hands
     const busy = document.activeElement instanceof HTMLSelectElement;
     const now = `${stats.recorded} ${stats.registered} ${stats.mode}`;
-    if ((now !== seen && !busy) || anew) {
+    if ((now !== seen && !busy) || again) {
       state = await ask("GET", "state");
       seen = now;
       byId("corp").textContent = state.corp_id;
@@ -163,10 +163,10 @@ for (const element of document.querySelectorAll("[data-t]")) element.textContent
 if (chinese) document.documentElement.lang = "zh-CN";
 byId("acts").onsubmit = byId("faults").onsubmit = (event) => event.preventDefault();
 for (const b of document.querySelectorAll("[data-act]")) b.onclick = () => act(b.dataset.act);
-for (const b of document.querySelectorAll("[data-fault]")) b.onclick = () => tell("faults", JSON.parse(b.dataset.fault));
-byId("clear").onclick = () => tell("faults", undefined, "DELETE");
-byId("burst").onclick = () => tell("burst", { events: 100 });
-byId("rate").onchange = () => tell("rate", { per_second: Number(byId("rate").value) });
+for (const b of document.querySelectorAll("[data-fault]")) b.onclick = () => send("faults", JSON.parse(b.dataset.fault));
+byId("clear").onclick = () => send("faults", undefined, "DELETE");
+byId("burst").onclick = () => send("burst", { events: 100 });
+byId("rate").onchange = () => send("rate", { per_second: Number(byId("rate").value) });
 byId("filter").oninput = () => state && showCompany(state);
 look(true);
 setInterval(() => document.hidden || look(), POLL_MS);

@@ -153,7 +153,7 @@ async def test_the_time_of_leaving_is_what_the_event_said_in_whatever_order_they
         kind, at_ms = told[number]
         await deliver(sync, kind, "u1", at_ms=at_ms)
     row = await one(sync, users, userid="u1")
-    assert (row.left_at, row.left_told) == (datetime(2024, 11, 7, 17, 20, 1, tzinfo=UTC), True)
+    assert (row.left_at, row.left_reported) == (datetime(2024, 11, 7, 17, 20, 1, tzinfo=UTC), True)
 
 
 async def test_the_event_of_leaving_corrects_what_a_full_sync_noticed(sync, company):
@@ -165,16 +165,16 @@ async def test_the_event_of_leaving_corrects_what_a_full_sync_noticed(sync, comp
     await full(sync, company, confirmed=1)
     noticed = await one(sync, users, userid="u1")
     assert noticed.left_at > datetime(2025, 1, 1, tzinfo=UTC)
-    assert noticed.left_told is False
+    assert noticed.left_reported is False
     await deliver(sync, "user_leave_org", "u1", at_ms=T)
     told = await one(sync, users, userid="u1")
-    assert (told.left_at, told.left_told) == (datetime(2024, 11, 7, 17, 20, tzinfo=UTC), True)
+    assert (told.left_at, told.left_reported) == (datetime(2024, 11, 7, 17, 20, tzinfo=UTC), True)
     await full(sync, company)
     assert await one(sync, users, userid="u1") == told
     company.users["u1"] = back
     await deliver(sync, "user_add_org", "u1", at_ms=T + 1)
     here = await one(sync, users, userid="u1")
-    assert (here.left_at, here.left_told) == (None, None)
+    assert (here.left_at, here.left_reported) == (None, None)
 
 
 async def test_an_event_about_somebody_long_gone_is_done_without_a_row(sync):

@@ -382,6 +382,6 @@ async def test_the_command_ends_beside_one_who_is_never_answered(sync, company, 
     mine = worker(sync, company)
     mine.lease_s = 0
     await cli._details(Runs(sync.database, CORP), run, mine, wait=True)
-    assert said[1] == "of 1 DingTalk does not tell just now; the running consumer goes on asking"
+    assert said[1] == "DingTalk gives no details of 1 people just now; the running consumer tries again"
     assert mine.fetched == 11
     assert run.state == "done"

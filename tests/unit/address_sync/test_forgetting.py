@@ -29,7 +29,7 @@ def company():
 
 async def left(sync, userid, days):
     async with sync.database.transaction() as tx:
-        gone = {"left_at": NOW - timedelta(days=days), "left_told": True}
+        gone = {"left_at": NOW - timedelta(days=days), "left_reported": True}
         await tx.execute(update(users).where(users.c.userid == userid).values(**gone))
 
 

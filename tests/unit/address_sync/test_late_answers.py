@@ -68,7 +68,7 @@ async def test_a_leaver_who_still_is_there_leaves_at_the_time_that_the_event_sai
     assert (await known.person("u1")).left_at is None
     await known.until(13)
     row = await known.person("u1")
-    assert (row.left_at, row.left_told) == (event.time, True)
+    assert (row.left_at, row.left_reported) == (event.time, True)
     await known.until(70)
     assert await known.waiting() == 0
 
@@ -113,7 +113,7 @@ async def test_a_leaving_that_waits_beside_another_event_keeps_its_time(known):
     await known.deliver_together(left, edited)
     await known.until(80)
     row = await known.person("u1")
-    assert (row.left_at, row.left_told) == (left.time, True)
+    assert (row.left_at, row.left_reported) == (left.time, True)
 
 
 async def test_a_later_event_begins_the_looks_again(known):
@@ -168,7 +168,7 @@ async def test_nobody_is_marked_as_left_by_an_edit_before_it_is_believed(known):
     await known.until(20)
     row = await known.person("u1")
     assert row.left_at is not None
-    assert row.left_told is False
+    assert row.left_reported is False
 
 
 async def test_an_edit_seen_beside_a_leaving_does_not_forget_what_that_said(known):
@@ -181,7 +181,7 @@ async def test_an_edit_seen_beside_a_leaving_does_not_forget_what_that_said(know
     await known.deliver(edited)
     await known.until(80)
     row = await known.person("u1")
-    assert (row.left_at, row.left_told) == (left.time, True)
+    assert (row.left_at, row.left_reported) == (left.time, True)
 
 
 async def test_a_hire_who_is_absent_after_a_minute_and_there_after_an_hour(make):

@@ -285,5 +285,5 @@ async def test_without_the_one_call_that_counts_it_reads_what_it_saw_last_and_ma
         del company.users[inside[0]]
         run = await full(sync, company)
         assert (run.changed, run.leavers) == ({"people_new": 1, "people_changed": 1}, 1)
-        assert run.incomplete == "DingTalk did not tell what the app may see, and once did"
+        assert run.incomplete == "DingTalk did not return what the app may see, and did before"
         assert await current(sync) == {*inside, "u900"}

@@ -164,7 +164,7 @@ async def test_no_action_is_called_on_a_document_that_is_not_at_its_end(office):
         key = {"corp_id": event.corp_id, "instance_id": "pi-1"}
         async with archive.database.transaction() as tx:
             written = await fetcher.archive.write(
-                tx, key, app="default", told=[event], document=office.approvals["pi-1"]
+                tx, key, app="default", new_events=[event], document=office.approvals["pi-1"]
             )
             await fetcher.actions.settle_family(tx, key, written.stored, forced=True)
         entry = await only(archive, approval_actions)

@@ -59,7 +59,7 @@ async def test_an_event_is_found_and_leads_to_its_page(person: Browser) -> None:
         'href="/event?source=/dingtalk/ding1/default&amp;id=user_add_org:e1/u-1&amp;at=t.user_add_org:0:0"'
         in html
     )
-    assert "Beyond the index nothing was looked at:" in html
+    assert "Beyond the index nothing was searched:" in html
     assert "KafkaUnavailable" in html, "what kind of trouble"
     address = person.console.kafka.kafka_bootstrap_servers
     assert address not in html
@@ -83,7 +83,7 @@ async def test_where_kafka_is_is_not_a_viewers_to_know(person: Browser) -> None:
 async def test_what_waits_in_a_journal_is_counted(person: Browser) -> None:
     html = await page(person, "u-waits")
     assert "No record was found." in html
-    assert "callbacks that are not in Kafka yet, and were not looked at: 1." in html
+    assert "callbacks that are not in Kafka yet, and were not searched: 1." in html
     assert "dingbridge journal list" in html
 
 
@@ -98,8 +98,8 @@ async def test_what_is_parked_or_put_aside_is_no_nothing(
 
     monkeypatch.setattr(person.console.journals, "status", status)
     html = await page(person, "u-waits")
-    assert "and were not looked at: 0." in html
-    assert "Nor these: parked records: 4; folders that were put aside and are not imported yet: 2." in html
+    assert "and were not searched: 0." in html
+    assert "Nor these: parked records: 4; damaged journals that are not imported yet: 2." in html
     assert "dingbridge journal list" in html
 
 
@@ -109,7 +109,7 @@ async def test_an_index_that_is_searched_too_long_is_told(
     monkeypatch.setattr(Search, "_in_index", lambda *_: ([], True))
     html = await page(person, "u-1")
     assert "Add an id or a shorter time." in html
-    assert "Beyond the index nothing was looked at:" in html
+    assert "Beyond the index nothing was searched:" in html
 
 
 @pytest.mark.parametrize(

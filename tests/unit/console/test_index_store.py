@@ -1,4 +1,4 @@
-"""The index holds what the topics hold, whatever happens to its process; it is made anew when it must."""
+"""The index holds what the topics hold, whatever happens to its process; it is rebuilt when it must be."""
 
 import contextlib
 import tempfile
@@ -187,10 +187,10 @@ def test_a_damaged_file_is_made_anew_by_whoever_meets_the_damage(tmp_path: Path,
     path.write_bytes(raw[: page * 4096] + b"\xff" * (len(raw) - page * 4096))
     with closing(opened(tmp_path)) as index:
         if page > 1:
-            with pytest.raises(BridgeError, match="it is made anew from Kafka"):
+            with pytest.raises(BridgeError, match="it is rebuilt from Kafka"):
                 read_all(index)
         if index.damaged:
-            index.begin_anew("damaged")
+            index.rebuild("damaged")
         index.belongs_to("here")
         index.add(entries(*records), {("t.user_add_org", 0): (0, 200)})
         read_all(index)
@@ -229,7 +229,7 @@ def test_an_index_that_could_not_be_made_anew_is_made_at_the_next_attempt(
             else:
                 broken.setattr(store, "SCHEMA", "no SQL")
             with pytest.raises(BridgeError, match="with room on its disk"):
-                index.begin_anew("the topic t was made anew")
+                index.rebuild("the topic t was created again")
             with pytest.raises(BridgeError, match="with room on its disk"):
                 index.belongs_to("one")
         assert index.belongs_to("one")

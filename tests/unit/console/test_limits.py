@@ -143,15 +143,15 @@ async def test_a_cancellation_of_aiokafka_s_own_ends_nobody_who_asks(monkeypatch
 async def test_who_is_asked_all_the_time_knows_of_a_silence_and_of_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    heard_at = time.time()
-    ask = AskKafka(KafkaSettings(), heard_at=lambda: heard_at)
+    answered_at = time.time()
+    ask = AskKafka(KafkaSettings(), feed_answered_at=lambda: answered_at)
     assert ask.silent_since is None
-    heard_at -= kafka.QUIET_S + 1
-    assert ask.silent_since == heard_at
+    answered_at -= kafka.QUIET_S + 1
+    assert ask.silent_since == answered_at
     broker = Broker()
     broker.thawed.clear()
     await silent(ask, broker)
     assert ask.silent_since is not None
-    heard_at = time.time() + 1
+    answered_at = time.time() + 1
     assert ask.silent_since is None
     await ask.stop()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dingbridge.console.index.records import Copy, Letter
-from dingbridge.console.life.outcome import Facts, Outcome, held_by, outcome_of, replays_of
+from dingbridge.console.life.outcome import Facts, Outcome, in_flight_of, outcome_of, replays_of
 from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.worker.context import Position
 from dingbridge.worker.store.inbox import Applied
@@ -44,8 +44,8 @@ def facts(**known: Any) -> Facts:
         (facts(inbox={"": ROW}, letters=(LETTER,), settled={LETTER.place: "run"}), "dead_settled"),
         (facts(inbox={"": ROW}, letters=(replace(LETTER, first=OTHER),)), "dead"),
         (facts(inbox={"": ROW}, letters=(replace(LETTER, replay_id="run"),)), "handled"),
-        (facts(committed={TOPIC: 5}, held={RECORD: HELD}), "retrying"),
-        (facts(inbox={"": ROW}, held={RECORD: HELD}), "handled"),
+        (facts(committed={TOPIC: 5}, in_flight={RECORD: HELD}), "retrying"),
+        (facts(inbox={"": ROW}, in_flight={RECORD: HELD}), "handled"),
         (facts(committed={TOPIC: 5}), "waiting"),
         (facts(committed={TOPIC: 6}), "passed"),
         (facts(committed={("t.user_add_org", 1): 6}), "waiting"),
@@ -59,7 +59,7 @@ def test_what_is_said_follows_from_what_is_known(known: Facts, state: str) -> No
 def test_what_is_said_beside_the_state() -> None:
     assert outcome_of(RECORD, facts(inbox={"": ROW})) == Outcome("handled", AT, attempts=3)
     assert outcome_of(RECORD, facts(committed={TOPIC: 2})) == Outcome("waiting", before=3)
-    retried = outcome_of(RECORD, facts(held={RECORD: HELD}))
+    retried = outcome_of(RECORD, facts(in_flight={RECORD: HELD}))
     assert (retried.attempts, retried.error, retried.again_at) == (2, HELD["error"], HELD["next_attempt_at"])
     dead = outcome_of(RECORD, facts(letters=(LETTER,), settled={LETTER.place: "skipped"}))
     assert (dead.at, dead.attempts, dead.error, dead.settled_by) == (AT, 4, LETTER.error, "skipped")
@@ -80,7 +80,7 @@ def delivered(*outcomes: str, place: Position = RECORD) -> tuple[Delivery, ...]:
         (facts(deliveries=delivered("taken", "failed"), committed={TOPIC: 5}), ("handled", 1, 1)),
         (facts(deliveries=delivered("taken"), committed=None), ("handled", 1, 1)),
         (facts(deliveries=delivered("filtered")), ("filtered", 1, None)),
-        (facts(deliveries=delivered("failed"), held={RECORD: HELD}), ("retrying", None, 1)),
+        (facts(deliveries=delivered("failed"), in_flight={RECORD: HELD}), ("retrying", None, 1)),
         (facts(deliveries=delivered("refused"), committed={TOPIC: 5}), ("waiting", None, None)),
         (facts(deliveries=delivered("failed", "refused"), committed={TOPIC: 6}), ("dead", 2, 2)),
         (facts(deliveries=delivered("refused"), letters=(LETTER,)), ("dead", 0, 4)),
@@ -107,7 +107,7 @@ def test_a_letter_that_is_doubled_is_settled_by_its_double() -> None:
     [
         (facts(inbox={"run": ROW}), "handled"),
         (facts(inbox={"": ROW}, committed={COPIED[:2]: 2}), "waiting"),
-        (facts(inbox={}, held={COPIED: HELD}), "retrying"),
+        (facts(inbox={}, in_flight={COPIED: HELD}), "retrying"),
         (facts(letters=(replace(LETTER, replay_id="run", first=COPIED),)), "dead"),
         (facts(letters=(replace(LETTER, replay_id="run"),)), "dead"),
         (facts(inbox={"": ROW}, committed={COPIED[:2]: 3}), "passed"),
@@ -127,7 +127,7 @@ def test_copies_of_the_record_and_of_its_letters_are_replays_of_it_and_no_others
 
 def test_what_workers_hold_is_found_by_place() -> None:
     record = {**HELD, "topic": TOPIC[0], "partition": 0, "offset": 5}
-    assert held_by([{"records": []}, {"records": [record]}]) == {RECORD: record}
+    assert in_flight_of([{"records": []}, {"records": [record]}]) == {RECORD: record}
 
 
 KNOWN = st.builds(
@@ -136,7 +136,7 @@ KNOWN = st.builds(
     inbox=st.dictionaries(st.sampled_from(["", "run"]), st.just(ROW)),
     committed=st.none() | st.dictionaries(st.just(TOPIC), st.integers(0, 9)),
     letters=st.lists(st.sampled_from([LETTER, replace(LETTER, first=OTHER)]), max_size=2).map(tuple),
-    held=st.dictionaries(st.just(RECORD), st.just(HELD)),
+    in_flight=st.dictionaries(st.just(RECORD), st.just(HELD)),
 )
 
 

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from dingbridge.dingtalk import errors
-from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S, error_for, error_named, listed, says_not_there
+from dingbridge.dingtalk.error_codes import (
+    PERMISSION_AGAIN_S,
+    error_for,
+    error_named,
+    listed,
+    means_not_there,
+)
 from dingbridge.dingtalk.error_meanings import BEGINNINGS, REFUSALS
 from dingbridge.dingtalk.errors import ApiError, PermissionDenied
 from dingbridge.dingtalk.permissions import PERMISSIONS
@@ -130,8 +136,8 @@ def test_a_sub_code_of_any_length_is_looked_up() -> None:
 def test_only_what_says_so_is_not_there() -> None:
     for code in REFUSALS:
         expected = REFUSALS[code].error.__name__ in ("NotFound", "WrongParameter")
-        assert says_not_there(error_of(code)) is expected
-        assert not says_not_there(error_for("v2/user/get", 123456, ""))
+        assert means_not_there(error_of(code)) is expected
+        assert not means_not_there(error_for("v2/user/get", 123456, ""))
 
 
 DETAIL = "v1.0/workflow/processInstances"

@@ -351,7 +351,7 @@ def examined(*, monkeypatched_settings: IngressSettings | None, broken: bool = F
         patch.setattr(settings_check, "load", lambda: (monkeypatched_settings, []))
         patch.setattr(run, "_in_order", lambda of_parts: [breaks] if broken else [])
         patch.setattr(run, "configure_logging", lambda settings: None)
-        asyncio.run(run.examine(url=None, app_name=None, wanted=[], tell=told.extend, checks={}))
+        asyncio.run(run.examine(url=None, app_name=None, wanted=[], report=told.extend, checks={}))
     return told
 
 

@@ -91,8 +91,8 @@ def test_values_are_said_in_the_language():
 
 
 def invoke(monkeypatch, *arguments):
-    async def examine(*, url, app_name, wanted, tell, checks):
-        tell(FINDINGS)
+    async def examine(*, url, app_name, wanted, report, checks):
+        report(FINDINGS)
 
     monkeypatch.setattr("dingbridge.doctor.run.examine", examine)
     app = typer.Typer()

@@ -31,7 +31,7 @@ async def test_a_department_whose_creation_is_committed_meanwhile_is_no_persons(
     monkeypatch.setattr(unnamed, "_creates", commits_meanwhile)
     database = open_database(url)
     async with database.transaction() as tx:
-        await unnamed.tell_of_unnamed(tx, event, "department", None)
+        await unnamed.report_unnamed(tx, event, "department", None)
         reported = (await tx.execute(select(func.count()).select_from(outbound_outgoing))).scalar_one()
         [due] = (await tx.execute(select(outbound_entity.c.flagged))).scalars()
     await database.close()

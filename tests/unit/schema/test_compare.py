@@ -113,9 +113,9 @@ BREAKS: dict[str, tuple[Callable[[Json], Any], str, str]] = {
     "the topic is another": (
         lambda d: d["channels"][TYPE].update(address="events.approvals"),
         "topic",
-        "hears nothing",
+        "gets nothing",
     ),
-    "the topic is gone": (lambda d: d["channels"].clear(), "topic", "hears nothing"),
+    "the topic is gone": (lambda d: d["channels"].clear(), "topic", "gets nothing"),
     "the content type is another": (
         lambda d: message(d).update(contentType="application/avro"),
         "content type",

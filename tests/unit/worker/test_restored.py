@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dingbridge import Position, Restored, Transaction, open_database
-from dingbridge.worker.store.restored import NotSetBack, is_restored, mark, marks, set_back, tell
+from dingbridge.worker.store.restored import NotSetBack, is_restored, mark, marks, notify, set_back
 
 
 async def test_a_restored_database_is_told_of_once_when_its_offsets_are_set_back(tmp_path: Path) -> None:
@@ -28,9 +28,9 @@ async def test_a_restored_database_is_told_of_once_when_its_offsets_are_set_back
     await mark(database, ["billing"], "second", 2)
     assert await is_restored(database, "billing")
     with pytest.raises(ConnectionError):
-        await tell(database, "billing", hook)
-    await tell(database, "billing", hook)
-    await tell(database, "billing", hook)
+        await notify(database, "billing", hook)
+    await notify(database, "billing", hook)
+    await notify(database, "billing", hook)
     assert (len(told), told[1].at_ms, await marks(database)) == (2, 2, {})
     assert told[1].may_be_known(Position("t", 0, 4))
     assert not any(told[1].may_be_known(Position(*at)) for at in (("t", 0, 5), ("t", 1, 4), ("u", 0, 0)))

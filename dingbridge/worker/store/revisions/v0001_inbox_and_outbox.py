@@ -39,7 +39,7 @@ def upgrade() -> None:
         sa.Column("offset", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("error", sa.String, nullable=False, comment="type and place of the error, no text"),
         sa.Column("attempts", sa.Integer, nullable=False),
-        sa.Column("reason", sa.String, nullable=False, comment="what the handler said by Reject or Retry"),
+        sa.Column("reason", sa.String, nullable=False, comment="the handler's own words, of Reject or Retry"),
         sa.Column("frames", sa.String, nullable=False, comment="of any other error: file, line, function"),
         sa.Column("at", UtcDateTime, nullable=False),
     )
