@@ -46,7 +46,7 @@ soak: install servers ## Faults at random under steady load, then the comparison
 	$(BIN)/python -m tests.soak $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 test-newcomer: install servers ## What a newcomer does, in a clone: the demo, the tutorial, new-consumer, a repository of one's own
-	$(PYTEST) tests/newcomer -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) tests/newcomer -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-compose: install ## The image and docker-compose.yml, on the Docker engine that answers
 	$(PYTEST) tests/compose $(ARGS)
@@ -54,7 +54,7 @@ test-compose: install ## The image and docker-compose.yml, on the Docker engine 
 test-deploy: install servers ## deploy/: the chart by helm, Kubernetes manifests by its schemas, alerts and dashboards by Prometheus, the edge by Caddy and nginx, the simulator by a Java SDK (66 MB and helm by Go, once)
 	@tools="$$(scripts/deploy-tools)" && eval "$$tools" && $(PYTEST) tests/deploy $(ARGS)
 
-test-console: install servers ## The console in a real Chromium: each page, both languages, axe-core, roles, 1,000 letters sent back (50 MB once)
+test-console: install servers ## The console in a real Chromium: each page, both languages, axe-core, roles, letters sent back (50 MB once)
 	@tools="$$(scripts/console-tools)" && eval "$$tools" && $(PYTEST) tests/console $(ARGS)
 
 manifests: install ## deploy/kubernetes out of the chart deploy/helm, by helm (built by Go, 2 minutes, once)

@@ -58,9 +58,11 @@ class DemoError(BridgeError):
 class Processes:
     """One demo's processes. ``folder`` receives everything that is written, and stays."""
 
-    def __init__(self, folder: Path, *, mode: Mode, retry_scale: float, allow_unsafe: bool) -> None:
+    def __init__(
+        self, folder: Path, *, mode: Mode, retry_scale: float, allow_unsafe: bool, **settings: str
+    ) -> None:
         """``retry_scale`` multiplies DingTalk's retry delays; ``allow_unsafe`` lets the journal stand on a
-        file system that does not outlive the machine or container."""
+        file system that does not outlive the machine or container; every process has ``settings``, too."""
         self.mode = mode
         self.folder = folder
         self.logs = folder / "logs"
@@ -75,6 +77,7 @@ class Processes:
             "SIMULATOR_URL": self.url("simulator"),
             "DATA_DIR": str(folder),
             "TOPIC_PARTITIONS": "1",
+            **settings,
         }
         if mode == "stream":
             # who left while no connection was open is found by a full sync: in seconds here, as in days there

@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 
 from dev.stack import Stack
 from tests.console.conftest import Open
-from tests.console.test_pages import LANGUAGES, violations, with_language
+from tests.console.test_pages import LANGUAGES, violations, violations_of_colour, with_language
 from tests.support.waiting import wait_until
 
 NAME = "诸葛问"
@@ -108,9 +108,10 @@ def test_what_a_name_finds_is_whole_and_accessible(
     for text in (NAME, person):
         page = one.open(with_language(f"/find?q={text}", language))
         assert page.locator("tbody tr").count() > 0
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            assert violations(page) == []
+        page.emulate_media(color_scheme="light")
+        assert violations(page) == []
+        page.emulate_media(color_scheme="dark")
+        assert violations_of_colour(page) == []
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert violations(page) == []

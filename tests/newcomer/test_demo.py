@@ -1,93 +1,26 @@
-"""``make demo`` as somebody runs it: in a pipe, to its end; kept; and killed on the way."""
+"""``make demo`` as somebody runs it: in a pipe, and kept; and killed on the way."""
 
 import html
-import os
 import re
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from urllib.parse import quote
 
-import psutil
 import pytest
 
-from dingbridge.simulator.kafka.ports import answers
+from tests.newcomer.conftest import Demo
 from tests.support.processes import environment, wait_until
 from tests.support.visitor import Visitor
 
-ROOT = Path(__file__).parents[2]
-
-
-class Demo:
-    """One running demo in a session of its own."""
-
-    def __init__(self, folder: Path, *arguments: str, **env: str) -> None:
-        self.folder = folder
-        self._output = folder / "output"
-        with self._output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "dev.demo", *arguments],
-                cwd=folder,
-                env=environment(
-                    {name: os.environ[name] for name in DOCKER if name in os.environ},
-                    {"PYTHONPATH": str(ROOT), **env},  # its folder is another one, and dev/ is in no wheel
-                ),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def text(self) -> str:
-        return self._output.read_text(encoding="utf-8")
-
-    def wait_for(self, words: str) -> None:
-        def said() -> bool:
-            assert self.process.poll() is None or words in self.text, self.text
-            return words in self.text
-
-        wait_until(said, 240, f"{words!r} in the demo's output")
-
-    def end(self) -> int:
-        return self.process.wait(120)
-
-    def left_running(self) -> list[str]:
-        """Processes that work in the demo's folder, and addresses that it named and that still answer."""
-        left = []
-        for process in psutil.process_iter(["pid", "name", "cwd"]):
-            if (process.info["cwd"] or "").startswith(str(self.folder)) and process.pid != self.process.pid:
-                left.append(f"{process.info['name']} ({process.pid})")
-        ports = {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", self.text)}
-        return left + [f"port {port}" for port in sorted(ports) if answers("127.0.0.1", port)]
-
-
-DOCKER = ("DOCKER_HOST", "DINGBRIDGE_CACHE", "TESTCONTAINERS_CONNECTION_MODE", "TESTCONTAINERS_HOST_OVERRIDE")
-
-
-@pytest.fixture
-def demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
-    started: list[Demo] = []
-
-    def start(*arguments: str, **env: str) -> Demo:
-        started.append(Demo(tmp_path, *arguments, **env))
-        return started[-1]
-
-    yield start
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.wait()
-
 
 def test_the_demo_counts_nothing_lost_and_leaves_nothing_running(demo: Callable[..., Demo]) -> None:
+    """Kept, so that it answers until Ctrl-C; what ends by itself is shown by stream."""
     # a real bridge's settings in the shell are none of the demo's business
-    running = demo("--seconds", "8", KAFKA_BOOTSTRAP_SERVERS="real:9092", DATABASE_URL="postgresql://real/db")
-    assert running.end() == 0, running.text
+    real = {"KAFKA_BOOTSTRAP_SERVERS": "real:9092", "DATABASE_URL": "postgresql://real/db"}
+    running = demo("--seconds", "6", KEEP="1", **real)
+    running.wait_for("SELECT title, outcome")
     text = running.text
-    assert running.left_running() == []
     assert re.search(r"^lost = 0$", text, re.M)
     assert "SIGKILL to the ingress" in text
     attempts, given_up = map(int, re.findall(r"(\d+) attempts failed, (\d+) pushes were given up", text)[0])
@@ -100,7 +33,6 @@ def test_the_demo_counts_nothing_lost_and_leaves_nothing_running(demo: Callable[
     )
     _, _, employees = text.partition("Five employees, from the OA database\n")
     assert len([line for line in employees.split("\n")[1:6] if re.match(r"(0\d{15}|OA-\d+) +", line)]) == 5
-    assert "make demo KEEP=1" in text
     (folder,) = (running.folder / "data" / "demo").iterdir()
     kept = {str(path.relative_to(folder)) for path in folder.rglob("*.db")}
     assert {
@@ -112,25 +44,6 @@ def test_the_demo_counts_nothing_lost_and_leaves_nothing_running(demo: Callable[
         "journal/current/checkpoint.db",
     } <= kept
 
-
-def test_the_demo_by_stream_counts_nothing_lost(demo: Callable[..., Demo]) -> None:
-    running = demo("--seconds", "8", MODE="stream")
-    assert running.end() == 0, running.text
-    text = running.text
-    assert running.left_running() == []
-    assert re.search(r"^lost = 0$", text, re.M)
-    assert "opened 2 connections" in text
-    assert "no public listener" in text
-    assert int(re.findall(r"^gap +(\d+) pushes met no connection", text, re.M)[0]) > 0, "the kill was felt"
-    assert re.search(r"^OA tables .*: equal to DingTalk's state$", text, re.M)
-    assert re.search(r"^both ways .*the OA received 1: the others were echoes$", text, re.M)
-
-
-def test_a_kept_demo_answers_until_ctrl_c(demo: Callable[..., Demo]) -> None:
-    running = demo("--seconds", "4", KEEP="1")
-    running.wait_for("SELECT title, outcome")
-    assert "lost = 0" in running.text
-    (folder,) = (running.folder / "data" / "demo").iterdir()
     script = f". {folder}/env && dingbridge topics list && dingbridge consume approval --show"
     shown = subprocess.run(
         ["sh", "-c", script],
@@ -180,12 +93,17 @@ def walk(text: str) -> None:
     assert "dlq replay forward-a" in somebody.go("/audit")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("number", "at"),
+    # the company lives; all are started and not yet ready
+    [(signal.SIGTERM, "pushed"), (signal.SIGKILL, "ingress: http")],
+    ids=["SIGTERM", "SIGKILL"],
+)
 def test_a_demo_that_is_ended_on_the_way_leaves_nothing_running(
-    demo: Callable[..., Demo], number: signal.Signals
+    demo: Callable[..., Demo], number: signal.Signals, at: str
 ) -> None:
     running = demo("--seconds", "60")
-    running.wait_for("pushed")
+    running.wait_for(at)
     assert running.left_running()
     running.process.send_signal(number)
     assert running.end() == (128 + number if number == signal.SIGTERM else -number)

@@ -7,6 +7,7 @@ import sysconfig
 import pytest
 import yaml
 
+from dingbridge.cli.main import main
 from tests.support.clone import ROOT, Clone, contents, virtual_environment
 
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command; lint_imports_command()"
@@ -196,9 +197,14 @@ def test_it_enters_a_project_that_has_all_our_names_and_gets_a_column_more(clone
     ],
     ids=lambda value: re.sub(r"\W", "-", value)[:30],
 )
-def test_what_cannot_be_is_refused_and_nothing_is_written(clone, name, events, words):
+def test_what_cannot_be_is_refused_and_nothing_is_written(clone, monkeypatch, capsys, name, events, words):
     before = contents(clone.path)
-    assert words in clone.dingbridge("new-consumer", name, "--events", events, code=2).stderr
+    monkeypatch.chdir(clone.path)
+    monkeypatch.setattr("sys.argv", ["dingbridge", "new-consumer", name, "--events", events])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
     assert contents(clone.path) == before
 
 

@@ -19,6 +19,14 @@ from tests.support.waiting import eventually
 EXAMPLE = Path(__file__).parents[2] / "examples" / "scale" / "connect"
 JARS = Jars("Kafka Connect", "4.4.0", EXAMPLE / "pom.xml", 95_000_000)
 
+SESSIONS = """
+session.timeout.ms=6000
+heartbeat.interval.ms=2000
+consumer.session.timeout.ms=6000
+consumer.heartbeat.interval.ms=2000
+"""
+"""Who was killed is missed after 6 s, and not after 45 s, before which nobody else reads his partitions."""
+
 
 def lines_of_readme(begin: str) -> list[str]:
     """The commands that the example's README gives, of those that begin with ``begin``."""
@@ -37,7 +45,8 @@ class Connect:
         subprocess.run(unpack, shell=True, check=True, cwd=self.folder)
         port = free_port()
         self._url = f"http://127.0.0.1:{port}"
-        self._write("worker.properties", self._read("worker.properties").replace(":8085", f":{port}"))
+        worker = self._read("worker.properties").replace(":8085", f":{port}")
+        self._write("worker.properties", worker + SESSIONS)
         database = urlsplit(database_url)
         self._env = environment(
             {
@@ -67,8 +76,9 @@ class Connect:
         await eventually(answers, 180, "Kafka Connect answers")
 
     async def configure(self, name: str) -> None:
-        """What the README does with curl."""
-        await self._ask("PUT", f"/connectors/{name}/config", json.loads(self._read(f"{name}.json")))
+        """What the README does with curl, with a task for each partition of a topic here."""
+        config = json.loads(self._read(f"{name}.json")) | {"tasks.max": "2"}
+        await self._ask("PUT", f"/connectors/{name}/config", config)
 
     async def failures(self) -> list[str]:
         """Why connectors and tasks have failed."""

@@ -99,8 +99,9 @@ def with_packages_of_the_tests(path: Path) -> Path:
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below ``folder``, but what Python and its tools leave behind."""
     passed_over = {".venv", "__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis"}
-    return {
-        str(file.relative_to(folder)): file.read_bytes()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and not passed_over & set(file.relative_to(folder).parts)
-    }
+    found: dict[str, bytes] = {}
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(set(folders) - passed_over)
+        for path in (Path(where, name) for name in sorted(files)):
+            found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
