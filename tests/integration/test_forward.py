@@ -35,6 +35,7 @@ from tests.integration.worker_support import (
     serving,
 )
 from tests.support.kafka_reader import read_topic
+from tests.support.sizes import sized
 from tests.support.waiting import eventually
 
 TOPIC = "user_modify_org"
@@ -244,7 +245,7 @@ async def test_a_refused_event_goes_to_the_dead_letters_and_later_ones_go_on(
     assert len(system_a.got) == 60  # once each
 
 
-@pytest.mark.parametrize("status", [500, 503, 401, 404])
+@pytest.mark.parametrize("status", sized([503, 404], [500, 503, 401, 404]))
 async def test_a_poisonous_event_waits_alone_and_is_given_up_in_the_end(
     a: str,
     start: Start,
@@ -262,7 +263,8 @@ async def test_a_poisonous_event_waits_alone_and_is_given_up_in_the_end(
         await eventually(lambda: len(system_a.taken) == 19)  # u0's later event waits behind its first
         assert await letters(settings, f"forward-{a}") == []
         monkeypatch.setattr(availability, "GIVE_UP_AFTER_S", 0)
-        await all_committed(settings, f"forward-{a}", 21)
+        await publish(settings, records(1, first=21))  # its own failure is one while another is taken
+        await all_committed(settings, f"forward-{a}", 22)
         assert await letters(settings, f"forward-{a}") == ["e0000"]
 
 
