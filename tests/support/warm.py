@@ -27,8 +27,8 @@ from tempfile import TemporaryDirectory
 from typing import IO, NoReturn
 
 LOOK_AGAIN_S = (0.5, 1.5, 4.0)
-"""In place of the 2, 10 and 60 s of ``dingbridge.snapshots.late_answers``. Their sum is longer than ``late_ms``
-of the simulator, so the last look is right here, too."""
+"""In place of 2, 10 and 60 s, as ``dingbridge.snapshots.late_answers`` has it. Their sum is longer than
+``late_ms`` of the simulator, so the last look is right here, too."""
 
 _MODULES = (
     "aiosqlite",
