@@ -118,7 +118,7 @@ async def test_events_that_wait_together_are_one_fetch_and_each_is_applied_once(
 
     base = named(Fetching, topics=(TYPE, "user_add_org"))
     settings = consumer_settings(kafka_env, database_url, topic_partitions=2)
-    total = 900
+    total = sized(450, 900)
     await publish(
         settings,
         [event_record(f"e{n}", f"u{n % 10}", TYPE if n % 3 else "user_add_org") for n in range(total)],
