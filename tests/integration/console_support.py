@@ -1,7 +1,11 @@
 """A console in this process on real sources, and its forms filled in as a browser without scripts would."""
 
+import asyncio
 import html
+import os
 import re
+import signal
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
@@ -14,6 +18,7 @@ from aiohttp import ClientResponse
 from dingbridge.console.access.users import Role
 from dingbridge.console.settings import ConsoleSettings
 from tests.support.waiting import eventually
+from tests.support.warm import fits, warm
 from tests.unit.console.support import Browser, browser, use_quick_hasher
 
 Fields = list[tuple[str, str]]
@@ -44,12 +49,52 @@ class Form(HTMLParser):
             self._inside = False
 
 
+class ForkedCommand:
+    """A command of the console, forked from a process that has imported everything: what the console uses of
+    ``asyncio.subprocess.Process``."""
+
+    def __init__(self, arguments: list[str], env: Mapping[str, str]) -> None:
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "wb") as output:
+            self._process = warm().start(arguments, env=env, cwd=Path.cwd(), out=output, err=output)
+        self._reading = os.fdopen(reading, "rb")
+        self.stdout = asyncio.StreamReader()
+        self.returncode: int | None = None
+
+    async def connect(self) -> None:
+        protocol = asyncio.StreamReaderProtocol(self.stdout)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, self._reading)
+
+    async def wait(self) -> int:
+        self.returncode = await asyncio.to_thread(self._process.wait)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+_exec = asyncio.create_subprocess_exec
+
+
+async def forked(*command: str, env: Mapping[str, str], **pipes: Any) -> Any:
+    """``asyncio.create_subprocess_exec`` for the console: ``dingbridge`` is forked."""
+    if command[:3] != (sys.executable, "-m", "dingbridge.cli.main") or not fits(env):
+        return await _exec(*command, env=env, **pipes)
+    process = ForkedCommand([*command[3:]], env)
+    await process.connect()
+    return process
+
+
 @asynccontextmanager
 async def console_at(
     folder: Path, env: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, role: Role
 ) -> AsyncIterator[Browser]:
     """Somebody of ``role``, logged in to a console whose environment, and its commands', is ``env``."""
     use_quick_hasher(monkeypatch)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", forked)
     for name, value in {**env, "DATA_DIR": str(folder)}.items():
         monkeypatch.setenv(name, value)
     async with browser(ConsoleSettings.load()) as who:

@@ -24,8 +24,8 @@ from tests.support.waiting import eventually
 from tests.unit.outbound.hands import once
 
 CORP = "dingcorpsample01"
-SETTLES = "reality,late_ms=900"
-"""No read is later than the settle time of these tests."""
+SETTLES, SETTLE_S = "reality,late_ms=200", 0.3
+"""No read is later than the settle time of these tests, which is shorter than a setting may have it."""
 SOON_MS = 30_000
 """What is due later than this waits for somebody, and not for a settle time."""
 
@@ -160,10 +160,16 @@ class Office:
         return self.consumer.registry.get_sample_value(f"dingbridge_outbound_{name}", labels) or 0.0
 
 
+def _outbound() -> Outbound:
+    found = Outbound()
+    found.own = found.own.model_copy(update={"outbound_settle_s": SETTLE_S})
+    return found
+
+
 @asynccontextmanager
 async def office(monkeypatch: Any, database_url: str, **environment: str) -> AsyncIterator[Office]:
     """``environment``: settings beside those of a test, which are short."""
-    values = {"OUTBOUND_SETTLE_S": "1", "OUTBOUND_GRACE_DAYS": "0", **environment}
+    values = {"OUTBOUND_GRACE_DAYS": "0", **environment}
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     settings = SimulatorSettings(
@@ -176,7 +182,7 @@ async def office(monkeypatch: Any, database_url: str, **environment: str) -> Asy
             app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
             base=simulator.base_url,
         ) as client,
-        MemoryRuntime(Outbound(), database_url=database_url, dingtalk=client) as runtime,
+        MemoryRuntime(_outbound(), database_url=database_url, dingtalk=client) as runtime,
     ):
         found = Office(simulator, runtime)
         monkeypatch.setattr(simulator.delivery, "send", lambda events, delay_s=0.0: found.told.extend(events))

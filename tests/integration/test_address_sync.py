@@ -17,7 +17,7 @@ from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.profiles import AT_ONCE
-from tests.support.sizes import on_one_database
+from tests.support.sizes import on_one_database, sized
 from tests.unit.address_sync.company import Company, event
 from tests.unit.address_sync.syncing import differences, full
 
@@ -84,7 +84,7 @@ async def test_handlers_that_run_at_once_end_with_the_state_of_the_source(sync, 
     for number in range(2, 6):
         company.department_of(number, f"部门{number}")
     told = []
-    for number in range(60):
+    for number in range(sized(30, 60)):
         userid = f"u{rng.randrange(4)}"
         if rng.random() < 0.2:
             company.users.pop(userid, None)
@@ -130,7 +130,7 @@ async def test_full_syncs_beside_handlers_end_with_the_state_of_the_source(sync,
 
     async def move():
         nonlocal moving
-        for number in range(120):
+        for number in range(sized(60, 120)):
             at_ms = 1731000000000 + number
             userid = f"u{rng.randrange(30)}"
             if number % 40 == 39:

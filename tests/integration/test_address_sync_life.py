@@ -23,7 +23,7 @@ from dingbridge.worker.store.inbox import inbox
 from tests.integration.sync_support import differences, ended
 from tests.integration.worker_support import consumer_settings, named, publish, serving
 from tests.support.ingress import IngressUnderTest
-from tests.support.sizes import on_one_database
+from tests.support.sizes import on_one_database, sized
 from tests.support.waiting import eventually
 from tests.unit.address_sync.company import Company, event
 from tests.unit.address_sync.syncing import full
@@ -40,7 +40,7 @@ LIFE = (
 
 @pytest.fixture
 async def simulator():
-    settings = SimulatorSettings(simulator_port=0, simulator_users=24, simulator_departments=6)
+    settings = SimulatorSettings(simulator_port=0, simulator_users=sized(12, 24), simulator_departments=6)
     async with Simulator(settings) as running:
         yield running
 
@@ -84,7 +84,7 @@ async def test_a_company_lives_and_the_tables_are_exactly_it(
 
     await eventually(first_is_done, 180, "the first sync")
     assert await differences(database, simulator) == []
-    for _ in range(3):
+    for _ in range(sized(1, 3)):
         for action in LIFE:
             simulator.act(action, {})
     await simulator.pusher.drain()

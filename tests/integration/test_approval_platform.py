@@ -41,7 +41,7 @@ IN_FORCE = (
     & (func.coalesce(_columns.biz_action, "NONE") != "REVOKE")
 )
 """As the guide has it."""
-ROUNDS = 3
+ROUNDS = sized(2, 3)
 
 
 def moment(text, true_z):
@@ -164,7 +164,7 @@ async def test_everything_in_any_order_and_twice_becomes_what_the_platform_says(
         )
 
         # an administrator deletes them: the ledger forgets, the archive does not
-        deleted = sorted(approved)[:2]
+        deleted = sorted(approved)[: ROUNDS - 1]
         events = [
             e
             for id_ in deleted

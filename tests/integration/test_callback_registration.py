@@ -1,8 +1,6 @@
 """``dingbridge callback`` as a process against DingTalk in small: what it prints and how it exits."""
 
 import asyncio
-import os
-import sys
 
 import pytest
 from aiohttp.test_utils import unused_port
@@ -18,12 +16,17 @@ from tests.integration.api_support import (
     platform,
     server,
 )
+from tests.support.processes import Processes
 
 __all__ = ["base", "platform", "server"]
 
 
 class TestCommand:
     """``dingbridge callback`` as a process: what it prints and how it exits."""
+
+    @pytest.fixture(autouse=True)
+    def _processes(self, processes: Processes) -> None:
+        self.processes = processes
 
     async def run(self, base: str, *arguments: str, **environment: str) -> tuple[int, str]:
         settings = {
@@ -34,24 +37,12 @@ class TestCommand:
             "DINGTALK_AES_KEY": AES_KEY,
             "DINGTALK_OWNER_KEY": APP_KEY,
         }
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("DINGTALK_")}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            "from dingbridge.cli.main import main; main()",
-            "callback",
-            *arguments,
-            env={**inherited, **settings, **environment},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate()
-        said = output.decode()
+        done = await asyncio.to_thread(self.processes.run, "callback", *arguments, env=settings | environment)
+        said = done.stdout + done.stderr
         assert "Traceback" not in said
         for secret in (APP_SECRET, TOKEN, AES_KEY, "accessToken"):
             assert secret not in said
-        assert process.returncode is not None
-        return process.returncode, said
+        return done.returncode, said
 
     async def test_register_show_and_replace(self, base: str, platform: Platform) -> None:
         events = "user_add_org, bpms_instance_change,user_add_org"

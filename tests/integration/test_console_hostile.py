@@ -28,9 +28,10 @@ from tests.support.hostile_records import (
     odd_letters,
     send_batch,
 )
+from tests.support.sizes import sized
 from tests.support.waiting import eventually
 
-MOST_PAGES = 70
+MOST_PAGES = sized(45, 70)
 
 
 async def write(settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
@@ -172,7 +173,7 @@ async def commands_read(settings, written):
         listed = await asyncio.to_thread(run, dlq, "list", consumer, "--all", "--json", "--limit", "0")
         assert len(listed.splitlines()) > 50
         await asyncio.to_thread(run, dlq, "replay", consumer, "--dry-run", "--json")
-        for offset in range(0, 150, 30):
+        for offset in range(0, 150, sized(60, 30)):
             for more in ((), ("--reveal", "--json")):
                 await asyncio.to_thread(run_show, consumer, offset, more)
 

@@ -31,6 +31,7 @@ from tests.integration.worker_support import (
     rows,
     serving,
 )
+from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
 
 ALL = DeadLetterFilter()
@@ -239,6 +240,7 @@ async def test_a_replay_that_is_killed_is_run_again_and_each_letter_has_one_repl
     assert json.loads((await dlq("replay", "--json")).stdout)["to_send"] == 0
 
 
+@on_one_database
 async def test_two_operators_who_replay_one_queue_at_once_apply_nothing_twice(
     kafka_env, kafka_settings, database_url
 ):
@@ -304,6 +306,7 @@ def number_of(found):
     return int(found.first[2])
 
 
+@on_one_database
 async def test_a_consumer_applies_what_is_sent_back_and_a_second_failure_names_the_first_place(
     kafka_env, kafka_settings, database_url, processes
 ):

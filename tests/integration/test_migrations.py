@@ -8,6 +8,7 @@ import pytest
 from dingbridge import open_database
 from dingbridge.worker.registry import known_consumers
 from tests.support.migrations import differences, revision
+from tests.support.sizes import sized
 
 START = """
 import asyncio, sys
@@ -36,7 +37,7 @@ async def test_models_and_migrations_agree_on_this_database(database_url):
         await database.close()
 
 
-@pytest.mark.parametrize("count", [4])
+@pytest.mark.parametrize("count", [sized(3, 4)])
 async def test_processes_that_start_at_once_migrate_once(database_url, count):
     pipe = asyncio.subprocess.PIPE
     starts = [

@@ -19,7 +19,9 @@ from tests.support.waiting import eventually
 
 @pytest.fixture
 async def simulator():
-    settings = SimulatorSettings(simulator_port=0, simulator_users=6, simulator_departments=2)
+    settings = SimulatorSettings(
+        simulator_port=0, simulator_users=6, simulator_departments=2, simulator_profile="reality,late_ms=900"
+    )
     async with Simulator(settings) as running:
         yield running
 
@@ -33,7 +35,7 @@ def env(simulator, kafka_env, postgres_url, tmp_path):
         "DINGTALK_API_BASE": simulator.base_url,
         "DATABASE_URL": postgres_url,
         "DATA_DIR": str(tmp_path / "data"),
-        "OUTBOUND_SETTLE_S": "5",  # longer than any late read
+        "OUTBOUND_SETTLE_S": "1",  # longer than any late read
     }
 
 

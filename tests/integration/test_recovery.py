@@ -101,7 +101,7 @@ async def test_after_an_hour_without_the_bridge_tables_and_archive_are_the_platf
 
         for _ in range(15):
             simulator.act_at_random()
-        await eventually(first_is_done, 180, "the first sync")  # late answers are waited for: 72 s
+        await eventually(first_is_done, 180, "the first sync")  # late answers are waited for
         await simulator.pusher.drain()
         await eventually(equal, 180, "all is equal before the outage")
 

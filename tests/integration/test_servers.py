@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 
 from dev.servers import KafkaServer, PostgresServer, free_port, start_kafka, start_postgres
 from dev.servers.engine import Engine, EngineUnavailable
@@ -21,7 +21,6 @@ from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.simulator.kafka.jars import cache_dir, check_jars, java
 from dingbridge.simulator.kafka.ports import answers
-from dingbridge.simulator.kafka.server import brokers_seen
 from tests.support.kafka_reader import read_all, read_topic, topics
 from tests.support.processes import Process, command, environment
 from tests.support.waiting import wait_until
@@ -61,20 +60,6 @@ async def test_topics_do_not_appear_by_being_used(kafka_settings: KafkaSettings)
     assert await topics(kafka_settings) == []
 
 
-async def test_what_was_acknowledged_survives_sigkill_of_the_broker(
-    breakable_kafka: KafkaServer, kafka_settings: KafkaSettings
-) -> None:
-    settings = kafka_settings
-    topic = event_topic(settings, "kept")
-    await ensure_topics(settings, [topic])
-    await send(settings, topic, [b"before"])
-    breakable_kafka.kill()
-    assert brokers_seen(breakable_kafka.bootstrap) == 0
-    await asyncio.to_thread(breakable_kafka.start)
-    await send(settings, topic, [b"after"])
-    assert sorted(r.value for r in await read_topic(settings, topic)) == [b"after", b"before"]
-
-
 async def test_a_paused_broker_is_silent_and_comes_back(
     breakable_kafka: KafkaServer, kafka_settings: KafkaSettings
 ) -> None:
@@ -94,41 +79,6 @@ async def test_a_paused_broker_is_silent_and_comes_back(
         breakable_kafka.resume()
         await client.stop()
     assert [r.value for r in await read_topic(settings, topic)] == [b"meanwhile"]
-
-
-async def test_three_brokers_replicate_and_survive_the_loss_of_one(tmp_path: Path) -> None:
-    with await asyncio.to_thread(start_kafka, tmp_path, brokers=3) as cluster:
-        assert len(cluster.pids) == 3
-        settings = KafkaSettings.load(
-            kafka_bootstrap_servers=cluster.bootstrap,
-            kafka_security_protocol="PLAINTEXT",
-            topic_prefix="three.",
-        )
-        topic = event_topic(settings, "kept")
-        await ensure_topics(settings, [topic])
-        await send(settings, topic, [b"%d" % number for number in range(20)])
-        cluster.kill(0)
-        assert len(cluster.pids) == 2
-        await send(settings, topic, [b"after"])
-        assert len(await read_topic(settings, topic)) == 21
-
-
-async def test_a_listener_with_passwords_refuses_a_wrong_one_in_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)  # a folder may be named from where the caller stands
-    with await asyncio.to_thread(start_kafka, Path("here"), scram_users={"bridge": "right-one"}) as server:
-        assert server.sasl_bootstrap is not None
-        known = {
-            "kafka_bootstrap_servers": server.sasl_bootstrap,
-            "kafka_security_protocol": "SASL_PLAINTEXT",
-            "kafka_sasl_username": "bridge",
-        }
-        right = KafkaSettings.load(**known, kafka_sasl_password="right-one")
-        await ensure_topics(right, [event_topic(right, "kept")])
-        wrong = KafkaSettings.load(**known, kafka_sasl_password="wrong-one")
-        with pytest.raises((KafkaConnectionError, KafkaUnavailable)):
-            await topics(wrong)
 
 
 def test_a_cluster_of_the_environment_is_used_and_never_stopped(
@@ -225,8 +175,9 @@ async def test_a_kafka_for_a_trial_is_there_again_with_its_topics(tmp_path: Path
             )
             before = await topics(settings)
             await ensure_topics(settings, [event_topic(settings, wanted)])
-            second = await asyncio.to_thread(subprocess.run, arguments, env=env, cwd=tmp_path, **SAID)
-            assert (second.returncode, "another with --port" in second.stderr) == (1, True)
+            if not before:
+                second = await asyncio.to_thread(subprocess.run, arguments, env=env, cwd=tmp_path, **SAID)
+                assert (second.returncode, "another with --port" in second.stderr) == (1, True)
         finally:
             assert await asyncio.to_thread(kafka.stop) == 0
         return before

@@ -24,6 +24,7 @@ from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Processes
 from tests.support.pusher import Pusher
 from tests.support.secure_kafka import Right, SecureKafka, on_prefix, secure_kafka
+from tests.support.sizes import sized
 from tests.support.waiting import eventually
 
 __all__ = ["secure_kafka"]
@@ -47,7 +48,7 @@ def settings_of(environment: dict[str, str]) -> KafkaSettings:
     return KafkaSettings.load(**{name.lower(): value for name, value in environment.items()})
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", sized(PROTOCOLS[1:], PROTOCOLS))
 async def test_ingress_topics_command_and_consumer_speak_it(
     secure_kafka: SecureKafka, processes: Processes, tmp_path: Path, protocol: str
 ) -> None:

@@ -15,6 +15,9 @@ from dingbridge.dingtalk.errors import ApiError, NotFound, PermissionDenied
 from dingbridge.work_queue import ORDINARY, PEOPLE_WAIT, RECONCILE, WorkQueue, keep_working
 from tests.integration.claimer import items, metadata
 from tests.support.query_plans import asked_of, slow
+from tests.support.sizes import sized
+
+COUNT = sized(90, 300)
 
 
 class Clock:
@@ -58,13 +61,13 @@ async def make_due(database: Database, queue: WorkQueue, **due: Any) -> None:
 
 
 async def test_three_processes_claim_each_row_once(database: Database, database_url: str) -> None:
-    await fill(database, WorkQueue(items), 300)
+    await fill(database, WorkQueue(items), COUNT)
     command = (sys.executable, "-m", "tests.integration.claimer", database_url)
     running = [
         await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE) for _ in range(3)
     ]
     outputs = [(await process.communicate())[0].split() for process in running]
-    assert sorted(int(number) for output in outputs for number in output) == list(range(300))
+    assert sorted(int(number) for output in outputs for number in output) == list(range(COUNT))
     assert [process.returncode for process in running] == [0, 0, 0]
 
 

@@ -34,7 +34,7 @@ from tests.integration.worker_support import (
     rows_per_key,
     serving,
 )
-from tests.support.sizes import on_one_database
+from tests.support.sizes import on_one_database, sized
 from tests.support.waiting import eventually
 
 
@@ -118,7 +118,7 @@ async def test_events_that_wait_together_are_one_fetch_and_each_is_applied_once(
 
     base = named(Fetching, topics=(TYPE, "user_add_org"))
     settings = consumer_settings(kafka_env, database_url, topic_partitions=2)
-    total = 900
+    total = sized(450, 900)
     await publish(
         settings,
         [event_record(f"e{n}", f"u{n % 10}", TYPE if n % 3 else "user_add_org") for n in range(total)],
@@ -148,7 +148,7 @@ async def test_a_backlog_beyond_the_limits_pauses_resumes_and_comes_through_whol
 
     consumer = named(Counting)()
     settings = consumer_settings(kafka_env, database_url, topic_partitions=2)
-    total = 500
+    total = sized(250, 500)
     await publish(settings, [event_record(f"e{n}", f"u{n % 7}") for n in range(total)])
     small = WorkerOptions(
         commit_interval_s=0.05, poll_records=10, limits=Limits(records=40, records_floor=1, window=20)

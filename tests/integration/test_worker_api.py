@@ -25,6 +25,7 @@ from tests.integration.worker_support import (
     serving,
 )
 from tests.support.kafka_reader import read_topic
+from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
 
 
@@ -50,6 +51,7 @@ async def simulator() -> AsyncIterator[Simulator]:
     ],
     ids=["down", "rate-limited", "quota-spent"],
 )
+@on_one_database
 async def test_while_dingtalk_refuses_every_call_partitions_pause_and_nothing_is_buried(
     simulator: Simulator,
     kafka_env: dict[str, str],

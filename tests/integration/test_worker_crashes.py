@@ -127,7 +127,9 @@ async def _empty(url: str) -> None:
     try:
         async with database.transaction() as tx:
             for made in (metadata, inbox.metadata):
-                await tx.connection.run_sync(made.drop_all)
+                await tx.connection.run_sync(made.create_all)
+                for table in made.sorted_tables:
+                    await tx.execute(table.delete())
     finally:
         await database.close()
 

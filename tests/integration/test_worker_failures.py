@@ -35,9 +35,11 @@ from tests.integration.worker_support import (
 )
 from tests.support.hostile_records import UNDECODABLE, send_batch
 from tests.support.kafka_reader import read_topic
+from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
 
 
+@on_one_database
 async def test_a_failing_key_waits_alone_and_keeps_its_order(
     kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
 ) -> None:
@@ -57,6 +59,7 @@ async def test_a_failing_key_waits_alone_and_keeps_its_order(
     assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 40}
 
 
+@on_one_database
 async def test_records_that_aiokafka_cannot_decode_are_passed_and_lose_nothing_beside_them(
     kafka_env: dict[str, str],
     kafka_settings: KafkaSettings,
@@ -93,6 +96,7 @@ async def test_records_that_aiokafka_cannot_decode_are_passed_and_lose_nothing_b
     }
 
 
+@on_one_database
 async def test_a_rebalance_forgets_no_attempts(
     kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
 ) -> None:
@@ -122,6 +126,7 @@ async def test_a_rebalance_forgets_no_attempts(
     assert dict(letter.headers)["dingbridge-dlq-attempts"] == b"6"
 
 
+@on_one_database
 async def test_dead_letters_are_the_records_as_they_came_with_their_place_and_reason(
     kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
 ) -> None:
@@ -236,6 +241,7 @@ async def test_what_is_in_flight_is_told_while_a_system_is_down(
     assert "private" not in str(held)
 
 
+@on_one_database
 async def test_when_the_world_is_down_nothing_is_buried_and_work_goes_on_when_it_is_up(
     kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
 ) -> None:

@@ -31,6 +31,7 @@ from tests.integration.worker_support import (
 )
 from tests.support.kafka_reader import read_topic
 from tests.support.processes import Processes, free_port
+from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
 
 
@@ -48,6 +49,7 @@ def breakable_postgres(postgres: PostgresServer, tmp_path: Any) -> Iterator[tupl
         yield server, url
 
 
+@on_one_database
 async def test_killed_before_and_after_the_effect_is_committed_it_happens_once(
     kafka_env: dict[str, str],
     kafka_settings: KafkaSettings,
@@ -163,6 +165,7 @@ async def test_without_kafka_it_waits_says_why_and_still_stops_when_asked(
     assert "consumer.stopped" in {entry["event"] for entry in logs}
 
 
+@on_one_database
 async def test_a_handler_that_hangs_is_abandoned_at_the_stop_and_its_record_is_not_committed(
     kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
 ) -> None:

@@ -20,10 +20,12 @@ def wait_until(condition: Callable[[], T], timeout_s: float = PATIENCE_S, what: 
     Blocks: for plain tests; in an async test use ``eventually``. Raises ``TimeoutError``.
     """
     deadline = time.monotonic() + timeout_s
+    asked = time.monotonic()
     while not (value := condition()):
-        if time.monotonic() > deadline:
+        if (now := time.monotonic()) > deadline:
             raise TimeoutError(_words(condition, timeout_s, what, value))
-        time.sleep(POLL_S)
+        time.sleep(_pause_s(now - asked))
+        asked = time.monotonic()
     return value
 
 
@@ -41,13 +43,20 @@ async def eventually(condition: Callable[[], Any], timeout_s: float = PATIENCE_S
     """The same for an async test; ``condition`` may be a plain or an async function."""
     deadline = time.monotonic() + timeout_s
     while True:
+        asked = time.monotonic()
         outcome = condition()
         value = await outcome if inspect.isawaitable(outcome) else outcome
         if value:
             return value
-        if time.monotonic() > deadline:
+        if (now := time.monotonic()) > deadline:
             raise TimeoutError(_words(condition, timeout_s, what, value))
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(_pause_s(now - asked))
+
+
+def _pause_s(took_s: float) -> float:
+    """Until the next question, in s: a condition that opens a client or reads tables must not take the
+    processor from what it waits for."""
+    return max(POLL_S, min(2 * took_s, 1.0))
 
 
 def _words(condition: Callable[..., object], timeout_s: float, what: str, value: object) -> str:
