@@ -110,7 +110,7 @@ async def test_events_and_approvals_after_the_back_up_are_neither_missed_nor_sta
             simulator.act("start_approval", {"userid": people[1]})
             [instance_id] = {one["process_instance_id"] for one in simulator.state()["approvals"]} - known
             simulator.act("approve", {"process_instance_id": instance_id})
-            await eventually(lambda: where.archived().get(instance_id) == "COMPLETED", 60, "it is archived")
+            await eventually(lambda: where.archived().get(instance_id) == "COMPLETED", what="it is archived")
             return instance_id
 
         def told(where: Installation, *wanted: str) -> Callable[[], bool]:
@@ -121,9 +121,9 @@ async def test_events_and_approvals_after_the_back_up_are_neither_missed_nor_sta
         await old.run("callback", "register", "--url", old.ingress.url)
         before = await agreed(old)
         await start("REQ-before")
-        await eventually(told(old, "REQ-before"), 60, "it is started")
+        await eventually(told(old, "REQ-before"), what="it is started")
         await start("REQ-waits", originator="E9")  # whom nobody has sent yet
-        await eventually(lambda: "REQ-waits" in old.requests(), 60, "it waits")
+        await eventually(lambda: "REQ-waits" in old.requests(), what="it waits")
 
         copy = tmp_path / "copy"
         said = await old.run("backup", str(copy))
@@ -136,7 +136,7 @@ async def test_events_and_approvals_after_the_back_up_are_neither_missed_nor_sta
         await start("REQ-after")
         person = {"version": 1, "name": "新人", "mobile": "13900000009", "departments": ["root"]}
         await send("user.desired", "E9", **person)
-        await eventually(told(old, "REQ-after", "REQ-waits"), 60, "both are started")
+        await eventually(told(old, "REQ-after", "REQ-waits"), what="both are started")
         assert "has members" in await old.run("restore", str(copy), code=3)
         await old.end()
 
@@ -153,7 +153,7 @@ async def test_events_and_approvals_after_the_back_up_are_neither_missed_nor_sta
         )  # fmt: skip
         await agreed(new)
         waiting = {"REQ-waits", "REQ-after"}
-        await eventually(lambda: waiting <= new.requests().keys(), 60, "the requests are read again")
+        await eventually(lambda: waiting <= new.requests().keys(), what="the requests are read again")
         assert {new.requests()[name][:2] for name in waiting} == {("pending", "unknown")}
         assert "paused since a restore" in await new.run("outbound", "status")
 
@@ -161,13 +161,13 @@ async def test_events_and_approvals_after_the_back_up_are_neither_missed_nor_sta
             done = await asyncio.to_thread(processes.run, "outbound", "resume", env=new.env)
             return done.returncode == 0
 
-        await eventually(resumed, 60, "all is read, so it is resumed")
+        await eventually(resumed, what="all is read, so it is resumed")
         await start("REQ-new")
-        await eventually(told(new, "REQ-new"), 60, "what is new is started")
+        await eventually(told(new, "REQ-new"), what="what is new is started")
         assert {new.requests()[name][:2] for name in waiting} == {("pending", "unknown")}, "these wait"
         people_now = len(simulator.platform.company.users)
         await new.run("outbound", "release", "--all")
-        await eventually(told(new, *waiting), 60, "they are found in DingTalk")
+        await eventually(told(new, *waiting), what="they are found in DingTalk")
         for name in ("REQ-before", "REQ-after", "REQ-waits", "REQ-new"):
             assert len(asked(name)) == 1, f"{name} was started once"
         assert len(simulator.platform.company.users) == people_now, "nobody was created twice"

@@ -33,16 +33,18 @@ class Edge:
     pusher: Pusher
 
     async def up(self, name: str) -> None:
-        await eventually(lambda: asyncio.to_thread(self.balancer.is_up, name), 30, f"{name} is asked again")
+        await eventually(lambda: asyncio.to_thread(self.balancer.is_up, name), what=f"{name} is asked again")
 
     async def down(self, name: str) -> None:
         await eventually(
-            lambda: asyncio.to_thread(lambda: not self.balancer.is_up(name)), 30, f"{name} is asked no more"
+            lambda: asyncio.to_thread(lambda: not self.balancer.is_up(name)), what=f"{name} is asked no more"
         )
 
     async def compare(self, settings) -> Comparison:
         for ingress in self.ingresses.values():
-            await eventually(lambda i=ingress: asyncio.to_thread(i.drained), 120, "the backlog is published")
+            await eventually(
+                lambda i=ingress: asyncio.to_thread(i.published), 120, "the backlog is published"
+            )
         return await compare(settings, self.pusher)
 
 
@@ -73,26 +75,6 @@ async def test_one_is_killed_under_load(edge, kafka_settings, figure):
     figure(f"{2 * ROUNDS} killed; p99 {edge.pusher.percentile_ms(99):.0f} ms; {found}")
     found.assert_holds()
     assert_in_order(found.seen)
-    assert len({record.journal for record in found.seen}) == 2
-
-
-async def test_a_rolling_restart_is_noticed_by_nobody(edge, kafka_settings, figure):
-    async with Load(edge.pusher, lanes=LANES) as load:
-        for _ in range(ROUNDS):
-            for name, ingress in edge.ingresses.items():
-                await load.more(150)
-                await asyncio.to_thread(edge.balancer.drain, name)
-                ingress.process.terminate()
-                assert await asyncio.to_thread(ingress.process.wait, 15) == 0
-                await load.more(100)
-                await asyncio.to_thread(ingress.start)
-                await asyncio.to_thread(edge.balancer.back, name)
-        await load.more(100)
-    found = await edge.compare(kafka_settings)
-    figure(f"{2 * ROUNDS} restarts; p99 {edge.pusher.percentile_ms(99):.0f} ms; {found}")
-    assert set(edge.pusher.outcomes) == {"success"}
-    found.assert_holds()
-    assert not found.in_two_journals, "nothing was pushed twice"
     assert len({record.journal for record in found.seen}) == 2
 
 
@@ -149,18 +131,18 @@ async def test_one_becomes_three_and_one_again(processes, kafka_env, kafka_setti
                 await load.more(100)
 
             await asyncio.to_thread(balancer.drain, "two")
-            await eventually(nothing_waits, 60, "nothing waits or is parked there")
+            await eventually(nothing_waits, what="nothing waits or is parked there")
             two.process.terminate()
             assert await asyncio.to_thread(two.process.wait, 15) == 0
             assert (await command(two, "relay", "--until-empty")).returncode == 0
             await load.more(100)
             assert set(edge.pusher.outcomes) == {"success"}, "until here nobody noticed anything"
 
-            await eventually(lambda: asyncio.to_thread(published_of_its_own, three), 60, "three publishes")
+            await eventually(lambda: asyncio.to_thread(published_of_its_own, three), what="three publishes")
             three.process.kill()
             await edge.down("three")
             await load.more(100)
-            await eventually(brought_in, 60, "what is left of it is here")
+            await eventually(brought_in, what="what is left of it is here")
         found = await edge.compare(kafka_settings)
     figure(f"1, 3, 1; p99 {edge.pusher.percentile_ms(99):.0f} ms; {found}")
     found.assert_holds(put_aside=1)  # what was pushed again to one before it had the folder of three

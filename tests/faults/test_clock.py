@@ -88,7 +88,7 @@ async def test_a_running_ingress_whose_clock_jumps(processes, kafka_env, kafka_s
                     abs(await asyncio.to_thread(ingress.metric, "dingbridge_clock_skew_seconds") - jump) < 60
                 )
         assert set(pusher.outcomes) == {"success"}, "no time-out, no refusal"
-        await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "published all the while")
+        await eventually(lambda: asyncio.to_thread(ingress.drained), what="published all the while")
 
         number = 20_000
         for jump in (30 * DAY, -30 * DAY):
@@ -106,7 +106,7 @@ async def test_a_running_ingress_whose_clock_jumps(processes, kafka_env, kafka_s
             skew_s = await asyncio.to_thread(ingress.metric, "dingbridge_clock_skew_seconds")
             assert abs(skew_s - jump) < 60, "the skew is told although the push was refused"
             await eventually(
-                lambda: asyncio.to_thread(lambda: ingress.kafka_state() == "up"), 30, "Kafka is up"
+                lambda: asyncio.to_thread(lambda: ingress.kafka_state() == "up"), what="Kafka is up"
             )
             assert (await asyncio.to_thread(ingress.readyz))[0] == 200
         assert "clock skew" in ingress.process.log_text()
@@ -119,7 +119,7 @@ async def test_a_running_ingress_whose_clock_jumps(processes, kafka_env, kafka_s
             assert await pusher.send(http, 10_000 + number, *request) == "success", "known, and said so"
         async with Load(pusher, lanes=4, first=30_000) as load:
             await load.more(40)
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the backlog is published")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="the backlog is published")
     comparison = await compare(kafka_settings, pusher)
     figure(f"clock ±2 h and ±30 days: {comparison}")
     comparison.assert_holds()

@@ -68,7 +68,7 @@ async def test_a_frozen_kafka_holds_up_no_page(
                 if path.startswith("/dead-letters/letters"):
                     assert "No waiting letter matches" not in text
         figure(f"slowest page {slowest:.2f} s")
-        await eventually(lambda: asking.console.feed.state.problem is not None, 60, "the feed has noticed")
+        await eventually(lambda: asking.console.feed.state.problem is not None, what="the feed has noticed")
         for path in pages:
             await says(asking, path, SILENT)
 
@@ -82,4 +82,4 @@ async def says(asking: Asking, path: str, words: str, wanted: bool = True) -> No
     async def it_does() -> bool:
         return (words in await asking.text(path)) == wanted
 
-    await eventually(it_does, 60, f"{path} says {words!r}: {wanted}")
+    await eventually(it_does, what=f"{path} says {words!r}: {wanted}")

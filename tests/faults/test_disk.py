@@ -58,13 +58,13 @@ async def refused_until_well(
     ingress: IngressUnderTest, pusher: Pusher, load: Load, recover: Callable[[], object], reason: str
 ) -> None:
     """While the disk is sick nothing is answered ``success``, and everybody is told; then it recovers."""
-    await eventually(lambda: asyncio.to_thread(lambda: ingress.readyz()[0] == 503), 30, "not ready")
+    await eventually(lambda: asyncio.to_thread(lambda: ingress.readyz()[0] == 503), what="not ready")
     refused = pusher.outcomes["503"]
     async with always_healthy(ingress) as asked:
         before = asked()
-        await eventually(lambda: pusher.outcomes["503"] >= refused + 10, 60, "callbacks refused")
+        await eventually(lambda: pusher.outcomes["503"] >= refused + 10, what="callbacks refused")
         kept = len(pusher.succeeded)  # with those that were committed before, and answered meanwhile
-        await eventually(lambda: asked() >= before + 20, 30, "healthy all the while")
+        await eventually(lambda: asked() >= before + 20, what="healthy all the while")
         status, details = await asyncio.to_thread(ingress.readyz)
         assert (status, details["journal"]["takes_writes"]) == (503, False)
         assert details["journal"]["words"]
@@ -77,7 +77,7 @@ async def refused_until_well(
         assert await asyncio.to_thread(lambda: ingress.metric("dingbridge_callbacks_total", **labels)) > 0
         assert len(pusher.succeeded) == kept, "success while nothing can be kept"
         recover()
-    await eventually(lambda: asyncio.to_thread(lambda: ingress.readyz()[0] == 200), 30, "ready again")
+    await eventually(lambda: asyncio.to_thread(lambda: ingress.readyz()[0] == 200), what="ready again")
     await load.more(40)
 
 
@@ -97,7 +97,7 @@ async def test_a_sick_disk_means_503_and_heals_by_itself(
             await refused_until_well(ingress, pusher, load, disk.recovers, reason)
     if sickness != "slow":
         assert await asyncio.to_thread(ingress.metric, "dingbridge_journal_failures_total") > 0
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the backlog is published")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="the backlog is published")
     comparison = await compare(kafka_settings, pusher)
     figure(f"{sickness}: {comparison}")
     comparison.assert_holds()
@@ -116,14 +116,14 @@ async def test_a_disk_that_takes_no_fsync_ends_the_ingress_until_it_does(
         await load.more(40)
         async with ingress.supervised() as codes:
             disk.falls("fsync")
-            await eventually(lambda: len(codes) >= 3, 90, "it ends, and so does what is started on this disk")
+            await eventually(lambda: len(codes) >= 3, what="it ends, and so does what is started here")
             assert not damaged(ingress.journal), "where no journal can be made none is put aside"
             kept = len(pusher.succeeded)
             disk.recovers()
             await load.more(40)
     assert set(codes) == {1}
     assert len(pusher.succeeded) > kept
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the backlog is published")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="the backlog is published")
     comparison = await compare(kafka_settings, pusher)
     figure(f"fsync: started {len(codes)} times; {comparison}")
     comparison.assert_holds()
@@ -168,7 +168,7 @@ async def test_a_file_system_without_a_free_block(
             await load.more(40)
             await asyncio.to_thread(fill_up, ballast, lambda: ingress.readyz()[0] == 503)
             await refused_until_well(ingress, pusher, load, ballast.unlink, "disk")
-        await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the backlog is published")
+        await eventually(lambda: asyncio.to_thread(ingress.drained), what="the backlog is published")
         comparison = await compare(kafka_settings, pusher)
         figure(f"24 MB, filled to the last block: {comparison}")
         comparison.assert_holds()

@@ -44,21 +44,21 @@ async def test_rights_are_compared_with_what_each_part_needs(secure_kafka: Secur
 
     # all that the document lists: well, but for topics that are still to be made, and may be
     await secure_kafka.grant(user, documented("approval", env, {}))
-    await eventually(lambda: _codes(env, {"kafka.ok", "kafka.missing", *SMALL}), 20, "the rights are seen")
+    await eventually(lambda: _codes(env, {"kafka.ok", "kafka.missing", *SMALL}), what="the rights are seen")
     assert await existing_topics(administrator) == {events: 6}, "asking whether it may create made none"
 
     # one of each kind is taken away
     await secure_kafka.revoke(user, on_topic(inbox, "CREATE"))
-    await eventually(lambda: _codes(env, {"kafka.create", "kafka.missing", *SMALL}), 20, "no CREATE")
+    await eventually(lambda: _codes(env, {"kafka.create", "kafka.missing", *SMALL}), what="no CREATE")
     await secure_kafka.revoke(user, [Right("READ", "group", "approval")])
-    await eventually(lambda: _lacks(env, {"READ on group approval"}), 20, "no READ on the group")
+    await eventually(lambda: _lacks(env, {"READ on group approval"}), what="no READ on the group")
 
     # an ingress needs more on the same topic
     found = lacking(await looked_at(env, ingress=True))
     assert f"WRITE on topic {events}" in found
     await secure_kafka.grant(user, on_prefix(env["TOPIC_PREFIX"], "CREATE", "WRITE"))
     wanted = {"READ on group approval"}
-    await eventually(lambda: _lacks(env, wanted, ingress=True), 20, "the prefix is granted")
+    await eventually(lambda: _lacks(env, wanted, ingress=True), what="the prefix is granted")
 
 
 async def _codes(env: dict[str, str], expected: set[str]) -> bool:

@@ -144,7 +144,7 @@ async def test_a_sender_that_hangs_up_in_the_middle_is_no_fault_of_ours(listener
     writer.write(request(POST, "Content-Length: 500", body=b"{"))
     await writer.drain()
     writer.transport.abort()
-    await eventually(lambda: listener.counted("malformed", "payload") == 1, 10, "it is counted")
+    await eventually(lambda: listener.counted("malformed", "payload") == 1, what="it is counted")
 
     async def hung_up() -> AsyncIterator[bytes]:
         """What aiohttp's stream does when the connection was lost before the request's task had begun."""

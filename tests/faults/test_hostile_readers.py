@@ -69,7 +69,7 @@ async def test_files_logs_and_process_lists_give_nothing_away(
     async def published() -> bool:
         return len(await read_topic(administrator, env["TOPIC_PREFIX"] + TYPE)) >= 11
 
-    await eventually(published, 60, "all are in Kafka")
+    await eventually(published, what="all are in Kafka")
 
     assert ingress.process is not None
     logs = ingress.process.log_text() + consumer.log_text()

@@ -1,7 +1,7 @@
 """Whatever bytes come to a real ingress: the right 4xx with a class name, never a 500, nothing kept, nothing
 of them in the log, memory flat, and good pushes answered meanwhile.
 
-5,000 generated requests; 100,000 with ``DINGBRIDGE_LONG=1``.
+1,900 generated requests; 100,000 with ``DINGBRIDGE_LONG=1``.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from tests.faults.hostile_http import MARKER, check
 from tests.support.hostile import CLASSES, Line, exchange, mutations, raw_push
 from tests.support.processes import Processes
 from tests.support.pusher import is_success, signed
-from tests.support.sizes import LONG, new_seed
+from tests.support.sizes import new_seed, sized
 
-MUTATED, GENERATED = (20_000 if LONG else 4_000), 1_000
-mutated_rounds = pytest.mark.parametrize("round_", range(4 if LONG else 1))
-generated_rounds = pytest.mark.parametrize("round_", range(20 if LONG else 1))
+MUTATED, GENERATED = sized(1_500, 20_000), sized(400, 1_000)
+mutated_rounds = pytest.mark.parametrize("round_", range(sized(1, 4)))
+generated_rounds = pytest.mark.parametrize("round_", range(sized(1, 20)))
 """Several, since a test that takes minutes is taken for one that hangs."""
 
 WARM_UP = 500

@@ -28,7 +28,7 @@ from tests.support.pusher import Pusher
 from tests.support.sizes import LONG, new_seed, sized
 from tests.support.waiting import eventually
 
-POSITIONS = sized(60, 2_000)
+POSITIONS = sized(30, 2_000)
 JOURNAL, WAL, CHECKPOINT = "journal.db", "journal.db-wal", "checkpoint.db"
 WAITING = range(PASSED + 1, COUNT + 1)
 BODIES = {body(n) for n in (*range(1, COUNT + 1), LATER)}
@@ -143,7 +143,7 @@ def test_a_torn_or_cut_file_is_noticed(tmp_path, figure, name, kind):
     dice = random.Random(3)
 
     def hurt() -> Iterator[tuple[str, bytes]]:
-        for position in [0, 1, 512, 4096, *dice.sample(range(len(whole)), 20)]:
+        for position in [0, 1, 512, 4096, *dice.sample(range(len(whole)), sized(6, 20))]:
             yield (
                 f"{name} {kind} at {position}",
                 {
@@ -204,8 +204,8 @@ async def test_a_changed_callback_is_parked_until_it_is_given_up(
     path.write_bytes(content)
     ingress.env |= kafka_env
     await asyncio.to_thread(ingress.start)
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the backlog is published")
-    await eventually(lambda: asyncio.to_thread(parked, ingress, 2), 30, "the alarm")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="the backlog is published")
+    await eventually(lambda: asyncio.to_thread(parked, ingress, 2), what="the alarm")
     comparison = await compare(kafka_settings, pusher)
     figure(f"with a flipped byte in two of them: {comparison}")
     assert comparison.lost == hurt.keys()
@@ -214,7 +214,7 @@ async def test_a_changed_callback_is_parked_until_it_is_given_up(
     answer = await asyncio.to_thread(processes.run, "journal", "prune", "--damaged", "--yes", env=ingress.env)
     assert answer.returncode == 0, answer.stderr
     assert "damaged callbacks: 2" in answer.stdout
-    await eventually(lambda: asyncio.to_thread(parked, ingress, 0), 30, "none is left")
+    await eventually(lambda: asyncio.to_thread(parked, ingress, 0), what="none is left")
 
 
 async def test_a_damaged_journal_is_put_aside_and_all_that_reads_is_published(
@@ -235,11 +235,11 @@ async def test_a_damaged_journal_is_put_aside_and_all_that_reads_is_published(
     ingress.env |= kafka_env
     await asyncio.to_thread(ingress.start)
     await pusher.push_all((n, event(n)) for n in range(200, 220))
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "both are published")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="both are published")
     assert ingress.metric("dingbridge_journal_damaged_folders") == 1
     comparison = await compare(kafka_settings, pusher)
     await eventually(
-        lambda: asyncio.to_thread(lambda: ingress.metric("dingbridge_journal_unread") > 0), 30, "it is told"
+        lambda: asyncio.to_thread(lambda: ingress.metric("dingbridge_journal_unread") > 0), what="it is told"
     )
     unread = ingress.metric("dingbridge_journal_unread")
     figure(f"a page of {len(zeroed)} callbacks zeroed: {comparison}, {unread:g} unread")
@@ -262,12 +262,12 @@ async def test_a_journal_that_fails_while_it_is_written_ends_the_ingress_and_is_
         await load.more(40)
         folder = current(ingress.journal).path
         disk.falls("fsync", files=[folder / JOURNAL, folder / WAL])
-        await eventually(lambda: pusher.outcomes["503"], 30, "the failure is felt")
+        await eventually(lambda: pusher.outcomes["503"], what="the failure is felt")
         async with ingress.supervised() as codes:
-            await eventually(lambda: damaged(ingress.journal), 30, "put aside")
+            await eventually(lambda: damaged(ingress.journal), what="put aside")
             await load.more(40)
         assert codes == [1]
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "both are published")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="both are published")
     comparison = await compare(kafka_settings, pusher)
     figure(f"a new journal after the old one failed: {comparison}")
     comparison.assert_holds()
@@ -289,11 +289,11 @@ async def test_what_the_relay_alone_meets_ends_the_ingress_and_is_imported(
     ingress.env |= kafka_env
     await asyncio.to_thread(ingress.start)
     async with ingress.supervised() as codes:
-        await eventually(lambda: damaged(ingress.journal), 60, "put aside")
-        await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "all is published")
+        await eventually(lambda: damaged(ingress.journal), what="put aside")
+        await eventually(lambda: asyncio.to_thread(ingress.drained), what="all is published")
     assert codes == [1]
     await eventually(
-        lambda: asyncio.to_thread(lambda: ingress.metric("dingbridge_journal_unread") == 1), 30, "it is told"
+        lambda: asyncio.to_thread(lambda: ingress.metric("dingbridge_journal_unread") == 1), what="it is told"
     )
     comparison = await compare(kafka_settings, pusher)
     figure(f"one callback is missing: {comparison}")

@@ -29,10 +29,10 @@ async def test_ingress_killed_around_its_commit(
     pusher = Pusher(ingress.url)
     await asyncio.to_thread(ingress.start)
     async with Load(pusher) as load:
-        await eventually(lambda: sabotage.done, 60, "the point was reached")
+        await eventually(lambda: sabotage.done, what="the point was reached")
         await asyncio.to_thread(ingress.restart)
         await load.more(50)
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "the backlog is published")
+    await eventually(lambda: asyncio.to_thread(ingress.published), 120, "the backlog is published")
     found = await compare(kafka_settings, pusher)
     figure(found)
     found.assert_holds()
@@ -52,10 +52,10 @@ async def test_relay_killed_around_the_commit_of_its_checkpoint(
     pusher = Pusher(ingress.url)
     await asyncio.to_thread(ingress.start)
     async with Load(pusher) as load:
-        await eventually(lambda: sabotage.done, 60, "the point was reached")
+        await eventually(lambda: sabotage.done, what="the point was reached")
         await load.more(50)
     assert set(pusher.outcomes) == {"success"}, "nobody outside noticed"
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "the backlog is published")
+    await eventually(lambda: asyncio.to_thread(ingress.published), 120, "the backlog is published")
     found = await compare(kafka_settings, pusher)
     figure(found)
     found.assert_holds()

@@ -1,9 +1,10 @@
-"""A large company from nothing, by a process that is killed in each stage: 10,000 people in ``make test``,
+"""A large company from nothing, by a process that is killed in each stage: 2,000 people in ``make test``,
 and in ``make test-long`` a tenth of the 1,000,000 of ``make bench-large``."""
 
 import pytest
 from sqlalchemy import func, select
 
+from dev.benchmarks.large import company
 from dev.benchmarks.large.company import environment, synced
 from dev.benchmarks.large.compare import differences
 from dingbridge import open_database
@@ -15,7 +16,7 @@ from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.profiles import KIND
 from tests.support.sizes import LONG, sized
 
-PEOPLE, DEPARTMENTS = sized((10_000, 200), (100_000, 5_000))
+PEOPLE, DEPARTMENTS = sized((2_000, 60), (100_000, 5_000))
 KILLS = 3
 MOST_MEMORY_MB = 200
 """Of the process, whatever the size: it holds 120 MB with 10 people."""
@@ -26,7 +27,8 @@ def url(request, tmp_path):
     return request.getfixturevalue("postgres_url") if LONG else f"sqlite:///{tmp_path}/large.db"
 
 
-async def test_killed_in_each_stage_it_goes_on_and_ends_equal(url, tmp_path):
+async def test_killed_in_each_stage_it_goes_on_and_ends_equal(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(company, "_LOOK_S", 0.05)  # the stages of a small company are short
     settings = SimulatorSettings(  # its calls are counted
         simulator_port=0,
         simulator_users=PEOPLE,

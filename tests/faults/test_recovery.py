@@ -80,7 +80,7 @@ async def test_one_that_dies_in_its_call_requests_a_resync_when_it_is_back(simul
     simulator.faults.add({"api": API, "kind": "hang"})
     first = processes.start("recover", env=places[0], name="first")
     await eventually(
-        lambda: simulator.stats()["api_calls"].get(f"/call_back/{API}"), 90, "the first is in its call"
+        lambda: simulator.stats()["api_calls"].get(f"/call_back/{API}"), what="the first is in its call"
     )
     first.kill()
     simulator.faults.clear()

@@ -23,9 +23,9 @@ async def test_a_journal_that_a_start_finds_damaged_is_put_aside_while_a_relay_o
     pusher = Pusher(ingress.url, retries=2)
     await asyncio.to_thread(ingress.start)
     relay = processes.start("relay", env=ingress.env)
-    await eventually(lambda: asyncio.to_thread(ingress.kafka_state), 60, "the relay answers")
+    await eventually(lambda: asyncio.to_thread(ingress.kafka_state), what="the relay answers")
     await pusher.push_all((n, event(n)) for n in range(200))
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "it is in Kafka")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="it is in Kafka")
     breakable_kafka.pause()
     await pusher.push_all((n, event(n)) for n in range(200, 400))
 
@@ -46,8 +46,8 @@ async def test_a_journal_that_a_start_finds_damaged_is_put_aside_while_a_relay_o
     breakable_kafka.resume()
     processes.start("relay", env=ingress.env)
     await pusher.push_all((n, event(n)) for n in range(400, 420))
-    await eventually(lambda: asyncio.to_thread(imported, ingress), 60, "what reads is imported")
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "and in Kafka")
+    await eventually(lambda: asyncio.to_thread(imported, ingress), what="what reads is imported")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="and in Kafka")
     comparison = await compare(kafka_settings, pusher)
     figure(comparison)
     assert not comparison.lost

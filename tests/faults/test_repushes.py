@@ -26,7 +26,7 @@ async def test_one_push_many_times_is_one_record(processes, kafka_env, kafka_set
             await asyncio.gather(*(pusher.push(http, number, payload) for http in (first, second) * 5))
     await asyncio.to_thread(ingress.restart)
     await pusher.push_all(enumerate(events))
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "all is published")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="all is published")
     again = await asyncio.to_thread(_duplicates, ingress)
     found = await compare(kafka_settings, pusher)
     figure(f"{len(events)} events, each pushed {len(pusher.log) // len(events)} times; {found}")
@@ -53,7 +53,7 @@ async def test_a_payload_without_identity_is_one_for_ten_minutes_and_its_request
         await pusher.send(http, 1, query, body)
         await pusher.push(http, 1, payload)
         await pusher.push(http, 2, other)
-        await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "all is published")
+        await eventually(lambda: asyncio.to_thread(ingress.drained), what="all is published")
         found = await compare(kafka_settings, pusher)
         figure(f"within ten minutes: {found}")
         found.assert_holds()
@@ -65,7 +65,7 @@ async def test_a_payload_without_identity_is_one_for_ten_minutes_and_its_request
         assert await asyncio.to_thread(_duplicates, ingress) == 1
         for _ in range(2):
             await pusher.push(http, 1, payload)
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "all is published")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="all is published")
     found = await compare(kafka_settings, pusher)
     figure(f"eleven minutes later: {found}")
     assert set(pusher.outcomes) == {"success"}

@@ -85,7 +85,7 @@ async def test_the_listed_rights_are_all_that_a_consumer_needs_and_each_is(
             dead = await read_topic(administrator, names["dlq"])
             return len(dead) == 1 and await rows(url) == [("good", "u1")]
 
-        await eventually(handled, 60, "with the right granted it goes on by itself")
+        await eventually(handled, what="with the right granted it goes on by itself")
 
 
 @pytest.mark.parametrize("who", ["approval", "operator"])
@@ -127,7 +127,7 @@ async def test_the_listed_rights_are_all_that_an_operator_needs(
     async def listed() -> bool:
         return (await run("dlq", "list", "approval"))[0] == 0
 
-    await eventually(listed, 60, "READ is enough to look")
+    await eventually(listed, what="READ is enough to look")
     code, said = await run("dlq", "replay", "approval")
     assert code == 1, said
     assert not await read_topic(administrator, inbox)
@@ -138,7 +138,7 @@ async def test_the_listed_rights_are_all_that_an_operator_needs(
         print(said)
         return code == 0
 
-    await eventually(replayed, 60, "a dead letter goes back")
+    await eventually(replayed, what="a dead letter goes back")
     code, said = await run("replay", "approval", "--since", "1h")
     assert code == 0, said
     copies = [r for r in await read_topic(administrator, inbox) if r.value == record.value]
@@ -172,7 +172,7 @@ async def test_a_team_reads_its_topics_and_nobodys_dead_letters(secure_kafka: Se
             return False
         raise AssertionError("read without a right on the group")
 
-    await eventually(group_refused, 30, "READ on the group is needed")
+    await eventually(group_refused, what="READ on the group is needed")
     await secure_kafka.grant(user, [group])
 
     async def can_read() -> bool:
@@ -181,7 +181,7 @@ async def test_a_team_reads_its_topics_and_nobodys_dead_letters(secure_kafka: Se
         except KafkaError:
             return False
 
-    await eventually(can_read, 30, "the listed rights are enough")
+    await eventually(can_read, what="the listed rights are enough")
     assert set(await existing_topics(settings)) == {topic}
     with pytest.raises(TopicAuthorizationFailedError):
         await consume(settings, dlq, name)
@@ -214,7 +214,7 @@ async def test_an_oa_says_what_it_wants_and_reads_its_outcome_and_nobodys_desire
             return False
         return found == [record.value] * 2
 
-    await eventually(reads_answers, 30, "the listed rights to read are enough")
+    await eventually(reads_answers, what="the listed rights to read are enough")
     with pytest.raises(KafkaError):
         await forge(settings, desired)
     await secure_kafka.grant(user, rights)
@@ -226,7 +226,7 @@ async def test_an_oa_says_what_it_wants_and_reads_its_outcome_and_nobodys_desire
             return False
         return True
 
-    await eventually(desired_arrives, 30, "the listed right to write is enough")
+    await eventually(desired_arrives, what="the listed right to write is enough")
     with pytest.raises(TopicAuthorizationFailedError):
         await consume(settings, desired, name)
     with pytest.raises(KafkaError):

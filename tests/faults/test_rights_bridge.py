@@ -114,7 +114,7 @@ async def test_each_process_has_its_listed_rights_alone_and_the_whole_bridge_wor
         done = await asyncio.to_thread(processes.run, "topics", "ensure", env={**env, **users["topics"]})
         return done.returncode == 0
 
-    await eventually(made, 60, "the topics are made")
+    await eventually(made, what="the topics are made")
     stack = await asyncio.to_thread(Stack, open_folder, env, users=20, own=users)
     try:
         await _works(stack, administrator, {name: settings_of({**env, **own}) for name, own in users.items()})
@@ -198,7 +198,7 @@ async def _works(stack: Stack, administrator: Any, settings: dict[str, Any]) -> 
             match = re.search(r'href="(/event\?[^"]+)"', await page("/find?lang=en&q=pi-1"))
             return match[1].replace("&amp;", "&") if match else None
 
-        address = await eventually(found, 60, "Find finds an approval")
+        address = await eventually(found, what="Find finds an approval")
         assert "forward-a" in await page(f"{address}&lang=en")
         for path in ("/", "/dead-letters", "/consumers", "/outbound", "/tail"):
             assert "has no right" not in await page(f"{path}?lang=en")

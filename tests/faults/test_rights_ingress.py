@@ -90,7 +90,7 @@ async def test_records_without_rights_are_parked_others_go_on_and_later_all_come
 
     await push(range(30))
     await eventually(lambda: asyncio.to_thread(lambda: parked() == {"rights": 30}), PRODUCER_S, "30 parked")
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the others are in Kafka")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="the others are in Kafka")
     assert await first_seen(administrator, CONTACT) == {f"u{n}": [n] for n in range(30)}
     log = ingress.process.log_text() if ingress.process else ""
     assert "publisher.topic_blocked" in log
@@ -108,14 +108,14 @@ async def test_records_without_rights_are_parked_others_go_on_and_later_all_come
         assert asked.returncode == 0, asked.stderr
         return await asyncio.to_thread(lambda: sum(parked().values()) == 0)
 
-    await eventually(unparked, 60, "nothing parked")
+    await eventually(unparked, what="nothing parked")
     await push(range(40, 50))
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the last are in Kafka")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="the last are in Kafka")
 
     async def all_there() -> bool:
         return sum(map(len, (await first_seen(administrator, APPROVAL)).values())) == 50
 
-    await eventually(all_there, 60, "all are in Kafka")
+    await eventually(all_there, what="all are in Kafka")
     assert pusher.succeeded == {*range(50), *range(1000, 1050)}
     assert await first_seen(administrator, APPROVAL) == {
         f"pi-{key}": list(range(key, 50, 5)) for key in range(5)
@@ -187,10 +187,10 @@ async def test_the_listed_rights_are_all_that_the_ingress_needs(
         report, parked = await published(settings, folder())
         return report.state == "up" and not parked
 
-    await eventually(all_published, 60, "published by the listed rights")
+    await eventually(all_published, what="published by the listed rights")
     assert len(await existing_topics(secure_kafka.administrator(env))) == 3
     await secure_kafka.revoke(user, create)
-    await eventually(all_published, 60, "CREATE is not needed where the topics exist")
+    await eventually(all_published, what="CREATE is not needed where the topics exist")
     with pytest.raises(KafkaError):
         await consume(settings, event_topic(settings, APPROVAL), "ingress")
 
@@ -205,4 +205,4 @@ async def test_the_listed_rights_are_all_that_the_ingress_needs(
             except KafkaUnavailable:
                 return False
 
-        await eventually(renormalised, 30, "the listed right is enough to renormalise")
+        await eventually(renormalised, what="the listed right is enough to renormalise")

@@ -55,7 +55,7 @@ async def test_all_are_restarted_under_load(
             for number in TWICE:
                 assert await pusher.push(http, number, event(number)) == "success"
     for ingress in ingresses.values():
-        await eventually(lambda i=ingress: asyncio.to_thread(i.drained), 120, "the backlog is published")
+        await eventually(lambda i=ingress: asyncio.to_thread(i.published), 120, "the backlog is published")
     found = await compare(kafka_settings, pusher)
     found.assert_holds()
     assert found.in_two_journals == set(TWICE)

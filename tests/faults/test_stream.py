@@ -53,7 +53,7 @@ async def compared(
     ingress: IngressUnderTest, pusher: StreamPusher, settings: KafkaSettings, figure: Callable[[object], None]
 ) -> Comparison:
     """The comparison, which holds, order of each key included."""
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "the backlog is published")
+    await eventually(lambda: asyncio.to_thread(ingress.published), 120, "the backlog is published")
     found = await compare(settings, pusher)
     figure(found)
     found.assert_holds()

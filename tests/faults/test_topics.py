@@ -25,7 +25,7 @@ async def test_a_topic_deleted_under_load_is_made_again_and_what_follows_is_whol
     await asyncio.to_thread(ingress.start)
     async with Load(pusher, lanes=20, per_second=200) as load:
         await load.more(200)
-        await eventually(lambda: asyncio.to_thread(_published, ingress, 100), 60, "records in the topic")
+        await eventually(lambda: asyncio.to_thread(_published, ingress, 100), what="records in the topic")
         await delete_topics(kafka_settings, [topic])
         await load.more(200)
     await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "the backlog is published")
@@ -60,10 +60,10 @@ async def test_records_over_the_topics_limit_are_parked_under_load_and_retried_w
         for number in sorted(large):
             await load.more(50)
             assert await pusher.push(http, number, event(number, "large", title="大" * 30_000)) == "success"
-        await eventually(lambda: asyncio.to_thread(_parked, ingress, 3), 60, "three are parked")
+        await eventually(lambda: asyncio.to_thread(_parked, ingress, 3), what="three are parked")
         published = await asyncio.to_thread(ingress.metric, "dingbridge_published_total")
         await load.more(50)
-        await eventually(lambda: asyncio.to_thread(_published, ingress, published + 50), 60, "others go on")
+        await eventually(lambda: asyncio.to_thread(_published, ingress, published + 50), what="others go on")
         assert await asyncio.to_thread(ingress.metric, "dingbridge_kafka_errors_total") >= 3
         assert await asyncio.to_thread(ingress.kafka_state) == "up", "by new producers"
 
@@ -72,7 +72,7 @@ async def test_records_over_the_topics_limit_are_parked_under_load_and_retried_w
             processes.run, "journal", "retry", env={**kafka_env, **ingress.env}, timeout_s=60
         )
         assert retried.returncode == 0, retried.stderr
-        await eventually(lambda: asyncio.to_thread(_parked, ingress, 0), 60, "nothing is parked")
+        await eventually(lambda: asyncio.to_thread(_parked, ingress, 0), what="nothing is parked")
     await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "all is published")
     assert set(pusher.outcomes) == {"success"}
     found = await compare(kafka_settings, pusher)
@@ -102,7 +102,7 @@ async def test_a_callback_of_700_kilobytes_passes_with_the_defaults(
     await asyncio.to_thread(ingress.start)
     bodies = [event(0), event(1, title="长" * 235_000), event(2)]
     await pusher.push_all(enumerate(bodies), concurrency=1)
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "all is published")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="all is published")
     assert [pusher.answers[n] for n in range(3)] == ["success"] * 3
     found = await compare(kafka_settings, pusher)
     figure(f"{len(bodies[1])} bytes; {found}")
@@ -117,13 +117,13 @@ async def test_a_flood_of_unknown_event_types_is_bounded_in_topics_and_in_metric
     pusher = Pusher(ingress.url)
     await asyncio.to_thread(ingress.start)
     await pusher.push_all([(0, event(0)), (1, unknown(1))])
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the first are published")
-    await eventually(lambda: asyncio.to_thread(_published, ingress, 2), 60, "and counted")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), what="the first are published")
+    await eventually(lambda: asyncio.to_thread(_published, ingress, 2), what="and counted")
     series = await asyncio.to_thread(_series, ingress)
 
     await pusher.push_all((n, unknown(n)) for n in range(2, sized(500, 20_000)))
     await eventually(lambda: asyncio.to_thread(ingress.drained), 300, "the flood is published")
-    await eventually(lambda: asyncio.to_thread(_published, ingress, len(pusher.answers)), 60, "and counted")
+    await eventually(lambda: asyncio.to_thread(_published, ingress, len(pusher.answers)), what="and counted")
     new = await asyncio.to_thread(_series, ingress) - series
     names = await topics(kafka_settings)
     found = await compare(kafka_settings, pusher)

@@ -38,7 +38,7 @@ async def test_either_of_two_instances_dies_and_nothing_is_lost(
                 assert await pusher.push(http, number, event(number)) == "success"
     for instance in instances:
         await eventually(
-            lambda each=instance: asyncio.to_thread(each.drained), 120, "both backlogs are published"
+            lambda each=instance: asyncio.to_thread(each.published), 120, "both backlogs are published"
         )
     found = await compare(kafka_settings, pusher)
     by_journal = defaultdict(int)

@@ -31,11 +31,14 @@ from tests.lives.process import BASE, Running, dies_with_its_process, dingtalk_b
 from tests.lives.sqlite import without_threads
 from tests.lives.world import CORP, World
 
+USUAL = 5
+"""Lives of each single consumer in ``make test``."""
+
 STEPS = 30
 DURING = 8
 """So many of the steps are in a day without DingTalk, where a life has one."""
 
-BUSY_COARSE_S, QUIET_COARSE_S, IDLE_COARSE_S = 5.0, 50.0, 300.0
+BUSY_COARSE_S, QUIET_COARSE_S, IDLE_COARSE_S, OUTAGE_COARSE_S = 5.0, 50.0, 300.0, 1800.0
 SETTLE_S = 2.5 * 3600.0
 """How long after the last step everything must be right, in s: looks after an hour are over by then."""
 
@@ -218,7 +221,7 @@ class Life:
             self.world.act("edit", userid=self.refused, title="不可见")
         for step in self.plan.steps:
             if step.after_s > 100:
-                loop.coarse_s = QUIET_COARSE_S if step.after_s < DAY_S / DURING else IDLE_COARSE_S
+                loop.coarse_s = QUIET_COARSE_S if step.after_s < DAY_S / DURING else OUTAGE_COARSE_S
             await asyncio.sleep(step.after_s)
             loop.coarse_s = BUSY_COARSE_S
             _if_possible(lambda step=step: ACTS[step.what].act(self, Random(step.dice)))  # type: ignore[misc]
@@ -345,4 +348,4 @@ def from_environment(default: Sequence[int]) -> Sequence[int]:
     return range(int(first), int(last or first) + 1)
 
 
-__all__ = ["BEGAN_S", "Life", "Plan", "Step", "from_environment", "lived", "shrunk"]
+__all__ = ["BEGAN_S", "USUAL", "Life", "Plan", "Step", "from_environment", "lived", "shrunk"]

@@ -20,7 +20,7 @@ from dingbridge.consumers.outbound.contacts.dingtalk import Contacts
 from dingbridge.dingtalk.api.approvals import ApprovalCalls
 from dingbridge.snapshots import late_answers
 from tests.lives.clock import everywhere
-from tests.lives.life import Plan, lived
+from tests.lives.life import USUAL, Plan, lived
 
 MOST = 40
 """Lives that are tried before a bug counts as not found."""
@@ -137,7 +137,9 @@ _well: dict[tuple[str, int], bool] = {}
 
 
 def ends_well(plan: Plan, folder: Path) -> bool:
-    """Without any bug; each life is lived once."""
+    """Without any bug. The usual lives are lived by ``test_a_life_ends_well``, each other one here, once."""
+    if plan.seed <= USUAL:
+        return True
     if (plan.kind, plan.seed) not in _well:
         _well[plan.kind, plan.seed] = not lived(plan, folder)
     return _well[plan.kind, plan.seed]

@@ -61,7 +61,7 @@ class Balancer:
         log = self._processes.folder / "haproxy.log"
         self._process = Process("haproxy", command, log=log, env=os.environ, cwd=self._processes.folder)
         self._processes.all.append(self._process)
-        wait_until(self._listens, 30, "haproxy listens")
+        wait_until(self._listens, what="haproxy listens")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -97,8 +97,8 @@ class Balancer:
     def drain(self, name: str) -> None:
         """Send it nothing new, and wait until what it has is answered."""
         self.say(f"set server ingress/{name} state drain")
-        wait_until(lambda: self.server(name)["scur"] == "0", 30, f"{name} has nothing under way")
+        wait_until(lambda: self.server(name)["scur"] == "0", what=f"{name} has nothing under way")
 
     def back(self, name: str) -> None:
         self.say(f"set server ingress/{name} state ready")
-        wait_until(lambda: self.is_up(name), 30, f"{name} is asked again")
+        wait_until(lambda: self.is_up(name), what=f"{name} is asked again")

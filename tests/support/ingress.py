@@ -51,7 +51,7 @@ class IngressUnderTest:
             assert process.running, f"the ingress ended with {process.poll()}"
             return self.readyz()[0] == 200
 
-        wait_until(ready, 60, "the ingress is ready")
+        wait_until(ready, what="the ingress is ready")
         return process
 
     def restart(self) -> Process:

@@ -14,10 +14,13 @@ from typing import Self
 import aiohttp
 
 from tests.support.pusher import RETRY_AFTER_S, Pusher
+from tests.support.sizes import sized
 from tests.support.waiting import eventually
 
 CORP = "dingcorpsample01"
 EVENT_TYPE = "bpms_instance_change"
+USUAL_PER_S = sized(200, 0)
+"""At full speed a load takes the machine from what the test is about."""
 
 
 def event(number: int, key: int | str | None = None, event_type: str = EVENT_TYPE, title: str = "") -> bytes:
@@ -50,7 +53,7 @@ class Load:
         pusher: Pusher,
         *,
         lanes: int = 8,
-        per_second: float = 0,
+        per_second: float = USUAL_PER_S,
         retry_s: float = 30,
         first: int = 0,
         event_type: str = EVENT_TYPE,
