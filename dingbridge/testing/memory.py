@@ -9,10 +9,13 @@ has some.
 import asyncio
 import itertools
 import shutil
+import sqlite3
 import tempfile
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,6 +42,9 @@ from dingbridge.worker.scheduler import Scheduler
 from dingbridge.worker.store.database import Database, open_database
 from dingbridge.worker.store.migrations import WorkerTables, migrate
 
+_made: "weakref.WeakKeyDictionary[type[Consumer], tuple[object, bytes]]" = weakref.WeakKeyDictionary()
+"""Of what a consumer's tables were made, and the file that has them."""
+
 
 class MemoryRuntime:
     """``async with MemoryRuntime(BillingConsumer()) as runtime: outcome = await runtime.deliver(event)``.
@@ -59,8 +65,12 @@ class MemoryRuntime:
         # in SQLite's own memory a handler that reads beside its transaction would wait for itself
         folder = tempfile.mkdtemp(prefix="dingbridge-")
         self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        own = f"sqlite:///{folder}/test.db"
-        self.database: Database = open_database(own if database_url == "sqlite://" else database_url)
+        self._file = Path(folder, "test.db") if database_url == "sqlite://" else None
+        self.database: Database = (
+            open_database(f"sqlite:///{self._file}", durable=False)
+            if self._file is not None
+            else open_database(database_url)
+        )
         self._executor = Executor(consumer, self.database if consumer.uses_database else None)
         self._offsets = itertools.count()
         consumer.settings = settings or ConsumerSettings.load()
@@ -73,10 +83,25 @@ class MemoryRuntime:
             consumer.clients = _no_dingtalk
 
     async def __aenter__(self) -> Self:
-        await migrate(self.database, WorkerTables)
-        await migrate(self.database, type(self.consumer))
+        await self._make_tables()
         await self.consumer.start()
         return self
+
+    async def _make_tables(self) -> None:
+        """As the worker makes them; a new file of a consumer whose tables were made before is a copy of the
+        file that they were made in: 5 ms instead of 200."""
+        consumer = type(self.consumer)
+        tables = consumer.metadata.tables.values() if consumer.metadata is not None else ()
+        made_of = (consumer.name, consumer.migrations, consumer.own_tables, frozenset(tables))
+        new = self._file if self._file is not None and not self._file.stat().st_size else None
+        if new is not None and (known := _made.get(consumer)) is not None and known[0] == made_of:
+            new.write_bytes(known[1])
+            return
+        await migrate(self.database, WorkerTables)
+        await migrate(self.database, consumer)
+        if new is not None:
+            with closing(sqlite3.connect(new)) as connection:
+                _made[consumer] = made_of, connection.serialize()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

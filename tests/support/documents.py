@@ -1,6 +1,7 @@
 """The documents as tests look at them: code blocks, prose, headings, links, footnotes."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -16,11 +17,13 @@ def blocks(path: Path, language: str | None = None) -> list[tuple[str, str]]:
     return [block for block in found if language in (None, block[0])]
 
 
+@cache
 def prose(path: Path) -> str:
     """The document without its code blocks and without what only the Chinese one has."""
     return _FENCE.sub("", _ONLY_CHINESE.sub("", path.read_text(encoding="utf-8")))
 
 
+@cache
 def body(path: Path) -> str:
     """The prose without the footnotes' definitions."""
     return _FOOTNOTE.sub("", prose(path))

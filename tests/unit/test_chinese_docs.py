@@ -4,8 +4,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
+from tests.support.cases import of_each
 from tests.support.documents import (
     ROOT,
     anchor,
@@ -37,12 +36,14 @@ SPOKEN = re.compile(r"^<!-- doctor: [\w ]+ -->\n```text\n(.*?)^```$", re.MULTILI
 DRAWN = re.compile(r"[\u2500-\u257f]")
 
 
-@pytest.fixture(params=ENGLISH, ids=lambda path: str(path.relative_to(ROOT)))
-def pair(request: pytest.FixtureRequest) -> tuple[Path, Path]:
-    english: Path = request.param
-    chinese = english.with_name(english.stem + SUFFIX)
+PAIRS = [(english, english.with_name(english.stem + SUFFIX)) for english in ENGLISH]
+of_each_pair = of_each(PAIRS, lambda pair: str(pair[0].relative_to(ROOT)))
+
+
+@of_each_pair
+def test_each_is_there(pair: tuple[Path, Path]) -> None:
+    chinese = pair[1]
     assert chinese.exists(), f"write {chinese.relative_to(ROOT)}, or take it along with the English page"
-    return english, chinese
 
 
 def test_no_chinese_guide_is_left_behind() -> None:
@@ -50,12 +51,14 @@ def test_no_chinese_guide_is_left_behind() -> None:
         assert path.with_name(path.name.replace(SUFFIX, ".md")).exists(), path.name
 
 
+@of_each_pair
 def test_each_leads_to_the_other(pair: tuple[Path, Path]) -> None:
     english, chinese = pair
     assert english.read_text(encoding="utf-8").splitlines()[2] == f"[中文]({chinese.name})"
     assert chinese.read_text(encoding="utf-8").splitlines()[2] == f"[English]({english.name})"
 
 
+@of_each_pair
 def test_they_have_the_same_structure(pair: tuple[Path, Path]) -> None:
     ours, theirs = ([len(hashes) for hashes, _ in headings(path)] for path in pair)
     assert ours == theirs
@@ -64,6 +67,7 @@ def test_they_have_the_same_structure(pair: tuple[Path, Path]) -> None:
         assert rows == others, mark
 
 
+@of_each_pair
 def test_they_show_the_same_code(pair: tuple[Path, Path]) -> None:
     ours, theirs = (shown(path) for path in pair)
     assert [language for language, _ in ours] == [language for language, _ in theirs]
@@ -79,6 +83,7 @@ def shown(path: Path) -> list[tuple[str, str]]:
     ]
 
 
+@of_each_pair
 def test_they_name_the_same_tests(pair: tuple[Path, Path]) -> None:
     english, chinese = (footnotes(path) for path in pair)
     assert english.keys() == chinese.keys()
@@ -89,6 +94,7 @@ def test_they_name_the_same_tests(pair: tuple[Path, Path]) -> None:
         assert ours == theirs
 
 
+@of_each_pair
 def test_they_name_the_same_things(pair: tuple[Path, Path]) -> None:
     """What stands as code in the text, and numbers; words may be numbers in the other language."""
     ours, theirs = (set(re.findall(r"`([^`]+)`", one_line(body(path)))) for path in pair)
@@ -108,6 +114,7 @@ def comparable(named: set[str]) -> set[str]:
     return {re.sub(r"<[^>]*>", "<>", name) for name in named}
 
 
+@of_each_pair
 def test_they_lead_to_the_same_places(pair: tuple[Path, Path]) -> None:
     ours, theirs = ({place(path, link) for link in links(path)} for path in pair)
     english, chinese = pair
@@ -126,6 +133,7 @@ def place(page: Path, link: str) -> tuple[str, int | None]:
     return str(target).replace(".zh-CN", ""), number
 
 
+@of_each_pair
 def test_a_chinese_page_leads_to_chinese_pages(pair: tuple[Path, Path]) -> None:
     english, chinese = pair
     for link in links(chinese):

@@ -32,6 +32,8 @@ PRIVATE = re.compile(
     r"aiohttp\.(base_protocol|http|http_parser|http_writer|streams|web_protocol)\b"  # undocumented
 )
 
+MAYBE_BY_FOLDER = re.compile(rf"^\s*(?:import|from)\s[^\n]*(?<![\w.])(?:{'|'.join(FOLDERS)})\b", re.MULTILINE)
+
 
 def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """``(line, full name)`` of everything that is imported below ``tree``."""
@@ -71,10 +73,12 @@ def test_what_is_installed_has_one_name() -> None:
     """In a clone ``import ingress`` finds the folder, and imports it again; a wheel has none."""
     for folder in FOLDERS:
         assert (ROOT / "dingbridge" / folder).readlink() == Path("..") / folder
+    texts = ((path, path.read_text(encoding="utf-8")) for path in [*MODULES, *(ROOT / "tests").rglob("*.py")])
     by_folder = [
         f"{path.relative_to(ROOT)}:{line} imports {imported}: it is called dingbridge.{imported}"
-        for path in [*MODULES, *(ROOT / "tests").rglob("*.py")]
-        for line, imported in imports(ast.parse(path.read_text(encoding="utf-8")))
+        for path, text in texts
+        if MAYBE_BY_FOLDER.search(text)  # parsing them all takes ten times as long
+        for line, imported in imports(ast.parse(text))
         if imported.split(".")[0] in FOLDERS
     ]
     assert by_folder == []

@@ -159,14 +159,20 @@ async def _roll_back(connection: AsyncConnection, *, dropped: bool) -> None:
 
 
 def open_database(
-    url: str, *, create: bool = True, idle_limit_s: float | None = None, read_limit_s: float | None = None
+    url: str,
+    *,
+    create: bool = True,
+    durable: bool = True,
+    idle_limit_s: float | None = None,
+    read_limit_s: float | None = None,
 ) -> Database:
     """The database at ``sqlite:///path`` (its folder is created), ``sqlite://`` (in memory) or
     ``postgresql://user:password@host:port/name``; the driver is ours.
 
     ``idle_limit_s``: PostgreSQL ends a transaction that was idle for so long, since its process is frozen or
     cut off and others wait for its rows. ``read_limit_s``: the database ends a read that takes longer, with
-    SQLAlchemy's error; in SQLite a statement goes on when its caller stops waiting.
+    SQLAlchemy's error; in SQLite a statement goes on when its caller stops waiting. ``durable`` false: a
+    SQLite file for a test, of which a power cut may lose everything.
 
     Nothing is connected yet. Raises ``SettingsError`` for any other address, and ``DatabaseDown`` when
     ``create`` is false and there is no such SQLite file.
@@ -177,7 +183,7 @@ def open_database(
         raise SettingsError([f"DATABASE_URL: {error}"]) from None
     if parsed.drivername == "postgresql":
         return _open_postgres(parsed.set(drivername="postgresql+asyncpg"), idle_limit_s, read_limit_s)
-    return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"), create=create, read_limit_s=read_limit_s)
+    return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"), create, durable, read_limit_s)
 
 
 def _open_postgres(url: URL, idle_limit_s: float | None, read_limit_s: float | None) -> Database:
@@ -205,7 +211,7 @@ def _open_postgres(url: URL, idle_limit_s: float | None, read_limit_s: float | N
     return Database(writer, reader)
 
 
-def _open_sqlite(url: URL, *, create: bool, read_limit_s: float | None) -> Database:
+def _open_sqlite(url: URL, create: bool, durable: bool, read_limit_s: float | None) -> Database:
     if in_memory(url):
         engine = create_async_engine(url)
         _set_up_sqlite(engine)
@@ -221,13 +227,15 @@ def _open_sqlite(url: URL, *, create: bool, read_limit_s: float | None) -> Datab
             [f"DATABASE_URL or DATA_DIR: {url.database} cannot be created ({error.strerror})"]
         ) from error
     writer = create_async_engine(url, pool_size=1, max_overflow=0)
-    _set_up_sqlite(writer)
+    _set_up_sqlite(writer, durable=durable)
     reader = create_async_engine(url, pool_size=4, max_overflow=POOL_SIZE)
     _set_up_sqlite(reader, read_only=True, limit_s=read_limit_s)
     return Database(writer, reader)
 
 
-def _set_up_sqlite(engine: AsyncEngine, *, read_only: bool = False, limit_s: float | None = None) -> None:
+def _set_up_sqlite(
+    engine: AsyncEngine, *, read_only: bool = False, durable: bool = True, limit_s: float | None = None
+) -> None:
     """Take transaction control away from the driver, which would begin late and deferred: two transactions
     that read first and then write could then not both go on. SQLAlchemy's documentation, "Enabling
     Non-Legacy SQLite Transactional Modes"."""
@@ -243,7 +251,7 @@ def _set_up_sqlite(engine: AsyncEngine, *, read_only: bool = False, limit_s: flo
         else:
             cursor.execute("PRAGMA journal_mode=WAL")
             # the offset is committed after the effect: an effect lost by a power cut would be lost for good
-            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
         cursor.close()
         if limit_s is not None:
             late = lambda: time.monotonic() > record.info.get("until", math.inf)  # noqa: E731

@@ -81,7 +81,7 @@ def in_order():
 
 
 @pytest.mark.parametrize("end", ENDS)
-@settings(max_examples=sized(5, 50))
+@settings(max_examples=sized(3, 50))
 @given(data=st.data())
 def test_late_doubled_and_swapped_events_end_in_the_same_rows(in_order, end, data):
     story = [*STORY, *ENDS[end][0]]

@@ -39,6 +39,7 @@ from dingbridge.doctor.parts import load_checks
 from dingbridge.ingress.journal import check as disk
 from dingbridge.settings import IngressSettings, KafkaSettings
 from dingbridge.settings.apps import App, AppCredentials
+from tests.support.cases import of_each
 
 WORDS = read_words("dingbridge.doctor") | disk.CHECK.words | approval_check.WORDS | outbound_check.WORDS
 TOKEN, AES_KEY, OWNER = "tokenOfTheTest", "a" * 43, "dingappkey1"
@@ -359,8 +360,9 @@ def test_there_is_a_case_for_every_code() -> None:
     assert set(CASES) == set(WORDS)
 
 
-@pytest.mark.parametrize("code", CASES)
+@of_each(CASES)
 def test_the_code_is_produced_and_said_in_both_languages(code: str) -> None:
+    """With values that the finding has."""
     findings = [finding for finding in CASES[code]() if finding.code == code]
     assert findings, f"{code} is not among what the case produces"
     words = WORDS[code]
@@ -370,16 +372,10 @@ def test_the_code_is_produced_and_said_in_both_languages(code: str) -> None:
             assert len(texts) == (1 if well else 2), "a cause, and a remedy unless all is well"
             shown = printed(finding, WORDS, lang)  # type: ignore[arg-type]
             assert code in shown
+            named = {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name}
+            assert named <= finding.values.keys()
             for secret in (TOKEN, AES_KEY, "the-secret", "anotherToken", "b" * 43):
                 assert secret not in shown
-
-
-@pytest.mark.parametrize("code", WORDS)
-def test_both_languages_use_values_that_the_finding_has(code: str) -> None:
-    [finding, *_] = [finding for finding in CASES[code]() if finding.code == code]
-    for text in (*WORDS[code].en, *WORDS[code].zh):
-        named = {name for _, name, _, _ in string.Formatter().parse(text) if name}
-        assert named <= finding.values.keys()
 
 
 def test_what_a_refusal_is_about_decides_what_is_found() -> None:

@@ -1,6 +1,3 @@
-import ast
-from pathlib import Path
-
 import pytest
 
 import dingbridge.events as schemas
@@ -138,18 +135,6 @@ def test_legal(event_type: str, is_legal: bool) -> None:
 )
 def test_camel_case(spelled: str, name: str) -> None:
     assert camel_case(spelled) == name
-
-
-def test_imports_run_downhill_only() -> None:
-    allowed = {"schemas", "dingbridge.errors"}
-    ours = {"bridge", "consumers", "dingtalk", "ingress", "schemas", "simulator", "tests"}
-    for path in Path(schemas.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            for module in modules:
-                root = module.split(".")[0]
-                assert root not in ours or root == "schemas" or module in allowed, (path.name, module)
 
 
 def test_every_public_name_exists() -> None:

@@ -45,20 +45,20 @@ def alike(sent: Any, restored: Any) -> bool:
     return repr(sent) == repr(restored)
 
 
-@settings(max_examples=sized(100, 1_000))
+@settings(max_examples=sized(40, 1_000))
 @given(payloads())
 def test_the_way_back_restores_every_name_exactly(payload: dict[str, Any]) -> None:
     assert back(payload).keys() == payload.keys()
 
 
-@settings(max_examples=sized(100, 1_000))
+@settings(max_examples=sized(40, 1_000))
 @given(payloads())
 def test_nothing_is_lost(payload: dict[str, Any]) -> None:
     restored = back(payload)
     assert all(alike(value, restored[name]) for name, value in payload.items())
 
 
-@settings(max_examples=sized(100, 1_000))
+@settings(max_examples=sized(40, 1_000))
 @given(payloads())
 def test_what_was_restored_normalises_to_the_same_again(payload: dict[str, Any]) -> None:
     once, twice = run(payload), run(back(payload))

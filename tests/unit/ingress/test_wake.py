@@ -1,6 +1,7 @@
 """The FIFO by which the relay hears of new callbacks: it wakes, and holds nobody up."""
 
 import asyncio
+import fcntl
 from contextlib import closing
 
 from dingbridge.ingress.journal.wake import WAKE_FILE, RelayWaker, WakeFifo
@@ -36,8 +37,9 @@ async def test_what_is_kept_in_a_burst_wakes_at_once_and_once_more(tmp_path):
 async def test_a_relay_that_reads_nothing_holds_no_ingress_up(tmp_path, monkeypatch):
     with closing(WakeFifo(tmp_path, lambda: None)) as fifo:
         asyncio.get_running_loop().remove_reader(fifo._reader)
+        holds = fcntl.fcntl(fifo._reader, fcntl.F_SETPIPE_SZ, 4096)
         waker = RelayWaker(tmp_path)
-        for _ in range(100_000):  # more bytes than the pipe takes
+        for _ in range(2 * holds):  # more bytes than the pipe takes
             waker.wake()
             waker._rested()
 

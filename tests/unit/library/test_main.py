@@ -118,15 +118,18 @@ def test_an_installation_older_than_the_sources_is_told_to_install_again(
 
 
 @pytest.mark.parametrize("called", ["ingress", "replay", "journal drain", "callback register"])
-def test_help_fills_80_columns_whatever_the_length_of_our_source_lines(called: str) -> None:
-    done = subprocess.run(
-        command(*called.split(), "--help"),
-        env={"COLUMNS": "80", "TERM": "dumb"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    head = [line.strip() for line in done.stdout.partition("╭")[0].splitlines()]
+def test_help_fills_80_columns_whatever_the_length_of_our_source_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], called: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys, "argv", ["dingbridge", *called.split(), "--help"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    shown = capsys.readouterr().out
+    assert "--help" in shown
+    head = [line.strip() for line in shown.partition("╭")[0].splitlines()]
     too_early = [
         line
         for line, after in pairwise(head)

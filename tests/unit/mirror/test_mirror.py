@@ -197,13 +197,13 @@ async def test_a_comparison_that_was_given_up_is_asked_for_again(staff, company,
     monkeypatch.setattr(company, "user_count", refused)
     await deliver(staff, company.hires("u1"))
     company.hires("u2")
-    for _ in range(100):
-        company.clock.now += 60
+    for _ in range(20):
+        company.clock.now += 300
         await deliver(staff, company.edits("u1"))
         await staff.consumer.look_due()
     monkeypatch.setattr(company, "user_count", count)
-    for _ in range(61):
-        company.clock.now += 60
+    for _ in range(13):
+        company.clock.now += 300
         await deliver(staff, company.edits("u1"))
         await staff.consumer.look_due()
     assert set(await people(staff)) == {"u1", "u2"}

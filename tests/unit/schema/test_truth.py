@@ -20,6 +20,7 @@ from dingbridge.events.normalise import Layout, normalise
 from dingbridge.schema import drift
 from dingbridge.schema.drift import drift_in, drift_of
 from dingbridge.schema.json_schema import data_schema, record_schema
+from tests.support.cases import of_each
 from tests.support.sizes import sized
 from tests.unit.events.strategies import encode, received
 from tests.unit.schema.payloads import EVERY, callbacks, damaged
@@ -51,7 +52,7 @@ def drifts(callback: dict[str, Any], **changes: Any) -> set[tuple[str, str]]:
     return {tuple(found) for record in published(callback, **changes) for found in record.drift}
 
 
-@settings(EXAMPLES, max_examples=sized(120, 1_000))
+@settings(EXAMPLES, max_examples=sized(60, 1_000))
 @given(st.data(), st.sampled_from(EVERY))
 def test_what_the_catalogue_describes_becomes_valid_records_without_drift(
     data: st.DataObject, one: tuple[EventSpec, Form]
@@ -68,12 +69,13 @@ def test_what_the_catalogue_describes_becomes_valid_records_without_drift(
     assert form in ("old", "new")
 
 
-@pytest.mark.parametrize(("spec", "form"), EVERY, ids=lambda one: getattr(one, "event_type", one))
-def test_the_form_is_recognised_by_all_of_its_names(spec: EventSpec, form: Form) -> None:
+@of_each(EVERY, lambda one: f"{one[0].event_type}, {one[1]}")
+def test_the_form_is_recognised_by_all_of_its_names(one: tuple[EventSpec, Form]) -> None:
+    spec, form = one
     assert spec.form_of(spec.spellings[form].fields) == form
 
 
-@settings(EXAMPLES, max_examples=sized(120, 1_000))
+@settings(EXAMPLES, max_examples=sized(60, 1_000))
 @given(st.data(), st.sampled_from(EVERY), st.randoms(use_true_random=False))
 def test_the_quick_check_says_what_a_judge_says(
     data: st.DataObject, one: tuple[EventSpec, Form], rng: random.Random

@@ -40,7 +40,7 @@ def test_everybody_is_where_he_says_and_every_manager_is_a_colleague(users, depa
 
 def test_a_million_are_there_at_once_and_only_the_changed_are_kept():
     company = Company(seed=1, users=1_000_000, departments=50_000)
-    for dept_id in islice(company.departments, 2_000, 2_050):
+    for dept_id in islice(company.departments, 2_000, 2_010):
         for userid in company.members(dept_id):
             shown = company.user_result(company.users.peek(userid))
             assert listed_result(shown, dept_id)["userid"] == userid

@@ -1,14 +1,10 @@
 """``python -m dingbridge.testing`` publishes invented events to nobody else's topics."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.support.processes import environment
-
-ROOT = Path(__file__).parents[3]
+from dingbridge.testing.__main__ import main
 
 
 @pytest.mark.parametrize(
@@ -21,21 +17,17 @@ ROOT = Path(__file__).parents[3]
     ],
     ids=["no-path", "no-prefix", "the-default-prefix", "no-events"],
 )
-def test_mistakes_are_said_and_nothing_is_published(tmp_path, arguments, prefix, words):
+def test_mistakes_are_said_and_nothing_is_published(tmp_path, monkeypatch, capsys, arguments, prefix, words):
     (tmp_path / "events").mkdir()
     (tmp_path / "events" / "a.json").write_text(
         '{"EventType": "user_add_org", "UserId": ["u1"], "CorpId": "c"}'
     )
-    env = environment({"PYTHONPATH": str(ROOT), "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
-    result = subprocess.run(
-        [sys.executable, "-m", "dingbridge.testing", *arguments],
-        env=env | ({"TOPIC_PREFIX": prefix, "CONTROL_PREFIX": "ctl-x."} if prefix else {}),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 2
-    assert words in result.stdout + result.stderr
-    assert "Traceback" not in result.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.delenv("TOPIC_PREFIX", raising=False)
+    if prefix:
+        monkeypatch.setenv("TOPIC_PREFIX", prefix)
+        monkeypatch.setenv("CONTROL_PREFIX", "ctl-x.")
+    monkeypatch.setattr(sys, "argv", ["dingbridge.testing", *arguments])
+    assert main() == 2
+    assert words in "".join(capsys.readouterr())

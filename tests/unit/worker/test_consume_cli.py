@@ -80,8 +80,7 @@ consume.command("billing", show=False)
 """
 
 
-@pytest.mark.parametrize("words", ["", "the words of the error"])
-@pytest.mark.parametrize("left", ["task", "thread"])
+@pytest.mark.parametrize(("left", "words"), [("task", ""), ("thread", "the words of the error")])
 def test_the_process_ends_whatever_a_handler_has_left_behind(left: str, words: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", ENDING, left, words], capture_output=True, text=True, timeout=120

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dingbridge import Context, DependencyUnavailable, Event, Reject, Retry, Transaction
+from tests.support.sizes import sized
 from tests.unit.worker.harness import P0, P1, Scripted, running, until
 from tests.unit.worker.support import kafka_record, record
 
@@ -168,7 +169,7 @@ faults = st.sampled_from([ValueError, lambda: Reject("no"), lambda: DependencyUn
 
 
 @given(st.lists(st.tuples(users, st.lists(faults, max_size=2)), max_size=25))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=sized(10, 100), deadline=None)
 def test_whatever_fails_each_event_is_settled_once_and_the_newest_of_each_user_last(
     life: list[tuple[str, list[Any]]],
 ) -> None:

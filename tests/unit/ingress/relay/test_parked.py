@@ -22,6 +22,7 @@ from dingbridge.ingress.journal.checkpoint import DAMAGED, Checkpoint
 from dingbridge.ingress.relay import parked as parking
 from dingbridge.ingress.relay import publisher as publishing
 from dingbridge.ingress.relay.batches import partition_of
+from tests.support.sizes import sized
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, FakeKafka, FakeProducer, Folder, body
 
@@ -155,7 +156,7 @@ async def test_while_many_are_refused_one_by_one_what_is_new_goes_on(folder, kaf
     seed=st.integers(0, 1 << 30),
     steps=st.lists(st.sampled_from(["push", "deny", "grant", "retry"]), max_size=30),
 )
-@hypothesis(max_examples=25, deadline=None)
+@hypothesis(max_examples=sized(12, 100), deadline=None)
 def test_order_holds_and_nothing_is_lost_however_rights_come_and_go(tmp_path_factory, seed, steps):
     path = tmp_path_factory.mktemp("journal") / "current"
     with pytest.MonkeyPatch.context() as monkeypatch:
