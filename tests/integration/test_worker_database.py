@@ -1,6 +1,7 @@
 """What the runtime's database layer promises, on SQLite and on PostgreSQL alike."""
 
 import asyncio
+import random
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -20,6 +21,8 @@ from dingbridge.worker.executor import Executor
 from dingbridge.worker.outcomes import Failure
 from dingbridge.worker.store import database as database_module
 from dingbridge.worker.store import inbox
+from dingbridge.worker.store.errors import answered
+from tests.support.bad_network import BadNetwork
 from tests.support.processes import free_port
 from tests.support.proxy import RoundRobin
 from tests.unit.worker.harness import Letters
@@ -290,6 +293,38 @@ async def test_a_connection_that_the_network_has_lost_is_down_and_closing_ends(
             outcome = await Executor(consumer, database).attempt(decode(sent.value))
             assert (outcome.kind, type(outcome.error)) == ("unavailable", DatabaseDown)
         assert network.silent
+        await database.close()
+
+
+async def test_one_lost_connection_that_is_noticed_is_enough_for_all_that_were_lost_with_it(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait in the pools, and each would cost another time-out: with sixteen of them ten minutes."""
+    url = make_url(postgres_url)
+    async with BadNetwork(random.Random(1), url.port or 5432) as network:
+        reached = url.set(host="127.0.0.1", port=network.port).render_as_string(hide_password=False)
+        database = open_database(reached)
+        await database.create_tables(metadata)
+
+        async def write(userid: str) -> None:
+            async with database.transaction() as tx, answered(1.0):
+                await tx.execute(people.insert().values(userid=userid))
+
+        async def read() -> list[str]:
+            found = await database.reader(within_s=1.0).execute(select(people.c.userid))
+            return sorted(row.userid for row in found)
+
+        await asyncio.gather(*(write(f"u{n}") for n in range(2)), *(read() for _ in range(2)))
+        monkeypatch.setattr(
+            database_module, "ANSWER_TIMEOUT_S", 5.0
+        )  # the pool tries 2 s to close a lost one
+        while network.strike("vanish"):
+            pass
+        assert network.faults["vanish"] >= 4
+        with pytest.raises(DatabaseDown):
+            await write("lost")
+        await write("u2")
+        assert await read() == ["u0", "u1", "u2"]
         await database.close()
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, MetaData, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from dingbridge.errors import SettingsError
 from dingbridge.settings.database_url import in_memory, parse_database_url, tls_of
@@ -58,6 +59,11 @@ class Database:
         self._writing = self._one_writer or asyncio.Semaphore(POOL_SIZE)
         one_for_both = self._one_writer if self._in_memory else None
         self._reading = one_for_both or asyncio.Semaphore(READ_POOL_SIZE)
+        self._unanswered_at = -math.inf
+        if writer.dialect.name == "postgresql":
+            for engine in (writer, reader):
+                event.listen(engine.sync_engine, "connect", _connected)
+                event.listen(engine.sync_engine, "checkout", self._refuse_older)
 
     @property
     def dialect(self) -> str:
@@ -90,8 +96,10 @@ class Database:
                     if self._one_writer is None:
                         await _check_statements(connection)
                     await connection.commit()
-            except BaseException:
-                await _roll_back(connection, dropped=transaction.abandoned)
+            except BaseException as error:
+                dropped = await _roll_back(connection, dropped=transaction.abandoned)
+                if dropped or isinstance(error, DatabaseDown):
+                    self._unanswered_at = time.monotonic()
                 raise
             finally:
                 with translated(quiet=True):
@@ -102,8 +110,12 @@ class Database:
         """A connection for one short read. ``Reader`` is what handlers get."""
         async with self._reading:
             with translated(read_only=True):
-                async with self._reader.connect() as connection:
-                    yield connection
+                try:
+                    async with self._reader.connect() as connection:
+                        yield connection
+                except (TimeoutError, asyncio.CancelledError):
+                    self._unanswered_at = time.monotonic()
+                    raise
 
     async def answers(self, timeout_s: float) -> bool:
         """Whether the database answers a new question within ``timeout_s``."""
@@ -113,8 +125,15 @@ class Database:
             async with asyncio.timeout(timeout_s), self._reader.connect() as connection:
                 await connection.exec_driver_sql("SELECT 1")
         except Exception:
+            self._unanswered_at = time.monotonic()
             return False
         return True
+
+    def _refuse_older(self, _: object, record: ConnectionPoolEntry, __: object) -> None:
+        """Of connections from before one did not answer, the network may have dropped all: the pool opens
+        another in place of each, which would else cost ``ANSWER_TIMEOUT_S`` itself."""
+        if record.info["connected_at"] <= self._unanswered_at:
+            raise DisconnectionError("older than a connection that did not answer")
 
     async def create_tables(self, *metadatas: MetaData) -> None:
         """Create what is missing of each ``metadata``; what exists is left as it is."""
@@ -133,6 +152,10 @@ class Database:
                     await engine.dispose()
 
 
+def _connected(_: object, record: ConnectionPoolEntry) -> None:
+    record.info["connected_at"] = time.monotonic()
+
+
 async def _check_statements(connection: AsyncConnection) -> None:
     """Raises ``Retry`` when a statement has failed and the handler went on. PostgreSQL rolls back at COMMIT
     then, and its driver does not say so; of any other statement it does."""
@@ -144,9 +167,9 @@ async def _check_statements(connection: AsyncConnection) -> None:
         raise Retry("a statement failed and the handler went on; the database has rolled back") from error
 
 
-async def _roll_back(connection: AsyncConnection, *, dropped: bool) -> None:
+async def _roll_back(connection: AsyncConnection, *, dropped: bool) -> bool:
     """Raises nothing. A connection that does not answer, or that is ``dropped`` because a handler may still
-    use it, is closed; the database then rolls back."""
+    use it, is closed; the database then rolls back. Returns whether it was."""
     with translated(quiet=True):
         try:
             if not dropped:
@@ -156,6 +179,7 @@ async def _roll_back(connection: AsyncConnection, *, dropped: bool) -> None:
             dropped = True
         if dropped:
             await connection.invalidate()
+    return dropped
 
 
 def open_database(
