@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
 import secrets
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -14,32 +13,89 @@ import structlog
 import uvloop
 from hypothesis import settings as hypothesis_settings
 
-from dev.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
+from dev.servers import KafkaServer, PostgresServer
 from dev.servers.kafka import EnvironmentKafka
-from dev.servers.postgres import EnvironmentPostgres
 from dingbridge.settings import KafkaSettings
+from tests.support.claims import claimed_files, claimed_tests, summary, test_of
 from tests.support.processes import Processes
 from tests.support.servers import PLAINTEXT, RunServers, credentials_of_environment
-from tests.support.sizes import sized
+from tests.support.sizes import LONG, sized
 from tests.support.validation import in_words, validated
 
 hypothesis_settings.register_profile(
     "dingbridge",
     deadline=None,  # no test asserts a duration
     max_examples=sized(20, 100),
-    derandomize="CI" in os.environ,  # there a change is judged, and not what dice find besides
+    derandomize=not LONG,  # a run judges a change, and not what dice find besides: make test-long throws them
 )
 hypothesis_settings.load_profile("dingbridge")
 
 _servers = pytest.StashKey[RunServers]()
+_outcomes = pytest.StashKey[dict[str, set[str]]]()
+"""In the process that has the terminal: the tests that passed, and those that failed."""
+
+SERVED = ("integration", "faults")
+"""Tiers whose tests need servers."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--claims",
+        action="store_true",
+        help="of integration and faults only what docs/reference/claims.md names",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_servers] = RunServers()
+    told = getattr(config, "workerinput", {}).get("servers")
+    servers = config.stash[_servers] = RunServers(Path(told) if told else None)
+    config.stash[_outcomes] = {"passed": set(), "failed": set()}
+    if told is None and config.getoption("numprocesses", None) and not config.option.collectonly:
+        if any(tier in Path(argument).parts for argument in config.args for tier in SERVED):
+            servers.start_for_workers()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker process of pytest-xdist begins: it learns where the controller says which servers run."""
+    node.workerinput["servers"] = str(node.config.stash[_servers].folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_servers].stop()
+    if config.getoption("--claims") and not hasattr(config, "workerinput"):
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and not config.option.collectonly:
+            reporter.write_line(summary(**config.stash[_outcomes]))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files of servers' tiers that no claim names are not even imported for ``--claims``."""
+    if not config.getoption("--claims") or collection_path.suffix != ".py":
+        return None
+    if not collection_path.name.startswith("test_") or collection_path.parent.name not in SERVED:
+        return None
+    return collection_path.relative_to(config.rootpath).as_posix() not in claimed_files() or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--claims"):
+        return
+    other = [
+        item for item in items if item.path.parent.name in SERVED and test_of(item.nodeid) not in claimed_tests()
+    ]
+    if other:
+        config.hook.pytest_deselected(items=other)
+        items[:] = [item for item in items if item not in set(other)]
+
+
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> None:
+    """In the process that has the terminal: keeps how each test ended."""
+    outcomes = config.stash[_outcomes]
+    if report.failed:
+        outcomes["failed"].add(test_of(report.nodeid))
+    elif report.when == "call" and report.passed:
+        outcomes["passed"].add(test_of(report.nodeid))
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -56,10 +112,9 @@ def pytest_collection_finish() -> None:
 def pytest_report_collectionfinish(
     config: pytest.Config, start_path: Path, items: Sequence[pytest.Item]
 ) -> list[str]:
-    """Starts the servers that the collected tests need, and says how.
+    """Without worker processes: starts the servers that the collected tests need, and says how.
 
-    A worker process of pytest-xdist has no terminal, so it never comes here: each starts its own servers
-    when a test asks for one, since a test may break them, and says so when it ends.
+    A worker process has no terminal, so it never comes here.
     """
     if config.option.collectonly:
         return []
@@ -71,21 +126,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """In a worker process: hands what it says at the end to the process that has the terminal."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["servers"] = session.config.stash[_servers].running()
         output["validated"] = dict(validated)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """A worker process has ended: keeps which servers its tests ran on."""
-    output = getattr(node, "workeroutput", {})
-    validated.update(output.get("validated", {}))
-    lines: list[str] = output.get("servers", [])
-    node.config.stash[_servers].of_workers += [f"{line} ({node.gateway.id})" for line in lines]
+    validated.update(getattr(node, "workeroutput", {}).get("validated", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in sorted(config.stash[_servers].of_workers):
+    for line in config.stash[_servers].running():
         terminalreporter.write_line(line)
     if words := in_words():
         terminalreporter.write_line(words)
@@ -121,27 +171,22 @@ def kafka(pytestconfig: pytest.Config) -> KafkaServer:
 
 
 @pytest.fixture
-def breakable_kafka(kafka: KafkaServer, tmp_path: Path) -> Iterator[KafkaServer]:
-    """A broker that may be killed, paused and restarted: the run's own, which runs again afterwards; or one
-    for this test, where the run's broker is somebody else's. ``kafka_env`` leads to it."""
-    if isinstance(kafka, EnvironmentKafka):
-        with start_kafka(tmp_path, how="local") as own:
-            yield own
-        return
+def breakable_kafka(pytestconfig: pytest.Config) -> Iterator[KafkaServer]:
+    """A broker that may be killed, paused and restarted, and runs again afterwards; no other process uses it.
+    ``kafka_env`` leads to it."""
+    own = pytestconfig.stash[_servers].own_kafka
     try:
-        yield kafka
+        yield own
     finally:
-        kafka.restore()
+        own.restore()
 
 
 @pytest.fixture(scope="session")
-def consumer_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The broker of ``--kafka``: here also from its jars, where no Docker engine answers."""
-    with start_kafka(tmp_path_factory.mktemp("kafka")) as server:
-        if isinstance(server, EnvironmentKafka):
-            yield {}
-        else:
-            yield {"kafka_bootstrap_servers": server.bootstrap, "kafka_security_protocol": "PLAINTEXT"}
+def consumer_kafka(kafka: KafkaServer) -> dict[str, str]:
+    """The broker of ``--kafka``: the run's."""
+    if type(kafka) is EnvironmentKafka:
+        return {}
+    return {"kafka_bootstrap_servers": kafka.bootstrap, "kafka_security_protocol": "PLAINTEXT"}
 
 
 @pytest.fixture(scope="session")
@@ -151,25 +196,19 @@ def postgres(pytestconfig: pytest.Config) -> PostgresServer:
 
 
 @pytest.fixture
-def breakable_postgres(postgres: PostgresServer, tmp_path: Path) -> Iterator[PostgresServer]:
+def breakable_postgres(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
     """A PostgreSQL that may be stopped and started; ``postgres_url`` leads to it."""
-    if isinstance(postgres, EnvironmentPostgres):
-        with start_postgres(tmp_path, how="local") as own:
-            yield own
-        return
+    own = pytestconfig.stash[_servers].own_postgres
     try:
-        yield postgres
+        yield own
     finally:
-        postgres.start_server()
+        own.start_server()
 
 
 @pytest.fixture
-def kafka_env(
-    request: pytest.FixtureRequest, kafka: KafkaServer, pytestconfig: pytest.Config
-) -> dict[str, str]:
+def kafka_env(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> dict[str, str]:
     """The environment that leads a process to this test's broker, with topics of this test alone."""
-    if "breakable_kafka" in request.fixturenames:
-        kafka = request.getfixturevalue("breakable_kafka")
+    kafka = request.getfixturevalue("breakable_kafka" if "breakable_kafka" in request.fixturenames else "kafka")
     prefix = f"t{secrets.token_hex(4)}."
     pytestconfig.stash[_servers].prefixes += [prefix, f"ctl-{prefix}"]
     env = {
@@ -177,7 +216,7 @@ def kafka_env(
         "TOPIC_PREFIX": prefix,
         "CONTROL_PREFIX": f"ctl-{prefix}",
     }
-    return env | (credentials_of_environment() if isinstance(kafka, EnvironmentKafka) else PLAINTEXT)
+    return env | (credentials_of_environment() if type(kafka) is EnvironmentKafka else PLAINTEXT)
 
 
 @pytest.fixture
@@ -187,10 +226,10 @@ def kafka_settings(kafka_env: dict[str, str]) -> KafkaSettings:
 
 
 @pytest.fixture
-def postgres_url(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[str]:
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of a fresh, empty PostgreSQL database, dropped afterwards."""
-    if "breakable_postgres" in request.fixturenames:
-        postgres = request.getfixturevalue("breakable_postgres")
+    breaks = "breakable_postgres" in request.fixturenames
+    postgres = request.getfixturevalue("breakable_postgres" if breaks else "postgres")
     name = f"dingbridge_test_{secrets.token_hex(4)}"
     yield postgres.create_database(name)
     postgres.drop_database(name)

@@ -201,3 +201,8 @@ def _locked(path: Path, jars: Jars, progress: Progress) -> Iterator[None]:
             progress.line(f"{jars}: another process is fetching its jars; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+if __name__ == "__main__":  # by scripts/install, beside pip and so before any package is there
+    with suppress(ServerStartError):  # what starts a broker fetches again, and says what is missing
+        fetch_jars()

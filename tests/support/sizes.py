@@ -18,8 +18,8 @@ def sized(small: T, long: T) -> T:
 
 
 def new_seed() -> int:
-    """For a test's dice, to be printed with what they find. Where a change is judged it is always one."""
-    return 1 if "CI" in os.environ and not LONG else random.randrange(1 << 32)
+    """For a test's dice, to be printed with what they find. Only ``make test-long`` throws them."""
+    return random.randrange(1 << 32) if LONG else 1
 
 
 on_one_database = pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What ``deploy/`` says of our processes is so. Whether Kubernetes takes it is tests/deploy's business."""
 
 import re
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from dingbridge.console.settings import ConsoleSettings
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.consumers.outbound.settings import OutboundSettings
 from dingbridge.health_server import is_own_name
-from dingbridge.settings import ConsumerSettings, IngressSettings, KafkaSettings, Settings
+from dingbridge.settings import ConsumerSettings, IngressSettings, Settings
 from dingbridge.worker.registry import load_consumer
 from tests.support.compose_files import TRIAL, example_env, rendered
 from tests.support.manifests import (
@@ -29,7 +28,6 @@ from tests.support.manifests import (
 )
 
 ROOT = Path(__file__).parents[2]
-WORKLOADS = pytest.mark.parametrize("name", workloads())
 DATA_DIR = re.search(r"DATA_DIR=(\S+)", (ROOT / "Dockerfile").read_text()).group(1)
 FILLED_IN = example_env(
     DINGTALK_APP_KEY="dingkey",
@@ -79,104 +77,6 @@ def environment(workload, folder):
     }
     assert wanted <= example_secrets().keys()
     return environment_of(workload, settings, example_secrets(), folder)
-
-
-@WORKLOADS
-def test_each_pod_has_the_settings_that_its_process_wants_and_no_other(name, tmp_path, monkeypatch):
-    found = environment(workloads()[name], tmp_path)
-    fields = {field.upper() for field in SETTINGS[name].model_fields}
-    known = {n.removesuffix("_FILE") for n in found}
-    every = (*SETTINGS.values(), AddressSyncSettings)
-    everywhere = {f.upper() for cls in every for f in cls.model_fields}
-    assert known <= everywhere, "a setting that does not exist"
-    own = {item["name"].removesuffix("_FILE") for item in container(workloads()[name])["env"]}
-    assert own <= fields
-    for variable, value in found.items():
-        monkeypatch.setenv(variable, value)
-    SETTINGS[name].load()
-    if name == "address-sync":  # else it reads nothing before the first event
-        assert AddressSyncSettings.load().dingtalk_corp_id == "your-corp-id"
-
-
-@WORKLOADS
-def test_the_ports_are_those_that_the_process_listens_on(name):
-    spec = container(workloads()[name])
-    ports = {port["name"]: port["containerPort"] for port in spec["ports"]}
-    environment = {item["name"]: item["value"] for item in spec["env"]}
-    assert environment["ADMIN_HOST"] == "0.0.0.0"
-    if name == "ingress":
-        fields = IngressSettings.model_fields
-        assert ports == {
-            "callback": fields["ingress_port"].default,
-            "admin": fields["admin_port"].default,
-            "relay-admin": fields["relay_admin_port"].default,
-        }
-        assert fields["ingress_relay"].default == "child"
-    else:
-        assert ports == {"admin": int(environment["ADMIN_PORT"])}
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        assert spec[probe]["httpGet"]["port"] == "admin"
-    assert spec["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    assert spec["livenessProbe"]["httpGet"]["path"] == "/healthz", "Kafka's absence must restart nothing"
-    assert set(ports) - {"callback"} <= set(scraped_on_kubernetes()), "Prometheus asks every private listener"
-
-
-def scraped_on_kubernetes():
-    """The names of the ports that deploy/prometheus/kubernetes.yml asks, of our pods."""
-    text = (ROOT / "deploy" / "prometheus" / "kubernetes.yml").read_text(encoding="utf-8")
-    [job] = yaml.safe_load(text)["scrape_configs"]
-    [discovery] = job["kubernetes_sd_configs"]
-    assert discovery == {"role": "pod", "namespaces": {"names": [kustomization()["namespace"]]}}
-    kept = {rule["source_labels"][0]: rule["regex"] for rule in job["relabel_configs"]}
-    assert kept["__meta_kubernetes_pod_label_app_kubernetes_io_name"] == "dingbridge"
-    return kept["__meta_kubernetes_pod_container_port_name"].split("|")
-
-
-@WORKLOADS
-def test_there_is_time_to_stop(name):
-    before_s = 0
-    if hook := container(workloads()[name]).get("lifecycle"):
-        program, seconds = hook["preStop"]["exec"]["command"]
-        assert program == "sleep"
-        before_s = int(seconds)
-    needed_s = before_s + SETTINGS[name].model_fields["shutdown_timeout_s"].default
-    assert pod(workloads()[name])["terminationGracePeriodSeconds"] > needed_s + 5
-
-
-@WORKLOADS
-def test_pods_have_no_rights_that_they_do_not_need(name):
-    """What Pod Security's profile "restricted" asks for, and a root file system that is read-only."""
-    spec, only = pod(workloads()[name]), container(workloads()[name])
-    user = int(re.search(r"--uid (\d+)", (ROOT / "Dockerfile").read_text()).group(1))
-    context = spec["securityContext"]
-    assert (context["runAsNonRoot"], context["runAsUser"], context["fsGroup"]) == (True, user, user)
-    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert only["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    assert spec["automountServiceAccountToken"] is False
-    assert spec["enableServiceLinks"] is False
-    assert "memory" in only["resources"]["limits"]
-
-
-def test_the_journal_stands_on_a_volume_that_outlives_its_pod():
-    spec = workloads()["ingress"]["spec"]
-    [claim] = spec["volumeClaimTemplates"]
-    mounts = {m["name"]: m["mountPath"] for m in container(workloads()["ingress"])["volumeMounts"]}
-    assert mounts[claim["metadata"]["name"]] == DATA_DIR
-    assert set(spec["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
-
-
-def test_every_statefulset_has_the_service_that_names_its_pods():
-    services = {s["metadata"]["name"]: s["spec"] for s in of_kind("Service")}
-    for workload in of_kind("StatefulSet"):
-        headless = services[workload["spec"]["serviceName"]]
-        assert headless["clusterIP"] == "None"
-        assert headless["publishNotReadyAddresses"], (
-            "what is not ready has a name too, and the console asks it"
-        )
 
 
 @pytest.mark.parametrize("env", [{}, FILLED_IN], ids=["trial", "real app"])
@@ -312,46 +212,6 @@ def test_no_setting_in_env_moves_a_container_from_its_published_ports_and_its_vo
         assert str(settings.data_dir) in {volume.split(":")[1] for volume in service["volumes"]}
 
 
-def test_selectors_select_pods_that_exist():
-    pods = [w["spec"]["template"]["metadata"]["labels"] for w in workloads().values()]
-    selectors = [s["spec"]["selector"] for s in of_kind("Service")]
-    selectors += [p["spec"]["selector"]["matchLabels"] for p in of_kind("PodDisruptionBudget")]
-    selectors += [w["spec"]["selector"]["matchLabels"] for w in workloads().values()]
-    for policy in of_kind("NetworkPolicy"):
-        selector = policy["spec"]["podSelector"]
-        selectors.append(selector.get("matchLabels", {}))
-        for expression in selector.get("matchExpressions", []):
-            selectors += [{expression["key"]: value} for value in expression["values"]]
-    for selector in selectors:
-        assert any(selector.items() <= labels.items() for labels in pods), selector
-
-
-def test_the_private_listeners_are_reached_by_prometheus_alone():
-    for service in of_kind("Service"):
-        assert {port["targetPort"] for port in service["spec"].get("ports", [])} <= {"callback"}
-    allowed = {
-        port["port"]: rule.get("from")
-        for policy in of_kind("NetworkPolicy")
-        for rule in policy["spec"].get("ingress", [])
-        for port in rule["ports"]
-    }
-    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
-    assert allowed == {"callback": None, "admin": [monitoring], "relay-admin": [monitoring]}
-    [everything] = [p for p in of_kind("NetworkPolicy") if p["metadata"]["name"] == "dingbridge-nothing-else"]
-    selected = everything["spec"]["podSelector"]["matchLabels"].items()
-    assert all(selected <= w["spec"]["template"]["metadata"]["labels"].items() for w in workloads().values())
-    assert everything["spec"]["policyTypes"] == ["Ingress", "Egress"]
-
-
-def test_every_consumer_that_is_deployed_exists():
-    known = {entry.name for entry in entry_points(group="dingbridge.consumers")}
-    deployed = {name: container(w)["args"] for name, w in workloads().items() if name != "ingress"}
-    assert deployed
-    for name, arguments in deployed.items():
-        assert arguments == ["consume", name]
-        assert name in known
-
-
 def test_the_example_of_stream_on_kubernetes_starts_as_it_stands(tmp_path, monkeypatch):
     [ingress] = [d for d in documents("stream.example.yaml") if d["kind"] == "StatefulSet"]
     for variable, value in environment(ingress, tmp_path).items():
@@ -368,22 +228,6 @@ def test_the_example_of_stream_on_kubernetes_starts_as_it_stands(tmp_path, monke
 
 def test_the_charts_schema_knows_the_settings_that_there_are():
     assert SCHEMA.read_text(encoding="utf-8") == schema(), "run make manifests"
-
-
-def test_keda_scales_consumers_that_are_there_by_their_group():
-    [settings] = of_kind("ConfigMap")
-    scaled = {one["metadata"]["name"]: one["spec"] for one in documents("keda.yaml")}
-    assert scaled
-    for spec in scaled.values():
-        target = spec["scaleTargetRef"]
-        [workload] = [w for w in of_kind(target["kind"]) if w["metadata"]["name"] == target["name"]]
-        [trigger] = spec["triggers"]
-        metadata = trigger["metadata"]
-        assert metadata["consumerGroup"] == container(workload)["args"][1]
-        assert metadata["bootstrapServers"] == settings["data"]["KAFKA_BOOTSTRAP_SERVERS"]
-        assert all(isinstance(value, str) for value in metadata.values())  # KEDA takes texts only
-        assert 1 <= spec["minReplicaCount"] <= spec["maxReplicaCount"]
-        assert spec["maxReplicaCount"] <= KafkaSettings.model_fields["topic_partitions"].default
 
 
 def forward(name, environment, toml, monkeypatch, folder):

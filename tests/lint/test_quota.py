@@ -26,17 +26,3 @@ def test_the_failed_list_is_read_as_often_as_its_timer_says():
     assert runs == quota.calls(quota.COMPANIES[0], quota.EVERYTHING)["recovery"]
     for path in quota.PAGES.values():
         assert re.search(rf"\b{runs}\b", path.read_text(encoding="utf-8"))
-
-
-def test_both_languages_name_every_line():
-    english, chinese = (quota.tables(lang) for lang in ("en", "zh"))
-    assert english.keys() == chinese.keys()
-    for name, text in english.items():
-        figures = [re.findall(r"[\d,]+", line) for line in text.splitlines()[1:]]
-        assert figures
-        assert len(text.splitlines()) == len(chinese[name].splitlines())
-
-
-def test_a_page_without_a_place_for_a_table_is_refused():
-    with pytest.raises(ValueError, match="quota: everything"):
-        quota.with_tables("# no tables", "en")
