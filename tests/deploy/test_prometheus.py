@@ -15,7 +15,7 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_rules_and_the_configurations_are_valid():
-    """But for kubernetes.yml, read by tests/unit/test_deploy.py: Debian's build has no discovery there."""
+    """But for kubernetes.yml, read by tests/lint/test_deploy.py: Debian's build has no discovery there."""
     checks = ("rules", "rules.yml"), ("config", "prometheus.yml"), ("config", "compose.yml")
     for arguments in (("check", *check) for check in checks):
         done = promtool(*arguments)

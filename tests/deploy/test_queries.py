@@ -132,7 +132,7 @@ async def live(bridge: Processes) -> None:
 
 def lacking(prometheus: Prometheus, expression: str) -> set[str]:
     """Series with the names and labels of ``expression`` that there are none of; which values a label has is
-    tests/unit/test_alerts.py's business."""
+    tests/lint/test_alerts.py's business."""
     wanted = set()
     for selector in selectors(expression):
         if selector.name not in WITHOUT_SERIES:

@@ -75,7 +75,7 @@ def test_in_a_clone_it_is_tested_and_runs_at_once(clone, kafka_env, tmp_path):
         shutil.copytree(ROOT / ".mypy_cache", clone.path / ".mypy_cache")
     clone.run(*python, "mypy", "--package", "dingbridge.consumers.leave_ledger")
     clone.run(str(clone.venv / "bin" / "python"), "-c", LINT_IMPORTS, "--no-cache")
-    pytest_in(clone, "tests/unit/test_deploy.py", "tests/unit/test_house.py")
+    pytest_in(clone, "tests/lint/test_deploy.py", "tests/lint/test_house.py")
 
 
 def test_in_a_repository_of_its_own_it_is_tested_and_found_by_its_entry_point(clone, kafka_env, tmp_path):
