@@ -82,7 +82,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--claims"):
         return
     other = [
-        item for item in items if item.path.parent.name in SERVED and test_of(item.nodeid) not in claimed_tests()
+        item
+        for item in items
+        if item.path.parent.name in SERVED and test_of(item.nodeid) not in claimed_tests()
     ]
     if other:
         config.hook.pytest_deselected(items=other)
@@ -208,7 +210,9 @@ def breakable_postgres(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
 @pytest.fixture
 def kafka_env(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> dict[str, str]:
     """The environment that leads a process to this test's broker, with topics of this test alone."""
-    kafka = request.getfixturevalue("breakable_kafka" if "breakable_kafka" in request.fixturenames else "kafka")
+    kafka = request.getfixturevalue(
+        "breakable_kafka" if "breakable_kafka" in request.fixturenames else "kafka"
+    )
     prefix = f"t{secrets.token_hex(4)}."
     pytestconfig.stash[_servers].prefixes += [prefix, f"ctl-{prefix}"]
     env = {

@@ -96,7 +96,9 @@ class RunServers:
 
     def start_for_workers(self) -> None:
         """In the controller: starts both beside the collection, and writes where they are."""
-        self._starting.submit(_tell, self.folder / "kafka.json", lambda: (self.kafka.bootstrap, self.kafka.how))
+        self._starting.submit(
+            _tell, self.folder / "kafka.json", lambda: (self.kafka.bootstrap, self.kafka.how)
+        )
         self._starting.submit(
             _tell, self.folder / "postgres.json", lambda: (self.postgres.url, self.postgres.how)
         )
