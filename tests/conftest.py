@@ -50,9 +50,9 @@ def pytest_configure(config: pytest.Config) -> None:
     told = getattr(config, "workerinput", {}).get("servers")
     servers = config.stash[_servers] = RunServers(Path(told) if told else None)
     config.stash[_outcomes] = {"passed": set(), "failed": set()}
-    if told is None and config.getoption("numprocesses", None) and not config.option.collectonly:
-        if any(tier in Path(argument).parts for argument in config.args for tier in SERVED):
-            servers.start_for_workers()
+    controls = told is None and config.getoption("numprocesses", None) and not config.option.collectonly
+    if controls and any(tier in Path(argument).parts for argument in config.args for tier in SERVED):
+        servers.start_for_workers()
 
 
 @pytest.hookimpl(optionalhook=True)

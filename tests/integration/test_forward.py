@@ -200,8 +200,8 @@ async def test_a_system_in_trouble_changes_nothing_for_the_other(
     system_b: Receiver,
     trouble: Trouble,
 ) -> None:
-    """Both as processes, as an operator runs them. b gets every event while a has not yet been given one: a request
-    that hangs at a may take longer than this test waits for b."""
+    """Both as processes, as an operator runs them. b gets every event before a gets one: a request that
+    hangs at a may take longer than this test waits for b."""
     declared: dict[str, dict[str, Any]] = {
         a: {"url": system_a.url, "timeout_s": 300.0},
         f"b-{a}": {"url": system_b.url, "rate": 1000},

@@ -1,4 +1,4 @@
-"""The claims of ``docs/reference/claims.md`` and the tests that prove them: which a run takes, which it has proved."""
+"""The claims of ``docs/reference/claims.md``: their tests, and which of them a run has proved."""
 
 import re
 from collections.abc import Iterable
@@ -38,10 +38,10 @@ def test_of(nodeid: str) -> str:
 
 
 def summary(passed: Iterable[str], failed: Iterable[str]) -> str:
-    """What a run has proved, in one line.
+    """Say in one line what a run has proved.
 
-    ``passed`` and ``failed`` are tests as ``test_of`` names them. A claim is proved where each of its tests in
-    ``TIERS`` has passed; one that also has tests in other tiers is only proved whole by ``.ci/run``.
+    ``passed`` and ``failed`` are tests as ``test_of`` names them. A claim is proved where each of its tests
+    in ``TIERS`` has passed. If it has tests in other tiers, too, only ``.ci/run`` proves all of it.
     """
     good = set(passed) - set(failed)
     proved, outer, missing = [], [], []

@@ -1,7 +1,7 @@
 """One Kafka and one PostgreSQL for the whole test run.
 
-Without pytest-xdist they start when it is known which tests will run. With it, the controller starts them while the
-worker processes collect, and tells them where they are by a file for each server in one folder.
+Without pytest-xdist they start when it is known which tests will run. With it, the controller starts them
+while the worker processes collect. A file for each server, in one folder, tells the workers where it is.
 """
 
 import json
@@ -45,7 +45,7 @@ class RunServers:
     """Holds what is running. A server that cannot be started ends the run: no test is skipped for it."""
 
     def __init__(self, controllers: Path | None) -> None:
-        """``controllers``: in a worker process, the folder where the controller says where its servers are."""
+        """``controllers``: in a worker process, the folder where the controller writes its addresses."""
         self.folder = Path(tempfile.mkdtemp(prefix="dingbridge-tests-"))
         self.prefixes: list[str] = []
         """Topic prefixes given to tests; in somebody else's cluster their topics are deleted at the end."""
@@ -78,7 +78,7 @@ class RunServers:
 
     @property
     def own_kafka(self) -> KafkaServer:
-        """A broker of this process alone, which its tests may break: the run's, where nobody else uses that."""
+        """A broker that tests may break: the run's own, where no other process uses that."""
         if not isinstance(self.kafka, EnvironmentKafka):
             return self.kafka
         if self._own_kafka is None:
