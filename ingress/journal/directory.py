@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -41,6 +41,9 @@ CURRENT: Final = "current"
 DAMAGED_PREFIX: Final = "damaged-"
 DAMAGED_FILE: Final = "damaged"
 """In a journal's folder: the damage that a process has reported, to be dealt with at the next start."""
+
+_OWN_FILES: Final = re.compile(r"(journal|checkpoint)\.db(-\w+)?|relay\.(lock|wake)|damaged(\.\d+)?")
+"""The names of all files that this program makes in a journal's folder."""
 
 BUSY_MS: Final = 5000
 """How long SQLite waits for another process that has a file locked, as one that makes a back-up."""
@@ -101,8 +104,28 @@ def folders(root: Path) -> list[JournalFolder]:
 
 
 def damaged_name(root: Path, now: datetime) -> Path:
-    """The path to which ``current`` is renamed when it is put aside at ``now``."""
-    return root / f"{DAMAGED_PREFIX}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    """The path to which ``current`` is renamed when it is put aside at ``now``. Nothing is there yet: ``mv``
+    moves into a folder that exists."""
+    while (path := root / f"{DAMAGED_PREFIX}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}").exists():
+        now += timedelta(seconds=1)
+    return path
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a journal's ``folder`` with its files, by their names.
+
+    Raises ``JournalError`` where anything else lies in it, such as another journal: then it stays as it is.
+    Raises ``OSError`` when the disk refuses."""
+    files = sorted(folder.iterdir())
+    for path in files:
+        if path.is_dir() or not _OWN_FILES.fullmatch(path.name):
+            raise JournalError(
+                f"{folder} is kept: it also holds {path.name}, which is none of its journal's files; move "
+                f"{path} elsewhere, and if it has a {JOURNAL_FILE}, run `dingbridge journal drain` on it"
+            )
+    for path in files:
+        path.unlink()
+    folder.rmdir()
 
 
 def last_put_aside(root: Path) -> datetime | None:
