@@ -288,9 +288,23 @@ def twice(work: Callable[[], T]) -> T:
         raise JournalDamaged(f"{type(error).__name__}: {error}") from error
 
 
+def takes_no_write(error: Exception) -> bool:
+    """Return whether ``error`` says that the disk has no room, or the user's quota none. The files are sound.
+
+    Only ENOSPC becomes ``FullError``; EDQUOT becomes an I/O error (``unixWrite`` in SQLite's ``os_unix.c``).
+    """
+    return isinstance(error, apsw.FullError) or _extended(error) == apsw.SQLITE_IOERR_WRITE
+
+
 def about_the_file(error: Exception) -> bool:
-    """Whether ``error`` is an I/O error that may be about what stands on the disk."""
-    return isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) not in _OF_THE_MACHINE
+    """Return whether ``error`` is an I/O error that may be about what stands on the disk."""
+    of_the_machine = takes_no_write(error) or _extended(error) in _OF_THE_MACHINE
+    return isinstance(error, apsw.IOError) and not of_the_machine
+
+
+def _extended(error: Exception) -> int:
+    """SQLite's extended result code (sqlite.org/rescode.html); 0 for an error that has none."""
+    return int(getattr(error, "extendedresult", 0))
 
 
 def sync(path: Path) -> None:

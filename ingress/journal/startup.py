@@ -30,6 +30,7 @@ from dingbridge.ingress.journal.directory import (
     report_damage,
     reported_damage,
     sync,
+    takes_no_write,
     twice,
 )
 from dingbridge.ingress.journal.rows import IMPORTS
@@ -216,4 +217,5 @@ def refused_by_disk(root: Path, error: Exception) -> str:
     """The words for a disk that fails, with the remedy."""
     if isinstance(error, apsw.BusyError):
         return f"{root}: another process reads the journal ({error}); end it, as a back-up that hangs"
-    return f"{type(error).__name__}: {error}; free or repair the disk under {root}"
+    quota = ", or raise its quota" if takes_no_write(error) and isinstance(error, apsw.IOError) else ""
+    return f"{type(error).__name__}: {error}; free or repair the disk under {root}{quota}"

@@ -28,7 +28,7 @@ from dingbridge.ingress.journal.checkpoint import (
     Parked,
     SharedCheckpoint,
 )
-from dingbridge.ingress.journal.directory import exclusive_locks, ingress_lock, twice
+from dingbridge.ingress.journal.directory import exclusive_locks, ingress_lock, takes_no_write, twice
 from dingbridge.ingress.journal.rows import StoredCallback
 from dingbridge.ingress.relay.batches import BatchSet, PartialCallback, RecordAccumulator, begin_span
 from dingbridge.ingress.relay.delivery import Refusal, Sender, TopicPartition, failures, refusal
@@ -151,7 +151,9 @@ class Publisher:
             except (KafkaError, KafkaUnavailable, TimeoutError) as error:
                 self._status.error(error)
                 self._status.turn("down", explain(error, self._settings))
-            except (apsw.FullError, apsw.BusyError) as error:
+            except apsw.Error as error:
+                if not isinstance(error, apsw.BusyError) and not takes_no_write(error):
+                    raise
                 self._status.error(error)
                 words = f"the checkpoint cannot be written ({error}); free the disk, end a back-up that hangs"
                 self._status.turn("down", words)
