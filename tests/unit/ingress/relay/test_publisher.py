@@ -19,7 +19,7 @@ from dingbridge.events import decode
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.ingress.errors import JournalDamaged
 from dingbridge.ingress.journal.checkpoint import DAMAGED, Checkpoint
-from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
+from dingbridge.ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
 from dingbridge.ingress.relay import publisher as publishing
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, body
@@ -164,6 +164,17 @@ async def test_for_a_damaged_callback_the_consumers_are_asked_to_resync_before_t
         (event,) = kafka.events(inbox)
         assert (event.type, event.app) == (RESYNC_REQUESTED, "default")
         assert event.id == f"damaged/{folder.file.id}/2", "the same however often it is sent"
+
+
+async def test_a_resync_request_that_this_version_cannot_read_is_parked_and_holds_up_nothing(folder, kafka):
+    folder.keep(body(0))
+    folder.keep(b'{"a later version": "says it otherwise"}', via=CONTROL)
+    folder.keep(body(2))
+    async with running(folder.publisher()):
+        await comes_to(folder, 3)
+    assert kafka.numbers() == [0, 2]
+    assert [(p.seq, p.reason) for p in folder.parked()] == [(2, DAMAGED)]
+    assert [len(kafka.events(inbox)) for inbox in INBOXES] == [1, 1]
 
 
 async def test_since_when_to_look_is_not_taken_from_what_the_disk_has_changed(folder, kafka):
