@@ -102,6 +102,7 @@ class Publisher:
         self._unsaved_parked: list[Parked] = []  # to be written with the checkpoint
         self._saved_at = self._forgot_at = self._answered_at = 0.0
         self._awake = asyncio.Event()
+        self._asked = asyncio.Event()  # by the operator: only that cuts a back-off short
         self._stopping = False
 
     def wake(self) -> None:
@@ -111,11 +112,13 @@ class Publisher:
     def retry_parked(self) -> None:
         """Retry at once what is parked."""
         self.parked.ask()
+        self._asked.set()
         self._awake.set()
 
     def stop(self) -> None:
         """End ``run`` once the sets under way are acknowledged; all others stay in the journal."""
         self._stopping = True
+        self._asked.set()
         self._awake.set()
 
     async def run(self) -> None:
@@ -161,7 +164,7 @@ class Publisher:
             # long enough for the producer to send what it holds, or to let it expire
             await self._sender.discard(2 * self._settings.kafka_request_timeout_s + 5)
             backoff = _BACKOFF_S[0] if self._progress.acknowledged > before else backoff
-            await self._pause(backoff)
+            await self._pause(self._asked, backoff)
             backoff = min(backoff * 2, _BACKOFF_S[1])
 
     async def _try_parked_once(self) -> None:
@@ -237,7 +240,7 @@ class Publisher:
             self._answered_at = time.monotonic()
         self._status.turn("up", _UP)
         saved = self._progress.acknowledged == self._progress.saved
-        await self._pause(_IDLE_S if saved else _CHECKPOINT_EVERY_S)
+        await self._pause(self._awake, _IDLE_S if saved else _CHECKPOINT_EVERY_S)
 
     async def _build(self, batches: BatchSet | None = None) -> BatchSet | None:
         """The next set, or more into this one; ``None`` when nothing waits."""
@@ -331,11 +334,12 @@ class Publisher:
             before_ms = int((time.time() - self._settings.journal_retention_hours * 3600) * 1000)
             await self._checkpoint.call(lambda c: c.forget_acked(before_ms))
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, event: asyncio.Event, most_s: float) -> None:
+        """Wait for ``event``, ``most_s`` at most."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._awake.wait()
-        self._awake.clear()
+            async with asyncio.timeout(most_s):
+                await event.wait()
+        event.clear()
 
 
 def _opened(folder: Path, journal: str) -> Checkpoint:

@@ -151,6 +151,29 @@ async def test_while_kafka_is_away_nothing_is_parked_and_then_all_is_published(f
     assert not folder.parked()
 
 
+async def test_new_callbacks_cut_no_back_off_short_but_who_asks_for_a_retry_or_the_end_does(
+    folder, kafka, monkeypatch
+):
+    """Else an outage is a log-in for each callback, a hundred a second, at a cluster that has trouble."""
+    monkeypatch.setattr(publishing, "_BACKOFF_S", (3600.0, 3600.0))
+    kafka.away = KafkaConnectionError()
+    publisher = folder.publisher()
+    async with running(publisher):
+        await eventually(lambda: publisher._status.state == "down", 30, "down")
+        for number in range(100):
+            folder.keep(body(number))
+            publisher.wake()
+            await asyncio.sleep(0)
+        assert kafka.producers == 1
+        kafka.away = None
+        publisher.retry_parked()
+        await comes_to(folder, 100)
+        kafka.away = KafkaConnectionError()
+        folder.keep(body(100))
+        publisher.wake()
+        await eventually(lambda: publisher._status.state == "down", 30, "down again, when it is to end")
+
+
 async def test_for_a_damaged_callback_the_consumers_are_asked_to_resync_before_the_checkpoint_passes(
     folder, kafka
 ):
