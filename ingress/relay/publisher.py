@@ -298,8 +298,11 @@ class Publisher:
             await self._sender.discard()  # a producer is not used again after a failed send
         for partition, error in failed.items():
             batch, limit_s = batches.batches[partition], hopeless_after_s(self._settings)
-            refused = await self._sender.find_refused(partition, batch.records, limit_s)
-            if not refused and refusal(error) is Refusal.TOO_LARGE:
+            if (reason := refusal(error)) is Refusal.NO_LEADER:  # waited for already
+                refused = {(seq, number): reason for seq, number, _ in batch.records}
+            else:
+                refused = await self._sender.find_refused(partition, batch.records, limit_s)
+            if not refused and reason is Refusal.TOO_LARGE:
                 self._accumulator.limit_batches(partition[0], batch.size // 2)
             self._accumulator.park(batches, partition[0], refused)
         for partition in batches.batches.keys() - failed.keys():

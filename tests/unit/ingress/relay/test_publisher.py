@@ -127,6 +127,49 @@ async def test_a_topic_that_is_made_slowly_holds_up_its_own_records_only(folder,
     assert kafka.numbers(CHECK_IN) == list(range(0, 100, 2))
 
 
+@pytest.fixture
+def soon_hopeless(monkeypatch):
+    async def ailing(*_):
+        return None
+
+    monkeypatch.setattr("dingbridge.ingress.relay.delivery.ailing", ailing)
+    monkeypatch.setattr("dingbridge.ingress.relay.delivery._STALLED_S", 0.01)
+    monkeypatch.setattr("dingbridge.ingress.relay.delivery.hopeless_after_s", lambda settings: 0.02)
+    monkeypatch.setattr("dingbridge.ingress.relay.parked._ANSWER_S", 0.05)
+    monkeypatch.setattr("dingbridge.ingress.relay.parked.RETRY_EVERY_S", (0.01, 0.01))
+
+
+@pytest.mark.usefixtures("soon_hopeless")
+async def test_a_partition_that_does_not_answer_blocks_its_topic_and_what_others_took_counts(folder, kafka):
+    """Too few replicas in sync, say: aiokafka sends again without end, and without a word."""
+    kafka.silent.add(APPROVAL)
+    kinds = ["check_in", "bpms_instance_change"]
+    folder.keep(*(body(n, kinds[n % 2]) for n in range(100)))
+    publisher = folder.publisher()
+    async with running(publisher):
+        await comes_to(folder, 100)
+        assert kafka.numbers(CHECK_IN) == list(range(0, 100, 2)), "all of it, and once"
+        assert {p.reason for p in folder.parked()} == {"no_leader"}
+        assert [p.seq - 1 for p in folder.parked()] == list(range(1, 100, 2))
+        kafka.silent.clear()
+        await eventually(lambda: not publisher.parked.blocked, 30, "the rest by itself")
+    assert kafka.numbers(APPROVAL) == list(range(1, 100, 2))
+
+
+@pytest.mark.usefixtures("soon_hopeless")
+async def test_where_no_partition_answers_kafka_is_away_and_nothing_is_parked(folder, kafka):
+    kafka.silent |= kafka.topics
+    folder.keep(body(0), body(1, "bpms_instance_change"))
+    publisher = folder.publisher()
+    async with running(publisher):
+        await eventually(lambda: publisher._status.state == "down", 30, "down")
+        assert not folder.parked()
+        kafka.silent.clear()
+        await comes_to(folder, 2)
+    assert (kafka.numbers(CHECK_IN), kafka.numbers(APPROVAL)) == ([0], [1])
+    assert not folder.parked()
+
+
 async def test_up_means_that_kafka_answered_lately_also_on_an_idle_bridge(folder, kafka, monkeypatch):
     monkeypatch.setattr(publishing, "_ANSWERED_WITHIN_S", 0.01)
     publisher = folder.publisher()
