@@ -336,6 +336,7 @@ def connect(
             if empty:  # can be set only now; without it the file never shrinks
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
+            # Invariant 1: a commit returns after its fsync
             db.execute("PRAGMA synchronous = FULL")
             if sys.platform == "darwin":
                 # fsync(2) on macOS does not reach the disk's platter

@@ -132,6 +132,7 @@ class Importer:
         removed, kept = list[str](), list[str]()
         for folder in damaged(self._root):
             state = states.get(folder.name, ImportState())
+            # Invariant 2: a folder stays until its import is done
             if state.done_ms is None or not (forget or (state.done_ms <= until_ms and not state.unread)):
                 continue
             try:

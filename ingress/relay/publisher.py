@@ -26,6 +26,7 @@ from dingbridge.ingress.journal.checkpoint import (
     WHOLE_CALLBACK,
     Checkpoint,
     Parked,
+    ParkedKey,
     SharedCheckpoint,
 )
 from dingbridge.ingress.journal.directory import exclusive_locks, ingress_lock, takes_no_write, twice
@@ -208,6 +209,7 @@ class Publisher:
                 if not self.parked.due:
                     await self._idle()
                 continue
+            # Invariant 3: the set before this one is settled
             futures, sent_at = await self._send(current), time.monotonic()
             current = await self._settle_and_build(current, futures)
             await self._save_sometimes()
@@ -297,6 +299,7 @@ class Publisher:
         if failed:
             await self._sender.discard()  # a producer is not used again after a failed send
         for partition, error in failed.items():
+            refused: dict[ParkedKey, Refusal]
             batch, limit_s = batches.batches[partition], hopeless_after_s(self._settings)
             if (reason := refusal(error)) is Refusal.NO_LEADER:  # waited for already
                 refused = {(seq, number): reason for seq, number, _ in batch.records}
@@ -309,6 +312,7 @@ class Publisher:
             self._status.published(record for _, _, record in batches.batches[partition].records)
         self._unsaved_parked += batches.parked
         if batches.done:
+            # Invariant 2: only here, when each record of these callbacks is acknowledged or parked
             self._progress.acknowledged = batches.done[-1]
             self._status.lagged(time.time() - (batches.since_ms or 0) / 1000)
         self._progress.partial = batches.partial

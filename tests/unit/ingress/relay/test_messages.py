@@ -100,7 +100,7 @@ OBJECT = st.dictionaries(FIELD, VALUE).map(lambda more: {"id": "r1", "reason": "
 def test_every_resync_request_of_whatever_version_makes_consumers_compare(
     builder: MessageBuilder, body: bytes
 ) -> None:
-    """A row that raised here would end each relay that came to it, and hold up all behind it."""
+    """An error here would end each relay that reads this row; nothing behind the row would be published."""
     messages = builder.messages(control_row(body))
     assert [decode(message.record.value).type for message in messages] == [RESYNC_REQUESTED] * 3
 
