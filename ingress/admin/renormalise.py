@@ -7,7 +7,6 @@ gone: by the running ingress, or here. An interrupted run begins again: the topi
 """
 
 import asyncio
-import shutil
 from contextlib import closing
 from typing import Any
 
@@ -16,7 +15,13 @@ from aiokafka import ConsumerRecord
 from dingbridge.events import Event, NotAnEvent, Received, decode, to_dingtalk, to_records
 from dingbridge.events.strict_json import dumps
 from dingbridge.ingress.admin.client import bring_in
-from dingbridge.ingress.journal.directory import JournalFolder, ProcessLock, exclusive_locks, prepare_folder
+from dingbridge.ingress.journal.directory import (
+    JournalFolder,
+    ProcessLock,
+    delete_folder,
+    exclusive_locks,
+    prepare_folder,
+)
 from dingbridge.ingress.journal.rows import NewCallback
 from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.ingress.relay.messages import TopicRouter
@@ -40,14 +45,15 @@ def renormalise(settings: IngressSettings) -> dict[str, Any]:
     words = f"process {{holder}} renormalises in {root} just now; wait for its end"
     with exclusive_locks(ProcessLock(root / f"{_FOLDER}.lock", words)):
         folder = JournalFolder(root / _FOLDER)
-        shutil.rmtree(folder.path, ignore_errors=True)  # of a run that was cut off
+        if folder.path.exists():  # of a run that was cut off
+            delete_folder(folder.path)
         folder.path.mkdir(mode=0o700)
         try:
             with closing(JournalFile(folder.journal, create=True)) as file:
                 result = asyncio.run(fill(settings, file))
             return result | (bring_in(folder.path) if result["put_back"] else {})
         finally:
-            shutil.rmtree(folder.path)
+            delete_folder(folder.path)
 
 
 async def fill(settings: IngressSettings, file: JournalFile) -> dict[str, int]:

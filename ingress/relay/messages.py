@@ -52,7 +52,7 @@ class MessageBuilder:
     def messages(self, row: StoredCallback) -> list[Message]:
         """The messages of ``row``, in order. Never raises."""
         if not row.intact:
-            id, reason = f"damaged/{self._journal}/{row.seq}", "a callback was damaged on the disk"
+            id, reason = f"damaged/{self._journal}/{row.seq}", "a row of the journal cannot be read"
             return self._resync(ResyncRequest(id, reason), int(time.time() * 1000))
         if row.via == CONTROL:
             return self._resync(ResyncRequest.of(row), row.received_ms)

@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
 
 from dingbridge.events import Event, decode
 from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.ingress.journal.rows import StoredCallback
+from dingbridge.ingress.journal.rows import CONTROL, ResyncRequest, StoredCallback, checksum, row_of
 from dingbridge.ingress.relay.messages import RESYNC_EVERY_MS, SETTLED_MS, MessageBuilder
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from tests.unit.events.golden import load_captured
@@ -76,3 +79,33 @@ def test_of_the_captures_those_ask_that_name_nobody(builder: MessageBuilder) -> 
         row = StoredCallback(7, BEGIN, "default", golden.via, golden.body)
         parts = {decode(m.record.value).data["part"] for m in builder.messages(row) if m.inbox is not None}
         assert parts == set(golden.document["compare"])
+
+
+def control_row(body: bytes) -> StoredCallback:
+    """A resync request's row as it is read from a sound disk."""
+    return row_of(7, BEGIN, "default", CONTROL, body, checksum(7, BEGIN, "default", CONTROL, body), None)
+
+
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda some: st.lists(some) | st.dictionaries(st.text(), some),
+    max_leaves=3,
+)
+FIELD = st.sampled_from(["id", "reason", "app", "corp_id", "since_ms", "part", "until_ms"])
+OBJECT = st.dictionaries(FIELD, VALUE).map(lambda more: {"id": "r1", "reason": "why"} | more)
+
+
+@given(body=st.binary() | (VALUE | OBJECT).map(lambda value: json.dumps(value).encode()))
+@hypothesis(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_resync_request_of_whatever_version_makes_consumers_compare(
+    builder: MessageBuilder, body: bytes
+) -> None:
+    """An error here would end each relay that reads this row; nothing behind the row would be published."""
+    messages = builder.messages(control_row(body))
+    assert [decode(message.record.value).type for message in messages] == [RESYNC_REQUESTED] * 3
+
+
+def test_a_field_that_a_later_version_added_changes_nothing_else(builder: MessageBuilder) -> None:
+    body = ResyncRequest("r1", "why", corp_id="dingcorp1", since_ms=5, part="contacts").callback(BEGIN).body
+    later = json.dumps(json.loads(body) | {"until_ms": 5}).encode()
+    assert builder.messages(control_row(later)) == builder.messages(control_row(body))
