@@ -272,6 +272,8 @@ class ChangeData(_Ours):
     outcome: str | None = None
     """Of an approval: agree, refuse or terminated."""
     form: dict[str, Any] | None = None
+    withheld: list[str] | None = None
+    """In a request of forward: names of fields, also of the form, whose values the system does not get."""
 
 
 class ResultEvent(_Envelope):

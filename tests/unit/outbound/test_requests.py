@@ -128,7 +128,14 @@ class World:
     """A consumer's database, an agent, and the time."""
 
     def __init__(
-        self, faults=(), lag_ms=0, behind_ms=0, mapped=True, originators=("zhang",), actors=("li",), **settings
+        self,
+        faults=(),
+        lag_ms=0,
+        behind_ms=0,
+        mapped=True,
+        originators=("zhang",),
+        actors=("li",),
+        **settings,
     ):
         self.ms = 1_731_000_000_000
         self.ding = DingTalk(lambda: self.ms, faults, lag_ms, behind_ms)
