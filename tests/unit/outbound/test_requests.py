@@ -144,10 +144,10 @@ class World:
         self.database, self.agent = open_database("sqlite://"), None
         self.settings = OutboundSettings.load(outbound_settle_s=SETTLE_S, **settings)
 
-    async def send(self, type_, id_, **changes):
+    async def send(self, type_, id_, *, source="/oa", **changes):
         data = {"corpId": CORP, **MORE[type_], **changes}
         kind = type_.partition(".")[0]
-        message = Message(type_, kind, id_, CORP, None, None, data, "/oa", f"m-{next(_ids)}")
+        message = Message(type_, kind, id_, data["corpId"], None, None, data, source, f"m-{next(_ids)}")
         async with self.database.transaction() as tx:
             await store_request(tx, message, self.ms)
         return message.message_id
