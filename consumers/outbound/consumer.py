@@ -95,7 +95,8 @@ class Outbound(Consumer):
         """Work on what is due, and send what is to be sent; none of these waits for another."""
         parts = (self.database, self.dingtalk_of, self.owners, self.own, self.metrics)
         keep_days = retention_days(self.settings, control_topic(self.settings, OUTBOUND)) + SEGMENT_DAYS
-        agent, requester = contacts.Agent(*parts), requests.RequestAgent(*parts)
+        app_of = self.settings.app_of
+        agent, requester = contacts.Agent(*parts, app_of=app_of), requests.RequestAgent(*parts, app_of=app_of)
         agents: tuple[Work, ...] = (
             partial(keep_working, agent.claim, agent.work, contacts.AT_ONCE),
             partial(keep_working, requester.claim, requester.work, requests.AT_ONCE),

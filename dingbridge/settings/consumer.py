@@ -24,6 +24,11 @@ class ConsumerSettings(KafkaSettings, DingTalkApiSettings, TracingSettings):
     shutdown_timeout_s: float = Field(8, gt=0, le=300)
     """s to stop in; the ingress: below 10"""
 
+    def app_of(self, app: str | None) -> str:
+        """The name of the app that makes the calls for what names ``app``: with one app always that one."""
+        own = self.dingtalk_app_name if self.consumer_app == "default" else self.consumer_app
+        return app if app and self.dingtalk_apps_file is not None else own
+
     def concerns_another_app(self, app: str) -> bool:
         """Whether ``app`` is another one of several than that of what a consumer does beside events."""
         own = self.dingtalk_app_name if self.consumer_app == "default" else self.consumer_app
