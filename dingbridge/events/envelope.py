@@ -104,7 +104,8 @@ class Record(NamedTuple):
     unclassified: ``not-json``, ``not-an-object``, ``no-event-type``, ``illegal-event-type``,
     ``duplicate-keys``, ``nan``, ``surrogates``, ``too-deep``, ``too-many-entities``, ``other-company`` (then
     ``other_company`` says which) or ``fault:<ExceptionType>`` for a fault of ours. Only the first record of a
-    callback has ``drift``, if it was checked, and ``delay_s``: how long (s) after the event DingTalk pushed it, where both times are known.
+    callback has ``drift``, if it was checked, and ``delay_s``: how long (s) after the event DingTalk pushed it,
+    where both times are known.
     ``resync``: the type is about somebody or something, but this event does not say whom: consumers must
     compare this part of what they keep with DingTalk.
     """

@@ -234,6 +234,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "ingress.not_ready": lambda: running(ready=False, details={"journal": {"words": "disk full"}}),
     "relay.absent": lambda: running(relay=GONE, relay_admin="http://127.0.0.1:8083"),
     "relay.kafka": lambda: running(relay={"state": "down", "words": "does not answer"}),
+    "relay.other_company": lambda: running(other_company={"count": 3, "named": "ding2", "own": "ding1"}),
     "relay.parked": lambda: running(parked=ingress.parked_of('dingbridge_parked{reason="size"} 2.0\n')),
     "ingress.unreachable": lambda: answering("ingress", Push("unreachable", reason=GONE)),
     "ingress.refused": lambda: answering("ingress", Push("status", 403)),
