@@ -50,8 +50,8 @@ FAILED_RECORD = "failed-record"
 """``via`` of a push from the ISV list, where it stands word for word."""
 
 NO_CORP_ID = "-"
-"""Stands in source, key and header in place of the corpId of a callback that names none, if the company of its
-app is not known either."""
+"""Stands in source, key and header in place of the corpId of a callback that names none, if its app's company
+is not known either."""
 OTHER_COMPANY = "other-company"
 """``fault`` of a callback that names another company than the one its app belongs to."""
 
@@ -104,10 +104,9 @@ class Record(NamedTuple):
     unclassified: ``not-json``, ``not-an-object``, ``no-event-type``, ``illegal-event-type``,
     ``duplicate-keys``, ``nan``, ``surrogates``, ``too-deep``, ``too-many-entities``, ``other-company`` (then
     ``other_company`` says which) or ``fault:<ExceptionType>`` for a fault of ours. Only the first record of a
-    callback has ``drift``, if it was checked, and ``delay_s``: how long (s) after the event DingTalk pushed it,
-    where both times are known.
-    ``resync``: the type is about somebody or something, but this event does not say whom: consumers must
-    compare this part of what they keep with DingTalk.
+    callback has ``drift``, if it was checked, and ``delay_s``: how long (s) after the event DingTalk pushed
+    it, where both times are known. ``resync``: the type is about somebody or something, but this event does
+    not say whom: consumers must compare this part of what they keep with DingTalk.
     """
 
     event_type: str | None

@@ -41,13 +41,6 @@ class AppsSettings(Settings):
     """the CorpId of the company that the environment's app belongs to, on the front page of
     open-dev.dingtalk.com"""
 
-    @field_validator("dingtalk_corp_id")
-    @classmethod
-    def _corp_id(cls, value: str | None) -> str | None:
-        if value is not None and (problem := CORP_ID.problem(value)):
-            raise ValueError(problem)
-        return value
-
     @field_validator("dingtalk_app_name")
     @classmethod
     def _name(cls, value: str) -> str:
@@ -57,9 +50,11 @@ class AppsSettings(Settings):
 
     def check(self) -> list[str]:
         problems = super().check()
-        if environment_app(self) is not None and self.dingtalk_corp_id is None:
-            problems.append(f"DINGTALK_CORP_ID: {CORP_ID_MISSING}")
-        return problems
+        if self.dingtalk_corp_id is not None:
+            why = CORP_ID.problem(self.dingtalk_corp_id)
+        else:
+            why = CORP_ID_MISSING if environment_app(self) is not None else None
+        return problems if why is None else [*problems, f"DINGTALK_CORP_ID: {why}"]
 
     @property
     def live(self) -> bool:

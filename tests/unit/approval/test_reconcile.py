@@ -339,11 +339,9 @@ async def test_a_request_of_no_company_is_for_that_of_its_app(archive, office, m
 @pytest.mark.parametrize("named", [["", CORP], [CORP, ""], ["", "dingother"]])
 async def test_an_action_runs_once_whatever_company_the_events_name(archive, office, named):
     """Of an approval that a push without corpId reports, a second push and the bridge's own resync."""
+    ended_ms = int(ago(0.5).timestamp() * 1000)
     for at, corp_id in enumerate(named):
-        event = instance(
-            "finish", int(ago(0.5).timestamp() * 1000) + at, processInstanceId="pi-0", corpId=corp_id
-        )
-        await deliver(archive, event)
+        await deliver(archive, instance("finish", ended_ms + at, processInstanceId="pi-0", corpId=corp_id))
     await deliver(archive, resync_request("r-1", since=ago(1)))
     assert await once(resyncs(archive)) == 1
     assert [row.corp_id for row in await archive.rows(select(approval_instances.c.corp_id))] == [CORP]

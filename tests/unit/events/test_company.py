@@ -12,6 +12,7 @@ from dingbridge.events.envelope import NO_CORP_ID, OTHER_COMPANY, OtherCompany, 
 OWN = "dingcorp1"
 ENDED = {"EventType": "bpms_instance_change", "type": "finish", "processInstanceId": "pi-1", "createTime": 1}
 CHECKED = {"EventType": "attendance_check_record", "eventId": "e1"}
+TWO = [{"userId": "u1", "corpId": OWN}, {"userId": "u2", "corpId": "ding2"}]
 
 
 def records(payload: dict[str, Any], corp_id: str | None = OWN, via: str = "http") -> list[Record]:
@@ -42,7 +43,7 @@ def test_items_of_a_list_get_it_too() -> None:
     ("payload", "named"),
     [
         (ENDED | {"corpId": "dingother"}, "dingother"),
-        (CHECKED | {"dataList": [{"userId": "u1", "corpId": OWN}, {"userId": "u2", "corpId": "ding2"}]}, "ding2"),
+        (CHECKED | {"dataList": TWO}, "ding2"),
         ({"EventType": "brand_new", "CorpId": "ding3"}, "ding3"),
     ],
 )  # fmt: skip

@@ -49,13 +49,8 @@ def file(tmp_path, monkeypatch):
 
 
 def own(monkeypatch, **more):
-    for name, value in {
-        "TOKEN": "tokenOfOurs",
-        "AES_KEY": KEY,
-        "OWNER_KEY": "dingours",
-        "CORP_ID": "dingcorp1",
-        **more,
-    }.items():
+    app = {"TOKEN": "tokenOfOurs", "AES_KEY": KEY, "OWNER_KEY": "dingours", "CORP_ID": "dingcorp1"}
+    for name, value in {**app, **more}.items():
         monkeypatch.setenv(f"DINGTALK_{name}", value)
 
 
@@ -151,6 +146,7 @@ def test_stream_mode_needs_the_apps_key_and_secret_only(file, monkeypatch):
     monkeypatch.setenv("DINGTALK_MODE", "stream")
     monkeypatch.setenv("DINGTALK_APP_KEY", "dingours")
     monkeypatch.setenv("DINGTALK_APP_SECRET", "secretOfOurs")
+    monkeypatch.setenv("DINGTALK_CORP_ID", "dingcorp1")
     settings = IngressSettings.load()
     apps = load_apps(settings)
     assert [(a.name, a.mode, a.credentials) for a in apps.values()] == [
@@ -181,10 +177,13 @@ def test_mistakes_of_stream_mode_are_reported_at_once(file, monkeypatch):
         "DINGTALK_APPS_FILE: apps.hr.token: must be 1 to 64 printable ASCII characters without spaces",
         "DINGTALK_APPS_FILE: apps.hr.app_key: not set",
         "DINGTALK_APPS_FILE: apps.hr.app_secret: not set (or app_secret_file)",
+        "DINGTALK_APPS_FILE: apps.hr.corp_id: not set",
         "DINGTALK_APPS_FILE: apps.sales.mode: is http or stream",
         "DINGTALK_APPS_FILE: apps.sales.token: not set (or token_file)",
         "DINGTALK_APPS_FILE: apps.sales.aes_key: not set (or aes_key_file)",
         "DINGTALK_APPS_FILE: apps.sales.owner_keys: not set",
+        "DINGTALK_APPS_FILE: apps.sales.corp_id: not set",
+        "DINGTALK_CORP_ID: not set",
         "DINGTALK_APP_KEY: not set",
         "DINGTALK_APP_SECRET: not set",
     ]
@@ -307,6 +306,7 @@ def test_a_consumer_calls_as_the_app_that_is_named(file, monkeypatch):
     assert ConsumerSettings.load().api_credentials() == ("dinghr", "secretOfHr")
     monkeypatch.setenv("DINGTALK_APP_KEY", "dingours")
     monkeypatch.setenv("DINGTALK_APP_SECRET", "secretOfOurs")
+    monkeypatch.setenv("DINGTALK_CORP_ID", "dingcorp1")
     assert ConsumerSettings.load().api_credentials() == ("dinghr", "secretOfHr")
     monkeypatch.setenv("CONSUMER_APP", "default")
     assert ConsumerSettings.load().api_credentials() == ("dingours", "secretOfOurs")

@@ -126,8 +126,8 @@ def test_one_that_names_somebody_or_is_about_nobody_asks_for_nothing(builder: Me
     assert len(requests(builder, TREE | {"EventType": "user_add_org", "userId": ["u1"]})) == 0
 
 
-def test_of_the_captures_those_ask_that_name_nobody(builder: MessageBuilder) -> None:
+def test_of_the_captures_those_ask_that_name_nobody(suite: MessageBuilder) -> None:
     for golden in load_captured():
         row = StoredCallback(7, BEGIN, "default", golden.via, golden.body)
-        parts = {decode(m.record.value).data["part"] for m in builder.messages(row) if m.inbox is not None}
+        parts = {decode(m.record.value).data["part"] for m in suite.messages(row) if m.inbox is not None}
         assert parts == set(golden.document["compare"])
