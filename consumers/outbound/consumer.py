@@ -139,7 +139,7 @@ class Outbound(Consumer):
             message = parse(event)
             app = message.app or self.settings.own_app
             if (words := self._companies.refusal(app, message.corp_id)) is not None:
-                raise Reject(f"data.corpId: {words}")
+                raise Reject(f"data.{words}")
             if message.kind in ("user", "department"):
                 await want(tx, message, now_ms())
             else:

@@ -29,13 +29,13 @@ class Companies:
         return self.of_app.get(app) or named
 
     def refusal(self, app: str, corp_id: str) -> str | None:
-        """Return in words why ``corp_id`` cannot be meant by who names ``app``; None if it can. Where no app
-        is configured nothing can be compared."""
+        """Return in words why a message cannot name ``app`` and ``corp_id``; None if it can. The words repeat
+        no value of an unknown app. Where no app is configured nothing can be compared."""
         if not self.of_app:
             return None
         if app not in self.of_app:
-            return f"no app {app[:64]} is configured here; there are {', '.join(sorted(self.of_app))}"
+            return f"app: is none of the apps that are configured here: {', '.join(sorted(self.of_app))}"
         own = self.of_app[app]
         if own in (None, corp_id):
             return None
-        return f"{corp_id[:64]} is not the company of the app {app}, which belongs to {own}"
+        return f"corpId: is not the company of the app {app}, which belongs to {own}"

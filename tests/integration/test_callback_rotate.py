@@ -24,7 +24,9 @@ from tests.support.processes import eventually, free_port
 
 OWNER = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"]
 EVENTS = "user_add_org,user_modify_org,user_leave_org"
-EVENT = b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"],"CorpId":"c"}'
+EVENT = (
+    b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"],"CorpId":"dingcorpsample01"}'
+)
 
 
 def write(folder):
@@ -41,6 +43,7 @@ aes_key_file = "hr.aes-key"
 owner_keys = ["{OWNER}"]
 app_key = "{OWNER}"
 app_secret_file = "hr.secret"
+corp_id = "dingcorpsample01"
 """
     )
     return file

@@ -102,10 +102,9 @@ def test_what_names_another_company_than_its_apps_is_refused_in_words(file):
     known = companies(IngressSettings.load())
     assert known.refusal("hr", "dingcorp2") is None
     assert known.refusal("isv", "dingany") is None
-    assert (
-        known.refusal("hr", "ding3") == "ding3 is not the company of the app hr, which belongs to dingcorp2"
-    )
-    assert known.refusal("gone", "dingcorp2") == "no app gone is configured here; there are hr, isv"
+    words = "corpId: is not the company of the app hr, which belongs to dingcorp2"
+    assert known.refusal("hr", "ding3") == words
+    assert known.refusal("gone", "dingcorp2") == "app: is none of the apps that are configured here: hr, isv"
 
 
 def test_half_an_app_in_the_environment_is_a_mistake_all_the_same(file, monkeypatch):
