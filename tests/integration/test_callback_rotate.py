@@ -209,6 +209,7 @@ async def test_what_cannot_be_rotated_is_said(simulator, live, tmp_path):
     assert (said.code, "sales" in said.err) == (2, True)
     own = {"DINGTALK_TOKEN": "tokenOfOurs1", "DINGTALK_AES_KEY": "k" * 43, "DINGTALK_OWNER_KEY": OWNER}
     own |= {"DINGTALK_APP_KEY": OWNER, "DINGTALK_APP_SECRET": SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]}
+    own["DINGTALK_CORP_ID"] = SAMPLE_CREDENTIALS["DINGTALK_CORP_ID"]
     api = {"DINGTALK_API_BASE": simulator.base_url}
     said = await dingbridge_callback(tmp_path, {**own, **api}, "rotate", "--app", "default")
     assert (said.code, "[apps.default]" in said.err) == (2, True)
