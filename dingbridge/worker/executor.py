@@ -138,8 +138,8 @@ class Executor:
         return companies(self._consumer.settings)
 
     def _of_its_company(self, event: Event) -> Event:
-        """``event`` under the company of its app: one entity must not get rows of two companies, whatever
-        the event names."""
+        """Return ``event`` under the company of its app, whatever company it names."""
+        # Invariant 8: an approval that is known under two companies would run its action twice
         corp_id = self._companies.of(event.app, event.corp_id)
         return event if corp_id == event.corp_id else replace(event, corp_id=corp_id)
 
