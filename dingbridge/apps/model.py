@@ -76,10 +76,10 @@ class AppCredentials:
 class App:
     """One app of one company. ``credentials``: the current ones first, then others that are still accepted,
     or already (``[apps.<name>.next]``); empty where only the Open API is wanted, and in Stream mode, which
-    signs and encrypts nothing. ``corp_id``: the company that the app belongs to. ``suite``: a third-party
-    app's suite, which has events of many companies and calls the Open API in the name of one; its ``corp_id``
-    is the company that it is asked about beside events, if there is one. ``mode``: how DingTalk delivers its
-    events, the one choice in its console (slug configure-stream-push)."""
+    signs and encrypts nothing. ``corp_id``: the company that the app belongs to. ``mode``: how DingTalk
+    delivers its events, the one choice in its console (slug configure-stream-push). ``suite``: a third-party
+    app's suite. It has events of many companies and calls the Open API in the name of one of them: beside
+    events in that of its ``corp_id``, if set."""
 
     name: str
     credentials: tuple[AppCredentials, ...]

@@ -69,7 +69,7 @@ class RelayStatus:
         self._drift_logged: set[tuple[str, Drift]] = set()
         self._companies_logged: set[OtherCompany] = set()
         self._other_companies: dict[str, dict[str, Any]] = {}
-        """By app: the ``count`` of pushes that named another company, the last one ``named``, the app's ``own``."""
+        """By app: the ``count`` of pushes that named another company, the last one named, the app's own."""
         self.state = "starting"
         self.words = "connecting to Kafka"
         self._since = time.time()
