@@ -50,8 +50,7 @@ _File = tuple[int, ...]
 
 
 class AppCompanies:
-    """The companies of the apps, of now: an apps file that changed is read again, as the ingress does. One
-    with mistakes changes nothing."""
+    """The companies of the apps. An apps file that changed is read again; one with mistakes changes nothing."""
 
     def __init__(self, settings: IngressSettings) -> None:
         self._settings = settings
@@ -59,6 +58,7 @@ class AppCompanies:
         self._file: _File | None = ()
         """The file that ``_known`` was read from; None: there is none, empty: nothing was read yet."""
         self._read_at, self._logged = 0.0, ""
+        self.now()  # now rather than at the first callback: the file may be broken by then
 
     def now(self) -> Companies:
         """Never raises. Before a valid file was read no company is known."""

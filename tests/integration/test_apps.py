@@ -88,6 +88,7 @@ async def test_each_app_has_its_path_and_its_source_and_the_file_is_read_while_i
         await eventually(lambda: _has(accepted, "sales"), 30, "it has taken the new app")
         assert await push(http, f"{ingress.url}/sales", event(6, "dingcorp3"), SALES) == "success"
 
+        await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the relay has read the file, too")
         file.write_text("[apps.hr")
 
         async def rejected():
