@@ -50,7 +50,7 @@ _File = tuple[int, ...]
 
 
 class AppCompanies:
-    """The companies of the apps. An apps file that changed is read again; one with mistakes changes nothing."""
+    """The companies of the apps. A changed apps file is read again; one with mistakes changes nothing."""
 
     def __init__(self, settings: IngressSettings) -> None:
         self._settings = settings
