@@ -13,8 +13,6 @@ LEAST_LEAVERS = 10
 class AddressSyncSettings(Settings):
     """What address-sync needs beside the settings of every consumer."""
 
-    dingtalk_corp_id: str | None = None
-    """the company's corpId, which the Open API does not return; unset: the first event's"""
     reconcile_every_days: float = Field(7, ge=0, le=365)
     """days between two full syncs; 0: none but the first"""
     max_leavers: str = "5%"
@@ -23,13 +21,6 @@ class AddressSyncSettings(Settings):
     """API calls a second of full syncs and of the details after them, together; DingTalk allows an app 20"""
     leavers_retention_days: float | None = Field(None, ge=1, le=36_500)
     """days after which the row of somebody who left is deleted; unset: it stays"""
-
-    @field_validator("dingtalk_corp_id")
-    @classmethod
-    def _corp_id(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
-            raise ValueError("must be a corpId, as ding0123456789abcdef: 1 to 64 of A-Z a-z 0-9 _ and -")
-        return value
 
     @field_validator("max_leavers")
     @classmethod

@@ -11,9 +11,7 @@ import typer
 from dingbridge.cli.terminal import Progress, confirmed, listed, progress, say
 from dingbridge.consumers.approval.cli_support import (
     Codes,
-    app_of,
     calls_left,
-    company_of,
     day_or_moment,
     open_archive,
 )
@@ -66,7 +64,7 @@ async def _resync(
         earliest = reachable(begin)
         if earliest > begin:
             say(f"DingTalk lists no further back than {earliest:%Y-%m-%d %H:%M}Z; what is older is left out")
-        corp_id, app = await company_of(consumer), app_of(settings)
+        corp_id, app = settings.required_company(), settings.own_app
         scope = Scope(corp_id, app, earliest, min(end or now, now), codes, with_actions)
         try:
             await _run(consumer, scope, dry_run, yes)

@@ -106,7 +106,7 @@ class Approval(Consumer):
         if event.type == RESYNC_REQUESTED:
             if event.data.get("part") == "contacts":
                 return None
-            return await ResyncRequest.of(event, ctx.db, self._own.company_of(self.settings, event.app))
+            return ResyncRequest.of(event)
         instance_id = event.subject
         if not instance_id:  # the bridge asks for a comparison, in the inbox
             log.warning("approval.event_without_ids", event_type=event.event_type, event_id=event.id)

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, Table, and_, func, select, update
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, QuotaSpent
-from dingbridge.events.envelope import NOBODY
+from dingbridge.events.envelope import NO_CORP_ID
 from dingbridge.mirror.look_again import Entity, LookAgain
 from dingbridge.work_queue import RECONCILE
 from dingbridge.worker.outcomes import Conflict
@@ -50,14 +50,14 @@ class Comparison:
         company is named, all that are known."""
         now_ms = self._looks.queue.now_ms()
         fresh = now_ms - self._asked_ms.get((app, corp_id), -_ASK_EVERY_MS) < _ASK_EVERY_MS
-        if not again and (fresh or corp_id == NOBODY):
+        if not again and (fresh or corp_id == NO_CORP_ID):
             return
         queue, c = self._looks.queue, self._looks.table.c
         async with self._database.transaction() as tx:
-            if corp_id != NOBODY:
+            if corp_id != NO_CORP_ID:
                 await self._looks.ask_once(tx, app, [Entity(corp_id, COMPARISON, _WHOLE)])
             if again:
-                named = () if corp_id == NOBODY else (c.corp_id == corp_id,)
+                named = () if corp_id == NO_CORP_ID else (c.corp_id == corp_id,)
                 due = update(self._looks.table).where(c.kind == COMPARISON, *named)
                 await tx.execute(due.values(**queue.due(RECONCILE)))
         self._asked_ms[app, corp_id] = now_ms

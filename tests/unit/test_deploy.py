@@ -95,7 +95,7 @@ def test_each_pod_has_the_settings_that_its_process_wants_and_no_other(name, tmp
         monkeypatch.setenv(variable, value)
     SETTINGS[name].load()
     if name == "address-sync":  # else it reads nothing before the first event
-        assert AddressSyncSettings.load().dingtalk_corp_id == "your-corp-id"
+        assert ConsumerSettings.load().dingtalk_corp_id == "your-corp-id"
 
 
 @WORKLOADS
@@ -233,7 +233,7 @@ def test_a_copied_and_filled_in_example_of_env_is_all_that_a_real_app_needs(serv
     assert getattr(settings, "dingtalk_mode", mode) == mode
     assert settings.dingtalk_api_base == "https://oapi.dingtalk.com"
     assert settings.api_credentials() == ("dingkey", "secret of the app")
-    assert AddressSyncSettings.load().dingtalk_corp_id == "dingcorp"
+    assert ConsumerSettings.load().dingtalk_corp_id == "dingcorp"
 
 
 @pytest.mark.parametrize("own", [set(), {"kafka"}, {"postgres"}, {"kafka", "postgres"}])

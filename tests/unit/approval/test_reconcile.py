@@ -325,21 +325,28 @@ async def test_a_resync_ends_and_what_it_could_not_fetch_is_named_and_tried_agai
     assert await booked(archive) == {"pi-0", "pi-1", "pi-2"}, "as if its event had come"
 
 
-async def test_a_request_of_no_company_is_for_the_only_one_that_the_app_has_in_the_archive(
-    office, monkeypatch
-):
-    monkeypatch.delenv("DINGTALK_CORP_ID", raising=False)
-    async with MemoryRuntime(Approval(), dingtalk=office) as archive:
+async def test_a_request_of_no_company_is_for_that_of_its_app(archive, office, monkeypatch):
+    await deliver(archive, resync_request("r-1", since=ago(1)))
+    assert [row.corp_id for row in await archive.rows(select(approval_resyncs))] == [CORP]
+    monkeypatch.delenv("DINGTALK_CORP_ID")
+    async with MemoryRuntime(Approval(), dingtalk=office) as nobodys:
         with structlog.testing.capture_logs() as logs:
-            await deliver(archive, resync_request("r-1", since=ago(1)))
+            await deliver(nobodys, resync_request("r-1", since=ago(1)))
         assert "approval.resync_for_nobody" in [log["event"] for log in logs]
-        assert await once(resyncs(archive)) == 0
-        await deliver(archive, instance("finish", processInstanceId="pi-1", result="agree"))
-        await deliver(archive, resync_request("r-2", since=ago(1), app="other"))
-        assert await once(resyncs(archive)) == 0
-        await deliver(archive, resync_request("r-3", since=ago(1)))
-        assert await once(resyncs(archive)) == 1
-        assert set(await archived(archive)) == {"pi-0", "pi-1"}
+        assert await once(resyncs(nobodys)) == 0
+
+
+@pytest.mark.parametrize("named", [["", CORP], [CORP, ""], ["", "dingother"]])
+async def test_an_action_runs_once_whatever_company_the_events_name(archive, office, named):
+    """Of an approval that a push without corpId reports, a second push and the bridge's own resync."""
+    ended_ms = int(ago(0.5).timestamp() * 1000)
+    for at, corp_id in enumerate(named):
+        await deliver(archive, instance("finish", ended_ms + at, processInstanceId="pi-0", corpId=corp_id))
+    await deliver(archive, resync_request("r-1", since=ago(1)))
+    assert await once(resyncs(archive)) == 1
+    assert [row.corp_id for row in await archive.rows(select(approval_instances.c.corp_id))] == [CORP]
+    assert await booked(archive) == {"pi-0"}
+    assert len(await archive.rows(select(leave_ledger))) == 1
 
 
 async def test_a_request_of_an_app_without_credentials_is_said_and_waits(archive):

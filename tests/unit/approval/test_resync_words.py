@@ -24,7 +24,11 @@ from dingbridge.dingtalk.budget import Priority
 @pytest.fixture
 def settings(tmp_path):
     return ConsumerSettings.load(
-        data_dir=tmp_path, dingtalk_app_key="ding1", dingtalk_app_secret="s", api_monthly_budget=100
+        data_dir=tmp_path,
+        dingtalk_app_key="ding1",
+        dingtalk_app_secret="s",
+        dingtalk_corp_id="dingcorp1",
+        api_monthly_budget=100,
     )
 
 

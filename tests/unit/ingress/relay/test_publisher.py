@@ -256,9 +256,7 @@ async def test_since_when_to_look_is_not_taken_from_what_the_disk_has_changed(fo
 
 async def test_a_resync_request_is_carried_in_its_place_to_each_consumer_and_app(folder, kafka, tmp_path):
     apps = tmp_path / "apps.toml"
-    keys = (
-        'token = "other"\naes_key = "%s"\nowner_keys = ["dingother"]\napp_key = "dingother"\napp_secret = "s"'
-    )
+    keys = 'token = "other"\naes_key = "%s"\nowner_keys = ["dingother"]\ncorp_id = "c2"'
     apps.write_text(f"[apps.second]\n{keys % ('k' * 43)}\n")
     everybody = ResyncRequest("r1", "the journal was damaged")
     one = ResyncRequest("r2", "a page may be gone", app="second", since_ms=1_731_000_000_000)
