@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from dingbridge import Database, Event, Reader, Transaction
 from dingbridge.consumers.approval.actions.runner import ActionRunner
-from dingbridge.consumers.approval.archive.document import at_end
+from dingbridge.consumers.approval.archive.document import at_end, missing_fields
 from dingbridge.consumers.approval.archive.links import ancestors
 from dingbridge.consumers.approval.archive.query import whole
 from dingbridge.consumers.approval.archive.writer import Archive
@@ -23,8 +23,9 @@ from dingbridge.consumers.approval.process_codes import ProcessCodes
 from dingbridge.consumers.approval.rights import MissingRights
 from dingbridge.consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.error_codes import means_not_there
-from dingbridge.dingtalk.errors import ApiError
+from dingbridge.dingtalk.errors import ApiError, Unavailable
 from dingbridge.snapshots import FetchAttempt
 from dingbridge.snapshots.coerce import as_text
 
@@ -88,8 +89,8 @@ class Fetcher:
         With events, or with ``by_title``, its template is looked up by its title if nothing names it.
 
         Raises ``NotAtEnd`` if an event reports the end and the answer does not have it. Raises ``ApiError``,
-        also for an unknown code, which does not mean "not there": the event is retried, and becomes a dead
-        letter in the end.
+        also for an unknown code, which does not mean "not there", and for an answer that is no document: the
+        event is retried, and becomes a dead letter in the end.
         """
         instance_id = attempt.entity_id
         document: Mapping[str, Any] | None = None
@@ -100,6 +101,14 @@ class Fetcher:
                 self.rights.note(app, error)
                 raise
             log.warning("approval.not_at_api", instance_id=instance_id, code=error.code)
+        # Invariant 8: half an answer is a failure of this instance, not an approval with an empty form
+        if document is not None and (missing := missing_fields(document)):
+            raise Unavailable(
+                f"DingTalk {INSTANCES}: the answer lacks {', '.join(missing)}. Try again later; if it stays, "
+                "look at this approval in DingTalk.",
+                api=INSTANCES,
+                about="entity",
+            )
         code = None
         kinds = kinds_of(events)  # one that is deleted is not there, or as it was then
         ends = kinds - {"start", "delete"} and "delete" not in kinds

@@ -75,6 +75,14 @@ class TestCalls:
         assert platform.seen[-1][:2] == ("GET", f"/{INSTANCES}")
         assert platform.queries[-1] == {"processInstanceId": "pi-1"}
 
+    @pytest.mark.parametrize("no", [False, "false"])
+    async def test_an_approval_without_success_is_none(
+        self, client: DingTalkClient, platform: Platform, no: Any
+    ) -> None:
+        platform.script(f"/{INSTANCES}", {"result": {"status": "COMPLETED"}, "success": no})
+        with pytest.raises(Unavailable, match="success: false"):
+            await client.approval("pi-1")
+
     async def test_ids_of_approvals_page_by_page(self, client: DingTalkClient, platform: Platform) -> None:
         first = {"result": {"list": ["pi-1", "pi-2"], "nextToken": "10"}, "success": True}
         platform.script(f"/{IDS}", first, {"result": {"list": ["pi-3"]}, "success": "true"})

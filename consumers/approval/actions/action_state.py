@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from dingbridge import Reader, Transaction
 from dingbridge.consumers.approval.actions.declaration import Action, Function, RevokedBy, name_of
-from dingbridge.consumers.approval.archive.document import Events, at_end
+from dingbridge.consumers.approval.archive.document import COMPLETED, Events, approved, status_of
 from dingbridge.consumers.approval.archive.links import MODIFY, REVOKE, Family
 from dingbridge.consumers.approval.archive.masking import MASK
 from dingbridge.consumers.approval.archive.writer import Stored, stored
@@ -26,7 +26,7 @@ DONE, REJECTED, FAILED, SKIPPED = "done", "rejected", "failed", "skipped"
 REVOKED, NOT_UNDONE = "revoked", "not_undone"
 """``state`` of ``approval_actions``."""
 
-NO_FORM = "DingTalk's API does not have the instance at its end, so there is no form to act on"
+NO_FORM = "DingTalk's API does not have the instance approved at its end, so there is no form to act on"
 REVOCATION = "it takes back another instance, and is no new one"
 NOT_THERE = "it changes an instance that is not in the archive yet"
 IN_EFFECT = "another form of the same approval is booked, and its action is not undone"
@@ -35,12 +35,13 @@ RESYNCED = "archived by a resync, without its finish event; `dingbridge approval
 
 
 def agreed(events: Events, document: Mapping[str, Any] | None) -> bool:
-    """Whether it was approved at some time, whatever its state later."""
-    reported = str(events.get("finish", {}).get("data", {}).get("result")).lower()
-    api = document or {}
-    return reported == "agree" or (
-        str(api.get("status")).upper() == "COMPLETED" and str(api.get("result")).lower() == "agree"
-    )
+    """Return whether it was approved at some time, whatever its state later.
+
+    A COMPLETED document decides. Before it is there, and after a termination, the ``finish`` event counts;
+    it alone never causes an action (``refusal``).
+    """
+    reported = str(events.get("finish", {}).get("data", {}).get("result")).lower() == "agree"
+    return approved(document) if status_of(document) == COMPLETED else reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,11 @@ def taken_back(row: Mapping[str, Any], events: Events, links: Links) -> RevokedB
     return "modified" if links.replaced else None
 
 
-def refusal(row: Mapping[str, Any], events: Events, has_form: bool, links: Links, forced: bool) -> str | None:
-    """Why an approved instance whose template has an action is not acted on; None: it is."""
-    if not has_form:
+def refusal(instance: Stored, links: Links, forced: bool) -> str | None:
+    """The reason why an approved instance whose template has an action is not acted on; None: it is."""
+    row, events = instance.row or {}, instance.events
+    # Invariant 8: no event stands in for DingTalk's own document
+    if not approved(instance.document):
         return NO_FORM
     if row["originator_userid"] == MASK:
         return FORGOTTEN
@@ -144,10 +147,10 @@ def decide(
     instance: Stored, known: Known, declared: Action | None, links: Links, *, forced: bool
 ) -> Decision:
     """What ``instance`` asks for. ``forced``: act also where no finish event came through the bridge."""
-    row, events, document = instance.row, instance.events, instance.document
-    if row is None or not agreed(events, document):
+    row, document = instance.row, instance.document
+    if row is None or not agreed(instance.events, document):
         return Decision()
-    revoked_by = taken_back(row, events, links)
+    revoked_by = taken_back(row, instance.events, links)
     if known.state is None and declared is None:
         return Decision(without_action=revoked_by is None)
     if revoked_by is not None:
@@ -156,7 +159,7 @@ def decide(
         return Decision(state=DONE)
     if declared is None:
         return Decision(state=known.state, reason=known.reason)
-    why = refusal(row, events, at_end(document), links, forced)
+    why = refusal(instance, links, forced)
     return Decision(call=declared.run) if why is None else Decision(state=SKIPPED, reason=why)
 
 

@@ -14,7 +14,7 @@ import structlog
 from dingbridge.dingtalk.api.calls import Calls, a_list, an_object, no_sense, objects
 from dingbridge.dingtalk.api.objects import Approval, FormSchema, Template
 from dingbridge.dingtalk.errors import NoAddress
-from dingbridge.dingtalk.replies import integer
+from dingbridge.dingtalk.replies import boolean, integer
 
 log = structlog.get_logger(__name__)
 
@@ -137,6 +137,8 @@ class ApprovalCalls(Calls):
         name, method = api.removeprefix("v1.0/"), "GET" if body is None else "POST"
         texts = {key: str(value) for key, value in (query or {}).items()}
         reply = await self._new_call(name, method, f"/{api}", body, query=texts)
+        if boolean(reply.get("success")) is False:
+            raise no_sense(api, "answers with success: false and names no error")
         return an_object(api, reply.get("result"))
 
     async def _listing(

@@ -73,13 +73,40 @@ async def test_what_was_not_approved_is_archived_without_action(archive, office,
 
 
 async def test_absent_fields_are_no_error(archive, office):
-    office.approvals["pi-1"] = {}
+    office.approvals["pi-1"] = {"status": "COMPLETED", "businessId": "2", "formComponentValues": []}
     bare = instance(
         "finish", url=..., title=..., staffId=..., processCode=..., businessId=..., createTime=...
     )
     await deliver(archive, bare)
     row = await only(archive, approval_instances)
-    assert (row.outcome, row.process_code, row.title, row.started_at) == ("approved", None, None, None)
+    assert (row.outcome, row.process_code, row.title, row.started_at) == ("finished", None, None, None)
+    assert await archive.rows(select(leave_ledger)) == [], "DingTalk does not say that it was approved"
+
+
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        {},
+        {"status": ...},
+        {"status": ""},
+        {"businessId": ...},
+        {"formComponentValues": ...},
+        {"formComponentValues": None},
+    ],
+    ids=["all", "status", "empty-status", "number", "form", "null-form"],
+)
+async def test_an_answer_without_what_every_approval_has_is_a_failure_of_this_approval(
+    archive, office, lacks
+):
+    office.finish(**lacks)
+    if not lacks:
+        office.approvals["pi-1"] = {}
+    outcome = await archive.attempt(instance("finish"))
+    assert (outcome.kind, outcome.counts) == ("retry", True)
+    assert await archive.rows(select(approval_instances)) == []
+    office.finish()
+    await deliver(archive, instance("finish"))
+    assert (await only(archive, leave_ledger)).leave_type == "年假"
 
 
 async def test_what_the_api_forgot_the_archive_keeps(archive, office):

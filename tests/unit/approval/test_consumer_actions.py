@@ -29,6 +29,16 @@ async def test_an_approved_leave_is_in_the_ledger_once(archive, office):
     assert (done.state, done.action) == ("done", "dingbridge.consumers.approval.examples.record_leave")
 
 
+@pytest.mark.parametrize(
+    ("event", "document", "days"),
+    [("agree", "refuse", []), ("refuse", "agree", [2]), (..., "agree", [2]), ("agree", "", [])],
+)
+async def test_the_document_decides_whatever_the_event_says(archive, office, event, document, days):
+    office.finish(result=document)
+    await deliver(archive, instance("finish", result=event))
+    assert [row.days for row in await archive.rows(select(leave_ledger))] == days
+
+
 async def test_a_template_without_action_is_archived_and_counted(archive, office):
     office.finish()
     with capture_logs() as logs:

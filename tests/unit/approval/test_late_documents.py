@@ -40,6 +40,7 @@ async def attempt(archive, event, number):
 LATE = {
     "running": {"status": "RUNNING", "result": "", "finishTime": ..., "form": form("1000")},
     "new": {"status": "NEW", "result": "", "form": form("1000")},
+    "unknown": {"status": "ARCHIVING", "result": "agree", "form": form("1000")},
     "absent": None,
 }
 
