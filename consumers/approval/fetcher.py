@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import select
 
 from dingbridge import Database, Event, Reader, Transaction
-from dingbridge.consumers.approval.actions.action_state import Known
+from dingbridge.consumers.approval.actions.action_state import Known, WithoutEvent
 from dingbridge.consumers.approval.actions.runner import ActionRunner
 from dingbridge.consumers.approval.archive.document import ENDS, approved, at_end, missing_fields
 from dingbridge.consumers.approval.archive.links import ancestors
@@ -167,10 +167,10 @@ class Fetcher:
         tx: Transaction,
         fetched: Fetched,
         *,
-        forced: bool = False,
+        without_event: WithoutEvent = "none",
         tolerant: bool = False,
     ) -> Ended:
-        """Archive what was fetched and settle its action. ``forced`` and ``tolerant`` as
+        """Archive what was fetched and settle its action. ``without_event`` and ``tolerant`` as
         ``ActionRunner.settle_family``. Raises ``Conflict`` when another fetch was written meanwhile."""
         attempt = fetched.attempt
         key = {"corp_id": attempt.corp_id, "instance_id": attempt.entity_id}
@@ -190,7 +190,12 @@ class Fetcher:
             self.metrics.true_utc_times.inc()
             log.warning("approval.times_are_utc", instance_id=attempt.entity_id)
         settled = await self.actions.settle_family(
-            tx, key, written.stored, new_outcome=written.new_outcome, forced=forced, tolerant=tolerant
+            tx,
+            key,
+            written.stored,
+            new_outcome=written.new_outcome,
+            without_event=without_event,
+            tolerant=tolerant,
         )
         return Ended(written.new_document, settled.failed)
 

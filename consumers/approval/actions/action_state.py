@@ -10,9 +10,9 @@ approval, in the same transaction. Not here: what an action is (``declaration.py
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import and_, exists, or_, select
 
 from dingbridge import Reader, Transaction
 from dingbridge.consumers.approval.actions.declaration import Action, Function, RevokedBy, name_of
@@ -20,7 +20,7 @@ from dingbridge.consumers.approval.archive.document import COMPLETED, Events, ap
 from dingbridge.consumers.approval.archive.links import MODIFY, REVOKE, Family
 from dingbridge.consumers.approval.archive.masking import MASK
 from dingbridge.consumers.approval.archive.writer import Stored, stored
-from dingbridge.consumers.approval.tables import approval_actions
+from dingbridge.consumers.approval.tables import approval_actions, approval_instances
 
 DONE, REJECTED, FAILED, SKIPPED = "done", "rejected", "failed", "skipped"
 REVOKED, NOT_UNDONE = "revoked", "not_undone"
@@ -32,6 +32,15 @@ NOT_THERE = "it changes an instance that is not in the archive yet"
 IN_EFFECT = "another form of the same approval is booked, and its action is not undone"
 FORGOTTEN = "whoever started it is forgotten, so there is nobody to act for"
 RESYNCED = "archived by a resync, without its finish event; `dingbridge approvals actions` acts on it"
+
+BEFORE_BRIDGE = (
+    "it ended before the bridge's first event, and may have been booked by hand; "
+    "`dingbridge approvals actions` acts on it"
+)
+
+WithoutEvent = Literal["none", "since_first_event", "all"]
+"""Which approvals are acted on although their finish event did not come: none of them; those that ended since
+the archive's first event, in a resync that the bridge requested; all, since a person names them."""
 
 
 def agreed(events: Events, document: Mapping[str, Any] | None) -> bool:
@@ -81,15 +90,34 @@ def refusal(instance: Stored, links: Links, forced: bool) -> str | None:
     return None if forced or "finish" in events else RESYNCED
 
 
+async def acts_without_event(
+    db: Reader | Transaction, corp_id: str, row: Mapping[str, Any], without_event: WithoutEvent
+) -> bool:
+    """Return whether the approval of ``row``, whose finish event did not come, is acted on all the same."""
+    ended = row["finished_at"]
+    if without_event != "since_first_event" or ended is None:
+        return without_event == "all"
+    # Invariant 8: before the archive's first event, somebody else acted on approvals
+    columns = approval_instances.c
+    reported = exists().where(
+        columns.corp_id == corp_id,
+        or_(
+            and_(columns.finished_at <= ended, columns.raw_events.contains('"finish":{')),
+            and_(columns.started_at <= ended, columns.raw_events.contains('"start":{')),
+        ),
+    )
+    return bool(await db.scalar(select(reported)))
+
+
 async def links_of(
-    db: Reader | Transaction, key: Mapping[str, Any], family: Family, *, forced: bool
+    db: Reader | Transaction, key: Mapping[str, Any], family: Family, *, without_event: WithoutEvent
 ) -> Links:
     """What the family of an instance means for it.
 
     One instance of a family is booked at most, so the one in force waits until the actions of the others are
-    undone. A change is acted on if the instance that it changes was, or would have been (its ``finish`` came
-    through the bridge), or if ``forced``. If that instance was booked by hand, before the bridge, the change
-    is not acted on: it would count twice.
+    undone. A change is acted on if the instance that it changes was, or would have been: its ``finish`` came
+    through the bridge, or it is acted on without one (``acts_without_event``). If that instance was booked by
+    hand, before the bridge, the change is not acted on: it would count twice.
     """
     instance_id, root = key["instance_id"], family.root
     if instance_id not in family.members:
@@ -111,7 +139,8 @@ async def links_of(
     first = await stored(db, {**key, "instance_id": root.instance_id})
     if first.document is None:
         return Links(revoked, replaced, NOT_THERE)
-    follows = forced or "finish" in first.events or any(known.done_at for known in found)
+    follows = "finish" in first.events or any(known.done_at for known in found)
+    follows = follows or await acts_without_event(db, key["corp_id"], first.row or {}, without_event)
     return Links(revoked, replaced, None if follows else RESYNCED)
 
 

@@ -200,6 +200,13 @@ async def deliver(archive: MemoryRuntime, event: Event) -> None:
     assert outcome.kind == "done", outcome
 
 
+async def heard(archive: MemoryRuntime, office: Office, ended_ms: int = T - 86_400_000) -> None:
+    """The event of an approval without an action that ended then (epoch ms): the archive's first."""
+    office.finish("pi-heard")
+    more = {"processInstanceId": "pi-heard", "processCode": "PROC-OTHER", "createTime": ...}
+    await deliver(archive, instance("finish", ended_ms, **more))
+
+
 async def only(archive: MemoryRuntime, table: Table) -> Any:
     """The one row that ``table`` holds."""
     (row,) = await archive.rows(select(table))

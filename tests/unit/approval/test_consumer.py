@@ -169,7 +169,7 @@ async def test_an_unknown_type_of_event_costs_no_call(archive, office, status):
     for kind in ("urge", "redirect", ...):
         await deliver(archive, instance(kind, T + 90_000, type=kind, result=...))
     assert office.calls.total() == calls
-    assert (await only(archive, approval_instances)).outcome == (calls and "approved" or None)
+    assert (await only(archive, approval_instances)).outcome == ((calls and "approved") or None)
 
 
 async def test_task_events_that_can_tell_nothing_new_cost_no_call(archive, office):

@@ -190,7 +190,7 @@ async def test_an_undo_waits_for_dingtalks_own_word_and_without_it_the_event_is_
         assert (outcome.kind, outcome.after, outcome.counts) == ("retry", wait, False)
     with capture_logs() as logs:
         await deliver(archive, event)
-    assert ["approval.event_contradicted"] == [e["event"] for e in logs if e["log_level"] == "warning"]
+    assert [e["event"] for e in logs if e["log_level"] == "warning"] == ["approval.event_contradicted"]
     assert office.calls.total() - calls == len(LOOK_AGAIN_S) + 1
     assert len(await archive.rows(select(leave_ledger))) == 1
     row = await only(archive, approval_instances)
