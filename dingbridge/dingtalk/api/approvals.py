@@ -31,6 +31,8 @@ so that neither its clock nor the time that the listing itself needs makes it to
 IDS_MOST: Final = 10_000
 """What DingTalk lists of one span at most (the same page)."""
 TEMPLATES_PAGE: Final = 100
+ENTRIES_MOST: Final = 10_000
+"""Entries after which no listing leads on: the limit of ids, and more templates than a company has."""
 
 
 class ApprovalCalls(Calls):
@@ -78,10 +80,12 @@ class ApprovalCalls(Calls):
             if statuses:
                 body["statuses"] = list(statuses)
             found = 0
-            async for page in self._listing(IDS, body=body):
+            async for page in self._listing(IDS, "list", body=body):
                 for instance_id in a_list(IDS, page.get("list")):
                     found += 1
                     yield str(instance_id)
+                if found >= IDS_MOST:
+                    break
             if found >= IDS_MOST:
                 log.warning("api.listing_full", api=IDS, process_code=process_code, ids=found)
             begin = end + 1
@@ -96,7 +100,7 @@ class ApprovalCalls(Calls):
             asked["userId"] = userid
         return [
             cast(Template, template)
-            async for page in self._listing(TEMPLATES, query=asked)
+            async for page in self._listing(TEMPLATES, "processList", query=asked)
             for template in objects(TEMPLATES, page.get("processList"))
         ]
 
@@ -142,14 +146,21 @@ class ApprovalCalls(Calls):
         return an_object(api, reply.get("result"))
 
     async def _listing(
-        self, api: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+        self,
+        api: str,
+        items: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Every page of a listing. ``nextToken`` is a number in the request and, in places, text in the
-        answer; it is absent on the last page.
+        """Every page of a listing, whose entries are called ``items``. ``nextToken`` is a number in the
+        request and, in places, text in the answer; it is absent on the last page.
 
-        Raises ``Unavailable`` when a page does not lead on: a listing that ended there would look complete.
+        Raises ``Unavailable`` when a page does not lead on, since a listing that ended there would look
+        complete, and when an empty page or more than ``ENTRIES_MOST`` entries lead on: then there is no end.
         """
         token: int | None = 0
+        found = 0
         while token is not None:
             place = {"nextToken": token}
             page = await self._read(
@@ -162,4 +173,9 @@ class ApprovalCalls(Calls):
             number = integer(following)
             if following not in (None, "") and (number is None or number <= token):
                 raise no_sense(api, "has hasMore, but its nextToken does not advance")
+            entries = len(a_list(api, page.get(items)))
+            found += entries
+            if number is not None and (not entries or found >= ENTRIES_MOST):
+                reason = "an empty page" if not entries else f"a page after {found} entries"
+                raise no_sense(api, f"{reason} leads on to another")
             token = number
