@@ -1,11 +1,13 @@
 """The settings that only this consumer has."""
 
+from ipaddress import ip_network
 from pathlib import Path
 
 from pydantic import Field
 
-from dingbridge.settings import ConsumerSettings, Settings
+from dingbridge.settings import ConsumerSettings, NetworkList, Settings
 from dingbridge.settings.apps import load_apps
+from dingbridge.ssrf import Network
 
 
 class ApprovalSettings(Settings):
@@ -19,6 +21,13 @@ class ApprovalSettings(Settings):
     """the company's corpId, which the Open API does not return: for a resync where the archive is empty"""
     archive_max_bytes: int = Field(512 * 1024 * 1024, ge=1)
     """the largest attachment that is downloaded, in bytes"""
+    archive_allow_networks: NetworkList = Field(default_factory=list)
+    """networks inside that attachments are fetched from, also by http, comma separated: a dedicated
+    storage's, or the simulator's"""
+
+    @property
+    def allowed(self) -> list[Network]:
+        return [ip_network(item) for item in self.archive_allow_networks]
 
     def company_of(self, settings: ConsumerSettings, app: str) -> str | None:
         """The corpId of the company of this app, where the settings have it. Raises ``SettingsError`` for an
