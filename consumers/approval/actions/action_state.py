@@ -16,7 +16,13 @@ from sqlalchemy import and_, exists, or_, select
 
 from dingbridge import Reader, Transaction
 from dingbridge.consumers.approval.actions.declaration import Action, Function, RevokedBy, name_of
-from dingbridge.consumers.approval.archive.document import COMPLETED, Events, approved, status_of
+from dingbridge.consumers.approval.archive.document import (
+    COMPLETED,
+    Events,
+    approved,
+    missing_fields,
+    status_of,
+)
 from dingbridge.consumers.approval.archive.links import MODIFY, REVOKE, Family
 from dingbridge.consumers.approval.archive.masking import MASK
 from dingbridge.consumers.approval.archive.writer import Stored, stored
@@ -77,8 +83,8 @@ def taken_back(row: Mapping[str, Any], events: Events, links: Links) -> RevokedB
 def refusal(instance: Stored, links: Links, forced: bool) -> str | None:
     """The reason why an approved instance whose template has an action is not acted on; None: it is."""
     row, events = instance.row or {}, instance.events
-    # Invariant 8: no event stands in for DingTalk's own document
-    if not approved(instance.document):
+    # Invariant 8: no event stands in for DingTalk's own document, and an earlier version archived half ones
+    if not approved(instance.document) or missing_fields(instance.document or {}):
         return NO_FORM
     if row["originator_userid"] == MASK:
         return FORGOTTEN
