@@ -1,8 +1,9 @@
 """Resyncs that the bridge requests in the inbox when events may be lost: stored, then done beside the events.
 
 A request is in ``approval_resyncs`` until it is done, so a process that dies goes on with it. Actions are
-called as if the events had come. An instance that cannot be fetched, or whose action fails, goes to
-``approval_fetches``, which tries again. Not here: the comparison itself (``reconciler.py``).
+called as if the events had come, for what ended since the archive's first event. An instance that cannot be
+fetched, or whose action fails, goes to ``approval_fetches``, which tries again. Not here: the comparison
+itself (``reconciler.py``).
 """
 
 import time
@@ -95,7 +96,7 @@ class RequestedResyncs(QueueWorker):
 
         codes = await template_codes(client)
         since, until = reachable(row.since), datetime.now(UTC)
-        scope = Scope(row.corp_id, row.app, since, until, codes, with_actions=True)
+        scope = Scope(row.corp_id, row.app, since, until, codes, "since_first_event")
         work = Reconciler(self._fetcher, client, scope)
         counts = await work.archive(await work.list_ids(still_at_it), still_at_it)
         async with self._database.transaction() as tx:

@@ -149,7 +149,7 @@ class Calls:
         """Every page of a listing, whose place is called ``start`` (``cursor`` or ``offset``).
 
         Raises ``Unavailable`` when a page says that there is more but does not lead on: a listing that ended
-        there would look complete.
+        there would look complete. The same when an empty page leads on: that need not ever end.
         """
         place: int | None = 0
         while place is not None:
@@ -163,6 +163,8 @@ class Calls:
                 following = place + size if page.get("list") else None
             if more and (following is None or following <= place):
                 raise no_sense(api, "says that there is more, but its cursor does not advance")
+            if more and not page.get("list"):
+                raise no_sense(api, "an empty page leads on to another")
             place = following if more else None
 
 
