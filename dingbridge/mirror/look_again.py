@@ -18,7 +18,13 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, Row, Table, Text, 
 
 from dingbridge.availability import Availability
 from dingbridge.error_location import error_location
-from dingbridge.snapshots.late_answers import ABSENT_AGAIN_S, LOOK_AGAIN_S, Said, look_again_s
+from dingbridge.snapshots.late_answers import (
+    ABSENT_AGAIN_S,
+    LEAVER_AGAIN_S,
+    LOOK_AGAIN_S,
+    Said,
+    look_again_s,
+)
 from dingbridge.work_queue import (
     ORDINARY,
     PEOPLE_WAIT,
@@ -187,8 +193,11 @@ def next_look_s(said: Said | None, looks: int, *, exists: bool) -> float | None:
     """How long to wait, in s, after look number ``looks``; None: that was the last."""
     if said is None:
         return None
-    if said == "present" and not exists and looks == len(LOOK_AGAIN_S) + 1:
+    later = looks - len(LOOK_AGAIN_S) - 1
+    if said == "present" and not exists and later == 0:
         return ABSENT_AGAIN_S
+    if said == "absent" and exists and 0 <= later < len(LEAVER_AGAIN_S):
+        return LEAVER_AGAIN_S[later]
     return look_again_s(looks)
 
 

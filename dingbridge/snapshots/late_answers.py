@@ -18,6 +18,10 @@ ABSENT_AGAIN_S: Final = 3600.0
 """How long to wait, in s, before a last fetch of somebody whom an event added and DingTalk did not have:
 otherwise only the next full comparison would find the person."""
 
+LEAVER_AGAIN_S: Final = (3600.0, 6 * 3600.0, 24 * 3600.0)
+"""How long to wait, in s, before each of three more fetches of somebody who left by an event and whom
+DingTalk still shows: otherwise only the next full comparison would find that the person left."""
+
 _SAID: Final[dict[str, Said]] = {
     "user_add_org": "present",
     "org_dept_create": "present",

@@ -204,6 +204,33 @@ async def test_a_hire_who_is_still_absent_after_an_hour_is_believed_to_be(make):
     assert (await life.person("u1"), life.calls, await life.waiting()) == (None, 5, 0)
 
 
+@pytest.mark.parametrize("lag_s", [480, 5 * 3600, 30 * 3600])
+async def test_a_leaver_whom_dingtalk_still_shows_is_asked_for_again_after_1_6_and_24_hours(make, lag_s):
+    life = await make(0)
+    await life.deliver(life.company.hires("u1"))
+    await life.until(200_000)
+    life.company.lag_s = lag_s
+    left = life.company.leaves("u1")
+    await life.deliver(left)
+    await life.until(100)
+    assert (await life.person("u1")).left_at is None
+    await life.until(32 * 3600)
+    row = await life.person("u1")
+    assert (row.left_at, row.left_reported, await life.waiting()) == (left.time, True, 0)
+
+
+async def test_who_left_by_an_event_and_is_shown_for_longer_than_a_day_is_believed_to_be_here(make):
+    life = await make(0)
+    await life.deliver(life.company.hires("u1"))
+    await life.until(200_000)
+    calls, life.company.lag_s = life.calls, 150_000
+    await life.deliver(life.company.leaves("u1"))
+    await life.until(100_000)
+    assert await life.waiting() == 1
+    await life.until(20_000)
+    assert ((await life.person("u1")).left_at, life.calls - calls, await life.waiting()) == (None, 7, 0)
+
+
 async def test_an_event_that_came_long_ago_is_believed_at_once(make):
     life = await make(0)
     hired = life.company.hires("u1")
