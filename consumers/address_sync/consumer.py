@@ -33,6 +33,7 @@ from dingbridge.consumers.address_sync.forgetting import forget_people, keep_for
 from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
 from dingbridge.consumers.address_sync.schedule import LOOK_EVERY_S, Schedule, company
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.store import any_unlisted
 from dingbridge.consumers.address_sync.sync.details import Details, for_s
 from dingbridge.consumers.address_sync.sync.full_sync import FullSync
 from dingbridge.consumers.address_sync.sync.runs import Run, Runs
@@ -131,7 +132,10 @@ class AddressSync(Mirror):
 
     async def write(self, tx: Transaction, answer: Answer, *, gone_at: datetime, reported: bool) -> bool:
         of, found = answer.of, answer.found
-        return await write_claimed(tx, of.corp_id, found, gone_at=gone_at, reported=reported) is not None
+        change = await write_claimed(tx, of.corp_id, found, gone_at=gone_at, reported=reported)
+        if of.kind == "roles" and await any_unlisted(tx, of.corp_id):
+            return False  # a second list decides
+        return change is not None
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)

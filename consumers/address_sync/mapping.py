@@ -29,8 +29,8 @@ _USER_TEXTS = (
 )
 _USER_FLAGS = ("active", "admin", "boss", "senior", "exclusive_account")
 _NOT_LISTED = frozenset({"manager_userid", "senior", "details_pending", "unionid", "name"})
-"""The columns that stay as they are known where ``v2/user/list`` lacks them: it never has the first three, and
-everybody has the last two."""
+"""The columns that stay as they are known where ``v2/user/list`` lacks them: it never has the first three,
+and everybody has the last two."""
 
 LEAVER: Row = {"active": False, "admin": False, "boss": False, "senior": False}
 """The columns that are emptied when somebody leaves; all others stay as last known."""

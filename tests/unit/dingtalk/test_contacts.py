@@ -47,3 +47,18 @@ async def test_an_answer_about_another_department_is_no_answer(result: dict[str,
     assert (await Scripted({"dept_id": "7", "name": "研发部"}).department(7))["dept_id"] == 7
     with pytest.raises(Unavailable, match="another department"):
         await Scripted(result).department(7)
+
+
+@pytest.mark.parametrize("listing", ["department_users", "role_groups", "role_users"])
+@pytest.mark.parametrize("page", [{}, {"has_more": False}, {"list": None}, {"list": {}}])
+async def test_a_page_without_its_list_is_no_answer(listing: str, page: dict[str, Any]) -> None:
+    async def read(page: dict[str, Any]) -> list[Any]:
+        client = Scripted(page)
+        if listing == "role_groups":
+            return list(await client.role_groups())
+        pages = client.department_users(1) if listing == "department_users" else client.role_users(1)
+        return [one async for one in pages]
+
+    assert await read({"has_more": False, "list": []}) == []
+    with pytest.raises(Unavailable, match="without its list"):
+        await read(page)
