@@ -175,14 +175,11 @@ class Mirror(Consumer[Answer | None]):
         telling = [one for one in events if said_by(one.event_type) != "changed"] or events
         newest = max(telling, key=lambda one: one.time)
         said, now = said_by(newest.event_type), of.began_at.timestamp()
-        late = any(may_be_old(one.received_time.timestamp(), now) for one in events)
         await self.guard.claim(tx, of)
         changed = False
-        if not late or believed(said, 1, exists=prepared.exists):
+        if believed(said, 1, exists=prepared.exists):
             changed = await self.write(tx, prepared, gone_at=newest.time, reported=said == "absent")
         log.debug("mirror.handled", kind=of.kind, event_id=event.id, exists=prepared.exists, changed=changed)
-        if not late:
-            return
         entity = Entity(of.corp_id, of.kind, of.entity_id)
         alone = len(events) == 1 and not (of.last_fetch_at and may_be_old(of.last_fetch_at.timestamp(), now))
         if alone and agrees(said, exists=prepared.exists, changed=changed):

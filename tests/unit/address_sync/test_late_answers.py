@@ -231,10 +231,25 @@ async def test_who_left_by_an_event_and_is_shown_for_longer_than_a_day_is_believ
     assert ((await life.person("u1")).left_at, life.calls - calls, await life.waiting()) == (None, 7, 0)
 
 
-async def test_an_event_that_came_long_ago_is_believed_at_once(make):
+@pytest.mark.parametrize("ahead_s", [-600, 600, 7200])
+async def test_clocks_that_differ_by_minutes_hide_neither_a_hire_nor_a_leaver(make, ahead_s):
+    """``ahead_s``: this host's clock beside that of the ingress, which wrote the time into the event."""
+    life = await make(0)
+    await life.deliver(life.company.hires("u1"))
+    await life.until(20_000)
+    hired, left = life.company.hires("u2"), life.company.leaves("u1")
+    life.clock.now += ahead_s
+    life.company.lag_s = ahead_s + 4
+    await life.deliver(hired, left)
+    assert (await life.person("u2"), (await life.person("u1")).left_at) == (None, None)
+    await life.until(100)
+    assert (await life.person("u2")).left_at is None
+    assert (await life.person("u1")).left_at == left.time
+
+
+async def test_an_event_that_came_long_ago_and_agrees_with_its_answer_is_not_looked_at_again(make):
     life = await make(0)
     hired = life.company.hires("u1")
-    life.company.leaves("u1")
     life.clock.now += 7200
     await life.deliver(hired)
     assert (life.calls, await life.waiting()) == (1, 0)
