@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import ClassVar
 
 import sqlalchemy
@@ -37,6 +38,7 @@ from dingbridge.consumers.address_sync.store import any_unlisted
 from dingbridge.consumers.address_sync.sync.details import Details, for_s
 from dingbridge.consumers.address_sync.sync.full_sync import FullSync
 from dingbridge.consumers.address_sync.sync.runs import Run, Runs
+from dingbridge.consumers.address_sync.sync.safety import leaver_limit
 from dingbridge.consumers.address_sync.sync.tables import runs
 from dingbridge.consumers.address_sync.tables import guard, look_again, users
 from dingbridge.dingtalk.api import DingTalkClient
@@ -47,6 +49,7 @@ from dingbridge.events.control import resync_requested
 from dingbridge.events.envelope import NOBODY
 from dingbridge.kafka.inbox import write_to_inbox
 from dingbridge.mirror import Answer, Mirror
+from dingbridge.mirror.leavers import LeaverLimit
 from dingbridge.snapshots import FetchAttempt, VersionGuard
 from dingbridge.throttle import Throttle
 from dingbridge.worker.consumer import Table
@@ -127,6 +130,10 @@ class AddressSync(Mirror):
             return await fetcher.department(db, of.corp_id, int(of.entity_id), of)
         return await fetcher.roles(db, of.corp_id, of)
 
+    @cached_property
+    def leavers(self) -> LeaverLimit:
+        return leaver_limit(self.sync_settings, app=self.settings.consumer_app, clock=lambda: self.clock())
+
     def exists(self, found: Fetched) -> bool:
         return found.exists
 
@@ -161,7 +168,7 @@ class AddressSync(Mirror):
         while True:
             wait_s = LOOK_EVERY_S
             if details is None and len(found := await company(self.database.reader(), own)) == 1:
-                details = Details(self.database, found[0], self.dingtalk, self.pace, self.clock)
+                details = Details(self.database, found[0], self.dingtalk, self.pace, self.clock, self.leavers)
             if details is not None:
                 self.metrics.details_pending.set(await details.pending())
                 try:
@@ -211,7 +218,14 @@ class AddressSync(Mirror):
             self.metrics.steps_left.set(known - done)
 
         sync = FullSync(
-            company_runs, run, self.dingtalk, self.sync_settings, self.pace, left, clock=self.clock
+            company_runs,
+            run,
+            self.dingtalk,
+            self.sync_settings,
+            self.pace,
+            left,
+            limit=self.leavers,
+            clock=self.clock,
         )
         try:
             done = await sync.work(SLICE_S)
