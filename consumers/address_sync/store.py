@@ -193,9 +193,9 @@ async def mark_deleted(
 async def write_roles(tx: Transaction, corp_id: str, wanted: Mapping[int, Row], *, at: datetime) -> int:
     """Make the roles equal to ``wanted``, a list of all, by role_id; returns how many differed.
 
-    A role that is not listed stays until the next list lacks it, too (``any_unlisted``), and so does one that
-    came or changed a moment ago: the list may be older. Its holders are then fetched by id: only
-    ``v2/user/get`` takes a role from somebody.
+    A role that is not listed stays until the next list lacks it, too (``any_unlisted``). One that came or
+    changed a moment ago stays as well: the list may be older. The holders of a role that is gone are
+    then fetched by id: only ``v2/user/get`` takes a role from somebody.
     """
     settled = roles.c.updated_at <= at - _SETTLED_AFTER
     found = await tx.execute(

@@ -1,7 +1,7 @@
 """May a run mark anybody as left? The limit of leavers, and what makes a run incomplete. Reads only.
 
 Somebody is marked only after a fetch by id returned "no such user" (``refetch.py``): a listing that is
-refused or too short proves nothing. Moreover, a run of an app that sees less than before marks nobody, and
+refused or too short proves nothing. Moreover, a run of an app that sees less than before marks nobody. And
 one that was not confirmed marks at most what the day's limit (``dingbridge/mirror/leavers.py``) has left.
 """
 
