@@ -68,7 +68,7 @@ def command(
     MAX_LEAVERS allows.
     """
     if consumer != AddressSync.name:
-        request_comparison(consumer)
+        request_comparison(consumer, confirm_leavers)
         return
     try:
         code = asyncio.run(_resync(dry_run, confirm_leavers, no_details))

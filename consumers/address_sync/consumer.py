@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import ClassVar
 
 import sqlalchemy
@@ -33,9 +34,11 @@ from dingbridge.consumers.address_sync.forgetting import forget_people, keep_for
 from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
 from dingbridge.consumers.address_sync.schedule import Schedule
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.store import any_unlisted
 from dingbridge.consumers.address_sync.sync.details import Details, for_s
 from dingbridge.consumers.address_sync.sync.full_sync import FullSync
 from dingbridge.consumers.address_sync.sync.runs import Run, Runs
+from dingbridge.consumers.address_sync.sync.safety import leaver_limit
 from dingbridge.consumers.address_sync.sync.tables import runs
 from dingbridge.consumers.address_sync.tables import guard, look_again, users
 from dingbridge.dingtalk.api import DingTalkClient
@@ -46,6 +49,7 @@ from dingbridge.events.control import resync_requested
 from dingbridge.events.envelope import NO_CORP_ID
 from dingbridge.kafka.inbox import write_to_inbox
 from dingbridge.mirror import Answer, Mirror
+from dingbridge.mirror.leavers import LeaverLimit
 from dingbridge.snapshots import FetchAttempt, VersionGuard
 from dingbridge.throttle import Throttle
 from dingbridge.worker.consumer import Table
@@ -134,12 +138,19 @@ class AddressSync(Mirror):
             return await fetcher.department(db, of.corp_id, int(of.entity_id), of)
         return await fetcher.roles(db, of.corp_id, of)
 
+    @cached_property
+    def leavers(self) -> LeaverLimit:
+        return leaver_limit(self.sync_settings, app=self.settings.consumer_app, clock=lambda: self.clock())
+
     def exists(self, found: Fetched) -> bool:
         return found.exists
 
     async def write(self, tx: Transaction, answer: Answer, *, gone_at: datetime, reported: bool) -> bool:
         of, found = answer.of, answer.found
-        return await write_claimed(tx, of.corp_id, found, gone_at=gone_at, reported=reported) is not None
+        change = await write_claimed(tx, of.corp_id, found, gone_at=gone_at, reported=reported)
+        if of.kind == "roles" and await any_unlisted(tx, of.corp_id):
+            return False  # a second list decides
+        return change is not None
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
@@ -160,7 +171,7 @@ class AddressSync(Mirror):
 
     async def _fetch_details(self, corp_id: str) -> None:
         """Never returns. Raises ``DatabaseDown``."""
-        details = Details(self.database, corp_id, self.dingtalk, self.pace, self.clock)
+        details = Details(self.database, corp_id, self.dingtalk, self.pace, self.clock, self.leavers)
         while True:
             self.metrics.details_pending.set(await details.pending())
             try:
@@ -210,7 +221,14 @@ class AddressSync(Mirror):
             self.metrics.steps_left.set(known - done)
 
         sync = FullSync(
-            company_runs, run, self.dingtalk, self.sync_settings, self.pace, left, clock=self.clock
+            company_runs,
+            run,
+            self.dingtalk,
+            self.sync_settings,
+            self.pace,
+            left,
+            limit=self.leavers,
+            clock=self.clock,
         )
         try:
             done = await sync.work(SLICE_S)

@@ -16,7 +16,8 @@ class AddressSyncSettings(Settings):
     reconcile_every_days: float = Field(7, ge=0, le=365)
     """days between two full syncs; 0: none but the first"""
     max_leavers: str = "5%"
-    """how many people a full sync may mark as left: a share of the employees (at least 10), or a number"""
+    """how many people without a leave event may be marked as left in 24 hours: a share of the employees (at
+    least 10), or a number"""
     resync_calls_per_s: float = Field(10, gt=0, le=10_000)
     """API calls a second of full syncs and of the details after them, together; DingTalk allows an app 20"""
     leavers_retention_days: float | None = Field(None, ge=1, le=36_500)
@@ -31,7 +32,7 @@ class AddressSyncSettings(Settings):
         return found[1] + found[2]
 
     def leavers_allowed(self, employees: int) -> int:
-        """How many of ``employees`` a sync may mark as left without being asked to."""
+        """How many of ``employees`` may be marked as left within 24 hours without a leave event or a word."""
         if self.max_leavers.endswith("%"):
             return max(LEAST_LEAVERS, employees * int(self.max_leavers[:-1]) // 100)
         return int(self.max_leavers)
