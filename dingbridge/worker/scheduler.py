@@ -276,6 +276,10 @@ class Scheduler:
                 task.uncancel()
             outcome = outcome or Outcome("retry", error)
         self._metrics.attempted(outcome.kind, time.monotonic() - began)
+        if outcome.kind not in ("done", "seen"):
+            for queued in records:
+                queued.event = None
+                self._together.decode(queued)  # the handler may have changed the event's data
         return outcome
 
     def _goes(self, queued: QueuedRecord) -> bool:

@@ -76,6 +76,32 @@ async def test_a_task_beside_the_events_that_ends_ends_the_process_in_words(
     assert "张三" not in str(raised.value) + str(logs)
 
 
+@pytest.mark.parametrize("stand_in", [object(), None])
+async def test_a_stand_in_for_dingtalk_stays_though_there_are_credentials(
+    tmp_path: Path, stand_in: Any
+) -> None:
+    """Else such a test would call the real DingTalk where the environment has an app's credentials."""
+
+    class Asking(Recording):
+        asked: Any = None
+
+        async def start(self) -> None:
+            self.asked = self.dingtalk
+            one.stop()
+
+    credentials = {"dingtalk_app_key": "key", "dingtalk_app_secret": "secret"}
+    settings = ConsumerSettings.load(
+        data_dir=tmp_path, database_url=f"sqlite:///{tmp_path}/t.db", **credentials
+    )
+    consumer = Asking()
+    if stand_in is not None:
+        consumer.dingtalk = stand_in
+    one = ConsumerService(consumer, settings)
+    await one.run()
+    assert (consumer.asked is stand_in) == (stand_in is not None)
+    assert (consumer.clients is None) == (stand_in is None)  # one of ours is closed by now
+
+
 async def test_a_stop_does_not_wait_for_a_start_that_does_not_end(tmp_path: Path) -> None:
     """As of tables that another member is changing at this moment."""
     began = asyncio.Event()
