@@ -221,6 +221,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             group_id=self._consumer.name,
             auto_offset_reset="earliest",  # where a new group begins at the end: kafka/group_start.py
             enable_auto_commit=False,
+            isolation_level="read_committed",  # other senders may use transactions
             partition_assignment_strategy=(RangePartitionAssignor,),
             metadata_max_age_ms=30_000,
             fetch_max_wait_ms=FETCH_WAIT_MS,
