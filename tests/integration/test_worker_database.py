@@ -328,6 +328,35 @@ async def test_one_lost_connection_that_is_noticed_is_enough_for_all_that_were_l
         await database.close()
 
 
+@pytest.mark.parametrize("impatient", ["a probe", "a cancelled read"])
+async def test_a_database_that_is_slow_for_one_keeps_the_connections_of_all(
+    impatient: str, postgres_url: str
+) -> None:
+    """To open others would make a busy server busier: sixteen times TLS and SCRAM for each probe."""
+    database, blocker = open_database(postgres_url), open_database(postgres_url)
+    await database.create_tables(metadata)
+
+    async def pids() -> set[int]:
+        async with database.transaction() as one, database.transaction() as other:
+            return {await tx.scalar(text("SELECT pg_backend_pid()")) for tx in (one, other)}
+
+    before = await pids()
+    if impatient == "a probe":
+        assert not await database.answers(0)
+    else:
+        async with blocker.transaction() as tx:
+            await tx.execute(text("LOCK TABLE people IN ACCESS EXCLUSIVE MODE"))
+            reading = asyncio.create_task(database.reader().execute(select(people)))
+            waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'people'::regclass")
+            while not await tx.scalar(waits):
+                await asyncio.sleep(0.01)
+            reading.cancel()
+            await asyncio.wait([reading])
+    assert await pids() == before
+    await database.close()
+    await blocker.close()
+
+
 @pytest.mark.parametrize(
     "url", ["mysql://u@h/d", "nonsense", "", "sqlite://u:p@h/d", "postgresql://u:p@s@h/d"]
 )

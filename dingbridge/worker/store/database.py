@@ -127,19 +127,18 @@ class Database:
                 try:
                     async with self._reader.connect() as connection:
                         yield connection
-                except (TimeoutError, asyncio.CancelledError):
+                except TimeoutError:  # of the reader's own limit, which no short read comes near
                     self._unanswered_at = time.monotonic()
                     raise
 
     async def answers(self, timeout_s: float) -> bool:
-        """Whether the database answers a new question within ``timeout_s``."""
+        """Whether the database answers a new question within ``timeout_s``. If not, it may only be busy."""
         if self._in_memory:
             return True  # it lives in this process
         try:
             async with asyncio.timeout(timeout_s), self._reader.connect() as connection:
                 await connection.exec_driver_sql("SELECT 1")
         except Exception:
-            self._unanswered_at = time.monotonic()
             return False
         return True
 
