@@ -30,7 +30,7 @@ from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
 from dingbridge.tasks import TaskEnded, end
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter
+from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter, in_place
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import Measures, WorkerMetrics
 from dingbridge.worker.outcomes import Failure
@@ -300,7 +300,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 except UnicodeDecodeError:
                     offset = await kafka.position(partition)  # it has one, so nothing is waited for
                     kafka.seek(partition, offset + 1)
-                    self._scheduler.add([stand_in(partition, offset)], UNDECODABLE)
+                    self._scheduler.add([in_place(stand_in(partition, offset))], UNDECODABLE)
                     continue
                 if not found:
                     break
