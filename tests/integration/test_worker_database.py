@@ -25,6 +25,7 @@ from dingbridge.worker.store.errors import answered
 from tests.support.bad_network import BadNetwork
 from tests.support.processes import free_port
 from tests.support.proxy import RoundRobin
+from tests.support.waiting import eventually
 from tests.unit.worker.harness import Letters
 from tests.unit.worker.support import Recording, kafka_record, record
 
@@ -348,8 +349,7 @@ async def test_a_database_that_is_slow_for_one_keeps_the_connections_of_all(
             await tx.execute(text("LOCK TABLE people IN ACCESS EXCLUSIVE MODE"))
             reading = asyncio.create_task(database.reader().execute(select(people)))
             waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'people'::regclass")
-            while not await tx.scalar(waits):
-                await asyncio.sleep(0.01)
+            await eventually(lambda: tx.scalar(waits))
             reading.cancel()
             await asyncio.wait([reading])
     assert await pids() == before

@@ -1,4 +1,4 @@
-"""What a member does while its group settles anew."""
+"""A member of a group that settles anew: handlers end, attempts are recalled."""
 
 import asyncio
 from collections.abc import AsyncIterator

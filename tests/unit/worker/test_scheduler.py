@@ -163,7 +163,7 @@ async def test_what_is_no_event_is_buried_with_its_bytes(value: bytes | None) ->
 
 @pytest.mark.parametrize("large", ["value", "key", "headers"])
 async def test_of_a_record_that_is_larger_than_any_of_ours_only_its_place_is_kept(large: str) -> None:
-    """A few bytes of a compressed batch unpack to hundreds of MiB; whoever may write a topic may send them."""
+    """A few bytes of a compressed batch unpack to hundreds of MiB, and any writer may send them."""
     much = bytes(LARGEST_BYTES)
     parts: dict[str, Any] = {"key": b"k", "value": b"{}", "headers": (("dingbridge-type", b"user_add_org"),)}
     parts[large] = (*parts["headers"], ("x", much)) if large == "headers" else much
