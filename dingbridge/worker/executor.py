@@ -122,7 +122,10 @@ class Executor:
     async def attempt_together(self, came: Sequence[Came], number: int = 1) -> Outcome:
         """``attempt`` for events that share a fetch, oldest first: the handler is called with the newest. Of
         several events only ``done`` is an outcome of all; any other is an outcome of none."""
-        came = [(self._of_its_company(event), delivery) for event, delivery in came]
+        try:
+            came = [(self._of_its_company(event), delivery) for event, delivery in came]
+        except SettingsError as error:  # the apps file was broken after the start
+            return classify(error)
         event, delivery = came[-1]
         if self._tracer is None or event.traceparent is None:
             return await self._attempt(came, number)

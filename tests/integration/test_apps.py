@@ -255,7 +255,8 @@ async def test_a_consumer_asks_at_the_app_that_the_event_came_from(tmp_path, mon
         monkeypatch.setenv("DATA_DIR", str(tmp_path))
         monkeypatch.setenv("CONSUMER_APP", "hr")
         asked = Asking()
-        opened = await open_clients(ConsumerSettings.load(), stack)
+        asked.settings = ConsumerSettings.load()
+        opened = await open_clients(asked.settings, stack)
         assert opened is not None
         asked.clients, _ = opened
         user = next(iter(simulator.platform.company.users))
