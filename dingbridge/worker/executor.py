@@ -215,6 +215,7 @@ class Executor:
         try:
             async with database.transaction(ctx) as tx:
                 async with answered(self._enter_within_s):
+                    # Invariant 5: the inbox row stands in the transaction of the effect
                     await self._enter(tx, came, ctx.attempt)
                 await self._limited("handle", handle(event, tx, prepared), tx)
         except _NotFresh:
