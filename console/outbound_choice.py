@@ -15,6 +15,7 @@ MOST_ROWS: Final = 200
 Act = Literal["approve", "release"]
 ACT_OF: Final[dict[str, Act]] = {
     "removal": "approve",
+    "update": "approve",
     "adopted": "release",
     "conflict": "release",
     "refused": "release",
@@ -65,8 +66,7 @@ class Choice:
             corp_id, kind, _ = self.rows[0]
             argv += ["--corp", corp_id, "--kind", kind, "--", *(row[2] for row in self.rows)]
         else:
-            state = ["--state", self.state] if self.act == "release" else []
-            argv += ["--all", *state, "--until", self.until]
+            argv += ["--all", "--state", self.state, "--until", self.until]
         environment = () if database is None else (("DATABASE_URL", database),)
         return Command(tuple(argv), count, environment)
 

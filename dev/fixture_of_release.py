@@ -67,6 +67,7 @@ until = 2030-01-01T00:00:00Z
 mode = "stream"
 app_key = "dingfixturesales"
 app_secret = "fixture-secret-of-nobody"
+corp_id = "dingcorpsample01"
 """
 
 

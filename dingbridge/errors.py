@@ -5,6 +5,7 @@
     BridgeError
     ├── SettingsError            settings that cannot work; lists every mistake at once
     ├── KafkaUnavailable         Kafka does not answer, or refuses the credentials
+    │   └── RecordTooLarge       it refuses one record for its size
     ├── TopicError               a topic that cannot be created or used as asked
     │   ├── TopicForbidden       the rights on it are missing
     │   ├── TopicLeaderless      it is there, and brokers that lead it are not
@@ -70,6 +71,10 @@ class SettingsError(BridgeError):
 
 class KafkaUnavailable(BridgeError):
     """Kafka does not answer or refuses us; the message says which of the two, and the next step."""
+
+
+class RecordTooLarge(KafkaUnavailable):
+    """Kafka refuses a record for its size, and will refuse it again."""
 
 
 class TopicError(BridgeError):

@@ -62,7 +62,8 @@ def configure_logging(settings: LogSettings) -> None:
     )
     # aiokafka logs every attempt of a night-long outage; we log the change of state, in words
     logging.getLogger("aiokafka").propagate = settings.log_level == "DEBUG"
-    # at their own debug level these print whole records, SQL with its values, and the password of SASL PLAIN
+    # Invariant 10: at their own debug level these print whole records, SQL with its values, and the password
+    # of SASL PLAIN
     for name in ("aiokafka", "aiosqlite"):
         logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
@@ -114,6 +115,7 @@ class ServerLog(logging.Filter):
         self._limiter = LogLimiter()
 
     def filter(self, record: logging.LogRecord) -> bool:
+        # Invariant 10: neither the error's text nor its traceback is logged
         error = record.exc_info[1] if record.exc_info else None
         if error is None or record.levelno < logging.ERROR:
             return False

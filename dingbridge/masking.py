@@ -79,6 +79,7 @@ def mask(value: Any, key: str = "", depth: int = 0) -> Any:
         return {k: mask(v, k, depth + 1) for k, v in value.items()}
     if isinstance(value, list):
         return [mask(item, key, depth + 1) for item in value]
+    # Invariant 10: a name that is not listed is masked
     if value is None or isinstance(value, bool) or key.lower() in SHOWN:
         return value
     return f"***({len(value)})" if isinstance(value, str) else "***"

@@ -69,10 +69,13 @@ class AddressRefused(OSError):
 
 
 class AddressGuard:
-    """Judges addresses; ``allowed`` are the networks that may be reached although they point inside."""
+    """Judges addresses; ``allowed`` are the networks that may be reached although they point inside.
 
-    def __init__(self, allowed: Sequence[Network] = ()) -> None:
-        self._allowed = tuple(allowed)
+    ``only_allowed``: nothing else may be reached, no public address either, as without TLS.
+    """
+
+    def __init__(self, allowed: Sequence[Network] = (), *, only_allowed: bool = False) -> None:
+        self._allowed, self._only_allowed = tuple(allowed), only_allowed
 
     def why_not(self, address: str) -> str | None:
         """What kind of inside ``address`` (as text, IPv4 or IPv6) points to; None if it may be reached.
@@ -82,6 +85,8 @@ class AddressGuard:
         parsed = _carried(ip_address(address))
         if any(parsed.version == network.version and parsed in network for network in self._allowed):
             return None
+        if self._only_allowed:
+            return "not allowed"
         inside = _INSIDE_4 if parsed.version == 4 else _INSIDE_6
         for network, kind in inside.items():
             if parsed in network:

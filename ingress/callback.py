@@ -73,6 +73,7 @@ class CallbackReceiver:
         try:
             push_id = parameters.signature.encode()
             new_callback = pushed_callback(app, "http", callback.plaintext, facts, push_id)
+            # Invariant 1: `success` is made below, and only when this has returned
             await self._entry.accept(new_callback, event_type, began_ns)
         except JournalUnavailable as error:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", error.reason, str(error)) from None

@@ -47,7 +47,7 @@ class SimulatorSettings(LogSettings):
     """what DingTalk may do: `reality` or `kind`, with single switches behind it, as `reality,late=0`"""
     simulator_owner_key: str | None = None
     """what pushes are encrypted for; unset: the app key, as for a subscription made in the console"""
-    simulator_corp_id: str = Field("dingcorpsample01", min_length=1, max_length=64)
+    simulator_corp_id: str = Field(SAMPLE_CREDENTIALS["DINGTALK_CORP_ID"], min_length=1, max_length=64)
     """the CorpId of the company"""
     dingtalk_app_key: str = Field(SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], min_length=1)
     dingtalk_app_secret: SecretStr = SecretStr(SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"])

@@ -143,7 +143,10 @@ class Feed:
             self._caught_up = False
         self._at.clear()
         kafka = AIOKafkaConsumer(
-            **connection(self._settings), enable_auto_commit=False, auto_offset_reset="earliest"
+            **connection(self._settings),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
         )
         try:
             await kafka.start()

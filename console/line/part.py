@@ -29,7 +29,10 @@ _CONSUMER: Final = "/consumers#{consumer}"
 WHERE: Final[Mapping[str, str]] = {
     "parked": "/dead-letters#parked",
     **dict.fromkeys(("dead_letters", "dead_letters_new"), "/dead-letters#of-{consumer}"),
-    **{f"outbound_{s}": f"/outbound?state={s}" for s in ("conflict", "refused", "removal", "adopted")},
+    **{
+        f"outbound_{s}": f"/outbound?state={s}"
+        for s in ("conflict", "refused", "removal", "update", "adopted")
+    },
     **dict.fromkeys(
         ("waits", "retries", "consumer_behind", "no_member", "not_joined", "database"), _CONSUMER
     ),

@@ -8,7 +8,7 @@ from dingbridge.console.line.part import State, Trouble
 from dingbridge.console.line.window import Window
 
 OUTBOUND: Final = "outbound"
-_STATES: Final = ("conflict", "refused", "removal", "adopted")
+_STATES: Final = ("conflict", "refused", "removal", "update", "adopted")
 """Those that wait for an operator. None of its requests does: their senders have the result."""
 _LEVEL_RECORDS: Final = 2_000
 """With at most so many records to read the index counts as up to date: one batch of the feed."""

@@ -11,17 +11,16 @@ from typing import Annotated
 
 import typer
 
-from dingbridge import ConsumerSettings, Database, DependencyUnavailable, open_database
+from dingbridge import ConsumerSettings, DependencyUnavailable, open_database
 from dingbridge.cli.terminal import progress, say
 from dingbridge.consumers.address_sync.consumer import AddressSync
-from dingbridge.consumers.address_sync.schedule import company
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.consumers.address_sync.sync.details import Details, for_s
 from dingbridge.consumers.address_sync.sync.full_sync import FullSync, result
 from dingbridge.consumers.address_sync.sync.runs import Run, Runs
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import ApiError
-from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.errors import BridgeError
 from dingbridge.logging import configure_logging
 from dingbridge.mirror.cli import request_comparison
 from dingbridge.throttle import Throttle
@@ -69,7 +68,7 @@ def command(
     MAX_LEAVERS allows.
     """
     if consumer != AddressSync.name:
-        request_comparison(consumer)
+        request_comparison(consumer, confirm_leavers)
         return
     try:
         code = asyncio.run(_resync(dry_run, confirm_leavers, no_details))
@@ -92,7 +91,7 @@ async def _resync(dry_run: bool, confirmed: int | None, no_details: bool) -> int
         stack.push_async_callback(database.close)
         try:
             await migrate(database, AddressSync)
-            runs = await _runs(database, own)
+            runs = Runs(database, settings.required_company())
             client = opened[0](None, runs.corp_id)
             pace = Throttle(own.resync_calls_per_s)
             details = Details(database, runs.corp_id, client, pace)
@@ -106,20 +105,6 @@ async def _resync(dry_run: bool, confirmed: int | None, no_details: bool) -> int
             raise BridgeError(f"{error} {_KEPT}") from error
         except DependencyUnavailable as error:
             raise BridgeError(f"{error.reason}; check DATABASE_URL or DATA_DIR. {_KEPT}") from error
-
-
-async def _runs(database: Database, own: AddressSyncSettings) -> Runs:
-    """The runs of the company. Raises ``SettingsError`` when no setting or row names the company."""
-
-    found = await company(database.reader(), own)
-    if len(found) != 1:
-        raise SettingsError(
-            [
-                f"DINGTALK_CORP_ID: not set, and the tables name {len(found) or 'no'} companies; it is the "
-                "CorpId on the front page of open-dev.dingtalk.com"
-            ]
-        )
-    return Runs(database, found[0])
 
 
 async def _sync(

@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import ClassVar
 
 import sqlalchemy
@@ -31,11 +32,13 @@ from dingbridge.consumers.address_sync import report
 from dingbridge.consumers.address_sync.fetcher import ROLES, Fetched, Fetcher, write_claimed
 from dingbridge.consumers.address_sync.forgetting import forget_people, keep_forgetting
 from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
-from dingbridge.consumers.address_sync.schedule import LOOK_EVERY_S, Schedule, company
+from dingbridge.consumers.address_sync.schedule import Schedule
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.store import any_unlisted
 from dingbridge.consumers.address_sync.sync.details import Details, for_s
 from dingbridge.consumers.address_sync.sync.full_sync import FullSync
 from dingbridge.consumers.address_sync.sync.runs import Run, Runs
+from dingbridge.consumers.address_sync.sync.safety import leaver_limit
 from dingbridge.consumers.address_sync.sync.tables import runs
 from dingbridge.consumers.address_sync.tables import guard, look_again, users
 from dingbridge.dingtalk.api import DingTalkClient
@@ -43,9 +46,10 @@ from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.control import resync_requested
-from dingbridge.events.envelope import NOBODY
+from dingbridge.events.envelope import NO_CORP_ID
 from dingbridge.kafka.inbox import write_to_inbox
 from dingbridge.mirror import Answer, Mirror
+from dingbridge.mirror.leavers import LeaverLimit
 from dingbridge.snapshots import FetchAttempt, VersionGuard
 from dingbridge.throttle import Throttle
 from dingbridge.worker.consumer import Table
@@ -93,8 +97,16 @@ class AddressSync(Mirror):
     async def background(self) -> None:
         """Fetches entities again, schedules full syncs, fetches details after them, and forgets leavers; an
         error in one of these ends all."""
-        schedule = Schedule(self.database, self.sync_settings, self._order_sync, on_synced=self._show_synced)
-        work = [super().background(), schedule.run(), self._fetch_details()]
+        work = [super().background()]
+        if (corp_id := self.settings.own_company()) is None:
+            log.warning(
+                "address_sync.which_company",
+                reason="the suite of CONSUMER_APP has no corp_id, so no full sync is made by itself",
+            )
+        else:
+            order, on_synced = self._order_sync, self._show_synced
+            schedule = Schedule(self.database, self.sync_settings, corp_id, order, on_synced=on_synced)
+            work += [schedule.run(), self._fetch_details(corp_id)]
         if (days := self.sync_settings.leavers_retention_days) is not None:
             work.append(keep_forgetting(self.database, days))
         tasks = [asyncio.create_task(one) for one in work]
@@ -126,12 +138,19 @@ class AddressSync(Mirror):
             return await fetcher.department(db, of.corp_id, int(of.entity_id), of)
         return await fetcher.roles(db, of.corp_id, of)
 
+    @cached_property
+    def leavers(self) -> LeaverLimit:
+        return leaver_limit(self.sync_settings, app=self.settings.consumer_app, clock=lambda: self.clock())
+
     def exists(self, found: Fetched) -> bool:
         return found.exists
 
     async def write(self, tx: Transaction, answer: Answer, *, gone_at: datetime, reported: bool) -> bool:
         of, found = answer.of, answer.found
-        return await write_claimed(tx, of.corp_id, found, gone_at=gone_at, reported=reported) is not None
+        change = await write_claimed(tx, of.corp_id, found, gone_at=gone_at, reported=reported)
+        if of.kind == "roles" and await any_unlisted(tx, of.corp_id):
+            return False  # a second list decides
+        return change is not None
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
@@ -150,21 +169,16 @@ class AddressSync(Mirror):
         for kind in ("people", "departments", "roles"):
             self.metrics.not_read.labels(kind).set(run.unread.get(kind, {}).get("count", 0))
 
-    async def _fetch_details(self) -> None:
+    async def _fetch_details(self, corp_id: str) -> None:
         """Never returns. Raises ``DatabaseDown``."""
-        own = self.sync_settings
-        details: Details | None = None
+        details = Details(self.database, corp_id, self.dingtalk, self.pace, self.clock, self.leavers)
         while True:
-            wait_s = LOOK_EVERY_S
-            if details is None and len(found := await company(self.database.reader(), own)) == 1:
-                details = Details(self.database, found[0], self.dingtalk, self.pace, self.clock)
-            if details is not None:
-                self.metrics.details_pending.set(await details.pending())
-                try:
-                    wait_s = await details.work(for_s(SLICE_S))
-                except ApiError as error:
-                    wait_s = details.pause_s(error)
-                    log.error("address_sync.details_refused", reason=str(error), again_in_s=wait_s)
+            self.metrics.details_pending.set(await details.pending())
+            try:
+                wait_s = await details.work(for_s(SLICE_S))
+            except ApiError as error:
+                wait_s = details.pause_s(error)
+                log.error("address_sync.details_refused", reason=str(error), again_in_s=wait_s)
             await asyncio.sleep(wait_s)
 
     async def _order_sync(self, id: str, corp_id: str, reason: str) -> None:
@@ -189,7 +203,7 @@ class AddressSync(Mirror):
         """Carry out an order, a slice at a time. Orders of a company have one key, so one member of the group
         works on one at a time; after a crash another one goes on with the same run."""
         reason = str(event.data.get("reason"))
-        corp_id = await self._ordered_for(event, ctx.db)
+        corp_id = self._ordered_for(event)
         if corp_id is None or event.data.get("part") == "approvals":
             log.info("address_sync.order_for_nobody", event_id=event.id, reason=reason)
             return
@@ -207,7 +221,14 @@ class AddressSync(Mirror):
             self.metrics.steps_left.set(known - done)
 
         sync = FullSync(
-            company_runs, run, self.dingtalk, self.sync_settings, self.pace, left, clock=self.clock
+            company_runs,
+            run,
+            self.dingtalk,
+            self.sync_settings,
+            self.pace,
+            left,
+            limit=self.leavers,
+            clock=self.clock,
         )
         try:
             done = await sync.work(SLICE_S)
@@ -221,11 +242,11 @@ class AddressSync(Mirror):
         if not done:
             raise Retry("the full sync goes on", after=0, counts=False)
 
-    async def _ordered_for(self, event: Event, db: Reader) -> str | None:
+    def _ordered_for(self, event: Event) -> str | None:
         """The company that this consumer syncs, by ``CONSUMER_APP``; an order may lack it. None when it is
         not known, and for an order of another app's company."""
-        found = await company(db, self.sync_settings)
-        named = event.corp_id if event.corp_id != NOBODY else None
-        if named not in (None, *found[:1]) and self.settings.concerns_another_app(event.app):
+        named = event.corp_id if event.corp_id != NO_CORP_ID else None
+        own = self.settings.own_company()
+        if named not in (None, own) and self.settings.concerns_another_app(event.app):
             return None
-        return found[0] if len(found) == 1 else named
+        return own or named

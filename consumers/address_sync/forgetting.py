@@ -19,6 +19,7 @@ from dingbridge.consumers.address_sync.store import no_details
 from dingbridge.consumers.address_sync.sync.tables import runs, staged
 from dingbridge.consumers.address_sync.sync.worklist import UNREAD
 from dingbridge.consumers.address_sync.tables import guard, look_again, memberships, user_roles, users
+from dingbridge.mirror.leavers import COUNTED
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,7 @@ async def forget_people(
         user_roles: (user_roles.c.corp_id == corp_id, user_roles.c.userid.in_(ids)),
         look_again: (
             look_again.c.corp_id == corp_id,
-            look_again.c.kind == "user",
+            look_again.c.kind.in_(("user", COUNTED)),
             look_again.c.entity_id.in_(ids),
         ),
         staged: (

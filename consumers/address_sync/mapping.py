@@ -28,8 +28,9 @@ _USER_TEXTS = (
     "extension",
 )
 _USER_FLAGS = ("active", "admin", "boss", "senior", "exclusive_account")
-_NOT_LISTED = frozenset({"manager_userid", "senior", "details_pending"})
-"""The columns that ``v2/user/get`` has and ``v2/user/list`` has not."""
+_NOT_LISTED = frozenset({"manager_userid", "senior", "details_pending", "unionid", "name"})
+"""The columns that stay as they are known where ``v2/user/list`` lacks them: it never has the first three,
+and everybody has the last two."""
 
 LEAVER: Row = {"active": False, "admin": False, "boss": False, "senior": False}
 """The columns that are emptied when somebody leaves; all others stay as last known."""

@@ -7,7 +7,8 @@ from sqlalchemy import and_, func, select
 
 from dingbridge import Reader
 from dingbridge.consumers.address_sync.sync.runs import last_run
-from dingbridge.consumers.address_sync.tables import departments, memberships, users
+from dingbridge.consumers.address_sync.tables import departments, look_again, memberships, users
+from dingbridge.mirror.leavers import WAITS
 from dingbridge.worker.consumer import Table
 
 SHOWN = 10
@@ -17,7 +18,22 @@ SHOWN = 10
 async def tables(db: Reader) -> list[Table]:
     """Employees with the names of their departments, and departments with their size, latest first; what the
     last full sync could not read."""
-    return [await _employees(db), await _departments(db), *await _not_read(db)]
+    shown = [await _employees(db), await _departments(db), *await _not_read(db)]
+    return [*shown, *await _leavers_waiting(db)]
+
+
+async def _leavers_waiting(db: Reader) -> list[Table]:
+    """The people beyond the day's limit of leavers."""
+    waits = (look_again.c.kind == "user", look_again.c.said == WAITS)
+    count = int(await db.scalar(select(func.count()).select_from(look_again).where(*waits)))
+    found = await db.execute(
+        select(look_again.c.entity_id).where(*waits).order_by(look_again.c.entity_id).limit(SHOWN)
+    )
+    title = (
+        f"not known to DingTalk, beyond MAX_LEAVERS a day: {count:,}; if they did leave: dingbridge resync "
+        f"--confirm-leavers {count}"
+    )
+    return [(title, ["userid"], [tuple(row) for row in found])] if count else []
 
 
 async def _not_read(db: Reader) -> list[Table]:

@@ -13,23 +13,15 @@ LEAST_LEAVERS = 10
 class AddressSyncSettings(Settings):
     """What address-sync needs beside the settings of every consumer."""
 
-    dingtalk_corp_id: str | None = None
-    """the company's corpId, which the Open API does not return; unset: the first event's"""
     reconcile_every_days: float = Field(7, ge=0, le=365)
     """days between two full syncs; 0: none but the first"""
     max_leavers: str = "5%"
-    """how many people a full sync may mark as left: a share of the employees (at least 10), or a number"""
+    """how many people without a leave event may be marked as left in 24 hours: a share of the employees (at
+    least 10), or a number"""
     resync_calls_per_s: float = Field(10, gt=0, le=10_000)
     """API calls a second of full syncs and of the details after them, together; DingTalk allows an app 20"""
     leavers_retention_days: float | None = Field(None, ge=1, le=36_500)
     """days after which the row of somebody who left is deleted; unset: it stays"""
-
-    @field_validator("dingtalk_corp_id")
-    @classmethod
-    def _corp_id(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
-            raise ValueError("must be a corpId, as ding0123456789abcdef: 1 to 64 of A-Z a-z 0-9 _ and -")
-        return value
 
     @field_validator("max_leavers")
     @classmethod
@@ -40,7 +32,7 @@ class AddressSyncSettings(Settings):
         return found[1] + found[2]
 
     def leavers_allowed(self, employees: int) -> int:
-        """How many of ``employees`` a sync may mark as left without being asked to."""
+        """How many of ``employees`` may be marked as left within 24 hours without a leave event or a word."""
         if self.max_leavers.endswith("%"):
             return max(LEAST_LEAVERS, employees * int(self.max_leavers[:-1]) // 100)
         return int(self.max_leavers)

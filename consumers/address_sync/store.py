@@ -1,5 +1,6 @@
 """Writes users, departments and roles as fetched, where they differ. The caller has claimed their guard."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -11,7 +12,6 @@ from dingbridge.consumers.address_sync.mapping import LEAVER, Row, UserState
 from dingbridge.consumers.address_sync.tables import (
     departments,
     details,
-    guard,
     memberships,
     roles,
     user_roles,
@@ -24,8 +24,8 @@ from dingbridge.work_queue import ORDINARY, RECONCILE, WorkQueue
 Change = Literal["new", "back", "changed", "gone"]
 """How an entity changed: first seen, here again, other than before, left or deleted."""
 
-_AT_ONCE = 1_000
-"""Ids in one statement."""
+_SETTLED_AFTER = timedelta(seconds=sum(LOOK_AGAIN_S))
+"""How long after a change an answer may still be older than it."""
 
 
 async def write_user(
@@ -46,11 +46,13 @@ async def write_users(
     """
     shared = {"corp_id": corp_id}
     roles_of = {userid: state.roles for userid, state in states.items() if state.roles is not None}
-    current = await _current_roles(tx, corp_id, frozenset().union(*roles_of.values()))
-    wanted_roles: dict[str, dict[int, Row]] = {
-        userid: {role_id: {} for role_id in had & current} for userid, had in roles_of.items()
-    }
-    touched = await replace_children_of(tx, user_roles, shared, "userid", "role_id", wanted_roles)
+    wanted = await _without_deleted(tx, corp_id, roles_of, at)
+    differ: set[str] = set()
+    if listed:  # Invariant 9: a list takes no role from anybody; whoever differs is asked for by id
+        has = await _roles_of(tx, corp_id, roles_of)
+        differ = {userid for userid, role_ids in roles_of.items() if has[userid] != role_ids}
+        wanted = {userid: of | {role_id: {} for role_id in has[userid]} for userid, of in wanted.items()}
+    touched = differ | await replace_children_of(tx, user_roles, shared, "userid", "role_id", wanted)
     member_of = {userid: s.memberships for userid, s in states.items() if s.memberships is not None}
     touched |= await replace_children_of(tx, memberships, shared, "userid", "dept_id", member_of)
     rows = {userid: state.row for userid, state in states.items()}
@@ -69,15 +71,53 @@ async def write_users(
     return {userid: _change(before, "left_at") for userid, before in written.items()}
 
 
-async def ask_for_details(tx: Transaction, corp_id: str, userids: Mapping[str, bool]) -> None:
-    """Queue these people for a fetch in the background; True: before the others, since their rows may be
-    outdated."""
+async def _roles_of(tx: Transaction, corp_id: str, userids: Collection[str]) -> dict[str, set[int]]:
+    """The ids of the roles that these people have in the tables."""
+    of_people = (user_roles.c.corp_id == corp_id, user_roles.c.userid.in_(userids))
+    found: dict[str, set[int]] = defaultdict(set)
+    for row in await tx.execute(select(user_roles.c.userid, user_roles.c.role_id).where(*of_people)):
+        found[row.userid].add(row.role_id)
+    return found
+
+
+async def _without_deleted(
+    tx: Transaction, corp_id: str, roles_of: Mapping[str, frozenset[int]], at: datetime
+) -> dict[str, dict[int, Row]]:
+    """``roles_of`` these people by their own answers, without roles that are new to them and were deleted a
+    moment ago: such an answer is older than that. Locked, so that one which is being deleted is waited for
+    (PostgreSQL; SQLite has one writer)."""
+    role_ids: frozenset[int] = frozenset().union(*roles_of.values())
+    deleted: set[int] = set()
+    has: dict[str, set[int]] = {}
+    if role_ids:
+        rows = await tx.execute(
+            select(roles.c.role_id, roles.c.deleted_at)
+            .where(roles.c.corp_id == corp_id, roles.c.role_id.in_(role_ids))
+            .order_by(roles.c.role_id)
+            .with_for_update(read=True)
+        )
+        since = at - _SETTLED_AFTER
+        deleted = {row.role_id for row in rows if row.deleted_at is not None and row.deleted_at > since}
+    if deleted:
+        has = await _roles_of(tx, corp_id, roles_of)
+    return {
+        userid: {role_id: {} for role_id in had if role_id not in deleted or role_id in has[userid]}
+        for userid, had in roles_of.items()
+    }
+
+
+async def ask_for_details(
+    tx: Transaction, corp_id: str, userids: Mapping[str, bool], *, after: timedelta = timedelta(0)
+) -> None:
+    """Queue these people for a fetch in the background, ``after`` some time; True: before the others, since
+    their rows may be outdated."""
     queue = WorkQueue(details)
+    at_ms = queue.now_ms() + round(after.total_seconds() * 1000)
     for known, priority in ((True, ORDINARY), (False, RECONCILE)):
-        due = {"due_ms": queue.now_ms(), "priority": priority}
+        due = {"due_ms": at_ms, "priority": priority}
         rows = [{"corp_id": corp_id, "userid": u, **due} for u in sorted(userids) if userids[u] is known]
         statement = tx.insert(details).on_conflict_do_update(
-            index_elements=["corp_id", "userid"], set_=queue.due(priority)
+            index_elements=["corp_id", "userid"], set_=queue.due(priority, at_ms)
         )
         if rows:
             await tx.execute(statement, rows)
@@ -151,36 +191,41 @@ async def mark_deleted(
 
 
 async def write_roles(tx: Transaction, corp_id: str, wanted: Mapping[int, Row], *, at: datetime) -> int:
-    """Make the roles equal to ``wanted``, by role_id, and take all others from people; returns how many
-    differed.
+    """Make the roles equal to ``wanted``, a list of all, by role_id; returns how many differed.
 
-    A role that came or changed a moment ago and is not listed stays: the list may be older. The users who
-    lose a role are outdated: a fetch that still saw the role begins again.
+    A role that is not listed stays until the next list lacks it, too (``any_unlisted``). One that came or
+    changed a moment ago stays as well: the list may be older. The holders of a role that is gone are
+    then fetched by id: only ``v2/user/get`` takes a role from somebody.
     """
-    settled = roles.c.updated_at <= at - timedelta(seconds=sum(LOOK_AGAIN_S))
+    settled = roles.c.updated_at <= at - _SETTLED_AFTER
     found = await tx.execute(
-        select(roles.c.role_id).where(roles.c.corp_id == corp_id, roles.c.deleted_at.is_(None), settled)
-    )
-    gone = sorted({row.role_id for row in found} - wanted.keys())
-    changed = len(gone) + len(await write_rows(tx, roles, {"corp_id": corp_id}, "role_id", wanted, at=at))
-    if not gone:
-        return changed
-    await tx.execute(
-        update(roles)
-        .where(roles.c.corp_id == corp_id, roles.c.role_id.in_(gone))
-        .values(deleted_at=at, updated_at=at)
-    )
-    of_gone = (user_roles.c.corp_id == corp_id, user_roles.c.role_id.in_(gone))
-    found = await tx.execute(select(user_roles.c.userid).where(*of_gone).distinct())
-    losers = sorted(row.userid for row in found)
-    for start in range(0, len(losers), _AT_ONCE):
-        some = losers[start : start + _AT_ONCE]
-        await guard.outdate(tx, corp_id, "user", some)
-        await tx.execute(
-            update(users).where(users.c.corp_id == corp_id, users.c.userid.in_(some)).values(updated_at=at)
+        select(roles.c.role_id, roles.c.unlisted_at).where(
+            roles.c.corp_id == corp_id, roles.c.deleted_at.is_(None), settled
         )
-    await tx.execute(delete(user_roles).where(*of_gone))
-    return changed
+    )
+    missing = {row.role_id: row.unlisted_at for row in found if row.role_id not in wanted}
+    changed = len(await write_rows(tx, roles, {"corp_id": corp_id}, "role_id", wanted, at=at))
+    listed = (roles.c.corp_id == corp_id, roles.c.role_id.in_(wanted), roles.c.unlisted_at.is_not(None))
+    await tx.execute(update(roles).where(*listed).values(unlisted_at=None))
+    # Invariant 9: missing from one list, a role is not removed
+    unlisted = sorted(role_id for role_id, since in missing.items() if since is None)
+    gone = sorted(role_id for role_id, since in missing.items() if since is not None)
+    for role_ids, values in ((unlisted, {"unlisted_at": at}), (gone, {"deleted_at": at, "updated_at": at})):
+        if role_ids:
+            of_roles = (roles.c.corp_id == corp_id, roles.c.role_id.in_(role_ids))
+            await tx.execute(update(roles).where(*of_roles).values(**values))
+    if gone:
+        of_gone = (user_roles.c.corp_id == corp_id, user_roles.c.role_id.in_(gone))
+        holders = await tx.execute(select(user_roles.c.userid).where(*of_gone).distinct())
+        # their own answers may be older than the deletion, too
+        await ask_for_details(tx, corp_id, {row.userid: True for row in holders}, after=_SETTLED_AFTER)
+    return changed + len(gone)
+
+
+async def any_unlisted(tx: Transaction, corp_id: str) -> bool:
+    """Whether the last list of roles lacked one that no second list has confirmed to be deleted."""
+    of_company = (roles.c.corp_id == corp_id, roles.c.deleted_at.is_(None), roles.c.unlisted_at.is_not(None))
+    return await tx.scalar(select(roles.c.role_id).where(*of_company).limit(1)) is not None
 
 
 async def name_roles(tx: Transaction, corp_id: str, names: Mapping[int, Row], *, at: datetime) -> None:
@@ -192,20 +237,6 @@ async def name_roles(tx: Transaction, corp_id: str, names: Mapping[int, Row], *,
     if not rows:
         return
     await tx.execute(tx.insert(roles).on_conflict_do_nothing(), rows)
-
-
-async def _current_roles(tx: Transaction, corp_id: str, role_ids: Collection[int]) -> set[int]:
-    """``role_ids`` without those that are deleted: an answer may be older than that. Locked, so that one
-    which is being deleted is waited for (PostgreSQL; SQLite has one writer)."""
-    if not role_ids:
-        return set()
-    rows = await tx.execute(
-        select(roles.c.role_id, roles.c.deleted_at)
-        .where(roles.c.corp_id == corp_id, roles.c.role_id.in_(role_ids))
-        .order_by(roles.c.role_id)
-        .with_for_update(read=True)
-    )
-    return set(role_ids) - {row.role_id for row in rows if row.deleted_at is not None}
 
 
 def _change(before: Mapping[str, Any] | None, gone_at: str) -> Change:

@@ -107,6 +107,7 @@ roles = Table(
     Column("name", Text),
     Column("group_name", Text),
     Column("deleted_at", UtcDateTime, comment="when it was found deleted, else NULL; the row stays"),
+    Column("unlisted_at", UtcDateTime, comment="the last list of roles, read then, lacked it; NULL: had it"),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("ix_roles_updated_at", "updated_at"),
 )

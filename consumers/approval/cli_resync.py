@@ -11,9 +11,7 @@ import typer
 from dingbridge.cli.terminal import Progress, confirmed, listed, progress, say
 from dingbridge.consumers.approval.cli_support import (
     Codes,
-    app_of,
     calls_left,
-    company_of,
     day_or_moment,
     open_archive,
 )
@@ -66,8 +64,8 @@ async def _resync(
         earliest = reachable(begin)
         if earliest > begin:
             say(f"DingTalk lists no further back than {earliest:%Y-%m-%d %H:%M}Z; what is older is left out")
-        corp_id, app = await company_of(consumer), app_of(settings)
-        scope = Scope(corp_id, app, earliest, min(end or now, now), codes, with_actions)
+        corp_id, app = settings.required_company(), settings.own_app
+        scope = Scope(corp_id, app, earliest, min(end or now, now), codes, "all" if with_actions else "none")
         try:
             await _run(consumer, scope, dry_run, yes)
         except BridgeError as error:
@@ -118,7 +116,7 @@ def _command(scope: Scope) -> str:
     words += ["--since", scope.since.isoformat(timespec="microseconds")]
     words += ["--until", scope.until.isoformat(timespec="microseconds")]
     words += ["--process-code", ",".join(scope.process_codes)] if scope.process_codes else []
-    return shlex.join([*words, "--with-actions"] if scope.with_actions else words)
+    return shlex.join([*words, "--with-actions"] if scope.without_event == "all" else words)
 
 
 def _shown_by(bar: Progress) -> OnProgress:

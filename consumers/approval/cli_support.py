@@ -17,9 +17,7 @@ from dingbridge import DependencyUnavailable, open_database
 from dingbridge.api_budget import SHARES, ApiCalls
 from dingbridge.cli.terminal import moment
 from dingbridge.consumers.approval.consumer import Approval
-from dingbridge.consumers.approval.reconcile.requests import only_company
-from dingbridge.consumers.approval.settings import ApprovalSettings
-from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.errors import BridgeError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.api.clients import open_clients
@@ -78,26 +76,6 @@ async def open_archive(*, api: bool = False, migrate: bool = False) -> AsyncIter
         raise
     finally:
         await stack.aclose()
-
-
-def app_of(settings: ConsumerSettings) -> str:
-    """The name of the DingTalk app that the commands ask."""
-    return settings.dingtalk_app_name if settings.consumer_app == "default" else settings.consumer_app
-
-
-async def company_of(consumer: Approval) -> str:
-    """The company's id, which DingTalk's API does not return: as set, else the only one of the archive."""
-    app = app_of(consumer.settings)
-    known = ApprovalSettings.load().company_of(consumer.settings, app)
-    known = known or await only_company(consumer.database.reader(), app)
-    if known is None:
-        raise SettingsError(
-            [
-                "DINGTALK_CORP_ID: not set, and the archive is empty or has several companies; it is the "
-                "CorpId on open-dev.dingtalk.com"
-            ]
-        )
-    return known
 
 
 def day_or_moment(text: str | None, option: str, settings: ConsumerSettings) -> datetime | None:

@@ -21,6 +21,7 @@ from dingbridge.availability import own_delay_s
 from dingbridge.consumers.approval import report
 from dingbridge.consumers.approval.actions.declaration import Action, forgets_of, load_actions
 from dingbridge.consumers.approval.actions.runner import ActionRunner
+from dingbridge.consumers.approval.archive.document import ENDS
 from dingbridge.consumers.approval.archive.forgetting import forget
 from dingbridge.consumers.approval.archive.writer import Archive
 from dingbridge.consumers.approval.fetcher import Fetched, Fetcher, NotAtEnd, kinds_of
@@ -106,7 +107,7 @@ class Approval(Consumer):
         if event.type == RESYNC_REQUESTED:
             if event.data.get("part") == "contacts":
                 return None
-            return await ResyncRequest.of(event, ctx.db, self._own.company_of(self.settings, event.app))
+            return ResyncRequest.of(event)
         instance_id = event.subject
         if not instance_id:  # the bridge asks for a comparison, in the inbox
             log.warning("approval.event_without_ids", event_type=event.event_type, event_id=event.id)
@@ -116,9 +117,10 @@ class Approval(Consumer):
         if not await self._ask(events, attempt, ctx.db):
             return await self.fetcher.unasked(event.app, attempt, ctx.db, events)
         try:
-            return await self.fetcher.fetch(ctx.dingtalk, event.app, attempt, ctx.db, events)
+            fetched = await self.fetcher.fetch(ctx.dingtalk, event.app, attempt, ctx.db, events)
         except NotAtEnd:
             raise self._not_yet(event, ctx) from None
+        return self._believed(fetched, event, ctx) if fetched.contradicted else fetched
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         if isinstance(prepared, ResyncRequest):
@@ -149,23 +151,43 @@ class Approval(Consumer):
         reason = "DingTalk does not show the approval at its end yet"
         if len(ctx.together) > 1:
             return Retry(reason, counts=False)  # the first of them is tried alone, at once
-        looks = self._looks.pop(event.id, 0) + 1
-        wait = look_again_s(looks) if ctx.attempt == 1 else None
+        wait = self._refetch_after_s(event) if ctx.attempt == 1 else None
         if wait is None:
             return Retry(reason, after=own_delay_s(_LATE_FROM + ctx.attempt))
-        self._looks[event.id] = looks
         return Retry(reason, after=wait, counts=False)
+
+    def _believed(self, fetched: Fetched, event: Event, ctx: Context) -> Fetched:
+        """``fetched`` without the events that take the approval back, though DingTalk still shows it as
+        approved after 2, 10 and 60 s. Raises ``Retry`` until then."""
+        alone = len(ctx.together) <= 1
+        wait = self._refetch_after_s(event) if alone else None
+        if wait is not None or not alone:
+            raise Retry("DingTalk still shows the approval as approved", after=wait, counts=False)
+        log.warning(
+            "approval.event_contradicted", instance_id=event.subject, types=sorted(kinds_of(fetched.events))
+        )
+        return fetched.without_contradicted()
+
+    def _refetch_after_s(self, event: Event) -> float | None:
+        """How long to wait, in s, before the next fetch for an event that the answer does not agree with;
+        None: it has been fetched often enough."""
+        looks = self._looks.pop(event.id, 0) + 1
+        wait = look_again_s(looks)
+        if wait is not None:
+            self._looks[event.id] = looks
+        return wait
 
     async def _ask(self, events: Sequence[Event], attempt: FetchAttempt, db: Reader) -> bool:
         """Whether the document may have something new of these events, so that it must be fetched.
 
-        A running instance's document is not archived. After its end a task's last record or a comment may
-        still come. It needs no fetch if it reached the bridge before our last fetch began. A comment's file
-        is in the document alone, and an answer may be old: there the fetch must have begun ``_LATE`` after
-        the comment. Both times are of our own clocks. Each fetch saved is one API call of the month's.
+        A running instance's document is not archived. A deletion is asked about where an undo depends on it.
+        An event of an unknown type has nothing to ask about. After its end a task's last record or a comment
+        may still come. It needs no fetch if it reached the bridge before our last fetch began. A comment's
+        file is in the document alone, and an answer may be old: there the fetch must have begun ``_LATE``
+        after the comment. Both times are of our own clocks. Each fetch saved is one API call of the month's.
         """
         kinds = kinds_of(events)
-        if kinds - {"start", "delete"}:
+        if not kinds.isdisjoint(ENDS) or ("delete" in kinds and await self.fetcher.acted_on(attempt, db)):
             return True
         last = attempt.last_fetch_at
         news = [

@@ -6,29 +6,34 @@ is called (``actions/``).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import structlog
 from sqlalchemy import select
 
 from dingbridge import Database, Event, Reader, Transaction
+from dingbridge.consumers.approval.actions.action_state import Known, WithoutEvent
 from dingbridge.consumers.approval.actions.runner import ActionRunner
-from dingbridge.consumers.approval.archive.document import at_end
+from dingbridge.consumers.approval.archive.document import ENDS, approved, at_end, missing_fields
 from dingbridge.consumers.approval.archive.links import ancestors
 from dingbridge.consumers.approval.archive.query import whole
 from dingbridge.consumers.approval.archive.writer import Archive
 from dingbridge.consumers.approval.metrics import ApprovalMetrics
 from dingbridge.consumers.approval.process_codes import ProcessCodes
 from dingbridge.consumers.approval.rights import MissingRights
-from dingbridge.consumers.approval.tables import KIND, approval_instances, guard
+from dingbridge.consumers.approval.tables import KIND, approval_actions, approval_instances, guard
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.error_codes import means_not_there
-from dingbridge.dingtalk.errors import ApiError
+from dingbridge.dingtalk.errors import ApiError, Unavailable
 from dingbridge.snapshots import FetchAttempt
 from dingbridge.snapshots.coerce import as_text
 
 log = structlog.get_logger(__name__)
+
+TAKE_BACK = frozenset({"terminate", "delete"})
+"""The types of event that take an approval back."""
 
 ClientOf = Callable[[str, str], DingTalkClient]
 """The Open API's client for an app's name and a company's corpId, at the priority of a resync."""
@@ -52,6 +57,7 @@ class Fetched:
 
     ``app`` is the DingTalk app of the event or of the call; ``events`` are those that caused the fetch.
     ``mains`` are the instances that this one changes or takes back: their actions may be undone.
+    ``contradicted``: an event takes the approval back, and the document does not.
     """
 
     attempt: FetchAttempt
@@ -61,6 +67,12 @@ class Fetched:
     process_code: str | None = None
     mains: tuple[FetchAttempt, ...] = ()
     events: tuple[Event, ...] = ()
+    contradicted: bool = False
+
+    def without_contradicted(self) -> "Fetched":
+        """The same without the events that the document contradicts."""
+        kept = (event for event in self.events if not kinds_of([event]) & TAKE_BACK)
+        return replace(self, events=tuple(kept), contradicted=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +100,8 @@ class Fetcher:
         With events, or with ``by_title``, its template is looked up by its title if nothing names it.
 
         Raises ``NotAtEnd`` if an event reports the end and the answer does not have it. Raises ``ApiError``,
-        also for an unknown code, which does not mean "not there": the event is retried, and becomes a dead
-        letter in the end.
+        also for an unknown code, which does not mean "not there", and for an answer that is no document: the
+        event is retried, and becomes a dead letter in the end.
         """
         instance_id = attempt.entity_id
         document: Mapping[str, Any] | None = None
@@ -100,10 +112,22 @@ class Fetcher:
                 self.rights.note(app, error)
                 raise
             log.warning("approval.not_at_api", instance_id=instance_id, code=error.code)
+        # Invariant 8: half an answer is a failure of this instance, not an approval with an empty form
+        if document is not None and (missing := missing_fields(document)):
+            raise Unavailable(
+                f"DingTalk {INSTANCES}: the answer lacks {', '.join(missing)}. Try again later; if it stays, "
+                "look at this approval in DingTalk.",
+                api=INSTANCES,
+                about="entity",
+            )
         code = None
-        kinds = kinds_of(events)  # one that is deleted is not there, or as it was then
-        ends = kinds - {"start", "delete"} and "delete" not in kinds
-        if ends and not (at_end(document) or await self.has_end(attempt, db)):
+        kinds = kinds_of(events)
+        shown_at_end = at_end(document)
+        has_end = not shown_at_end and bool(kinds) and await self.has_end(attempt, db)
+        ends = (
+            not kinds.isdisjoint(ENDS) and "delete" not in kinds
+        )  # a deleted one may never be seen at its end
+        if ends and not (shown_at_end or has_end):
             columns = approval_instances.c
             deleted = select(columns.instance_id).where(
                 columns.corp_id == attempt.corp_id,
@@ -115,11 +139,22 @@ class Fetcher:
         if events or by_title:
             code = await self._process_code(client, app, events, attempt, document, db)
         mains = await _mains(attempt, document, db)
-        return Fetched(attempt, app, document, True, code, mains, events)
+        # Invariant 8: an undo, too, needs DingTalk's own word. An answer that is older than ours is none.
+        still_there = approved(document) or (document is not None and has_end)
+        contradicted = still_there and not kinds.isdisjoint(TAKE_BACK)
+        return Fetched(attempt, app, document, True, code, mains, events, contradicted)
 
     async def has_end(self, attempt: FetchAttempt, db: Reader) -> bool:
         """Whether the archive has the document of the instance's end."""
         return bool(await whole(db, attempt.corp_id, [attempt.entity_id]))
+
+    async def acted_on(self, attempt: FetchAttempt, db: Reader) -> bool:
+        """Return whether the action of the instance ran and is not undone."""
+        columns = approval_actions.c
+        state = select(columns.state).where(
+            columns.corp_id == attempt.corp_id, columns.instance_id == attempt.entity_id
+        )
+        return Known(await db.scalar(state)).effective
 
     async def unasked(
         self, app: str, attempt: FetchAttempt, db: Reader, events: tuple[Event, ...] = ()
@@ -132,10 +167,10 @@ class Fetcher:
         tx: Transaction,
         fetched: Fetched,
         *,
-        forced: bool = False,
+        without_event: WithoutEvent = "none",
         tolerant: bool = False,
     ) -> Ended:
-        """Archive what was fetched and settle its action. ``forced`` and ``tolerant`` as
+        """Archive what was fetched and settle its action. ``without_event`` and ``tolerant`` as
         ``ActionRunner.settle_family``. Raises ``Conflict`` when another fetch was written meanwhile."""
         attempt = fetched.attempt
         key = {"corp_id": attempt.corp_id, "instance_id": attempt.entity_id}
@@ -155,7 +190,12 @@ class Fetcher:
             self.metrics.true_utc_times.inc()
             log.warning("approval.times_are_utc", instance_id=attempt.entity_id)
         settled = await self.actions.settle_family(
-            tx, key, written.stored, new_outcome=written.new_outcome, forced=forced, tolerant=tolerant
+            tx,
+            key,
+            written.stored,
+            new_outcome=written.new_outcome,
+            without_event=without_event,
+            tolerant=tolerant,
         )
         return Ended(written.new_document, settled.failed)
 

@@ -1,11 +1,12 @@
 """The settings that only this consumer has."""
 
+from ipaddress import ip_network
 from pathlib import Path
 
 from pydantic import Field
 
-from dingbridge.settings import ConsumerSettings, Settings
-from dingbridge.settings.apps import load_apps
+from dingbridge.settings import NetworkList, Settings
+from dingbridge.ssrf import Network
 
 
 class ApprovalSettings(Settings):
@@ -15,17 +16,12 @@ class ApprovalSettings(Settings):
     """the module of actions: dotted name, or path of a `.py` file"""
     archive_dir: Path | None = None
     """where attachments are kept; unset: none is downloaded, and their rows wait"""
-    dingtalk_corp_id: str | None = None
-    """the company's corpId, which the Open API does not return: for a resync where the archive is empty"""
     archive_max_bytes: int = Field(512 * 1024 * 1024, ge=1)
     """the largest attachment that is downloaded, in bytes"""
+    archive_allow_networks: NetworkList = Field(default_factory=list)
+    """networks inside that attachments are fetched from, also by http, comma separated: a dedicated
+    storage's, or the simulator's"""
 
-    def company_of(self, settings: ConsumerSettings, app: str) -> str | None:
-        """The corpId of the company of this app, where the settings have it. Raises ``SettingsError`` for an
-        apps file that cannot be read."""
-        if settings.dingtalk_apps_file is None:
-            return self.dingtalk_corp_id
-        found = load_apps(settings).get(app)
-        if found is not None and found.corp_id:
-            return found.corp_id
-        return self.dingtalk_corp_id if app == settings.dingtalk_app_name else None
+    @property
+    def allowed(self) -> list[Network]:
+        return [ip_network(item) for item in self.archive_allow_networks]

@@ -106,7 +106,7 @@ class Forward(Consumer):
             ctx.asks(self.name)
         known_as = event.source, event.id, ctx.replay_id
         if known_as not in self._answered:  # else Kafka did not take the record of it: nothing is sent again
-            answer, seconds = await self._send(event) if wanted else self._filtered()
+            answer, seconds = await self._send(event, ctx.replay_id) if wanted else self._filtered()
             self._answered[known_as] = (
                 answer,
                 self._delivery(event, ctx, self._counted(known_as), answer, seconds),
@@ -136,17 +136,19 @@ class Forward(Consumer):
         self._metrics.filtered()
         return Answer("filtered", "the system's declaration excludes it"), None
 
-    async def _send(self, event: Event) -> tuple[Answer, float | None]:
+    async def _send(self, event: Event, replay_id: str) -> tuple[Answer, float | None]:
         """The answer, and how long it took, in s; None where nothing could be sent."""
         try:
-            content_type, body = body_of(event, self.system.body)
+            content_type, body = body_of(event, self.system.body, self.system.fields)
         except NotAnEvent:
             return Answer(
                 "refused", f"an unclassified event has no body of the form {self.system.body}"
             ), None
         await self._throttle.turn()
         began = time.monotonic()
-        answer = await self._sender.post(webhook_id(event), content_type, body, traceparent=event.traceparent)
+        answer = await self._sender.post(
+            webhook_id(event), content_type, body, traceparent=event.traceparent, replay_id=replay_id
+        )
         seconds = time.monotonic() - began
         self._metrics.delivered(answer, seconds)
         if answer.kind in FINAL:

@@ -8,6 +8,7 @@ import asyncio
 import ssl
 import time
 from dataclasses import replace
+from urllib.parse import quote
 
 import aiohttp
 
@@ -16,6 +17,7 @@ from dingbridge.consumers.forward.deliveries import ANSWER_BYTES
 from dingbridge.consumers.forward.policy import Answer, read
 from dingbridge.consumers.forward.settings import Credentials, System
 from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
+from dingbridge.worker.delivery import REPLAY_HEADER
 
 CONNECT_TIMEOUT_S = 10
 """How long a connection may take, at most; a system's own ``timeout_s`` if that is less."""
@@ -53,12 +55,21 @@ class Sender:
             self._session = None
 
     async def post(
-        self, message_id: str, content_type: str, body: bytes, *, traceparent: str | None = None
+        self,
+        message_id: str,
+        content_type: str,
+        body: bytes,
+        *,
+        traceparent: str | None = None,
+        replay_id: str = "",
     ) -> Answer:
-        """Send ``body``, signed with the time of now. Raises nothing but ``CancelledError``."""
+        """Send ``body``, signed with the time of now. ``replay_id``: of the run in which an operator replays
+        it. Raises nothing but ``CancelledError``."""
         if self._session is None:
             raise AssertionError("the sender is used before it is open")
         headers = self.headers(message_id, content_type, body, traceparent=traceparent)
+        if replay_id:
+            headers[REPLAY_HEADER] = quote(replay_id, safe="")  # the inbox's writers may send any text
         try:
             async with self._session.post(
                 self._system.url,

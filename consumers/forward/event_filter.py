@@ -5,14 +5,11 @@ from fnmatch import fnmatchcase
 import structlog
 
 from dingbridge import Event
+from dingbridge.consumers.forward.body import CHANGE
 from dingbridge.consumers.forward.settings import System
 from dingbridge.events.catalogue import catalogue
 
 log = structlog.get_logger(__name__)
-
-
-CHANGE = "com.dingbridge.change"
-"""``type`` of a change, as it stands in the control topic; no event of DingTalk's."""
 
 
 class EventFilter:

@@ -25,6 +25,7 @@ from dingbridge.events.catalogue import catalogue, legal, misspelt
 from dingbridge.settings import NetworkList, Settings
 from dingbridge.settings.tls import trusting
 from dingbridge.ssrf import AddressGuard, Network
+from dingbridge.worker.delivery import REPLAY_HEADER
 
 NAME_RE = re.compile(r"[a-z0-9-]{1,60}")
 VARIABLE_RE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -33,7 +34,7 @@ HEADER_RE = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 OURS = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "expect", "host", "keep-alive"}
     | {"te", "trailer", "traceparent", "transfer-encoding", "upgrade"}
-    | {"webhook-id", "webhook-signature", "webhook-timestamp"}
+    | {"webhook-id", "webhook-signature", "webhook-timestamp", REPLAY_HEADER}
 )
 """Headers that we set ourselves, or that belong to the connection."""
 
@@ -79,6 +80,7 @@ class System(BaseModel):
     new_types: list[str] = []
     process_codes: list[str] = []
     skip_own_changes: bool = False
+    fields: list[str] = []
     body: BodyForm = "cloudevents"
     secrets: list[str] = []
     unsigned: bool = False
@@ -290,6 +292,8 @@ def _contradictions(system: System, settings: ForwardSettings) -> list[str]:
         )
     if system.skip_own_changes and system.body != "cloudevents":
         problems.append('skip_own_changes: needs body = "cloudevents"; DingTalk has no form for a change')
+    if system.fields and not system.skip_own_changes:
+        problems.append("fields: changes nothing without skip_own_changes = true")
     if system.ca_file and urlsplit(system.url).scheme != "https":
         problems.append("ca_file: is of no use with an http address")
     host = urlsplit(system.url).hostname or ""

@@ -4,13 +4,14 @@ read again. ``contacts/agent.py`` does the rest, for approvals and to-dos ``requ
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import structlog
 from sqlalchemy import MetaData, or_
 
-from dingbridge import Consumer, Database, Event, Forgotten, Person, Restored, Transaction
+from dingbridge import Consumer, Database, Event, Forgotten, Person, Reject, Restored, Transaction
+from dingbridge.apps.company import Companies
 from dingbridge.consumers.outbound import waiting
 from dingbridge.consumers.outbound.contacts import agent as contacts
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, make_due
@@ -36,8 +37,9 @@ from dingbridge.consumers.outbound.settings import DAY_MS, OutboundSettings
 from dingbridge.consumers.outbound.store import now_ms
 from dingbridge.consumers.outbound.tables import metadata, outbound_entity
 from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.events.envelope import NOBODY
+from dingbridge.events.envelope import NO_CORP_ID
 from dingbridge.kafka.topic_policy import OUTBOUND, control_topic, retention_days
+from dingbridge.settings.apps import companies
 from dingbridge.work_queue import RECONCILE, keep_working
 from dingbridge.worker.supervise import retry_until_available
 
@@ -87,6 +89,10 @@ class Outbound(Consumer):
         self.owners = load_owners(self.own.outbound_owners)
         self.metrics = OutboundMetrics()
 
+    @cached_property
+    def _companies(self) -> Companies:
+        return companies(self.settings)
+
     async def start(self) -> None:
         _ = self.dingtalk  # nothing works without it: fail now, with the remedy, rather than later
         self.metrics = OutboundMetrics(self.registry)
@@ -95,7 +101,8 @@ class Outbound(Consumer):
         """Work on what is due, and send what is to be sent; none of these waits for another."""
         parts = (self.database, self.dingtalk_of, self.owners, self.own, self.metrics)
         keep_days = retention_days(self.settings, control_topic(self.settings, OUTBOUND)) + SEGMENT_DAYS
-        agent, requester = contacts.Agent(*parts), requests.RequestAgent(*parts)
+        app_of = self.settings.app_of
+        agent, requester = contacts.Agent(*parts, app_of=app_of), requests.RequestAgent(*parts, app_of=app_of)
         agents: tuple[Work, ...] = (
             partial(keep_working, agent.claim, agent.work, contacts.AT_ONCE),
             partial(keep_working, requester.claim, requester.work, requests.AT_ONCE),
@@ -131,6 +138,9 @@ class Outbound(Consumer):
             await store_approval_event(tx, event)
         else:
             message = parse(event)
+            app = message.app or self.settings.own_app
+            if (words := self._companies.refusal(app, message.corp_id)) is not None:
+                raise Reject(f"data.{words}")
             if message.kind in ("user", "department"):
                 await want(tx, message, now_ms())
             else:
@@ -146,11 +156,11 @@ class Outbound(Consumer):
     async def _resync(self, event: Event, tx: Transaction) -> None:
         """A resync request is a reconcile of its company, or of its app where it names none."""
         columns, part = outbound_entity.c, event.data.get("part")
-        if part != "contacts" and event.corp_id != NOBODY:
+        if part != "contacts" and event.corp_id != NO_CORP_ID:
             await look_at_approvals(tx, event.corp_id, now_ms())
         if part == "approvals":
             return
-        if event.corp_id != NOBODY:
+        if event.corp_id != NO_CORP_ID:
             which = columns.corp_id == event.corp_id
         elif self.settings.concerns_another_app(event.app):
             which = columns.app == event.app

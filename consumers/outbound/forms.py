@@ -124,6 +124,13 @@ class Absent(_Versioned):
     """It shall not be there any more."""
 
 
+class UserAbsent(Absent):
+    """The person shall not be there any more."""
+
+    immediate: bool = False
+    """Without the days of OUTBOUND_GRACE_DAYS, for somebody who is dismissed; the daily limit holds."""
+
+
 class ApprovalStart(_Data):
     """An approval to be started."""
 
@@ -206,7 +213,7 @@ def _message(name: str, data: type[_Data]) -> type[_Envelope]:
 
 _MESSAGES: Final[dict[str, type[_Data]]] = {
     "user.desired": UserDesired,
-    "user.absent": Absent,
+    "user.absent": UserAbsent,
     "department.desired": DepartmentDesired,
     "department.absent": Absent,
     "approval.start": ApprovalStart,
@@ -272,6 +279,8 @@ class ChangeData(_Ours):
     outcome: str | None = None
     """Of an approval: agree, refuse or terminated."""
     form: dict[str, Any] | None = None
+    withheld: list[str] | None = None
+    """In a request of forward: names of fields, also of the form, whose values the system does not get."""
 
 
 class ResultEvent(_Envelope):

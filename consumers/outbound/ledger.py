@@ -20,6 +20,7 @@ PendingReason = Literal[
     "acceptance",
     "grace",
     "removal-approval",
+    "update-approval",
     "adopted",
     "not-empty",
     "termination-delay",
@@ -28,11 +29,14 @@ PendingReason = Literal[
     "request-missing",
     "unknown",
 ]
-ConflictReason = Literal["outcome", "flapping", "removed", "somebody-else", "owned-by-another"]
+ConflictReason = Literal[
+    "outcome", "flapping", "removed", "somebody-else", "owned-by-another", "future-version"
+]
 """``outcome``: after a call without an answer DingTalk holds neither the old nor the new state; ``flapping``:
 it was written back too often; ``removed``: somebody removed it in DingTalk, and by the owners' file it stays
 so; ``somebody-else``: another entity has, or may have, the id of the row's own; ``owned-by-another``:
-what DingTalk has belongs to another row."""
+what DingTalk has belongs to another row; ``future-version``: a version that is far in the future came
+before."""
 
 EXISTS: Final = "exists"
 
@@ -45,6 +49,7 @@ class DesiredState:
     ``fields`` does not exist in DingTalk yet; a missing manager is left out, any other stops the write.
     ``chosen`` is the id of a creation: a person's userid, a department's ``source_identifier``.
     ``creates``: the message has all that a creation needs; one that has less writes to who is there.
+    ``immediate``: a removal does not wait for the grace days.
     """
 
     version: int
@@ -54,6 +59,7 @@ class DesiredState:
     missing: PendingReason | None = None
     chosen: str = ""
     creates: bool = True
+    immediate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,8 @@ class Ledger:
     older state of them; ``doubtful``: values of calls whose outcome was not known, which therefore are no
     person's. ``again_ms``: when to look again, since the last read may
     have been older than the event or the message that led to it; ``looks``: how many reads since have not
-    shown what that event reported.
+    shown what that event reported. ``removal_approved``: an operator has let a removal, or an update, go
+    beyond the day's limit, or it was counted before.
     """
 
     owned_id: str | None = None

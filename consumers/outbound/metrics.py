@@ -29,7 +29,7 @@ class OutboundMetrics:
         )
         self._entities = Gauge(
             "dingbridge_outbound_entities",
-            "By state: pending, conflict, refused, adopted, removal; and requests",
+            "By state: pending, conflict, refused, adopted, removal, update; and requests",
             ("state",),
             registry=registry,
         )

@@ -19,6 +19,8 @@ class OutboundSettings(Settings):
     """how long a read may still show the state before our own write, in s"""
     outbound_max_removals: int = Field(20, ge=0)
     """people and departments removed in 24 h at most; more wait for `dingbridge outbound approve`"""
+    outbound_max_updates: int = Field(500, ge=0)
+    """people and departments changed in 24 h at most; more wait for `dingbridge outbound approve`"""
     outbound_max_approvals: int = Field(100, ge=0)
     """approvals started or decided in people's names in 24 h at most; more wait"""
     outbound_grace_days: float = Field(7, ge=0, le=365)

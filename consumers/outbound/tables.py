@@ -23,13 +23,15 @@ outbound_entity = Table(
     Column("version", BigInteger, nullable=False, comment="of the last message"),
     Column("absent", Boolean, nullable=False, comment="the last message wants it gone"),
     Column("desired", Text, nullable=False, comment="the last message's data, JSON; references are own ids"),
+    Column("immediate", Boolean, comment="the last message wants it gone without the grace days"),
+    Column("newest", Text, comment="a message of a lower version where version is far in the future, JSON"),
     Column("since_ms", BigInteger, nullable=False, comment="when this desired state came"),
     Column("answers", Text, nullable=False, comment="source and id of the last message, JSON"),
     Column("by_userid", Text, comment="who acted, by the last event that named somebody"),
     Column("flagged", Boolean, nullable=False, comment="an event asks for a read"),
     Column("ledger", Text, comment="what was seen, written and intended, JSON; NULL: never looked at"),
     Column("present", Boolean, nullable=False, comment="DingTalk has what it owns, as last seen"),
-    Column("removal_approved", Boolean, nullable=False, comment="by hand, beyond OUTBOUND_MAX_REMOVALS"),
+    Column("removal_approved", Boolean, nullable=False, comment="by hand: go beyond the day's limit"),
     Column("result", Text, comment="last result of this version; NULL: none yet"),
     Column("reason", Text, comment="of a pending result"),
     Column("code", Text, comment="of a refused result: DingTalk's"),
@@ -49,8 +51,8 @@ outbound_entity = Table(
 outbound_state = Table(
     "outbound_state",
     metadata,
-    Column("name", Text, primary_key=True, comment="sender, removals:<corpId> or approvals:<corpId>"),
-    Column("value", Text, comment="of these: when those of the last 24 h were begun, JSON"),
+    Column("name", Text, primary_key=True, comment="sender, or <what is limited>:<app>"),
+    Column("value", Text, comment="of a limit: {epoch minute: count} of the last 24 h, JSON"),
 )
 
 outbound_outgoing = Table(

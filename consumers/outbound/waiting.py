@@ -15,23 +15,26 @@ from dingbridge.consumers.outbound.tables import outbound_entity
 
 _e, _r = outbound_entity.c, outbound_requests.c
 
+_BY_HAND: Final = ("removal-approval", "update-approval", "adopted")
 _PENDING: Final = _e.result == "pending"
 STATES: Final[Mapping[str, ColumnElement[bool]]] = {
     "removal": and_(_PENDING, _e.reason == "removal-approval"),
+    "update": and_(_PENDING, _e.reason == "update-approval"),
     "adopted": and_(_PENDING, _e.reason == "adopted"),
     "conflict": _e.result == "conflict",
     "refused": _e.result == "refused",
-    "pending": and_(_PENDING, or_(_e.reason.is_(None), _e.reason.not_in(("removal-approval", "adopted")))),
+    "pending": and_(_PENDING, or_(_e.reason.is_(None), _e.reason.not_in(_BY_HAND))),
 }
-"""People and departments that wait, by state; each is in one. ``removal`` is for `approve`; what is
-``pending`` goes on by itself."""
+"""People and departments that wait, by state; each is in one. ``removal`` and ``update`` are for `approve`;
+what is ``pending`` goes on by itself."""
 
-REMOVAL: Final = STATES["removal"]
+APPROVABLE: Final = {name: STATES[name] for name in ("removal", "update")}
+"""What `approve` lets go on, by state."""
 RELEASABLE: Final = {name: STATES[name] for name in ("adopted", "conflict", "refused")}
 """What `release` lets be written, by state."""
 
 _WAITING: Final = ("pending", "conflict", "refused")
-_STATE_OF: Final = {"removal-approval": "removal", "adopted": "adopted"}
+_STATE_OF: Final = {"removal-approval": "removal", "update-approval": "update", "adopted": "adopted"}
 
 
 async def counts(reader: Reader) -> dict[str, int]:

@@ -39,7 +39,7 @@ STOP_WITHIN_S: Final = 15.0
 
 Mode: TypeAlias = Literal["http", "stream"]
 APP_CREDENTIALS: Final = {
-    name: SAMPLE_CREDENTIALS[name] for name in ("DINGTALK_APP_KEY", "DINGTALK_APP_SECRET")
+    name: SAMPLE_CREDENTIALS[name] for name in ("DINGTALK_APP_KEY", "DINGTALK_APP_SECRET", "DINGTALK_CORP_ID")
 }
 """All that Stream mode needs."""
 CONNECTIONS: Final[int] = IngressSettings.model_fields["stream_connections"].default

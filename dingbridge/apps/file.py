@@ -20,6 +20,7 @@ to this one::
     mode = "stream"                   # needs app_key and app_secret only; "http" unless it stands here
     app_key = "dingsales"
     app_secret_file = "sales.app-secret"
+    corp_id = "dingcorp2"
 """
 
 import re
@@ -44,6 +45,8 @@ from pydantic_core import ErrorDetails
 
 from dingbridge.apps.model import (
     AES_KEY,
+    CORP_ID,
+    CORP_ID_MISSING,
     NAME,
     OWNER,
     SAMPLE_CREDENTIALS,
@@ -118,6 +121,7 @@ _Secret = Annotated[_Given, AfterValidator(_sample)]
 _Token = Annotated[_Secret, _of(TOKEN)]
 _AesKey = Annotated[_Secret, _of(AES_KEY)]
 _Owner = Annotated[_Given, _of(OWNER)]
+_CorpId = Annotated[_Given, _of(CORP_ID)]
 _Name = Annotated[str, _of(NAME)]
 _Owners = Annotated[list[_Owner], Field(min_length=1), BeforeValidator(_one_or_several)]
 
@@ -142,7 +146,8 @@ class _WithFiles(_Strict):
             found[name] = _Mistake(twice) if name in found else _content(_context(info).folder, file)
         for name in cls.needs(found):
             or_file = f" (or {name}_file)" if name in _SECRETS else ""
-            found.setdefault(name, _Mistake(f"not set{or_file}"))
+            words = CORP_ID_MISSING if name == "corp_id" else f"not set{or_file}"
+            found.setdefault(name, _Mistake(words))
         return found
 
     @classmethod
@@ -175,16 +180,17 @@ class _App(_WithFiles):
     owner_keys: _Owners = Field(default_factory=list)
     app_key: _Owner | None = None
     app_secret: _Secret | None = None
-    corp_id: _Owner | None = None
+    corp_id: _CorpId | None = None
     suite: bool = False
     next: _Pair | None = None
     previous: list[_Previous] = Field(default_factory=list)
 
     @classmethod
     def needs(cls, table: Mapping[str, Any]) -> tuple[str, ...]:
+        company = () if table.get("suite") is True else ("corp_id",)
         if table.get("mode") == "stream":
-            return "app_key", "app_secret"
-        return "token", "aes_key", "owner_keys"
+            return "app_key", "app_secret", *company
+        return "token", "aes_key", "owner_keys", *company
 
     @model_validator(mode="after")
     def _key_with_secret(self) -> Self:

@@ -37,6 +37,14 @@ AES_KEY: Final = Form(
     re.compile(r"[A-Za-z0-9]{43}"),
     "has {length} characters or others than A-Z a-z 0-9; an EncodingAESKey is exactly 43 of them",
 )
+CORP_ID: Final = Form(
+    re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"),
+    "{value!r} is no corpId, as ding0123456789abcdef: 1 to 64 of A-Z a-z 0-9 _ and -",
+)
+CORP_ID_MISSING: Final = (
+    "not set; it is the CorpId of the company that the app belongs to, on the front page of "
+    "open-dev.dingtalk.com and in DingTalk's admin console"
+)
 OWNER: Final = Form(re.compile(r"[A-Za-z0-9._$@:-]{1,128}"), f"{{value!r}} {OWNER_WORDS}")
 
 SAMPLE_CREDENTIALS = {
@@ -45,6 +53,7 @@ SAMPLE_CREDENTIALS = {
     "DINGTALK_OWNER_KEY": "dingsampleappkey01",
     "DINGTALK_APP_KEY": "dingsampleappkey01",
     "DINGTALK_APP_SECRET": "dingbridge-sample-secret-not-secret",
+    "DINGTALK_CORP_ID": "dingcorpsample01",
 }
 """What the local stack (simulator, demo, compose) uses. Public, therefore refused against DingTalk itself."""
 
@@ -67,9 +76,10 @@ class AppCredentials:
 class App:
     """One app of one company. ``credentials``: the current ones first, then others that are still accepted,
     or already (``[apps.<name>.next]``); empty where only the Open API is wanted, and in Stream mode, which
-    signs and encrypts nothing. ``suite``: a third-party app's suite, which calls the Open API in the name of
-    a company. ``mode``: how DingTalk delivers its events, the one choice in its console (slug
-    configure-stream-push)."""
+    signs and encrypts nothing. ``corp_id``: the company that the app belongs to. ``mode``: how DingTalk
+    delivers its events, the one choice in its console (slug configure-stream-push). ``suite``: a third-party
+    app's suite. It has events of many companies and calls the Open API in the name of one of them: beside
+    events in that of its ``corp_id``, if set."""
 
     name: str
     credentials: tuple[AppCredentials, ...]

@@ -20,7 +20,7 @@ from dingbridge.kafka.inbox import write_to_inbox
 from dingbridge.kafka.topic_policy import inbox_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import ConsumerSettings
-from dingbridge.settings.apps import load_apps
+from dingbridge.settings.apps import companies
 from dingbridge.settings.base import CommaList
 from dingbridge.worker.store import restored
 from dingbridge.worker.store.inbox import registered
@@ -141,7 +141,7 @@ class Restore:
             return
         await ensure_topics(self._settings, [inbox_topic(self._settings, consumer)])  # none in another Kafka
         now_ms = round(time.time() * 1000)
-        apps = {app.name: app.corp_id for app in load_apps(self._settings).values()}
+        apps = companies(self._settings).of_app
         for app, corp_id in (apps or {self._settings.dingtalk_app_name: None}).items():
             request = resync_requested(
                 id=f"restore/{self.manifest.id}", app=app, corp_id=corp_id, now_ms=now_ms,

@@ -8,7 +8,7 @@ it.
 from typing import Any, Final, NamedTuple
 
 from dingbridge.events.catalogue import Part
-from dingbridge.events.envelope import CONTENT_TYPE, NOBODY, rfc3339, source
+from dingbridge.events.envelope import CONTENT_TYPE, NO_CORP_ID, rfc3339, source
 from dingbridge.events.strict_json import dumps
 
 RESYNC_REQUESTED: Final = "com.dingbridge.resync_requested"
@@ -29,7 +29,7 @@ def resync_requested(
 ) -> ControlRecord:
     """A resync request. The same ``id`` is one request, however often it is written; the worker holds
     it back until ``now_ms``. Its key is not that of the company's events, which must not wait for it."""
-    corp = corp_id or NOBODY
+    corp = corp_id or NO_CORP_ID
     key = f"{corp}:resync"
     envelope: dict[str, Any] = {
         "specversion": "1.0",

@@ -49,7 +49,11 @@ PUSHED = frozenset(("http", "stream"))
 FAILED_RECORD = "failed-record"
 """``via`` of a push from the ISV list, where it stands word for word."""
 
-NOBODY = "-"  # in source, key and header, in place of the corpId that a callback does not have
+NO_CORP_ID = "-"
+"""Stands in source, key and header in place of the corpId of a callback that names none, if its app's company
+is not known either."""
+OTHER_COMPANY = "other-company"
+"""``fault`` of a callback that names another company than the one its app belongs to."""
 
 _EPOCH = datetime(1970, 1, 1)  # without a zone: only ever printed, with the Z of UTC
 _MILLISECONDS = tuple(f".{ms:03}Z" for ms in range(1000))
@@ -59,7 +63,8 @@ _log = structlog.get_logger(__name__)
 class Received(NamedTuple):
     """One journal row: a callback as it came. ``journal`` is the journal's id and ``seq`` the row's
     place in it, ``received_ms`` epoch milliseconds, ``via`` one of ``http``, ``failed-list``,
-    ``failed-record``, ``stream``; ``body`` is the decrypted plaintext."""
+    ``failed-record``, ``stream``; ``body`` is the decrypted plaintext. ``corp_id``: the company that the app
+    belongs to; None for a suite, of whose pushes each names its company."""
 
     seq: int
     journal: str
@@ -68,6 +73,7 @@ class Received(NamedTuple):
     via: str
     body: bytes
     traceparent: str | None = None
+    corp_id: str | None = None
 
 
 class Drift(NamedTuple):
@@ -82,17 +88,25 @@ DriftCheck = Callable[[Layout, Mapping[str, Any]], tuple[Drift, ...]]
 """Finds the drift in normalised data of a known type: ``dingbridge.schema.drift.drift_in``."""
 
 
+class OtherCompany(NamedTuple):
+    """A callback of ``app`` names the company ``named``, and the app belongs to ``own``."""
+
+    app: str
+    named: str
+    own: str
+
+
 class Record(NamedTuple):
     """One Kafka record.
 
     ``event_type`` is None for what belongs in the unclassified topic, else a legal EventType, ``known``
     if the catalogue has it. ``id`` is the event's CloudEvents id. ``fault`` says why a record is
     unclassified: ``not-json``, ``not-an-object``, ``no-event-type``, ``illegal-event-type``,
-    ``duplicate-keys``, ``nan``, ``surrogates``, ``too-deep``, ``too-many-entities`` or
-    ``fault:<ExceptionType>`` for a fault of ours. Only the first record of a callback has ``drift``, if it
-    was checked, and ``delay_s``: how long (s) after the event DingTalk pushed it, where both times are known.
-    ``resync``: the type is about somebody or something, but this event does not say whom: consumers must
-    compare this part of what they keep with DingTalk.
+    ``duplicate-keys``, ``nan``, ``surrogates``, ``too-deep``, ``too-many-entities``, ``other-company`` (then
+    ``other_company`` says which) or ``fault:<ExceptionType>`` for a fault of ours. Only the first record of a
+    callback has ``drift``, if it was checked, and ``delay_s``: how long (s) after the event DingTalk pushed
+    it, where both times are known. ``resync``: the type is about somebody or something, but this event does
+    not say whom: consumers must compare this part of what they keep with DingTalk.
     """
 
     event_type: str | None
@@ -105,6 +119,7 @@ class Record(NamedTuple):
     drift: tuple[Drift, ...] = ()
     delay_s: float | None = None
     resync: ResyncPart | None = None
+    other_company: OtherCompany | None = None
 
     @property
     def traceparent(self) -> str | None:
@@ -125,7 +140,7 @@ def to_records(received: Received, check: DriftCheck | None = None) -> list[Reco
     except Unreadable as error:
         return [_unclassified(received, NO_FACTS, error.fault)]
     except _Unclassifiable as error:
-        return [_unclassified(received, error.facts, error.fault)]
+        return [_unclassified(received, error.facts, error.fault, error.other_company)]
     except Exception as error:
         _report(error, received)
         return [_unclassified(received, extract_facts(received.body), f"fault:{type(error).__name__}")]
@@ -145,10 +160,11 @@ def _to_the_second(epoch_s: int) -> str:
 
 
 class _Unclassifiable(Exception):
-    def __init__(self, fault: str, facts: CallbackFacts) -> None:
+    def __init__(self, fault: str, facts: CallbackFacts, other_company: OtherCompany | None = None) -> None:
         super().__init__(fault)
         self.fault = fault
         self.facts = facts
+        self.other_company = other_company
 
 
 def _classified(received: Received, check: DriftCheck | None) -> list[Record]:
@@ -165,9 +181,10 @@ def _classified(received: Received, check: DriftCheck | None) -> list[Record]:
     normalised = normalise(payload, event_type, spec)
     subject = None if spec is None else spec.subject
     try:
-        parts = split(normalised.data, subject, facts.corp_id, len(received.body))
+        parts = split(normalised.data, subject, facts.corp_id or received.corp_id, len(received.body))
     except TooManyEntities:
         raise _Unclassifiable("too-many-entities", facts) from None
+    _check_company(received, facts, parts)
     id_base = _callback_id(received, facts)
     drift = _drift(received, spec, normalised, check)
     delay_s = None
@@ -178,6 +195,17 @@ def _classified(received: Received, check: DriftCheck | None) -> list[Record]:
         records.append(_record(received, facts, event_type, spec, normalised, part, id_base, drift, delay_s))
         drift, delay_s = (), None  # the first record of a callback has them
     return records
+
+
+def _check_company(received: Received, facts: CallbackFacts, parts: list[Part]) -> None:
+    """Raises ``_Unclassifiable`` if the callback, or an item of its list, names another company than its
+    app's."""
+    if received.corp_id is None:
+        return
+    for named in (facts.corp_id, *(part.corp_id for part in parts)):
+        if named not in (None, received.corp_id):
+            other = OtherCompany(received.app, named, received.corp_id)
+            raise _Unclassifiable(OTHER_COMPANY, facts, other)
 
 
 def _drift(
@@ -205,7 +233,7 @@ def _record(
 ) -> Record:
     data, subject, suffix, corp_id = part
     version = SCHEMA_VERSION if spec is None else spec.version
-    common = _commons[event_type, version, NOBODY if corp_id is None else corp_id, received.app]
+    common = _commons[event_type, version, NO_CORP_ID if corp_id is None else corp_id, received.app]
     id_ = id_base if suffix is None else f"{id_base}/{suffix}"
     key = common.corp if subject is None else f"{common.corp}:{subject}"
     envelope = _envelope(received, facts, id_, common, subject, key, normalised.form)
@@ -221,8 +249,11 @@ def _record(
     )
 
 
-def _unclassified(received: Received, facts: CallbackFacts, fault: str) -> Record:
-    common = _commons[UNCLASSIFIED, 0, NOBODY if facts.corp_id is None else facts.corp_id, received.app]
+def _unclassified(
+    received: Received, facts: CallbackFacts, fault: str, other_company: OtherCompany | None = None
+) -> Record:
+    corp_id = received.corp_id or facts.corp_id or NO_CORP_ID
+    common = _commons[UNCLASSIFIED, 0, corp_id, received.app]
     id_ = _callback_id(received, facts)
     envelope = _envelope(received, facts, id_, common, None, common.corp, "unknown")
     envelope["datacontenttype"] = "application/octet-stream"
@@ -230,7 +261,8 @@ def _unclassified(received: Received, facts: CallbackFacts, fault: str) -> Recor
     envelope["fault"] = fault
     envelope["data_base64"] = b64encode(received.body).decode()
     headers = _headers(received, common, id_)
-    return Record(None, False, common.corp.encode(), dumps(envelope), headers, id_, fault)
+    value = dumps(envelope)
+    return Record(None, False, common.corp.encode(), value, headers, id_, fault, other_company=other_company)
 
 
 class _Common(NamedTuple):

@@ -18,7 +18,7 @@ from typing_extensions import TypeVar
 from dingbridge.errors import BridgeError
 from dingbridge.events.catalogue import FORMS, UNCLASSIFIED, Form, catalogue, legal
 from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.events.envelope import NOBODY, TYPE_PREFIX
+from dingbridge.events.envelope import NO_CORP_ID, TYPE_PREFIX
 from dingbridge.events.foreign import moment
 from dingbridge.events.normalise import denormalise
 from dingbridge.events.strict_json import Unreadable, loads, loads_own
@@ -212,7 +212,7 @@ def _of_sender(envelope: dict[str, Any], sent: Sent) -> Event:
         time=time,
         data=data,
         data_bytes=None,
-        corp_id=corp_id if isinstance(corp_id, str) and corp_id else NOBODY,
+        corp_id=corp_id if isinstance(corp_id, str) and corp_id else NO_CORP_ID,
         app=app if isinstance(app, str) else "",
         partitionkey=_key(envelope, sent),
         sequence="",

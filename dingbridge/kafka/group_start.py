@@ -25,7 +25,11 @@ async def begin_at_end(settings: KafkaSettings, group: str, topics: Mapping[str,
     them, or members. Raises ``KafkaUnavailable``."""
     partitions = [TopicPartition(name, number) for name, count in topics.items() for number in range(count)]
     kafka = AIOKafkaConsumer(
-        **connection(settings), group_id=group, enable_auto_commit=False, auto_offset_reset="latest"
+        **connection(settings),
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="latest",
+        isolation_level="read_committed",  # what a transaction that is open now commits is still to come
     )
     try:
         # another member's first start may be a moment earlier, and do this

@@ -50,6 +50,7 @@ class TopicReader:
             **connection(settings),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
             fetch_max_wait_ms=FETCH_WAIT_MS,
         )
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dingbridge.settings import KafkaSettings
 
 MAX_MESSAGE_BYTES = 6 * 1024 * 1024
-"""``max.message.bytes`` of every topic we create, bytes: a callback of the largest size we accept fits."""
+"""``max.message.bytes`` of every topic we create, bytes, unpacked: a callback of the largest size we accept
+fits."""
 
 UNCLASSIFIED = "unclassified"
 OUTBOUND = "outbound"
@@ -71,6 +72,8 @@ def topic_configs(settings: KafkaSettings, topic: str, replication: int) -> dict
         "retention.ms": str(retention_days(settings, topic) * _DAY_MS),
         "segment.ms": str(_DAY_MS),
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        # the broker unpacks what comes compressed, so the limit is that of the unpacked bytes
+        "compression.type": "uncompressed",
         "cleanup.policy": "delete",
     }
     if replication >= 3:

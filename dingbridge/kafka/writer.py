@@ -7,7 +7,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from dingbridge.errors import KafkaUnavailable
+from dingbridge.errors import KafkaUnavailable, RecordTooLarge
 from dingbridge.kafka.client import discard_producer, explain, hopeless_after_s, producer, start_producer
 from dingbridge.settings import KafkaSettings
 
@@ -31,8 +31,8 @@ class RecordWriter:
     async def write(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Write one record to ``topic``.
 
-        Raises ``KafkaUnavailable`` when Kafka does not take it: write it again later. A second copy is then
-        possible, a loss is not.
+        Raises ``RecordTooLarge``, and ``KafkaUnavailable`` when Kafka does not take it: write it again later.
+        A second copy is then possible, a loss is not.
         """
         used: AIOKafkaProducer | None = None
         try:
@@ -47,10 +47,10 @@ class RecordWriter:
         except (KafkaError, OSError, TimeoutError) as problem:
             if used is not None:
                 await self._discard(used)
-            reason = explain(problem, self._settings)
             if isinstance(problem, MessageSizeTooLargeError):
-                reason = f"the record is larger than {topic} allows; raise its max.message.bytes"
-            raise KafkaUnavailable(reason) from problem
+                words = f"the record is larger than {topic} allows; raise its max.message.bytes"
+                raise RecordTooLarge(words) from problem
+            raise KafkaUnavailable(explain(problem, self._settings)) from problem
 
     async def close(self) -> None:
         """Stop the producer; nothing is pending, since ``write`` waits."""

@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, Row, Table, and_, func, select, update
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, QuotaSpent
-from dingbridge.events.envelope import NOBODY
+from dingbridge.events.envelope import NO_CORP_ID
+from dingbridge.mirror.leavers import usual_share
 from dingbridge.mirror.look_again import Entity, LookAgain
 from dingbridge.work_queue import RECONCILE
 from dingbridge.worker.outcomes import Conflict
@@ -27,10 +28,6 @@ department to be read."""
 
 ROOT: Final = 1
 USER: Final = "user"
-LARGEST_SHARE: Final = 0.05
-LEAST_LEAVERS: Final = 10
-"""If DingTalk counts so many people fewer than the table has, nobody is compared."""
-
 _WHOLE: Final = "*"
 _AT_ONCE: Final = 1_000
 _DAY_MS: Final = 86_400_000
@@ -50,14 +47,14 @@ class Comparison:
         company is named, all that are known."""
         now_ms = self._looks.queue.now_ms()
         fresh = now_ms - self._asked_ms.get((app, corp_id), -_ASK_EVERY_MS) < _ASK_EVERY_MS
-        if not again and (fresh or corp_id == NOBODY):
+        if not again and (fresh or corp_id == NO_CORP_ID):
             return
         queue, c = self._looks.queue, self._looks.table.c
         async with self._database.transaction() as tx:
-            if corp_id != NOBODY:
+            if corp_id != NO_CORP_ID:
                 await self._looks.ask_once(tx, app, [Entity(corp_id, COMPARISON, _WHOLE)])
             if again:
-                named = () if corp_id == NOBODY else (c.corp_id == corp_id,)
+                named = () if corp_id == NO_CORP_ID else (c.corp_id == corp_id,)
                 due = update(self._looks.table).where(c.kind == COMPARISON, *named)
                 await tx.execute(due.values(**queue.due(RECONCILE)))
         self._asked_ms[app, corp_id] = now_ms
@@ -78,7 +75,7 @@ class Comparison:
         reader, here = self._database.reader(), self._here(row.corp_id)
         in_table = int(await reader.scalar(select(func.count()).select_from(self._table).where(here)))
         counted = await client.user_count(only_active=False)
-        refused = counted < in_table - max(LEAST_LEAVERS, in_table * LARGEST_SHARE)
+        refused = counted < in_table - usual_share(in_table)
         if refused:
             log.error(
                 "mirror.not_compared",

@@ -14,11 +14,31 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Row, Table, Text, and_, case, delete
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    and_,
+    case,
+    delete,
+    func,
+    select,
+)
 
 from dingbridge.availability import Availability
 from dingbridge.error_location import error_location
-from dingbridge.snapshots.late_answers import ABSENT_AGAIN_S, LOOK_AGAIN_S, Said, look_again_s
+from dingbridge.mirror.leavers import WAITS
+from dingbridge.snapshots.late_answers import (
+    ABSENT_AGAIN_S,
+    LEAVER_AGAIN_S,
+    LOOK_AGAIN_S,
+    Said,
+    look_again_s,
+)
 from dingbridge.work_queue import (
     ORDINARY,
     PEOPLE_WAIT,
@@ -82,12 +102,20 @@ class LookAgain:
         self.table, self._clock = table, clock
         self.queue = WorkQueue(table, lease_s=LEASE_S, clock=clock)
         self._availability, self._try_at, self._measure_at = Availability(), 0.0, 0.0
+        registry = registry or CollectorRegistry()
         self._due = Gauge(
             "dingbridge_mirror_due",
             "Entities that are due to be looked at again: after hires and leavers (0), after other events "
             "(1), for a comparison of everybody (2); 10000 stands for more",
             ("priority",),
-            registry=registry or CollectorRegistry(),
+            registry=registry,
+        )
+
+        self._leavers_waiting = Gauge(
+            "dingbridge_mirror_leavers_waiting",
+            "People whom DingTalk does not know, beyond the day's limit of leavers: they wait for dingbridge "
+            "resync --confirm-leavers N",
+            registry=registry,
         )
 
     async def begin(self, tx: Transaction, of: Entity, app: str, said: Said, said_ms: int) -> None:
@@ -165,6 +193,8 @@ class LookAgain:
             self._measure_at = now + MEASURE_EVERY_S
             for priority, due in (await self.queue.depth(database.reader())).items():
                 self._due.labels(str(priority)).set(due)
+            waits = select(func.count()).select_from(self.table).where(self.table.c.said == WAITS)
+            self._leavers_waiting.set(await database.reader().scalar(waits))
 
     async def _one(self, database: Database, row: Row[Any], look: Look) -> None:
         try:
@@ -187,8 +217,11 @@ def next_look_s(said: Said | None, looks: int, *, exists: bool) -> float | None:
     """How long to wait, in s, after look number ``looks``; None: that was the last."""
     if said is None:
         return None
-    if said == "present" and not exists and looks == len(LOOK_AGAIN_S) + 1:
+    later = looks - len(LOOK_AGAIN_S) - 1
+    if said == "present" and not exists and later == 0:
         return ABSENT_AGAIN_S
+    if said == "absent" and exists and 0 <= later < len(LEAVER_AGAIN_S):
+        return LEAVER_AGAIN_S[later]
     return look_again_s(looks)
 
 

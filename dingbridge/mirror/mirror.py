@@ -23,6 +23,7 @@ from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event
 from dingbridge.mirror import people
 from dingbridge.mirror.comparison import Comparison
+from dingbridge.mirror.leavers import LeaverLimit, usual_share
 from dingbridge.mirror.look_again import Entity, LookAgain, believed, look_again_table
 from dingbridge.snapshots import FetchAttempt, VersionGuard
 from dingbridge.snapshots.late_answers import agrees, may_be_old, said_by
@@ -86,6 +87,17 @@ class Mirror(Consumer[Answer | None]):
         return LookAgain(self.look_again, self.clock, self.registry)
 
     @cached_property
+    def leavers(self) -> LeaverLimit:
+        """The limit of people who are marked as left without an event about leaving."""
+        return LeaverLimit(
+            self.look_again,
+            getattr(self, "table", None),
+            self.leavers_allowed,
+            clock=lambda: self.clock(),
+            app=self.settings.consumer_app,
+        )
+
+    @cached_property
     def comparison(self) -> Comparison | None:
         """The comparison of everybody in ``table``."""
         if not hasattr(self, "table"):
@@ -121,6 +133,11 @@ class Mirror(Consumer[Answer | None]):
         if self.comparison is not None:
             await self.comparison.ask(event.app, event.corp_id, again=True)
 
+    def leavers_allowed(self, employees: int) -> int:
+        """How many of ``employees`` may be marked as left within 24 hours without an event about leaving;
+        whoever comes after these waits for ``dingbridge resync NAME --confirm-leavers N``."""
+        return usual_share(employees)
+
     def exists(self, found: Any) -> bool:
         """Whether what ``fetch`` returned is there."""
         return found is not None
@@ -131,6 +148,7 @@ class Mirror(Consumer[Answer | None]):
         entity = Entity(person.corp_id, "user", person.userid)
         await self.guard.outdate(tx, person.corp_id, "user", [person.userid])
         await self.looks.end(tx, entity)
+        await self.leavers.forget(tx, person.corp_id, [person.userid])
         if not hasattr(self, "table"):
             return Forgotten()
         c = self.table.c
@@ -175,14 +193,11 @@ class Mirror(Consumer[Answer | None]):
         telling = [one for one in events if said_by(one.event_type) != "changed"] or events
         newest = max(telling, key=lambda one: one.time)
         said, now = said_by(newest.event_type), of.began_at.timestamp()
-        late = any(may_be_old(one.received_time.timestamp(), now) for one in events)
         await self.guard.claim(tx, of)
         changed = False
-        if not late or believed(said, 1, exists=prepared.exists):
+        if believed(said, 1, exists=prepared.exists):
             changed = await self.write(tx, prepared, gone_at=newest.time, reported=said == "absent")
         log.debug("mirror.handled", kind=of.kind, event_id=event.id, exists=prepared.exists, changed=changed)
-        if not late:
-            return
         entity = Entity(of.corp_id, of.kind, of.entity_id)
         alone = len(events) == 1 and not (of.last_fetch_at and may_be_old(of.last_fetch_at.timestamp(), now))
         if alone and agrees(said, exists=prepared.exists, changed=changed):
@@ -208,7 +223,10 @@ class Mirror(Consumer[Answer | None]):
             await self.guard.claim(tx, answer.of)
             if believed(row.said, row.looks + 1, exists=answer.exists):
                 at = datetime.fromtimestamp((row.said_ms or self.looks.queue.now_ms()) / 1000, UTC)
-                await self.write(tx, answer, gone_at=at, reported=row.said == "absent")
+                reported = row.said == "absent"
+                limited = row.kind == "user" and not answer.exists and not reported
+                if not limited or await self.leavers.take(tx, row.corp_id, [row.entity_id], row.app):
+                    await self.write(tx, answer, gone_at=at, reported=reported)
             await self.looks.looked(tx, row, exists=answer.exists)
 
     async def _ask(self, client: DingTalkClient, db: Reader, entity: Entity) -> Answer | None:

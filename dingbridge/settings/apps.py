@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pydantic import SecretStr, field_validator
 
+from dingbridge.apps.company import Companies
 from dingbridge.apps.file import read_apps
-from dingbridge.apps.model import NAME, VARIABLE, App, AppCredentials, Mode
+from dingbridge.apps.model import CORP_ID, CORP_ID_MISSING, NAME, VARIABLE, App, AppCredentials, Mode
 from dingbridge.errors import SettingsError
 from dingbridge.settings.base import UNREADABLE, Settings
 
@@ -21,6 +22,7 @@ __all__ = [
     "AppCredentials",
     "AppsSettings",
     "bare_path_app",
+    "companies",
     "environment_app",
     "load_apps",
     "pick",
@@ -35,6 +37,9 @@ class AppsSettings(Settings):
     """the app's name in `source` and in the path `/callback/<name>`; a-z, 0-9, -"""
     dingtalk_apps_file: Path | None = None
     """a TOML file of further apps and companies, read again while the ingress runs"""
+    dingtalk_corp_id: str | None = None
+    """the CorpId of the company that the environment's app belongs to, on the front page of
+    open-dev.dingtalk.com"""
 
     @field_validator("dingtalk_app_name")
     @classmethod
@@ -42,6 +47,14 @@ class AppsSettings(Settings):
         if problem := NAME.problem(value):
             raise ValueError(problem)
         return value
+
+    def check(self) -> list[str]:
+        problems = super().check()
+        if self.dingtalk_corp_id is not None:
+            why = CORP_ID.problem(self.dingtalk_corp_id)
+        else:
+            why = CORP_ID_MISSING if environment_app(self) is not None else None
+        return problems if why is None else [*problems, f"DINGTALK_CORP_ID: {why}"]
 
     @property
     def live(self) -> bool:
@@ -60,6 +73,14 @@ def load_apps(settings: AppsSettings) -> dict[str, App]:
             raise SettingsError(problems)
         apps |= found
     return apps
+
+
+def companies(settings: AppsSettings) -> Companies:
+    """The company of each app. Raises ``SettingsError`` for a file that cannot be read whole."""
+    of_app = dict(Companies.of_apps(load_apps(settings)).of_app)
+    if settings.dingtalk_corp_id is not None:  # a consumer that calls no API needs no credentials
+        of_app.setdefault(settings.dingtalk_app_name, settings.dingtalk_corp_id)
+    return Companies(of_app)
 
 
 def bare_path_app(apps: Mapping[str, App], settings: AppsSettings) -> str | None:
@@ -117,7 +138,7 @@ def environment_app(settings: AppsSettings) -> App | None:
         tuple(getattr(settings, "dingtalk_owner_key", ())),
         app_key or None,
         app_secret or None,
-        getattr(settings, "dingtalk_corp_id", None),
+        settings.dingtalk_corp_id,
         mode=mode,
     )
 

@@ -4,6 +4,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from dingbridge.apps.model import CORP_ID_MISSING
+from dingbridge.errors import SettingsError
+from dingbridge.settings.apps import load_apps
 from dingbridge.settings.base import CommaList
 from dingbridge.settings.dingtalk import DingTalkApiSettings
 from dingbridge.settings.kafka import KafkaSettings
@@ -24,10 +27,33 @@ class ConsumerSettings(KafkaSettings, DingTalkApiSettings, TracingSettings):
     shutdown_timeout_s: float = Field(8, gt=0, le=300)
     """s to stop in; the ingress: below 10"""
 
+    @property
+    def own_app(self) -> str:
+        """The name of the app of what a consumer does beside events (``CONSUMER_APP``)."""
+        return self.dingtalk_app_name if self.consumer_app == "default" else self.consumer_app
+
+    def own_company(self) -> str | None:
+        """The corpId of what a consumer does beside events: the company of ``own_app``. None for a suite for
+        which none is set, and where no app is configured. Raises ``SettingsError`` for an apps file that
+        cannot be read whole."""
+        app = load_apps(self).get(self.own_app)
+        return self.dingtalk_corp_id if app is None else app.corp_id
+
+    def required_company(self) -> str:
+        """``own_company``. Raises ``SettingsError`` where there is none, too."""
+        if (corp_id := self.own_company()) is None:
+            raise SettingsError(
+                [f"DINGTALK_CORP_ID, or corp_id of the app {self.own_app}: {CORP_ID_MISSING}"]
+            )
+        return corp_id
+
+    def app_of(self, app: str | None) -> str:
+        """The name of the app that makes the calls for what names ``app``: with one app always that one."""
+        return app if app and self.dingtalk_apps_file is not None else self.own_app
+
     def concerns_another_app(self, app: str) -> bool:
-        """Whether ``app`` is another one of several than that of what a consumer does beside events."""
-        own = self.dingtalk_app_name if self.consumer_app == "default" else self.consumer_app
-        return self.dingtalk_apps_file is not None and app != own
+        """Whether ``app`` is another one of several than ``own_app``."""
+        return self.dingtalk_apps_file is not None and app != self.own_app
 
     def database_url_for(self, consumer: str) -> str:
         """The database of ``consumer``: plain ``sqlite:///path`` or ``postgresql://…`` (holds a password)."""

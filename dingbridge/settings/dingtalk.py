@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from dingbridge.apps.model import AES_KEY, OWNER, SAMPLE_CREDENTIALS, TOKEN, Mode
+from dingbridge.apps.model import AES_KEY, CORP_ID_MISSING, OWNER, SAMPLE_CREDENTIALS, TOKEN, Mode
 from dingbridge.errors import SettingsError
 from dingbridge.settings.apps import AppsSettings, load_apps
 from dingbridge.settings.base import UNREADABLE, CommaList, ZoneName, mistakes_of
@@ -147,6 +147,8 @@ class CallbackSettings(AppsSettings):
                 problems += mistakes_of(lambda: load_apps(self))
             if self.dingtalk_mode == "http" and not (token or aes_key or self.dingtalk_owner_key):
                 return problems  # no app of the environment's own
+        if self.dingtalk_corp_id is None:
+            problems.append(f"DINGTALK_CORP_ID: {CORP_ID_MISSING}")
         if self.dingtalk_mode == "stream":
             return problems + [
                 f"{variable}: not set; Stream mode opens its connections with it ({title} on the app's page)"

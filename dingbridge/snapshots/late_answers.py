@@ -18,6 +18,10 @@ ABSENT_AGAIN_S: Final = 3600.0
 """How long to wait, in s, before a last fetch of somebody whom an event added and DingTalk did not have:
 otherwise only the next full comparison would find the person."""
 
+LEAVER_AGAIN_S: Final = (3600.0, 6 * 3600.0, 24 * 3600.0)
+"""How long to wait, in s, before each of three more fetches of somebody who left by an event and whom
+DingTalk still shows: otherwise only the next full comparison would find that the person left."""
+
 _SAID: Final[dict[str, Said]] = {
     "user_add_org": "present",
     "org_dept_create": "present",
@@ -42,10 +46,10 @@ def agrees(said: Said, *, exists: bool, changed: bool) -> bool:
     return exists and changed
 
 
-def may_be_old(received: float, now: float) -> bool:
-    """Whether an answer at ``now`` may be older than an event that was ``received`` then (epoch s of our own
-    clocks): events of a backlog or a replay need no second fetch."""
-    return now - received < sum(LOOK_AGAIN_S)
+def may_be_old(fetched: float, now: float) -> bool:
+    """Return whether an answer at ``now`` may still be older than a change that an answer at ``fetched``
+    showed (epoch s of one clock). The time of an event is another machine's: it decides nothing here."""
+    return now - fetched < sum(LOOK_AGAIN_S)
 
 
 def look_again_s(looks: int) -> float | None:

@@ -28,7 +28,7 @@ from dingbridge.kafka.topic_policy import control_topic, dlq_topic, event_topic,
 from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.history import header
 from dingbridge.settings import ConsumerSettings
-from dingbridge.testing.memory import with_faults_raised
+from dingbridge.testing.memory import no_dingtalk, with_faults_raised
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import FIRST_PLACE
 from dingbridge.worker.delivery import REPLAY_HEADER
@@ -68,6 +68,8 @@ class KafkaRuntime:
         consumer.name = f"{consumer.name[:80]}-test-{run}"  # type: ignore[misc]
         if dingtalk is not None:
             consumer.dingtalk = dingtalk
+        elif consumer.clients is None:
+            consumer.clients = no_dingtalk  # and not the clients of the environment's app
         self.consumer = consumer
         self._patience_s = patience_s
         self._folder = tempfile.TemporaryDirectory(prefix="dingbridge-test-")

@@ -80,7 +80,7 @@ class MemoryRuntime:
         if dingtalk is not None:
             consumer.dingtalk = dingtalk
         elif consumer.clients is None:
-            consumer.clients = _no_dingtalk
+            consumer.clients = no_dingtalk
 
     async def __aenter__(self) -> Self:
         await self._make_tables()
@@ -209,7 +209,8 @@ def _fetched(record: Record, offset: int) -> ConsumerRecord:
     )  # fmt: skip
 
 
-def _no_dingtalk(app: str | None, corp_id: str | None) -> DingTalkClient:
+def no_dingtalk(app: str | None, corp_id: str | None) -> DingTalkClient:
+    """The clients of a test that gives none. Raises ``SettingsError``."""
     raise SettingsError(
         [
             "the consumer calls DingTalk, and the test gives it none: MemoryRuntime(…, dingtalk=…) takes any "

@@ -116,7 +116,8 @@ class Consumer(Generic[Prepared]):
 
     database: Database
     """The consumer's database, set before ``start`` if it uses one, for what it does beside events;
-    ``prepare`` and ``handle`` use what they are given."""
+    ``prepare`` and ``handle`` use what they are given. A transaction of its own inside ``handle`` is a
+    ``Reject``, since it would wait for the event's."""
 
     registry: CollectorRegistry
     """Where metrics of its own are registered: ``/metrics`` shows them too. Set before ``start``."""

@@ -10,6 +10,7 @@ Reading and replaying dead letters is not here.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeVar
 
@@ -17,14 +18,15 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from dingbridge.error_location import error_location
-from dingbridge.errors import KafkaUnavailable
-from dingbridge.events.event import Event
+from dingbridge.errors import KafkaUnavailable, RecordTooLarge
+from dingbridge.events.event import Event, NotAnEvent
+from dingbridge.kafka.client import PRODUCER_MAX_REQUEST_BYTES
 from dingbridge.kafka.topic_policy import dlq_topic, inbox_topic
 from dingbridge.kafka.writer import RecordWriter
 from dingbridge.settings import KafkaSettings
 from dingbridge.tasks import being_cancelled
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.delivery import Delivery, identity
+from dingbridge.worker.delivery import REPLAY_HEADER, Delivery, identity
 from dingbridge.worker.outcomes import Conflict, DependencyUnavailable, Failure
 from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
@@ -36,9 +38,29 @@ T = TypeVar("T")
 
 HEADER = "dingbridge-dlq-"
 """The prefix of the headers with the record's place and the failure: ``topic``, ``partition``, ``offset``,
-``error``, ``reason``, ``frames``, ``attempts``, ``at``."""
+``error``, ``reason``, ``frames``, ``attempts``, ``at``, and of some ``value``."""
 
 FIRST_PLACE = (HEADER + "topic", HEADER + "partition", HEADER + "offset")
+
+IN_PLACE = (HEADER + "value", b"in-place")
+"""The header of a letter without its value, which is in Kafka only, at the record's place."""
+
+SMALL_BYTES = 4096
+"""The largest key or header that a letter without its value keeps, in bytes."""
+
+_KEPT = frozenset((*FIRST_PLACE, "dingbridge-type", "dingbridge-corp", "dingbridge-id", REPLAY_HEADER))
+
+LARGEST_BYTES = PRODUCER_MAX_REQUEST_BYTES
+"""The largest record that is handled: key, value and headers, unpacked, in bytes."""
+
+TOO_LARGE = Failure.of(
+    NotAnEvent(
+        f"the record is larger than {LARGEST_BYTES >> 20} MiB, which no producer of the bridge "
+        "writes; it is in Kafka only, at its place"
+    ),
+    "dingbridge",
+    1,
+)
 
 CONFLICTS = 10
 """Transactions that the database rolls back because of others, in a row, before we wait."""
@@ -130,20 +152,42 @@ class DeadLetterWriter:
         self._writer = RecordWriter(settings)
 
     async def write(self, record: ConsumerRecord, failure: Failure) -> None:
-        """Write ``record`` as it came, with headers that say why; all in-sync replicas have it then.
+        """Write ``record`` as it came, with headers that say why; all in-sync replicas have it then. One that
+        is too large for the topic is written as ``in_place`` returns it.
 
         Raises ``DependencyUnavailable`` when Kafka does not take it: write it again later. A second copy is
         then possible, a loss is not.
         """
-        headers = dead_letter_headers(record, failure, self._inbox)
         try:
-            await self._writer.write(self._topic, record.key, record.value, headers)
+            try:
+                await self._write(record, failure)
+            except RecordTooLarge:
+                await self._write(in_place(record), failure)
         except KafkaUnavailable as problem:
             raise DependencyUnavailable(f"dead letter not taken: {problem}") from problem
+
+    async def _write(self, record: ConsumerRecord, failure: Failure) -> None:
+        headers = dead_letter_headers(record, failure, self._inbox)
+        await self._writer.write(self._topic, record.key, record.value, headers)
 
     async def close(self) -> None:
         """Stop the producer; nothing is pending, since ``write`` waits."""
         await self._writer.close()
+
+
+def in_place(record: ConsumerRecord) -> ConsumerRecord:
+    """``record`` without its value, and without a key or headers that may be large."""
+    key = record.key if len(record.key or b"") <= SMALL_BYTES else None
+    headers = {n: v for n, v in record.headers if n in _KEPT and len(v or b"") <= SMALL_BYTES}
+    return replace(record, key=key, value=None, headers=(*headers.items(), IN_PLACE))
+
+
+def record_size(record: ConsumerRecord) -> int:
+    """The bytes of key, value and headers."""
+    size = len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size += len(name) + len(value or b"")
+    return size
 
 
 def dead_letter_headers(record: ConsumerRecord, failure: Failure, inbox_topic: str) -> Headers:

@@ -8,14 +8,17 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Literal
 
 import structlog
 
+from dingbridge.apps.company import Companies
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event
+from dingbridge.settings.apps import companies
 from dingbridge.tracing import Tracer
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context
@@ -119,6 +122,10 @@ class Executor:
     async def attempt_together(self, came: Sequence[Came], number: int = 1) -> Outcome:
         """``attempt`` for events that share a fetch, oldest first: the handler is called with the newest. Of
         several events only ``done`` is an outcome of all; any other is an outcome of none."""
+        try:
+            came = [(self._of_its_company(event), delivery) for event, delivery in came]
+        except SettingsError as error:  # the apps file was broken after the start
+            return classify(error)
         event, delivery = came[-1]
         if self._tracer is None or event.traceparent is None:
             return await self._attempt(came, number)
@@ -127,6 +134,17 @@ class Executor:
             if span is not None:
                 span.end(outcome.kind, None if outcome.error is None else type(outcome.error).__name__)
         return outcome
+
+    @cached_property
+    def _companies(self) -> Companies:
+        """Read when an event comes, since the consumer has its settings by then."""
+        return companies(self._consumer.settings)
+
+    def _of_its_company(self, event: Event) -> Event:
+        """Return ``event`` under the company of its app, whatever company it names."""
+        # Invariant 8: an approval that is known under two companies would run its action twice
+        corp_id = self._companies.of(event.app, event.corp_id)
+        return event if corp_id == event.corp_id else replace(event, corp_id=corp_id)
 
     async def _attempt(self, came: Sequence[Came], number: int) -> Outcome:
         event, delivery = came[-1]
@@ -197,6 +215,7 @@ class Executor:
         try:
             async with database.transaction(ctx) as tx:
                 async with answered(self._enter_within_s):
+                    # Invariant 5: the inbox row stands in the transaction of the effect
                     await self._enter(tx, came, ctx.attempt)
                 await self._limited("handle", handle(event, tx, prepared), tx)
         except _NotFresh:

@@ -22,7 +22,7 @@ from dingbridge.error_location import error_location
 from dingbridge.events.event import Event
 from dingbridge.retry import delay
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.dead_letters import DeadLetters
+from dingbridge.worker.dead_letters import LARGEST_BYTES, TOO_LARGE, DeadLetters, in_place, record_size
 from dingbridge.worker.delivery import Delivery, hash_key
 from dingbridge.worker.executor import Executor, Outcome
 from dingbridge.worker.metrics import WorkerMetrics
@@ -85,17 +85,19 @@ class Scheduler:
         await self._runners.close()
 
     def add(self, records: Sequence[ConsumerRecord], failure: Failure | None = None) -> None:
-        """Queue records of one partition, as fetched; with ``failure``, to be given up for it."""
+        """Queue records of one partition, as fetched; with ``failure``, to be given up for it. Of one that is
+        larger than any of ours only its place is kept: few bytes unpack to hundreds of MiB."""
         now = time.time()
-        for record in records:
+        for fetched in records:
+            record, why = fetched, failure
+            if record_size(record) > LARGEST_BYTES:
+                record, why = in_place(record), TOO_LARGE
             partition = TopicPartition(record.topic, record.partition)
-            size = RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
-            for name, value in record.headers:
-                size += len(name) + len(value or b"")
             key = partition if record.key is None else record.key
+            size = RECORD_OVERHEAD + record_size(record)
             queued = QueuedRecord(partition, record.offset, key, size, record, fetched_at=now)
-            if failure is not None:
-                queued.delivery, queued.failure = Delivery.of(record), failure
+            if why is not None:
+                queued.delivery, queued.failure = Delivery.of(record), why
             self.offsets.add(queued)
             self._put(self._queues.add(queued))
         self._report_full()
@@ -276,6 +278,10 @@ class Scheduler:
                 task.uncancel()
             outcome = outcome or Outcome("retry", error)
         self._metrics.attempted(outcome.kind, time.monotonic() - began)
+        if outcome.kind not in ("done", "seen"):
+            for queued in records:
+                queued.event = None
+                self._together.decode(queued)  # the handler may have changed the event's data
         return outcome
 
     def _goes(self, queued: QueuedRecord) -> bool:

@@ -89,8 +89,10 @@ class ConsumerService:
                 stack.push_async_callback(self.database.close)
                 consumer.database = self.database
             budget: ApiCalls | None = None
-            if (opened := await open_clients(settings, stack)) is not None:
+            # a test may have set a stand-in, and must then not reach DingTalk
+            if consumer.clients is None and (opened := await open_clients(settings, stack)) is not None:
                 consumer.clients, budget = opened
+                stack.callback(setattr, consumer, "clients", None)
             if settings.admin_port is not None:
                 admin = AdminServer(
                     settings.admin_host,

@@ -9,6 +9,7 @@ from aiokafka import ConsumerRecord
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event, NotAnEvent, Sent, decode
 from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.dead_letters import IN_PLACE
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
 
@@ -31,6 +32,8 @@ class Together:
             queued.delivery = Delivery.of(record)
         if queued.event is None:
             try:
+                if IN_PLACE in record.headers:
+                    raise NotAnEvent("its dead letter has no value: that is only at its first place in Kafka")
                 if record.value is None:
                     raise NotAnEvent("the record has no value")
                 foreign = record.topic in self._foreign_topics

@@ -30,7 +30,7 @@ from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
 from dingbridge.tasks import TaskEnded, end
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter
+from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter, in_place
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import Measures, WorkerMetrics
 from dingbridge.worker.outcomes import Failure
@@ -71,6 +71,12 @@ COMMIT_TIMEOUT_S = 5
 LEAVE_TIMEOUT_S = 5
 """How long the last commit, and leaving the group, may take when Kafka does not answer, in s."""
 
+HANDOVER_GRACE_S = 5
+"""How long a handler may go on at a rebalance, in s; the whole group waits for it. Then it is cancelled."""
+
+REBALANCE_TIMEOUT_MS = 60_000
+"""How long the group waits for a member, in ms: above what a handover and the next assignment may take, which
+is ``HANDOVER_GRACE_S``, the cancellation, a commit, and the attempts that are recalled."""
 
 BLOCKED_S = 3
 """An event loop that stood still for longer, in s, is logged: after ``session_timeout_ms`` the group gives
@@ -119,7 +125,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._measures = Measures(consumer.name, topics, offsets, limits.window, metrics)
         self._kafka: AIOKafkaConsumer | None = None
         self._stopping = asyncio.Event()
-        self._paused_changed = asyncio.Event()
+        self._fetch_otherwise = asyncio.Event()  # other partitions than the fetch under way asks for
+        self._recalled = asyncio.Event()  # the group has settled, and failed attempts are known
         self._assigned: set[TopicPartition] = set()
         self._joined = False
         self._trouble: str | None = "starting"  # why it cannot be a member of the group now
@@ -208,17 +215,19 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _take_part(self) -> None:
         """One membership, from joining to leaving. Raises ``KafkaError`` when it cannot go on."""
         limit_ms = int(self._consumer.handler_timeout_s * 1000)
+        self._recalled.clear()
         kafka = AIOKafkaConsumer(
             **connection(self._settings),
             group_id=self._consumer.name,
             auto_offset_reset="earliest",  # where a new group begins at the end: kafka/group_start.py
             enable_auto_commit=False,
+            isolation_level="read_committed",  # other senders may use transactions
             partition_assignment_strategy=(RangePartitionAssignor,),
             metadata_max_age_ms=30_000,
             fetch_max_wait_ms=FETCH_WAIT_MS,
             session_timeout_ms=self._options.session_timeout_ms,
             heartbeat_interval_ms=self._options.heartbeat_interval_ms,
-            rebalance_timeout_ms=limit_ms + 30_000,
+            rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             max_poll_interval_ms=limit_ms + 300_000,
         )
         kafka.subscribe([*self._topics, self._inbox_topic], listener=self)
@@ -248,16 +257,15 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _fetch(self, kafka: AIOKafkaConsumer) -> None:
         while True:
-            self._paused_changed.clear()
+            # aiokafka fetches while it calls ``on_partitions_assigned``: attempts would be counted anew
+            await self._recalled.wait()
+            self._fetch_otherwise.clear()
             paused = self._scheduler.paused().keys()
+            # Records of a paused partition stay in aiokafka's buffer, which is not filled up further. Its
+            # own pause() would drop the buffer, and resuming would wait for the others' long poll.
+            partitions = (self._assigned - paused) or {NO_PARTITION} if paused else ()
             try:
-                if not paused:
-                    await self._fetch_once(kafka, ())
-                    continue
-                # Records of a paused partition stay in aiokafka's buffer, which is not filled up further. Its
-                # own pause() would drop the buffer, and resuming would wait for the others' long poll.
-                fetching = self._fetch_once(kafka, (self._assigned - paused) or {NO_PARTITION})
-                await cancel_on(self._paused_changed, fetching)
+                await cancel_on(self._fetch_otherwise, self._fetch_once(kafka, partitions))
             except UnicodeDecodeError:
                 await self._fetch_one_by_one(kafka)
 
@@ -292,7 +300,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 except UnicodeDecodeError:
                     offset = await kafka.position(partition)  # it has one, so nothing is waited for
                     kafka.seek(partition, offset + 1)
-                    self._scheduler.add([stand_in(partition, offset)], UNDECODABLE)
+                    self._scheduler.add([in_place(stand_in(partition, offset))], UNDECODABLE)
                     continue
                 if not found:
                     break
@@ -300,11 +308,15 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.sleep(0)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """aiokafka calls this when the group has settled, and fetches nothing until it returns."""
+        """aiokafka calls this when the group has settled; ``_fetch`` waits until it has recalled the attempts
+        that failed."""
         self._assigned = set(assigned)
         self._joined = True
         self._scheduler.offsets.assign(assigned)
-        await self._read_attempts(assigned)
+        try:
+            await self._read_attempts(assigned)
+        finally:
+            self._recalled.set()
         self._on_paused_change()
         log.info("consumer.assigned", consumer=self._consumer.name, partitions=_by_topic(assigned))
 
@@ -324,7 +336,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """aiokafka calls this before it rejoins, and fetches nothing until it has."""
         self._joined = False
-        await self._hand_over(set(revoked), self._consumer.handler_timeout_s)
+        self._recalled.clear()
+        self._fetch_otherwise.set()
+        await self._hand_over(set(revoked), HANDOVER_GRACE_S)
 
     async def _hand_over(self, partitions: set[TopicPartition], grace_s: float) -> None:
         if not partitions:
@@ -374,7 +388,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         """The scheduler may pause other partitions than before."""
         paused, down = self._scheduler.paused(), self._scheduler.down()
         self._metrics.paused(unavailable=len(down), full=len(paused) - len(down))
-        self._paused_changed.set()
+        self._fetch_otherwise.set()
 
 
 def _by_topic(partitions: Any) -> dict[str, list[int]]:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -41,6 +41,9 @@ CURRENT: Final = "current"
 DAMAGED_PREFIX: Final = "damaged-"
 DAMAGED_FILE: Final = "damaged"
 """In a journal's folder: the damage that a process has reported, to be dealt with at the next start."""
+
+_OWN_FILES: Final = re.compile(r"(journal|checkpoint)\.db(-\w+)?|relay\.(lock|wake)|damaged(\.\d+)?")
+"""The names of all files that this program makes in a journal's folder."""
 
 BUSY_MS: Final = 5000
 """How long SQLite waits for another process that has a file locked, as one that makes a back-up."""
@@ -101,8 +104,28 @@ def folders(root: Path) -> list[JournalFolder]:
 
 
 def damaged_name(root: Path, now: datetime) -> Path:
-    """The path to which ``current`` is renamed when it is put aside at ``now``."""
-    return root / f"{DAMAGED_PREFIX}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    """The path to which ``current`` is renamed when it is put aside at ``now``. Nothing is there yet: ``mv``
+    moves into a folder that exists."""
+    while (path := root / f"{DAMAGED_PREFIX}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}").exists():
+        now += timedelta(seconds=1)
+    return path
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a journal's ``folder`` with its files, by their names.
+
+    Raises ``JournalError`` where anything else lies in it, such as another journal: then it stays as it is.
+    Raises ``OSError`` when the disk refuses."""
+    files = sorted(folder.iterdir())
+    for path in files:
+        if path.is_dir() or not _OWN_FILES.fullmatch(path.name):
+            raise JournalError(
+                f"{folder} is kept: it also holds {path.name}, which is none of its journal's files; move "
+                f"{path} elsewhere, and if it has a {JOURNAL_FILE}, run `dingbridge journal drain` on it"
+            )
+    for path in files:
+        path.unlink()
+    folder.rmdir()
 
 
 def last_put_aside(root: Path) -> datetime | None:
@@ -265,9 +288,23 @@ def twice(work: Callable[[], T]) -> T:
         raise JournalDamaged(f"{type(error).__name__}: {error}") from error
 
 
+def takes_no_write(error: Exception) -> bool:
+    """Return whether ``error`` says that the disk has no room, or the user's quota none. The files are sound.
+
+    Only ENOSPC becomes ``FullError``; EDQUOT becomes an I/O error (``unixWrite`` in SQLite's ``os_unix.c``).
+    """
+    return isinstance(error, apsw.FullError) or _extended(error) == apsw.SQLITE_IOERR_WRITE
+
+
 def about_the_file(error: Exception) -> bool:
-    """Whether ``error`` is an I/O error that may be about what stands on the disk."""
-    return isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) not in _OF_THE_MACHINE
+    """Return whether ``error`` is an I/O error that may be about what stands on the disk."""
+    of_the_machine = takes_no_write(error) or _extended(error) in _OF_THE_MACHINE
+    return isinstance(error, apsw.IOError) and not of_the_machine
+
+
+def _extended(error: Exception) -> int:
+    """SQLite's extended result code (sqlite.org/rescode.html); 0 for an error that has none."""
+    return int(getattr(error, "extendedresult", 0))
 
 
 def sync(path: Path) -> None:
@@ -299,6 +336,7 @@ def connect(
             if empty:  # can be set only now; without it the file never shrinks
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
+            # Invariant 1: a commit returns after its fsync
             db.execute("PRAGMA synchronous = FULL")
             if sys.platform == "darwin":
                 # fsync(2) on macOS does not reach the disk's platter

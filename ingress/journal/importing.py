@@ -22,7 +22,13 @@ from dingbridge.errors import BridgeError
 from dingbridge.events import dedupe_key, extract_facts
 from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalNewer, JournalUnavailable
 from dingbridge.ingress.journal.checkpoint import Checkpoint
-from dingbridge.ingress.journal.directory import DAMAGED_PREFIX, MIN_FREE_BYTES, JournalFolder, damaged
+from dingbridge.ingress.journal.directory import (
+    DAMAGED_PREFIX,
+    MIN_FREE_BYTES,
+    JournalFolder,
+    damaged,
+    delete_folder,
+)
 from dingbridge.ingress.journal.rows import (
     IMPORTS,
     ImportState,
@@ -119,17 +125,25 @@ class Importer:
         """Delete the damaged folders whose import was done, without unread rows, longer than ``older_than_s``
         ago; with ``forget`` all whose import is done. Returns their names.
 
-        Raises ``JournalUnavailable``, or ``OSError`` when the disk refuses."""
+        Raises ``JournalError``, when all others are deleted, for a folder in which something else lies;
+        ``JournalUnavailable``; ``OSError`` when the disk refuses."""
         states = import_states(await self._journal.notes(IMPORTS))
         until_ms = (time.time() - older_than_s) * 1000
-        removed = []
+        removed, kept = list[str](), list[str]()
         for folder in damaged(self._root):
             state = states.get(folder.name, ImportState())
+            # Invariant 2: a folder stays until its import is done
             if state.done_ms is None or not (forget or (state.done_ms <= until_ms and not state.unread)):
                 continue
-            await asyncio.to_thread(shutil.rmtree, folder.path)
+            try:
+                await asyncio.to_thread(delete_folder, folder.path)
+            except JournalError as error:
+                kept.append(str(error))
+                continue
             log.info("journal.folder_removed", folder=folder.name)
             removed.append(folder.name)
+        if kept:
+            raise JournalError("; ".join(kept))
         return removed
 
 

@@ -80,6 +80,7 @@ def _prune_callbacks(
     while after_seq < up_to_seq:
         parked = _ask(folder, partial(Checkpoint.parked_seqs, after_seq=after_seq, limit=_CHUNK))
         end = min(up_to_seq, max(parked)) if len(parked) == _CHUNK else up_to_seq
+        # Invariant 2: only what the checkpoint has passed is deleted, and nothing that is parked
         rows = journal().prune_callbacks(end, parked, _CHUNK, after_seq=after_seq)
         if rows < _CHUNK:
             after_seq = end

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, get_args
 
 import orjson
 
@@ -63,8 +63,15 @@ class ResyncRequest:
 
     @classmethod
     def of(cls, row: "StoredCallback") -> Self:
-        """What an intact row with ``via`` ``CONTROL`` asks for."""
-        return cls(app=row.app or None, **orjson.loads(row.body))
+        """Return what an intact row with ``via`` ``CONTROL`` asks for. Fields that only another version knows
+        are left out, and an unknown part counts as all. Raises ``ValueError`` where nothing is understood."""
+        match orjson.loads(row.body):
+            case {"id": str(id), "reason": str(reason), **more}:
+                corp_id, since_ms, part = more.get("corp_id"), more.get("since_ms"), more.get("part")
+                if isinstance(corp_id, str | None) and isinstance(since_ms, int | None):
+                    known: Part = next((one for one in get_args(Part) if one == part), "all")
+                    return cls(id, reason, row.app or None, corp_id, since_ms, known)
+        raise ValueError("not a resync request of a version that is known here")
 
 
 class StoredCallback(NamedTuple):
@@ -102,12 +109,19 @@ def columns_of(seq: int, entry: NewCallback) -> tuple[int, int, str, str, bytes,
 def row_of(
     seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any, traceparent: Any
 ) -> StoredCallback:
-    """The row with these columns; a flipped bit may have changed any of them, also its type."""
+    """The row with these columns; a flipped bit may have changed any of them, also its type. A resync request
+    of another version that is not understood counts as damaged, too."""
     typed = isinstance(received_ms, int) and isinstance(app, str) and isinstance(via, str)
     if not typed or not isinstance(body, bytes) or not isinstance(traceparent, str | None):
         return damaged_row(seq)
     intact = crc == checksum(seq, received_ms, app, via, body, traceparent)
-    return StoredCallback(seq, received_ms, app, via, body, intact, traceparent)
+    row = StoredCallback(seq, received_ms, app, via, body, intact, traceparent)
+    if intact and via == CONTROL:
+        try:
+            ResyncRequest.of(row)
+        except ValueError:
+            return damaged_row(seq)
+    return row
 
 
 IMPORTS = "import/"

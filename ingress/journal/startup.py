@@ -3,7 +3,6 @@
 A folder is refused, with the remedy, rather than used in a way that could leave a callback unpublished.
 """
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -24,12 +23,14 @@ from dingbridge.ingress.journal.directory import (
     JournalFolder,
     current,
     damaged_name,
+    delete_folder,
     last_put_aside,
     quick_check,
     relay_lock,
     report_damage,
     reported_damage,
     sync,
+    takes_no_write,
     twice,
 )
 from dingbridge.ingress.journal.rows import IMPORTS
@@ -166,16 +167,15 @@ def _put_aside(root: Path, why: str) -> None:
     ``JournalError`` when the last damage is less than an hour ago.
     """
     folder = current(root)
-    last = last_put_aside(root)
+    last, target = last_put_aside(root), damaged_name(root, datetime.now(UTC))
     if last is not None and abs(time.time() - last.timestamp()) < _DAMAGED_AGAIN_S:
         raise JournalError(
             f"the journal in {folder.path} is damaged ({why}), and the last one was put aside at "
             f"{last:%H:%M:%SZ}, less than an hour ago. Nothing was changed. Replace the disk under {root}; "
-            f"then move {folder.path} to {root}/damaged-by-hand and start again, to publish what can be read"
+            f"then move {folder.path} to {target} and start again, to publish what can be read"
         )
     report_damage(folder.path, why)  # so that a relay that runs as a service of its own ends
     with _no_relay(folder):
-        target = damaged_name(root, datetime.now(UTC))
         folder.path.rename(target)
     log.error("journal.put_aside", folder=target.name, reason=why)
 
@@ -196,7 +196,8 @@ def _begin(root: Path, damage: str | None = None) -> JournalFile:
     It must take a commit first: on a disk that is full or read-only nothing is renamed.
     """
     new, folder = root / _NEW, current(root)
-    shutil.rmtree(new, ignore_errors=True)  # of an interrupted attempt; no callback was ever kept in it
+    if new.exists():  # of an interrupted attempt; no callback was ever kept in it
+        delete_folder(new)
     new.mkdir(mode=0o700)
     with closing(JournalFile(new / JOURNAL_FILE, create=True)) as file:
         file.commit([], {} if damage is None else _imports(folder), 0)
@@ -216,4 +217,5 @@ def refused_by_disk(root: Path, error: Exception) -> str:
     """The words for a disk that fails, with the remedy."""
     if isinstance(error, apsw.BusyError):
         return f"{root}: another process reads the journal ({error}); end it, as a back-up that hangs"
-    return f"{type(error).__name__}: {error}; free or repair the disk under {root}"
+    quota = ", or raise its quota" if takes_no_write(error) and isinstance(error, apsw.IOError) else ""
+    return f"{type(error).__name__}: {error}; free or repair the disk under {root}{quota}"

@@ -13,9 +13,10 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import structlog
 
@@ -192,10 +193,10 @@ class Poller:
     async def _begin(self) -> str:
         """Note that a call that deletes is about to be made; the key of the note."""
         ended = (await self._journal.notes(_ENDS)).get(_ENDS + self._app)
-        since_ms = None if ended is None else int(ended) - _MARGIN_MS
+        since_ms = int(ended) - _MARGIN_MS if ended is not None and ended.isdecimal() else None
         key = _INTENTS + uuid.uuid4().hex
-        note = {"app": self._app, "at_ms": now_ms(), "since_ms": since_ms}
-        await self._journal.commit([], {key: json.dumps(note)})
+        note = _Intent(self._app, now_ms(), since_ms)
+        await self._journal.commit([], {key: json.dumps(asdict(note))})
         return key
 
     async def _keep(self, items: Sequence[Any], intent: str | None, result: Result) -> None:
@@ -224,16 +225,34 @@ class Poller:
         self._metrics.resync_requests.inc(len(requests))
 
 
+@dataclass(frozen=True, slots=True)
+class _Intent:
+    """The note of a call that deletes: when it was made, and since when what it deletes may be missing."""
+
+    app: str | None
+    """``None``, for all apps, where another version's note is not understood."""
+    at_ms: int
+    since_ms: int | None
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        with suppress(ValueError):
+            match json.loads(text):
+                case {"app": str(app), "at_ms": int(at_ms), "since_ms": int() | None as since_ms}:
+                    return cls(app, at_ms, since_ms)
+        return cls(None, now_ms(), None)
+
+
 async def settle(journal: Journal, metrics: RecoveryMetrics, app: str | None = None) -> int:
     """Ask the consumers to resync for each page that may be gone, of ``app`` or of all; how many those
     were. No call of theirs may be under way. Raises ``JournalUnavailable``: call it again."""
-    found = [(key, json.loads(text)) for key, text in (await journal.notes(_INTENTS)).items()]
-    left = [(key, note) for key, note in found if app in (None, note["app"])]
-    for key, note in left:
-        id, at = key.removeprefix(_INTENTS), datetime.fromtimestamp(note["at_ms"] / 1000, UTC)
-        log.error("recovery.page_missing", app=note["app"], intent=id, at=f"{at:%Y-%m-%dT%H:%M:%SZ}")
+    found = [(key, _Intent.of(text)) for key, text in (await journal.notes(_INTENTS)).items()]
+    left = [(key, intent) for key, intent in found if app in (None, intent.app)]
+    for key, intent in left:
+        id, at = key.removeprefix(_INTENTS), datetime.fromtimestamp(intent.at_ms / 1000, UTC)
+        log.error("recovery.page_missing", app=intent.app, intent=id, at=f"{at:%Y-%m-%dT%H:%M:%SZ}")
         reason = "a page of the failed list may be gone"
-        request = ResyncRequest(f"page-{id}", reason, app=note["app"], since_ms=note["since_ms"])
+        request = ResyncRequest(f"page-{id}", reason, app=intent.app, since_ms=intent.since_ms)
         await journal.commit([request], {key: None})
         metrics.pages_missing.inc()
         metrics.resync_requests.inc()

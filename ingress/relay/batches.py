@@ -139,6 +139,7 @@ class RecordAccumulator:
             name = inbox or self._router.topic(record)
             topic: Topic | Refusal | None = self._topics.get(name)
             if topic is None:
+                # Invariant 3: while older records of the topic are parked, newer ones are parked behind them
                 topic = self._blocked.get(name) or await self._look_up(name)
             if isinstance(topic, Topic) and len(record.value) + len(record.key) > _LARGEST_RECORD:
                 topic = Refusal.TOO_LARGE
@@ -179,6 +180,7 @@ class RecordAccumulator:
 
     def _batch(self, batches: BatchSet, partition: TopicPartition) -> Batch:
         batch = batches.batches.get(partition)
+        # Invariant 3: one batch a partition, filled in the journal's order
         if batch is None:
             assert self._producer is not None  # noqa: S101 - connected before
             batch = batches.batches[partition] = Batch(partition, self._producer.create_batch())

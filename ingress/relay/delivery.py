@@ -114,8 +114,9 @@ async def failures(
     status: RelayStatus,
     futures: Mapping[TopicPartition, "asyncio.Future[object]"],
 ) -> dict[TopicPartition, BaseException]:
-    """Wait until every batch is acknowledged or has failed; returns the errors of those that failed. One that
-    does neither in time gets ``KafkaUnavailable``; before that, the status becomes ``stalled``."""
+    """Wait until every batch is acknowledged or has failed; returns the errors of those that failed. Before
+    one does neither in time, the status becomes ``stalled``. Then it gets ``TopicLeaderless`` if Kafka has
+    answered for another one, and ``KafkaUnavailable`` if it has answered for none."""
     errors: dict[TopicPartition, BaseException] = {}
     if not futures:
         return errors
@@ -127,10 +128,13 @@ async def failures(
         status.turn("stalled", words)
         await asyncio.wait(futures.values(), timeout=limit_s - _STALLED_S)
     for partition, future in futures.items():
-        if not future.done():
-            errors[partition] = KafkaUnavailable(f"{status.words}; connecting again after {limit_s:g} s")
-        elif (error := future.exception()) is not None:
+        if future.done() and (error := future.exception()) is not None:
             errors[partition] = error
+    answered = any(future.done() for future in futures.values()) and all(map(refusal, errors.values()))
+    for partition, future in futures.items():
+        if not future.done():
+            words = f"{status.words}; no answer after {limit_s:g} s"
+            errors[partition] = TopicLeaderless(words) if answered else KafkaUnavailable(words)
     return errors
 
 

@@ -8,21 +8,23 @@ name them (third-party apps get such ones): one for all such callbacks of ``RESY
 """
 
 import time
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import structlog
 
+from dingbridge.apps.company import Companies
 from dingbridge.errors import SettingsError, TopicError
 from dingbridge.events import Received, Record, known, to_records
 from dingbridge.events.catalogue import Part
 from dingbridge.events.control import resync_requested
-from dingbridge.events.envelope import NOBODY
+from dingbridge.events.envelope import NO_CORP_ID
 from dingbridge.ingress.journal.rows import CONTROL, ResyncRequest, StoredCallback
 from dingbridge.kafka.topic_policy import event_topic, inbox_topic, unclassified_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.schema.drift import drift_in
 from dingbridge.settings import IngressSettings, KafkaSettings
-from dingbridge.settings.apps import load_apps
+from dingbridge.settings.apps import companies
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +32,8 @@ RESYNC_EVERY_MS: Final = 10 * 60_000
 """A resync can read the whole company: at most one in this time, of each company and part."""
 SETTLED_MS: Final = 60_000
 """DingTalk's reads may lag behind its events, and the clocks of the relay and of a worker may differ."""
+_READ_EVERY_S: Final = 1.0
+"""How often an apps file with mistakes is read again."""
 _UNKNOWN_MS = 7 * 86_400_000
 """How far back consumers compare if it is not known since when something may be missing."""
 
@@ -42,22 +46,63 @@ class Message(NamedTuple):
     inbox: str | None = None
 
 
+_File = tuple[int, ...]
+
+
+class AppCompanies:
+    """The companies of the apps. A changed apps file is read again; one with mistakes changes nothing."""
+
+    def __init__(self, settings: IngressSettings) -> None:
+        self._settings = settings
+        self._known = Companies({})
+        self._file: _File | None = ()
+        """The file that ``_known`` was read from; None: there is none, empty: nothing was read yet."""
+        self._read_at, self._logged = 0.0, ""
+        self.now()  # now rather than at the first callback: the file may be broken by then
+
+    def now(self) -> Companies:
+        """Never raises. Before a valid file was read no company is known."""
+        file = _file_of(self._settings.dingtalk_apps_file)
+        if file != self._file and time.monotonic() >= self._read_at:
+            try:
+                self._known, self._file = companies(self._settings), file
+            except SettingsError as error:  # the ingress logs it, too
+                self._read_at = time.monotonic() + _READ_EVERY_S
+                if str(error) != self._logged:
+                    self._logged = str(error)
+                    log.warning("relay.apps_unreadable", words=str(error))
+        return self._known
+
+
+def _file_of(path: Path | None) -> _File | None:
+    """Its inode, size and time of change."""
+    if path is None:
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 class MessageBuilder:
     """Makes messages of the rows of one ``journal``. As long as the settings stay the same, a row gives the
     same messages every time, so that ``seq`` and number name one of them."""
 
     def __init__(self, settings: IngressSettings, journal: str) -> None:
         self._settings, self._journal = settings, journal
+        self._companies = AppCompanies(settings)
 
     def messages(self, row: StoredCallback) -> list[Message]:
         """The messages of ``row``, in order. Never raises."""
         if not row.intact:
-            id, reason = f"damaged/{self._journal}/{row.seq}", "a callback was damaged on the disk"
+            id, reason = f"damaged/{self._journal}/{row.seq}", "a row of the journal cannot be read"
             return self._resync(ResyncRequest(id, reason), int(time.time() * 1000))
         if row.via == CONTROL:
             return self._resync(ResyncRequest.of(row), row.received_ms)
+        own = self._companies.now().of_app.get(row.app)
         received = Received(
-            row.seq, self._journal, row.received_ms, row.app, row.via, row.body, row.traceparent
+            row.seq, self._journal, row.received_ms, row.app, row.via, row.body, row.traceparent, own
         )
         records = to_records(received, drift_in)
         messages = [Message(record) for record in records]
@@ -74,7 +119,7 @@ class MessageBuilder:
             f"nameless/{row.app}/{part}/{end_ms}",
             "an event does not say whom it is about",
             app=row.app,
-            corp_id=None if corp == NOBODY else corp,
+            corp_id=None if corp == NO_CORP_ID else corp,
             part=part,
         )
         return self._resync(request, end_ms + SETTLED_MS)
@@ -82,15 +127,15 @@ class MessageBuilder:
     def _resync(self, request: ResyncRequest, now_ms: int) -> list[Message]:
         """One message for each app and consumer, dated ``now_ms``."""
         since_ms = now_ms - _UNKNOWN_MS if request.since_ms is None else request.since_ms
-        complete = request.app is not None and request.corp_id is not None  # the apps' file is not needed
-        corps = {} if complete else self._corps()
-        apps = sorted(corps) if request.app is None else [request.app]
+        known = self._companies.now()
+        every = sorted(known.of_app) or [self._settings.dingtalk_app_name]
+        apps = every if request.app is None else [request.app]
         messages = []
         for app in apps:
             key, value, headers = resync_requested(
                 id=request.id,
                 app=app,
-                corp_id=request.corp_id or corps.get(app),
+                corp_id=known.of(app, request.corp_id or NO_CORP_ID),
                 now_ms=now_ms,
                 since_ms=since_ms,
                 part=request.part,
@@ -100,15 +145,6 @@ class MessageBuilder:
             for consumer in self._settings.resync_consumers:
                 messages.append(Message(record, inbox_topic(self._settings, consumer)))
         return messages
-
-    def _corps(self) -> dict[str, str | None]:
-        """The company of each app that is configured, where it is known."""
-        try:
-            apps = load_apps(self._settings)
-        except SettingsError as error:  # the ingress logs it, too
-            log.warning("relay.apps_unreadable", words=str(error))
-            apps = {}
-        return {name: app.corp_id for name, app in apps.items()} or {self._settings.dingtalk_app_name: None}
 
 
 class InboxMissing(TopicError):

@@ -26,9 +26,10 @@ from dingbridge.ingress.journal.checkpoint import (
     WHOLE_CALLBACK,
     Checkpoint,
     Parked,
+    ParkedKey,
     SharedCheckpoint,
 )
-from dingbridge.ingress.journal.directory import exclusive_locks, ingress_lock, twice
+from dingbridge.ingress.journal.directory import exclusive_locks, ingress_lock, takes_no_write, twice
 from dingbridge.ingress.journal.rows import StoredCallback
 from dingbridge.ingress.relay.batches import BatchSet, PartialCallback, RecordAccumulator, begin_span
 from dingbridge.ingress.relay.delivery import Refusal, Sender, TopicPartition, failures, refusal
@@ -102,6 +103,7 @@ class Publisher:
         self._unsaved_parked: list[Parked] = []  # to be written with the checkpoint
         self._saved_at = self._forgot_at = self._answered_at = 0.0
         self._awake = asyncio.Event()
+        self._asked = asyncio.Event()  # by the operator: only that cuts a back-off short
         self._stopping = False
 
     def wake(self) -> None:
@@ -111,11 +113,13 @@ class Publisher:
     def retry_parked(self) -> None:
         """Retry at once what is parked."""
         self.parked.ask()
+        self._asked.set()
         self._awake.set()
 
     def stop(self) -> None:
         """End ``run`` once the sets under way are acknowledged; all others stay in the journal."""
         self._stopping = True
+        self._asked.set()
         self._awake.set()
 
     async def run(self) -> None:
@@ -151,7 +155,9 @@ class Publisher:
             except (KafkaError, KafkaUnavailable, TimeoutError) as error:
                 self._status.error(error)
                 self._status.turn("down", explain(error, self._settings))
-            except (apsw.FullError, apsw.BusyError) as error:
+            except apsw.Error as error:
+                if not isinstance(error, apsw.BusyError) and not takes_no_write(error):
+                    raise
                 self._status.error(error)
                 words = f"the checkpoint cannot be written ({error}); free the disk, end a back-up that hangs"
                 self._status.turn("down", words)
@@ -159,7 +165,7 @@ class Publisher:
             # long enough for the producer to send what it holds, or to let it expire
             await self._sender.discard(2 * self._settings.kafka_request_timeout_s + 5)
             backoff = _BACKOFF_S[0] if self._progress.acknowledged > before else backoff
-            await self._pause(backoff)
+            await self._pause(self._asked, backoff)
             backoff = min(backoff * 2, _BACKOFF_S[1])
 
     async def _try_parked_once(self) -> None:
@@ -203,6 +209,7 @@ class Publisher:
                 if not self.parked.due:
                     await self._idle()
                 continue
+            # Invariant 3: the set before this one is settled
             futures, sent_at = await self._send(current), time.monotonic()
             current = await self._settle_and_build(current, futures)
             await self._save_sometimes()
@@ -235,7 +242,7 @@ class Publisher:
             self._answered_at = time.monotonic()
         self._status.turn("up", _UP)
         saved = self._progress.acknowledged == self._progress.saved
-        await self._pause(_IDLE_S if saved else _CHECKPOINT_EVERY_S)
+        await self._pause(self._awake, _IDLE_S if saved else _CHECKPOINT_EVERY_S)
 
     async def _build(self, batches: BatchSet | None = None) -> BatchSet | None:
         """The next set, or more into this one; ``None`` when nothing waits."""
@@ -292,15 +299,20 @@ class Publisher:
         if failed:
             await self._sender.discard()  # a producer is not used again after a failed send
         for partition, error in failed.items():
+            refused: dict[ParkedKey, Refusal]
             batch, limit_s = batches.batches[partition], hopeless_after_s(self._settings)
-            refused = await self._sender.find_refused(partition, batch.records, limit_s)
-            if not refused and refusal(error) is Refusal.TOO_LARGE:
+            if (reason := refusal(error)) is Refusal.NO_LEADER:  # waited for already
+                refused = {(seq, number): reason for seq, number, _ in batch.records}
+            else:
+                refused = await self._sender.find_refused(partition, batch.records, limit_s)
+            if not refused and reason is Refusal.TOO_LARGE:
                 self._accumulator.limit_batches(partition[0], batch.size // 2)
             self._accumulator.park(batches, partition[0], refused)
         for partition in batches.batches.keys() - failed.keys():
             self._status.published(record for _, _, record in batches.batches[partition].records)
         self._unsaved_parked += batches.parked
         if batches.done:
+            # Invariant 2: only here, when each record of these callbacks is acknowledged or parked
             self._progress.acknowledged = batches.done[-1]
             self._status.lagged(time.time() - (batches.since_ms or 0) / 1000)
         self._progress.partial = batches.partial
@@ -329,11 +341,12 @@ class Publisher:
             before_ms = int((time.time() - self._settings.journal_retention_hours * 3600) * 1000)
             await self._checkpoint.call(lambda c: c.forget_acked(before_ms))
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, event: asyncio.Event, most_s: float) -> None:
+        """Wait for ``event``, ``most_s`` at most."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._awake.wait()
-        self._awake.clear()
+            async with asyncio.timeout(most_s):
+                await event.wait()
+        event.clear()
 
 
 def _opened(folder: Path, journal: str) -> Checkpoint:

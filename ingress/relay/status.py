@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from dingbridge.events import Record
 from dingbridge.events.catalogue import family_of
-from dingbridge.events.envelope import Drift
+from dingbridge.events.envelope import Drift, OtherCompany
 from dingbridge.ingress.metrics import OTHER
 
 log = structlog.get_logger(__name__)
@@ -23,6 +23,8 @@ _DELAY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0
 _DRIFT_LOGGED, _DRIFT_LOGGED_EACH = 1_000, 5
 """How many drifting fields are logged, in all and of one callback: their names come from outside. Further
 ones are only counted."""
+_COMPANIES_LOGGED = 100
+"""How many other companies that pushes name are logged, in all. Further ones are only counted."""
 _LOGGED_AS = {"up": "kafka.up", "down": "kafka.down", "stalled": "kafka.stalled"}
 
 
@@ -65,13 +67,21 @@ class RelayStatus:
         )
         self._delay_of = cache(self._delay_seconds.labels)  # for each record
         self._drift_logged: set[tuple[str, Drift]] = set()
+        self._companies_logged: set[OtherCompany] = set()
+        self._other_companies: dict[str, dict[str, Any]] = {}
+        """By app: the ``count`` of pushes that named another company, the last one named, the app's own."""
         self.state = "starting"
         self.words = "connecting to Kafka"
         self._since = time.time()
 
     def as_json(self) -> dict[str, Any]:
-        """For ``/readyz``: ``since`` is epoch s."""
-        return {"state": self.state, "words": self.words, "since": self._since}
+        """For ``/readyz``: ``since`` is epoch s; ``other_companies`` what the doctor reports."""
+        return {
+            "state": self.state,
+            "words": self.words,
+            "since": self._since,
+            "other_companies": self._other_companies,
+        }
 
     def published(self, records: Iterable[Record]) -> None:
         """Kafka has acknowledged ``records``."""
@@ -83,6 +93,8 @@ class RelayStatus:
                 self._delay_of(family_of(record.event_type)).observe(record.delay_s)
             if record.fault is not None:
                 self._unclassified.labels(record.fault).inc()
+            if record.other_company is not None:
+                self._names_another(record.other_company)
             if record.drift:
                 self._drifted(label, record.drift)
         for label, count in counts.items():
@@ -96,6 +108,22 @@ class RelayStatus:
         for found in new[: min(_DRIFT_LOGGED_EACH, _DRIFT_LOGGED - len(self._drift_logged))]:
             self._drift_logged.add((event_type, found))
             log.warning("schema.drift", event_type=event_type, kind=found.kind, field=found.field)
+
+    def _names_another(self, found: OtherCompany) -> None:
+        """Keep it for the doctor, and log each company once."""
+        named = found.named[:64]
+        count = self._other_companies.get(found.app, {}).get("count", 0) + 1
+        self._other_companies[found.app] = {"count": count, "named": named, "own": found.own}
+        if found not in self._companies_logged and len(self._companies_logged) < _COMPANIES_LOGGED:
+            self._companies_logged.add(found)
+            log.error(
+                "relay.other_company",
+                app=found.app,
+                named=named,
+                corp_id=found.own,
+                meaning="the push went to the unclassified topic; if the app does belong to the company that "
+                "is named, mend DINGTALK_CORP_ID or corp_id, then `dingbridge journal renormalise`",
+            )
 
     def lagged(self, seconds: float) -> None:
         """A batch set was acknowledged ``seconds`` after its oldest callback had been received."""

@@ -159,6 +159,7 @@ class StreamClient:
         try:
             began_ns = self._entry.sample()
             callback, facts = new_callback(frame, self.app.name)
+            # Invariant 1: SUCCESS is returned only after this
             await self._entry.accept(callback, known_type(facts.event_type), began_ns)
         except Exception as error:
             reason, words = "fault", f"a fault of ours ({type(error).__name__} at {place_of(error)})"

@@ -186,7 +186,10 @@ async def test_the_edge_comes_up_before_two_ingresses_and_a_push_through_it_is_a
     settings = kafka_settings(edge_stack)
     names = [f"edge-{number}" for number in range(4)]
     for name in names:
-        body = b'{"EventType":"check_in","eventId":"%b","CorpId":"c","StaffId":"u"}' % name.encode()
+        body = (
+            b'{"EventType":"check_in","eventId":"%b","CorpId":"dingcorpsample01","StaffId":"u"}'
+            % name.encode()
+        )
         reply = await exchange(edge_stack.ports["EDGE"], raw_push(body), 30)
         assert reply.status == 200
         assert is_success(reply.body)

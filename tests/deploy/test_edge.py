@@ -38,7 +38,7 @@ class Edge:
 
 
 def event(number: int) -> bytes:
-    return b'{"EventType":"check_in","eventId":"e%d","CorpId":"c","StaffId":"u"}' % number
+    return b'{"EventType":"check_in","eventId":"e%d","CorpId":"dingcorpsample01","StaffId":"u"}' % number
 
 
 def caddy(folder: Path, port: int, upstreams: list[int]) -> tuple[list[str], dict[str, str]]:

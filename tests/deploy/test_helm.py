@@ -359,6 +359,7 @@ def test_the_notes_name_every_secret_that_pods_wait_for(case, render, tmp_path):
         ({"kafka": {"bootstrapServers": ""}}, "kafka.bootstrapServers: host:port of your Kafka"),
         ({"image": {"repository": ""}}, "image.repository: the image in a registry of yours"),
         ({"dingtalk": {"appKey": ""}}, "dingtalk.appKey: the Client ID of your app"),
+        ({"dingtalk": {"corpId": ""}}, "dingtalk.corpId: the CorpId of the company"),
         ({"settings": {"TOPIC_PREFIXES": "x"}}, "at '/settings': additional properties 'TOPIC_PREFIXES'"),
         ({"settings": {"ADMIN_PORT": 1}}, "at '/settings': additional properties 'ADMIN_PORT'"),
         (

@@ -20,7 +20,7 @@ MAX_BYTES = 64 * 1024
 
 def event(number: int) -> bytes:
     return json.dumps(
-        {"EventType": "check_in", "eventId": f"e{number}", "CorpId": "c", "StaffId": "u"}
+        {"EventType": "check_in", "eventId": f"e{number}", "CorpId": "dingcorpsample01", "StaffId": "u"}
     ).encode()
 
 

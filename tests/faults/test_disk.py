@@ -81,7 +81,7 @@ async def refused_until_well(
     await load.more(40)
 
 
-@pytest.mark.parametrize("sickness", ["full", "read-only", "slow"])
+@pytest.mark.parametrize("sickness", ["full", "over-quota", "read-only", "slow"])
 async def test_a_sick_disk_means_503_and_heals_by_itself(
     processes, kafka_env, kafka_settings, tmp_path, figure, sickness
 ):

@@ -31,7 +31,7 @@ def event(number: int) -> bytes:
     body = {
         "EventType": TYPE,
         "eventId": f"e{number}",
-        "CorpId": "dingcorp1",
+        "CorpId": "dingcorpsample01",
         "TimeStamp": "1731000000123",
         "UserId": [f"u{number}"],
         "name": name,

@@ -118,6 +118,7 @@ async def test_an_oa_and_people_change_one_company_whatever_happens(
         env |= {
             "OUTBOUND_OWNERS": str(owners), "OUTBOUND_SETTLE_S": str(SETTLE_S), "OUTBOUND_GRACE_DAYS": "0",
             "OUTBOUND_MAX_REMOVALS": "10000",
+            "OUTBOUND_MAX_UPDATES": "10000",
         }  # fmt: skip
         outbound = Outbound(processes, env, simulator)
         await outbound.start()

@@ -40,7 +40,7 @@ def approval(number: int) -> dict[str, Any]:
         "EventType": APPROVAL,
         "type": "finish",
         "processInstanceId": f"pi-{number % 5}",
-        "corpId": "dingcorp1",
+        "corpId": "dingcorpsample01",
         "createTime": 1_731_000_000_000 + number,
         "title": "李雷提交的请假",
         "staffId": "u1",
@@ -52,7 +52,7 @@ def contact(number: int) -> dict[str, Any]:
     return {
         "EventType": CONTACT,
         "eventId": f"c{number}",
-        "CorpId": "dingcorp1",
+        "CorpId": "dingcorpsample01",
         "TimeStamp": "1731000000123",
         "UserId": [f"u{number}"],
     }

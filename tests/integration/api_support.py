@@ -116,7 +116,12 @@ class Platform:
             case "/topapi/v2/user/get" if body["userid"] == "u001":
                 return "POST", {
                     **OK,
-                    "result": {"userid": "u001", "name": "王芳", "dept_id_list": ["1", "7"]},
+                    "result": {
+                        "userid": "u001",
+                        "unionid": "union001",
+                        "name": "王芳",
+                        "dept_id_list": ["1", "7"],
+                    },
                 }
             case "/topapi/v2/user/get":
                 return "POST", {"errcode": 60121, "errmsg": "找不到该用户"}

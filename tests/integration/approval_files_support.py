@@ -58,6 +58,7 @@ async def shelf():
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("ARCHIVE_DIR", str(tmp_path / "archive"))
     monkeypatch.setenv("ARCHIVE_MAX_BYTES", str(ALLOWED))
+    monkeypatch.setenv("ARCHIVE_ALLOW_NETWORKS", "127.0.0.0/8")
     return tmp_path / "archive"
 
 
@@ -68,9 +69,8 @@ async def archive(database_url):
 
 
 def files(*ids, name="../../发票.pdf"):
-    listed = [
-        {"spaceId": "1", "fileId": id_, "fileName": name, "fileSize": "3", "fileType": "pdf"} for id_ in ids
-    ]
+    one = {"spaceId": "1", "fileName": name, "fileSize": str(len(CONTENT)), "fileType": "pdf"}
+    listed = [{**one, "fileId": id_} for id_ in ids]
     return field("发票", json.dumps(listed), "DDAttachment")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api import DingTalkClient, approvals
 from dingbridge.dingtalk.api.approvals import FILE_URLS, IDS, INSTANCES, TEMPLATES
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import (
@@ -75,6 +75,14 @@ class TestCalls:
         assert platform.seen[-1][:2] == ("GET", f"/{INSTANCES}")
         assert platform.queries[-1] == {"processInstanceId": "pi-1"}
 
+    @pytest.mark.parametrize("no", [False, "false"])
+    async def test_an_approval_without_success_is_none(
+        self, client: DingTalkClient, platform: Platform, no: Any
+    ) -> None:
+        platform.script(f"/{INSTANCES}", {"result": {"status": "COMPLETED"}, "success": no})
+        with pytest.raises(Unavailable, match="success: false"):
+            await client.approval("pi-1")
+
     async def test_ids_of_approvals_page_by_page(self, client: DingTalkClient, platform: Platform) -> None:
         first = {"result": {"list": ["pi-1", "pi-2"], "nextToken": "10"}, "success": True}
         platform.script(f"/{IDS}", first, {"result": {"list": ["pi-3"]}, "success": "true"})
@@ -92,10 +100,38 @@ class TestCalls:
         self, client: DingTalkClient, platform: Platform, token: Any
     ) -> None:
         page = {"result": {"processList": [{"name": "A", "processCode": "P"}], "nextToken": 10}}
-        again = {"result": {"processList": [], "nextToken": token}}
+        again = {"result": {"processList": [{"name": "B"}], "nextToken": token}}
         platform.script(f"/{TEMPLATES}", page, again)
         with pytest.raises(Unavailable, match="does not advance"):
             await client.templates()
+
+    async def test_an_empty_page_that_leads_on_is_no_answer(
+        self, client: DingTalkClient, platform: Platform
+    ) -> None:
+        """Each page would cost a call of the month's, without an end."""
+        platform.script(f"/{IDS}", {"result": {"list": [], "nextToken": "10"}})
+        platform.script(f"/{TEMPLATES}", {"result": {"nextToken": 10}})
+        platform.script(
+            "/topapi/v2/user/list", {**OK, "result": {"list": [], "has_more": True, "next_cursor": 100}}
+        )
+        with pytest.raises(Unavailable, match="empty page"):
+            [id_ async for id_ in client.approval_ids("PROC-A", start_ms=1, end_ms=2)]
+        with pytest.raises(Unavailable, match="empty page"):
+            await client.templates()
+        with pytest.raises(Unavailable, match="empty page"):
+            [user async for user in client.department_users(7)]
+
+    async def test_a_listing_ends_where_dingtalks_own_limit_is(
+        self, client: DingTalkClient, platform: Platform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(approvals, "IDS_MOST", 40)
+        pages = [
+            {"result": {"list": [f"pi-{page}-{n}" for n in range(20)], "nextToken": str(page)}}
+            for page in (20, 40, 60)
+        ]
+        platform.script(f"/{IDS}", *pages)
+        found = [id_ async for id_ in client.approval_ids("PROC-A", start_ms=1, end_ms=2)]
+        assert (len(found), len(platform.requests(f"/{IDS}"))) == (40, 2)
 
     async def test_a_file_of_0_bytes_has_no_address(self, client: DingTalkClient, platform: Platform) -> None:
         result = {"spaceId": 1, "fileId": "f1"}

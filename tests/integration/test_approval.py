@@ -51,6 +51,7 @@ async def test_an_approved_leave_is_archived_and_in_the_ledger_once(office, data
         (before,) = await archive.rows(select(approval_instances))
         await deliver(archive, event, replay_id="again")
         (leave,) = await archive.rows(select(leave_ledger))
+        office.delete()
         await deliver(archive, instance("delete", T + 200_000))
         (row,) = await archive.rows(select(approval_instances))
         assert await archive.rows(select(leave_ledger)) == []

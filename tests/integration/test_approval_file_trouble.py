@@ -1,6 +1,7 @@
 """Attachments that cannot be downloaded: what fails is tried again, or says why not."""
 
 import asyncio
+import gzip
 import hashlib
 
 import pytest
@@ -55,6 +56,24 @@ async def cut_off(request):
     return response
 
 
+async def cut_without_a_length(request):
+    response = web.StreamResponse()
+    response.force_close()
+    response.headers["Connection"] = "close"
+    await response.prepare(request)
+    await response.write(CONTENT[:1000])
+    return response
+
+
+async def page_of_a_proxy(request):
+    return web.Response(text="<html>please sign in</html>", content_type="text/html")
+
+
+async def zipped(request):
+    assert request.headers["Accept-Encoding"] == "identity"
+    return web.Response(body=gzip.compress(CONTENT), headers={"Content-Encoding": "gzip"})
+
+
 async def busy(request):
     return web.Response(status=503)
 
@@ -78,8 +97,11 @@ async def forbidden(request):
         (busy, "HTTP 503"),
         (too_many, "HTTP 429"),
         (elsewhere, "HTTP 302"),
+        (cut_without_a_length, f"1000 bytes came, and the form names {len(CONTENT)}"),
+        (page_of_a_proxy, f"27 bytes came, and the form names {len(CONTENT)}"),
+        (zipped, "its server encodes it (gzip)"),
     ],
-    ids=["cut-off", "busy", "too-many", "redirect"],
+    ids=["cut-off", "busy", "too-many", "redirect", "cut", "html", "gzip"],
 )
 async def test_what_fails_is_tried_again_later_and_then_kept_whole(archive, shelf, folder, answer, reason):
     await archived(archive, files("1"))
@@ -323,6 +345,47 @@ async def test_a_photo_whose_address_leads_inside_is_not_fetched(archive, shelf,
     (row,) = (await rows(archive)).values()
     assert (row.kind, row.state, row.reason) == ("photo", "refused", reason)
     assert shelf.got.total() == 0
+
+
+@pytest.mark.parametrize(
+    ("allowed", "base", "reason"),
+    [
+        (
+            "",
+            "http://127.0.0.1:{port}",
+            "its address is not https, and in no network of ARCHIVE_ALLOW_NETWORKS",
+        ),
+        (
+            "",
+            "http://localhost:{port}",
+            "its address is not https, and in no network of ARCHIVE_ALLOW_NETWORKS",
+        ),
+        (
+            "",
+            "https://127.0.0.1:{port}",
+            "its address points inside, and to no network of ARCHIVE_ALLOW_NETWORKS",
+        ),
+        (
+            "10.0.0.0/8",
+            "http://127.0.0.1:{port}",
+            "its address is not https, and in no network of ARCHIVE_ALLOW_NETWORKS",
+        ),
+        ("10.0.0.0/8,127.0.0.0/8,::1", "http://localhost:{port}", None),
+    ],
+    ids=["http", "http-name", "https", "elsewhere", "allowed"],
+)
+async def test_a_file_is_fetched_by_https_or_from_a_network_that_is_allowed(
+    archive, shelf, folder, monkeypatch, allowed, base, reason
+):
+    monkeypatch.setenv("ARCHIVE_ALLOW_NETWORKS", allowed)
+    shelf.base = base.format(port=shelf.base.rpartition(":")[2])
+    await archived(archive, files("1"))
+    work = downloads(archive, shelf)
+    await work.open_folder()
+    await once(work)
+    row = (await rows(archive))["file:1"]
+    assert (row.state, row.reason) == ("waiting" if reason else "done", reason)
+    assert shelf.got.total() == (0 if reason else 1)
 
 
 async def test_a_folder_that_cannot_be_written_waits_in_words(archive, shelf, tmp_path, monkeypatch):

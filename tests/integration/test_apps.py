@@ -16,7 +16,7 @@ from dingbridge.dingtalk.errors import TokenInvalid
 from dingbridge.events import Received, decode, to_records
 from dingbridge.ingress.credentials import CredentialsWatcher
 from dingbridge.ingress.metrics import HttpMetrics
-from dingbridge.kafka.topic_policy import event_topic
+from dingbridge.kafka.topic_policy import event_topic, unclassified_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
 from dingbridge.simulator.server import Simulator
 from dingbridge.tasks import TaskEnded, WatchedTasks
@@ -38,8 +38,9 @@ SALES = Credentials("tokenOfSales", "s" * 43, ("dingsales",))
 SUITE_EVENTS = ("suite_ticket", "tmp_auth_code", "change_auth", "suite_relieve")
 
 
-def table(name, credentials, *, head="[apps.{}]", more=""):
+def table(name, credentials, *, head="[apps.{}]", more="", corp="c"):
     owners = "" if "previous" in head or "next" in head else f"owner_keys = {list(credentials.owner_keys)}\n"
+    owners += f'corp_id = "{corp}"\n' if owners and "suite" not in more else ""
     return (
         head.format(name)
         + f'\ntoken = "{credentials.token}"\naes_key = "{credentials.aes_key}"\n{owners}{more}\n'
@@ -59,9 +60,10 @@ async def test_each_app_has_its_path_and_its_source_and_the_file_is_read_while_i
     processes, kafka_env, kafka_settings, tmp_path
 ):
     file = tmp_path / "apps.toml"
-    apps = table("hr", HR) + table("suite", SUITE, more="suite = true")
+    apps = table("hr", HR, corp="dingcorp1") + table("suite", SUITE, more="suite = true")
     file.write_text(apps)
-    ingress = IngressUnderTest(processes, tmp_path, kafka_env, {"DINGTALK_APPS_FILE": str(file)})
+    own = {"DINGTALK_APPS_FILE": str(file), "DINGTALK_CORP_ID": "dingcorp1"}
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, own)
     await asyncio.to_thread(ingress.start)
 
     async def accepted():
@@ -71,7 +73,8 @@ async def test_each_app_has_its_path_and_its_source_and_the_file_is_read_while_i
     async with aiohttp.ClientSession() as http:
         assert await push(http, ingress.url, event(1, "dingcorp1"), CREDENTIALS) == "success"
         assert await push(http, f"{ingress.url}/default", event(2, "dingcorp1"), CREDENTIALS) == "success"
-        assert await push(http, f"{ingress.url}/hr", event(3, "dingcorp2"), HR) == "success"
+        assert await push(http, f"{ingress.url}/hr", event(3, ""), HR) == "success"
+        assert await push(http, f"{ingress.url}/hr", event(8, "dingcorp2"), HR) == "success"
         # the same event of the same company, at another app, is another one
         assert await push(http, f"{ingress.url}/hr", event(1, "dingcorp1"), HR) == "success"
         assert await push(http, f"{ingress.url}/hr", event(4, "dingcorp2"), CREDENTIALS) == 403
@@ -81,10 +84,11 @@ async def test_each_app_has_its_path_and_its_source_and_the_file_is_read_while_i
             plaintext = json.dumps({**body, "Random": "r"}).encode()
             assert await push(http, f"{ingress.url}/suite", plaintext, SUITE) == "success"
 
-        file.write_text(apps + table("sales", SALES))
+        file.write_text(apps + table("sales", SALES, corp="dingcorp3"))
         await eventually(lambda: _has(accepted, "sales"), 30, "it has taken the new app")
         assert await push(http, f"{ingress.url}/sales", event(6, "dingcorp3"), SALES) == "success"
 
+        await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the relay has read the file, too")
         file.write_text("[apps.hr")
 
         async def rejected():
@@ -106,10 +110,12 @@ async def test_each_app_has_its_path_and_its_source_and_the_file_is_read_while_i
         ("/dingtalk/dingcorp1/default", "u1"),
         ("/dingtalk/dingcorp1/default", "u2"),
         ("/dingtalk/dingcorp1/hr", "u1"),
-        ("/dingtalk/dingcorp2/hr", "u3"),
+        ("/dingtalk/dingcorp1/hr", "u3"),
         ("/dingtalk/dingcorp3/sales", "u6"),
         ("/dingtalk/dingcorp3/sales", "u7"),
     ]
+    [another] = topics[unclassified_topic(kafka_settings)]
+    assert decode(another.value).source == "/dingtalk/dingcorp1/hr", "it named dingcorp2"
 
 
 async def _has(accepted, name):
@@ -249,7 +255,8 @@ async def test_a_consumer_asks_at_the_app_that_the_event_came_from(tmp_path, mon
         monkeypatch.setenv("DATA_DIR", str(tmp_path))
         monkeypatch.setenv("CONSUMER_APP", "hr")
         asked = Asking()
-        opened = await open_clients(ConsumerSettings.load(), stack)
+        asked.settings = ConsumerSettings.load()
+        opened = await open_clients(asked.settings, stack)
         assert opened is not None
         asked.clients, _ = opened
         user = next(iter(simulator.platform.company.users))

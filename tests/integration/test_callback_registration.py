@@ -36,6 +36,7 @@ class TestCommand:
             "DINGTALK_TOKEN": TOKEN,
             "DINGTALK_AES_KEY": AES_KEY,
             "DINGTALK_OWNER_KEY": APP_KEY,
+            "DINGTALK_CORP_ID": "dingcorp1",
         }
         done = await asyncio.to_thread(self.processes.run, "callback", *arguments, env=settings | environment)
         said = done.stdout + done.stderr
@@ -100,10 +101,10 @@ class TestCommand:
         assert words in said
 
     async def test_settings_mistakes_exit_with_2(self, base: str, platform: Platform) -> None:
-        code, said = await self.run(base, "register", "--url", URL, DINGTALK_TOKEN="", DINGTALK_APP_KEY="")
+        missing = dict.fromkeys(("DINGTALK_TOKEN", "DINGTALK_APP_KEY", "DINGTALK_CORP_ID"), "")
+        code, said = await self.run(base, "register", "--url", URL, **missing)
         assert code == 2
-        assert "DINGTALK_TOKEN" in said
-        assert "DINGTALK_APP_KEY" in said
+        assert all(name in said for name in missing)
         assert platform.seen == []
 
     async def test_a_platform_that_is_not_there(self) -> None:

@@ -24,7 +24,9 @@ from tests.support.processes import eventually, free_port
 
 OWNER = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"]
 EVENTS = "user_add_org,user_modify_org,user_leave_org"
-EVENT = b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"],"CorpId":"c"}'
+EVENT = (
+    b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"],"CorpId":"dingcorpsample01"}'
+)
 
 
 def write(folder):
@@ -41,6 +43,7 @@ aes_key_file = "hr.aes-key"
 owner_keys = ["{OWNER}"]
 app_key = "{OWNER}"
 app_secret_file = "hr.secret"
+corp_id = "dingcorpsample01"
 """
     )
     return file
@@ -206,6 +209,7 @@ async def test_what_cannot_be_rotated_is_said(simulator, live, tmp_path):
     assert (said.code, "sales" in said.err) == (2, True)
     own = {"DINGTALK_TOKEN": "tokenOfOurs1", "DINGTALK_AES_KEY": "k" * 43, "DINGTALK_OWNER_KEY": OWNER}
     own |= {"DINGTALK_APP_KEY": OWNER, "DINGTALK_APP_SECRET": SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]}
+    own["DINGTALK_CORP_ID"] = SAMPLE_CREDENTIALS["DINGTALK_CORP_ID"]
     api = {"DINGTALK_API_BASE": simulator.base_url}
     said = await dingbridge_callback(tmp_path, {**own, **api}, "rotate", "--app", "default")
     assert (said.code, "[apps.default]" in said.err) == (2, True)

@@ -91,7 +91,12 @@ async def test_topics_are_made_listed_and_read_without_other_tools(processes, ka
     assert "not changed" in (await topics("ensure", "check_in"))[2]
 
     await asyncio.to_thread(ingress.start)
-    event = {"EventType": "check_in", "TimeStamp": 1_731_000_000_000, "CorpId": "c", "StaffId": "u9"}
+    event = {
+        "EventType": "check_in",
+        "TimeStamp": 1_731_000_000_000,
+        "CorpId": "dingcorpsample01",
+        "StaffId": "u9",
+    }
     pusher = Pusher(ingress.url, retries=2)
     await pusher.push_all((n, json.dumps({**event, "n": n}).encode()) for n in range(3))
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "in Kafka")
@@ -99,7 +104,7 @@ async def test_topics_are_made_listed_and_read_without_other_tools(processes, ka
     assert sorted(json.loads(line)["data"]["n"] for line in read.splitlines()) == [0, 1, 2]
     _, whole, _ = await topics("read", f"{prefix}check_in", "--with-key", "-n", "1")
     [record] = [json.loads(line) for line in whole.splitlines()]
-    assert record["key"] == "c:u9"
+    assert record["key"] == "dingcorpsample01:u9"
     assert record["headers"]["dingbridge-type"] == "check_in"
     assert record["value"]["type"] == "com.dingtalk.check_in"
     code, _, error = await topics("read", "no_such_type")

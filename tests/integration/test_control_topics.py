@@ -7,8 +7,10 @@ from typing import Any
 import orjson
 
 from dingbridge.events.envelope import Record
+from dingbridge.kafka.client import producer
+from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topic_policy import control_topic, inbox_topic, topic_configs
-from dingbridge.kafka.topics import existing_topics
+from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import KafkaSettings
 from tests.integration.worker_support import (
     EffectConsumer,
@@ -17,6 +19,7 @@ from tests.integration.worker_support import (
     event_record,
     has_committed,
     has_rows,
+    has_rows_at_least,
     named,
     publish,
     rows,
@@ -71,6 +74,30 @@ async def test_any_senders_events_are_handled_once_and_what_is_none_is_a_dead_le
     said = dict(letter.headers)["dingbridge-dlq-reason"].decode()
     assert "its specversion is not 1.0; its data is no object" in said
     assert letter.value == broken.value
+
+
+async def test_what_a_transaction_aborted_is_no_event_for_any_reader(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/test.db"
+    consumer = named(EffectConsumer, control_topics=("outbound",))()
+    settings = consumer_settings(kafka_env, url)
+    topic = control_topic(settings, "outbound")
+    await ensure_topics(settings, [topic])
+    async with producer(settings, transactional_id=consumer.name) as sender:
+        for event_id, commits in (("aborted", False), ("committed", True), ("aborted2", False)):
+            sent = desired(event_id, "u1")
+            await sender.begin_transaction()
+            await sender.send_and_wait(topic, key=sent.key, value=sent.value)
+            await (sender.commit_transaction() if commits else sender.abort_transaction())
+    await publish(settings, [desired("last", "u1")], topic)
+    async with serving(consumer, settings):
+        await eventually(lambda: has_rows_at_least(url, 2))
+    assert [event_id for event_id, _ in await rows(url)] == ["committed", "last"]
+    async with TopicReader(settings) as reader:
+        spans = await reader.spans({topic: settings.topic_partitions})
+        found = [orjson.loads(record.value)["id"] async for record in reader.read(spans)]
+    assert found == ["committed", "last"]
 
 
 async def test_what_systems_want_is_kept_as_long_as_dead_letters(kafka_settings: KafkaSettings) -> None:

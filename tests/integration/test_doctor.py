@@ -201,7 +201,8 @@ async def test_one_of_several_apps_is_looked_at_by_its_own_path_and_credentials(
     processes: Processes, tmp_path: Path
 ) -> None:
     file = tmp_path / "apps.toml"
-    file.write_text(f'[apps.hr]\ntoken = "tokenOfHr1"\naes_key = "{"h" * 43}"\nowner_keys = ["dinghr"]\n')
+    hr = f'token = "tokenOfHr1"\naes_key = "{"h" * 43}"\nowner_keys = ["dinghr"]\ncorp_id = "dingcorp2"\n'
+    file.write_text(f"[apps.hr]\n{hr}")
     env = {"DINGTALK_APPS_FILE": str(file), "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
     ingress = IngressUnderTest(processes, tmp_path, env)
     await asyncio.to_thread(ingress.start)

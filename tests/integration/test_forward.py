@@ -23,6 +23,7 @@ from dingbridge.kafka.topic_policy import control_topic, dlq_topic, event_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import ConsumerSettings, KafkaSettings
 from dingbridge.ssrf import AddressGuard
+from dingbridge.worker.delivery import REPLAY_HEADER
 from dingbridge.worker.queues import pauses
 from dingbridge.worker.service import ConsumerService
 from tests.integration.forward_support import Got, Receiver, forward_file, receiver
@@ -333,10 +334,13 @@ async def test_what_is_replayed_to_one_system_comes_under_the_id_that_it_had(
     async with start(a, url=system_a.url):
         await publish(settings, [record])
         await eventually(lambda: len(system_a.taken) == 1)
-        await publish(settings, [record], inbox_topic(settings, f"forward-{a}"))
+        replayed = record._replace(headers=(*record.headers, (REPLAY_HEADER, b"20261201T000000Z-1")))
+        await publish(settings, [replayed], inbox_topic(settings, f"forward-{a}"))
         await eventually(lambda: len(system_a.taken) == 2)
     assert system_a.taken[0].id == system_a.taken[1].id
     assert system_a.taken[0].body == system_a.taken[1].body
+    replay_ids = [got.headers.get("dingbridge-replay-id") for got in system_a.taken]
+    assert replay_ids == [None, "20261201T000000Z-1"]
 
 
 async def test_the_metrics_of_a_system_are_served(

@@ -33,7 +33,9 @@ from dingbridge.logging import ServerLog
 from dingbridge.settings import IngressSettings
 
 OURS = Credentials("tokenOfTheTest", "a" * 43, ("dingappkey", "dingcorp1"))
-EVENT = b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"],"CorpId":"dingcorp1"}'
+EVENT = (
+    b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"],"CorpId":"dingcorpsample01"}'
+)
 
 
 class Listener:

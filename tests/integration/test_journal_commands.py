@@ -18,7 +18,7 @@ EVENT = json.dumps(
         "EventType": "user_add_org",
         "TimeStamp": "1731000000123",
         "UserId": ["u7"],
-        "CorpId": "c",
+        "CorpId": "dingcorpsample01",
         "name": SECRET_NAME,
     },
     ensure_ascii=False,

@@ -21,7 +21,7 @@ def events(begin, end):
             "EventType": "bpms_instance_change",
             "type": "start",
             "processInstanceId": f"pi-{number}",
-            "corpId": "c",
+            "corpId": "dingcorpsample01",
             "createTime": 1_731_000_000_000 + number,
             "title": "李雷提交的请假",
             "staffId": "u1",

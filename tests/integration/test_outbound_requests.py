@@ -213,7 +213,7 @@ async def test_after_a_restore_a_request_waits_for_a_hand_and_what_was_not_done_
         for row in (await tx.execute(select(outbound_requests).where(UNKNOWN))).all():
             await release(tx, row)
     await office.work()
-    await office.work(later_s=120)
+    await office.work(later_s=900)
     assert len(office.approvals()) == 2
     found = await office.runtime.rows(select(outbound_requests.c.request_id, outbound_requests.c.result))
     assert sorted(map(tuple, found)) == [("A-1", "done"), ("A-2", "refused")]

@@ -27,7 +27,7 @@ def approval(number, **more):
         "EventType": "bpms_instance_change",
         "type": "finish",
         "processInstanceId": f"pi-{number % 7}",
-        "corpId": "dingcorp1",
+        "corpId": "dingcorpsample01",
         "createTime": 1_731_000_000_000 + number,
         "title": "李雷提交的请假",
         "staffId": "u1",
@@ -168,7 +168,12 @@ async def test_a_large_callback_passes_with_the_defaults(settings, tmp_path, fil
 
 async def test_a_topic_that_cannot_be_made_holds_back_only_its_own_records_in_order(settings, tmp_path, file):
     asked_too_much = settings.model_copy(update={"topic_replication": 3})
-    other = {"EventType": "check_in", "TimeStamp": 1_731_000_000_000, "CorpId": "c", "StaffId": "u"}
+    other = {
+        "EventType": "check_in",
+        "TimeStamp": 1_731_000_000_000,
+        "CorpId": "dingcorpsample01",
+        "StaffId": "u",
+    }
     await _make_topic(settings, settings.topic_prefix + "check_in")
     keep(file, [approval(0), approval(1), other, approval(2)])
     async with Running(asked_too_much, tmp_path) as running:
@@ -200,7 +205,12 @@ async def test_a_topic_that_takes_nothing_of_this_hour_holds_back_only_its_own_r
     await admin.start()
     limits = {"message.timestamp.before.max.ms": "0"}
     await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=limits)])
-    checked_in = {"EventType": "check_in", "TimeStamp": 1_731_000_000_000, "CorpId": "c", "StaffId": "u"}
+    checked_in = {
+        "EventType": "check_in",
+        "TimeStamp": 1_731_000_000_000,
+        "CorpId": "dingcorpsample01",
+        "StaffId": "u",
+    }
     keep(file, [*(approval(n) for n in range(50)), checked_in, *(approval(n) for n in range(50, 60))])
     async with Running(settings, tmp_path) as running:
         await running.comes_to(file, 61)
@@ -223,7 +233,13 @@ async def _make_topic(settings, name):
 
 async def test_unknown_event_types_flow_but_do_not_mint_topics_without_bounds(settings, tmp_path, file):
     bounded = settings.model_copy(update={"unknown_topics_max": 3})
-    keep(file, [{"EventType": f"brand_new_{n}", "CorpId": "c", "eventId": f"e{n}"} for n in range(10)])
+    keep(
+        file,
+        [
+            {"EventType": f"brand_new_{n}", "CorpId": "dingcorpsample01", "eventId": f"e{n}"}
+            for n in range(10)
+        ],
+    )
     async with Running(bounded, tmp_path) as running:
         await running.comes_to(file, 10)
         counted = running.registry.get_sample_value
@@ -236,7 +252,7 @@ async def test_unknown_event_types_flow_but_do_not_mint_topics_without_bounds(se
     over = await read_topic(settings, prefix + "unclassified")
     assert {decode(r.value).event_type for r in over} == {f"brand_new_{n}" for n in range(3, 10)}
     async with Running(bounded, tmp_path):  # the bound holds across a restart
-        keep(file, [{"EventType": "brand_new_99", "CorpId": "c", "eventId": "e99"}])
+        keep(file, [{"EventType": "brand_new_99", "CorpId": "dingcorpsample01", "eventId": "e99"}])
         await eventually(
             lambda: _count(settings, prefix + "unclassified", 8), 60, "the newest among the unclassified"
         )

@@ -232,6 +232,11 @@ async def test_all_of_it_is_read_while_callbacks_come(data, kafka_env, kafka_set
 async def test_files_and_old_records_are_understood(data):
     found, folder, url = data
     apps, mistakes = read_apps(folder / "apps.toml")
+    (mistake,) = mistakes  # 0.1.0 asked for no company
+    assert mistake.startswith("DINGTALK_APPS_FILE: apps.sales.corp_id: not set")
+    with (folder / "apps.toml").open("a", encoding="utf-8") as file:
+        file.write('corp_id = "dingcorpsample01"\n')
+    apps, mistakes = read_apps(folder / "apps.toml")
     assert (sorted(apps), mistakes) == (["hr", "sales"], [])
     assert load_owners(folder / "owners.toml").owner_of("user", "title") == "dingtalk"
     forwarded = ForwardSettings.load(

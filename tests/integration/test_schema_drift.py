@@ -12,7 +12,7 @@ from tests.support.kafka_reader import read_all
 from tests.support.processes import environment, eventually
 from tests.support.pusher import Pusher
 
-HEAD = {"EventTime": 1_764_057_600_000, "CorpId": "c", "BizId": "b"}
+HEAD = {"EventTime": 1_764_057_600_000, "CorpId": "dingcorpsample01", "BizId": "b"}
 
 
 def callbacks():
@@ -20,7 +20,7 @@ def callbacks():
         user = {
             "EventType": "user_add_org",
             "TimeStamp": "1764057600000",
-            "CorpId": "c",
+            "CorpId": "dingcorpsample01",
             "UserId": [f"u{number}"],
         }
         late = {"TimeStamp": "2025-11-25 16:00:00"} if number < 3 else {}

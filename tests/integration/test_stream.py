@@ -124,7 +124,11 @@ class Stack:
         await eventually(lambda: self.value("dingbridge_stream_connections", app="default") == count)
 
     def push(self, number: int):
-        event = {"EventType": "user_add_org", "CorpId": "dingcorp1", "EventTime": 1_731_000_000_000 + number}
+        event = {
+            "EventType": "user_add_org",
+            "CorpId": "dingcorpsample01",
+            "EventTime": 1_731_000_000_000 + number,
+        }
         event |= {"eventId": f"e{number}", "UserId": [f"u{number}"]}
         return self.simulator.pusher.push("user_add_org", json.dumps(event).encode())
 
@@ -155,7 +159,7 @@ async def test_success_is_said_when_it_is_on_the_disk_and_not_before(stack):
     assert [attempt.outcome for attempt in push.attempts] == ["success"]
     assert stack.kept() == ["e1"]
     assert stack.counted("kept") == 1
-    assert json.loads(stack.journal.bodies[0])["CorpId"] == "dingcorp1"
+    assert json.loads(stack.journal.bodies[0])["CorpId"] == "dingcorpsample01"
     shown = (await stack.shown())["default"]
     assert (shown["connections"], shown["events"], shown["refused"]) == (2, 1, None)
     assert shown["last_frame_s"] >= 0

@@ -37,7 +37,7 @@ def event(number: int) -> bytes:
         {
             "EventType": "user_modify_org",
             "eventId": f"e{number}",
-            "CorpId": "dingcorp1",
+            "CorpId": "dingcorpsample01",
             "TimeStamp": "1731000000123",
             "UserId": [f"u{number}"],
         }

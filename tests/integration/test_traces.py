@@ -48,7 +48,12 @@ def ids(traceparent):
 
 
 def push(ingress, event_id, users=("u1",)):
-    body = {"EventType": "user_modify_org", "eventId": event_id, "CorpId": "c", "UserId": list(users)}
+    body = {
+        "EventType": "user_modify_org",
+        "eventId": event_id,
+        "CorpId": "dingcorpsample01",
+        "UserId": list(users),
+    }
     query, data = signed(json.dumps(body | {"TimeStamp": "1700000000000"}).encode())
     request = urllib.request.Request(f"{ingress.url}?{urlencode(query)}", data)
     with urllib.request.urlopen(request, timeout=10) as answer:

@@ -74,6 +74,7 @@ async def test_while_dingtalk_refuses_every_call_partitions_pause_and_nothing_is
         dingtalk_api_base=simulator.base_url,
         dingtalk_app_key=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
         dingtalk_app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
+        dingtalk_corp_id=SAMPLE_CREDENTIALS["DINGTALK_CORP_ID"],
         data_dir=tmp_path,
     )
     people = list(simulator.platform.company.users)

@@ -25,6 +25,7 @@ from dingbridge.worker.store.errors import answered
 from tests.support.bad_network import BadNetwork
 from tests.support.processes import free_port
 from tests.support.proxy import RoundRobin
+from tests.support.waiting import eventually
 from tests.unit.worker.harness import Letters
 from tests.unit.worker.support import Recording, kafka_record, record
 
@@ -326,6 +327,34 @@ async def test_one_lost_connection_that_is_noticed_is_enough_for_all_that_were_l
         await write("u2")
         assert await read() == ["u0", "u1", "u2"]
         await database.close()
+
+
+@pytest.mark.parametrize("impatient", ["a probe", "a cancelled read"])
+async def test_a_database_that_is_slow_for_one_keeps_the_connections_of_all(
+    impatient: str, postgres_url: str
+) -> None:
+    """To open others would make a busy server busier: sixteen times TLS and SCRAM for each probe."""
+    database, blocker = open_database(postgres_url), open_database(postgres_url)
+    await database.create_tables(metadata)
+
+    async def pids() -> set[int]:
+        async with database.transaction() as one, database.transaction() as other:
+            return {await tx.scalar(text("SELECT pg_backend_pid()")) for tx in (one, other)}
+
+    before = await pids()
+    if impatient == "a probe":
+        assert not await database.answers(0)
+    else:
+        async with blocker.transaction() as tx:
+            await tx.execute(text("LOCK TABLE people IN ACCESS EXCLUSIVE MODE"))
+            reading = asyncio.create_task(database.reader().execute(select(people)))
+            waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'people'::regclass")
+            await eventually(lambda: tx.scalar(waits))
+            reading.cancel()
+            await asyncio.wait([reading])
+    assert await pids() == before
+    await database.close()
+    await blocker.close()
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,23 @@
 nothing is buried while a dependency is down.
 """
 
+from asyncio import to_thread
 from pathlib import Path
 from typing import Any, ClassVar
 
 import aiohttp
 import orjson
 import pytest
+from aiokafka.admin import NewTopic
+from aiokafka.errors import MessageSizeTooLargeError
 from structlog.testing import capture_logs
 
 from dingbridge import Consumer, Context, DependencyUnavailable, Event, Reject, Retry, Transaction
 from dingbridge.errors import BridgeError
 from dingbridge.events.envelope import Record
-from dingbridge.kafka.topic_policy import dlq_topic, event_topic, inbox_topic
+from dingbridge.kafka.admin import admin_client
+from dingbridge.kafka.client import producer
+from dingbridge.kafka.topic_policy import control_topic, dlq_topic, event_topic, inbox_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.service import show
@@ -94,6 +99,43 @@ async def test_records_that_aiokafka_cannot_decode_are_passed_and_lose_nothing_b
         "decoded": ["decoded"],
         **{f"u{n}": [f"{i}-{m}" for i in range(3) for m in range(n, 24, 8)] for n in range(8)},
     }
+
+
+def resident_mib() -> int:
+    """How much memory this process has now."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) // 1024
+
+
+async def test_a_few_bytes_that_unpack_to_much_stop_nobody_and_their_memory_comes_back(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/test.db"
+    consumer = named(EffectConsumer, control_topics=("outbound",))()
+    settings = consumer_settings(kafka_env, url)
+    topics = [event_topic(settings, TYPE), control_topic(settings, "outbound")]
+    async with admin_client(settings) as admin:  # as others make them: the broker unpacks nothing
+        await admin.create_topics([NewTopic(topic, 1, 1) for topic in topics])
+    much = {"compression_type": "zstd", "max_request_size": 1 << 30}
+    for topic in topics:
+        async with producer(settings, **much) as sender:
+            await sender.send_and_wait(topic, key=b"k", value=bytes(100 << 20))
+    await publish(settings, [event_record("e1", "u1")])
+    before = resident_mib()
+    async with serving(consumer, settings) as service:
+        await eventually(lambda: has_rows(url, 1))
+        letters = await eventually(lambda: dead_letters(settings, consumer.name, 2))
+        await eventually(lambda: has_committed(settings, consumer.name, 3))
+        assert service.worker.state()[0]
+        await eventually(lambda: to_thread(lambda: resident_mib() < before + 60))
+    assert {(letter.key, letter.value) for letter in letters} == {(b"k", None)}
+    told = [dict(letter.headers) for letter in letters]
+    assert sorted(one["dingbridge-dlq-topic"].decode() for one in told) == sorted(topics)
+    assert {one["dingbridge-dlq-value"] for one in told} == {b"in-place"}
+    await ensure_topics(settings, [dlq_topic(settings, "other")])
+    with pytest.raises(MessageSizeTooLargeError):  # the broker unpacks for topics that we make
+        async with producer(settings, **much) as sender:
+            await sender.send_and_wait(dlq_topic(settings, "other"), bytes(20 << 20))
 
 
 @on_one_database

@@ -10,7 +10,6 @@ import dingbridge.settings
 from dev.manifests import SCHEMA, schema
 from dingbridge.api_budget import SHARES
 from dingbridge.console.settings import ConsoleSettings
-from dingbridge.consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.consumers.outbound.settings import OutboundSettings
 from dingbridge.health_server import is_own_name
 from dingbridge.settings import ConsumerSettings, IngressSettings, Settings
@@ -133,7 +132,7 @@ def test_a_copied_and_filled_in_example_of_env_is_all_that_a_real_app_needs(serv
     assert getattr(settings, "dingtalk_mode", mode) == mode
     assert settings.dingtalk_api_base == "https://oapi.dingtalk.com"
     assert settings.api_credentials() == ("dingkey", "secret of the app")
-    assert AddressSyncSettings.load().dingtalk_corp_id == "dingcorp"
+    assert ConsumerSettings.load().dingtalk_corp_id == "dingcorp"
 
 
 @pytest.mark.parametrize("own", [set(), {"kafka"}, {"postgres"}, {"kafka", "postgres"}])

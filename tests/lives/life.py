@@ -268,6 +268,7 @@ def surroundings(
         "OUTBOUND_OWNERS": str(owners),
         "OUTBOUND_GRACE_DAYS": "0.01",
         "OUTBOUND_MAX_REMOVALS": "1000",
+        "OUTBOUND_MAX_UPDATES": "10000",
         "RECONCILE_EVERY_DAYS": "0",
         **{name: SAMPLE_CREDENTIALS[name] for name in ("DINGTALK_APP_KEY", "DINGTALK_APP_SECRET")},
     }.items():

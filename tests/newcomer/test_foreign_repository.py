@@ -97,7 +97,10 @@ class Repository:
         shutil.copytree(ROOT, clone, ignore=LEFT_OUT, symlinks=True)
         self.bin = virtual_environment(folder / "venv") / "bin"
         self.env = environment(
-            {f"DINGTALK_{name}": SAMPLE_CREDENTIALS[f"DINGTALK_{name}"] for name in ("TOKEN", "AES_KEY")},
+            {
+                f"DINGTALK_{name}": SAMPLE_CREDENTIALS[f"DINGTALK_{name}"]
+                for name in ("TOKEN", "AES_KEY", "CORP_ID")
+            },
             {"DINGTALK_OWNER_KEY": SAMPLE_CREDENTIALS["DINGTALK_OWNER_KEY"], "DINGTALK_APP_KEY": ""},
             {"DINGTALK_API_BASE": "http://127.0.0.1:1", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"},
             {"INGRESS_PORT": str(free_port()), "ADMIN_PORT": str(free_port()), "RELAY_ADMIN_PORT": "0"},

@@ -194,6 +194,8 @@ class File(apsw.VFSFile):
         kind = sickness(self.path, self.inode)
         if kind == "full":
             raise apsw.FullError("no space left on device")
+        if kind == "over-quota":  # SQLite's code for EDQUOT
+            raise apsw.exception_for(apsw.SQLITE_IOERR_WRITE)
         if kind == "read-only":
             raise apsw.IOError("read-only file system")
         super().xWrite(data, offset)
@@ -216,7 +218,7 @@ class File(apsw.VFSFile):
 disk = Disk("sick", "unix", makedefault=True)
 """
 
-Sickness = Literal["full", "read-only", "fsync", "slow"]
+Sickness = Literal["full", "over-quota", "read-only", "fsync", "slow"]
 
 
 class SickDisk:
@@ -230,8 +232,9 @@ class SickDisk:
         self.recovers()
 
     def falls(self, sickness: Sickness, files: Sequence[Path] = ()) -> None:
-        """``full``: no byte can be written; ``read-only``: nor can a file be opened to write; ``fsync``:
-        every fsync fails; ``slow``: it takes 3 s. All files, or these, whatever they are called later."""
+        """``full`` and ``over-quota``: no byte can be written; ``read-only``: nor can a file be opened to
+        write; ``fsync``: every fsync fails; ``slow``: it takes 3 s. All files, or these, whatever they are
+        called later."""
         self._set(" ".join([sickness, *(str(file.stat().st_ino) for file in files)]))
 
     def recovers(self) -> None:

@@ -47,10 +47,9 @@ async def photo(host: str, folder: Path) -> str:
     settings = ApprovalSettings(archive_dir=folder)
     fetcher: Any = SimpleNamespace(database=None, metrics=None, rights=None)
     work = Downloads(fetcher, None, settings)  # type: ignore[arg-type]
-    row: Any = SimpleNamespace(kind="photo", url=f"https://{host}/photo.png")
-    async with downloads._session("photo") as session:
-        with pytest.raises(downloads._Failed) as failed:
-            await work._download(row, session)
+    row: Any = SimpleNamespace(kind="photo", url=f"https://{host}/photo.png", file_size=None)
+    with pytest.raises(downloads._Failed) as failed:
+        await work._download(row)
     return f"{failed.value}, {'refused' if isinstance(failed.value, downloads._Refused) else 'later'}"
 
 

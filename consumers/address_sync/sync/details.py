@@ -19,9 +19,12 @@ from dingbridge import Conflict, Database, Transaction
 from dingbridge.availability import Availability
 from dingbridge.consumers.address_sync import store
 from dingbridge.consumers.address_sync.fetcher import FetchedUser, Fetcher, is_hidden, write
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
+from dingbridge.consumers.address_sync.sync.safety import leaver_limit
 from dingbridge.consumers.address_sync.tables import details, guard, users
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import ApiError, BadRequest, PermissionDenied
+from dingbridge.mirror.leavers import LeaverLimit
 from dingbridge.snapshots.late_answers import look_again_s
 from dingbridge.throttle import Throttle
 from dingbridge.work_queue import WorkQueue, whose
@@ -51,6 +54,7 @@ class Details:
         client: DingTalkClient,
         pace: Throttle,
         clock: Callable[[], float] = time.time,
+        limit: LeaverLimit | None = None,
     ) -> None:
         self._database, self._corp_id, self._fetcher = database, corp_id, Fetcher(client)
         self._pace, self._clock = pace, clock
@@ -58,6 +62,7 @@ class Details:
         self.lease_s = max(LEAST_LEASE_S, 4 * TOGETHER * pace.gap_s)
         self._queue = WorkQueue(details, lease_s=self.lease_s, clock=clock)
         self._availability = Availability()
+        self._limit = limit or leaver_limit(AddressSyncSettings.load(), clock=clock)
         self.fetched = 0
 
     async def pending(self, most: int = 10_000) -> int:
@@ -106,7 +111,9 @@ class Details:
                 states = {u: found[u].state for u in claimed}
                 here = {userid: state for userid, state in states.items() if state is not None}
                 await store.write_users(tx, corp_id, here, at=now)
-                for userid in sorted(claimed - here.keys()):
+                leavers = await self._limit.take(tx, corp_id, claimed - here.keys())
+                await store.no_details(tx, corp_id, claimed - here.keys())  # whoever waits does so elsewhere
+                for userid in sorted(leavers):
                     if await store.mark_left(tx, corp_id, userid, left_at=now, reported=False, at=now):
                         await ask_for_reports(tx, corp_id, userid)
                 # listed, but their details are refused: these stay pending until a full sync asks again

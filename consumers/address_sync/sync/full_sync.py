@@ -15,11 +15,12 @@ from dingbridge.consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.consumers.address_sync.sync.details import for_s as in_time_for
 from dingbridge.consumers.address_sync.sync.refetch import Refetcher
 from dingbridge.consumers.address_sync.sync.runs import Run, Runs, State
-from dingbridge.consumers.address_sync.sync.safety import check_removals
+from dingbridge.consumers.address_sync.sync.safety import check_removals, leaver_limit
 from dingbridge.consumers.address_sync.sync.sync_apply import Applier
 from dingbridge.consumers.address_sync.sync.sync_read import CompanyReader
 from dingbridge.consumers.address_sync.sync.worklist import CallMeter, Progress, Worklist, unread
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.mirror.leavers import LeaverLimit
 from dingbridge.throttle import Throttle
 
 log = structlog.get_logger(__name__)
@@ -46,16 +47,18 @@ class FullSync:
         progress: Progress = lambda done, known: None,
         *,
         confirmed: int | None = None,
+        limit: LeaverLimit | None = None,
         **clock: Any,
     ) -> None:
         """``clock``: what ``Worklist`` takes."""
         self._runs, self._run, self._settings, self._confirmed = runs, run, settings, confirmed
+        self._limit = limit or leaver_limit(settings)
         self._dry_run = run.cause == "dry_run"
         meter = CallMeter(run, pace)
         worklist = Worklist(runs, run, client, meter, progress, **clock)
         self._reader = CompanyReader(runs, run, client, settings, meter, worklist)
         self._applier = Applier(runs, run, progress, dry=self._dry_run)
-        self._refetcher = Refetcher(runs, run, Fetcher(client), meter, worklist)
+        self._refetcher = Refetcher(runs, run, Fetcher(client), meter, worklist, self._limit)
 
     async def work(self, for_s: float | None = None) -> bool:
         """Go on with the run, for about ``for_s`` (None: to its end); returns whether it has ended.
@@ -83,8 +86,10 @@ class FullSync:
 
     async def _check(self) -> None:
         run = self._run
-        check = await check_removals(self._runs, run, self._settings, self._confirmed)
+        check = await check_removals(self._runs, run, self._settings, self._limit, self._confirmed)
         run.leavers, run.incomplete, run.words = check.missing, check.incomplete, check.stopped
+        if self._confirmed is not None and check.stopped is None:
+            await self._limit.confirm(self._runs.database, run.corp_id, self._confirmed)
         if check.stopped is None or self._dry_run:
             await self._applier.begin(mark=check.incomplete is None)
             return

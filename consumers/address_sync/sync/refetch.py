@@ -16,6 +16,7 @@ from dingbridge.consumers.address_sync.sync.runs import Entry, Run, Runs, count_
 from dingbridge.consumers.address_sync.sync.sync_read import SETTLED_AFTER
 from dingbridge.consumers.address_sync.sync.worklist import CallMeter, Worklist
 from dingbridge.consumers.address_sync.tables import guard
+from dingbridge.mirror.leavers import LeaverLimit
 from dingbridge.snapshots import FetchAttempt
 
 _KINDS = {
@@ -31,9 +32,17 @@ _KINDS = {
 class Refetcher:
     """Works off the list of one run."""
 
-    def __init__(self, runs: Runs, run: Run, fetcher: Fetcher, meter: CallMeter, worklist: Worklist) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        run: Run,
+        fetcher: Fetcher,
+        meter: CallMeter,
+        worklist: Worklist,
+        limit: LeaverLimit,
+    ) -> None:
         self._runs, self._run, self._fetcher, self._meter = runs, run, fetcher, meter
-        self._worklist = worklist
+        self._worklist, self._limit = worklist, limit
 
     async def refetch(self, in_time: Callable[[], bool]) -> bool:
         """Fetch what is on the list while ``in_time()``; returns whether it is empty. Raises ``ApiError``."""
@@ -55,7 +64,10 @@ class Refetcher:
             changed = dict(run.changed)
             try:
                 async with self._runs.database.transaction() as tx:
-                    change = await write(tx, run.corp_id, found)
+                    gone = isinstance(found, FetchedUser) and not found.exists
+                    change: Change | None = None
+                    if not gone or await self._limit.take(tx, run.corp_id, [entry[1]]):
+                        change = await write(tx, run.corp_id, found)
                     self._note(found, change)
                     if change == "gone" and isinstance(found, FetchedUser):
                         await ask_for_reports(tx, run.corp_id, entry[1])

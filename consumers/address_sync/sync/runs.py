@@ -30,6 +30,9 @@ READ: tuple[State, ...] = ("details", "done")
 OPEN_FOR = timedelta(days=1)
 """A run that began earlier and never ended is given up when another begins."""
 
+CLOCKS_DIFFER = timedelta(minutes=10)
+"""By how much the clocks of the host that wrote an order and of this one may differ."""
+
 KEPT = timedelta(days=366)
 """How long a run's row is kept."""
 
@@ -98,8 +101,10 @@ class Runs:
         return None if row is None else _read(row)
 
     async def covers(self, moment: datetime) -> bool:
-        """Whether a run that began after ``moment`` has read the company."""
-        return await self.last(*READ, "stopped", where=runs.c.began_at > moment) is not None
+        """Return whether a run that certainly began after ``moment``, of another host's clock, has read the
+        company."""
+        later = runs.c.began_at > moment + CLOCKS_DIFFER
+        return await self.last(*READ, "stopped", where=later) is not None
 
     async def begin(self, cause: Cause, run_id: str | None = None) -> Run:
         """Open a run; one that is there already under this ``run_id`` is returned as it is.

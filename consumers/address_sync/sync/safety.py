@@ -1,10 +1,12 @@
 """May a run mark anybody as left? The limit of leavers, and what makes a run incomplete. Reads only.
 
 Somebody is marked only after a fetch by id returned "no such user" (``refetch.py``): a listing that is
-refused or too short proves nothing. Moreover, a run of an app that sees less than before marks nobody, and
-one that was not confirmed marks ``MAX_LEAVERS`` at most.
+refused or too short proves nothing. Moreover, a run of an app that sees less than before marks nobody. And
+one that was not confirmed marks at most what the day's limit (``dingbridge/mirror/leavers.py``) has left.
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +18,17 @@ from dingbridge.consumers.address_sync.sync.runs import READ, Run, Runs
 from dingbridge.consumers.address_sync.sync.tables import runs as runs_table
 from dingbridge.consumers.address_sync.sync.tables import staged
 from dingbridge.consumers.address_sync.sync.worklist import UNREAD, any_unread
-from dingbridge.consumers.address_sync.tables import departments, users
+from dingbridge.consumers.address_sync.tables import departments, look_again, users
+from dingbridge.mirror.leavers import LeaverLimit
 
 ROOT = 1
+
+
+def leaver_limit(
+    settings: AddressSyncSettings, *, app: str = "default", clock: Callable[[], float] = time.time
+) -> LeaverLimit:
+    """The one limit of events, details and full syncs."""
+    return LeaverLimit(look_again, users, settings.leavers_allowed, clock=clock, app=app)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +43,7 @@ class RemovalCheck:
 
 
 async def check_removals(
-    runs: Runs, run: Run, settings: AddressSyncSettings, confirmed: int | None
+    runs: Runs, run: Run, settings: AddressSyncSettings, limit: LeaverLimit, confirmed: int | None
 ) -> RemovalCheck:
     """What ``run``, which has read all it could, may do. ``confirmed``: so many leavers were confirmed."""
     reader = runs.reader
@@ -42,16 +52,16 @@ async def check_removals(
         return RemovalCheck(missing, None, None)
     incomplete = await _incomplete(runs, run)
     employees = await current_users(reader, run.corp_id)
-    allowed = settings.leavers_allowed(employees)
+    allowed = await limit.left(reader, run.corp_id)
     if incomplete is not None or missing <= max(allowed, confirmed or 0):
         return RemovalCheck(missing, incomplete, None)
     return RemovalCheck(
         missing,
         None,
         f"{missing} of {employees} people in the tables were not found at DingTalk, and MAX_LEAVERS="
-        f"{settings.max_leavers} lets {allowed} be marked as left at once: nothing was changed. If they did "
-        f"leave, say so: dingbridge resync --confirm-leavers {missing}. If not, look at the app's contact "
-        "scope and permissions on open-dev.dingtalk.com",
+        f"{settings.max_leavers} a day lets {allowed} more be marked as left: nothing was changed. If they "
+        f"did leave, say so: dingbridge resync --confirm-leavers {missing}. If not, look at the app's "
+        "contact scope and permissions on open-dev.dingtalk.com",
     )
 
 

@@ -132,6 +132,8 @@ class Applier:
         elif ROLES in of_claimed:
             wanted = roles_state(of_claimed[ROLES][0])
             count_change(run, "roles_changed", await store.write_roles(tx, run.corp_id, wanted, at=now))
+            if await store.any_unlisted(tx, run.corp_id):  # a second list decides
+                await self._runs.add_todo(tx, run, [("fetch_roles", ROLES)])
         await tx.execute(delete(staged).where(*of_chunk))
         if kind == "user":
             await tx.execute(delete(staged).where(*of_ids, staged.c.kind == "holder"))
@@ -145,7 +147,7 @@ class Applier:
             if (whole := documents.get(0)) is None:
                 listed[userid] = listed_state(documents, role_ids)
                 continue
-            # the person's own answer has the roles too; the listing of roles may be older
+            # the person's own answer has the roles too, and counts
             by_name[userid] = user_state(whole)
             await store.name_roles(tx, corp_id, by_name[userid].role_names, at=now)
         changes = await store.write_users(tx, corp_id, listed, at=now, listed=True)

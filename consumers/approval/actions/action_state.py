@@ -10,37 +10,53 @@ approval, in the same transaction. Not here: what an action is (``declaration.py
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import and_, exists, or_, select
 
 from dingbridge import Reader, Transaction
 from dingbridge.consumers.approval.actions.declaration import Action, Function, RevokedBy, name_of
-from dingbridge.consumers.approval.archive.document import Events, at_end
+from dingbridge.consumers.approval.archive.document import (
+    COMPLETED,
+    Events,
+    approved,
+    missing_fields,
+    status_of,
+)
 from dingbridge.consumers.approval.archive.links import MODIFY, REVOKE, Family
 from dingbridge.consumers.approval.archive.masking import MASK
 from dingbridge.consumers.approval.archive.writer import Stored, stored
-from dingbridge.consumers.approval.tables import approval_actions
+from dingbridge.consumers.approval.tables import approval_actions, approval_instances
 
 DONE, REJECTED, FAILED, SKIPPED = "done", "rejected", "failed", "skipped"
 REVOKED, NOT_UNDONE = "revoked", "not_undone"
 """``state`` of ``approval_actions``."""
 
-NO_FORM = "DingTalk's API does not have the instance at its end, so there is no form to act on"
+NO_FORM = "DingTalk's API does not have the instance approved at its end, so there is no form to act on"
 REVOCATION = "it takes back another instance, and is no new one"
 NOT_THERE = "it changes an instance that is not in the archive yet"
 IN_EFFECT = "another form of the same approval is booked, and its action is not undone"
 FORGOTTEN = "whoever started it is forgotten, so there is nobody to act for"
 RESYNCED = "archived by a resync, without its finish event; `dingbridge approvals actions` acts on it"
 
+BEFORE_BRIDGE = (
+    "it ended before the bridge's first event, and may have been booked by hand; "
+    "`dingbridge approvals actions` acts on it"
+)
+
+WithoutEvent = Literal["none", "since_first_event", "all"]
+"""Which approvals are acted on although their finish event did not come: none of them; those that ended since
+the archive's first event, in a resync that the bridge requested; all, since a person names them."""
+
 
 def agreed(events: Events, document: Mapping[str, Any] | None) -> bool:
-    """Whether it was approved at some time, whatever its state later."""
-    reported = str(events.get("finish", {}).get("data", {}).get("result")).lower()
-    api = document or {}
-    return reported == "agree" or (
-        str(api.get("status")).upper() == "COMPLETED" and str(api.get("result")).lower() == "agree"
-    )
+    """Return whether it was approved at some time, whatever its state later.
+
+    A COMPLETED document decides. Before it is there, and after a termination, the ``finish`` event counts;
+    it alone never causes an action (``refusal``).
+    """
+    reported = str(events.get("finish", {}).get("data", {}).get("result")).lower() == "agree"
+    return approved(document) if status_of(document) == COMPLETED else reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +80,11 @@ def taken_back(row: Mapping[str, Any], events: Events, links: Links) -> RevokedB
     return "modified" if links.replaced else None
 
 
-def refusal(row: Mapping[str, Any], events: Events, has_form: bool, links: Links, forced: bool) -> str | None:
-    """Why an approved instance whose template has an action is not acted on; None: it is."""
-    if not has_form:
+def refusal(instance: Stored, links: Links, forced: bool) -> str | None:
+    """The reason why an approved instance whose template has an action is not acted on; None: it is."""
+    row, events = instance.row or {}, instance.events
+    # Invariant 8: no event stands in for DingTalk's own document, and an earlier version archived half ones
+    if not approved(instance.document) or missing_fields(instance.document or {}):
         return NO_FORM
     if row["originator_userid"] == MASK:
         return FORGOTTEN
@@ -78,15 +96,34 @@ def refusal(row: Mapping[str, Any], events: Events, has_form: bool, links: Links
     return None if forced or "finish" in events else RESYNCED
 
 
+async def acts_without_event(
+    db: Reader | Transaction, corp_id: str, row: Mapping[str, Any], without_event: WithoutEvent
+) -> bool:
+    """Return whether the approval of ``row``, whose finish event did not come, is acted on all the same."""
+    ended = row["finished_at"]
+    if without_event != "since_first_event" or ended is None:
+        return without_event == "all"
+    # Invariant 8: before the archive's first event, somebody else acted on approvals
+    columns = approval_instances.c
+    reported = exists().where(
+        columns.corp_id == corp_id,
+        or_(
+            and_(columns.finished_at <= ended, columns.raw_events.contains('"finish":{')),
+            and_(columns.started_at <= ended, columns.raw_events.contains('"start":{')),
+        ),
+    )
+    return bool(await db.scalar(select(reported)))
+
+
 async def links_of(
-    db: Reader | Transaction, key: Mapping[str, Any], family: Family, *, forced: bool
+    db: Reader | Transaction, key: Mapping[str, Any], family: Family, *, without_event: WithoutEvent
 ) -> Links:
     """What the family of an instance means for it.
 
     One instance of a family is booked at most, so the one in force waits until the actions of the others are
-    undone. A change is acted on if the instance that it changes was, or would have been (its ``finish`` came
-    through the bridge), or if ``forced``. If that instance was booked by hand, before the bridge, the change
-    is not acted on: it would count twice.
+    undone. A change is acted on if the instance that it changes was, or would have been: its ``finish`` came
+    through the bridge, or it is acted on without one (``acts_without_event``). If that instance was booked by
+    hand, before the bridge, the change is not acted on: it would count twice.
     """
     instance_id, root = key["instance_id"], family.root
     if instance_id not in family.members:
@@ -108,7 +145,8 @@ async def links_of(
     first = await stored(db, {**key, "instance_id": root.instance_id})
     if first.document is None:
         return Links(revoked, replaced, NOT_THERE)
-    follows = forced or "finish" in first.events or any(known.done_at for known in found)
+    follows = "finish" in first.events or any(known.done_at for known in found)
+    follows = follows or await acts_without_event(db, key["corp_id"], first.row or {}, without_event)
     return Links(revoked, replaced, None if follows else RESYNCED)
 
 
@@ -144,10 +182,10 @@ def decide(
     instance: Stored, known: Known, declared: Action | None, links: Links, *, forced: bool
 ) -> Decision:
     """What ``instance`` asks for. ``forced``: act also where no finish event came through the bridge."""
-    row, events, document = instance.row, instance.events, instance.document
-    if row is None or not agreed(events, document):
+    row, document = instance.row, instance.document
+    if row is None or not agreed(instance.events, document):
         return Decision()
-    revoked_by = taken_back(row, events, links)
+    revoked_by = taken_back(row, instance.events, links)
     if known.state is None and declared is None:
         return Decision(without_action=revoked_by is None)
     if revoked_by is not None:
@@ -156,7 +194,7 @@ def decide(
         return Decision(state=DONE)
     if declared is None:
         return Decision(state=known.state, reason=known.reason)
-    why = refusal(row, events, at_end(document), links, forced)
+    why = refusal(instance, links, forced)
     return Decision(call=declared.run) if why is None else Decision(state=SKIPPED, reason=why)
 
 

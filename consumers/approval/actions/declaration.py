@@ -47,36 +47,46 @@ from dingbridge.snapshots.coerce import as_list, as_text
 class Form:
     """A form's values by the names that people see, as text, as DingTalk has them.
 
-    A control with several names, such as a date range, is found by each of them. Of two fields of one name
-    the first counts. What DingTalk writes for a field that was left empty (``null``) is no value.
+    A control with several names, such as a date range, is found by each of them. What DingTalk writes for a
+    field that was left empty (``null``) is no value. DingTalk allows two fields of one name: where both are
+    filled in, and differ, every method that asks by this name raises ``Reject``. ``alias`` tells them apart.
     """
 
     def __init__(self, fields: list[Any], zone: ZoneInfo) -> None:
         self._zone = zone
-        self._values: dict[str, str | None] = {}
-        self._fields: dict[str, Mapping[str, Any]] = {}
+        self._by_name, self._by_alias = _Named(), _Named()
         for field in fields:
             if isinstance(field, Mapping):
-                self._fields.setdefault(str(field.get("name")), field)
-                for name, value in _named_values(field, _filled(value_of(field, zone))):
-                    self._values.setdefault(name, value)
+                text = _filled(value_of(field, zone))
+                for name, value in _named_values(field, text):
+                    self._by_name.add(name, value, field)
+                if alias := as_text(field.get("bizAlias")):
+                    self._by_alias.add(alias, text, field)
 
     def __getitem__(self, name: str) -> str:
         """The value of a field that must be filled in. Raises ``Reject`` when it is absent or empty."""
-        value = self._values.get(name)
-        if value is None or not value.strip():
+        value = self._by_name.value(name)
+        if value is None or _blank(value):
             raise Reject(f"the form has no value for {name!r}")
         return value
 
+    def alias(self, name: str) -> str:
+        """The value of the field whose ``bizAlias``, its name for programs, is ``name``: it stays when
+        somebody renames the label. Raises ``Reject`` when it is absent or empty."""
+        value = self._by_alias.value(name)
+        if value is None or _blank(value):
+            raise Reject(f"the form has no value for the alias {name!r}")
+        return value
+
     def __contains__(self, name: str) -> bool:
-        return name in self._values
+        return name in self._by_name.values
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(self._by_name.values)
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value of a field that may be absent. Empty text is a value."""
-        value = self._values.get(name)
+        value = self._by_name.value(name)
         return default if value is None else value
 
     def day(self, name: str) -> date:
@@ -102,7 +112,7 @@ class Form:
 
     def parsed(self, name: str) -> Value | None:
         """A field by its type, as ``approval_form_values`` has it; None when there is none of this name."""
-        field = self._fields.get(name)
+        field = self._by_name.field(name)
         if field is None:
             return None
         return value_of(field, self._zone)
@@ -110,9 +120,36 @@ class Form:
     def table(self, name: str) -> list[dict[str, str | None]]:
         """A table's rows, each by the names of its columns; none when there is no such table."""
         rows: dict[int, dict[str, str | None]] = {}
-        for row, _, cell in cells_of(self._fields.get(name, {})):
+        for row, _, cell in cells_of(self._by_name.field(name) or {}):
             rows.setdefault(row, {})[str(cell_name(cell))] = _filled(cell_value(cell, self._zone))
         return list(rows.values())
+
+
+class _Named:
+    """The fields of a form by a name, which two of them may have; one that is empty does not count."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str | None] = {}
+        self._fields: dict[str, Mapping[str, Any]] = {}
+        self._ambiguous: set[str] = set()
+
+    def add(self, name: str, value: str | None, field: Mapping[str, Any]) -> None:
+        known = self.values.get(name)
+        if name not in self.values or (_blank(known) and not _blank(value)):
+            self.values[name], self._fields[name] = value, field
+        elif not _blank(value) and value != known:
+            self._ambiguous.add(name)
+
+    def value(self, name: str) -> str | None:
+        """Raises ``Reject`` for two values that differ."""
+        if name in self._ambiguous:
+            raise Reject(f"the form has two different values for {name!r}; read the fields by alias")
+        return self.values.get(name)
+
+    def field(self, name: str) -> Mapping[str, Any] | None:
+        """The field as DingTalk has it. Raises ``Reject`` for two values that differ."""
+        self.value(name)
+        return self._fields.get(name)
 
 
 RevokedBy = Literal["terminated", "deleted", "revoked", "modified"]
@@ -234,6 +271,10 @@ def _module(where: str) -> ModuleType:
                 "a module such as consumers.approval.examples, or the path of a .py file"
             ]
         ) from error
+
+
+def _blank(text: str | None) -> bool:
+    return text is None or not text.strip()
 
 
 def _filled(value: Value) -> str | None:

@@ -46,7 +46,7 @@ async def pending(database: Database, runner: ActionRunner, chosen: Filter) -> A
     async for rows in pages(db, chosen, _may_lack(runner)):
         for row in rows:
             key = {"corp_id": row["corp_id"], "instance_id": row["instance_id"]}
-            known, decision = await runner.decide(db, key, await stored(db, key), forced=True)
+            known, decision = await runner.decide(db, key, await stored(db, key), without_event="all")
             kind: Literal["action", "undo", "nothing"] = "nothing"
             if decision.call is not None:
                 kind = "action" if decision.revoked_by is None else "undo"
@@ -99,7 +99,7 @@ async def call(database: Database, runner: ActionRunner, one: Pending) -> str | 
             async with database.transaction() as tx:
                 for attempt in attempts:
                     await guard.claim(tx, attempt, fetched=False)
-                return (await runner.settle_family(tx, key, await stored(tx, key), forced=True)).state
+                return (await runner.settle_family(tx, key, await stored(tx, key), without_event="all")).state
         except Conflict:
             if not left:
                 raise

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from dingbridge import Conflict, Reader, Reject, Retry, Transaction
 from dingbridge.consumers.approval.actions.action_state import (
+    BEFORE_BRIDGE,
     DONE,
     FAILED,
     NOT_UNDONE,
@@ -23,6 +24,8 @@ from dingbridge.consumers.approval.actions.action_state import (
     SKIPPED,
     Decision,
     Known,
+    WithoutEvent,
+    acts_without_event,
     decide,
     links_of,
 )
@@ -77,7 +80,7 @@ class ActionRunner:
         key: Row,
         instance: Stored,
         *,
-        forced: bool,
+        without_event: WithoutEvent,
         among: Family | None = None,
     ) -> tuple[Known, Decision]:
         """What is in ``approval_actions``, and what is to be done. ``among``: the instance's family, as it is
@@ -92,8 +95,15 @@ class ActionRunner:
         known = Known() if entry is None else Known(*entry)
         code = (instance.row or {}).get("process_code") or known.process_code
         code = code or (among.root.process_code if among.root else None)
-        said = await links_of(db, key, among, forced=forced)
+        said = await links_of(db, key, among, without_event=without_event)
+        forced = (
+            "finish" not in instance.events
+            and instance.row is not None
+            and await acts_without_event(db, key["corp_id"], instance.row, without_event)
+        )
         decision = decide(instance, known, self.actions.get(code or ""), said, forced=forced)
+        if decision.reason == RESYNCED and not forced and without_event == "since_first_event":
+            decision = replace(decision, reason=BEFORE_BRIDGE)
         return replace(known, process_code=code), decision
 
     async def settle_family(
@@ -103,7 +113,7 @@ class ActionRunner:
         instance: Stored,
         *,
         new_outcome: bool = False,
-        forced: bool = False,
+        without_event: WithoutEvent = "none",
         tolerant: bool = False,
     ) -> Settled:
         """Settle the instance ``key`` and all that change it, take it back, or are changed by it: undos are
@@ -125,7 +135,7 @@ class ActionRunner:
                 instance if ours else await stored(tx, one),
                 among,
                 new_outcome=new_outcome and ours,
-                forced=forced,
+                without_event=without_event,
                 tolerant=tolerant,
             )
         state = settled[key["instance_id"]].state if key["instance_id"] in settled else None
@@ -139,14 +149,14 @@ class ActionRunner:
         among: Family,
         *,
         new_outcome: bool,
-        forced: bool,
+        without_event: WithoutEvent,
         tolerant: bool,
     ) -> Settled:
         """Do what ``decide`` returns for one instance, and store the outcome."""
         row = instance.row
         if row is None:
             return Settled(None)
-        known, decision = await self.decide(tx, key, instance, forced=forced, among=among)
+        known, decision = await self.decide(tx, key, instance, without_event=without_event, among=among)
         code, instance_id = known.process_code or "", key["instance_id"]
         if decision.without_action:
             if new_outcome:
@@ -179,7 +189,7 @@ class ActionRunner:
         }
         await tx.upsert(approval_actions, values, list(key))
         self._metrics.action(state)
-        say = log.info if reason in (None, RESYNCED) else log.warning
+        say = log.info if reason in (None, RESYNCED, BEFORE_BRIDGE) else log.warning
         say(_SAID[state], process_code=code, instance_id=instance_id, reason=reason)
         return Settled(state, failed)
 

@@ -22,8 +22,8 @@ Row = dict[str, Any]
 Events = dict[str, dict[str, Any]]
 """The latest event of each ``type``: ``{"finish": {"time": ISO 8601, "data": {…}}, …}``."""
 
-UNFINISHED = ("NEW", "RUNNING")
-"""``status`` of an instance that is not at its end, as the API has it."""
+COMPLETED, TERMINATED = "COMPLETED", "TERMINATED"
+"""``status`` of an instance that is at its end, as the API has it. Any other one waits."""
 ENDS = ("finish", "terminate")
 """The types of event with which an instance ends; ``delete`` has times of its own."""
 
@@ -93,19 +93,15 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, process_cod
 def outcome(events: Events, document: Mapping[str, Any] | None) -> str | None:
     """``approved``, ``refused``, ``terminated``, ``finished`` (how is not known), or None: not at its end.
 
-    The document counts first: COMPLETED with ``agree`` is approved. It may be older than the events, so a
-    ``terminate`` after the ``finish`` takes the approval back, whatever the document has.
+    A document at its end decides. Without one the latest event of an end does.
     """
     results = {"agree": "approved", "refuse": "refused"}
-    api = document or {}
+    status = status_of(document)
+    if document is not None and status == COMPLETED:
+        return results.get(str(document.get("result")).lower(), "finished")
+    if status == TERMINATED:
+        return "terminated"
     ends = [kind for kind, _ in _latest_first(events) if kind in ENDS]
-    if ends == ["terminate", "finish"]:
-        return "terminated"
-    status = str(api.get("status")).upper()
-    if status == "COMPLETED":
-        return results.get(str(api.get("result")).lower(), "finished")
-    if status == "TERMINATED":
-        return "terminated"
     if not ends:
         return None
     if ends[0] == "terminate":
@@ -113,9 +109,27 @@ def outcome(events: Events, document: Mapping[str, Any] | None) -> str | None:
     return results.get(str(events["finish"]["data"].get("result")).lower(), "finished")
 
 
+def status_of(document: Mapping[str, Any] | None) -> str:
+    """The ``status`` of a document in upper case; empty where there is none."""
+    return str((document or {}).get("status") or "").upper()
+
+
 def at_end(document: Mapping[str, Any] | None) -> bool:
-    """Whether the API has the instance at its end: its form may change until then, and never after it."""
-    return document is not None and str(document.get("status")).upper() not in UNFINISHED
+    """Return whether the API has the instance at its end: its form may change until then, and never after
+    it."""
+    return status_of(document) in (COMPLETED, TERMINATED)
+
+
+def approved(document: Mapping[str, Any] | None) -> bool:
+    """Return whether the API itself has the instance as ended and approved."""
+    return status_of(document) == COMPLETED and outcome({}, document) == "approved"
+
+
+def missing_fields(document: Mapping[str, Any]) -> list[str]:
+    """The names of the fields that every document has and this answer lacks: then it is none
+    (obtains-the-details-of-a-single-approval-instance-pop)."""
+    missing = [name for name in ("status", "businessId") if not document.get(name)]
+    return missing + ["formComponentValues"] * (not isinstance(document.get("formComponentValues"), list))
 
 
 def form_rows(document: Mapping[str, Any], zone: ZoneInfo) -> list[Row]:

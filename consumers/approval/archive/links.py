@@ -22,6 +22,7 @@ from typing import Any, Final
 from sqlalchemy import func, select, update
 
 from dingbridge import Reader, Transaction
+from dingbridge.consumers.approval.archive.document import COMPLETED
 from dingbridge.consumers.approval.queues.fetches import fetch_later
 from dingbridge.consumers.approval.tables import approval_instances
 from dingbridge.snapshots.coerce import as_list, as_text
@@ -147,6 +148,7 @@ def _select(corp_id: str) -> Any:
         _columns.main_instance_id,
         _columns.biz_action,
         _columns.outcome,
+        _columns.status,
         _columns.finished_at,
         _columns.process_code,
         _columns.replaced_by,
@@ -192,7 +194,8 @@ def _member(row: Any) -> Member:
     return Member(
         row.instance_id,
         biz_action if biz_action in (MODIFY, REVOKE) else None,
-        row.outcome == "approved",
+        # Invariant 8: by its document, since it causes the undo of another one's action
+        row.outcome == "approved" and str(row.status).upper() == COMPLETED,
         row.finished_at,
         row.process_code,
         row.replaced_by,

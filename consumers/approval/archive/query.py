@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, RowMapping, Table, func, select, tuple_
 
 from dingbridge import Reader
-from dingbridge.consumers.approval.archive.document import UNFINISHED
+from dingbridge.consumers.approval.archive.document import COMPLETED, TERMINATED
 from dingbridge.consumers.approval.tables import (
     approval_attachments,
     approval_form_values,
@@ -72,7 +72,7 @@ async def whole(db: Reader, corp_id: str, ids: Sequence[str]) -> set[str]:
                 _instances.instance_id.in_(ids[begin : begin + PAGE]),
                 _instances.document_state == "full",
                 _instances.outcome.is_not(None),
-                func.coalesce(_instances.status, "").not_in(UNFINISHED),
+                func.upper(_instances.status).in_((COMPLETED, TERMINATED)),
             )
         )
         found.update(row.instance_id for row in rows)

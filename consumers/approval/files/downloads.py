@@ -2,9 +2,9 @@
 
 ``approval_attachments`` is the queue, so a process that dies goes on where it was. A download that fails is
 tried again; one that can never work gets its reason in the row. The address of an attachment comes from
-DingTalk's API (one call each), by the app whose event it was. The address of a photo comes from the form,
-which anybody in the company fills in, so it must be https and lead to a public address. Not here: how a file
-is kept (``store.py``).
+DingTalk's API (one call each), by the app whose event it was: it must be https and public, or lead into one
+of ``ARCHIVE_ALLOW_NETWORKS``. The address of a photo comes from the form, which anybody in the company fills
+in, so it must be https and public. Not here: how a file is kept (``store.py``).
 """
 
 import asyncio
@@ -76,7 +76,7 @@ class Downloads(QueueWorker):
     def __init__(self, fetcher: Fetcher, client_of: ClientOf, settings: ApprovalSettings) -> None:
         super().__init__(fetcher.database, downloads)
         self._client_of, self._metrics, self._rights = client_of, fetcher.metrics, fetcher.rights
-        self._most = settings.archive_max_bytes
+        self._most, self._allowed = settings.archive_max_bytes, settings.allowed
         self._store = None if settings.archive_dir is None else FileStore(settings.archive_dir)
 
     async def run(self) -> None:
@@ -100,8 +100,7 @@ class Downloads(QueueWorker):
         return await super().claim(most)
 
     async def work(self, row: Row[Any]) -> None:
-        async with _session(row.kind) as session:
-            sha256, size = await self._download(row, session)
+        sha256, size = await self._download(row)
         values = {"state": DONE, "reason": None, "sha256": sha256, "size": size}
         await self._release(row, **values, downloaded_at=datetime.now(UTC))
         self._metrics.attachment("done")
@@ -131,28 +130,39 @@ class Downloads(QueueWorker):
         )
         return values | {"reason": reason} | ({"state": REFUSED} if refused else {})
 
-    async def _download(self, row: Row[Any], session: aiohttp.ClientSession) -> tuple[str, int]:
+    async def _download(self, row: Row[Any]) -> tuple[str, int]:
         """Hash and size. Raises ``_Failed``, ``DependencyUnavailable``, or ``ApiError``."""
         found: str | None = row.url if row.kind == "photo" else await self._url(row)
-        if row.kind == "photo" and not str(found).startswith("https://"):
+        is_https = str(found).startswith("https://")
+        if row.kind == "photo" and not is_https:
             raise _Refused("its address is not https", final=True)
+        allowed = () if row.kind == "photo" else self._allowed
         assert self._store is not None  # noqa: S101 - ``run`` ends without one
         try:
             if found is None:
                 return await self._store.save(_nothing(), most=self._most)
-            async with session.get(found, allow_redirects=False) as response:
+            guard = AddressGuard(allowed, only_allowed=not is_https)
+            async with _session(guard) as session, session.get(found, allow_redirects=False) as response:
                 if response.status >= 500 or response.status in BUSY:
                     raise _Failed(f"HTTP {response.status}")
                 if response.status != 200:
                     raise _Refused(f"HTTP {response.status}", final=response.status in GONE)
+                if encoding := response.headers.get("Content-Encoding"):
+                    raise _Failed(f"its server encodes it ({encoding[:20]})")
+                if row.kind == "photo" and response.content_type == "text/html":
+                    raise _Failed("its server answers with a page of HTML")
                 if (response.content_length or 0) > self._most:
                     raise TooLarge
-                return await self._store.save(_chunks(response), most=self._most)
+                return await self._store.save(_chunks(response, row.file_size), most=self._most)
         except TooLarge:
             raise _Refused(f"larger than ARCHIVE_MAX_BYTES ({self._most})", final=True) from None
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             if refusal(error) is not None:
-                raise _Refused("its address points inside", final=True) from None
+                if row.kind == "photo":
+                    raise _Refused("its address points inside", final=True) from None
+                # not final: the setting may be mended, and the file is fetched then
+                fault = "points inside, and to" if is_https else "is not https, and in"
+                raise _Failed(f"its address {fault} no network of ARCHIVE_ALLOW_NETWORKS") from None
             # not its text, which holds the address
             raise _Failed(f"no answer ({type(error).__name__})") from None
         except OSError as error:
@@ -182,11 +192,15 @@ class Downloads(QueueWorker):
 
 
 @asynccontextmanager
-async def _session(kind: str) -> AsyncIterator[aiohttp.ClientSession]:
-    """The session for a kind of file; for photos it connects to public addresses only."""
+async def _session(guard: AddressGuard) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session that connects to what ``guard`` allows, and asks for a file as it is."""
     timeout = aiohttp.ClientTimeout(total=DOWNLOAD_TIMEOUT_S, sock_connect=10, sock_read=60)
-    guarded = guarded_connector(AddressGuard()) if kind == "photo" else None
-    async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False, connector=guarded) as session:
+    async with aiohttp.ClientSession(
+        timeout=timeout,
+        auto_decompress=False,
+        connector=guarded_connector(guard),
+        headers={"Accept-Encoding": "identity"},
+    ) as session:
         yield session
 
 
@@ -194,6 +208,11 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield b""
 
 
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _chunks(response: aiohttp.ClientResponse, expected: int | None) -> AsyncIterator[bytes]:
+    """The file. Raises ``_Failed`` at its end if it has not as many bytes as ``expected`` (None: any)."""
+    size = 0
     async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        size += len(chunk)
         yield chunk
+    if expected is not None and size != expected:
+        raise _Failed(f"{size} bytes came, and the form names {expected}")

@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import select
 
 from dingbridge import Conflict
+from dingbridge.consumers.approval.actions.action_state import WithoutEvent
 from dingbridge.consumers.approval.archive.query import whole
 from dingbridge.consumers.approval.fetcher import Fetcher
 from dingbridge.consumers.approval.tables import KIND, approval_instances, guard
@@ -46,14 +47,14 @@ _columns = approval_instances.c
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Which approvals: of one company, asked about at the app ``app``, started from ``since`` to ``until``.
-    ``with_actions``: their actions are called as if their events had come."""
+    ``without_event``: the approvals whose actions are called although no event came."""
 
     corp_id: str
     app: str
     since: datetime
     until: datetime
     process_codes: tuple[str, ...]
-    with_actions: bool = False
+    without_event: WithoutEvent = "none"
 
     def spans(self) -> list[tuple[str, int, int]]:
         """What is listed with one call, or one for each 20 ids: process code, first and last epoch ms."""
@@ -178,7 +179,9 @@ class Reconciler:
                     return
                 fetched = replace(fetched, process_code=code)
                 async with self._database.transaction() as tx:
-                    written = await self._fetcher.write(tx, fetched, forced=scope.with_actions, tolerant=True)
+                    written = await self._fetcher.write(
+                        tx, fetched, without_event=scope.without_event, tolerant=True
+                    )
             except (Conflict, RateLimited) as error:
                 pause_s = (error.retry_after_s or 1.0) if isinstance(error, RateLimited) else 0.0
                 if not left or pause_s > LONGEST_PAUSE_S:

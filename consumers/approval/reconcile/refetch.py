@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Row
 
+from dingbridge.consumers.approval.actions.action_state import WithoutEvent
 from dingbridge.consumers.approval.fetcher import ClientOf, Fetched, Fetcher
 from dingbridge.consumers.approval.queues.fetches import fetches
 from dingbridge.consumers.approval.queues.worker import QueueWorker
@@ -45,7 +46,8 @@ class Refetch(QueueWorker):
                 if again_s is None:
                     log.warning("approval.not_fetched", instance_id=row.instance_id, code=None)
                 return
-            written = await fetcher.write(tx, fetched, forced=row.with_actions, tolerant=True)
+            acts: WithoutEvent = "since_first_event" if row.with_actions else "none"
+            written = await fetcher.write(tx, fetched, without_event=acts, tolerant=True)
             if written.failed:
                 # as a failure of its own: the document is here
                 failure = self._queue.failure(row, self._apps[row.app], own=True)

@@ -1,8 +1,9 @@
 """Resyncs that the bridge requests in the inbox when events may be lost: stored, then done beside the events.
 
 A request is in ``approval_resyncs`` until it is done, so a process that dies goes on with it. Actions are
-called as if the events had come. An instance that cannot be fetched, or whose action fails, goes to
-``approval_fetches``, which tries again. Not here: the comparison itself (``reconciler.py``).
+called as if the events had come, for what ended since the archive's first event. An instance that cannot be
+fetched, or whose action fails, goes to ``approval_fetches``, which tries again. Not here: the comparison
+itself (``reconciler.py``).
 """
 
 import time
@@ -12,17 +13,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
 import structlog
-from sqlalchemy import Row, case, select
+from sqlalchemy import Row, case
 
-from dingbridge import Conflict, Event, Reader, Transaction
+from dingbridge import Conflict, Event, Transaction
 from dingbridge.consumers.approval.fetcher import ClientOf, Fetcher
 from dingbridge.consumers.approval.queues.fetches import fetch_later
 from dingbridge.consumers.approval.queues.worker import QueueWorker
 from dingbridge.consumers.approval.reconcile.reconciler import Reconciler, Scope, reachable, template_codes
-from dingbridge.consumers.approval.tables import approval_instances, approval_resyncs
+from dingbridge.consumers.approval.tables import approval_resyncs
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
-from dingbridge.events.envelope import NOBODY
+from dingbridge.events.envelope import NO_CORP_ID
 from dingbridge.snapshots.coerce import from_epoch_ms
 from dingbridge.work_queue import RECONCILE, WorkQueue
 
@@ -46,21 +47,10 @@ class ResyncRequest:
     since: datetime
 
     @classmethod
-    async def of(cls, event: Event, db: Reader, corp_id: str | None) -> "ResyncRequest":
-        """The request that ``event`` is. Where it does not name the company, it is ``corp_id``, as the
-        settings have it for the event's app, else the only one that the archive has of that app."""
-        named = event.corp_id if event.corp_id != NOBODY else corp_id
-        if named is None:
-            named = await only_company(db, event.app)
+    def of(cls, event: Event) -> "ResyncRequest":
+        """The request that ``event`` is."""
+        named = None if event.corp_id == NO_CORP_ID else event.corp_id
         return cls(named, event.app, from_epoch_ms(event.data.get("since")) or event.time - FAR_BACK)
-
-
-async def only_company(db: Reader, app: str) -> str | None:
-    """The company of all approvals that the archive has by this app; None if it has several or none."""
-    columns = approval_instances.c
-    found = select(columns.corp_id).where(columns.app == app, columns.corp_id != NOBODY).distinct().limit(2)
-    companies = [row.corp_id for row in await db.execute(found)]
-    return str(companies[0]) if len(companies) == 1 else None
 
 
 async def save(tx: Transaction, request: ResyncRequest, event: Event) -> None:
@@ -106,7 +96,7 @@ class RequestedResyncs(QueueWorker):
 
         codes = await template_codes(client)
         since, until = reachable(row.since), datetime.now(UTC)
-        scope = Scope(row.corp_id, row.app, since, until, codes, with_actions=True)
+        scope = Scope(row.corp_id, row.app, since, until, codes, "since_first_event")
         work = Reconciler(self._fetcher, client, scope)
         counts = await work.archive(await work.list_ids(still_at_it), still_at_it)
         async with self._database.transaction() as tx:

@@ -59,7 +59,9 @@ async def _waiting(context: Context) -> list[Finding]:
 def judge(counts: Mapping[str, int]) -> list[Finding]:
     """By ``waiting.counts``: the alert warns of conflicts; the others wait for an operator as well."""
     named = [
-        f"{state} {count}" for state in ("refused", "removal", "adopted") if (count := counts.get(state))
+        f"{state} {count}"
+        for state in ("refused", "removal", "update", "adopted")
+        if (count := counts.get(state))
     ]
     conflicts = counts.get("conflict", 0)
     return [

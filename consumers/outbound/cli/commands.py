@@ -158,8 +158,9 @@ def release(
     """Let outbound write what it holds back: adopted, in conflict, or refused. `plan` shows what that is.
 
     An adopted person belongs to the own id from then on. An own id whose person is gone, or may be somebody
-    else by now, only gives them up: whoever is found then is adopted, and waits for another release. Requests
-    of unknown outcome, after a restore, are looked for in DingTalk first, and carried out if they are not
+    else by now, only gives them up: whoever is found then is adopted, and waits for another release. After a
+    version that is far in the future, a release takes the newest message that came since. Requests of unknown
+    outcome, after a restore, are looked for in DingTalk first, and carried out if they are not
     there.
     """
     if state not in (None, *waiting.RELEASABLE, "unknown"):
@@ -181,12 +182,17 @@ def approve(
     all_: All = False,
     kind: OfKind = None,
     corp: OfCorp = None,
+    state: Annotated[str | None, typer.Option(help="Only these: removal or update.")] = None,
     until: Until = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Approve removals beyond OUTBOUND_MAX_REMOVALS; `status` lists them as removal-approval."""
-    chosen = _chosen(waiting.REMOVAL, ids, all_, kind, corp, until)
+    """Approve removals beyond OUTBOUND_MAX_REMOVALS and changes beyond OUTBOUND_MAX_UPDATES; `status` lists
+    them as removal-approval and update-approval."""
+    if state not in (None, *waiting.APPROVABLE):
+        raise typer.BadParameter("removal or update", param_hint="--state")
+    approvable = or_(*waiting.APPROVABLE.values()) if state is None else waiting.APPROVABLE[state]
+    chosen = _chosen(approvable, ids, all_, kind, corp, until)
     _by_hand("approved", [(outbound_entity, chosen, approve_row)], ids, dry_run, as_json)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from dingbridge import Reader, Reject
 from dingbridge.consumers.outbound.consumer import Outbound
-from dingbridge.consumers.outbound.contacts.agent import rules_of
+from dingbridge.consumers.outbound.contacts.agent import most_of, rules_of
 from dingbridge.consumers.outbound.contacts.decide import decide
 from dingbridge.consumers.outbound.contacts.dingtalk import Contacts
 from dingbridge.consumers.outbound.contacts.references import Referred, resolved, with_desired
@@ -90,6 +90,7 @@ def _wanted(
             absent=message.absent,
             desired=begun.desired if message.absent else desired_in(message),
             since_ms=begun.since_ms if begun.absent and message.absent else now_ms(),
+            immediate=bool(message.data.get("immediate")),
         )
     return wanted, older
 
@@ -123,11 +124,11 @@ async def _planned(
     if taken is not None and not entity.absent:
         return Planned(entity.kind, entity.own_id, "wait", taken.ding_id, taken.reason)
     observed = None if taken is not None else observed
+    app, now = consumer.settings.app_of(entity.app), now_ms()
+    left = {what: await is_left(db, what, app, most, now) for what, most in most_of(consumer.own).items()}
     decision = decide(
-        entity.kind, ledger, observed, owners=consumer.owners, rules=rules_of(consumer.own), now_ms=now_ms(),
-        may_remove=await is_left(
-            db, "removals", entity.corp_id, consumer.own.outbound_max_removals, now_ms()
-        ),
+        entity.kind, ledger, observed, owners=consumer.owners, rules=rules_of(consumer.own), now_ms=now,
+        may_remove=left["removals"], may_update=left["updates"],
     )  # fmt: skip
     seen = observed.fields if observed is not None else {}
     names = _names(decision, desired.fields)

@@ -18,8 +18,8 @@ from dingbridge.consumers.outbound.contacts.decide import decide, settle_outcome
 from dingbridge.consumers.outbound.contacts.dingtalk import Contacts, outcome_of
 from dingbridge.consumers.outbound.contacts.references import desired_of, with_desired
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, Entity, entity_of, owned_by_another, save
-from dingbridge.consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules
-from dingbridge.consumers.outbound.limits import count_one, is_left
+from dingbridge.consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules, Update
+from dingbridge.consumers.outbound.limits import AppOf, What, as_named, count_one, is_left
 from dingbridge.consumers.outbound.metrics import OutboundMetrics
 from dingbridge.consumers.outbound.owners import Owners
 from dingbridge.consumers.outbound.places import Places
@@ -53,8 +53,14 @@ def rules_of(settings: OutboundSettings) -> Rules:
     )
 
 
+def most_of(settings: OutboundSettings) -> dict[What, int]:
+    """The daily limits of contacts."""
+    return {"removals": settings.outbound_max_removals, "updates": settings.outbound_max_updates}
+
+
 class Agent:
-    """One process's share of the work. ``client_of`` gives the client for an app and a company."""
+    """One process's share of the work. ``client_of`` gives the client for an app and a company, ``app_of``
+    the app by which limits are counted."""
 
     def __init__(
         self,
@@ -63,10 +69,12 @@ class Agent:
         owners: Owners,
         settings: OutboundSettings,
         metrics: OutboundMetrics,
+        *,
+        app_of: AppOf = as_named,
     ) -> None:
         self._database, self._client_of, self._owners = database, client_of, owners
-        self._rules, self._most_removals = rules_of(settings), settings.outbound_max_removals
-        self._metrics = metrics
+        self._rules, self._most = rules_of(settings), most_of(settings)
+        self._metrics, self._app_of = metrics, app_of
         self._own_ids: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self._places = Places(database, QUEUE)
 
@@ -152,15 +160,16 @@ class Agent:
             again = Decision(ledger, result=refused, due_ms=now_ms() + REFUSED_MS)
             await self._save(entity, again, waits_for=waits_for)
             return
-        may_remove = await is_left(reader, "removals", entity.corp_id, self._most_removals, now_ms())
+        app = self._app_of(entity.app)
+        left = {what: await is_left(reader, what, app, most, now_ms()) for what, most in self._most.items()}
         while True:
             decision = decide(
                 entity.kind, ledger, observed, owners=self._owners, rules=self._rules, now_ms=now_ms(),
-                flagged=entity.flagged, may_remove=may_remove,
+                flagged=entity.flagged, may_remove=left["removals"], may_update=left["updates"],
             )  # fmt: skip
             if await self._save(entity, decision, waits_for=waits_for):
                 break
-            may_remove = False  # another took the day's last removal
+            left = dict.fromkeys(left, False)  # another took the day's last one
         if decision.action is None:
             return
         unavailable: ApiError | None = None
@@ -182,16 +191,15 @@ class Agent:
     async def _save(
         self, entity: Entity, decision: Decision, *, waits_for: str | None, keep: bool = False
     ) -> bool:
-        """``keep``: the lease is kept. Returns False when the day's removals are used up; then nothing was
-        written."""
-        ledger = decision.ledger
-        again = ledger.intention is not None and ledger.intention.attempt > 1
-        removes = isinstance(decision.action, Delete) and not (ledger.removal_approved or again)
+        """``keep``: the lease is kept. Returns False when the day's limit of the action is used up; then
+        nothing was written."""
+        limit = limit_of(decision)
         for left in reversed(range(MOST_AGAIN)):
             try:
                 async with self._database.transaction() as tx:
-                    if removes and not await count_one(
-                        tx, "removals", entity.corp_id, self._most_removals, now_ms()
+                    # Invariant 9: whatever a message names, a limit of the app applies to each removal
+                    if limit is not None and not await count_one(
+                        tx, limit, self._app_of(entity.app), self._most[limit], now_ms()
                     ):
                         return False
                     keep = keep or decision.action is not None
@@ -217,3 +225,15 @@ class Agent:
         if decision.echo:
             self._metrics.echo()
         return True
+
+
+def limit_of(decision: Decision) -> What | None:
+    """The daily limit that the decision's action counts against; None: none, or it was counted before."""
+    ledger = decision.ledger
+    again = ledger.intention is not None and ledger.intention.attempt > 1
+    if ledger.removal_approved or again:
+        return None
+    if isinstance(decision.action, Delete):
+        return "removals"
+    updates = isinstance(decision.action, Update) and ledger.done_version is not None
+    return "updates" if updates else None

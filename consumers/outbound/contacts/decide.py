@@ -70,9 +70,11 @@ def decide(
     now_ms: int,
     flagged: bool = False,
     may_remove: bool = True,
+    may_update: bool = True,
 ) -> Decision:
     """One look. ``observed``: None when DingTalk has no such entity. ``flagged``: an event asked for it.
-    ``may_remove``: the day's removals are not used up (``removal_approved`` overrides it)."""
+    ``may_remove``, ``may_update``: the day's removals and updates are not used up (``removal_approved``
+    overrides both)."""
     still = {name: until_ms for name, until_ms in ledger.unsettled.items() if until_ms > now_ms}
     again_ms = ledger.again_ms if ledger.again_ms is not None and ledger.again_ms > now_ms else None
     if flagged:
@@ -127,7 +129,8 @@ def decide(
     )
     plan = _plan(kind, ledger, owners)
     shown = observed is not None
-    decision = _carry_out(kind, ledger, plan, rules, now_ms, may_remove=may_remove, shown=shown)
+    left = may_remove if plan is not None and plan.op == "delete" else may_update
+    decision = _carry_out(kind, ledger, plan, rules, now_ms, left=left, shown=shown)
     changes = _judged(kind, decision.ledger, plan, changed, owners)
     echo = flagged and not (news or _changed(returned, state)) and ledger.intention is not None
     agreed = _agreed(kind, decision.ledger, owners)
@@ -223,10 +226,11 @@ def _carry_out(
     rules: Rules,
     now_ms: int,
     *,
-    may_remove: bool,
+    left: bool,
     shown: bool,
 ) -> Decision:
-    """The plan as an action, or why it must wait. ``shown``: this look has read what the ledger names."""
+    """The plan as an action, or why it must wait. ``left``: the day's limit of the plan's ``op`` is not used
+    up. ``shown``: this look has read what the ledger names."""
     desired = ledger.desired
     if desired is None:
         return Decision(ledger)
@@ -240,12 +244,16 @@ def _carry_out(
     if desired.missing not in (None, "manager-missing"):
         return _pending(ledger, desired.missing, now_ms + wait_ms(desired.since_ms, now_ms))
     if plan.op == "delete":
-        if now_ms < desired.since_ms + rules.grace_ms:
+        if not desired.immediate and now_ms < desired.since_ms + rules.grace_ms:
             return _pending(ledger, "grace", desired.since_ms + rules.grace_ms)
         if ledger.again_ms is not None:
             return Decision(ledger)  # an event came, and the read may still show the previous holder
-        if not (may_remove or ledger.removal_approved):
+        if not (left or ledger.removal_approved):
             return _pending(ledger, "removal-approval", now_ms + LONGEST_WAIT_MS)
+    # what an operator released, or what a creation still lacks, was never done before and is not counted
+    counted = plan.op == "update" and ledger.done_version is not None
+    if counted and not (left or ledger.removal_approved):
+        return _pending(ledger, "update-approval", now_ms + LONGEST_WAIT_MS)
     if shown == (plan.op == "create"):
         return Decision(ledger)  # the read lags: update only what it shows, create only what it does not
     last = ledger.intention

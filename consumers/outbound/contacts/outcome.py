@@ -59,7 +59,7 @@ def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Dec
     if outcome.kind == "done":
         created = Observed(outcome.ding_id or ledger.owned_id or "", {}, outcome.mark)
         return _done(ledger, intention, created, now_ms, rules)
-    if intention.op == "delete" and outcome.kind != "refused":
+    if intention.op != "create" and outcome.kind != "refused":
         ledger = replace(ledger, removal_approved=True)  # it passed the limit before, and is counted once
     taken = intention.op == "create" and outcome.code in TAKEN
     if outcome.kind == "unknown" or (taken and 1 < intention.attempt <= CREATIONS):

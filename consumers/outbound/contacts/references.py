@@ -59,7 +59,11 @@ async def resolved(
     """``ids`` gives the DingTalk ids of those own ids of a kind that are known (a plan's: or a name)."""
     chosen = userid_of(entity) if entity.kind == "user" else entity.own_id
     if entity.absent:
-        return DesiredState(entity.version, {}, absent=True, since_ms=entity.since_ms, chosen=chosen), None
+        gone = DesiredState(
+            entity.version, {}, absent=True, since_ms=entity.since_ms, chosen=chosen,
+            immediate=entity.immediate,
+        )  # fmt: skip
+        return gone, None
     wanted = {name: value for name, value in entity.desired.items() if name != DINGTALK_IDS[entity.kind]}
     missing: Missing | None = None
     for name, reason in MISSING.items():

@@ -45,6 +45,7 @@ class Entity:
     since_ms: int
     flagged: bool
     ledger: Ledger
+    immediate: bool = False
     row: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -68,7 +69,7 @@ def entity_of(row: Row[Any]) -> Entity:
     ledger = replace(ledger, removal_approved=row.removal_approved)  # which is given by hand, too
     return Entity(
         row.corp_id, row.kind, row.own_id, row.app, row.version, row.absent, json.loads(row.desired),
-        row.since_ms, row.flagged, ledger, row,
+        row.since_ms, row.flagged, ledger, bool(row.immediate), row,
     )  # fmt: skip
 
 

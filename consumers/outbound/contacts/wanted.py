@@ -6,14 +6,15 @@ from typing import Any, Final
 
 from sqlalchemy import Row, update
 
-from dingbridge import Conflict, Transaction
-from dingbridge.consumers.outbound.contacts.answers import last_result, send_result
+from dingbridge import Conflict, Reject, Transaction
+from dingbridge.consumers.outbound.contacts.answers import WORDS, last_result, send_result
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, as_json, entity_of, is_, locked, named_id
 from dingbridge.consumers.outbound.fields import DINGTALK_IDS
 from dingbridge.consumers.outbound.ledger import Kind, Result
 from dingbridge.consumers.outbound.ledger import release as released
 from dingbridge.consumers.outbound.messages import Message
-from dingbridge.consumers.outbound.store import own_id_of
+from dingbridge.consumers.outbound.settings import DAY_MS
+from dingbridge.consumers.outbound.store import now_ms, own_id_of
 from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.work_queue import ORDINARY, PEOPLE_WAIT
 
@@ -23,21 +24,31 @@ _AFTER_MS: Final = {
 }  # fmt: skip
 """By absent and kind: of what came together, departments come first, then people, then removals: people, and
 departments once they are empty."""
+_RESULT: Final = ("reason", "code", "words", "fields", "waits_for")
+"""Columns that only the last result has."""
+_FUTURE: Final = (
+    "data.version: as epoch ms it is more than a day in the future. Send the time of the change in epoch ms, "
+    "or a counter of the row"
+)
 
 
 async def want(tx: Transaction, message: Message, now: int) -> None:
-    """Store what ``message`` (of a user or a department) wants, unless a newer version came before it."""
+    """Store what ``message`` (of a user or a department) wants, unless a newer version came before it. Raises
+    ``Reject`` for a version that is far in the future, where the row has none of that kind."""
     kind: Kind = "user" if message.kind == "user" else "department"
     key, version = (message.corp_id, kind, message.id), message.version or 0
     answers = json.dumps({"source": message.source, "id": message.message_id})
+    immediate = bool(message.data.get("immediate"))
     wanted = {
         "app": message.app, "version": version, "absent": message.absent, "since_ms": now,
-        "answers": answers, "result": None,
+        "immediate": immediate, "answers": answers, "result": None, "newest": None,
     }  # fmt: skip
     due_ms = now + _AFTER_MS[message.absent, kind]
     if not message.absent:  # the earlier owner stays known
         wanted["desired"] = json.dumps(desired_in(message), ensure_ascii=False)
     row = await locked(tx, key)
+    if is_far(version, now) and (row is None or not is_far(row.version, now)):
+        raise Reject(_FUTURE)
     if row is None:
         corp_id, _, own_id = key
         empty = {
@@ -48,6 +59,9 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
         new["ding_id"] = named_id(kind, own_id, message.data)
         if not (await tx.execute(tx.insert(outbound_entity).values(**new).on_conflict_do_nothing())).rowcount:
             raise Conflict("another message about this entity came first")
+        return
+    if is_far(row.version, now) and not is_far(version, now):
+        await _keep(tx, row, message, wanted)
         return
     if version < row.version:
         await send_result(tx, row, Result("superseded", version), request=message.type, answers=answers)
@@ -63,10 +77,33 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
             wanted["since_ms"] = row.since_ms  # the grace days go on
         else:
             wanted["removal_approved"] = False
-        said = dict.fromkeys(("reason", "code", "words", "fields", "waits_for"))
-        urgent = PEOPLE_WAIT if row.absent != message.absent else ORDINARY
+        said = dict.fromkeys(_RESULT)
+        urgent = PEOPLE_WAIT if row.absent != message.absent or immediate else ORDINARY
         values = {**wanted, **said, **QUEUE.due(urgent, due_ms)}
     await tx.execute(update(outbound_entity).where(is_(key)).values(**values))
+
+
+def is_far(version: int, now: int) -> bool:
+    """Whether ``version``, taken for epoch ms, is more than a day after ``now``: another kind of number."""
+    return version > now + DAY_MS
+
+
+async def _keep(tx: Transaction, row: Row[Any], message: Message, wanted: dict[str, Any]) -> None:
+    """Keep the newest message for an operator to ``release`` it: the row's version is of another kind."""
+    version = wanted["version"]
+    if row.newest is not None and version < json.loads(row.newest)["version"]:
+        result = Result("superseded", version)
+        await send_result(tx, row, result, request=message.type, answers=wanted["answers"])
+        return
+    words = WORDS["future-version"].format(version=row.version, own_id=row.own_id)
+    result = Result("conflict", version, reason="future-version", words=words)
+    values = {
+        "newest": json.dumps(wanted, ensure_ascii=False), "result": result.result, "reason": result.reason,
+        "code": None, "words": words, "fields": "[]", "result_ms": now_ms(),
+    }  # fmt: skip
+    mine = is_((row.corp_id, row.kind, row.own_id))
+    await tx.execute(update(outbound_entity).where(mine).values(**values))
+    await send_result(tx, row, result, request=message.type, answers=wanted["answers"])
 
 
 async def look(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str | None) -> bool:
@@ -81,8 +118,14 @@ async def look(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str 
 
 async def release(tx: Transaction, row: Row[Any]) -> None:
     """By an operator: write it, whatever it waited for. An agent that works on it begins again. Of several
-    rows with one candidate the first gets it."""
+    rows with one candidate the first gets it. A row that keeps a newer message takes that and no more."""
     before = entity_of(row).ledger
+    if row.newest is not None:
+        ledger = replace(before, desired=None, done_version=None, conflict=None, writes_back_ms=())
+        newest = json.loads(row.newest) | {"since_ms": now_ms(), "newest": None, "removal_approved": False}
+        values = {**dict.fromkeys(_RESULT), **newest, "ledger": as_json(ledger)}
+        await _change_by_hand(tx, row, **values)
+        return
     ledger = released(before)
     if ledger.owned_id is not None and await own_id_of(
         tx, row.corp_id, row.kind, ledger.owned_id, but=row.own_id
@@ -95,16 +138,16 @@ async def release(tx: Transaction, row: Row[Any]) -> None:
 
 
 async def approve(tx: Transaction, row: Row[Any]) -> None:
-    """By an operator: remove it, even beyond the day's limit."""
+    """By an operator: remove or change it, even beyond the day's limit."""
     await _change_by_hand(tx, row, removal_approved=True)
 
 
 async def _change_by_hand(tx: Transaction, row: Row[Any], **values: Any) -> None:
     again = {
-        "result": None, **QUEUE.due(PEOPLE_WAIT), "claims": _e.claims + 1, "leased_ms": 0
+        **values, "result": None, **QUEUE.due(PEOPLE_WAIT), "claims": _e.claims + 1, "leased_ms": 0
     }  # fmt: skip
     mine = is_((row.corp_id, row.kind, row.own_id))
-    await tx.execute(update(outbound_entity).where(mine).values(**again, **values))
+    await tx.execute(update(outbound_entity).where(mine).values(**again))
 
 
 def desired_in(message: Message) -> dict[str, Any]:

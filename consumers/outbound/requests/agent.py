@@ -15,7 +15,7 @@ from sqlalchemy import Select, and_, or_, select
 
 from dingbridge import Database, Reject
 from dingbridge.consumers.outbound.forms import ChangeData
-from dingbridge.consumers.outbound.limits import count_one
+from dingbridge.consumers.outbound.limits import AppOf, as_named, count_one
 from dingbridge.consumers.outbound.messages import Outgoing, change_record
 from dingbridge.consumers.outbound.metrics import OutboundMetrics
 from dingbridge.consumers.outbound.owners import Owners
@@ -49,7 +49,8 @@ _columns = outbound_requests.c
 
 
 class RequestAgent:
-    """Works on what is due. ``now`` gives epoch ms; several processes may work at once."""
+    """Works on what is due. ``now`` gives epoch ms, ``app_of`` the app by which the limit is counted; several
+    processes may work at once."""
 
     def __init__(
         self,
@@ -60,11 +61,12 @@ class RequestAgent:
         metrics: OutboundMetrics,
         *,
         now: Callable[[], int] = now_ms,
+        app_of: AppOf = as_named,
     ) -> None:
         self._database, self._client_of, self._owners = database, client_of, owners
         self._settle_ms = round(settings.outbound_settle_s * 1000)
         self._most_approvals = settings.outbound_max_approvals
-        self._metrics, self._now = metrics, now
+        self._metrics, self._now, self._app_of = metrics, now, app_of
         self._queue = WorkQueue(outbound_requests, lease_s=LEASE_S, clock=lambda: now() / 1000)
         self._places = Places(database, self._queue)
 
@@ -140,11 +142,12 @@ class RequestAgent:
             step = await approvals.end(request) if request.look else End(None, {})
             return await self._not_ours(request, step)
         target = await self._target(request) if "request" in request.body else None
-        if request.kind == "approval":
-            limit = {"most": self._most_approvals, "now_ms": self._now()}
-            stop = await refusal(self._database.reader(), self._owners, request, target, **limit)
-            if stop is not None:
-                return stop
+        stop = await refusal(
+            self._database.reader(), self._owners, request, target, app=self._app_of(request.app),
+            most=self._most_approvals, now_ms=self._now(),
+        )  # fmt: skip
+        if stop is not None:
+            return stop
         match request.type:
             case "approval.start":
                 field = self._owners.request_id_field(request.body["processCode"])
@@ -194,7 +197,8 @@ class RequestAgent:
         async with self._database.transaction() as tx:
             row = (await tx.execute(select(outbound_requests).where(request.key).with_for_update())).one()
             if row.claims != request.row.claims or (
-                counted and not await count_one(tx, "approvals", request.corp_id, self._most_approvals, now)
+                counted
+                and not await count_one(tx, "approvals", self._app_of(request.app), self._most_approvals, now)
             ):
                 return False
             kept = ("opened_ms", "missing_ms", "task_id")

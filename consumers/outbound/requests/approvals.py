@@ -27,8 +27,10 @@ from dingbridge.dingtalk.errors import ApiError
 
 TERMINATION_DELAY_MS: Final = 15_000
 """DingTalk terminates no approval that began less than this before (revoke-an-approval-instance)."""
-_CLOCKS_MS: Final = 300_000
-"""How far DingTalk's clock may be behind ours, for the listing of what was started."""
+_CLOCKS_MS: Final = 2 * 60 * 60_000
+"""How far DingTalk's clock may be behind ours, for the listing of what was started, in ms."""
+_SECOND_START_MS: Final = 15 * 60_000
+"""How long DingTalk must not have shown a started approval before it is started once more, in ms."""
 _WRONG_STATE: Final = frozenset({"aflowProcessInstStatusException", "aflowProcessInstCanNotBeExecuted"})
 
 _UNMAPPED: Final = (
@@ -64,7 +66,8 @@ class Approvals:
             found = await self._started(request, originator, field)
             if found is not None:
                 return Answer("done", ding_id=found)
-            if not request.missing_for(self.settle_ms, self.now_ms):
+            # Invariant 7: a second one would be another approval in the same person's name
+            if not request.missing_for(max(self.settle_ms, _SECOND_START_MS), self.now_ms):
                 return Wait(missing=True)
         await self.people.check(body["originator"], originator)
         dept_id = None

@@ -1,4 +1,5 @@
-"""Whether a message may act in a person's name: by the lists of the owners file, and not too often in a day.
+"""Whether a message may act on another sender's request, and in a person's name: by the lists of the owners
+file, and not too often in a day.
 
 Asked before a request's first call (no ``opened_ms``). For a request that an operator releases after a
 restore, the lists count and the limit does not.
@@ -19,18 +20,33 @@ _AGAIN_S: Final = 900.0
 _LIMIT: Final = (
     "OUTBOUND_MAX_APPROVALS is used up for 24 h; it goes on by itself as these pass, or with a higher limit"
 )
+_ANOTHERS: Final = (
+    "Another sender (`source`) made the request that data.request names; only that sender may act on it"
+)
 
 
 async def refusal(
-    db: Reader, owners: Owners, request: Request, target: Request | None, *, most: int, now_ms: int
+    db: Reader,
+    owners: Owners,
+    request: Request,
+    target: Request | None,
+    *,
+    app: str,
+    most: int,
+    now_ms: int,
 ) -> Answer | None:
-    """Why ``request`` may not be carried out, or not now; None: it may. ``target`` is the approval.start that
-    it names, ``most`` the day's limit."""
+    """Why ``request`` may not be carried out, or not now; None: it may. ``target`` is the request that it
+    names, ``most`` the day's limit of the app ``app``."""
     of = request if request.type == "approval.start" else target
     role: Literal["originators", "actors"] = "actors" if request.type == "approval.decide" else "originators"
     own_id = request.body.get("actor" if role == "actors" else "originator")
     begun = request.opened_ms is not None
-    if (begun and request.reason != "unknown") or of is None or own_id is None:
+    if begun and request.reason != "unknown":
+        return None
+    # Invariant 7: what a sender started is that sender's
+    if target is not None and target.source != request.source:
+        return Answer("refused", words=_ANOTHERS)
+    if request.kind != "approval" or of is None or own_id is None:
         return None
     code = of.body["processCode"]
     listed = owners.allowed(role, code)
@@ -43,6 +59,6 @@ async def refusal(
         )
         return Answer("refused", words=words)
     counted = request.type in COUNTED and not begun
-    if counted and not await is_left(db, "approvals", request.corp_id, most, now_ms):
+    if counted and not await is_left(db, "approvals", app, most, now_ms):
         return Answer("pending", reason="approval-limit", words=_LIMIT, after_s=_AGAIN_S)
     return None

@@ -21,6 +21,9 @@ _UNKNOWN: Final = (
     "It may have been carried out before outbound was restored from a back-up. dingbridge outbound release, "
     "with its id, looks for it in DingTalk, and carries it out if it is not there"
 )
+_ANOTHERS: Final = (
+    "Another sender (`source`) has made a request under this id; give this one an id of its own"
+)
 _REUSED: Final = "Another request has this id already, and is carried out; give this one an id of its own"
 
 _columns = outbound_requests.c
@@ -36,8 +39,8 @@ UNKNOWN: Final = and_(_columns.result == "pending", _columns.reason == "unknown"
 
 async def store_request(tx: Transaction, message: Message, now: int, *, doubt_ms: int | None = None) -> None:
     """Make ``message`` a row. The same request again gets the same result again; one that was refused or
-    not begun may be sent again under its id. ``now`` is epoch ms. ``doubt_ms``: since then it may have been
-    carried out without a trace in this database, so it waits for an operator."""
+    not begun may be sent again under its id, by the same sender. ``now`` is epoch ms. ``doubt_ms``: since
+    then it may have been carried out without a trace in this database, so it waits for an operator."""
     key = key_of(message.corp_id, message.kind, message.id)
     row = (await tx.execute(select(outbound_requests).where(key).with_for_update())).one_or_none()
     values: dict[str, Any] = {
@@ -53,6 +56,8 @@ async def store_request(tx: Transaction, message: Message, now: int, *, doubt_ms
         new = {**identity, **values, **begins, "due_ms": now, "priority": PEOPLE_WAIT}
         new |= {} if doubt_ms is None else _unknown(doubt_ms, now)
         await tx.execute(insert(outbound_requests).values(**new))
+    elif row.source != message.source:  # Invariant 7: neither replaced, nor answered to another sender
+        await put(tx, _refusal(row, values, _ANOTHERS, now))
     elif row.opened_ms is None and row.result in (None, "pending", "refused"):
         due = REQUESTS.due(PEOPLE_WAIT, now)
         again = {**values, **begins, **due, "leased_ms": 0, "claims": row.claims + 1}
@@ -64,8 +69,13 @@ async def store_request(tx: Transaction, message: Message, now: int, *, doubt_ms
         if row.result is not None:
             await put(tx, result_record_of({**row._mapping, **answered}, now))
     else:
-        refused = {"result": "refused", "reason": None, "code": None, "words": _REUSED, "ding_id": None}
-        await put(tx, result_record_of({**row._mapping, **values, **refused}, now))
+        await put(tx, _refusal(row, values, _REUSED, now))
+
+
+def _refusal(row: Row[Any], values: Mapping[str, Any], words: str, now: int) -> Outgoing:
+    """The refusal of a message, by its ``values``, whose id ``row`` has."""
+    refused = {"result": "refused", "reason": None, "code": None, "words": words, "ding_id": None}
+    return result_record_of({**row._mapping, **values, **refused}, now)
 
 
 def _unknown(since_ms: int, now: int) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class Request:
     type: str
     app: str | None
     body: dict[str, Any]
+    source: str
     opened_ms: int | None
     task_id: int | None
     missing_ms: int | None

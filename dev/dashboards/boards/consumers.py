@@ -161,6 +161,13 @@ CONSUMERS: Final = Dashboard(
                 "0: hires and leavers, 1: other events, 2: a comparison of everybody.",
             ),
             Panel(
+                "People who may have left, to be confirmed",
+                "number",
+                {"{{instance}}": "dingbridge_mirror_leavers_waiting"},
+                "Beyond the day's limit. If they did leave: dingbridge resync --confirm-leavers N.",
+                red_above=0,
+            ),
+            Panel(
                 "Steps left of a full sync",
                 "number",
                 {"{{instance}}": "dingbridge_address_sync_steps_left"},

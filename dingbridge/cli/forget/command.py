@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from dingbridge.cli.forget.company import ForgetSettings, apps_with_credentials, company_of, still_there
+from dingbridge.cli.forget.company import apps_with_credentials, company_of, still_there
 from dingbridge.cli.forget.databases import Had, forget, look
 from dingbridge.cli.forget.topics import Left, elsewhere, in_topics
 from dingbridge.cli.terminal import AsJson, DryRun, Yes, confirmed, print_json, print_list, say
 from dingbridge.errors import BridgeError
 from dingbridge.logging import configure_logging
+from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.outcomes import DependencyUnavailable
 from dingbridge.worker.store.forgetting import Person
 
@@ -49,7 +50,7 @@ def command(
 
 
 async def _forget(userid: str, corp: str | None, dry_run: bool, force: bool, yes: bool, as_json: bool) -> int:
-    settings = ForgetSettings.load()
+    settings = ConsumerSettings.load()
     configure_logging(settings)
     apps = apps_with_credentials(settings)
     person = Person(corp or company_of(settings, apps), userid)

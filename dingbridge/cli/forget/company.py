@@ -10,19 +10,12 @@ from dingbridge.settings.apps import App, load_apps
 from dingbridge.worker.api.clients import open_clients
 
 
-class ForgetSettings(ConsumerSettings):
-    """What the command needs: a consumer's settings, and which company they are of."""
-
-    dingtalk_corp_id: str | None = None
-    """the company's corpId"""
-
-
-def apps_with_credentials(settings: ForgetSettings) -> dict[str, App]:
+def apps_with_credentials(settings: ConsumerSettings) -> dict[str, App]:
     """Raises ``SettingsError`` for an apps file that cannot be read."""
     return {name: app for name, app in load_apps(settings).items() if app.app_key and app.app_secret}
 
 
-def company_of(settings: ForgetSettings, apps: Mapping[str, App]) -> str:
+def company_of(settings: ConsumerSettings, apps: Mapping[str, App]) -> str:
     """The one that the settings name. Raises ``SettingsError`` where they name none, or several."""
     known = {settings.dingtalk_corp_id, *(app.corp_id for app in apps.values())} - {None}
     if len(known) != 1:
@@ -36,7 +29,7 @@ def company_of(settings: ForgetSettings, apps: Mapping[str, App]) -> str:
 
 
 async def still_there(
-    settings: ForgetSettings, apps: Mapping[str, App], corp_id: str, userid: str
+    settings: ConsumerSettings, apps: Mapping[str, App], corp_id: str, userid: str
 ) -> str | None:
     """In words why the person may still be in DingTalk; None: each app of the company gets "no such user"."""
     own = [app for app in apps.values() if app.corp_id == corp_id]

@@ -14,7 +14,7 @@ import structlog
 from dingbridge.dingtalk.api.calls import Calls, a_list, an_object, no_sense, objects
 from dingbridge.dingtalk.api.objects import Approval, FormSchema, Template
 from dingbridge.dingtalk.errors import NoAddress
-from dingbridge.dingtalk.replies import integer
+from dingbridge.dingtalk.replies import boolean, integer
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +31,8 @@ so that neither its clock nor the time that the listing itself needs makes it to
 IDS_MOST: Final = 10_000
 """What DingTalk lists of one span at most (the same page)."""
 TEMPLATES_PAGE: Final = 100
+ENTRIES_MOST: Final = 10_000
+"""Entries after which no listing leads on: the limit of ids, and more templates than a company has."""
 
 
 class ApprovalCalls(Calls):
@@ -78,10 +80,12 @@ class ApprovalCalls(Calls):
             if statuses:
                 body["statuses"] = list(statuses)
             found = 0
-            async for page in self._listing(IDS, body=body):
+            async for page in self._listing(IDS, "list", body=body):
                 for instance_id in a_list(IDS, page.get("list")):
                     found += 1
                     yield str(instance_id)
+                if found >= IDS_MOST:
+                    break
             if found >= IDS_MOST:
                 log.warning("api.listing_full", api=IDS, process_code=process_code, ids=found)
             begin = end + 1
@@ -96,7 +100,7 @@ class ApprovalCalls(Calls):
             asked["userId"] = userid
         return [
             cast(Template, template)
-            async for page in self._listing(TEMPLATES, query=asked)
+            async for page in self._listing(TEMPLATES, "processList", query=asked)
             for template in objects(TEMPLATES, page.get("processList"))
         ]
 
@@ -137,17 +141,26 @@ class ApprovalCalls(Calls):
         name, method = api.removeprefix("v1.0/"), "GET" if body is None else "POST"
         texts = {key: str(value) for key, value in (query or {}).items()}
         reply = await self._new_call(name, method, f"/{api}", body, query=texts)
+        if boolean(reply.get("success")) is False:
+            raise no_sense(api, "answers with success: false and names no error")
         return an_object(api, reply.get("result"))
 
     async def _listing(
-        self, api: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+        self,
+        api: str,
+        items: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Every page of a listing. ``nextToken`` is a number in the request and, in places, text in the
-        answer; it is absent on the last page.
+        """Every page of a listing, whose entries are called ``items``. ``nextToken`` is a number in the
+        request and, in places, text in the answer; it is absent on the last page.
 
-        Raises ``Unavailable`` when a page does not lead on: a listing that ended there would look complete.
+        Raises ``Unavailable`` when a page does not lead on, since a listing that ended there would look
+        complete, and when an empty page or more than ``ENTRIES_MOST`` entries lead on: then there is no end.
         """
         token: int | None = 0
+        found = 0
         while token is not None:
             place = {"nextToken": token}
             page = await self._read(
@@ -160,4 +173,9 @@ class ApprovalCalls(Calls):
             number = integer(following)
             if following not in (None, "") and (number is None or number <= token):
                 raise no_sense(api, "has hasMore, but its nextToken does not advance")
+            entries = len(a_list(api, page.get(items)))
+            found += entries
+            if number is not None and (not entries or found >= ENTRIES_MOST):
+                reason = "an empty page" if not entries else f"a page after {found} entries"
+                raise no_sense(api, f"{reason} leads on to another")
             token = number

@@ -148,14 +148,17 @@ class Calls:
     ) -> AsyncIterator[dict[str, Any]]:
         """Every page of a listing, whose place is called ``start`` (``cursor`` or ``offset``).
 
-        Raises ``Unavailable`` when a page says that there is more but does not lead on: a listing that ended
-        there would look complete.
+        Raises ``Unavailable`` for a page without its ``list``, and when a page says that there is more but
+        does not lead on: a listing that ended there would look complete. The same when an empty page leads
+        on: that need not ever end.
         """
         place: int | None = 0
         while place is not None:
             page = an_object(
                 api, await self._result(api, {**body, start: place, "size": size}, counts=counts)
             )
+            if not isinstance(page.get("list"), list):
+                raise no_sense(api, "answers with a page without its list")
             yield page
             more = boolean(either(page, "has_more", "hasMore"))
             following = integer(either(page, "next_cursor", "nextCursor"))
@@ -163,6 +166,8 @@ class Calls:
                 following = place + size if page.get("list") else None
             if more and (following is None or following <= place):
                 raise no_sense(api, "says that there is more, but its cursor does not advance")
+            if more and not page.get("list"):
+                raise no_sense(api, "an empty page leads on to another")
             place = following if more else None
 
 

@@ -34,16 +34,27 @@ class ContactCalls(Calls):
     (basic-interfaces-such-as-log-off-and-address-book)."""
 
     async def user(self, userid: str) -> User:
-        """A user's details (query-user-details). Raises ``NotFound``."""
-        result = await self._result("v2/user/get", {"userid": userid, "language": "zh_CN"}, counts=False)
-        return cast(User, an_object("v2/user/get", typed(result, USER)))
+        """A user's details (query-user-details). Raises ``NotFound``, and ``Unavailable`` for an answer that
+        is about another person, or lacks what identifies one."""
+        api = "v2/user/get"
+        result = await self._result(api, {"userid": userid, "language": "zh_CN"}, counts=False)
+        user = an_object(api, typed(result, USER))
+        # Invariant 9: written as it is, such an answer would empty the person's row and take all roles
+        if not all(isinstance(user.get(name), str) and user[name] for name in ("userid", "unionid", "name")):
+            raise no_sense(api, "succeeds without the person's userid, unionid or name")
+        if user["userid"] != userid:
+            raise no_sense(api, "answers about another person than it was asked for")
+        return cast(User, user)
 
     async def department(self, dept_id: int) -> Department:
-        """A department's details; the root's id is 1 (query-department-details0-v2). Raises ``NotFound``."""
-        result = await self._result(
-            "v2/department/get", {"dept_id": dept_id, "language": "zh_CN"}, counts=False
-        )
-        return cast(Department, an_object("v2/department/get", typed(result, DEPARTMENT)))
+        """A department's details; the root's id is 1 (query-department-details0-v2). Raises ``NotFound``, and
+        ``Unavailable`` for an answer that is about another department."""
+        api = "v2/department/get"
+        result = await self._result(api, {"dept_id": dept_id, "language": "zh_CN"}, counts=False)
+        department = an_object(api, typed(result, DEPARTMENT))
+        if department.get("dept_id") != dept_id:
+            raise no_sense(api, "answers about another department than it was asked for")
+        return cast(Department, department)
 
     async def sub_departments(self, dept_id: int) -> list[ListedDepartment]:
         """The departments one level below (user-management-acquires-the-list-departments)."""

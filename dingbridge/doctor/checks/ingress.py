@@ -39,7 +39,8 @@ class Recovery:
 class Seen:
     """``absent`` is why the private listener does not answer; ``refused`` counts refusals by outcome and
     reason since the ingress started. ``relay`` is what the relay's listener answers to ``/readyz``, or why it
-    does not answer; None where it was not asked. ``parked`` counts records by reason."""
+    does not answer; None where it was not asked. ``parked`` counts records by reason. ``other_company``: how
+    many pushes of the app named another company than its own, and which the last one did."""
 
     url: str
     admin: str
@@ -53,6 +54,7 @@ class Seen:
     relay_admin: str = ""
     relay: Mapping[str, Any] | Both | None = None
     parked: Mapping[str, int] = field(default_factory=dict)
+    other_company: Mapping[str, Any] | None = None
 
 
 def addresses(settings: IngressSettings, app: str | None = None) -> tuple[str, str]:
@@ -110,6 +112,7 @@ async def look(
         relay_admin=relay_admin,
         relay=relay if isinstance(relay, Both) else relay[1],
         parked=parked_of(page),
+        other_company=None if isinstance(relay, Both) else (relay[1].get("other_companies") or {}).get(app),
     )
 
 
@@ -145,7 +148,7 @@ def _samples(page: str) -> Iterator[Sample]:
 
 
 def judge(seen: Seen) -> list[Finding]:
-    """Ready, publishing, and answering, if it was pushed to."""
+    """Ready, publishing, answering, if it was pushed to, and met by pushes that name the app's company."""
     if seen.absent is not None:
         return [found("ingress.absent", address=seen.admin, reason=seen.absent)]
     findings = []
@@ -156,6 +159,8 @@ def judge(seen: Seen) -> list[Finding]:
         findings.append(found("relay.absent", address=seen.relay_admin, reason=seen.relay))
     elif seen.relay is not None and seen.relay.get("state") in ("down", "stalled"):
         findings.append(found("relay.kafka", reason=str(seen.relay.get("words") or "")))
+    if seen.other_company is not None:
+        findings.append(found("relay.other_company", **seen.other_company))
     if seen.parked:
         findings.append(found("relay.parked", count=sum(seen.parked.values()), reasons=sorted(seen.parked)))
     if seen.push is None:

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.errors import SettingsError
-from dingbridge.events.envelope import NOBODY
+from dingbridge.events.envelope import NO_CORP_ID
 from dingbridge.settings import ConsumerSettings
 from dingbridge.settings.apps import VARIABLE, App, load_apps
 from dingbridge.worker.api.suite_tickets import SuiteTickets
@@ -53,7 +53,7 @@ class SuiteClients:
         self._companies: dict[str, DingTalkClient] = {}
 
     def __call__(self, company: str | None) -> DingTalkClient:
-        corp_id = self._app.corp_id if company in (None, NOBODY) else company
+        corp_id = self._app.corp_id if company in (None, NO_CORP_ID) else company
         if corp_id is None and company is None:
             raise SettingsError(
                 [

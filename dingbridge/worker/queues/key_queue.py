@@ -25,6 +25,7 @@ class KeyQueues:
         if queue is None:
             self._queues[queued.key] = deque((queued,))
             return queued
+        # Invariant 6: it waits behind the older records of its key, and of no other key
         queue.append(queued)
         return None
 

@@ -112,6 +112,7 @@ class _Window:
 
     @property
     def committable(self) -> int:
+        # Invariant 4: every record below it is finished, so its effect is there
         return self.entries[0].offset if self.entries else self.next_offset
 
     @property

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from dingbridge.errors import SettingsError
 from dingbridge.settings.database_url import in_memory, parse_database_url, tls_of
 from dingbridge.worker.context import Context, Reader
-from dingbridge.worker.outcomes import Retry
+from dingbridge.worker.outcomes import Reject, Retry
 from dingbridge.worker.store.errors import DatabaseDown, answered, translated
 from dingbridge.worker.store.transaction import Transaction
 
@@ -45,6 +46,9 @@ FAILED_TRANSACTION = "25P02"
 POOL_SIZE = 16
 READ_POOL_SIZE = 8
 """Connections to PostgreSQL that one worker keeps open at most, for transactions and for short reads."""
+
+_of_event: ContextVar["tuple[Database, Transaction] | None"] = ContextVar("_of_event", default=None)
+"""In a handler, and in tasks that it starts: the transaction of its event."""
 
 
 class Database:
@@ -81,13 +85,22 @@ class Database:
         """A write transaction (SQLite: ``BEGIN IMMEDIATE``, PostgreSQL: ``READ COMMITTED``); ``ctx`` becomes
         its ``ctx``.
 
-        Raises ``DatabaseDown`` or ``TransactionRace`` where the database is the reason, and ``Retry`` when a
-        statement failed and the handler went on all the same.
+        Raises ``DatabaseDown`` or ``TransactionRace`` where the database is the reason, ``Retry`` when a
+        statement failed and the handler went on all the same, and ``Reject`` inside a handler, whose event
+        has a transaction already.
         """
+        of_event = _of_event.get()
+        if of_event is not None and of_event[0] is self and not of_event[1].ended:
+            raise Reject(
+                "the handler began a transaction inside the one of its event, and would wait for itself; "
+                "write with the `tx` that it was given"
+            )
         async with self._writing:
             async with answered(ANSWER_TIMEOUT_S):
                 connection = await self._writer.connect()
             transaction = Transaction(connection, ctx)
+            if ctx is not None:
+                _of_event.set((self, transaction))
             try:
                 async with answered(ANSWER_TIMEOUT_S):
                     await connection.begin()
@@ -102,6 +115,7 @@ class Database:
                     self._unanswered_at = time.monotonic()
                 raise
             finally:
+                transaction.ended = True
                 with translated(quiet=True):
                     await connection.close()
 
@@ -113,19 +127,18 @@ class Database:
                 try:
                     async with self._reader.connect() as connection:
                         yield connection
-                except (TimeoutError, asyncio.CancelledError):
+                except TimeoutError:  # of the reader's own limit, which no short read comes near
                     self._unanswered_at = time.monotonic()
                     raise
 
     async def answers(self, timeout_s: float) -> bool:
-        """Whether the database answers a new question within ``timeout_s``."""
+        """Whether the database answers a new question within ``timeout_s``. If not, it may only be busy."""
         if self._in_memory:
             return True  # it lives in this process
         try:
             async with asyncio.timeout(timeout_s), self._reader.connect() as connection:
                 await connection.exec_driver_sql("SELECT 1")
         except Exception:
-            self._unanswered_at = time.monotonic()
             return False
         return True
 

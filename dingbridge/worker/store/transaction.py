@@ -14,11 +14,11 @@ from dingbridge.worker.store.errors import translated
 
 class Transaction:
     """One write transaction; leaving ``Database.transaction()`` normally commits it, an exception rolls it
-    back. ``connection`` is SQLAlchemy's own, for what this wrapper does not offer."""
+    back, and it has ``ended``. ``connection`` is SQLAlchemy's own, for what this wrapper does not offer."""
 
     def __init__(self, connection: AsyncConnection, ctx: Context | None = None) -> None:
         self.connection = connection
-        self.abandoned = False
+        self.abandoned = self.ended = False
         self._ctx = ctx
 
     @property

@@ -52,6 +52,16 @@ async def test_a_hired_user_becomes_a_row_to_join_on(sync, company):
     assert await dept_ids(sync, "u1") == [1]
 
 
+async def test_a_person_has_one_company_whatever_the_events_name(sync, company, monkeypatch):
+    """A push with an empty corpId was captured; whoever writes to Kafka may name any company."""
+    monkeypatch.setattr(sync.consumer.settings, "dingtalk_corp_id", CORP)
+    company.hire("u1")
+    for at, named in enumerate((CORP, "", "dingother")):
+        await deliver(sync, "user_modify_org", "u1", at_ms=T + at, CorpId=named)
+    assert [row.corp_id for row in await sync.rows(select(users.c.corp_id))] == [CORP]
+    assert {row.corp_id for row in await sync.rows(select(guard.table.c.corp_id))} == {CORP}
+
+
 async def test_several_users_of_one_event_are_several_rows(sync, company):
     company.hire("u1")
     company.hire("u2")

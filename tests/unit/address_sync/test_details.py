@@ -10,8 +10,6 @@ from sqlalchemy import select
 
 from dingbridge.availability import GIVE_UP_AFTER_S
 from dingbridge.consumers.address_sync import cli
-from dingbridge.consumers.address_sync import consumer as consumer_module
-from dingbridge.consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.consumers.address_sync.sync import details as details_module
 from dingbridge.consumers.address_sync.sync.details import AT_ONCE, Details
 from dingbridge.consumers.address_sync.sync.full_sync import FullSync
@@ -276,10 +274,9 @@ async def no_order(*order, **more):
 
 @pytest.fixture
 async def background(sync, monkeypatch):
-    for module in (consumer_module, details_module):
-        monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(details_module, "LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(Details, "pause_s", lambda self, error: 0.01)
-    sync.consumer.sync_settings = AddressSyncSettings(dingtalk_corp_id=CORP)
+    monkeypatch.setattr(sync.consumer.settings, "dingtalk_corp_id", CORP)
     monkeypatch.setattr(sync.consumer, "_order_sync", no_order)
     task = asyncio.create_task(sync.consumer.background())
     yield task

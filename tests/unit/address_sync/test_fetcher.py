@@ -1,5 +1,7 @@
 """Looks: how many an event costs, and what each brings along."""
 
+import time
+
 import pytest
 from sqlalchemy import select
 
@@ -10,7 +12,7 @@ from dingbridge.dingtalk.error_codes import error_for
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Executor
 from tests.unit.address_sync.company import Company, event, events
-from tests.unit.address_sync.syncing import roles_settle
+from tests.unit.address_sync.syncing import every_detail, roles_settle
 
 T = 1731000000000
 
@@ -113,10 +115,12 @@ async def test_roles_are_named_renamed_and_deleted_by_their_own_events(sync, com
     await roles_settle(sync)
     del company.roles[7]
     company.grant("u1", 8)
-    await deliver(sync, event("label_conf_del", 7, at_ms=T))
+    for number in range(2):
+        await deliver(sync, event("label_conf_del", 7, at_ms=T + number))
+    await every_detail(sync, company)
     assert [row.role_id for row in await sync.rows(select(user_roles))] == [8]
     assert (await sync.rows(select(users)))[0].updated_at > before.updated_at
-    assert company.calls["role/list"] == 3
+    assert company.calls["role/list"] == 4
 
 
 async def test_a_look_that_saw_a_deleted_role_does_not_bring_it_back(sync, company):
@@ -130,10 +134,56 @@ async def test_a_look_that_saw_a_deleted_role_does_not_bring_it_back(sync, compa
     await roles_settle(sync)
     del company.roles[7]
     company.grant("u1")
-    await deliver(sync, event("label_conf_del", 7, at_ms=T))
+    for number in range(2):
+        await deliver(sync, event("label_conf_del", 7, at_ms=T + number))
     async with sync.database.transaction(sync.context(added)) as tx:
         await consumer.handle(added, tx, seen)
     assert await sync.rows(select(user_roles)) == []
+
+
+async def known_holders(sync, company):
+    """Three people with the role 7, which has been there for long."""
+    company.roles |= {7: "财务"}
+    for userid in ("u1", "u2", "u3"):
+        company.hire(userid)
+        company.grant(userid, 7)
+        await deliver(sync, event("user_add_org", userid))
+    await roles_settle(sync)
+
+
+async def roles_of_people(sync):
+    return sorted(tuple(row) for row in await sync.rows(select(user_roles.c.userid, user_roles.c.role_id)))
+
+
+async def test_one_list_without_a_role_takes_it_from_nobody_and_two_in_a_row_ask_who_has_it(sync, company):
+    await known_holders(sync, company)
+    before = await roles_of_people(sync)
+    for number in range(5):  # every other list is cut short
+        company.roles = {} if number % 2 == 0 else {7: "财务"}
+        await deliver(sync, event("label_conf_modify", 7, at_ms=T + number))
+        assert [row.deleted_at for row in await sync.rows(select(roles))] == [None]
+    assert await roles_of_people(sync) == before
+    del company.users["u3"]["role_list"]
+    await deliver(sync, event("label_conf_modify", 7, at_ms=T + 5))
+    (gone,) = await sync.rows(select(roles))
+    assert gone.deleted_at is not None
+    assert await roles_of_people(sync) == before
+    await every_detail(sync, company)
+    assert await roles_of_people(sync) == [("u1", 7), ("u2", 7)]  # as their own answers have it
+
+
+async def test_a_role_that_a_list_lacks_is_looked_for_in_a_second_list_without_another_event(sync, company):
+    await known_holders(sync, company)
+    consumer, now = sync.consumer, time.time()
+    consumer.clock = lambda: now
+    company.roles = {8: "人事"}  # the same list has news, too
+    await deliver(sync, event("label_conf_modify", 7, at_ms=round(now * 1000)))
+    now += 2
+    await consumer.look_due()
+    assert {row.role_id: row.deleted_at is None for row in await sync.rows(select(roles))} == {
+        7: False,
+        8: True,
+    }
 
 
 async def test_a_list_older_than_a_role_takes_it_from_nobody(sync, company):

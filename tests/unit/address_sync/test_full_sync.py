@@ -87,6 +87,27 @@ async def test_a_role_that_is_gone_is_nobodys(sync, company):
     assert await differences(sync, company) == []
 
 
+@pytest.mark.parametrize("cut", ["role_groups", "role_users"])
+async def test_a_list_of_roles_that_is_cut_short_takes_a_role_from_nobody(sync, company, cut, monkeypatch):
+    await full(sync, company)
+    await roles_settle(sync)
+    before, whole, calls = await sync.rows(select(user_roles)), getattr(company, cut), []
+
+    async def no_groups():
+        calls.append(cut)
+        return [] if len(calls) == 1 else await whole()
+
+    async def no_members(role_id):
+        for nobody in ():
+            yield nobody
+
+    monkeypatch.setattr(company, cut, no_groups if cut == "role_groups" else no_members)
+    run = await full(sync, company)
+    assert run.state == "done"
+    assert await sync.rows(select(user_roles)) == before
+    assert [row.deleted_at for row in await sync.rows(select(roles))] == [None, None]
+
+
 async def test_an_app_that_may_not_list_roles_leaves_them_as_they_are(sync, company):
     await full(sync, company)
     before = await sync.rows(select(user_roles))
@@ -134,7 +155,7 @@ async def test_a_dry_run_says_that_the_real_one_would_stop(large):
 
 
 def test_settings_that_make_no_sense_are_refused():
-    for name, value in (("max_leavers", "many"), ("max_leavers", "101%"), ("dingtalk_corp_id", "a/b")):
+    for name, value in (("max_leavers", "many"), ("max_leavers", "101%")):
         with pytest.raises(ValueError, match="must be"):
             AddressSyncSettings(**{name: value})
     assert SETTINGS.max_leavers == "5%"

@@ -3,11 +3,16 @@ tells."""
 
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy import select
 
 from dingbridge.consumers.address_sync import AddressSync
+from dingbridge.consumers.address_sync.store import ask_for_details
+from dingbridge.consumers.address_sync.tables import users
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.testing.memory import MemoryRuntime
+from tests.unit.address_sync.company import CORP
 from tests.unit.address_sync.late import LateCompany, Life
+from tests.unit.address_sync.syncing import every_detail, full
 
 
 @pytest.fixture
@@ -204,10 +209,52 @@ async def test_a_hire_who_is_still_absent_after_an_hour_is_believed_to_be(make):
     assert (await life.person("u1"), life.calls, await life.waiting()) == (None, 5, 0)
 
 
-async def test_an_event_that_came_long_ago_is_believed_at_once(make):
+@pytest.mark.parametrize("lag_s", [480, 5 * 3600, 30 * 3600])
+async def test_a_leaver_whom_dingtalk_still_shows_is_asked_for_again_after_1_6_and_24_hours(make, lag_s):
+    life = await make(0)
+    await life.deliver(life.company.hires("u1"))
+    await life.until(200_000)
+    life.company.lag_s = lag_s
+    left = life.company.leaves("u1")
+    await life.deliver(left)
+    await life.until(100)
+    assert (await life.person("u1")).left_at is None
+    await life.until(32 * 3600)
+    row = await life.person("u1")
+    assert (row.left_at, row.left_reported, await life.waiting()) == (left.time, True, 0)
+
+
+async def test_who_left_by_an_event_and_is_shown_for_longer_than_a_day_is_believed_to_be_here(make):
+    life = await make(0)
+    await life.deliver(life.company.hires("u1"))
+    await life.until(200_000)
+    calls, life.company.lag_s = life.calls, 150_000
+    await life.deliver(life.company.leaves("u1"))
+    await life.until(100_000)
+    assert await life.waiting() == 1
+    await life.until(20_000)
+    assert ((await life.person("u1")).left_at, life.calls - calls, await life.waiting()) == (None, 7, 0)
+
+
+@pytest.mark.parametrize("ahead_s", [-600, 600, 7200])
+async def test_clocks_that_differ_by_minutes_hide_neither_a_hire_nor_a_leaver(make, ahead_s):
+    """``ahead_s``: this host's clock beside that of the ingress, which wrote the time into the event."""
+    life = await make(0)
+    await life.deliver(life.company.hires("u1"))
+    await life.until(20_000)
+    hired, left = life.company.hires("u2"), life.company.leaves("u1")
+    life.clock.now += ahead_s
+    life.company.lag_s = ahead_s + 4
+    await life.deliver(hired, left)
+    assert (await life.person("u2"), (await life.person("u1")).left_at) == (None, None)
+    await life.until(100)
+    assert (await life.person("u2")).left_at is None
+    assert (await life.person("u1")).left_at == left.time
+
+
+async def test_an_event_that_came_long_ago_and_agrees_with_its_answer_is_not_looked_at_again(make):
     life = await make(0)
     hired = life.company.hires("u1")
-    life.company.leaves("u1")
     life.clock.now += 7200
     await life.deliver(hired)
     assert (life.calls, await life.waiting()) == (1, 0)
@@ -256,3 +303,66 @@ async def test_who_goes_out_of_sight_meanwhile_stays_as_known(known):
     await known.until(80)
     assert (await known.person("u1")).name == "甲"
     assert await known.waiting() == 0
+
+
+async def edits_of_whom_dingtalk_does_not_know(make, count):
+    """An edit of each of ``count`` people; meanwhile DingTalk knows nobody, as with another app's key."""
+    life = await make(0)
+    hired = [life.company.hires(f"u{number:02}") for number in range(count)]
+    for one in hired:
+        await life.deliver(one)
+    await life.until(100)
+    edits = [life.company.edits(f"u{number:02}", title="经理") for number in range(count)]
+    for number in range(count):
+        life.company.leaves(f"u{number:02}")
+    for one in edits:
+        await life.deliver(one)
+    await life.until(80)
+    return life
+
+
+async def employed(life):
+    rows = await life.runtime.rows(select(users.c.userid).where(users.c.left_at.is_(None)))
+    return {row.userid for row in rows}
+
+
+async def test_edits_while_dingtalk_knows_nobody_mark_no_more_than_the_limit_and_the_rest_waits(make):
+    life = await edits_of_whom_dingtalk_does_not_know(make, 25)
+    assert len(await employed(life)) == 15  # MAX_LEAVERS: at least 10
+    leavers, database = life.runtime.consumer.leavers, life.runtime.database
+    assert await leavers.waiting(database.reader()) == 15
+    back = sorted(await employed(life))[0]
+    life.company.hires(back)
+    await life.until(3 * 86_400)  # not even after days, and one was only hidden
+    assert (len(await employed(life)), await leavers.waiting(database.reader())) == (15, 14)
+    assert await leavers.confirm(database, None, 13) == 14
+    await life.until(100)
+    assert len(await employed(life)) == 15
+    assert await leavers.confirm(database, None, 14) == 14
+    await life.until(100)
+    assert await employed(life) == {back}
+    assert (await leavers.waiting(database.reader()), await life.waiting()) == (0, 0)
+
+
+async def test_the_limit_counts_the_leavers_of_every_way_and_not_those_of_a_leave_event(make):
+    life = await edits_of_whom_dingtalk_does_not_know(make, 6)
+    assert await employed(life) == set()
+    hired = [life.company.hires(f"v{number:02}") for number in range(24)]
+    for one in hired:
+        await life.deliver(one)
+    await life.until(100)
+    for number in range(8):
+        await life.deliver(life.company.leaves(f"v{number:02}"))
+    assert len(await employed(life)) == 16
+    async with life.runtime.database.transaction() as tx:
+        await ask_for_details(tx, CORP, {f"v{number:02}": True for number in range(8, 16)})
+    for number in range(8, 16):
+        life.company.leaves(f"v{number:02}")
+    await every_detail(life.runtime, life.company)
+    assert len(await employed(life)) == 12  # 6 by edits and 4 by details
+    run = await full(life.runtime, life.company)
+    assert (run.state, run.leavers) == ("stopped", 4)
+    assert "--confirm-leavers 4" in run.words
+    assert await life.runtime.consumer.leavers.confirm(life.runtime.database, CORP, 4) == 4
+    await life.until(100)
+    assert await employed(life) == {f"v{number:02}" for number in range(16, 24)}

@@ -50,7 +50,7 @@ async def live(steps, lag_s):
         for who in PEOPLE:
             row, state = await life.person(who), company.users.get(who)
             assert (row.name if row and row.left_at is None else None) == (state and state["name"])
-        await life.until(4000)  # a hire that was believed absent
+        await life.until(120_000)  # a hire that was believed absent, a leaver who was believed to be here
         assert await life.waiting() == 0
 
 

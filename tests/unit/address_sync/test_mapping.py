@@ -112,6 +112,13 @@ def test_a_listing_tells_less_than_the_details_and_says_nothing_of_the_rest():
     assert listed_state({1: {"userid": "u1"}}, None).memberships is None
 
 
+@pytest.mark.parametrize("name", ["name", "unionid"])
+def test_a_listing_without_a_persons_name_or_unionid_leaves_them_as_they_are_known(name):
+    item = listed(Company().hire("u1"), 1)
+    del item[name]
+    assert name not in listed_state({1: item}, None).row
+
+
 def test_roles_come_in_groups():
     groups = [
         {"name": "职务", "roles": [{"id": 7, "name": "财务"}, {"id": "8", "name": "人事"}, {"name": "?"}]},

@@ -154,9 +154,9 @@ async def test_the_last_runs_end_is_in_show_and_metrics(sync, company):
     titles = {title: rows for title, _, rows in await sync.consumer.show(sync.database.reader())}
     (title,) = [title for title in titles if "not read" in title]
     assert [(row[0], row[1], row[2]) for row in titles[title]] == [("departments", "4", "50002")]
-    settings = AddressSyncSettings(dingtalk_corp_id=CORP)
-    consumer = sync.consumer
-    await Schedule(sync.database, settings, consumer._order_sync, on_synced=consumer._show_synced).look()
+    settings, consumer = AddressSyncSettings(), sync.consumer
+    order, on_synced = consumer._order_sync, consumer._show_synced
+    await Schedule(sync.database, settings, CORP, order, on_synced=on_synced).look()
     counted = {
         kind: consumer.metrics.not_read.labels(kind)._value.get() for kind in ("people", "departments")
     }

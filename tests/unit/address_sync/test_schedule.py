@@ -13,7 +13,7 @@ from dingbridge.consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.consumers.address_sync.sync.tables import runs as runs_table
 from dingbridge.consumers.address_sync.tables import users
 from dingbridge.dingtalk.errors import Unavailable
-from tests.unit.address_sync.company import CORP, event, events, order
+from tests.unit.address_sync.company import CORP, events, order
 from tests.unit.address_sync.syncing import differences, every_detail, full, runs_in, sample
 
 
@@ -36,7 +36,7 @@ def inbox(monkeypatch):
 
 
 def schedule(sync, **settings):
-    return Schedule(sync.database, AddressSyncSettings(**settings), sync.consumer._order_sync)
+    return Schedule(sync.database, AddressSyncSettings(**settings), CORP, sync.consumer._order_sync)
 
 
 def looks_are_over(sync, monkeypatch):
@@ -66,7 +66,7 @@ async def carry_out(sync, record):
 
 # -- the schedule
 async def test_the_first_start_orders_one_full_sync_whoever_looks(sync, company, inbox):
-    one, other = schedule(sync, dingtalk_corp_id=CORP), schedule(sync, dingtalk_corp_id=CORP)
+    one, other = schedule(sync), schedule(sync)
     for member in (one, other, one):
         await member.look()
     assert len(inbox) == 2  # one for each member; the same id, so it is done once
@@ -75,7 +75,7 @@ async def test_the_first_start_orders_one_full_sync_whoever_looks(sync, company,
     await carry_out(sync, inbox[0])
     assert (await sync.deliver(inbox[1].value)).kind == "seen"
     assert await differences(sync, company) == []
-    await schedule(sync, dingtalk_corp_id=CORP).look()
+    await schedule(sync).look()
     assert len(inbox) == 2
 
 
@@ -83,7 +83,8 @@ async def test_the_end_of_the_last_full_sync_is_shown_whoever_did_it(sync, compa
     told = []
     member = Schedule(
         sync.database,
-        AddressSyncSettings(dingtalk_corp_id=CORP),
+        AddressSyncSettings(),
+        CORP,
         sync.consumer._order_sync,
         on_synced=lambda run: told.append(run.ended_at.timestamp()),
     )
@@ -102,37 +103,12 @@ async def test_how_often_one_is_due_is_shown_for_the_alert(sync):
     assert sync.consumer.metrics.reconcile_every._value.get() == 7 * 86_400
 
 
-async def test_without_a_corp_id_the_first_event_names_the_company(sync, company, inbox, monkeypatch):
-    one = schedule(sync)
-    with structlog.testing.capture_logs() as logs:
-        await one.look()
-        await one.look()
-    (said,) = [log for log in logs if log["event"] == "address_sync.which_company"]
-    assert "DINGTALK_CORP_ID" in said["reason"]
-    await sync.deliver(event("user_modify_org", "u001"))
-    looks_are_over(sync, monkeypatch)
-    await one.look()
-    await carry_out(sync, inbox[0])
-    assert await differences(sync, company) == []
-
-
-async def test_tables_of_several_companies_ask_for_the_setting(sync, company, inbox):
-    await sync.deliver(event("user_modify_org", "u001"))
-    await sync.deliver(event("user_modify_org", "u001", CorpId="dingcorp02"))
-    with structlog.testing.capture_logs() as logs:
-        await schedule(sync).look()
-    assert any("several companies" in log.get("reason", "") for log in logs)
-    assert not inbox
-    await schedule(sync, dingtalk_corp_id=CORP).look()
-    assert len(inbox) == 1
-
-
 @pytest.mark.parametrize(("days", "ago", "due"), [(7, 8, True), (7, 6, False), (0, 400, False)])
 async def test_a_reconcile_is_due_after_so_many_days(sync, company, inbox, days, ago, due):
     await full(sync, company)
     await ended_ago(sync, ago)
     company.users["u001"]["name"] = "改名"
-    one = schedule(sync, dingtalk_corp_id=CORP, reconcile_every_days=days)
+    one = schedule(sync, reconcile_every_days=days)
     await one.look()
     assert len(inbox) == due
     if due:
@@ -147,7 +123,7 @@ async def test_a_stopped_run_is_not_ordered_again_at_once(sync, company, inbox):
     await full(sync, company)
     await ended_ago(sync, 2)
     del company.users["u001"], company.users["u002"]
-    one = schedule(sync, dingtalk_corp_id=CORP, reconcile_every_days=1)
+    one = schedule(sync, reconcile_every_days=1)
     await one.look()
     await carry_out(sync, inbox[0])
     assert [run.state for run in await runs_in(sync, "stopped")] == ["stopped"]
@@ -165,13 +141,16 @@ async def test_an_order_of_the_bridge_is_a_full_sync_in_slices(sync, company, mo
     assert await differences(sync, company) == []
 
 
-async def test_an_order_that_a_later_full_sync_has_covered_costs_nothing(sync, company):
-    waiting = [order("o-1", CORP), order("o-2", CORP)]
-    await full(sync, company)
+@pytest.mark.parametrize(("after", "covered"), [(timedelta(minutes=11), True), (timedelta(minutes=9), False)])
+async def test_an_order_that_a_later_full_sync_has_covered_costs_nothing(sync, company, after, covered):
+    """``after``: how much later, by this host's clock; 9 minutes may be the clocks' difference alone."""
+    waiting = order("o-1", CORP)
+    run = await full(sync, company)
+    async with sync.database.transaction() as tx:
+        await tx.execute(update(runs_table).values(began_at=run.began_at + after))
     asked = company.calls.total()
-    for record in waiting:
-        assert await carry_out(sync, record) == 1
-    assert company.calls.total() == asked
+    await carry_out(sync, waiting)
+    assert (company.calls.total() == asked) is covered
 
 
 async def test_an_event_without_ids_waits_for_the_order_that_comes_beside_it(sync, company, inbox):
@@ -189,6 +168,10 @@ async def test_an_order_of_another_company_of_several_is_not_for_this_one(
     await full(sync, company)
     await sync.deliver(events("user_modify_org", *company.users)[0])
     looks_are_over(sync, monkeypatch)
+    (tmp_path / "apps.toml").write_text(
+        '[apps.hr]\nmode = "stream"\napp_key = "k"\napp_secret = "s"\ncorp_id = "dingother"'
+    )
+    monkeypatch.setattr(sync.consumer.settings, "dingtalk_corp_id", CORP)
     monkeypatch.setattr(sync.consumer.settings, "dingtalk_apps_file", tmp_path / "apps.toml")
     asked = company.calls.total()
     with structlog.testing.capture_logs() as logs:

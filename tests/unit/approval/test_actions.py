@@ -78,7 +78,6 @@ def test_a_form_is_read_by_the_names_that_people_see():
     form = Form(
         [
             field("请假类型", "年假"),
-            field("请假类型", "事假"),
             field('["开始日期","结束日期"]', '["2024-11-11","2024-11-12"]', "DDDateRangeField"),
             field("明细", '[{"rowValue":[{"label":"名称","value":"笔"}]}]', "TableField"),
             field("时刻", "2024-11-11 09:00"),
@@ -99,6 +98,42 @@ def test_a_form_is_read_by_the_names_that_people_see():
     assert "备注" in form
     assert "没有" not in form
     assert next(iter(form)) == "请假类型"
+
+
+BY_NAME = {
+    "[]": lambda form: form["金额"],
+    "get": lambda form: form.get("金额"),
+    "number": lambda form: form.number("金额"),
+    "day": lambda form: form.day("金额"),
+    "time": lambda form: form.time("金额"),
+    "parsed": lambda form: form.parsed("金额"),
+    "table": lambda form: form.table("金额"),
+}
+
+
+@pytest.mark.parametrize("read", BY_NAME.values(), ids=BY_NAME)
+def test_two_fields_of_one_name_with_two_values_are_no_value(read):
+    form = Form([field("金额", "100", bizAlias="net"), field("金额", "99999", bizAlias="gross")], ZONE)
+    with pytest.raises(Reject, match="two different values") as caught:
+        read(form)
+    assert "99999" not in caught.value.reason
+    assert (form.alias("net"), form.alias("gross")) == ("100", "99999")
+
+
+@pytest.mark.parametrize("other", ["100", "", None, "null"])
+def test_an_equal_or_empty_field_of_the_same_name_changes_nothing(other):
+    for values in (["100", other], [other, "100"]):
+        form = Form([field("金额", value) for value in values], ZONE)
+        assert (form["金额"], form.get("金额"), form.number("金额")) == ("100", "100", 100)
+        assert form.parsed("金额").text == "100"
+
+
+def test_a_field_is_read_by_its_name_for_programs():
+    form = Form([field("金额", "100", bizAlias="amount"), field("备注", " ", bizAlias="note")], ZONE)
+    assert form.alias("amount") == "100"
+    for absent in ("金额", "note"):
+        with pytest.raises(Reject, match=f"no value for the alias {absent!r}"):
+            form.alias(absent)
 
 
 @pytest.mark.parametrize(

@@ -73,13 +73,40 @@ async def test_what_was_not_approved_is_archived_without_action(archive, office,
 
 
 async def test_absent_fields_are_no_error(archive, office):
-    office.approvals["pi-1"] = {}
+    office.approvals["pi-1"] = {"status": "COMPLETED", "businessId": "2", "formComponentValues": []}
     bare = instance(
         "finish", url=..., title=..., staffId=..., processCode=..., businessId=..., createTime=...
     )
     await deliver(archive, bare)
     row = await only(archive, approval_instances)
-    assert (row.outcome, row.process_code, row.title, row.started_at) == ("approved", None, None, None)
+    assert (row.outcome, row.process_code, row.title, row.started_at) == ("finished", None, None, None)
+    assert await archive.rows(select(leave_ledger)) == [], "DingTalk does not say that it was approved"
+
+
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        {},
+        {"status": ...},
+        {"status": ""},
+        {"businessId": ...},
+        {"formComponentValues": ...},
+        {"formComponentValues": None},
+    ],
+    ids=["all", "status", "empty-status", "number", "form", "null-form"],
+)
+async def test_an_answer_without_what_every_approval_has_is_a_failure_of_this_approval(
+    archive, office, lacks
+):
+    office.finish(**lacks)
+    if not lacks:
+        office.approvals["pi-1"] = {}
+    outcome = await archive.attempt(instance("finish"))
+    assert (outcome.kind, outcome.counts) == ("retry", True)
+    assert await archive.rows(select(approval_instances)) == []
+    office.finish()
+    await deliver(archive, instance("finish"))
+    assert (await only(archive, leave_ledger)).leave_type == "年假"
 
 
 async def test_what_the_api_forgot_the_archive_keeps(archive, office):
@@ -96,16 +123,20 @@ async def test_a_deletion_is_noted_whenever_it_arrives(archive, office, order):
     office.finish()
     events = [instance("finish"), instance("delete", T + 200_000)]
     for number in order:
+        if events[number].data["type"] == "delete" and order == (0, 1):
+            office.delete()
         await deliver(archive, events[number])
     row = await only(archive, approval_instances)
     assert (row.outcome, row.document_state) == ("approved", "full")
     assert row.deleted_at == datetime(2024, 11, 7, 17, 23, 20, tzinfo=UTC)
-    assert office.calls.total() == 1
+    # only where an action ran, and would be undone, is DingTalk asked about a deletion
+    assert office.calls.total() == (2 if order == (0, 1) else 1)
 
 
 async def test_a_deletion_that_names_no_time_of_its_own_is_as_old_as_its_receipt(archive, office):
     office.finish()
     await deliver(archive, instance("finish"))
+    office.delete()
     await deliver(archive, instance("delete", finishTime=..., received_ms=T + 300_000))
     row = await only(archive, approval_instances)
     assert row.deleted_at == datetime(2024, 11, 7, 17, 25, tzinfo=UTC)
@@ -127,6 +158,18 @@ async def test_a_comment_after_the_end_reaches_the_archive(archive, office):
     office.approvals["pi-1"]["operationRecords"].append({"userId": "u3", "type": "ADD_REMARK"})
     await deliver(archive, task("comment", T + 300_000, received_ms=LATER))
     assert len(await archive.rows(select(approval_operations))) == 3
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "COMPLETED"])
+async def test_an_unknown_type_of_event_costs_no_call(archive, office, status):
+    office.finish(status=status)
+    if status == "COMPLETED":
+        await deliver(archive, instance("finish"))
+    calls = office.calls.total()
+    for kind in ("urge", "redirect", ...):
+        await deliver(archive, instance(kind, T + 90_000, type=kind, result=...))
+    assert office.calls.total() == calls
+    assert (await only(archive, approval_instances)).outcome == ((calls and "approved") or None)
 
 
 async def test_task_events_that_can_tell_nothing_new_cost_no_call(archive, office):

@@ -11,6 +11,7 @@ from dingbridge.consumers.approval import Approval
 from dingbridge.consumers.approval.actions.declaration import Action
 from dingbridge.consumers.approval.examples import forget_leave, leave_ledger, record_leave
 from dingbridge.consumers.approval.tables import approval_actions, approval_fetches, approval_instances
+from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import LATER, LEAVE, T, deliver, field, instance, only, task
 
@@ -27,6 +28,16 @@ async def test_an_approved_leave_is_in_the_ledger_once(archive, office):
     assert (row.starts_raw, row.instance_id) == ("2024-11-11", "pi-1")
     done = await only(archive, approval_actions)
     assert (done.state, done.action) == ("done", "dingbridge.consumers.approval.examples.record_leave")
+
+
+@pytest.mark.parametrize(
+    ("event", "document", "days"),
+    [("agree", "refuse", []), ("refuse", "agree", [2]), (..., "agree", [2]), ("agree", "", [])],
+)
+async def test_the_document_decides_whatever_the_event_says(archive, office, event, document, days):
+    office.finish(result=document)
+    await deliver(archive, instance("finish", result=event))
+    assert [row.days for row in await archive.rows(select(leave_ledger))] == days
 
 
 async def test_a_template_without_action_is_archived_and_counted(archive, office):
@@ -158,12 +169,57 @@ async def test_the_undo_of_an_action_runs_once_and_knows_why(office):
         Approval({"PROC-LEAVE": Action(record_leave, undo)}), dingtalk=office
     ) as archive:
         await deliver(archive, instance("finish"))
+        office.delete()
         await deliver(archive, instance("delete", T + 200_000))
         await deliver(archive, instance("delete", T + 200_001))
         await deliver(archive, instance("terminate", T + 200_002))
         row = await only(archive, approval_actions)
     assert seen == [("deleted", "年假")]
     assert (row.state, row.done_at is not None, row.undone_at is not None) == ("revoked", True, True)
+
+
+@pytest.mark.parametrize("kind", ["delete", "terminate"])
+async def test_an_undo_waits_for_dingtalks_own_word_and_without_it_the_event_is_left_out(
+    archive, office, kind
+):
+    office.finish()
+    await deliver(archive, instance("finish"))
+    calls, event = office.calls.total(), instance(kind, T + 200_000, result=...)
+    for wait in LOOK_AGAIN_S:
+        outcome = await archive.attempt(event)
+        assert (outcome.kind, outcome.after, outcome.counts) == ("retry", wait, False)
+    with capture_logs() as logs:
+        await deliver(archive, event)
+    assert [e["event"] for e in logs if e["log_level"] == "warning"] == ["approval.event_contradicted"]
+    assert office.calls.total() - calls == len(LOOK_AGAIN_S) + 1
+    assert len(await archive.rows(select(leave_ledger))) == 1
+    row = await only(archive, approval_instances)
+    assert (row.outcome, row.deleted_at) == ("approved", None)
+    assert (await only(archive, approval_actions)).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("kind", "document"), [("delete", None), ("terminate", {"status": "TERMINATED", "result": ""})]
+)
+async def test_an_undo_runs_as_soon_as_dingtalk_says_the_same(archive, office, kind, document):
+    office.finish()
+    await deliver(archive, instance("finish"))
+    event = instance(kind, T + 200_000, result=...)
+    assert (await archive.attempt(event)).kind == "retry", "the answer may be older than the event"
+    office.delete()
+    if document is not None:
+        office.finish(**document)
+    await deliver(archive, event)
+    assert await archive.rows(select(leave_ledger)) == []
+    assert (await only(archive, approval_actions)).state == "revoked"
+
+
+async def test_an_answer_that_is_older_than_the_archive_confirms_no_deletion(archive, office):
+    office.finish()
+    await deliver(archive, instance("finish"))
+    office.finish(status="RUNNING", result="")
+    assert (await archive.attempt(instance("delete", T + 200_000))).kind == "retry"
+    assert len(await archive.rows(select(leave_ledger))) == 1
 
 
 async def rejects(approval, tx):
@@ -187,6 +243,7 @@ async def test_what_cannot_be_undone_says_so_and_is_tried_again(archive, office,
     actions = archive.consumer.actions
     archive.consumer.actions = declared
     archive.consumer.open_archive()
+    office.delete()
     await deliver(archive, instance("delete", T + 200_000))
     row = await only(archive, approval_actions)
     assert (row.state, row.reason) == ("not_undone", reason)
@@ -208,6 +265,7 @@ async def test_an_undo_that_fails_is_retried_with_its_event(office):
         Approval({"PROC-LEAVE": Action(record_leave, fails)}), dingtalk=office
     ) as archive:
         await deliver(archive, instance("finish"))
+        office.delete()
         assert (await archive.attempt(instance("delete", T + 200_000))).kind == "retry"
         assert (await only(archive, approval_actions)).state == "done"
         assert (await only(archive, approval_instances)).deleted_at is None
@@ -221,5 +279,6 @@ async def test_actions_are_counted_by_what_became_of_them(archive, office):
 
     office.finish()
     await deliver(archive, instance("finish"))
+    office.delete()
     await deliver(archive, instance("delete"))
     assert (value("done"), value("revoked"), value("rejected")) == (1, 1, None)

@@ -25,6 +25,7 @@ from tests.unit.approval.office import Office, field
 ZONE = ZoneInfo("Asia/Shanghai")
 CLOCK = ApiClock()
 FINISH = {"finish": {"time": "2024-11-07T17:21:40.000+00:00", "data": {"type": "finish", "result": "agree"}}}
+AFTERWARDS = {"time": "2024-11-07T17:22:00.000+00:00", "data": {"type": "terminate"}}
 
 
 def test_the_event_gives_what_only_it_has_and_the_api_the_rest():
@@ -59,6 +60,11 @@ def test_without_a_document_the_event_is_archived():
         ({}, {"status": "RUNNING"}, None),
         ({"finish": {"time": "t", "data": {"result": "audit"}}}, {}, "finished"),
         ({}, {"status": "COMPLETED"}, "finished"),
+        (FINISH, {"status": "SUSPENDED", "result": "refuse"}, "approved"),
+        ({}, {"status": "SUSPENDED", "result": "agree"}, None),
+        (FINISH | {"terminate": AFTERWARDS}, None, "terminated"),
+        (FINISH | {"terminate": AFTERWARDS}, {"status": "TERMINATED", "result": ""}, "terminated"),
+        (FINISH | {"terminate": AFTERWARDS}, {"status": "COMPLETED", "result": "agree"}, "approved"),
         ({"delete": FINISH["finish"]}, None, None),
     ],
 )

@@ -73,6 +73,7 @@ async def test_an_action_sees_what_its_form_replaces_and_its_undo_why(office):
     async with MemoryRuntime(Approval({"PROC-LEAVE": Action(act, undo)}), dingtalk=office) as archive:
         await deliver(archive, finish())
         await deliver(archive, finish("pi-2", 1))
+        office.delete("pi-2")
         await deliver(archive, instance("delete", T + 3 * DAY, processInstanceId="pi-2"))
     assert seen == [
         ("act", "pi-1", None, "2"),

@@ -71,6 +71,7 @@ async def test_an_action_that_was_declared_later_is_shown_and_called_once(archiv
 async def test_an_undo_that_was_missing_is_shown_and_called(archive):
     use(archive, {"PROC-LEAVE": Action(record_leave)})
     await call_all(archive)
+    archive.consumer.dingtalk.delete("pi-0")
     assert (await archive.deliver(instance("delete", processInstanceId="pi-0"))).kind == "done"
     use(archive, {"PROC-LEAVE": LEAVE})
     assert await shown(archive) == [("pi-0", "undo", "dingbridge.consumers.approval.examples.forget_leave")]

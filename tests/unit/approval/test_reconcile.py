@@ -12,6 +12,9 @@ from sqlalchemy import select
 
 from dingbridge import Reject
 from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.actions.action_state import BEFORE_BRIDGE
+from dingbridge.consumers.approval.actions.pending_actions import call, pending
+from dingbridge.consumers.approval.archive.query import Filter
 from dingbridge.consumers.approval.examples import leave_ledger
 from dingbridge.consumers.approval.reconcile import reconciler
 from dingbridge.consumers.approval.reconcile.reconciler import (
@@ -28,7 +31,7 @@ from dingbridge.dingtalk.api.approvals import IDS, INSTANCES, TEMPLATES
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied, RateLimited, Unavailable
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import CORP, Office, deliver, instance, once, resync_request
+from tests.unit.approval.office import CORP, Office, T, deliver, heard, instance, once, resync_request
 
 NOW = datetime.now(UTC)
 DAY_MS = 86_400_000
@@ -58,10 +61,10 @@ async def archive(office, monkeypatch):
         yield runtime
 
 
-async def run(archive, office, since=100.0, until=0.0, codes=(), with_actions=False):
+async def run(archive, office, since=100.0, until=0.0, codes=(), without_event="none"):
     """A whole run: how many it found, its calls, and how they ended."""
     codes = codes or await template_codes(office)
-    scope = Scope(CORP, "default", ago(since), ago(until), codes, with_actions)
+    scope = Scope(CORP, "default", ago(since), ago(until), codes, without_event)
     work = Reconciler(archive.consumer.fetcher, office, scope)
     ids = await work.list_ids()
     calls = await work.count_calls(list(ids))
@@ -126,7 +129,7 @@ async def test_actions_are_not_called_for_what_is_old_unless_asked_for(archive, 
     await deliver(archive, instance("finish"))
     assert await booked(archive) == {"pi-1"}
     office.calls.clear()
-    await run(archive, office, with_actions=True)
+    await run(archive, office, without_event="all")
     assert await booked(archive) == {"pi-0", "pi-1", "pi-2"}
     assert office.calls[INSTANCES] == 0
 
@@ -217,15 +220,45 @@ def test_dingtalk_is_asked_for_no_more_than_a_year():
     assert reachable(ago(3)) == ago(3)
 
 
-async def test_a_request_is_acted_on_as_if_the_events_had_come(archive):
+async def test_a_request_is_acted_on_as_if_the_events_had_come(archive, office):
+    await heard(archive, office)
     await deliver(archive, resync_request(since=ago(1)))
     assert await once(resyncs(archive)) == 1
-    assert await archived(archive) == {"pi-0": "approved"}
+    assert await archived(archive) == {"pi-0": "approved", "pi-heard": "approved"}
     assert await booked(archive) == {"pi-0"}
     assert await once(resyncs(archive)) == 0
     assert (await archive.deliver(resync_request(since=ago(1)))).kind == "seen"
     await deliver(archive, resync_request("r-2", since=ago(1), part="contacts"))
     assert await once(resyncs(archive)) == 0
+
+
+@pytest.mark.parametrize("ended", [None, T + 300_000], ids=["no-event", "later"])
+async def test_what_ended_before_the_first_event_waits_for_a_person(archive, office, ended):
+    """It may have been booked by hand, and the bridge asks for the resync by itself."""
+    if ended is not None:
+        await heard(archive, office, ended)
+    await deliver(archive, resync_request(since=ago(25)))
+    assert await once(resyncs(archive)) == 1
+    assert await booked(archive) == set()
+    entries = await archive.rows(select(approval_actions))
+    assert {entry.instance_id: entry.state for entry in entries} == dict.fromkeys(
+        ["pi-0", "pi-1", "pi-2"], "skipped"
+    )
+    assert {entry.reason for entry in entries} == {BEFORE_BRIDGE}
+    runner, chosen = archive.consumer.fetcher.actions, Filter(instance_ids=["pi-1"])
+    named = [one async for one in pending(archive.database, runner, chosen)]
+    assert [await call(archive.database, runner, one) for one in named] == ["done"]
+    assert await booked(archive) == {"pi-1"}
+
+
+async def test_a_change_of_what_ended_before_the_first_event_is_not_booked_by_a_request(archive, office):
+    office.finish("pi-0", bizAction="MODIFY", mainProcessInstanceId="pi-1", finishTime="2024-11-18T01:21Z")
+    await heard(archive, office, T + 300_000)
+    await deliver(archive, resync_request(since=ago(25)))
+    await once(resyncs(archive))
+    assert await booked(archive) == set()
+    states = {row.instance_id: row.state for row in await archive.rows(select(approval_actions))}
+    assert states["pi-0"] == "skipped"
 
 
 async def test_one_that_waits_is_widened_and_one_that_comes_meanwhile_is_done_after(
@@ -308,38 +341,46 @@ async def test_a_resync_ends_and_what_it_could_not_fetch_is_named_and_tried_agai
             raise error
         return await whole(instance_id)
 
+    await heard(archive, office)
     monkeypatch.setattr(office, "approval", refused)
     await deliver(archive, resync_request("r-1", since=ago(40)))
     with structlog.testing.capture_logs() as logs:
         assert await once(resyncs(archive, lambda: compared.append(True))) == 1
     assert compared == [True]
     assert await archive.rows(select(approval_resyncs)) == []
-    assert set(await archived(archive)) == ALL - {"pi-0"}
+    assert set(await archived(archive)) == ALL - {"pi-0"} | {"pi-heard"}
     assert [log["instance_id"] for log in logs if log["event"] == "approval.not_reconciled"] == ["pi-0"]
     assert [log["failed"] for log in logs if log["event"] == "approval.resynced"] == [1]
     assert office.calls["refused"] <= 3
     monkeypatch.setattr(office, "approval", whole)
     passes(10)
     assert await once(Refetch(archive.consumer.fetcher, archive.consumer.client_of)) == 1
-    assert set(await archived(archive)) == ALL
+    assert set(await archived(archive)) == ALL | {"pi-heard"}
     assert await booked(archive) == {"pi-0", "pi-1", "pi-2"}, "as if its event had come"
 
 
-async def test_a_request_of_no_company_is_for_the_only_one_that_the_app_has_in_the_archive(
-    office, monkeypatch
-):
-    monkeypatch.delenv("DINGTALK_CORP_ID", raising=False)
-    async with MemoryRuntime(Approval(), dingtalk=office) as archive:
+async def test_a_request_of_no_company_is_for_that_of_its_app(archive, office, monkeypatch):
+    await deliver(archive, resync_request("r-1", since=ago(1)))
+    assert [row.corp_id for row in await archive.rows(select(approval_resyncs))] == [CORP]
+    monkeypatch.delenv("DINGTALK_CORP_ID")
+    async with MemoryRuntime(Approval(), dingtalk=office) as nobodys:
         with structlog.testing.capture_logs() as logs:
-            await deliver(archive, resync_request("r-1", since=ago(1)))
+            await deliver(nobodys, resync_request("r-1", since=ago(1)))
         assert "approval.resync_for_nobody" in [log["event"] for log in logs]
-        assert await once(resyncs(archive)) == 0
-        await deliver(archive, instance("finish", processInstanceId="pi-1", result="agree"))
-        await deliver(archive, resync_request("r-2", since=ago(1), app="other"))
-        assert await once(resyncs(archive)) == 0
-        await deliver(archive, resync_request("r-3", since=ago(1)))
-        assert await once(resyncs(archive)) == 1
-        assert set(await archived(archive)) == {"pi-0", "pi-1"}
+        assert await once(resyncs(nobodys)) == 0
+
+
+@pytest.mark.parametrize("named", [["", CORP], [CORP, ""], ["", "dingother"]])
+async def test_an_action_runs_once_whatever_company_the_events_name(archive, office, named):
+    """Of an approval that a push without corpId reports, a second push and the bridge's own resync."""
+    ended_ms = int(ago(0.5).timestamp() * 1000)
+    for at, corp_id in enumerate(named):
+        await deliver(archive, instance("finish", ended_ms + at, processInstanceId="pi-0", corpId=corp_id))
+    await deliver(archive, resync_request("r-1", since=ago(1)))
+    assert await once(resyncs(archive)) == 1
+    assert [row.corp_id for row in await archive.rows(select(approval_instances.c.corp_id))] == [CORP]
+    assert await booked(archive) == {"pi-0"}
+    assert len(await archive.rows(select(leave_ledger))) == 1
 
 
 async def test_a_request_of_an_app_without_credentials_is_said_and_waits(archive):

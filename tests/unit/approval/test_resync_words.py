@@ -24,7 +24,11 @@ from dingbridge.dingtalk.budget import Priority
 @pytest.fixture
 def settings(tmp_path):
     return ConsumerSettings.load(
-        data_dir=tmp_path, dingtalk_app_key="ding1", dingtalk_app_secret="s", api_monthly_budget=100
+        data_dir=tmp_path,
+        dingtalk_app_key="ding1",
+        dingtalk_app_secret="s",
+        dingtalk_corp_id="dingcorp1",
+        api_monthly_budget=100,
     )
 
 
@@ -66,10 +70,10 @@ async def test_a_list_that_the_budget_has_not_enough_for_is_to_be_made_shorter(s
 @given(
     since=st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1), timezones=st.timezones()),
     codes=st.lists(st.text("PROC-0aZ", min_size=1), unique=True).map(tuple),
-    with_actions=st.booleans(),
+    without_event=st.sampled_from(["none", "all"]),
 )
-def test_the_command_that_goes_on_means_the_same_approvals_on_any_day(since, codes, with_actions):
-    scope = Scope("c", "default", since, since + timedelta(days=30), codes, with_actions)
+def test_the_command_that_goes_on_means_the_same_approvals_on_any_day(since, codes, without_event):
+    scope = Scope("c", "default", since, since + timedelta(days=30), codes, without_event)
     program, *arguments = shlex.split(_command(scope))[2:]
     options = get_command(app).commands[program].make_context(program, arguments).params
     found = Scope(
@@ -78,11 +82,11 @@ def test_the_command_that_goes_on_means_the_same_approvals_on_any_day(since, cod
         moment(options["since"], "--since"),
         moment(options["until"], "--until"),
         listed(options["process_code"]),
-        options["with_actions"],
+        "all" if options["with_actions"] else "none",
     )
     spans = [(s, u) for _, s, u in replace(found, process_codes=("x",)).spans()]
     assert spans == [(s, u) for _, s, u in replace(scope, process_codes=("x",)).spans()]
-    assert (found.process_codes, found.with_actions) == (codes, with_actions)
+    assert (found.process_codes, found.without_event) == (codes, without_event)
 
 
 async def test_without_a_budget_there_is_nothing_to_say(settings):

@@ -29,7 +29,7 @@ from tests.unit.console.support import BY_PROXY, PROXY_SECRET
 
 SOURCES = [path.read_text("utf-8") for path in Path(line.__file__).parent.glob("*.py")]
 FOUND = {code for text in SOURCES for code in re.findall(r'Trouble\(\s*State\.\w+, "(\w+)"', text)}
-STATES = {"conflict": 1, "refused": 1, "removal": 1, "adopted": 1}
+STATES = {"conflict": 1, "refused": 1, "removal": 1, "update": 1, "adopted": 1}
 OF_OUTBOUND = {t.code for t in of_consumer(OUTBOUND, Waiting(outbound=STATES), Window(()))}
 CODES = sorted(FOUND | OF_OUTBOUND)
 NOT_SPOKEN_OF = {"unknown", "not_configured", "lag_unknown"}

@@ -27,7 +27,8 @@ async def test_each_state_is_shown_approvals_and_to_dos_too(
     use_quick_hasher(monkeypatch)
     database = open_database(f"sqlite:///{tmp_path / 'outbound.db'}")
     await database.create_tables(metadata)
-    results = [("pending", "removal-approval"), ("pending", "adopted"), ("pending", ODD), ("conflict", None)]
+    waiting = ("removal-approval", "update-approval", "adopted", ODD)
+    results = [*(("pending", reason) for reason in waiting), ("conflict", None)]
     async with database.transaction() as tx:
         rows = [
             row(f"{ODD}{n}", result, reason, fields='["name"]', words=ODD, kind=kind)

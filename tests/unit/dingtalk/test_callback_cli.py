@@ -94,7 +94,7 @@ def test_events_that_cannot_be_any_are_a_usage_error(events: str) -> None:
 def test_all_missing_settings_are_listed_at_once() -> None:
     result = invoke("register", "--url", "https://bridge.example.com/callback", "--events", "user_add_org")
     assert isinstance(result.exception, SettingsError)
-    for name in ("TOKEN", "AES_KEY", "OWNER_KEY", "APP_KEY", "APP_SECRET"):
+    for name in ("TOKEN", "AES_KEY", "OWNER_KEY", "CORP_ID", "APP_KEY", "APP_SECRET"):
         assert f"DINGTALK_{name}" in str(result.exception)
 
 

@@ -60,6 +60,7 @@ def settings(**values: Any) -> IngressSettings:
     """As if loaded: nothing is read from the environment of the test run but what is not given."""
     given = {"dingtalk_token": TOKEN, "dingtalk_aes_key": AES_KEY, "dingtalk_owner_key": [OWNER]}
     app = {"dingtalk_app_key": "dingappkey1", "dingtalk_app_secret": "the-secret"}
+    app["dingtalk_corp_id"] = "dingcorp1"
     return IngressSettings(**{**given, **app, **values})
 
 
@@ -75,7 +76,7 @@ def keys(**values: Any) -> list[Finding]:
 
 def of_several(tmp_path: Path) -> list[Finding]:
     file = tmp_path / "apps.toml"
-    text = f'token = "{TOKEN}"\naes_key = "{AES_KEY}"\nowner_keys = ["{OWNER}"]\n'
+    text = f'token = "{TOKEN}"\naes_key = "{AES_KEY}"\nowner_keys = ["{OWNER}"]\ncorp_id = "c"\n'
     file.write_text(f"[apps.hr]\n{text}[apps.crm]\n{text}")
     none = {f"dingtalk_{name}": "" for name in ("token", "aes_key", "app_key", "app_secret")}
     return settings_check.app_of(settings(**none, dingtalk_owner_key=[], dingtalk_apps_file=file), None)[1]
@@ -234,6 +235,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "ingress.not_ready": lambda: running(ready=False, details={"journal": {"words": "disk full"}}),
     "relay.absent": lambda: running(relay=GONE, relay_admin="http://127.0.0.1:8083"),
     "relay.kafka": lambda: running(relay={"state": "down", "words": "does not answer"}),
+    "relay.other_company": lambda: running(other_company={"count": 3, "named": "ding2", "own": "ding1"}),
     "relay.parked": lambda: running(parked=ingress.parked_of('dingbridge_parked{reason="size"} 2.0\n')),
     "ingress.unreachable": lambda: answering("ingress", Push("unreachable", reason=GONE)),
     "ingress.refused": lambda: answering("ingress", Push("status", 403)),

@@ -333,7 +333,7 @@ def test_a_file_that_is_no_certificate_is_a_mistake_of_the_settings_and_no_fault
     file = tmp_path / "ca.pem"
     file.write_text("this is no certificate")
     given = {"DINGTALK_TOKEN": TOKEN, "DINGTALK_AES_KEY": AES_KEY, "DINGTALK_OWNER_KEY": "dingappkey1"}
-    given |= {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CAFILE": str(file)}
+    given |= {"DINGTALK_CORP_ID": "c", "KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CAFILE": str(file)}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     loaded, [finding] = settings_check.load()
@@ -346,6 +346,7 @@ def test_keys_of_a_strange_form_are_told_in_the_doctors_own_words(monkeypatch):
     monkeypatch.setenv("DINGTALK_TOKEN", "a token")
     monkeypatch.setenv("DINGTALK_AES_KEY", "short")
     monkeypatch.setenv("DINGTALK_OWNER_KEY", "“ding”")
+    monkeypatch.setenv("DINGTALK_CORP_ID", "dingcorp1")
     settings, findings = settings_check.load()
     assert settings is None
     assert {f.code for f in findings} == {"key.token", "key.aes", "key.owner"}
@@ -356,7 +357,7 @@ def test_keys_of_a_strange_form_are_told_in_the_doctors_own_words(monkeypatch):
 
 def test_the_app_is_the_one_that_is_named_else_the_environments_else_the_only_one(tmp_path):
     file = tmp_path / "apps.toml"
-    pair = f'token = "{TOKEN}"\naes_key = "{AES_KEY}"\nowner_keys = ["dinghr"]\n'
+    pair = f'token = "{TOKEN}"\naes_key = "{AES_KEY}"\nowner_keys = ["dinghr"]\ncorp_id = "c"\n'
     file.write_text(f"[apps.hr]\n{pair}")
     both = settings(dingtalk_apps_file=file)
     assert settings_check.app_of(both, None)[0].name == "default"

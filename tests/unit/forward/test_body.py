@@ -1,3 +1,5 @@
+from typing import Any
+
 import orjson
 import pytest
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from dingbridge.consumers.forward.body import body_of
 from dingbridge.events.envelope import Received, to_records
-from dingbridge.events.event import NotAnEvent, decode, to_dingtalk
+from dingbridge.events.event import Event, NotAnEvent, Sent, decode, to_dingtalk
 from tests.unit.forward.support import event
 
 CALLBACK = {
@@ -45,6 +47,42 @@ def test_every_value_arrives_in_every_form(text: str, number: int) -> None:
     assert json.loads(body_of(found, "cloudevents")[1])["data"]["extra"] == {"文": text, "n": number}
     assert json.loads(body_of(found, "dingtalk")[1])["extra"] == {"文": text, "n": number}
     assert json.loads(json.loads(body_of(found, "dingtalk-string")[1]))["extra"] == {"文": text, "n": number}
+
+
+def change(**data: Any) -> Event:
+    envelope = {"specversion": "1.0", "id": "c1", "source": "/dingbridge", "type": "com.dingbridge.change"}
+    data = {"corpId": "dingcorp1", "kind": "user", "id": "E1", "dingtalkId": "u1", **data}
+    return decode(orjson.dumps({**envelope, "subject": "E1", "data": data}), Sent())
+
+
+PERSON = {"mobile": {"old": "1391", "new": "1392"}, "title": {"old": "a", "new": "b"}}
+FORM = {"事由": "病假", "天数": "2"}
+
+
+def test_of_a_change_values_are_sent_only_of_the_fields_that_are_named() -> None:
+    """The guide: of all others a system gets the name alone."""
+    found = orjson.loads(body_of(change(fields=PERSON, form=FORM), "cloudevents", ["title", "天数"])[1])
+    assert found["data"] == {
+        "corpId": "dingcorp1", "kind": "user", "id": "E1", "dingtalkId": "u1",
+        "fields": {"title": PERSON["title"]}, "form": {"天数": "2"}, "withheld": ["mobile", "事由"],
+    }  # fmt: skip
+    assert (found["subject"], found["id"]) == ("E1", "c1")
+
+
+@given(st.dictionaries(st.text(), st.dictionaries(st.sampled_from(["old", "new"]), st.text(min_size=9))))
+def test_by_default_no_value_of_a_change_is_sent(fields: dict[str, Any]) -> None:
+    fields.pop("exists", None)
+    body = body_of(change(fields=fields, form={name: "private value" for name in fields}), "cloudevents")[1]
+    data = orjson.loads(body)["data"]
+    assert data.get("fields", {}) == data.get("form", {}) == {}
+    assert set(data.get("withheld", [])) == set(fields)
+
+
+def test_who_came_or_left_is_sent_and_what_is_no_table_of_fields_is_not() -> None:
+    left = {"exists": {"old": True, "new": False}}
+    assert orjson.loads(body_of(change(fields=left), "cloudevents")[1])["data"]["fields"] == left
+    odd = orjson.loads(body_of(change(fields=["1391"], form="1391"), "cloudevents")[1])["data"]
+    assert odd.keys() == {"corpId", "kind", "id", "dingtalkId"}
 
 
 def test_an_unclassified_event_has_no_form_of_dingtalks() -> None:

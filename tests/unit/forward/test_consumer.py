@@ -32,7 +32,13 @@ class Sender:
     async def close(self) -> None: ...
 
     async def post(
-        self, message_id: str, content_type: str, body: bytes, *, traceparent: str | None = None
+        self,
+        message_id: str,
+        content_type: str,
+        body: bytes,
+        *,
+        traceparent: str | None = None,
+        replay_id: str = "",
     ) -> Answer:
         self.sent.append((message_id, content_type, body))
         return self.answers.pop(0) if self.answers else TAKEN

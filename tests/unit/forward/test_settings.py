@@ -142,9 +142,15 @@ def test_mistakes_that_stand_between_two_lines_are_told(load: Any) -> None:
         unsigned = true
         skip_own_changes = true
         body = "dingtalk"
+
+        [systems.d]
+        url = "https://d.example.com/"
+        types = ["user_*"]
+        unsigned = true
+        fields = ["title"]
         """,
     )
-    assert len(found) == 7
+    assert len(found) == 8
     text = "\n".join(found)
     for words in (
         "systems.a.secrets: needed",
@@ -155,6 +161,7 @@ def test_mistakes_that_stand_between_two_lines_are_told(load: Any) -> None:
         "systems.b.url: ::ffff:10.0.0.1 points inside (private)",
         "systems.c.skip_own_changes: changes nothing, since types names no event of people",
         'systems.c.skip_own_changes: needs body = "cloudevents"',
+        "systems.d.fields: changes nothing without skip_own_changes = true",
     ):
         assert words in text, words
 

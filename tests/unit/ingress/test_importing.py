@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 
 import apsw
 import pytest
@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from dingbridge.events import dedupe_key, extract_facts
-from dingbridge.ingress.errors import JournalDamaged, JournalUnavailable
+from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
 from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
 from dingbridge.ingress.journal.directory import JournalFolder, current, damaged, report_damage
 from dingbridge.ingress.journal.importing import Importer
@@ -229,6 +229,30 @@ async def test_an_ingress_imports_what_was_put_aside_and_deletes_it_when_its_tim
         assert await importer.remove(3600) == []
         assert await importer.remove(0) == [aside.name]
         assert not damaged(tmp_path)
+
+
+@pytest.mark.parametrize("inside", ["current/journal.db", "journal.db.copy"])
+async def test_a_folder_is_deleted_by_its_own_files_and_never_with_what_else_lies_in_it(
+    tmp_path, aside, inside
+):
+    """Somebody may have moved a second journal into it, which was never imported."""
+    other = fill(tmp_path, "damaged-20260101T000001Z")
+    (aside.path / inside).parent.mkdir(exist_ok=True)
+    (aside.path / inside).write_bytes(b"whatever somebody has put there")
+    async with started(tmp_path) as journal:
+        importer = Importer(tmp_path, journal, 0)
+        for folder in (aside, other):
+            await importer.bring_in(folder)
+        for _ in range(2):
+            with pytest.raises(JournalError, match=f"{aside.name} is kept: .*{inside.split('/')[0]}.*move "):
+                await importer.remove(0)
+            assert (aside.path / inside).exists()
+            assert aside.journal.exists(), "nothing of it is deleted"
+            assert damaged(tmp_path) == [aside], "the other one is"
+        (aside.path / inside).rename(tmp_path / "elsewhere")
+        with suppress(OSError):
+            (aside.path / inside).parent.rmdir()
+        assert await importer.remove(0) == [aside.name]
 
 
 async def test_what_waits_is_never_deleted(tmp_path, aside):

@@ -51,6 +51,8 @@ class SickFile(apsw.VFSFile):
     def xWrite(self, data, offset):
         if self._disk.sick == "full":
             raise apsw.FullError("disk full")
+        if self._disk.sick == "over quota":  # what SQLite makes of EDQUOT
+            raise apsw.exception_for(apsw.SQLITE_IOERR_WRITE)
         super().xWrite(data, offset)
 
 
@@ -118,7 +120,7 @@ async def test_stop_commits_what_is_queued(tmp_path):
     assert await refused(journal, b"late") == "stopping"
 
 
-@pytest.mark.parametrize("sickness", ["fsync", "full"])
+@pytest.mark.parametrize("sickness", ["fsync", "full", "over quota"])
 async def test_a_sick_disk_refuses_and_comes_back_by_itself(disk, journal, tmp_path, sickness):
     await journal.append(entry(b"before"))
     disk.sick = sickness
@@ -136,15 +138,22 @@ async def test_a_sick_disk_refuses_and_comes_back_by_itself(disk, journal, tmp_p
     assert len(kept) == len(set(kept))
 
 
-async def test_however_long_it_is_sick_the_words_say_what_to_do(disk, journal, tmp_path):
-    disk.sick = "full"
+@pytest.mark.parametrize(
+    ("sickness", "remedy"),
+    [
+        ("full", "free or repair the disk under {}"),
+        ("over quota", "free or repair the disk under {}, or raise its quota"),
+    ],
+)
+async def test_however_long_it_is_sick_the_words_say_what_to_do(disk, journal, tmp_path, sickness, remedy):
+    disk.sick = sickness
     await refused(journal, b"first")
     for _ in range(3):
         journal._reopen_at = 0.0
         await refused(journal, b"again")
         assert journal._file is None
         assert journal.fault is not None
-        assert journal.fault.endswith(f"free or repair the disk under {tmp_path}")
+        assert journal.fault.endswith(remedy.format(tmp_path))
 
 
 async def test_a_stalled_disk_refuses_in_time_and_never_stalls_the_loop(disk, journal, tmp_path):
@@ -222,8 +231,9 @@ async def test_what_the_relay_reports_ends_the_process(journal, tmp_path):
     await ended(journal, "a page is torn")
 
 
-async def test_a_full_disk_is_waited_for_and_ends_nothing(disk, journal, tmp_path):
-    disk.sick = "full"
+@pytest.mark.parametrize("sickness", ["full", "over quota"])
+async def test_a_full_disk_is_waited_for_and_ends_nothing(disk, journal, tmp_path, sickness):
+    disk.sick = sickness
     for number in range(3):
         journal._reopen_at = 0.0
         assert await refused(journal, b"%d" % number) == "disk"

@@ -149,6 +149,25 @@ def test_drift_is_counted_by_callback_and_told_once_for_each_field(registry):
     assert len(told) == len(set(told)) == 1_000
 
 
+def test_pushes_of_another_company_are_kept_for_the_doctor_and_logged_once_each(registry):
+    def pushed(named):
+        body = orjson.dumps({"EventType": "org_change", "CorpId": named})
+        return to_records(Received(1, "j", NOW, "hr", "http", body, corp_id="dingown"))
+
+    report = RelayStatus(registry)
+    assert report.as_json()["other_companies"] == {}
+    with structlog.testing.capture_logs() as logs:
+        for named in ("ding1", "ding1", *(f"ding{number}" for number in range(2, 300))):
+            report.published(pushed(named))
+        report.published(pushed("dingown"))
+    seen = {"count": 300, "named": "ding299", "own": "dingown"}
+    assert report.as_json()["other_companies"] == {"hr": seen | {"count": 300}}
+    counted = registry.get_sample_value("dingbridge_unclassified_total", {"reason": "other-company"})
+    assert counted == 300
+    logged = [log["named"] for log in logs if log["event"] == "relay.other_company"]
+    assert logged == [f"ding{number}" for number in range(1, 101)]
+
+
 @pytest.mark.parametrize(("kind", "most"), [("contact", 300), ("approval", 700)])
 def test_a_callback_takes_no_more_disk_than_operations_says(tmp_path, kind, most):
     def payload(number):

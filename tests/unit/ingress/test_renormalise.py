@@ -8,8 +8,10 @@ from typing import Any, Self
 import pytest
 
 from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.events import Received, to_records
 from dingbridge.ingress.admin import renormalise as module
 from dingbridge.ingress.admin.renormalise import renormalise
+from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 
 TOPIC = "dingtalk.unclassified"
@@ -47,6 +49,25 @@ def settings(monkeypatch, tmp_path) -> IngressSettings:
 
 def test_it_reads_all_partitions_to_their_ends(settings):
     assert renormalise(settings) == {"read": 4, "put_back": 0, "left": 4}
+
+
+def test_what_named_another_company_comes_back_when_the_setting_is_mended(settings, monkeypatch):
+    own = SAMPLE_CREDENTIALS["DINGTALK_CORP_ID"]
+    body = f'{{"EventType":"org_change","CorpId":"{own}","eventId":"e1"}}'.encode()
+    (wrong,) = to_records(Received(1, "j", 1_731_000_000_000, "default", "http", body, corp_id="dingtypo"))
+    assert wrong.fault == "other-company"
+
+    async def read(self: Any, partitions: int) -> AsyncIterator[Any]:
+        yield SimpleNamespace(offset=0, value=wrong.value)
+
+    monkeypatch.setattr(Reader, "read", read)
+    kept = []
+    monkeypatch.setattr(JournalFile, "keep", lambda self, callbacks: kept.extend(callbacks))
+    monkeypatch.setattr(module, "bring_in", lambda folder: {})
+    assert renormalise(settings.model_copy(update={"dingtalk_corp_id": "dingtypo"}))["left"] == 1
+    assert renormalise(settings) == {"read": 1, "put_back": 1, "left": 0}
+    (callback,) = kept
+    assert (callback.app, callback.body, callback.received_ms) == ("default", body, 1_731_000_000_000)
 
 
 def test_a_topic_that_is_not_ready_ends_it_in_words(settings, monkeypatch):

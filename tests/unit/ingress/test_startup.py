@@ -1,6 +1,7 @@
 """A folder is refused with the remedy, or put aside, before a callback could stay unpublished."""
 
 import os
+import re
 import shutil
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -145,17 +146,27 @@ def test_a_second_damage_within_an_hour_is_refused_with_the_remedy(tmp_path):
     fill(tmp_path, 3).close()
     report_damage(current(tmp_path).path, "the second")
     for _ in range(2):
-        with pytest.raises(JournalError, match=r"the second.*Replace the disk .*move .*/damaged-by-hand"):
+        with pytest.raises(JournalError, match=r"the second.*Replace the disk .*move .*/damaged-\d{8}T\d+Z"):
             open_current(tmp_path)
     (first,) = damaged(tmp_path)
     first.path.rename(damaged_name(tmp_path, now - timedelta(minutes=61)))
     open_current(tmp_path).close()
     assert len(damaged(tmp_path)) == 2
+
+
+def test_however_often_the_remedy_is_followed_each_journal_has_a_folder_of_its_own(tmp_path):
+    """A disk that dies damages one after the other. ``mv`` moves into a folder that exists."""
     fill(tmp_path, 3).close()
-    report_damage(current(tmp_path).path, "the third")
-    current(tmp_path).path.rename(tmp_path / "damaged-by-hand")  # as the remedy says
-    open_current(tmp_path).close()
-    assert len(damaged(tmp_path)) == 3
+    report_damage(current(tmp_path).path, "the first")
+    for count in range(2, 5):
+        fill(tmp_path, 3).close()
+        report_damage(current(tmp_path).path, "the next")
+        with pytest.raises(JournalError) as refused:
+            open_current(tmp_path)
+        source, target = re.findall(r"move (\S+) to (\S+) and start again", str(refused.value))[0]
+        shutil.move(source, target)
+        open_current(tmp_path).close()
+        assert [folder.journal.exists() for folder in damaged(tmp_path)] == [True] * count
 
 
 def test_a_folder_whose_journal_was_moved_away_begins_anew(tmp_path):

@@ -13,7 +13,7 @@ from dingbridge.settings import (
     IngressSettings,
     PublisherSettings,
 )
-from dingbridge.settings.apps import bare_path_app, load_apps
+from dingbridge.settings.apps import bare_path_app, companies, load_apps
 
 KEY = "k" * 43
 HR = f"""
@@ -49,7 +49,8 @@ def file(tmp_path, monkeypatch):
 
 
 def own(monkeypatch, **more):
-    for name, value in {"TOKEN": "tokenOfOurs", "AES_KEY": KEY, "OWNER_KEY": "dingours", **more}.items():
+    app = {"TOKEN": "tokenOfOurs", "AES_KEY": KEY, "OWNER_KEY": "dingours", "CORP_ID": "dingcorp1"}
+    for name, value in {**app, **more}.items():
         monkeypatch.setenv(f"DINGTALK_{name}", value)
 
 
@@ -79,6 +80,33 @@ def test_alone_it_needs_nothing_of_the_environment(file):
     assert bare_path_app(load_apps(settings), settings) == "default"
 
 
+def test_the_company_of_an_app_is_required_but_not_of_a_suite(file):
+    without = HR.replace('corp_id = "dingcorp2"\n', "")
+    for text in (without, without + 'mode = "stream"'):
+        file(text)
+        with pytest.raises(SettingsError) as caught:
+            IngressSettings.load()
+        (problem,) = caught.value.problems
+        assert problem.startswith("DINGTALK_APPS_FILE: apps.hr.corp_id: not set")
+        assert "open-dev.dingtalk.com" in problem
+    file(without + "suite = true")
+    settings = IngressSettings.load()
+    assert companies(settings).of("hr", "dingany") == "dingany"
+    file(HR)
+    assert companies(settings).of("hr", "dingany") == "dingcorp2"
+    assert companies(settings).of("gone", "dingany") == "dingany"
+
+
+def test_what_names_another_company_than_its_apps_is_refused_in_words(file):
+    file(HR + HR.replace("apps.hr", "apps.isv").replace("corp_id", "suite = true\ncorp_id"))
+    known = companies(IngressSettings.load())
+    assert known.refusal("hr", "dingcorp2") is None
+    assert known.refusal("isv", "dingany") is None
+    words = "corpId: is not the company of the app hr, which belongs to dingcorp2"
+    assert known.refusal("hr", "ding3") == words
+    assert known.refusal("gone", "dingcorp2") == "app: is none of the apps that are configured here: hr, isv"
+
+
 def test_half_an_app_in_the_environment_is_a_mistake_all_the_same(file, monkeypatch):
     file(HR)
     monkeypatch.setenv("DINGTALK_TOKEN", "tokenOfOurs")
@@ -97,6 +125,7 @@ def test_secrets_may_stand_in_files_beside_it(file, tmp_path):
         owner_keys = "dinghr"
         app_key = "dinghr"
         app_secret_file = "s"
+        corp_id = "dingcorp2"
         """
     )
     hr = load_apps(CallbackSettings.load())["hr"]
@@ -110,11 +139,13 @@ def test_stream_mode_needs_the_apps_key_and_secret_only(file, monkeypatch):
         mode = "stream"
         app_key = "dingsales"
         app_secret = "secretOfSales"
+        corp_id = "dingcorp2"
         """
     file(HR.replace("corp_id", 'mode = "stream"\ncorp_id') + textwrap.dedent(stream))
     monkeypatch.setenv("DINGTALK_MODE", "stream")
     monkeypatch.setenv("DINGTALK_APP_KEY", "dingours")
     monkeypatch.setenv("DINGTALK_APP_SECRET", "secretOfOurs")
+    monkeypatch.setenv("DINGTALK_CORP_ID", "dingcorp1")
     settings = IngressSettings.load()
     apps = load_apps(settings)
     assert [(a.name, a.mode, a.credentials) for a in apps.values()] == [
@@ -145,10 +176,13 @@ def test_mistakes_of_stream_mode_are_reported_at_once(file, monkeypatch):
         "DINGTALK_APPS_FILE: apps.hr.token: must be 1 to 64 printable ASCII characters without spaces",
         "DINGTALK_APPS_FILE: apps.hr.app_key: not set",
         "DINGTALK_APPS_FILE: apps.hr.app_secret: not set (or app_secret_file)",
+        "DINGTALK_APPS_FILE: apps.hr.corp_id: not set",
         "DINGTALK_APPS_FILE: apps.sales.mode: is http or stream",
         "DINGTALK_APPS_FILE: apps.sales.token: not set (or token_file)",
         "DINGTALK_APPS_FILE: apps.sales.aes_key: not set (or aes_key_file)",
         "DINGTALK_APPS_FILE: apps.sales.owner_keys: not set",
+        "DINGTALK_APPS_FILE: apps.sales.corp_id: not set",
+        "DINGTALK_CORP_ID: not set",
         "DINGTALK_APP_KEY: not set",
         "DINGTALK_APP_SECRET: not set",
     ]
@@ -271,6 +305,7 @@ def test_a_consumer_calls_as_the_app_that_is_named(file, monkeypatch):
     assert ConsumerSettings.load().api_credentials() == ("dinghr", "secretOfHr")
     monkeypatch.setenv("DINGTALK_APP_KEY", "dingours")
     monkeypatch.setenv("DINGTALK_APP_SECRET", "secretOfOurs")
+    monkeypatch.setenv("DINGTALK_CORP_ID", "dingcorp1")
     assert ConsumerSettings.load().api_credentials() == ("dinghr", "secretOfHr")
     monkeypatch.setenv("CONSUMER_APP", "default")
     assert ConsumerSettings.load().api_credentials() == ("dingours", "secretOfOurs")

@@ -13,6 +13,7 @@ from dingbridge.settings import (
     KafkaSettings,
     LogSettings,
 )
+from dingbridge.settings.apps import companies
 from dingbridge.settings.database_url import parse_database_url, tls_of
 from tests.support import self_signed
 
@@ -20,6 +21,7 @@ GOOD = {
     "DINGTALK_TOKEN": "aTokenOfOurOwn",
     "DINGTALK_AES_KEY": "k" * 43,
     "DINGTALK_OWNER_KEY": "dingabc, dingcorp1",
+    "DINGTALK_CORP_ID": "dingcorp1",
 }
 
 
@@ -75,10 +77,40 @@ def test_every_mistake_is_reported_at_once(monkeypatch):
         "DINGTALK_TOKEN",
         "DINGTALK_AES_KEY",
         "DINGTALK_OWNER_KEY",
+        "DINGTALK_CORP_ID",
         "CALLBACK_MAX_AGE_S",
         "TRUSTED_PROXIES",
     ):
         assert sum(line.startswith(name) for line in found) == 1, (name, found)
+
+
+@pytest.mark.parametrize(
+    ("cls", "app"),
+    [
+        (IngressSettings, {name: value for name, value in GOOD.items() if name != "DINGTALK_CORP_ID"}),
+        (IngressSettings, {"DINGTALK_MODE": "stream", "DINGTALK_APP_KEY": "k", "DINGTALK_APP_SECRET": "s"}),
+        (ConsumerSettings, {"DINGTALK_APP_KEY": "k", "DINGTALK_APP_SECRET": "s"}),
+    ],
+)
+def test_the_company_is_required_with_each_app(monkeypatch, cls, app):
+    """The Open API does not return it, and a push may lack it."""
+    (problem,) = problems(monkeypatch, cls, **app)
+    assert problem.startswith("DINGTALK_CORP_ID: not set")
+    assert "open-dev.dingtalk.com" in problem
+    (problem,) = problems(monkeypatch, cls, **app, DINGTALK_CORP_ID="ding/1")
+    assert problem.startswith("DINGTALK_CORP_ID: 'ding/1' is no corpId")
+    assert load(monkeypatch, cls, **app, DINGTALK_CORP_ID="ding1").dingtalk_corp_id == "ding1"
+
+
+def test_a_consumer_that_calls_no_api_needs_no_company(monkeypatch):
+    settings = load(monkeypatch, ConsumerSettings)
+    assert settings.own_company() is None
+    with pytest.raises(SettingsError, match="DINGTALK_CORP_ID"):
+        settings.required_company()
+    assert companies(settings).of("default", "dingany") == "dingany"
+    settings = load(monkeypatch, ConsumerSettings, DINGTALK_CORP_ID="ding1")
+    assert settings.required_company() == "ding1"
+    assert companies(settings).of("default", "dingany") == "ding1"
 
 
 def test_the_form_of_token_and_owner_keys_is_a_mistake_among_the_others(monkeypatch):

@@ -243,6 +243,28 @@ async def test_another_companys_credentials_mark_nobody(staff, company):
     assert all(here for _, here in (await people(staff)).values())
 
 
+async def test_edits_and_a_comparison_mark_no_more_than_the_limit_until_a_person_confirms(staff, company):
+    names = [f"u{number:02}" for number in range(30)]
+    for userid in names:
+        await deliver(staff, company.hires(userid))
+    company.clock.now += 100
+    await staff.consumer.look_due()
+    edits = [company.edits(userid, title="经理") for userid in names[:15]]
+    for userid in names[:15]:
+        company.leaves(userid)
+    await deliver(staff, *edits[:8])
+    for _ in range(4):
+        company.clock.now += 61
+        await staff.consumer.look_due()
+    assert sum(here for _, here in (await people(staff)).values()) == 22
+    await deliver(staff, order("resync-1").value)
+    await staff.consumer.look_due()
+    assert sum(here for _, here in (await people(staff)).values()) == 20
+    assert await staff.consumer.leavers.confirm(staff.database, None, 5) == 5
+    await staff.consumer.look_due()
+    assert sum(here for _, here in (await people(staff)).values()) == 15
+
+
 async def test_while_dingtalk_is_down_few_are_asked_for_and_nobody_is_given_up(staff, company, monkeypatch):
     hired = [company.hires(f"u{number:02}") for number in range(40)]
     answers, asked = company.user, []

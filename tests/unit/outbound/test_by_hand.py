@@ -25,6 +25,7 @@ ROWS = [
     row("grace", reason="grace"),
     row("adopted", reason="adopted"),
     row("refused", "refused", None),
+    row("update", reason="update-approval"),
     row("conflict", "conflict", "flapping"),
     row("done", "done", None),
 ]
@@ -59,9 +60,11 @@ def rows_where(url, condition):
         (["2", "--kind", "department"], {("c1", "department", "2")}),
         (["1", "grace", "--corp", "c2"], {("c2", "user", "1")}),
         (["--all", "--until", NOON, "--corp", "c1"], {("c1", kind, id_) for kind, id_ in
-            (("user", "1"), ("user", "2"), ("department", "2"))}),
+            (("user", "1"), ("user", "2"), ("department", "2"), ("user", "update"))}),
         (["--all", "--kind", "user"], {("c1", "user", "1"), ("c1", "user", "2"), ("c2", "user", "1"),
-            ("c1", "user", "late")}),
+            ("c1", "user", "late"), ("c1", "user", "update")}),
+        (["--all", "--state", "update"], {("c1", "user", "update")}),
+        (["--all", "--state", "removal", "--kind", "department"], {("c1", "department", "2")}),
     ],
 )  # fmt: skip
 def test_those_that_are_named_are_counted_and_approved_and_no_others(url, chosen, expected):
@@ -102,16 +105,16 @@ def test_status_lists_each_once_and_the_states_count_the_same(url):
         return found
 
     assert asyncio.run(counted()) == {
-        "removal": 5, "adopted": 1, "conflict": 1, "refused": 1, "pending": 1, "requests": 0
+        "removal": 5, "update": 1, "adopted": 1, "conflict": 1, "refused": 1, "pending": 1, "requests": 0
     }  # fmt: skip
 
 
 def test_a_reconcile_is_counted_before(url):
     due = outbound_entity.c.due_ms.is_not(None)
-    assert json.loads(CliRunner().invoke(app, ["reconcile", "--dry-run", "--json"]).stdout)["known"] == 10
+    assert json.loads(CliRunner().invoke(app, ["reconcile", "--dry-run", "--json"]).stdout)["known"] == 11
     assert rows_where(url, due) == []
-    assert json.loads(CliRunner().invoke(app, ["reconcile", "--json"]).stdout) == {"known": 10, "due": 10}
-    assert len(rows_where(url, due)) == 10
+    assert json.loads(CliRunner().invoke(app, ["reconcile", "--json"]).stdout) == {"known": 11, "due": 11}
+    assert len(rows_where(url, due)) == 11
 
 
 def test_nobody_is_meant_by_nothing(url):

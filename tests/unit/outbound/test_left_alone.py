@@ -11,6 +11,7 @@ from dingbridge.consumers.outbound.owners import Owners
 from dingbridge.consumers.outbound.settings import OutboundSettings
 from dingbridge.consumers.outbound.store import ding_ids
 from dingbridge.dingtalk.errors import PermissionDenied
+from dingbridge.settings import ConsumerSettings
 from tests.unit.outbound.hands import CORP, S, World
 
 NUMBER = "13900000001"
@@ -176,6 +177,7 @@ async def test_a_plan_says_whose_somebody_is_already(world: World) -> None:
     consumer: Any = SimpleNamespace(
         database=world.database,
         own=OutboundSettings.load(),
+        settings=ConsumerSettings.load(),
         owners=Owners(),
         dingtalk_of=lambda app, corp_id: world.ding,
     )

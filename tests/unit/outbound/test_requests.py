@@ -7,7 +7,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -38,6 +38,7 @@ from tests.unit.outbound.ledger_rows import row
 CORP = "dingcorp01"
 FIELD = "单号"
 SETTLE_S = 60
+MINUTE_MS = 60_000
 START = {"processCode": "PROC-A", "originator": "zhang", "form": {"事由": "出差"}}
 TODO = {"subject": "盘点", "creator": "zhang", "executors": ["li"], "url": "https://oa.example.com/1"}
 MORE = {
@@ -52,10 +53,11 @@ _ids = itertools.count(1)
 
 
 class DingTalk:
-    """What the requests use of the client. ``faults`` are used up call by call; reads lag by ``lag_ms``."""
+    """What the requests use of the client. ``faults`` are used up call by call; reads lag by ``lag_ms``, and
+    DingTalk's clock is ``behind_ms`` behind ours."""
 
-    def __init__(self, clock, faults=(), lag_ms=0):
-        self.clock, self.faults, self.lag_ms = clock, list(faults), lag_ms
+    def __init__(self, clock, faults=(), lag_ms=0, behind_ms=0):
+        self.clock, self.faults, self.lag_ms, self.behind_ms = clock, list(faults), lag_ms, behind_ms
         self.instances, self.todos = {}, {}
 
     def _write(self, effect):
@@ -89,7 +91,7 @@ class DingTalk:
 
     async def approval_ids(self, process_code, *, start_ms, originator):
         for name, (began, _) in self.instances.items():
-            if start_ms <= began <= self.clock() - self.lag_ms:
+            if start_ms <= began - self.behind_ms and began <= self.clock() - self.lag_ms:
                 yield name
 
     async def approval(self, instance_id):
@@ -125,18 +127,27 @@ class DingTalk:
 class World:
     """A consumer's database, an agent, and the time."""
 
-    def __init__(self, faults=(), lag_ms=0, mapped=True, originators=("zhang",), actors=("li",), **settings):
+    def __init__(
+        self,
+        faults=(),
+        lag_ms=0,
+        behind_ms=0,
+        mapped=True,
+        originators=("zhang",),
+        actors=("li",),
+        **settings,
+    ):
         self.ms = 1_731_000_000_000
-        self.ding = DingTalk(lambda: self.ms, faults, lag_ms)
+        self.ding = DingTalk(lambda: self.ms, faults, lag_ms, behind_ms)
         lists = frozenset(originators), frozenset(actors)
         self.owners = Owners(templates={"PROC-A": Template(FIELD if mapped else None, *lists)})
         self.database, self.agent = open_database("sqlite://"), None
         self.settings = OutboundSettings.load(outbound_settle_s=SETTLE_S, **settings)
 
-    async def send(self, type_, id_, **changes):
+    async def send(self, type_, id_, *, source="/oa", **changes):
         data = {"corpId": CORP, **MORE[type_], **changes}
         kind = type_.partition(".")[0]
-        message = Message(type_, kind, id_, CORP, None, None, data, "/oa", f"m-{next(_ids)}")
+        message = Message(type_, kind, id_, data["corpId"], None, None, data, source, f"m-{next(_ids)}")
         async with self.database.transaction() as tx:
             await store_request(tx, message, self.ms)
         return message.message_id
@@ -187,11 +198,15 @@ async def opened(world):
     return world
 
 
-@given(FAULTS, st.integers(0, SETTLE_S * 1000 - 6_000), st.booleans())
+@given(FAULTS, st.integers(0, 14 * MINUTE_MS), st.integers(-100 * MINUTE_MS, 100 * MINUTE_MS), st.booleans())
+@example(["lost after"], 0, 10 * MINUTE_MS, True)
+@example(["lost after"], 2 * MINUTE_MS, 0, True)
 @hypothesis_settings(max_examples=15)
-def test_an_approval_is_started_once_and_without_a_mapping_never_twice(faults, lag_ms, mapped):
+def test_an_approval_is_started_once_and_without_a_mapping_never_twice(faults, lag_ms, behind_ms, mapped):
+    """Reads lag by up to 14 min, and the clocks differ by up to 100 min either way."""
+
     async def story():
-        world = await opened(World(faults, lag_ms, mapped))
+        world = await opened(World(faults, lag_ms, behind_ms, mapped))
         await world.send("approval.start", "A-1")
         await world.work()
         again = await world.send("approval.start", "A-1")

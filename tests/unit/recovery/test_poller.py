@@ -71,6 +71,17 @@ async def test_one_that_does_not_poll_settles_what_it_left_behind_once():
     assert "before call" not in second.reached
 
 
+@pytest.mark.parametrize("note", ["no JSON", "[]", "{}", '{"app": 7, "at_ms": null, "since_ms": "x"}'])
+async def test_an_intent_that_this_version_cannot_read_asks_every_app_and_starts_the_ingress(note):
+    process = Process(FailedList())
+    process.disk.noted = {"recovery/intent/one": note, "recovery/end/default": "no number"}
+    assert await settle(process, process.metrics, "default") == 0, "it may be another app's"
+    assert await settle(process, process.metrics) == 1
+    assert [(request.app, request.since_ms) for request in process.disk.requests] == [(None, None)]
+    await process.poller.run()
+    assert process.missing == 1
+
+
 async def test_what_was_known_before_a_missing_page_is_told():
     process = Process(listed(1))
     await process.poller.run()

@@ -4,7 +4,7 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import orjson
 import pytest
@@ -362,3 +362,62 @@ async def test_a_handler_may_read_beside_its_transaction(database_url: str) -> N
         assert (await runtime.deliver(record("e1"))).kind == "done"
         assert consumer.read == [], "what is not committed is not seen"
         assert len(await runtime.rows(select(effects))) == 1
+
+
+async def test_each_attempt_has_the_events_data_as_they_came() -> None:
+    class Taking(Recording):
+        """Takes the event's data apart, and fails."""
+
+        seen: ClassVar[list[list[str]]] = []
+
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            data = cast("dict[str, Any]", event.data)
+            self.seen.append(sorted(data))
+            data.popitem()
+            raise ValueError
+
+    async with MemoryRuntime(Taking()) as runtime:
+        (failure,) = await runtime.work(record("e1"))
+    assert Taking.seen[0]
+    assert [Taking.seen[0]] * failure.attempts == Taking.seen
+
+
+@pytest.mark.parametrize("begins", ["itself", "a task of its own"])
+async def test_a_transaction_of_its_own_inside_a_handler_is_refused_in_words(begins: str) -> None:
+    class Nesting(Recording):
+        handler_timeout_s = 1  # without the refusal it waits for its own transaction
+
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            await (self.nested() if begins == "itself" else asyncio.create_task(self.nested()))
+
+        async def nested(self) -> None:
+            async with self.database.transaction() as other:
+                await other.execute(effects.insert().values(event_id="nested"))
+
+    async with MemoryRuntime(Nesting()) as runtime:
+        outcome = await runtime.attempt(record("e1"))
+        assert outcome.kind == "reject"
+        assert "write with the `tx` that it was given" in str(outcome.error)
+        await cast("Nesting", runtime.consumer).nested()  # beside the events there may be any number
+        assert len(await runtime.rows(select(effects))) == 1
+
+
+async def test_what_a_handler_leaves_to_a_task_may_begin_a_transaction_later() -> None:
+    class Leaving(Recording):
+        left: asyncio.Task[None]
+
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            self.ended = asyncio.Event()
+            self.left = asyncio.create_task(self.later())
+
+        async def later(self) -> None:
+            await self.ended.wait()
+            async with self.database.transaction() as tx:
+                await tx.execute(effects.insert().values(event_id="later"))
+
+    consumer = Leaving()
+    async with MemoryRuntime(consumer) as runtime:
+        assert (await runtime.attempt(record("e1"))).kind == "done"
+        consumer.ended.set()
+        await consumer.left
+        assert [row.event_id for row in await runtime.rows(select(effects))] == ["later"]

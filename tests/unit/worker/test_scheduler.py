@@ -13,11 +13,15 @@ from structlog.testing import capture_logs
 
 from dingbridge import DependencyUnavailable, Event, Reject, Retry, Transaction
 from dingbridge import retry as backoff_module
+from dingbridge.errors import RecordTooLarge
 from dingbridge.events.control import resync_requested
+from dingbridge.kafka.writer import RecordWriter
+from dingbridge.settings import ConsumerSettings
 from dingbridge.tasks import TaskEnded
 from dingbridge.worker import runners as runners_module
 from dingbridge.worker import scheduler as scheduler_module
 from dingbridge.worker.context import Position
+from dingbridge.worker.dead_letters import LARGEST_BYTES, DeadLetterWriter
 from dingbridge.worker.delivery import REPLAY_HEADER, hash_key
 from dingbridge.worker.executor import Came, Executor, Outcome
 from dingbridge.worker.outcomes import Failure
@@ -155,6 +159,48 @@ async def test_what_is_no_event_is_buried_with_its_bytes(value: bytes | None) ->
         assert (letter.key, letter.value, letter.headers) == (None, value, (("h", b"\xfe"),))
         assert error.startswith("dingbridge.events.event.NotAnEvent")
         assert harness.letters.failures[0].reason.startswith("the record")
+
+
+@pytest.mark.parametrize("large", ["value", "key", "headers"])
+async def test_of_a_record_that_is_larger_than_any_of_ours_only_its_place_is_kept(large: str) -> None:
+    """A few bytes of a compressed batch unpack to hundreds of MiB, and any writer may send them."""
+    much = bytes(LARGEST_BYTES)
+    parts: dict[str, Any] = {"key": b"k", "value": b"{}", "headers": (("dingbridge-type", b"user_add_org"),)}
+    parts[large] = (*parts["headers"], ("x", much)) if large == "headers" else much
+    async with running(Scripted()) as harness:
+        harness.scheduler.add([kafka_record(*P0, 0, **parts)])
+        assert harness.tracker.in_flight_bytes < 10_000
+        harness.offsets[P0] = 1
+        harness.add(P0, ("a", "u1"))
+        await harness.idle()
+        assert await harness.effects() == ["a"]
+        assert harness.to_commit() == {P0: 2}
+    ((letter, _, _),) = harness.letters.sent
+    assert (letter.key, letter.value) == (None if large == "key" else b"k", None)
+    assert (*P0, 0) == (letter.topic, letter.partition, letter.offset)
+    assert dict(letter.headers) == {"dingbridge-type": b"user_add_org", "dingbridge-dlq-value": b"in-place"}
+    assert "larger than 8 MiB" in harness.letters.failures[0].reason
+
+
+async def test_a_letter_that_is_too_large_for_its_topic_is_written_without_its_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]] = []
+
+    async def write(_: Any, topic: str, key: bytes | None, value: bytes | None, headers: Any) -> None:
+        if len(value or b"") + sum(len(content) for _, content in headers) > 1_000:
+            raise RecordTooLarge("as the broker says")
+        written.append((key, value, headers))
+
+    monkeypatch.setattr(RecordWriter, "write", write)
+    sent = kafka_record(*P0, 7, key=b"k", value=bytes(2_000), headers=(("x", bytes(2_000)),))
+    await DeadLetterWriter(ConsumerSettings.load(), "recording").write(sent, Failure("ValueError", 8))
+    ((key, value, headers),) = written
+    assert (key, value) == (b"k", None)
+    told = dict(headers)
+    assert told["dingbridge-dlq-value"] == b"in-place"
+    assert (told["dingbridge-dlq-topic"], told["dingbridge-dlq-offset"]) == (b"t", b"7")
+    assert told["dingbridge-dlq-attempts"] == b"8"
 
 
 async def test_a_record_counts_as_done_only_when_its_dead_letter_is_taken() -> None:

@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from structlog.testing import capture_logs
 
 from dingbridge import retry as backoff
-from dingbridge.errors import SettingsError
+from dingbridge.errors import KafkaUnavailable, SettingsError
 from dingbridge.events.event import decode
+from dingbridge.kafka.writer import RecordWriter
 from dingbridge.settings import ConsumerSettings
 from dingbridge.tasks import TaskEnded
 from dingbridge.worker import service
+from dingbridge.worker.dead_letters import LARGEST_BYTES
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.errors import DatabaseDown, TransactionRace
-from tests.unit.worker.support import Recording, record
+from tests.unit.worker.harness import until
+from tests.unit.worker.support import Recording, kafka_record, record
 
 
 def serving(tmp_path: Path, consumer: type[Recording] = Recording) -> ConsumerService:
@@ -74,6 +78,55 @@ async def test_a_task_beside_the_events_that_ends_ends_the_process_in_words(
         async with asyncio.timeout(60):
             await one.run()
     assert "张三" not in str(raised.value) + str(logs)
+
+
+@pytest.mark.parametrize("stand_in", [object(), None])
+async def test_a_stand_in_for_dingtalk_stays_though_there_are_credentials(
+    tmp_path: Path, stand_in: Any
+) -> None:
+    """Else such a test would call the real DingTalk where the environment has an app's credentials."""
+
+    class Asking(Recording):
+        asked: Any = None
+
+        async def start(self) -> None:
+            self.asked = self.dingtalk
+            one.stop()
+
+    credentials = {"dingtalk_app_key": "key", "dingtalk_app_secret": "secret"}
+    settings = ConsumerSettings.load(
+        data_dir=tmp_path, database_url=f"sqlite:///{tmp_path}/t.db", **credentials
+    )
+    consumer = Asking()
+    if stand_in is not None:
+        consumer.dingtalk = stand_in
+    one = ConsumerService(consumer, settings)
+    await one.run()
+    assert (consumer.asked is stand_in) == (stand_in is not None)
+    assert (consumer.clients is None) == (stand_in is None)  # one of ours is closed by now
+
+
+async def test_readyz_names_the_partition_whose_dead_letter_is_not_taken_and_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise KafkaUnavailable("no right to write")
+
+    monkeypatch.setattr(RecordWriter, "write", refuse)
+    one, sent = serving(tmp_path), record()
+    assert one.database is not None
+    await one._create_tables(one.database)
+    scheduler = one.worker._scheduler
+    scheduler.start()
+    scheduler.add([kafka_record("t", 0, 0, key=b"k", value=bytes(LARGEST_BYTES))])
+    scheduler.add([kafka_record("t", 1, 0, key=sent.key, value=sent.value)])
+    await until(lambda: scheduler.offsets.in_flight == 1 and bool(scheduler.down()))
+    ready, details = await one._ready()
+    assert not ready
+    assert details["unavailable"] == {"t-0": "dead letter not taken: no right to write"}
+    await scheduler.revoke({TopicPartition("t", 0)}, 0)
+    await scheduler.close()
+    await one.database.close()
 
 
 async def test_a_stop_does_not_wait_for_a_start_that_does_not_end(tmp_path: Path) -> None:

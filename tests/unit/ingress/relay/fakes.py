@@ -134,7 +134,7 @@ class FakeProducer:
 
 
 def settings(**more: Any) -> IngressSettings:
-    values = {**SAMPLE_CREDENTIALS, "DINGTALK_API_BASE": "http://127.0.0.1:1"}
+    values = {**SAMPLE_CREDENTIALS, "DINGTALK_API_BASE": "http://127.0.0.1:1", "DINGTALK_CORP_ID": "c"}
     return IngressSettings.load(**{name.lower(): value for name, value in values.items()} | more)
 
 

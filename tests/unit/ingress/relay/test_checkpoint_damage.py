@@ -56,20 +56,21 @@ async def test_a_relay_that_cannot_write_it_ends(hurt, kafka):
         await hurt.publisher().run()
 
 
-async def test_a_full_disk_is_waited_for_and_meanwhile_nothing_is_sent(folder, kafka, monkeypatch):
+@pytest.mark.parametrize("code", [apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE])  # the latter: over quota
+async def test_a_full_disk_is_waited_for_and_meanwhile_nothing_is_sent(folder, kafka, monkeypatch, code):
     monkeypatch.setattr(publishing, "_BACKOFF_S", (0.001, 0.001))
     folder.keep(body(0))
     publisher, real, full = folder.publisher(), Checkpoint.commit, [1]
 
     def commit(*arguments):
         if full:
-            raise apsw.FullError("database or disk is full")
+            raise apsw.exception_for(code)
         real(*arguments)
 
     monkeypatch.setattr(Checkpoint, "commit", commit)
     running = asyncio.create_task(publisher.run())
     await eventually(lambda: publisher._status.state == "down", 30, "it says so")
-    assert "disk is full" in publisher._status.words
+    assert "free the disk" in publisher._status.words
     assert not kafka.taken
     full.clear()
     await eventually(lambda: kafka.numbers() == [0], 30, "it goes on by itself")
@@ -133,14 +134,13 @@ async def test_a_bad_sector_among_what_is_parked_is_damage_and_no_relay_after_th
     assert "a bad sector" in (reported_damage(folder.path) or "")
 
 
-async def test_a_disk_that_is_full_at_the_start_is_no_damage(folder, kafka, monkeypatch):
-    """SQLite's words for a -shm file that cannot grow."""
+@pytest.mark.parametrize("code", [apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_WRITE])
+async def test_a_disk_that_is_full_at_the_start_is_no_damage(folder, kafka, monkeypatch, code):
+    """SQLite's words for a -shm file that cannot grow, and for a quota."""
     env = settings(data_dir=folder.path / "data", journal_dir=folder.path.parent, relay_admin_port=0)
 
     def full(*_):
-        error = apsw.IOError("disk I/O error")
-        error.extendedresult = apsw.SQLITE_IOERR_SHMSIZE
-        raise error
+        raise apsw.exception_for(code)
 
     monkeypatch.setattr(Checkpoint, "_check_whose", full)
     with pytest.raises(JournalError) as found:

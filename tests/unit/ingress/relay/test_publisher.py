@@ -19,7 +19,7 @@ from dingbridge.events import decode
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.ingress.errors import JournalDamaged
 from dingbridge.ingress.journal.checkpoint import DAMAGED, Checkpoint
-from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
+from dingbridge.ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
 from dingbridge.ingress.relay import publisher as publishing
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, body
@@ -127,6 +127,49 @@ async def test_a_topic_that_is_made_slowly_holds_up_its_own_records_only(folder,
     assert kafka.numbers(CHECK_IN) == list(range(0, 100, 2))
 
 
+@pytest.fixture
+def soon_hopeless(monkeypatch):
+    async def ailing(*_):
+        return None
+
+    monkeypatch.setattr("dingbridge.ingress.relay.delivery.ailing", ailing)
+    monkeypatch.setattr("dingbridge.ingress.relay.delivery._STALLED_S", 0.01)
+    monkeypatch.setattr("dingbridge.ingress.relay.delivery.hopeless_after_s", lambda settings: 0.02)
+    monkeypatch.setattr("dingbridge.ingress.relay.parked._ANSWER_S", 0.05)
+    monkeypatch.setattr("dingbridge.ingress.relay.parked.RETRY_EVERY_S", (0.01, 0.01))
+
+
+@pytest.mark.usefixtures("soon_hopeless")
+async def test_a_partition_that_does_not_answer_blocks_its_topic_and_what_others_took_counts(folder, kafka):
+    """Too few replicas in sync, say: aiokafka sends again without end, and without a word."""
+    kafka.silent.add(APPROVAL)
+    kinds = ["check_in", "bpms_instance_change"]
+    folder.keep(*(body(n, kinds[n % 2]) for n in range(100)))
+    publisher = folder.publisher()
+    async with running(publisher):
+        await comes_to(folder, 100)
+        assert kafka.numbers(CHECK_IN) == list(range(0, 100, 2)), "all of it, and once"
+        assert {p.reason for p in folder.parked()} == {"no_leader"}
+        assert [p.seq - 1 for p in folder.parked()] == list(range(1, 100, 2))
+        kafka.silent.clear()
+        await eventually(lambda: not publisher.parked.blocked, 30, "the rest by itself")
+    assert kafka.numbers(APPROVAL) == list(range(1, 100, 2))
+
+
+@pytest.mark.usefixtures("soon_hopeless")
+async def test_where_no_partition_answers_kafka_is_away_and_nothing_is_parked(folder, kafka):
+    kafka.silent |= kafka.topics
+    folder.keep(body(0), body(1, "bpms_instance_change"))
+    publisher = folder.publisher()
+    async with running(publisher):
+        await eventually(lambda: publisher._status.state == "down", 30, "down")
+        assert not folder.parked()
+        kafka.silent.clear()
+        await comes_to(folder, 2)
+    assert (kafka.numbers(CHECK_IN), kafka.numbers(APPROVAL)) == ([0], [1])
+    assert not folder.parked()
+
+
 async def test_up_means_that_kafka_answered_lately_also_on_an_idle_bridge(folder, kafka, monkeypatch):
     monkeypatch.setattr(publishing, "_ANSWERED_WITHIN_S", 0.01)
     publisher = folder.publisher()
@@ -151,6 +194,29 @@ async def test_while_kafka_is_away_nothing_is_parked_and_then_all_is_published(f
     assert not folder.parked()
 
 
+async def test_new_callbacks_cut_no_back_off_short_but_who_asks_for_a_retry_or_the_end_does(
+    folder, kafka, monkeypatch
+):
+    """Else an outage is a log-in for each callback, a hundred a second, at a cluster that has trouble."""
+    monkeypatch.setattr(publishing, "_BACKOFF_S", (3600.0, 3600.0))
+    kafka.away = KafkaConnectionError()
+    publisher = folder.publisher()
+    async with running(publisher):
+        await eventually(lambda: publisher._status.state == "down", 30, "down")
+        for number in range(100):
+            folder.keep(body(number))
+            publisher.wake()
+            await asyncio.sleep(0)
+        assert kafka.producers == 1
+        kafka.away = None
+        publisher.retry_parked()
+        await comes_to(folder, 100)
+        kafka.away = KafkaConnectionError()
+        folder.keep(body(100))
+        publisher.wake()
+        await eventually(lambda: publisher._status.state == "down", 30, "down again, when it is to end")
+
+
 async def test_for_a_damaged_callback_the_consumers_are_asked_to_resync_before_the_checkpoint_passes(
     folder, kafka
 ):
@@ -166,6 +232,17 @@ async def test_for_a_damaged_callback_the_consumers_are_asked_to_resync_before_t
         assert event.id == f"damaged/{folder.file.id}/2", "the same however often it is sent"
 
 
+async def test_a_resync_request_that_this_version_cannot_read_is_parked_and_holds_up_nothing(folder, kafka):
+    folder.keep(body(0))
+    folder.keep(b'{"a later version": "says it otherwise"}', via=CONTROL)
+    folder.keep(body(2))
+    async with running(folder.publisher()):
+        await comes_to(folder, 3)
+    assert kafka.numbers() == [0, 2]
+    assert [(p.seq, p.reason) for p in folder.parked()] == [(2, DAMAGED)]
+    assert [len(kafka.events(inbox)) for inbox in INBOXES] == [1, 1]
+
+
 async def test_since_when_to_look_is_not_taken_from_what_the_disk_has_changed(folder, kafka):
     folder.keep(body(0))
     with folder.file.db:
@@ -179,9 +256,7 @@ async def test_since_when_to_look_is_not_taken_from_what_the_disk_has_changed(fo
 
 async def test_a_resync_request_is_carried_in_its_place_to_each_consumer_and_app(folder, kafka, tmp_path):
     apps = tmp_path / "apps.toml"
-    keys = (
-        'token = "other"\naes_key = "%s"\nowner_keys = ["dingother"]\napp_key = "dingother"\napp_secret = "s"'
-    )
+    keys = 'token = "other"\naes_key = "%s"\nowner_keys = ["dingother"]\ncorp_id = "c2"'
     apps.write_text(f"[apps.second]\n{keys % ('k' * 43)}\n")
     everybody = ResyncRequest("r1", "the journal was damaged")
     one = ResyncRequest("r2", "a page may be gone", app="second", since_ms=1_731_000_000_000)
