@@ -148,28 +148,18 @@ async def test_forms_of_all_kinds(simulator: Simulator, api: Api) -> None:
 async def test_what_the_gateway_refuses(api: Api) -> None:
     url = f"{api.base}/v1.0/workflow/{DETAIL}"
     token, json_type = {"x-acs-dingtalk-access-token": api.token}, {"Content-Type": "application/json"}
-    refused = (
-        (json_type, {}),
-        (token | json_type, {"access_token": api.token}),
-        (
-            token | {"Content-Type": "text/plain"},
-            {},
-        ),
-    )
-    codes = []
-    for headers, query in refused:
-        query = {"processInstanceId": "x"} | query
+    for headers, query, code in (
+        (json_type, {"processInstanceId": "x"}, "AuthenticationFailed.MissingParameter"),
+        (token | json_type, {"access_token": api.token}, "AuthenticationFailed.MissingParameter"),
+        (token | {"Content-Type": "text/plain"}, {"processInstanceId": "x"}, None),
+        (token | json_type, {}, "invalidParameter"),
+        (token | json_type, {"processInstanceId": "x"}, "processInstanceNotExist"),
+    ):
         async with api.session.get(url, headers=headers, params=query) as response:
             assert response.status == 400
             answer = await response.json()
-            assert {"code", "message", "requestid"} == set(answer)
-            codes.append(answer["code"])
-    assert codes[:2] == ["AuthenticationFailed.MissingParameter"] * 2
-
-
-async def test_an_instance_that_is_not_there(api: Api) -> None:
-    assert (await api.workflow("GET", DETAIL))["code"] == "invalidParameter"
-    assert (await api.workflow("GET", DETAIL, processInstanceId="x"))["code"] == "processInstanceNotExist"
+        assert {"code", "message", "requestid"} == set(answer)
+        assert code in (answer["code"], None)
 
 
 async def test_ids_by_template_and_start(simulator: Simulator, api: Api) -> None:
