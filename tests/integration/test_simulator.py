@@ -1,4 +1,4 @@
-"""The simulator's callbacks over HTTP: registration, pushes, the failed list, a life by itself, the command."""
+"""The simulator's callbacks: registration, pushes, the failed list, a life by itself, the command."""
 
 import asyncio
 import json
@@ -196,6 +196,8 @@ async def test_after_an_outage_the_push_goes_where_the_callback_is_now(
     receiver.answers = [unavailable]
     await api.post("/_sim/act", {"action": "hire", "follow_up": False})
     await eventually(lambda: simulator.pusher._timers)
+    [timer] = simulator.pusher._timers.values()
+    assert timer.when() - asyncio.get_running_loop().time() == pytest.approx(10_000, abs=600)
     assert (await api.post("/_sim/drain", {"timeout_s": 0.05}))["drained"] is False
     assert simulator.pusher.pending == 1
     assert (await api.fetch("/call_back/delete_call_back"))["errcode"] == 0

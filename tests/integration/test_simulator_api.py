@@ -66,6 +66,24 @@ async def test_reads_refuse_what_is_missing_wrong_or_not_there(api: Api) -> None
     assert (await api.call("/topapi/role/simplelist", {"role_id": 1}))["errcode"] == 400002
 
 
+async def test_roles_and_their_holders_come_page_by_page(api: Api) -> None:
+    state = await api.state()
+    held = {(u["userid"], r["id"]) for u in state["users"] for r in u.get("role_list", [])}
+    seen = set()
+    for role in (role for group in state["role_groups"] for role in group["roles"]):
+        offset: int | None = 0
+        while offset is not None:
+            body = {"role_id": role["id"], "offset": offset, "size": 1}
+            page = (await api.call("/topapi/role/simplelist", body))["result"]
+            seen |= {(user["userid"], role["id"]) for user in page["list"]}
+            offset = page.get("nextCursor")
+            assert page["hasMore"] is (offset is not None)
+    assert seen == held != set()
+    pages = [(await api.call("/topapi/role/list", {"offset": n, "size": 1}))["result"] for n in (0, 1)]
+    assert [page["hasMore"] for page in pages] == [True, False]
+    assert [group for page in pages for group in page["list"]] == state["role_groups"]
+
+
 async def test_the_company_changes_between_two_pages(api: Api) -> None:
     await api.act("hire", count=30, dept_ids=[1], follow_up=False)
     pages = [(await api.v2("user/list", dept_id=1, size=10, cursor=0))["result"]]
