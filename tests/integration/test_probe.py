@@ -136,17 +136,6 @@ async def test_a_tenant_as_believed_is_clean_and_its_calls_were_announced(probe:
     assert spent["calls"] <= int(counted)
 
 
-@pytest.mark.parametrize("whole_department", [True, False])
-async def test_an_app_that_sees_a_part_is_clean(
-    probe: Probe, tenant: Tenant, *, whole_department: bool
-) -> None:
-    company = tenant.simulator.platform.company
-    department, person = max(company.departments), next(iter(company.users))
-    tenant.simulator.scope.set([department] if whole_department else [], [] if whole_department else [person])
-    done = await probe.run("--yes", "--events", "0", "--part", "address-sync")
-    assert done.returncode == 0, done.stdout
-
-
 async def test_without_a_terminal_and_without_yes_nothing_is_called(probe: Probe, tenant: Tenant) -> None:
     done = await probe.run("--events", "0")
     assert done.returncode == 2

@@ -1,8 +1,6 @@
 """The simulated Open API over HTTP: people and departments, faults, what no page promises, control."""
 
-import json
 import re
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -119,32 +117,6 @@ async def test_reduced_visibility(api: Api) -> None:
     assert await api.code("department/update", dept_id=dept, name="z") == 0
 
 
-async def test_isv_records_are_whole_until_they_are_confirmed(api: Api, simulator: Simulator) -> None:
-    plaintexts = []
-    for n in range(5):
-        (event,) = simulator.platform.act("hire", {"count": 1, "follow_up": False})
-        plaintexts.append(event.plaintext())
-        simulator.delivery.records.add(event.event_type, event.plaintext(), event.time_ms + n, "ding1")
-    now = int(time.time())
-    req = {"tags": ["user_add_org"], "cursor": 0, "status": 1, "page_size": 3, "confirm": False}
-    req |= {"begin_time": now - 3600, "end_time": now + 3600}
-    path = "/topapi/callback/failrecord/list"
-
-    async def ids(**more: Any) -> list[int]:
-        return [r["id"] for r in (await api.call(path, {"req": req | more}))["result"]["list"]]
-
-    first = (await api.call(path, {"req": json.dumps(req)}))["result"]
-    assert [r["call_back_data"].encode() for r in first["list"]] == plaintexts[:3]
-    assert first["has_more"] is True
-    assert await ids(cursor=first["list"][-1]["id"]) == [4, 5]
-    assert await ids(confirm=True) == [1, 2, 3]
-    assert (await ids(), await ids(status=0)) == ([4, 5], [1, 2, 3])
-    await api.call("/topapi/callback/failrecord/confirm", {"id_list": "4,5"})
-    assert (await ids(), await ids(tags=["user_leave_org"], status=0)) == ([], [])
-    assert (await api.call(path, {"req": req | {"page_size": 101}}))["errcode"] == 400002
-    assert (await api.call(path, {}))["errcode"] == 400002
-
-
 # -- faults
 
 
@@ -158,20 +130,6 @@ async def test_the_ban_has_no_error_code_and_hits_the_token_too(api: Api) -> Non
     await api.fault(kind="ban", status=403)
     async with api.session.get(api.base + "/gettoken") as response:
         assert (response.status, response.content_type) == (403, "text/html")
-
-
-async def test_denied_by_address_or_by_permission(api: Api) -> None:
-    await api.fault(api="role/list", kind="deny", times=1)
-    refused = await api.call("/topapi/role/list", {})
-    assert refused["errcode"] == 60020
-    assert "127.0.0.1" in refused["errmsg"]
-    await api.fault(api="role/list", kind="deny", errcode=60011)
-    refused = await api.call("/topapi/role/list", {})
-    assert (refused["errcode"], refused["sub_code"]) == (88, "60011")
-    assert "应用尚未开通所需的权限：[qyapi_get_department_list]" in refused["errmsg"]
-    assert "appscope/apply?content=dingsampleappkey01%23qyapi_get_department_list" in refused["sub_msg"]
-    listed = (await api.get("/_sim/faults"))["faults"]
-    assert [(f["kind"], f["hits"], f["times"]) for f in listed] == [("deny", 1, 0), ("deny", 1, None)]
 
 
 async def test_one_person_one_department_one_approval_is_refused(api: Api) -> None:

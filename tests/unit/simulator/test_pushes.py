@@ -9,7 +9,7 @@ from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, DecryptedCal
 from dingbridge.simulator.company.platform import Platform
 from dingbridge.simulator.limits import Limits
 from dingbridge.simulator.pushes.delivery import Delivery
-from dingbridge.simulator.pushes.failed import FailedList
+from dingbridge.simulator.pushes.failed import RECORDS_KEPT_MS, FailedList, FailedRecords
 from dingbridge.simulator.pushes.push import RETRY_DELAYS_S, Push, Pusher, Target, build_push, check_reply
 from dingbridge.simulator.pushes.registration import Callbacks, Registration
 from tests.support.waiting import eventually
@@ -160,3 +160,24 @@ def test_the_failed_list_is_bounded_and_still_removes_only_what_was_shown() -> N
     assert [i["n"] for i in failed.read()[0]] == [0, 1, 2]
     failed.add({"n": 3})
     assert [i["n"] for i in failed.read()[0]] == [3]
+
+
+def test_the_list_of_isv_apps_shows_by_tag_and_confirmation_what_is_no_week_old() -> None:
+    now_ms, records = 1_731_000_000_000, FailedRecords()
+    for n in range(5):
+        records.add("user_add_org" if n < 4 else "user_leave_org", b"%d" % n, now_ms - n, "ding1")
+
+    def ids(
+        *tags: str, confirmed: bool = False, after: int = 0, at_ms: int = now_ms
+    ) -> tuple[list[int], bool]:
+        page, more = records.page(
+            tags=frozenset(tags), confirmed=confirmed, begin_ms=now_ms - 10, end_ms=now_ms,
+            after=after, size=3, now_ms=at_ms,
+        )  # fmt: skip
+        return [record["id"] for record in page], more
+
+    assert (ids(), ids(after=3)) == (([1, 2, 3], True), ([4, 5], False))
+    assert ids("user_leave_org") == ([5], False)
+    records.confirm([2, 3, 99])
+    assert (ids(), ids(confirmed=True)) == (([1, 4, 5], False), ([2, 3], False))
+    assert ids(at_ms=now_ms + RECORDS_KEPT_MS - 3) == ([1], False)
