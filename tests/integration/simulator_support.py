@@ -7,10 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
+from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
+from tests.support.profiles import KIND
 
 TOKEN = "sampletoken"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
@@ -175,3 +178,18 @@ class Api:
     async def register(self, receiver: Receiver, tags: list[str] | None = None) -> dict[str, Any]:
         body = {"call_back_tag": tags or TAGS, "token": TOKEN, "aes_key": AES_KEY, "url": receiver.url}
         return await self.call("/call_back/register_call_back", body)
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    """The pages' words, exactly; each test has its own switch on."""
+    async with Simulator(settings(departments=20, profile=KIND)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def api(simulator: Simulator) -> AsyncIterator[Api]:
+    async with aiohttp.ClientSession() as session:
+        api = Api(simulator.base_url, session)
+        await api.login()
+        yield api

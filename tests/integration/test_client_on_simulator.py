@@ -10,8 +10,7 @@ import pytest
 from dingbridge.api_budget import ApiCalls
 from dingbridge.api_budget.file import FileStore
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.api.approvals import IDS, TEMPLATES
-from dingbridge.dingtalk.budget import Priority
+from dingbridge.dingtalk.api.approvals import IDS
 from dingbridge.dingtalk.error_meanings import REFUSALS
 from dingbridge.dingtalk.errors import (
     AcceptancePending,
@@ -257,21 +256,6 @@ async def test_the_month_s_calls_are_spent_at_dingtalk(simulator: Simulator, cli
     with pytest.raises(QuotaSpent) as caught:
         await client.templates()
     assert caught.value.unavailable
-
-
-async def test_the_budget_ends_before_the_plan_does(
-    simulator: Simulator, sleeps: Sleeps, tmp_path: Any
-) -> None:
-    budget = ApiCalls(FileStore(tmp_path / "api-calls.db"), app=KEY, limit=10)
-    async with connect(simulator, sleeps, budget=budget) as client:
-        for _ in range(8):
-            await client.templates()
-        assert (await budget.spent())["calls"] == 8
-        with pytest.raises(BudgetSpent, match="resync calls end at 8"):
-            await client.at(Priority.RESYNC).templates()
-        assert client.calls[TEMPLATES] == 8
-        await client.at(Priority.RECOVERY).templates()
-    await budget.close()
 
 
 async def test_contact_calls_are_no_part_of_the_budget(

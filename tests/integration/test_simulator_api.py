@@ -1,32 +1,14 @@
 """The simulated Open API over HTTP: people and departments, faults, what no page promises, control."""
 
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
-import pytest
-
 from dingbridge.simulator.server import Simulator
-from tests.integration.simulator_support import USER, Api, settings
-from tests.support.profiles import KIND
+from tests.integration.simulator_support import USER, Api, api, simulator
+
+__all__ = ["api", "simulator"]
 
 USER_GET = "/topapi/v2/user/get"
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    """Each test has its own switch on."""
-    async with Simulator(settings(departments=20, profile=KIND)) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-async def api(simulator: Simulator) -> AsyncIterator[Api]:
-    async with aiohttp.ClientSession() as session:
-        api = Api(simulator.base_url, session)
-        await api.login()
-        yield api
 
 
 # -- reads

@@ -4,36 +4,21 @@ client."""
 import json
 import re
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import aiohttp
 import pytest
 
 from dingbridge.simulator.company import templates
 from dingbridge.simulator.server import Simulator
-from tests.integration.simulator_support import Api, settings
-from tests.support.profiles import KIND
+from tests.integration.simulator_support import Api, api, simulator
+
+__all__ = ["api", "simulator"]
 
 DAY_MS = 86_400_000
 DETAIL, IDS = "processInstances", "processes/instanceIds/query"
 TEMPLATES, SCHEMAS = "processes/userVisibilities/templates", "forms/schemas/processCodes"
 FILE = "processInstances/spaces/files/urls/download"
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(settings(profile=KIND)) as simulator:  # the pages' words, exactly
-        yield simulator
-
-
-@pytest.fixture
-async def api(simulator: Simulator) -> AsyncIterator[Api]:
-    async with aiohttp.ClientSession() as session:
-        api = Api(simulator.base_url, session)
-        await api.login()
-        yield api
 
 
 def act(simulator: Simulator, action: str, **arguments: Any) -> str:

@@ -9,25 +9,12 @@ import aiohttp
 import pytest
 
 from dingbridge.simulator.server import Simulator
-from tests.integration.simulator_support import USER, Api, Receiver, serving, settings
-from tests.support.profiles import KIND
+from tests.integration.simulator_support import USER, Api, Receiver, api, serving, simulator
 from tests.support.waiting import eventually
 
+__all__ = ["api", "simulator"]
+
 NEWER = "/v1.0/workflow/processInstances"
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(settings(profile=KIND)) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-async def api(simulator: Simulator) -> AsyncIterator[Api]:
-    async with aiohttp.ClientSession() as session:
-        api = Api(simulator.base_url, session)
-        await api.login()
-        yield api
 
 
 @pytest.fixture

@@ -55,10 +55,6 @@ def test_the_same_seed_lives_the_same_life_whatever_the_generation() -> None:
         ]
 
     assert life("mixed") == life("mixed") == life("old") == life("new")
-    first, second = make(), make()
-    for _ in range(300):
-        a, b = first.act_at_random(), second.act_at_random()
-        assert [e.plaintext() for e in a] == [e.plaintext() for e in b]
 
 
 def test_hire_several_and_follow_up() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, DecryptedCallback, SignatureParameters
+from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials
 from dingbridge.simulator.company.platform import Platform
 from dingbridge.simulator.limits import Limits
 from dingbridge.simulator.pushes.delivery import Delivery
@@ -18,22 +18,6 @@ AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 OWNER = "dingsampleappkey01"
 CREDENTIALS = Credentials("sampletoken", AES_KEY, (OWNER,))
 TARGET = Target("http://127.0.0.1/callback", "sampletoken", AES_KEY, OWNER)
-
-
-def opened(query: dict[str, str], body: bytes) -> DecryptedCallback:
-    encrypted = json.loads(body)
-    assert list(encrypted) == ["encrypt"]
-    return CallbackCrypto([CREDENTIALS]).decrypt_callback(
-        SignatureParameters.from_query(query), encrypted["encrypt"]
-    )
-
-
-@pytest.mark.parametrize("keys", [CREDENTIALS, TARGET])
-def test_a_push_opens_with_the_same_keys(keys: Credentials | Target) -> None:
-    plaintext = '{"EventType":"user_add_org","name":"欧阳"}'.encode()
-    query, body = build_push(keys, plaintext, OWNER)
-    assert set(query) == {"signature", "msg_signature", "timestamp", "nonce"}
-    assert opened(query, body).plaintext == plaintext
 
 
 def test_time_nonce_and_spelling_can_be_chosen() -> None:

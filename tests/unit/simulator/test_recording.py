@@ -67,18 +67,6 @@ def everything(platform: Platform) -> list[Any]:
     return [*map(platform.company.department_result, departments), *approvals]
 
 
-def test_a_recording_is_the_same_after_a_file(tmp_path: Path) -> None:
-    recording = Recording(4, 30, 6, "ding1", "mixed", 0.1, 0.2, 1_760_000_000_000)
-    recording.add(RecordedStep(1, "hire", {"count": 3, "name": "王伟"}))
-    recording.registered()
-    recording.add(RecordedStep(2, None, {}))
-    recording.registered()
-    assert recording.before == 1
-    file = tmp_path / "recording.json"
-    file.write_text(json.dumps(recording.as_json()), encoding="utf-8")
-    assert load_recording(file) == recording
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -103,6 +91,8 @@ def test_a_file_that_is_no_recording_is_refused(tmp_path: Path, change: dict[str
         load_recording(file)
     with pytest.raises(SettingsError, match="cannot be read"):
         load_recording(tmp_path / "absent")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_script(tmp_path / "absent.toml")
 
 
 def test_a_recording_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,11 +139,6 @@ def test_every_mistake_of_a_script_is_told(tmp_path: Path, text: str, problems: 
     with pytest.raises(SettingsError) as mistakes:
         load_script(path)
     assert len(mistakes.value.problems) == problems
-
-
-def test_a_script_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be read"):
-        load_script(tmp_path / "none.toml")
 
 
 def test_settings_come_from_the_environment_and_report_all_mistakes(
