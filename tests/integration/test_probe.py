@@ -268,12 +268,13 @@ async def test_events_that_arrive_are_those_from_now_on(kafka_settings: KafkaSet
     ready = asyncio.Event()
     await publish(kafka_settings, [event_record("e1", "before")])
     events = arriving(kafka_settings, ready.set, poll_s=0.01)
-    arrived = asyncio.ensure_future(anext(events))
-    await ready.wait()
-    await publish(kafka_settings, [event_record("e2", "meanwhile")])
-    assert (await arrived).subject == "meanwhile"
-    await publish(kafka_settings, [event_record("e3", "of a new topic", "user_leave_org")])
-    assert (await anext(events)).subject == "of a new topic"
+    async with asyncio.timeout(60):
+        arrived = asyncio.ensure_future(anext(events))
+        await ready.wait()
+        await publish(kafka_settings, [event_record("e2", "meanwhile")])
+        assert (await arrived).subject == "meanwhile"
+        await publish(kafka_settings, [event_record("e3", "of a new topic", "user_leave_org")])
+        assert (await anext(events)).subject == "of a new topic"
 
 
 async def test_without_kafka_the_reads_are_judged_all_the_same(probe: Probe) -> None:

@@ -8,8 +8,6 @@ from tests.integration.simulator_support import USER, Api, api, simulator
 
 __all__ = ["api", "simulator"]
 
-USER_GET = "/topapi/v2/user/get"
-
 
 # -- reads
 
