@@ -7,15 +7,19 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
+from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
+from tests.support.profiles import KIND
 
 TOKEN = "sampletoken"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 OWNER = "dingsampleappkey01"
 CREDENTIALS = Credentials(TOKEN, AES_KEY, (OWNER,))
+USER = {"userid": "oa-1", "name": "Zhang", "mobile": "13800000001", "dept_id_list": "1"}
 TAGS = ["user_add_org", "user_modify_org", "user_leave_org", "bpms_instance_change", "bpms_task_change"]
 
 Answer = Callable[["Receiver", web.Request, Any], Any]
@@ -135,6 +139,29 @@ class Api:
     async def fetch(self, path: str) -> dict[str, Any]:
         return await self.get(path, access_token=self.token)
 
+    async def v2(self, name: str, /, **body: Any) -> dict[str, Any]:
+        return await self.call(f"/topapi/v2/{name}", body)
+
+    async def code(self, name: str, /, **body: Any) -> int:
+        return int((await self.v2(name, **body))["errcode"])
+
+    async def user_code(self, userid: str) -> int:
+        return await self.code("user/get", userid=userid)
+
+    async def state(self) -> dict[str, Any]:
+        return await self.get("/_sim/state")
+
+    async def fault(self, **wanted: Any) -> None:
+        answer = await self.post("/_sim/faults", wanted)
+        assert "id" in answer, answer
+
+    async def act(self, action: str, **arguments: Any) -> dict[str, Any]:
+        """Its first event, with what it names by one name."""
+        answer = await self.post("/_sim/act", {"action": action, **arguments})
+        payload = dict(answer["events"][0]["payload"])
+        users = payload.get("UserId") or payload.get("userId") or [None]
+        return payload | {"userid": users[0]}
+
     async def newer(self, method: str, path: str, body: Any = None, **query: Any) -> tuple[int, Any]:
         """A call of the newer host: its status and answer."""
         headers, address = {"x-acs-dingtalk-access-token": self.token}, self.base + path
@@ -151,3 +178,18 @@ class Api:
     async def register(self, receiver: Receiver, tags: list[str] | None = None) -> dict[str, Any]:
         body = {"call_back_tag": tags or TAGS, "token": TOKEN, "aes_key": AES_KEY, "url": receiver.url}
         return await self.call("/call_back/register_call_back", body)
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    """The pages' words, exactly; each test has its own switch on."""
+    async with Simulator(settings(departments=20, profile=KIND)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def api(simulator: Simulator) -> AsyncIterator[Api]:
+    async with aiohttp.ClientSession() as session:
+        api = Api(simulator.base_url, session)
+        await api.login()
+        yield api

@@ -10,22 +10,24 @@ import pytest
 from dingbridge.api_budget import ApiCalls
 from dingbridge.api_budget.file import FileStore
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.api.approvals import IDS, INSTANCES, TEMPLATES
-from dingbridge.dingtalk.budget import Priority
+from dingbridge.dingtalk.api.approvals import IDS
 from dingbridge.dingtalk.error_meanings import REFUSALS
 from dingbridge.dingtalk.errors import (
+    AcceptancePending,
+    AlreadyExists,
     ApiError,
     BudgetSpent,
+    DepartmentNotEmpty,
     IpNotAllowed,
     NoAddress,
+    NotFound,
+    OutcomeUnknown,
     PermissionDenied,
     QuotaSpent,
     RateLimited,
     TokenInvalid,
     Unavailable,
 )
-from dingbridge.doctor.checks.platform import Call, Known, Probe, judge, look
-from dingbridge.doctor.findings import read_words
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.errors import ERRMSG
 from dingbridge.simulator.server import Simulator
@@ -34,6 +36,7 @@ from tests.integration.simulator_support import settings
 from tests.support.profiles import KIND
 
 KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
+PERSON = {"userid": "oa-1", "name": "张三", "mobile": "13900000001", "dept_id_list": [1]}
 FACTS = [
     *(-1, 15, 33012, 40001, 40014, 40035, 40089, 41001, 42001, 43007, 50002, 50004, 60003, 60011, 60019),
     *(60020, 60121, 71006, 71007, 71008, 71009, 71010, 71011, 71012, 71013, 90002, 90018, 90020),
@@ -83,13 +86,6 @@ async def test_the_company_as_the_client_reads_it(simulator: Simulator, client: 
         assert holders == list(company.roles.role(role["id"]).userids)
     assert await client.admins() == state["admins"]
     assert await client.visible_scope() == {"authed_dept": [1], "authed_user": []}
-
-
-async def test_more_members_than_a_page(simulator: Simulator, client: DingTalkClient) -> None:
-    simulator.act("hire", {"count": 230, "dept_ids": [1]})
-    members = [u["userid"] async for u in client.department_users(1)]
-    assert members == simulator.platform.company.members(1)
-    assert client.calls["v2/user/list"] == 3
 
 
 async def test_approvals_as_the_client_reads_them(simulator: Simulator, client: DingTalkClient) -> None:
@@ -169,26 +165,29 @@ async def test_a_page_whose_answer_is_lost_is_not_asked_for_again(
     assert [item["n"] for item in page.items] == list(range(200, 250))
 
 
-@pytest.mark.parametrize("errcode", FACTS)
 async def test_every_code_is_its_error_with_words_and_a_next_step(
-    simulator: Simulator, client: DingTalkClient, errcode: int
+    simulator: Simulator, sleeps: Sleeps
 ) -> None:
-    simulator.faults.add({"api": "v2/user/get", "kind": "errcode", "errcode": errcode})
-    expected = REFUSALS[str(errcode)]
-    with pytest.raises(ApiError) as caught:
-        await client.user("x")
-    assert type(caught.value) is expected.error
-    assert (caught.value.errcode, caught.value.errmsg) == (errcode, ERRMSG[errcode])
-    assert expected.words in str(caught.value)
-    assert caught.value.permission or expected.next_step in str(caught.value)
+    for errcode in FACTS:
+        simulator.faults.clear()
+        simulator.faults.add({"api": "v2/user/get", "kind": "errcode", "errcode": errcode})
+        expected = REFUSALS[str(errcode)]
+        async with connect(simulator, sleeps) as client:
+            with pytest.raises(ApiError) as caught:
+                await client.user("x")
+        assert type(caught.value) is expected.error, errcode
+        assert (caught.value.errcode, caught.value.errmsg) == (errcode, ERRMSG[errcode])
+        assert expected.words in str(caught.value)
+        assert caught.value.permission or expected.next_step in str(caught.value)
 
 
-@pytest.mark.parametrize("errcode", [*range(90001, 90018)])
-async def test_the_family_of_rate_limits(simulator: Simulator, client: DingTalkClient, errcode: int) -> None:
-    simulator.faults.add({"api": "v2/user/get", "kind": "errcode", "errcode": errcode, "times": 2})
+async def test_the_family_of_rate_limits(simulator: Simulator, sleeps: Sleeps) -> None:
     userid = next(iter(simulator.platform.company.users))
-    assert (await client.user(userid))["userid"] == userid
-    assert client.calls["v2/user/get"] == 3
+    for errcode in range(90001, 90018):
+        simulator.faults.add({"api": "v2/user/get", "kind": "errcode", "errcode": errcode, "times": 2})
+        async with connect(simulator, sleeps) as client:
+            assert (await client.user(userid))["userid"] == userid
+        assert client.calls["v2/user/get"] == 3, errcode
 
 
 @pytest.mark.parametrize(
@@ -217,19 +216,6 @@ async def test_bad_days(
     assert caught.value.unavailable is (error is not PermissionDenied)
     simulator.faults.clear()
     assert await client.role_groups()
-
-
-async def test_an_app_with_the_old_rights_is_told_by_the_doctor_what_to_tick(
-    simulator: Simulator, client: DingTalkClient
-) -> None:
-    simulator.faults.add({"api": f"GET /{INSTANCES}", "kind": "deny", "errcode": 60011})
-    probes = [
-        Probe(Call(INSTANCES, client.approval, "processInstanceId"), ("approval",)),
-        Probe(Call(TEMPLATES, lambda _: client.templates()), ("approval",)),
-    ]
-    [finding] = judge(await look(client, probes, Known()))
-    _, remedy = finding.said(read_words("dingbridge.doctor"), "en")
-    assert remedy.startswith("Tick Workflow.Instance.Read on the app's permission page")
 
 
 async def test_a_call_that_hangs_is_given_up(simulator: Simulator, sleeps: Sleeps) -> None:
@@ -272,21 +258,6 @@ async def test_the_month_s_calls_are_spent_at_dingtalk(simulator: Simulator, cli
     assert caught.value.unavailable
 
 
-async def test_the_budget_ends_before_the_plan_does(
-    simulator: Simulator, sleeps: Sleeps, tmp_path: Any
-) -> None:
-    budget = ApiCalls(FileStore(tmp_path / "api-calls.db"), app=KEY, limit=10)
-    async with connect(simulator, sleeps, budget=budget) as client:
-        for _ in range(8):
-            await client.templates()
-        assert (await budget.spent())["calls"] == 8
-        with pytest.raises(BudgetSpent, match="resync calls end at 8"):
-            await client.at(Priority.RESYNC).templates()
-        assert client.calls[TEMPLATES] == 8
-        await client.at(Priority.RECOVERY).templates()
-    await budget.close()
-
-
 async def test_contact_calls_are_no_part_of_the_budget(
     simulator: Simulator, sleeps: Sleeps, tmp_path: Any
 ) -> None:
@@ -310,3 +281,88 @@ async def test_contact_calls_are_no_part_of_the_budget(
         with pytest.raises(BudgetSpent):
             await client.templates()
     await budget.close()
+
+
+# -- writes
+
+
+async def test_people_and_departments_come_change_and_go(client: DingTalkClient) -> None:
+    fields = {"name": "新部门", "parent_id": 1, "source_identifier": "d-1", "order": 3}
+    dept_id = await client.create_department(fields)
+    assert {**fields, "dept_id": dept_id}.items() <= (await client.department(dept_id)).items()
+    made = await client.create_user({**PERSON, "dept_id_list": [1, dept_id], "title": "工程师"})
+    assert made == ("oa-1", (await client.user("oa-1"))["unionid"])
+    assert await client.userid_by_mobile("13900000001") == "oa-1"
+    assert await client.userid_by_mobile("13900000009") is None
+    with pytest.raises(AlreadyExists):
+        await client.create_user(PERSON)
+    other, _ = await client.create_user({**PERSON, "userid": "oa-2", "mobile": "13900000002"})
+    await client.update_user("oa-1", {"manager_userid": other, "extension": {"a": "1", "b": "1"}})
+    await client.update_user("oa-1", {"manager_userid": None, "extension": {"b": "2"}})
+    await client.update_department(dept_id, {"dept_manager_userid_list": ["oa-1"], "name": "改名"})
+    user, department = await client.user("oa-1"), await client.department(dept_id)
+    assert (user["title"], sorted(user["dept_id_list"])) == ("工程师", sorted([1, dept_id]))
+    assert not user.get("manager_userid")
+    assert user["extension"] == '{"a": "1", "b": "2"}'
+    assert (department["name"], department["dept_manager_userid_list"]) == ("改名", ["oa-1"])
+    with pytest.raises(DepartmentNotEmpty):
+        await client.delete_department(dept_id)
+    await client.delete_user("oa-1")
+    await client.delete_department(dept_id)
+    for gone in (client.user("oa-1"), client.department(dept_id), client.delete_user("oa-1")):
+        with pytest.raises(NotFound):
+            await gone
+
+
+async def test_who_must_accept_first_and_a_lost_reply(simulator: Simulator, client: DingTalkClient) -> None:
+    simulator.act("protect", {"mobile": "13900000001"})
+    with pytest.raises(AcceptancePending):
+        await client.create_user(PERSON)
+    lost = {"api": "v2/user/create", "kind": "errcode", "errcode": 15, "done": True, "times": 1}
+    simulator.faults.add(lost)
+    with pytest.raises(OutcomeUnknown):
+        await client.create_user({**PERSON, "userid": "oa-2", "mobile": "13900000002"})
+    assert (await client.user("oa-2"))["name"] == "张三"
+
+
+async def test_an_approval_is_started_found_decided_and_another_terminated(
+    simulator: Simulator, client: DingTalkClient
+) -> None:
+    originator, actor = list(simulator.platform.company.users)[:2]
+    since = int(time.time() * 1000) - 60_000
+    start = {"process_code": "PROC-EXPENSE", "originator": originator, "approvers": [actor]}
+    started = [await client.start_approval(**start, form={"外部单号": f"R-{n}"}) for n in range(2)]
+    found = client.approval_ids("PROC-EXPENSE", start_ms=since, originator=originator)
+    assert set(started) <= {instance_id async for instance_id in found}
+    detail = await client.approval(started[0])
+    assert {"name": "外部单号", "value": "R-0"}.items() <= detail["formComponentValues"][0].items()
+    (task,) = [task for task in detail["tasks"] if task["status"] == "RUNNING"]
+    await client.decide_approval(started[0], task_id=task["taskId"], actor=actor, result="agree")
+    ended = await client.approval(started[0])
+    assert (ended["status"], ended["result"]) == ("COMPLETED", "agree")
+    with pytest.raises(ApiError) as too_early:
+        await client.terminate_approval(started[1], originator=originator)
+    assert too_early.value.code == "aflowProcessInstStatusException"
+    simulator.writes.set(terminate_after_ms=0)
+    await client.terminate_approval(started[1], originator=originator)
+    assert (await client.approval(started[1]))["status"] == "TERMINATED"
+
+
+async def test_a_to_do_is_created_once_found_and_finished(
+    simulator: Simulator, client: DingTalkClient
+) -> None:
+    creator, executor = [
+        (await client.user(userid))["unionid"] for userid in list(simulator.platform.company.users)[:2]
+    ]
+    todo = {"source_id": "T-1", "creator": creator, "executors": [executor], "subject": "看一下"}
+    task_id = await client.create_todo(**todo, url="https://oa.example.com/t/1", due_ms=1_900_000_000_000)
+    with pytest.raises(AlreadyExists):
+        await client.create_todo(**todo, url="https://oa.example.com/t/1")
+    card = await client.find_todo("T-1", person=executor)
+    assert card is not None
+    assert (card["taskId"], card["isDone"]) == (task_id, False)
+    await client.finish_todo(task_id, creator=creator)
+    card = await client.find_todo("T-1", person=executor)
+    assert card is not None
+    assert card["isDone"] is True
+    assert await client.find_todo("T-2", person=executor) is None

@@ -208,9 +208,11 @@ async def test_one_of_several_apps_is_looked_at_by_its_own_path_and_credentials(
     await asyncio.to_thread(ingress.start)
 
     async def said(*arguments: str) -> dict[str, Any]:
-        arguments = ("doctor", "--json", "--part", "ingress", *arguments)
+        arguments = ("doctor", "--json", "--lang", "zh", "--part", "ingress", *arguments)
         done = await asyncio.to_thread(processes.run, *arguments, env=ingress.env)
-        return {finding["code"]: finding["values"] for finding in json.loads(done.stdout)["findings"]}
+        told = json.loads(done.stdout)
+        assert (told["lang"], told["exit_code"]) == ("zh", done.returncode)
+        return {finding["code"]: finding["values"] for finding in told["findings"]}
 
     hr = await said("--app", "hr")
     assert hr["ingress.ok"]["url"].endswith("/callback/hr")
@@ -224,14 +226,6 @@ def streams_of(ingress: IngressUnderTest) -> dict[str, Any]:
     with urllib.request.urlopen(f"http://127.0.0.1:{ingress.admin_port}/stream", timeout=5) as answer:
         found: dict[str, Any] = json.load(answer)["apps"]["default"]
         return found
-
-
-async def test_an_app_that_sees_some_departments_is_asked_for_these() -> None:
-    settings = SimulatorSettings.load(simulator_port=0, simulator_users=5, simulator_departments=3)
-    async with Simulator(settings) as simulator:
-        seen = max(simulator.platform.company.departments)
-        simulator.scope.set([seen], [])
-        assert codes(await tried(simulator)) == {"api.ok"}
 
 
 async def test_an_app_in_stream_mode_is_looked_at_by_its_connections(
@@ -331,13 +325,10 @@ async def test_a_url_without_tls_name_or_server() -> None:
     assert await seen_at(f"http://127.0.0.1:{free_port()}/callback") == {"url.http", "url.unreachable"}
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [(redirecting, "url.redirect"), (unwell, "url.status"), (plain, "url.answer")],
-)
-async def test_what_answers_at_the_public_url(answer: Any, expected: str) -> None:
-    async with answering(answer) as port:
-        assert await seen_at(f"http://127.0.0.1:{port}/callback") == {"url.http", expected}
+async def test_what_answers_at_the_public_url() -> None:
+    for answer, expected in ((redirecting, "redirect"), (unwell, "status"), (plain, "answer")):
+        async with answering(answer) as port:
+            assert await seen_at(f"http://127.0.0.1:{port}/callback") == {"url.http", f"url.{expected}"}
 
 
 async def test_the_clock_is_compared_with_the_platforms() -> None:
@@ -365,40 +356,21 @@ async def tried(simulator: Simulator) -> list[Finding]:
         return platform.judge(await platform.look(client, wanted, known))
 
 
-@pytest.mark.parametrize(
-    ("fault", "expected"),
-    [
-        (None, {"api.ok"}),
-        ({"api": "*", "kind": "deny"}, {"api.ip"}),
-        (
-            {"api": "GET /v1.0/workflow/processInstances", "kind": "deny", "errcode": 60011},
-            {"api.permission"},
-        ),
-        ({"api": "v2/user/get", "kind": "errcode", "errcode": 50002}, {"api.scope"}),
-        ({"api": "*", "kind": "errcode", "errcode": 90020}, {"api.quota"}),
-        ({"api": "gettoken", "kind": "errcode", "errcode": 40089}, {"api.credentials"}),
-        ({"api": "role/list", "kind": "ban"}, {"api.banned"}),
-        ({"api": "user/count", "kind": "http", "status": 500}, {"api.unreachable"}),
-    ],
-)
-async def test_a_call_for_each_permission(fault: dict[str, Any] | None, expected: set[str]) -> None:
-    settings = SimulatorSettings.load(simulator_port=0, simulator_users=5, simulator_departments=2)
+async def test_a_call_for_each_permission_names_each_that_is_missing() -> None:
+    settings = SimulatorSettings.load(simulator_port=0, simulator_users=5, simulator_departments=3)
     async with Simulator(settings) as simulator:
-        if fault is not None:
-            simulator.faults.add(fault)
-        assert codes(await tried(simulator)) == expected
-
-
-async def test_a_permission_that_is_missing_is_named() -> None:
-    settings = SimulatorSettings.load(simulator_port=0, simulator_users=5, simulator_departments=2)
-    async with Simulator(settings) as simulator:
+        assert codes(await tried(simulator)) == {"api.ok"}
+        simulator.scope.set([max(simulator.platform.company.departments)], [])
+        assert codes(await tried(simulator)) == {"api.ok"}, "what it sees of the company is asked for"
         for api in (INSTANCES, TEMPLATES):
             simulator.faults.add({"api": f"GET /{api}", "kind": "deny", "errcode": 60011})
         findings = await tried(simulator)
-    assert {str(f.values["api"]): f.values["said"] for f in findings} == {
-        INSTANCES: "应用尚未开通所需的权限：[Workflow.Instance.Read]",
-        TEMPLATES: "应用尚未开通所需的权限：[Workflow.Form.Read]",
-    }
+        assert {str(f.values["api"]): f.values["said"] for f in findings} == {
+            INSTANCES: "应用尚未开通所需的权限：[Workflow.Instance.Read]",
+            TEMPLATES: "应用尚未开通所需的权限：[Workflow.Form.Read]",
+        }
+        simulator.faults.add({"api": "role/list", "kind": "ban"})
+        assert codes(await tried(simulator)) == {"api.banned"}, "which meets every call"
 
 
 # -- Kafka

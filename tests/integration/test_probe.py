@@ -1,7 +1,6 @@
 """``dingbridge probe`` at a simulated tenant: as it is, with planted differences, with events meanwhile."""
 
 import asyncio
-import itertools
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,16 +15,13 @@ from aiohttp import web
 
 from dingbridge.api_budget import ApiCalls
 from dingbridge.api_budget.file import FileStore
-from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.api.approvals import FILE_URLS, IDS, INSTANCES, SCHEMAS, TEMPLATES
+from dingbridge.dingtalk.api.approvals import IDS, INSTANCES
 from dingbridge.dingtalk.api.shapes import SHAPES
-from dingbridge.events.event import Event
-from dingbridge.probe.judge import judge_watched
-from dingbridge.probe.lag import Watched, arriving, watch
+from dingbridge.probe.lag import arriving
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import settings as simulator_settings
-from tests.support.ingress import IngressUnderTest
+from tests.integration.worker_support import event_record, publish
 from tests.support.processes import Processes, free_port
 from tests.support.profiles import KIND
 from tests.support.terminal import QUESTION, on_terminal
@@ -140,17 +136,6 @@ async def test_a_tenant_as_believed_is_clean_and_its_calls_were_announced(probe:
     assert spent["calls"] <= int(counted)
 
 
-@pytest.mark.parametrize("whole_department", [True, False])
-async def test_an_app_that_sees_a_part_is_clean(
-    probe: Probe, tenant: Tenant, *, whole_department: bool
-) -> None:
-    company = tenant.simulator.platform.company
-    department, person = max(company.departments), next(iter(company.users))
-    tenant.simulator.scope.set([department] if whole_department else [], [] if whole_department else [person])
-    done = await probe.run("--yes", "--events", "0", "--part", "address-sync")
-    assert done.returncode == 0, done.stdout
-
-
 async def test_without_a_terminal_and_without_yes_nothing_is_called(probe: Probe, tenant: Tenant) -> None:
     done = await probe.run("--events", "0")
     assert done.returncode == 2
@@ -205,11 +190,6 @@ def without(*path: str) -> Change:
 
 def nowhere_to_be_found(reply: dict[str, Any]) -> dict[str, Any]:
     return {"errcode": 987654, "errmsg": "张三不可读"}
-
-
-def no_right(reply: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    name = "Forbidden.AccessDenied.AccessTokenPermissionDenied"
-    return 403, {"code": name, "message": "应用尚未开通所需的权限：[Workflow.Form.Read]", "requestid": "1"}
 
 
 def no_right_before(reply: dict[str, Any]) -> dict[str, Any]:
@@ -281,79 +261,20 @@ async def test_each_planted_difference_is_named_by_its_own_finding(probe: Probe,
     assert "家校" not in text
 
 
-async def test_a_right_that_is_missing_is_named_and_asked_for_twice_at_most(
-    probe: Probe, tenant: Tenant
-) -> None:
-    tenant.changes = {f"/{TEMPLATES}": no_right}
-    done = await probe.run("--yes", "--events", "0", "--lang", "zh")
-    assert done.returncode == 1
-    assert "api.permission" in probe.codes()
-    assert "Workflow.Form.Read" in done.stdout
-    assert tenant.simulator.api.calls[f"/{TEMPLATES}"] <= 2
-    # what hangs on a template was not read, and is no difference
-    [unread] = [finding for finding in probe.report["findings"] if finding["code"] == "read.nothing"]
-    assert set(unread["apis"]) == {INSTANCES, IDS, SCHEMAS, FILE_URLS}
-
-
 # -- events meanwhile
 
 
-def not_yet() -> Change:
-    """Nobody is there at the first read."""
-    reads = itertools.count()
-
-    def change(reply: dict[str, Any]) -> dict[str, Any] | None:
-        return {"errcode": 60121, "errmsg": "找不到该用户"} if next(reads) == 0 else None
-
-    return change
-
-
-async def test_entities_of_events_are_read_until_they_agree(
-    tenant: Tenant, processes: Processes, kafka_env: dict[str, str], tmp_path: Path
-) -> None:
-    simulator = tenant.simulator
-    tenant.changes["/topapi/v2/user/get"] = not_yet()
-    ingress = IngressUnderTest(processes, tmp_path, kafka_env, {"DINGTALK_API_BASE": simulator.base_url})
-    await asyncio.to_thread(ingress.start)
-    done = await asyncio.to_thread(
-        processes.run, "callback", "register", "--url", ingress.url, env=ingress.env
-    )
-    assert done.returncode == 0, done.stderr
-    settings = KafkaSettings.load(**{name.lower(): value for name, value in kafka_env.items()})
+async def test_events_that_arrive_are_those_from_now_on(kafka_settings: KafkaSettings) -> None:
     ready = asyncio.Event()
-    key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_{name}"] for name in ("APP_KEY", "APP_SECRET"))
-    async with DingTalkClient(app_key=key, app_secret=secret, base=tenant.base) as client:
-        seen, wanted = Watched(), {"user_add_org", "org_dept_create", "bpms_instance_change"}
-
-        async def until_all_came() -> AsyncIterator[Event]:
-            async for event in arriving(settings, ready.set, poll_s=0.1):
-                yield event
-                if wanted <= seen.events.keys():
-                    return
-
-        watching = asyncio.create_task(
-            watch(
-                until_all_came(),
-                client,
-                60,
-                seen,
-                app="default",
-                most=10,
-                kinds=["user", "department", "approval"],
-                steps_s=(0, 0.01),
-            )
-        )
+    await publish(kafka_settings, [event_record("e1", "before")])
+    events = arriving(kafka_settings, ready.set, poll_s=0.01)
+    async with asyncio.timeout(60):
+        arrived = asyncio.ensure_future(anext(events))
         await ready.wait()
-        simulator.act("hire", {"follow_up": False})
-        simulator.act("create_department", {})
-        simulator.act("start_approval", {})
-        await simulator.pusher.drain()
-        await watching
-    agreed = {(lag.kind, lag.wanted): lag.step_s for lag in seen.lags}
-    assert agreed[("user", "there")] == 0.01
-    assert agreed[("department", "there")] == agreed[("approval", "there")] == 0
-    [finding] = judge_watched(seen)
-    assert (finding.code, finding.values["of"], finding.values["count"]) == ("lag.late", 1, 1)
+        await publish(kafka_settings, [event_record("e2", "meanwhile")])
+        assert (await arrived).subject == "meanwhile"
+        await publish(kafka_settings, [event_record("e3", "of a new topic", "user_leave_org")])
+        assert (await anext(events)).subject == "of a new topic"
 
 
 async def test_without_kafka_the_reads_are_judged_all_the_same(probe: Probe) -> None:

@@ -31,7 +31,7 @@ ENGLISH = [
     ),
 ]
 SPOKEN = re.compile(r"^<!-- doctor: [\w ]+ -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-"""What the doctor says, in the page's language: tests/unit/doctor/test_guide.py compares it."""
+"""What the doctor says, in the page's language: tests/unit/doctor/test_findings.py compares it."""
 DRAWN = re.compile(r"[\u2500-\u257f]")
 
 

@@ -1,5 +1,6 @@
 """Every code that the doctor knows is produced here, from what its looks may see, in both languages."""
 
+import asyncio
 import re
 import string
 import tempfile
@@ -14,6 +15,7 @@ from dingbridge.apps import model
 from dingbridge.consumers.approval import check as approval_check
 from dingbridge.consumers.outbound.cli import check as outbound_check
 from dingbridge.dingtalk.api import CallbackRegistration
+from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.error_codes import error_for, error_named
 from dingbridge.dingtalk.error_meanings import REFUSALS
 from dingbridge.dingtalk.errors import ApiError, BudgetSpent, Unavailable
@@ -35,7 +37,7 @@ from dingbridge.doctor.checks.kafka import Topic
 from dingbridge.doctor.checks.network import Push
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Both, Finding, Level, found, printed, read_words
-from dingbridge.doctor.parts import load_checks
+from dingbridge.doctor.parts import GROUP, load_checks
 from dingbridge.ingress.journal import check as disk
 from dingbridge.settings import IngressSettings, KafkaSettings
 from dingbridge.settings.apps import App, AppCredentials
@@ -83,7 +85,7 @@ def of_several(tmp_path: Path) -> list[Finding]:
 
 
 def clocks(seen: float | Both | None) -> list[Finding]:
-    return clock.judge(seen, base="https://oapi.dingtalk.com", max_age_s=300)
+    return clock.judge(seen, base="http://user:s3cret@proxy.example.com:3128", max_age_s=300)
 
 
 def public(address: str = HTTPS, *, addresses: tuple[str, ...] = ("8.8.8.8",), **seen: Any) -> list[Finding]:
@@ -175,10 +177,17 @@ def broken_consumer() -> list[Finding]:
 
 
 def broken_check() -> list[Finding]:
+    """One is not there, one is no check; the third works."""
     checks, findings = load_checks(
-        [EntryPoint("lost", "tests.unit.doctor.nowhere:CHECK", "dingbridge.checks")]
+        [
+            EntryPoint("lost", "tests.unit.doctor.nowhere:CHECK", GROUP),
+            EntryPoint("odd", "tests.unit.doctor.test_codes:OWNER", GROUP),
+            EntryPoint("ingress", "dingbridge.ingress.journal.check:CHECK", GROUP),
+        ]
     )
-    assert checks == {}
+    assert checks == {"ingress": disk.CHECK}
+    named = [(f.values["part"], f.values["error"]) for f in findings]
+    assert named == [("lost", "ModuleNotFoundError"), ("odd", "TypeError")]
     return findings
 
 
@@ -213,7 +222,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "clock.unreachable": lambda: clocks(GONE),
     "url.ok": lambda: answering("url", Push("success", 200, 0.1)),
     "url.unknown": lambda: looked_at(run._url),
-    "url.invalid": lambda: looked_at(run._url, url="bridge.example.com/callback"),
+    "url.invalid": lambda: looked_at(run._url, url="user:s3cret@b.example.com/c?key=s3cret"),
     "url.http": lambda: public("http://bridge.example.com/callback"),
     "url.dns": lambda: public(addresses=()),
     "url.private": lambda: public(addresses=("10.0.0.9", "fe80::1%eth0")),
@@ -331,10 +340,6 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
 
 def looked_at(check: Any, **values: Any) -> list[Finding]:
     """What a check says of a stack without app key, which nothing is asked of."""
-    import asyncio
-
-    from dingbridge.dingtalk.crypto import Credentials
-
     credentials = Credentials(TOKEN, AES_KEY, (OWNER,))
     context: Any = Context(settings(), app(), credentials, CONSUMERS, True, None, None, None, None)
     for name, value in values.items():
@@ -344,7 +349,6 @@ def looked_at(check: Any, **values: Any) -> list[Finding]:
 
 def examined(*, monkeypatched_settings: IngressSettings | None, broken: bool = False) -> list[Finding]:
     """A whole run with these settings (``None``: they do not load), and one check that breaks."""
-    import asyncio
 
     async def breaks(context: Context) -> list[Finding]:
         raise ZeroDivisionError(TOKEN)
@@ -372,11 +376,12 @@ def test_the_code_is_produced_and_said_in_both_languages(code: str) -> None:
     for finding in findings:
         for lang, texts in (("en", words.en), ("zh", words.zh)):
             assert len(texts) == (1 if well else 2), "a cause, and a remedy unless all is well"
+            assert lang == "en" or all(t == "{problem}" or re.search("[一-鿿]", t) for t in texts)
             shown = printed(finding, WORDS, lang)  # type: ignore[arg-type]
             assert code in shown
             named = {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name}
             assert named <= finding.values.keys()
-            for secret in (TOKEN, AES_KEY, "the-secret", "anotherToken", "b" * 43):
+            for secret in (TOKEN, AES_KEY, "the-secret", "anotherToken", "b" * 43, "s3cret"):
                 assert secret not in shown
 
 
@@ -396,24 +401,12 @@ def test_what_a_refusal_is_about_decides_what_is_found() -> None:
         assert finding.code == expected[REFUSALS[code].about]
 
 
-def test_an_app_with_the_old_rights_is_told_which_permission_to_tick() -> None:
-    name = "Forbidden.AccessDenied.AccessTokenPermissionDenied"
-    error = error_named(
-        "v1.0/workflow/processInstances", name, "应用尚未开通所需的权限：[Workflow.Instance.Read]"
-    )
-    assert error is not None
-    [finding] = platform.judge([platform.Called(error.api, ("approval",), error)])
-    for lang, words in (
-        ("en", "Tick Workflow.Instance.Read on"),
-        ("zh", "勾选 Workflow.Instance.Read 并发布"),
-    ):
-        assert words in printed(finding, WORDS, lang)  # type: ignore[arg-type]
-
-
-def test_chinese_is_chinese() -> None:
-    for code, words in WORDS.items():
-        for text in words.zh:
-            assert text == "{problem}" or any("\u4e00" <= letter <= "\u9fff" for letter in text), code
+def test_a_permission_that_two_calls_need_is_one_finding() -> None:
+    refused = error_named("x", "AccessTokenPermissionDenied", "[Workflow.Instance.Read]")
+    called = [platform.Called(name, (part,), refused) for name, part in (("ids", "a"), ("detail", "b"))]
+    [finding] = platform.judge(called)
+    assert (finding.values["api"], finding.values["parts"]) == ("ids, detail", ["a", "b"])
+    assert finding.values["permission"] == "Workflow.Instance.Read"
 
 
 def test_the_guide_lists_every_code_and_no_other() -> None:
@@ -449,10 +442,3 @@ def test_in_stream_mode_nothing_is_said_of_url_keys_and_owner() -> None:
         assert looked_at(check, app=streaming, credentials=None, of_ingress=memory(), url=HTTPS) == []
     assert {finding.code for finding in looked_at(run._tags, app=streaming)} == {"tags.console"}
     assert looked_at(run._stream) == [], "of an app by HTTP"
-
-
-def test_a_permission_that_two_calls_need_is_one_finding() -> None:
-    refused = error_named("x", "AccessTokenPermissionDenied", "[Workflow.Instance.Read]")
-    called = [platform.Called(name, (part,), refused) for name, part in (("ids", "a"), ("detail", "b"))]
-    [finding] = platform.judge(called)
-    assert (finding.values["api"], finding.values["parts"]) == ("ids, detail", ["a", "b"])

@@ -142,17 +142,6 @@ def test_dataschema_names_the_version_of_the_type(monkeypatch: pytest.MonkeyPatc
     assert envelope_of({"EventType": "brand_new"} | payload)["dataschema"] == "urn:dingbridge:brand_new:1"
 
 
-def test_attendance_items_are_known_by_their_own_id() -> None:
-    item = {"corpId": "c1", "userId": "u1", "bizId": 71}
-    found = envelope_of({"EventType": "attendance_check_record", "DataList": [item]})
-    assert re.fullmatch(r"[0-9a-f]{64}/71", found["id"])
-    assert (found["subject"], found["partitionkey"], found["source"]) == (
-        "u1",
-        "c1:u1",
-        "/dingtalk/c1/default",
-    )
-
-
 @pytest.mark.parametrize(
     ("payload", "key"),
     [
@@ -186,28 +175,6 @@ def test_what_would_break_the_source_apart_is_escaped_there() -> None:
     assert json.loads(record.value)["source"] == "/dingtalk/a%2Fb%20%E5%AE%A1/default"
     assert decode(record.value).corp_id == "a/b 审"
     assert record.key == "a/b 审".encode()
-
-
-def test_envelope_attributes() -> None:
-    found = envelope_of(
-        {"EventType": "org_change", "CorpId": "c1", "TimeStamp": "1731000000007"}, app="hr", via="stream"
-    )
-    del found["id"]
-    assert found == {
-        "specversion": "1.0",
-        "source": "/dingtalk/c1/hr",
-        "type": "com.dingtalk.org_change",
-        "time": "2024-11-07T17:20:00.007Z",
-        "datacontenttype": "application/json",
-        "dataschema": "urn:dingbridge:org_change:1",
-        "partitionkey": "c1",
-        "sequence": "00000000000000000007",
-        "journal": "0f3c",
-        "receivedtime": "2024-11-07T17:20:00.456Z",
-        "via": "stream",
-        "form": "old",
-        "data": {"corpId": "c1", "timeStamp": 1731000000007},
-    }
 
 
 def test_attribute_names_are_what_cloudevents_allows() -> None:

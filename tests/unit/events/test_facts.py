@@ -152,24 +152,6 @@ def test_the_hash_is_over_the_bytes_as_they_came() -> None:
     assert content_hash(b"{ }") != content_hash(b"{}")
 
 
-def test_a_repeat_with_other_bytes_but_the_same_id_is_one() -> None:
-    one = b'{"EventType":"org_change","eventId":"e1","x":1}'
-    two = b'{"x":2, "EventType":"org_change", "eventId":"e1"}'
-    assert key_of(one) == key_of(two)
-
-
-def test_two_types_with_one_event_id_are_two_events() -> None:
-    one, two = (
-        encode({"EventType": name, "CorpId": "c1", "eventId": "e1", "EventTime": 5})
-        for name in ("user_add_org", "user_modify_org")
-    )
-    assert key_of(one) != key_of(two)
-    assert [r.id for body in (one, two) for r in to_records(received(body))] == [
-        "user_add_org:e1",
-        "user_modify_org:e1",
-    ]
-
-
 @pytest.mark.parametrize("event_type", [None, "", "user/add", "unclassified", "a:b"])
 def test_without_a_legal_type_the_bytes_identify(event_type: str | None) -> None:
     one, two = (encode({"EventType": event_type, "eventId": "e1", "x": x}) for x in (1, 2))

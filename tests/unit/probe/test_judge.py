@@ -154,12 +154,6 @@ def test_a_code_that_nobody_knows_is_no_refusal_of_the_call_where_the_platform_i
     assert [finding.code for finding in refused(caught.value, INSTANCES)] == [code]
 
 
-def test_what_the_probe_itself_did_not_call_is_not_laid_to_the_months_budget() -> None:
-    [finding] = CASES["read.budget"]()
-    assert "announced" in printed(finding, WORDS, "en")
-    assert "API_MONTHLY_BUDGET" not in printed(finding, WORDS, "en")
-
-
 def test_a_new_tokens_reply_is_judged_by_its_own_name() -> None:
     """Of a call that no table of ours has, and that was refused a right before."""
     token = Reply("gettoken", 200, {"errcode": 0, "access_token": "x", "expires_in": "7200"}, 0.01)

@@ -90,10 +90,12 @@ async def coming(events: Sequence[Event]) -> AsyncIterator[Event]:
         yield event
 
 
-async def watched(events: Sequence[Event], client: Client, **options: Any) -> Watched:
+async def watched(
+    events: Sequence[Event] | AsyncIterator[Event], client: Client, for_s: float = 60, **options: Any
+) -> Watched:
     given = {"app": "default", "most": 10, "kinds": ["user"], "steps_s": (0, 0, 0, 0), **options}
-    seen = Watched()
-    await watch(coming(events), client, 60, seen, **given)  # type: ignore[arg-type]
+    seen, stream = Watched(), coming(events) if isinstance(events, Sequence) else events
+    await watch(stream, client, for_s, seen, **given)  # type: ignore[arg-type]
     return seen
 
 
@@ -112,17 +114,7 @@ async def test_it_ends_when_the_time_is_over_and_waits_for_the_last_reads() -> N
             yield event
         await asyncio.Event().wait()
 
-    seen = Watched()
-    await watch(
-        endless(),
-        Client(GONE, {"name": "a"}),  # type: ignore[arg-type]
-        0.05,
-        seen,
-        app="default",
-        most=10,
-        kinds=["user"],
-        steps_s=(0, 0.001),
-    )
+    seen = await watched(endless(), Client(GONE, {"name": "a"}), 0.05, steps_s=(0, 0.001))
     assert [lag.step_s for lag in seen.lags] == [0.001]
 
 
@@ -133,15 +125,10 @@ async def test_what_breaks_the_stream_of_events_is_raised() -> None:
         raise KafkaUnavailable("away")
 
     with pytest.raises(KafkaUnavailable):
-        await watch(
-            breaking(),
-            Client({"name": "a"}),  # type: ignore[arg-type]
-            60,
-            Watched(),
-            app="default",
-            most=10,
-            kinds=["user"],
-        )
+        await watched(breaking(), Client({"name": "a"}))
+
+
+APPROVAL = {"EventType": "bpms_instance_change", "processInstanceId": "p"}
 
 
 @pytest.mark.parametrize(
@@ -151,19 +138,10 @@ async def test_what_breaks_the_stream_of_events_is_raised() -> None:
         ({"EventType": "user_modify_org", "UserId": ["u1"]}, ("user", "same")),
         ({"EventType": "org_dept_create", "DeptId": [7]}, ("department", "there")),
         ({"EventType": "org_dept_remove", "DeptId": [7]}, ("department", "gone")),
-        (
-            {"EventType": "bpms_instance_change", "processInstanceId": "p", "type": "start"},
-            ("approval", "there"),
-        ),
-        (
-            {"EventType": "bpms_instance_change", "processInstanceId": "p", "type": "finish"},
-            ("approval", "ended"),
-        ),
-        (
-            {"EventType": "bpms_instance_change", "processInstanceId": "p", "type": "delete"},
-            ("approval", "gone"),
-        ),
-        ({"EventType": "bpms_instance_change", "processInstanceId": "p", "type": "new"}, None),
+        (APPROVAL | {"type": "start"}, ("approval", "there")),
+        (APPROVAL | {"type": "finish"}, ("approval", "ended")),
+        (APPROVAL | {"type": "delete"}, ("approval", "gone")),
+        (APPROVAL | {"type": "new"}, None),
         ({"EventType": "org_change", "CorpId": "ding1"}, None),
         ({"EventType": "org_dept_modify", "DeptId": ["x"]}, None),
         ({"EventType": "user_leave_org", "UserId": []}, None),

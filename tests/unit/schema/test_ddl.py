@@ -4,7 +4,9 @@ That the engines take them is shown on PostgreSQL (``tests/integration``), and o
 (``make test-scale``).
 """
 
+import json
 import re
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -26,6 +28,17 @@ CONNECT_TYPES = {
     "io.debezium.time.ZonedTimestamp": "timestamptz",
 }
 SPECS = [*catalogue.values()]
+EXAMPLE = Path(__file__).parents[3] / "examples" / "scale" / "connect"
+TABLES = {
+    "approvals": ("bpms_instance_change",),
+    "contacts": ("user_add_org", "user_modify_org", "user_leave_org"),
+}
+
+
+def spec(event_type: str) -> EventSpec:
+    found = catalogue.get(event_type)
+    assert found is not None
+    return found
 
 
 def leaves(properties: tuple[Property, ...], *path: str) -> list[tuple[str, ...]]:
@@ -38,30 +51,29 @@ def leaves(properties: tuple[Property, ...], *path: str) -> list[tuple[str, ...]
 
 def test_every_field_of_every_type_has_a_column_or_is_named_as_left_out() -> None:
     assert SPECS
-    for spec in SPECS:
-        row = row_of(spec)
+    for one in SPECS:
+        row = row_of(one)
         names = [column.name.lower() for column in row.columns]
-        assert len(set(names)) == len(names), spec.event_type
-        assert all(len(name.encode()) <= MAX_BYTES for name in names), spec.event_type
-        for path in leaves(model_of(spec).properties, "data"):
+        assert len(set(names)) == len(names), one.event_type
+        assert all(len(name.encode()) <= MAX_BYTES for name in names), one.event_type
+        for path in leaves(model_of(one).properties, "data"):
             name = "_".join(path).lower()
-            assert name in names or len(name) > MAX_BYTES, (spec.event_type, path)
+            assert name in names or len(name) > MAX_BYTES, (one.event_type, path)
             of_this_field = [column.path for column in row.columns if column.path == path]
             assert bool(of_this_field) is not (".".join(path) in row.left_out)
 
 
 @pytest.mark.parametrize("dialect", get_args(Dialect))
 def test_no_type_lacks_a_table(dialect: Dialect) -> None:
-    for spec in SPECS:
-        text = ddl(spec, dialect, f"dingtalk.{spec.event_type}", "kafka:9092")
+    for one in SPECS:
+        text = ddl(one, dialect, f"dingtalk.{one.event_type}", "kafka:9092")
         assert text.rstrip().endswith(";")
-        for path in leaves(model_of(spec).properties, "data"):
-            assert re.search(path[-1], text, re.IGNORECASE), (spec.event_type, path)
+        for path in leaves(model_of(one).properties, "data"):
+            assert re.search(path[-1], text, re.IGNORECASE), (one.event_type, path)
 
 
 def test_a_quote_in_a_setting_ends_no_text() -> None:
-    spec = SPECS[0]
-    assert "'o''clock'" in ddl(spec, "flink", "o'clock", "kafka:9092")
+    assert "'o''clock'" in ddl(SPECS[0], "flink", "o'clock", "kafka:9092")
 
 
 def test_the_command_takes_topic_and_servers_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,10 +87,11 @@ def test_the_command_takes_topic_and_servers_from_the_settings(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--for", "flink", "no_such_type"], ["--for", "oracle", "user_add_org"]]
+    "arguments",
+    ["ddl --for flink no_such_type", "ddl --for oracle user_add_org", "connect user_ad_org"],
 )
-def test_what_is_not_known_is_a_mistake_of_usage(arguments: list[str]) -> None:
-    assert CliRunner().invoke(app, ["ddl", *arguments]).exit_code == 2
+def test_what_is_not_known_is_a_mistake_of_usage(arguments: str) -> None:
+    assert CliRunner().invoke(app, arguments.split()).exit_code == 2
 
 
 def connect_columns(fields: list[dict[str, Any]], *path: str) -> dict[str, str]:
@@ -96,23 +109,59 @@ def connect_columns(fields: list[dict[str, Any]], *path: str) -> dict[str, str]:
 
 
 def test_a_table_of_postgres_has_every_column_that_connect_writes() -> None:
-    for spec in SPECS:
-        text = ddl(spec, "postgres", "t", "b:1")
-        for name, kind in connect_columns(connect_schema([spec]).content["fields"]).items():
-            assert re.search(rf'^    "{name}" {re.escape(kind)}( NOT NULL)?,$', text, re.MULTILINE), (
-                spec.event_type,
-                name,
-                kind,
-            )
+    for one in SPECS:
+        text, made = ddl(one, "postgres", "t", "b:1"), connect_schema([one])
+        written = connect_columns(made.content["fields"])
+        assert written.keys() == {
+            column.name.lower()
+            for column in row_of(one).columns
+            if ".".join(column.path) not in made.left_out
+        }
+        for name, kind in written.items():
+            line = rf'^    "{name}" {re.escape(kind)}( NOT NULL)?,$'
+            assert re.search(line, text, re.MULTILINE), (one.event_type, name, kind)
 
 
 def test_times_ids_lists_and_unknown_objects_have_the_types_that_keep_them() -> None:
-    def text(event_type: str, dialect: Dialect) -> str:
-        spec: EventSpec | None = catalogue.get(event_type)
-        assert spec is not None
-        return ddl(spec, dialect, "t", "b:1")
+    for event_type, dialect, column in (
+        ("org_dept_create", "postgres", '"data_deptid" text[]'),
+        ("org_dept_create", "postgres", '"data_timestamp" bigint'),
+        ("org_dept_create", "flink", "`deptId` ARRAY<STRING>"),
+        ("org_dept_create", "clickhouse", "`data_deptId` Array(Nullable(String))"),
+    ):
+        assert column in ddl(spec(event_type), dialect, "t", "b:1")  # type: ignore[arg-type]
 
-    assert '"data_deptid" text[]' in text("org_dept_create", "postgres")
-    assert '"data_timestamp" bigint' in text("org_dept_create", "postgres")
-    assert "`deptId` ARRAY<STRING>" in text("org_dept_create", "flink")
-    assert "`data_deptId` Array(Nullable(String))" in text("org_dept_create", "clickhouse")
+
+# -- Kafka Connect
+
+
+def test_what_has_no_one_type_or_no_column_is_left_out() -> None:
+    # of the third-party form of this event: beside data.userId, and a list of objects
+    third_party = {"data.userid", "data.unionEmpExt.unionEmpMapList"}
+    assert {"data.diffInfo", *third_party} <= set(connect_schema([spec("user_modify_org")]).left_out)
+    assert "data.CorpId" in connect_schema([spec("bpms_instance_change")]).left_out  # beside data.corpId
+
+
+def test_a_table_of_several_types_has_the_fields_of_all_and_requires_its_key() -> None:
+    types = [spec("bpms_instance_change"), spec("bpms_task_change")]
+    content = connect_schema(types).content
+    together = connect_columns(content["fields"]).keys()
+    assert all(connect_columns(connect_schema([one]).content["fields"]).keys() <= together for one in types)
+    optional = {field["field"]: field["optional"] for field in content["fields"]}
+    assert [optional[name] for name in ("source", "id", "subject")] == [False, False, True]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_examples_schemas_are_not_stale(table: str) -> None:
+    committed = json.loads((EXAMPLE / "schemas" / f"{table}.json").read_text(encoding="utf-8"))
+    assert committed == connect_schema([spec(one) for one in TABLES[table]]).content
+    connector = json.loads((EXAMPLE / f"{table}.json").read_text(encoding="utf-8"))
+    assert connector["topics"] == ",".join(f"dingtalk.{one}" for one in TABLES[table])
+    assert connector["value.converter.schema.content"] == f"${{directory:schemas:{table}.json}}"
+
+
+def test_the_command_prints_the_schema_and_says_what_is_left_out() -> None:
+    result = CliRunner().invoke(app, ["connect", "user_modify_org"])
+    made = connect_schema([spec("user_modify_org")])
+    assert json.loads(result.stdout) == made.content
+    assert result.stderr.splitlines() == [f"left out: {path}" for path in made.left_out]

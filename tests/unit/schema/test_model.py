@@ -8,6 +8,7 @@ from dingbridge.events import catalogue
 from dingbridge.events.catalogue import Form
 from dingbridge.events.normalise import normalise
 from dingbridge.schema.model import Property, Shape, forms_of, model_of, union
+from tests.support.cases import of_each
 
 SAMPLES: dict[str, Any] = {"str": "x", "int": 7, "float": 0.5, "bool": True, "object": {}, "any": None}
 
@@ -34,7 +35,7 @@ def properties(event_type: str, form: Form | None = None) -> dict[str, Property]
     return {found.name: found for found in model_of(spec, form).properties}
 
 
-@pytest.mark.parametrize("event_type", catalogue)
+@of_each(catalogue)
 def test_a_documented_callback_is_normalised_to_what_the_model_says(event_type: str) -> None:
     spec = catalogue.get(event_type)
     assert spec is not None

@@ -1,12 +1,15 @@
-"""The life of an approval, and the events that announce it."""
+"""The life of an approval, the events that announce it, and approvals that were over before the start."""
 
 import pytest
 
+from dingbridge.simulator.api.approvals import ApprovalCalls
+from dingbridge.simulator.call import Call
 from dingbridge.simulator.company.approvals import FINISHED_KEPT
 from dingbridge.simulator.company.events import PlatformEvent
 from dingbridge.simulator.company.platform import Platform
+from dingbridge.simulator.company.templates import TEMPLATES
 from dingbridge.simulator.errors import ActionError
-from tests.unit.simulator.living import CORP, make
+from tests.unit.simulator.living import CORP, NOW, make, seeing
 
 
 def kinds(events: list[PlatformEvent]) -> list[tuple[str, str, str | None]]:
@@ -27,35 +30,25 @@ def start(platform: Platform, code: str) -> str:
     return str(events[0].payload["processInstanceId"])
 
 
-def test_a_leave_request_is_approved() -> None:
+@pytest.mark.parametrize("instance_first", [True, False])
+def test_the_instance_may_end_before_its_last_task(instance_first: bool) -> None:
     platform = make(generation="old")
     pid = start(platform, "PROC-LEAVE")
-    events = platform.act("approve", {"process_instance_id": pid, "instance_first": False})
-    assert kinds(events) == [("task", "finish", "agree"), ("instance", "finish", "agree")]
-    task, instance = (e.payload for e in events)
-    assert isinstance(task["taskId"], int)
+    events = platform.act("approve", {"process_instance_id": pid, "instance_first": instance_first})
+    order = [("task", "finish", "agree"), ("instance", "finish", "agree")]
+    assert kinds(events) == (order[::-1] if instance_first else order)
+    payloads = {e.event_type: e.payload for e in events}
+    task, instance = payloads["bpms_task_change"], payloads["bpms_instance_change"]
     assert task["taskId"] > 2**31
-    assert instance["corpId"] == CORP
-    assert isinstance(instance["finishTime"], int)
+    assert (instance["corpId"], type(instance["finishTime"])) == (CORP, int)
     approval = platform.approvals.get(pid)
     assert approval is not None
     shown = platform.approvals.result(approval)
-    assert (shown["status"], shown["result"]) == ("COMPLETED", "agree")
     assert [f["name"] for f in shown["formComponentValues"]] == [
         "请假类型", "开始时间", "结束时间", "时长(天)", "请假事由",
     ]  # fmt: skip
-    assert [r["type"] for r in shown["operationRecords"]] == [
-        "START_PROCESS_INSTANCE", "EXECUTE_TASK_NORMAL",
-    ]  # fmt: skip
     assert shown["tasks"][0]["taskId"] == task["taskId"]
     assert shown["createTime"] == "2024-11-08T01:20Z", "China's clock, whatever the Z says"
-
-
-def test_the_instance_may_end_before_its_last_task() -> None:
-    platform = make()
-    pid = start(platform, "PROC-LEAVE")
-    events = platform.act("approve", {"process_instance_id": pid, "instance_first": True})
-    assert kinds(events) == [("instance", "finish", "agree"), ("task", "finish", "agree")]
 
 
 def test_two_steps_one_after_the_other() -> None:
@@ -146,3 +139,89 @@ def test_approvals_that_are_over_are_forgotten_in_the_end(monkeypatch: pytest.Mo
         pid = start(platform, "PROC-LEAVE")
         platform.act("revoke", {"process_instance_id": pid})
     assert sum(a.status != "RUNNING" for a in platform.approvals) == 3
+
+
+async def test_an_attachments_address_is_over_after_15_minutes() -> None:
+    platform = Platform(seed=1, users=3, departments=2)
+    (started, *_) = platform.act("start_approval", {"process_code": "PROC-EXPENSE"})
+    pid = started.payload["processInstanceId"]
+    approval = platform.approvals.get(pid)
+    assert approval is not None
+    (attachment,) = approval.attachments()
+    clock = [1000.0]
+    calls = ApprovalCalls(
+        platform.past, seeing(platform), platform.company.users, platform.now_ms, clock=lambda: clock[0]
+    )
+    handlers = {path: handler for _, path, handler in calls.routes()}
+    asked = Call({"processInstanceId": pid, "fileId": attachment.file_id}, "http://127.0.0.1")
+    answer = await handlers["/v1.0/workflow/processInstances/spaces/files/urls/download"](asked)
+    ticket = answer["result"]["downloadUri"].rpartition("/")[2]
+    clock[0] += 899
+    assert calls.download(ticket).body == attachment.content()
+    clock[0] += 1
+    assert calls.download(ticket).status == 403
+
+
+DAY_MS = 86_400_000
+COUNT = 3_001
+
+
+@pytest.fixture
+def platform():
+    return make(past_approvals=COUNT)
+
+
+@pytest.fixture
+def calls(platform):
+    handlers = ApprovalCalls(
+        platform.past, seeing(platform), platform.company.users, platform.now_ms
+    ).routes()
+    return {path: handler for _, path, handler in handlers}
+
+
+async def listed(calls, code, start, end):
+    found, token = [], "0"
+    span = {"processCode": code, "startTime": start, "endTime": end, "maxResults": 20}
+    while token is not None:
+        body = span | {"nextToken": int(token)}
+        page = (await calls["/v1.0/workflow/processes/instanceIds/query"](Call(body)))["result"]
+        found += page["list"]
+        token = page.get("nextToken")
+    return found
+
+
+async def shown(calls, instance_id):
+    call = Call({"processInstanceId": instance_id})
+    return (await calls["/v1.0/workflow/processInstances"](call))["result"]
+
+
+async def test_every_one_is_listed_once_in_its_span_beside_those_of_the_simulation(platform, calls):
+    found = []
+    for code in TEMPLATES:
+        for days in range(364, -1, -100):
+            start = NOW - days * DAY_MS
+            found += await listed(calls, code, start, start + 100 * DAY_MS - 1)
+    assert len(found) == len(set(found)) == COUNT + len(list(platform.approvals))
+
+
+async def test_each_is_whole_over_and_always_the_same(platform, calls):
+    start = NOW - 90 * DAY_MS
+    tasks = set()
+    for code, template in TEMPLATES.items():
+        for instance_id in (await listed(calls, code, start, start + 10 * DAY_MS))[:20]:
+            one = await shown(calls, instance_id)
+            assert one["status"] == "COMPLETED"
+            assert one["result"] in ("agree", "refuse")
+            assert one["title"].endswith(template.title)
+            assert one["finishTime"] > one["createTime"]
+            assert tasks.isdisjoint(task["taskId"] for task in one["tasks"])
+            tasks |= {task["taskId"] for task in one["tasks"]}
+            assert await shown(calls, instance_id) == one
+            platform.act_at_random()
+    assert tasks
+
+
+async def test_what_is_none_of_them_is_unknown(platform):
+    assert platform.past.get(platform.past.id_of(COUNT)) is not None
+    for strange in (platform.past.id_of(COUNT + 1), platform.past.id_of(0), "", "x-y", "1"):
+        assert platform.past.get(strange) is None

@@ -1,10 +1,15 @@
+"""A company: its people and departments, also of a million."""
+
 import json
+from itertools import islice
 from random import Random
 
 import pytest
 
 from dingbridge.simulator.company import names
 from dingbridge.simulator.company.company import ROOT, Company
+from dingbridge.simulator.company.crowd.founders import MOST_KEPT
+from dingbridge.simulator.company.people import listed_result
 from dingbridge.simulator.errors import ActionError
 
 
@@ -24,14 +29,6 @@ def test_the_same_seed_gives_the_same_company() -> None:
     assert everything(make(7)) != everything(make(8))
 
 
-def test_sizes_and_tree() -> None:
-    company = make()
-    assert len(company.users) == 50
-    assert len(company.departments) == 13
-    assert {d.dept_id for d in company.subtree(ROOT)} == set(company.departments)
-    assert max(company.depth(d) for d in company.departments) >= 2
-
-
 def test_people_have_what_the_api_shows_of_them() -> None:
     company = make()
     for user in company.users.values():
@@ -46,17 +43,9 @@ def test_people_have_what_the_api_shows_of_them() -> None:
         assert isinstance(result["hired_date"], int)
         assert "" not in result.values()
         json.dumps(result)
-    for field in ("userid", "unionid", "job_number", "mobile", "email"):
-        assert len({getattr(u, field) for u in company.users.values()}) == 50
-
-
-def test_the_root_has_no_parent_and_others_have_managers() -> None:
-    company = make()
     assert "parent_id" not in company.department_result(company.departments[ROOT])
-    managed = [d for d in company.departments.values() if d.managers]
-    assert managed
-    for dept in managed:
-        assert set(dept.managers) <= set(company.members(dept.dept_id))
+    assert any(dept.managers for dept in company.departments.values())
+    assert max(company.depth(dept_id) for dept_id in company.departments) >= 2
 
 
 def test_removing_a_department_takes_those_below_and_moves_the_people_up() -> None:
@@ -112,3 +101,46 @@ def test_department_names_never_run_out() -> None:
         name = names.department(rng, "财务部", taken)
         assert name not in taken
         taken.add(name)
+
+
+SIZES = [(50, 12), (MOST_KEPT[0] + 1, 30), (MOST_KEPT[0] + 1, 0), (40, MOST_KEPT[1] + 1)]
+
+
+@pytest.mark.parametrize(("users", "departments"), SIZES)
+def test_everybody_is_where_he_says_and_every_manager_is_a_colleague(users: int, departments: int) -> None:
+    company = Company(seed=3, users=users, departments=departments)
+    people = list(company.users.values())
+    assert len(people) == len(company.users) == users
+    assert len(company.departments) == departments + 1
+    assert [user.userid for user in people] == list(company.users) == list(company.users.ids)
+    members = {dept_id: company.members(dept_id) for dept_id in company.departments}
+    assert sum(map(len, members.values())) == sum(len(user.dept_ids) for user in people)
+    for user in people:
+        assert all(user.userid in members[dept_id] for dept_id in user.dept_ids)
+        assert user.manager in company.users or not user.manager
+        assert user.manager != user.userid
+    for boss in {user.manager for user in people if user.manager}:
+        assert company.users.reports(boss) == [user.userid for user in people if user.manager == boss]
+    assert {dept.dept_id for dept in company.subtree(ROOT)} == set(company.departments)
+    for dept in company.departments.values():
+        assert dept.parent in company.departments or dept.dept_id == ROOT
+        assert set(dept.managers) <= set(members[dept.dept_id])
+    for field in ("userid", "unionid", "mobile", "email", "job_number"):
+        assert len({getattr(user, field) for user in people}) == users
+    for field in ("unionid", "mobile", "email"):
+        one = people[len(people) // 2]
+        assert company.users.holding(field, getattr(one, field)).userid == one.userid
+        assert company.users.holding(field, getattr(one, field), but=one) is None
+
+
+def test_a_million_are_there_at_once_and_only_the_changed_are_kept() -> None:
+    company = Company(seed=1, users=1_000_000, departments=50_000)
+    for dept_id in islice(company.departments, 2_000, 2_010):
+        for userid in company.members(dept_id):
+            shown = company.user_result(company.users.peek(userid))
+            assert listed_result(shown, dept_id)["userid"] == userid
+    assert len(company.users._changed) == 0
+    before = company.users.peek(company.users.nth(777_777))
+    company.rename(before.userid, "改名")
+    assert company.users.peek(before.userid).name == "改名"
+    assert len(company.users._changed) == 1

@@ -1,4 +1,4 @@
-"""Which call is hit by which fault, and what the plan allows."""
+"""Which call is refused: faults, the plan, what the app sees, tokens, rights and a profile's switches."""
 
 from typing import Any
 
@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 
 from dingbridge.simulator.company.company import ROOT, Company
 from dingbridge.simulator.company.scope import VisibleScope
-from dingbridge.simulator.errors import ActionError, PlatformError, denied, newer
+from dingbridge.simulator.errors import ActionError, PlatformError, newer
 from dingbridge.simulator.faults import KEPT, Faults
 from dingbridge.simulator.limits import Limits
 from dingbridge.simulator.profile import Profile
+from dingbridge.simulator.rights import Rights
+from dingbridge.simulator.settings import SimulatorSettings
+from dingbridge.simulator.tokens import VALID_S, AccessTokens
+from dingbridge.simulator.world import World
 
 
 def make(*wanted: dict[str, Any]) -> Faults:
@@ -116,12 +120,6 @@ def test_faults_are_bounded() -> None:
         faults.add({"kind": "ban"})
 
 
-def test_a_missing_permission_has_its_code_beside_88() -> None:
-    answer = denied(60011, "x", "key").answer()
-    assert (answer["errcode"], answer["sub_code"]) == (88, "60011")
-    assert "subcode=60011" in answer["errmsg"]
-
-
 class Clock:
     now = 1_760_000_000.0
 
@@ -148,17 +146,6 @@ def test_the_months_calls_end_after_five_days_of_grace_and_come_back() -> None:
     clock.now += 31 * 86_400
     limits.call(DETAIL)
     assert limits.as_json()["spent"]["calls"] == 1
-
-
-def test_without_grace_the_months_calls_end_at_once() -> None:
-    limits = Limits(calls=2, clock=Clock())
-    limits.grace_days = 0
-    limits.call(DETAIL)
-    limits.call(DETAIL)
-    with pytest.raises(PlatformError) as refused:
-        limits.call(DETAIL)
-    assert refused.value.errcode == 90020
-    assert limits.as_json()["spent"]["calls"] == 2
 
 
 def test_what_is_on_no_list_of_free_calls_and_pushes_counts() -> None:
@@ -192,19 +179,6 @@ def test_the_rates_are_each_apis_own(calls: list[tuple[str, float]]) -> None:
         assert refusal in newer(refused.value)[0]["code"]
 
 
-def test_calls_per_second_are_a_sliding_window() -> None:
-    clock = Clock()
-    limits = Limits(qps=2, clock=clock)
-    limits.call(DETAIL)
-    clock.now += 0.6
-    limits.call(DETAIL)
-    with pytest.raises(PlatformError) as refused:
-        limits.call(DETAIL)
-    assert refused.value.errcode == 90018
-    clock.now += 0.5
-    limits.call(DETAIL)
-
-
 def test_too_many_calls_at_once_shut_the_address_out_for_5_minutes() -> None:
     clock = Clock()
     limits = Limits(clock=clock)
@@ -222,11 +196,8 @@ def test_too_many_calls_at_once_shut_the_address_out_for_5_minutes() -> None:
 
 def test_contact_events_are_free_and_others_are_withheld_above_the_plan() -> None:
     limits = Limits(pushes=1, clock=Clock())
-    assert [limits.push(t) for t in ("user_add_org", "bpms_task_change", "bpms_task_change")] == [
-        True,
-        True,
-        False,
-    ]
+    types = ("user_add_org", "bpms_task_change", "bpms_task_change")
+    assert [limits.push(t) for t in types] == [True, True, False]
     assert limits.push("label_user_change")
     spent = limits.as_json()["spent"]
     assert (spent["pushes"], spent["free_pushes"], spent["withheld"]) == (1, 2, 1)
@@ -265,3 +236,124 @@ def test_what_the_app_sees() -> None:
     with pytest.raises(ActionError, match="there is no department"):
         scope.set([99], [])
     assert scope.departments == [top.dept_id]
+
+
+# -- tokens, rights, profile
+
+
+def test_a_token_is_kept_renewed_and_expires() -> None:
+    clock = Clock()
+    tokens = AccessTokens("key", "secret", clock=clock)
+    token = tokens.issue("key", "secret")
+    clock.now += 7000
+    assert tokens.issue("key", "secret") == token
+    clock.now += 7000
+    tokens.check(token)
+    clock.now += 201
+    with pytest.raises(PlatformError) as expired:
+        tokens.check(token)
+    assert expired.value.errcode == 42001
+    fresh = tokens.issue("key", "secret")
+    assert fresh != token
+    tokens.check(fresh)
+    with pytest.raises(PlatformError) as still:
+        tokens.check(token)
+    assert still.value.errcode == 42001
+    tokens.expire()
+    with pytest.raises(PlatformError):
+        tokens.check(fresh)
+
+
+@pytest.mark.parametrize(
+    ("key", "secret", "errcode"),
+    [(None, "secret", 41002), ("key", None, 41004), ("key", "wrong", 40089), ("x", "secret", 40089)],
+)
+def test_wrong_app(key: str | None, secret: str | None, errcode: int) -> None:
+    with pytest.raises(PlatformError) as refused:
+        AccessTokens("key", "secret").issue(key, secret)
+    assert refused.value.errcode == errcode
+
+
+def test_kind_has_all_off_and_reality_names_what_it_switches_on() -> None:
+    kind, reality = Profile().as_json(), Profile.parse("reality").as_json()
+    assert Profile.parse("kind").as_json() == kind
+    assert SimulatorSettings().simulator_profile == "reality"
+    assert (kind["late"], kind["refused"], kind["family_school"], kind["new_token"]) == (0, 0, False, False)
+    assert {name for name in kind if kind[name] != reality[name]} == {
+        *("late", "refused", "family_school", "new_token"),
+    }
+    changed = Profile.parse("reality, late=0, same_token=false, late_ms=500")
+    assert changed.as_json() == reality | {"late": 0, "same_token": False, "late_ms": 500}
+    changed.set(profile="kind", refused=0.5)
+    assert changed.as_json() == kind | {"refused": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("unkind", '"kind" and "reality"'),
+        ("reality,lag=1", "it has late, late_ms"),
+        ("reality,late=2", "0 to 1"),
+        ("reality,late=true", "must be a number"),
+        ("reality,new_token=1", "true or false"),
+        ("late=0.5", "there is no profile"),
+    ],
+)
+def test_a_faulty_profile_is_refused_in_words(text: str, words: str) -> None:
+    with pytest.raises(ActionError, match=words):
+        Profile.parse(text)
+    (problem,) = SimulatorSettings(simulator_profile=text).check()
+    assert problem.startswith("SIMULATOR_PROFILE: ")
+
+
+def test_nothing_of_a_faulty_change_is_done() -> None:
+    profile = Profile()
+    with pytest.raises(ActionError):
+        profile.set(late=0.5, family=True)
+    assert profile == Profile()
+
+
+@pytest.mark.parametrize("same_token", [True, False])
+def test_a_permission_that_was_granted_is_seen_by_a_new_token(same_token: bool) -> None:
+    clock, profile = Clock(), Profile(new_token=True, same_token=same_token)
+    tokens = AccessTokens("key", "secret", clock=clock, profile=profile)
+    rights = Rights(tokens, profile, "key")
+
+    def refused(token: str, api: str = DETAIL) -> bool:
+        tokens.check(token)
+        try:
+            rights.check(api, token)
+        except PlatformError:
+            return True
+        return False
+
+    old = tokens.issue("key", "secret")
+    assert not refused(old)
+    rights.set(["Workflow.Instance.Read"])
+    assert refused(old)
+    assert not refused(old, "v2/user/get")
+    rights.set([])
+    assert refused(old)
+    new = tokens.issue("key", "secret")
+    assert (new == old) is same_token
+    assert refused(old)
+    assert refused(new) is same_token
+    clock.now += VALID_S
+    assert not refused(tokens.issue("key", "secret"))
+
+
+def test_a_kind_platform_grants_at_once_and_a_permission_has_a_name() -> None:
+    profile = Profile()
+    tokens = AccessTokens("key", "secret", profile=profile)
+    rights, token = Rights(tokens, profile, "key"), tokens.issue("key", "secret")
+    rights.set(["Workflow.Instance.Read"])
+    rights.set([])
+    rights.check(DETAIL, token)
+    with pytest.raises(ActionError, match=r"there are qyapi_base, .*Workflow\.Form\.Read"):
+        rights.set(["Workflow"])
+
+
+def test_every_call_that_needs_a_permission_is_one_that_there_is() -> None:
+    world = World(SimulatorSettings(simulator_users=3, simulator_departments=2))
+    needed = {api for apis in world.rights.as_json()["needed"].values() for api in apis}
+    assert needed <= set(world.faults.apis)

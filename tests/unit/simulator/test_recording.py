@@ -1,4 +1,4 @@
-"""In which order pushes set out, and a life that is lived again."""
+"""A life that is recorded or written down: recordings, scripts, settings."""
 
 import asyncio
 import json
@@ -10,95 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dingbridge.errors import SettingsError
-from dingbridge.simulator.api import ApprovalCalls
-from dingbridge.simulator.call import Call
+from dingbridge.simulator.activity import load_script
 from dingbridge.simulator.company.platform import Platform
 from dingbridge.simulator.errors import ActionError
-from dingbridge.simulator.limits import Limits
-from dingbridge.simulator.pushes.delivery import Delivery
-from dingbridge.simulator.pushes.push import Push, Pusher, Target
-from dingbridge.simulator.pushes.registration import Callbacks, Registration
 from dingbridge.simulator.recording import MOST_STEPS, RecordedStep, Recording, Replay, load_recording
-from tests.support.waiting import eventually
-from tests.unit.simulator.living import seeing
-
-
-class Order(Pusher):
-    """Remembers in which order pushes were queued; delivers none."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.order: list[int] = []
-
-    def enqueue(self, push: Push) -> None:
-        self.order.append(push.id)
-
-
-def make(**options: Any) -> tuple[Delivery, Order]:
-    pusher = Order()
-    callbacks = Callbacks(pusher, "owner")
-    target = Target("http://127.0.0.1/", "token1", "k" * 43, "owner")
-    callbacks.current = Registration(("user_add_org",), target)
-    return Delivery(pusher, callbacks, Limits(), **{"seed": 3, "duplicates": 0.0} | options), pusher
-
-
-def hired(count: int) -> list[Any]:
-    platform = Platform(seed=1, users=3, departments=2)
-    return [e for _ in range(count) for e in platform.act("hire", {"count": 1, "follow_up": False})]
-
-
-async def test_some_pushes_are_overtaken_by_the_next() -> None:
-    delivery, pusher = make(reorder=0.3)
-    pushes = delivery.send(hired(200))
-    delivery.release()
-    assert [push.id for push in pushes] == list(range(1, 201))
-    assert sorted(pusher.order) == list(range(1, 201))
-    assert pusher.order != sorted(pusher.order)
-    assert all(place <= position + 10 for position, place in enumerate(pusher.order, 1))
-
-
-async def test_what_nothing_overtakes_sets_out_all_the_same() -> None:
-    delivery, pusher = make(reorder=1.0)
-    pusher.retry_scale = 0.0
-    delivery.send(hired(3))
-    assert pusher.order == []
-    await eventually(lambda: pusher.order)
-    assert pusher.order == [1, 2, 3]
-
-
-async def test_the_draws_do_not_depend_on_what_is_registered() -> None:
-    events = hired(100)
-    delivery, _ = make(duplicates=0.3)
-    whole = [push.plaintext for push in delivery.send(events)]
-    assert len(whole) > 100
-    delivery, _ = make(duplicates=0.3)
-    wanted, delivery._callbacks.current = delivery._callbacks.current, None
-    assert delivery.send(events[:50]) == []
-    delivery._callbacks.current = wanted
-    rest = [push.plaintext for push in delivery.send(events[50:])]
-    assert rest == whole[-len(rest) :]
-
-
-async def test_an_attachments_address_is_over_after_15_minutes() -> None:
-    platform = Platform(seed=1, users=3, departments=2)
-    (started, *_) = platform.act("start_approval", {"process_code": "PROC-EXPENSE"})
-    pid = started.payload["processInstanceId"]
-    approval = platform.approvals.get(pid)
-    assert approval is not None
-    (attachment,) = approval.attachments()
-    clock = [1000.0]
-    calls = ApprovalCalls(
-        platform.past, seeing(platform), platform.company.users, platform.now_ms, clock=lambda: clock[0]
-    )
-    handlers = {path: handler for _, path, handler in calls.routes()}
-    asked = Call({"processInstanceId": pid, "fileId": attachment.file_id}, "http://127.0.0.1")
-    answer = await handlers["/v1.0/workflow/processInstances/spaces/files/urls/download"](asked)
-    ticket = answer["result"]["downloadUri"].rpartition("/")[2]
-    clock[0] += 899
-    assert calls.download(ticket).body == attachment.content()
-    clock[0] += 1
-    assert calls.download(ticket).status == 403
-
+from dingbridge.simulator.settings import SimulatorSettings
 
 WANTED = ("hire", "leave", "come_back", "move", "give_role", "start_approval", "approve", "remove_department")
 
@@ -151,18 +67,6 @@ def everything(platform: Platform) -> list[Any]:
     return [*map(platform.company.department_result, departments), *approvals]
 
 
-def test_a_recording_is_the_same_after_a_file(tmp_path: Path) -> None:
-    recording = Recording(4, 30, 6, "ding1", "mixed", 0.1, 0.2, 1_760_000_000_000)
-    recording.add(RecordedStep(1, "hire", {"count": 3, "name": "王伟"}))
-    recording.registered()
-    recording.add(RecordedStep(2, None, {}))
-    recording.registered()
-    assert recording.before == 1
-    file = tmp_path / "recording.json"
-    file.write_text(json.dumps(recording.as_json()), encoding="utf-8")
-    assert load_recording(file) == recording
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -187,6 +91,8 @@ def test_a_file_that_is_no_recording_is_refused(tmp_path: Path, change: dict[str
         load_recording(file)
     with pytest.raises(SettingsError, match="cannot be read"):
         load_recording(tmp_path / "absent")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_script(tmp_path / "absent.toml")
 
 
 def test_a_recording_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,3 +103,56 @@ def test_a_recording_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
         recording.add(RecordedStep(n, None, {}))
     assert len(recording.steps) == 2
     assert recording.as_json()["complete"] is False
+
+
+def test_a_script_in_toml_and_in_json(tmp_path: Path) -> None:
+    toml = tmp_path / "s.toml"
+    toml.write_text(
+        '[[steps]]\nat = 2\naction = "hire"\ncount = 3\nrepeat = 2\nevery = 0.5\n'
+        "[[steps]]\nat = 1\nrate = 20\n"
+    )
+    steps = load_script(toml)
+    assert [(s.at_s, s.action, s.rate) for s in steps] == [
+        (1, None, 20),
+        (2, "hire", None),
+        (2.5, "hire", None),
+    ]
+    assert steps[1].arguments == {"count": 3}
+    as_json = tmp_path / "s.json"
+    as_json.write_text('[{"at": 0, "action": "revoke"}]')
+    assert load_script(as_json)[0].action == "revoke"
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("steps = 3", 1),
+        ("not toml", 1),
+        ('[[steps]]\naction="hire"\n[[steps]]\nat=1\naction="fly"\n[[steps]]\nat=1\naction="hire"\nx=1', 3),
+        ("[[steps]]\nat=1\nrate=-1\n[[steps]]\nat=true\nrate=1\n[[steps]]\nat=1\nrate=1\naction='hire'", 3),
+        ("[[steps]]\nat=1\naction='hire'\nrepeat=0\n", 1),
+    ],
+)
+def test_every_mistake_of_a_script_is_told(tmp_path: Path, text: str, problems: int) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as mistakes:
+        load_script(path)
+    assert len(mistakes.value.problems) == problems
+
+
+def test_settings_come_from_the_environment_and_report_all_mistakes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of-a-file\n")
+    monkeypatch.setenv("SIMULATOR_RATE", "2.5")
+    monkeypatch.setenv("DINGTALK_APP_KEY", "dingother")
+    monkeypatch.setenv("DINGTALK_APP_SECRET_FILE", str(secret))
+    settings = SimulatorSettings.load(simulator_port=0)
+    assert settings.simulator_rate == 2.5
+    assert settings.owner_key == "dingother"
+    assert settings.dingtalk_app_secret.get_secret_value() == "of-a-file"
+    with pytest.raises(SettingsError) as mistakes:
+        SimulatorSettings.load(simulator_generation="other", simulator_users=-1)
+    assert len(mistakes.value.problems) == 2
