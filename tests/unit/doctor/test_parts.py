@@ -31,6 +31,7 @@ HERE = "tests.unit.doctor.test_parts"
 )
 def test_settings_that_do_not_load_are_told_in_the_doctors_own_words(monkeypatch, changed, codes):
     given = {"DINGTALK_TOKEN": TOKEN, "DINGTALK_AES_KEY": AES_KEY, "DINGTALK_OWNER_KEY": "dingappkey1"}
+    given |= {"DINGTALK_CORP_ID": "dingcorp1"}
     for name, value in (given | changed).items():
         monkeypatch.setenv(name, value)
     loaded, findings = settings_check.load()
