@@ -156,7 +156,7 @@ class Api:
         assert "id" in answer, answer
 
     async def act(self, action: str, **arguments: Any) -> dict[str, Any]:
-        """Its first event, with what it names by one name."""
+        """Let ``action`` happen. Return its first event's payload, with ``userid`` in either generation."""
         answer = await self.post("/_sim/act", {"action": action, **arguments})
         payload = dict(answer["events"][0]["payload"])
         users = payload.get("UserId") or payload.get("userId") or [None]

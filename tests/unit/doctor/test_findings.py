@@ -74,7 +74,7 @@ def test_for_machines_there_are_codes_and_values_in_the_language():
     assert (plain(12345, "en"), plain(2.26, "en")) == ("12,345", "2.3")
 
 
-# -- the guide: its Chinese page shows what the English one does, which the integration test compares
+# -- the guide: both pages show the same findings (the integration test compares the English one)
 
 
 GUIDES = Path(__file__).parents[3] / "docs" / "guide"

@@ -177,6 +177,28 @@ def test_what_would_break_the_source_apart_is_escaped_there() -> None:
     assert record.key == "a/b 审".encode()
 
 
+def test_envelope_attributes() -> None:
+    found = envelope_of(
+        {"EventType": "org_change", "CorpId": "c1", "TimeStamp": "1731000000007"}, app="hr", via="stream"
+    )
+    del found["id"]
+    assert found == {
+        "specversion": "1.0",
+        "source": "/dingtalk/c1/hr",
+        "type": "com.dingtalk.org_change",
+        "time": "2024-11-07T17:20:00.007Z",
+        "datacontenttype": "application/json",
+        "dataschema": "urn:dingbridge:org_change:1",
+        "partitionkey": "c1",
+        "sequence": "00000000000000000007",
+        "journal": "0f3c",
+        "receivedtime": "2024-11-07T17:20:00.456Z",
+        "via": "stream",
+        "form": "old",
+        "data": {"corpId": "c1", "timeStamp": 1731000000007},
+    }
+
+
 def test_attribute_names_are_what_cloudevents_allows() -> None:
     """CloudEvents 1.0, "Naming conventions": lower-case ASCII letters and digits, 20 at most."""
     for golden in load_all():
