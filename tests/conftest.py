@@ -114,11 +114,8 @@ def pytest_collection_finish() -> None:
 def pytest_report_collectionfinish(
     config: pytest.Config, start_path: Path, items: Sequence[pytest.Item]
 ) -> list[str]:
-    """Without worker processes: starts the servers that the collected tests need, and says how.
-
-    A worker process has no terminal, so it never comes here.
-    """
-    if config.option.collectonly:
+    """Without worker processes: starts the servers that the collected tests need, and says how."""
+    if config.option.collectonly or hasattr(config, "workerinput"):
         return []
     return config.stash[_servers].start(items)
 
@@ -184,8 +181,9 @@ def breakable_kafka(pytestconfig: pytest.Config) -> Iterator[KafkaServer]:
 
 
 @pytest.fixture(scope="session")
-def consumer_kafka(kafka: KafkaServer) -> dict[str, str]:
-    """The broker of ``--kafka``: the run's."""
+def consumer_kafka(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The broker of ``--kafka``: the run's. Named when it is asked for, since each test may have this fixture."""
+    kafka = request.getfixturevalue("kafka")
     if type(kafka) is EnvironmentKafka:
         return {}
     return {"kafka_bootstrap_servers": kafka.bootstrap, "kafka_security_protocol": "PLAINTEXT"}
