@@ -182,7 +182,7 @@ def breakable_kafka(pytestconfig: pytest.Config) -> Iterator[KafkaServer]:
 
 @pytest.fixture(scope="session")
 def consumer_kafka(request: pytest.FixtureRequest) -> dict[str, str]:
-    """The broker of ``--kafka``: the run's. Named when it is asked for, since each test may have this fixture."""
+    """The broker of ``--kafka``: the run's, named only when a test asks for it."""
     kafka = request.getfixturevalue("kafka")
     if type(kafka) is EnvironmentKafka:
         return {}
