@@ -58,7 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """A worker process of pytest-xdist begins: it learns where the controller says which servers run."""
-    node.workerinput["servers"] = str(node.config.stash[_servers].folder)
+    servers = node.config.stash[_servers]
+    node.workerinput["servers"] = str(servers.folder) if servers.controls else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

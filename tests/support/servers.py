@@ -49,6 +49,8 @@ class RunServers:
         self.folder = Path(tempfile.mkdtemp(prefix="dingbridge-tests-"))
         self.prefixes: list[str] = []
         """Topic prefixes given to tests; in somebody else's cluster their topics are deleted at the end."""
+        self.controls = False
+        """In the controller: worker processes use its servers."""
         self._controllers = controllers
         self._kafka: KafkaServer | None = None
         self._postgres: PostgresServer | None = None
