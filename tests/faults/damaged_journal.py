@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import apsw
 from prometheus_client import CollectorRegistry
 
 from dingbridge.ingress.errors import JournalDamaged, JournalError
@@ -80,8 +81,8 @@ def start(root: Path) -> Found:
     """Start on ``root`` as the ingress and its relay do, but for Kafka, and keep one callback more."""
     found = Found()
     try:
-        _keep_later(root)
         try:
+            _keep_later(root)
             _publish(root, found)
         except JournalDamaged as error:
             report_damage(current(root).path, str(error))
@@ -100,8 +101,12 @@ def start(root: Path) -> Found:
 
 
 def _keep_later(root: Path) -> None:
+    """Raises ``JournalDamaged`` where the write meets the damage, as the ingress's writer does."""
     with closing(open_current(root)) as file:
-        keep(file, LATER, 1)
+        try:
+            keep(file, LATER, 1)
+        except apsw.CorruptError as error:
+            raise JournalDamaged(str(error)) from error
 
 
 async def _import(root: Path, aside: list[JournalFolder]) -> ImportState:

@@ -227,7 +227,7 @@ def next_token_as_a_number(reply: dict[str, Any]) -> None:
 async def test_each_planted_difference_is_named_by_its_own_finding(probe: Probe, tenant: Tenant) -> None:
     tenant.changes = {
         "/topapi/v2/user/list": without("has_more"),
-        "/topapi/v2/user/get": without("unionid"),
+        "/topapi/v2/department/get": without("name"),
         "/topapi/v2/department/listsub": family_school,
         "/topapi/user/count": nowhere_to_be_found,
         "/topapi/role/list": no_right_before,
@@ -243,7 +243,7 @@ async def test_each_planted_difference_is_named_by_its_own_finding(probe: Probe,
     }
     assert named == {
         ("listing.more", "v2/user/list", "result.has_more"),
-        ("shape.missing", "v2/user/get", "result.unionid"),
+        ("shape.missing", "v2/department/get", "result.name"),
         ("department.id", "v2/department/listsub", None),
         ("refusal.unknown", "user/count", None),
         ("api.permission", "role/list", None),

@@ -12,3 +12,7 @@ down_revision = "0001"
 def upgrade() -> None:
     comment = "the last list of roles, read then, lacked it; NULL: had it"
     op.add_column("roles", sa.Column("unlisted_at", UtcDateTime, comment=comment))
+
+
+def downgrade() -> None:
+    op.drop_column("roles", "unlisted_at")

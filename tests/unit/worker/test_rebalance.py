@@ -49,6 +49,7 @@ class Waiting(Consumer):
 async def member(consumer: Consumer, data_dir: Path) -> AsyncIterator[Worker]:
     settings = ConsumerSettings.load(data_dir=data_dir, kafka_bootstrap_servers="localhost:1")
     metrics = WorkerMetrics(consumer.name, CollectorRegistry())
+    consumer.settings = settings
     worker = Worker(consumer, settings, Executor(consumer, None), metrics)
     worker._scheduler.start()
     try:
