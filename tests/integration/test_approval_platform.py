@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from dingbridge.consumers.approval import Approval
 from dingbridge.consumers.approval.archive.times import CHINA
@@ -32,14 +32,6 @@ from tests.support.sizes import on_one_database, sized
 
 pytestmark = on_one_database
 
-_columns = approval_instances.c
-IN_FORCE = (
-    (_columns.outcome == "approved")
-    & _columns.replaced_by.is_(None)
-    & _columns.revoked_by.is_(None)
-    & _columns.deleted_at.is_(None)
-    & (func.coalesce(_columns.biz_action, "NONE") != "REVOKE")
-)
 """As the guide has it."""
 ROUNDS = sized(2, 3)
 
@@ -179,53 +171,3 @@ async def test_everything_in_any_order_and_twice_becomes_what_the_platform_says(
         assert all(after[i].raw_document == rows[i].raw_document for i in deleted)
         states = {row.instance_id: row.state for row in await archive.rows(select(approval_actions))}
         assert states == {i: "revoked" if i in deleted else "done" for i in approved}
-
-
-def act(simulator, told, action, **arguments):
-    """Do it; the instance that it started, if it did."""
-    known = {a["process_instance_id"] for a in simulator.state()["approvals"]}
-    told += simulator.platform.act(action, arguments)
-    new = {a["process_instance_id"] for a in simulator.state()["approvals"]} - known
-    return next(iter(new), None)
-
-
-@pytest.mark.parametrize("seed", range(sized(2, 8)))
-async def test_what_is_in_force_after_changes_and_revocations_is_in_the_ledger(database_url, seed):
-    settings = SimulatorSettings(  # each event is delivered once
-        simulator_port=0, simulator_users=12, simulator_seed=seed, simulator_profile=AT_ONCE
-    )
-    async with (
-        Simulator(settings) as simulator,
-        DingTalkClient(
-            app_key=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
-            app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
-            base=simulator.base_url,
-        ) as client,
-        MemoryRuntime(Approval(), database_url=database_url, dingtalk=client) as archive,
-    ):
-        told, in_force, replaced, revoked = [], set(), {}, {}
-        for upon in (["modify_approved"], ["revoke_approved"], ["modify_approved", "revoke_approved"], []):
-            main = act(simulator, told, "start_approval", process_code="PROC-LEAVE")
-            act(simulator, told, "approve", process_instance_id=main)
-            family, head = [main], main
-            for action in upon:
-                new = act(simulator, told, action, process_instance_id=main)
-                act(simulator, told, "approve", process_instance_id=new)
-                if action == "modify_approved":
-                    replaced[main], head = new, new
-                    family.append(new)
-                else:
-                    revoked |= dict.fromkeys(family, new)
-                    head = None
-            refused = act(simulator, told, "modify_approved", process_instance_id=main)
-            act(simulator, told, "refuse", process_instance_id=refused)
-            in_force |= {head} - {None}
-        records = records_of(told, 1)
-        for record in Random(seed).sample(records, len(records)):
-            assert (await archive.deliver(record)).kind in ("done", "seen")
-        rows = {row.instance_id: row for row in await archive.rows(select(approval_instances))}
-        assert {id_: row.replaced_by for id_, row in rows.items() if row.replaced_by} == replaced
-        assert {id_: row.revoked_by for id_, row in rows.items() if row.revoked_by} == revoked
-        assert {row.instance_id for row in await archive.rows(select(leave_ledger))} == in_force
-        now = await archive.rows(select(approval_instances.c.instance_id).where(IN_FORCE))
-        assert {row.instance_id for row in now} == in_force
