@@ -55,15 +55,6 @@ async def test_it_finds_and_repairs_what_no_event_told(sync, company):
     assert run.changed["departments_gone"] == run.changed["departments_new"] == 1
 
 
-async def test_who_reported_to_somebody_who_left_is_asked_for(sync, company):
-    company.users["u003"]["manager_userid"] = "u001"
-    await full(sync, company)
-    del company.users["u001"]
-    company.users["u003"]["manager_userid"] = "u002"
-    await full(sync, company)
-    assert await differences(sync, company) == []
-
-
 async def test_who_left_and_came_back_is_here_again(sync, company):
     await full(sync, company)
     back = company.users.pop("u001")
