@@ -106,6 +106,57 @@ async def test_a_success_without_what_was_asked_for(
         await client.user("u001")
 
 
+PERSON = {"userid": "u1", "unionid": "union-1", "name": "王芳"}
+
+
+@pytest.mark.parametrize("absent", list(PERSON))
+async def test_a_person_without_userid_unionid_or_name_is_no_answer(
+    client: DingTalkClient, dingtalk: DingTalk, absent: str
+) -> None:
+    without = {name: value for name, value in PERSON.items() if name != absent}
+    odd: list[dict[str, Any]] = [without, without | {absent: None}, without | {absent: ""}]
+    dingtalk.script(USER, *({**OK, "result": result} for result in odd))
+    for _ in odd:
+        with pytest.raises(Unavailable, match="without the person's userid, unionid or name") as caught:
+            await client.user("u1")
+        assert (caught.value.api, caught.value.about) == ("v2/user/get", "busy")
+
+
+async def test_an_answer_about_another_one_is_no_answer(client: DingTalkClient, dingtalk: DingTalk) -> None:
+    people: list[dict[str, Any]] = [PERSON, {}, PERSON | {"userid": "u2"}, PERSON | {"userid": "U1"}]
+    dingtalk.script(USER, *({**OK, "result": result} for result in people))
+    assert await client.user("u1") == PERSON
+    for _ in people[1:]:
+        with pytest.raises(Unavailable):
+            await client.user("u1")
+    named = {"name": "研发部"}
+    tree: list[dict[str, Any]] = [named | {"dept_id": "7"}, {}, named, named | {"dept_id": 8}]
+    dingtalk.script("/topapi/v2/department/get", *({**OK, "result": result} for result in tree))
+    assert (await client.department(7))["dept_id"] == 7
+    for _ in tree[1:]:
+        with pytest.raises(Unavailable, match="another department"):
+            await client.department(7)
+
+
+@pytest.mark.parametrize("call", ["v2/user/list", "role/list", "role/simplelist"])
+async def test_a_page_without_its_list_is_no_answer(
+    client: DingTalkClient, dingtalk: DingTalk, call: str
+) -> None:
+    async def read() -> list[Any]:
+        if call == "role/list":
+            return list(await client.role_groups())
+        pages = client.department_users(1) if call == "v2/user/list" else client.role_users(1)
+        return [one async for one in pages]
+
+    odd: list[dict[str, Any]] = [{}, {"has_more": False}, {"list": None}, {"list": {}}]
+    pages = [{"has_more": False, "list": []}, *odd]
+    dingtalk.script(f"/topapi/{call}", *({**OK, "result": page} for page in pages))
+    assert await read() == []
+    for _ in odd:
+        with pytest.raises(Unavailable, match="without its list"):
+            await read()
+
+
 # -- the token
 @pytest.mark.parametrize(
     "refusal",
