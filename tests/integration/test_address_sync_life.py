@@ -1,36 +1,35 @@
-"""address-sync as its process runs it, on real Kafka: the first sync by itself, events after it, and a job of
-an OA system that writes back."""
+"""address-sync as its process runs it, on real Kafka, and its tables as PostgreSQL has them."""
 
 import asyncio
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import bindparam, func, select, text
 
-from dingbridge import open_database
+from dingbridge import UtcDateTime, open_database
 from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.consumers.address_sync.tables import users
-from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.events.envelope import Received, to_records
-from dingbridge.ingress.journal.rows import StoredCallback
-from dingbridge.ingress.relay import messages as messages_module
-from dingbridge.ingress.relay.messages import MessageBuilder
-from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from dingbridge.simulator.company.platform import now_ms
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
-from dingbridge.testing import MemoryRuntime
-from dingbridge.worker.store.inbox import inbox
+from dingbridge.testing.memory import MemoryRuntime
 from tests.integration.sync_support import differences, ended
-from tests.integration.worker_support import consumer_settings, named, publish, serving
 from tests.support.ingress import IngressUnderTest
 from tests.support.sizes import on_one_database, sized
 from tests.support.waiting import eventually
 from tests.unit.address_sync.company import Company, event
-from tests.unit.address_sync.syncing import full
+from tests.unit.address_sync.syncing import differences as from_company
+from tests.unit.address_sync.syncing import full, sample
 
 pytestmark = on_one_database
 
+
 CORP = "dingcorpsample01"
+
+
 LIFE = (
     *("hire", "move", "rename", "leave", "create_department", "rename_department", "move_department"),
     *("lead", "report_to", "create_role", "give_role", "give_role", "rename_role", "appoint_admin"),
@@ -107,142 +106,120 @@ async def test_a_company_lives_and_the_tables_are_exactly_it(
     assert await ended(database) == [("order", "done"), ("command", "done")]
 
 
-async def test_an_event_without_ids_makes_the_running_consumer_resync(
-    simulator, env, kafka_env, database_url, database, monkeypatch
-):
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    settings = consumer_settings(kafka_env, database_url)
-    consumer = named(AddressSync)()
-    async with serving(consumer, settings):
-
-        async def done(count):
-            return await ended(database) == [("order", "done")] * count
-
-        await eventually(lambda: done(1), 120, "the first sync")
-        simulator.platform.act("rename_department")
-        monkeypatch.setattr(messages_module, "RESYNC_EVERY_MS", 1000)
-        monkeypatch.setattr(messages_module, "SETTLED_MS", 0)
-        body = b'{"EventType":"org_dept_modify","TimeStamp":"1731000000000","CorpId":"%s"}' % CORP.encode()
-        builder = MessageBuilder(IngressSettings.load(resync_consumers=[consumer.name]), "j1")
-        for message in builder.messages(StoredCallback(1, now_ms(), "default", "http", body)):
-            await publish(settings, [message.record], message.inbox)
-        await eventually(lambda: done(2), 120, "the resync that was asked for")
-    assert await differences(database, simulator) == []
+# -- handlers and full syncs at once
 
 
-async def test_of_two_members_one_does_the_full_sync_and_the_other_goes_on_with_it(
-    simulator, processes, env, database
-):
-    calls = simulator.api.calls
-    simulator.faults.add({"api": "v2/user/list", "kind": "hang", "after": 3})
-    first = processes.start("consume", "address-sync", env=env)
-    await eventually(lambda: calls["/topapi/v2/user/list"] >= 4, 120, "it hangs at a department")
-    before = calls.copy()
-    processes.start("consume", "address-sync", env=env)
-    first.kill()
-    simulator.faults.clear()
-
-    async def done():
-        return await ended(database) == [("order", "done")]
-
-    await eventually(done, 120, "the other goes on")
-    assert await differences(database, simulator) == []
-    assert (calls - before)["/topapi/v2/department/listsub"] == 0, "the tree was read already"
+@pytest.fixture
+def company():
+    return Company()
 
 
-async def test_many_events_for_one_user_in_kafka_cost_few_calls(
-    kafka_env, database_url, database, monkeypatch
-):
-    """Fifty that wait in the topic when the consumer comes: they come together, or nearly so."""
-    monkeypatch.setenv("RECONCILE_EVERY_DAYS", "0")
-    company = Company()
-    company.hire("u1")
-    settings = consumer_settings(kafka_env, database_url)
-    records = []
-    for number in range(50):
-        one = event("user_modify_org", "u1", at_ms=1731000000000 + number)
-        received = Received(
-            seq=number,
-            journal="j1",
-            received_ms=1731000000000 + number,
-            app="default",
-            via="http",
-            body=b'{"EventType":"user_modify_org","TimeStamp":"%d","CorpId":"%s","UserId":["u1"]}'
-            % (1731000000000 + number, one.corp_id.encode()),
+@pytest.fixture
+async def sync(company, database_url):
+    async with MemoryRuntime(AddressSync(), database_url=database_url, dingtalk=company) as runtime:
+        yield runtime
+
+
+async def test_full_syncs_beside_handlers_end_with_the_state_of_the_source(sync, company):
+    """The source moves while eight handlers and one full sync after the other write what they saw of it."""
+    rng = Random(11)
+    company.roles |= {7: "财务", 8: "人事"}
+    for number in range(2, 6):
+        company.department_of(number, f"部门{number}")
+    for number in range(30):
+        company.hire(f"u{number}", dept_id_list=[rng.randrange(1, 6)])
+    todo, moving = asyncio.Queue(), True
+
+    async def move():
+        nonlocal moving
+        for number in range(sized(60, 120)):
+            at_ms = 1731000000000 + number
+            userid = f"u{rng.randrange(30)}"
+            if number % 40 == 39:
+                name = f"职务{number}"
+                company.roles[8] = name
+                for user in company.users.values():
+                    for role in user.get("role_list", []):
+                        role["name"] = company.roles[role["id"]]
+                todo.put_nowait(event("label_conf_modify", 8, at_ms=at_ms))
+            elif rng.random() < 0.1 and len(company.users) > 25:
+                company.users.pop(userid, None)
+                todo.put_nowait(event("user_leave_org", userid, at_ms=at_ms))
+            else:
+                dept_ids = rng.sample([1, 2, 3, 4, 5], 2)
+                leads = [{"dept_id": dept_id, "leader": False} for dept_id in dept_ids]
+                company.hire(userid, name=f"名{number}", dept_id_list=dept_ids, leader_in_dept=leads)
+                company.grant(userid, *rng.sample([7, 8], rng.randrange(3)))
+                todo.put_nowait(event("user_modify_org", userid, at_ms=at_ms))
+            await asyncio.sleep(0)
+            await sync.rows(select(func.count()).select_from(users))
+        moving = False
+
+    async def work():
+        while moving or not todo.empty():
+            if todo.empty():
+                await sync.rows(select(func.count()).select_from(users))
+                continue
+            an_event = todo.get_nowait()
+            outcome = await sync.attempt(an_event)
+            if outcome.kind == "retry":
+                todo.put_nowait(an_event)
+            else:
+                assert outcome.kind == "done", outcome
+
+    async def read():
+        runs = 0
+        while moving or not todo.empty() or runs == 0:
+            assert (await full(sync, company)).state == "done"
+            runs += 1
+
+    await asyncio.gather(move(), read(), *(work() for _ in range(8)))
+    assert await from_company(sync, company) == []
+
+
+# -- the tables as an OA system finds them
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "reference" / "tables.md"
+
+
+AT = datetime(2026, 1, 31, 8, tzinfo=UTC)
+
+
+@pytest.fixture
+async def synced(database_url):
+    company = sample()
+    async with MemoryRuntime(AddressSync(), database_url=database_url, dingtalk=company) as runtime:
+        await full(runtime, company)
+        yield runtime
+
+
+async def test_the_joins_of_the_guide_run_as_they_stand_there(synced):
+    own = re.search(r"## address-sync\n(.*?)\n## ", GUIDE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    statements = [
+        statement.strip()
+        for block in re.findall(r"```sql\n(.*?)```", own, re.DOTALL)
+        for statement in block.split(";")
+        if statement.strip()
+    ]
+    async with synced.database.transaction() as tx:
+        await tx.execute(text("CREATE TABLE oa_employees (job_number TEXT, login TEXT, enabled BOOLEAN)"))
+        await tx.execute(
+            text("INSERT INTO oa_employees VALUES ('E00001', 'zhang1', true), ('E00002', 'zhang2', true)")
         )
-        records += to_records(received)
-    await publish(settings, records)
-
-    class Quiet(AddressSync):
-        async def background(self):
-            return None
-
-    consumer = named(Quiet)()
-    consumer.dingtalk = company
-    async with serving(consumer, settings) as service:
-        await eventually(lambda: service.worker.state()[0], 120, "it takes part")
-
-        async def all_are_done():
-            return len((await database.reader().execute(select(inbox.c.hash))).all()) == 50
-
-        await eventually(all_are_done, 120, "all fifty are handled")
-    assert 1 <= company.calls["v2/user/get"] < 10
-
-
-async def test_a_job_that_writes_the_oas_changes_back_starts_no_loop(simulator, database_url):
-    """The OA system owns people's names: its job polls ``updated_at``, and changes DingTalk where it differs;
-    DingTalk tells of that by an event, which must end the matter."""
-    async with (
-        DingTalkClient(
-            app_key=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
-            app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
-            base=simulator.base_url,
-        ) as client,
-        MemoryRuntime(AddressSync(), database_url=database_url, dingtalk=client) as sync,
-    ):
-        simulator.profile.set(late=0)  # no background looks again
-        await full(sync, client, corp_id=CORP)
-        people = await sync.rows(select(users.c.userid))
-        own = {row.userid: f"员工{number}" for number, row in enumerate(people)}  # as the OA has them
-        told = written = 0
-        cursor = None
-        events, rounds = [], 0
-        while rounds < 20:
-            rounds += 1
-            # the job: what moved since it last looked, and differs from the OA's own
-            polled = select(users.c.userid, users.c.name, users.c.updated_at).where(users.c.left_at.is_(None))
-            if cursor is not None:
-                polled = polled.where(users.c.updated_at > cursor)
-            moved = await sync.rows(polled)
-            cursor = max([row.updated_at for row in moved], default=cursor)
-            for row in moved:
-                if row.name != own[row.userid]:
-                    events += simulator.platform.act(
-                        "rename", {"userid": row.userid, "name": own[row.userid]}
-                    )
-                    written += 1
-            if not moved and not events:
-                break
-            # and what DingTalk says of it, each told twice
-            for one in [*events, *events]:
-                told += 1
-                received = Received(
-                    seq=told,
-                    journal=f"j{told}",
-                    received_ms=one.time_ms + told,
-                    app="default",
-                    via="http",
-                    body=one.plaintext(),
-                )
-                for record in to_records(received):
-                    assert (await sync.deliver(record, replay_id=f"t{told}")).kind == "done"
-            events = []
-        assert rounds < 5, "it came to rest"
-        assert written == len(own)
-        assert told == 2 * written
-        before = await sync.rows(select(users).order_by(users.c.userid))
-        run = await full(sync, client, corp_id=CORP)
-        assert run.changed == {}
-        assert await sync.rows(select(users).order_by(users.c.userid)) == before
-        assert await differences(sync.database, simulator) == []
+        await tx.execute(users.update().where(users.c.userid == "u001").values(left_at=AT))
+    values = {"since": AT, "dept_id": 2, "role": "财务", "role_group": "职务"}
+    found = []
+    for statement in statements:
+        named = {name: values[name] for name in re.findall(r":(\w+)", statement)}
+        types = [bindparam("since", type_=UtcDateTime())] if "since" in named else []
+        found.append(
+            (await synced.database.reader().execute(text(statement).bindparams(*types), named)).all()
+        )
+    polled, unknown, may_log_in, below, managers, have_role = found
+    assert {row.department for row in polled} == {"示例公司", "部门2", "部门3", "部门4", "部门5"}
+    assert len(unknown) == 10
+    assert [(row.login, row.left_at is None) for row in may_log_in] == [("zhang2", False)]
+    assert {row.userid for row in below} == {"u001", "u002", "u003", "u006", "u007", "u008", "u011"}
+    assert len(managers) == 11
+    assert {row.userid for row in have_role} == {"u000", "u003", "u006", "u009"}

@@ -6,7 +6,6 @@ import io
 import json
 import stat
 
-import aiohttp
 import pytest
 from sqlalchemy import func, select
 
@@ -18,7 +17,6 @@ from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.profiles import AT_ONCE
 from tests.support.sizes import on_one_database
-from tests.support.waiting import eventually
 
 pytestmark = on_one_database
 
@@ -71,13 +69,6 @@ async def scalar(database_url, statement):
 
 
 DETAIL = "GET /v1.0/workflow/processInstances"
-NO_RIGHT = {
-    "api": DETAIL,
-    "kind": "errcode",
-    "code": "Forbidden.AccessDenied.AccessTokenPermissionDenied",
-    "after": 3,
-    "times": None,
-}
 
 
 def calls(simulator, api):
@@ -119,38 +110,6 @@ async def test_a_run_that_the_budget_cut_off_goes_on_where_it_was(run, simulator
     done = await run("approvals", "resync", "--since", "30d")
     assert done.returncode == 0, done.stderr
     assert calls(simulator, DETAIL) == whole
-    assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
-
-
-async def test_a_failing_api_leaves_the_rest_for_the_next_run(run, simulator, database_url):
-    whole = len(simulator.state()["approvals"])
-    async with aiohttp.ClientSession(simulator.base_url) as session:
-        assert (await session.post("/_sim/faults", json=NO_RIGHT)).status == 200
-        cut = await run("approvals", "resync", "--since", "30d")
-        assert cut.returncode == 1
-        assert cut.stderr.count("approval.right_missing") == 1
-        assert "Tick Workflow.Instance.Read" in cut.stderr
-        assert (await session.delete("/_sim/faults")).status == 200
-    done = await run("approvals", "resync", "--since", "30d")
-    assert done.returncode == 0, done.stderr
-    assert f"{whole} approval(s) found; {whole - 3} to fetch" in done.stderr
-    assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
-
-
-async def test_a_run_that_is_killed_goes_on_where_it_was(run, processes, env, simulator, database_url):
-    whole = len(simulator.state()["approvals"])
-    async with aiohttp.ClientSession(simulator.base_url) as session:
-        fault = {"api": DETAIL, "kind": "hang", "after": 5, "times": None}
-        assert (await session.post("/_sim/faults", json=fault)).status == 200
-        process = processes.start("approvals", "resync", "--since", "30d", env=env)
-        await eventually(lambda: calls(simulator, DETAIL) > 5)
-        process.kill()
-        await asyncio.to_thread(process.wait, 90)
-        assert (await session.delete("/_sim/faults")).status == 200
-    fetched = calls(simulator, DETAIL)
-    done = await run("approvals", "resync", "--since", "30d")
-    assert done.returncode == 0, done.stderr
-    assert calls(simulator, DETAIL) < fetched + whole
     assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
 
 
@@ -246,41 +205,6 @@ async def test_a_failing_action_is_said_and_does_not_stop_the_others(run, simula
     assert "秘密" not in first.stderr
     left = await run("approvals", "actions", "--process-code", "PROC-EXPENSE", "--dry-run", "--json", **env)
     assert len(left.stdout.splitlines()) == 1
-
-
-async def test_a_failing_action_does_not_stop_a_resync_with_actions(run, simulator, tmp_path, database_url):
-    whole = len(simulator.state()["approvals"])
-    approved = sorted(
-        a["process_instance_id"]
-        for a in simulator.state()["approvals"]
-        if a["process_code"] == "PROC-EXPENSE" and a["result"] == "agree"
-    )
-    module = tmp_path / "ours.py"
-    lines = (
-        "from dingbridge.consumers.approval.actions import action\n"
-        "@action('PROC-EXPENSE')\n"
-        "async def pay(approval, tx):\n"
-        "    if approval.instance_id == 'poison':\n"
-        "        raise KeyError('秘密')\n"
-    )
-    module.write_text(lines.replace("poison", approved[0]), encoding="utf-8")
-    command = ("approvals", "resync", "--since", "30d", "--with-actions")
-    env = {"APPROVAL_ACTIONS": str(module)}
-    first = await run(*command, **env)
-    assert first.returncode == 1
-    assert f"{whole - 1} archived" in first.stderr
-    assert "1 failed (see the log)" in first.stderr
-    assert "KeyError at approval_actions_ours:5 in pay" in first.stderr
-    assert "Traceback" not in first.stderr
-    assert "秘密" not in first.stderr
-    assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
-
-    left = await run("approvals", "actions", "--dry-run", "--json", **env)
-    assert [json.loads(line)["instance_id"] for line in left.stdout.splitlines()] == approved[:1]
-    module.write_text(lines, encoding="utf-8")
-    again = await run(*command, **env)
-    assert again.returncode == 0, again.stderr
-    assert (await run("approvals", "actions", "--dry-run", "--json", **env)).stdout == ""
 
 
 async def test_mistakes_are_said_in_words(run, tmp_path):

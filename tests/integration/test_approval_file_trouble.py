@@ -19,7 +19,6 @@ from dingbridge.dingtalk.errors import (
     NotFound,
     PermissionDenied,
     ReferenceMissing,
-    Unavailable,
 )
 from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from tests.integration.approval_files_support import (
@@ -43,8 +42,6 @@ from tests.unit.approval.office import CORP, field, once
 pytestmark = on_one_database
 
 __all__ = ["archive", "folder", "passes", "shelf"]
-
-AT_ONCE = Downloads.at_once
 
 
 async def cut_off(request):
@@ -242,25 +239,6 @@ async def test_what_is_about_every_file_is_nobodys_attempt(archive, shelf, folde
     assert [line["permission"] for line in said] == [error.permission] * (error.about == "right")
 
 
-async def test_files_that_the_drive_fails_at_for_ever_leave_the_others_their_turn(
-    archive, shelf, folder, passes
-):
-    """Trouble of the platform that stays for a few files looks like trouble with all."""
-    await archived(archive, files(*(str(number) for number in range(AT_ONCE + 2))))
-    for number in range(AT_ONCE):
-        error = Unavailable("busy", api=FILE_URLS, name="hsfIntegrationErrorCspace")
-        shelf.errors[str(number)] = error
-    work = downloads(archive, shelf)
-    await work.open_folder()
-    await once(work)
-    assert await once(work) == 0, "the app is left alone for a while"
-    passes(5)
-    assert [await once(work) for _ in range(2)] == [1, AT_ONCE], "one call tells whether it works again"
-    found = await rows(archive)
-    states = [found[f"file:{number}"].state for number in range(AT_ONCE + 2)]
-    assert states == ["waiting"] * AT_ONCE + ["done"] * 2
-
-
 @pytest.mark.parametrize(("size", "state"), [("0", "done"), ("", "done"), ("3", "waiting")])
 async def test_a_file_of_no_bytes_has_no_address_and_is_kept_empty(archive, shelf, folder, size, state):
     listed = f'[{{"fileId":"1","fileName":"a.txt","fileSize":"{size}"}}]'
@@ -311,17 +289,6 @@ async def test_one_that_fails_for_an_hour_while_others_work_is_given_up_and_the_
     row = (await rows(archive))["file:1"]
     assert (row.state, row.reason) == ("refused", "given up after an hour: HTTP 503")
     assert shelf.got["1"] < 12
-
-
-async def test_an_outage_of_the_files_server_gives_none_up(archive, shelf, folder, passes):
-    shelf.answers = {str(number): busy for number in range(3)}
-    await archived(archive, files(*shelf.answers))
-    work = downloads(archive, shelf)
-    await work.open_folder()
-    for _ in range(20):
-        passes(AGAIN_AFTER_S)
-        await once(work)
-    assert {row.state for row in (await rows(archive)).values()} == {"waiting"}
 
 
 @pytest.mark.parametrize(

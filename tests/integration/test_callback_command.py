@@ -65,12 +65,20 @@ def registered(simulator):
 
 async def test_registered_replaced_and_deleted(simulator, listener, env, tmp_path):
     env = beside(env, listener)
-    said = await dingbridge_callback(tmp_path, env, "register", "--url", listener.url, "--events", EVENTS)
+    new = ("--replace", "--events", EVENTS)  # of nothing
+    said = await dingbridge_callback(tmp_path, env, "register", *new)
+    assert (said.code, "callback register --url" in said.err) == (1, True)
+    said = await dingbridge_callback(tmp_path, env, "register", "--url", listener.url, *new)
     assert said.code == 0, said.err
     assert "url.http" in said.out
     assert "url.ok" in said.out
     assert f"registered: {listener.url}" in said.out
     assert registered(simulator) == (listener.url, ["user_add_org", "user_leave_org"])
+    shown = await dingbridge_callback(tmp_path, env, "show")
+    assert (shown.code, listener.url in shown.out) == (0, True)
+    assert f" ({len(TOKEN)} characters)" in shown.out
+    for secret in (TOKEN, AES_KEY):
+        assert secret not in shown.out + shown.err
 
     said = await dingbridge_callback(tmp_path, env, "register", "--url", listener.url, "--events", "check_in")
     assert (said.code, registered(simulator)[1]) == (1, ["user_add_org", "user_leave_org"])
@@ -83,9 +91,9 @@ async def test_registered_replaced_and_deleted(simulator, listener, env, tmp_pat
 
     said = await dingbridge_callback(tmp_path, env, "delete")
     assert (said.code, registered(simulator)) == (0, None)
-    said = await dingbridge_callback(tmp_path, env, "delete")
-    assert said.code == 1
-    assert "callback register --url" in said.err
+    for gone in ("delete", "show"):
+        said = await dingbridge_callback(tmp_path, env, gone)
+        assert (said.code, "callback register --url" in said.err) == (1, True)
 
 
 async def test_without_events_it_is_what_the_consumers_read(simulator, listener, env, tmp_path):

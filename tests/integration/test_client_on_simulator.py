@@ -31,8 +31,8 @@ from dingbridge.dingtalk.errors import (
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.errors import ERRMSG
 from dingbridge.simulator.server import Simulator
-from tests.integration.api_support import Sleeps
 from tests.integration.simulator_support import settings
+from tests.support.dingtalk import Sleeps
 from tests.support.profiles import KIND
 
 KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]

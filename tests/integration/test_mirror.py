@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-import pytest
 from sqlalchemy import Column, MetaData, Text, select
 
 from dingbridge import Mirror, people_table
@@ -11,28 +10,6 @@ from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.waiting import eventually
 from tests.unit.address_sync.late import LateCompany, Life
-
-
-@pytest.fixture
-async def life(database_url):
-    company = LateCompany(4)
-    consumer = AddressSync()
-    consumer.clock = company.clock
-    async with MemoryRuntime(consumer, database_url=database_url, dingtalk=company) as runtime:
-        yield Life(runtime, company)
-
-
-async def test_a_hire_an_edit_and_a_leaver_are_right_in_spite_of_the_lag(life):
-    await life.deliver(life.company.hires("u1", name="甲"), life.company.hires("u2", name="乙"))
-    await life.until(100)
-    left = life.company.leaves("u2")
-    await life.deliver(life.company.edits("u1", name="丙"), left, life.company.hires("u3", name="丁"))
-    assert (await life.person("u1")).name == "甲"
-    await life.until(13)
-    people = [await life.person(userid) for userid in ("u1", "u2", "u3")]
-    assert [(row.name, row.left_at) for row in people] == [("丙", None), ("乙", left.time), ("丁", None)]
-    await life.until(70)
-    assert await life.waiting() == 0
 
 
 async def test_three_processes_that_share_the_looks_make_each_once(database_url):

@@ -1,12 +1,14 @@
 """What must be true at the end of every life, and what is wrong in words."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from dev.benchmarks.large.compare import differences
 from dingbridge.consumers.approval.examples import leave_ledger
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 STANDS_S = 900.0
 """A change that nothing touched for so long, before and after, must have been told."""
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "approvals.md"
+[IN_FORCE] = re.findall(r"^SELECT[^;`]*replaced_by IS NULL[^;`]*", GUIDE.read_text(encoding="utf-8"), re.M)
+"""The guide's query of what is in force."""
 
 OUTCOMES = {"agree": "approved", "refuse": "refused"}
 
@@ -75,6 +81,9 @@ async def _approvals(life: "Life", running: Running) -> AsyncIterator[str]:
         replaced = any(one is not None and one.result == "agree" for one in others)
         if approval.result == "agree" and approval.biz_action != "REVOKE" and not replaced:
             right[approval.instance_id] = approval
+    in_force = {row.instance_id for row in await reader.execute(text(IN_FORCE))}
+    for instance_id in in_force ^ right.keys():
+        yield f"leave {instance_id}: in force by the guide's query: {instance_id in in_force}"
     for instance_id in right.keys() - booked.keys():
         yield f"leave {instance_id} is approved, and not in the ledger"
     for instance_id in booked.keys() - right.keys():

@@ -45,18 +45,6 @@ async def hands(company):
         yield Hands(runtime)
 
 
-async def test_fetch_a_fetch_b_write_b_write_a(hands, company):
-    modified = event("user_modify_org", "u1")
-    company.hire("u1", name="旧")
-    a = await hands.look(modified)
-    company.hire("u1", name="新")
-    b = await hands.look(modified)
-    await hands.write(modified, b)
-    with pytest.raises(Conflict):
-        await hands.write(modified, a)
-    assert await hands.name("u1") == "新"
-
-
 async def test_a_look_that_changed_nothing_still_outdates_an_older_one(hands, company):
     modified = event("user_modify_org", "u1")
     company.hire("u1", name="甲")
@@ -72,17 +60,6 @@ async def test_a_look_that_changed_nothing_still_outdates_an_older_one(hands, co
     with pytest.raises(Conflict):
         await hands.write(modified, a)
     assert await hands.name("u1") == "甲"
-
-
-async def test_a_look_from_before_the_leaving_cannot_bring_anybody_back(hands, company):
-    modified, left = event("user_modify_org", "u1"), event("user_leave_org", "u1")
-    company.hire("u1")
-    a = await hands.look(modified)
-    del company.users["u1"]
-    await hands.write(left, await hands.look(left))
-    with pytest.raises(Conflict):
-        await hands.write(modified, a)
-    assert await hands.runtime.rows(select(users)) == []
 
 
 async def test_a_department_that_a_user_brought_along_gives_way_to_its_own_event(hands, company):

@@ -44,17 +44,6 @@ async def known(make):
     return life
 
 
-async def test_a_hire_who_is_not_there_yet_is_looked_at_again_and_written(make):
-    life = await make(4)
-    await life.deliver(life.company.hires("u1"))
-    assert await life.person("u1") is None
-    await life.until(13)
-    assert (await life.person("u1")).left_at is None
-    await life.until(70)
-    assert life.calls == 4
-    assert await life.waiting() == 0
-
-
 async def test_an_answer_that_shows_what_the_event_said_is_not_looked_at_again(make):
     life = await make(0)
     await life.deliver(life.company.hires("u1"))
@@ -65,37 +54,6 @@ async def test_an_answer_that_shows_what_the_event_said_is_not_looked_at_again(m
     await life.until(100)
     assert (await life.person("u1")).left_at is not None
     assert life.calls == 3
-
-
-async def test_a_leaver_who_still_is_there_leaves_at_the_time_that_the_event_said(known):
-    event = known.company.leaves("u1")
-    await known.deliver(event)
-    assert (await known.person("u1")).left_at is None
-    await known.until(13)
-    row = await known.person("u1")
-    assert (row.left_at, row.left_reported) == (event.time, True)
-    await known.until(70)
-    assert await known.waiting() == 0
-
-
-async def test_an_edit_that_shows_the_state_before(known):
-    await known.deliver(known.company.edits("u1", name="乙"))
-    assert (await known.person("u1")).name == "甲"
-    await known.until(13)
-    assert (await known.person("u1")).name == "乙"
-
-
-async def test_two_edits_within_the_lag_end_with_the_second(known):
-    first = known.company.edits("u1", name="乙")
-    known.clock.now += 3
-    second = known.company.edits("u1", name="丙")
-    known.clock.now += 2  # reads show the first of them
-    await known.deliver(first)
-    assert (await known.person("u1")).name == "乙"
-    await known.deliver(second)
-    await known.until(80)
-    assert (await known.person("u1")).name == "丙"
-    assert await known.waiting() == 0
 
 
 async def test_of_two_edits_that_wait_together_the_answer_may_show_the_first(known):
@@ -119,47 +77,6 @@ async def test_a_leaving_that_waits_beside_another_event_keeps_its_time(known):
     await known.until(80)
     row = await known.person("u1")
     assert (row.left_at, row.left_reported) == (left.time, True)
-
-
-async def test_a_later_event_begins_the_looks_again(known):
-    await known.deliver(known.company.edits("u1", name="乙"))
-    await known.until(50)  # 12 s after the event the second of its looks was over
-    known.company.lag_s = 60
-    await known.deliver(known.company.edits("u1", name="丙"))
-    await known.until(80)
-    assert (await known.person("u1")).name == "丙"
-
-
-async def test_who_is_there_again_is_no_leaver(known):
-    left, hired = known.company.leaves("u1"), known.company.hires("u1", name="又甲")
-    await known.deliver(left, hired)
-    await known.until(80)
-    row = await known.person("u1")
-    assert (row.left_at, row.name) == (None, "又甲")
-
-
-async def test_who_leaves_and_comes_back_after_the_leaving_is_seen(known):
-    left = known.company.leaves("u1")
-    await known.until(5)
-    await known.deliver(left)
-    assert (await known.person("u1")).left_at is not None
-    hired = known.company.hires("u1", name="又甲")
-    await known.deliver(hired)
-    assert (await known.person("u1")).left_at is not None
-    await known.until(80)
-    row = await known.person("u1")
-    assert (row.left_at, row.name) == (None, "又甲")
-
-
-async def test_an_old_event_of_leaving_does_not_mark_who_is_there(make):
-    life = await make(0)
-    hired = life.company.hires("u1")
-    life.clock.now += 1
-    left = life.company.leaves("u1")
-    life.clock.now += 1
-    await life.deliver(hired, life.company.hires("u1"), left)
-    await life.until(80)
-    assert (await life.person("u1")).left_at is None
 
 
 async def test_nobody_is_marked_as_left_by_an_edit_before_it_is_believed(known):

@@ -31,7 +31,7 @@ async def live(steps, lag_s):
     company = LateCompany(lag_s)
     consumer = AddressSync()
     consumer.clock = company.clock
-    came = []
+    came, left = [], {}
     async with MemoryRuntime(consumer, dingtalk=company) as runtime:
         life = Life(runtime, company)
 
@@ -45,11 +45,15 @@ async def live(steps, lag_s):
         for number, (who, what, since, comes_in) in enumerate(steps):
             await until(company.clock.now + since)
             event = happens(company, who, what, number)
+            if who not in company.users:
+                left[who] = event.time
             came.append((company.clock.now + comes_in, number, event))
         await until(company.clock.now + 200)
         for who in PEOPLE:
             row, state = await life.person(who), company.users.get(who)
             assert (row.name if row and row.left_at is None else None) == (state and state["name"])
+            if row is not None and state is None:
+                assert (row.left_at, row.left_reported) == (left[who], True)
         await life.until(120_000)  # a hire that was believed absent, a leaver who was believed to be here
         assert await life.waiting() == 0
 
@@ -57,5 +61,10 @@ async def live(steps, lag_s):
 @settings(max_examples=sized(10, 500), deadline=None)
 @given(st.lists(STEP, max_size=8), st.sampled_from((0, 0.7, 4, 30, 60)))
 @example([("u1", "edit", 1, 0), ("u1", "edit", 100, 0), ("u1", "leave", 0.5, 3), ("u1", "edit", 1, 0)], 4)
+@example([("u1", "edit", 1, 0), ("u1", "edit", 100, 5), ("u1", "edit", 3, 2), ("u1", "leave", 100, 0)], 4)
+@example([("u1", "edit", 1, 0), ("u1", "leave", 100, 0), ("u1", "edit", 0.5, 0)], 4)
+@example([("u1", "edit", 1, 0), ("u1", "leave", 100, 5), ("u1", "edit", 6, 0)], 4)
+@example([("u1", "edit", 1, 0), ("u1", "leave", 1, 20), ("u1", "edit", 1, 0)], 0)
+@example([("u1", "edit", 1, 0), ("u1", "edit", 150, 0), ("u1", "edit", 50, 0)], 60)
 def test_any_life_ends_with_the_company(steps, lag_s):
     asyncio.run(live(steps, lag_s))

@@ -1,12 +1,15 @@
 """What DingTalk answers, as rows: absent is not empty, and either spelling of a value will do."""
 
 from datetime import date, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dingbridge.consumers.address_sync.check import _calls
 from dingbridge.consumers.address_sync.mapping import department_row, listed_state, roles_state, user_state
+from dingbridge.doctor.checks.platform import Known
 from tests.unit.address_sync.company import Company, listed
 
 
@@ -81,6 +84,8 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
+
+
 FIELDS = ["name", "dept_id_list", "leader_in_dept", "dept_order_list", "role_list", "hired_date", "active"]
 
 
@@ -128,3 +133,23 @@ def test_roles_come_in_groups():
         7: {"name": "财务", "group_name": "职务", "deleted_at": None},
         8: {"name": "人事", "group_name": "职务", "deleted_at": None},
     }
+
+
+# -- What address-sync has the doctor and the probe try
+
+
+class Listing:
+    """A client whose root lists the family-school contacts first."""
+
+    def __getattr__(self, name: str) -> Any:
+        return None
+
+    async def sub_departments(self, dept_id: int) -> list[dict[str, Any]]:
+        return [{"dept_id": -1}, {"dept_id": 30}, {"dept_id": 20}]
+
+
+async def test_departments_that_other_calls_refuse_are_tried_last() -> None:
+    known = Known()
+    [listsub] = [one for one in _calls(Listing(), known) if one.api == "v2/department/listsub"]  # type: ignore[arg-type]
+    await listsub.call(1)
+    assert known.ids("dept_id") == [1, 30, 20, -1]

@@ -5,12 +5,14 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import select
 
 from dingbridge import Reject
-from dingbridge.consumers.approval import examples
+from dingbridge.consumers.approval import Approval, examples
 from dingbridge.consumers.approval.actions.declaration import Action, Form, action, load_actions
 from dingbridge.errors import SettingsError
-from tests.unit.approval.office import field
+from dingbridge.testing.memory import MemoryRuntime
+from tests.unit.approval.office import deliver, field, instance
 
 ZONE = ZoneInfo("Asia/Shanghai")
 
@@ -153,3 +155,28 @@ def test_what_a_form_does_not_give_rejects_it_without_its_values(read):
     with pytest.raises(Reject) as caught:
         read(form)
     assert "秘密" not in caught.value.reason
+
+
+async def test_a_module_of_ones_own_brings_its_tables(office, tmp_path, monkeypatch):
+    module = tmp_path / "our_actions.py"
+    module.write_text(
+        "from sqlalchemy import Column, Table, Text, insert\n"
+        "from dingbridge.consumers.approval.actions import Approved, action\n"
+        "from dingbridge.consumers.approval.tables import metadata\n"
+        "trips = Table('trips_of_a_test', metadata, Column('instance_id', Text, primary_key=True))\n"
+        "@action('PROC-TRIP')\n"
+        "async def trip(approval: Approved, tx):\n"
+        "    await tx.execute(insert(trips).values(instance_id=approval.instance_id))\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("APPROVAL_ACTIONS", str(module))
+    office.finish()
+    consumer = Approval()
+    assert consumer.metadata is not None
+    trips = consumer.metadata.tables["trips_of_a_test"]
+    try:
+        async with MemoryRuntime(consumer, dingtalk=office) as archive:
+            await deliver(archive, instance("finish", processCode="PROC-TRIP"))
+            assert await archive.rows(select(trips)) == [("pi-1",)]
+    finally:
+        consumer.metadata.remove(trips)

@@ -1,13 +1,18 @@
 """Fields of a write: DingTalk's limits hold before anything is sent, and its forms are met."""
 
 import json
+from inspect import get_annotations
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dingbridge.dingtalk.api import DingTalkClient, objects
 from dingbridge.dingtalk.api.fields import DEPARTMENT, USER, encoded
+from dingbridge.dingtalk.api.shapes import USER as USER_SHAPE
+from dingbridge.dingtalk.api.shapes import typed
 from dingbridge.dingtalk.errors import BadRequest, InvalidField
 
 PERSON = {"userid": "u1", "name": "张三", "mobile": "+86-13800000001", "dept_id_list": [1, 7]}
@@ -84,3 +89,49 @@ def test_a_field_goes_out_in_a_form_that_json_can_hold_or_is_refused(where: Any,
     except InvalidField:
         return
     assert json.loads(json.dumps(body, ensure_ascii=False).encode()) == body
+
+
+# -- The table of replies: what the client takes from it
+
+
+GUIDES = Path(__file__).parents[3] / "docs" / "reference"
+
+
+def test_types_are_mended_where_they_are_declared_and_nowhere_else() -> None:
+    assert typed(
+        {
+            "userid": "001",
+            "job_number": "42",
+            "mobile": "13800000000",
+            "dept_id_list": ["1", 2, "x"],
+            "dept_order_list": [{"dept_id": "2", "order": "176294576350761512"}],
+            "leader_in_dept": [{"dept_id": 2, "leader": "false"}],
+            "role_list": [{"id": "100", "name": "1"}],
+            "hired_date": "",
+            "active": "true",
+            "parent_id": "7",
+        },
+        USER_SHAPE,
+    ) == {
+        "userid": "001",
+        "job_number": "42",
+        "mobile": "13800000000",
+        "dept_id_list": [1, 2, "x"],
+        "dept_order_list": [{"dept_id": 2, "order": 176294576350761512}],
+        "leader_in_dept": [{"dept_id": 2, "leader": False}],
+        "role_list": [{"id": 100, "name": "1"}],
+        "hired_date": "",
+        "active": True,
+        "parent_id": "7",
+    }
+
+
+@pytest.mark.parametrize("page", ["dingtalk-client.md", "dingtalk-client.zh-CN.md"])
+def test_the_guide_names_every_call_and_every_type(page: str) -> None:
+    guide = (GUIDES / page).read_text(encoding="utf-8")
+    calls = {name: getattr(DingTalkClient, name) for name in dir(DingTalkClient) if not name.startswith("_")}
+    assert [name for name in calls if f"`{name}" not in guide] == []
+    returned = {str(get_annotations(call).get("return")) for call in calls.values() if callable(call)}
+    types = [name for name in vars(objects) if any(f"{objects.__name__}.{name}" in text for text in returned)]
+    assert len(types) > 10
+    assert [name for name in types if f"`{name}" not in guide and f"[{name}]" not in guide] == []

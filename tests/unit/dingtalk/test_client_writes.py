@@ -26,56 +26,39 @@ from dingbridge.dingtalk.errors import (
 )
 from dingbridge.dingtalk.pace import OwnPace
 from dingbridge.dingtalk.transport import Transport
-from tests.integration.api_support import (
-    APP_KEY,
-    APP_SECRET,
-    BUSY,
-    OK,
-    QPS,
-    Platform,
-    base,
-    client,
-    everything_said,
-    platform,
-    server,
-    sleeps,
-)
-
-__all__ = ["base", "client", "platform", "server", "sleeps"]
+from tests.support.dingtalk import APP_KEY, APP_SECRET, BUSY, OK, QPS, DingTalk, everything_said
 
 PERSON = {"userid": "u1", "name": "张三丰", "mobile": "13800000001", "dept_id_list": [1, 7]}
 CREATE, UPDATE = "/topapi/v2/user/create", "/topapi/v2/user/update"
+DEPARTMENT, CHANGE = "/topapi/v2/department/create", "/topapi/v2/department/update"
+START, TODO = "/v1.0/workflow/processInstances", "/v1.0/todo/users/c1/tasks"
 CREATED = {**OK, "result": {"userid": "u1", "unionId": "x"}}
-START = "/v1.0/workflow/processInstances"
 
 
-async def test_a_person_goes_out_in_dingtalks_form(client: DingTalkClient, platform: Platform) -> None:
-    platform.script(CREATE, CREATED)
-    platform.script(UPDATE, {"errcode": "0", "errmsg": "ok"})
+async def test_a_person_goes_out_in_dingtalks_form(client: DingTalkClient, dingtalk: DingTalk) -> None:
+    dingtalk.script(CREATE, CREATED)
+    dingtalk.script(UPDATE, {"errcode": "0", "errmsg": "ok"})
     assert await client.create_user({**PERSON, "extension": {"爱好": "围棋"}, "title": None}) == ("u1", "x")
     await client.update_user("u1", {"manager_userid": None, "extension": {"爱好": "象棋"}})
-    created, updated = platform.requests(CREATE)[0], platform.requests(UPDATE)[0]
+    created, updated = dingtalk.requests(CREATE)[0], dingtalk.requests(UPDATE)[0]
     assert created["dept_id_list"] == "1,7"
     assert "title" not in created
     assert json.loads(created["extension"]) == {"爱好": "围棋"}
     assert (updated["ext_attrs_update_mode"], updated["force_update_fields"]) == (1, "manager_userid")
     assert "manager_userid" not in updated
-    assert "张三丰".encode() in platform.raw[CREATE]
-    assert b"\\u" not in platform.raw[CREATE]
+    (raw,) = [await request.read() for request, _ in dingtalk.seen if request.path == CREATE]
+    assert "张三丰".encode() in raw
+    assert b"\\u" not in raw
 
 
-async def test_a_department_goes_out_in_dingtalks_form(client: DingTalkClient, platform: Platform) -> None:
-    platform.script("/topapi/v2/department/create", {**OK, "result": {"dept_id": "77"}})
-    platform.script("/topapi/v2/department/update", OK)
+async def test_a_department_goes_out_in_dingtalks_form(client: DingTalkClient, dingtalk: DingTalk) -> None:
+    dingtalk.script(DEPARTMENT, {**OK, "result": {"dept_id": "77"}})
+    dingtalk.script(CHANGE, OK)
     fields = {"name": "研发部", "parent_id": 1, "source_identifier": "d1", "order": None}
     assert await client.create_department(fields) == 77
     await client.update_department(77, {"dept_manager_userid_list": []})
-    assert platform.requests("/topapi/v2/department/create") == [
-        {"name": "研发部", "parent_id": 1, "source_identifier": "d1"}
-    ]
-    assert platform.requests("/topapi/v2/department/update") == [
-        {"dept_id": 77, "force_update_fields": "dept_manager_userid_list"}
-    ]
+    assert dingtalk.requests(DEPARTMENT) == [{"name": "研发部", "parent_id": 1, "source_identifier": "d1"}]
+    assert dingtalk.requests(CHANGE) == [{"dept_id": 77, "force_update_fields": "dept_manager_userid_list"}]
 
 
 Call = Callable[[DingTalkClient], Awaitable[Any]]
@@ -103,12 +86,12 @@ Call = Callable[[DingTalkClient], Awaitable[Any]]
     ],
 )
 async def test_what_dingtalk_would_not_take_is_not_sent(
-    client: DingTalkClient, platform: Platform, call: Call, field: str
+    client: DingTalkClient, dingtalk: DingTalk, call: Call, field: str
 ) -> None:
     with pytest.raises(InvalidField) as caught:
         await call(client)
     assert caught.value.field == field
-    assert platform.seen == []
+    assert dingtalk.seen == []
 
 
 def status(code: int, /, **body: Any) -> web.Response:
@@ -130,26 +113,26 @@ OPEN = {
 
 @pytest.mark.parametrize("answer", OPEN.values(), ids=OPEN)
 async def test_an_outcome_that_nobody_knows_is_said_and_nothing_sent_again(
-    base: str, platform: Platform, answer: Any
+    dingtalk: DingTalk, answer: Any
 ) -> None:
-    platform.script("/topapi/v2/department/create", answer() if callable(answer) else answer, CREATED)
-    async with DingTalkClient(app_key=APP_KEY, app_secret=APP_SECRET, base=base, timeout_s=1) as client:
+    dingtalk.script(DEPARTMENT, answer() if callable(answer) else answer, CREATED)
+    async with dingtalk.client(timeout_s=1) as client:
         with pytest.raises(ApiError) as caught:
             await client.create_department({"name": "研发部", "parent_id": 1})
     expected = Unavailable if answer == OPEN["success without the id"] else OutcomeUnknown
     assert isinstance(caught.value, expected)
     assert caught.value.unavailable
-    assert len(platform.requests("/topapi/v2/department/create")) == 1
+    assert len(dingtalk.requests(DEPARTMENT)) == 1
 
 
 async def test_88_alone_brings_a_new_token_for_the_next_call(
-    client: DingTalkClient, platform: Platform
+    client: DingTalkClient, dingtalk: DingTalk, somebody: str
 ) -> None:
-    platform.script("/topapi/v2/department/create", OPEN["88 alone"])
+    dingtalk.script(DEPARTMENT, OPEN["88 alone"])
     with pytest.raises(OutcomeUnknown):
         await client.create_department({"name": "研发部", "parent_id": 1})
-    await client.user("u001")
-    assert len(platform.tokens) == 2
+    await client.user(somebody)
+    assert client.calls["gettoken"] == 2
 
 
 REFUSED: list[tuple[dict[str, Any], type[ApiError]]] = [
@@ -167,11 +150,11 @@ REFUSED: list[tuple[dict[str, Any], type[ApiError]]] = [
 
 @pytest.mark.parametrize(("answer", "error"), REFUSED)
 async def test_a_refusal_is_no_unknown_outcome(
-    client: DingTalkClient, platform: Platform, answer: dict[str, Any], error: type[ApiError]
+    client: DingTalkClient, dingtalk: DingTalk, answer: dict[str, Any], error: type[ApiError]
 ) -> None:
     words = "手机号13800000001(张三丰)有问题"
     refused = {"errmsg": words, **answer}
-    platform.script(CREATE, refused, refused)
+    dingtalk.script(CREATE, refused, refused)
     with pytest.raises(error) as caught:
         await client.create_user(PERSON)
     assert not isinstance(caught.value, Unavailable)
@@ -180,16 +163,16 @@ async def test_a_refusal_is_no_unknown_outcome(
     assert "13800000001" not in said
     assert "张三丰" not in said
     # a right may have been granted since the token was fetched; nothing was carried out, so it is sent again
-    assert len(platform.requests(CREATE)) == (2 if caught.value.about == "right" else 1)
+    assert len(dingtalk.requests(CREATE)) == (2 if caught.value.about == "right" else 1)
 
 
-async def test_a_rate_limit_is_a_refusal_and_waited_out(client: DingTalkClient, platform: Platform) -> None:
-    platform.script(CREATE, QPS, CREATED)
+async def test_a_rate_limit_is_a_refusal_and_waited_out(client: DingTalkClient, dingtalk: DingTalk) -> None:
+    dingtalk.script(CREATE, QPS, CREATED)
     assert await client.create_user(PERSON) == ("u1", "x")
-    platform.script(CREATE, QPS, QPS, QPS, QPS)
+    dingtalk.script(CREATE, QPS, QPS, QPS, QPS)
     with pytest.raises(RateLimited):
         await client.create_user(PERSON)
-    assert len(platform.requests(CREATE)) == 6
+    assert len(dingtalk.requests(CREATE)) == 6
 
 
 async def test_what_was_certainly_not_sent_is_told_from_what_may_have_been() -> None:
@@ -201,12 +184,12 @@ async def test_what_was_certainly_not_sent_is_told_from_what_may_have_been() -> 
 
 
 async def test_the_new_api_has_its_token_in_a_header_and_its_faults_by_name(
-    client: DingTalkClient, platform: Platform
+    client: DingTalkClient, dingtalk: DingTalk
 ) -> None:
-    platform.script(START, {"instanceId": "pi-1"}, status(400, code="processCodeError", message="错误"))
+    dingtalk.script(START, {"instanceId": "pi-1"}, status(400, code="processCodeError", message="错误"))
     start = {"process_code": "PROC-1", "originator": "u1", "form": {"事由": "年假"}, "dept_id": 1}
     assert await client.start_approval(**start, approvers=["u2", "u3"]) == "pi-1"
-    (body,) = platform.requests(START)
+    (body,) = dingtalk.requests(START)
     assert body == {
         "processCode": "PROC-1",
         "originatorUserId": "u1",
@@ -214,20 +197,20 @@ async def test_the_new_api_has_its_token_in_a_header_and_its_faults_by_name(
         "formComponentValues": [{"name": "事由", "value": "年假"}],
         "approvers": [{"actionType": "NONE", "userIds": ["u2"]}, {"actionType": "NONE", "userIds": ["u3"]}],
     }
-    assert platform.headers["x-acs-dingtalk-access-token"] == platform.tokens[-1]
+    token = await client.access_token()
+    assert dingtalk.seen[-1][0].headers["x-acs-dingtalk-access-token"] == token
     with pytest.raises(ApiError, match="Look in the DingTalk console") as caught:
         await client.start_approval(**start)
     assert caught.value.code == "processCodeError"
     assert not caught.value.unavailable
-    assert platform.tokens[-1] not in everything_said(caught.value)
+    assert token not in everything_said(caught.value)
 
 
-async def test_a_to_do_that_is_there_is_told(client: DingTalkClient, platform: Platform) -> None:
-    path = "/v1.0/todo/users/c1/tasks"
+async def test_a_to_do_that_is_there_is_told(client: DingTalkClient, dingtalk: DingTalk) -> None:
     exists = status(400, code="todo.taskCreate.paramError", message="task existed sourceId is s1")
     long = status(400, code="todo.taskCreate.paramError", message="subject is oversize")
     lock = status(400, code="todo.taskCreate.lockError", message="x")
-    platform.script(path, exists, long, lock)
+    dingtalk.script(TODO, exists, long, lock)
     todo = {
         "source_id": "s1",
         "creator": "c1",
@@ -274,13 +257,13 @@ class Counting(OwnPace):
 
 
 async def test_approvals_and_to_dos_count_against_the_quota_and_contacts_do_not(
-    base: str, platform: Platform
+    dingtalk: DingTalk,
 ) -> None:
-    platform.script(CREATE, CREATED)
-    platform.script(START, {"instanceId": "pi-1"})
-    platform.script("/v1.0/todo/users/c1/tasks/t1", {"result": True})
+    dingtalk.script(CREATE, CREATED)
+    dingtalk.script(START, {"instanceId": "pi-1"})
+    dingtalk.script(f"{TODO}/t1", {"result": True})
     budget = Counting()
-    async with DingTalkClient(app_key=APP_KEY, app_secret=APP_SECRET, base=base, budget=budget) as client:
+    async with dingtalk.client(budget=budget) as client:
         await client.create_user(PERSON)
         await client.start_approval(process_code="P", originator="u1", form={})
         await client.finish_todo("t1", creator="c1")
