@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import ColumnElement, Table, delete, func, select
+from sqlalchemy import ColumnElement, Table, case, delete, func, select
 
 from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from dingbridge.work_queue import PEOPLE_WAIT, RECONCILE, WorkQueue
@@ -123,8 +123,10 @@ class LeaverLimit:
             for one in {row.corp_id for row in found} | ({corp_id} if corp_id is not None else set()):
                 values = {"said_ms": now_ms, "looks": count, "app": self._app}
                 key = {"corp_id": one, "kind": _CONFIRMED, "entity_id": "*"}
+                earlier = case((c.said_ms > now_ms - WINDOW_MS, c.looks), else_=0)
+                again = values | {"looks": earlier + count}
                 statement = tx.insert(self._looks).values(**key, **values)
-                await tx.execute(statement.on_conflict_do_update(index_elements=_KEY, set_=values))
+                await tx.execute(statement.on_conflict_do_update(index_elements=_KEY, set_=again))
             due = self._looks.update().where(*self._waits(corp_id))
             await tx.execute(due.values(**self._queue.due(PEOPLE_WAIT)))
             return waiting

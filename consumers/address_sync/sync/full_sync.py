@@ -89,7 +89,13 @@ class FullSync:
         check = await check_removals(self._runs, run, self._settings, self._limit, self._confirmed)
         run.leavers, run.incomplete, run.words = check.missing, check.incomplete, check.stopped
         if self._confirmed is not None and check.stopped is None:
-            await self._limit.confirm(self._runs.database, run.corp_id, self._confirmed)
+            waiting = await self._limit.confirm(self._runs.database, run.corp_id, self._confirmed)
+            if waiting > self._confirmed:
+                run.words = (
+                    f"{waiting:,} people whom DingTalk does not know wait, and {self._confirmed:,} were "
+                    "confirmed: none of them was marked as left. If all of them did leave: dingbridge resync "
+                    f"--confirm-leavers {waiting}"
+                )
         if check.stopped is None or self._dry_run:
             await self._applier.begin(mark=check.incomplete is None)
             return

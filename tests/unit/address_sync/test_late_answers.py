@@ -283,3 +283,33 @@ async def test_the_limit_counts_the_leavers_of_every_way_and_not_those_of_a_leav
     assert await life.runtime.consumer.leavers.confirm(life.runtime.database, CORP, 4) == 4
     await life.until(100)
     assert await employed(life) == {f"v{number:02}" for number in range(16, 24)}
+
+
+async def test_a_second_confirmation_within_a_day_lets_as_many_more_be_marked(make):
+    life = await edits_of_whom_dingtalk_does_not_know(make, 25)
+    leavers, database = life.runtime.consumer.leavers, life.runtime.database
+    assert await leavers.confirm(database, None, 15) == 15
+    await life.until(100)
+    assert await employed(life) == set()
+    hired = [life.company.hires(f"v{number:02}") for number in range(6)]
+    for one in hired:
+        await life.deliver(one)
+    await life.until(100)
+    edits = [life.company.edits(f"v{number:02}", title="经理") for number in range(6)]
+    for number in range(6):
+        life.company.leaves(f"v{number:02}")
+    for one in edits:
+        await life.deliver(one)
+    await life.until(80)
+    assert await leavers.waiting(database.reader()) == 6
+    assert await leavers.confirm(database, None, 6) == 6
+    await life.until(100)
+    assert await employed(life) == set()
+
+
+async def test_a_command_that_confirms_fewer_than_wait_says_so(make):
+    life = await edits_of_whom_dingtalk_does_not_know(make, 25)
+    for userid in await employed(life):  # the lists have them: nobody is missing
+        life.company.hires(userid)
+    run = await full(life.runtime, life.company, confirmed=5)
+    assert "--confirm-leavers 15" in run.words
