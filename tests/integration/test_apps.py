@@ -122,16 +122,6 @@ async def _has(accepted, name):
     return bool((await accepted())["apps"].get(name))
 
 
-async def test_mistakes_of_the_file_end_the_ingress_with_2_before_it_listens(processes, tmp_path):
-    file = tmp_path / "apps.toml"
-    file.write_text('[apps.hr]\ntoken = "t"\n[apps.Sales]\n')
-    env = {**SAMPLE_CREDENTIALS, "DINGTALK_API_BASE": "http://127.0.0.1:1", "DINGTALK_APPS_FILE": str(file)}
-    done = await asyncio.to_thread(processes.run, "ingress", env=env)
-    assert done.returncode == 2
-    for words in ("apps.hr.aes_key: not set", "apps.hr.owner_keys: not set", "apps.Sales: an app's name"):
-        assert words in done.stderr
-
-
 @pytest.fixture
 async def listener(tmp_path):
     async with Listener(tmp_path / "journal") as listener:
