@@ -1,4 +1,4 @@
-"""Topics: is a failure this topic's, or is the cluster away? And ``dingbridge topics`` where Kafka fails later."""
+"""Topics: is a failure this topic's, or is the cluster away? And the command where Kafka fails later."""
 
 import asyncio
 import logging
