@@ -1,7 +1,6 @@
 """Topics: is a failure this topic's, or is the cluster away? And the command where Kafka fails later."""
 
 import asyncio
-import logging
 import re
 from collections import Counter
 from types import SimpleNamespace
@@ -10,12 +9,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import (
     InvalidReplicationFactorError,
-    KafkaConnectionError,
     KafkaTimeoutError,
     NotControllerError,
     NotLeaderForPartitionError,
     RequestTimedOutError,
-    SaslAuthenticationFailed,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
 )
@@ -24,9 +21,8 @@ from typer.testing import CliRunner
 from dingbridge.cli import topics as command_topics
 from dingbridge.cli.topics import app
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicLeaderless
-from dingbridge.kafka import client, topics
 from dingbridge.kafka import reader as topic_reader
-from dingbridge.kafka.client import explained
+from dingbridge.kafka import topics
 from dingbridge.kafka.topics import ensure_topics, existing_topics, listed_topics
 from dingbridge.settings import KafkaSettings
 
@@ -227,23 +223,3 @@ def test_headers_show_no_ticket_either(capsys: pytest.CaptureFixture[str]) -> No
     shown = capsys.readouterr().out
     assert "dlq-reason" in shown
     assert "s3cr3t" not in shown
-
-
-# -- Why Kafka could not be reached: aiokafka says it in its log alone, and says it only once
-
-
-def refuse() -> None:
-    logging.getLogger("aiokafka").error("Unable connect to %s: %s", "a:9092", SaslAuthenticationFailed())
-
-
-def test_a_password_that_was_refused_just_now_explains_that_there_is_no_connection() -> None:
-    refuse()
-    assert explained(KafkaConnectionError(), KafkaSettings.load())[0] == "credentials"
-
-
-def test_one_that_was_refused_long_ago_explains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(client.time, "monotonic", lambda: now[0])
-    refuse()
-    now[0] += 3600
-    assert explained(KafkaConnectionError(), KafkaSettings.load())[0] == "unreachable"
