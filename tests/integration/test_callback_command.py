@@ -96,6 +96,13 @@ async def test_registered_replaced_and_deleted(simulator, listener, env, tmp_pat
         assert (said.code, "callback register --url" in said.err) == (1, True)
 
 
+async def test_without_events_it_is_what_the_consumers_read(simulator, listener, env, tmp_path):
+    said = await dingbridge_callback(tmp_path, beside(env, listener), "register", "--url", listener.url)
+    assert said.code == 0, said.err
+    _, tags = registered(simulator)
+    assert {"user_add_org", "bpms_instance_change"} <= set(tags)
+
+
 async def test_what_is_registered_is_verified(simulator, listener, env, tmp_path):
     env = beside(env, listener)
     await dingbridge_callback(tmp_path, env, "register", "--url", listener.url, "--events", "check_in")
