@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from dingbridge.cli.consume import _load
 from dingbridge.consumers.forward.consumer import SYSTEMS
 from dingbridge.consumers.forward.settings import ForwardSettings, credentials_of, load_systems
 from dingbridge.errors import SettingsError
-from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.registry import UnknownConsumer, known_consumers, load_consumer
 from tests.unit.forward.support import SECRET, system
 
@@ -230,21 +228,3 @@ def test_all_credentials_that_are_missing_or_wrong_are_told_without_their_value(
         "SHORT (secret of system a)",
     ]
     assert "hunter" not in str(error.value)
-
-
-def test_the_command_tells_the_mistakes_of_system_and_process_together(
-    load: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load(GOOD, "10.0.0.0/8")
-    monkeypatch.setenv("TOPIC_PARTITIONS", "none")
-    with pytest.raises(SettingsError) as error:
-        _load("forward-a")
-    found = "\n".join(error.value.problems)
-    for variable in ("SYSTEM_A_SECRET", "SYSTEM_A_SECRET_OLD", "TOPIC_PARTITIONS"):
-        assert variable in found
-    monkeypatch.delenv("TOPIC_PARTITIONS")
-    for variable in ("SYSTEM_A_SECRET", "SYSTEM_A_SECRET_OLD"):
-        monkeypatch.setenv(variable, SECRET)
-    consumer, settings = _load("forward-a")
-    assert consumer.name == "forward-a"
-    assert isinstance(settings, ConsumerSettings)
