@@ -9,11 +9,9 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from dingbridge import Consumer
-from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import TokenInvalid
-from dingbridge.events import Received, decode, to_records
+from dingbridge.events import decode
 from dingbridge.ingress.credentials import CredentialsWatcher
 from dingbridge.ingress.metrics import HttpMetrics
 from dingbridge.kafka.topic_policy import event_topic, unclassified_topic
@@ -21,7 +19,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSet
 from dingbridge.simulator.server import Simulator
 from dingbridge.tasks import TaskEnded, WatchedTasks
 from dingbridge.worker.api.clients import open_clients
-from dingbridge.worker.executor import Executor
+from dingbridge.worker.outcomes import Reject
 from tests.integration.callback_support import Listener, push
 from tests.integration.simulator_support import settings
 from tests.support.ingress import IngressUnderTest
@@ -120,16 +118,6 @@ async def test_each_app_has_its_path_and_its_source_and_the_file_is_read_while_i
 
 async def _has(accepted, name):
     return bool((await accepted())["apps"].get(name))
-
-
-async def test_mistakes_of_the_file_end_the_ingress_with_2_before_it_listens(processes, tmp_path):
-    file = tmp_path / "apps.toml"
-    file.write_text('[apps.hr]\ntoken = "t"\n[apps.Sales]\n')
-    env = {**SAMPLE_CREDENTIALS, "DINGTALK_API_BASE": "http://127.0.0.1:1", "DINGTALK_APPS_FILE": str(file)}
-    done = await asyncio.to_thread(processes.run, "ingress", env=env)
-    assert done.returncode == 2
-    for words in ("apps.hr.aes_key: not set", "apps.hr.owner_keys: not set", "apps.Sales: an app's name"):
-        assert words in done.stderr
 
 
 @pytest.fixture
@@ -254,44 +242,13 @@ async def test_a_consumer_asks_at_the_app_that_the_event_came_from(tmp_path, mon
         monkeypatch.setenv("DINGTALK_API_BASE", simulator.base_url)
         monkeypatch.setenv("DATA_DIR", str(tmp_path))
         monkeypatch.setenv("CONSUMER_APP", "hr")
-        asked = Asking()
-        asked.settings = ConsumerSettings.load()
-        opened = await open_clients(asked.settings, stack)
+        opened = await open_clients(ConsumerSettings.load(), stack)
         assert opened is not None
-        asked.clients, _ = opened
+        client_of, _ = opened
         user = next(iter(simulator.platform.company.users))
-
-        assert (await asked.dingtalk.user(user))["userid"] == user  # where there is no event: CONSUMER_APP
-        executor = Executor(asked, None)
-        assert (await executor.attempt(one_event("hr", user))).kind == "done"
-        assert asked.seen == [user]
-        outcome = await executor.attempt(one_event("sales", user))
-        assert (outcome.kind, type(outcome.error)) == ("unavailable", TokenInvalid)
-        outcome = await executor.attempt(one_event("mute", user))
-        assert outcome.kind == "reject"
-        assert "of the app mute" in str(outcome.error)
-        assert asked.seen == [user]
-
-
-class Asking(Consumer):
-    name = "asking"
-    topics = ("user_add_org",)
-    uses_database = False
-
-    def __init__(self):
-        self.seen = []
-
-    async def prepare(self, event, ctx):
-        return (await ctx.dingtalk.at(Priority.RESYNC).user(event.subject))["userid"]
-
-    async def handle(self, event, tx, prepared):
-        self.seen.append(prepared)
-
-
-def one_event(app, user):
-    body = {"EventType": "user_add_org", "TimeStamp": "1731000000000", "UserId": [user], "CorpId": "c"}
-    received = Received(
-        seq=1, journal="j", received_ms=1_731_000_000_000, app=app, via="http", body=json.dumps(body).encode()
-    )
-    [record] = to_records(received)
-    return decode(record.value)
+        for app in (None, "hr"):  # where there is no event: CONSUMER_APP
+            assert (await client_of(app, "c").user(user))["userid"] == user
+        with pytest.raises(TokenInvalid):
+            await client_of("sales", "c").user(user)
+        with pytest.raises(Reject, match="of the app mute"):
+            client_of("mute", "c")

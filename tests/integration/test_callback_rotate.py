@@ -19,7 +19,6 @@ from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.simulator.server import Simulator
 from tests.integration.callback_support import Listener, dingbridge_callback, push
 from tests.integration.simulator_support import settings
-from tests.support.ingress import IngressUnderTest
 from tests.support.processes import eventually, free_port
 
 OWNER = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"]
@@ -223,52 +222,3 @@ async def test_what_cannot_be_rotated_is_said(simulator, live, tmp_path):
     (tmp_path / "hr.token").write_text("anotherToken")
     said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr")
     assert (said.code, "dingbridge doctor" in said.err) == (1, True)
-
-
-async def test_under_load_no_push_is_refused(processes, simulator, tmp_path):
-    """A company that lives, and a rotation while it does."""
-    file = write(tmp_path)
-    ingress = IngressUnderTest(
-        processes,
-        tmp_path,
-        {"DINGTALK_APPS_FILE": str(file), "DINGTALK_API_BASE": simulator.base_url},
-        {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}", **dict.fromkeys(SAMPLE_CREDENTIALS, "")},
-    )
-    await asyncio.to_thread(ingress.start)
-    env = {**{k: v for k, v in ingress.env.items() if v}, "ADMIN_PORT": str(ingress.admin_port)}
-    said = await dingbridge_callback(
-        tmp_path, env, "register", "--app", "hr", "--url", f"{ingress.url}/hr", "--events", EVENTS
-    )
-    assert said.code == 0, said.err
-
-    old = simulator.callbacks.current.target.token
-    pushing = asyncio.ensure_future(_live(simulator))
-    await eventually(lambda: _more(simulator, 50), 60, "pushes are answered")
-    said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr", "--grace", "1s")
-    assert said.code == 0, said.err
-    before = simulator.stats()["answered"]
-    await eventually(lambda: _more(simulator, before + 50), 60, "pushes are answered")
-
-    async def over():
-        until = tomllib.loads(file.read_text())["apps"]["hr"]["previous"][0]["until"]
-        return until + timedelta(seconds=1) < datetime.now(UTC)
-
-    await eventually(over, 60, "the old ones are retired")
-    before = simulator.stats()["answered"]
-    await eventually(lambda: _more(simulator, before + 50), 60, "pushes are answered")
-    pushing.cancel()
-    await asyncio.wait([pushing])
-    await simulator.pusher.drain()
-    assert simulator.callbacks.current.target.token != old
-    assert ingress.metric("dingbridge_callbacks_total", outcome="forbidden") == 0
-    assert ingress.metric("dingbridge_callbacks_total", outcome="kept") > 150
-
-
-async def _live(simulator):
-    while True:
-        simulator.act("hire", {})
-        await asyncio.sleep(0.02)
-
-
-async def _more(simulator, wanted):
-    return simulator.stats()["answered"] > wanted

@@ -32,7 +32,6 @@ async def test_every_settings_mistake_is_said_at_once_and_nothing_listens(proces
     for name in ("DINGTALK_TOKEN", "DINGTALK_AES_KEY", "DINGTALK_OWNER_KEY", "KAFKA_BOOTSTRAP_SERVERS"):
         assert name in said
     assert "Traceback" not in said
-    assert "ingress.ready" not in said
     assert not (tmp_path / "data").exists()
     for closed in (port, admin):
         with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", closed), 1):
@@ -83,8 +82,6 @@ async def test_topics_are_made_listed_and_read_without_other_tools(processes, ka
     assert code == 0, error
     names = [f"{prefix}{n}" for n in ("chat_quit", "check_in", "unclassified")]
     assert made.splitlines() == ["topic\tpartitions", *(f"{name}\t2" for name in names)]
-    shown = (await topics("list"))[1].splitlines()
-    assert shown == ["topic\tpartitions\trecords", *(f"{name}\t2\t0" for name in names)]
     objects = [json.loads(line) for line in (await topics("list", "--json"))[1].splitlines()]
     assert objects == [{"topic": name, "partitions": 2, "records": 0} for name in names]
     ingress.env["TOPIC_PARTITIONS"] = "4"
@@ -110,31 +107,6 @@ async def test_topics_are_made_listed_and_read_without_other_tools(processes, ka
     code, _, error = await topics("read", "no_such_type")
     assert code == 1
     assert "topics list" in error
-
-
-def test_topics_says_when_kafka_is_not_there(processes):
-    result = processes.run("topics", "list", env={"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
-    assert result.returncode == 1
-    assert "does not answer" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-@pytest.mark.parametrize(
-    "name", ["ingress", "consume", "callback", "topics", "journal", "simulator", "doctor"]
-)
-def test_every_command_has_help(processes, name):
-    result = processes.run(name, "--help", env={})
-    assert result.returncode == 0
-    assert "Usage: dingbridge" in result.stdout
-
-
-def test_make_help_lists_every_target():
-    printed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    targets = {line.split()[1] for line in printed.splitlines() if line.startswith("  make ")}
-    phony = next(
-        line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(".PHONY:")
-    ).split()[1:]
-    assert targets == set(phony)
 
 
 def test_a_second_install_asks_no_registry_for_anything():

@@ -93,6 +93,10 @@ async def test_each_attempt_is_told_alike_by_the_command_and_by_the_console(
         headers = (*refused.headers, (REPLAY_HEADER, b"run"), (FROM_HEADER, origin.encode()))
         await publish(settings, [refused._replace(headers=headers)], inbox_topic(settings, consumer.name))
         await eventually(lambda: sorted(system_a.ids()) == ["e1", "e2"])
+        first, again = (got for got in system_a.got if got.event_id == "e2")
+        assert (first.id, first.body) == (again.id, again.body)
+        assert "dingbridge-replay-id" not in first.headers
+        assert again.headers["dingbridge-replay-id"] == "run"
 
         await who.console.feed.start()
         try:

@@ -10,75 +10,20 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
-from aiokafka.errors import KafkaError
 
-from dev.servers import KafkaServer, PostgresServer, free_port, start_kafka, start_postgres
+from dev.servers import KafkaServer, free_port, start_kafka, start_postgres
 from dev.servers.engine import Engine, EngineUnavailable
 from dingbridge.errors import KafkaUnavailable, ServerStartError
-from dingbridge.kafka.client import producer
 from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.simulator.kafka.jars import cache_dir, check_jars, java
 from dingbridge.simulator.kafka.ports import answers
-from tests.support.kafka_reader import read_all, read_topic, topics
+from tests.support.kafka_reader import topics
 from tests.support.processes import Process, command, environment
 from tests.support.waiting import wait_until
 
 SAID = {"capture_output": True, "text": True, "timeout": 60, "check": False}
-
-
-async def send(settings: KafkaSettings, topic: str, values: list[bytes]) -> None:
-    client = producer(settings)
-    await client.start()
-    try:
-        for value in values:
-            await client.send_and_wait(topic, value, key=value)
-    finally:
-        await client.stop()
-
-
-async def test_what_was_acknowledged_is_read_back_from_the_beginning(kafka_settings: KafkaSettings) -> None:
-    first, second = (event_topic(kafka_settings, name) for name in ("one", "two"))
-    await ensure_topics(kafka_settings, [first, second])
-    values = [b"%d" % number for number in range(50)]
-    await send(kafka_settings, first, values)
-    assert sorted(r.value for r in await read_topic(kafka_settings, first)) == sorted(values)
-    assert await read_topic(kafka_settings, second) == []
-    everything = await read_all(kafka_settings)
-    assert {topic: len(records) for topic, records in everything.items()} == {first: 50, second: 0}
-
-
-async def test_topics_do_not_appear_by_being_used(kafka_settings: KafkaSettings) -> None:
-    client = producer(kafka_settings, request_timeout_ms=1000)
-    await client.start()
-    try:
-        with pytest.raises(KafkaError):
-            await client.send_and_wait(event_topic(kafka_settings, "nobody_made_this"), b"x")
-    finally:
-        await client.stop()
-    assert await topics(kafka_settings) == []
-
-
-async def test_a_paused_broker_is_silent_and_comes_back(
-    breakable_kafka: KafkaServer, kafka_settings: KafkaSettings
-) -> None:
-    settings = kafka_settings
-    topic = event_topic(settings, "frozen")
-    await ensure_topics(settings, [topic])
-    client = producer(settings)
-    await client.start()
-    try:
-        breakable_kafka.pause()
-        sending = asyncio.create_task(client.send_and_wait(topic, b"meanwhile"))
-        done, _ = await asyncio.wait({sending}, timeout=0.5)
-        assert not done
-        breakable_kafka.resume()
-        await asyncio.wait_for(sending, 30)
-    finally:
-        breakable_kafka.resume()
-        await client.stop()
-    assert [r.value for r in await read_topic(settings, topic)] == [b"meanwhile"]
 
 
 def test_a_cluster_of_the_environment_is_used_and_never_stopped(
@@ -129,24 +74,6 @@ def test_a_java_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("dingbridge.simulator.kafka.jars._BREW", ())
     with pytest.raises(ServerStartError, match="Java 11 is too old, Kafka needs 17"):
         java()
-
-
-async def test_postgres_keeps_its_data_through_an_outage(
-    breakable_postgres: PostgresServer, postgres_url: str
-) -> None:
-    connection = await asyncpg.connect(postgres_url)
-    await connection.execute("CREATE TABLE kept (number int)")
-    await connection.execute("INSERT INTO kept VALUES (7)")
-    await connection.close()
-    await asyncio.to_thread(breakable_postgres.stop_server)
-    try:
-        with pytest.raises((OSError, asyncpg.PostgresError)):
-            await asyncpg.connect(postgres_url, timeout=5)
-    finally:
-        await asyncio.to_thread(breakable_postgres.start_server)
-    connection = await asyncpg.connect(postgres_url)
-    assert await connection.fetchval("SELECT number FROM kept") == 7
-    await connection.close()
 
 
 async def test_the_wheels_postgres_wants_its_password(

@@ -14,12 +14,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-from dev.servers import start_kafka
 from dingbridge.settings import KafkaSettings
 from tests.faults.conftest import NOT_EXERCISED
-from tests.soak.faults import KAFKA, LANES, OURS, Fault, Scene
+from tests.soak.faults import KAFKA, LANES, OURS, Fault, KafkaBehindNetwork, Scene
 from tests.support.comparison import Comparison, assert_in_order, compare
 from tests.support.disk import SickDisk
 from tests.support.ingress import IngressUnderTest
@@ -52,11 +52,11 @@ def main() -> int:
 
 
 def _run(seconds: float, seed: int, folder: Path, processes: Processes) -> bool:
-    with start_kafka(folder, how="jars", brokers=3, long_run=True) as kafka:
+    with KafkaBehindNetwork(folder) as kafka:
         print(kafka.how, flush=True)
         disk = SickDisk(folder / "disk")
         env = {
-            "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
+            "KAFKA_BOOTSTRAP_SERVERS": kafka.behind,
             "KAFKA_REQUEST_TIMEOUT_S": "3",
             "TOPIC_REPLICATION": "3",
             "TOPIC_PARTITIONS": "3",
@@ -65,17 +65,21 @@ def _run(seconds: float, seed: int, folder: Path, processes: Processes) -> bool:
         ingress = IngressUnderTest(processes, folder, env, disk.env)
         ingress.start()
         scene = Scene(ingress, kafka, disk, Pusher(ingress.url), random.Random(seed))
+        scene.networks = kafka.networks()
         return asyncio.run(_soak(scene, seconds))
 
 
 async def _soak(scene: Scene, seconds: float) -> bool:
     done: Counter[str] = Counter()
     until = time.monotonic() + seconds
-    async with Load(scene.pusher, lanes=LANES, per_second=PER_SECOND):
-        await asyncio.gather(_stream(scene, KAFKA, until, done), _stream(scene, OURS, until, done))
-    await scene.started_again()
-    scene.kafka.restore()
-    await eventually(lambda: asyncio.to_thread(_all_published, scene), DRAIN_WITHIN_S, "all is published")
+    async with AsyncExitStack() as stack:
+        for network in scene.networks:
+            await stack.enter_async_context(network)
+        async with Load(scene.pusher, lanes=LANES, per_second=PER_SECOND):
+            await asyncio.gather(_stream(scene, KAFKA, until, done), _stream(scene, OURS, until, done))
+        await scene.started_again()
+        scene.kafka.restore()
+        await eventually(lambda: asyncio.to_thread(_all_published, scene), DRAIN_WITHIN_S, "all is published")
     settings = KafkaSettings.load(kafka_bootstrap_servers=scene.kafka.bootstrap)
     found = await compare(settings, scene.pusher)
     print("\n".join(f"  {count:4} × {words}" for words, count in sorted(done.items())))

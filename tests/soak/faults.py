@@ -9,16 +9,20 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import apsw
 import psutil
 
-from dev.servers import KafkaServer
+from dev.servers import KafkaServer, free_port
 from dingbridge.ingress.journal.directory import current, damaged
+from dingbridge.simulator.kafka.brokers import JarsKafka
 from tests.support.disk import SickDisk, Sickness
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import event
+from tests.support.proxy import RoundRobin
 from tests.support.pusher import Pusher
 from tests.support.waiting import eventually
 
@@ -26,6 +30,29 @@ LANES = 40
 PAGE = 4096
 EXTRA = 100_000_000
 """Numbers from here on are pushes beside the steady load."""
+
+
+class KafkaBehindNetwork(JarsKafka):
+    """Three brokers. Who asks at ``behind`` is sent through a network of each; at ``bootstrap`` they are
+    reached as they are, and so they reach each other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ports = [free_port() for _ in range(3)]
+        self.behind = ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        super().__init__(folder, brokers=3, because="", long_run=True)
+
+    def networks(self) -> list[RoundRobin]:
+        return [
+            RoundRobin([node.sasl_port], port=port)
+            for node, port in zip(self._nodes, self._ports, strict=True)
+        ]
+
+    def _properties(self, node: Any) -> dict[str, str]:
+        found = super()._properties(node)
+        found["listeners"] += f",BEHIND://127.0.0.1:{node.sasl_port}"
+        found["advertised.listeners"] += f",BEHIND://127.0.0.1:{self._ports[node.number - 1]}"
+        found["listener.security.protocol.map"] += ",BEHIND:PLAINTEXT"
+        return found
 
 
 @dataclass
@@ -39,6 +66,7 @@ class Scene:
     disk: SickDisk
     pusher: Pusher
     dice: random.Random
+    networks: list[RoundRobin] = field(default_factory=list)
     extras: int = EXTRA
     hurt: set[int] = field(default_factory=set)
     unread: int = 0
@@ -139,6 +167,22 @@ async def majority_killed(scene: Scene) -> str:
     await scene.wait(0, 5)
     await asyncio.to_thread(scene.kafka.start, one)
     return "two brokers killed, restarted one by one"
+
+
+async def network_bad(scene: Scene) -> str:
+    """Before all brokers. What was silent is reset in the end: it has lost bytes."""
+    how = scene.dice.choice(("late", "silent", "reset"))
+    for network in scene.networks:
+        network.silent, network.late_s = how == "silent", 0.1 if how == "late" else 0.0
+    for _ in range(scene.dice.randrange(1, 12)):
+        await scene.wait(0.3, 1.5)
+        if how == "reset":
+            scene.dice.choice(scene.networks).reset()
+    for network in scene.networks:
+        network.silent, network.late_s = False, 0.0
+        if how == "silent":
+            network.reset()
+    return f"the network before the brokers {how}"
 
 
 # -- the ingress, its relay, its disk
@@ -285,6 +329,7 @@ KAFKA: tuple[Fault, ...] = (
     all_frozen,
     all_killed,
     majority_killed,
+    network_bad,
 )
 OURS: tuple[Fault, ...] = (
     ingress_killed,

@@ -1,17 +1,22 @@
-"""What happens to an event by its answer; the sender is replaced, all else is the consumer's own."""
+"""What a system gets, and what happens to an event by its answer; the sender is replaced."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
+from structlog.testing import capture_logs
 
-from dingbridge import DependencyUnavailable, Outcome, Reject
+from dingbridge import DependencyUnavailable, Event, Outcome, Reject
 from dingbridge.consumers.forward import consumer as module
 from dingbridge.consumers.forward.consumer import Forward, consumer_of
 from dingbridge.consumers.forward.deliveries import Delivery
+from dingbridge.consumers.forward.event_filter import EventFilter
 from dingbridge.consumers.forward.policy import Answer
+from dingbridge.events.envelope import Received, to_records
+from dingbridge.events.event import Sent, decode
 from dingbridge.ssrf import AddressGuard
 from dingbridge.testing import MemoryRuntime
 from tests.unit.forward.support import SECRET, event, system
@@ -93,16 +98,6 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     return start
 
 
-async def test_any_2xx_is_done(start: Start) -> None:
-    async with start() as running:
-        assert (await running.deliver()).kind == "done"
-        [(message_id, content_type, _)] = running.sender.sent
-        assert message_id.startswith("msg_")
-        assert content_type == "application/cloudevents+json"
-        assert running.value("dingbridge_forward_deliveries_total", outcome="taken", status="2xx") == 1
-        assert running.value("dingbridge_forward_seconds_count") == 1
-
-
 async def test_an_event_comes_under_the_same_id_however_often(start: Start) -> None:
     async with start() as running:
         await running.deliver(1, FAILED)
@@ -111,25 +106,19 @@ async def test_an_event_comes_under_the_same_id_however_often(start: Start) -> N
         await running.deliver(2)
         ids = [message_id for message_id, _, _ in running.sender.sent]
         assert ids[0] == ids[1] == ids[2] != ids[3]
+        assert running.value("dingbridge_forward_seconds_count") == 4
 
 
 async def test_each_attempt_is_recorded_before_the_event_is_done(start: Start) -> None:
     async with start() as running:
         await running.deliver(1, FAILED)
         await running.deliver(1)
-        failed, taken = running.log.written
-        assert (failed.outcome, failed.attempt, failed.status, failed.answer) == (
-            "failed",
-            1,
-            500,
-            b"no room",
-        )
-        assert (taken.outcome, taken.attempt, taken.status, taken.answer) == ("taken", 2, 200, None)
-        assert (taken.consumer, taken.event_id, taken.event_type) == (
-            "forward-a",
-            "user_modify_org:e1/u1",
-            "user_modify_org",
-        )
+        assert [(d.outcome, d.attempt, d.status, d.answer) for d in running.log.written] == [
+            ("failed", 1, 500, b"no room"),
+            ("taken", 2, 200, None),
+        ]
+        taken = running.log.written[1]
+        assert (taken.consumer, taken.event_id) == ("forward-a", "user_modify_org:e1/u1")
         assert taken.duration_ms is not None
 
 
@@ -190,8 +179,6 @@ async def test_what_becomes_of_an_event(start: Start, kind: Any, outcome: str) -
 
 
 async def test_an_unclassified_event_in_dingtalks_form_is_given_up(start: Start) -> None:
-    from dingbridge.events.envelope import Received, to_records
-
     async with start(body="dingtalk") as running:
         record = to_records(Received(1, "j", 1700000000500, "default", "http", b"no json"))[0]
         assert (await running.runtime.deliver(record)).kind == "reject"
@@ -211,22 +198,50 @@ def test_no_more_requests_at_once_than_the_rate_can_use(declared: dict[str, Any]
     assert made.handler_timeout_s > sum(turns)
 
 
-def test_a_failure_is_logged_without_url_or_content(
+async def test_a_failure_is_logged_without_url_or_content(
     start: Start, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import asyncio
-
-    async def run() -> None:
-        async with start(url="http://127.0.0.1:9/hook/t0ken?key=t0ken") as running:
-            echo = replace(FAILED, body=b"zhangsan")
-            await running.deliver(1, echo, UserId=["u1"], name="zhangsan")
-            await running.deliver(
-                2, Answer("unavailable", "no connection to it"), UserId=["u1"], name="zhangsan"
-            )
-
-    asyncio.run(run())
+    async with start(url="http://127.0.0.1:9/hook/t0ken?key=t0ken") as running:
+        await running.deliver(1, replace(FAILED, body=b"zhangsan"), UserId=["u1"], name="zhangsan")
     written = caplog.text + "".join(capsys.readouterr())
     assert "forward.not_taken" in written
     assert "http://127.0.0.1:9" in written
     for private in ("t0ken", "zhangsan", SECRET):
         assert private not in written
+
+
+def approval(event_type: str = "bpms_instance_change", **fields: str) -> Event:
+    return event(event_type, processInstanceId="pi1", type="finish", **fields)
+
+
+def test_process_codes_look_at_approvals_and_one_that_names_none_is_withheld_and_said() -> None:
+    chosen = EventFilter(system(process_codes=["PROC-LEAVE-*", "PROC-1"]))
+    for event_type in ("bpms_instance_change", "bpms_task_change"):
+        codes = ["PROC-LEAVE-2", "PROC-1", "PROC-12"]
+        wanted = [chosen.wants(approval(event_type, processCode=code)) for code in codes]
+        assert wanted == [True, True, False]
+    assert chosen.wants(event())  # no approval
+    with capture_logs() as logs:
+        assert not EventFilter(system(process_codes=["*"])).wants(approval())
+    assert [entry["event"] for entry in logs] == ["forward.no_process_code"]
+    assert EventFilter(system()).wants(approval())
+
+
+def change(kind: str) -> Event:
+    envelope = {"specversion": "1.0", "id": "c1", "source": "/dingbridge", "type": "com.dingbridge.change"}
+    return decode(orjson.dumps({**envelope, "data": {"corpId": "dingcorp1", "kind": kind}}), Sent())
+
+
+@pytest.mark.parametrize(
+    ("types", "more", "kinds"),
+    [
+        (["user_*"], {}, {"user"}),
+        (["org_dept_modify"], {}, {"department"}),
+        (["user_add_org", "bpms_instance_change"], {}, {"user", "approval"}),
+        # of a change no template is known
+        (["user_add_org", "bpms_instance_change"], {"process_codes": ["*"]}, {"user"}),
+    ],
+)
+def test_changes_are_those_of_the_types_that_are_named(types: list[str], more: dict, kinds: set[str]) -> None:
+    chosen = EventFilter(system(types=types, skip_own_changes=True, **more))
+    assert {kind for kind in ("user", "department", "approval") if chosen.wants(change(kind))} == kinds

@@ -4,8 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, entry_points, version
-from itertools import pairwise
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -117,33 +116,6 @@ def test_an_installation_older_than_the_sources_is_told_to_install_again(
     assert (code, "make install" in said) == (1, True)
 
 
-@pytest.mark.parametrize("called", ["ingress", "replay", "journal drain", "callback register"])
-def test_help_fills_80_columns_whatever_the_length_of_our_source_lines(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], called: str
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setattr(sys, "argv", ["dingbridge", *called.split(), "--help"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code
-    shown = capsys.readouterr().out
-    assert "--help" in shown
-    head = [line.strip() for line in shown.partition("╭")[0].splitlines()]
-    too_early = [
-        line
-        for line, after in pairwise(head)
-        if line and after and len(line) + 1 + len(after.split()[0]) <= 78
-    ]
-    assert too_early == []
-
-
-def test_a_group_of_commands_says_what_it_is_for(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.COMMANDS["topics"] in told(monkeypatch, capsys, "topics", "--help")[1]
-
-
 def test_help_lists_each_command_in_one_line_of_80_columns_and_imports_none() -> None:
     done = subprocess.run(
         command("--help"), env={"COLUMNS": "80", "TERM": "dumb"}, capture_output=True, text=True, check=True
@@ -163,11 +135,6 @@ def test_help_lists_each_command_in_one_line_of_80_columns_and_imports_none() ->
         "simulator",
         "consumers",
     }
-
-
-def test_the_version_is_the_packages() -> None:
-    done = subprocess.run(command("--version"), capture_output=True, text=True, check=True)
-    assert done.stdout == f"dingbridge {version('dingbridge')}\n"
 
 
 def options(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
