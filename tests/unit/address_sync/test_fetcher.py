@@ -173,9 +173,9 @@ async def test_one_list_without_a_role_takes_it_from_nobody_and_two_in_a_row_ask
 
 
 async def test_a_role_that_a_list_lacks_is_looked_for_in_a_second_list_without_another_event(sync, company):
-    await known_holders(sync, company)
     consumer, now = sync.consumer, time.time()
     consumer.clock = lambda: now
+    await known_holders(sync, company)
     company.roles = {8: "人事"}  # the same list has news, too
     await deliver(sync, event("label_conf_modify", 7, at_ms=round(now * 1000)))
     now += 2
