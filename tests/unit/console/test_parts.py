@@ -99,20 +99,6 @@ async def test_what_was_done_is_told_as_done_where_the_audit_ends(
     assert done.unaudited
 
 
-async def test_a_command_that_ends_with_the_console_has_its_end_in_the_audit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    audit = Audit(tmp_path / "audit.jsonl")
-
-    async def stopped(self: Commands, command: Command) -> Any:
-        raise asyncio.CancelledError
-
-    monkeypatch.setattr(Commands, "_finished", stopped)
-    with pytest.raises(asyncio.CancelledError):
-        await Commands(audit).run(by(User("anna", Role.OPERATOR)), Command(("--version",)))
-    assert [entry.reason for entry in await audit.read()] == ["console stopped", None]
-
-
 async def test_a_command_that_takes_too_long_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
