@@ -268,6 +268,30 @@ def test_settings_say_all_mistakes_at_once_and_repeat_no_password(tmp_path: Path
     assert settings.database_url_of("address-sync") == f"sqlite:///{tmp_path}/address-sync.db"
 
 
+def test_settings_of_a_login_elsewhere_are_whole() -> None:
+    with pytest.raises(SettingsError) as raised:
+        ConsoleSettings.load(
+            console_url="http://console.example.com",
+            console_oidc_issuer="https://me:secret@login.example.com",
+            console_oidc_client_id="x",
+            console_oidc_roles=["ops=god"],
+            console_oidc_scopes="profile",
+            console_dingtalk_client_id="x",
+        )
+    text = str(raised.value)
+    names = (
+        "URL",
+        "OIDC_ISSUER",
+        "OIDC_CLIENT_SECRET",
+        "OIDC_ROLES",
+        "OIDC_SCOPES",
+        "DINGTALK_CLIENT_SECRET",
+    )
+    for name in names:
+        assert f"CONSOLE_{name}: " in text
+    assert "me:secret" not in text
+
+
 async def test_the_catalogue_tells_meaning_fields_readers_and_who_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
