@@ -1,7 +1,9 @@
 """Rights in Kafka: what docs/explanation/security.md lists for a consumer, an operator and a team is enough,
-each of it is needed, and what is missing is said.
-"""
+each of it is needed, and what is missing is said."""
 
+import asyncio
+from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,21 @@ import pytest
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from dingbridge.consumers.approval.consumer import Approval
-from dingbridge.kafka.topic_policy import dlq_topic, event_topic, inbox_topic
+from dingbridge.doctor.checks import kafka, kafka_judge
+from dingbridge.doctor.checks import settings as settings_check
+from dingbridge.doctor.findings import Finding
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.ingress.admin.renormalise import fill
+from dingbridge.ingress.journal.checkpoint import Checkpoint
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.relay.publisher import Publisher
+from dingbridge.ingress.relay.status import RelayStatus
+from dingbridge.kafka.topic_policy import dlq_topic, event_topic, inbox_topic, unclassified_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
 from dingbridge.worker.registry import load_consumer
 from tests.faults.rights import APPROVAL, CONTACT, TASK, consume, documented, forge, settings_of
+from tests.integration.test_publisher import keep
 from tests.integration.worker_support import (
     EffectConsumer,
     consumer_settings,
@@ -24,13 +37,11 @@ from tests.integration.worker_support import (
     serving,
 )
 from tests.support.kafka_reader import read_topic
-from tests.support.secure_kafka import SecureKafka, secure_kafka
+from tests.support.processes import free_port
+from tests.support.secure_kafka import Right, SecureKafka, on_prefix, on_topic, secure_kafka
 from tests.support.waiting import eventually
 
 __all__ = ["secure_kafka"]
-
-
-# -- a consumer
 
 
 MISSING = {
@@ -86,9 +97,6 @@ async def test_the_listed_rights_are_all_that_a_consumer_needs_and_each_is(
         await eventually(handled, what="with the right granted it goes on by itself")
 
 
-# -- what each part of the document lists
-
-
 PREFIXES = {"TOPIC_PREFIX": "dingtalk.", "CONTROL_PREFIX": "ctl-dingtalk."}
 
 
@@ -103,6 +111,8 @@ def test_the_lists_name_the_topics_that_each_consumer_reads(name: str) -> None:
 
 
 INBOX, DLQ = "ctl-dingtalk.inbox.approval", "ctl-dingtalk.dlq.approval"
+
+
 LISTS = {
     "ingress": {("WRITE", "dingtalk."), ("CREATE", "dingtalk.")},
     "operator": {
@@ -120,9 +130,6 @@ LISTS = {
 @pytest.mark.parametrize("who", LISTS)
 def test_a_list_names_no_right_beyond_those_that_are_needed(who: str) -> None:
     assert {(r.operation, r.name) for r in documented(who, PREFIXES)} == LISTS[who]
-
-
-# -- who is no part of the bridge
 
 
 @pytest.mark.parametrize(
@@ -167,3 +174,160 @@ async def test_who_is_no_part_of_the_bridge_reads_and_writes_what_is_listed_and_
     for topic in topics([*reads, *neither]):
         with pytest.raises(KafkaError):
             await forge(settings, topic)
+
+
+# -- Rights in Kafka: docs/explanation/security.md lists enough for the ingress, what is not granted parks
+
+
+KEPT = [
+    {"EventType": APPROVAL, "type": "finish", "processInstanceId": "pi-0", "corpId": "dingcorpsample01"},
+    {"EventType": CONTACT, "eventId": "c0", "CorpId": "dingcorpsample01", "UserId": ["u0"]},
+    {"EventType": "no/legal name"},
+]
+
+
+async def published(settings: IngressSettings, folder: Path) -> tuple[RelayStatus, int]:
+    """Runs a publisher until three callbacks are behind the checkpoint, or Kafka is said to be down. Returns
+    how many records were parked as well."""
+    file = JournalFile(folder / "journal.db", create=True)
+    keep(file, KEPT)
+    report = RelayStatus()
+    publisher = Publisher(settings, folder, report)
+    running = asyncio.ensure_future(publisher.run())
+
+    def settled() -> bool:
+        with closing(Checkpoint(folder, read_only=True)) as checkpoint:
+            return checkpoint.seq() >= 3 or report.state == "down"
+
+    await eventually(settled, 60, report.words)
+    publisher.stop()
+    await running
+    file.close()
+    with closing(Checkpoint(folder, read_only=True)) as checkpoint:
+        return report, sum(group.records for group in checkpoint.parked_groups())
+
+
+async def test_the_listed_rights_are_all_that_the_ingress_needs(
+    secure_kafka: SecureKafka, tmp_path: Path
+) -> None:
+    user = secure_kafka.new_user()
+    env = secure_kafka.environment(user)
+    rights = documented("ingress", env)
+    values = {**SAMPLE_CREDENTIALS, **env, "DINGTALK_API_BASE": "http://127.0.0.1:1"}
+    settings = IngressSettings.load(**{name.lower(): value for name, value in values.items()})
+    create, write = rights[1:], rights[:1]
+
+    def folder() -> Path:  # a new one each time, in which nothing is parked
+        made = tmp_path / str(next(numbers))
+        made.mkdir()
+        return made
+
+    numbers = count()
+    report, _ = await published(settings, folder())
+    assert "WRITE on any topic" in report.words
+    await secure_kafka.grant(user, create)
+    report, _ = await published(settings, folder())
+    assert "WRITE on any topic" in report.words
+    await secure_kafka.grant(user, write)
+
+    async def all_published() -> bool:  # the authorizer follows within moments
+        report, parked = await published(settings, folder())
+        return report.state == "up" and not parked
+
+    await eventually(all_published, what="published by the listed rights")
+    assert len(await existing_topics(secure_kafka.administrator(env))) == 3
+    await secure_kafka.revoke(user, create)
+    await eventually(all_published, what="CREATE is not needed where the topics exist")
+    with pytest.raises(KafkaError):
+        await consume(settings, event_topic(settings, APPROVAL), "ingress")
+    await secure_kafka.grant(
+        user, [Right("WRITE", "topic", event_topic(settings, APPROVAL), permission="DENY")]
+    )
+
+    async def one_is_parked() -> bool:
+        report, parked = await published(settings, folder())
+        return report.state == "up" and parked == 1
+
+    await eventually(one_is_parked, what="where one topic is denied, its records alone are parked")
+
+    with closing(JournalFile(tmp_path / "renormalised.db", create=True)) as file:
+        with pytest.raises(KafkaUnavailable, match="has no right READ"):
+            await fill(settings, file)
+        await secure_kafka.grant(user, on_topic(unclassified_topic(settings), "READ"))
+
+        async def renormalised() -> bool:
+            try:
+                return (await fill(settings, file))["read"] > 0
+            except KafkaUnavailable:
+                return False
+
+        await eventually(renormalised, what="the listed right is enough to renormalise")
+
+
+PARTS = [settings_check.Part("approval", ("bpms_instance_change",))]
+
+
+SMALL = {"kafka.one_broker", "kafka.retention_unknown"}
+
+
+def codes(findings: list[Finding]) -> set[str]:
+    return {finding.code for finding in findings}
+
+
+def lacking(findings: list[Finding]) -> set[str]:
+    return {right for f in findings if f.code == "kafka.rights" for right in f.values["rights"]}
+
+
+async def looked_at(env: dict[str, str], *, ingress: bool = False) -> list[Finding]:
+    settings = KafkaSettings.load(**{name.lower(): value for name, value in env.items()})
+    needs = kafka.needs(settings, PARTS, ingress=ingress)
+    seen = await kafka.look(settings, sorted(needs), [part.name for part in PARTS])
+    return kafka_judge.judge(seen, settings, needs)
+
+
+async def test_rights_are_compared_with_what_each_part_needs(secure_kafka: SecureKafka) -> None:
+    user = secure_kafka.new_user()
+    env = secure_kafka.environment(user)
+    administrator = secure_kafka.administrator(env)
+    events, inbox = f"{env['TOPIC_PREFIX']}bpms_instance_change", f"{env['CONTROL_PREFIX']}inbox.approval"
+    dead = f"{env['CONTROL_PREFIX']}dlq.approval"
+    await ensure_topics(administrator, [events])
+
+    none = {f"READ on topic {events}", f"READ on topic {inbox}", f"WRITE on topic {dead}"}
+    assert lacking(await looked_at(env)) == {*none, "READ on group approval"}
+
+    # all that the document lists: well, but for topics that are still to be made, and may be
+    await secure_kafka.grant(user, documented("approval", env, {}))
+    await eventually(lambda: _codes(env, {"kafka.ok", "kafka.missing", *SMALL}), what="the rights are seen")
+    assert await existing_topics(administrator) == {events: 6}, "asking whether it may create made none"
+
+    # one of each kind is taken away
+    await secure_kafka.revoke(user, on_topic(inbox, "CREATE"))
+    await eventually(lambda: _codes(env, {"kafka.create", "kafka.missing", *SMALL}), what="no CREATE")
+    await secure_kafka.revoke(user, [Right("READ", "group", "approval")])
+    await eventually(lambda: _lacks(env, {"READ on group approval"}), what="no READ on the group")
+
+    # an ingress needs more on the same topic
+    found = lacking(await looked_at(env, ingress=True))
+    assert f"WRITE on topic {events}" in found
+    await secure_kafka.grant(user, on_prefix(env["TOPIC_PREFIX"], "CREATE", "WRITE"))
+    wanted = {"READ on group approval"}
+    await eventually(lambda: _lacks(env, wanted, ingress=True), what="the prefix is granted")
+
+
+async def _codes(env: dict[str, str], expected: set[str]) -> bool:
+    return codes(await looked_at(env)) == expected
+
+
+async def _lacks(env: dict[str, str], rights: set[str], *, ingress: bool = False) -> bool:
+    return bool(lacking(await looked_at(env, ingress=ingress)) == rights)
+
+
+async def test_a_wrong_password_is_told_from_a_broker_that_is_away(secure_kafka: SecureKafka) -> None:
+    env = secure_kafka.environment(secure_kafka.nobody)
+    wrong = await looked_at({**env, "KAFKA_SASL_PASSWORD": "not-the-password"})
+    assert codes(wrong) == {"kafka.credentials"}
+    assert "not-the-password" not in str(wrong)
+    assert codes(await looked_at({**env, "KAFKA_SASL_MECHANISM": "PLAIN"})) == {"kafka.mechanism"}
+    away = {**env, "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
+    assert codes(await looked_at(away)) == {"kafka.unreachable"}
