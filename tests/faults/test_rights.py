@@ -1,5 +1,4 @@
-"""Rights in Kafka: what docs/explanation/security.md lists for a consumer, an operator and a team is enough,
-each of it is needed, and what is missing is said."""
+"""Rights in Kafka: what docs/explanation/security.md lists is enough and needed; what is missing is said."""
 
 import asyncio
 from contextlib import closing
