@@ -17,9 +17,8 @@ HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>'&amp;{{7*7}}"
 
 @pytest.fixture(scope="module", autouse=True)
 def _pushed(stack: Stack) -> None:
-    ended = [event(NUMBER, title=HOSTILE), event(NUMBER + 1, HOSTILE)]
     # of a start nobody is asked: an approval that the simulator does not know is never believed to have ended
-    push(stack, [one.replace(b'"type": "finish"', b'"type": "start"') for one in ended])
+    push(stack, [event(NUMBER, title=HOSTILE).replace(b'"type": "finish"', b'"type": "start"')])
 
 
 def found(page: Page, stack: Stack, text: str) -> None:
@@ -117,14 +116,6 @@ def test_an_events_life_is_on_its_page(watched: Open, stack: Stack) -> None:
     assert bare.locator("button[data-copy]:visible").count() == 0, "what needs a script is not there without"
     masked = watched("viewer").open(address)
     assert "alert" not in masked.inner_text("main")
-
-
-def test_an_event_of_a_hostile_key_is_found_and_shown(watched: Open, stack: Stack) -> None:
-    one = watched()
-    opened(one.page, stack, f"pi-{HOSTILE}")
-    assert f"pi-{HOSTILE}" in one.page.inner_text("main")
-    assert one.page.locator("main img, main script").count() == 0
-    assert one.faults == []
 
 
 def test_it_is_replayed_to_one_consumer_by_its_button(watched: Open, stack: Stack) -> None:

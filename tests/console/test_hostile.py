@@ -19,7 +19,6 @@ HOSTILE = {
     "htmx": "<div hx-get=/logout hx-trigger=load hx-on:click=alert(5)></div>",
     "url": "javascript:alert(6)",
 }
-PRIVATE = " 李雷的请假"
 LARGE = "很长" * 125_000
 """0.75 MB as UTF-8; encrypted and in base64 just below the ingress's limit of 1 MiB."""
 
@@ -33,7 +32,7 @@ def approval(name: str, title: str) -> bytes:
         "corpId": CORP,
         "createTime": 1_731_000_000_000,
         "finishTime": 1_731_000_000_500,
-        "title": title + PRIVATE,
+        "title": title,
         "staffId": title[:100],
         title[:60]: title[:100],
     }
@@ -76,22 +75,4 @@ def test_what_an_event_holds_stays_text(watched: Open, stack: Stack, name: str) 
 def test_a_page_of_a_large_event_opens(watched: Open, stack: Stack) -> None:
     one = watched("reader")
     assert "hostile-large" in event_page(one.page, stack.url, "large").inner_text("main")
-    assert one.faults == []
-
-
-def test_a_viewer_sees_masks_where_a_reader_sees_values(watched: Open, stack: Stack) -> None:
-    secret = HOSTILE["script"] + PRIVATE
-    for role, shown in (("viewer", False), ("reader", True)):
-        one = watched(role)
-        page = event_page(one.page, stack.url, "script")
-        assert (secret in page.inner_text("main")) is shown, role
-        assert ("***(" in page.inner_text("main")) is not shown, role
-        assert (json.dumps(secret)[1:-1] in page.content()) is False
-
-
-def test_what_is_searched_for_stays_text(watched: Open, stack: Stack) -> None:
-    one = watched("reader")
-    for text in HOSTILE.values():
-        page = one.open(f"/find?q={quote(text)}")
-        assert page.locator("main svg, main img, main script").count() == 0
     assert one.faults == []

@@ -9,13 +9,13 @@ from typing import Any
 
 from dingbridge.ingress.journal.directory import folders
 from dingbridge.ingress.journal.store import JournalFile
-from tests.faults.hostile_http import MARKER
-from tests.support.hostile import memory_bytes
+from tests.support.hostile import CLASSES, Reply, memory_bytes
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Processes, free_port
 from tests.support.pusher import Pusher
 
 MAX_BYTES = 64 * 1024
+MARKER = "Do-Not-Log-Me"
 
 
 def event(number: int) -> bytes:
@@ -96,3 +96,13 @@ class Besieged:
                 after = found[-1].seq
             file.close()
         return rows
+
+
+def check(reply: Reply, request: object) -> None:
+    """A refusal: its class, and no more; or aiohttp's own 400 for what it could not parse."""
+    if reply.status == 400 and reply.headers["content-type"].startswith("text/plain"):
+        return
+    assert reply.status in CLASSES, request
+    assert reply.body == CLASSES[reply.status], request
+    assert reply.headers["server"] == "callback"
+    assert set(reply.headers) <= {"content-type", "content-length", "date", "connection", "allow", "server"}

@@ -1,34 +1,45 @@
 """Whatever bytes come to a real ingress: the right 4xx with a class name, never a 500, nothing kept, nothing
 of them in the log, memory flat, and good pushes answered meanwhile.
 
-1,900 generated requests; 100,000 with ``DINGBRIDGE_LONG=1``.
-"""
+1,900 generated requests; 100,000 with ``DINGBRIDGE_LONG=1``."""
 
 import asyncio
 import json
 import random
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import quote
+from types import SimpleNamespace
+from urllib.parse import quote, urlencode
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from tests.faults.besieged import MAX_BYTES, SEED, Besieged
-from tests.faults.hostile_http import MARKER, check
+from dingbridge.ingress.callback import Refused
+from tests.faults.besieged import MARKER, MAX_BYTES, SEED, Besieged, check
+from tests.integration.test_ingress_http import Listener, listener, push
 from tests.support.hostile import CLASSES, Line, exchange, mutations, raw_push
 from tests.support.processes import Processes
 from tests.support.pusher import is_success, signed
 from tests.support.sizes import new_seed, sized
+from tests.support.waiting import eventually
 
 MUTATED, GENERATED = sized(1_500, 20_000), sized(400, 1_000)
+
+
 mutated_rounds = pytest.mark.parametrize("round_", range(sized(1, 4)))
+
+
 generated_rounds = pytest.mark.parametrize("round_", range(sized(1, 20)))
 """Several, since a test that takes minutes is taken for one that hangs."""
 
+
 WARM_UP = 500
+
+
 GROWTH_BYTES = 32 * 1024 * 1024
 
 
@@ -48,6 +59,7 @@ async def test_mutated_pushes_over_real_sockets(processes: Processes, tmp_path: 
                 outcomes[reply.status] += 1
                 if reply.status == 200:
                     assert is_success(reply.body), request
+                    assert reply.headers["server"] == "callback", "nor does a success name software"
                 elif reply.status:
                     check(reply, request)
 
@@ -63,9 +75,9 @@ async def test_mutated_pushes_over_real_sockets(processes: Processes, tmp_path: 
     assert {400, 403, 404} <= outcomes.keys()
 
 
-# -- well-formed HTTP, hostile content: the right status for each
-
 _text = st.text(max_size=40)
+
+
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | _text | st.just(MARKER),
     lambda inner: (
@@ -73,6 +85,8 @@ _json = st.recursive(
     ),
     max_leaves=8,
 )
+
+
 _bodies = st.one_of(
     st.binary(max_size=200),
     _json.map(lambda value: json.dumps(value).encode()),
@@ -94,23 +108,33 @@ _bodies = st.one_of(
         ]
     ),
 )
+
+
 _value = st.one_of(
     st.binary(max_size=30).map(quote),
     st.sampled_from(
         ["", "%", "%zz", "%00", "%0d%0aX-Injected:%201", "9" * 400, MARKER, "%ff%fe", "+", "%F0%9F"]
     ),
 )
+
+
 _parameter = st.tuples(
     st.sampled_from(
         ["signature", "msg_signature", "timestamp", "timeStamp", "nonce", "%6eonce", "a[]", MARKER]
     ),
     _value,
 )
+
+
 UNSIGNED = "signature=" + "0" * 40 + "&timestamp={now}&nonce=n1234567"
+
+
 _query = st.one_of(
     st.lists(_parameter, max_size=6).map(lambda pairs: "&".join(f"{k}={v}" for k, v in pairs)),
     st.just(UNSIGNED),
 )
+
+
 _header = st.one_of(
     st.tuples(
         st.from_regex(r"\AX-[A-Za-z0-9-]{1,20}\Z"),
@@ -132,18 +156,30 @@ _header = st.one_of(
         ]
     ),
 )
+
+
 _other_paths = st.one_of(
     st.sampled_from(
         ["/", "/metrics", "/callback/", "/callback/..", "/callback;x", "//callback", "/callback%00"]
     ),
     st.text(max_size=20).map(lambda text: "/x" + quote(text)),
 )
+
+
 _OURS = ["/callback", "/callback/default", "/%63allback"]
+
+
 _paths = st.tuples(st.sampled_from(_OURS * 4 + [""]), _other_paths).map(lambda pair: pair[0] or pair[1])
+
+
 _methods = st.sampled_from(
     ["POST"] * 40 + ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"]
 )
+
+
 _headers = st.lists(_header, max_size=5, unique_by=lambda header: header[0].lower())
+
+
 _requests = st.tuples(_methods, _paths, _query, _headers, _bodies, st.booleans())
 
 
@@ -218,3 +254,76 @@ async def test_generated_requests_get_the_right_status(
     print(f"answers by status {dict(sorted(outcomes.items()))}, memory grew by {growth:,} bytes")
     assert growth < GROWTH_BYTES
     assert set(CLASSES) - {408} <= outcomes.keys()
+
+
+# -- Hostile requests one by one: each is refused by its class, and a fault of ours is no success
+
+
+__all__ = ["listener"]
+
+
+HEAD = b"POST /callback HTTP/1.1\r\nHost: x\r\n"
+
+
+def good_push() -> bytes:
+    query, body = push()
+    head = HEAD.replace(b" HTTP", f"?{urlencode(query)} HTTP".encode())
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+async def test_a_sender_that_asks_before_it_sends_the_body_is_told_to(listener: Listener) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    head, _, body = good_push().partition(b"\r\n\r\n")
+    writer.write(head + b"\r\nExpect: 100-continue\r\n\r\n")
+    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(body)
+    assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+async def test_a_fault_of_ours_is_no_success_and_logged_without_what_was_sent(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(entry: object) -> bool:
+        raise ValueError(MARKER)
+
+    monkeypatch.setattr(listener.journal, "append", fail)
+    with capture_logs() as logs:
+        reply = await exchange(listener.port, good_push(), silence_s=10)
+    assert (reply.status, reply.body) == (500, b'{"error":"unavailable"}')
+    assert listener.counted("unavailable", "fault") == 1
+    [fault] = [line for line in logs if line["event"] == "callback.fault"]
+    assert fault["error"] == "ValueError"
+    assert fault["place"].startswith("test_hostile_requests.py:")
+    assert MARKER not in str(logs)
+
+
+async def test_a_chunked_body_that_came_with_its_head_is_held_to_the_limit(tmp_path: Path) -> None:
+    body = b"x" * 2000
+    chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n" + body + b"\r\n0\r\n\r\n"
+    async with Listener(tmp_path, max_bytes=1024) as listener:
+        assert (await exchange(listener.port, chunked, silence_s=10)).status == 413
+
+
+async def test_a_sender_that_hangs_up_in_the_middle_is_no_fault_of_ours(listener: Listener) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(HEAD + b"Content-Length: 500\r\n\r\n{")
+    await writer.drain()
+    writer.transport.abort()
+    await eventually(lambda: listener.counted("malformed", "payload") == 1, what="it is counted")
+
+    async def hung_up() -> AsyncIterator[bytes]:
+        """What aiohttp's stream does when the connection was lost before the request's task had begun."""
+        raise RuntimeError("Connection closed.")
+        yield b""
+
+    def request_of(transport: object) -> SimpleNamespace:
+        body = SimpleNamespace(is_eof=lambda: False, iter_any=hung_up)
+        return SimpleNamespace(content=body, content_length=500, headers={}, transport=transport)
+
+    with pytest.raises(Refused) as refused:
+        await listener.server._body(request_of(transport=None))
+    assert refused.value.reason == "payload"
+    with pytest.raises(RuntimeError):
+        await listener.server._body(request_of(transport=object()))
+    assert listener.counted("unavailable", "fault") == 0

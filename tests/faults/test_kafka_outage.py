@@ -9,12 +9,15 @@ import pytest
 from tests.faults.sabotage import Sabotage
 from tests.support.comparison import assert_in_order, compare
 from tests.support.ingress import IngressUnderTest
-from tests.support.load import Load
+from tests.support.kafka_reader import delete_topics, topics
+from tests.support.load import EVENT_TYPE, Load
 from tests.support.processes import eventually
 from tests.support.pusher import Pusher
 from tests.support.sizes import sized
 
 SHORT = {"KAFKA_REQUEST_TIMEOUT_S": "1"}
+
+
 PER_SECOND = 200
 
 
@@ -139,3 +142,35 @@ async def test_a_kafka_client_that_hangs_for_good_is_replaced(
     figure(found)
     found.assert_holds()
     assert_in_order(found.seen, by_number=True)
+
+
+# -- Topics that vanish, refuse, or are asked for without bounds. Callbacks come by HTTP, as DingTalk's do
+
+
+async def test_a_topic_deleted_under_load_is_made_again_and_what_follows_is_whole(
+    processes, kafka_env, kafka_settings, tmp_path, figure
+):
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env)
+    pusher = Pusher(ingress.url)
+    topic = kafka_settings.topic_prefix + EVENT_TYPE
+    await asyncio.to_thread(ingress.start)
+    async with Load(pusher, lanes=20, per_second=200) as load:
+        await load.more(200)
+        await eventually(lambda: asyncio.to_thread(_has_published, ingress, 100), what="records in the topic")
+        await delete_topics(kafka_settings, [topic])
+        await load.more(200)
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "the backlog is published")
+    assert set(pusher.outcomes) == {"success"}, "nobody outside noticed"
+    assert await topics(kafka_settings) == [topic]
+    found = await compare(kafka_settings, pusher)
+    there = sorted({int(record.sequence) for record in found.seen})
+    last = len(pusher.succeeded)
+    figure(f"{last} callbacks, in the topic that was made again the last {len(there)}, without a gap")
+    # what the operator deleted is gone; from the first that is there on, none is missing
+    assert there == list(range(there[0], last + 1))
+    assert len(there) >= 200
+    assert_in_order(found.seen, by_number=True)
+
+
+def _has_published(ingress: IngressUnderTest, goal: float) -> bool:
+    return ingress.metric("dingbridge_published_total") >= goal

@@ -1,19 +1,30 @@
-"""Rights in Kafka: what docs/explanation/security.md lists for a consumer, an operator and a team is enough,
-each of it is needed, and what is missing is said.
-"""
+"""Rights in Kafka: what docs/explanation/security.md lists is enough and needed; what is missing is said."""
 
 import asyncio
+from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from dingbridge.consumers.approval.consumer import Approval
-from dingbridge.kafka.topic_policy import control_topic, dlq_topic, event_topic, inbox_topic
+from dingbridge.doctor.checks import kafka, kafka_judge
+from dingbridge.doctor.checks import settings as settings_check
+from dingbridge.doctor.findings import Finding
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.ingress.admin.renormalise import fill
+from dingbridge.ingress.journal.checkpoint import Checkpoint
+from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.relay.publisher import Publisher
+from dingbridge.ingress.relay.status import RelayStatus
+from dingbridge.kafka.topic_policy import dlq_topic, event_topic, inbox_topic, unclassified_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
+from dingbridge.worker.registry import load_consumer
 from tests.faults.rights import APPROVAL, CONTACT, TASK, consume, documented, forge, settings_of
-from tests.integration.replay_support import bury, letter_headers
+from tests.integration.test_publisher import keep
 from tests.integration.worker_support import (
     EffectConsumer,
     consumer_settings,
@@ -25,14 +36,11 @@ from tests.integration.worker_support import (
     serving,
 )
 from tests.support.kafka_reader import read_topic
-from tests.support.processes import Processes
-from tests.support.secure_kafka import SecureKafka, secure_kafka
+from tests.support.processes import free_port
+from tests.support.secure_kafka import Right, SecureKafka, on_prefix, on_topic, secure_kafka
 from tests.support.waiting import eventually
 
 __all__ = ["secure_kafka"]
-
-
-# -- a consumer
 
 
 MISSING = {
@@ -88,146 +96,237 @@ async def test_the_listed_rights_are_all_that_a_consumer_needs_and_each_is(
         await eventually(handled, what="with the right granted it goes on by itself")
 
 
-@pytest.mark.parametrize("who", ["approval", "operator"])
-def test_the_list_for_approval_names_the_topics_that_it_reads(who: str) -> None:
-    names = {r.name for r in documented(who, {"CONTROL_PREFIX": "c.", "TOPIC_PREFIX": "t."})}
-    assert {name for name in names if str(name).startswith("t.")} == {
-        f"t.{topic}" for topic in Approval.topics
-    }
+PREFIXES = {"TOPIC_PREFIX": "dingtalk.", "CONTROL_PREFIX": "ctl-dingtalk."}
 
 
-# -- an operator
-async def test_the_listed_rights_are_all_that_an_operator_needs(
-    secure_kafka: SecureKafka, processes: Processes
+@pytest.mark.parametrize("name", ["address-sync", "approval", "outbound"])
+def test_the_lists_name_the_topics_that_each_consumer_reads(name: str) -> None:
+    consumer = load_consumer(name)
+    read = {f"dingtalk.{event_type}" for event_type in consumer.topics}
+    read |= {f"ctl-dingtalk.{control}" for control in consumer.control_topics}
+    read |= {f"ctl-dingtalk.inbox.{name}"}
+    listed = {r.name for r in documented(name, PREFIXES) if r.operation == "READ" and r.kind == "topic"}
+    assert listed == read
+
+
+INBOX, DLQ = "ctl-dingtalk.inbox.approval", "ctl-dingtalk.dlq.approval"
+
+
+LISTS = {
+    "ingress": {("WRITE", "dingtalk."), ("CREATE", "dingtalk.")},
+    "operator": {
+        *((operation, topic) for operation in ("READ", "WRITE") for topic in (INBOX, DLQ)),
+        *(("READ", f"dingtalk.{event_type}") for event_type in Approval.topics),
+    },
+    "team": {("READ", "billing-"), ("READ", f"dingtalk.{APPROVAL}")},
+    "oa": {
+        ("WRITE", "ctl-dingtalk.outbound"),
+        *(("READ", name) for name in ("hr-", "ctl-dingtalk.outbound-results", "ctl-dingtalk.changes")),
+    },
+}
+
+
+@pytest.mark.parametrize("who", LISTS)
+def test_a_list_names_no_right_beyond_those_that_are_needed(who: str) -> None:
+    assert {(r.operation, r.name) for r in documented(who, PREFIXES)} == LISTS[who]
+
+
+@pytest.mark.parametrize(
+    ("who", "reads", "writes", "neither"),
+    [
+        ("team", [f"t.{CONTACT}"], [], ["c.dlq.approval"]),
+        ("oa", ["c.outbound-results", "c.changes"], ["c.outbound"], []),
+    ],
+)
+async def test_who_is_no_part_of_the_bridge_reads_and_writes_what_is_listed_and_nothing_else(
+    secure_kafka: SecureKafka, who: str, reads: list[str], writes: list[str], neither: list[str]
 ) -> None:
+    user = secure_kafka.new_user()
+    env = secure_kafka.environment(user)
+    administrator, settings = secure_kafka.administrator(env), settings_of(env)
+
+    def topics(names: list[str]) -> list[str]:
+        prefixes = {"t": env["TOPIC_PREFIX"], "c": env["CONTROL_PREFIX"]}
+        return [prefixes[kind] + topic for kind, _, topic in (name.partition(".") for name in names)]
+
+    [record] = [event_record("e1", "u1")]
+    await ensure_topics(administrator, topics([*reads, *writes, *neither]))
+    for topic in topics([*reads, *writes, *neither]):
+        await publish(administrator, [record], topic=topic)
+    renamed = {APPROVAL: CONTACT, "billing-": f"{user}-", "hr-": f"{user}-"}
+    await secure_kafka.grant(user, documented(who, env, renamed))
+
+    async def all_that_is_listed() -> bool:
+        try:
+            found = [await consume(settings, topic, f"{user}-x") for topic in topics(reads)]
+            for topic in topics(writes):
+                await forge(settings, topic)
+        except KafkaError:
+            return False
+        return found == [record.value] * len(reads)
+
+    await eventually(all_that_is_listed, what="the listed rights are enough")
+    assert set(await existing_topics(settings)) == set(topics([*reads, *writes]))
+    for topic in topics([*writes, *neither]):
+        with pytest.raises(TopicAuthorizationFailedError):
+            await consume(settings, topic, f"{user}-x")
+    for topic in topics([*reads, *neither]):
+        with pytest.raises(KafkaError):
+            await forge(settings, topic)
+
+
+# -- Rights in Kafka: docs/explanation/security.md lists enough for the ingress, what is not granted parks
+
+
+KEPT = [
+    {"EventType": APPROVAL, "type": "finish", "processInstanceId": "pi-0", "corpId": "dingcorpsample01"},
+    {"EventType": CONTACT, "eventId": "c0", "CorpId": "dingcorpsample01", "UserId": ["u0"]},
+    {"EventType": "no/legal name"},
+]
+
+
+async def published(settings: IngressSettings, folder: Path) -> tuple[RelayStatus, int]:
+    """Runs a publisher until three callbacks are behind the checkpoint, or Kafka is said to be down. Returns
+    how many records were parked as well."""
+    file = JournalFile(folder / "journal.db", create=True)
+    keep(file, KEPT)
+    report = RelayStatus()
+    publisher = Publisher(settings, folder, report)
+    running = asyncio.ensure_future(publisher.run())
+
+    def settled() -> bool:
+        with closing(Checkpoint(folder, read_only=True)) as checkpoint:
+            return checkpoint.seq() >= 3 or report.state == "down"
+
+    await eventually(settled, 60, report.words)
+    publisher.stop()
+    await running
+    file.close()
+    with closing(Checkpoint(folder, read_only=True)) as checkpoint:
+        return report, sum(group.records for group in checkpoint.parked_groups())
+
+
+async def test_the_listed_rights_are_all_that_the_ingress_needs(
+    secure_kafka: SecureKafka, tmp_path: Path
+) -> None:
+    user = secure_kafka.new_user()
+    env = secure_kafka.environment(user)
+    rights = documented("ingress", env)
+    values = {**SAMPLE_CREDENTIALS, **env, "DINGTALK_API_BASE": "http://127.0.0.1:1"}
+    settings = IngressSettings.load(**{name.lower(): value for name, value in values.items()})
+    create, write = rights[1:], rights[:1]
+
+    def folder() -> Path:  # a new one each time, in which nothing is parked
+        made = tmp_path / str(next(numbers))
+        made.mkdir()
+        return made
+
+    numbers = count()
+    report, _ = await published(settings, folder())
+    assert "WRITE on any topic" in report.words
+    await secure_kafka.grant(user, create)
+    report, _ = await published(settings, folder())
+    assert "WRITE on any topic" in report.words
+    await secure_kafka.grant(user, write)
+
+    async def all_published() -> bool:  # the authorizer follows within moments
+        report, parked = await published(settings, folder())
+        return report.state == "up" and not parked
+
+    await eventually(all_published, what="published by the listed rights")
+    assert len(await existing_topics(secure_kafka.administrator(env))) == 3
+    await secure_kafka.revoke(user, create)
+    await eventually(all_published, what="CREATE is not needed where the topics exist")
+    with pytest.raises(KafkaError):
+        await consume(settings, event_topic(settings, APPROVAL), "ingress")
+    await secure_kafka.grant(
+        user, [Right("WRITE", "topic", event_topic(settings, APPROVAL), permission="DENY")]
+    )
+
+    async def one_is_parked() -> bool:
+        report, parked = await published(settings, folder())
+        return report.state == "up" and parked == 1
+
+    await eventually(one_is_parked, what="where one topic is denied, its records alone are parked")
+
+    with closing(JournalFile(tmp_path / "renormalised.db", create=True)) as file:
+        with pytest.raises(KafkaUnavailable, match="has no right READ"):
+            await fill(settings, file)
+        await secure_kafka.grant(user, on_topic(unclassified_topic(settings), "READ"))
+
+        async def renormalised() -> bool:
+            try:
+                return (await fill(settings, file))["read"] > 0
+            except KafkaUnavailable:
+                return False
+
+        await eventually(renormalised, what="the listed right is enough to renormalise")
+
+
+PARTS = [settings_check.Part("approval", ("bpms_instance_change",))]
+
+
+SMALL = {"kafka.one_broker", "kafka.retention_unknown"}
+
+
+def codes(findings: list[Finding]) -> set[str]:
+    return {finding.code for finding in findings}
+
+
+def lacking(findings: list[Finding]) -> set[str]:
+    return {right for f in findings if f.code == "kafka.rights" for right in f.values["rights"]}
+
+
+async def looked_at(env: dict[str, str], *, ingress: bool = False) -> list[Finding]:
+    settings = KafkaSettings.load(**{name.lower(): value for name, value in env.items()})
+    needs = kafka.needs(settings, PARTS, ingress=ingress)
+    seen = await kafka.look(settings, sorted(needs), [part.name for part in PARTS])
+    return kafka_judge.judge(seen, settings, needs)
+
+
+async def test_rights_are_compared_with_what_each_part_needs(secure_kafka: SecureKafka) -> None:
     user = secure_kafka.new_user()
     env = secure_kafka.environment(user)
     administrator = secure_kafka.administrator(env)
-    topics = [event_topic(administrator, event_type) for event_type in (APPROVAL, TASK)]
-    await ensure_topics(administrator, topics)
-    [record] = [event_record("e1", "pi-1", APPROVAL)]
-    await publish(administrator, [record])
-    await bury(administrator, "approval", [(record, letter_headers(1))])
-    dlq, inbox = dlq_topic(administrator, "approval"), inbox_topic(administrator, "approval")
-    rights = documented("operator", env)
-    assert {(r.operation, r.name) for r in rights} == {
-        *((operation, topic) for operation in ("READ", "WRITE") for topic in (dlq, inbox)),
-        *(("READ", topic) for topic in topics),
-    }
+    events, inbox = f"{env['TOPIC_PREFIX']}bpms_instance_change", f"{env['CONTROL_PREFIX']}inbox.approval"
+    dead = f"{env['CONTROL_PREFIX']}dlq.approval"
+    await ensure_topics(administrator, [events])
 
-    async def run(*arguments: str) -> tuple[int, str]:
-        result = await asyncio.to_thread(processes.run, *arguments, env=env)
-        assert "Traceback" not in result.stderr
-        return result.returncode, result.stdout + result.stderr
+    none = {f"READ on topic {events}", f"READ on topic {inbox}", f"WRITE on topic {dead}"}
+    assert lacking(await looked_at(env)) == {*none, "READ on group approval"}
 
-    code, said = await run("dlq", "list", "approval")
-    assert code == 1, said
-    await secure_kafka.grant(user, [r for r in rights if r.operation == "READ"])
+    # all that the document lists: well, but for topics that are still to be made, and may be
+    await secure_kafka.grant(user, documented("approval", env, {}))
+    await eventually(lambda: _codes(env, {"kafka.ok", "kafka.missing", *SMALL}), what="the rights are seen")
+    assert await existing_topics(administrator) == {events: 6}, "asking whether it may create made none"
 
-    async def listed() -> bool:
-        return (await run("dlq", "list", "approval"))[0] == 0
+    # one of each kind is taken away
+    await secure_kafka.revoke(user, on_topic(inbox, "CREATE"))
+    await eventually(lambda: _codes(env, {"kafka.create", "kafka.missing", *SMALL}), what="no CREATE")
+    await secure_kafka.revoke(user, [Right("READ", "group", "approval")])
+    await eventually(lambda: _lacks(env, {"READ on group approval"}), what="no READ on the group")
 
-    await eventually(listed, what="READ is enough to look")
-    code, said = await run("dlq", "replay", "approval")
-    assert code == 1, said
-    assert not await read_topic(administrator, inbox)
-    await secure_kafka.grant(user, rights)
-
-    async def replayed() -> bool:
-        code, said = await run("dlq", "replay", "approval")
-        print(said)
-        return code == 0
-
-    await eventually(replayed, what="a dead letter goes back")
-    code, said = await run("replay", "approval", "--since", "1h")
-    assert code == 0, said
-    copies = [r for r in await read_topic(administrator, inbox) if r.value == record.value]
-    assert len({dict(copy.headers)["dingbridge-replay-id"] for copy in copies}) == 2
-    with pytest.raises(KafkaError):
-        await forge(settings_of(env), topics[0])
+    # an ingress needs more on the same topic
+    found = lacking(await looked_at(env, ingress=True))
+    assert f"WRITE on topic {events}" in found
+    await secure_kafka.grant(user, on_prefix(env["TOPIC_PREFIX"], "CREATE", "WRITE"))
+    wanted = {"READ on group approval"}
+    await eventually(lambda: _lacks(env, wanted, ingress=True), what="the prefix is granted")
 
 
-# -- a team with a reader of its own
-async def test_a_team_reads_its_topics_and_nobodys_dead_letters(secure_kafka: SecureKafka) -> None:
-    user = secure_kafka.new_user()
-    env = secure_kafka.environment(user)
-    administrator, settings = secure_kafka.administrator(env), settings_of(env)
-    topic, dlq = event_topic(administrator, CONTACT), dlq_topic(administrator, "approval")
-    [record] = [event_record("e1", "u1")]
-    await publish(administrator, [record])
-    await publish(administrator, [record], topic=dlq)
-    group, read = documented("team", env, {APPROVAL: CONTACT, "billing-": f"{user}-"})
-    name = f"{user}-invoices"
-
-    with pytest.raises(TopicAuthorizationFailedError):
-        await consume(settings, topic, name)
-    await secure_kafka.grant(user, [read])
-
-    async def group_refused() -> bool:
-        try:
-            await consume(settings, topic, name)
-        except GroupAuthorizationFailedError:
-            return True
-        except TopicAuthorizationFailedError:
-            return False
-        raise AssertionError("read without a right on the group")
-
-    await eventually(group_refused, what="READ on the group is needed")
-    await secure_kafka.grant(user, [group])
-
-    async def can_read() -> bool:
-        try:
-            return await consume(settings, topic, name) == record.value
-        except KafkaError:
-            return False
-
-    await eventually(can_read, what="the listed rights are enough")
-    assert set(await existing_topics(settings)) == {topic}
-    with pytest.raises(TopicAuthorizationFailedError):
-        await consume(settings, dlq, name)
-    with pytest.raises(KafkaError):
-        await forge(settings, topic)
-    assert len(await read_topic(administrator, topic)) == 1
+async def _codes(env: dict[str, str], expected: set[str]) -> bool:
+    return codes(await looked_at(env)) == expected
 
 
-async def test_an_oa_says_what_it_wants_and_reads_its_outcome_and_nobodys_desired_states(
-    secure_kafka: SecureKafka,
-) -> None:
-    user = secure_kafka.new_user()
-    env = secure_kafka.environment(user)
-    administrator, settings = secure_kafka.administrator(env), settings_of(env)
-    desired, results, changes = (
-        control_topic(administrator, name) for name in ("outbound", "outbound-results", "changes")
-    )
-    await ensure_topics(administrator, [desired, results, changes])
-    [record] = [event_record("e1", "u1")]
-    for topic in (results, changes):
-        await publish(administrator, [record], topic=topic)
-    rights = documented("oa", env, {"hr-": f"{user}-"})
-    await secure_kafka.grant(user, [right for right in rights if right.operation != "WRITE"])
-    name = f"{user}-oa"
+async def _lacks(env: dict[str, str], rights: set[str], *, ingress: bool = False) -> bool:
+    return bool(lacking(await looked_at(env, ingress=ingress)) == rights)
 
-    async def reads_answers() -> bool:
-        try:
-            found = [await consume(settings, topic, name) for topic in (results, changes)]
-        except KafkaError:
-            return False
-        return found == [record.value] * 2
 
-    await eventually(reads_answers, what="the listed rights to read are enough")
-    with pytest.raises(KafkaError):
-        await forge(settings, desired)
-    await secure_kafka.grant(user, rights)
-
-    async def desired_arrives() -> bool:
-        try:
-            await forge(settings, desired)
-        except KafkaError:
-            return False
-        return True
-
-    await eventually(desired_arrives, what="the listed right to write is enough")
-    with pytest.raises(TopicAuthorizationFailedError):
-        await consume(settings, desired, name)
-    with pytest.raises(KafkaError):
-        await forge(settings, results)
+async def test_a_wrong_password_is_told_from_a_broker_that_is_away(secure_kafka: SecureKafka) -> None:
+    env = secure_kafka.environment(secure_kafka.nobody)
+    wrong = await looked_at({**env, "KAFKA_SASL_PASSWORD": "not-the-password"})
+    assert codes(wrong) == {"kafka.credentials"}
+    assert "not-the-password" not in str(wrong)
+    assert codes(await looked_at({**env, "KAFKA_SASL_MECHANISM": "PLAIN"})) == {"kafka.mechanism"}
+    away = {**env, "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
+    assert codes(await looked_at(away)) == {"kafka.unreachable"}

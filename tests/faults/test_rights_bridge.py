@@ -6,11 +6,7 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import stat
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +19,6 @@ from aiokafka.errors import KafkaError
 from dev.stack import CONSUMERS, PASSWORDS, Stack
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topic_policy import control_topic, event_topic
-from dingbridge.worker.registry import load_consumer
 from tests.faults.rights import DOCUMENT, consume, documented, forge, settings_of
 from tests.support.kafka_reader import read_topic
 from tests.support.load import event
@@ -36,56 +31,14 @@ __all__ = ["secure_kafka"]
 
 PROCESSES = ("ingress", *CONSUMERS, "console")
 ALSO = {"ingress": ("ingress", "resync")}
-PREFIXES = {"TOPIC_PREFIX": "dingtalk.", "CONTROL_PREFIX": "ctl-dingtalk."}
-
-ANOTHER = """
-import encodings.idna, json, os, sys, urllib.error, urllib.request
-if os.geteuid() == 0:  # who is not root cannot become another
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-files, asked = json.load(sys.stdin)
-read = []
-for file in files:
-    try:
-        open(file, "rb").close()
-    except OSError:
-        continue
-    read.append(file)
-answers = []
-for url, host in asked:
-    headers = {"Content-Type": "application/json", "Host": host}
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, b"{}", headers), timeout=20)
-    except urllib.error.HTTPError as error:
-        answers.append(error.code)
-    else:
-        answers.append(200)
-print(json.dumps([read, answers]))
-"""
-"""What a person may try who has a login on the machine, and nothing else."""
 
 
 @pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that other users may enter, while the umask is the most careless one: what protects the files
-    in it must be ours."""
+def careless_umask() -> Iterator[None]:
+    """What protects the files must be ours."""
     before = os.umask(0)
-    folder = Path(tempfile.mkdtemp(prefix="dingbridge-rights-"))
-    folder.chmod(0o755)
-    yield folder
+    yield
     os.umask(before)
-    shutil.rmtree(folder)
-
-
-@pytest.mark.parametrize("name", ["address-sync", "approval", "outbound"])
-def test_the_lists_name_the_topics_that_each_consumer_reads(name: str) -> None:
-    consumer = load_consumer(name)
-    read = {f"dingtalk.{event_type}" for event_type in consumer.topics}
-    read |= {f"ctl-dingtalk.{control}" for control in consumer.control_topics}
-    read |= {f"ctl-dingtalk.inbox.{name}"}
-    listed = {r.name for r in documented(name, PREFIXES) if r.operation == "READ" and r.kind == "topic"}
-    assert listed == read
 
 
 def test_every_list_of_the_document_is_tried() -> None:
@@ -94,7 +47,7 @@ def test_every_list_of_the_document_is_tried() -> None:
 
 
 async def test_each_process_has_its_listed_rights_alone_and_the_whole_bridge_works(
-    secure_kafka: SecureKafka, processes: Processes, open_folder: Path
+    secure_kafka: SecureKafka, processes: Processes, tmp_path: Path, careless_umask: None
 ) -> None:
     env = secure_kafka.environment(secure_kafka.nobody, "SASL_SSL")
     administrator = secure_kafka.administrator(env)
@@ -115,10 +68,10 @@ async def test_each_process_has_its_listed_rights_alone_and_the_whole_bridge_wor
         return done.returncode == 0
 
     await eventually(made, what="the topics are made")
-    stack = await asyncio.to_thread(Stack, open_folder, env, users=20, own=users)
+    stack = await asyncio.to_thread(Stack, tmp_path, env, users=20, own=users)
     try:
         await _works(stack, administrator, {name: settings_of({**env, **own}) for name, own in users.items()})
-        await asyncio.to_thread(_another_user_of_the_machine, stack)
+        _files_are_private(stack)
     except BaseException:
         print(stack.tails(25))
         raise
@@ -181,6 +134,8 @@ async def _works(stack: Stack, administrator: Any, settings: dict[str, Any]) -> 
     # an operator sends the letters back, by the command and its own user
     said = await asyncio.to_thread(stack.dingbridge, "dlq", "replay", "forward-a", "--yes", as_="operator")
     assert said
+    again = "replay", "forward-a", "--since", "1h", "--yes"
+    assert await asyncio.to_thread(stack.dingbridge, *again, as_="operator")
     await eventually(lambda: len(set(stack.system_a.taken)) >= 3, 120, "System A has taken them")
 
     # the console sees it all, with its rights to look
@@ -207,7 +162,7 @@ async def _works(stack: Stack, administrator: Any, settings: dict[str, Any]) -> 
     for name in ("ingress", "approval", "console", "forward-a"):
         with pytest.raises((KafkaError, TimeoutError)):
             await forge(settings[name], control_topic(administrator, "outbound"))
-    for name in ("approval", "outbound", "console"):
+    for name in ("approval", "outbound", "console", "operator"):
         with pytest.raises((KafkaError, TimeoutError)):
             await forge(settings[name], hired)
     for name in ("ingress", "approval"):
@@ -215,30 +170,8 @@ async def _works(stack: Stack, administrator: Any, settings: dict[str, Any]) -> 
             await consume(settings[name], letters, "approval")
 
 
-def _another_user_of_the_machine(stack: Stack) -> None:
-    """Reads no file of ours, and changes nothing by the private listeners."""
+def _files_are_private(stack: Stack) -> None:
     files = [path for path in (stack.folder / "data").rglob("*") if path.is_file()]
     assert {path.suffix for path in files} >= {".db", ".token", ".toml", ".jsonl"}
     for path in files:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
-    listeners = dict(pair.split("=") for pair in stack.env["CONSOLE_LISTENERS"].split(","))
-    asked = [
-        (f"{listeners['ingress']}/journal/prune", listeners["ingress"].removeprefix("http://")),
-        (f"{listeners['relay']}/parked/retry", listeners["relay"].removeprefix("http://")),
-        (f"{listeners['relay']}/parked/retry", "rebound.example.com"),
-        (f"{stack.url}/outbound/do", "rebound.example.com"),
-    ]
-    unreadable = [str(path) for path in files] if os.geteuid() == 0 else []
-    tried = subprocess.run(
-        [sys.executable, "-I", "-c", ANOTHER],
-        input=json.dumps([unreadable, asked]),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert tried.returncode == 0, tried.stderr
-    read, answers = json.loads(tried.stdout)
-    assert read == []
-    assert answers[:2] == [401, 401]
-    assert set(answers[2:]) <= {403, 421}, answers

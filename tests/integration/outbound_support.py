@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from dingbridge.consumers.outbound import Outbound
 from dingbridge.consumers.outbound.contacts.agent import Agent
-from dingbridge.consumers.outbound.contacts.wanted import approve, release
+from dingbridge.consumers.outbound.contacts.wanted import release
 from dingbridge.consumers.outbound.messages import key
 from dingbridge.consumers.outbound.store import now_ms
 from dingbridge.consumers.outbound.tables import outbound_entity, outbound_outgoing
@@ -114,15 +114,9 @@ class Office:
         await eventually(quiet, what="nothing is due soon")
 
     async def release(self, own_id: str) -> None:
-        await self._by_hand(own_id, release)
-
-    async def approve(self, own_id: str) -> None:
-        await self._by_hand(own_id, approve)
-
-    async def _by_hand(self, own_id: str, change: Any) -> None:
         async with self.runtime.database.transaction() as tx:
             found = await tx.execute(select(outbound_entity).where(outbound_entity.c.own_id == own_id))
-            await change(tx, found.one())
+            await release(tx, found.one())
 
     async def sent(self, topic: str = "outbound-results") -> list[dict[str, Any]]:
         """The data of all that was sent there."""

@@ -14,9 +14,7 @@ from dingbridge.console.index.search import Search
 from dingbridge.console.index.store import Index
 from dingbridge.console.sources.kafka import AskKafka
 from dingbridge.kafka.client import connection
-from dingbridge.kafka.topic_policy import dlq_topic
 from dingbridge.settings import KafkaSettings
-from tests.integration.replay_support import bury, letter_headers
 from tests.integration.worker_support import event_record, publish
 from tests.support.waiting import eventually
 
@@ -142,17 +140,6 @@ async def test_a_topic_that_is_made_anew_is_read_anew(kafka_settings: KafkaSetti
 
 async def _gone(admin: AIOKafkaAdminClient, topic: str) -> bool:
     return topic not in await admin.list_topics()
-
-
-async def test_dead_letters_are_in_the_index(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
-    letters = [(event_record(f"e{n}", "bad"), letter_headers(n)) for n in range(3)]
-    await bury(kafka_settings, "billing", letters)
-    async with running(kafka_settings, tmp_path) as search:
-        db = search.index.connect()
-        rows = db.execute("SELECT topic, consumer, first_offset, attempts FROM letters ORDER BY 3").fetchall()
-        db.close()
-    topic = dlq_topic(kafka_settings, "billing")
-    assert rows == [(topic, "billing", n, 4) for n in range(3)]
 
 
 async def test_a_kafka_that_is_away_is_told_in_words(tmp_path: Path) -> None:

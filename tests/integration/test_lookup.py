@@ -60,14 +60,6 @@ async def test_a_reader_finds_who_is_meant(databases: Databases) -> None:
     assert not any(meant.troubles for meant in found.values())
 
 
-async def test_a_viewer_learns_nobody_s_name(databases: Databases) -> None:
-    for terms in ("张三", "8000", "A-17", "u-1"):
-        found = await look_up(databases, [terms], people=False)
-        assert ids(found) == [], terms
-    [approval] = (await look_up(databases, ["202611270001"], people=False)).hits
-    assert (approval.id, approval.name, approval.beside) == ("pi-1", None, "202611270001")
-
-
 async def test_what_is_shown_of_a_person(databases: Databases) -> None:
     [person] = (await look_up(databases, ["A-17"], people=True)).hits
     assert (person.name, person.beside, person.state) == ("张三", "采购部, 采购一组", None)

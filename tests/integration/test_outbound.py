@@ -7,8 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from dingbridge import Conflict
+from dingbridge.consumers.outbound.contacts import agent as agents
+from dingbridge.consumers.outbound.contacts import rows
+from dingbridge.consumers.outbound.contacts.rows import QUEUE, Entity, entity_of, save
+from dingbridge.consumers.outbound.ledger import Decision
+from dingbridge.consumers.outbound.store import now_ms
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.simulator.company.company import Department
+from dingbridge.simulator.server import Simulator
+from dingbridge.simulator.settings import SimulatorSettings
 from tests.integration.outbound_support import CORP, department, message, office, user
 from tests.support.sizes import on_one_database
+from tests.support.waiting import eventually
+from tests.unit.outbound.hands import once
 
 pytestmark = on_one_database
 
@@ -90,28 +103,6 @@ async def test_what_the_oa_wants_becomes_so_in_whatever_order_it_comes(oa):
     assert (await oa.results("u2"))[-1] == "superseded"
 
 
-async def test_what_was_there_before_us_is_adopted_and_written_after_its_release(oa):
-    there = oa.founder()
-    title = there.title
-    await oa.say(user("u1", 1, mobile=there.mobile, name=there.name, title="改过的"))
-    await oa.settle()
-    assert await oa.results("u1") == ["pending/adopted"]
-    assert (oa.writes(), there.title) == ([], title)
-    [answer] = await oa.sent()
-    assert answer["dingtalkId"] == there.userid
-    assert set(answer["fields"]) >= {"title"}
-    # and one person is one own id's
-    await oa.say(user("u9", 1, userid=there.userid, title="别人"))
-    await oa.settle()
-    assert await oa.results("u9") == ["pending/adopted"]
-    await oa.release("u1")
-    await oa.release("u9")
-    await oa.settle()
-    assert (await oa.results("u1"))[-1] == "done"
-    assert (await oa.results("u9"))[-1] == "conflict/owned-by-another"
-    assert (there.title, oa.writes()) == ("改过的", [("user/update", True)])
-
-
 async def test_a_persons_change_is_judged_by_the_fields_owner(monkeypatch, database_url, tmp_path):
     owners = tmp_path / "owners.toml"
     owners.write_text('[users]\ntitle = "dingtalk"\nworkPlace = "report"\n', encoding="utf-8")
@@ -171,42 +162,6 @@ async def test_a_reply_that_is_lost_creates_nobody_twice(oa):
     assert [(await oa.results(own_id))[-1] for own_id in ("d1", "u1", "u2")] == ["done"] * 3
 
 
-async def test_the_next_holder_of_a_number_is_neither_written_nor_deleted(oa):
-    """A is removed by hand, B is hired with A's number, and the OA goes on speaking of A, then of C too."""
-    await oa.say(user("u1", 1))
-    await oa.settle()
-    oa.act("leave", userid="u1")
-    there = oa.founder()
-    oa.act("edit", userid=there.userid, mobile="13900000001")
-    before, writes = oa.person(there.userid), len(oa.writes())
-    await oa.settle()
-    await oa.say(user("u1", 2, title="总监"), user("u2", 1, mobile="13900000001"))
-    await oa.settle()
-    await oa.say(message("user.absent", "u1", version=3))
-    await oa.settle()
-    assert oa.person(there.userid) == before
-    assert [one for one in oa.writes()[writes:] if one[1]] == []
-    assert [(await oa.results(own_id))[-1] for own_id in ("u1", "u2")] == ["unchanged", "pending/adopted"]
-
-
-async def test_who_was_removed_and_whose_number_is_given_away_comes_back_with_a_number_of_his_own(oa):
-    await oa.say(user("u1", 1))
-    await oa.settle()
-    oa.act("leave", userid="u1")
-    there = oa.founder()
-    oa.act("edit", userid=there.userid, mobile="13900000001")
-    await oa.say(user("u1", 2))
-    await oa.settle()
-    assert (await oa.results("u1"))[-1] == "refused"
-    await oa.say(user("u1", 3, mobile="13955555555"))
-    await oa.settle()
-    assert (await oa.results("u1"))[-1] == "done"
-    assert [oa.simulator.platform.company.users[one].mobile for one in ("u1", there.userid)] == [
-        "13955555555",
-        "13900000001",
-    ]
-
-
 async def test_who_must_accept_first_is_pending_and_appears(oa):
     oa.act("protect", mobile="13900000001")
     await oa.say(user("u1", 1), user("u2", 1))
@@ -217,32 +172,6 @@ async def test_who_must_accept_first_is_pending_and_appears(oa):
     await oa.settle()
     assert (await oa.results("u1"))[-1] == "done"
     assert [name for name, _ in oa.writes()].count("user/create") == 1
-
-
-async def test_many_removals_wait_for_a_hand_and_absent_has_its_days(monkeypatch, database_url):
-    async with office(monkeypatch, database_url, OUTBOUND_MAX_REMOVALS="2") as oa:
-        people = [f"u{number}" for number in range(1, 5)]
-        await oa.say(*(user(own_id, 1) for own_id in people))
-        await oa.settle()
-        await oa.say(*(message("user.absent", own_id, version=2) for own_id in people))
-        await oa.settle()
-        company = oa.simulator.platform.company
-        left = [own_id for own_id in people if own_id in company.users]
-        assert len(left) == 2
-        assert [(await oa.results(own_id))[-1] for own_id in left] == ["pending/removal-approval"] * 2
-        # the OA changes its mind about one
-        await oa.say(user(left[0], 3))
-        await oa.approve(left[1])
-        await oa.settle()
-        assert left[0] in company.users
-        assert left[1] not in company.users
-    async with office(monkeypatch, database_url.replace("test.db", "b.db"), OUTBOUND_GRACE_DAYS="7") as oa:
-        await oa.say(user("v1", 1))
-        await oa.settle()
-        await oa.say(message("user.absent", "v1", version=2))
-        await oa.settle()
-        assert (await oa.results("v1"))[-1] == "pending/grace"
-        assert "v1" in oa.simulator.platform.company.users
 
 
 async def test_one_field_is_synced_both_ways_and_moves_nobody(monkeypatch, database_url, tmp_path):
@@ -340,3 +269,98 @@ async def test_one_field_of_a_department_moves_none_and_makes_none(oa):
     await oa.say(message("department.desired", "D9", version=2, name="新部门", parent="root"))
     assert await last("D9") == "done"
     assert oa.writes()[3:] == [("department/create", True)]
+
+
+# -- outbound when something else is wrong: another company's app, a desired state that changes meanwhile, a
+
+
+KEYS = {
+    "app_key": SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
+    "app_secret": SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
+}
+
+
+def of(corp_id, one, **data):
+    """The message ``one`` for another company."""
+    key = one["partitionkey"].replace(CORP, corp_id)
+    return {**one, "partitionkey": key, "data": {**one["data"], "corpId": corp_id, **data}}
+
+
+async def test_a_company_whose_dingtalk_does_not_answer_holds_up_its_own_alone(oa):
+    ours = oa.consumer.dingtalk
+    async with DingTalkClient(**KEYS, base="http://127.0.0.1:9") as dead:
+        oa.consumer.clients = lambda app, corp_id: dead if app == "dead" else ours
+        theirs = [of("dingcorpdead", department(f"x{n}", 1), app="dead") for n in range(20)]
+        await oa.say(*theirs, user("u1", 1))
+
+        async def done():
+            await once(oa.agent)
+            return await oa.results("u1") == ["done"]
+
+        await eventually(done, what="ours is done")
+    # and their turn comes when it answers again
+    assert await oa.results("x1") == []
+
+
+async def test_companies_may_have_departments_of_the_same_number(oa):
+    ours = oa.consumer.dingtalk
+    settings = SimulatorSettings(simulator_port=0, simulator_users=3, simulator_departments=1)
+    async with Simulator(settings) as simulator, DingTalkClient(**KEYS, base=simulator.base_url) as theirs:
+        oa.consumer.clients = lambda app, corp_id: ours if corp_id == CORP else theirs
+        await oa.say(department("d1", 1))
+        await oa.settle()
+        await oa.say(department("d0", 1))  # looks for it among all that are there
+        await oa.settle()
+        number = next(
+            d.dept_id
+            for d in oa.simulator.platform.company.departments.values()
+            if d.source_identifier == "d1"
+        )
+        other = simulator.platform.company.departments
+        other[number] = Department(number, "另一个", 1, 9)
+        await oa.say(of("dingcorpother", department("d1", 1)))
+        await oa.settle()
+        assert [d.dept_id != number for d in other.values() if d.source_identifier == "d1"] == [True]
+
+
+async def test_nobody_is_removed_whom_the_oa_wants_again(oa, monkeypatch):
+    """The message comes between the read and the call."""
+    await oa.say(user("u1", 1))
+    await oa.settle()
+    real = agents.is_left
+    later = [user("u1", 3)]
+
+    async def meanwhile(*arguments):
+        while later:
+            await oa.say(later.pop())
+        return await real(*arguments)
+
+    monkeypatch.setattr(agents, "is_left", meanwhile)
+    await oa.say(message("user.absent", "u1", version=2))
+    await oa.settle()
+    assert "user/delete" not in [name for name, _ in oa.writes()]
+    assert (await oa.results("u1"))[-2:] == ["superseded", "unchanged"]
+
+
+async def test_a_call_begins_with_a_whole_lease_and_only_by_who_holds_it(oa, monkeypatch):
+    await oa.say(user("u1", 1))
+    database = oa.runtime.database
+
+    async def claim() -> list[Entity]:
+        return [entity_of(row) for row in await QUEUE.claim(database, 8)]
+
+    later_s = 1
+    monkeypatch.setattr(rows, "now_ms", lambda: now_ms() + later_s * 1000)
+    [first] = await claim()
+    later_s += 40
+    assert await claim() == []
+    async with database.transaction() as tx:
+        await save(tx, first, Decision(first.ledger), keep=True)
+    later_s += 40
+    assert await claim() == []
+    later_s += 40
+    [second] = await claim()
+    with pytest.raises(Conflict):
+        async with database.transaction() as tx:
+            await save(tx, first, Decision(first.ledger), keep=True)
+    assert second.row.claims == first.row.claims + 1

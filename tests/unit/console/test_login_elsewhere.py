@@ -1,6 +1,7 @@
 """Logins by an OpenID provider and by DingTalk: who is let in, as what, and what proves nothing."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from html import unescape
@@ -14,8 +15,7 @@ from yarl import URL
 
 from dingbridge.console.access.oidc import LIFETIME_S
 from dingbridge.console.access.users import Role
-from dingbridge.console.settings import ConsoleSettings
-from dingbridge.errors import SettingsError
+from dingbridge.console.render import load_words
 from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.waiting import eventually
@@ -57,6 +57,17 @@ async def come_back(who: Browser, way: str = "oidc", **query: str) -> ClientResp
 async def log_in(who: Browser, fake: FakeProvider, **more: str) -> ClientResponse:
     query = await leave(who)
     return await come_back(who, code=fake.code(query), state=query["state"], **more)
+
+
+REFUSALS = ("not_begun", "code_over", "unproved", "no_role", "no_name", "no_answer")
+
+
+async def told(answer: ClientResponse) -> str:
+    """Which of the refusals the page says."""
+    text, words = unescape(await answer.text()), load_words()
+    fixed = {key: max(re.split(r"\{\w+\}", words[f"login.{key}"]["en"]), key=len) for key in REFUSALS}
+    [found] = [key for key, part in fixed.items() if part in text]
+    return found
 
 
 async def role_of(who: Browser) -> str:
@@ -159,7 +170,7 @@ async def test_what_the_provider_did_not_sign_for_this_login_lets_nobody_in(
         change(fake)
         answer = await log_in(who, fake)
         assert answer.status == 403
-        assert "could not be verified" in await answer.text()
+        assert await told(answer) == "unproved"
         assert (await who.get("/audit")).status == 303
         assert [line.reason for line in await who.console.audit.read()] == ["unproved"]
 
@@ -171,7 +182,7 @@ async def test_a_code_counts_once_and_in_the_browser_that_began(tmp_path: Path) 
         for state in ("", "x" * 43, "é", query["state"][:-1]):
             answer = await come_back(who, code=code, state=state)
             assert answer.status == 403
-            assert "was not begun in this browser" in await answer.text()
+            assert await told(answer) == "not_begun"
             query = await leave(who)
         mangled = {"Cookie": "console-login=é.%2F"}
         for state in ("é", query["state"]):
@@ -184,7 +195,7 @@ async def test_a_code_counts_once_and_in_the_browser_that_began(tmp_path: Path) 
         # a stranger's code, with which somebody would be logged in as the stranger
         strangers = fake.code({**query, "code_challenge": "a stranger's"})
         answer = await come_back(who, code=strangers, state=query["state"])
-        assert "has expired, or was used already" in await answer.text()
+        assert await told(answer) == "code_over"
         answer = await come_back(who, code=fake.code(query), state=query["state"])
         assert answer.status == 403, "its cookie is gone with the first return"
         query = await leave(who)
@@ -194,7 +205,7 @@ async def test_a_code_counts_once_and_in_the_browser_that_began(tmp_path: Path) 
         cookie = {"Cookie": f"console-login={query['state']}.%2F"}
         params = {"code": code, "state": query["state"]}
         answer = await who.get("/login/oidc/callback", params=params, headers=cookie)
-        assert "has expired, or was used already" in await answer.text()
+        assert await told(answer) == "code_over"
 
 
 async def test_who_has_no_role_or_no_name_is_told_what_to_ask_for(tmp_path: Path) -> None:
@@ -203,12 +214,12 @@ async def test_who_has_no_role_or_no_name_is_told_what_to_ask_for(tmp_path: Path
             fake.claims = {"roles": roles}
             answer = await log_in(who, fake)
             assert answer.status == 403
-            assert "knows you as u-1, but its claim roles names no role" in await answer.text()
+            assert await told(answer) == "no_role"
         assert (await who.console.audit.read())[0].user == "u-1"
         fake.claims = {"sub": "<b>\n"}
-        assert "says no name that can be used" in await (await log_in(who, fake)).text()
+        assert await told(await log_in(who, fake)) == "no_name"
         fake.claims = {"sub": "x" * 65}
-        assert "says no name that can be used" in await (await log_in(who, fake)).text()
+        assert await told(await log_in(who, fake)) == "no_name"
         query = await leave(who)
         answer = await come_back(who, error="access_denied", state=query["state"])
         assert "it says: access_denied" in await answer.text()
@@ -217,7 +228,7 @@ async def test_who_has_no_role_or_no_name_is_told_what_to_ask_for(tmp_path: Path
         assert "it says: ?" in await answer.text()
         query = await leave(who)
         answer = await come_back(who, code="x", state=query["state"], iss="https://evil.example")
-        assert "could not be verified" in await answer.text()
+        assert await told(answer) == "unproved"
 
 
 async def test_a_provider_that_is_down_or_another_is_told_and_a_password_works(tmp_path: Path) -> None:
@@ -232,7 +243,7 @@ async def test_a_provider_that_is_down_or_another_is_told_and_a_password_works(t
             vars(fake).update(change)
             answer = await who.get("/login/oidc")
             assert answer.status == 503
-            assert "does not answer, or not as it should" in await answer.text()
+            assert await told(answer) == "no_answer"
             vars(fake).update(before)
         query = await leave(who)
         fake.claims, fake.userinfo = {"roles": None}, {"sub": "somebody else", "roles": ["operator"]}
@@ -272,30 +283,6 @@ async def test_a_provider_s_session_lasts_an_hour_and_needs_no_file(tmp_path: Pa
         assert (await who.get("/login/oidc", params={"to": "/find"})).headers["Location"] == "/find"
         now[0] = LIFETIME_S
         assert (await who.get("/audit")).status == 303
-
-
-def test_settings_of_a_login_elsewhere_are_whole(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError) as raised:
-        ConsoleSettings.load(
-            console_url="http://console.example.com",
-            console_oidc_issuer="https://me:secret@login.example.com",
-            console_oidc_client_id="x",
-            console_oidc_roles=["ops=god"],
-            console_oidc_scopes="profile",
-            console_dingtalk_client_id="x",
-        )
-    text = str(raised.value)
-    names = (
-        "URL",
-        "OIDC_ISSUER",
-        "OIDC_CLIENT_SECRET",
-        "OIDC_ROLES",
-        "OIDC_SCOPES",
-        "DINGTALK_CLIENT_SECRET",
-    )
-    for name in names:
-        assert f"CONSOLE_{name}: " in text
-    assert "me:secret" not in text
 
 
 @asynccontextmanager
@@ -363,14 +350,14 @@ async def test_dingtalk_s_refusals_are_told(tmp_path: Path) -> None:
         who.console.users.set_role(zhang.unionid, Role.OPERATOR)
         back = await chosen(who, zhang.userid)
         company.login.expire()
-        assert "has expired, or was used already" in await (await come_back(who, "dingtalk", **back)).text()
+        assert await told(await come_back(who, "dingtalk", **back)) == "code_over"
         back = await chosen(who, zhang.userid)
         jar = who.client.session.cookie_jar.filter_cookies(who.client.make_url("/"))["console-login"].value
         assert (await come_back(who, "dingtalk", **back)).status == 200
         who.client.session.cookie_jar.clear()
         again = {"Cookie": f"console-login={jar}"}
         answer = await who.get("/login/dingtalk/callback", params=back, headers=again)
-        assert "has expired, or was used already" in await answer.text()
+        assert await told(answer) == "code_over"
         company.rights.set(["Contact.User.Read"])
         assert (await come_back(who, "dingtalk", **await chosen(who, zhang.userid))).status == 503
         assert (await who.get("/audit")).status == 303

@@ -99,20 +99,6 @@ async def test_what_was_done_is_told_as_done_where_the_audit_ends(
     assert done.unaudited
 
 
-async def test_a_command_that_ends_with_the_console_has_its_end_in_the_audit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    audit = Audit(tmp_path / "audit.jsonl")
-
-    async def stopped(self: Commands, command: Command) -> Any:
-        raise asyncio.CancelledError
-
-    monkeypatch.setattr(Commands, "_finished", stopped)
-    with pytest.raises(asyncio.CancelledError):
-        await Commands(audit).run(by(User("anna", Role.OPERATOR)), Command(("--version",)))
-    assert [entry.reason for entry in await audit.read()] == ["console stopped", None]
-
-
 async def test_a_command_that_takes_too_long_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +266,30 @@ def test_settings_say_all_mistakes_at_once_and_repeat_no_password(tmp_path: Path
     assert settings.listeners == [("ingress", "http://127.0.0.1:9"), ("relay", "http://127.0.0.1:10")]
     assert settings.database_url_of("approval") == "postgresql://u:p@h/x"
     assert settings.database_url_of("address-sync") == f"sqlite:///{tmp_path}/address-sync.db"
+
+
+def test_settings_of_a_login_elsewhere_are_whole() -> None:
+    with pytest.raises(SettingsError) as raised:
+        ConsoleSettings.load(
+            console_url="http://console.example.com",
+            console_oidc_issuer="https://me:secret@login.example.com",
+            console_oidc_client_id="x",
+            console_oidc_roles=["ops=god"],
+            console_oidc_scopes="profile",
+            console_dingtalk_client_id="x",
+        )
+    text = str(raised.value)
+    names = (
+        "URL",
+        "OIDC_ISSUER",
+        "OIDC_CLIENT_SECRET",
+        "OIDC_ROLES",
+        "OIDC_SCOPES",
+        "DINGTALK_CLIENT_SECRET",
+    )
+    for name in names:
+        assert f"CONSOLE_{name}: " in text
+    assert "me:secret" not in text
 
 
 async def test_the_catalogue_tells_meaning_fields_readers_and_who_does_not_answer(

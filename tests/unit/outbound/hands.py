@@ -4,6 +4,7 @@ rows and agent. Reads lag, replies are lost, and the agent dies between any two 
 import asyncio
 import contextlib
 import itertools
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any, Self
@@ -23,7 +24,7 @@ from dingbridge.consumers.outbound.owners import Owners
 from dingbridge.consumers.outbound.settings import OutboundSettings
 from dingbridge.consumers.outbound.tables import metadata, outbound_entity
 from dingbridge.dingtalk.api.contact_writes import NewUser
-from dingbridge.dingtalk.errors import AlreadyExists, NotFound, OutcomeUnknown
+from dingbridge.dingtalk.errors import AlreadyExists, NotFound, OutcomeUnknown, RateLimited
 
 CORP = "dingcorp01"
 S = 1000
@@ -31,12 +32,35 @@ SETTLE_S = 60
 _e = outbound_entity.c
 
 
-class DingTalk:
+class Faulty:
+    """``faults`` are used up write by write."""
+
+    def __init__(self, faults: Iterable[str] = ()) -> None:
+        self.faults = list(faults)
+
+    def _written(self, name: str, effect: Callable[[], Any]) -> Any:
+        fault = self.faults.pop(0) if self.faults else "ok"
+        if fault == "limited":
+            raise RateLimited("later", api=name, retry_after_s=1)
+        if fault == "killed before":
+            raise asyncio.CancelledError
+        if fault == "lost before":
+            raise OutcomeUnknown("no answer", api=name)
+        done = effect()
+        if fault == "killed after":
+            raise asyncio.CancelledError
+        if fault == "lost after":
+            raise OutcomeUnknown("no answer", api=name)
+        return done
+
+
+class DingTalk(Faulty):
     """What the agent uses of the client. ``there`` is by kind and DingTalk's id what a read shows, with
-    ``who``: the one that it is, whatever it is called. ``faults`` are used up write by write."""
+    ``who``: the one that it is, whatever it is called."""
 
     def __init__(self, clock: Any) -> None:
-        self.clock, self.faults, self.lag_ms = clock, list[str](), 0
+        super().__init__()
+        self.clock, self.lag_ms = clock, 0
         self.there: dict[tuple[str, str], dict[str, Any]] = {}
         self.history: list[tuple[int, dict[tuple[str, str], dict[str, Any]]]] = [(-1, {})]
         self.given: set[tuple[str, str, int]] = set()
@@ -61,19 +85,6 @@ class DingTalk:
         mark = {"unionid": f"union-{who}"} if kind == "user" and not self.hide_unionid else {}
         self.put(kind, ding_id, {**mark, **fields, "who": who})
         return who
-
-    def _written(self, name: str, effect: Any) -> Any:
-        fault = self.faults.pop(0) if self.faults else "ok"
-        if fault == "killed before":
-            raise asyncio.CancelledError
-        if fault == "lost before":
-            raise OutcomeUnknown("no answer", api=name)
-        done = effect()
-        if fault == "killed after":
-            raise asyncio.CancelledError
-        if fault == "lost after":
-            raise OutcomeUnknown("no answer", api=name)
-        return done
 
     def _touch(self, kind: str, ding_id: str, verb: str, fields: dict[str, Any] | None) -> None:
         entry = self.there.get((kind, ding_id))

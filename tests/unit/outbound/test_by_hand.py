@@ -1,16 +1,22 @@
-"""``dingbridge outbound approve|release|reconcile``: what is named is counted, then done, nothing else is."""
+"""What waits by hand and what is told of the rows: approve, release, reconcile, report, forget."""
 
 import asyncio
 import json
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, insert, select, update
 from typer.testing import CliRunner
 
-from dingbridge import open_database
+from dingbridge import Person, open_database
 from dingbridge.consumers.outbound import waiting
 from dingbridge.consumers.outbound.cli import app
-from dingbridge.consumers.outbound.tables import outbound_entity
+from dingbridge.consumers.outbound.contacts import unnamed
+from dingbridge.consumers.outbound.requests.forgetting import forget
+from dingbridge.consumers.outbound.requests.tables import outbound_requests
+from dingbridge.consumers.outbound.tables import metadata, outbound_entity, outbound_outgoing
+from dingbridge.events import decode
+from dingbridge.testing import recorded
+from tests.support.documents import ROOT
 from tests.unit.outbound.ledger_rows import NOON_MS, filled, row
 
 NOON = "2025-11-24T16:00:00Z"
@@ -122,3 +128,81 @@ def test_nobody_is_meant_by_nothing(url):
     assert CliRunner().invoke(app, ["approve", "1", "--all"]).exit_code != 0
     assert CliRunner().invoke(app, ["approve", "--all", "--kind", "todo"]).exit_code == 2
     assert rows_where(url, outbound_entity.c.removal_approved) == []
+
+
+# -- What people do to departments that the OA never named is reported; what we make is not
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_a_department_whose_creation_is_committed_meanwhile_is_no_persons(tmp_path, monkeypatch, ours):
+    """By PostgreSQL's READ COMMITTED: the event's handler finds no row with its dept_id, the agent commits
+    it, and no creation is under way any more. It was reported as a department that people had made."""
+    event = next(
+        decode(one.value) for one in recorded(ROOT / "schemas" / "examples" / "org_dept_create.json")
+    )
+    url = f"sqlite:///{tmp_path / 'outbound.db'}"
+    await filled(url, [row("d1", "done", None, kind="department", corp_id=event.corp_id)])
+    looks = unnamed._creates
+
+    async def commits_meanwhile(tx, corp_id):
+        if ours:
+            await tx.execute(update(outbound_entity).values(ding_id=event.subject))
+        return await looks(tx, corp_id)
+
+    monkeypatch.setattr(unnamed, "_creates", commits_meanwhile)
+    database = open_database(url)
+    async with database.transaction() as tx:
+        await unnamed.report_unnamed(tx, event, "department", None)
+        reported = (await tx.execute(select(func.count()).select_from(outbound_outgoing))).scalar_one()
+        [due] = (await tx.execute(select(outbound_entity.c.flagged))).scalars()
+    await database.close()
+    assert (reported, due) == ((0, True) if ours else (1, False))
+
+
+# -- Whose requests ``dingbridge forget`` empties: those that name the person by id
+
+
+CORP = "dingcorp01"
+
+
+NAME = "王伟"
+
+
+def request(request_id, **body):
+    return {
+        "corp_id": CORP,
+        "kind": "todo",
+        "request_id": request_id,
+        "type": "todo.desired",
+        "body": json.dumps({"corpId": CORP, **body}, ensure_ascii=False),
+        "source": "/oa",
+        "message_id": request_id,
+        "result": "done",
+    }
+
+
+async def test_a_namesake_s_requests_and_a_number_in_a_form_are_left_and_counted(tmp_path):
+    database = open_database(f"sqlite:///{tmp_path / 'outbound.db'}")
+    await database.create_tables(metadata)
+    rows = [
+        request("theirs", creator="1024", subject=f"{NAME}的待办"),
+        request("of a namesake", creator="7", subject="王伟明的待办"),
+        request("of a number", creator="7", form={"amount": "1024"}),
+        request("of nobody", creator="7", subject="年报"),
+    ]
+    async with database.transaction() as tx:
+        await tx.execute(insert(outbound_requests), rows)
+        forgotten = await forget(tx, Person(CORP, "1024", frozenset({NAME})))
+    kept = {
+        row.request_id: json.loads(row.body).keys() - {"corpId", "creator"}
+        for row in await database.reader().execute(select(outbound_requests))
+    }
+    await database.close()
+    assert kept == {
+        "theirs": set(),
+        "of a namesake": {"subject"},
+        "of a number": {"form"},
+        "of nobody": {"subject"},
+    }
+    assert forgotten.masked == {outbound_requests.name: 1}
+    assert [words.split()[0] for words in forgotten.stays] == ["2"]

@@ -105,19 +105,6 @@ async def test_a_deletion_looks_once_more_directly_before_it(world: World) -> No
     assert await world.result("A") == "conflict/somebody-else"
 
 
-async def test_a_creation_without_a_reply_is_ours_though_a_person_has_changed_it(world: World) -> None:
-    world.ding.faults = ["lost after"]
-    await world.employ("A")
-    await world.work(1)
-    world.ding.put("user", "A", {**world.person("A"), "title": "by hand"})
-    await world.event("user", "A")
-    await world.work()
-    assert await world.result("A") == "done"
-    assert world.person("A")["title"] == "TA"
-    await (await world.employ("A", title="next")).work()
-    assert world.person("A")["title"] == "next"
-
-
 @pytest.mark.parametrize("taken", ["userid", "mobile"])
 async def test_who_is_in_the_way_of_a_first_creation_is_never_ours(world: World, taken: str) -> None:
     """DingTalk shows them late, so that the read before the creation found nobody."""

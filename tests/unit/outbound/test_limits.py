@@ -19,11 +19,11 @@ from dingbridge.consumers.outbound.requests.tables import outbound_requests
 from dingbridge.consumers.outbound.settings import DAY_MS
 from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.settings import ConsumerSettings
+from tests.unit.outbound.asking import World as Requests
+from tests.unit.outbound.asking import opened
 from tests.unit.outbound.company import RULES
 from tests.unit.outbound.hands import CORP, World
 from tests.unit.outbound.test_decide import employed
-from tests.unit.outbound.test_requests import World as Requests
-from tests.unit.outbound.test_requests import opened
 
 MOBILES = {own_id: f"1390000000{number}" for number, own_id in enumerate("ABC")}
 

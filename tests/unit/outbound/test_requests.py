@@ -1,8 +1,6 @@
 """Requests against a DingTalk that loses replies, lags and is killed over: each is carried out once."""
 
 import asyncio
-import contextlib
-import itertools
 import json
 from types import SimpleNamespace
 
@@ -11,176 +9,25 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from sqlalchemy import select, update
+from sqlalchemy import update
 
-from dingbridge import open_database
-from dingbridge.consumers.outbound.messages import Message
 from dingbridge.consumers.outbound.metrics import OutboundMetrics
-from dingbridge.consumers.outbound.owners import Owners, Template
 from dingbridge.consumers.outbound.requests.agent import PENDING_MOST_MS, RequestAgent
 from dingbridge.consumers.outbound.requests.approvals import form_of, task_of
-from dingbridge.consumers.outbound.requests.store import store_approval_event, store_request
+from dingbridge.consumers.outbound.requests.store import store_approval_event
 from dingbridge.consumers.outbound.requests.tables import outbound_requests
-from dingbridge.consumers.outbound.settings import DAY_MS, OutboundSettings
-from dingbridge.consumers.outbound.tables import metadata, outbound_entity, outbound_outgoing
+from dingbridge.consumers.outbound.settings import DAY_MS
+from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.consumers.outbound.waiting import standing
 from dingbridge.dingtalk.errors import (
-    AlreadyExists,
     NotFound,
     OutcomeUnknown,
-    RateLimited,
     TokenInvalid,
     Unavailable,
 )
+from tests.unit.outbound.asking import CORP, MINUTE_MS, DingTalk, World, opened
 from tests.unit.outbound.hands import once
 from tests.unit.outbound.ledger_rows import row
-
-CORP = "dingcorp01"
-FIELD = "单号"
-SETTLE_S = 60
-MINUTE_MS = 60_000
-START = {"processCode": "PROC-A", "originator": "zhang", "form": {"事由": "出差"}}
-TODO = {"subject": "盘点", "creator": "zhang", "executors": ["li"], "url": "https://oa.example.com/1"}
-MORE = {
-    "approval.start": START,
-    "approval.terminate": {"request": "A-1"},
-    "approval.decide": {"request": "A-1", "actor": "li", "result": "agree"},
-    "todo.desired": TODO,
-    "todo.done": {"request": "T-1"},
-}
-_requests = outbound_requests.c
-_ids = itertools.count(1)
-
-
-class DingTalk:
-    """What the requests use of the client. ``faults`` are used up call by call; reads lag by ``lag_ms``, and
-    DingTalk's clock is ``behind_ms`` behind ours."""
-
-    def __init__(self, clock, faults=(), lag_ms=0, behind_ms=0):
-        self.clock, self.faults, self.lag_ms, self.behind_ms = clock, list(faults), lag_ms, behind_ms
-        self.instances, self.todos = {}, {}
-
-    def _write(self, effect):
-        fault = self.faults.pop(0) if self.faults else "ok"
-        if fault == "limited":
-            raise RateLimited("later", api="x", retry_after_s=1)
-        if fault == "killed before":
-            raise asyncio.CancelledError
-        if fault == "lost before":
-            raise OutcomeUnknown("no answer", api="x")
-        done = effect()
-        if fault == "killed after":
-            raise asyncio.CancelledError
-        if fault == "lost after":
-            raise OutcomeUnknown("no answer", api="x")
-        return done
-
-    async def user(self, userid):
-        return {"userid": userid, "unionid": f"union-{userid}", "dept_id_list": [7]}
-
-    async def start_approval(self, *, process_code, originator, form, dept_id, approvers):
-        def effect():
-            values = [{"name": name, "value": value} for name, value in form.items()]
-            task = {"taskId": 61000000001, "userId": "li", "status": "RUNNING", "result": "NONE"}
-            name = f"pi-{len(self.instances) + 1}"
-            document = {"status": "RUNNING", "result": "", "formComponentValues": values, "tasks": [task]}
-            self.instances[name] = (self.clock(), document)
-            return name
-
-        return self._write(effect)
-
-    async def approval_ids(self, process_code, *, start_ms, originator):
-        for name, (began, _) in self.instances.items():
-            if start_ms <= began - self.behind_ms and began <= self.clock() - self.lag_ms:
-                yield name
-
-    async def approval(self, instance_id):
-        began, document = self.instances[instance_id]
-        if began > self.clock() - self.lag_ms:
-            raise NotFound("not yet", api="x")
-        return document
-
-    async def terminate_approval(self, instance_id, *, originator, remark):
-        self._write(lambda: self.instances[instance_id][1].update(status="TERMINATED"))
-
-    async def decide_approval(self, instance_id, *, task_id, actor, result, remark):
-        def effect():
-            document = self.instances[instance_id][1]
-            document["tasks"][0] |= {"status": "COMPLETED", "result": result.upper()}
-            document |= {"status": "COMPLETED", "result": result}
-
-        self._write(effect)
-
-    async def create_todo(self, *, source_id, **_):
-        if source_id in self.todos:
-            raise AlreadyExists("task exist", api="x")
-        todo = {"taskId": "t1", "isDone": False}
-        return self._write(lambda: self.todos.setdefault(source_id, todo)["taskId"])
-
-    async def finish_todo(self, task_id, *, creator):
-        self._write(lambda: next(iter(self.todos.values())).update(isDone=True))
-
-    async def find_todo(self, source_id, *, person):
-        return self.todos.get(source_id)
-
-
-class World:
-    """A consumer's database, an agent, and the time."""
-
-    def __init__(
-        self,
-        faults=(),
-        lag_ms=0,
-        behind_ms=0,
-        mapped=True,
-        originators=("zhang",),
-        actors=("li",),
-        **settings,
-    ):
-        self.ms = 1_731_000_000_000
-        self.ding = DingTalk(lambda: self.ms, faults, lag_ms, behind_ms)
-        lists = frozenset(originators), frozenset(actors)
-        self.owners = Owners(templates={"PROC-A": Template(FIELD if mapped else None, *lists)})
-        self.database, self.agent = open_database("sqlite://"), None
-        self.settings = OutboundSettings.load(outbound_settle_s=SETTLE_S, **settings)
-
-    async def send(self, type_, id_, *, source="/oa", **changes):
-        data = {"corpId": CORP, **MORE[type_], **changes}
-        kind = type_.partition(".")[0]
-        message = Message(type_, kind, id_, data["corpId"], None, None, data, source, f"m-{next(_ids)}")
-        async with self.database.transaction() as tx:
-            await store_request(tx, message, self.ms)
-        return message.message_id
-
-    async def work(self, rounds=60):
-        """Until nothing is due any more, or so many looks; a killed agent is followed by another."""
-        for _ in range(rounds):
-            due = await self.database.reader().execute(
-                select(_requests.due_ms, _requests.leased_ms).where(_requests.due_ms.is_not(None))
-            )
-            next_ms = min((max(row) for row in due), default=None)
-            if next_ms is None:
-                return
-            self.ms = max(self.ms, next_ms)
-            agent = self.agent or RequestAgent(
-                self.database,
-                lambda app, corp_id: self.ding,
-                self.owners,
-                self.settings,
-                OutboundMetrics(CollectorRegistry()),
-                now=lambda: self.ms,
-            )
-            self.agent = None
-            with contextlib.suppress(asyncio.CancelledError):
-                await once(agent)
-                self.agent = agent
-
-    async def results(self):
-        rows = await self.database.reader().execute(
-            select(outbound_outgoing.c.value).order_by(outbound_outgoing.c.seq)
-        )
-        return [json.loads(row.value)["data"] for row in rows]
-
 
 FAULTS = st.lists(
     st.sampled_from(["ok", "limited", "lost before", "lost after", "killed before", "killed after"]),
@@ -191,11 +38,6 @@ FAULTS = st.lists(
 def run(test):
     """In an event loop of its own, as hypothesis has none."""
     asyncio.run(test)
-
-
-async def opened(world):
-    await world.database.create_tables(metadata)
-    return world
 
 
 @given(FAULTS, st.integers(0, 14 * MINUTE_MS), st.integers(-100 * MINUTE_MS, 100 * MINUTE_MS), st.booleans())
