@@ -11,7 +11,6 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, make_url, selec
 from sqlalchemy.exc import DBAPIError
 
 from dingbridge import Conflict, Context, DatabaseDown, Event, Retry, Transaction, UtcDateTime, open_database
-from dingbridge.errors import SettingsError
 from dingbridge.events.event import decode
 from dingbridge.worker import dead_letters as dead_letters_module
 from dingbridge.worker import executor as executor_module
@@ -355,11 +354,3 @@ async def test_a_database_that_is_slow_for_one_keeps_the_connections_of_all(
     assert await pids() == before
     await database.close()
     await blocker.close()
-
-
-@pytest.mark.parametrize(
-    "url", ["mysql://u@h/d", "nonsense", "", "sqlite://u:p@h/d", "postgresql://u:p@s@h/d"]
-)
-def test_other_databases_are_refused_in_words(url: str) -> None:
-    with pytest.raises(SettingsError, match="DATABASE_URL"):
-        open_database(url)

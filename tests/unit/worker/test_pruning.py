@@ -85,7 +85,8 @@ async def test_each_row_is_kept_as_long_as_its_own_topic_needs(
         await aged(database, "one", "for ever", 1000),
         await aged(database, "two", "short", 17),
     ]
-    for topic, days in (("short", 17), ("long", 93), ("no longer read", 17)):
+    monkeypatch.setattr(inbox, "PRUNE_ROWS", 1)
+    for topic, days in (("short", 17), ("short", 18), ("long", 93), ("no longer read", 17)):
         await aged(database, "one", topic, days)
     said = await pruned(database, [lives], monkeypatch)
     assert said == ["inbox_kept_for_ever", "inbox_kept", "inbox_pruned"]

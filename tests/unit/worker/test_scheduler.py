@@ -25,7 +25,7 @@ from dingbridge.worker.dead_letters import LARGEST_BYTES, DeadLetterWriter
 from dingbridge.worker.delivery import REPLAY_HEADER, hash_key
 from dingbridge.worker.executor import Came, Executor, Outcome
 from dingbridge.worker.outcomes import Failure
-from dingbridge.worker.queues.offset_tracker import Limits, QueuedRecord
+from dingbridge.worker.queues.offset_tracker import QueuedRecord
 from dingbridge.worker.store import outbox
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
 from tests.unit.worker.support import Recording, kafka_record, record
@@ -50,18 +50,6 @@ async def test_a_failing_key_waits_alone_and_its_events_stay_in_order() -> None:
         assert (await harness.effects())[3:] == ["bad1", "bad2"]
         assert harness.to_commit() == {P0: 5}
         assert harness.letters.sent == []
-
-
-async def test_the_watermark_waits_for_the_failing_record() -> None:
-    consumer = Scripted()
-    consumer.hold["slow"] = asyncio.Event()
-    async with running(consumer) as harness:
-        harness.add(P0, ("a", "u1"), ("slow", "u2"), ("b", "u3"))
-        await until(lambda: harness.tracker.in_flight == 1)
-        assert harness.to_commit() == {P0: 1}
-        consumer.hold["slow"].set()
-        await harness.idle()
-        assert harness.to_commit() == {P0: 3}
 
 
 async def test_after_the_last_attempt_the_record_is_a_dead_letter_and_the_key_goes_on() -> None:
@@ -143,13 +131,6 @@ async def test_the_log_names_event_type_attempt_and_the_keys_hash_alone() -> Non
         assert "private" not in str(log)
 
 
-async def test_reject_is_buried_at_once() -> None:
-    async with running(Scripted({"bad": [Reject("unknown template")]})) as harness:
-        harness.add(P0, ("bad", "u1"))
-        await harness.idle()
-        assert [attempts for _, _, attempts in harness.letters.sent] == [1]
-
-
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"\xff\x00"])
 async def test_what_is_no_event_is_buried_with_its_bytes(value: bytes | None) -> None:
     async with running(Scripted()) as harness:
@@ -211,19 +192,6 @@ async def test_a_record_counts_as_done_only_when_its_dead_letter_is_taken() -> N
         assert len(harness.letters.sent) == 1
         assert harness.letters.sent[0][2] == 1
         assert harness.consumer.seen == ["bad"], "the handler is not called again for it"
-
-
-async def test_a_full_partition_pauses_and_resumes() -> None:
-    consumer = Scripted()
-    consumer.hold["e0"] = asyncio.Event()
-    async with running(consumer, Limits(records=4, records_floor=1)) as harness:
-        harness.add(P0, *((f"e{n}", "u1") for n in range(4)))
-        assert harness.scheduler.paused() == {P0: "full"}
-        assert harness.flows == 1
-        consumer.hold["e0"].set()
-        await harness.idle()
-        assert harness.scheduler.paused() == {}
-        assert harness.flows == 2
 
 
 async def test_a_handover_lets_running_work_finish_and_starts_nothing_new() -> None:
@@ -407,16 +375,6 @@ async def test_what_waits_when_its_partition_goes_does_not_come_back_with_a_time
         await asyncio.sleep(0.11)  # past the first life's timer
         assert await harness.effects() == ["a", "b"]
         assert consumer.seen == ["a", "a", "b"]
-
-
-async def test_a_replay_id_in_the_headers_applies_an_event_again() -> None:
-    async with running(Scripted()) as harness:
-        made = record("e1")
-        for offset, headers in enumerate([(), (("dingbridge-replay-id", b"r1"),)] * 2):
-            harness.scheduler.add([kafka_record("t", 0, offset, key=b"k", value=made.value, headers=headers)])
-        await harness.idle()
-        assert len(await harness.effects()) == 2
-        assert harness.count("events_total", topic="t", outcome="seen") == 2
 
 
 class Unprepared(Scripted):
