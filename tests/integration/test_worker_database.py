@@ -73,21 +73,6 @@ async def test_a_time_comes_back_as_the_same_moment_in_utc(database_url: str) ->
     await database.close()
 
 
-async def test_an_exception_rolls_everything_back(database_url: str) -> None:
-    database = open_database(database_url)
-    await database.create_tables(metadata)
-
-    async def fail() -> None:
-        async with database.transaction() as tx:
-            await tx.execute(people.insert().values(userid="u1"))
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        await fail()
-    assert (await database.reader().execute(select(people))).all() == []
-    await database.close()
-
-
 async def test_a_reader_cannot_write_and_that_is_no_outage(database_url: str) -> None:
     database = open_database(database_url)
     await database.create_tables(metadata)

@@ -264,6 +264,8 @@ def test_every_mistake_is_reported_at_once_with_the_others_of_the_settings(file,
         ('apps = "x"', "names no app"),
         ("[apps]\nhr = 1", "is no table"),
         ('[apps.hr]\ntoken = "secret', "is no TOML"),
+        (f"apps = {'[' * 100_000}{']' * 100_000}", r"is no TOML \(nested too deep\)"),
+        (HR.replace('token = "tokenOfHr"', 'token_file = "a\\u0000b"'), "token: its file cannot be read"),
     ],
 )
 def test_what_is_no_apps_file(file, text, words):
@@ -314,15 +316,3 @@ def test_a_consumer_calls_as_the_app_that_is_named(file, monkeypatch):
     with pytest.raises(SettingsError, match="DINGTALK_APPS_FILE"):
         ConsumerSettings.load().api_credentials()
     assert not ConsumerSettings.load().calls_api
-
-
-def test_names_that_no_file_can_have_and_tables_without_end_are_mistakes_like_any(file):
-    file(HR.replace('token = "tokenOfHr"', 'token_file = "a\\u0000b"'))
-    with pytest.raises(SettingsError) as error:
-        IngressSettings.load()
-    assert any("apps.hr.token: its file cannot be read" in p for p in error.value.problems)
-
-    file(f"apps = {'[' * 100_000}{']' * 100_000}")
-    with pytest.raises(SettingsError) as error:
-        IngressSettings.load()
-    assert any("is no TOML (nested too deep)" in p for p in error.value.problems)

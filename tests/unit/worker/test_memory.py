@@ -123,23 +123,6 @@ def test_what_a_refusal_is_about_decides_whether_a_partition_pauses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("errors", "kind"),
-    [
-        ([ValueError(), RateLimited("slow down", api="v2/user/get"), Reject("no")], "unavailable"),
-        ([Reject("no"), ValueError()], "retry"),
-        ([Reject("no")], "reject"),
-    ],
-)
-async def test_of_a_group_the_most_patient_outcome_counts(errors: list[Exception], kind: str) -> None:
-    class Parallel(Recording):
-        async def prepare(self, event: Event, ctx: Context) -> None:
-            raise ExceptionGroup("several", errors)
-
-    async with MemoryRuntime(Parallel()) as runtime:
-        assert (await runtime.attempt(record())).kind == kind
-
-
-@pytest.mark.parametrize(
     ("error", "kind"),
     [
         (KeyError("private"), "reject"),
@@ -149,9 +132,14 @@ async def test_of_a_group_the_most_patient_outcome_counts(errors: list[Exception
         (ValueError(), "retry"),
         (Retry(), "retry"),
         (RateLimited("slow down", api="v2/user/get"), "unavailable"),
+        (ExceptionGroup("", [ValueError(), RateLimited("", api="v2/user/get"), Reject("no")]), "unavailable"),
+        (ExceptionGroup("several", [Reject("no"), ValueError()]), "retry"),
+        (ExceptionGroup("several", [Reject("no")]), "reject"),
     ],
 )
-async def test_what_is_not_retryable_is_rejected_at_once(error: Exception, kind: str) -> None:
+async def test_what_is_not_retryable_is_rejected_and_of_a_group_the_most_patient_counts(
+    error: Exception, kind: str
+) -> None:
     class Strict(Recording):
         not_retryable = (LookupError, ApiError, HandlerOutcome)  # what has a meaning of its own keeps it
 

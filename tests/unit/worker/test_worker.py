@@ -1,0 +1,268 @@
+"""One member of a group, without Kafka: a rebalance, a stop, and a record that cannot be decoded."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+from prometheus_client import CollectorRegistry
+
+import dingbridge.worker.worker as worker_module
+from dingbridge import Consumer, Event, Transaction
+from dingbridge.kafka.undecodable import stand_in
+from dingbridge.settings import ConsumerSettings
+from dingbridge.worker.executor import Executor
+from dingbridge.worker.metrics import WorkerMetrics
+from dingbridge.worker.queues.offset_tracker import QueuedRecord
+from dingbridge.worker.worker import Worker, WorkerOptions
+from tests.lives.clock import jumping
+from tests.unit.worker.support import kafka_record, record
+
+PLACE = TopicPartition("dingtalk.user_modify_org", 0)
+
+
+class Waiting(Consumer):
+    """Waits for longer than any rebalance may take; notes the number of each attempt."""
+
+    name = "waiting"
+    topics = ("user_modify_org",)
+    uses_database = False
+    handler_timeout_s = 3600
+
+    def __init__(self) -> None:
+        self.attempts: list[int] = []
+        self.began, self.cancelled = asyncio.Event(), False
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        self.attempts.append(tx.ctx.attempt)
+        self.began.set()
+        try:
+            await asyncio.sleep(self.handler_timeout_s - 1)
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+@asynccontextmanager
+async def member(consumer: Consumer, data_dir: Path) -> AsyncIterator[Worker]:
+    settings = ConsumerSettings.load(data_dir=data_dir, kafka_bootstrap_servers="localhost:1")
+    metrics = WorkerMetrics(consumer.name, CollectorRegistry())
+    worker = Worker(consumer, settings, Executor(consumer, None), metrics)
+    worker._scheduler.start()
+    try:
+        yield worker
+    finally:
+        await worker._scheduler.revoke({PLACE}, 0)
+        await worker._scheduler.close()
+
+
+def fetched() -> Any:
+    made = record()
+    return kafka_record(*PLACE, 0, key=made.key, value=made.value, headers=made.headers)
+
+
+def test_a_handler_has_five_seconds_at_a_rebalance_whatever_its_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing_noted(*_: object) -> dict[TopicPartition, OffsetAndMetadata]:
+        return {}
+
+    monkeypatch.setattr(worker_module, "committed_offsets", nothing_noted)
+
+    async def rebalance() -> tuple[float, bool]:
+        consumer = Waiting()
+        async with member(consumer, tmp_path) as worker:
+            await worker.on_partitions_assigned({PLACE})
+            worker._scheduler.add([fetched()])
+            await consumer.began.wait()
+            began = asyncio.get_running_loop().time()
+            await worker.on_partitions_revoked({PLACE})
+            return asyncio.get_running_loop().time() - began, consumer.cancelled
+
+    with jumping() as loop:
+        assert loop.run_until_complete(rebalance()) == (5, True)
+
+
+class Kafka:
+    """Has one record, and waits for more as aiokafka does."""
+
+    def __init__(self) -> None:
+        self.asked, self.arrived = asyncio.Event(), asyncio.Event()
+        self.records = [fetched()]
+
+    async def getmany(self, *_: object, **__: object) -> dict[TopicPartition, list[Any]]:
+        self.asked.set()
+        await self.arrived.wait()
+        return {PLACE: [self.records.pop()]} if self.records else await asyncio.Future()
+
+
+@pytest.mark.parametrize("fetches", ["before the rebalance", "after it"])
+async def test_nothing_is_fetched_while_attempts_are_recalled(
+    fetches: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka, consumer = Kafka(), Waiting()
+    asked, recalled = asyncio.Event(), asyncio.Event()
+
+    async def seven_failed(*_: object) -> dict[TopicPartition, OffsetAndMetadata]:
+        asked.set()
+        await recalled.wait()
+        return {PLACE: OffsetAndMetadata(0, "[[0,7,0,0]]")}
+
+    monkeypatch.setattr(worker_module, "committed_offsets", seven_failed)
+    async with member(consumer, tmp_path) as worker:
+        await worker.on_partitions_assigned(set())
+        fetching = None
+        if fetches == "before the rebalance":
+            fetching = asyncio.create_task(worker._fetch(cast("Any", kafka)))
+            await kafka.asked.wait()
+        await worker.on_partitions_revoked(set())
+        assigned = asyncio.create_task(worker.on_partitions_assigned({PLACE}))
+        await asked.wait()
+        fetching = fetching or asyncio.create_task(worker._fetch(cast("Any", kafka)))
+        kafka.arrived.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert consumer.attempts == []
+        recalled.set()
+        await assigned
+        await consumer.began.wait()
+        assert consumer.attempts == [8]
+        fetching.cancel()
+
+
+# -- A stop that comes at the very moment at which Kafka answers
+
+
+P0 = TopicPartition("t", 0)
+
+
+class Idle(Consumer):
+    name = "idle"
+    topics = ("user_modify_org",)
+    uses_database = False
+
+    async def handle(self, event, tx, prepared): ...
+
+
+class _Kafka:
+    """Commits when told to."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.answer = asyncio.Event()
+
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        self.asked.set()
+        await self.answer.wait()
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        return None
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_commit_that_is_acknowledged_as_the_stop_comes_does_not_swallow_the_stop(
+    turns: int, tmp_path: Path
+) -> None:
+    settings = ConsumerSettings.load(data_dir=tmp_path, kafka_bootstrap_servers="localhost:1")
+    consumer = Idle()
+    options = WorkerOptions(commit_interval_s=0)
+    worker = Worker(
+        consumer,
+        settings,
+        Executor(consumer, None),
+        WorkerMetrics(consumer.name, CollectorRegistry()),
+        options,
+    )
+    kafka = _Kafka()
+    offsets = worker._scheduler.offsets
+    await worker.on_partitions_assigned({P0})
+    queued = QueuedRecord(P0, 0, b"k", 1)
+    offsets.add(queued)
+    offsets.finish(queued)
+    worker._kafka = cast("Any", kafka)
+
+    committing = asyncio.create_task(worker._commit_regularly())
+    await kafka.asked.wait()
+    kafka.answer.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    committing.cancel()
+    done, _ = await asyncio.wait([committing], timeout=5)
+    if not done:
+        committing.cancel()
+    assert done, "the stop was lost"
+
+
+# -- How a worker fetches past a record that aiokafka cannot decode
+
+
+GOOD, BAD = TopicPartition("good", 0), TopicPartition("bad", 0)
+
+
+class Undecodable:
+    """aiokafka after a ``getmany`` that has taken all of ``GOOD``, and has failed at offset 3 of ``BAD``."""
+
+    def __init__(self, worker: Worker, begins: dict[TopicPartition, int], again: bool) -> None:
+        self.worker, self.begins, self.again = worker, begins, again
+        self.positions = {GOOD: 9, BAD: begins[BAD]}
+
+    async def committed(self, partition: TopicPartition) -> int:
+        if self.again:  # the group settles anew meanwhile
+            self.positions = dict(self.begins)
+            await self.worker.on_partitions_assigned({GOOD, BAD})
+        return self.begins[partition]
+
+    async def position(self, partition: TopicPartition) -> int:
+        return self.positions[partition]
+
+    def highwater(self, partition: TopicPartition) -> int:
+        return 9
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.positions[partition] = offset
+
+    async def getmany(self, partition: TopicPartition, **_: Any) -> dict[TopicPartition, list[Any]]:
+        at = self.positions[partition]
+        if (partition, at) == (BAD, 3):
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "")
+        self.positions[partition] += 1
+        return {partition: [stand_in(partition, at)]}
+
+
+async def fetched_past(
+    tmp_path: Path, fetched_before: bool, again: bool = False
+) -> dict[TopicPartition, list[int]]:
+    consumer = Idle()
+    settings = ConsumerSettings.load(data_dir=tmp_path, kafka_bootstrap_servers="localhost:1")
+    metrics = WorkerMetrics(consumer.name, CollectorRegistry())
+    worker = Worker(consumer, settings, Executor(consumer, None), metrics)
+    await worker.on_partitions_assigned({GOOD, BAD})
+    begins = {GOOD: 5, BAD: 1}
+    offsets = worker._scheduler.offsets
+    if fetched_before:
+        for partition, begin in begins.items():
+            offsets.add(QueuedRecord(partition, begin - 1, b"k", 1))
+    await worker._fetch_one_by_one(Undecodable(worker, begins, again))
+    found: dict[TopicPartition, list[int]] = {GOOD: [], BAD: []}
+    given_up = []
+    for queued in offsets.unfinished():
+        if queued.offset >= begins[queued.partition]:
+            found[queued.partition].append(queued.offset)
+            given_up += [(queued.partition, queued.offset)] if queued.failure else []
+    assert given_up in ([], [(BAD, 3)])
+    assert bool(given_up) is not again
+    return found
+
+
+async def test_what_was_taken_from_other_partitions_is_taken_again(tmp_path: Path) -> None:
+    for fetched_before in (True, False):
+        found = await fetched_past(tmp_path, fetched_before)
+        assert found == {GOOD: [5, 6, 7, 8], BAD: [1, 2, 3, 4, 5, 6, 7, 8]}
+
+
+async def test_nothing_is_moved_once_the_group_has_settled_anew(tmp_path: Path) -> None:
+    assert await fetched_past(tmp_path, fetched_before=False, again=True) == {GOOD: [], BAD: []}
