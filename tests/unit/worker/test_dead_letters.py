@@ -1,4 +1,4 @@
-"""Dead letters: what one says, that it is sent once, and the hook that is told of it."""
+"""Dead letters: their content, their one copy, and the hook ``dead_lettered``."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -239,7 +239,7 @@ def test_a_package_of_revisions_that_is_not_there_is_said(package: str) -> None:
         scripts_of(package)
 
 
-# -- ``dingbridge consumers migrate``: the revision that it writes is the one that is missing
+# -- ``dingbridge consumers migrate`` writes the missing revision
 
 
 TITLE = 'Column("title", Text)'

@@ -1,0 +1,132 @@
+"""A member of a group that settles anew: handlers end, attempts are recalled."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+from prometheus_client import CollectorRegistry
+
+import dingbridge.worker.worker as worker_module
+from dingbridge import Consumer, Event, Transaction
+from dingbridge.settings import ConsumerSettings
+from dingbridge.worker.executor import Executor
+from dingbridge.worker.metrics import WorkerMetrics
+from dingbridge.worker.worker import Worker
+from tests.lives.clock import jumping
+from tests.unit.worker.support import kafka_record, record
+
+PLACE = TopicPartition("dingtalk.user_modify_org", 0)
+
+
+class Waiting(Consumer):
+    """Waits for longer than any rebalance may take; notes the number of each attempt."""
+
+    name = "waiting"
+    topics = ("user_modify_org",)
+    uses_database = False
+    handler_timeout_s = 3600
+
+    def __init__(self) -> None:
+        self.attempts: list[int] = []
+        self.began, self.cancelled = asyncio.Event(), False
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        self.attempts.append(tx.ctx.attempt)
+        self.began.set()
+        try:
+            await asyncio.sleep(self.handler_timeout_s - 1)
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+@asynccontextmanager
+async def member(consumer: Consumer, data_dir: Path) -> AsyncIterator[Worker]:
+    settings = ConsumerSettings.load(data_dir=data_dir, kafka_bootstrap_servers="localhost:1")
+    metrics = WorkerMetrics(consumer.name, CollectorRegistry())
+    worker = Worker(consumer, settings, Executor(consumer, None), metrics)
+    worker._scheduler.start()
+    try:
+        yield worker
+    finally:
+        await worker._scheduler.revoke({PLACE}, 0)
+        await worker._scheduler.close()
+
+
+def fetched() -> Any:
+    made = record()
+    return kafka_record(*PLACE, 0, key=made.key, value=made.value, headers=made.headers)
+
+
+def test_a_handler_has_five_seconds_at_a_rebalance_whatever_its_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing_noted(*_: object) -> dict[TopicPartition, OffsetAndMetadata]:
+        return {}
+
+    monkeypatch.setattr(worker_module, "committed_offsets", nothing_noted)
+
+    async def rebalance() -> tuple[float, bool]:
+        consumer = Waiting()
+        async with member(consumer, tmp_path) as worker:
+            await worker.on_partitions_assigned({PLACE})
+            worker._scheduler.add([fetched()])
+            await consumer.began.wait()
+            began = asyncio.get_running_loop().time()
+            await worker.on_partitions_revoked({PLACE})
+            return asyncio.get_running_loop().time() - began, consumer.cancelled
+
+    with jumping() as loop:
+        assert loop.run_until_complete(rebalance()) == (5, True)
+
+
+class Kafka:
+    """Has one record, and waits for more as aiokafka does."""
+
+    def __init__(self) -> None:
+        self.asked, self.arrived = asyncio.Event(), asyncio.Event()
+        self.records = [fetched()]
+
+    async def getmany(self, *_: object, **__: object) -> dict[TopicPartition, list[Any]]:
+        self.asked.set()
+        await self.arrived.wait()
+        return {PLACE: [self.records.pop()]} if self.records else await asyncio.Future()
+
+
+@pytest.mark.parametrize("fetches", ["before the rebalance", "after it"])
+async def test_nothing_is_fetched_while_attempts_are_recalled(
+    fetches: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka, consumer = Kafka(), Waiting()
+    asked, recalled = asyncio.Event(), asyncio.Event()
+
+    async def seven_failed(*_: object) -> dict[TopicPartition, OffsetAndMetadata]:
+        asked.set()
+        await recalled.wait()
+        return {PLACE: OffsetAndMetadata(0, "[[0,7,0,0]]")}
+
+    monkeypatch.setattr(worker_module, "committed_offsets", seven_failed)
+    async with member(consumer, tmp_path) as worker:
+        await worker.on_partitions_assigned(set())
+        fetching = None
+        if fetches == "before the rebalance":
+            fetching = asyncio.create_task(worker._fetch(cast("Any", kafka)))
+            await kafka.asked.wait()
+        await worker.on_partitions_revoked(set())
+        assigned = asyncio.create_task(worker.on_partitions_assigned({PLACE}))
+        await asked.wait()
+        fetching = fetching or asyncio.create_task(worker._fetch(cast("Any", kafka)))
+        kafka.arrived.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert consumer.attempts == []
+        recalled.set()
+        await assigned
+        await consumer.began.wait()
+        assert consumer.attempts == [8]
+        fetching.cancel()
