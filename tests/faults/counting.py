@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from sqlalchemy import select
 
 from dingbridge import open_database
-from tests.integration.worker_support import EffectConsumer, effects
+from tests.integration.worker_support import EffectConsumer
 from tests.support.comparison import Seen
 from tests.support.load import EVENT_TYPE
+from tests.unit.worker.support import effects
 
 NAME = "counting"
 PLACE = "tests.faults.counting:Counting"

@@ -45,7 +45,6 @@ from tests.integration.worker_support import (
     event_record,
     has_committed,
     has_rows,
-    metadata,
     named,
     publish,
     rows,
@@ -53,6 +52,7 @@ from tests.integration.worker_support import (
 )
 from tests.support.kafka_reader import read_topic
 from tests.support.waiting import eventually
+from tests.unit.worker.support import metadata
 
 
 class Killed(Exception):

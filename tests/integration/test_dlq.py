@@ -32,6 +32,7 @@ from tests.integration.worker_support import (
     serving,
 )
 from tests.support.sizes import on_one_database
+from tests.support.terminal import QUESTION, on_terminal
 from tests.support.waiting import eventually
 
 ALL = DeadLetterFilter()
@@ -107,13 +108,6 @@ async def test_letters_are_listed_by_filter_and_shown_masked(settings, name, dlq
     assert "dlq list" in refused.stderr
 
 
-async def test_of_an_unknown_consumer_it_says_so_as_consume_does(processes, kafka_env):
-    for command in (["dlq", "list", "nobody"], ["consume", "nobody"]):
-        result = await asyncio.to_thread(processes.run, *command, env=kafka_env)
-        assert (result.returncode, result.stdout) == (2, "")
-        assert "there is no consumer 'nobody'; known: address-sync" in result.stderr
-
-
 async def test_what_goes_back_is_the_record_as_it_was_under_a_replay_id_of_its_own(settings, name, dlq):
     earlier = [("dingbridge-replay-id", b"earlier"), ("dingbridge-replay-from", b"x/0/1")]
     letters = [(record, letter_headers(n) + earlier) for n, record in enumerate(numbered(12, users=3))]
@@ -159,6 +153,15 @@ async def test_what_goes_back_is_the_record_as_it_was_under_a_replay_id_of_its_o
     copies = await inbox(settings, name)
     assert len(copies) == 14
     assert len({headers_of(copy)["dingbridge-replay-id"] for copy in copies}) == 14
+
+
+async def test_on_a_terminal_it_asks_and_heeds_the_answer(settings, name, kafka_env, tmp_path):
+    await bury(settings, name, [(r, letter_headers(n)) for n, r in enumerate(numbered(2))])
+    for answer, sent in (("n", 0), ("y", 2)):
+        replay = (kafka_env, tmp_path, "dlq", "replay", name)
+        code, shown = await asyncio.to_thread(on_terminal, *replay, answer=answer)
+        assert f"Send 2 record(s) to {name} once more? {QUESTION}" in shown
+        assert (code, len(await inbox(settings, name))) == (int(not sent), sent)
 
 
 async def test_a_letter_that_is_skipped_is_not_offered_again(settings, name, dlq):
@@ -238,34 +241,6 @@ async def test_a_replay_that_is_killed_is_run_again_and_each_letter_has_one_repl
         of_user = dict.fromkeys(number(c) for c in copies if c.key == f"dingcorp1:u{user}".encode())
         assert list(of_user) == sorted(of_user), "in order for each key, over both runs"
     assert json.loads((await dlq("replay", "--json")).stdout)["to_send"] == 0
-
-
-@on_one_database
-async def test_two_operators_who_replay_one_queue_at_once_apply_nothing_twice(
-    kafka_env, kafka_settings, database_url
-):
-    consumer = named(EffectConsumer)()
-    settings = consumer_settings(kafka_env, database_url)
-    letters = [(r, letter_headers(n)) for n, r in enumerate(numbered(40))]
-    await bury(settings, consumer.name, letters)
-    for again in (False, True):
-        async with (
-            DeadLetterQueue(settings, consumer.name) as one,
-            DeadLetterQueue(settings, consumer.name) as other,
-        ):
-            both = [(queue, await queue.select(ALL, again=again)) for queue in (one, other)]
-            await asyncio.gather(*(queue.replay(selected, lambda _: None) for queue, selected in both))
-    assert len(await inbox(settings, consumer.name)) == 4 * 40
-
-    async def applied():
-        async with DeadLetterQueue(settings, consumer.name) as queue:
-            assert (await queue.select(ALL)).found == []
-        return len(await rows(database_url)) == 2 * 40
-
-    async with serving(consumer, settings) as service:
-        await eventually(applied, 120, "each once, and once more for --again")
-        await eventually(lambda: not service.worker.in_flight()["records"], 120, "all are handled")
-        assert await applied()
 
 
 async def test_a_queue_is_read_once_and_what_is_settled_is_not_kept(settings, name, monkeypatch):

@@ -25,35 +25,15 @@ from tests.integration.worker_support import (
     committed,
     consumer_settings,
     event_record,
-    has_committed,
     has_rows,
     has_rows_at_least,
     named,
     publish,
     rows,
-    rows_per_key,
     serving,
 )
-from tests.support.sizes import on_one_database, sized
+from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
-
-
-async def test_two_consumers_have_groups_of_their_own_and_one_stops_without_the_other_noticing(
-    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
-) -> None:
-    urls = [f"sqlite:///{tmp_path}/{n}.db" for n in range(2)]
-    one, two = named(EffectConsumer)(), named(EffectConsumer)()
-    with capture_logs() as logs:
-        async with serving(one, consumer_settings(kafka_env, urls[0])):
-            async with serving(two, consumer_settings(kafka_env, urls[1])):
-                await publish(kafka_settings, [event_record(f"e{n}", "u") for n in range(5)])
-                for url in urls:
-                    await eventually(lambda url=url: has_rows(url, 5))
-            await publish(kafka_settings, [event_record(f"f{n}", "u") for n in range(5)])
-            await eventually(lambda: has_rows(urls[0], 10))
-            assert len(await rows(urls[1])) == 5
-    assignments = [e for e in logs if e["event"] == "consumer.assigned" and e["consumer"] == one.name]
-    assert len(assignments) == 1, "the other consumer's end was no rebalance for this one"
 
 
 @on_one_database
@@ -68,7 +48,6 @@ async def test_members_that_come_and_go_lose_and_repeat_no_effect(
 
     base = named(Slow, topics=(TYPE, "user_add_org"))
     first, second, third = base(), base(), base()
-    second.member, third.member = "two", "three"
     settings = consumer_settings(kafka_env, database_url, topic_partitions=4)
     total = 600
     records = [
@@ -95,71 +74,6 @@ async def test_members_that_come_and_go_lose_and_repeat_no_effect(
     assert sorted(n for numbers in per_topic.values() for n in numbers) == list(range(total))
     assert all(numbers == sorted(numbers) for numbers in per_topic.values()), "order per key and topic"
     assert sum((await committed(settings, base.name)).values()) == total
-
-
-async def test_events_that_wait_together_are_one_fetch_and_each_is_applied_once(
-    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
-) -> None:
-    """Of several topics, while members come and go."""
-
-    class Fetching(EffectConsumer):
-        calls = 0
-
-        def fetches(self, event: Event) -> str | None:
-            return event.subject
-
-        async def prepare(self, event: Event, ctx: Context) -> None:
-            Fetching.calls += 1
-            await asyncio.sleep(0.02)
-
-        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
-            for one in tx.ctx.together:
-                await super().handle(one, tx, prepared)
-
-    base = named(Fetching, topics=(TYPE, "user_add_org"))
-    settings = consumer_settings(kafka_env, database_url, topic_partitions=2)
-    total = sized(450, 900)
-    await publish(
-        settings,
-        [event_record(f"e{n}", f"u{n % 10}", TYPE if n % 3 else "user_add_org") for n in range(total)],
-    )
-    async with serving(base(), settings) as service:
-        await eventually(lambda: has_rows_at_least(database_url, 1))
-        async with serving(base(), settings) as second:
-            await eventually(lambda: second.worker.state()[1]["partitions"])
-        await publish(settings, [event_record(f"e{n}", f"u{n % 10}") for n in range(total, total + 10)])
-        await eventually(lambda: has_rows(database_url, total + 10), 120)
-        await eventually(lambda: has_committed(settings, base.name, total + 10))
-        assert service.worker.in_flight()["total"] == 0
-    applied = [event_id for event_id, _ in await rows(database_url)]
-    assert len(set(applied)) == total + 10
-    assert Fetching.calls < total / 3
-
-
-@on_one_database
-async def test_a_backlog_beyond_the_limits_pauses_resumes_and_comes_through_whole(
-    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
-) -> None:
-    class Counting(EffectConsumer):
-        most = 0
-
-        async def prepare(self, event: Event, ctx: Context) -> None:
-            Counting.most = max(Counting.most, service.worker._scheduler.offsets.in_flight)
-
-    consumer = named(Counting)()
-    settings = consumer_settings(kafka_env, database_url, topic_partitions=2)
-    total = sized(250, 500)
-    await publish(settings, [event_record(f"e{n}", f"u{n % 7}") for n in range(total)])
-    small = WorkerOptions(
-        commit_interval_s=0.05, poll_records=10, limits=Limits(records=40, records_floor=1, window=20)
-    )
-    async with serving(consumer, settings, small) as service:
-        await eventually(lambda: has_rows(database_url, total), 120)
-        await eventually(lambda: has_committed(settings, consumer.name, total))
-    per_key = await rows_per_key(database_url)
-    assert all(ids == sorted(ids, key=lambda text: int(text[1:])) for ids in per_key.values())
-    assert sum(map(len, per_key.values())) == total
-    assert Counting.most <= 40 + 4 * 10, "the limit, and a fetch of each partition on top at most"
 
 
 async def test_a_key_that_holds_its_partition_up_is_bounded_and_named(
@@ -265,7 +179,15 @@ async def test_the_private_listener_says_how_the_consumer_is(
                 return text if counted in text else ""
 
             metrics = await eventually(counting)  # the row is there before its record is counted
-    for name in ("attempts_total", "handler_seconds_count", "key_queues_aligned", "in_flight", "lag"):
+            assert (await (await session.get(f"{base}/in-flight")).json())["total"] == 0
+    for name in (
+        "attempts_total",
+        "handler_seconds_count",
+        "key_queues_aligned",
+        "in_flight",
+        "lag",
+        "joined",
+    ):
         assert f"dingbridge_consumer_{name}" in metrics
 
 

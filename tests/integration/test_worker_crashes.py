@@ -21,8 +21,9 @@ from sqlalchemy import select
 from dingbridge import open_database
 from dingbridge.worker.delivery import REPLAY_HEADER
 from dingbridge.worker.store import inbox
-from tests.integration.worker_crash import Files, effects, events, metadata
+from tests.integration.worker_crash import Files, events
 from tests.support.sizes import sized
+from tests.unit.worker.support import effects, metadata
 
 Script = list[tuple[str, str]]
 

@@ -4,24 +4,17 @@ nothing is buried while a dependency is down.
 
 from asyncio import to_thread
 from pathlib import Path
-from typing import Any, ClassVar
 
-import aiohttp
-import orjson
 import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.errors import MessageSizeTooLargeError
-from structlog.testing import capture_logs
 
-from dingbridge import Consumer, Context, DependencyUnavailable, Event, Reject, Retry, Transaction
-from dingbridge.errors import BridgeError
 from dingbridge.events.envelope import Record
 from dingbridge.kafka.admin import admin_client
 from dingbridge.kafka.client import producer
-from dingbridge.kafka.topic_policy import control_topic, dlq_topic, event_topic, inbox_topic
+from dingbridge.kafka.topic_policy import control_topic, dlq_topic, event_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker.service import show
 from tests.integration.worker_support import (
     TYPE,
     EffectConsumer,
@@ -139,36 +132,6 @@ async def test_a_few_bytes_that_unpack_to_much_stop_nobody_and_their_memory_come
 
 
 @on_one_database
-async def test_a_rebalance_forgets_no_attempts(
-    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
-) -> None:
-    class Counting(EffectConsumer):
-        max_attempts = 6
-        retry_first_s = retry_max_s = 0.01
-        attempts: ClassVar[list[int]] = []
-
-        async def prepare(self, event: Event, ctx: Context) -> None:
-            if event.subject == "bad":
-                self.attempts.append(ctx.attempt)
-                if ctx.attempt in (3, 5):  # the next one is another member's
-                    raise Retry("much later", after=600)
-                raise ValueError
-
-    consumer = named(Counting)
-    settings = consumer_settings(kafka_env, database_url)
-    await publish(settings, [event_record("good1", "u1"), event_record("x", "bad"), event_record("e", "u2")])
-    for last in (3, 5):
-        async with serving(consumer(), settings):
-            await eventually(lambda last=last: Counting.attempts[-1:] == [last])
-            await eventually(lambda: has_rows(database_url, 2))
-    async with serving(consumer(), settings):
-        (letter,) = await eventually(lambda: dead_letters(settings, consumer.name, 1))
-        await eventually(lambda: has_committed(settings, consumer.name, 3))
-    assert Counting.attempts == [1, 2, 3, 4, 5, 6]
-    assert dict(letter.headers)["dingbridge-dlq-attempts"] == b"6"
-
-
-@on_one_database
 async def test_dead_letters_are_the_records_as_they_came_with_their_place_and_reason(
     kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
 ) -> None:
@@ -210,136 +173,3 @@ async def test_dead_letters_are_the_records_as_they_came_with_their_place_and_re
         b"dingcorp1:good": ("dingbridge.worker.outcomes.Reject", 1, "as asked"),
         b"\xff\x00key": ("dingbridge.events.event.NotAnEvent", 1, said_of_garbage),
     }
-
-
-async def test_a_replayed_dead_letter_is_applied_and_if_it_dies_again_names_its_first_place(
-    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
-) -> None:
-    url = f"sqlite:///{tmp_path}/test.db"
-    consumer = named(Failing)()
-    settings = consumer_settings(kafka_env, url)
-    await publish(settings, [event_record("e1", "bad"), event_record("e2", "good")])
-    inbox = inbox_topic(settings, consumer.name)
-    async with serving(consumer, settings):
-        (first,) = await eventually(lambda: dead_letters(settings, consumer.name, 1))
-        again = [("dingbridge-replay-id", b"r1")]
-        replayed = Record(None, True, first.key, first.value, (*first.headers, *again), "")
-        await publish(settings, [replayed], inbox)
-        _, second = await eventually(lambda: dead_letters(settings, consumer.name, 2))
-        consumer.fixed = True
-        # each letter has a replay id of its own: that of the first is settled
-        kept = [header for header in second.headers if header[0] != "dingbridge-replay-id"]
-        anew = Record(None, True, second.key, second.value, (*kept, ("dingbridge-replay-id", b"r2")), "")
-        await publish(settings, [replayed, anew, anew], inbox)
-        await eventually(lambda: has_rows(url, 2))
-        await eventually(lambda: has_committed(settings, consumer.name, 6))
-    assert [event_id for event_id, _ in await rows(url)] == ["e2", "e1"]
-    places = [
-        {
-            n: v
-            for n, v in letter.headers
-            if n.removeprefix("dingbridge-dlq-") in ("topic", "partition", "offset")
-        }
-        for letter in (first, second)
-    ]
-    assert places[0] == places[1]
-    assert len([n for n, _ in second.headers if n == "dingbridge-dlq-error"]) == 1
-
-
-async def test_what_is_in_flight_is_told_while_a_system_is_down(
-    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Path
-) -> None:
-    class Dependent(Failing):
-        down = True
-
-        async def prepare(self, event: Event, ctx: Context) -> None:
-            await super().prepare(event, ctx)
-            if self.down:
-                raise DependencyUnavailable("system A does not answer")
-
-    consumer = named(Dependent, retry_first_s=600, retry_max_s=600)()
-    settings = consumer_settings(kafka_env, f"sqlite:///{tmp_path}/t.db", admin_port=0)
-    await publish(settings, [event_record("e1", "bad"), event_record("e2", "good")])
-    with capture_logs() as logs:
-        async with serving(consumer, settings), aiohttp.ClientSession() as session:
-
-            async def told(records: int, paused: int) -> dict[str, Any]:
-                async def look() -> dict[str, Any] | None:
-                    port = next((e["port"] for e in logs if e["event"] == "consumer.admin_listening"), None)
-                    if port is None:
-                        return None
-                    answer = await session.get(f"http://127.0.0.1:{port}/in-flight")
-                    seen: dict[str, Any] = orjson.loads(await answer.read())
-                    return seen if (seen["total"], len(seen["paused"])) == (records, paused) else None
-
-                return await eventually(look)
-
-            seen = await told(2, 1)
-            assert [pause["waits_for"] for pause in seen["paused"]] == ["system A does not answer"]
-            consumer.down = False
-            (held,) = (await told(1, 0))["records"]
-    assert (held["event_id"].split("/")[0], held["attempts"], held["state"]) == (f"{TYPE}:e1", 1, "retrying")
-    assert held["error"].startswith("ValueError at tests.integration.worker_support:")
-    assert "private" not in str(held)
-
-
-@on_one_database
-async def test_when_the_world_is_down_nothing_is_buried_and_work_goes_on_when_it_is_up(
-    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
-) -> None:
-    class Dependent(EffectConsumer):
-        down = True
-        max_attempts = 1
-
-        async def prepare(self, event: Event, ctx: Context) -> None:
-            if self.down:
-                raise DependencyUnavailable("system A does not answer")
-
-    consumer = named(Dependent)()
-    settings = consumer_settings(kafka_env, database_url)
-    await publish(settings, [event_record(f"e{n}", f"u{n}") for n in range(20)])
-    async with serving(consumer, settings) as service:
-        await eventually(lambda: service.worker.state()[1]["unavailable"])
-        ready, details = service.worker.state()
-        assert not ready
-        assert set(details["unavailable"].values()) == {"system A does not answer"}
-        paused = {"consumer": consumer.name, "reason": "unavailable"}
-        assert service.registry.get_sample_value("dingbridge_consumer_paused_partitions", paused)
-        mine = {"consumer": consumer.name}
-        assert service.registry.get_sample_value("dingbridge_consumer_paused_seconds", mine) > 0
-        assert service.registry.get_sample_value("dingbridge_consumer_joined", mine) == 1
-        consumer.down = False
-        await eventually(lambda: has_rows(database_url, 20))
-        # the last row is committed before the worker hears of it
-        await eventually(lambda: service.worker.state()[1]["unavailable"] == {})
-        assert service.registry.get_sample_value("dingbridge_consumer_paused_seconds", mine) == 0
-    assert await read_topic(settings, dlq_topic(settings, consumer.name)) == []
-    assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 20}
-
-
-async def test_without_a_database_events_come_at_least_once_and_bad_ones_are_dead_letters(
-    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
-) -> None:
-    class Telling(Consumer):
-        topics = (TYPE,)
-        uses_database = False
-        told: ClassVar[list[str]] = []
-
-        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
-            if event.subject == "bad":
-                raise Reject("as asked")
-            self.told.append(event.id)
-
-    consumer = named(Telling)()
-    settings = consumer_settings(kafka_env, f"sqlite:///{tmp_path}/none.db")
-    await publish(settings, [event_record("e1", "u1"), event_record("x", "bad"), event_record("e2", "u1")])
-    async with serving(consumer, settings) as service:
-        await eventually(lambda: len(Telling.told) == 2)
-        (letter,) = await eventually(lambda: dead_letters(settings, consumer.name, 1))
-        await eventually(lambda: has_committed(settings, consumer.name, 3))
-        assert (await service._ready())[0]
-    assert Telling.told == ["user_modify_org:e1/u1", "user_modify_org:e2/u1"]
-    assert letter.key == b"dingcorp1:bad"
-    assert not (tmp_path / "none.db").exists()
-    with pytest.raises(BridgeError, match="uses no database"):
-        await show(consumer, settings)

@@ -18,10 +18,9 @@ import aiosqlite  # noqa: F401 - once, and not in each life
 import asyncpg  # noqa: F401
 from aiokafka import ConsumerRecord, TopicPartition
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Column, Integer, MetaData, String, Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dingbridge import Consumer, Context, Database, Event, Reject, Transaction, open_database
+from dingbridge import Context, Database, Event, Reject, Transaction, open_database
 from dingbridge.worker.dead_letters import DeadLetters, dead_letter_headers
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
@@ -29,26 +28,16 @@ from dingbridge.worker.outcomes import Failure
 from dingbridge.worker.queues.offset_tracker import OffsetTracker
 from dingbridge.worker.scheduler import Scheduler
 from dingbridge.worker.store import inbox, outbox
-from tests.unit.worker.support import kafka_record, record
+from tests.unit.worker.support import Recording, effects, kafka_record, metadata, record
 
 TOPIC = "t"
 INBOX = "ctl-dingtalk.inbox.crashing"
 
-metadata = MetaData()
-effects = Table(
-    "effects",
-    metadata,
-    Column("n", Integer, primary_key=True, autoincrement=True),
-    Column("event_id", String, nullable=False),
-    Column("subject", String, nullable=False),
-)
 
-
-class Crashing(Consumer):
+class Crashing(Recording):
     """Does what an event's id begins with: ``ok``, ``reject``, ``fail``; ``fixed`` all succeed."""
 
     name = "crashing"
-    topics = ("user_modify_org",)
     max_attempts = 2
     retry_first_s = retry_max_s = 0.001
     fixed = False

@@ -10,12 +10,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
 from aiokafka.admin import AIOKafkaAdminClient
-from sqlalchemy import Column, Integer, MetaData, String, Table, select
+from sqlalchemy import select
 
 from dingbridge import Consumer, Context, Event, Reader, Reject, Transaction, open_database
-from dingbridge.events.envelope import Received, Record, to_records
+from dingbridge.events.envelope import Record
 from dingbridge.kafka.client import connection, producer
 from dingbridge.kafka.topic_policy import dlq_topic, event_topic
 from dingbridge.kafka.topics import ensure_topics
@@ -23,34 +22,11 @@ from dingbridge.settings import ConsumerSettings, KafkaSettings
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.worker import WorkerOptions
 from tests.support.kafka_reader import read_topic
+from tests.unit.worker.support import Recording, effects, record
 
 TYPE = "user_modify_org"
+event_record = record
 OPTIONS = WorkerOptions(commit_interval_s=0.05, session_timeout_ms=6_000, heartbeat_interval_ms=200)
-
-metadata = MetaData()
-effects = Table(
-    "effects",
-    metadata,
-    Column("n", Integer, primary_key=True, autoincrement=True),
-    Column("event_id", String, nullable=False),
-    Column("subject", String),
-    Column("member", String),
-)
-
-
-def event_record(event_id: str, user: str, event_type: str = TYPE) -> Record:
-    body = {
-        "EventType": event_type,
-        "eventId": event_id,
-        "CorpId": "dingcorp1",
-        "TimeStamp": "1700000000000",
-        "UserId": [user],
-    }
-    return to_records(
-        Received(
-            seq=1, journal="j1", received_ms=1700000000500, app="default", via="http", body=orjson.dumps(body)
-        )
-    )[0]
 
 
 async def publish(settings: KafkaSettings, records: Iterable[Record], topic: str | None = None) -> None:
@@ -69,20 +45,12 @@ async def publish(settings: KafkaSettings, records: Iterable[Record], topic: str
         await sender.stop()
 
 
-class EffectConsumer(Consumer):
+class EffectConsumer(Recording):
     """Writes a row for each event; subclasses misbehave."""
 
-    topics = (TYPE,)
-    metadata = metadata
     retry_first_s = 0.05
     retry_max_s = 0.1
     max_attempts = 4
-    member = "one"
-
-    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
-        await tx.execute(
-            effects.insert().values(event_id=event.id, subject=event.subject, member=self.member)
-        )
 
 
 class Failing(EffectConsumer):

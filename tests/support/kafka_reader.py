@@ -51,13 +51,13 @@ async def read_topics(settings: KafkaSettings, names: Iterable[str]) -> dict[str
 async def _read(settings: KafkaSettings, names: list[str]) -> dict[str, list[Record]]:
     found: dict[str, list[Record]] = {name: [] for name in names}
     existing = set(await topics(settings, "")) & set(found)
+    partitions = await _partitions(settings, existing)
+    if not partitions:
+        return found
     consumer = AIOKafkaConsumer(
         **connection(settings), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     async with _started(consumer):
-        partitions = await _partitions(consumer, existing)
-        if not partitions:
-            return found
         consumer.assign(partitions)
         begins = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
@@ -101,13 +101,10 @@ async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(0.1)
 
 
-async def _partitions(consumer: AIOKafkaConsumer, names: Iterable[str]) -> list[TopicPartition]:
-    cluster = await consumer._client.fetch_all_metadata()
-    return [
-        TopicPartition(name, number)
-        for name in names
-        for number in sorted(cluster.partitions_for_topic(name) or ())
-    ]
+async def _partitions(settings: KafkaSettings, names: set[str]) -> list[TopicPartition]:
+    async with _started(AIOKafkaAdminClient(**connection(settings))) as admin:
+        told = await admin.describe_topics([*names]) if names else []
+    return [TopicPartition(topic["topic"], one["partition"]) for topic in told for one in topic["partitions"]]
 
 
 class _started:

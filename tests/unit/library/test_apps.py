@@ -245,6 +245,8 @@ def test_every_mistake_is_reported_at_once_with_the_others_of_the_settings(file,
         ('apps = "x"', "names no app"),
         ("[apps]\nhr = 1", "is no table"),
         ('[apps.hr]\ntoken = "secret', "is no TOML"),
+        (f"apps = {'[' * 100_000}{']' * 100_000}", r"is no TOML \(nested too deep\)"),
+        (HR.replace('token = "tokenOfHr"', 'token_file = "a\\u0000b"'), "token: its file cannot be read"),
     ],
     ids=lambda value: value[:20],
 )

@@ -1,5 +1,7 @@
-"""The command line: commands of other packages, help, and an output that takes no more."""
+"""The command line: commands of other packages, help, refusals, and an output that takes no more."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -7,12 +9,20 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import click
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from dingbridge import Consumer
 from dingbridge.cli import main as cli
+from dingbridge.cli.consume import _load
+from dingbridge.cli.consumers import command as consumers
+from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.ingress.admin.cli import app
+from dingbridge.worker import registry
 from tests.support.processes import command
 
 PROGRAM = """
@@ -34,6 +44,8 @@ cli._build = lambda called: app
 sys.argv[1:] = []
 cli.main()
 """
+
+
 LINES = pytest.mark.parametrize("lines", [1, 10_000], ids=["in the buffer", "beyond it"])
 
 
@@ -157,3 +169,74 @@ def test_no_command_takes_a_secret_as_an_argument() -> None:
         taken += options(typer.main.get_command(app), point.name)
     assert ("callback register", "url") in taken
     assert [found for found in taken if re.search(r"token|secret|password|aes|database", found[1])] == []
+
+
+# -- ``dingbridge journal`` before it has opened anything; all else is shown by
+
+
+COMMANDS = [["stats"], ["list"], ["show", "1"], ["export"], ["retry"], ["prune"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_whoever_may_not_read_the_folder_is_not_told_that_there_is_no_journal(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an operator with a user of his own: the folder is the ingress's user's alone."""
+
+    def forbidden(path: Any = ".") -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "journal").mkdir()
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(os, "scandir", forbidden)
+    error = CliRunner().invoke(app, command).exception
+    assert isinstance(error, BridgeError)
+    refused = f"user id {os.geteuid()} may not read the journal in {tmp_path / 'journal'};"
+    assert str(error).startswith(refused)
+    assert "as the user of the ingress" in str(error)
+
+
+# -- ``<NAME>_CONCURRENCY`` and its like: a consumer's class, changed by the environment
+
+
+class LeaveLedger(Consumer):
+    name = "leave-ledger"
+    topics = ("user_add_org",)
+
+    async def handle(self, event, tx, prepared): ...
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch):
+    point = EntryPoint("leave-ledger", f"{__name__}:LeaveLedger", registry.GROUP)
+    monkeypatch.setattr(registry, "_found", lambda: {"leave-ledger": point})
+
+
+def limits(consumer):
+    names = ("concurrency", "max_attempts", "retry_first_s", "retry_max_s", "handler_timeout_s")
+    return [getattr(consumer, name) for name in names]
+
+
+def test_what_the_environment_says_is_set_and_shown(monkeypatch):
+    assert limits(_load("leave-ledger")[0]) == [32, 8, 0.5, 60, 60]
+    values = {"CONCURRENCY": "4", "MAX_ATTEMPTS": "none", "RETRY_MAX_S": "5", "HANDLER_TIMEOUT_S": "7.5"}
+    for name, value in values.items():
+        monkeypatch.setenv(f"LEAVE_LEDGER_{name}", value)
+    assert limits(_load("leave-ledger")[0]) == [4, None, 0.5, 5, 7.5]
+    shown = json.loads(CliRunner().invoke(consumers, ["--json"]).stdout)
+    assert [shown[name] for name in ("concurrency", "max_attempts", "retry_max_s")] == [4, None, 5]
+    assert "no end\t0.5 to 5 s\t7.5 s" in CliRunner().invoke(consumers, []).stdout
+
+
+def test_mistakes_are_told_with_all_the_others_and_end_no_list(monkeypatch):
+    for name, value in {"CONCURRENCY": "0", "MAX_ATTEMPTS": "-1"}.items():
+        monkeypatch.setenv(f"LEAVE_LEDGER_{name}", value)
+    monkeypatch.setenv("ADMIN_PORT", "x")
+    with pytest.raises(
+        SettingsError,
+        match=r"(?s)LEDGER_CONCURRENCY: .*MAX_ATTEMPTS: must be 1 or more, or none\n.*ADMIN_PORT",
+    ):
+        _load("leave-ledger")
+    shown = CliRunner().invoke(consumers, ["--json"])
+    assert shown.exit_code == 0
+    assert "LEAVE_LEDGER_CONCURRENCY" in json.loads(shown.stdout)["problem"]

@@ -9,10 +9,10 @@ from sqlalchemy import Column, Integer, MetaData, String, Table
 from dingbridge import Consumer, Event, Transaction
 from dingbridge.events.envelope import Received, Record, to_records
 
-_metadata = MetaData()
+metadata = MetaData()
 effects = Table(
     "effects",
-    _metadata,
+    metadata,
     Column("n", Integer, primary_key=True, autoincrement=True),
     Column("event_id", String, nullable=False),
     Column("subject", String),
@@ -64,7 +64,7 @@ class Recording(Consumer):
 
     name = "recording"
     topics = ("user_modify_org",)
-    metadata = _metadata
+    metadata = metadata
     retry_first_s = 0.001
     retry_max_s = 0.002
     max_attempts = 3

@@ -1,38 +1,25 @@
+"""A consumer's class: how it is found, which method gets which event, and what is refused."""
+
 import math
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
-from dingbridge import Consumer, DependencyUnavailable, Event, Retry, Transaction
+from dingbridge import Consumer, Context, DependencyUnavailable, Event, Retry, Transaction, on
 from dingbridge.errors import SettingsError
+from dingbridge.events import catalogue
+from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
+from dingbridge.generated import payloads
+from dingbridge.testing import MemoryRuntime
 from dingbridge.worker import registry
 from dingbridge.worker.registry import Family, UnknownConsumer, known_consumers, load_consumer
-
-
-@pytest.mark.parametrize("name", ["", "Billing", "a_b", "a.b", "ü", "x" * 101])
-def test_a_name_that_cannot_be_a_group_is_refused_when_the_class_is_made(name: str) -> None:
-    with pytest.raises(ValueError, match="a-z, 0-9 and -"):
-        type("Bad", (Consumer,), {"name": name, "topics": ["x"]})
-
-
-def test_topics_as_one_text_is_refused() -> None:
-    with pytest.raises(ValueError, match="it is a list"):
-        type("Bad", (Consumer,), {"name": "ok", "topics": "user_add_org"})
-
-
-@pytest.mark.parametrize("topic", ["dingtalk.user_add_org", "user_add_org ", "", "x" * 201])
-def test_a_topic_that_is_no_event_type_is_refused_when_the_class_is_made(topic: str) -> None:
-    with pytest.raises(ValueError, match="is no EventType: they have no prefix"):
-        type("Bad", (Consumer,), {"name": "ok", "topics": ["user_add_org", topic]})
-
-
-@pytest.mark.parametrize("topic", ["ctl-dingtalk.changes", "Changes", "", "x" * 101])
-def test_a_control_topic_of_another_form_is_refused_when_the_class_is_made(topic: str) -> None:
-    with pytest.raises(ValueError, match="is no control topic: they have no prefix"):
-        type("Bad", (Consumer,), {"name": "ok", "topics": [], "control_topics": ["changes", topic]})
+from tests.unit.worker.support import Recording, effects, record
 
 
 @pytest.mark.parametrize("after", [timedelta(minutes=5), "30", math.nan, math.inf, -1])
@@ -134,4 +121,254 @@ def _mistaken(*_: str) -> Sequence[str]:
 
 
 MANY = Family(names=lambda: ["many-a", "many-b-c"], make=_make)
+
+
 BROKEN = Family(names=_mistaken, make=_mistaken)  # type: ignore[arg-type]
+
+
+FOREIGN = {"specversion": "1.0", "id": "1", "source": "/erp", "data": {}}
+
+
+class Heard(Consumer):
+    """Remembers which of its handlers was called with which event."""
+
+    uses_database = False
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str]] = []
+
+    def hear(self, handler: str, event: Event) -> None:
+        self.heard.append((handler, event.id))
+
+
+class Both(Heard):
+    name = "both"
+    topics = ("user_leave_org",)
+
+    @on("user_add_org")
+    async def added(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        self.hear("added", event)
+
+    @on("user_modify_org")
+    @on("user_active_org")
+    async def changed(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        self.hear("changed", event)
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        self.hear("handle", event)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "handler"),
+    [
+        ("user_add_org", "added"),
+        ("user_modify_org", "changed"),
+        ("user_active_org", "changed"),
+        ("user_leave_org", "handle"),
+    ],
+)
+async def test_an_event_goes_to_the_handler_of_its_type_and_to_handle_without_one(
+    event_type: str, handler: str
+) -> None:
+    async with MemoryRuntime(consumer := Both()) as runtime:
+        sent = record(event_type=event_type)
+        assert (await runtime.deliver(sent)).kind == "done"
+        assert consumer.heard == [(handler, sent.id)]
+        assert consumer.topics == ("user_leave_org", "user_add_org", "user_modify_org", "user_active_org")
+
+
+async def test_a_handler_writes_in_the_transaction_of_the_inbox_row() -> None:
+    class Writing(Recording):
+        async def prepare(self, event: Event, ctx: Any) -> str:
+            return f"prepared for {event.subject}"
+
+        @on("user_modify_org")
+        async def modified(self, event: Event, tx: Transaction, prepared: str) -> None:
+            await tx.execute(effects.insert().values(event_id=event.id, subject=prepared))
+
+    async with MemoryRuntime(Writing()) as runtime:
+        kinds = [(await runtime.deliver(record("e1"))).kind for _ in range(2)]
+        assert kinds == ["done", "seen"]
+        assert [row.subject for row in await runtime.rows(effects.select())] == ["prepared for u1"]
+
+
+class Prepared(Heard):
+    """Looks in three ways: for the class, for one event, and not at all."""
+
+    name = "prepared"
+
+    async def prepare(self, event: Event, ctx: Context) -> str:
+        self.hear("prepare", event)
+        return "for the class"
+
+    async def look(self, event: Event, ctx: Context) -> str:
+        self.hear("look", event)
+        return "for this one"
+
+    @on("user_modify_org", prepare=look)
+    @on("user_active_org")
+    async def changed(self, event: Event, tx: Transaction, prepared: str) -> None:
+        self.hear(f"changed {prepared}", event)
+
+    @on("user_leave_org", prepare=None)
+    async def left(self, event: Event, tx: Transaction, prepared: None) -> None:
+        self.hear(f"left {prepared}", event)
+
+
+class Overridden(Prepared):
+    async def look(self, event: Event, ctx: Context) -> str:
+        return "otherwise"
+
+
+@pytest.mark.parametrize(
+    ("consumer", "event_type", "heard"),
+    [
+        (Prepared, "user_active_org", ["prepare", "changed for the class"]),
+        (Prepared, "user_modify_org", ["look", "changed for this one"]),
+        (Prepared, "user_leave_org", ["left None"]),
+        (Overridden, "user_modify_org", ["changed otherwise"]),
+    ],
+)
+@pytest.mark.parametrize("database", [True, False])
+async def test_what_prepares_for_an_event_is_said_by_its_on(
+    consumer: type[Prepared], event_type: str, heard: list[str], database: bool
+) -> None:
+    one = type("One", (consumer,), {"uses_database": database})()
+    async with MemoryRuntime(one) as runtime:
+        assert (await runtime.deliver(record(event_type=event_type))).kind == "done"
+    assert [what for what, _ in one.heard] == heard
+
+
+async def test_a_subclass_changes_a_handler_by_its_name_and_takes_a_type_by_on() -> None:
+    class Other(Both):
+        async def added(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            self.hear("its own", event)
+
+        @on("user_modify_org")
+        async def modified(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            self.hear("modified", event)
+
+    async with MemoryRuntime(consumer := Other()) as runtime:
+        for event_type in ("user_add_org", "user_modify_org", "user_active_org"):
+            await runtime.deliver(record(event_type=event_type))
+    assert [handler for handler, _ in consumer.heard] == ["its own", "modified", "changed"]
+
+
+async def test_another_senders_event_is_not_taken_for_dingtalks() -> None:
+    class Controlled(Both):
+        name = "controlled"
+        control_topics = ("orders",)
+
+        @on("com.example.order")
+        async def ordered(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            self.hear("ordered", event)
+
+    assert "com.example.order" not in Controlled.topics
+    async with MemoryRuntime(consumer := Controlled()) as runtime:
+        for type_ in ("com.example.order", "user_add_org", "com.example.other"):
+            assert (await runtime.deliver({**FOREIGN, "type": type_})).kind == "done"
+    assert [handler for handler, _ in consumer.heard] == ["ordered", "handle", "handle"]
+
+
+async def test_a_resync_request_can_have_a_handler() -> None:
+    class Looking(Heard):
+        name = "looking"
+
+        @on("user_add_org")
+        async def added(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            self.hear("added", event)
+
+        @on(RESYNC_REQUESTED)
+        async def look(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            self.hear("look", event)
+
+    request = resync_requested(
+        id="w1", app="default", corp_id="dingcorp1", now_ms=2, since_ms=1, part="all", reason="lost"
+    )
+    assert Looking.topics == ("user_add_org",)
+    async with MemoryRuntime(consumer := Looking()) as runtime:
+        assert (await runtime.deliver(orjson.loads(request.value))).kind == "done"
+    assert consumer.heard == [("look", "w1")]
+
+
+async def test_an_event_that_nobody_handles_is_rejected_in_words() -> None:
+    class Narrow(Heard):
+        name = "narrow"
+
+        @on("user_add_org")
+        async def added(self, event: Event, tx: Transaction, prepared: Any) -> None: ...
+
+    async with MemoryRuntime(Narrow()) as runtime:
+        outcome = await runtime.deliver(record(event_type="user_leave_org"))
+    assert outcome.kind == "reject"
+    assert "no handler for events of this type" in str(outcome.error)
+
+
+def test_every_known_event_type_has_a_type_of_its_own() -> None:
+    stub = Path(payloads.__file__).with_name("on.pyi").read_text()
+    typed = re.findall(r"event_type: (.+),\n.+\n.+\n.+Prepares\[(?:payloads\.)?(.+), Prepared_\]", stub)
+    *known, (last, _) = typed
+    assert last == "str", "a type of next month is an EventType too"
+    assert [name for name, _ in known] == [f'Literal["{name}"]' for name in catalogue]
+    names = [made for _, made in known]
+    assert len(set(names)) == len(names)
+    assert set(names) <= vars(payloads).keys()
+
+
+def _handler() -> Any:
+    async def handler(self: Any, event: Event, tx: Transaction, prepared: Any) -> None: ...
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        *(({"name": name}, "a-z, 0-9 and -") for name in ("", "Billing", "a_b", "a.b", "ü", "x" * 101)),
+        ({"topics": "user_add_org"}, "it is a list"),
+        *(
+            ({"topics": ["user_add_org", topic]}, "is no EventType: they have no prefix")
+            for topic in ("dingtalk.user_add_org", "user_add_org ", "", "x" * 201)
+        ),
+        *(
+            ({"control_topics": ["changes", topic]}, "is no control topic: they have no prefix")
+            for topic in ("ctl-dingtalk.changes", "Changes", "", "x" * 101)
+        ),
+        ({"a": on("x")(_handler()), "b": on("x")(_handler())}, "two handlers for x: a and b"),
+        ({"a": on("dingtalk.x")(_handler())}, "is no EventType: they have no prefix"),
+        ({"a": on("x")(_handler()), "topics": ("y", "z")}, "reads y, z, and has neither"),
+        ({"topics": ("y",)}, "reads y, and has neither"),
+        ({"new_event_types": "y"}, r"new_event_types is one text; it is a list, as \['y'\]"),
+        ({"fetches": _handler()}, "fetches is not awaited; write `def fetches`"),
+        ({"auto_offset_reset": "newest"}, "auto_offset_reset is 'newest'; it is one of earliest, latest"),
+        ({"a": on("x", prepare=_handler())(_handler())}, "prepare=handler, and the class has no method"),
+        ({"handle": lambda self, event, tx, prepared: None}, "handle is no coroutine.*`async def handle`"),
+        ({"prepare": lambda self, event, ctx: None}, "prepare is no coroutine"),
+        ({"start": lambda self: None}, "start is no coroutine"),
+        ({"not_retryable": KeyError}, "a tuple of exceptions"),
+        ({"not_retryable": (KeyboardInterrupt,)}, "a tuple of exceptions"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_the_class_is_made(attributes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        type("Bad", (Consumer,), {"name": "bad", "topics": [], **attributes})
+
+
+@pytest.mark.parametrize(
+    ("given", "more", "words"),
+    [
+        *((given, {}, "on needs an EventType") for given in ("", None, _handler())),
+        *(
+            ("user_add_org", {"prepare": prepare}, r"needs a method of the class.*(look'|<lambda>) is not$")
+            for prepare in ("look", lambda self, event, ctx: None)
+        ),
+    ],
+)
+def test_on_is_refused_for_what_cannot_be_called(given: Any, more: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        on(given, **more)
+    with pytest.raises(TypeError, match="is no `async def`"):
+        on("user_add_org")(lambda self, event, tx, prepared: None)
+
+
+# -- What a handler is given beside its event

@@ -156,14 +156,6 @@ def test_after_a_handover_nothing_of_the_lost_partitions_is_left_and_the_others_
     assert offsets.in_flight == 0
 
 
-def test_a_key_has_one_queue_across_topics() -> None:
-    tracked = Tracked()
-    first, second = fetched(P0, 0, "k"), fetched(Q0, 0, "k")
-    assert tracked.add(first) is first
-    assert tracked.add(second) is None
-    assert tracked.finish(first) is second
-
-
 def test_committable_holds_only_what_moved() -> None:
     tracked = Tracked()
     offsets = tracked.offsets

@@ -1,34 +1,27 @@
-"""Retries, dead letters, pauses and handovers, without Kafka: records in, finished ones out."""
+"""Retries, pauses and handovers, without Kafka: records in, finished ones out."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from dingbridge import DependencyUnavailable, Event, Reject, Retry, Transaction
 from dingbridge import retry as backoff_module
-from dingbridge.errors import RecordTooLarge
 from dingbridge.events.control import resync_requested
-from dingbridge.kafka.writer import RecordWriter
-from dingbridge.settings import ConsumerSettings
 from dingbridge.tasks import TaskEnded
 from dingbridge.worker import runners as runners_module
 from dingbridge.worker import scheduler as scheduler_module
-from dingbridge.worker.context import Position
-from dingbridge.worker.dead_letters import LARGEST_BYTES, DeadLetterWriter
 from dingbridge.worker.delivery import REPLAY_HEADER, hash_key
 from dingbridge.worker.executor import Came, Executor, Outcome
 from dingbridge.worker.outcomes import Failure
-from dingbridge.worker.queues.offset_tracker import Limits, QueuedRecord
-from dingbridge.worker.store import outbox
+from dingbridge.worker.queues.offset_tracker import QueuedRecord
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
-from tests.unit.worker.support import Recording, kafka_record, record
+from tests.unit.worker.support import kafka_record, record
 
 
 @pytest.fixture(autouse=True)
@@ -50,18 +43,6 @@ async def test_a_failing_key_waits_alone_and_its_events_stay_in_order() -> None:
         assert (await harness.effects())[3:] == ["bad1", "bad2"]
         assert harness.to_commit() == {P0: 5}
         assert harness.letters.sent == []
-
-
-async def test_the_watermark_waits_for_the_failing_record() -> None:
-    consumer = Scripted()
-    consumer.hold["slow"] = asyncio.Event()
-    async with running(consumer) as harness:
-        harness.add(P0, ("a", "u1"), ("slow", "u2"), ("b", "u3"))
-        await until(lambda: harness.tracker.in_flight == 1)
-        assert harness.to_commit() == {P0: 1}
-        consumer.hold["slow"].set()
-        await harness.idle()
-        assert harness.to_commit() == {P0: 3}
 
 
 async def test_after_the_last_attempt_the_record_is_a_dead_letter_and_the_key_goes_on() -> None:
@@ -93,27 +74,6 @@ async def test_work_in_slices_is_no_attempt_and_holds_its_key_back_alone() -> No
         )  # after each slice, and the last
 
 
-async def test_a_dead_letter_says_what_the_handler_said_and_of_any_other_error_its_frames() -> None:
-    errors: list[Exception] = [ValueError("private words")] * 3
-    async with running(Scripted({"rejected": [Reject("no price")], "broken": errors})) as harness:
-        with capture_logs() as logs:
-            harness.add(P0, ("rejected", "u1"), ("broken", "u2"))
-            await harness.idle()
-        said = {failure.error.split(" ")[0]: failure for failure in harness.letters.failures}
-        rejected, broken = said["dingbridge.worker.outcomes.Reject"], said["ValueError"]
-        assert (rejected.reason, rejected.frames) == ("no price", "")
-        assert broken.reason == ""
-        *_, last = broken.frames.splitlines()
-        assert last.startswith("worker/harness.py:")
-        assert last.endswith(" in handle")
-        told = {
-            entry["error"].split(" ")[0]: entry for entry in logs if entry["event"] == "consumer.dead_letter"
-        }
-        assert told["dingbridge.worker.outcomes.Reject"]["reason"] == "no price"
-        assert told["ValueError"]["frames"][-1] == last
-        assert "private" not in repr(logs) + repr(harness.letters.failures)
-
-
 async def test_without_a_last_attempt_a_key_waits_until_it_works() -> None:
     class Patient(Scripted):
         max_attempts = None
@@ -141,89 +101,6 @@ async def test_the_log_names_event_type_attempt_and_the_keys_hash_alone() -> Non
         assert (log["topic"], log["partition"], log["offset"]) == ("t", 0, 0)
         assert key.decode() not in str(log)
         assert "private" not in str(log)
-
-
-async def test_reject_is_buried_at_once() -> None:
-    async with running(Scripted({"bad": [Reject("unknown template")]})) as harness:
-        harness.add(P0, ("bad", "u1"))
-        await harness.idle()
-        assert [attempts for _, _, attempts in harness.letters.sent] == [1]
-
-
-@pytest.mark.parametrize("value", [None, b"", b"{}", b"\xff\x00"])
-async def test_what_is_no_event_is_buried_with_its_bytes(value: bytes | None) -> None:
-    async with running(Scripted()) as harness:
-        harness.scheduler.add([kafka_record("t", 0, 0, key=None, value=value, headers=(("h", b"\xfe"),))])
-        await harness.idle()
-        ((letter, error, _),) = harness.letters.sent
-        assert (letter.key, letter.value, letter.headers) == (None, value, (("h", b"\xfe"),))
-        assert error.startswith("dingbridge.events.event.NotAnEvent")
-        assert harness.letters.failures[0].reason.startswith("the record")
-
-
-@pytest.mark.parametrize("large", ["value", "key", "headers"])
-async def test_of_a_record_that_is_larger_than_any_of_ours_only_its_place_is_kept(large: str) -> None:
-    """A few bytes of a compressed batch unpack to hundreds of MiB, and any writer may send them."""
-    much = bytes(LARGEST_BYTES)
-    parts: dict[str, Any] = {"key": b"k", "value": b"{}", "headers": (("dingbridge-type", b"user_add_org"),)}
-    parts[large] = (*parts["headers"], ("x", much)) if large == "headers" else much
-    async with running(Scripted()) as harness:
-        harness.scheduler.add([kafka_record(*P0, 0, **parts)])
-        assert harness.tracker.in_flight_bytes < 10_000
-        harness.offsets[P0] = 1
-        harness.add(P0, ("a", "u1"))
-        await harness.idle()
-        assert await harness.effects() == ["a"]
-        assert harness.to_commit() == {P0: 2}
-    ((letter, _, _),) = harness.letters.sent
-    assert (letter.key, letter.value) == (None if large == "key" else b"k", None)
-    assert (*P0, 0) == (letter.topic, letter.partition, letter.offset)
-    assert dict(letter.headers) == {"dingbridge-type": b"user_add_org", "dingbridge-dlq-value": b"in-place"}
-    assert "larger than 8 MiB" in harness.letters.failures[0].reason
-
-
-async def test_a_letter_that_is_too_large_for_its_topic_is_written_without_its_value(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    written: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]] = []
-
-    async def write(_: Any, topic: str, key: bytes | None, value: bytes | None, headers: Any) -> None:
-        if len(value or b"") + sum(len(content) for _, content in headers) > 1_000:
-            raise RecordTooLarge("as the broker says")
-        written.append((key, value, headers))
-
-    monkeypatch.setattr(RecordWriter, "write", write)
-    sent = kafka_record(*P0, 7, key=b"k", value=bytes(2_000), headers=(("x", bytes(2_000)),))
-    await DeadLetterWriter(ConsumerSettings.load(), "recording").write(sent, Failure("ValueError", 8))
-    ((key, value, headers),) = written
-    assert (key, value) == (b"k", None)
-    told = dict(headers)
-    assert told["dingbridge-dlq-value"] == b"in-place"
-    assert (told["dingbridge-dlq-topic"], told["dingbridge-dlq-offset"]) == (b"t", b"7")
-    assert told["dingbridge-dlq-attempts"] == b"8"
-
-
-async def test_a_record_counts_as_done_only_when_its_dead_letter_is_taken() -> None:
-    async with running(Scripted({"bad": [Reject("no")]})) as harness:
-        harness.letters.down = 3
-        harness.add(P0, ("bad", "u1"))
-        await harness.idle()
-        assert len(harness.letters.sent) == 1
-        assert harness.letters.sent[0][2] == 1
-        assert harness.consumer.seen == ["bad"], "the handler is not called again for it"
-
-
-async def test_a_full_partition_pauses_and_resumes() -> None:
-    consumer = Scripted()
-    consumer.hold["e0"] = asyncio.Event()
-    async with running(consumer, Limits(records=4, records_floor=1)) as harness:
-        harness.add(P0, *((f"e{n}", "u1") for n in range(4)))
-        assert harness.scheduler.paused() == {P0: "full"}
-        assert harness.flows == 1
-        consumer.hold["e0"].set()
-        await harness.idle()
-        assert harness.scheduler.paused() == {}
-        assert harness.flows == 2
 
 
 async def test_a_handover_lets_running_work_finish_and_starts_nothing_new() -> None:
@@ -407,119 +284,6 @@ async def test_what_waits_when_its_partition_goes_does_not_come_back_with_a_time
         await asyncio.sleep(0.11)  # past the first life's timer
         assert await harness.effects() == ["a", "b"]
         assert consumer.seen == ["a", "a", "b"]
-
-
-async def test_a_replay_id_in_the_headers_applies_an_event_again() -> None:
-    async with running(Scripted()) as harness:
-        made = record("e1")
-        for offset, headers in enumerate([(), (("dingbridge-replay-id", b"r1"),)] * 2):
-            harness.scheduler.add([kafka_record("t", 0, offset, key=b"k", value=made.value, headers=headers)])
-        await harness.idle()
-        assert len(await harness.effects()) == 2
-        assert harness.count("events_total", topic="t", outcome="seen") == 2
-
-
-class Unprepared(Scripted):
-    """The transaction alone looks into the inbox."""
-
-    prepare = Recording.prepare
-
-
-async def redelivered(harness: Harness, *events: tuple[str, str]) -> None:
-    """A handover, after which the partition comes again from its committed offset, its first."""
-    await harness.scheduler.revoke({P0}, 0.1)
-    harness.scheduler.forget({P0})
-    harness.offsets[P0] = 0
-    harness.add(P0, *events)
-    await harness.idle()
-
-
-@pytest.mark.parametrize("base", [Scripted, Unprepared])
-async def test_a_record_that_was_given_up_is_applied_by_its_letter_alone(base: type[Scripted]) -> None:
-    consumer = base({"slow": [Retry(after=30)], "bad": [Reject("fixed meanwhile")]})
-    async with running(consumer) as harness:
-        events = [("slow", "u0"), ("bad", "u1")]
-        harness.add(P0, *events)
-        await until(lambda: harness.tracker.in_flight == 1)
-        assert harness.to_commit() == {}, "an earlier record holds it back"
-        await redelivered(harness, *events)
-        assert await harness.effects() == ["slow"]
-        ((letter, _, _),) = harness.letters.sent
-        replayed = (*letter.headers, ("dingbridge-replay-id", b"r1"))
-        harness.scheduler.add(
-            [kafka_record("inbox", 0, 0, key=letter.key, value=letter.value, headers=replayed)]
-        )
-        await harness.idle()
-        assert await harness.effects() == ["slow", "bad"]
-        assert len(harness.letters.sent) == 1
-
-
-@pytest.mark.parametrize("base", [Scripted, Unprepared])
-async def test_a_copy_that_was_given_up_is_settled_under_its_replay_id(base: type[Scripted]) -> None:
-    consumer = base({"slow": [Retry(after=30)], "bad": [Reject("fixed meanwhile")]})
-
-    def copies(*offsets: int, replay_id: bytes = b"r1") -> None:
-        for offset, name in zip(offsets, ("slow", "bad"), strict=False):
-            made = record(name, name)
-            headers = (*made.headers, ("dingbridge-replay-id", replay_id))
-            harness.scheduler.add(
-                [kafka_record("t", 0, offset, key=made.key, value=made.value, headers=headers)]
-            )
-
-    async with running(consumer) as harness:
-        copies(0, 1)
-        await until(lambda: harness.tracker.in_flight == 1)
-        await harness.scheduler.revoke({P0}, 0.1)
-        harness.scheduler.forget({P0})
-        copies(0, 1)
-        await harness.idle()
-        assert await harness.effects() == ["slow"]
-        assert len(harness.letters.sent) == 1
-        copies(2, 3)  # another operator sent them as well
-        await harness.idle()
-        assert await harness.effects() == ["slow"]
-        copies(4, 5, replay_id=b"r2")
-        await harness.idle()
-        assert sorted(await harness.effects()) == ["bad", "slow", "slow"]
-        assert len(harness.letters.sent) == 1
-
-
-@pytest.mark.parametrize("base", [Scripted, Unprepared])
-async def test_a_dead_letter_in_the_outbox_is_sent_when_the_record_comes_again(base: type[Scripted]) -> None:
-    consumer = base({"bad": [Reject("fixed meanwhile")]})
-    async with running(consumer) as harness:
-        harness.letters.down = 10_000_000
-        harness.add(P0, ("bad", "u1"))
-        await until(lambda: P0 in harness.scheduler.down())
-        harness.letters.down = 0
-        await redelivered(harness, ("bad", "u1"), ("next", "u1"))
-        ((letter, error, attempts),) = harness.letters.sent
-        assert (letter.offset, error.split(" ")[0], attempts) == (0, "dingbridge.worker.outcomes.Reject", 1)
-        assert await harness.effects() == ["next"]
-        assert await harness.runtime.rows(select(outbox.outbox)) == []
-
-
-async def test_what_is_no_event_has_one_letter_however_often_it_comes() -> None:
-    async with running(Scripted()) as harness:
-        for _ in range(2):
-            harness.scheduler.add([kafka_record(*P0, 0, key=b"k", value=b"{}")])
-            await harness.idle()
-            await harness.scheduler.revoke({P0}, 0.1)
-            harness.scheduler.forget({P0})
-        assert len(harness.letters.sent) == 1
-
-
-async def test_the_outbox_is_pruned_of_records_that_come_no_more() -> None:
-    async with running(Scripted()) as harness:
-        database, why = harness.runtime.database, Failure("KeyError", 3, "why", "frames")
-        for consumer in ("recording", "other"):
-            async with database.transaction() as tx:
-                await outbox.add(tx, consumer, Position("t", 0, 1), why)
-        now = datetime.now(UTC)
-        await outbox.prune(database, "recording", now - timedelta(hours=1))
-        assert await outbox.find(database.reader(), "recording", Position("t", 0, 1)) == why
-        await outbox.prune(database, "recording", now)
-        assert [row.consumer for row in await harness.runtime.rows(select(outbox.outbox))] == ["other"]
 
 
 async def test_freshness_is_from_receipt_to_the_end_of_handling_of_what_came_by_itself() -> None:

@@ -8,9 +8,12 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from dingbridge import Consumer, Context, Event, Transaction
+from dingbridge.errors import BridgeError
 from dingbridge.events.event import decode
+from dingbridge.settings import ConsumerSettings
 from dingbridge.testing import MemoryRuntime
 from dingbridge.worker import executor as process_module
+from dingbridge.worker.service import show
 from dingbridge.worker.store import inbox
 from tests.unit.worker.support import Recording, effects, record
 
@@ -131,3 +134,5 @@ async def test_without_a_database_asking_for_it_is_answered_in_words() -> None:
         outcome = await runtime.attempt(record())
     assert outcome.kind == "unavailable", "the event does not cause it"
     assert "uses_database = False" in str(outcome.error)
+    with pytest.raises(BridgeError, match="uses no database"):
+        await show(Plain(), ConsumerSettings.load())

@@ -50,13 +50,6 @@ async def test_what_came_while_another_was_handled_is_one_fetch_with_the_newest(
         assert harness.count("freshness_seconds_count", family="contact") == 5
 
 
-async def test_without_fetches_each_event_is_handled() -> None:
-    async with running(Scripted()) as harness:
-        harness.add(P0, *((str(n), "u1") for n in range(5)))
-        await harness.idle()
-        assert len(await harness.effects()) == 5
-
-
 class Told(Fetching):
     """One whose ``fetches`` reads the event's own value."""
 

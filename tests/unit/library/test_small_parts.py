@@ -1,13 +1,44 @@
-"""Files written whole or not at all: with their mode, through links, and on a disk that takes half of it."""
+"""Delays of retries, places of errors, and files that are written whole or not at all."""
 
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from dingbridge.error_location import error_location
 from dingbridge.files import new_file, replace_file
+from dingbridge.retry import ASKED_MAX_S, UNAVAILABLE_MAX_S, delay
+
+
+@given(st.integers(1, 10_000))
+def test_delays_grow_to_a_bound_and_are_spread(attempt: int) -> None:
+    wait = delay(attempt, 0.5, 60)
+    exact = min(60, 0.5 * 2 ** min(attempt - 1, 60))
+    assert exact * 0.8 <= wait <= exact * 1.2
+
+
+def test_the_world_is_asked_no_sooner_than_it_said() -> None:
+    assert delay(1, asked_s=120) == 120
+    assert delay(1, asked_s=10**9) == ASKED_MAX_S
+    assert delay(500) <= UNAVAILABLE_MAX_S * 1.2
+
+
+def test_place_names_type_and_line_of_the_consumers_code_without_the_text() -> None:
+    try:
+        orjson.loads("private words")
+    except ValueError as error:
+        text = error_location(error, "tests")
+    assert text.startswith("orjson.JSONDecodeError at tests.unit.library.test_small_parts:")
+    assert text.endswith("without_the_text")
+    assert "private" not in text
+
+
+# -- Files written whole or not at all: with their mode, through links, and on a disk that takes half of it
 
 
 @contextmanager

@@ -1,24 +1,26 @@
 """How long topics keep their records, and so for how long the worker keeps its inbox rows."""
 
-from datetime import UTC, datetime, timedelta
+import secrets
+from datetime import timedelta
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from sqlalchemy import select
-from structlog.testing import capture_logs
 
-from dingbridge import open_database
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.topic_policy import dlq_topic, event_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker.store import inbox
-from dingbridge.worker.store.migrations import WorkerTables, migrate
+from dingbridge.testing import MemoryRuntime
+from dingbridge.worker.store.inbox import enter, inbox, seen, storable
 from dingbridge.worker.store.retention import Lives, lives_of_records
-from tests.integration.worker_support import TYPE, EffectConsumer, consumer_settings, named, serving
+from tests.integration.worker_support import TYPE
 from tests.support.waiting import eventually
+from tests.unit.worker.support import Recording
 
 DAY_MS = 86_400_000
+
+
 DAY = timedelta(days=1)
 
 
@@ -45,34 +47,6 @@ async def test_how_long_records_can_come_again_is_read_from_kafka(
         await eventually(lambda: _lives_for(kafka_settings, topics[0], None))
 
 
-async def test_inbox_rows_outlive_their_topics_retention_and_the_start_says_for_how_long(
-    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
-) -> None:
-    consumer = named(EffectConsumer)()
-    settings = consumer_settings(kafka_env, database_url)
-    longer = consumer_settings(kafka_env, database_url, topic_retention_days=60)
-    topic = event_topic(settings, TYPE)
-    await ensure_topics(longer, [topic])  # longer than our settings say now
-    database = open_database(database_url)
-    try:
-        await migrate(database, WorkerTables)
-        number = inbox.number_of(consumer.name, topic)
-        async with database.transaction() as tx:
-            for days in (61, 63):
-                at = inbox.seconds(datetime.now(UTC) - timedelta(days=days))
-                row = {"hash": days.to_bytes(16, "big"), "topic": number, "at": at}
-                await tx.execute(inbox.inbox.insert().values(row))
-        with capture_logs() as logs:
-            async with serving(consumer, settings):
-                await eventually(lambda: [e for e in logs if e["event"] == "consumer.inbox_pruned"])
-        left = await database.reader().execute(select(inbox.inbox.c.hash))
-    finally:
-        await database.close()
-    assert [int.from_bytes(row.hash, "big") for row in left] == [61]
-    # its inbox topic may not be made yet
-    assert [e["days"][-1] for e in logs if e["event"] == "consumer.inbox_kept"] == [62]
-
-
 async def _alter(settings: KafkaSettings, topic: str, config: dict[str, str]) -> None:
     """These are then the topic's own settings, the rest are the broker's."""
     admin = AIOKafkaAdminClient(**connection(settings))
@@ -85,3 +59,29 @@ async def _alter(settings: KafkaSettings, topic: str, config: dict[str, str]) ->
 
 async def _lives_for(settings: KafkaSettings, topic: str, life: timedelta | None) -> bool:
     return (await lives_of_records(settings, [topic])).by_topic[topic] == life
+
+
+# -- Ids and keys that a database cannot keep as they are, in a row or in an index: they stop nothing
+
+
+LONG = secrets.token_hex(3_000)  # what can be compressed would fit
+
+
+STRANGE = {"nul": "a\0b", "long": LONG, "nul-and-long": LONG + "\0", "wide": "张\U0001f600" * 300}
+
+
+async def test_ids_that_differ_stay_apart(database_url: str) -> None:
+    ids = [*STRANGE.values(), LONG + "x", "\ud800", "\ud801", "\ufffd", "a", "张三/u1", "x" * 512]
+    async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
+        known: list[tuple[str, str]] = [("s", an_id) for an_id in ids] + [(an_id, "i") for an_id in ids]
+        for event in known:
+            for replay_id in ("", "r\0", LONG):
+                async with runtime.database.transaction() as tx:
+                    assert await enter(tx, "recording", event, replay_id, "t", 1)
+                    assert not await enter(tx, "recording", event, replay_id, "t", 1)
+                assert await seen(runtime.database.reader(), "recording", event, replay_id)
+                assert not await seen(runtime.database.reader(), "another", event, replay_id)
+        rows = await runtime.rows(select(inbox.c.hash))
+        assert len({row.hash for row in rows}) == 2 * len(ids) * 3
+        # an id that looks like another's hash is another id
+        assert not await seen(runtime.database.reader(), "recording", ("s", storable(LONG)), "")
