@@ -118,6 +118,7 @@ async def test_the_ingress_shares_the_budget_where_it_is_given_the_database(
         dingtalk_token="t" * 8,
         dingtalk_aes_key="a" * 43,
         dingtalk_owner_key="ding1",
+        dingtalk_corp_id="dingcorp1",
     )
     consumer = ConsumerSettings.load(data_dir=tmp_path / "consumer", database_url=postgres_url)
     first, second = ApiCalls.of(ingress, "ding1"), ApiCalls.of(consumer, "ding1")
