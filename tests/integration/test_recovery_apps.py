@@ -20,7 +20,7 @@ KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTA
 def table(name, key, secret):
     return (
         f'[apps.{name}]\ntoken = "tokenOf{name}"\naes_key = "{name[0] * 43}"\nowner_keys = ["ding{name}"]\n'
-        f'app_key = "{key}"\napp_secret = "{secret}"\ncorp_id = "dingcorpsample01"\n'
+        f'app_key = "{key}"\napp_secret = "{secret}"\ncorp_id = "dingcorp01"\n'
     )
 
 
