@@ -162,8 +162,8 @@ async def _told_again(house):
     [row] = await house.archive.rows(select(approval_instances))
     assert (row.originator_userid, row.title) == ("***", "***提交的请假")
     assert "z1" not in house.oa.simulator.platform.company.users
-    # what is to be told answers messages, by ids, and an event that disagrees is asked about again for an hour;
-    # both hold ids alone, and go by themselves
+    # what is to be told answers messages, by ids; an event that disagrees is asked about again for an hour.
+    # Both hold ids alone, and go by themselves.
     code, again, _ = await house.forget()
     told_again = [row["what"] for row in again["stores"] if row["now"] == "deleted"]
     assert (code, told_again) == (0, ["address_sync_look_again"])
