@@ -93,7 +93,7 @@ async def test_a_stand_in_for_dingtalk_stays_though_there_are_credentials(
             self.asked = self.dingtalk
             one.stop()
 
-    credentials = {"dingtalk_app_key": "key", "dingtalk_app_secret": "secret"}
+    credentials = {"dingtalk_app_key": "key", "dingtalk_app_secret": "secret", "dingtalk_corp_id": "ding1"}
     settings = ConsumerSettings.load(
         data_dir=tmp_path, database_url=f"sqlite:///{tmp_path}/t.db", **credentials
     )
@@ -115,6 +115,7 @@ async def test_readyz_names_the_partition_whose_dead_letter_is_not_taken_and_oth
     monkeypatch.setattr(RecordWriter, "write", refuse)
     one, sent = serving(tmp_path), record()
     assert one.database is not None
+    one.consumer.settings = one.settings
     await one._create_tables(one.database)
     scheduler = one.worker._scheduler
     scheduler.start()
