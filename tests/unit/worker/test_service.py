@@ -115,7 +115,7 @@ async def test_readyz_names_the_partition_whose_dead_letter_is_not_taken_and_oth
     monkeypatch.setattr(RecordWriter, "write", refuse)
     one, sent = serving(tmp_path), record()
     assert one.database is not None
-    one.consumer.settings = one.settings
+    one._consumer.settings = one._settings
     await one._create_tables(one.database)
     scheduler = one.worker._scheduler
     scheduler.start()
