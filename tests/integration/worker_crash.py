@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dingbridge import Context, Database, Event, Reject, Transaction, open_database
+from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.dead_letters import DeadLetters, dead_letter_headers
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
@@ -137,6 +138,7 @@ async def live(spec: dict[str, Any]) -> None:
     base = Looking if spec["prepares"] else Crashing
     consumer = base()
     consumer.fixed = spec["fixed"]
+    consumer.settings = ConsumerSettings.load(data_dir=files.folder, kafka_bootstrap_servers="localhost:1")
     database = open_database(spec["database"])
     await database.create_tables(metadata, inbox.metadata)
     offsets = OffsetTracker()
