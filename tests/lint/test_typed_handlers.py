@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
-AUTHOR = ROOT / "tests" / "unit" / "worker" / "author.py"
+ROOT = Path(__file__).parents[2]
+AUTHOR = ROOT / "tests" / "lint" / "author.py"
 GUIDE = ROOT / "docs" / "guide" / "writing-a-consumer.md"
 
 
