@@ -26,7 +26,7 @@ demo: install ## The whole bridge on this machine with a simulated company, 1 mi
 
 test: ## Unit tests, lives, and each test that a claim names (docs/reference/claims.md), on real Kafka and PostgreSQL: 5 minutes
 	@scripts/install jars
-	@scripts/test --claims $(ARGS)
+	@DINGBRIDGE_QUICK=1 scripts/test --claims $(ARGS)
 
 test-all: servers ## All of unit, lives, integration and faults
 	@scripts/install sdk

@@ -25,7 +25,7 @@ from tests.support.validation import in_words, validated
 hypothesis_settings.register_profile(
     "dingbridge",
     deadline=None,  # no test asserts a duration
-    max_examples=sized(20, 100),
+    max_examples=sized(20, 100, quick=10),
     derandomize=not LONG,  # a run judges a change, and not what dice find besides: make test-long throws them
 )
 hypothesis_settings.load_profile("dingbridge")

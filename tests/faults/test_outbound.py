@@ -29,7 +29,7 @@ from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Process, eventually
 from tests.support.sizes import new_seed, sized
 
-ROUNDS = sized(3, 24)
+ROUNDS = sized(3, 24, quick=1)
 PEOPLE = sized(6, 20)
 DEPARTMENTS = sized(3, 8)
 SETTLE_S = 2

@@ -15,7 +15,7 @@ from tests.support.processes import eventually
 from tests.support.pusher import Pusher
 from tests.support.sizes import new_seed, sized
 
-KILLS = sized(8, 200)
+KILLS = sized(8, 200, quick=4)
 
 
 async def test_ingress_killed_at_random_moments_under_load(

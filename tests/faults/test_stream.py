@@ -21,7 +21,7 @@ from tests.support.sizes import new_seed, sized
 from tests.support.stream import StreamPusher
 from tests.support.waiting import eventually
 
-KILLS = sized(8, 200)
+KILLS = sized(8, 200, quick=4)
 TROUBLES = sized(3, 15)
 DISCONNECTS = sized(4, 10)
 """Few: connections that do not last a minute are opened again after growing pauses."""

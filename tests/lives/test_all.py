@@ -9,7 +9,7 @@ from tests.lives.life import from_environment
 from tests.support.sizes import sized
 
 
-@pytest.mark.parametrize("seed", from_environment(range(1, 1 + sized(3, 200))))
+@pytest.mark.parametrize("seed", from_environment(range(1, 1 + sized(3, 200, quick=1))))
 def test_a_life_ends_well(seed: int, tmp_path: Path) -> None:
     must_hold("all", seed, tmp_path)
 

@@ -1,4 +1,4 @@
-"""How large tests are, small in ``make test`` and as large as promised in ``make test-long``; their dice."""
+"""How large tests are, small in ``make test-all`` and as large as promised in ``make test-long``; their dice."""
 
 import os
 import random
@@ -12,8 +12,14 @@ LONG = os.environ.get("DINGBRIDGE_LONG") == "1"
 """Set by ``make test-long``; read here alone."""
 
 
-def sized(small: T, long: T) -> T:
-    """``small`` in ``make test``, ``long`` in ``make test-long``."""
+QUICK = os.environ.get("DINGBRIDGE_QUICK") == "1"
+"""Set by ``make test``."""
+
+
+def sized(small: T, long: T, *, quick: T | None = None) -> T:
+    """``long`` in ``make test-long``, ``quick`` in ``make test`` where it is named, else ``small``."""
+    if QUICK and quick is not None:
+        return quick
     return long if LONG else small
 
 

@@ -54,7 +54,7 @@ KNOWN = {
 unknown_fields = st.dictionaries(texts.filter(lambda name: name.lower() not in KNOWN), values, max_size=3)
 
 
-@settings(max_examples=sized(80, 2_000))
+@settings(max_examples=sized(80, 2_000, quick=30))
 @given(st.sampled_from(CAPTURED), unknown_fields, st.randoms(use_true_random=False))
 def test_another_order_and_fields_that_nobody_knows_change_nothing_else(
     golden: Golden, more: dict[str, Any], rng: random.Random

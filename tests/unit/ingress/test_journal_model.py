@@ -280,7 +280,7 @@ class JournalMachine(RuleBasedStateMachine):
 
 TestJournalMachine = JournalMachine.TestCase
 TestJournalMachine.settings = settings(
-    max_examples=sized(30, 500),
+    max_examples=sized(30, 500, quick=12),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

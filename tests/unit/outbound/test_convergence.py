@@ -116,13 +116,13 @@ LOST = [
 
 @example(LATE)
 @example(LOST)
-@settings(max_examples=sized(100, 5_000), report_multiple_bugs=False)
+@settings(max_examples=sized(100, 5_000, quick=30), report_multiple_bugs=False)
 @given(steps("user"))
 def test_a_user_ends_as_its_owners_said(script: list[tuple[Any, ...]]) -> None:
     check(play("user", script))
 
 
-@settings(max_examples=sized(60, 3_000), report_multiple_bugs=False)
+@settings(max_examples=sized(60, 3_000, quick=20), report_multiple_bugs=False)
 @given(steps("department"))
 def test_a_department_ends_as_its_owners_said(script: list[tuple[Any, ...]]) -> None:
     check(play("department", script))

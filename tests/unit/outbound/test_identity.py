@@ -296,13 +296,13 @@ def _run(play: Any, steps: list[tuple[Any, ...]]) -> None:
     asyncio.run(story())
 
 
-@settings(max_examples=sized(30, 2_000), deadline=None, report_multiple_bugs=False)
+@settings(max_examples=sized(30, 2_000, quick=10), deadline=None, report_multiple_bugs=False)
 @given(STEPS)
 def test_whatever_people_and_the_oa_do_nobody_else_is_touched(steps: list[tuple[Any, ...]]) -> None:
     _run(_play, steps)
 
 
-@settings(max_examples=sized(20, 1_000), deadline=None, report_multiple_bugs=False)
+@settings(max_examples=sized(20, 1_000, quick=8), deadline=None, report_multiple_bugs=False)
 @given(DEPARTMENT_STEPS)
 def test_whatever_people_and_the_oa_do_no_other_department_is_touched(steps: list[tuple[Any, ...]]) -> None:
     _run(_play_departments, steps)

@@ -272,7 +272,7 @@ def changed(draw: st.DrawFn) -> tuple[Json, Json]:
     return old, new
 
 
-@settings(max_examples=sized(60, 500))
+@settings(max_examples=sized(60, 500, quick=20))
 @given(changed())
 def test_jsoncompat_agrees_on_what_breaks_readers(pair: tuple[Json, Json]) -> None:
     old, new = pair

@@ -52,7 +52,7 @@ def drifts(callback: dict[str, Any], **changes: Any) -> set[tuple[str, str]]:
     return {tuple(found) for record in published(callback, **changes) for found in record.drift}
 
 
-@settings(EXAMPLES, max_examples=sized(60, 1_000))
+@settings(EXAMPLES, max_examples=sized(60, 1_000, quick=20))
 @given(st.data(), st.sampled_from(EVERY))
 def test_what_the_catalogue_describes_becomes_valid_records_without_drift(
     data: st.DataObject, one: tuple[EventSpec, Form]
@@ -75,7 +75,7 @@ def test_the_form_is_recognised_by_all_of_its_names(one: tuple[EventSpec, Form])
     assert spec.form_of(spec.spellings[form].fields) == form
 
 
-@settings(EXAMPLES, max_examples=sized(60, 1_000))
+@settings(EXAMPLES, max_examples=sized(60, 1_000, quick=20))
 @given(st.data(), st.sampled_from(EVERY), st.randoms(use_true_random=False))
 def test_the_quick_check_says_what_a_judge_says(
     data: st.DataObject, one: tuple[EventSpec, Form], rng: random.Random
