@@ -1,4 +1,4 @@
-"""How large tests are, small in ``make test-all`` and as large as promised in ``make test-long``; their dice."""
+"""How large tests are in ``make test``, ``make test-all`` and ``make test-long``, and their dice."""
 
 import os
 import random
