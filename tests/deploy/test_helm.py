@@ -40,6 +40,7 @@ APPS = """
 token = "tokenOfHr"
 aes_key = "%s"
 owner_keys = ["dinghr"]
+corp_id = "dingcorp1"
 app_key = "dinghr"
 app_secret = "secret of hr"
 """ % ("h" * 43)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from dingbridge import Conflict, Context, DatabaseDown, Event, Retry, Transaction, UtcDateTime, open_database
 from dingbridge.events.event import decode
+from dingbridge.settings import ConsumerSettings
 from dingbridge.worker import dead_letters as dead_letters_module
 from dingbridge.worker import executor as executor_module
 from dingbridge.worker.dead_letters import DeadLetters
@@ -247,6 +248,7 @@ async def test_a_connection_that_the_network_has_lost_is_down_and_closing_ends(
     where: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, consumer, sent = make_url(postgres_url), Looking(), record()
+    consumer.settings = ConsumerSettings.load(kafka_bootstrap_servers="localhost:1")
     arrived = kafka_record("t", 0, 0, key=sent.key, value=sent.value)
     enter = inbox.enter
     network = RoundRobin([url.port or 5432], url.host or "127.0.0.1")

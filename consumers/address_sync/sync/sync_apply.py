@@ -132,8 +132,6 @@ class Applier:
         elif ROLES in of_claimed:
             wanted = roles_state(of_claimed[ROLES][0])
             count_change(run, "roles_changed", await store.write_roles(tx, run.corp_id, wanted, at=now))
-            if await store.any_unlisted(tx, run.corp_id):  # a second list decides
-                await self._runs.add_todo(tx, run, [("fetch_roles", ROLES)])
         await tx.execute(delete(staged).where(*of_chunk))
         if kind == "user":
             await tx.execute(delete(staged).where(*of_ids, staged.c.kind == "holder"))

@@ -9,7 +9,7 @@ approval, in the same transaction. Not here: what an action is (``declaration.py
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import and_, exists, or_, select
@@ -104,12 +104,13 @@ async def acts_without_event(
     if without_event != "since_first_event" or ended is None:
         return without_event == "all"
     # Invariant 8: before the archive's first event, somebody else acted on approvals
+    ended += timedelta(minutes=1)  # a document's time is of whole minutes, an event's of milliseconds
     columns = approval_instances.c
     reported = exists().where(
         columns.corp_id == corp_id,
         or_(
-            and_(columns.finished_at <= ended, columns.raw_events.contains('"finish":{')),
-            and_(columns.started_at <= ended, columns.raw_events.contains('"start":{')),
+            and_(columns.finished_at < ended, columns.raw_events.contains('"finish":{')),
+            and_(columns.started_at < ended, columns.raw_events.contains('"start":{')),
         ),
     )
     return bool(await db.scalar(select(reported)))

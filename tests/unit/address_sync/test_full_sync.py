@@ -85,7 +85,8 @@ async def test_a_role_that_is_gone_is_nobodys(sync, company):
     del company.roles[7]
     for user in company.users.values():
         user["role_list"] = [role for role in user["role_list"] if role["id"] != 7]
-    await full(sync, company)
+    for _ in range(2):  # two lists in a row lack it
+        await full(sync, company)
     (gone,) = await sync.rows(select(roles).where(roles.c.role_id == 7))
     assert gone.deleted_at is not None
     assert await differences(sync, company) == []
