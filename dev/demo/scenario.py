@@ -33,6 +33,7 @@ DOWN_FOR_S: Final = 1.0
 """How long the killed ingress is left dead, so that failed attempts can be seen."""
 
 REST_WITHIN_S: Final = 60.0
+TABLES_WITHIN_S: Final = 240.0
 KEPT_RATE: Final = 1.0
 """Events per second while the demo is kept."""
 
@@ -272,8 +273,9 @@ async def _live(
     if is_stream:
         # what was pushed while no connection was open is in the tables all the same, once they have looked
         poller.checked.resynced()
-    # after a late read the entity is fetched again after 2 and 10 s (dingbridge/snapshots/late_answers.py)
-    deadline = clock() + REST_WITHIN_S
+    # a late read is repeated after 2, 10 and 60 s (dingbridge/snapshots/late_answers.py), and a resync that is
+    # requested meanwhile begins when the full sync before it has settled
+    deadline = clock() + TABLES_WITHIN_S
     while await poller.table_differences() and clock() < deadline:
         await poll_until(never, LOOK_EVERY_S)
     figures = await poller.poll()
