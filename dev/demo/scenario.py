@@ -273,7 +273,7 @@ async def _live(
     if is_stream:
         # what was pushed while no connection was open is in the tables all the same, once they have looked
         poller.checked.resynced()
-    # a late read is repeated after 2, 10 and 60 s (dingbridge/snapshots/late_answers.py), and a resync that is
+    # a late read is repeated after 2, 10 and 60 s (dingbridge/snapshots/late_answers.py). A resync that is
     # requested meanwhile begins when the full sync before it has settled
     deadline = clock() + TABLES_WITHIN_S
     while await poller.table_differences() and clock() < deadline:
