@@ -11,7 +11,6 @@ import pytest
 from dingbridge import Reject
 from dingbridge.consumers.approval.actions import Form
 from dingbridge.consumers.approval.archive.attachments import attachment_rows
-from dingbridge.consumers.approval.archive.components import kind_of, parse
 from dingbridge.consumers.approval.archive.document import (
     cell_rows,
     clock_of,
@@ -176,48 +175,6 @@ def test_the_text_null_is_empty():
         form["备注"]
     (row,) = form_rows({"formComponentValues": [empty]}, ZONE)
     assert (row["value"], row["value_json"], cell_text(row)) == ("null", None, "")
-
-
-@pytest.mark.parametrize(
-    ("component", "text", "ext", "parsed"),
-    [
-        ("DDMultiSelectField", '["a"]', '[{"label":"a","key":"option_0"}]', ["a"]),
-        (
-            "DDAttachment",
-            '[{"spaceId":"115770306","fileName":"a.xlsx","fileSize":4028863,"fileType":"xlsx","fileId":"62"}]',
-            None,
-            [
-                {
-                    "file_id": "62",
-                    "file_name": "a.xlsx",
-                    "file_type": "xlsx",
-                    "file_size": 4028863,
-                    "space_id": "115770306",
-                }
-            ],
-        ),
-        (
-            "RelateField",
-            '["甲提交的出差"]',
-            '{"list":[{"businessId":"202604161534000123456","procInstId":"kAbCdEfGhIjKlMnOpQrStU07561689326476"}]}',
-            [
-                {
-                    "instance_id": "kAbCdEfGhIjKlMnOpQrStU07561689326476",
-                    "business_id": "202604161534000123456",
-                    "title": "甲提交的出差",
-                }
-            ],
-        ),
-    ],
-)
-def test_captured_values_have_one_shape(component, text, ext, parsed):
-    assert parse(kind_of(component), text, ext, ZONE).json == parsed
-
-
-def test_a_date_is_local_to_where_the_form_is_filled_in():
-    day, time = (parse("date", text, None, ZONE) for text in ("2022-06-19", "2022-06-19 07:30"))
-    assert (day.starts_on.isoformat(), day.starts_at) == ("2022-06-19", None)
-    assert time.starts_at.isoformat() == "2022-06-19T12:30:00+00:00"
 
 
 def test_an_alias_for_programs_is_kept():

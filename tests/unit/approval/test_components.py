@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dingbridge.consumers.approval.archive.attachments import attachment_rows
 from dingbridge.consumers.approval.archive.components import KINDS, kind_of, number_of, parse
-from dingbridge.consumers.approval.archive.document import cell_rows, form_rows
+from dingbridge.consumers.approval.archive.document import form_rows
 from tests.unit.approval.office import field
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -118,35 +118,6 @@ def test_what_was_not_filled_in_is_empty(component, text):
     parsed = value(component, text)
     assert parsed.empty
     assert (parsed.number, parsed.starts_on, parsed.json) == (None, None, None)
-
-
-def test_cells_of_a_table_are_parsed_by_their_type_too():
-    rows = [
-        {
-            "rowValue": [
-                {"label": "金额", "value": "1,000.5", "key": "MoneyField-1"},
-                {
-                    "label": "人",
-                    "value": "张三",
-                    "key": "k",
-                    "componentType": "InnerContactField",
-                    "extendValue": '[{"emplId":"u1","name":"张三"}]',
-                },
-                {
-                    "label": "单",
-                    "value": '[{"fileId":"7","fileName":"b.png"}]',
-                    "componentType": "DDAttachment",
-                },
-            ]
-        }
-    ]
-    document = {"formComponentValues": [field("明细", json.dumps(rows), "TableField")]}
-    money, person, _ = cell_rows(document, ZONE)
-    assert money["number"] == Decimal("1000.5")
-    assert json.loads(person["value_json"]) == [{"userid": "u1", "name": "张三"}]
-    assert [(id_, row["field_name"]) for id_, row in attachment_rows(document, ZONE).items()] == [
-        ("file:7", "明细.单")
-    ]
 
 
 def test_files_of_records_are_downloaded_like_those_of_the_form():

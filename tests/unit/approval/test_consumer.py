@@ -152,14 +152,6 @@ async def test_equal_state_writes_nothing(archive, office):
     assert await only(archive, approval_instances) == before
 
 
-async def test_a_comment_after_the_end_reaches_the_archive(archive, office):
-    office.finish()
-    await deliver(archive, instance("finish"))
-    office.approvals["pi-1"]["operationRecords"].append({"userId": "u3", "type": "ADD_REMARK"})
-    await deliver(archive, task("comment", T + 300_000, received_ms=LATER))
-    assert len(await archive.rows(select(approval_operations))) == 3
-
-
 @pytest.mark.parametrize("status", ["RUNNING", "COMPLETED"])
 async def test_an_unknown_type_of_event_costs_no_call(archive, office, status):
     office.finish(status=status)
@@ -292,15 +284,6 @@ async def test_a_missing_process_code_is_looked_up_once_by_the_templates_name(ar
     assert codes == {"PROC-LEAVE"}
     assert office.calls[TEMPLATES] == 1
     assert len(await archive.rows(select(leave_ledger))) == 3
-
-
-@pytest.mark.parametrize("title", ["张三提交的没有", "没有作者"])
-async def test_a_title_that_names_no_template_leaves_it_unknown(archive, office, title):
-    for number in range(2):
-        office.finish(f"pi-{number}", title=title)
-        await deliver(archive, instance("finish", processInstanceId=f"pi-{number}", processCode=""))
-    assert {row.process_code for row in await archive.rows(select(approval_instances))} == {None}
-    assert office.calls[TEMPLATES] == title.count("提交的")
 
 
 async def test_of_two_companies_each_is_asked_about_its_own_by_its_own_app(passes):

@@ -49,13 +49,6 @@ def test_the_event_gives_what_only_it_has_and_the_api_the_rest():
     assert row["finished_at"] == datetime(2024, 11, 7, 17, 21, 41, tzinfo=UTC)
 
 
-def test_without_a_document_the_event_is_archived():
-    events = with_event({}, "finish", "2024-11-07T17:21:41.000+00:00", {"result": "refuse", "staffId": "u1"})
-    row = instance_row(events, None)
-    assert (row["outcome"], row["originator_userid"], row["document_state"]) == ("refused", "u1", "pending")
-    assert row["raw_document"] is None
-
-
 @pytest.mark.parametrize(
     ("events", "document", "expected"),
     [
@@ -130,13 +123,6 @@ def test_tables_become_cells(value):
 def test_attachments_are_no_table():
     attached = field("发票", '[{"fileId":"1","fileName":"a.pdf"}]', "DDAttachment")
     assert cell_rows({"formComponentValues": [attached]}, ZONE) == []
-
-
-def test_records_and_tasks_have_utc_times_beside_the_raw_ones():
-    document = Office().finish()
-    assert operation_rows(document, CLOCK)[1]["operated_at"] == datetime(2024, 11, 7, 17, 21, tzinfo=UTC)
-    ((id_, row),) = task_rows(document, {}, CLOCK).items()
-    assert (id_, row["finished_at_raw"]) == ("61056035232", "2024-11-08T01:21Z")
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,9 @@ def test_whatever_is_read_first_the_same_is_in_force_and_acted_on(name, data):
     family, changed_by, revoked_by = FAMILIES[name]
     events = [instance("start", processInstanceId=id_) for id_ in NAMES]
     events += [finish(id_, day) for id_, day in NAMES.items()]
-    drawn = data.draw(st.permutations(events[::-1])) + data.draw(st.lists(st.sampled_from(events), max_size=2))
+    drawn = data.draw(st.permutations(events[::-1])) + data.draw(
+        st.lists(st.sampled_from(events), max_size=2)
+    )
     said, acted, booked = asyncio.run(told(family, drawn))
     kinds = {id_: kind for id_, _, kind in family}
     for id_ in NAMES:

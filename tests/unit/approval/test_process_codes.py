@@ -71,10 +71,3 @@ async def test_of_two_templates_of_one_name_neither_is_taken():
     assert await codes.of_title(Client(), CORP, "张三提交的请假") is None
     assert await codes.of_title(Client(), CORP, "张三提交的报销") == "C"
     assert await codes.of_title(Client(), CORP, "张三提交的x") is None
-
-
-async def test_two_companies_may_have_templates_of_one_name():
-    ours, theirs, codes = Office(), Office(), ProcessCodes()
-    ours.templates_by_name["请假"], theirs.templates_by_name["请假"] = "PROC-OURS", "PROC-THEIRS"
-    assert await codes.of_title(ours, "dingours", "张三提交的请假") == "PROC-OURS"
-    assert await codes.of_title(theirs, "dingtheirs", "张三提交的请假") == "PROC-THEIRS"

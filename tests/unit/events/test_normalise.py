@@ -45,7 +45,7 @@ def alike(sent: Any, restored: Any) -> bool:
     return repr(sent) == repr(restored)
 
 
-@settings(max_examples=sized(40, 1_000))
+@settings(max_examples=sized(40, 1_000, quick=15))
 @given(payloads())
 def test_the_way_back_restores_every_name_exactly(payload: dict[str, Any]) -> None:
     """Nothing is lost, and what was restored normalises to the same again."""

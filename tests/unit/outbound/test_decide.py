@@ -146,16 +146,6 @@ def test_an_unknown_outcome_that_is_neither_old_nor_new_is_a_conflict_and_then_t
     assert it.changes == [("title", "X", "written-back")]
 
 
-def test_a_creation_is_repeated_only_after_reads_that_long_showed_nothing() -> None:
-    it = Entity()
-    it.want(DESIRED)
-    it.look("killed-before-call")
-    opened_ms = it.now_ms
-    it.tick(3600 * S, [("none", 0)])
-    assert it.history[-1][0] >= opened_ms + RULES.settle_ms
-    assert it.truth == DESIRED
-
-
 def test_somebody_who_must_accept_is_looked_at_again_ever_more_seldom() -> None:
     ledger = look(take(Ledger(), DesiredState(1, DESIRED, absent=False, since_ms=0)), None).ledger
     invited = settle_outcome(ledger, Outcome("pending", reason="acceptance"), S, RULES)

@@ -19,6 +19,7 @@ from dingbridge.contract_routes import Installation
 from dingbridge.events import catalogue
 from dingbridge.schema.json_schema import record_schema
 from dingbridge.settings import KafkaSettings
+from tests.support.sizes import sized
 
 PATH = ROOT / "schemas" / "asyncapi.json"
 
@@ -76,9 +77,10 @@ def test_every_channel_has_its_operation_and_every_reference_leads_somewhere() -
 
 
 def test_payloads_are_inline_and_in_the_dialect_that_asyncapis_tools_know() -> None:
-    for name, message in messages():
+    for number, (name, message) in enumerate(messages()):
         assert "schemaFormat" not in message, name  # then it is AsyncAPI's own, a superset of draft-07
-        jsonschema.Draft7Validator.check_schema(message["payload"])
+        if number % sized(1, 1, quick=8) == 0:
+            jsonschema.Draft7Validator.check_schema(message["payload"])
         assert not [*references(message["payload"])]
         assert "$schema" not in json.dumps(message["payload"])
     spec = catalogue.get("user_add_org")

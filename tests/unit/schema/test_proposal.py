@@ -42,7 +42,7 @@ def observed(callbacks: list[dict[str, Any]]) -> Observed:
     return seen
 
 
-@settings(max_examples=sized(30, 500))
+@settings(max_examples=sized(30, 500, quick=10))
 @given(st.lists(st.dictionaries(NAMES, values, max_size=8), min_size=1, max_size=5))
 def test_what_was_seen_does_not_drift_from_what_is_proposed(callbacks: list[dict[str, Any]]) -> None:
     entry = observed(callbacks).entry()

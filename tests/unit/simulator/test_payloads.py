@@ -10,6 +10,7 @@ from dingbridge.schema.drift import drift_in
 from dingbridge.simulator.company.company import ROOT
 from dingbridge.simulator.company.events import failed_item
 from dingbridge.simulator.pushes.frames import event_frame
+from tests.support.sizes import sized
 from tests.unit.events.golden import load_captured
 from tests.unit.simulator.living import CORP, ids, make
 
@@ -17,7 +18,7 @@ from tests.unit.simulator.living import CORP, ids, make
 @pytest.mark.parametrize("generation", ["old", "new"])
 def test_every_payload_is_of_its_generation(generation: str) -> None:
     platform, drift, event_ids = make(generation=generation), set(), []
-    for event in (e for _ in range(1500) for e in platform.act_at_random()):
+    for event in (e for _ in range(sized(1500, 1500, quick=400)) for e in platform.act_at_random()):
         spec = catalogue.get(event.event_type)
         assert spec is not None
         assert spec.form_of(event.payload) == generation

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dingbridge.simulator.company.company import ROOT, Company
 from dingbridge.simulator.company.scope import VisibleScope
 from dingbridge.simulator.errors import ActionError, PlatformError, newer
-from dingbridge.simulator.faults import KEPT, Faults
+from dingbridge.simulator.faults import Faults
 from dingbridge.simulator.limits import Limits
 from dingbridge.simulator.profile import Profile
 from dingbridge.simulator.rights import Rights
@@ -81,15 +81,6 @@ def test_a_fault_of_one_entity_hits_its_calls_and_no_other(
     assert shown["without"] == sum(not match.keys() & call.keys() for call in calls)
 
 
-def test_one_fault_of_several_is_cleared() -> None:
-    faults = make({"kind": "ban"}, {"kind": "deny"})
-    first, second = faults
-    assert faults.clear(first.id) == 1
-    assert first.cleared.is_set()
-    assert list(faults) == [second]
-    assert faults.clear(99) == 0
-
-
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
@@ -112,12 +103,6 @@ def test_a_fault_that_makes_no_sense_is_refused_in_words(wanted: dict[str, Any],
     with pytest.raises(ActionError, match=words):
         faults.add(wanted)
     assert list(faults) == []
-
-
-def test_faults_are_bounded() -> None:
-    faults = make(*[{"kind": "ban"}] * KEPT)
-    with pytest.raises(ActionError, match="clear them"):
-        faults.add({"kind": "ban"})
 
 
 class Clock:
@@ -304,13 +289,6 @@ def test_a_faulty_profile_is_refused_in_words(text: str, words: str) -> None:
         Profile.parse(text)
     (problem,) = SimulatorSettings(simulator_profile=text).check()
     assert problem.startswith("SIMULATOR_PROFILE: ")
-
-
-def test_nothing_of_a_faulty_change_is_done() -> None:
-    profile = Profile()
-    with pytest.raises(ActionError):
-        profile.set(late=0.5, family=True)
-    assert profile == Profile()
 
 
 @pytest.mark.parametrize("same_token", [True, False])

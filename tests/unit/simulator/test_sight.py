@@ -14,6 +14,7 @@ from dingbridge.simulator.company.platform import Platform
 from dingbridge.simulator.company.sight import VIEWS, Key, Sight, _state
 from dingbridge.simulator.profile import Profile
 from dingbridge.simulator.recording import Recording
+from tests.support.sizes import sized
 from tests.unit.simulator.living import CORP, NOW
 
 USER = {"userid": "oa-1", "name": "张三", "mobile": "13800000001", "dept_id_list": "1"}
@@ -51,7 +52,7 @@ class Life:
 GAPS = st.lists(st.sampled_from([0.0, 0.001, 0.2, 1.0, 4.0, 9.0, 31.0]), min_size=1, max_size=25)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=sized(25, 200, quick=10))
 @given(GAPS, st.integers(1, 2**32), st.sampled_from([0.3, 1.0]), st.integers(1, 30_000))
 def test_a_read_shows_a_state_of_the_last_seconds_never_goes_back_and_ends_at_the_present(
     gaps: list[float], seed: int, share: float, late_ms: int
