@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from dingbridge.simulator.company.company import ROOT
-from dingbridge.simulator.company.crowd.founders import MOST_KEPT
 from dingbridge.simulator.company.platform import ARGUMENTS
 from dingbridge.simulator.errors import ActionError
 from tests.support.sizes import sized
@@ -15,9 +14,12 @@ from tests.unit.simulator.living import Mirror, ids, make
 ACTIONS = sized(4_000, 4_000, quick=1_000)
 
 
-@pytest.mark.parametrize(("users", "actions"), [(40, ACTIONS), (MOST_KEPT[0] + 50, ACTIONS // 10)])
-def test_who_looks_after_every_event_ends_with_the_state(users: int, actions: int) -> None:
+@pytest.mark.parametrize(("users", "actions"), [(40, ACTIONS), (350, ACTIONS // 10)])
+def test_who_looks_after_every_event_ends_with_the_state(
+    users: int, actions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also in a company that is so large that people are made when they are asked for."""
+    monkeypatch.setattr("dingbridge.simulator.company.company.MOST_KEPT", (300, 100))
     platform = make(users=users)
     mirror = Mirror(platform)
     seen: Counter[str] = Counter()
