@@ -187,7 +187,7 @@ def test_whatever_stands_there_is_no_error(value: str) -> None:
     assert found is None or 0 <= found <= ASKED_MAX_S
 
 
-# -- Records of deliveries: read as they were written, shown by ``forward log``; nothing else that stands in the
+# -- Records of deliveries are read as they were written, and shown by ``forward log``
 
 
 NOW = datetime.now(UTC)

@@ -14,12 +14,10 @@ from typer.testing import CliRunner
 from dingbridge.cli.schema.command import app
 from dingbridge.events import catalogue
 from dingbridge.events.catalogue import EventSpec, Form
-from dingbridge.events.normalise import normalise
 from dingbridge.schema.columns import MAX_BYTES, row_of
 from dingbridge.schema.connect import connect_schema
 from dingbridge.schema.ddl import Dialect, ddl
-from dingbridge.schema.model import Property, Shape, forms_of, model_of, union
-from tests.support.cases import of_each
+from dingbridge.schema.model import Property, Shape, model_of, union
 
 CONNECT_TYPES = {
     "string": "text",
@@ -174,44 +172,10 @@ def test_the_command_prints_the_schema_and_says_what_is_left_out() -> None:
 # -- What the model says of ``data`` is what normalising makes of a callback
 
 
-SAMPLES: dict[str, Any] = {"str": "x", "int": 7, "float": 0.5, "bool": True, "object": {}, "any": None}
-
-
-def sent(wire: str, mark: str) -> Any:
-    """A value as DingTalk sends it."""
-    if wire.startswith("list["):
-        return [sent(wire.removeprefix("list[").removesuffix("]"), mark)]
-    return "1731000000000" if (wire, mark) == ("str", "ms") else SAMPLES[wire]
-
-
-def fits(value: Any, shape: Shape) -> bool:
-    if shape.type == "array":
-        return isinstance(value, list) and all(
-            shape.items is None or fits(item, shape.items) for item in value
-        )
-    python = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "object": dict}
-    return shape.type == "any" or isinstance(value, python[shape.type])  # type: ignore[arg-type]
-
-
 def properties(event_type: str, form: Form | None = None) -> dict[str, Property]:
     spec = catalogue.get(event_type)
     assert spec is not None
     return {found.name: found for found in model_of(spec, form).properties}
-
-
-@of_each(catalogue)
-def test_a_documented_callback_is_normalised_to_what_the_model_says(event_type: str) -> None:
-    spec = catalogue.get(event_type)
-    assert spec is not None
-    for form in forms_of(spec):
-        payload = {name: sent(f.wire, f.mark) for name, f in spec.spellings[form].fields.items()}
-        normalised = normalise({"EventType": event_type} | payload, event_type, spec)
-        assert normalised.form == form
-        of_form, of_all = properties(event_type, form), properties(event_type)
-        assert {name for name, found in of_form.items() if found.required} <= normalised.data.keys()
-        for name, value in normalised.data.items():
-            assert fits(value, of_form[name].shape), (name, value, of_form[name])
-            assert fits(value, of_all[name].shape), (name, value, of_all[name])
 
 
 def test_a_field_is_required_if_every_generation_has_it() -> None:

@@ -1,5 +1,5 @@
 """What the catalogue says and what the bridge publishes agree: payloads of both generations, made up from the
-catalogue, become valid records without drift; and the relay's quick check says what a JSON Schema judge says."""
+catalogue, become valid records without drift; the relay's quick check says what a JSON Schema judge says."""
 
 import json
 import random
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dingbridge.events import EventSpec, Record, catalogue, to_records
+from dingbridge.events import EventSpec, catalogue, to_records
 from dingbridge.events.catalogue import Form
 from dingbridge.events.envelope import Drift, Received, Record
 from dingbridge.events.examples import example_callbacks

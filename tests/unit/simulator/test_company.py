@@ -10,13 +10,12 @@ from dingbridge.events.catalogue import catalogue
 from dingbridge.schema.drift import drift_in
 from dingbridge.simulator.company import names
 from dingbridge.simulator.company.company import ROOT, Company
-from dingbridge.simulator.company.events import failed_item
 from dingbridge.simulator.company.people import listed_result
 from dingbridge.simulator.errors import ActionError
 from dingbridge.simulator.pushes.frames import event_frame
 from tests.support.sizes import sized
 from tests.unit.events.golden import load_captured
-from tests.unit.simulator.living import CORP, ids, make
+from tests.unit.simulator.living import CORP, make
 
 
 def everything(company: Company) -> list[object]:
@@ -175,31 +174,6 @@ def test_mixed_has_both_generations() -> None:
     assert {"eventId" in e.payload for e in events} == {True, False}
 
 
-def test_contact_shapes() -> None:
-    old, new = make(generation="old"), make(generation="new")
-    hires = [old.act("hire", {"follow_up": False})[0].payload for _ in range(30)]
-    assert {"OptStaffId" in hired for hired in hires} == {True, False}, "by Smart HR, or by a person"
-    assert hires[0]["UserId"][0] in old.company.users
-    renamed = old.act("rename", {"name": "欧阳雨桐"})[0].payload
-    assert renamed["diffInfo"][0]["curr"]["name"] == "欧阳雨桐"
-    assert renamed["diffInfo"][0]["userid"] == renamed["UserId"][0]
-    hired = new.act("hire", {"follow_up": False})[0].payload
-    assert list(hired) == ["EventType", "EventTime", "CorpId", "BizId", "eventId", "timeStamp", "userId"]
-    renamed = new.act("rename")[0].payload
-    assert renamed["diffInfo"]["userid"] == renamed["userId"][0]
-    assert renamed["diffInfo"]["prev"]["name"] != renamed["diffInfo"]["curr"]["name"]
-    whole = [e.payload for e in new.act("rename_department", {"dept_id": ROOT, "name": "新示例公司"})]
-    assert [p["EventType"] for p in whole] == ["org_change", "org_dept_modify"]
-
-
-def test_the_order_of_fields_is_that_of_a_captured_year() -> None:
-    platform = make(generation="old")
-    assert {tuple(platform.act("create_department")[0].payload) for _ in range(30)} == {
-        ("TimeStamp", "CorpId", "DeptId", "EventType"),  # 2019
-        ("CorpId", "EventType", "DeptId", "TimeStamp"),  # 2022
-    }
-
-
 def test_approvals_have_the_order_of_captures() -> None:
     """Names that are there stand as in the captures of 2019 to 2023."""
     captured = [
@@ -253,49 +227,3 @@ def test_stream_has_the_names_and_the_order_of_captures() -> None:
         assert data.keys() == captured[kind].keys(), kind
         if kind != (instance, "start"):  # whose captured order is another than that of its end
             assert list(data) == list(captured[kind])
-
-
-def test_old_label_shapes() -> None:
-    platform = make(generation="old")
-    (given,) = platform.act("give_role")
-    assert given.payload.keys() == {
-        "UserIdList", "CorpId", "EventType", "LabelIdList", "action", "TimeStamp",
-    }  # fmt: skip
-    assert given.payload["action"] == "add"
-    assert failed_item(given)["label_user_change"]["roleLabelChange"] == {
-        "labelIdList": given.payload["LabelIdList"],
-        "userIdList": given.payload["UserIdList"],
-        "action": "add",
-    }
-    (renamed,) = platform.act("rename_role", {"role_id": given.payload["LabelIdList"][0], "name": "新名"})
-    assert json.loads(renamed.payload["PostLabelList"][0])["name"] == "新名"
-
-
-@pytest.mark.parametrize("generation", ["old", "new"])
-def test_failed_items_are_poorer_than_what_was_pushed(generation: str) -> None:
-    platform = make(generation=generation)
-    add = platform.act("hire", {"follow_up": False})[0]
-    assert failed_item(add) == {
-        "event_time": add.time_ms,
-        "call_back_tag": "user_add_org",
-        "user_add_org": {"corpid": CORP, "userid": ids(add, "UserId", "userId")},
-    }
-    assert list(failed_item(add)) == ["event_time", "call_back_tag", "user_add_org"]
-    instance = platform.act("start_approval")[0]
-    item = failed_item(instance)
-    data = item["bpms_instance_change"]["bpmsCallBackData"]
-    assert item["bpms_instance_change"]["corpid"] == CORP
-    assert data["EventType"] == "bpms_instance_change"
-    assert data["processInstanceId"] == instance.payload["processInstanceId"]
-    assert list(item["bpms_instance_change"]) == ["corpid", "bpmsCallBackData"]
-    assert list(data)[:3] == ["processInstanceId", "corpId", "EventType"]
-    assert not {"eventId", "BizId", "EventTime"} & set(data)
-    refused = platform.act("refuse", {"instance_first": True})[0]
-    assert failed_item(refused)["event_time"] == refused.time_ms - 1000
-    deleted = platform.act("delete_approval")[0].payload
-    assert not {"finishTime", "result", "url", "businessId"} & deleted.keys()
-    dept = platform.act("create_department")[0]
-    assert failed_item(dept)["org_dept_create"] == {
-        "callbackData": {"deptid": ids(dept, "DeptId", "deptId")},
-        "corpid": CORP,
-    }

@@ -17,10 +17,9 @@ from dingbridge.simulator.errors import ActionError
 from dingbridge.simulator.limits import Limits
 from dingbridge.simulator.pushes.delivery import Delivery
 from dingbridge.simulator.pushes.failed import RECORDS_KEPT_MS, FailedList, FailedRecords
-from dingbridge.simulator.pushes.push import RETRY_DELAYS_S, Push, Pusher, Target, build_push, check_reply
+from dingbridge.simulator.pushes.push import Push, Pusher, Target, check_reply
 from dingbridge.simulator.pushes.registration import Callbacks, Registration
 from dingbridge.simulator.recording import MOST_STEPS, RecordedStep, Recording, Replay, load_recording
-from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.waiting import eventually
 
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
@@ -33,15 +32,6 @@ CREDENTIALS = Credentials("sampletoken", AES_KEY, (OWNER,))
 
 
 TARGET = Target("http://127.0.0.1/callback", "sampletoken", AES_KEY, OWNER)
-
-
-def test_time_nonce_and_spelling_can_be_chosen() -> None:
-    query, _ = build_push(TARGET, b"{}", OWNER, timestamp_ms=5, nonce="n", both_signatures=False)
-    assert {k: v for k, v in query.items() if k != "signature"} == {"timestamp": "5", "nonce": "n"}
-
-
-def test_retries_are_dingtalks() -> None:
-    assert RETRY_DELAYS_S == (10, 30)
 
 
 def reply(
@@ -308,20 +298,3 @@ def test_every_mistake_of_a_script_is_told(tmp_path: Path, text: str, problems: 
     with pytest.raises(SettingsError) as mistakes:
         load_script(path)
     assert len(mistakes.value.problems) == problems
-
-
-def test_settings_come_from_the_environment_and_report_all_mistakes(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("of-a-file\n")
-    monkeypatch.setenv("SIMULATOR_RATE", "2.5")
-    monkeypatch.setenv("DINGTALK_APP_KEY", "dingother")
-    monkeypatch.setenv("DINGTALK_APP_SECRET_FILE", str(secret))
-    settings = SimulatorSettings.load(simulator_port=0)
-    assert settings.simulator_rate == 2.5
-    assert settings.owner_key == "dingother"
-    assert settings.dingtalk_app_secret.get_secret_value() == "of-a-file"
-    with pytest.raises(SettingsError) as mistakes:
-        SimulatorSettings.load(simulator_generation="other", simulator_users=-1)
-    assert len(mistakes.value.problems) == 2
