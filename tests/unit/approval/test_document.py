@@ -72,24 +72,6 @@ def test_outcome(events, document, expected):
     assert outcome(events, document) == expected
 
 
-def test_the_order_in_which_events_become_known_does_not_matter():
-    told = [
-        ("finish", "2024-11-07T17:21:40.000+00:00", {"title": "一", "url": "a", "processCode": ""}),
-        ("finish", "2024-11-07T17:21:41.000+00:00", {"title": "二", "processCode": "P"}),
-        ("terminate", "2024-11-07T17:21:41.000+00:00", {"title": "", "url": "c"}),
-        ("delete", "2024-11-07T17:21:45.000+00:00", {"title": "四"}),
-    ]
-    rows = []
-    for order in permutations([*told, told[1]]):
-        events = {}
-        for kind, time, data in order:
-            events = with_event(events, kind, time, data)
-        rows.append(instance_row(events, None))
-    assert all(row == rows[0] for row in rows)
-    assert (rows[0]["title"], rows[0]["process_code"], rows[0]["url"]) == ("四", "P", "c")
-    assert rows[0]["deleted_at"] == datetime(2024, 11, 7, 17, 21, 45, tzinfo=UTC)
-
-
 def test_form_values_keep_their_text_and_show_their_json():
     date_range = field('["开始日期","结束日期"]', '["2024-11-11","2024-11-12"]', "DDDateRangeField")
     rows = form_rows(

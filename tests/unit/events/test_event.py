@@ -14,7 +14,7 @@ from dingbridge.events import Event, NotAnEvent, Record, decode, to_dingtalk, to
 from dingbridge.events.envelope import NO_CORP_ID, OTHER_COMPANY, OtherCompany, Received
 from dingbridge.events.event import Sent
 from dingbridge.events.strict_json import MAX_DEPTH
-from tests.unit.events.strategies import encode, payloads, received, values
+from tests.unit.events.strategies import encode, received, values
 
 CALLBACK = {"EventType": "user_add_org", "TimeStamp": "1731000000123", "UserId": ["u1"], "CorpId": "c1"}
 
@@ -178,17 +178,6 @@ def test_decode_is_an_event_or_a_refusal(value: bytes, sent: Sent | None) -> Non
     assert isinstance(event, Event)
     if event.type.startswith("com.dingtalk."):
         to_dingtalk(event)
-
-
-@given(
-    payloads(
-        st.sampled_from(["org_change", "bpms_task_change", "chat_quit", "suite_ticket", "brand_new_event"])
-    )
-)
-def test_a_whole_callback_comes_back_with_its_names(payload: dict[str, Any]) -> None:
-    event = decode(value_of(payload))
-    assert to_dingtalk(event).keys() == payload.keys()
-    assert to_dingtalk(event.envelope) == to_dingtalk(event)
 
 
 OWN = "dingcorp1"

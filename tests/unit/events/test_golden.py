@@ -170,11 +170,6 @@ def test_a_number_that_a_double_would_change_is_a_decimal() -> None:
     assert type(loads(b"[1e-400]")[0]) is Decimal
 
 
-def test_a_big_integer_is_an_int() -> None:
-    value = loads(b"[123456789012345678901234567890]")[0]
-    assert (type(value), value) == (int, 123456789012345678901234567890)
-
-
 _mantissas = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?", fullmatch=True)
 
 

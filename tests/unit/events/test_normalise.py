@@ -1,15 +1,13 @@
 """None"""
 
-import random
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dingbridge.events import EventSpec, catalogue, extract_facts, known, legal
-from dingbridge.events.catalogue import Form, camel_case
+from dingbridge.events.catalogue import Form
 from dingbridge.events.normalise import Normalised, denormalise, normalise
 from dingbridge.events.strict_json import loads
 from tests.support.cases import of_each
@@ -58,14 +56,6 @@ def test_the_way_back_restores_every_name_exactly(payload: dict[str, Any]) -> No
     once, twice = run(payload), run(restored)
     assert (repr(twice.form), twice.data) == (repr(once.form), once.data)
     assert set(twice.verbatim) == set(once.verbatim)
-
-
-@given(payloads(), st.randoms(use_true_random=False))
-def test_the_order_of_names_changes_nothing(payload: dict[str, Any], rng: random.Random) -> None:
-    items = list(payload.items())
-    rng.shuffle(items)
-    one, two = run(payload), run(dict(items))
-    assert (one.form, one.data, set(one.verbatim)) == (two.form, two.data, set(two.verbatim))
 
 
 def test_only_the_catalogues_spelling_is_renamed() -> None:
@@ -263,17 +253,3 @@ def test_asking_for_unknown_types_does_not_make_the_catalogue_grow() -> None:
 )  # fmt: skip
 def test_legal(event_type: str, is_legal: bool) -> None:
     assert legal(event_type) is is_legal
-
-
-@pytest.mark.parametrize(
-    ("spelled", "name"),
-    [
-        ("UserId", "userId"),
-        ("userId", "userId"),
-        ("dept_id", "deptId"),
-        ("corpid", "corpid"),
-        ("BizId", "bizId"),
-    ],
-)
-def test_camel_case(spelled: str, name: str) -> None:
-    assert camel_case(spelled) == name

@@ -15,7 +15,6 @@ from dingbridge.consumers.outbound.ledger import (
     Ledger,
     Observed,
     Outcome,
-    Rules,
     Update,
     release,
     take,
@@ -227,15 +226,6 @@ def test_a_missing_parent_waits_and_a_missing_manager_holds_up_itself_alone() ->
     assert look(done.ledger, Observed("u1", DESIRED), S).result is not None
     then = look(found, Observed("u1", DESIRED), S)
     assert then.action == Update("u1", {"manager": "u2"}, {"manager": None})
-
-
-def test_a_mobile_is_written_once() -> None:
-    rules = Rules()
-    desired = DesiredState(1, {"name": "N", "mobile": "13800000000"}, absent=False, since_ms=0)
-    known = Ledger(owned_id="u1", desired=desired, seen={"name": "N", "mobile": "13900000000"})
-    seen = Observed("u1", {"name": "N", "mobile": "13900000000"})
-    decision = decide("user", known, seen, owners=Owners(), rules=rules, now_ms=0)
-    assert decision.action is None
 
 
 def test_an_edit_that_reads_show_late_is_seen_after_2_10_or_60_s() -> None:

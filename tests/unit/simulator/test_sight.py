@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dingbridge.simulator.call import Call
 from dingbridge.simulator.company.company import ROOT
 from dingbridge.simulator.company.platform import Platform
 from dingbridge.simulator.company.sight import VIEWS, Key, Sight, _state
@@ -16,8 +15,6 @@ from dingbridge.simulator.profile import Profile
 from dingbridge.simulator.recording import Recording
 from tests.support.sizes import sized
 from tests.unit.simulator.living import CORP, NOW
-
-USER = {"userid": "oa-1", "name": "张三", "mobile": "13800000001", "dept_id_list": "1"}
 
 
 class Life:
@@ -36,9 +33,6 @@ class Life:
             recording.add(step)
 
         self.platform.on_step = step
-
-    def write(self, name: str, /, **body: Any) -> None:
-        self.platform.write(f"/topapi/v2/{name}", Call(body))
 
     def entities(self) -> Iterator[Key]:
         yield from (("user", userid) for userid in self.platform.company.users)
