@@ -26,9 +26,6 @@ from tests.unit.approval.office import Office, T, field
 ZONE = ZoneInfo("Asia/Shanghai")
 
 
-CLOCK = ApiClock()
-
-
 FINISH = {"finish": {"time": "2024-11-07T17:21:40.000+00:00", "data": {"type": "finish", "result": "agree"}}}
 
 

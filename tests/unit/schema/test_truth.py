@@ -40,12 +40,6 @@ def of_data(spec: EventSpec, form: Form) -> jsonschema.Draft7Validator:
     return jsonschema.Draft7Validator(data_schema(spec, form))
 
 
-def spec_of(event_type: str) -> EventSpec:
-    spec = catalogue.get(event_type)
-    assert spec is not None
-    return spec
-
-
 def published(callback: dict[str, Any], **changes: Any) -> list[Record]:
     return to_records(received(encode(callback), **changes), drift_in)
 
