@@ -18,15 +18,10 @@ from dingbridge.console.access.users import Role, UsersError, UsersFile
 from dingbridge.console.commands import Command, Commands
 from dingbridge.console.page import MENU
 from dingbridge.logging import LogLimiter
-from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
+from tests.unit.console.support import PASSWORD, Browser, browser, settings_in
 
 OPEN = {"/healthz", "/login", "/static"}
 """What is there before a login."""
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_quick_hasher(monkeypatch)
 
 
 def served(who: Browser) -> Iterator[tuple[str, str]]:

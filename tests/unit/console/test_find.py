@@ -33,7 +33,7 @@ from dingbridge.testing.recordings import recorded
 from dingbridge.worker.context import Position
 from tests.support.company import fill
 from tests.unit.console.index_support import entries, event_record, kafka_record
-from tests.unit.console.support import Browser, browser, settings_in, use_quick_hasher
+from tests.unit.console.support import Browser, browser, settings_in
 
 PREFIX = {"topic_prefix": "t.", "control_prefix": "ctl."}
 
@@ -44,7 +44,6 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 @pytest.fixture
 async def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Browser]:
     """A viewer of a console whose index holds two events, and whose journal a callback that waits."""
-    use_quick_hasher(monkeypatch)
     settings = settings_in(tmp_path, **PREFIX)
     settings.journal_path.mkdir()
     body = orjson.dumps(
@@ -245,7 +244,6 @@ CONSUMERS = ("address-sync", "approval", "outbound")
 @pytest.fixture
 async def somebody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Browser]:
     """Nobody is logged in. The index has one event about ``u-1``."""
-    use_quick_hasher(monkeypatch)
     async with browser(settings_in(tmp_path, **PREFIX)) as someone:
         someone.console.index.add(entries(event_record("user_modify_org", "e1", "u-1", 0)), {})
         yield someone

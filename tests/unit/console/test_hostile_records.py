@@ -25,7 +25,7 @@ from tests.support.hostile_records import (
     odd_letters,
 )
 from tests.unit.console.index_support import SETTINGS, opened
-from tests.unit.console.support import browser, settings_in, use_quick_hasher
+from tests.unit.console.support import browser, settings_in
 
 TOPICS = ("t.user_modify_org", "t.unclassified", "ctl.dlq.a", "ctl.inbox.a", "ctl.changes", "ctl.deliveries")
 NAMES = [name for name, _ in letter_headers()] + ["dingbridge-dlq-settled", "dingbridge-replay-from", "x"]
@@ -107,7 +107,6 @@ async def test_the_page_of_every_event_opens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: Role, first: int
 ) -> None:
     """Half of them for each role."""
-    use_quick_hasher(monkeypatch)
     standing: list[ConsumerRecord[Any, Any]] = []
 
     async def found(*_: Any) -> Any:

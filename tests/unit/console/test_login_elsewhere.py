@@ -20,14 +20,9 @@ from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.waiting import eventually
 from tests.unit.console.provider import OTHER_KEY, FakeProvider, provider
-from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
+from tests.unit.console.support import PASSWORD, Browser, browser, settings_in
 
 Change = Callable[[FakeProvider], None]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_quick_hasher(monkeypatch)
 
 
 @asynccontextmanager

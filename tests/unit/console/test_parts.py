@@ -29,7 +29,7 @@ from dingbridge.errors import SettingsError
 from dingbridge.settings import KafkaSettings
 from dingbridge.simulator.kafka.ports import free_port
 from tests.support.waiting import eventually
-from tests.unit.console.support import browser, settings_in, use_quick_hasher
+from tests.unit.console.support import browser, settings_in
 
 
 def by(user: User) -> web.Request:
@@ -295,7 +295,6 @@ def test_settings_of_a_login_elsewhere_are_whole() -> None:
 async def test_the_catalogue_tells_meaning_fields_readers_and_who_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use_quick_hasher(monkeypatch)
     async with browser(settings_in(tmp_path)) as who:
         await who.log_in(Role.VIEWER)
         page = await (await who.get("/catalogue?text=department+created&lang=en")).text()

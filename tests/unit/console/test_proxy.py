@@ -22,16 +22,10 @@ from tests.unit.console.support import (
     Browser,
     browser,
     settings_in,
-    use_quick_hasher,
 )
 
 HEADERS = {"console_proxy_user_header": "X-User", "console_proxy_role_header": "X-Role"}
 ANNA = {"X-User": "anna", "X-Role": "operator"}
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_quick_hasher(monkeypatch)
 
 
 def behind(folder: Path, proxies: str = "127.0.0.1", **more: object) -> ConsoleSettings:
