@@ -39,7 +39,7 @@ async def send_batch(
     *records: tuple[bytes | None, bytes | None, Headers],
     partition: int = 0,
 ) -> None:
-    """Records as one batch, also such as ``send`` would refuse: from a process in which aiokafka is Python."""
+    """One batch, also such as ``send`` would refuse, from a process in which aiokafka is Python."""
     given = repr((settings.kafka_bootstrap_servers, topic, partition, records))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", __name__, given),

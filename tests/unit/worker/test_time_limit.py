@@ -112,19 +112,6 @@ async def test_without_a_database_one_that_hangs_is_cut_off(half: str, heeds: bo
         assert not task.cancelling(), "the runner's task is as it was"
 
 
-async def test_a_time_limit_of_the_handlers_own_is_an_error_like_any_other() -> None:
-    class Impatient(Plain):
-        handler_timeout_s = 60
-
-        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
-            async with asyncio.timeout(0):
-                await asyncio.Event().wait()
-
-    async with MemoryRuntime(Impatient()) as runtime:
-        outcome = await runtime.attempt(record())
-        assert (outcome.kind, type(outcome.error)) == ("retry", TimeoutError)
-
-
 async def test_without_a_database_asking_for_it_is_answered_in_words() -> None:
     class Asking(Plain):
         async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
