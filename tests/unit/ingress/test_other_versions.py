@@ -87,20 +87,20 @@ async def test_a_writer_does_not_start(newer):
     assert content(root) == before
 
 
-def test_a_relay_refuses_it(newer):
-    root = newer("journal.db")
-    before = content(root)
-    with pytest.raises(JournalNewer):
-        JournalReader(current(root).path)
-    assert content(root) == before
+READERS = {
+    "journal.db": (JournalReader, lambda folder: JournalFile(folder / "journal.db")),
+    "checkpoint.db": (Checkpoint, lambda folder: Checkpoint(folder, read_only=True)),
+}
 
 
-def test_a_relay_refuses_a_newer_checkpoint(newer):
-    root = newer("checkpoint.db")
+@pytest.mark.parametrize("name", READERS)
+def test_a_relay_and_who_only_reads_refuse_it(newer, name):
+    root = newer(name)
     before = content(root)
-    with closing(JournalReader(current(root).path)) as journal, pytest.raises(JournalNewer):
-        Checkpoint(current(root).path, journal.id)
-    assert content(root) == before
+    for opens in READERS[name]:
+        with pytest.raises(JournalNewer):
+            opens(current(root).path)
+        assert content(root) == before
 
 
 @pytest.mark.parametrize("name", ["journal.db", "checkpoint.db"])
@@ -119,14 +119,6 @@ async def test_it_is_neither_imported_nor_removed(newer, name):
     finally:
         await journal.stop()
     assert content(root).items() >= before.items()
-
-
-@pytest.mark.parametrize("opens", [JournalFile, lambda path: Checkpoint(path.parent, read_only=True)])
-def test_who_only_reads_refuses_it_too(newer, opens):
-    name = "journal.db" if opens is JournalFile else "checkpoint.db"
-    root = newer(name)
-    with pytest.raises(JournalNewer):
-        opens(current(root).path / name)
 
 
 async def test_notes_of_a_later_version_that_say_more_are_understood(tmp_path):

@@ -212,15 +212,6 @@ def test_putting_aside_may_be_cut_off_at_either_rename(tmp_path, monkeypatch, nt
     assert len(damaged(tmp_path)) == 1
 
 
-def test_a_version_that_is_not_ours_is_refused_not_put_aside(tmp_path):
-    fill(tmp_path, 3).close()
-    with closing(apsw.Connection(str(current(tmp_path).journal))) as db:
-        db.execute("PRAGMA user_version = 99")
-    with pytest.raises(JournalError, match="newer dingbridge"):
-        open_current(tmp_path)
-    assert not damaged(tmp_path)
-
-
 def test_a_journal_that_failed_and_lost_what_kafka_has_is_not_written_again(tmp_path):
     """What it would keep next would have a number that the relay has behind it."""
     with closing(fill(tmp_path, 5)) as file:

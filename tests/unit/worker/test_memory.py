@@ -57,24 +57,20 @@ async def test_done_writes_the_effect_and_the_inbox_row(database_url: str) -> No
         assert applied.attempt == 1
 
 
-async def test_a_repeated_event_is_seen_and_a_replay_is_applied_once_more(database_url: str) -> None:
-    async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
-        kinds = [(await runtime.attempt(record("e1"), replay_id=r)).kind for r in ("", "", "r1", "r1")]
-        assert kinds == ["done", "seen", "done", "seen"]
-        assert len(await runtime.rows(select(effects))) == 2
-
-
-async def test_a_repeated_event_is_not_even_prepared() -> None:
+async def test_a_repeated_event_is_seen_and_not_even_prepared_and_a_replay_is_applied_once_more(
+    database_url: str,
+) -> None:
     class Counting(Recording):
         prepared = 0
 
         async def prepare(self, event: Event, ctx: Context) -> None:
-            Counting.prepared += 1
+            self.prepared += 1
 
-    async with MemoryRuntime(Counting()) as runtime:
-        await runtime.attempt(record("e1"))
-        await runtime.attempt(record("e1"))
-    assert Counting.prepared == 1
+    async with MemoryRuntime(consumer := Counting(), database_url=database_url) as runtime:
+        kinds = [(await runtime.attempt(record("e1"), replay_id=r)).kind for r in ("", "", "r1", "r1")]
+        assert kinds == ["done", "seen", "done", "seen"]
+        assert consumer.prepared == 2
+        assert len(await runtime.rows(select(effects))) == 2
 
 
 RAISED: list[tuple[BaseException, str, float | None]] = [
