@@ -7,8 +7,9 @@ import apsw
 import pytest
 
 from dingbridge.ingress.errors import JournalError
-from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
 from dingbridge.ingress.journal.store import ANONYMOUS_WINDOW_MS, JournalFile
+from tests.unit.ingress.filled import fill
 
 NOW = 1_764_000_000_000
 
@@ -134,3 +135,37 @@ def test_a_number_that_the_disk_has_changed_is_not_believed(file):
     file.db.execute("UPDATE callbacks SET seq = 1000000 WHERE seq = 3")
     rows = file.read(0, max_rows=99, max_bytes=9999)
     assert [(row.seq, row.intact) for row in rows] == [(1, True), (2, True), (3, False)]
+
+
+# -- A page of the failed list, its ledger and resync requests: one commit, all or nothing
+
+
+LATER = 1_800_000_000_000
+
+
+ORDER = ResyncRequest("page-1", "a page may be gone", app="oa", corp_id="c", since_ms=5, part="contacts")
+
+
+def callback(name: bytes) -> NewCallback:
+    return NewCallback(LATER, "oa", "failed-list", name, b"key-" + name)
+
+
+def test_a_page_with_its_orders_and_notes_comes_back_as_it_was_kept(tmp_path) -> None:
+    file = fill(tmp_path, 0)
+    rows = [callback(b"a"), ORDER, callback(b"a"), ORDER]
+    assert file.commit(rows, {"recovery/oa": "page"}, LATER) == [True, True, False, True]
+    kept = file.read(0, max_rows=10, max_bytes=1000)
+    assert [(row.seq, row.via) for row in kept] == [(1, "failed-list"), (2, CONTROL), (3, CONTROL)]
+    assert ResyncRequest.of(kept[1]) == ORDER
+    everyone = ResyncRequest("x", "why")
+    file.commit([everyone], {"recovery/oa": None, "recovery/other": "1"}, LATER)
+    assert ResyncRequest.of(file.read(3, max_rows=1, max_bytes=1)[0]) == everyone
+    assert file.notes("recovery/") == {"recovery/other": "1"}
+
+
+def test_what_fails_in_between_leaves_nothing_of_the_page(tmp_path) -> None:
+    file = fill(tmp_path, 0)
+    with pytest.raises((apsw.Error, TypeError)):
+        file.commit([callback(b"a"), ORDER], {"recovery/oa": object()}, LATER)  # type: ignore[dict-item]
+    assert file.read(0, max_rows=10, max_bytes=1000) == []
+    assert file.commit([callback(b"a")], {}, LATER) == [True]
