@@ -243,7 +243,6 @@ def test_every_mistake_is_reported_at_once_with_the_others_of_the_settings(file,
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "names no app"),
         ("[apps]", "names no app"),
         ('apps = "x"', "names no app"),
         ("[apps]\nhr = 1", "is no table"),
