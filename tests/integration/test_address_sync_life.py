@@ -103,9 +103,6 @@ async def test_a_company_lives_and_the_tables_are_exactly_it(
     assert await ended(database) == [("order", "done"), ("command", "done")]
 
 
-# -- handlers and full syncs at once
-
-
 # -- the tables as an OA system finds them
 
 

@@ -78,9 +78,6 @@ async def test_an_approval_and_its_revocation_or_change_at_the_same_moment_end_w
     assert states == {"pi-1": "revoked", "pi-2": "done" if left else "skipped"}
 
 
-# -- Approvals of the simulated company, with all that happens to them, become what its API says of them
-
-
 # -- Attachments: downloaded whole, under their hash, once; with a folder, without one, and over HTTP
 
 

@@ -30,7 +30,6 @@ from tests.support.dingtalk import Sleeps
 from tests.support.profiles import KIND
 
 KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
-PERSON = {"userid": "oa-1", "name": "张三", "mobile": "13900000001", "dept_id_list": [1]}
 FACTS = [
     *(-1, 15, 33012, 40001, 40014, 40035, 40089, 41001, 42001, 43007, 50002, 50004, 60003, 60011, 60019),
     *(60020, 60121, 71006, 71007, 71008, 71009, 71010, 71011, 71012, 71013, 90002, 90018, 90020),

@@ -276,9 +276,6 @@ async def test_the_clock_is_compared_with_the_platforms() -> None:
         assert codes(clock.judge(gone, base=nowhere, max_age_s=300)) == {"clock.unreachable"}
 
 
-# -- DingTalk's Open API
-
-
 # -- Kafka
 
 

@@ -27,7 +27,7 @@ from tests.integration.worker_support import (
     rows,
     serving,
 )
-from tests.support.sizes import on_one_database
+from tests.support.sizes import on_one_database, sized
 from tests.support.waiting import eventually
 
 
@@ -39,18 +39,18 @@ async def test_members_that_come_and_go_lose_and_repeat_no_effect(
         concurrency = 4
 
         async def prepare(self, event: Event, ctx: Context) -> None:
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(sized(0.002, 0.002, quick=0.01))
 
     base = named(Slow, topics=(TYPE, "user_add_org"))
     first, second, third = base(), base(), base()
     settings = consumer_settings(kafka_env, database_url, topic_partitions=4)
-    total = 600
+    total = sized(600, 600, quick=240)
     records = [
         event_record(f"e{n}", f"u{n % 30}", TYPE if (n // 30) % 2 else "user_add_org") for n in range(total)
     ]
     await publish(settings, records)
     async with serving(first, settings):
-        await eventually(lambda: has_rows_at_least(database_url, 50))
+        await eventually(lambda: has_rows_at_least(database_url, total // 12))
         async with serving(second, settings) as service:
             await eventually(lambda: service.worker.state()[1]["partitions"])
             partitions = service.worker._assigned
@@ -59,7 +59,7 @@ async def test_members_that_come_and_go_lose_and_repeat_no_effect(
             }
             assert len(numbers) == 3, "both event topics and the inbox"
             assert len(set(map(frozenset, numbers.values()))) == 1, "equal partition numbers of every topic"
-            await eventually(lambda: has_rows_at_least(database_url, 250))
+            await eventually(lambda: has_rows_at_least(database_url, total * 5 // 12))
         async with serving(third, settings):
             await eventually(lambda: has_rows(database_url, total), 120)
     per_topic = defaultdict(list)
