@@ -106,14 +106,14 @@ async def test_what_fails_is_tried_again_later_and_then_kept_whole(archive, shel
     work = downloads(archive, shelf)
     await work.open_folder()
     for _ in range(2):
-        assert await once(work) == len(FAILING)
+        assert [await once(work) for _ in range(2)] == [4, 3]
         found = {id_: (row.state, row.reason) for id_, row in (await rows(archive)).items()}
         assert found == {f"file:{id_}": ("waiting", reason) for id_, (_, reason) in FAILING.items()}
         assert await once(work) == 0, "not before its time"
         assert kept(folder) == []
         await due_now(archive)
     shelf.answers = {}
-    await once(work)
+    assert [await once(work) for _ in range(2)] == [4, 3]
     assert {(row.state, row.reason, row.sha256) for row in (await rows(archive)).values()} == {
         ("done", None, SHA256)
     }
@@ -305,7 +305,8 @@ async def test_a_photo_whose_address_leads_inside_is_not_fetched(archive, shelf,
     await archived(archive, field("照片", photos, "DDPhotoField"))
     work = downloads(archive, shelf)
     await work.open_folder()
-    await once(work)
+    while await once(work):
+        pass
     found = sorted((row.kind, row.state, row.reason) for row in (await rows(archive)).values())
     assert found == sorted(("photo", "refused", reason) for reason in INSIDE.values())
     assert shelf.got.total() == 0
