@@ -7,13 +7,11 @@ import stat
 import time
 
 import pytest
-from aiohttp import web
 from sqlalchemy import select
 
 from dingbridge import Conflict, Context
 from dingbridge.consumers.approval import Approval
 from dingbridge.consumers.approval.examples import leave_ledger
-from dingbridge.consumers.approval.files.downloads import LEASE_S
 from dingbridge.consumers.approval.files.store import INCOMING
 from dingbridge.consumers.approval.tables import (
     approval_actions,
@@ -99,36 +97,6 @@ async def test_files_are_kept_under_their_hash_readable_for_their_owner_only(arc
     assert path.read_bytes() == CONTENT
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert {stat.S_IMODE(p.stat().st_mode) for p in (folder, folder / INCOMING, path.parent)} == {0o700}
-
-
-async def test_a_download_under_way_is_left_alone_and_a_stopped_one_is_due_again(archive, shelf, folder):
-    await archived(archive, files("1"))
-    begun, go_on = asyncio.Event(), asyncio.Event()
-
-    async def slow(request):
-        response = web.StreamResponse(headers={"Content-Length": str(len(CONTENT))})
-        await response.prepare(request)
-        await response.write(CONTENT[:1000])
-        begun.set()
-        await go_on.wait()
-        return response
-
-    shelf.answers["1"] = slow
-    ours, theirs = downloads(archive, shelf), downloads(archive, shelf)
-    await ours.open_folder()
-    running = asyncio.create_task(once(ours))
-    await asyncio.wait_for(begun.wait(), 30)
-    assert await once(theirs) == 0
-    # a process that is killed here leaves it to another one for so long
-    assert (await rows(archive))["file:1"].leased_ms / 1000 > time.time() + LEASE_S / 2
-    running.cancel()
-    await asyncio.wait([running])
-    go_on.set()
-    assert kept(folder) == []
-    del shelf.answers["1"]
-    assert await once(theirs) == 1
-    row = (await rows(archive))["file:1"]
-    assert row.state == "done"
 
 
 async def test_what_a_process_that_died_has_left_goes_after_a_day(archive, shelf, folder):

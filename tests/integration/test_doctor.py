@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from dingbridge.dingtalk.crypto import CallbackCrypto, SignatureParameters
-from dingbridge.doctor.checks import clock, dead_letters, kafka, kafka_judge, url
+from dingbridge.doctor.checks import dead_letters, kafka, kafka_judge, url
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.findings import Finding
 from dingbridge.kafka.topics import ensure_topics, existing_topics
@@ -261,19 +261,6 @@ async def test_a_url_without_tls_name_or_server() -> None:
     assert await seen_at("https://no-such-host.invalid/callback") == {"url.dns"}
     assert await seen_at(f"https://127.0.0.1:{free_port()}/callback") == {"url.unreachable"}
     assert await seen_at(f"http://127.0.0.1:{free_port()}/callback") == {"url.http", "url.unreachable"}
-
-
-async def test_the_clock_is_compared_with_the_platforms() -> None:
-    async def late(request: web.Request) -> web.Response:
-        return web.Response(headers={"Date": "Wed, 25 Nov 2020 08:00:00 GMT"})
-
-    async with aiohttp.ClientSession() as session, answering(late) as port:
-        base = f"http://127.0.0.1:{port}"
-        seen = await clock.look(session, base)
-        assert codes(clock.judge(seen, base=base, max_age_s=300)) == {"clock.wrong"}
-        nowhere = f"http://127.0.0.1:{free_port()}"
-        gone = await clock.look(session, nowhere)
-        assert codes(clock.judge(gone, base=nowhere, max_age_s=300)) == {"clock.unreachable"}
 
 
 # -- Kafka

@@ -154,17 +154,6 @@ async def test_pushes_at_once_are_bounded_and_none_is_lost(
 # -- a life by itself
 
 
-async def test_the_company_lives_at_a_rate_once_somebody_is_registered(
-    receiver: Receiver, api: Api, simulator: Simulator
-) -> None:
-    assert await api.post("/_sim/rate", {"per_second": 500}) == {"per_second": 500.0}
-    await api.register(receiver)
-    await eventually(lambda: simulator.pusher.counts["answered"] >= 100)
-    stats = await api.post("/_sim/drain")
-    assert stats["rate"] == 0
-    assert stats["pushed"] == stats["answered"] == len(receiver.plaintexts) - 1
-
-
 async def test_a_script_is_acted_out(receiver: Receiver, tmp_path: Path) -> None:
     script = tmp_path / "s.toml"
     script.write_text(
