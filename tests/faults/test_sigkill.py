@@ -15,7 +15,7 @@ from tests.support.processes import eventually
 from tests.support.pusher import Pusher
 from tests.support.sizes import new_seed, sized
 
-KILLS = sized(8, 200, quick=4)
+KILLS = sized(8, 200, quick=3)
 
 
 async def test_ingress_killed_at_random_moments_under_load(
@@ -48,7 +48,7 @@ async def test_publisher_killed_alone_is_started_again(
     pusher = Pusher(ingress.url)
     await asyncio.to_thread(ingress.start)
     async with Load(pusher) as load:
-        for _ in range(sized(3, 50)):
+        for _ in range(sized(3, 50, quick=2)):
             await load.more(100)
             for child in psutil.Process(ingress.process.pid).children():
                 os.kill(child.pid, signal.SIGKILL)

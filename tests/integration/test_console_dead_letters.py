@@ -15,8 +15,8 @@ from dingbridge.ingress.journal.directory import current
 from dingbridge.ingress.journal.startup import open_current
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topics import ensure_topics
-from tests.integration.console_support import console_at, page, submit
-from tests.integration.replay_support import bury, inbox, letter_headers, numbered
+from tests.integration.console_support import console_at, page
+from tests.integration.replay_support import bury, letter_headers, numbered
 from tests.support.hostile_records import UNDECODABLE, odd_copies, odd_letters, send_batch
 from tests.support.waiting import eventually
 
@@ -67,19 +67,6 @@ async def test_whatever_stands_in_its_topic_the_index_goes_on_every_page_opens_a
         shown = await asyncio.to_thread(CliRunner().invoke, dlq, ["show", "approval", f"0/{offset}"])
         missing = "there is no dead letter" in str(shown.exception)  # a note stands there
         assert shown.exit_code == 0 or missing, (offset, shown.exception)
-
-
-async def test_a_viewer_sees_counts_and_may_do_nothing(kafka_env, kafka_settings, tmp_path, monkeypatch):
-    await bury(kafka_settings, "billing", [(r, letter_headers(n)) for n, r in enumerate(numbered(2))])
-    async with console_at(tmp_path, kafka_env, monkeypatch, Role.VIEWER) as who:
-        listed = await page(who, "/dead-letters/letters", {"consumer": "billing"})
-        assert OTHER in listed
-        assert 'type="checkbox"' not in listed
-        fields = [("csrf", await who.csrf()), ("consumer", "billing"), ("act", "replay"), ("which", "all")]
-        await submit(who, "/dead-letters/count", fields, 403)
-        assert await inbox(kafka_settings, "billing") == []
-        assert await page(who, "/dead-letters/letters", {"consumer": "t-nobody"}, 404)
-        assert await page(who, "/dead-letters/letters", {"consumer": "billing", "since": "x"}, 400)
 
 
 async def test_what_is_parked_is_counted_by_reason_also_while_kafka_is_away(kafka_env, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """The console's index on a real Kafka: filled without a group, and searched, also where it does not reach."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,8 +16,6 @@ from dingbridge.kafka.client import connection
 from dingbridge.settings import KafkaSettings
 from tests.integration.worker_support import event_record, publish
 from tests.support.waiting import eventually
-
-OTHER = "user_add_org"
 
 
 @pytest.fixture(autouse=True)
@@ -47,31 +44,6 @@ async def running(settings: KafkaSettings, folder: Path) -> AsyncIterator[Runnin
     finally:
         await feed.stop()
         index.close()
-
-
-async def found(search: Search, text: str) -> set[tuple[str, str | None]]:
-    return {(event.type, event.subject) for event in (await search.find(text)).events}
-
-
-async def test_events_are_found_by_what_they_name_also_of_topics_that_come_later(
-    kafka_settings: KafkaSettings, tmp_path: Path
-) -> None:
-    await publish(kafka_settings, [event_record(f"e{n}", f"u{n}") for n in range(20)])
-    async with running(kafka_settings, tmp_path) as search:
-        assert await found(search, "u7") == {("user_modify_org", "u7")}
-        assert await found(search, "user_modify_org:e7/u7") == {("user_modify_org", "u7")}
-        assert len((await search.find("user_modify_org dingcorp1")).events) == 20
-        assert (await search.find("u7")).beyond.records == 0
-
-        with search.feed.subscribe(lambda event: event.subject == "u7") as events:
-            await publish(kafka_settings, [event_record("late", "u7", OTHER), event_record("x", "u8", OTHER)])
-            async with asyncio.timeout(60):
-                await events.some()
-            seen, _ = events.take()
-        assert [(event.type, event.subject) for event in seen] == [(OTHER, "u7")]
-        await eventually(lambda: search.feed.state.behind == 0)
-        assert await found(search, "u7") == {("user_modify_org", "u7"), (OTHER, "u7")}
-        assert search.index.seen()["user_modify_org"].count == 20
 
 
 async def test_a_restarted_console_goes_on_where_the_index_ends(

@@ -19,6 +19,7 @@ from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.kafka.client import connection
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from tests.support.kafka_reader import read_topic, topics
+from tests.support.sizes import sized
 from tests.support.waiting import eventually
 
 
@@ -102,16 +103,17 @@ def numbers(records):
 
 
 async def test_all_of_it_in_order_by_key_and_nothing_twice_across_a_clean_restart(settings, tmp_path, file):
-    keep(file, [approval(n) for n in range(3000)])
+    count = sized(3000, 3000, quick=1000)
+    keep(file, [approval(n) for n in range(count)])
     async with Running(settings, tmp_path) as running:
-        await eventually(lambda: running.publisher._progress.acknowledged > 500, 60, "the first records")
+        await eventually(lambda: running.publisher._progress.acknowledged > 100, 60, "the first records")
     async with Running(settings, tmp_path) as running:
-        await running.comes_to(file, 3000)
-        keep(file, [approval(n) for n in range(3000, 3100)])
+        await running.comes_to(file, count)
+        keep(file, [approval(n) for n in range(count, count + 100)])
         running.publisher.wake()
-        await running.comes_to(file, 3100)
+        await running.comes_to(file, count + 100)
     records = await read_topic(settings, settings.topic_prefix + "bpms_instance_change")
-    assert Counter(numbers(records)) == Counter(range(3100))
+    assert Counter(numbers(records)) == Counter(range(count + 100))
     for partition in (0, 1):
         mine = numbers([r for r in records if r.partition == partition])
         assert mine == sorted(mine)

@@ -148,24 +148,6 @@ async def test_only_the_key_and_the_types_that_are_named(kafka_settings, name, r
     assert f"it reads {TOPIC}" in in_one_line(stranger.stderr)
 
 
-async def test_a_run_that_is_killed_goes_on_under_its_id_without_doubling(
-    kafka_settings, name, env, replay, base, processes
-):
-    total = 220
-    await publish_at(kafka_settings, [(r, base + n) for n, r in enumerate(numbered(total))])
-    command = ["--since", "2h", "--yes"]
-    await killed(processes, env, 2, "replay", name, *command)
-    half = await inbox(kafka_settings, name)
-    assert 0 < len(half) < total
-    [run] = {headers_of(copy)["dingbridge-replay-id"] for copy in half}
-    sent = await replay(*command, "--resume", run, "--json")
-    assert (sent["replay_id"], sent["resumed"]) == (run, True)
-    assert (sent["copied_before"], sent["sent"]) == (len(half), total - len(half))
-    copies = await inbox(kafka_settings, name)
-    assert sorted(map(number, copies)) == list(range(total))
-    assert {headers_of(copy)["dingbridge-replay-id"] for copy in copies} == {run}
-
-
 async def test_the_consumer_applies_them_once_more_and_no_other_does(
     kafka_env, kafka_settings, tmp_path, processes, replay, env, name
 ):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import secrets
 from pathlib import Path
 
 import pytest
@@ -174,15 +173,3 @@ async def test_meanwhile_callbacks_are_kept_and_ready_says_which_setting(
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "what was kept is in Kafka")
     topic = event_topic(settings_of(env), "user_modify_org")
     assert topic in await existing_topics(secure_kafka.administrator(env))
-
-
-async def test_a_consumer_says_it_too(secure_kafka: SecureKafka, tmp_path: Path) -> None:
-    env = spoiled(secure_kafka, secure_kafka.nobody, "password", tmp_path, "")
-    settings = consumer_settings(env, f"sqlite:///{tmp_path}/{secrets.token_hex(4)}.db")
-    async with serving(named(EffectConsumer)(), settings) as service:
-
-        def said() -> bool:
-            ready, details = service.worker.state()
-            return not ready and WRONG["password"][1] in details["kafka"]
-
-        await eventually(said, 30, "the wrong password is named")
