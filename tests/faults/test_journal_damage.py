@@ -89,49 +89,33 @@ def outcomes_of(hurt: Iterator[tuple[str, bytes]], source: Path, name: str) -> C
     return outcomes
 
 
-@pytest.mark.parametrize("name", [JOURNAL, WAL, CHECKPOINT])
-def test_a_flipped_bit_anywhere_is_noticed_or_harmless(tmp_path, figure, name):
-    source = journal(tmp_path / "source", wal=name == WAL)
-    whole, seed = (current(source).path / name).read_bytes(), new_seed()
-    dice = random.Random(seed)
-    hurt = (
-        (f"seed {seed}: {name}, bit {bit} of byte {position}", flipped(whole, position, bit))
-        for position in sorted(dice.sample(range(len(whole)), POSITIONS))
-        for bit in [dice.randrange(8)]
-    )
-    outcomes = outcomes_of(hurt, source, name)
-    figure(f"one bit of {name} flipped, {outcomes.total()} places: {dict(outcomes)}")
-
-
 NUMBER = re.compile(rb"[\x01-\x78](?=[\x07-\x09]\x00\x05\x1b\x15)")
 """The rowid of a callback of ours, by the header of its record: NULL, 6 bytes of time, ``default``, ``http``
 (sqlite.org/fileformat2.html)."""
+SCHEMA = "the schema"
+"""Such a file may pass SQLite's checks, and then our statements do not fit it, or find other pages."""
 
 
-@pytest.mark.parametrize("checked", [True, False], ids=["checked at the start", "too large for that"])
-def test_a_flipped_bit_in_a_callbacks_number_is_noticed_or_harmless(tmp_path, figure, monkeypatch, checked):
-    if not checked:
+@pytest.mark.parametrize("where", [JOURNAL, WAL, CHECKPOINT, "a number", "a number, unchecked", SCHEMA])
+def test_a_flipped_bit_is_noticed_or_harmless(tmp_path, figure, monkeypatch, where):
+    name, number = where if where in (WAL, CHECKPOINT) else JOURNAL, where.startswith("a number")
+    if where.endswith("unchecked"):
         monkeypatch.setattr("dingbridge.ingress.journal.startup._QUICK_CHECK_MAX_BYTES", 0)
-    source = journal(tmp_path / "source", wal=False)
-    whole, seed = current(source).journal.read_bytes(), new_seed()
-    places = [(match.start(), bit) for match in NUMBER.finditer(whole) for bit in range(8)]
-    assert len(places) >= 8 * COUNT
-    chosen = places if LONG else random.Random(seed).sample(places, POSITIONS)
+    source = journal(tmp_path / "source", wal=name == WAL)
+    whole, seed = (current(source).path / name).read_bytes(), new_seed()
+    bytes_, also = [*range(len(whole))], []
+    if number:
+        bytes_ = [match.start() for match in NUMBER.finditer(whole)]
+        assert len(bytes_) >= COUNT
+    elif where == SCHEMA:
+        bytes_ = [*range(whole.index(b"CREATE TABLE"), 4096)]
+        also = [whole.index(b"callbackscallbacks") + len(b"callbackscallbacks")]  # the table's first page
+    places = [(at, bit) for at in bytes_ for bit in range(8)]
+    chosen = places if LONG and number else random.Random(seed).sample(places, POSITIONS)
+    chosen += [(at, bit) for at in also for bit in range(8)]
     hurt = ((f"seed {seed}: bit {bit} of {at}", flipped(whole, at, bit)) for at, bit in chosen)
-    outcomes = outcomes_of(hurt, source, JOURNAL)
-    figure(f"one bit of a number flipped, {outcomes.total()} places: {dict(outcomes)}")
-
-
-def test_a_flipped_bit_in_the_schema_is_noticed_or_harmless(tmp_path, figure):
-    """Such a file may pass SQLite's checks, and then our statements do not fit it, or find other pages."""
-    source = journal(tmp_path / "source", wal=False)
-    whole, seed = current(source).journal.read_bytes(), new_seed()
-    places = [(at, bit) for at in range(whole.index(b"CREATE TABLE"), 4096) for bit in range(7)]
-    first_page = whole.index(b"callbackscallbacks") + len(b"callbackscallbacks")
-    chosen = [*random.Random(seed).sample(places, POSITIONS), *((first_page, bit) for bit in range(8))]
-    hurt = ((f"seed {seed}: bit {bit} of {at}", flipped(whole, at, bit)) for at, bit in chosen)
-    outcomes = outcomes_of(hurt, source, JOURNAL)
-    figure(f"one bit of the schema flipped, {outcomes.total()} places: {dict(outcomes)}")
+    outcomes = outcomes_of(hurt, source, name)
+    figure(f"one bit of {where} flipped, {outcomes.total()} places: {dict(outcomes)}")
 
 
 @pytest.mark.parametrize("name", [JOURNAL, WAL, CHECKPOINT])

@@ -104,29 +104,3 @@ async def test_sigterm_under_load_answers_what_it_accepted(
     # DingTalk's to retry: refused connections, and requests that meet a kept-alive one as it is closed
     refused = {"ClientConnectorError", "ClientOSError", "ServerDisconnectedError"}
     assert set(pusher.outcomes) <= {"success", *refused}
-
-
-async def test_sigterm_while_kafka_is_frozen_ends_in_time_too(
-    processes, kafka_env, kafka_settings, breakable_kafka, tmp_path, figure
-):
-    ingress = IngressUnderTest(processes, tmp_path, kafka_env)
-    pusher = Pusher(ingress.url)
-    await asyncio.to_thread(ingress.start)
-    async with Load(pusher, lanes=20, per_second=200) as load:
-        await load.more(100)
-        breakable_kafka.pause()
-        await load.more(200)
-        began = time.monotonic()
-        ingress.process.terminate()
-        # SHUTDOWN_TIMEOUT_S is 8
-        assert await asyncio.to_thread(ingress.process.wait, 8) == 0
-        ended = time.monotonic()
-        await asyncio.to_thread(ingress.start)
-        figure(f"ended by itself after {ended - began:.1f} s, ready again {time.monotonic() - began:.1f} s")
-        breakable_kafka.resume()
-        await load.more(100)
-    await eventually(lambda: asyncio.to_thread(ingress.published), 120, "the backlog is published")
-    found = await compare(kafka_settings, pusher)
-    figure(found)
-    found.assert_holds()
-    assert_in_order(found.seen, by_number=True)

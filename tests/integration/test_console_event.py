@@ -243,22 +243,8 @@ def entity(own_id: str, wrote_ms: int) -> dict[str, Any]:
     """A row of outbound's ledger: the OA's own write was done at ``wrote_ms``."""
     intention = Intention("update", 1, {}, {}, wrote_ms, outcome="done")
     ledger = as_json(Ledger(owned_id=f"u-{own_id}", intention=intention))
-    return {
-        "corp_id": "dingcorp1",
-        "kind": "user",
-        "own_id": own_id,
-        "ding_id": f"u-{own_id}",
-        "owned_id": f"u-{own_id}",
-        "version": 1,
-        "absent": False,
-        "desired": "{}",
-        "since_ms": 0,
-        "answers": "{}",
-        "flagged": own_id == "open",
-        "ledger": ledger,
-        "present": True,
-        "removal_approved": False,
-    }
+    ours = {"corp_id": "dingcorp1", "ding_id": f"u-{own_id}", "owned_id": f"u-{own_id}"}
+    return row(own_id, None, None, absent=False, flagged=own_id == "open", ledger=ledger, **ours)
 
 
 # -- Outbound's page: what waits is shown, and an operator's word reaches the rows that were counted

@@ -108,33 +108,6 @@ async def test_a_ticket_is_for_who_knows_the_secret_and_for_one_connection(
     await socket.close()
 
 
-async def test_a_frame_has_type_company_and_time_in_its_headers_and_the_rest_as_data(
-    api: Api, simulator: Simulator
-) -> None:
-    client = await connected(api)
-    await api.post("/_sim/burst", {"events": 300})
-    await simulator.pusher.drain()
-    pushed = [json.loads(push.plaintext) for push in simulator.pusher.pushes()]
-    assert len(pushed) == simulator.pusher.counts["answered"] >= 300
-    rebuilt = []
-    for frame in client.events:
-        headers, data = frame["headers"], json.loads(frame["data"])
-        assert (headers["topic"], headers["contentType"], frame["specVersion"]) == (
-            "*",
-            "application/json",
-            "1.0",
-        )
-        assert not data.keys() & {"EventType", "EventTime", "CorpId", "corpId", "BizId"}
-        assert (headers["eventCorpId"], headers["eventId"]) == (simulator.platform.corp_id, data["eventId"])
-        data |= {"EventTime": int(headers["eventBornTime"]), "CorpId": headers["eventCorpId"]}
-        rebuilt.append(data | {"EventType": headers["eventType"]})
-    assert sorted(map(_canonical, rebuilt)) == sorted(map(_canonical, pushed))
-
-
-def _canonical(payload: dict[str, Any]) -> str:
-    return json.dumps(payload, sort_keys=True)
-
-
 @pytest.mark.parametrize("answer", [LATER, silence, answered("{}", 500)], ids=["later", "none", "code 500"])
 async def test_what_is_not_acknowledged_comes_again_under_a_new_message_id(
     api: Api, simulator: Simulator, answer: Answer
