@@ -150,7 +150,7 @@ async def test_whatever_stands_in_its_topic_the_index_goes_on_every_page_opens_a
         for value, headers in written:
             await sender.send(topic, value=value, key=b"\xff", headers=headers, partition=0)
         await sender.flush()
-    await send_batch(kafka_settings, monkeypatch, topic, UNDECODABLE)
+    await send_batch(kafka_settings, topic, UNDECODABLE)
     last = [(numbered(1)[0], letter_headers(1, OTHER, reason=SECRET))]
     await bury(kafka_settings, "approval", last)
     async with console_at(tmp_path, kafka_env, monkeypatch, Role.READER) as who:
