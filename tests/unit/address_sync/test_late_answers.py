@@ -311,5 +311,5 @@ async def test_a_command_that_confirms_fewer_than_wait_says_so(make):
     life = await edits_of_whom_dingtalk_does_not_know(make, 14)
     for userid in await employed(life):  # the lists have them: nobody is missing
         life.company.hires(userid)
-    run = await full(life.runtime, life.company, confirmed=5)
+    run = await full(life.runtime, life.company, confirmed=3)
     assert "--confirm-leavers 4" in run.words
