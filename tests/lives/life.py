@@ -30,6 +30,7 @@ from tests.lives.mortal import making_tasks
 from tests.lives.process import BASE, Running, dies_with_its_process, dingtalk_by_wire, kafka_in_memory
 from tests.lives.sqlite import without_threads
 from tests.lives.world import CORP, World
+from tests.support.sizes import sized
 
 USUAL = 5
 """Lives of each single consumer in ``make test``."""
@@ -42,9 +43,10 @@ BUSY_COARSE_S, QUIET_COARSE_S, IDLE_COARSE_S, OUTAGE_COARSE_S = 5.0, 50.0, 300.0
 SETTLE_S = 2.5 * 3600.0
 """How long after the last step everything must be right, in s: looks after an hour are over by then."""
 
-HEARTBEATS, MOST_HEARTBEATS = 30, 120
+HEARTBEATS, MOST_HEARTBEATS, EDITS_EVERY = 30, sized(120, 120, quick=60), sized(1, 1, quick=3)
 """In how many parts that passes, and at most where one person is refused: each event about him has an hour of
-its own before it is given up, and they come one after the other."""
+its own before it is given up, and they come one after the other. Then others are edited in each, or in every
+third."""
 
 OWNERS = """
 [users]
@@ -234,7 +236,7 @@ class Life:
         for number in range(MOST_HEARTBEATS):
             if number >= HEARTBEATS and not (self.refused and self._is_left()):
                 break
-            if self.refused:  # only what works beside him shows that it is he
+            if self.refused and number % EDITS_EVERY == 0:  # only what works beside him shows that it is he
                 others = [user for user in self.world.company.users if user != self.refused]
                 self.world.act("edit", userid=others[0], title=f"拍{number}")
             await asyncio.sleep(SETTLE_S / HEARTBEATS)

@@ -1,4 +1,4 @@
-"""All three consumers beside each other, on one company."""
+"""All three consumers beside each other, on one company. ``outage``: with a day without DingTalk."""
 
 from pathlib import Path
 
@@ -8,12 +8,10 @@ from tests.lives.holds import must_hold
 from tests.lives.life import from_environment
 from tests.support.sizes import sized
 
-
-@pytest.mark.parametrize("seed", from_environment(range(1, 1 + sized(3, 200, quick=1))))
-def test_a_life_ends_well(seed: int, tmp_path: Path) -> None:
-    must_hold("all", seed, tmp_path)
+SEEDS = sized(range(1, 3), range(1, 121), quick=range(2, 3))
 
 
-@pytest.mark.parametrize("seed", from_environment(range(1, 1 + sized(1, 50))))
-def test_a_day_without_dingtalk_ends_well(seed: int, tmp_path: Path) -> None:
-    must_hold("all", seed, tmp_path, long_outage=True)
+@pytest.mark.parametrize("outage", sized((False, True), (False, True), quick=(True,)))
+@pytest.mark.parametrize("seed", from_environment(SEEDS))
+def test_a_life_ends_well(seed: int, outage: bool, tmp_path: Path) -> None:
+    must_hold("all", seed, tmp_path, long_outage=outage)

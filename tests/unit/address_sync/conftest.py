@@ -4,7 +4,7 @@ import pytest
 
 from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.address_sync.syncing import UNPACED, full, sample
+from tests.unit.address_sync.syncing import UNPACED, first_full, sample
 
 
 @pytest.fixture
@@ -24,5 +24,5 @@ async def sync(company):
 async def large():
     company = sample(40)
     async with MemoryRuntime(AddressSync(), dingtalk=company) as runtime:
-        await full(runtime, company)
+        await first_full(runtime, company)
         yield runtime, company

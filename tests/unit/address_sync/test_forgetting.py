@@ -14,7 +14,7 @@ from dingbridge.consumers.address_sync.tables import guard, memberships, users
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.waiting import eventually
 from tests.unit.address_sync.company import CORP, Company, event
-from tests.unit.address_sync.syncing import full
+from tests.unit.address_sync.syncing import first_full
 
 NOW = datetime.now(UTC)
 
@@ -38,7 +38,7 @@ async def userids(sync, table=users):
 
 
 async def test_who_left_long_ago_goes_and_the_generation_stays(sync, company):
-    await full(sync, company)
+    await first_full(sync, company)
     await left(sync, "left-long-ago", 40)
     await left(sync, "left-lately", 20)
     known = {row.entity_id: row.generation for row in await sync.rows(select(guard.table))}
@@ -53,7 +53,7 @@ async def test_who_left_long_ago_goes_and_the_generation_stays(sync, company):
 async def test_the_running_consumer_forgets_them_by_itself(company, monkeypatch):
     monkeypatch.setenv("LEAVERS_RETENTION_DAYS", "30")
     async with MemoryRuntime(AddressSync(), dingtalk=company) as sync:
-        await full(sync, company)
+        await first_full(sync, company)
         await left(sync, "left-long-ago", 40)
 
         work = asyncio.create_task(sync.consumer.background())
@@ -70,7 +70,7 @@ async def _gone(sync):
 
 async def test_a_fetch_that_began_before_writes_nobody_back(sync, company):
     """DingTalk answers late: the person is fetched as still there, and forgotten before that is written."""
-    await full(sync, company)
+    await first_full(sync, company)
     reader, came = sync.database.reader(), event("user_modify_org", "left-lately")
     attempt = await guard.begin(reader, CORP, "user", "left-lately")
     found = await sync.consumer.fetch(company, reader, attempt)

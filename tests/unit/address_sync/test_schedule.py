@@ -14,7 +14,7 @@ from dingbridge.consumers.address_sync.sync.tables import runs as runs_table
 from dingbridge.consumers.address_sync.tables import users
 from dingbridge.dingtalk.errors import Unavailable
 from tests.unit.address_sync.company import CORP, events, order
-from tests.unit.address_sync.syncing import differences, every_detail, full, runs_in, sample
+from tests.unit.address_sync.syncing import differences, every_detail, first_full, full, runs_in, sample
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ async def test_how_often_one_is_due_is_shown_for_the_alert(sync):
 
 @pytest.mark.parametrize(("days", "ago", "due"), [(7, 8, True), (7, 6, False), (0, 400, False)])
 async def test_a_reconcile_is_due_after_so_many_days(sync, company, inbox, days, ago, due):
-    await full(sync, company)
+    await first_full(sync, company)
     await ended_ago(sync, ago)
     company.users["u001"]["name"] = "改名"
     one = schedule(sync, reconcile_every_days=days)
@@ -120,7 +120,7 @@ async def test_a_reconcile_is_due_after_so_many_days(sync, company, inbox, days,
 
 async def test_a_stopped_run_is_not_ordered_again_at_once(sync, company, inbox):
     sync.consumer.sync_settings = AddressSyncSettings(max_leavers="1")
-    await full(sync, company)
+    await first_full(sync, company)
     await ended_ago(sync, 2)
     del company.users["u001"], company.users["u002"]
     one = schedule(sync, reconcile_every_days=1)
@@ -134,7 +134,7 @@ async def test_a_stopped_run_is_not_ordered_again_at_once(sync, company, inbox):
 
 # -- orders
 async def test_an_order_of_the_bridge_is_a_full_sync_in_slices(sync, company, monkeypatch):
-    await full(sync, company)
+    await first_full(sync, company)
     company.hire("u-unheard-of")
     monkeypatch.setattr(consumer_module, "SLICE_S", 0)
     assert await carry_out(sync, order("o-1", CORP)) > 20
@@ -154,7 +154,7 @@ async def test_an_order_that_a_later_full_sync_has_covered_costs_nothing(sync, c
 
 
 async def test_an_event_without_ids_waits_for_the_order_that_comes_beside_it(sync, company, inbox):
-    await full(sync, company)
+    await first_full(sync, company)
     asked = company.calls.total()
     for name in ("org_dept_modify", "user_modify_org"):
         (nameless,) = events(name)
@@ -165,7 +165,7 @@ async def test_an_event_without_ids_waits_for_the_order_that_comes_beside_it(syn
 async def test_an_order_of_another_company_of_several_is_not_for_this_one(
     sync, company, monkeypatch, tmp_path
 ):
-    await full(sync, company)
+    await first_full(sync, company)
     await sync.deliver(events("user_modify_org", *company.users)[0])
     looks_are_over(sync, monkeypatch)
     (tmp_path / "apps.toml").write_text(
