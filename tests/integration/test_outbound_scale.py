@@ -1,5 +1,5 @@
-"""Many people (100,000 in ``make test-long``), all of them due for a reconcile, and as many requests: what outbound asks of its database
-for one of them reads a few rows, whatever waits beside it. Query plans are looked at, not clocks."""
+"""Many people, all of them due for a reconcile, and as many requests: what outbound asks of its database for
+one of them reads a few rows, whatever waits beside it. Query plans are looked at, not clocks."""
 
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
