@@ -23,7 +23,6 @@ from tests.support.waiting import eventually
 SDK = Path(sys.prefix) / "sdk"
 SCRIPT = Path(__file__).parents[1] / "support" / "public_sdk.py"
 CORP = "dingcorpsample01"
-DAY_MS = 86_400_000
 
 
 class Sdk:
