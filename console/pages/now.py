@@ -22,7 +22,9 @@ LOOKS = {
     State.STOPPED: "bad",
 }
 """How the style sheet calls a state."""
-ON_THE_LINE: Final = ("dead_letters.waiting", "relay.parked", "relay.absent", "relay.kafka")
+ON_THE_LINE: Final = (
+    *("dead_letters.waiting", "relay.parked", "relay.absent", "relay.kafka", "relay.still"),
+)
 """Findings of the doctor that the line itself shows, and sooner."""
 CURVE: Final = (280, 48)
 """Width and height of a curve's drawing."""
@@ -57,6 +59,8 @@ def routes(console: Console) -> list[web.RouteDef]:
             elsewhere=len(elsewhere),
             findings=found if is_reader else [],
             doctor_at=console.doctor.at,
+            doctor_stopped=console.doctor.stopped,
+            not_checked=[console.doctor.said(one, lang) for one in console.doctor.not_checked],
             errors=len(errors),
         )
 
