@@ -29,9 +29,9 @@ from dingbridge.console.sources.databases import Databases
 from dingbridge.console.sources.kafka import AskKafka
 from dingbridge.console.sources.listeners import Listeners
 from dingbridge.consumers.outbound import waiting as outbound
-from dingbridge.doctor.groups import Group
-from dingbridge.doctor.groups import look as look_at_groups
 from dingbridge.errors import BridgeError
+from dingbridge.kafka.group_lag import Group
+from dingbridge.kafka.group_lag import look as look_at_groups
 from dingbridge.kafka.topic_policy import inbox_topic, topics_read
 from dingbridge.worker.registry import known_consumers
 
@@ -164,7 +164,7 @@ class Watch:
         return readings
 
     def _topics(self) -> dict[str, list[str]]:
-        """The topics that each consumer reads. Of one that is not installed here they are not known."""
+        """The topics that each consumer reads: none for a consumer that is not installed here."""
         named = (name for name, _ in self._listeners.listeners if name not in (INGRESS, RELAY))
         read = {
             name: [

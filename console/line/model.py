@@ -10,7 +10,7 @@ from typing import Any, Final
 from dingbridge.console.line.part import Part, State, Trouble, ranked
 from dingbridge.console.line.waiting import Waiting, of_consumer
 from dingbridge.console.line.window import INGRESS, RELAY, Reading, Window
-from dingbridge.doctor.groups import Group
+from dingbridge.kafka.group_lag import Group
 
 PREFIX: Final = "dingbridge_"
 BEHIND_S: Final = 60.0

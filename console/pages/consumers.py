@@ -11,7 +11,7 @@ from dingbridge.console.app import Console, Role
 from dingbridge.console.line.window import Reading
 from dingbridge.console.pages.now import shown_part
 from dingbridge.console.watch import EACH_S, View
-from dingbridge.doctor.groups import Group
+from dingbridge.kafka.group_lag import Group
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from dingbridge.console.access.users import UsersFile
 from dingbridge.console.audit import Audit
 from dingbridge.console.index.store import VERSION as INDEX_VERSION
 from dingbridge.console.index.store import Index
-from dingbridge.doctor.groups import look
 from dingbridge.consumers.address_sync.tables import users
 from dingbridge.consumers.approval.tables import approval_instances
 from dingbridge.consumers.forward.settings import ForwardSettings, load_systems
@@ -30,6 +29,7 @@ from dingbridge.events import decode
 from dingbridge.ingress.journal.checkpoint import Checkpoint
 from dingbridge.ingress.journal.directory import current
 from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.kafka.group_lag import look
 from dingbridge.migrations.upgrade import MigrationError
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
 from dingbridge.simulator.server import Simulator

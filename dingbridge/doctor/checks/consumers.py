@@ -12,9 +12,9 @@ from typing import Final
 
 from dingbridge.doctor.checks.settings import Part
 from dingbridge.doctor.findings import Finding, found
-from dingbridge.doctor.groups import Group, committed_offsets
-from dingbridge.doctor.groups import look as look_at_groups
 from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka.group_lag import Group, committed_offsets
+from dingbridge.kafka.group_lag import look as look_at_groups
 from dingbridge.kafka.topic_policy import inbox_topic, topics_read
 from dingbridge.settings import KafkaSettings
 
@@ -59,8 +59,8 @@ async def look(settings: KafkaSettings, consumers: Sequence[Part], within_s: flo
 
 
 def judge(seen: Seen, wanted: Sequence[str]) -> list[Finding]:
-    """``wanted`` are the parts that were named by hand. Of the others, one that never committed an offset may
-    be one that nobody wants to run."""
+    """``wanted`` are the parts that were named by hand: these are to run. Another consumer without any
+    committed offset may be installed and unused, so it is a warning."""
     if seen.failure:
         return [found("consumer.unknown", reason=seen.failure)]
     findings = []

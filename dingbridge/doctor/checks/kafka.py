@@ -12,7 +12,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
 
-from dingbridge.doctor.checks.kafka_wire import Metadata, describe_groups, operations
 from dingbridge.doctor.checks.settings import Part
 from dingbridge.kafka.client import connection, explained
 from dingbridge.kafka.topic_policy import (
@@ -23,6 +22,7 @@ from dingbridge.kafka.topic_policy import (
     topic_configs,
     unclassified_topic,
 )
+from dingbridge.kafka.wire import Metadata, describe_groups, operations
 from dingbridge.settings import KafkaSettings
 
 _REQUEST_MS: Final = 10_000

@@ -15,7 +15,7 @@ from dingbridge.console.line.today import Today
 from dingbridge.console.line.waiting import Waiting
 from dingbridge.console.line.window import INGRESS, RELAY, Reading, Window
 from dingbridge.console.sources.listeners import Metrics
-from dingbridge.doctor.groups import Group, TopicLag
+from dingbridge.kafka.group_lag import Group, TopicLag
 
 NAMES = (
     "journal_writable",
@@ -413,7 +413,7 @@ def test_what_is_not_known_is_not_green(now: list[Reading], group: Group | None)
 
 
 def test_a_consumer_whose_records_wait_from_the_start_of_a_topic_is_stopped() -> None:
-    """It has committed something once, so it is one that runs here."""
+    """The group has a committed offset, so the consumer runs here."""
     group = Group(0, topics={"t": TopicLag(0), "new": TopicLag(13, 35.0)})
     [(part, trouble)] = wrong(parts_of(WELL_NOW[:2], groups={"billing": group}, installed=["billing"]))
     assert (part.consumer, trouble.code, trouble.waits) == ("billing", "no_member", 13)

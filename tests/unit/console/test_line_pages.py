@@ -22,8 +22,8 @@ from dingbridge.console.server import application
 from dingbridge.console.settings import ConsoleSettings
 from dingbridge.console.watch import View
 from dingbridge.doctor.findings import found
-from dingbridge.doctor.groups import Group, TopicLag
 from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.kafka.group_lag import Group, TopicLag
 from tests.support.waiting import eventually
 from tests.unit.console.support import BY_PROXY, PROXY_SECRET
 

@@ -38,9 +38,9 @@ from dingbridge.doctor.checks.kafka import Topic
 from dingbridge.doctor.checks.network import Push
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Both, Finding, Level, exit_code, found, printed, read_words
-from dingbridge.doctor.groups import Group, TopicLag
 from dingbridge.doctor.parts import GROUP, load_checks
 from dingbridge.ingress.journal import check as disk
+from dingbridge.kafka.group_lag import Group, TopicLag
 from dingbridge.settings import IngressSettings, KafkaSettings
 from dingbridge.settings.apps import App, AppCredentials
 from tests.support.cases import of_each

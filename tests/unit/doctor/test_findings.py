@@ -10,11 +10,11 @@ from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.doctor import run
 from dingbridge.doctor.checks import clock, ingress, kafka, platform, quota, url
 from dingbridge.doctor.checks import settings as settings_check
-from dingbridge.doctor.checks.kafka_wire import operations
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Both, as_json, exit_code, found, language, plain, printed
 from dingbridge.doctor.parts import load_checks
 from dingbridge.ingress.journal import check as disk
+from dingbridge.kafka.wire import operations
 from dingbridge.settings import KafkaSettings
 from dingbridge.settings.apps import AppCredentials
 from tests.unit.doctor.test_codes import WORDS, settings

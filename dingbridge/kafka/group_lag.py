@@ -13,12 +13,12 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from dingbridge.doctor.checks.kafka_wire import describe_groups
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.client import connection, explain
 from dingbridge.kafka.group_offsets import committed_by
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topics import existing_topics
+from dingbridge.kafka.wire import describe_groups
 from dingbridge.settings import KafkaSettings
 
 _REQUEST_MS: Final = 5_000
@@ -37,8 +37,8 @@ class TopicLag:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One consumer group. ``topics`` has those that it reads, and those of which it has committed something;
-    ``began``: it has committed anything at all."""
+    """One consumer group. ``topics`` has the topics that it reads, and other topics with a committed offset.
+    ``began``: the group has a committed offset."""
 
     members: int
     state: str = ""
