@@ -131,8 +131,8 @@ def _providers(settings: ConsoleSettings, users: UsersFile) -> tuple[Provider, .
 
 
 def _parts_here(settings: ConsoleSettings) -> tuple[str, ...]:
-    """What the doctor looks at: all, where the ingress is on this host; else the consumers alone."""
+    """What the doctor looks at: the ingress, where it is on this host, and the consumers that run here."""
     own = f"http://{settings.admin_host}:{settings.admin_port}"
-    if (INGRESS, own) in settings.listeners:
-        return ()
-    return tuple(one.name for one in installed_consumers() if one.consumer is not None)
+    installed = [one.name for one in installed_consumers() if one.consumer is not None]
+    consumers = settings.console_consumers or installed
+    return (*([INGRESS] if (INGRESS, own) in settings.listeners else []), *consumers)

@@ -20,6 +20,8 @@ class ConsoleSettings(AccessSettings, KafkaSettings, JournalSettings):
     console_listeners: CommaList = Field(default_factory=list)
     """private listeners, with commas, as `ingress=http://127.0.0.1:8081,relay=http://127.0.0.1:8083`; a name
     is `ingress`, `relay` or the consumer's; unset: the ingress and the relay of ADMIN_HOST"""
+    console_consumers: CommaList = Field(default_factory=list)
+    """names of the consumers that run with this bridge, with commas; unset: all that are installed"""
     console_journals: CommaList = Field(default_factory=list)
     """journal folders, with commas, one for each ingress that runs here; unset: JOURNAL_DIR"""
     console_databases: SecretStr | None = None

@@ -24,14 +24,15 @@ from dingbridge.console.line.part import Part
 from dingbridge.console.line.today import FRESHNESS, Today
 from dingbridge.console.line.waiting import OUTBOUND, Waiting
 from dingbridge.console.line.window import INGRESS, RELAY, Reading, Window
+from dingbridge.console.settings import ConsoleSettings
 from dingbridge.console.sources.databases import Databases
-from dingbridge.console.sources.groups import Group
-from dingbridge.console.sources.groups import look as look_at_groups
 from dingbridge.console.sources.kafka import AskKafka
 from dingbridge.console.sources.listeners import Listeners
 from dingbridge.consumers.outbound import waiting as outbound
 from dingbridge.errors import BridgeError
-from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.group_lag import Group
+from dingbridge.kafka.group_lag import look as look_at_groups
+from dingbridge.kafka.topic_policy import inbox_topic, topics_read
 from dingbridge.worker.registry import known_consumers
 
 EACH_S: Final = 3.0
@@ -63,7 +64,7 @@ class Watch:
 
     def __init__(
         self,
-        settings: KafkaSettings,
+        settings: ConsoleSettings,
         listeners: Listeners,
         ask_kafka: AskKafka,
         feed: Feed,
@@ -73,7 +74,10 @@ class Watch:
         """``index`` knows the dead letters, as far as ``feed`` has filled it."""
         self._settings, self._listeners, self._ask_kafka = settings, listeners, ask_kafka
         self._feed, self._index, self._databases = feed, index, databases
-        self.consumers = known_consumers()
+        chosen = set(settings.console_consumers)
+        known = known_consumers()
+        self.consumers = {name: cls for name, cls in known.items() if not chosen or name in chosen}
+        self._expected = settings.console_consumers or list(known)
         self.today = Today()
         self._ring: deque[Sequence[Reading]] = deque()
         self._groups: Mapping[str, Group] = {}
@@ -141,7 +145,7 @@ class Watch:
             self._ring.popleft()
         before = self._ring[0] if len(self._ring) > 1 else ()
         groups = {} if self._groups_problem else self._groups  # the line shows what is known now
-        parts = line(before, readings, groups, list(self.consumers), self.waiting)
+        parts = line(before, readings, groups, self._expected, self.waiting)
         self.show(View(now, parts, readings, self._groups, self._groups_problem, self.waiting))
 
     async def _read(self) -> Sequence[Reading]:
@@ -159,15 +163,22 @@ class Watch:
             readings.append(Reading(*place, now, "", ready.status == 200, details, metrics.value, in_flight))
         return readings
 
-    def _names(self) -> list[str]:
-        """Also of consumers that are not installed here, and have a listener."""
+    def _topics(self) -> dict[str, list[str]]:
+        """The topics that each consumer reads: none for a consumer that is not installed here."""
         named = (name for name, _ in self._listeners.listeners if name not in (INGRESS, RELAY))
-        return list(dict.fromkeys([*self.consumers, *named]))
+        read = {
+            name: [
+                *topics_read(self._settings, cls.topics, cls.control_topics),
+                inbox_topic(self._settings, name),
+            ]
+            for name, cls in self.consumers.items()
+        }
+        return {name: read.get(name, []) for name in dict.fromkeys([*self._expected, *named])}
 
     async def _look_at_groups(self) -> None:
         try:
             self._groups = await self._ask_kafka(
-                lambda: look_at_groups(self._settings, self._names()), GROUPS_WITHIN_S
+                lambda: look_at_groups(self._settings, self._topics()), GROUPS_WITHIN_S
             )
             self._groups_problem = None
         except BridgeError as error:  # what was known is shown still

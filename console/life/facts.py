@@ -11,8 +11,8 @@ from dingbridge.console.app import Console
 from dingbridge.console.index.after import After, after
 from dingbridge.console.index.records import IndexedEvent
 from dingbridge.console.life.outcome import Facts, in_flight_of
-from dingbridge.console.sources.groups import committed_offsets
 from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.kafka.group_lag import committed_offsets
 from dingbridge.kafka.topic_policy import topics_read
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Position

@@ -7,9 +7,10 @@ from typing import Final, Literal
 from dingbridge.console.life.brief import MARKS
 from dingbridge.console.life.outcome import Outcome, State
 
-Turn = Literal["operator", "start", "dependency", "consumer", "kafka", "nobody"]
+Turn = Literal["operator", "start", "dependency", "consumer", "kafka", "unknown", "nobody"]
 """``operator``: somebody has to act. ``start``: somebody has to start the consumer. ``dependency``: of what
-the consumer waits for. ``nobody``: it is done."""
+the consumer waits for. ``unknown``: the offset is committed, and no effect is found. ``nobody``: it is
+done."""
 
 _TURNS: Final[Mapping[State, Turn]] = {
     "dead": "operator",
@@ -19,8 +20,11 @@ _TURNS: Final[Mapping[State, Turn]] = {
     "waiting": "consumer",
     "queued": "consumer",
     "running": "consumer",
+    "passed": "unknown",
 }
-_ORDER: Final[tuple[Turn, ...]] = ("operator", "start", "dependency", "consumer", "kafka", "nobody")
+_ORDER: Final[tuple[Turn, ...]] = (
+    *("operator", "start", "dependency", "consumer", "kafka", "unknown", "nobody"),
+)
 
 
 @dataclass(frozen=True, slots=True)

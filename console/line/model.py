@@ -10,7 +10,7 @@ from typing import Any, Final
 from dingbridge.console.line.part import Part, State, Trouble, ranked
 from dingbridge.console.line.waiting import Waiting, of_consumer
 from dingbridge.console.line.window import INGRESS, RELAY, Reading, Window
-from dingbridge.console.sources.groups import Group
+from dingbridge.kafka.group_lag import Group
 
 PREFIX: Final = "dingbridge_"
 BEHIND_S: Final = 60.0
@@ -95,6 +95,8 @@ def _journal(window: Window) -> Iterator[Trouble]:
     if 0 in window.values(PREFIX + "journal_writable") or any(not r.ready for r in window.answering):
         yield Trouble(State.STOPPED, "not_writable")
     yield from _unreachable(window)
+    if not window.now:
+        yield Trouble(State.UNKNOWN, "not_configured")
     refused = window.grown(PREFIX + "callbacks_total", outcome="unavailable") - window.grown(
         PREFIX + "callbacks_total", outcome="unavailable", reason="stopping"
     )
@@ -153,7 +155,9 @@ def _members(window: Window, group: Group | None) -> Iterator[Trouble]:
     if 0 in window.values(PREFIX + "consumer_joined"):
         yield Trouble(State.STOPPED, "not_joined")
     yield from _unreachable(window)
-    if group is not None and group.lag and not group.members:
+    if group is not None and not group.began and not group.members:
+        yield Trouble(State.UNKNOWN, "never_read", {"count": group.lag})
+    elif group is not None and group.lag and not group.members:
         yield Trouble(State.STOPPED, "no_member", {"count": group.lag}, waits=group.lag)
     elif group is not None and (group.oldest_s or 0) > CONSUMER_BEHIND_S:
         values = {"seconds": int(group.oldest_s or 0), "count": group.lag}

@@ -88,7 +88,12 @@ def ranked(troubles: Iterable[Trouble]) -> tuple[Trouble, ...]:
 
 
 def wrong(parts: Sequence[Part]) -> list[tuple[Part, Trouble]]:
-    """All that is wrong, or waits for a person: the worst first, of equals the one nearest to DingTalk, and
-    what is tried again by itself behind what is not. Empty means green."""
+    """All that is wrong, or waits for a person, the worst first. Of equals the part nearest to DingTalk comes
+    first, and retries come last."""
     found = [(part, trouble) for part in parts for trouble in part.troubles if trouble.state > State.UNKNOWN]
     return sorted(found, key=lambda one: (-one[1].state, one[1].code == "retries"))
+
+
+def not_known(parts: Sequence[Part]) -> list[tuple[Part, Trouble]]:
+    """The parts that no source reports on, with the reason. Not known is not green."""
+    return [(part, part.trouble) for part in parts if part.trouble and part.state is State.UNKNOWN]

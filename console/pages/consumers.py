@@ -10,8 +10,8 @@ from dingbridge.console.access.middleware import USER
 from dingbridge.console.app import Console, Role
 from dingbridge.console.line.window import Reading
 from dingbridge.console.pages.now import shown_part
-from dingbridge.console.sources.groups import Group
 from dingbridge.console.watch import EACH_S, View
+from dingbridge.kafka.group_lag import Group
 
 
 @dataclass(frozen=True, slots=True)

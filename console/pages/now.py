@@ -8,7 +8,7 @@ from dingbridge.console.access.middleware import USER
 from dingbridge.console.app import Console, Role
 from dingbridge.console.index.trend import STEP_S, Trend
 from dingbridge.console.line.drawing import curve, tall, wide
-from dingbridge.console.line.part import WHERE, Part, State, Trouble, wrong
+from dingbridge.console.line.part import WHERE, Part, State, Trouble, not_known, wrong
 from dingbridge.console.line.today import GOAL, WITHIN_S
 from dingbridge.console.render import language_of
 from dingbridge.console.watch import EACH_S
@@ -22,7 +22,9 @@ LOOKS = {
     State.STOPPED: "bad",
 }
 """How the style sheet calls a state."""
-ON_THE_LINE: Final = ("dead_letters.waiting", "relay.parked", "relay.absent", "relay.kafka")
+ON_THE_LINE: Final = (
+    *("dead_letters.waiting", "relay.parked", "relay.absent", "relay.kafka", "relay.still"),
+)
 """Findings of the doctor that the line itself shows, and sooner."""
 CURVE: Final = (280, 48)
 """Width and height of a curve's drawing."""
@@ -43,6 +45,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             view=view,
             each_s=EACH_S,
             wrong=[shown_trouble(part, trouble, is_reader) for part, trouble in wrong(view.parts)],
+            not_known=[shown_trouble(part, trouble, is_reader) for part, trouble in not_known(view.parts)],
             parts=[shown_part(part, is_reader) for part in view.parts],
             drawings={"wide": wide(view.parts), "tall": tall(view.parts)},
             looks=LOOKS,
@@ -56,6 +59,8 @@ def routes(console: Console) -> list[web.RouteDef]:
             elsewhere=len(elsewhere),
             findings=found if is_reader else [],
             doctor_at=console.doctor.at,
+            doctor_stopped=console.doctor.stopped,
+            not_checked=[console.doctor.said(one, lang) for one in console.doctor.not_checked],
             errors=len(errors),
         )
 

@@ -18,6 +18,7 @@ EACH_S: Final = 60.0
 _WITHIN_S: Final = 45.0
 _NOT_HERE: Final = ("settings.", "key.", "api.", "tags.", "url.")
 """Findings about what the console's own environment may lack, or what only the Open API has."""
+_NOT_CHECKED: Final = ("settings.stopped", "settings.no_keys")
 
 
 class Doctor:
@@ -27,6 +28,8 @@ class Doctor:
     def __init__(self, parts: Sequence[str], letters: Callable[[], Mapping[str, int]]) -> None:
         self._parts, self._letters = parts, letters
         self.at: float | None = None
+        self.not_checked: tuple[Finding, ...] = ()
+        """What the last look could not check, if anything."""
         self._found: tuple[Finding, ...] = ()
         self._words = read_words("dingbridge.doctor")
         self._looking: asyncio.Task[None] | None = None
@@ -42,6 +45,11 @@ class Doctor:
     def findings(self) -> tuple[Finding, ...]:
         """Errors and warnings of the last look, and the dead letters that wait now."""
         return (*self._found, *dead_letters.judge(dead_letters.Seen(self._letters())))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the last look checked nothing, so that there is no count."""
+        return any(one.code == "settings.stopped" for one in self.not_checked)
 
     async def stop(self) -> None:
         if self._looking is not None:
@@ -74,6 +82,7 @@ class Doctor:
             findings.append(
                 found("doctor.fault", check="doctor", error=type(error).__name__, place=place_of(error))
             )
+        self.not_checked = tuple(one for one in findings if one.code in _NOT_CHECKED)
         kept = [one for one in findings if not one.code.startswith(_NOT_HERE)]
         self._found = tuple(one for one in kept if one.level(self._words) in (Level.ERROR, Level.WARNING))
         self.at = time.time()

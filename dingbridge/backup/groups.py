@@ -9,12 +9,12 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CoordinatorNotAvailableError, NotCoordinatorError, for_code
 
 from dingbridge.backup.manifest import Committed
-from dingbridge.doctor.checks.kafka_wire import describe_groups
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.admin import admin_client
 from dingbridge.kafka.group_offsets import committed_offsets
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topics import existing_topics
+from dingbridge.kafka.wire import describe_groups
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.store.restored import Ends
 

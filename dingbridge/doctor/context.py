@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import aiohttp
 
@@ -14,12 +15,15 @@ from dingbridge.doctor.checks.settings import Part
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, load_apps, with_failed_lists
 
+NO_APP: Final = App("", (), ())
+"""Stands where the app is not known; only checks that need none are run."""
+
 
 @dataclass
 class Context:
     """``credentials`` is ``None`` in Stream mode, ``client`` if the Open API cannot be called; ``url`` was
     given by hand; ``in_background``: checked again and again, so dead letters are counted without reading
-    them."""
+    them; ``wanted``: the parts that were named by hand."""
 
     settings: IngressSettings
     app: App
@@ -31,14 +35,21 @@ class Context:
     client: DingTalkClient | None
     calls: ApiCalls
     in_background: bool = False
+    wanted: Sequence[str] = ()
     of_kafka: kafka.Seen = field(default_factory=kafka.Seen)
     of_ingress: ingress.Seen | None = None
     _registration: CallbackRegistration | ApiError | None = None
     _asked: bool = False
 
     @property
+    def has_app(self) -> bool:
+        return self.app is not NO_APP
+
+    @property
     def recovers(self) -> bool:
         """Whether the ingress reads the failed list of this app by itself."""
+        if not self.has_app:
+            return False
         read, _ = with_failed_lists(load_apps(self.settings))
         return self.with_ingress and self.settings.recovery_every_minutes > 0 and self.app.name in read
 

@@ -13,6 +13,7 @@ from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.doctor.checks import (
     clock,
+    consumers,
     dead_letters,
     ingress,
     kafka,
@@ -24,7 +25,7 @@ from dingbridge.doctor.checks import (
 )
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.checks import url as public
-from dingbridge.doctor.context import Context
+from dingbridge.doctor.context import NO_APP, Context
 from dingbridge.doctor.findings import Finding, found
 from dingbridge.doctor.parts import Check, calls_of
 from dingbridge.logging import configure_logging, place_of
@@ -51,19 +52,24 @@ async def examine(
     app = None
     if settings is not None:
         app, problems = settings_check.app_of(settings, app_name)
-    consumers, unloadable = settings_check.parts(wanted, reported=problems)
+    else:
+        settings = settings_check.load_without_app()
+    chosen, unloadable = settings_check.parts(wanted, reported=problems)
     report([*problems, *unloadable])
-    if settings is None or app is None:
+    if settings is None:
         report([found("settings.stopped")])
         return
     with_ingress = not wanted or settings_check.INGRESS in wanted
-    if not unloadable:
-        report(settings_check.judge(app, consumers, ingress=with_ingress))
-    keys = settings_check.judge_keys(app)
-    report(keys)
-    if any(finding.code in settings_check.NO_KEYS for finding in keys):
-        report([found("settings.stopped")])
-        return
+    if app is not None:
+        if not unloadable:
+            report(settings_check.judge(app, chosen, ingress=with_ingress))
+        keys = settings_check.judge_keys(app)
+        report(keys)
+        if any(finding.code in settings_check.NO_KEYS for finding in keys):
+            app = None
+    if app is None:
+        report([found("settings.no_keys")])
+        app = NO_APP
     if not in_background:
         configure_logging(settings)
     calls = ApiCalls.of(settings, app.app_key)
@@ -73,29 +79,33 @@ async def examine(
             settings,
             app,
             Credentials(pair.token, pair.aes_key, app.owner_keys) if pair else None,
-            consumers,
+            chosen,
             with_ingress,
             url,
             session,
             None if in_background else _client(app, settings.dingtalk_api_base, session, calls),
             calls,
             in_background,
+            wanted,
         )
         of_parts = {
             name: check
             for name, check in checks.items()
-            if (with_ingress if name == settings_check.INGRESS else name in {p.name for p in consumers})
+            if (with_ingress if name == settings_check.INGRESS else name in {p.name for p in chosen})
         }
-        for check in _in_order(of_parts):
+        for check in _in_order(of_parts) if context.has_app else [*WITHOUT_APP, *_looks(of_parts), _quota]:
             report(await _findings(check, context))
     await calls.close()
 
 
 def _in_order(of_parts: Mapping[str, Check]) -> list[Looks]:
     """The doctor's own checks, and in their place those of the parts."""
-    looks = [check.look for check in of_parts.values() if check.look is not None]
     platform, templates = (partial(check, of_parts=of_parts) for check in (_platform, _templates))
-    return [*BEFORE, *looks, platform, _tags, templates, *AFTER]
+    return [*BEFORE, *_looks(of_parts), platform, _tags, templates, *AFTER]
+
+
+def _looks(of_parts: Mapping[str, Check]) -> list[Looks]:
+    return [check.look for check in of_parts.values() if check.look is not None]
 
 
 async def _findings(check: Looks, context: Context) -> list[Finding]:
@@ -145,7 +155,7 @@ async def _ingress(context: Context) -> list[Finding]:
     if not context.with_ingress:
         return []
     settings, name = context.settings, context.app.name
-    bare = bare_path_app(load_apps(settings), settings) == name
+    bare = not context.has_app or bare_path_app(load_apps(settings), settings) == name
     context.of_ingress = await ingress.look(
         context.session, settings, context.credentials, app=name, bare=bare
     )
@@ -172,7 +182,9 @@ async def _kafka(context: Context) -> list[Finding]:
     needs = kafka.needs(context.settings, context.consumers, ingress=ingress, recovery=recovery)
     groups = [part.name for part in context.consumers]
     context.of_kafka = await kafka.look(context.settings, sorted(needs), groups)
-    return kafka_judge.judge(context.of_kafka, context.settings, needs)
+    findings = kafka_judge.judge(context.of_kafka, context.settings, needs)
+    # whoever has no app's settings may have a user of its own in Kafka, as the console
+    return [one for one in findings if context.has_app or one.code not in kafka_judge.OF_THE_USER]
 
 
 async def _dead_letters(context: Context) -> list[Finding]:
@@ -180,6 +192,12 @@ async def _dead_letters(context: Context) -> list[Finding]:
         return []
     names = None if context.with_ingress else [part.name for part in context.consumers]
     return dead_letters.judge(await dead_letters.look(context.settings, names))
+
+
+async def _consumers(context: Context) -> list[Finding]:
+    if context.in_background or context.of_kafka.failure is not None:  # the console's line has them
+        return []
+    return consumers.judge(await consumers.look(context.settings, context.consumers), context.wanted)
 
 
 async def _platform(context: Context, of_parts: Mapping[str, Check]) -> list[Finding]:
@@ -221,8 +239,13 @@ async def _failed(context: Context) -> list[Finding]:
 
 
 async def _quota(context: Context) -> list[Finding]:
-    seen = context.of_kafka
-    return quota.judge(await context.calls.spent(), seen.pushes, all_pushes=seen.all_pushes)
+    findings: list[Finding] = []
+    settings = context.settings
+    if context.app.app_key or settings.dingtalk_app_key:
+        findings += quota.judge_calls(await context.calls.spent(), settings.dingtalk_plan_calls)
+    if context.of_ingress is not None and (pushes := context.of_ingress.pushes) is not None:
+        findings += quota.judge_pushes(pushes, settings.dingtalk_plan_pushes)
+    return findings
 
 
 BEFORE: Final[tuple[Looks, ...]] = (
@@ -232,6 +255,8 @@ BEFORE: Final[tuple[Looks, ...]] = (
     _owner,
     _stream,
     _kafka,
+    _consumers,
     _dead_letters,
 )
+WITHOUT_APP: Final[tuple[Looks, ...]] = (_ingress, _kafka, _consumers, _dead_letters)
 AFTER: Final[tuple[Looks, ...]] = (_failed, _quota)

@@ -91,6 +91,8 @@ def judge(seen: Seen, *, allow_unsafe: bool) -> list[Finding]:
 
 
 async def _disk(context: Context) -> list[Finding]:
+    if not context.has_app:  # whoever is not the ingress may only read the folder
+        return []
     seen = await asyncio.to_thread(look, context.settings.journal_path)
     return judge(seen, allow_unsafe=context.settings.journal_allow_unsafe)
 

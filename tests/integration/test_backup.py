@@ -22,13 +22,13 @@ from dingbridge.backup.groups import Target, target_of
 from dingbridge.backup.making import back_up
 from dingbridge.backup.manifest import NAME, BadBackup, Committed, Manifest
 from dingbridge.backup.restoring import Refused, Restore, RestoreSettings
-from dingbridge.console.sources.groups import look
 from dingbridge.consumers.outbound.requests.restored import still_to_read
 from dingbridge.errors import BridgeError
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.files import new_file
 from dingbridge.kafka.admin import admin_client
 from dingbridge.kafka.client import connection
+from dingbridge.kafka.group_lag import look
 from dingbridge.kafka.group_offsets import set_offsets
 from dingbridge.kafka.topic_policy import event_topic, inbox_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics
@@ -201,7 +201,7 @@ async def test_what_the_group_of_another_installation_has_committed_stays(
         Committed(topic=places[0].topic, partition=0, offset=0, end=0)
     ]
     assert (await target_of(kafka_settings, group, (), (), None)).offsets == {places[0]: 0}
-    assert (await look(kafka_settings, [group]))[group].topics.keys() == {places[0].topic}
+    assert (await look(kafka_settings, {group: []}))[group].topics.keys() == {places[0].topic}
 
 
 async def test_the_end_of_a_transaction_is_no_record_that_outbound_has_to_read(

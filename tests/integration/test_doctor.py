@@ -15,8 +15,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from dingbridge import Context, Event
 from dingbridge.dingtalk.crypto import CallbackCrypto, SignatureParameters
-from dingbridge.doctor.checks import dead_letters, kafka, kafka_judge, url
+from dingbridge.doctor.checks import consumers, dead_letters, kafka, kafka_judge, url
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.findings import Finding
 from dingbridge.kafka.topics import ensure_topics, existing_topics
@@ -26,12 +27,22 @@ from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
 from tests.integration.replay_support import bury, letter_headers
-from tests.integration.worker_support import event_record
+from tests.integration.worker_support import (
+    TYPE,
+    EffectConsumer,
+    committed,
+    consumer_settings,
+    event_record,
+    named,
+    publish,
+    serving,
+)
 from tests.support import self_signed
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Processes, free_port
 from tests.support.pusher import CREDENTIALS
 from tests.support.waiting import eventually
+from tests.unit.console.test_doctor import by_compose, here, looked
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "doctor.md"
 PARTS = [settings_check.Part("approval", ("bpms_instance_change",))]
@@ -125,7 +136,7 @@ def comparable(output: str) -> str:
         (r"\b\d+ s ago\b", "N s ago"),
         (r"20\d\d-\d\d\b", "MONTH"),
         (r"callbacks since its start: \d+|\d+ callbacks refused|refused \d+ pushes", "N callbacks"),
-        (r"\b\d+ of 5,000", "N of 5,000"),
+        (r"topics hold \d+ record", "topics hold N record"),
         (r"warnings: \d+", "warnings: N"),
         (r"Findings: \d+", "Findings: N"),
     ):
@@ -301,3 +312,62 @@ async def test_dead_letters_that_wait_are_an_error_until_they_are_settled(
         selected = await queue.select(DeadLetterFilter(), skip=True)
         await queue.skip(selected, lambda _: None)
     assert await found(None) == []
+
+
+class Held(EffectConsumer):
+    """Takes as many events as the gate lets through."""
+
+    gate: asyncio.Semaphore
+
+    async def prepare(self, event: Event, ctx: Context) -> None:
+        await self.gate.acquire()
+
+
+async def test_a_consumer_that_does_not_read_on_is_an_error_and_a_busy_one_is_not(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    cls = named(Held, gate=asyncio.Semaphore(0))
+    part = settings_check.Part(cls.name, (TYPE,))
+    settings = consumer_settings(kafka_env, f"sqlite:///{tmp_path}/held.db")
+
+    async def found(within_s: float = 20) -> list[tuple[str, bool]]:
+        seen = await consumers.look(kafka_settings, [part], within_s)
+        return [(f.code, f.values.get("count", 0) > 0) for f in consumers.judge(seen, [])]
+
+    async def stands_still() -> bool:
+        return await found(within_s=0.5) == [("consumer.still", True)]
+
+    async def let_through() -> None:
+        while True:
+            cls.gate.release()
+            await asyncio.sleep(0.1)
+
+    await publish(kafka_settings, [event_record(f"e{number}", "u1") for number in range(2_000)])
+    assert await found() == [("consumer.never_read", True)], "counted from the start"
+    async with serving(cls(), settings):
+        busy = asyncio.create_task(let_through())
+        await eventually(lambda: committed_any(kafka_settings, cls.name), 60, "it reads")
+        assert await found() == [("consumer.ok", False)], "while it is busy"
+        busy.cancel()
+        await eventually(stands_still, 60, "it stands still at the gate")
+    assert await found() == [("consumer.no_member", True)]
+
+
+async def committed_any(settings: KafkaSettings, group: str) -> bool:
+    return sum((await committed(settings, group)).values()) > 0
+
+
+async def test_in_the_environment_of_composes_console_a_healthy_bridge_is_found_well(
+    stack: Stack, kafka_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its container has no key of the app, and another user than the ingress."""
+    folder = tmp_path / "console"
+    folder.mkdir()
+    ports = [stack.ingress.admin_port, stack.ingress.relay_admin_port]
+    found, page = await looked({**here(by_compose(), ports, folder), **kafka_env}, monkeypatch)
+    assert found == set()
+    assert "Errors: 0." in page
+    assert stack.ingress.process is not None
+    stack.ingress.process.kill()
+    found, _ = await looked({**here(by_compose(), ports, folder), **kafka_env}, monkeypatch)
+    assert found == {"ingress.absent"}

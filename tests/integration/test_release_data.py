@@ -18,7 +18,6 @@ from dingbridge.console.access.users import UsersFile
 from dingbridge.console.audit import Audit
 from dingbridge.console.index.store import VERSION as INDEX_VERSION
 from dingbridge.console.index.store import Index
-from dingbridge.console.sources.groups import look
 from dingbridge.consumers.address_sync.tables import users
 from dingbridge.consumers.approval.tables import approval_instances
 from dingbridge.consumers.forward.settings import ForwardSettings, load_systems
@@ -30,6 +29,7 @@ from dingbridge.events import decode
 from dingbridge.ingress.journal.checkpoint import Checkpoint
 from dingbridge.ingress.journal.directory import current
 from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.kafka.group_lag import look
 from dingbridge.migrations.upgrade import MigrationError
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
 from dingbridge.simulator.server import Simulator
@@ -189,7 +189,7 @@ async def test_all_of_it_is_read_while_callbacks_come(data, kafka_env, kafka_set
             assert after >= before
             new = {key[-1] for key in after}
             taken = len(system_a.taken)
-            groups = await look(settings, CONSUMERS)
+            groups = await look(settings, dict.fromkeys(CONSUMERS, ()))
             behind = [name for name, group in groups.items() if group.lag]
             return {somebody, asked} <= new and taken >= 2 and not behind
 

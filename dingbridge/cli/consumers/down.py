@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from aiokafka.errors import for_code
 
-from dingbridge.doctor.checks.kafka_wire import describe_groups
 from dingbridge.errors import BridgeError
 from dingbridge.kafka.admin import admin_client
+from dingbridge.kafka.wire import describe_groups
 from dingbridge.settings import ConsumerSettings, KafkaSettings
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.store import inbox

@@ -1,5 +1,6 @@
 """The running ingress: ready, answering a push of ours; its relay; owner keys that it met; its refusals."""
 
+import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +11,11 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from dingbridge.dingtalk.budget import FREE_PUSHES
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import CALLBACK_FAULTS
 from dingbridge.doctor.checks.network import Push, get, get_json, push
+from dingbridge.doctor.checks.quota import Pushes
 from dingbridge.doctor.checks.url import of_push
 from dingbridge.doctor.findings import Both, Finding, found
 from dingbridge.settings import IngressSettings, JournalSettings
@@ -21,6 +24,9 @@ OWNERS_PATH: Final = "/owners"
 _UNSIGNED: Final = frozenset({"signature", "parameters"})
 """Reasons of a refusal that do not show that the sender was DingTalk."""
 _SIGNED_FAULTS: Final = frozenset(CALLBACK_FAULTS) - _UNSIGNED
+BEHIND_S: Final = 60.0
+"""From this age on, in s, what waits for Kafka is late, as the alert has it (deploy/prometheus)."""
+_STILL_S: Final = 5.0
 _STALE_S: Final = 6 * 3600  # as the alert has it (deploy/prometheus)
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
 
@@ -40,7 +46,8 @@ class Seen:
     """``absent`` is why the private listener does not answer; ``refused`` counts refusals by outcome and
     reason since the ingress started. ``relay`` is what the relay's listener answers to ``/readyz``, or why it
     does not answer; None where it was not asked. ``parked`` counts records by reason. ``other_company``: how
-    many pushes of the app named another company than its own, and which the last one did."""
+    many pushes of the app named another company than its own, and which the last one did. ``oldest_s``: for
+    how long the oldest callback waits for Kafka; ``publishes``: while it is late, Kafka took records."""
 
     url: str
     admin: str
@@ -55,6 +62,9 @@ class Seen:
     relay: Mapping[str, Any] | Both | None = None
     parked: Mapping[str, int] = field(default_factory=dict)
     other_company: Mapping[str, Any] | None = None
+    oldest_s: float = 0.0
+    publishes: bool = True
+    pushes: Pushes | None = None
 
 
 def addresses(settings: IngressSettings, app: str | None = None) -> tuple[str, str]:
@@ -87,7 +97,7 @@ async def look(
     bare: bool,
 ) -> Seen:
     """Asks the private listener, then pushes to the public one, unless the app has no ``credentials`` (Stream
-    mode). ``bare``: the callback path itself is the app's."""
+    mode, or is not known: ""). ``bare``: the callback path itself is the app's."""
     url, admin = addresses(settings, None if bare else app)
     answer = await get_json(session, f"{admin}/readyz")
     if isinstance(answer, Both):
@@ -99,6 +109,9 @@ async def look(
     page = "" if isinstance(metrics, Both) else metrics.text
     relay_admin = relay_address(settings)
     relay = await get_json(session, f"{relay_admin}/readyz")
+    oldest_s = _sum(page, "dingbridge_journal_oldest_waiting_seconds")
+    publishes = oldest_s <= BEHIND_S or await _publishes(session, relay_admin)
+    companies = {} if isinstance(relay, Both) else relay[1].get("other_companies") or {}
     known = [] if isinstance(owners, Both) else owners[1].get("owners", [])
     return Seen(
         url,
@@ -112,8 +125,23 @@ async def look(
         relay_admin=relay_admin,
         relay=relay if isinstance(relay, Both) else relay[1],
         parked=parked_of(page),
-        other_company=None if isinstance(relay, Both) else (relay[1].get("other_companies") or {}).get(app),
+        other_company=companies.get(app) if app else next(iter(companies.values()), None),
+        oldest_s=oldest_s,
+        publishes=publishes,
+        pushes=pushes_of(page),
     )
+
+
+async def _publishes(session: aiohttp.ClientSession, relay_admin: str) -> bool:
+    """Whether the relay's count grows within ``_STILL_S``."""
+
+    async def published() -> float:
+        metrics = await get(session, f"{relay_admin}/metrics")
+        return 0.0 if isinstance(metrics, Both) else _sum(metrics.text, "dingbridge_published_total")
+
+    before = await published()
+    await asyncio.sleep(_STILL_S)
+    return await published() > before
 
 
 def refused_of(page: str) -> dict[tuple[str, str], int]:
@@ -131,6 +159,21 @@ def parked_of(page: str) -> dict[str, int]:
     return {sample.labels.get("reason", ""): int(sample.value) for sample in parked}
 
 
+def pushes_of(page: str, now: float | None = None) -> Pushes | None:
+    """The callbacks that it kept and that count against the plan, from the ingress's metrics; ``None`` where
+    these do not have its start. ``now`` is epoch s."""
+    if not (started := _sum(page, "process_start_time_seconds")):
+        return None
+    count = sum(
+        sample.value
+        for sample in _samples(page)
+        if sample.name == "dingbridge_callbacks_total"
+        and sample.labels.get("outcome") == "kept"
+        and sample.labels.get("event_type") not in FREE_PUSHES
+    )
+    return Pushes(int(count), ((time.time() if now is None else now) - started) / 86_400)
+
+
 def recovery_of(page: str) -> Recovery:
     """The state of recovery, from the ingress's metrics."""
     sums: defaultdict[str, float] = defaultdict(float)
@@ -141,6 +184,10 @@ def recovery_of(page: str) -> Recovery:
         items=int(sums["dingbridge_recovery_items_total"]),
         pages_missing=int(sums["dingbridge_recovery_pages_missing_total"]),
     )
+
+
+def _sum(page: str, name: str) -> float:
+    return sum(sample.value for sample in _samples(page) if sample.name == name)
 
 
 def _samples(page: str) -> Iterator[Sample]:
@@ -159,6 +206,10 @@ def judge(seen: Seen) -> list[Finding]:
         findings.append(found("relay.absent", address=seen.relay_admin, reason=seen.relay))
     elif seen.relay is not None and seen.relay.get("state") in ("down", "stalled"):
         findings.append(found("relay.kafka", reason=str(seen.relay.get("words") or "")))
+    elif not seen.publishes:
+        findings.append(found("relay.still", seconds=round(seen.oldest_s)))
+    elif seen.oldest_s > BEHIND_S:
+        findings.append(found("relay.behind", seconds=round(seen.oldest_s)))
     if seen.other_company is not None:
         findings.append(found("relay.other_company", **seen.other_company))
     if seen.parked:

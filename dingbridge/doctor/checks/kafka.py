@@ -4,21 +4,16 @@
 whether a topic could be created.
 """
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
 
-from dingbridge.dingtalk.budget import FREE_PUSHES
-from dingbridge.doctor.checks.kafka_wire import Metadata, describe_groups, operations
 from dingbridge.doctor.checks.settings import Part
-from dingbridge.kafka.client import connection, discard_consumer, explained
+from dingbridge.kafka.client import connection, explained
 from dingbridge.kafka.topic_policy import (
     control_topic,
     dlq_topic,
@@ -27,9 +22,9 @@ from dingbridge.kafka.topic_policy import (
     topic_configs,
     unclassified_topic,
 )
+from dingbridge.kafka.wire import Metadata, describe_groups, operations
 from dingbridge.settings import KafkaSettings
 
-_SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _REQUEST_MS: Final = 10_000
 _GROUP_DENIED: Final = 30  # GROUP_AUTHORIZATION_FAILED
 ORDERED: Final = ("address-sync", "approval", "outbound")
@@ -54,16 +49,12 @@ class Topic:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """``failure`` is ``(kind, words)`` of ``dingbridge.kafka.client.explained``; ``groups`` holds our rights
-    on each group (``None``: not known); ``pushes`` of the month that count, ``None`` if they were not
-    counted, and whether these are ``all_pushes``, or older ones are gone from Kafka, or some have no
-    leader."""
+    on each group (``None``: not known)."""
 
     failure: tuple[str, str] | None = None
     brokers: int = 0
     topics: Mapping[str, Topic] = field(default_factory=dict)
     groups: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
-    pushes: int | None = None
-    all_pushes: bool = True
 
 
 def needs(
@@ -106,7 +97,6 @@ async def look(settings: KafkaSettings, topics: Sequence[str], groups: Sequence[
         await _add_retention(admin, shown)
         await _add_creation(admin, settings, shown, len(answer["brokers"]))
         rights = await _groups(admin, groups, [broker["node_id"] for broker in answer["brokers"]])
-        pushes, complete = await _pushes(settings, admin)
     except NotImplementedError:  # of aiokafka, when the broker has no such version of a request
         where = settings.kafka_bootstrap_servers
         return Seen(failure=("failed", f"Kafka at {where} is older than 2.3, and returns no client's rights"))
@@ -114,7 +104,7 @@ async def look(settings: KafkaSettings, topics: Sequence[str], groups: Sequence[
         return Seen(failure=explained(error, settings))
     finally:
         await admin.close()
-    return Seen(None, len(answer["brokers"]), shown, rights, pushes, complete)
+    return Seen(None, len(answer["brokers"]), shown, rights)
 
 
 def _topic(entry: Mapping[str, Any]) -> Topic:
@@ -175,42 +165,3 @@ async def _groups(
         elif entry["error_code"] == _GROUP_DENIED:
             rights.setdefault(entry["group"], frozenset())
     return rights
-
-
-async def _pushes(settings: KafkaSettings, admin: AIOKafkaAdminClient) -> tuple[int, bool]:
-    """Records of this month in the topics whose pushes count, and whether these are all; by offsets alone, no
-    record is read."""
-    today = datetime.fromtimestamp(time.time(), _SHANGHAI)
-    first = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    answer = (await admin._send_request(Metadata(None))).to_object()
-    every = [
-        (TopicPartition(entry["topic"], partition["partition"]), partition["leader"] >= 0)
-        for entry in answer["topics"]
-        if entry["error_code"] == 0 and counts(settings, entry["topic"])
-        for partition in entry["partitions"]
-    ]
-    # a partition without a leader never answers: it is reported, and its pushes are not counted
-    places = [place for place, led in every if led]
-    if not places:
-        return 0, not every
-    consumer = AIOKafkaConsumer(**connection(settings), request_timeout_ms=_REQUEST_MS)
-    await consumer.start()
-    try:
-        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-        since = await consumer.offsets_for_times(dict.fromkeys(places, int(first.timestamp() * 1000)))
-    finally:
-        await discard_consumer(consumer)
-    count, complete = 0, len(places) == len(every)
-    for place in places:
-        found = since[place]
-        offset = ends[place] if found is None else found.offset
-        count += ends[place] - offset
-        # else the first that stands there is of this month, and those before it may have been, too
-        complete &= begins[place] == 0 or offset > begins[place]
-    return count, complete
-
-
-def counts(settings: KafkaSettings, topic: str) -> bool:
-    """Whether the events of a topic count against the plan's pushes."""
-    event_type = topic.removeprefix(settings.topic_prefix)
-    return topic.startswith(settings.topic_prefix) and event_type not in FREE_PUSHES

@@ -33,6 +33,8 @@ def judge(seen: Seen, settings: KafkaSettings, needs: Needs) -> list[Finding]:
     return [*first, *findings]
 
 
+OF_THE_USER: Final = frozenset({"kafka.rights", "kafka.create"})
+"""Findings about what the user of this process may do."""
 _BAD: Final = frozenset({"kafka.rights", "kafka.create", "kafka.refused", "kafka.offline"})
 
 

@@ -1,38 +1,43 @@
-"""The month so far against the free plan, by our own count. Pure.
+"""What is used of the plan's month, by our own count. Pure.
 
-API calls are counted by ``dingbridge.api_budget``, pushes by what is in Kafka.
+API calls are counted by ``dingbridge.api_budget``, pushes by the ingress: a callback that it kept is one,
+however many records it becomes.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from dingbridge.doctor.findings import Both, Finding, found
+from dingbridge.doctor.findings import Finding, found
 
-CALLS, PUSHES = 5_000, 3_000
-"""The free plan's, a month (appendix-b-proposals-for-rational-use-of-resources)."""
 _NEAR: Final = 0.8
+_MONTH_DAYS: Final = 30
 
 
-def judge(spent: Mapping[str, Any], pushes: int | None, *, all_pushes: bool) -> list[Finding]:
-    """``spent`` is ``ApiCalls.spent()``; ``pushes`` is ``None`` if they could not be counted. Not
-    ``all_pushes``: so many at least, since Kafka has deleted older ones."""
-    month, calls = spent["month"], int(spent["calls"])
-    findings = []
-    if calls >= CALLS:
-        findings.append(found("quota.calls_spent", month=month, calls=calls, by_api=spent["by_api"]))
-    elif calls >= _NEAR * CALLS:
-        findings.append(found("quota.calls", month=month, calls=calls, by_api=spent["by_api"]))
-    shown = None
-    if pushes is not None:
-        shown = Both(f"{pushes:,}", f"{pushes:,}")
-        if not all_pushes:
-            shown = Both(f"at least {pushes:,}", f"至少 {pushes:,}")
-    if pushes is not None and pushes >= PUSHES:
-        findings.append(found("quota.pushes_spent", month=month, pushes=shown))
-    elif pushes is not None and pushes >= _NEAR * PUSHES:
-        findings.append(found("quota.pushes", month=month, pushes=shown))
-    if findings:
-        return findings
-    if shown is None:
-        return [found("quota.pushes_unknown", month=month, calls=calls)]
-    return [found("quota.ok", month=month, calls=calls, pushes=shown)]
+@dataclass(frozen=True, slots=True)
+class Pushes:
+    """``count`` callbacks of EventTypes that count, kept within ``days``, since the ingress started."""
+
+    count: int
+    days: float
+
+
+def judge_calls(spent: Mapping[str, Any], plan: int) -> list[Finding]:
+    """``spent`` is ``ApiCalls.spent()``; ``plan`` is ``DINGTALK_PLAN_CALLS``, 0 for a plan that is not
+    known."""
+    if not plan:
+        return []
+    calls = int(spent["calls"])
+    code = "quota.calls" if calls >= _NEAR * plan else "quota.calls_ok"
+    return [found(code, month=spent["month"], calls=calls, plan=plan, by_api=spent["by_api"])]
+
+
+def judge_pushes(pushes: Pushes, plan: int) -> list[Finding]:
+    """``plan`` is ``DINGTALK_PLAN_PUSHES``. Of an ingress that has run for longer than a month, the average
+    of a month counts."""
+    if not plan:
+        return []
+    share = pushes.count / max(1.0, pushes.days / _MONTH_DAYS) / plan
+    code = "quota.pushes" if share >= _NEAR else "quota.pushes_ok"
+    values = {"pushes": pushes.count, "days": max(1, round(pushes.days))}
+    return [found(code, **values, plan=plan, percent=round(100 * share))]

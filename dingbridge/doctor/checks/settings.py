@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
-from typing import Final
+from typing import ClassVar, Final
 
 from dingbridge.apps.model import OWNER_WORDS, TOKEN
 from dingbridge.doctor.findings import Both, Finding, found
@@ -32,6 +32,12 @@ class Part:
     written: tuple[str, ...] = ()
 
 
+class _WithoutApp(IngressSettings):
+    """The same where nothing is done in an app's name, as in the console's container."""
+
+    needs_app: ClassVar[bool] = False
+
+
 def load() -> tuple[IngressSettings | None, list[Finding]]:
     """The settings, and what is wrong with them."""
     try:
@@ -39,6 +45,14 @@ def load() -> tuple[IngressSettings | None, list[Finding]]:
     except SettingsError as error:
         return None, judge_problems(error.problems)
     return settings, []
+
+
+def load_without_app() -> IngressSettings | None:
+    """The settings for checks that need no app; ``None`` where others are wrong, too."""
+    try:
+        return _WithoutApp.load()
+    except SettingsError:
+        return None
 
 
 def app_of(settings: IngressSettings, name: str | None) -> tuple[App | None, list[Finding]]:

@@ -10,12 +10,12 @@ from prometheus_client.samples import Sample
 
 from dingbridge.console.line.drawing import curve, tall, wide
 from dingbridge.console.line.model import line
-from dingbridge.console.line.part import Part, State, Trouble, wrong
+from dingbridge.console.line.part import Part, State, Trouble, not_known, wrong
 from dingbridge.console.line.today import Today
 from dingbridge.console.line.waiting import Waiting
 from dingbridge.console.line.window import INGRESS, RELAY, Reading, Window
-from dingbridge.console.sources.groups import Group, TopicLag
 from dingbridge.console.sources.listeners import Metrics
+from dingbridge.kafka.group_lag import Group, TopicLag
 
 NAMES = (
     "journal_writable",
@@ -390,3 +390,30 @@ def test_today_counts_answers_in_time_and_those_that_failed_and_begins_anew_at_m
     assert (today.answered, today.good, today.share) == (100, 90, 0.9)
     today.add(days[1], at(midnight + 86_405, 290, 295, 5))
     assert (today.share, today.since) == (None, midnight + 86_405)
+
+
+@pytest.mark.parametrize(
+    ("now", "group"),
+    [
+        (WELL_NOW[:2], Group(0, topics={"t": TopicLag(0)}, began=False)),
+        (WELL_NOW[:2], Group(0, topics={"t": TopicLag(13, 35.0)}, began=False)),
+        (WELL_NOW[:2], None),
+        ([publishing(10), WELL_NOW[2]], Group(1)),
+    ],
+    ids=["never-started", "its-offsets-are-gone", "not-known-to-kafka", "no-listener-of-the-ingress"],
+)
+def test_what_is_not_known_is_not_green(now: list[Reading], group: Group | None) -> None:
+    """A consumer without an offset, and an ingress without a listener, looked well: Now was green."""
+    known = {} if group is None else {"billing": group}
+    parts = parts_of(now, now, groups=known, installed=["billing"])
+    assert wrong(parts) == []
+    assert not_known(parts) != []
+    journal = parts[1]
+    assert (journal.trouble is None) == any(reading.name == INGRESS for reading in now)
+
+
+def test_a_consumer_whose_records_wait_from_the_start_of_a_topic_is_stopped() -> None:
+    """The group has a committed offset, so the consumer runs here."""
+    group = Group(0, topics={"t": TopicLag(0), "new": TopicLag(13, 35.0)})
+    [(part, trouble)] = wrong(parts_of(WELL_NOW[:2], groups={"billing": group}, installed=["billing"]))
+    assert (part.consumer, trouble.code, trouble.waits) == ("billing", "no_member", 13)

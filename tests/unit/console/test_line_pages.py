@@ -20,10 +20,10 @@ from dingbridge.console.line.window import Reading, Window
 from dingbridge.console.render import load_words
 from dingbridge.console.server import application
 from dingbridge.console.settings import ConsoleSettings
-from dingbridge.console.sources.groups import Group, TopicLag
 from dingbridge.console.watch import View
 from dingbridge.doctor.findings import found
 from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.kafka.group_lag import Group, TopicLag
 from tests.support.waiting import eventually
 from tests.unit.console.support import BY_PROXY, PROXY_SECRET
 
@@ -221,3 +221,33 @@ async def test_a_consumer_that_is_not_installed_here_has_its_lag_and_kafka_s_sil
         await console.listeners.stop()
     console.watch.show(replace(console.watch.view(), parts=[Part("journal")]))
     assert not await says("/", WELL)
+
+
+@pytest.mark.parametrize("code", ["unknown", "not_configured", "lag_unknown", "never_read"])
+async def test_what_is_not_known_is_a_grey_sentence_with_its_reason(
+    console: Console, client: TestClient[Any, Any], code: str
+) -> None:
+    for lang, well in (("en", "all parts that can be seen work"), ("zh", "能看到的各部分都正常")):
+        parts = [Part("journal"), Part("consumer", "billing", [Trouble(State.UNKNOWN, code, VALUES)])]
+        console.watch.show(View(1767225610.0, parts))
+        page = await text(client, "/", "viewer", lang)
+        assert well not in page
+        assert 'id="sentence"><span class="state unknown">' in page
+        reason = load_words()[f"now.what_{code}"][lang].format(**VALUES, consumer="billing")
+        assert reason in unescape(page.partition('id="sentence"')[2].partition("<svg")[0])
+    for part in (Part("consumer", "b", [Trouble(State.STOPPED, "no_member", VALUES)]), Part("kafka")):
+        console.watch.show(View(1767225610.0, [Part("journal"), part]))
+        assert 'id="sentence"><span class="state unknown">' not in await text(client, "/", "viewer", "en")
+
+
+async def test_the_consumers_that_run_here_may_be_named(tmp_path: Path) -> None:
+    """One that is installed and not to run here keeps no page from green; a name that nobody has is shown."""
+    named = ["approval", "approvall"]
+    opened = open_console(ConsoleSettings(data_dir=tmp_path, console_consumers=named))
+    assert set(opened.watch.consumers) == {"approval"}
+    await opened.listeners.start()
+    try:
+        await opened.watch._look()
+    finally:
+        await opened.listeners.stop()
+    assert [p.consumer for p in opened.watch.view().parts if p.kind == "consumer"] == named

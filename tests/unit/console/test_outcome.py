@@ -195,7 +195,7 @@ LATER = Outcome("handled", AT + timedelta(seconds=1))
         ({}, (), Summary("nobody")),
         ({"a": HANDLED}, (), Summary("nobody", "a", HANDLED, 1, 1)),
         ({"a": HANDLED, "b": LATER}, (), Summary("nobody", "b", LATER, 2, 2)),
-        ({"a": PASSED, "b": LATER}, (), Summary("nobody", "a", PASSED, 2, 2)),
+        ({"a": PASSED, "b": LATER}, (), Summary("unknown", "a", PASSED, 1, 2)),
         ({"a": HANDLED, "b": WAITING}, (), Summary("consumer", "b", WAITING, 1, 2)),
         ({"a": PAUSED, "b": WAITING}, (), Summary("dependency", "a", PAUSED, 0, 2)),
         ({"a": PAUSED, "b": WAITING}, ("b",), Summary("start", "b", WAITING, 0, 2)),
@@ -270,3 +270,13 @@ def test_whatever_they_say_ends_no_page(value: Any, name: str) -> None:
         assert len(found) <= MOST
         assert all(len(text) <= LONGEST + 1 for one in found for text in (one.before, one.after))
         "".join(one.field + one.before + one.after for one in found).encode()
+
+
+def test_an_offset_without_an_effect_is_not_known_and_not_done() -> None:
+    """A lost effect looks the same; Find and the event's page have one word for it."""
+    assert summary_of({"a": PASSED, "b": LATER}) == Summary("unknown", "a", PASSED, 1, 2)
+    words = load_words()
+    for lang, word in (("en", "not known"), ("zh", "未知")):
+        assert words["find.outcome_passed"][lang] == words["find.outcome_unknown"][lang] == word
+        for said in ("event.state_passed", "event.where_passed", "event.turn_unknown"):
+            assert word in words[said][lang].lower()

@@ -22,6 +22,7 @@ from dingbridge.dingtalk.errors import ApiError, BudgetSpent, Unavailable
 from dingbridge.doctor import run
 from dingbridge.doctor.checks import (
     clock,
+    consumers,
     dead_letters,
     ingress,
     kafka,
@@ -36,9 +37,10 @@ from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.checks.kafka import Topic
 from dingbridge.doctor.checks.network import Push
 from dingbridge.doctor.context import Context
-from dingbridge.doctor.findings import Both, Finding, Level, found, printed, read_words
+from dingbridge.doctor.findings import Both, Finding, Level, exit_code, found, printed, read_words
 from dingbridge.doctor.parts import GROUP, load_checks
 from dingbridge.ingress.journal import check as disk
+from dingbridge.kafka.group_lag import Group, TopicLag
 from dingbridge.settings import IngressSettings, KafkaSettings
 from dingbridge.settings.apps import App, AppCredentials
 from tests.support.cases import of_each
@@ -77,11 +79,15 @@ def keys(**values: Any) -> list[Finding]:
 
 
 def of_several(tmp_path: Path) -> list[Finding]:
+    return settings_check.app_of(of_two(tmp_path), None)[1]
+
+
+def of_two(tmp_path: Path) -> IngressSettings:
     file = tmp_path / "apps.toml"
     text = f'token = "{TOKEN}"\naes_key = "{AES_KEY}"\nowner_keys = ["{OWNER}"]\ncorp_id = "c"\n'
     file.write_text(f"[apps.hr]\n{text}[apps.crm]\n{text}")
     none = {f"dingtalk_{name}": "" for name in ("token", "aes_key", "app_key", "app_secret")}
-    return settings_check.app_of(settings(**none, dingtalk_owner_key=[], dingtalk_apps_file=file), None)[1]
+    return settings(**none, dingtalk_owner_key=[], dingtalk_apps_file=file)
 
 
 def clocks(seen: float | Both | None) -> list[Finding]:
@@ -119,13 +125,20 @@ def cluster(
 ) -> list[Finding]:
     needs = {EVENTS: [("approval", "READ"), ("ingress", "WRITE")], INBOX: [("approval", "READ")]}
     shown = topics if topics is not None else {EVENTS: WELL, INBOX: WELL}
-    seen = kafka.Seen(None, brokers, shown, groups if groups is not None else {"approval": ALL}, 0, True)
+    seen = kafka.Seen(None, brokers, shown, groups if groups is not None else {"approval": ALL})
     return kafka_judge.judge(seen, KAFKA, needs)
 
 
 def refused_by_kafka(kind: str) -> list[Finding]:
     seen = kafka.Seen(failure=(kind, "Kafka at broker:9092 says no"))
     return kafka_judge.judge(seen, KAFKA, {})
+
+
+LAG = {"t": TopicLag(13, 35.0)}
+
+
+def read_by(group: Group, *wanted: str, **seen: Any) -> list[Finding]:
+    return consumers.judge(consumers.Seen({"billing": group}, **seen), wanted)
 
 
 def disks(**seen: Any) -> list[Finding]:
@@ -158,9 +171,8 @@ def failed(now: float = 10_000.0, **recovery: Any) -> list[Finding]:
     return ingress.judge_failed(memory(recovery=ingress.Recovery(**recovery)), [OWNER], now=now)
 
 
-def month(calls: int, pushes: int | None, *, all_pushes: bool = True) -> list[Finding]:
-    spent = {"month": "2026-11", "calls": calls, "by_api": {"v2/user/get": calls}}
-    return quota.judge(spent, pushes, all_pushes=all_pushes)
+def month(calls: int, plan: int = 5_000) -> list[Finding]:
+    return quota.judge_calls({"month": "2026-11", "calls": calls, "by_api": {"v2/user/get": calls}}, plan)
 
 
 def api_error(errcode: int, sub_code: str | None = None) -> ApiError:
@@ -207,6 +219,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "settings.consumer": broken_consumer,
     "settings.no_app": lambda: settings_check.judge(app(app_secret=None), CONSUMERS, ingress=True),
     "settings.stopped": lambda: examined(monkeypatched_settings=None),
+    "settings.no_keys": lambda: in_a_folder(lambda folder: examined(monkeypatched_settings=of_two(folder))),
     "doctor.check": broken_check,
     "doctor.fault": lambda: examined(monkeypatched_settings=settings(), broken=True),
     "key.ok": keys,
@@ -244,6 +257,8 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "ingress.not_ready": lambda: running(ready=False, details={"journal": {"words": "disk full"}}),
     "relay.absent": lambda: running(relay=GONE, relay_admin="http://127.0.0.1:8083"),
     "relay.kafka": lambda: running(relay={"state": "down", "words": "does not answer"}),
+    "relay.still": lambda: running(relay={"state": "up"}, oldest_s=61.0, publishes=False),
+    "relay.behind": lambda: running(relay={"state": "up"}, oldest_s=61.0),
     "relay.other_company": lambda: running(other_company={"count": 3, "named": "ding2", "own": "ding1"}),
     "relay.parked": lambda: running(parked=ingress.parked_of('dingbridge_parked{reason="size"} 2.0\n')),
     "ingress.unreachable": lambda: answering("ingress", Push("unreachable", reason=GONE)),
@@ -286,6 +301,11 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "kafka.retention": lambda: cluster({EVENTS: Topic(copies=1, may=ALL, retention_ms=-1), INBOX: WELL}),
     "kafka.short": lambda: cluster({EVENTS: Topic(copies=1, may=ALL, retention_ms=DAY_MS), INBOX: WELL}),
     "kafka.retention_unknown": lambda: cluster({EVENTS: Topic(copies=1, may=ALL), INBOX: WELL}),
+    "consumer.ok": lambda: read_by(Group(1)),
+    "consumer.no_member": lambda: read_by(Group(0, topics=LAG)),
+    "consumer.still": lambda: read_by(Group(1, topics=LAG), still=frozenset({"billing"})),
+    "consumer.never_read": lambda: read_by(Group(0, topics=LAG, began=False)),
+    "consumer.unknown": lambda: consumers.judge(consumers.Seen(failure="no"), []),
     "dead_letters.waiting": lambda: dead_letters.judge(dead_letters.Seen({"billing": 376, "approval": 0})),
     "dead_letters.unread": lambda: dead_letters.judge(dead_letters.Seen({}, {"billing": GONE})),
     "disk.ok": disks,
@@ -329,12 +349,10 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "failed.unknown": lambda: ingress.judge_failed(memory(), [OWNER]),
     "failed.likely": lambda: ingress.judge_failed(memory(refused={("unavailable", "disk"): 4}), [OWNER]),
     "failed.unasked": lambda: ingress.judge_failed(memory(absent=GONE), [OWNER]),
-    "quota.ok": lambda: month(120, 40),
-    "quota.calls": lambda: month(4_000, 40),
-    "quota.calls_spent": lambda: month(5_000, 40),
-    "quota.pushes": lambda: month(120, 2_400, all_pushes=False),
-    "quota.pushes_spent": lambda: month(120, 3_000),
-    "quota.pushes_unknown": lambda: month(120, None),
+    "quota.calls_ok": lambda: month(3_999),
+    "quota.calls": lambda: month(4_000),
+    "quota.pushes_ok": lambda: quota.judge_pushes(quota.Pushes(2_399, 0.2), 3_000),
+    "quota.pushes": lambda: quota.judge_pushes(quota.Pushes(2_400, 29), 3_000),
 }
 
 
@@ -356,6 +374,8 @@ def examined(*, monkeypatched_settings: IngressSettings | None, broken: bool = F
     told: list[Finding] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings_check, "load", lambda: (monkeypatched_settings, []))
+        patch.setattr(settings_check, "load_without_app", lambda: None)
+        patch.setattr(run, "WITHOUT_APP", ())
         patch.setattr(run, "_in_order", lambda of_parts: [breaks] if broken else [])
         patch.setattr(run, "configure_logging", lambda settings: None)
         asyncio.run(run.examine(url=None, app_name=None, wanted=[], report=told.extend, checks={}))
@@ -442,3 +462,26 @@ def test_in_stream_mode_nothing_is_said_of_url_keys_and_owner() -> None:
         assert looked_at(check, app=streaming, credentials=None, of_ingress=memory(), url=HTTPS) == []
     assert {finding.code for finding in looked_at(run._tags, app=streaming)} == {"tags.console"}
     assert looked_at(run._stream) == [], "of an app by HTTP"
+
+
+def test_what_is_published_by_nobody_or_read_by_nobody_is_an_error() -> None:
+    """The exit code was 0 with a relay that had stalled, a URL that nobody reaches, and a consumer that was
+    frozen for 35 s while 13 records waited."""
+    stalled = running(relay={"state": "stalled", "words": "no answer"})
+    never = Group(0, topics=LAG, began=False)
+    for findings in (
+        stalled,
+        running(relay={"state": "up"}, oldest_s=61.0, publishes=False),
+        public(addresses=("10.0.0.9",)),
+        read_by(Group(0, topics=LAG)),
+        read_by(Group(1, topics=LAG), still=frozenset({"billing"})),
+        read_by(never, "billing"),
+    ):
+        assert exit_code(findings, WORDS) == 1, findings
+    for findings in (
+        running(relay={"state": "up"}, oldest_s=59.0),
+        read_by(Group(1, topics=LAG)),
+        read_by(Group(0)),
+        read_by(never),
+    ):
+        assert exit_code(findings, WORDS) == 0, findings

@@ -1,24 +1,20 @@
 """How findings are said (language, text, JSON, exit code), and what judgements weigh besides a code."""
 
-import asyncio
 import re
 import string
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaTimeoutError
 
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.doctor import run
 from dingbridge.doctor.checks import clock, ingress, kafka, platform, quota, url
 from dingbridge.doctor.checks import settings as settings_check
-from dingbridge.doctor.checks.kafka_wire import operations
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Both, as_json, exit_code, found, language, plain, printed
 from dingbridge.doctor.parts import load_checks
 from dingbridge.ingress.journal import check as disk
+from dingbridge.kafka.wire import operations
 from dingbridge.settings import KafkaSettings
 from dingbridge.settings.apps import AppCredentials
 from tests.unit.doctor.test_codes import WORDS, settings
@@ -243,54 +239,28 @@ def test_each_part_needs_the_rights_that_the_document_lists():
     }
 
 
-class Offsets:
-    """As aiokafka: of a partition without a leader nothing is heard within any time."""
-
-    def __init__(self, **_: Any) -> None: ...
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    async def beginning_offsets(self, places: Any, told: Any = 0) -> dict[Any, Any]:
-        await asyncio.sleep(0)
-        if any(place.partition == 1 for place in places):
-            raise KafkaTimeoutError
-        return dict.fromkeys(places, told)
-
-    async def end_offsets(self, places: Any) -> dict[Any, Any]:
-        return await self.beginning_offsets(places, 7)
-
-    async def offsets_for_times(self, places: Any) -> dict[Any, Any]:
-        return await self.beginning_offsets(places, SimpleNamespace(offset=2))
-
-
-async def test_pushes_are_counted_where_there_is_a_leader_so_that_the_others_are_named(monkeypatch):
-    """Else this count is waited for in vain, and "no answer in time" is all that is said of Kafka."""
-    partitions = [{"partition": 0, "leader": 1}, {"partition": 1, "leader": -1}]
-    found = {"topics": [{"topic": "dingtalk.check_in", "error_code": 0, "partitions": partitions}]}
-
-    async def answer(request: Any) -> Any:
-        return SimpleNamespace(to_object=lambda: found)
-
-    monkeypatch.setattr(kafka, "AIOKafkaConsumer", Offsets)
-    admin: Any = SimpleNamespace(_send_request=answer)
-    assert await kafka._pushes(KafkaSettings.load(), admin) == (5, False), "at least five"
-
-
-def test_only_pushes_that_cost_something_are_counted():
-    counted = ["bpms_instance_change", "check_in", "unclassified", "org_remove", "user_role_change"]
-    free = ["user_add_org", "org_dept_modify", "label_conf_add", "org_admin_add", "org_change"]
-    assert [n for n in counted + free if kafka.counts(KafkaSettings(), f"dingtalk.{n}")] == counted
-    assert not kafka.counts(KafkaSettings(), "ctl-dingtalk.dlq.approval")
-
-
-def test_both_quotas_may_be_spent_at_once_and_a_count_that_may_be_short_says_so():
-    spent = {"month": "2026-11", "calls": 5_001, "by_api": {}}
-    judged = quota.judge(spent, 3_001, all_pushes=False)
-    assert [f.code for f in judged] == ["quota.calls_spent", "quota.pushes_spent"]
-    [finding] = quota.judge(spent | {"calls": 1}, 12, all_pushes=False)
-    assert finding.values["pushes"] == Both("at least 12", "至少 12")
+def test_the_plan_is_a_setting_and_a_callback_is_one_push():
+    """A paying tenant's doctor failed from the third of each month; one callback of 20 records were 20."""
+    page = (
+        "process_start_time_seconds 1000.0\n"
+        "# TYPE dingbridge_callbacks counter\n"
+        'dingbridge_callbacks_total{outcome="kept",event_type="check_in",via="http"} 5\n'
+        'dingbridge_callbacks_total{outcome="kept",event_type="other",via="stream"} 2\n'
+        'dingbridge_callbacks_total{outcome="kept",event_type="user_add_org",via="http"} 900\n'
+        'dingbridge_callbacks_total{outcome="duplicate",event_type="check_in",via="http"} 70\n'
+        'dingbridge_callbacks_total{outcome="check",event_type="check_url",via="http"} 30\n'
+    )
+    assert ingress.pushes_of(page, now=1000.0 + 2 * 86_400) == quota.Pushes(7, 2.0)
+    assert ingress.pushes_of("") is None, "not counted"
+    spent = {"month": "2026-11", "calls": 200_000, "by_api": {}}
+    used = quota.Pushes(200_000, 20)
+    assert quota.judge_calls(spent, 0) + quota.judge_pushes(used, 0) == []
+    for plan in (1, 5_000, 500_000):
+        judged = quota.judge_calls(spent, plan) + quota.judge_pushes(used, plan)
+        assert len(judged) == 2
+        assert exit_code(judged, WORDS) == 0, "a warning at most"
+    [year] = quota.judge_pushes(quota.Pushes(12_000, 365), 3_000)
+    assert (year.code, year.values["percent"]) == ("quota.pushes_ok", 33)
 
 
 # -- calls of the parts

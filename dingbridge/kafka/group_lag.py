@@ -4,7 +4,7 @@ So the lag is known also of a consumer that is down. It joins no group and commi
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,11 +13,12 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from dingbridge.doctor.checks.kafka_wire import describe_groups
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.client import connection, explain
 from dingbridge.kafka.group_offsets import committed_by
 from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.kafka.topics import existing_topics
+from dingbridge.kafka.wire import describe_groups
 from dingbridge.settings import KafkaSettings
 
 _REQUEST_MS: Final = 5_000
@@ -36,11 +37,13 @@ class TopicLag:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One consumer group. ``topics`` has those of which it has committed something."""
+    """One consumer group. ``topics`` has the topics that it reads, and other topics with a committed offset.
+    ``began``: the group has a committed offset."""
 
     members: int
     state: str = ""
     topics: Mapping[str, TopicLag] = field(default_factory=dict)
+    began: bool = True
 
     @property
     def lag(self) -> int:
@@ -51,27 +54,35 @@ class Group:
         return max((t.oldest_s for t in self.topics.values() if t.oldest_s is not None), default=None)
 
 
-async def look(settings: KafkaSettings, names: Sequence[str]) -> dict[str, Group]:
-    """The groups of ``names`` by name. Raises ``KafkaUnavailable``."""
+async def look(settings: KafkaSettings, topics: Mapping[str, Collection[str]]) -> dict[str, Group]:
+    """The groups of these consumers by name, with the ``topics`` that each reads. A partition of these counts
+    from its start where nothing is committed. Raises ``KafkaUnavailable``."""
+    names = list(topics)
     async with _admin(settings) as admin:
         members = await _members(admin, names)
         committed = {name: await _committed(admin, settings, name) for name in names}
+    there = await existing_topics(settings)
+    counts = {topic: there[topic] for topic in there.keys() & {t for read in topics.values() for t in read}}
+    for partition in {p for offsets in committed.values() for p in offsets}:
+        counts[partition.topic] = max(counts.get(partition.topic, 0), partition.partition + 1)
     async with TopicReader(settings) as reader:
-        counts: dict[str, int] = {}
-        for partition in {p for offsets in committed.values() for p in offsets}:
-            counts[partition.topic] = max(counts.get(partition.topic, 0), partition.partition + 1)
         spans = await reader.spans(counts)
+        offsets = {name: {p: 0 for p in spans if p.topic in topics[name]} | committed[name] for name in names}
         waiting = {
             name: {
                 p: Span(max(offset, spans[p].begin), spans[p].end)
-                for p, offset in offsets.items()
+                for p, offset in places.items()
                 if spans[p].end > max(offset, spans[p].begin)
             }
-            for name, offsets in committed.items()
+            for name, places in offsets.items()
         }
         ages = await _ages(reader, waiting)
     return {
-        name: Group(*members.get(name, (0, "")), topics=_by_topic(committed[name], waiting[name], ages))
+        name: Group(
+            *members.get(name, (0, "")),
+            topics=_by_topic(offsets[name], waiting[name], ages),
+            began=bool(committed[name]),
+        )
         for name in names
     }
 
@@ -130,11 +141,11 @@ async def _ages(
 
 
 def _by_topic(
-    committed: Mapping[TopicPartition, int],
+    places: Collection[TopicPartition],
     waiting: Mapping[TopicPartition, Span],
     ages: Mapping[tuple[TopicPartition, int], float],
 ) -> dict[str, TopicLag]:
-    found = {partition.topic: TopicLag(0) for partition in sorted(committed)}
+    found = {partition.topic: TopicLag(0) for partition in sorted(places)}
     for partition, span in waiting.items():
         had = found[partition.topic]
         known = [age for age in (had.oldest_s, ages.get((partition, span.begin))) if age is not None]
