@@ -1,5 +1,9 @@
 """Whatever leaves the company goes through the proxy of HTTPS_PROXY, and says what its refusals mean."""
 
+import asyncio
+import os
+import ssl
+import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -31,6 +35,7 @@ from dingbridge.probe.recorder import Recorder
 from dingbridge.proxy import mistakes, proxy_of
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
 from dingbridge.ssrf import AddressGuard
+from tests.support import self_signed
 from tests.support.forward_proxy import ForwardProxy
 from tests.unit.forward.support import system
 from tests.unit.library.test_addresses import INSIDE
@@ -308,3 +313,42 @@ async def test_an_answer_from_a_tls_port_says_that_something_dropped_tls() -> No
         )
     with pytest.raises(Unavailable, match="a plain HTTP request came to an HTTPS port"):
         read("gettoken", 400, page)
+
+
+async def test_every_client_trusts_the_authority_of_ssl_cert_file(tmp_path: Path) -> None:
+    """A proxy opens TLS with a certificate of its own; one that is nobody's is refused."""
+    reached: set[str] = set()
+
+    async def note(request: web.Request) -> web.Response:
+        reached.add(request.path)
+        return web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", note)
+    server_pem, authority = self_signed.write(tmp_path, hosts=[NAME])
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(server_pem)
+    program = (
+        "import asyncio, pathlib; from tests.unit import test_proxy\n"
+        "async def all_of_them():\n"
+        f"    for client in test_proxy.CLIENTS: await client(pathlib.Path({str(tmp_path)!r}))\n"
+        "asyncio.run(all_of_them())"
+    )
+
+    async def run(**env: str) -> set[str]:
+        reached.clear()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-c", program),
+            cwd=Path(__file__).parents[2],
+            env={"PATH": os.environ["PATH"], "HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}", **env},
+        )
+        assert await process.wait() == 0
+        return set(reached)
+
+    async with TestServer(app) as server, ForwardProxy({NAME: server.port or 0}, tls=tls) as proxy:
+        assert await run() == set()
+        assert await run(SSL_CERT_FILE=str(authority)) == {
+            *("/gettoken", "/v1.0/gateway/connections/open", "/connect", "/photo.png", "/hook", "/"),
+            *("/.well-known/openid-configuration", "/callback"),
+        }
