@@ -18,7 +18,7 @@ from aiohttp import ClientConnectorError, TCPConnector, ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from dingbridge.proxy import proxy_of
+from dingbridge.outgoing.proxy import proxy_of
 
 Network = IPv4Network | IPv6Network
 

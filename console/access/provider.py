@@ -19,7 +19,7 @@ import orjson
 
 from dingbridge.console.access.users import User
 from dingbridge.errors import BridgeError
-from dingbridge.proxy import failure, proxy_of
+from dingbridge.outgoing.proxy import failure, proxy_of
 
 BEGUN_FOR_S: Final = 600
 """How long a login may take at the provider."""

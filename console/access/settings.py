@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from dingbridge.console.access.users import Role, UsersError, role_of
-from dingbridge.dingtalk.hosts import LOGIN, NEW_API, OLD_API, beside
-from dingbridge.proxy import mistakes
+from dingbridge.outgoing.hosts import LOGIN, NEW_API, OLD_API, beside
+from dingbridge.outgoing.proxy import mistakes
 from dingbridge.settings import ApiBase, CommaList, NetworkList, Settings
 from dingbridge.settings.base import UNREADABLE
 

@@ -18,7 +18,7 @@ from dingbridge.consumers.forward import signature
 from dingbridge.consumers.forward.deliveries import ANSWER_BYTES
 from dingbridge.consumers.forward.policy import Answer, read
 from dingbridge.consumers.forward.settings import Credentials, System
-from dingbridge.proxy import failure, own_answer
+from dingbridge.outgoing.proxy import failure, own_answer
 from dingbridge.ssrf import AddressGuard, guarded_connector, proxy_past, refusal
 from dingbridge.worker.delivery import REPLAY_HEADER
 

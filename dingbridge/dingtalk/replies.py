@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from dingbridge.dingtalk.error_codes import error_for, error_named, is_listed
 from dingbridge.dingtalk.errors import ApiError, BadRequest, RateLimited, Unavailable
-from dingbridge.proxy import TLS_PORT
+from dingbridge.outgoing.proxy import TLS_PORT
 
 BAN_S: Final = 300.0
 """How long DingTalk's firewall shuts an address out after 10,000 calls in 20 s (call-frequency-limit)."""

@@ -26,10 +26,10 @@ from dingbridge.dingtalk.errors import (
     TokenInvalid,
     Unavailable,
 )
-from dingbridge.dingtalk.hosts import NEW_API, beside
 from dingbridge.dingtalk.pace import OwnPace
 from dingbridge.errors import CallsSpent
-from dingbridge.proxy import failure, own_answer, proxy_of
+from dingbridge.outgoing.hosts import NEW_API, beside
+from dingbridge.outgoing.proxy import failure, own_answer, proxy_of
 
 log = structlog.get_logger(__name__)
 

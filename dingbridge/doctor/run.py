@@ -29,7 +29,7 @@ from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Finding, found
 from dingbridge.doctor.parts import Check, calls_of
 from dingbridge.logging import configure_logging, place_of
-from dingbridge.proxy import proxy_of, shown
+from dingbridge.outgoing.proxy import proxy_of, shown
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, bare_path_app, load_apps
 

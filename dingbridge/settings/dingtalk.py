@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from dingbridge.apps.model import AES_KEY, CORP_ID_MISSING, OWNER, SAMPLE_CREDENTIALS, TOKEN, Mode
-from dingbridge.dingtalk.hosts import NEW_API, OLD_API, beside, of_dingtalk
 from dingbridge.errors import SettingsError
-from dingbridge.proxy import mistakes
+from dingbridge.outgoing.hosts import NEW_API, OLD_API, beside, of_dingtalk
+from dingbridge.outgoing.proxy import mistakes
 from dingbridge.settings.apps import AppsSettings, load_apps
 from dingbridge.settings.base import UNREADABLE, CommaList, ZoneName, mistakes_of
 from dingbridge.settings.database import DatabaseSettings

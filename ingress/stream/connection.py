@@ -18,7 +18,7 @@ from yarl import URL
 from dingbridge.dingtalk.gateway import Opening
 from dingbridge.errors import BridgeError
 from dingbridge.ingress.stream.frames import Frame, Status, event_answer, read
-from dingbridge.proxy import failure, proxy_of
+from dingbridge.outgoing.proxy import failure, proxy_of
 from dingbridge.tasks import WatchedTasks, end
 
 log = structlog.get_logger(__name__)

@@ -31,8 +31,8 @@ from dingbridge.dingtalk.transport import Transport
 from dingbridge.doctor.checks import clock, url
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.ingress.stream.connection import connect
+from dingbridge.outgoing.proxy import mistakes, proxy_of
 from dingbridge.probe.recorder import Recorder
-from dingbridge.proxy import mistakes, proxy_of
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
 from dingbridge.ssrf import AddressGuard
 from tests.support import self_signed

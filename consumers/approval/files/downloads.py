@@ -28,7 +28,7 @@ from dingbridge.dingtalk.error_codes import means_not_there
 from dingbridge.dingtalk.errors import ApiError, NoAddress, PermissionDenied
 from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, SettingsError
-from dingbridge.proxy import failure
+from dingbridge.outgoing.proxy import failure
 from dingbridge.snapshots.late_answers import look_again_s
 from dingbridge.ssrf import AddressGuard, guarded_connector, proxy_past, refusal
 from dingbridge.work_queue import WorkQueue

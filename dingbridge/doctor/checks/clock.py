@@ -10,7 +10,7 @@ import aiohttp
 from dingbridge.doctor.checks.network import get
 from dingbridge.doctor.checks.url import shown
 from dingbridge.doctor.findings import Both, Finding, found
-from dingbridge.proxy import proxy_of
+from dingbridge.outgoing.proxy import proxy_of
 
 LIMIT_S: Final = 10.0
 """A smaller difference is not reported: ``Date`` has whole seconds, and the answer takes its time."""

@@ -15,7 +15,7 @@ from yarl import URL
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.self_push import judge, self_push
 from dingbridge.doctor.findings import Both
-from dingbridge.proxy import TLS_PORT, Kind, ProxyFailure, failure, own_answer
+from dingbridge.outgoing.proxy import TLS_PORT, Kind, ProxyFailure, failure, own_answer
 
 TIMEOUT_S: Final = 10.0
 

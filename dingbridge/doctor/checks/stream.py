@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import aiohttp
 
-from dingbridge.dingtalk.hosts import NEW_API, STREAM
 from dingbridge.doctor.checks.network import get, get_json
 from dingbridge.doctor.checks.settings import Part
 from dingbridge.doctor.findings import Both, Finding, found
-from dingbridge.proxy import proxy_of
+from dingbridge.outgoing.hosts import NEW_API, STREAM
+from dingbridge.outgoing.proxy import proxy_of
 
 PATH: Final = "/stream"
 _QUIET_S: Final = 180.0

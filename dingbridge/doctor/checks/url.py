@@ -15,7 +15,7 @@ import aiohttp
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.doctor.checks.network import TIMEOUT_S, Push, get_json, push, reason_of
 from dingbridge.doctor.findings import Both, Finding, found
-from dingbridge.proxy import proxy_of
+from dingbridge.outgoing.proxy import proxy_of
 
 DEADLINE_S: Final = 1.5
 """DingTalk's (http-callback-overview)."""
