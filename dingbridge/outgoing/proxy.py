@@ -1,13 +1,15 @@
 """The HTTP proxy by which requests leave the company: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, as curl has them.
 
-Every client that leaves passes ``proxy=proxy_of(url)`` to aiohttp. aiohttp's own ``trust_env`` is not used:
-it reads no HTTPS_PROXY for ``wss``, goes past a proxy that it does not support, and sends what ``~/.netrc``
-has for a host to that host.
+Every client that leaves passes ``proxy=proxy_of(url)`` to aiohttp. aiohttp's own ``trust_env`` is not used.
+It reads no HTTPS_PROXY for ``wss``, and goes past a proxy that it does not support. It also sends what
+``~/.netrc`` has for a host to that host.
 """
 
 import os
 from contextlib import suppress
+from functools import cache
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import aiohttp
@@ -99,6 +101,8 @@ def own_answer(status: int, proxy: URL | None, host: str) -> ProxyFailure | None
 
 def _read(name: str) -> URL | None:
     value = os.environ.get(name.lower()) or os.environ.get(name)
+    if not value and (file := os.environ.get(f"{name}_FILE")):
+        value = _content(name, file)
     if not value:
         return None
     try:
@@ -115,6 +119,16 @@ def _read(name: str) -> URL | None:
             ]
         )
     return proxy.origin().with_user(proxy.user).with_password(proxy.password)
+
+
+@cache
+def _content(name: str, file: str) -> str:
+    """What a file of secrets holds, read once, as those of the settings are."""
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+    raise SettingsError([f"{name}_FILE: {file} cannot be read ({reason})"])
 
 
 def _is_beside_us(host: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Self
 class ForwardProxy:
     """Listens as a context manager; ``port`` is known inside. ``asked`` has each request's method and target.
 
-    ``credentials`` are ``user:password``, which it then wants; ``answer`` is what it answers to all.
+    With ``credentials`` (``user:password``) it refuses requests without them. ``answer`` is sent to all.
     """
 
     def __init__(

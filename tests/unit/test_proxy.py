@@ -277,6 +277,16 @@ def test_the_variable_is_read_as_curl_does(
     assert (found and str(found)) == proxy
 
 
+def test_a_proxy_with_credentials_may_stand_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "proxy"
+    monkeypatch.setenv("HTTPS_PROXY_FILE", str(file))
+    assert mistakes() == [f"HTTPS_PROXY_FILE: {file} cannot be read (No such file or directory)"]
+    file.write_text("http://u:s3cret@proxy.example:3128\n")
+    assert str(proxy_of("https://oapi.dingtalk.com")) == "http://u:s3cret@proxy.example:3128"
+
+
 @pytest.mark.parametrize(
     "value",
     [
