@@ -70,6 +70,8 @@ _BY_THE_CHART: Final = re.compile(
     r"|ADMIN_.*|RELAY_ADMIN_PORT|INGRESS_(HOST|PORT|RELAY|REUSE_PORT)|DATA_DIR|JOURNAL_DIR|CONSOLE_(HOST|JOURNALS|LISTENERS|PORT|SOCKET)|SHUTDOWN_TIMEOUT_S"
 )
 """Settings that other values stand for, or that probes, volumes and Services count on."""
+_OF_THE_PROCESS: Final = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+"""Variables that a value file may set beside settings."""
 
 
 def template(helm: str, *values: Path, release: str = "dingbridge") -> dict[str, list[str]]:
@@ -106,6 +108,7 @@ def settings() -> dict[str, Any]:
         for field, info in cls.model_fields.items()
         if SecretStr not in (info.annotation, *getattr(info.annotation, "__args__", ()))
     }
+    names |= dict.fromkeys(_OF_THE_PROCESS)
     value = {"$ref": "#/$defs/value"}
     limits = "|".join(field.upper() for field in ConsumerLimits.model_fields)
     return {

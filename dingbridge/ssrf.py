@@ -8,6 +8,7 @@ calls follows none.
 Ranges: IANA's special-purpose registries for IPv4 and IPv6 (RFC 6890), and the metadata services of clouds.
 """
 
+import asyncio
 import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -15,6 +16,9 @@ from typing import Any
 
 from aiohttp import ClientConnectorError, TCPConnector, ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from dingbridge.outgoing.proxy import proxy_of
 
 Network = IPv4Network | IPv6Network
 
@@ -127,9 +131,27 @@ class GuardedResolver(AbstractResolver):
 def guarded_connector(guard: AddressGuard, **more: Any) -> TCPConnector:
     """A connector for ``ClientSession`` that reaches nothing which ``guard`` refuses; ``more`` goes to it.
 
-    ``refusal`` recognises its errors. The session must read no proxy from the environment (``trust_env``):
-    with one, the address is not seen here."""
+    ``refusal`` recognises its errors. A request through a proxy needs another connector, since this one sees
+    the proxy's address alone: see ``proxy_past``."""
     return TCPConnector(resolver=GuardedResolver(guard), socket_factory=guard.open_socket, **more)
+
+
+async def proxy_past(url: str) -> URL | None:
+    """The proxy for ``url``, which others wrote; ``None`` for none, and where its host points inside.
+
+    A guard then decides on a connection without it. Of a name that does not resolve here the proxy decides.
+    Raises ``SettingsError``, and ``ValueError`` for what is no URL.
+    """
+    proxy = proxy_of(url)
+    if proxy is None:
+        return None
+    host = URL(url).host or ""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return proxy
+    inside = any(AddressGuard().why_not(str(address[0])) for *_, address in found)
+    return None if inside else proxy
 
 
 def refusal(error: Exception) -> AddressRefused | None:

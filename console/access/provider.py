@@ -19,6 +19,7 @@ import orjson
 
 from dingbridge.console.access.users import User
 from dingbridge.errors import BridgeError
+from dingbridge.outgoing.proxy import failure, proxy_of
 
 BEGUN_FOR_S: Final = 600
 """How long a login may take at the provider."""
@@ -106,10 +107,12 @@ async def ask(method: str, url: str, **request: Any) -> tuple[int, dict[str, Any
     """``(status, JSON object)`` of an answer; no redirect is followed. Raises ``ProviderError``."""
     place = url.partition("?")[0]
     timeout = aiohttp.ClientTimeout(total=_WITHIN_S)
+    proxy = None
     try:
+        proxy = proxy_of(url)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.request(method, url, allow_redirects=False, **request) as answer,
+            session.request(method, url, proxy=proxy, allow_redirects=False, **request) as answer,
         ):
             body = bytearray()
             async for chunk in answer.content.iter_any():
@@ -118,7 +121,8 @@ async def ask(method: str, url: str, **request: Any) -> tuple[int, dict[str, Any
                     raise ProviderError(f"{place} answers more than {_MOST} bytes")
             status = answer.status
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise ProviderError(f"{place} does not answer ({type(error).__name__})") from None
+        why = failure(error, proxy) or type(error).__name__
+        raise ProviderError(f"{place} does not answer ({why})") from None
     try:
         values = orjson.loads(body)
     except orjson.JSONDecodeError:

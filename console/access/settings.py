@@ -8,12 +8,11 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from dingbridge.console.access.users import Role, UsersError, role_of
-from dingbridge.dingtalk.transport import NEW_HOST, OLD_HOST
+from dingbridge.outgoing.hosts import LOGIN, NEW_API, OLD_API, beside
+from dingbridge.outgoing.proxy import mistakes
 from dingbridge.settings import ApiBase, CommaList, NetworkList, Settings
 from dingbridge.settings.base import UNREADABLE
 
-LOGIN_HOST: Final = "https://login.dingtalk.com"
-"""DingTalk's login page has a host of its own; a simulator has all at one."""
 _SHORTEST: Final = 16
 """Characters of the proxy's secret, at least."""
 
@@ -61,8 +60,13 @@ class AccessSettings(Settings):
     """Client ID of the DingTalk app by which people log in; who may is in the users file, by unionid"""
     console_dingtalk_client_secret: SecretStr | None = None
     """secret; Client Secret of that app"""
-    dingtalk_api_base: ApiBase = OLD_HOST
+    dingtalk_api_base: ApiBase = OLD_API
     """see DingTalk: the Open API"""
+    dingtalk_new_api_base: ApiBase | None = None
+    """see DingTalk: the Open API"""
+    dingtalk_login_base: ApiBase | None = None
+    """where DingTalk's login page is; unset: `https://login.dingtalk.com`, overseas
+    `https://login.dingtalk.io`; of any other DINGTALK_API_BASE that one"""
 
     @field_validator("console_url", "console_oidc_issuer")
     @classmethod
@@ -87,7 +91,9 @@ class AccessSettings(Settings):
     def dingtalk_hosts(self) -> tuple[str, str]:
         """Where DingTalk's login page is, and its newer API."""
         base = self.dingtalk_api_base
-        return (LOGIN_HOST, NEW_HOST) if base == OLD_HOST else (base, base)
+        return self.dingtalk_login_base or beside(base, LOGIN), self.dingtalk_new_api_base or beside(
+            base, NEW_API
+        )
 
     @property
     def roles_by_claim(self) -> dict[str, Role]:
@@ -118,6 +124,8 @@ class AccessSettings(Settings):
             )
         if self.console_proxy_role_header and not self.console_proxy_user_header:
             problems.append("CONSOLE_PROXY_USER_HEADER: needed, because CONSOLE_PROXY_ROLE_HEADER is set")
+        if self.console_oidc_issuer or self.console_dingtalk_client_id:
+            problems += mistakes()
         for way in (_OIDC, _DINGTALK):
             missing = [name.upper() for name in way if not getattr(self, name)]
             if len(missing) == len(way):

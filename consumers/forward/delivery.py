@@ -1,22 +1,25 @@
 """One request to a system. No exception of the HTTP library leaves this module: their texts hold URLs.
 
-Redirects are not followed, environment variables about proxies are not read, cookies are not kept, and of an
-answer's body only a little is read; what did not take the event gives its first bytes.
+Redirects are not followed, cookies are not kept, and of an answer's body only a little is read; what did not
+take the event gives its first bytes. A proxy of the environment is used for what does not point inside.
 """
 
 import asyncio
 import ssl
 import time
 from dataclasses import replace
+from functools import partial
 from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from dingbridge.consumers.forward import signature
 from dingbridge.consumers.forward.deliveries import ANSWER_BYTES
 from dingbridge.consumers.forward.policy import Answer, read
 from dingbridge.consumers.forward.settings import Credentials, System
-from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
+from dingbridge.outgoing.proxy import failure, own_answer
+from dingbridge.ssrf import AddressGuard, guarded_connector, proxy_past, refusal
 from dingbridge.worker.delivery import REPLAY_HEADER
 
 CONNECT_TIMEOUT_S = 10
@@ -33,17 +36,19 @@ class Sender:
     def __init__(self, system: System, credentials: Credentials, guard: AddressGuard) -> None:
         self._system, self._credentials, self._guard = system, credentials, guard
         self._session: aiohttp.ClientSession | None = None
+        self._proxy: URL | None = None
 
     async def open(self) -> None:
-        """Call it once, in the running loop."""
+        """Call it once, in the running loop. Raises ``SettingsError`` for a proxy that cannot be used."""
         system = self._system
         context = ssl.create_default_context(cafile=system.ca_file) if system.ca_file else True
+        self._proxy = await proxy_past(system.url)
+        connector = partial(guarded_connector, self._guard) if self._proxy is None else aiohttp.TCPConnector
         self._session = aiohttp.ClientSession(
-            connector=guarded_connector(self._guard, limit=system.concurrency, ssl=context),
+            connector=connector(limit=system.concurrency, ssl=context),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "dingbridge", **system.headers, **self._credentials.headers},
             auto_decompress=False,
-            trust_env=False,
             timeout=aiohttp.ClientTimeout(
                 total=system.timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, system.timeout_s)
             ),
@@ -73,15 +78,21 @@ class Sender:
         try:
             async with self._session.post(
                 self._system.url,
+                proxy=self._proxy,
                 data=body,
                 headers=headers,
                 allow_redirects=False,
             ) as response:
+                host = response.url.host or ""
+                if refused := own_answer(response.status, self._proxy, host):
+                    return Answer("unavailable", str(refused))
                 answer = read(response.status, response.headers)
                 body = await _drain(response)
                 kept = None if answer.kind == "taken" or not body else body
                 return replace(answer, status=response.status, body=kept)
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            if by_proxy := failure(error, self._proxy):
+                return Answer("unavailable", str(by_proxy))
             return _failure(error, self._system.timeout_s)
 
     def headers(

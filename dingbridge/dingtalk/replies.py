@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from dingbridge.dingtalk.error_codes import error_for, error_named, is_listed
 from dingbridge.dingtalk.errors import ApiError, BadRequest, RateLimited, Unavailable
+from dingbridge.outgoing.proxy import TLS_PORT
 
 BAN_S: Final = 300.0
 """How long DingTalk's firewall shuts an address out after 10,000 calls in 20 s (call-frequency-limit)."""
@@ -127,6 +128,12 @@ def _trouble(
 
 def _unusable(api: str, status: int, content: bytes, reply: object) -> ApiError:
     """An answer without an error code: the firewall, a proxy, or a broken platform."""
+    if status == 400 and TLS_PORT.encode() in content:
+        return Unavailable(
+            f"DingTalk {api}: a plain HTTP request came to an HTTPS port (HTTP 400). A proxy between here "
+            "and DingTalk drops TLS: name one in HTTPS_PROXY that takes CONNECT.",
+            api=api,
+        )
     html = content.lstrip()[:1] == b"<" and (status < 300 or status == 403)
     if html or (isinstance(reply, dict) and "punish" in reply):
         wait = _WAIT_RE.search(content)

@@ -28,6 +28,8 @@ from dingbridge.dingtalk.errors import (
 )
 from dingbridge.dingtalk.pace import OwnPace
 from dingbridge.errors import CallsSpent
+from dingbridge.outgoing.hosts import NEW_API, beside
+from dingbridge.outgoing.proxy import failure, own_answer, proxy_of
 
 log = structlog.get_logger(__name__)
 
@@ -35,14 +37,12 @@ RATE_DELAYS_S: Final = (1.0, 2.0, 4.0)
 """Waits before another try after a rate limit (call-frequency-limit)."""
 BUSY_DELAYS_S: Final = (1.0, 2.0)
 """Waits after errcode -1, which may be tried three times (server-api-error-codes-1)."""
-OLD_HOST: Final = "https://oapi.dingtalk.com"
-NEW_HOST: Final = "https://api.dingtalk.com"
-"""DingTalk serves its new API (``/v1.0/…``) at a host of its own; a simulator serves both at one."""
 _WITH_TOKEN: Final = "x-acs-dingtalk-access-token"  # noqa: S105
 
 
 class Transport:
-    """Speaks to one base address. ``calls`` counts requests sent, by API name."""
+    """Speaks to the old API at ``base`` and to the new one at ``new_base``; without one, to the new API that
+    belongs to ``base``. ``calls`` counts requests sent, by API name."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Transport:
         session: aiohttp.ClientSession | None,
         *,
         timeout_s: float,
+        new_base: str | None = None,
         budget: Budget | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -58,7 +59,7 @@ class Transport:
         self._pace = budget or OwnPace(clock=clock)
         self._budget = budget
         self._base = base.rstrip("/")
-        self._new_base = NEW_HOST if self._base == OLD_HOST else self._base
+        self._new_base = (new_base or beside(self._base, NEW_API)).rstrip("/")
         self._session = session
         self._owns_session = session is None
         self._timeout_s = timeout_s
@@ -154,10 +155,16 @@ class Transport:
             headers = {_WITH_TOKEN: token, "Content-Type": "application/json"}
         elif token is not None:
             query = {**query, "access_token": token}
+        url = (self._new_base if new_api else self._base) + path
+        try:
+            proxy = proxy_of(url)
+        except ValueError:  # the base is no URL, which aiohttp says below
+            proxy = None
         try:
             async with self._session.request(
                 method,
-                (self._new_base if new_api else self._base) + path,
+                url,
+                proxy=proxy,
                 params=query,
                 headers=headers,
                 # as it is: DingTalk refuses escapes such as \u5f20 (40033)
@@ -169,17 +176,19 @@ class Transport:
             ) as response:
                 status, content = response.status, await response.read()
         except (aiohttp.ClientError, OSError) as error:
-            failure, unsent = _words(error, timeout_s), isinstance(error, aiohttp.ClientConnectorError)
+            unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError)
+            words = failure(error, proxy) or (
+                f"{_words(error, timeout_s)}. Check DINGTALK_API_BASE, and that this machine can reach it"
+            )
         else:
+            if refused := own_answer(status, proxy, response.url.host or ""):
+                raise Unavailable(f"DingTalk {api}: {refused}.", api=api)
             # of a read of the new API, the query holds ids and numbers of pages
             secret_query = {} if new_api and not once else query
             secrets = _secrets(secret_query, token, body, once)
             return replies.read(api, status, content, new_api=new_api, secrets=secrets)
         # raised here, where no exception is being handled: else the library's would hang on to it as context
-        unavailable = Unavailable(
-            f"DingTalk {api}: {failure}. Check DINGTALK_API_BASE, and that this machine can reach it.",
-            api=api,
-        )
+        unavailable = Unavailable(f"DingTalk {api}: {words}.", api=api)
         unavailable.unsent = unsent
         raise unavailable
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -29,6 +30,8 @@ from dingbridge.doctor.context import NO_APP, Context
 from dingbridge.doctor.findings import Finding, found
 from dingbridge.doctor.parts import Check, calls_of
 from dingbridge.logging import configure_logging, place_of
+from dingbridge.outgoing.proxy import proxy_of, shown
+from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, bare_path_app, load_apps
 
 Report = Callable[[Iterable[Finding]], None]
@@ -83,7 +86,7 @@ async def examine(
             with_ingress,
             url,
             session,
-            None if in_background else _client(app, settings.dingtalk_api_base, session, calls),
+            None if in_background else _client(app, settings, session, calls),
             calls,
             in_background,
             wanted,
@@ -116,12 +119,30 @@ async def _findings(check: Looks, context: Context) -> list[Finding]:
         return [found("doctor.fault", check=name, error=type(error).__name__, place=place_of(error))]
 
 
-def _client(app: App, base: str, session: aiohttp.ClientSession, calls: ApiCalls) -> DingTalkClient | None:
+def _client(
+    app: App, settings: IngressSettings, session: aiohttp.ClientSession, calls: ApiCalls
+) -> DingTalkClient | None:
     """The app's API client; ``None`` without its key and secret, and for a suite."""
     if not app.calls_api:
         return None
     app_key, app_secret = app.api_credentials()
-    return DingTalkClient(app_key=app_key, app_secret=app_secret, base=base, session=session, budget=calls)
+    return DingTalkClient(
+        app_key=app_key,
+        app_secret=app_secret,
+        base=settings.dingtalk_api_base,
+        new_base=settings.new_api_base,
+        session=session,
+        budget=calls,
+    )
+
+
+async def _proxy(context: Context) -> list[Finding]:
+    settings = context.settings
+    hosts: dict[str, list[str]] = {}
+    for base in dict.fromkeys((settings.dingtalk_api_base, settings.new_api_base)):
+        if proxy := proxy_of(base):
+            hosts.setdefault(shown(proxy), []).append(urlsplit(base).hostname or "")
+    return [found("proxy.used", proxy=proxy, hosts=names) for proxy, names in hosts.items()]
 
 
 async def _clock(context: Context) -> list[Finding]:
@@ -173,7 +194,13 @@ async def _stream(context: Context) -> list[Finding]:
         return []
     settings = context.settings
     _, admin = ingress.addresses(settings)
-    seen = await stream.look(context.session, admin, context.app.name, live=settings.speaks_to_dingtalk)
+    seen = await stream.look(
+        context.session,
+        admin,
+        context.app.name,
+        new_api=settings.new_api_base,
+        live=settings.speaks_to_dingtalk,
+    )
     return stream.judge(seen, wanted=settings.stream_connections, watchdog_s=settings.stream_watchdog_s)
 
 
@@ -249,6 +276,7 @@ async def _quota(context: Context) -> list[Finding]:
 
 
 BEFORE: Final[tuple[Looks, ...]] = (
+    _proxy,
     _clock,
     _url,
     _ingress,

@@ -116,6 +116,7 @@ class _Run:
             app_key=key,
             app_secret=secret,
             base=settings.dingtalk_api_base,
+            new_base=settings.new_api_base,
             session=recorder.session,
             budget=budget,
         ).at(Priority.RECONCILE)

@@ -11,11 +11,11 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from dingbridge.apps.model import AES_KEY, CORP_ID_MISSING, OWNER, SAMPLE_CREDENTIALS, TOKEN, Mode
 from dingbridge.errors import SettingsError
+from dingbridge.outgoing.hosts import NEW_API, OLD_API, beside, of_dingtalk
+from dingbridge.outgoing.proxy import mistakes
 from dingbridge.settings.apps import AppsSettings, load_apps
 from dingbridge.settings.base import UNREADABLE, CommaList, ZoneName, mistakes_of
 from dingbridge.settings.database import DatabaseSettings
-
-DINGTALK_API_BASE = "https://oapi.dingtalk.com"
 
 
 def _api_base(value: str) -> str:
@@ -26,7 +26,7 @@ def _api_base(value: str) -> str:
         usable = False
     if not usable:
         raise ValueError("must be an http(s) address, as https://oapi.dingtalk.com")
-    if parts.scheme == "http" and _of_dingtalk(parts.hostname or ""):
+    if parts.scheme == "http" and of_dingtalk(value):
         raise ValueError(
             "must begin with https:// for DingTalk's own hosts: http would send the app's secret in clear"
         )
@@ -47,8 +47,11 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
     """Client ID"""
     dingtalk_app_secret: SecretStr | None = None
     """secret; Client Secret"""
-    dingtalk_api_base: ApiBase = DINGTALK_API_BASE
-    """the simulator's address instead, for trials"""
+    dingtalk_api_base: ApiBase = OLD_API
+    """the old API's address; overseas `https://oapi.dingtalk.io`; the simulator's instead, for trials"""
+    dingtalk_new_api_base: ApiBase | None = None
+    """the new API's; unset: `https://api.dingtalk.com`, overseas `https://api.dingtalk.io`; of any other
+    DINGTALK_API_BASE that one"""
     dingtalk_timezone: ZoneName = "Asia/Shanghai"
     """of times that the API writes without a zone; and of the console's pages, until the browser names its
     own"""
@@ -65,16 +68,21 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
     tenth less"""
 
     @property
+    def new_api_base(self) -> str:
+        """The address of the new API."""
+        return self.dingtalk_new_api_base or beside(self.dingtalk_api_base, NEW_API)
+
+    @property
     def speaks_to_dingtalk(self) -> bool:
         """Whether the API base is DingTalk's own, so that no sample credential may be used."""
-        return _of_dingtalk(urlsplit(self.dingtalk_api_base).hostname or "")
+        return of_dingtalk(self.dingtalk_api_base)
 
     @property
     def live(self) -> bool:
         return self.speaks_to_dingtalk
 
     def check(self) -> list[str]:
-        problems = super().check()
+        problems = super().check() + mistakes()
         for variable, sample in SAMPLE_CREDENTIALS.items():
             value = getattr(self, variable.lower(), None)
             values = value if isinstance(value, list) else [value]
@@ -117,11 +125,6 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
         if problems or not self.dingtalk_app_key or not self.dingtalk_app_secret:
             raise SettingsError(problems)
         return self.dingtalk_app_key, self.dingtalk_app_secret.get_secret_value()
-
-
-def _of_dingtalk(host: str) -> bool:
-    name = host.rstrip(".").lower()
-    return name == "dingtalk.com" or name.endswith(".dingtalk.com")
 
 
 class CallbackSettings(AppsSettings):

@@ -67,7 +67,11 @@ class AppRecovery:
         key, secret = app.api_credentials()
         self._calls = ApiCalls.of(settings, key)
         self._client = DingTalkClient(
-            app_key=key, app_secret=secret, base=settings.dingtalk_api_base, budget=self._calls
+            app_key=key,
+            app_secret=secret,
+            base=settings.dingtalk_api_base,
+            new_base=settings.new_api_base,
+            budget=self._calls,
         )
         kind = IsvList if settings.recovery_list == "isv" else AppList
         self.poller = Poller(app.name, kind(self._client.at(Priority.RECOVERY)), journal, metrics)

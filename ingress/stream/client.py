@@ -64,7 +64,11 @@ class StreamClient:
         self._session = aiohttp.ClientSession(headers={"User-Agent": "dingbridge"})
         self._calls = ApiCalls.of(settings, self._key)
         self._transport = Transport(
-            settings.dingtalk_api_base, self._session, timeout_s=OPEN_S, budget=self._calls
+            settings.dingtalk_api_base,
+            self._session,
+            timeout_s=OPEN_S,
+            new_base=settings.new_api_base,
+            budget=self._calls,
         )
         self._connections: set[Connection] = set()
         self._last_frame_at: float | None = None

@@ -13,10 +13,12 @@ from typing import Final, Literal
 
 import aiohttp
 import structlog
+from yarl import URL
 
 from dingbridge.dingtalk.gateway import Opening
 from dingbridge.errors import BridgeError
 from dingbridge.ingress.stream.frames import Frame, Status, event_answer, read
+from dingbridge.outgoing.proxy import failure, proxy_of
 from dingbridge.tasks import WatchedTasks, end
 
 log = structlog.get_logger(__name__)
@@ -35,10 +37,14 @@ Keep = Callable[[Frame], Awaitable[Status]]
 
 async def connect(session: aiohttp.ClientSession, opening: Opening) -> aiohttp.ClientWebSocketResponse:
     """Open the WebSocket. Raises ``BridgeError``, without the address, which holds the ticket."""
+    host, proxy = "the host that it names", None
     try:
+        address = URL(opening.endpoint)
+        host, proxy = address.host or host, proxy_of(address)
         async with asyncio.timeout(CONNECT_S):
             return await session.ws_connect(
-                opening.endpoint,
+                address,
+                proxy=proxy,
                 params={"ticket": opening.ticket},
                 heartbeat=HEARTBEAT_S,
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
@@ -46,9 +52,11 @@ async def connect(session: aiohttp.ClientSession, opening: Opening) -> aiohttp.C
             )
     except (aiohttp.ClientError, OSError, ValueError) as error:  # also no answer in time
         words = f"HTTP {status}" if (status := getattr(error, "status", None)) else type(error).__name__
+        by_proxy = failure(error, proxy)
+    remedy = by_proxy or f"let this machine reach {host}:443"
     raise BridgeError(
         f"Stream: the WebSocket that DingTalk named cannot be opened ({words}). It is tried again with a new "
-        "ticket; let this machine reach wss-open-connection.dingtalk.com:443, without a proxy in between."
+        f"ticket; {remedy}."
     )
 
 

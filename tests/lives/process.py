@@ -24,7 +24,7 @@ from tests.lives.clock import everywhere
 from tests.lives.mortal import Mortal, living
 from tests.lives.wire import Wire
 
-BASE = "http://dingtalk.simulated"
+BASE = "http://dingtalk"
 RESTART_S = 3.0
 """How long the supervisor waits before it starts a process again, in s."""
 

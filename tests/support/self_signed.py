@@ -3,6 +3,7 @@
 Made by pycryptodome, which the project has anyway: Python's own ``ssl`` cannot make one.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -19,21 +20,26 @@ _TRUE = b"\x01\x01\xff"
 
 
 def write(
-    folder: Path, *, address: str = "127.0.0.1", days: tuple[float, float] = (-1, 30)
+    folder: Path,
+    *,
+    address: str = "127.0.0.1",
+    hosts: Sequence[str] = (),
+    days: tuple[float, float] = (-1, 30),
 ) -> tuple[Path, Path]:
     """Writes both; returns the file with certificate and key, for the server, and the certificate alone.
 
-    ``address`` is the IPv4 address that it is for; ``days`` from now on it is valid, from the first to the
-    last.
+    ``address`` is the IPv4 address that it is for, ``hosts`` are further names; ``days`` from now on it is
+    valid, from the first to the last.
     """
     key = _key()
     common_name = DerSequence([DerObjectId("2.5.4.3"), _tagged(0x0C, address.encode())])
     name = DerSequence([_tagged(0x31, common_name.encode())])
     now = datetime.now(UTC)
     validity = DerSequence([_tagged(0x17, f"{now + d:%y%m%d%H%M%SZ}".encode()) for d in map(timedelta, days)])
-    # as OpenSSL's strict mode wants them, which Python has on since 3.13: subjectAltName (iPAddress),
-    # basicConstraints (CA), keyUsage (digitalSignature, keyCertSign), subjectKeyIdentifier
-    names = DerSequence([_tagged(0x87, bytes(map(int, address.split("."))))]).encode()
+    # as OpenSSL's strict mode wants them, which Python has on since 3.13: subjectAltName (iPAddress,
+    # dNSName), basicConstraints (CA), keyUsage (digitalSignature, keyCertSign), subjectKeyIdentifier
+    dns = [_tagged(0x82, host.encode()) for host in hosts]
+    names = DerSequence([_tagged(0x87, bytes(map(int, address.split(".")))), *dns]).encode()
     extensions = DerSequence(
         [
             _extension("2.5.29.17", names),

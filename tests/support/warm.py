@@ -59,7 +59,10 @@ _MODULES = (
 
 
 def fits(env: Mapping[str, str]) -> bool:
-    """Whether a fork can stand for a process with ``env``: not where Python itself is changed at start."""
+    """Whether a fork can stand for a process with ``env``: not where Python itself is changed at start.
+    aiohttp reads what it trusts when it is imported."""
+    if env.get("SSL_CERT_FILE") != os.environ.get("SSL_CERT_FILE"):
+        return False
     return not any((Path(entry) / "sitecustomize.py").exists() for entry in _paths(env))
 
 

@@ -28,8 +28,9 @@ from dingbridge.dingtalk.error_codes import means_not_there
 from dingbridge.dingtalk.errors import ApiError, NoAddress, PermissionDenied
 from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.outgoing.proxy import failure
 from dingbridge.snapshots.late_answers import look_again_s
-from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
+from dingbridge.ssrf import AddressGuard, guarded_connector, proxy_past, refusal
 from dingbridge.work_queue import WorkQueue
 
 log = structlog.get_logger(__name__)
@@ -138,11 +139,16 @@ class Downloads(QueueWorker):
             raise _Refused("its address is not https", final=True)
         allowed = () if row.kind == "photo" else self._allowed
         assert self._store is not None  # noqa: S101 - ``run`` ends without one
+        proxy = None
         try:
             if found is None:
                 return await self._store.save(_nothing(), most=self._most)
-            guard = AddressGuard(allowed, only_allowed=not is_https)
-            async with _session(guard) as session, session.get(found, allow_redirects=False) as response:
+            proxy = await proxy_past(found) if is_https else None
+            connector = guarded_connector(AddressGuard(allowed, only_allowed=not is_https))
+            async with (
+                _session(connector if proxy is None else None) as session,
+                session.get(found, proxy=proxy, allow_redirects=False) as response,
+            ):
                 if response.status >= 500 or response.status in BUSY:
                     raise _Failed(f"HTTP {response.status}")
                 if response.status != 200:
@@ -164,7 +170,7 @@ class Downloads(QueueWorker):
                 fault = "points inside, and to" if is_https else "is not https, and in"
                 raise _Failed(f"its address {fault} no network of ARCHIVE_ALLOW_NETWORKS") from None
             # not its text, which holds the address
-            raise _Failed(f"no answer ({type(error).__name__})") from None
+            raise _Failed(f"no answer ({failure(error, proxy) or type(error).__name__})") from None
         except OSError as error:
             raise DependencyUnavailable(
                 f"attachments cannot be written to ARCHIVE_DIR ({error.strerror})"
@@ -192,13 +198,13 @@ class Downloads(QueueWorker):
 
 
 @asynccontextmanager
-async def _session(guard: AddressGuard) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session that connects to what ``guard`` allows, and asks for a file as it is."""
+async def _session(connector: aiohttp.TCPConnector | None) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session that asks for a file as it is, by ``connector`` or, for a proxy, by aiohttp's own."""
     timeout = aiohttp.ClientTimeout(total=DOWNLOAD_TIMEOUT_S, sock_connect=10, sock_read=60)
     async with aiohttp.ClientSession(
         timeout=timeout,
         auto_decompress=False,
-        connector=guarded_connector(guard),
+        connector=connector,
         headers={"Accept-Encoding": "identity"},
     ) as session:
         yield session

@@ -69,6 +69,9 @@ the variable names. Takes {root, callback, app, database, own}. */ -}}
 {{- with $values.kafka.ca.existingSecret -}}
 {{- $found = append $found (dict "variable" "KAFKA_SSL_CAFILE" "path" "kafka-ca" "secret" . "key" $values.kafka.ca.key) -}}
 {{- end -}}
+{{- with $values.ca.existingSecret -}}
+{{- $found = append $found (dict "variable" "SSL_CERT_FILE" "path" "ca" "secret" . "key" $values.ca.key) -}}
+{{- end -}}
 {{- range $variable, $place := .own -}}
 {{- $found = append $found (dict "variable" (printf "%s_FILE" $variable) "path" ($variable | lower | replace "_" "-") "secret" $place.existingSecret "key" $place.key) -}}
 {{- end -}}

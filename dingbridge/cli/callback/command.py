@@ -261,7 +261,9 @@ async def _verify(to: Target, url: str | None, wait_s: float) -> list[Finding]:
 async def _show_stream(to: Target) -> None:
     """Raises ``typer.Exit`` where no connection is open, or known."""
     async with aiohttp.ClientSession() as session:
-        seen = await stream.look(session, to.admin, to.app.name, live=to.live)
+        seen = await stream.look(
+            session, to.admin, to.app.name, new_api=to.settings.new_api_base, live=to.live
+        )
     async with to.client() as client:
         registered = None
         with suppress(CallbackMissing):

@@ -36,7 +36,13 @@ class Target:
     def client(self) -> DingTalkClient:
         """The app's client, to be entered."""
         key, secret = self.settings.api_credentials()
-        return DingTalkClient(app_key=key, app_secret=secret, base=self.settings.dingtalk_api_base)
+        settings = self.settings
+        return DingTalkClient(
+            app_key=key,
+            app_secret=secret,
+            base=settings.dingtalk_api_base,
+            new_base=settings.new_api_base,
+        )
 
     @property
     def live(self) -> bool:

@@ -21,7 +21,8 @@ __all__ = ["CallbackRegistration", "DingTalkClient", "FailedPage"]
 class DingTalkClient(CallbackCalls, ContactCalls, ContactWrites, ApprovalCalls, WorkflowCalls, TodoCalls):
     """One app's client. Use it as an async context manager, or call ``close`` when done.
 
-    ``base`` is the address of oapi (https://oapi.dingtalk.com, or a simulator). A ``session`` given stays its
+    ``base`` is the address of oapi (https://oapi.dingtalk.com, or a simulator), ``new_base`` that of the new
+    API, by default the one that belongs to ``base``. A ``session`` given stays its
     owner's to close. ``timeout_s`` is for one request. ``budget`` is asked before each request; ``at`` gives
     the same client at another priority. ``sleep`` and ``clock`` (s) are for tests.
     """

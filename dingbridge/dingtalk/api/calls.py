@@ -31,6 +31,7 @@ class Calls:
         app_key: str,
         app_secret: str,
         base: str,
+        new_base: str | None = None,
         session: aiohttp.ClientSession | None = None,
         timeout_s: float = TIMEOUT_S,
         budget: Budget | None = None,
@@ -39,7 +40,13 @@ class Calls:
     ) -> None:
         self._app = {"appkey": app_key, "appsecret": app_secret}
         self._transport = Transport(
-            base, session, timeout_s=timeout_s, budget=budget, sleep=sleep, clock=clock
+            base,
+            session,
+            timeout_s=timeout_s,
+            new_base=new_base,
+            budget=budget,
+            sleep=sleep,
+            clock=clock,
         )
         self._clock = clock
         self._token = AccessToken(self._fetch_token, clock=clock)

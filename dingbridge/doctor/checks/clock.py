@@ -10,6 +10,7 @@ import aiohttp
 from dingbridge.doctor.checks.network import get
 from dingbridge.doctor.checks.url import shown
 from dingbridge.doctor.findings import Both, Finding, found
+from dingbridge.outgoing.proxy import proxy_of
 
 LIMIT_S: Final = 10.0
 """A smaller difference is not reported: ``Date`` has whole seconds, and the answer takes its time."""
@@ -18,7 +19,7 @@ LIMIT_S: Final = 10.0
 async def look(session: aiohttp.ClientSession, base: str) -> float | Both | None:
     """Our clock minus DingTalk's, in s; why there is no answer; ``None`` when it has no ``Date``."""
     began = time.time()
-    answer = await get(session, f"{base}/")
+    answer = await get(session, f"{base}/", proxy_of(base))
     return answer if isinstance(answer, Both) else skew(answer.date, (began + time.time()) / 2)
 
 

@@ -10,14 +10,13 @@ from typing import Any, Final
 
 import aiohttp
 
-from dingbridge.dingtalk.transport import NEW_HOST
 from dingbridge.doctor.checks.network import get, get_json
 from dingbridge.doctor.checks.settings import Part
 from dingbridge.doctor.findings import Both, Finding, found
+from dingbridge.outgoing.hosts import NEW_API, STREAM
+from dingbridge.outgoing.proxy import proxy_of
 
 PATH: Final = "/stream"
-HOSTS: Final = (NEW_HOST, "https://wss-open-connection.dingtalk.com")
-"""Where connections are asked for, and where they go, at port 443 (developerpedia's faq.md on Stream)."""
 _QUIET_S: Final = 180.0
 """Without a watchdog: how old the last frame may be. DingTalk documents no interval of its pings."""
 
@@ -32,11 +31,15 @@ class Seen:
     unreachable: Sequence[tuple[str, Both]] = ()
 
 
-async def look(session: aiohttp.ClientSession, admin: str, app: str, *, live: bool) -> Seen:
-    """Asks the private listener at ``admin``; and, where the API is DingTalk's own (``live``), its hosts."""
+async def look(session: aiohttp.ClientSession, admin: str, app: str, *, new_api: str, live: bool) -> Seen:
+    """Asks the private listener at ``admin``; and, where the API is DingTalk's own (``live``), ``new_api``.
+
+    The host where connections go is asked as well where it is known: of DingTalk in China.
+    """
     unreachable = []
-    for host in HOSTS if live else ():
-        if isinstance(why := await get(session, f"{host}/"), Both):  # else the way there is open
+    hosts = (new_api, STREAM) if new_api == NEW_API else (new_api,)
+    for host in hosts if live else ():
+        if isinstance(why := await get(session, f"{host}/", proxy_of(host)), Both):  # else the way is open
             unreachable.append((host, why))
     answer = await get_json(session, admin + PATH)
     if isinstance(answer, Both):

@@ -15,6 +15,7 @@ import aiohttp
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.doctor.checks.network import TIMEOUT_S, Push, get_json, push, reason_of
 from dingbridge.doctor.findings import Both, Finding, found
+from dingbridge.outgoing.proxy import proxy_of
 
 DEADLINE_S: Final = 1.5
 """DingTalk's (http-callback-overview)."""
@@ -73,18 +74,21 @@ def shown(url: str) -> str:
 
 async def look(session: aiohttp.ClientSession, url: str, credentials: Credentials, admin: str) -> Seen:
     """Resolve, connect, push, and ask the private listener at ``admin`` (``http://host:port``) whether the
-    push came there; stops at the first hindrance. ``url`` must be ``usable``."""
-    parts = urlsplit(url)
+    push came there; stops at the first hindrance. Through a proxy the certificate is not looked at, since it
+    may be the proxy's. ``url`` must be ``usable``."""
+    parts, proxy = urlsplit(url), proxy_of(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     try:
         async with asyncio.timeout(TIMEOUT_S):
             answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return Seen(url)
+        if proxy is None:
+            return Seen(url)
+        answers = []  # the proxy may know the name
     addresses = tuple(dict.fromkeys(str(address[0]) for *_, address in answers))
     tls, tls_reason, days = None, "", None
     context = ssl.create_default_context()
-    if parts.scheme == "https":
+    if parts.scheme == "https" and proxy is None:
         try:
             tls, tls_reason, days = await _handshake(host, port, context)
         except OSError as error:
@@ -92,7 +96,7 @@ async def look(session: aiohttp.ClientSession, url: str, credentials: Credential
         if tls != "ok":
             return Seen(url, addresses, tls=tls, tls_reason=tls_reason)
     for _ in range(TRIES):
-        pushed, here = await push(session, url, credentials, context), None
+        pushed, here = await push(session, url, credentials, context, proxy), None
         if pushed.outcome == "success":
             here = await _took(session, admin, pushed.nonce)
         if here is not False:
@@ -129,9 +133,13 @@ def judge(seen: Seen, *, from_internet: bool) -> list[Finding]:
     """``from_internet``: it is DingTalk itself that must reach it, not a simulator beside us."""
     url, host = shown(seen.url), seen.host
     findings = [] if seen.https else [found("url.http", url=url)]
-    if not seen.addresses:
+    if not seen.addresses and seen.push is None:
         return [*findings, found("url.dns", host=host)]
-    if from_internet and not any(ip_address(a.partition("%")[0]).is_global for a in seen.addresses):
+    if (
+        from_internet
+        and seen.addresses
+        and not any(ip_address(a.partition("%")[0]).is_global for a in seen.addresses)
+    ):
         findings.append(found("url.private", host=host, addresses=seen.addresses))
     if seen.unreachable is not None:
         return [*findings, found("url.unreachable", url=url, reason=seen.unreachable)]

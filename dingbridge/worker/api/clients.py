@@ -82,7 +82,11 @@ async def open_clients(settings: ConsumerSettings, stack: AsyncExitStack) -> tup
         budget = ApiCalls.of(settings, app_key)
         stack.push_async_callback(budget.close)
         made = DingTalkClient(
-            app_key=app_key, app_secret=app_secret, base=settings.dingtalk_api_base, budget=budget
+            app_key=app_key,
+            app_secret=app_secret,
+            base=settings.dingtalk_api_base,
+            new_base=settings.new_api_base,
+            budget=budget,
         )
         return await stack.enter_async_context(made), budget
 

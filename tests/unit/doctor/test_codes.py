@@ -41,6 +41,7 @@ from dingbridge.doctor.findings import Both, Finding, Level, exit_code, found, p
 from dingbridge.doctor.parts import GROUP, load_checks
 from dingbridge.ingress.journal import check as disk
 from dingbridge.kafka.group_lag import Group, TopicLag
+from dingbridge.outgoing import hosts
 from dingbridge.settings import IngressSettings, KafkaSettings
 from dingbridge.settings.apps import App, AppCredentials
 from tests.support.cases import of_each
@@ -207,6 +208,12 @@ async def platform_check(context: Context) -> list[Finding]:
     return await run._platform(context, {})
 
 
+def behind_a_proxy() -> list[Finding]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HTTPS_PROXY", "http://user:s3cret@proxy.example.com:3128")
+        return looked_at(run._proxy)
+
+
 def in_a_folder(case: Callable[[Path], list[Finding]]) -> list[Finding]:
     with tempfile.TemporaryDirectory() as folder:
         return case(Path(folder))
@@ -228,6 +235,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "key.owner": lambda: settings_check.judge_problems([f"DINGTALK_OWNER_KEY: 'x' {model.OWNER_WORDS}"]),
     "key.none": lambda: keys(credentials=()),
     "key.token_length": lambda: keys(token="short"),
+    "proxy.used": behind_a_proxy,
     "clock.ok": lambda: clocks(1.2),
     "clock.skew": lambda: clocks(-75),
     "clock.wrong": lambda: clocks(400),
@@ -273,7 +281,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "owner.signature": lambda: owners(refused={("forbidden", "signature"): 7}),
     "owner.unknown": lambda: owners(absent=GONE),
     "stream.ok": streams,
-    "stream.unreachable": lambda: streams(unreachable=[(stream.HOSTS[1], GONE)]),
+    "stream.unreachable": lambda: streams(unreachable=[(hosts.STREAM, GONE)]),
     "stream.unknown": lambda: streams(absent=GONE),
     "stream.restart": lambda: streams(status=None),
     "stream.closed": lambda: streams(0, None, 0),

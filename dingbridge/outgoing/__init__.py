@@ -1,0 +1,1 @@
+"""The way out of the company: which hosts are called, and through which proxy."""
