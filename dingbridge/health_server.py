@@ -29,6 +29,19 @@ def json_response(body: dict[str, Any], status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 
+async def json_object(request: web.Request) -> dict[str, Any]:
+    """The request's body; empty where there is none. Raises 400 for what is no JSON object in UTF-8 (RFC
+    8259, 8.1): in another charset, its sender would choose the codec."""
+    try:
+        body = orjson.loads(await request.read() or b"{}")
+    except (orjson.JSONDecodeError, web.RequestPayloadError):  # or not encoded as it says
+        body = None
+    if not isinstance(body, dict) or (request.charset or "utf-8").lower() != "utf-8":
+        words = '{"error": "the body must be a JSON object in UTF-8"}'
+        raise web.HTTPBadRequest(text=words, content_type="application/json")
+    return body
+
+
 def only_own_pages(below: str = "/", own_names: Collection[str] = ()) -> Middleware:
     """Keeps a page of somebody else's, open in the operator's browser, from reading or changing anything
     ``below`` here.

@@ -115,7 +115,7 @@ class Access:
             if user is not None:
                 request[USER], request[CSRF] = user, self.sessions.csrf_token(secret)
             if request.method not in _SAFE:
-                _check_form(request)
+                await _check_form(request)
                 await self._may_act(request, user)
             elif user is None and not _is_open(request.path):
                 raise _to_login(request)
@@ -284,12 +284,16 @@ def _is_open(path: str) -> bool:
     return path in _FOR_EVERYBODY or path.startswith(_BY_PROVIDERS)
 
 
-def _check_form(request: web.Request) -> None:
+async def _check_form(request: web.Request) -> None:
     """Our forms are in UTF-8, and hold no files. Else a stranger chooses the codec, and 1 MiB of ``punycode``
     holds the console up for minutes."""
     is_form = request.content_type == "application/x-www-form-urlencoded"
     if request.can_read_body and not (is_form and (request.charset or "utf-8").lower() == "utf-8"):
         raise web.HTTPUnsupportedMediaType(text="send a form: application/x-www-form-urlencoded in UTF-8")
+    try:
+        await request.post()
+    except (UnicodeDecodeError, web.RequestPayloadError):
+        raise web.HTTPBadRequest(text="the form cannot be read") from None
 
 
 async def _has_token(request: web.Request) -> bool:

@@ -7,6 +7,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from dingbridge.health_server import AdminServer, json_response
+from dingbridge.ingress.admin.routes import routes
 
 TOKEN = "only-the-owner-knows"
 JSON = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
@@ -23,13 +24,13 @@ async def listener():
     async def ready():
         return True, {}
 
-    routes = [web.post("/journal/prune", change), web.delete("/journal/prune", change)]
+    changes = [web.post("/journal/prune", change), web.delete("/journal/prune", change)]
     server = AdminServer(
         "127.0.0.1",
         0,
         CollectorRegistry(),
         ready=ready,
-        routes=routes,
+        routes=changes,
         token=TOKEN,
         names=["bridge.example.com", ".svc"],
     )
@@ -106,3 +107,38 @@ async def test_what_is_changed_leaves_a_line_and_so_does_an_attempt(listener):
         ("admin.changed", "/journal/prune", "127.0.0.1", 200),
         ("admin.refused", "/journal/prune", "127.0.0.1", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b'{"a":', {}),
+        (b"\xff", {}),
+        (b"[]", {}),
+        (b"[" * 100_000, {}),
+        (b"{}", {"Content-Type": "application/json; charset=nope"}),
+        (b"{}", {"Content-Type": "application/json; charset=punycode"}),
+        (b"no gzip", {"Content-Encoding": "gzip"}),
+    ],
+    ids=lambda value: None,
+)
+async def test_a_body_that_is_no_json_object_is_the_senders_mistake(body, headers):
+    async def ready():
+        return True, {}
+
+    async def verb(options):
+        return options
+
+    server = AdminServer(
+        "127.0.0.1", 0, CollectorRegistry(), ready=ready, routes=routes({"prune": verb}), token=TOKEN
+    )
+    await server.start()
+    try:
+        async with (
+            aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as http,
+            http.post("/journal/prune", data=body, headers=JSON | headers) as answer,
+        ):
+            assert answer.status == 400
+            assert "JSON object" in (await answer.json())["error"]
+    finally:
+        await server.stop()

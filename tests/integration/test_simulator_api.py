@@ -290,3 +290,30 @@ async def test_the_page_and_what_holds_it(api: Api) -> None:
             assert (response.status, response.content_type) == (200, content_type)
             # values become text nodes, never markup
             assert not re.search(r"innerHTML|outerHTML|insertAdjacent|eval\(|://", await response.text())
+
+
+async def test_what_cannot_be_read_is_the_callers_mistake(api: Api) -> None:
+    form, many = "application/x-www-form-urlencoded", "multipart/form-data; boundary=a"
+    bodies: list[tuple[bytes, dict[str, str]]] = [
+        (b"\xff", {"Content-Type": form}),
+        (b"a=b", {"Content-Type": f"{form}; charset=nope"}),
+        (b"x", {"Content-Type": "multipart/form-data"}),
+        (b"x", {"Content-Type": many}),
+    ]
+    for body, headers in bodies:
+        for path in ("/topapi/v2/department/get", "/router/rest"):
+            async with api.session.post(
+                api.base + path, params={"access_token": api.token}, data=body, headers=headers
+            ) as response:
+                assert response.status == 200, (path, headers)
+        async with api.session.post(
+            api.base + "/v1.0/gateway/connections/open", data=body, headers=headers
+        ) as response:
+            assert response.status == 400, headers
+    for query in ("limit=-1", "limit=99999999999999999999", "since=x"):
+        async with api.session.get(f"{api.base}/_sim/pushes?{query}") as response:
+            assert response.status == 400
+    async with api.session.post(
+        f"{api.base}/_sim/act", data=b"[]", headers={"Content-Type": "application/json"}
+    ) as response:
+        assert response.status == 400

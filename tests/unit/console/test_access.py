@@ -346,3 +346,12 @@ def test_the_users_file_is_private_keeps_comments_and_says_what_is_wrong(tmp_pat
         path.write_text(text)
         with pytest.raises(UsersError, match="cannot be used"):
             UsersFile(path).names()
+
+
+async def test_a_form_that_cannot_be_read_is_the_senders_mistake(tmp_path: Path) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    async with browser(settings_in(tmp_path)) as who:
+        for body, headers in ((b"\xff", form), (b"a=b", form | {"Content-Encoding": "gzip"})):
+            answer = await who.client.post("/login", data=body, headers=headers)
+            assert answer.status == 400
+            assert "cannot be read" in await answer.text()
