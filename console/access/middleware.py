@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import structlog
 from aiohttp import web
@@ -178,9 +178,8 @@ class Access:
     def _check_name(self, request: web.Request) -> None:
         """A page of somebody else's may have pointed its own name at this address (DNS rebinding), and would
         then be of our origin: so we answer to addresses, names without a dot, and names that are set."""
-        name = (urlsplit(f"//{request.host}").hostname or "") if _is_host(request.host) else ""
         own = [self.settings.console_host, *self.settings.console_names, *self.settings.own_names]
-        if not name or not is_own_name(name, [one.lower() for one in own]):
+        if not is_own_name(request.host, own):
             raise web.HTTPMisdirectedRequest(
                 text="this is no name of the console; use its address, or add the name to CONSOLE_NAMES"
             )
@@ -307,11 +306,3 @@ def _to_login(request: web.Request) -> web.HTTPException:
     if request.headers.get("HX-Request"):  # a part of a page that is open since before the session's end
         return web.HTTPUnauthorized(text="log in again", headers={"HX-Redirect": "/login"})
     return web.HTTPSeeOther(where)
-
-
-def _is_host(text: str) -> bool:
-    try:
-        urlsplit(f"//{text}").port  # noqa: B018 - raises for what is none
-    except ValueError:
-        return False
-    return True

@@ -167,6 +167,9 @@ async def test_every_answer_carries_the_security_headers(tmp_path: Path) -> None
         ("console.example.com", 200),
         ("evil.example.com", 421),
         ("127.0.0.1.evil.example.com", 421),
+        ("evil%2ecom", 421),
+        ("a b", 421),
+        ("x@127.0.0.1", 421),
         ("[", 421),
     ],
 )
