@@ -358,3 +358,22 @@ async def test_a_form_that_cannot_be_read_is_the_senders_mistake(tmp_path: Path)
             answer = await who.client.post("/login", data=body, headers=headers)
             assert answer.status == 400
             assert "cannot be read" in await answer.text()
+
+
+async def test_five_wrong_passwords_hold_up_that_name_for_as_long_as_the_guesser_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("dingbridge.console.login.Guesses", partial(Guesses, clock=lambda: now[0]))
+    wrong, right = ({"name": "anna", "password": text} for text in ("wrong", PASSWORD))
+    async with browser(settings_in(tmp_path)) as who:
+        for name in ("anna", "bob"):
+            who.console.users.set_password(name, PASSWORD, Role.VIEWER)
+        for _ in range(FREE):
+            assert (await who.post("/login", wrong)).status == 403
+        for form in (wrong, right, wrong):  # who tries while waiting does not lengthen it
+            answer = await who.post("/login", form)
+            assert (answer.status, answer.headers["Retry-After"]) == (429, "2")
+        assert (await who.post("/login", right | {"name": "bob"})).status == 303
+        now[0] = 1.0
+        assert (await who.post("/login", right)).status == 303
