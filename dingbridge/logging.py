@@ -79,8 +79,8 @@ LONGEST_EXCERPT: Final = 200
 
 
 def excerpt(text: object) -> str:
-    """At most 200 characters of ``text``, in one line, with escapes for what cannot be printed: all that a log
-    holds of a record's own text, which anybody may have written."""
+    """At most 200 characters of ``text`` in one line, escaped. A log holds no more of a record's own text,
+    which anybody may have written."""
     shown = repr(str(text)[: LONGEST_EXCERPT + 1])[1:-1]
     return shown if len(shown) <= LONGEST_EXCERPT else shown[: LONGEST_EXCERPT - 1] + "…"
 
