@@ -6,6 +6,7 @@ a host name of ours; a request that changes something also needs the token of th
 """
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from ipaddress import ip_address
 from typing import Any
@@ -18,15 +19,30 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from dingbridge.errors import BridgeError
+from dingbridge.logging import LogLimiter
 
 log = structlog.get_logger(__name__)
 
 Ready = Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
 _LOOKS = ("GET", "HEAD")
+_HOST_RE = re.compile(r"(\[[0-9a-f:.]+]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
 
 def json_response(body: dict[str, Any], status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
+
+
+async def json_object(request: web.Request) -> dict[str, Any]:
+    """The request's body; empty where there is none. Raises 400 for what is no JSON object in UTF-8 (RFC
+    8259, 8.1): in another charset, its sender would choose the codec."""
+    try:
+        body = orjson.loads(await request.read() or b"{}")
+    except (orjson.JSONDecodeError, web.RequestPayloadError):  # or not encoded as it says
+        body = None
+    if not isinstance(body, dict) or (request.charset or "utf-8").lower() != "utf-8":
+        words = '{"error": "the body must be a JSON object in UTF-8"}'
+        raise web.HTTPBadRequest(text=words, content_type="application/json")
+    return body
 
 
 def only_own_pages(below: str = "/", own_names: Collection[str] = ()) -> Middleware:
@@ -43,13 +59,8 @@ def only_own_pages(below: str = "/", own_names: Collection[str] = ()) -> Middlew
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.path.startswith(below):
             return await handler(request)
-        try:
-            name = request.url.host or ""
-            own = is_own_name(name, own_names)
-        except ValueError:  # a Host header of which no URL can be made
-            name, own = request.host, False
-        if not own:
-            words = f"{name} is no name of this listener; use its address, as 127.0.0.1"
+        if not is_own_name(request.host, own_names):
+            words = f"{request.host!r} is no name of this listener; use its address, as 127.0.0.1"
             return json_response({"error": words + (", or set ADMIN_NAMES" if own_names else "")}, 403)
         if request.method not in _LOOKS:
             origin = request.headers.get("Origin")
@@ -65,7 +76,9 @@ def only_own_pages(below: str = "/", own_names: Collection[str] = ()) -> Middlew
 
 def only_with_token(token: str | None) -> Middleware:
     """Answers 401 to a change without ``Authorization: Bearer <token>``, and logs the others with their
-    result. If there is no token, every change is refused."""
+    result. If there is no token, every change is refused. Refusals are logged a few at a time, so that
+    nobody fills a disk with them."""
+    limiter = LogLimiter()
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -73,7 +86,8 @@ def only_with_token(token: str | None) -> Middleware:
             return await handler(request)
         sent = request.headers.get("Authorization", "").encode(errors="replace")
         if token is None or not hmac.compare_digest(sent, f"Bearer {token}".encode()):
-            log.warning("admin.refused", path=request.path, remote=request.remote)
+            if (suppressed := limiter.allow("token")) is not None:
+                log.warning("admin.refused", path=request.path, remote=request.remote, suppressed=suppressed)
             words = (
                 "whatever changes something here needs the token in DATA_DIR/admin.token, as `Authorization: "
                 "Bearer <token>`; a command sends that of its own DATA_DIR: set it as for this process"
@@ -92,17 +106,21 @@ def only_with_token(token: str | None) -> Middleware:
     return guard
 
 
-def is_own_name(name: str, own_names: Collection[str]) -> bool:
-    """Whether nobody else can have pointed ``name`` at this machine (DNS rebinding): an address, a name
-    without a dot, or one of ``own_names``, of which ``.svc`` stands for all names that end with it."""
-    if name in own_names or "." not in name:
-        return True
-    if any(own.startswith(".") and name.endswith(own) for own in own_names):
-        return True
-    try:
-        ip_address(name)
-    except ValueError:
+def is_own_name(host: str, own_names: Collection[str]) -> bool:
+    """Return whether nobody else can have pointed the name in ``host`` at this machine (DNS rebinding).
+
+    ``host`` is a Host header. Its name must be an address, a name without a dot, or one of ``own_names``, of
+    which ``.svc`` stands for all names that end with it. The header is never read as a URL is: there
+    ``evil%2ecom`` and ``x@127.0.0.1`` are names of another form.
+    """
+    if (found := _HOST_RE.fullmatch(host.lower())) is None:
         return False
+    try:
+        ip_address(found[1].strip("[]"))
+    except ValueError:
+        name, names = found[1], [own.lower() for own in own_names]
+        suffixes = tuple(own for own in names if own.startswith("."))
+        return name in names or name.endswith(suffixes) or not {".", "["} & {*name}
     return True
 
 

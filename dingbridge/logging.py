@@ -1,7 +1,8 @@
 """Logs of a process: structured event names with key/values, readable on a terminal, JSON in a pipe.
 
 Metrics are plain ``prometheus_client`` objects that each part keeps beside what it measures; they are served
-by ``dingbridge/health_server.py``. No log holds a body, a name, a form value, a query string or a secret.
+by ``dingbridge/health_server.py``. No log holds a body, a name, a form value, a query string or a secret; and
+of a text of a record an ``excerpt``.
 """
 
 import logging
@@ -9,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -72,6 +73,16 @@ def configure_logging(settings: LogSettings) -> None:
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     # its steps run in memory, too, to be compared; `database.migrated` says what was done to the database
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+LONGEST_EXCERPT: Final = 200
+
+
+def excerpt(text: object) -> str:
+    """At most 200 characters of ``text`` in one line, escaped. A log holds no more of a record's own text,
+    which anybody may have written."""
+    shown = repr(str(text)[: LONGEST_EXCERPT + 1])[1:-1]
+    return shown if len(shown) <= LONGEST_EXCERPT else shown[: LONGEST_EXCERPT - 1] + "…"
 
 
 class LogLimiter:

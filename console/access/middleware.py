@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import structlog
 from aiohttp import web
@@ -115,7 +115,7 @@ class Access:
             if user is not None:
                 request[USER], request[CSRF] = user, self.sessions.csrf_token(secret)
             if request.method not in _SAFE:
-                _check_form(request)
+                await _check_form(request)
                 await self._may_act(request, user)
             elif user is None and not _is_open(request.path):
                 raise _to_login(request)
@@ -178,9 +178,8 @@ class Access:
     def _check_name(self, request: web.Request) -> None:
         """A page of somebody else's may have pointed its own name at this address (DNS rebinding), and would
         then be of our origin: so we answer to addresses, names without a dot, and names that are set."""
-        name = (urlsplit(f"//{request.host}").hostname or "") if _is_host(request.host) else ""
         own = [self.settings.console_host, *self.settings.console_names, *self.settings.own_names]
-        if not name or not is_own_name(name, [one.lower() for one in own]):
+        if not is_own_name(request.host, own):
             raise web.HTTPMisdirectedRequest(
                 text="this is no name of the console; use its address, or add the name to CONSOLE_NAMES"
             )
@@ -284,12 +283,16 @@ def _is_open(path: str) -> bool:
     return path in _FOR_EVERYBODY or path.startswith(_BY_PROVIDERS)
 
 
-def _check_form(request: web.Request) -> None:
+async def _check_form(request: web.Request) -> None:
     """Our forms are in UTF-8, and hold no files. Else a stranger chooses the codec, and 1 MiB of ``punycode``
     holds the console up for minutes."""
     is_form = request.content_type == "application/x-www-form-urlencoded"
     if request.can_read_body and not (is_form and (request.charset or "utf-8").lower() == "utf-8"):
         raise web.HTTPUnsupportedMediaType(text="send a form: application/x-www-form-urlencoded in UTF-8")
+    try:
+        await request.post()
+    except (UnicodeDecodeError, web.RequestPayloadError):
+        raise web.HTTPBadRequest(text="the form cannot be read") from None
 
 
 async def _has_token(request: web.Request) -> bool:
@@ -303,11 +306,3 @@ def _to_login(request: web.Request) -> web.HTTPException:
     if request.headers.get("HX-Request"):  # a part of a page that is open since before the session's end
         return web.HTTPUnauthorized(text="log in again", headers={"HX-Redirect": "/login"})
     return web.HTTPSeeOther(where)
-
-
-def _is_host(text: str) -> bool:
-    try:
-        urlsplit(f"//{text}").port  # noqa: B018 - raises for what is none
-    except ValueError:
-        return False
-    return True

@@ -48,6 +48,7 @@ from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.control import resync_requested
 from dingbridge.events.envelope import NO_CORP_ID
 from dingbridge.kafka.inbox import write_to_inbox
+from dingbridge.logging import excerpt
 from dingbridge.mirror import Answer, Mirror
 from dingbridge.mirror.leavers import LeaverLimit
 from dingbridge.snapshots import FetchAttempt, VersionGuard
@@ -202,10 +203,10 @@ class AddressSync(Mirror):
     async def resync(self, event: Event, ctx: Context) -> None:
         """Carry out an order, a slice at a time. Orders of a company have one key, so one member of the group
         works on one at a time; after a crash another one goes on with the same run."""
-        reason = str(event.data.get("reason"))
+        about = {"event_id": excerpt(event.id), "reason": excerpt(event.data.get("reason"))}
         corp_id = self._ordered_for(event)
         if corp_id is None or event.data.get("part") == "approvals":
-            log.info("address_sync.order_for_nobody", event_id=event.id, reason=reason)
+            log.info("address_sync.order_for_nobody", **about)
             return
         company_runs = Runs(self.database, corp_id)
         if await company_runs.covers(event.time):
@@ -215,7 +216,7 @@ class AddressSync(Mirror):
         if not run.is_open:
             return
         if not run.calls:
-            log.info("address_sync.resync", run=run.run_id, event_id=event.id, reason=reason)
+            log.info("address_sync.resync", run=run.run_id, **about)
 
         def left(done: int, known: int) -> None:
             self.metrics.steps_left.set(known - done)

@@ -37,6 +37,7 @@ from dingbridge.consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.logging import excerpt
 from dingbridge.snapshots import FetchAttempt
 from dingbridge.snapshots.late_answers import LOOK_AGAIN_S, look_again_s
 from dingbridge.worker.supervise import retry_until_available
@@ -110,7 +111,7 @@ class Approval(Consumer):
             return ResyncRequest.of(event)
         instance_id = event.subject
         if not instance_id:  # the bridge asks for a comparison, in the inbox
-            log.warning("approval.event_without_ids", event_type=event.event_type, event_id=event.id)
+            log.warning("approval.event_without_ids", event_type=event.event_type, event_id=excerpt(event.id))
             return None
         events = ctx.together or (event,)
         attempt = await guard.begin(ctx.db, event.corp_id, KIND, instance_id)

@@ -37,6 +37,7 @@ from dingbridge.consumers.forward.settings import (
 )
 from dingbridge.consumers.forward.signature import webhook_id
 from dingbridge.events.event import NotAnEvent
+from dingbridge.logging import excerpt
 from dingbridge.ssrf import AddressGuard
 from dingbridge.throttle import Throttle
 from dingbridge.worker.registry import Family, UnknownConsumer
@@ -121,7 +122,7 @@ class Forward(Consumer):
         log.warning(
             "forward.not_taken",
             system=self.system_name,
-            event_id=event.id,
+            event_id=excerpt(event.id),
             event_type=event.event_type,
             outcome=answer.kind,
             reason=answer.words,

@@ -8,6 +8,7 @@ from dingbridge import Event
 from dingbridge.consumers.forward.body import CHANGE
 from dingbridge.consumers.forward.settings import System
 from dingbridge.events.catalogue import catalogue
+from dingbridge.logging import excerpt
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +29,7 @@ class EventFilter:
         code = event.data.get("processCode")
         if not isinstance(code, str) or not code:
             # a form may be secret to this system, so an approval without a known template is withheld
-            log.warning("forward.no_process_code", event_id=event.id, event_type=event.event_type)
+            log.warning("forward.no_process_code", event_id=excerpt(event.id), event_type=event.event_type)
             return False
         return any(fnmatchcase(code, pattern) for pattern in self._process_codes)
 

@@ -39,6 +39,7 @@ from dingbridge.consumers.outbound.tables import metadata, outbound_entity
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NO_CORP_ID
 from dingbridge.kafka.topic_policy import OUTBOUND, control_topic, retention_days
+from dingbridge.logging import excerpt
 from dingbridge.settings.apps import companies
 from dingbridge.work_queue import RECONCILE, keep_working
 from dingbridge.worker.supervise import retry_until_available
@@ -133,7 +134,7 @@ class Outbound(Consumer):
                 await report_unnamed(tx, event, kind, str(by) if by else None)
                 self.metrics.change("reported")
         elif kind is not None:  # it names nobody: the bridge requests a resync in the inbox
-            log.info("outbound.event_without_ids", event_type=event.event_type, event_id=event.id)
+            log.info("outbound.event_without_ids", event_type=event.event_type, event_id=excerpt(event.id))
         elif event.event_type == "bpms_instance_change":
             await store_approval_event(tx, event)
         else:
@@ -167,4 +168,4 @@ class Outbound(Consumer):
         else:
             which = or_(columns.app == event.app, columns.app.is_(None))
         count = await make_due(tx, which, priority=RECONCILE)
-        log.info("outbound.resync", reason=str(event.data.get("reason")), entities=count)
+        log.info("outbound.resync", reason=excerpt(event.data.get("reason")), entities=count)

@@ -1,6 +1,7 @@
 """``python -m dev.demo`` (``make demo``): the whole bridge on this machine, with a simulated company, for 1
 minute."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -49,6 +50,7 @@ def command(
     events. No other settings of the environment
     are used. Exit code 1: something was lost, differs, did not happen or did not start.
     """
+    os.umask(0o077)  # also of its processes: credentials and passwords stand there, and people
     folder = new_folder(data_dir)
     raise typer.Exit(run(Options(folder, seconds, rate, keep, mode.value, how.value, why_unsafe(folder))))
 

@@ -134,8 +134,8 @@ def _unusable(api: str, status: int, content: bytes, reply: object) -> ApiError:
             "and DingTalk drops TLS: name one in HTTPS_PROXY that takes CONNECT.",
             api=api,
         )
-    html = content.lstrip()[:1] == b"<" and (status < 300 or status == 403)
-    if html or (isinstance(reply, dict) and "punish" in reply):
+    is_page = content.lstrip()[:1] == b"<"
+    if (is_page and (status < 300 or status == 403)) or (isinstance(reply, dict) and "punish" in reply):
         wait = _WAIT_RE.search(content)
         wait_s = float(wait[1]) if wait else BAN_S
         return Unavailable(
@@ -149,6 +149,8 @@ def _unusable(api: str, status: int, content: bytes, reply: object) -> ApiError:
     if (trouble := _trouble(api, status)) is not None:
         return trouble
     what = f"HTTP {status}" if status != 200 else "an answer without an error code"
+    if is_page:  # as tengine's "The plain HTTP request was sent to HTTPS port"
+        what += " with an HTML page instead of JSON"
     return Unavailable(
         f"DingTalk {api}: {what}. Check that DINGTALK_API_BASE is https://oapi.dingtalk.com (or your "
         "simulator) and that no proxy answers in its place.",

@@ -21,6 +21,7 @@ from dingbridge.dingtalk.api.objects import User
 from dingbridge.dingtalk.errors import NotFound, PermissionDenied
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event
+from dingbridge.logging import excerpt
 from dingbridge.mirror import people
 from dingbridge.mirror.comparison import Comparison
 from dingbridge.mirror.leavers import LeaverLimit, usual_share
@@ -180,7 +181,7 @@ class Mirror(Consumer[Answer | None]):
             return None
         entity = self.entity(event)
         if entity is None:  # the bridge asks for a resync, in the inbox
-            log.warning("mirror.event_without_ids", event_type=event.event_type, event_id=event.id)
+            log.warning("mirror.event_without_ids", event_type=event.event_type, event_id=excerpt(event.id))
             return None
         if self.comparison is not None:
             await self.comparison.ask(event.app, event.corp_id)
@@ -197,7 +198,13 @@ class Mirror(Consumer[Answer | None]):
         changed = False
         if believed(said, 1, exists=prepared.exists):
             changed = await self.write(tx, prepared, gone_at=newest.time, reported=said == "absent")
-        log.debug("mirror.handled", kind=of.kind, event_id=event.id, exists=prepared.exists, changed=changed)
+        log.debug(
+            "mirror.handled",
+            kind=of.kind,
+            event_id=excerpt(event.id),
+            exists=prepared.exists,
+            changed=changed,
+        )
         entity = Entity(of.corp_id, of.kind, of.entity_id)
         alone = len(events) == 1 and not (of.last_fetch_at and may_be_old(of.last_fetch_at.timestamp(), now))
         if alone and agrees(said, exists=prepared.exists, changed=changed):

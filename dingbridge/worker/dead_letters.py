@@ -23,6 +23,7 @@ from dingbridge.events.event import Event, NotAnEvent
 from dingbridge.kafka.client import PRODUCER_MAX_REQUEST_BYTES
 from dingbridge.kafka.topic_policy import dlq_topic, inbox_topic
 from dingbridge.kafka.writer import RecordWriter
+from dingbridge.logging import excerpt
 from dingbridge.settings import KafkaSettings
 from dingbridge.tasks import being_cancelled
 from dingbridge.worker.consumer import Consumer
@@ -129,7 +130,7 @@ class DeadLetters:
             log.error(
                 "consumer.dead_lettered_failed",
                 consumer=self._name,
-                event_id=event.id if event else None,
+                event_id=excerpt(event.id) if event else None,
                 error=error_location(error, package),
             )
 

@@ -92,7 +92,15 @@ def _seconds(after: float | None) -> float | None:
 
 
 LONGEST_REASON = 1_000
-"""Characters of a handler's own words that are kept with a dead letter."""
+"""Characters of a handler's own words that are logged, and kept with a dead letter."""
+
+
+def own_words(error: BaseException | None) -> str:
+    """The handler's text of ``error``, in one line, or why a record is no event. Empty for any other
+    exception, whose text may hold values."""
+    if not isinstance(error, HandlerOutcome | NotAnEvent):
+        return ""
+    return "".join(c if c.isprintable() else " " for c in str(error))[:LONGEST_REASON]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +123,7 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException | None, package: str, attempts: int) -> "Failure":
         """``package`` holds the consumer's own code; ``attempts`` is how often the record was tried."""
+        where = error_location(error, package)
         if isinstance(error, HandlerOutcome | NotAnEvent):
-            words = "".join(c if c.isprintable() else " " for c in str(error))
-            where = error_location(error, package)
-            return cls(where, attempts, reason=words[:LONGEST_REASON], exception=error)
-        frames = "\n".join(error_frames(error))
-        return cls(error_location(error, package), attempts, frames=frames, exception=error)
+            return cls(where, attempts, reason=own_words(error), exception=error)
+        return cls(where, attempts, frames="\n".join(error_frames(error)), exception=error)

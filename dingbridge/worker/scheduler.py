@@ -20,13 +20,14 @@ from dingbridge.availability import is_given_up
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
 from dingbridge.events.event import Event
+from dingbridge.logging import excerpt
 from dingbridge.retry import delay
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import LARGEST_BYTES, TOO_LARGE, DeadLetters, in_place, record_size
 from dingbridge.worker.delivery import Delivery, hash_key
 from dingbridge.worker.executor import Executor, Outcome
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.outcomes import DependencyUnavailable, Failure, HandlerOutcome
+from dingbridge.worker.outcomes import DependencyUnavailable, Failure, own_words
 from dingbridge.worker.queues.in_flight import describe
 from dingbridge.worker.queues.key_queue import KeyQueues
 from dingbridge.worker.queues.offset_tracker import OffsetTracker, QueuedRecord, State
@@ -309,7 +310,7 @@ class Scheduler:
                 "consumer.retry",
                 **self._describe(queued),
                 error=queued.last_error,
-                reason=str(outcome.error) if isinstance(outcome.error, HandlerOutcome) else None,
+                reason=own_words(outcome.error) or None,
                 retry_in_s=round(wait, 2),
             )
         self._put_after(wait, queued)
@@ -355,7 +356,7 @@ class Scheduler:
             "consumer.retry",
             **self._describe(queued),
             error=queued.last_error,
-            reason=str(error) if isinstance(error, HandlerOutcome) else None,
+            reason=own_words(error) or None,
             retry_in_s=round(wait, 2),
         )
         self._put_after(wait, queued)
@@ -379,8 +380,8 @@ class Scheduler:
         event = queued.event
         return {
             "consumer": self._consumer.name,
-            "event_id": event.id if event else None,
-            "event_type": event.event_type if event else None,
+            "event_id": excerpt(event.id) if event else None,
+            "event_type": excerpt(event.event_type) if event else None,
             "key": hash_key(queued.key if isinstance(queued.key, bytes) else None),
             "topic": queued.partition.topic,
             "partition": queued.partition.partition,

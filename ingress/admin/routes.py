@@ -13,7 +13,7 @@ import apsw
 from aiohttp import web
 
 from dingbridge.errors import BridgeError
-from dingbridge.health_server import json_response
+from dingbridge.health_server import json_object, json_response
 from dingbridge.ingress.errors import JournalLocked, JournalUnavailable
 from dingbridge.ingress.journal.directory import (
     CURRENT,
@@ -93,13 +93,11 @@ def routes(verbs: Mapping[str, Verb]) -> list[web.RouteDef]:
 
 def _handler(verb: Verb) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
+        options = await json_object(request)
         try:
-            options = await request.json() if request.can_read_body else {}
-            if not isinstance(options, dict):
-                raise ValueError("no JSON object")
             return json_response(await verb(options))
-        except ValueError as error:
-            return json_response({"error": f"the request's body is no JSON object ({error})"}, 400)
+        except ValueError as error:  # of a folder's name
+            return json_response({"error": str(error)}, 400)
         except JournalUnavailable as error:
             return json_response({"error": str(error)}, 503)
         except (BridgeError, apsw.Error, OSError) as error:

@@ -15,6 +15,7 @@ from dingbridge.events import Record
 from dingbridge.events.catalogue import family_of
 from dingbridge.events.envelope import Drift, OtherCompany
 from dingbridge.ingress.metrics import OTHER
+from dingbridge.logging import excerpt
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +108,7 @@ class RelayStatus:
         new = [found for found in drift if (event_type, found) not in self._drift_logged]
         for found in new[: min(_DRIFT_LOGGED_EACH, _DRIFT_LOGGED - len(self._drift_logged))]:
             self._drift_logged.add((event_type, found))
-            log.warning("schema.drift", event_type=event_type, kind=found.kind, field=found.field)
+            log.warning("schema.drift", event_type=event_type, kind=found.kind, field=excerpt(found.field))
 
     def _names_another(self, found: OtherCompany) -> None:
         """Keep it for the doctor, and log each company once."""

@@ -61,7 +61,8 @@ def read(content: str | bytes) -> Frame:
     text = data if isinstance(data, str) else None
     match frame.get("type"), headers.get("topic"):
         case "SYSTEM", "disconnect":
-            return Frame("disconnect")
+            # unanswered it comes again: the official Go and Python SDKs answer it since July 2026
+            return Frame("disconnect", reply=_answer(message_id, text or "{}"))
         case "SYSTEM", "ping":  # its own ``data`` back, in which there is an ``opaque``
             return Frame("other", reply=_answer(message_id, text or "{}"))
         case "SYSTEM", _:  # CONNECTED, REGISTERED, KEEPALIVE and whatever else it says

@@ -159,7 +159,10 @@ class OpenApi:
 
     async def _top(self, request: web.Request) -> web.StreamResponse:
         """A call by the older gateway; faults, limits and token are the same."""
-        method, token, call = await read_top(request)
+        try:
+            method, token, call = await read_top(request)
+        except PlatformError as error:
+            return _refusal(request, error)
         api = self._methods.get(method)
         if api is None:
             return json_answer(unknown_method(method))

@@ -43,8 +43,7 @@ async def read_call(request: web.Request) -> Call:
     if request.method == "GET":
         return Call(_of_the_address(request), origin)
     if request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        form = await request.post()
-        return Call({key: value for key, value in form.items() if isinstance(value, str)}, origin)
+        return Call(await form(request), origin)
     raw = await request.read()
     try:
         body = orjson.loads(raw) if raw else {}
@@ -54,6 +53,15 @@ async def read_call(request: web.Request) -> Call:
         raise PlatformError(43008)
     beside = _of_the_address(request) if is_v1(request.path) else {}
     return Call({**beside, **body}, origin, _ESCAPED.search(raw) is not None)
+
+
+async def form(request: web.Request) -> dict[str, str]:
+    """The texts of a form. Raises ``PlatformError`` for one that cannot be read."""
+    try:
+        fields = await request.post()
+    except (ValueError, LookupError):  # its framing, its codec
+        raise PlatformError(43008) from None
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
 
 
 async def parameters(request: web.Request) -> dict[str, Any]:

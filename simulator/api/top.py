@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from dingbridge.simulator.api.calls import form
 from dingbridge.simulator.call import Call
 
 PATH: Final = "/router/rest"
@@ -29,11 +30,11 @@ def method_names(apis: Collection[str]) -> dict[str, str]:
 
 
 async def read_top(request: web.Request) -> tuple[str, str | None, Call]:
-    """``(method, token, call)``."""
-    given: dict[str, Any] = {**request.query, **await request.post()}
-    parameters = {k: v for k, v in given.items() if k not in _ENVELOPE and isinstance(v, str)}
+    """``(method, token, call)``. Raises ``PlatformError`` for a form that cannot be read."""
+    given = {**request.query, **await form(request)}
+    parameters = {k: v for k, v in given.items() if k not in _ENVELOPE}
     origin = f"{request.scheme}://{request.host}"
-    return str(given.get("method", "")), given.get("session"), Call(parameters, origin)
+    return given.get("method", ""), given.get("session"), Call(parameters, origin)
 
 
 def wrapped(method: str, answer: Mapping[str, Any]) -> dict[str, Any]:

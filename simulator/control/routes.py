@@ -6,11 +6,11 @@ Not part of DingTalk. JSON in and out; a refusal is HTTP 400 with ``{"error": "�
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from itertools import islice
-from typing import Any
 
 import orjson
 from aiohttp import web
 
+from dingbridge.health_server import json_object
 from dingbridge.simulator.api import json_answer
 from dingbridge.simulator.company.platform import ARGUMENTS
 from dingbridge.simulator.errors import ActionError
@@ -80,9 +80,9 @@ class Control:
         try:
             since = int(request.query.get("since", 0))
             limit = int(request.query["limit"]) if "limit" in request.query else None
+            pushes = list(islice(self._world.pusher.pushes(since), limit))
         except ValueError:
-            return _refusal("since and limit must be numbers")
-        pushes = list(islice(self._world.pusher.pushes(since), limit))
+            return _refusal("since and limit must be whole numbers, limit at least 0")
         response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
         await response.prepare(request)
         await response.write(b'{"pushes":[')
@@ -93,7 +93,7 @@ class Control:
         return response
 
     async def _act(self, request: web.Request) -> web.Response:
-        body = await _object(request)
+        body = await json_object(request)
         action = body.pop("action", None)
         if not isinstance(action, str):
             return _refusal('"action" is missing; as {"action": "hire"}')
@@ -110,7 +110,7 @@ class Control:
         )
 
     async def _rate(self, request: web.Request) -> web.Response:
-        value = (await _object(request)).get("per_second")
+        value = (await json_object(request)).get("per_second")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100_000:
             return _refusal('"per_second" must be a number, 0 to 100000')
         self._world.activity.set_rate(float(value))
@@ -119,7 +119,7 @@ class Control:
     async def _drain(self, request: web.Request) -> web.Response:
         """Stop the activity, then wait until no push and no retry is pending; ``timeout_s`` (none) bounds
         the wait. Answers ``{"drained": bool, …stats}``."""
-        timeout = (await _object(request)).get("timeout_s")
+        timeout = (await json_object(request)).get("timeout_s")
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
             return _refusal('"timeout_s" must be a number')
         self._world.halt()
@@ -133,7 +133,7 @@ class Control:
 
     async def _burst(self, request: web.Request) -> web.Response:
         """Things happen at once, until there are at least ``events`` more of them."""
-        wanted = (await _object(request)).get("events")
+        wanted = (await json_object(request)).get("events")
         if isinstance(wanted, bool) or not isinstance(wanted, int) or not 1 <= wanted <= _MOST_BURST:
             return _refusal(f'"events" must be a whole number, 1 to {_MOST_BURST}')
         made = 0
@@ -154,7 +154,7 @@ class Control:
         """Any of ``duplicates``, ``reorder`` (shares), ``retry_scale``, ``deadline_ms``; the rest stays."""
         delivery, recording = self._world.delivery, self._world.recording
         try:
-            delivery.set(**await _object(request))
+            delivery.set(**await json_object(request))
         except ActionError as error:
             return _refusal(str(error))
         # a recording has one value of each: the last
@@ -166,7 +166,7 @@ class Control:
 
     async def _set_mode(self, request: web.Request) -> web.Response:
         """``{"mode": "http"}`` or ``stream``: the console's one choice."""
-        mode = (await _object(request)).get("mode")
+        mode = (await json_object(request)).get("mode")
         if mode not in ("http", "stream"):
             return _refusal('"mode" must be "http" or "stream"')
         self._world.set_mode(mode)
@@ -179,7 +179,7 @@ class Control:
         """Any of ``disconnect``, ``cut`` (numbers of connections), ``silence``, ``ping_s``, ``answer_s``,
         ``close_s``."""
         try:
-            await self._world.gateway.set(**await _object(request))
+            await self._world.gateway.set(**await json_object(request))
         except ActionError as error:
             return _refusal(str(error))
         return json_answer(self._world.gateway.as_json())
@@ -190,7 +190,7 @@ class Control:
     async def _set_writes(self, request: web.Request) -> web.Response:
         """Any of ``event_delay_ms``, ``read_lag_ms``, ``opt_staff_id``, ``terminate_after_ms``."""
         try:
-            self._world.writes.set(**await _object(request))
+            self._world.writes.set(**await json_object(request))
         except ActionError as error:
             return _refusal(str(error))
         return json_answer(self._world.writes.as_json())
@@ -200,7 +200,7 @@ class Control:
 
     async def _set_approvals(self, request: web.Request) -> web.Response:
         """``{"true_z": true}``: the times of approvals are UTC from now on, as their ``Z`` says."""
-        true_z = (await _object(request)).get("true_z")
+        true_z = (await json_object(request)).get("true_z")
         if not isinstance(true_z, bool):
             return _refusal('"true_z" must be true or false')
         self._world.platform.approvals.true_z = true_z
@@ -210,7 +210,7 @@ class Control:
         return json_answer({"faults": [fault.as_json() for fault in self._world.faults]})
 
     async def _add_fault(self, request: web.Request) -> web.Response:
-        wanted = await _object(request)
+        wanted = await json_object(request)
         if wanted.get("kind") == "act" and wanted.get("action") not in ARGUMENTS:
             return _refusal(f"action must be one of {', '.join(ARGUMENTS)}")
         try:
@@ -227,7 +227,7 @@ class Control:
 
     async def _set_scope(self, request: web.Request) -> web.Response:
         """``{"authed_dept": [1], "authed_user": []}``; what is not given is empty."""
-        body = await _object(request)
+        body = await json_object(request)
         departments, users = body.get("authed_dept", []), body.get("authed_user", [])
         if not isinstance(departments, list) or not isinstance(users, list):
             return _refusal('"authed_dept" and "authed_user" must be lists')
@@ -242,7 +242,7 @@ class Control:
 
     async def _set_rights(self, request: web.Request) -> web.Response:
         """``{"lacking": ["Workflow.Instance.Read"]}``; what is lacking no longer is granted."""
-        lacking = (await _object(request)).get("lacking")
+        lacking = (await json_object(request)).get("lacking")
         if not isinstance(lacking, list):
             return _refusal('"lacking" must be a list of permissions; GET /_sim/rights names them')
         try:
@@ -257,7 +257,7 @@ class Control:
     async def _set_profile(self, request: web.Request) -> web.Response:
         """``{"profile": "reality"}``, or single switches of it, or both."""
         try:
-            self._world.profile.set(**await _object(request))
+            self._world.profile.set(**await json_object(request))
         except ActionError as error:
             return _refusal(str(error))
         return json_answer(self._world.profile.as_json())
@@ -267,7 +267,7 @@ class Control:
 
     async def _set_limits(self, request: web.Request) -> web.Response:
         """Any of ``LIMITS``; 0 for none, what is not given stays."""
-        body = await _object(request)
+        body = await json_object(request)
         for name, value in body.items():
             if name not in LIMITS:
                 return _refusal(f"there is no limit {name}; there are {', '.join(LIMITS)}")
@@ -291,7 +291,7 @@ class Control:
 
     async def _add_failed(self, request: web.Request) -> web.Response:
         """Put ``{"items": […]}`` at the end of ``get_call_back_failed_result``'s list, as they are."""
-        items = (await _object(request)).get("items")
+        items = (await json_object(request)).get("items")
         if not isinstance(items, list):
             return _refusal('"items" must be a list')
         for item in items:
@@ -315,19 +315,6 @@ async def _rendered(pushes: Iterable[Push]) -> AsyncIterator[bytes]:
     while chunk := list(islice(waiting, 500)):
         yield (b"" if first else b",") + orjson.dumps([push.as_json() for push in chunk])[1:-1]
         first = False
-
-
-async def _object(request: web.Request) -> dict[str, Any]:
-    raw = await request.read()
-    try:
-        body = orjson.loads(raw) if raw else {}
-    except orjson.JSONDecodeError:
-        body = None
-    if not isinstance(body, dict):
-        raise web.HTTPBadRequest(
-            text='{"error": "the body must be a JSON object"}', content_type="application/json"
-        )
-    return body
 
 
 def _refusal(words: str) -> web.Response:

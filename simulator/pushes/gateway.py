@@ -26,6 +26,7 @@ from dingbridge.simulator.pushes.frames import (
     system_frame,
 )
 from dingbridge.simulator.pushes.push import Attempt
+from dingbridge.tasks import end
 
 OPEN: Final = "/v1.0/gateway/connections/open"
 CONNECT: Final = "/_stream"
@@ -79,9 +80,10 @@ class Gateway:
         self._clock = clock
         self._tickets: dict[str, tuple[float, bool, str]] = {}
         self._pinging: asyncio.Task[None] | None = None
+        self._leaving = set[asyncio.Task[None]]()
         self.connections: list[Connection] = []
         self.ping_s, self.answer_s, self.close_s = 20.0, 3.0, 10.0
-        self.counts = {"opened": 0, "refused": 0, "pings": 0, "pongs": 0, "unexpected": 0}
+        self.counts = {"opened": 0, "refused": 0, "pings": 0, "pongs": 0, "unexpected": 0, "repeated": 0}
         self.outcomes: Counter[str] = Counter()
 
     def start(self) -> None:
@@ -89,9 +91,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Every connection is cut."""
-        if self._pinging is not None:
-            self._pinging.cancel()
-            await asyncio.gather(self._pinging, return_exceptions=True)
+        await end(self._pinging, *self._leaving)
         for connection in self.connections:
             connection.abort()
 
@@ -237,18 +237,31 @@ class Gateway:
         for connection in self._some(wanted.get("cut", 0)):
             connection.abort()
         for connection in self._some(wanted.get("disconnect", 0)):
-            await self._disconnect(connection)
+            self._disconnect(connection)
 
     def _some(self, count: int) -> list[Connection]:
         staying = [connection for connection in self.connections if not connection.leaving]
         return self._random.sample(staying, min(count, len(staying)))
 
-    async def _disconnect(self, connection: Connection) -> None:
+    def _disconnect(self, connection: Connection) -> None:
         connection.leaving = True
-        data = {"reason": "connection is expired"}
-        await self._send(connection, system_frame("disconnect", uuid.uuid4().hex, data))
+        task = asyncio.create_task(self._say_disconnect(connection))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
         if connection.transport is not None:
             asyncio.get_running_loop().call_later(self.close_s, connection.transport.close)
+
+    async def _say_disconnect(self, connection: Connection) -> None:
+        """Until it is answered, or the connection is gone: the server repeats it (dingtalk-stream-sdk-go,
+        client.go, 2026-07). When it does is UNVERIFIED: here each ``answer_s``."""
+        message_id = uuid.uuid4().hex
+        frame = system_frame("disconnect", message_id, {"reason": "connection is expired"})
+        while connection in self.connections:
+            try:
+                await self._ask(connection, frame, message_id)
+                return
+            except TimeoutError:
+                self.counts["repeated"] += 1
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import structlog
 
 from dingbridge import Conflict
 from dingbridge.consumers.outbound.contacts import agent as agents
@@ -14,6 +15,7 @@ from dingbridge.consumers.outbound.contacts.rows import QUEUE, Entity, entity_of
 from dingbridge.consumers.outbound.ledger import Decision
 from dingbridge.consumers.outbound.store import now_ms
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.events.control import resync_requested
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.company.company import Department
 from dingbridge.simulator.server import Simulator
@@ -352,3 +354,14 @@ async def test_a_call_begins_with_a_whole_lease_and_only_by_who_holds_it(oa, mon
         async with database.transaction() as tx:
             await save(tx, first, Decision(first.ledger), keep=True)
     assert second.row.claims == first.row.claims + 1
+
+
+async def test_of_a_requests_reason_a_log_holds_200_characters_escaped(oa):
+    reason = "\n" + "x" * 400_000
+    request = resync_requested(
+        id="r-1", app="default", corp_id=CORP, now_ms=now_ms(), since_ms=0, part="all", reason=reason
+    )
+    with structlog.testing.capture_logs() as logs:
+        assert (await oa.runtime.deliver(request.value)).kind == "done"
+    [log] = [log for log in logs if log["event"] == "outbound.resync"]
+    assert log["reason"] == "\\n" + "x" * 197 + "…"

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer, json_response
 from dingbridge.ingress.admin import client
+from dingbridge.ingress.admin.routes import routes
 from dingbridge.simulator import cli as simulator
 
 TOKEN = "only-the-owner-knows"
@@ -35,13 +36,13 @@ async def listener():
     async def ready():
         return True, {}
 
-    routes = [web.post("/journal/prune", change), web.delete("/journal/prune", change)]
+    changes = [web.post("/journal/prune", change), web.delete("/journal/prune", change)]
     server = AdminServer(
         "127.0.0.1",
         0,
         CollectorRegistry(),
         ready=ready,
-        routes=routes,
+        routes=changes,
         token=TOKEN,
         names=["bridge.example.com", ".svc"],
     )
@@ -180,3 +181,38 @@ def test_no_proxy_of_the_environment_stands_between_commands_and_processes_here(
     with answering(done({"events": [{"payload": {"EventType": "user_add_org"}}]})) as port:
         simulator.act("hire", [], f"http://127.0.0.1:{port}")
     assert json.loads(capsys.readouterr().out) == {"EventType": "user_add_org"}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b'{"a":', {}),
+        (b"\xff", {}),
+        (b"[]", {}),
+        (b"[" * 100_000, {}),
+        (b"{}", {"Content-Type": "application/json; charset=nope"}),
+        (b"{}", {"Content-Type": "application/json; charset=punycode"}),
+        (b"no gzip", {"Content-Encoding": "gzip"}),
+    ],
+    ids=lambda value: None,
+)
+async def test_a_body_that_is_no_json_object_is_the_senders_mistake(body, headers):
+    async def ready():
+        return True, {}
+
+    async def verb(options):
+        return options
+
+    server = AdminServer(
+        "127.0.0.1", 0, CollectorRegistry(), ready=ready, routes=routes({"prune": verb}), token=TOKEN
+    )
+    await server.start()
+    try:
+        async with (
+            aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as http,
+            http.post("/journal/prune", data=body, headers=JSON | headers) as answer,
+        ):
+            assert answer.status == 400
+            assert "JSON object" in (await answer.json())["error"]
+    finally:
+        await server.stop()

@@ -243,3 +243,30 @@ async def test_one_that_runs_and_is_over(simulator: Simulator, api: Api) -> None
     assert over["finishTime"] == over["tasks"][0]["finishTime"]
     record = over["operationRecords"][-1]
     assert (record["activityId"], record["remark"]) == (task["activityId"], "好的")
+
+
+async def test_what_cannot_be_read_is_the_callers_mistake(api: Api) -> None:
+    form, many = "application/x-www-form-urlencoded", "multipart/form-data; boundary=a"
+    bodies: list[tuple[bytes, dict[str, str]]] = [
+        (b"\xff", {"Content-Type": form}),
+        (b"a=b", {"Content-Type": f"{form}; charset=nope"}),
+        (b"x", {"Content-Type": "multipart/form-data"}),
+        (b"x", {"Content-Type": many}),
+    ]
+    for body, headers in bodies:
+        for path in ("/topapi/v2/department/get", "/router/rest"):
+            async with api.session.post(
+                api.base + path, params={"access_token": api.token}, data=body, headers=headers
+            ) as response:
+                assert response.status == 200, (path, headers)
+        async with api.session.post(
+            api.base + "/v1.0/gateway/connections/open", data=body, headers=headers
+        ) as response:
+            assert response.status == 400, headers
+    for query in ("limit=-1", "limit=99999999999999999999", "since=x"):
+        async with api.session.get(f"{api.base}/_sim/pushes?{query}") as response:
+            assert response.status == 400
+    async with api.session.post(
+        f"{api.base}/_sim/act", data=b"[]", headers={"Content-Type": "application/json"}
+    ) as response:
+        assert response.status == 400

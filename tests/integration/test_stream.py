@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
@@ -210,6 +211,7 @@ async def test_a_disconnect_is_handed_over_and_the_old_one_still_answers(stack):
     await stack.gateway.set(close_s=0.1)
     assert stack.reconnects("disconnect") == 1
     assert stack.gateway.counts["unexpected"] == 0, "each answer is on the connection of its frame"
+    assert stack.gateway.counts["repeated"] == 0, "and the disconnect is answered"
 
 
 async def test_an_old_connection_that_is_not_closed_by_the_server_is_closed_by_us(stack, monkeypatch):
@@ -359,3 +361,21 @@ async def test_a_peer_that_does_not_even_answer_pings_is_lost_and_may_have_been_
         assert connection.unnoticed_s == pytest.approx(0.3)
         await connection.close()
         released.set()
+
+
+async def test_an_outage_of_the_call_that_opens_connections_is_survived_and_said(stack, monkeypatch):
+    monkeypatch.setattr(client_module, "PAUSE_S", 0.01)
+    waves = [{"kind": "http", "status": 503}, {"kind": "ban", "status": 400}]
+    for wave in waves:  # the second is an HTML page
+        stack.simulator.faults.add({"api": "POST /v1.0/gateway/connections/open", "times": 4, **wave})
+    with structlog.testing.capture_logs() as logs:
+        stack.start()
+        await stack.open()
+    reasons = [line["reason"] for line in logs if line["event"] == "stream.refused"]
+    assert len(reasons) == stack.reconnects("refused") == 8
+    assert ["HTTP 503. It passes by itself" in words for words in reasons] == [True] * 4 + [False] * 4
+    assert all("HTTP 400 with an HTML page" in words and "proxy" in words for words in reasons[4:])
+    assert (await stack.shown())["default"]["refused"] is None, "it is over"
+    push = stack.push(1)
+    await stack.simulator.pusher.drain()
+    assert push.attempts[-1].outcome == "success"

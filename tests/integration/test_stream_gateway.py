@@ -179,3 +179,17 @@ async def test_the_console_has_one_choice(api: Api, simulator: Simulator) -> Non
         ("stream", {"close": 1}),
     ):
         assert "error" in await api.post(f"/_sim/{path}", body)
+
+
+async def test_a_disconnect_is_said_until_it_is_answered(api: Api, simulator: Simulator) -> None:
+    leaving = await connected(api)
+    await api.post("/_sim/stream", {"disconnect": 1, "close_s": 3600, "answer_s": 0.05})
+    await eventually(lambda: len(leaving.frames) >= 3)
+    assert len({frame["headers"]["messageId"] for frame in leaving.frames}) == 1, "it is the same command"
+    await api.post("/_sim/stream", {"answer_s": 3600})  # the one under way is answered
+    heard = len(leaving.frames)
+    await eventually(lambda: len(leaving.frames) > heard)
+    await leaving.socket.send_str(str(answered("{}")(leaving.frames[-1])))
+    await eventually(lambda: not simulator.gateway.connections[0].waiting, what="it is answered")
+    assert simulator.gateway.counts["repeated"] == len(leaving.frames) - 1
+    assert simulator.gateway.counts["unexpected"] == 0

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 import uvloop
-from aiohttp import web
-from aiohttp.test_utils import make_mocked_request
 
 from dingbridge.admin_token import FILE, admin_token
 from dingbridge.consumers.approval.files import downloads
@@ -20,7 +18,6 @@ from dingbridge.consumers.approval.settings import ApprovalSettings
 from dingbridge.consumers.forward.delivery import Sender
 from dingbridge.consumers.forward.settings import Credentials
 from dingbridge.errors import BridgeError
-from dingbridge.health_server import only_own_pages
 from dingbridge.ssrf import AddressGuard
 from tests.unit.forward.support import system
 from tests.unit.library.test_addresses import INSIDE
@@ -76,27 +73,6 @@ async def test_public_addresses_are_connected_to(host: str, connected: list[str]
     assert "points inside" not in await forwarded(host)
     assert await photo(host, tmp_path) == "no answer (ClientConnectorError), later"
     assert connected == [host.strip("[]")] * 2
-
-
-# -- What the private listener lets through before anything else looks at it. The rest is in
-
-
-@pytest.mark.parametrize("host", ["a:b:c", "127.0.0.1:no", "evil.example"])
-async def test_a_host_that_is_none_is_refused(host):
-    async def handler(request):
-        return web.Response()
-
-    request = make_mocked_request("GET", "/metrics", headers={"Host": host})
-    assert (await only_own_pages()(request, handler)).status == 403
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1:8081", "[::1]:8081", "ingress", "localhost"])
-async def test_one_of_ours_is_not(host):
-    async def handler(request):
-        return web.Response()
-
-    request = make_mocked_request("GET", "/metrics", headers={"Host": host})
-    assert (await only_own_pages()(request, handler)).status == 200
 
 
 # -- Only the owner of the data folder can read the token, and all of his processes read the same one

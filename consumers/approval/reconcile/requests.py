@@ -24,6 +24,7 @@ from dingbridge.consumers.approval.tables import approval_resyncs
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
 from dingbridge.events.envelope import NO_CORP_ID
+from dingbridge.logging import excerpt
 from dingbridge.snapshots.coerce import from_epoch_ms
 from dingbridge.work_queue import RECONCILE, WorkQueue
 
@@ -55,13 +56,11 @@ class ResyncRequest:
 
 async def save(tx: Transaction, request: ResyncRequest, event: Event) -> None:
     """Write it down. One that waits for the same company and app is widened instead."""
-    reason = event.data.get("reason")
+    about = {"event_id": excerpt(event.id), "reason": excerpt(event.data.get("reason"))}
     if request.corp_id is None:
-        log.warning("approval.resync_for_nobody", app=request.app, event_id=event.id, reason=reason)
+        log.warning("approval.resync_for_nobody", app=excerpt(request.app), **about)
         return
-    log.warning(
-        "approval.resync_requested", since=request.since.isoformat(), event_id=event.id, reason=reason
-    )
+    log.warning("approval.resync_requested", since=request.since.isoformat(), **about)
     key = {"corp_id": request.corp_id, "app": request.app}
     columns, now_ms = approval_resyncs.c, resyncs.now_ms()
     new = tx.insert(approval_resyncs).values(**key, since=request.since, due_ms=now_ms, priority=RECONCILE)

@@ -159,9 +159,9 @@ def event(event_type: str, an_id: str | int, at_ms: int = 1731000000123, **more:
     return one
 
 
-def order(id, corp_id=None, app="default", part="all"):
+def order(id, corp_id=None, app="default", part="all", reason="a page may be gone"):
     """A request of the bridge to compare everything, as it stands in the inbox."""
     now_ms = int(time.time() * 1000)
     return resync_requested(
-        id=id, app=app, corp_id=corp_id, now_ms=now_ms, since_ms=0, part=part, reason="a page may be gone"
+        id=id, app=app, corp_id=corp_id, now_ms=now_ms, since_ms=0, part=part, reason=reason
     )

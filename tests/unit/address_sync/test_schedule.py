@@ -209,3 +209,15 @@ async def test_dingtalk_that_is_away_is_waited_for(sync, company):
     company.before["auth/scopes"] = away
     outcome = await sync.deliver(order("o-1", CORP).value)
     assert (outcome.kind, outcome.after, outcome.counts) == ("retry", consumer_module.AGAIN_S, False)
+
+
+async def test_of_a_requests_own_texts_a_log_holds_200_characters_escaped(sync, company):
+    text = "\n" + "x" * 400_000
+    requests = [order(text + "1", part="approvals", reason=text), order(text + "2", CORP, reason=text)]
+    with structlog.testing.capture_logs() as logs:
+        for request in requests:
+            await carry_out(sync, request)
+    named = [log for log in logs if log["event"] in ("address_sync.order_for_nobody", "address_sync.resync")]
+    assert len(named) == 2
+    for log in named:
+        assert log["reason"] == log["event_id"] == "\\n" + "x" * 197 + "…"

@@ -1,6 +1,7 @@
 """Comparing the archive with DingTalk: what it archives, what it costs, how it goes on, who asks for it."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -409,3 +410,16 @@ async def test_work_beside_the_events_spends_the_months_calls_behind_them(archiv
         background.cancel()
         await asyncio.gather(background, return_exceptions=True)
     assert set(priorities) == {Priority.RESYNC}
+
+
+async def test_of_a_requests_own_texts_a_log_holds_200_characters_escaped(archive, office):
+    await heard(archive, office)
+    text, asked = "\n" + "x" * 400_000, resync_request(since=ago(1))
+    with structlog.testing.capture_logs() as logs:
+        for corp_id in (asked.corp_id, CORP):
+            event = replace(asked, id=f"{text}{corp_id}", corp_id=corp_id, data=asked.data | {"reason": text})
+            await deliver(archive, event)
+    named = [log for log in logs if log["event"].startswith("approval.resync_")]
+    assert len(named) == 2
+    for log in named:
+        assert log["reason"] == log["event_id"] == "\\n" + "x" * 197 + "…"

@@ -145,7 +145,8 @@ async def test_every_answer_carries_the_security_headers(tmp_path: Path) -> None
 async def test_a_foreign_name_is_not_answered(tmp_path: Path) -> None:
     ours = ("127.0.0.1:8088", "[::1]:8088", "localhost", "console.example.com")
     async with browser(settings_in(tmp_path, console_names=["console.example.com"])) as who:
-        for host in (*ours, "evil.example.com", "127.0.0.1.evil.example.com", "["):
+        foreign = ("evil.example.com", "127.0.0.1.evil.example.com", "evil%2ecom", "a b", "x@127.0.0.1", "[")
+        for host in (*ours, *foreign):
             answer = await who.get("/login", headers={"Host": host})
             assert answer.status == (200 if host in ours else 421), host
 
@@ -321,3 +322,31 @@ def test_the_users_file_is_private_keeps_comments_and_says_what_is_wrong(tmp_pat
         path.write_text(text)
         with pytest.raises(UsersError, match="cannot be used"):
             UsersFile(path).names()
+
+
+async def test_a_form_that_cannot_be_read_is_the_senders_mistake(tmp_path: Path) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    async with browser(settings_in(tmp_path)) as who:
+        for body, headers in ((b"\xff", form), (b"a=b", form | {"Content-Encoding": "gzip"})):
+            answer = await who.client.post("/login", data=body, headers=headers)
+            assert answer.status == 400
+            assert "cannot be read" in await answer.text()
+
+
+async def test_five_wrong_passwords_hold_up_that_name_for_as_long_as_the_guesser_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("dingbridge.console.login.Guesses", partial(Guesses, clock=lambda: now[0]))
+    wrong, right = ({"name": "anna", "password": text} for text in ("wrong", PASSWORD))
+    async with browser(settings_in(tmp_path)) as who:
+        for name in ("anna", "bob"):
+            who.console.users.set_password(name, PASSWORD, Role.VIEWER)
+        for _ in range(FREE):
+            assert (await who.post("/login", wrong)).status == 403
+        for form in (wrong, right, wrong):  # who tries while waiting does not lengthen it
+            answer = await who.post("/login", form)
+            assert (answer.status, answer.headers["Retry-After"]) == (429, "2")
+        assert (await who.post("/login", right | {"name": "bob"})).status == 303
+        now[0] = 1.0
+        assert (await who.post("/login", right)).status == 303

@@ -179,7 +179,9 @@ def test_what_the_system_says_is_no_event():
         "message": "OK",
         "data": '{"opaque": "o"}',
     }
-    assert read(frame({"reason": "r"}, kind="SYSTEM", topic="disconnect")) == Frame("disconnect")
+    leave = read(frame({"reason": "r"}, kind="SYSTEM", topic="disconnect"))
+    assert leave.kind == "disconnect"
+    assert json.loads(leave.reply) == json.loads(ping.reply) | {"data": '{"reason": "r"}'}
     for topic in ("CONNECTED", "REGISTERED", "KEEPALIVE", "whatever comes"):
         assert read(frame({}, kind="SYSTEM", topic=topic)) == Frame("other")
     robot = read(frame({}, kind="CALLBACK", topic="/v1.0/im/bot/messages/get"))

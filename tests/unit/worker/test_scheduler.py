@@ -18,7 +18,7 @@ from dingbridge.worker import runners as runners_module
 from dingbridge.worker import scheduler as scheduler_module
 from dingbridge.worker.delivery import REPLAY_HEADER, hash_key
 from dingbridge.worker.executor import Came, Executor, Outcome
-from dingbridge.worker.outcomes import Failure
+from dingbridge.worker.outcomes import LONGEST_REASON, Failure
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
 from tests.unit.worker.support import kafka_record, record
@@ -346,3 +346,17 @@ async def test_a_request_that_is_not_due_holds_nothing_but_its_offset_and_goes_w
         harness.scheduler.forget({P0})
         assert harness.tracker.in_flight == 0
         assert harness.letters.sent == []
+
+
+async def test_of_a_records_own_texts_a_log_holds_200_characters_escaped() -> None:
+    id_ = "\n" + "x" * 400_000
+    consumer = Scripted({id_: [Retry("y" * 400_000, after=0.001), Reject("y" * 400_000)]})
+    with capture_logs() as logs:
+        async with running(consumer) as harness:
+            harness.add(P0, (id_, "u1"))
+            await harness.idle()
+    about = [log for log in logs if log["event"] in ("consumer.retry", "consumer.dead_letter")]
+    assert len(about) == 2
+    for log in about:
+        assert log["event_id"] == f"user_modify_org:\\n{'x' * 181}…"
+        assert log["reason"] == "y" * LONGEST_REASON
