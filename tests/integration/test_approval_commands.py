@@ -85,7 +85,7 @@ async def test_approvals_from_before_the_start_are_archived_at_the_cost_that_was
     assert "nothing was archived" in looked.stderr
     assert calls(simulator, DETAIL) == 0
 
-    done = await run("approvals", "resync", "--since", "30d")
+    done = await run("approvals", "resync", "--since", "30d", "--yes")
     assert done.returncode == 0, done.stderr
     assert "(100 %)" in done.stderr
     assert f"{whole} archived" in done.stderr
@@ -94,27 +94,27 @@ async def test_approvals_from_before_the_start_are_archived_at_the_cost_that_was
     assert await scalar(database_url, select(func.count()).select_from(leave_ledger)) == 0
 
     running = sum(a["status"] == "RUNNING" for a in simulator.state()["approvals"])
-    again = await run("approvals", "resync", "--since", "30d", "--process-code", ",".join(CODES))
+    again = await run("approvals", "resync", "--since", "30d", "--process-code", ",".join(CODES), "--yes")
     assert f"{whole} approval(s) found; {running} to fetch" in again.stderr
 
 
 async def test_a_run_that_the_budget_cut_off_goes_on_where_it_was(run, simulator, database_url):
     whole = len(simulator.state()["approvals"])
     # 80 % of it are for a resync: enough for the lists and a few approvals
-    cut = await run("approvals", "resync", "--since", "30d", API_MONTHLY_BUDGET="12")
+    cut = await run("approvals", "resync", "--since", "30d", "--yes", API_MONTHLY_BUDGET="12")
     assert cut.returncode == 1
     assert "API_MONTHLY_BUDGET" in cut.stderr
     assert "this goes on: dingbridge approvals resync --since 20" in cut.stderr
     first = calls(simulator, DETAIL)
     assert 0 < first < whole
-    done = await run("approvals", "resync", "--since", "30d")
+    done = await run("approvals", "resync", "--since", "30d", "--yes")
     assert done.returncode == 0, done.stderr
     assert calls(simulator, DETAIL) == whole
     assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
 
 
 async def test_templates_actions_and_exports_of_an_archive(run, simulator, database_url, tmp_path):
-    assert (await run("approvals", "resync", "--since", "30d")).returncode == 0
+    assert (await run("approvals", "resync", "--since", "30d", "--yes")).returncode == 0
     approvals = {a["process_instance_id"]: a for a in simulator.state()["approvals"]}
 
     listed = await run("approvals", "templates", "--json")
@@ -140,11 +140,11 @@ async def test_templates_actions_and_exports_of_an_archive(run, simulator, datab
         ("action", "dingbridge.consumers.approval.examples.record_leave")
     }
     assert await scalar(database_url, select(func.count()).select_from(leave_ledger)) == 0
-    called = await run("approvals", "actions", "--process-code", "PROC-LEAVE")
+    called = await run("approvals", "actions", "--process-code", "PROC-LEAVE", "--yes")
     assert called.returncode == 0, called.stderr
     assert f"{len(leaves)} done" in called.stderr
     assert await scalar(database_url, select(func.count()).select_from(leave_ledger)) == len(leaves)
-    assert (await run("approvals", "actions", "--json")).stdout == ""
+    assert (await run("approvals", "actions", "--yes", "--json")).stdout == ""
 
     out = tmp_path / "报销.csv"
     exported = await run("approvals", "export", "--process-code", "PROC-EXPENSE", "--out", str(out))
@@ -181,7 +181,7 @@ async def test_templates_actions_and_exports_of_an_archive(run, simulator, datab
 
 
 async def test_a_failing_action_is_said_and_does_not_stop_the_others(run, simulator, tmp_path, database_url):
-    assert (await run("approvals", "resync", "--since", "30d")).returncode == 0
+    assert (await run("approvals", "resync", "--since", "30d", "--yes")).returncode == 0
     module = tmp_path / "ours.py"
     module.write_text(
         "from dingbridge.consumers.approval.actions import action\n"
@@ -198,7 +198,7 @@ async def test_a_failing_action_is_said_and_does_not_stop_the_others(run, simula
         a["process_code"] == "PROC-EXPENSE" and a["result"] == "agree" for a in simulator.state()["approvals"]
     )
     env = {"APPROVAL_ACTIONS": str(module)}
-    first = await run("approvals", "actions", "--process-code", "PROC-EXPENSE", **env)
+    first = await run("approvals", "actions", "--process-code", "PROC-EXPENSE", "--yes", **env)
     assert first.returncode == 1
     assert f"{approved - 1} done, 1 failed" in first.stderr
     assert "RuntimeError" in first.stderr
@@ -212,10 +212,10 @@ async def test_mistakes_are_said_in_words(run, tmp_path):
     missing = await run("approvals", "export", "--process-code", "P", **nowhere)
     assert missing.returncode == 1
     assert "dingbridge consume approval" in missing.stderr
-    unknown = await run("approvals", "resync", "--since", "30d", DINGTALK_CORP_ID="", **nowhere)
+    unknown = await run("approvals", "resync", "--since", "30d", "--yes", DINGTALK_CORP_ID="", **nowhere)
     assert unknown.returncode == 2
     assert "DINGTALK_CORP_ID" in unknown.stderr
-    backwards = await run("approvals", "resync", "--since", "3d", "--until", "9d", **nowhere)
+    backwards = await run("approvals", "resync", "--since", "3d", "--yes", "--until", "9d", **nowhere)
     assert backwards.returncode == 2
     unwritable = await run(
         "approvals", "export", "--process-code", "P", "--out", str(tmp_path / "no" / "x.csv")

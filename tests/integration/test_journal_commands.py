@@ -69,7 +69,7 @@ async def test_looking_reveals_nothing_unless_asked(ingress):
     assert SECRET_NAME not in masked
     assert SECRET_NAME in (await run(ingress, "show", "1", "--reveal"))[1]
     assert (await run(ingress, "show", "99"))[0] == 1
-    exported = [json.loads(line) for line in (await run(ingress, "export"))[1].splitlines()]
+    exported = [json.loads(line) for line in (await run(ingress, "export", "--reveal"))[1].splitlines()]
     assert [base64.b64decode(line["body_base64"]) for line in exported] == [EVENT, UNREADABLE]
 
 
@@ -113,10 +113,10 @@ async def test_prune_and_renormalise(ingress, kafka_settings, held, tmp_path):
     added = await read_topic(kafka_settings, kafka_settings.topic_prefix + "user_add_org")
     assert [decode(r.value).id for r in added] == [decode(added[0].value).id] * 2, "by its first id"
 
-    code, printed, error = await run(ingress, "prune", "--older-than-hours", "0")
+    code, printed, error = await run(ingress, "prune", "--older-than-hours", "0", "--yes")
     assert code == 0, error
     assert printed == "deleted: 3\n"
-    code, _, error = await run(ingress, "prune", "--older-than-hours=-1")
+    code, _, error = await run(ingress, "prune", "--older-than-hours=-1", "--yes")
     assert code == 1
     assert "hours" in error
     code, printed, error = await run(ingress, "retry")
