@@ -89,9 +89,9 @@ async def test_a_provider_s_user_comes_in_by_the_role_of_the_claim_and_goes_on_w
         assert answer.headers["Refresh"] == "0;url=/find?q=%E5%BC%A0%20%E4%B8%89&p=1"
         assert "SameSite=Strict" in "".join(answer.headers.getall("Set-Cookie"))
         assert fake.asked == ["Basic Y29uc29sZTpzJTI2Y3JldA=="]  # console:s%26cret
-        assert await role_of(who) == "u-1 (operator)"
+        assert await role_of(who) == "oidc:u-1 (operator)"
         [line] = await who.console.audit.read()
-        assert (line.act, line.user, line.role, line.command) == ("login", "u-1", "operator", "oidc")
+        assert (line.act, line.user, line.role, line.command) == ("login", "oidc:u-1", "operator", "oidc")
         token = await who.csrf()
         assert (await who.post("/logout", {"csrf": token})).status == 303
         assert (await who.get("/audit")).status == 303
@@ -100,28 +100,28 @@ async def test_a_provider_s_user_comes_in_by_the_role_of_the_claim_and_goes_on_w
 @pytest.mark.parametrize(
     ("settings", "claims", "userinfo", "shown"),
     [
-        ({}, {"roles": "reader"}, {}, "u-1 (reader)"),
-        ({}, {"roles": None}, {"roles": ["reader"]}, "u-1 (reader)"),
-        ({}, {"roles": ["viewer"]}, {"roles": ["operator"]}, "u-1 (viewer)"),
+        ({}, {"roles": "reader"}, {}, "oidc:u-1 (reader)"),
+        ({}, {"roles": None}, {"roles": ["reader"]}, "oidc:u-1 (reader)"),
+        ({}, {"roles": ["viewer"]}, {"roles": ["operator"]}, "oidc:u-1 (viewer)"),
         (
             {"console_oidc_role_claim": "realm_access.roles"},
             {"realm_access": {"roles": ["reader"]}},
             {},
-            "u-1 (reader)",
+            "oidc:u-1 (reader)",
         ),
         (
             {"console_oidc_role_claim": "https://x.example/r"},
             {"https://x.example/r": ["reader"]},
             {},
-            "u-1 (reader)",
+            "oidc:u-1 (reader)",
         ),
         (
             {"console_oidc_roles": ["a=b=reader", "staff=viewer"]},
             {"roles": ["a=b", "staff"]},
             {},
-            "u-1 (reader)",
+            "oidc:u-1 (reader)",
         ),
-        ({"console_oidc_name_claim": "email"}, {"email": "a@x.example"}, {}, "a@x.example (viewer)"),
+        ({"console_oidc_name_claim": "email"}, {"email": "a@x.example"}, {}, "oidc:a@x.example (viewer)"),
     ],
 )
 async def test_name_and_role_are_found_where_the_provider_has_them(

@@ -116,7 +116,7 @@ async def test_a_command_that_takes_too_long_is_interrupted(
 async def test_a_console_that_stops_interrupts_its_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by Ctrl-C: a replay that is killed between the copies and their note would offer the letters again."""
+    """As by Ctrl-C: killed between the copies and their note, a replay would offer the letters again."""
     began, ended = tmp_path / "began", tmp_path / "ended"
     script = tmp_path / "python"
     script.write_text(

@@ -121,7 +121,9 @@ def test_a_time_of_receipt_picks_callbacks(run):
 
     # of number 8 nobody knows when it came
     assert states(run("list", "--since", at(2), "--until", at(6))[1]).keys() == {2, 3, 4, 8}
-    assert [json.loads(line)["seq"] for line in run("export", "--reveal", "--since", at(9))[1].splitlines()] == [
+    assert [
+        json.loads(line)["seq"] for line in run("export", "--reveal", "--since", at(9))[1].splitlines()
+    ] == [
         4,
         8,
         9,
@@ -167,7 +169,8 @@ def parked(root: Path) -> list[tuple[int, str]]:
 
 
 def test_what_is_damaged_is_given_up_for_good_and_nothing_else_is(run, root):
-    assert run("prune", "--older-than-hours", "0", "--yes")[:2] == (0, "deleted: 3\n"), "of 1 to 6, 5 has gone"
+    pruned = run("prune", "--older-than-hours", "0", "--yes")
+    assert pruned[:2] == (0, "deleted: 3\n"), "of 1 to 6, 5 has gone"
     assert len(parked(root)) == 3
     code, printed, said = run("prune", "--damaged", "--yes")
     assert (code, printed) == (0, "deleted: 0\ndamaged callbacks: 2\n"), said
