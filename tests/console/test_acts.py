@@ -1,11 +1,9 @@
 """Acts in a browser: each page on the way is accessible, and values stay text."""
 
-import json
-
 from dev.stack import Stack
 from tests.console.conftest import Open, Watched, push
 from tests.console.test_pages import violations, violations_of_colour
-from tests.support.load import CORP, event
+from tests.support.load import event
 from tests.support.waiting import wait_until
 
 HOSTILE = '"><img src=x onerror=alert(1)>{{ 7*7 }}'
@@ -60,33 +58,4 @@ def test_letters_that_are_ticked_and_the_pages_on_the_way(watched: Open, stack: 
     assert int(page.locator("main dd strong").inner_text()) >= 2
     one.open("/dead-letters/letters?consumer=forward-a")
     assert page.locator("input[type=checkbox]").count() == 0
-    assert one.faults == []
-
-
-def test_somebody_adopted_is_released(watched: Open, stack: Stack) -> None:
-    events = stack.simulate("act", {"action": "hire"})["events"]
-    [hired] = [one["payload"] for one in events if one["event_type"] == "user_add_org"]
-    userid = next(hired[name] for name in ("UserId", "userId") if name in hired)[0]
-    file = stack.folder / "desired.jsonl"
-    desired = {"type": "user.desired", "subject": "own-1"}
-    data = {"corpId": CORP, "version": 1, "userid": userid, "name": HOSTILE, "departments": ["root"]}
-    file.write_text(json.dumps({**desired, "data": data}), encoding="utf-8")
-    stack.dingbridge("outbound", "send", str(file))
-    one = watched("operator")
-    page = one.page
-
-    def adopted() -> bool:
-        page.goto(f"{stack.url}/outbound?state=adopted&lang=zh")
-        return page.locator("main input[type=checkbox]").count() == 1
-
-    wait_until(adopted, timeout_s=120, what="the one who was there before")
-    accessible(one)
-    page.check("main input[type=checkbox]")
-    page.click("main fieldset button")
-    page.wait_for_url("**/confirm/*")
-    accessible(one)
-    page.click("main form button")
-    page.wait_for_url("**/done/*")
-    assert page.locator("main dd strong").inner_text() == "1"
-    accessible(one)
     assert one.faults == []

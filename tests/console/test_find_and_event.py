@@ -116,20 +116,3 @@ def test_an_events_life_is_on_its_page(watched: Open, stack: Stack) -> None:
     assert bare.locator("button[data-copy]:visible").count() == 0, "what needs a script is not there without"
     masked = watched("viewer").open(address)
     assert "alert" not in masked.inner_text("main")
-
-
-def test_it_is_replayed_to_one_consumer_by_its_button(watched: Open, stack: Stack) -> None:
-    one = watched()
-    address = opened(one.page, stack, f"pi-{NUMBER}")
-    one.open(with_language(address, "en"))
-    row = one.page.locator("#outcomes tr", has=one.page.locator("input[value=approval]"))
-    row.locator("button").click()
-    one.page.wait_for_url("**/done/*")
-    assert "Done" in one.page.inner_text("main")
-
-    def again() -> bool:
-        row = one.open(with_language(address, "en")).locator("#outcomes tr", has_text="approval").first
-        return row.locator("p .state.good").count() == 1
-
-    wait_until(again, what="approval has handled it once more")
-    assert one.faults == []

@@ -21,6 +21,8 @@ from tests.support.waiting import eventually
 
 ROUNDS = sized(1, 10)
 LANES = 12
+PER_SECOND, SOME = sized((200, 100), (0, 100), quick=(50, 25))
+"""Callbacks a second, and how many at each number of ingresses."""
 
 
 @dataclass
@@ -123,25 +125,25 @@ async def test_one_becomes_three_and_one_again(processes, kafka_env, kafka_setti
     with Balancer(processes, [one, two, three]) as balancer:
         edge = Edge(balancer, {"one": one}, SickDisk(tmp_path / "disk"), Pusher(balancer.url))
         await asyncio.gather(edge.down("two"), edge.down("three"))
-        async with Load(edge.pusher, lanes=LANES) as load:
-            await load.more(100)
+        async with Load(edge.pusher, lanes=LANES, per_second=PER_SECOND) as load:
+            await load.more(SOME)
             for name, ingress in (("two", two), ("three", three)):
                 await asyncio.to_thread(ingress.start)
                 await edge.up(name)
-                await load.more(100)
+                await load.more(SOME)
 
             await asyncio.to_thread(balancer.drain, "two")
             await eventually(nothing_waits, what="nothing waits or is parked there")
             two.process.terminate()
             assert await asyncio.to_thread(two.process.wait, 15) == 0
             assert (await command(two, "relay", "--until-empty")).returncode == 0
-            await load.more(100)
+            await load.more(SOME)
             assert set(edge.pusher.outcomes) == {"success"}, "until here nobody noticed anything"
 
             await eventually(lambda: asyncio.to_thread(published_of_its_own, three), what="three publishes")
             three.process.kill()
             await edge.down("three")
-            await load.more(100)
+            await load.more(SOME)
             await eventually(brought_in, what="what is left of it is here")
         found = await edge.compare(kafka_settings)
     figure(f"1, 3, 1; p99 {edge.pusher.percentile_ms(99):.0f} ms; {found}")

@@ -1,132 +1,18 @@
-"""Clocks that jump by two hours and by 30 days, back and forth: within ``CALLBACK_MAX_AGE_S`` nothing that is
-signed is refused, beyond it the words are *clock skew*; nothing is lost, kept twice, or kept for ever.
-"""
+"""Clocks that jump by days, back and forth: nothing that waits is deleted, kept twice, or kept for ever."""
 
-import asyncio
-import json
 import time
 from pathlib import Path
 
-import aiohttp
 import pytest
 
-from dingbridge.dingtalk.crypto import encrypt, sign
 from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
 from dingbridge.ingress.journal.directory import current
 from dingbridge.ingress.journal.retention import Retention, prune_steps
 from dingbridge.ingress.journal.rows import NewCallback
 from dingbridge.ingress.journal.startup import open_current
 from dingbridge.ingress.journal.store import JournalFile
-from tests.support.comparison import compare
-from tests.support.ingress import IngressUnderTest
-from tests.support.load import Load, event
-from tests.support.pusher import CREDENTIALS, Pusher
-from tests.support.waiting import eventually
 
-HOUR, DAY = 3_600, 86_400
-MAX_AGE_S = 3.5 * DAY
-"""The default of ``CALLBACK_MAX_AGE_S``: half of the dedupe window."""
-
-_SCRIPT = """
-import time
-from pathlib import Path
-
-CONTROL = Path({control!r})
-clock_s, clock_ns = time.time, time.time_ns
-
-
-def ahead():
-    return int(CONTROL.read_text())
-
-
-time.time = lambda: clock_s() + ahead()
-time.time_ns = lambda: clock_ns() + ahead() * 10**9
-"""
-
-
-class Clock:
-    """The wall clock of processes that are started with ``env``, and of their children."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._control = folder / "ahead"
-        self.env = {"PYTHONPATH": str(folder)}
-        (folder / "sitecustomize.py").write_text(_SCRIPT.format(control=str(self._control)))
-        self.ahead(0)
-
-    def ahead(self, seconds: float) -> None:
-        """Jump to so many seconds ahead of true time; negative: behind it."""
-        new = self._control.with_suffix(".new")
-        new.write_text(str(int(seconds)))
-        new.replace(self._control)
-
-
-def signed_at(plaintext: bytes, seconds: float) -> tuple[dict[str, str], bytes]:
-    """Query and body of a push that DingTalk signed so many seconds from now."""
-    stamp = str(int((time.time() + seconds) * 1000))
-    encrypted = encrypt(CREDENTIALS.key, plaintext, CREDENTIALS.owner_keys[0])
-    query = {"timestamp": stamp, "nonce": "n0nce000"}
-    query["signature"] = sign(CREDENTIALS.token, stamp, query["nonce"], encrypted)
-    return query, json.dumps({"encrypt": encrypted}).encode()
-
-
-async def test_a_running_ingress_whose_clock_jumps(processes, kafka_env, kafka_settings, tmp_path, figure):
-    clock = Clock(tmp_path / "clock")
-    ingress = IngressUnderTest(processes, tmp_path, kafka_env, clock.env)
-    pusher = Pusher(ingress.url)
-    await asyncio.to_thread(ingress.start)
-    early = {number: signed_at(event(10_000 + number), 0) for number in range(20)}
-    async with aiohttp.ClientSession() as http:
-        for number, request in early.items():
-            assert await pusher.send(http, 10_000 + number, *request) == "success"
-
-        async with Load(pusher, lanes=4) as load:
-            for jump in (2 * HOUR, 0, -2 * HOUR, 0):
-                clock.ahead(jump)
-                await load.more(40)
-                assert (
-                    abs(await asyncio.to_thread(ingress.metric, "dingbridge_clock_skew_seconds") - jump) < 60
-                )
-        assert set(pusher.outcomes) == {"success"}, "no time-out, no refusal"
-        await eventually(lambda: asyncio.to_thread(ingress.drained), what="published all the while")
-
-        number = 20_000
-        for jump in (30 * DAY, -30 * DAY):
-            clock.ahead(jump)
-            for signed_s, outcome in (
-                (jump, "success"),
-                (jump + MAX_AGE_S - 60, "success"),
-                (jump - MAX_AGE_S + 60, "success"),
-                (jump + MAX_AGE_S + 60, "403"),
-                (jump - MAX_AGE_S - 60, "403"),
-                (0, "403"),
-            ):
-                number += 1
-                assert await pusher.send(http, number, *signed_at(event(number), signed_s)) == outcome
-            skew_s = await asyncio.to_thread(ingress.metric, "dingbridge_clock_skew_seconds")
-            assert abs(skew_s - jump) < 60, "the skew is told although the push was refused"
-            await eventually(
-                lambda: asyncio.to_thread(lambda: ingress.kafka_state() == "up"), what="Kafka is up"
-            )
-            assert (await asyncio.to_thread(ingress.readyz))[0] == 200
-        assert "clock skew" in ingress.process.log_text()
-        assert (
-            await asyncio.to_thread(lambda: ingress.metric("dingbridge_callbacks_total", reason="age")) == 6
-        )
-
-        clock.ahead(0)
-        for number, request in early.items():
-            assert await pusher.send(http, 10_000 + number, *request) == "success", "known, and said so"
-        async with Load(pusher, lanes=4, first=30_000) as load:
-            await load.more(40)
-    await eventually(lambda: asyncio.to_thread(ingress.drained), what="the backlog is published")
-    comparison = await compare(kafka_settings, pusher)
-    figure(f"clock ±2 h and ±30 days: {comparison}")
-    comparison.assert_holds()
-
-
-# -- what is kept, and for how long
-
+DAY = 86_400
 KEEP = Retention(callbacks_s=DAY, seen_s=7 * DAY, min_free_bytes=0)
 
 

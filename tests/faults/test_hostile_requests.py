@@ -8,9 +8,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -18,14 +16,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from dingbridge.ingress.callback import Refused
 from tests.faults.besieged import MARKER, MAX_BYTES, SEED, Besieged, check
 from tests.integration.test_ingress_http import Listener, listener, push
 from tests.support.hostile import CLASSES, Line, exchange, mutations, raw_push
 from tests.support.processes import Processes
 from tests.support.pusher import is_success, signed
 from tests.support.sizes import new_seed, sized
-from tests.support.waiting import eventually
 
 MUTATED, GENERATED = sized(1_500, 20_000), sized(400, 1_000)
 
@@ -296,34 +292,3 @@ async def test_a_fault_of_ours_is_no_success_and_logged_without_what_was_sent(
     assert fault["error"] == "ValueError"
     assert fault["place"].startswith("test_hostile_requests.py:")
     assert MARKER not in str(logs)
-
-
-async def test_a_chunked_body_that_came_with_its_head_is_held_to_the_limit(tmp_path: Path) -> None:
-    body = b"x" * 2000
-    chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n" + body + b"\r\n0\r\n\r\n"
-    async with Listener(tmp_path, max_bytes=1024) as listener:
-        assert (await exchange(listener.port, chunked, silence_s=10)).status == 413
-
-
-async def test_a_sender_that_hangs_up_in_the_middle_is_no_fault_of_ours(listener: Listener) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-    writer.write(HEAD + b"Content-Length: 500\r\n\r\n{")
-    await writer.drain()
-    writer.transport.abort()
-    await eventually(lambda: listener.counted("malformed", "payload") == 1, what="it is counted")
-
-    async def hung_up() -> AsyncIterator[bytes]:
-        """What aiohttp's stream does when the connection was lost before the request's task had begun."""
-        raise RuntimeError("Connection closed.")
-        yield b""
-
-    def request_of(transport: object) -> SimpleNamespace:
-        body = SimpleNamespace(is_eof=lambda: False, iter_any=hung_up)
-        return SimpleNamespace(content=body, content_length=500, headers={}, transport=transport)
-
-    with pytest.raises(Refused) as refused:
-        await listener.server._body(request_of(transport=None))
-    assert refused.value.reason == "payload"
-    with pytest.raises(RuntimeError):
-        await listener.server._body(request_of(transport=object()))
-    assert listener.counted("unavailable", "fault") == 0

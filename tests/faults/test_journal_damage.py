@@ -9,14 +9,13 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
 import pytest
 
 from dingbridge.ingress.errors import JournalError
-from dingbridge.ingress.journal.directory import current, damaged, damaged_name, folders, report_damage
+from dingbridge.ingress.journal.directory import current, damaged, folders
 from dingbridge.ingress.journal.inspect import JournalView
 from dingbridge.ingress.journal.rows import CONTROL
 from tests.faults.damaged_journal import COUNT, LATER, PARKED, PASSED, Found, body, journal, start
@@ -90,49 +89,33 @@ def outcomes_of(hurt: Iterator[tuple[str, bytes]], source: Path, name: str) -> C
     return outcomes
 
 
-@pytest.mark.parametrize("name", [JOURNAL, WAL, CHECKPOINT])
-def test_a_flipped_bit_anywhere_is_noticed_or_harmless(tmp_path, figure, name):
-    source = journal(tmp_path / "source", wal=name == WAL)
-    whole, seed = (current(source).path / name).read_bytes(), new_seed()
-    dice = random.Random(seed)
-    hurt = (
-        (f"seed {seed}: {name}, bit {bit} of byte {position}", flipped(whole, position, bit))
-        for position in sorted(dice.sample(range(len(whole)), POSITIONS))
-        for bit in [dice.randrange(8)]
-    )
-    outcomes = outcomes_of(hurt, source, name)
-    figure(f"one bit of {name} flipped, {outcomes.total()} places: {dict(outcomes)}")
-
-
 NUMBER = re.compile(rb"[\x01-\x78](?=[\x07-\x09]\x00\x05\x1b\x15)")
 """The rowid of a callback of ours, by the header of its record: NULL, 6 bytes of time, ``default``, ``http``
 (sqlite.org/fileformat2.html)."""
+SCHEMA = "the schema"
+"""Such a file may pass SQLite's checks, and then our statements do not fit it, or find other pages."""
 
 
-@pytest.mark.parametrize("checked", [True, False], ids=["checked at the start", "too large for that"])
-def test_a_flipped_bit_in_a_callbacks_number_is_noticed_or_harmless(tmp_path, figure, monkeypatch, checked):
-    if not checked:
+@pytest.mark.parametrize("where", [JOURNAL, WAL, CHECKPOINT, "a number", "a number, unchecked", SCHEMA])
+def test_a_flipped_bit_is_noticed_or_harmless(tmp_path, figure, monkeypatch, where):
+    name, number = where if where in (WAL, CHECKPOINT) else JOURNAL, where.startswith("a number")
+    if where.endswith("unchecked"):
         monkeypatch.setattr("dingbridge.ingress.journal.startup._QUICK_CHECK_MAX_BYTES", 0)
-    source = journal(tmp_path / "source", wal=False)
-    whole, seed = current(source).journal.read_bytes(), new_seed()
-    places = [(match.start(), bit) for match in NUMBER.finditer(whole) for bit in range(8)]
-    assert len(places) >= 8 * COUNT
-    chosen = places if LONG else random.Random(seed).sample(places, POSITIONS)
+    source = journal(tmp_path / "source", wal=name == WAL)
+    whole, seed = (current(source).path / name).read_bytes(), new_seed()
+    bytes_, also = [*range(len(whole))], []
+    if number:
+        bytes_ = [match.start() for match in NUMBER.finditer(whole)]
+        assert len(bytes_) >= COUNT
+    elif where == SCHEMA:
+        bytes_ = [*range(whole.index(b"CREATE TABLE"), 4096)]
+        also = [whole.index(b"callbackscallbacks") + len(b"callbackscallbacks")]  # the table's first page
+    places = [(at, bit) for at in bytes_ for bit in range(8)]
+    chosen = places if LONG and number else random.Random(seed).sample(places, POSITIONS)
+    chosen += [(at, bit) for at in also for bit in range(8)]
     hurt = ((f"seed {seed}: bit {bit} of {at}", flipped(whole, at, bit)) for at, bit in chosen)
-    outcomes = outcomes_of(hurt, source, JOURNAL)
-    figure(f"one bit of a number flipped, {outcomes.total()} places: {dict(outcomes)}")
-
-
-def test_a_flipped_bit_in_the_schema_is_noticed_or_harmless(tmp_path, figure):
-    """Such a file may pass SQLite's checks, and then our statements do not fit it, or find other pages."""
-    source = journal(tmp_path / "source", wal=False)
-    whole, seed = current(source).journal.read_bytes(), new_seed()
-    places = [(at, bit) for at in range(whole.index(b"CREATE TABLE"), 4096) for bit in range(7)]
-    first_page = whole.index(b"callbackscallbacks") + len(b"callbackscallbacks")
-    chosen = [*random.Random(seed).sample(places, POSITIONS), *((first_page, bit) for bit in range(8))]
-    hurt = ((f"seed {seed}: bit {bit} of {at}", flipped(whole, at, bit)) for at, bit in chosen)
-    outcomes = outcomes_of(hurt, source, JOURNAL)
-    figure(f"one bit of the schema flipped, {outcomes.total()} places: {dict(outcomes)}")
+    outcomes = outcomes_of(hurt, source, name)
+    figure(f"one bit of {where} flipped, {outcomes.total()} places: {dict(outcomes)}")
 
 
 @pytest.mark.parametrize("name", [JOURNAL, WAL, CHECKPOINT])
@@ -158,25 +141,6 @@ def test_a_torn_or_cut_file_is_noticed(tmp_path, figure, name, kind):
 
 
 # -- the same with real processes
-
-
-async def test_a_real_ingress_refuses_with_exit_code_1_and_words(processes, tmp_path):
-    away = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-    cases = {"newer": "written by a newer dingbridge", "again": "Replace the disk under"}
-    for case, words in cases.items():
-        ingress = IngressUnderTest(processes, tmp_path / case, away)
-        folder = current(journal(ingress.journal, wal=False))
-        if case == "newer":
-            with closing(apsw.Connection(str(folder.journal))) as db:
-                db.execute("PRAGMA user_version = 99")
-        else:
-            damaged_name(ingress.journal, datetime.now(UTC)).mkdir()
-            report_damage(folder.path, "a page is torn")
-        process = processes.start("ingress", env=ingress.env)
-        assert await asyncio.to_thread(process.wait, 30) == 1
-        text = process.log_text()
-        assert "Traceback" not in text
-        assert words in text
 
 
 def parked(ingress: IngressUnderTest, count: int) -> bool:
@@ -215,40 +179,6 @@ async def test_a_changed_callback_is_parked_until_it_is_given_up(
     assert answer.returncode == 0, answer.stderr
     assert "damaged callbacks: 2" in answer.stdout
     await eventually(lambda: asyncio.to_thread(parked, ingress, 0), what="none is left")
-
-
-async def test_a_damaged_journal_is_put_aside_and_all_that_reads_is_published(
-    processes, kafka_env, kafka_settings, tmp_path, figure
-):
-    ingress = IngressUnderTest(processes, tmp_path, {**kafka_env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
-    await asyncio.to_thread(ingress.start)
-    pusher = Pusher(ingress.url)
-    await pusher.push_all((n, event(n)) for n in range(200))
-    ingress.process.stop()
-    path = current(ingress.journal).journal
-    with closing(apsw.Connection(str(path))) as db:
-        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-    content = path.read_bytes()
-    at = content.index(event(100)) // 4096 * 4096
-    path.write_bytes(content[:at] + bytes(4096) + content[at + 4096 :])
-    zeroed = {n for n in range(200) if event(n) in content[at : at + 4096]}
-    ingress.env |= kafka_env
-    await asyncio.to_thread(ingress.start)
-    await pusher.push_all((n, event(n)) for n in range(200, 220))
-    await eventually(lambda: asyncio.to_thread(ingress.drained), what="both are published")
-    assert ingress.metric("dingbridge_journal_damaged_folders") == 1
-    comparison = await compare(kafka_settings, pusher)
-    await eventually(
-        lambda: asyncio.to_thread(lambda: ingress.metric("dingbridge_journal_unread") > 0), what="it is told"
-    )
-    unread = ingress.metric("dingbridge_journal_unread")
-    figure(f"a page of {len(zeroed)} callbacks zeroed: {comparison}, {unread:g} unread")
-    assert comparison.lost <= zeroed
-    assert len(comparison.lost) <= unread
-    assert not comparison.unasked
-    answer = await asyncio.to_thread(processes.run, "journal", "prune", "--damaged", "--yes", env=ingress.env)
-    assert "removed folders: damaged-" in answer.stdout, answer.stderr
-    assert not damaged(ingress.journal)
 
 
 async def test_a_journal_that_fails_while_it_is_written_ends_the_ingress_and_is_imported(

@@ -38,7 +38,7 @@ from tests.faults.power import PowerDisk, powered
 from tests.support.sizes import new_seed, sized
 from tests.unit.ingress.relay.fakes import CHECK_IN, FakeKafka, body, settings
 
-STORIES, LIVES = sized(10, 500), 6
+STORIES, LIVES = sized(10, 500, quick=5), 6
 NOW_MS = 1_764_000_000_000
 NOTE = "power:last"
 

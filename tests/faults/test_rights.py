@@ -36,7 +36,6 @@ from tests.integration.worker_support import (
     serving,
 )
 from tests.support.kafka_reader import read_topic
-from tests.support.processes import free_port
 from tests.support.secure_kafka import Right, SecureKafka, on_prefix, on_topic, secure_kafka
 from tests.support.waiting import eventually
 
@@ -320,13 +319,3 @@ async def _codes(env: dict[str, str], expected: set[str]) -> bool:
 
 async def _lacks(env: dict[str, str], rights: set[str], *, ingress: bool = False) -> bool:
     return bool(lacking(await looked_at(env, ingress=ingress)) == rights)
-
-
-async def test_a_wrong_password_is_told_from_a_broker_that_is_away(secure_kafka: SecureKafka) -> None:
-    env = secure_kafka.environment(secure_kafka.nobody)
-    wrong = await looked_at({**env, "KAFKA_SASL_PASSWORD": "not-the-password"})
-    assert codes(wrong) == {"kafka.credentials"}
-    assert "not-the-password" not in str(wrong)
-    assert codes(await looked_at({**env, "KAFKA_SASL_MECHANISM": "PLAIN"})) == {"kafka.mechanism"}
-    away = {**env, "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
-    assert codes(await looked_at(away)) == {"kafka.unreachable"}

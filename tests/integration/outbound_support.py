@@ -1,5 +1,6 @@
 """An OA, outbound in memory and the simulated DingTalk: what the tests of outbound share."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,11 +21,11 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.testing import MemoryRuntime
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, POLL_S
 from tests.unit.outbound.hands import once
 
 CORP = "dingcorpsample01"
-SETTLES, SETTLE_S = "reality,late_ms=200", 0.3
+SETTLES, SETTLE_S = "reality,late_ms=60", 0.1
 """No read is later than the settle time of these tests, which is shorter than a setting may have it."""
 SOON_MS = 30_000
 """What is due later than this waits for somebody, and not for a settle time."""
@@ -103,15 +104,16 @@ class Office:
 
     async def settle(self) -> None:
         """Work, and hear what DingTalk tells of it, until nothing is due soon."""
-
-        async def quiet() -> bool:
-            while await once(self.agent):
+        due = select(func.min(outbound_entity.c.due_ms))
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                while await once(self.agent):
+                    await self.hear()
                 await self.hear()
-            await self.hear()
-            due = select(func.count()).where(outbound_entity.c.due_ms < now_ms() + SOON_MS)
-            return not (await self.runtime.rows(due))[0][0]
-
-        await eventually(quiet, what="nothing is due soon")
+                [[next_ms]] = await self.runtime.rows(due)
+                if next_ms is None or next_ms > now_ms() + SOON_MS:
+                    return
+                await asyncio.sleep(min(max(POLL_S, (next_ms - now_ms()) / 1000), 4 * POLL_S))
 
     async def release(self, own_id: str) -> None:
         async with self.runtime.database.transaction() as tx:

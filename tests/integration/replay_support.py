@@ -36,7 +36,7 @@ async def flush(self):
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
-copying.BATCH_RECORDS = 50
+copying.BATCH_RECORDS = 10
 copying.Copier.flush = flush
 main()
 """

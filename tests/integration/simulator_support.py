@@ -145,9 +145,6 @@ class Api:
     async def code(self, name: str, /, **body: Any) -> int:
         return int((await self.v2(name, **body))["errcode"])
 
-    async def user_code(self, userid: str) -> int:
-        return await self.code("user/get", userid=userid)
-
     async def state(self) -> dict[str, Any]:
         return await self.get("/_sim/state")
 

@@ -4,10 +4,9 @@ import asyncio
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from random import Random
 
 import pytest
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import bindparam, text
 
 from dingbridge import UtcDateTime, open_database
 from dingbridge.consumers.address_sync import AddressSync
@@ -20,8 +19,6 @@ from tests.integration.sync_support import differences, ended
 from tests.support.ingress import IngressUnderTest
 from tests.support.sizes import on_one_database, sized
 from tests.support.waiting import eventually
-from tests.unit.address_sync.company import Company, event
-from tests.unit.address_sync.syncing import differences as from_company
 from tests.unit.address_sync.syncing import full, sample
 
 pytestmark = on_one_database
@@ -104,77 +101,6 @@ async def test_a_company_lives_and_the_tables_are_exactly_it(
     assert repaired.returncode == 0, repaired.stderr
     assert await differences(database, simulator) == []
     assert await ended(database) == [("order", "done"), ("command", "done")]
-
-
-# -- handlers and full syncs at once
-
-
-@pytest.fixture
-def company():
-    return Company()
-
-
-@pytest.fixture
-async def sync(company, database_url):
-    async with MemoryRuntime(AddressSync(), database_url=database_url, dingtalk=company) as runtime:
-        yield runtime
-
-
-async def test_full_syncs_beside_handlers_end_with_the_state_of_the_source(sync, company):
-    """The source moves while eight handlers and one full sync after the other write what they saw of it."""
-    rng = Random(11)
-    company.roles |= {7: "财务", 8: "人事"}
-    for number in range(2, 6):
-        company.department_of(number, f"部门{number}")
-    for number in range(30):
-        company.hire(f"u{number}", dept_id_list=[rng.randrange(1, 6)])
-    todo, moving = asyncio.Queue(), True
-
-    async def move():
-        nonlocal moving
-        for number in range(sized(60, 120)):
-            at_ms = 1731000000000 + number
-            userid = f"u{rng.randrange(30)}"
-            if number % 40 == 39:
-                name = f"职务{number}"
-                company.roles[8] = name
-                for user in company.users.values():
-                    for role in user.get("role_list", []):
-                        role["name"] = company.roles[role["id"]]
-                todo.put_nowait(event("label_conf_modify", 8, at_ms=at_ms))
-            elif rng.random() < 0.1 and len(company.users) > 25:
-                company.users.pop(userid, None)
-                todo.put_nowait(event("user_leave_org", userid, at_ms=at_ms))
-            else:
-                dept_ids = rng.sample([1, 2, 3, 4, 5], 2)
-                leads = [{"dept_id": dept_id, "leader": False} for dept_id in dept_ids]
-                company.hire(userid, name=f"名{number}", dept_id_list=dept_ids, leader_in_dept=leads)
-                company.grant(userid, *rng.sample([7, 8], rng.randrange(3)))
-                todo.put_nowait(event("user_modify_org", userid, at_ms=at_ms))
-            await asyncio.sleep(0)
-            await sync.rows(select(func.count()).select_from(users))
-        moving = False
-
-    async def work():
-        while moving or not todo.empty():
-            if todo.empty():
-                await sync.rows(select(func.count()).select_from(users))
-                continue
-            an_event = todo.get_nowait()
-            outcome = await sync.attempt(an_event)
-            if outcome.kind == "retry":
-                todo.put_nowait(an_event)
-            else:
-                assert outcome.kind == "done", outcome
-
-    async def read():
-        runs = 0
-        while moving or not todo.empty() or runs == 0:
-            assert (await full(sync, company)).state == "done"
-            runs += 1
-
-    await asyncio.gather(move(), read(), *(work() for _ in range(8)))
-    assert await from_company(sync, company) == []
 
 
 # -- the tables as an OA system finds them

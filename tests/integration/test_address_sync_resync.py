@@ -88,23 +88,6 @@ async def test_it_says_what_it_changed(resync, database, simulator):
     assert [row.cause for row in state] == ["command", "command", "dry_run", "command"]
 
 
-async def test_the_rows_alone_and_then_by_the_same_command_the_details(resync, database, simulator):
-    calls = simulator.api.calls
-    rows = await resync("--no-details")
-    assert "the details of 40 people are still to be fetched" in rows.stderr
-    assert calls["/topapi/v2/user/get"] == 0
-    assert await differences(database, simulator) != []
-    listed = calls["/topapi/v2/user/list"]
-    await resync("--no-details")  # reads the company again, though details are pending
-    assert (calls["/topapi/v2/user/list"], calls["/topapi/v2/user/get"]) == (2 * listed, 0)
-    went_on = await resync()
-    assert "goes on with the full sync" in went_on.stderr
-    assert (calls["/topapi/v2/user/list"], calls["/topapi/v2/user/get"]) == (2 * listed, 40)
-    assert await differences(database, simulator) == []
-    await resync()  # nothing is pending, so this reads the company again
-    assert calls["/topapi/v2/user/list"] == 3 * listed
-
-
 async def test_killed_on_its_way_it_goes_on_where_it_was(processes, env, resync, database, simulator):
     calls = simulator.api.calls
     simulator.faults.add({"api": "v2/user/list", "kind": "hang", "after": 4})
@@ -140,21 +123,3 @@ async def test_the_brake_stops_with_its_own_code_and_is_confirmed(resync, databa
     assert simulator.api.calls["/topapi/v2/user/list"] == lists
     assert await leavers(database) == 15
     assert await differences(database, simulator) == []
-
-
-async def test_a_lost_permission_marks_nobody_and_says_what_to_do(resync, database, simulator):
-    await resync()
-    simulator.act("leave", {})
-    simulator.faults.add({"api": "v2/user/list", "kind": "deny", "errcode": 60011, "after": 2})
-    denied = await resync(code=1)
-    assert "permission" in denied.stderr
-    assert "What was read is kept" in denied.stderr
-    assert await leavers(database) == 0
-    simulator.faults.clear()
-    await resync()
-    assert await differences(database, simulator) == []
-
-
-async def test_without_a_company_it_says_which_setting_is_missing(resync):
-    missing = await resync(code=2, DINGTALK_CORP_ID="")
-    assert "DINGTALK_CORP_ID" in missing.stderr

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
@@ -17,7 +16,6 @@ from dingbridge.ingress.metrics import HttpMetrics
 from dingbridge.kafka.topic_policy import event_topic, unclassified_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
 from dingbridge.simulator.server import Simulator
-from dingbridge.tasks import TaskEnded, WatchedTasks
 from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.outcomes import Reject
 from tests.integration.callback_support import Listener, push
@@ -141,27 +139,6 @@ def live(listener, tmp_path, monkeypatch):
     return start
 
 
-async def test_credentials_whose_time_has_run_out_go_by_themselves(listener, live):
-    soon = datetime.now(UTC) + timedelta(seconds=1)
-    text = table("hr", HR_NEW) + table(
-        "hr", HR, head="[[apps.{}.previous]]", more=f"until = {soon.isoformat()}\n"
-    )
-    _, apps = live(text)
-    watching = asyncio.ensure_future(apps.watch())
-    async with aiohttp.ClientSession() as http:
-        url = f"{listener.url}/hr"
-        outcome = await push(http, url, event(1, "c"), HR)
-        assert outcome == "success" or datetime.now(UTC) >= soon
-
-        async def retired():
-            return await push(http, url, event(2, "c"), HR) == 403
-
-        await eventually(retired, 30, "the old ones are refused")
-        assert datetime.now(UTC) >= soon
-        assert await push(http, url, event(3, "c"), HR_NEW) == "success"
-    watching.cancel()
-
-
 async def test_a_broken_file_changes_nothing_and_is_taken_when_it_is_mended(listener, live):
     file, apps = live(table("hr", HR))
     watching = asyncio.ensure_future(apps.watch())
@@ -202,24 +179,6 @@ async def test_a_secret_in_a_file_of_its_own_is_read_again_too(listener, live, t
         await eventually(taken, 30, "the other token is accepted")
         assert await push(http, f"{listener.url}/hr", event(3, "c"), HR) == 403
     watching.cancel()
-
-
-async def test_a_fault_in_looking_at_the_file_ends_the_process(live, monkeypatch):
-    """Else credentials would be accepted for ever."""
-    _, apps = live(table("hr", HR))
-
-    def read(settings):
-        raise RuntimeError("a fault of ours")
-
-    monkeypatch.setattr("dingbridge.ingress.credentials.load_apps", read)
-
-    async def process():
-        async with WatchedTasks() as tasks:
-            tasks.need("that follows the apps' file", apps.watch)
-            await asyncio.Event().wait()
-
-    with pytest.raises(TaskEnded, match="RuntimeError"):
-        await asyncio.wait_for(process(), 60)
 
 
 async def _true(value):

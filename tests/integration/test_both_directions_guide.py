@@ -124,10 +124,12 @@ if compiler() is not None:
         [named] = [block for block in blocks("sh") if "Oa.java" in block]
         wanted = re.findall(r"([a-z0-9-]+)\.jar", named)
         path = ":".join(str(next(jars.glob(f"{name}-[0-9]*.jar"))) for name in wanted)
-        compiled = [str(compiler()), "-Werror", "-cp", path, "-d", str(tmp_path), str(source)]
+        sparing = "-XX:TieredStopAtLevel=1"  # it lives for seconds: compiling itself well costs more
+        compiler_ = [str(compiler()), f"-J{sparing}", "-J-XX:+UseSerialGC", "-Werror"]
+        compiled = [*compiler_, "-cp", path, "-d", str(tmp_path), str(source)]
         await asyncio.to_thread(subprocess.run, compiled, check=True)
         log = tmp_path / "oa.log"
-        command = [java(), "-cp", f"{path}:{tmp_path}", "Oa"]
+        command = [java(), sparing, "-XX:+UseSerialGC", "-cp", f"{path}:{tmp_path}", "Oa"]
         oa = GuardedProcess(command, log=log, env=environment(bridge.env), cwd=tmp_path)
 
         def said(words: str) -> bool:

@@ -13,17 +13,11 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import IDS
 from dingbridge.dingtalk.error_meanings import REFUSALS
 from dingbridge.dingtalk.errors import (
-    AcceptancePending,
     AlreadyExists,
     ApiError,
     BudgetSpent,
-    DepartmentNotEmpty,
     IpNotAllowed,
-    NoAddress,
-    NotFound,
-    OutcomeUnknown,
     PermissionDenied,
-    QuotaSpent,
     RateLimited,
     TokenInvalid,
     Unavailable,
@@ -36,7 +30,6 @@ from tests.support.dingtalk import Sleeps
 from tests.support.profiles import KIND
 
 KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
-PERSON = {"userid": "oa-1", "name": "张三", "mobile": "13900000001", "dept_id_list": [1]}
 FACTS = [
     *(-1, 15, 33012, 40001, 40014, 40035, 40089, 41001, 42001, 43007, 50002, 50004, 60003, 60011, 60019),
     *(60020, 60121, 71006, 71007, 71008, 71009, 71010, 71011, 71012, 71013, 90002, 90018, 90020),
@@ -67,27 +60,6 @@ async def client(simulator: Simulator, sleeps: Sleeps) -> AsyncIterator[DingTalk
         yield client
 
 
-async def test_the_company_as_the_client_reads_it(simulator: Simulator, client: DingTalkClient) -> None:
-    state = simulator.state()
-    company = simulator.platform.company
-    departments = [await client.department(d["dept_id"]) for d in state["departments"]]
-    assert departments == state["departments"]
-    assert [await client.user(u["userid"]) for u in state["users"]] == state["users"]
-    for dept in state["departments"]:
-        below = [d["dept_id"] for d in await client.sub_departments(dept["dept_id"])]
-        assert below == [d["dept_id"] for d in state["departments"] if d.get("parent_id") == dept["dept_id"]]
-        members = [u["userid"] async for u in client.department_users(dept["dept_id"])]
-        assert members == company.members(dept["dept_id"])
-    assert await client.user_count(False) == len(state["users"])
-    groups = await client.role_groups()
-    assert groups == state["role_groups"]
-    for role in (role for group in groups for role in group["roles"]):
-        holders = [u["userid"] async for u in client.role_users(role["id"])]
-        assert holders == list(company.roles.role(role["id"]).userids)
-    assert await client.admins() == state["admins"]
-    assert await client.visible_scope() == {"authed_dept": [1], "authed_user": []}
-
-
 async def test_approvals_as_the_client_reads_them(simulator: Simulator, client: DingTalkClient) -> None:
     for _ in range(45):
         simulator.act("start_approval", {"process_code": "PROC-EXPENSE"})
@@ -107,20 +79,6 @@ async def test_approvals_as_the_client_reads_them(simulator: Simulator, client: 
     assert all(form["name"] == name and form["schemaContent"]["items"] for name, form in forms.items())
 
 
-async def test_files_of_comments(simulator: Simulator, client: DingTalkClient) -> None:
-    events, _ = simulator.act("start_approval")
-    pid = events[0].payload["processInstanceId"]
-    for name, size in (("a.pdf", 3), ("b.txt", 0)):
-        simulator.act("comment", {"process_instance_id": pid, "file_name": name, "file_size": size})
-    records = (await client.approval(pid))["operationRecords"]
-    full, empty = [file["fileId"] for record in records for file in record.get("attachments", [])]
-    url = await client.attachment_url(pid, full)
-    async with aiohttp.ClientSession() as session, session.get(url) as response:
-        assert len(await response.read()) == 3
-    with pytest.raises(NoAddress):
-        await client.attachment_url(pid, empty)
-
-
 async def test_a_year_of_approvals_is_asked_for_in_spans_that_dingtalk_allows(
     simulator: Simulator, client: DingTalkClient
 ) -> None:
@@ -130,39 +88,6 @@ async def test_a_year_of_approvals_is_asked_for_in_spans_that_dingtalk_allows(
     there = [a.instance_id for a in simulator.platform.approvals if a.process_code == "PROC-LEAVE"]
     assert found == there
     assert client.calls[IDS] == 4
-
-
-async def test_both_failed_lists(simulator: Simulator, client: DingTalkClient) -> None:
-    for n in range(230):
-        (event,) = simulator.platform.act("hire", {"count": 1, "follow_up": False})
-        simulator.delivery.failed.add({"n": n})
-        simulator.delivery.records.add(event.event_type, event.plaintext(), event.time_ms, "ding1")
-    pages = [await client.failed_callbacks() for _ in range(3)]
-    assert [(len(page.items), page.has_more) for page in pages] == [(200, True), (30, False), (0, False)]
-    span = {"tags": ["user_add_org"], "begin_s": int(time.time()) - 3600, "end_s": int(time.time()) + 3600}
-    seen: list[int] = []
-    more = True
-    while more:
-        page = await client.failed_records(**span)
-        assert await client.confirm_failed_records(**span) == page
-        seen += [item["id"] for item in page.items]
-        more = page.has_more
-    assert seen == list(range(1, 231))
-    assert (await client.failed_records(**span)).items == []
-
-
-async def test_a_page_whose_answer_is_lost_is_not_asked_for_again(
-    simulator: Simulator, client: DingTalkClient
-) -> None:
-    for n in range(250):
-        simulator.delivery.failed.add({"n": n})
-    simulator.faults.add({"api": "get_call_back_failed_result", "kind": "cut", "times": 1})
-    with pytest.raises(Unavailable):
-        await client.failed_callbacks()
-    assert client.calls["get_call_back_failed_result"] == 1
-    # the page that nobody has seen is gone with the next reading, as DingTalk's would be
-    page = await client.failed_callbacks()
-    assert [item["n"] for item in page.items] == list(range(200, 250))
 
 
 async def test_every_code_is_its_error_with_words_and_a_next_step(
@@ -179,15 +104,6 @@ async def test_every_code_is_its_error_with_words_and_a_next_step(
         assert (caught.value.errcode, caught.value.errmsg) == (errcode, ERRMSG[errcode])
         assert expected.words in str(caught.value)
         assert caught.value.permission or expected.next_step in str(caught.value)
-
-
-async def test_the_family_of_rate_limits(simulator: Simulator, sleeps: Sleeps) -> None:
-    userid = next(iter(simulator.platform.company.users))
-    for errcode in range(90001, 90018):
-        simulator.faults.add({"api": "v2/user/get", "kind": "errcode", "errcode": errcode, "times": 2})
-        async with connect(simulator, sleeps) as client:
-            assert (await client.user(userid))["userid"] == userid
-        assert client.calls["v2/user/get"] == 3, errcode
 
 
 @pytest.mark.parametrize(
@@ -218,46 +134,6 @@ async def test_bad_days(
     assert await client.role_groups()
 
 
-async def test_a_call_that_hangs_is_given_up(simulator: Simulator, sleeps: Sleeps) -> None:
-    async with connect(simulator, sleeps, timeout_s=0.15) as client:
-        simulator.faults.add({"api": "v2/user/get", "kind": "hang"})
-        with pytest.raises(Unavailable, match=r"no answer within 0\.15 s"):
-            await client.user("x")
-
-
-async def test_a_token_that_expires_in_the_middle(simulator: Simulator, client: DingTalkClient) -> None:
-    simulator.act("hire", {"count": 230, "dept_ids": [1]})
-    seen = []
-    async for user in client.department_users(1):
-        seen.append(user["userid"])
-        if len(seen) == 100:
-            simulator.tokens.expire()
-    assert seen == simulator.platform.company.members(1)
-    assert client.calls["gettoken"] == 2
-
-
-async def test_the_plan_s_rate_is_kept_to_once_it_was_met(
-    simulator: Simulator, client: DingTalkClient, sleeps: Sleeps
-) -> None:
-    simulator.limits._clock = sleeps.clock
-    sleeps.now = 1_760_000_000.0
-    simulator.limits.qps = 20
-    userid = next(iter(simulator.platform.company.users))
-    for _ in range(100):
-        await client.user(userid)
-    # one refusal taught it; nothing was refused after it
-    assert client.calls["v2/user/get"] == 101
-
-
-async def test_the_month_s_calls_are_spent_at_dingtalk(simulator: Simulator, client: DingTalkClient) -> None:
-    await client.templates()
-    simulator.limits.grace_days = 0
-    simulator.limits.calls = simulator.limits.as_json()["spent"]["calls"]
-    with pytest.raises(QuotaSpent) as caught:
-        await client.templates()
-    assert caught.value.unavailable
-
-
 async def test_contact_calls_are_no_part_of_the_budget(
     simulator: Simulator, sleeps: Sleeps, tmp_path: Any
 ) -> None:
@@ -284,45 +160,6 @@ async def test_contact_calls_are_no_part_of_the_budget(
 
 
 # -- writes
-
-
-async def test_people_and_departments_come_change_and_go(client: DingTalkClient) -> None:
-    fields = {"name": "新部门", "parent_id": 1, "source_identifier": "d-1", "order": 3}
-    dept_id = await client.create_department(fields)
-    assert {**fields, "dept_id": dept_id}.items() <= (await client.department(dept_id)).items()
-    made = await client.create_user({**PERSON, "dept_id_list": [1, dept_id], "title": "工程师"})
-    assert made == ("oa-1", (await client.user("oa-1"))["unionid"])
-    assert await client.userid_by_mobile("13900000001") == "oa-1"
-    assert await client.userid_by_mobile("13900000009") is None
-    with pytest.raises(AlreadyExists):
-        await client.create_user(PERSON)
-    other, _ = await client.create_user({**PERSON, "userid": "oa-2", "mobile": "13900000002"})
-    await client.update_user("oa-1", {"manager_userid": other, "extension": {"a": "1", "b": "1"}})
-    await client.update_user("oa-1", {"manager_userid": None, "extension": {"b": "2"}})
-    await client.update_department(dept_id, {"dept_manager_userid_list": ["oa-1"], "name": "改名"})
-    user, department = await client.user("oa-1"), await client.department(dept_id)
-    assert (user["title"], sorted(user["dept_id_list"])) == ("工程师", sorted([1, dept_id]))
-    assert not user.get("manager_userid")
-    assert user["extension"] == '{"a": "1", "b": "2"}'
-    assert (department["name"], department["dept_manager_userid_list"]) == ("改名", ["oa-1"])
-    with pytest.raises(DepartmentNotEmpty):
-        await client.delete_department(dept_id)
-    await client.delete_user("oa-1")
-    await client.delete_department(dept_id)
-    for gone in (client.user("oa-1"), client.department(dept_id), client.delete_user("oa-1")):
-        with pytest.raises(NotFound):
-            await gone
-
-
-async def test_who_must_accept_first_and_a_lost_reply(simulator: Simulator, client: DingTalkClient) -> None:
-    simulator.act("protect", {"mobile": "13900000001"})
-    with pytest.raises(AcceptancePending):
-        await client.create_user(PERSON)
-    lost = {"api": "v2/user/create", "kind": "errcode", "errcode": 15, "done": True, "times": 1}
-    simulator.faults.add(lost)
-    with pytest.raises(OutcomeUnknown):
-        await client.create_user({**PERSON, "userid": "oa-2", "mobile": "13900000002"})
-    assert (await client.user("oa-2"))["name"] == "张三"
 
 
 async def test_an_approval_is_started_found_decided_and_another_terminated(

@@ -1,24 +1,34 @@
 """The console's index on a real Kafka: filled without a group, and searched, also where it does not reach."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from html import unescape
 from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from typer.testing import CliRunner
 
+from dingbridge.cli.dlq import app as dlq
+from dingbridge.console.access.users import Role
 from dingbridge.console.index import feed as feed_module
 from dingbridge.console.index.feed import Feed
 from dingbridge.console.index.search import Search
 from dingbridge.console.index.store import Index
 from dingbridge.console.sources.kafka import AskKafka
-from dingbridge.kafka.client import connection
+from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
+from dingbridge.ingress.journal.directory import current
+from dingbridge.ingress.journal.startup import open_current
+from dingbridge.kafka.client import connection, producer
+from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
+from tests.integration.console_support import console_at, page
+from tests.integration.replay_support import bury, letter_headers, numbered
 from tests.integration.worker_support import event_record, publish
+from tests.support.hostile_records import UNDECODABLE, odd_copies, odd_letters, send_batch
 from tests.support.waiting import eventually
-
-OTHER = "user_add_org"
 
 
 @pytest.fixture(autouse=True)
@@ -47,47 +57,6 @@ async def running(settings: KafkaSettings, folder: Path) -> AsyncIterator[Runnin
     finally:
         await feed.stop()
         index.close()
-
-
-async def found(search: Search, text: str) -> set[tuple[str, str | None]]:
-    return {(event.type, event.subject) for event in (await search.find(text)).events}
-
-
-async def test_events_are_found_by_what_they_name_also_of_topics_that_come_later(
-    kafka_settings: KafkaSettings, tmp_path: Path
-) -> None:
-    await publish(kafka_settings, [event_record(f"e{n}", f"u{n}") for n in range(20)])
-    async with running(kafka_settings, tmp_path) as search:
-        assert await found(search, "u7") == {("user_modify_org", "u7")}
-        assert await found(search, "user_modify_org:e7/u7") == {("user_modify_org", "u7")}
-        assert len((await search.find("user_modify_org dingcorp1")).events) == 20
-        assert (await search.find("u7")).beyond.records == 0
-
-        with search.feed.subscribe(lambda event: event.subject == "u7") as events:
-            await publish(kafka_settings, [event_record("late", "u7", OTHER), event_record("x", "u8", OTHER)])
-            async with asyncio.timeout(60):
-                await events.some()
-            seen, _ = events.take()
-        assert [(event.type, event.subject) for event in seen] == [(OTHER, "u7")]
-        await eventually(lambda: search.feed.state.behind == 0)
-        assert await found(search, "u7") == {("user_modify_org", "u7"), (OTHER, "u7")}
-        assert search.index.seen()["user_modify_org"].count == 20
-
-
-async def test_a_restarted_console_goes_on_where_the_index_ends(
-    kafka_settings: KafkaSettings, tmp_path: Path
-) -> None:
-    await publish(kafka_settings, [event_record(f"e{n}", f"u{n}") for n in range(5)])
-    async with running(kafka_settings, tmp_path) as search:
-        spans = search.index.spans()
-    await publish(kafka_settings, [event_record(f"e{n}", f"u{n}") for n in range(5, 9)])
-    async with running(kafka_settings, tmp_path) as search:
-        assert search.index.seen()["user_modify_org"].count == 9
-        again = search.index.spans()
-        assert {place: span.first for place, span in spans.items()}.items() <= {
-            place: span.first for place, span in again.items()
-        }.items()
-        assert sum(span.next for span in again.values()) == 9
 
 
 async def test_what_the_index_lacks_is_read_from_the_key_s_one_partition(
@@ -157,3 +126,72 @@ async def test_a_kafka_that_is_away_is_told_in_words(tmp_path: Path) -> None:
     finally:
         await feed.stop()
         index.close()
+
+
+# -- Dead letters on the console's pages: whatever stands in a topic, who sees what, and what is parked
+
+
+OTHER = "ValueError at billing:1 in handle"
+
+
+SECRET = "words that a handler said of 韩梅梅"
+
+
+async def test_whatever_stands_in_its_topic_the_index_goes_on_every_page_opens_and_the_command_lists(
+    kafka_env, kafka_settings, tmp_path, monkeypatch
+):
+    """Also past a record that no reader can decode."""
+    monkeypatch.setattr(feed_module, "REFRESH_S", 0.2)
+    monkeypatch.setattr(feed_module, "AGAIN_S", 0.2)
+    topic = f"{kafka_settings.control_prefix}dlq.approval"
+    await ensure_topics(kafka_settings, [topic], partitions={topic: 1})
+    written = [*odd_letters(), *odd_copies()]
+    async with producer(kafka_settings) as sender:
+        for value, headers in written:
+            await sender.send(topic, value=value, key=b"\xff", headers=headers, partition=0)
+        await sender.flush()
+    await send_batch(kafka_settings, topic, UNDECODABLE)
+    last = [(numbered(1)[0], letter_headers(1, OTHER, reason=SECRET))]
+    await bury(kafka_settings, "approval", last)
+    async with console_at(tmp_path, kafka_env, monkeypatch, Role.READER) as who:
+        await who.console.feed.start()
+        try:
+
+            def complete() -> bool:
+                waiting = who.console.index.waiting_letters().get("approval", (0, 0))[0]
+                return who.console.feed.state.behind == 0 and waiting > 100  # those that no note settles
+
+            await eventually(complete, what="the index is complete")
+            for role in (Role.READER, Role.VIEWER):
+                await who.log_in(role)
+                await page(who, "/")
+                groups = await page(who, "/dead-letters")
+                for link in sorted(set(re.findall(r'href="(/dead-letters/[^"]+)"', groups)))[:20]:
+                    await page(who, unescape(link))
+                newest = await page(who, "/dead-letters/letters", {"consumer": "approval", "error_is": OTHER})
+                assert (SECRET in newest) is (role is Role.READER)
+        finally:
+            await who.console.feed.stop()
+    listed = await asyncio.to_thread(
+        CliRunner().invoke, dlq, ["list", "approval", "--all", "--json", "--limit", "0"]
+    )
+    assert (listed.exit_code, len(listed.stdout.splitlines()) > 50) == (0, True), listed.output[-2000:]
+    for offset in range(0, len(written), 40):
+        shown = await asyncio.to_thread(CliRunner().invoke, dlq, ["show", "approval", f"0/{offset}"])
+        missing = "there is no dead letter" in str(shown.exception)  # a note stands there
+        assert shown.exit_code == 0 or missing, (offset, shown.exception)
+
+
+async def test_what_is_parked_is_counted_by_reason_also_while_kafka_is_away(kafka_env, tmp_path, monkeypatch):
+    root = tmp_path / "journal"
+    root.mkdir()
+    file = open_current(root)
+    with closing(Checkpoint(current(root).path, file.id)) as checkpoint:
+        checkpoint.commit(0, [Parked(1, n, "dingtalk.x", "rights", 1_764_000_000_000) for n in range(7)])
+    file.close()
+    env = {**kafka_env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    async with console_at(tmp_path, env, monkeypatch, Role.OPERATOR) as who:
+        listed = await page(who, "/dead-letters")
+        assert "127.0.0.1:1" in listed, "Kafka is away, and the journal is here"
+        assert re.search(r">7</td><th [^>]*>rights</th>", listed)
+        assert "dingbridge journal retry" in listed

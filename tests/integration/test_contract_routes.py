@@ -8,12 +8,11 @@ import jsonschema
 import pytest
 from prometheus_client import CollectorRegistry
 
-from dev.schemas.files import EXAMPLES, ROOT
+from dev.schemas.files import ROOT
 from dingbridge.contract_routes import contract_routes, schema_file
 from dingbridge.events import catalogue
 from dingbridge.health_server import AdminServer
 from dingbridge.settings import KafkaSettings
-from dingbridge.testing import recorded
 
 SETTINGS = KafkaSettings.model_construct(
     topic_prefix="oa.", control_prefix="ctl.", kafka_bootstrap_servers="kafka:9093", topic_retention_days=3
@@ -53,19 +52,6 @@ async def test_the_document_names_the_topics_of_this_installation(http: aiohttp.
         document["channels"][name]["bindings"] = channel["bindings"]
     document["servers"] = committed["servers"]
     assert document == committed
-
-
-@pytest.mark.parametrize("event_type", sorted(catalogue))
-def test_what_a_record_names_is_found_and_describes_it(event_type: str) -> None:
-    for record in recorded(EXAMPLES / f"{event_type}.json"):
-        event = json.loads(record.value)
-        urn, name, version = event["dataschema"].rsplit(":", 2)
-        text = schema_file(name, int(version))
-        assert text is not None
-        schema = json.loads(text)
-        assert schema["$id"] == event["dataschema"]
-        assert urn == "urn:dingbridge"
-        jsonschema.Draft202012Validator(schema).validate(event["data"])
 
 
 @pytest.mark.parametrize("name", ["user_add_org", "envelope", "outbound:result", "outbound:todo.desired"])

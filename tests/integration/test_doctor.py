@@ -15,13 +15,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.api.approvals import INSTANCES, TEMPLATES
 from dingbridge.dingtalk.crypto import CallbackCrypto, SignatureParameters
-from dingbridge.doctor.checks import clock, dead_letters, kafka, kafka_judge, platform, url
+from dingbridge.doctor.checks import dead_letters, kafka, kafka_judge, url
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.findings import Finding
-from dingbridge.doctor.parts import calls_of, load_checks
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.replay.dead_letter_queue import DeadLetterQueue
 from dingbridge.replay.dead_letters import DeadLetterFilter
@@ -197,61 +194,10 @@ async def test_the_guide_shows_what_it_really_prints_and_nothing_is_changed(
     assert printed.keys() == shown.keys()
 
 
-async def test_one_of_several_apps_is_looked_at_by_its_own_path_and_credentials(
-    processes: Processes, tmp_path: Path
-) -> None:
-    file = tmp_path / "apps.toml"
-    hr = f'token = "tokenOfHr1"\naes_key = "{"h" * 43}"\nowner_keys = ["dinghr"]\ncorp_id = "dingcorp2"\n'
-    file.write_text(f"[apps.hr]\n{hr}")
-    env = {"DINGTALK_APPS_FILE": str(file), "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
-    ingress = IngressUnderTest(processes, tmp_path, env)
-    await asyncio.to_thread(ingress.start)
-
-    async def said(*arguments: str) -> dict[str, Any]:
-        arguments = ("doctor", "--json", "--lang", "zh", "--part", "ingress", *arguments)
-        done = await asyncio.to_thread(processes.run, *arguments, env=ingress.env)
-        told = json.loads(done.stdout)
-        assert (told["lang"], told["exit_code"]) == ("zh", done.returncode)
-        return {finding["code"]: finding["values"] for finding in told["findings"]}
-
-    hr = await said("--app", "hr")
-    assert hr["ingress.ok"]["url"].endswith("/callback/hr")
-    assert hr["settings.no_app"] == {"app": "hr"}
-    ours = await said()
-    assert ours["ingress.ok"]["url"].endswith("/callback")
-    assert ours["settings.ok"]["app"] == "default"
-
-
 def streams_of(ingress: IngressUnderTest) -> dict[str, Any]:
     with urllib.request.urlopen(f"http://127.0.0.1:{ingress.admin_port}/stream", timeout=5) as answer:
         found: dict[str, Any] = json.load(answer)["apps"]["default"]
         return found
-
-
-async def test_an_app_in_stream_mode_is_looked_at_by_its_connections(
-    processes: Processes, tmp_path: Path
-) -> None:
-    settings = SimulatorSettings.load(simulator_port=0, simulator_mode="stream", simulator_duplicates=0)
-    async with Simulator(settings) as simulator:
-        env = {"DINGTALK_API_BASE": simulator.base_url, "DINGTALK_MODE": "stream"}
-        env |= {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}", "DINGTALK_TOKEN": ""}
-        ingress = IngressUnderTest(processes, tmp_path, env)
-        await asyncio.to_thread(ingress.start)
-
-        async def said(**environment: str) -> dict[str, Any]:
-            arguments = ("doctor", "--json", "--part", "ingress")
-            done = await asyncio.to_thread(processes.run, *arguments, env={**ingress.env, **environment})
-            return {finding["code"]: finding["values"] for finding in json.loads(done.stdout)["findings"]}
-
-        await eventually(lambda: streams_of(ingress)["connections"] == 2, 60, "two connections")
-        found = await said()
-        assert {"ingress.ready", "stream.no_events"} <= found.keys()
-        assert not [code for code in found if code.startswith(("key.", "url.", "owner."))]
-        simulator.act("hire", {})
-        await eventually(lambda: streams_of(ingress)["events"] > 0, 60, "an event")
-        assert (await said())["stream.ok"]["connections"] == 2
-        assert (await said(STREAM_CONNECTIONS="3"))["stream.few"]["wanted"] == 3
-        assert "stream.restart" in await said(DINGTALK_APP_NAME="hr")
 
 
 # -- the public URL
@@ -266,14 +212,6 @@ async def sealed(request: web.Request) -> web.Response:
     return web.json_response(
         crypto.encrypt_reply(b"success", opened, timestamp="1731000000000", nonce="abcdefgh")
     )
-
-
-async def unwell(request: web.Request) -> web.Response:
-    return web.Response(status=502)
-
-
-async def plain(request: web.Request) -> web.Response:
-    return web.Response(text="success")
 
 
 async def seen_at(address: str) -> set[str]:
@@ -323,54 +261,6 @@ async def test_a_url_without_tls_name_or_server() -> None:
     assert await seen_at("https://no-such-host.invalid/callback") == {"url.dns"}
     assert await seen_at(f"https://127.0.0.1:{free_port()}/callback") == {"url.unreachable"}
     assert await seen_at(f"http://127.0.0.1:{free_port()}/callback") == {"url.http", "url.unreachable"}
-
-
-async def test_what_answers_at_the_public_url() -> None:
-    for answer, expected in ((redirecting, "redirect"), (unwell, "status"), (plain, "answer")):
-        async with answering(answer) as port:
-            assert await seen_at(f"http://127.0.0.1:{port}/callback") == {"url.http", f"url.{expected}"}
-
-
-async def test_the_clock_is_compared_with_the_platforms() -> None:
-    async def late(request: web.Request) -> web.Response:
-        return web.Response(headers={"Date": "Wed, 25 Nov 2020 08:00:00 GMT"})
-
-    async with aiohttp.ClientSession() as session, answering(late) as port:
-        base = f"http://127.0.0.1:{port}"
-        seen = await clock.look(session, base)
-        assert codes(clock.judge(seen, base=base, max_age_s=300)) == {"clock.wrong"}
-        nowhere = f"http://127.0.0.1:{free_port()}"
-        gone = await clock.look(session, nowhere)
-        assert codes(clock.judge(gone, base=nowhere, max_age_s=300)) == {"clock.unreachable"}
-
-
-# -- DingTalk's Open API
-
-
-async def tried(simulator: Simulator) -> list[Finding]:
-    """What the doctor says of the calls of all parts."""
-    app_key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_{n}"] for n in ("APP_KEY", "APP_SECRET"))
-    async with DingTalkClient(app_key=app_key, app_secret=secret, base=simulator.base_url) as client:
-        known = platform.Known()
-        wanted = platform.probes(calls_of(load_checks()[0], client, known))
-        return platform.judge(await platform.look(client, wanted, known))
-
-
-async def test_a_call_for_each_permission_names_each_that_is_missing() -> None:
-    settings = SimulatorSettings.load(simulator_port=0, simulator_users=5, simulator_departments=3)
-    async with Simulator(settings) as simulator:
-        assert codes(await tried(simulator)) == {"api.ok"}
-        simulator.scope.set([max(simulator.platform.company.departments)], [])
-        assert codes(await tried(simulator)) == {"api.ok"}, "what it sees of the company is asked for"
-        for api in (INSTANCES, TEMPLATES):
-            simulator.faults.add({"api": f"GET /{api}", "kind": "deny", "errcode": 60011})
-        findings = await tried(simulator)
-        assert {str(f.values["api"]): f.values["said"] for f in findings} == {
-            INSTANCES: "应用尚未开通所需的权限：[Workflow.Instance.Read]",
-            TEMPLATES: "应用尚未开通所需的权限：[Workflow.Form.Read]",
-        }
-        simulator.faults.add({"api": "role/list", "kind": "ban"})
-        assert codes(await tried(simulator)) == {"api.banned"}, "which meets every call"
 
 
 # -- Kafka

@@ -105,6 +105,7 @@ async def house(monkeypatch, database_url):
         yield found
 
 
+@on_one_database
 async def test_a_leaver_is_forgotten_everywhere_no_replay_brings_back_and_a_new_hire_does(house, monkeypatch):
     await _refused(house, monkeypatch)
     await house.dismiss()

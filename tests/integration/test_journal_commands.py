@@ -42,37 +42,6 @@ async def run(ingress, *arguments):
     return result.returncode, result.stdout, result.stderr
 
 
-async def test_what_is_published_is_deleted_when_its_time_is_over(processes, kafka_env, tmp_path):
-    ingress = IngressUnderTest(processes, tmp_path, kafka_env, {"JOURNAL_RETENTION_HOURS": "0"})
-    await asyncio.to_thread(ingress.start)
-    pusher = Pusher(ingress.url, retries=2)
-    await pusher.push_all([(1, EVENT)])
-
-    async def deleted():
-        return (await run(ingress, "list", "--json"))[1] == ""
-
-    await eventually(deleted, 60, "nothing is left of it")
-    assert ingress.drained()
-
-
-async def test_looking_reveals_nothing_unless_asked(ingress):
-    assert (await run(ingress, "stats"))[1].startswith("waiting for Kafka   0 ")
-    stats = json.loads((await run(ingress, "stats", "--json"))[1])
-    assert (stats["waiting"], stats["parked"]) == (0, [])
-    listed = (await run(ingress, "list"))[1]
-    assert "user_add_org\tpublished" in listed
-    [first, _] = [json.loads(line) for line in (await run(ingress, "list", "--json"))[1].splitlines()]
-    assert (first["seq"], first["type"], first["state"]) == (1, "user_add_org", "published")
-    assert SECRET_NAME not in listed
-    masked = (await run(ingress, "show", "1"))[1]
-    assert "u7" in masked
-    assert SECRET_NAME not in masked
-    assert SECRET_NAME in (await run(ingress, "show", "1", "--reveal"))[1]
-    assert (await run(ingress, "show", "99"))[0] == 1
-    exported = [json.loads(line) for line in (await run(ingress, "export", "--reveal"))[1].splitlines()]
-    assert [base64.b64decode(line["body_base64"]) for line in exported] == [EVENT, UNREADABLE]
-
-
 def stop(ingress):
     ingress.process.terminate()
     assert ingress.process.wait(20) == 0
@@ -129,30 +98,3 @@ async def test_a_second_ingress_on_the_folder_is_refused_in_words(ingress):
     assert result.returncode == 1
     assert "another ingress" in result.stderr
     assert "JOURNAL_DIR" in result.stderr
-
-
-@pytest.mark.parametrize("held", [True, False], ids=["asked of the ingress", "alone"])
-async def test_what_a_gone_instance_had_kept_is_published(
-    processes, kafka_env, kafka_settings, tmp_path, held
-):
-    away = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-    gone = IngressUnderTest(processes, tmp_path / "gone", kafka_env, away)
-    await asyncio.to_thread(gone.start)
-    pusher = Pusher(gone.url, retries=2)
-    await pusher.push_all([(1, EVENT)])
-    here = IngressUnderTest(processes, tmp_path / "here", kafka_env)
-    if held:
-        await asyncio.to_thread(here.start)
-    code, _, error = await run(here, "drain", str(gone.journal))
-    assert code == 1
-    assert "another ingress" in error
-    await asyncio.to_thread(stop, gone)
-    for _ in range(2):  # the second finds nothing to do
-        code, printed, error = await run(here, "drain", str(gone.journal))
-        assert (code, printed.split("\n")[:2]) == (0, ["imported: 1", "unread: 0"]), error
-        await published(here, held)
-    [record] = await read_topic(kafka_settings, kafka_settings.topic_prefix + "user_add_org")
-    assert decode(record.value).subject == "u7"
-    code, _, error = await run(here, "drain", str(tmp_path))
-    assert code == 1
-    assert "no journal in" in error

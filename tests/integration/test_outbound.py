@@ -162,18 +162,6 @@ async def test_a_reply_that_is_lost_creates_nobody_twice(oa):
     assert [(await oa.results(own_id))[-1] for own_id in ("d1", "u1", "u2")] == ["done"] * 3
 
 
-async def test_who_must_accept_first_is_pending_and_appears(oa):
-    oa.act("protect", mobile="13900000001")
-    await oa.say(user("u1", 1), user("u2", 1))
-    await oa.settle()
-    assert await oa.results("u1") == ["pending/acceptance"]
-    assert await oa.results("u2") == ["done"]
-    oa.act("accept", mobile="13900000001")
-    await oa.settle()
-    assert (await oa.results("u1"))[-1] == "done"
-    assert [name for name, _ in oa.writes()].count("user/create") == 1
-
-
 async def test_one_field_is_synced_both_ways_and_moves_nobody(monkeypatch, database_url, tmp_path):
     """As docs/guide/one-field-both-ways.md says it, with its owners file and its message."""
     page = (Path(__file__).parents[2] / "docs/guide/one-field-both-ways.md").read_text(encoding="utf-8")

@@ -133,41 +133,6 @@ async def test_a_lost_reply_and_a_repeated_message_start_one_approval_whose_end_
     assert len(rows) == 1
 
 
-async def test_a_termination_waits_for_its_time_and_a_decision_finds_its_task(office):
-    _, started = await office.start()
-    _, result = await office.send("approval.terminate", "E-1", request="A-1")
-    assert (result["result"], result["reason"]) == ("pending", "termination-delay")
-    _, result = await office.work(later_s=16)  # by our clock; by DingTalk's it is too early still
-    assert result["result"] == "pending"
-    office.simulator.writes.set(terminate_after_ms=0)
-    _, result = await office.work(later_s=6)
-    assert (result["id"], result["result"], result["dingtalkId"]) == ("E-1", "done", started["dingtalkId"])
-    _, result = await office.send("approval.terminate", "E-2", request="A-1")
-    assert result["result"] == "unchanged"
-    ended = {"EventType": "bpms_instance_change", "type": "terminate", "corpId": office.corp_id}
-    await office.tell((1, json.dumps({**ended, "processInstanceId": started["dingtalkId"]}).encode()))
-    topic, _ = await office.work()
-    assert topic == "outbound-results"  # what the OA ended itself is no news
-
-    _, started = await office.start("A-2")
-    actor = office.simulator.platform.approvals.get(started["dingtalkId"]).open_tasks()[0].userid
-    for id_, decision, expected in (
-        ("D-1", "agree", "done"),
-        ("D-2", "agree", "unchanged"),
-        ("D-3", "refuse", "conflict"),
-    ):
-        _, result = await office.send("approval.decide", id_, request="A-2", actor=actor, result=decision)
-        assert (result["id"], result["result"]) == (id_, expected)
-
-
-async def test_an_approval_that_ends_before_its_id_is_known_is_told_once(office):
-    office.simulator.faults.add({"api": START, "kind": "cut", "times": 1})
-    await office.start()
-    await office.happens("refuse", *office.approvals())
-    topic, change = await office.work(later_s=5)
-    assert (topic, change["request"], change["outcome"]) == ("changes", "A-1", "refuse")
-
-
 @pytest.mark.parametrize(
     ("ends", "lost"),
     [({NOWHERE.topic: {str(NOWHERE.partition): 1}}, False), ({}, True)],

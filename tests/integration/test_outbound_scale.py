@@ -1,5 +1,5 @@
-"""100,000 people, all of them due for a reconcile, and 100,000 requests: what outbound asks of its database
-for one of them reads a few rows, whatever waits beside it. Query plans are looked at, not clocks."""
+"""Many people, all of them due for a reconcile, and as many requests: what outbound asks of its database for
+one of them reads a few rows, whatever waits beside it. Query plans are looked at, not clocks."""
 
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -26,8 +26,9 @@ from dingbridge.consumers.outbound.settings import DAY_MS
 from dingbridge.consumers.outbound.store import now_ms
 from dingbridge.consumers.outbound.tables import metadata
 from tests.support.query_plans import Asked, asked_of, slow
+from tests.support.sizes import sized
 
-ROWS = 100_000
+ROWS = sized(20_000, 100_000)
 CORP = "dingcorp01"
 NUMBERS = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})"
 PEOPLE = f"""

@@ -22,7 +22,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.simulator.server import Simulator
 from tests.integration.simulator_support import settings as simulator_settings
 from tests.integration.worker_support import event_record, publish
-from tests.support.processes import Processes, free_port
+from tests.support.processes import Processes
 from tests.support.profiles import KIND
 from tests.support.terminal import QUESTION, on_terminal
 
@@ -136,14 +136,6 @@ async def test_a_tenant_as_believed_is_clean_and_its_calls_were_announced(probe:
     assert spent["calls"] <= int(counted)
 
 
-async def test_without_a_terminal_and_without_yes_nothing_is_called(probe: Probe, tenant: Tenant) -> None:
-    done = await probe.run("--events", "0")
-    assert done.returncode == 2
-    assert "--yes" in done.stderr
-    assert not tenant.simulator.api.calls
-    assert not probe.path.exists()
-
-
 async def test_on_a_terminal_it_asks_and_no_calls_nothing(probe: Probe, tenant: Tenant) -> None:
     arguments = ("probe", "--report", str(probe.path), "--events", "0")
     code, shown = await asyncio.to_thread(
@@ -151,25 +143,6 @@ async def test_on_a_terminal_it_asks_and_no_calls_nothing(probe: Probe, tenant: 
     )
     assert code == 1
     assert QUESTION in shown
-    assert not tenant.simulator.api.calls
-
-
-@pytest.mark.parametrize(
-    ("arguments", "environment", "said"),
-    [
-        (("--yes",), {"DINGTALK_APP_SECRET": ""}, "DINGTALK_APP_SECRET"),
-        (("--yes", "--app", "hr"), {}, "hr"),
-        (("--yes", "--lang", "fr"), {}, "--lang"),
-        (("--yes", "--report", "/nowhere/x.json"), {}, "--report"),
-        (("--yes", "--report", str(GUIDE)), {}, "another file"),
-    ],
-)
-async def test_what_cannot_work_is_said_before_a_call(
-    probe: Probe, tenant: Tenant, arguments: tuple[str, ...], environment: dict[str, str], said: str
-) -> None:
-    done = await probe.run(*arguments, **environment)
-    assert done.returncode == 2, done.stdout
-    assert said in done.stdout + done.stderr
     assert not tenant.simulator.api.calls
 
 
@@ -275,10 +248,3 @@ async def test_events_that_arrive_are_those_from_now_on(kafka_settings: KafkaSet
         assert (await arrived).subject == "meanwhile"
         await publish(kafka_settings, [event_record("e3", "of a new topic", "user_leave_org")])
         assert (await anext(events)).subject == "of a new topic"
-
-
-async def test_without_kafka_the_reads_are_judged_all_the_same(probe: Probe) -> None:
-    done = await probe.run("--yes", "--events", "1", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
-    assert done.returncode == 0, done.stdout
-    assert probe.codes() == ["read.ok", "time.ok", "lag.kafka"]
-    assert probe.report["events"] is None

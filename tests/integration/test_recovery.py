@@ -14,6 +14,7 @@ from dingbridge.worker.store.database import open_database
 from tests.integration.sync_support import differences, ended
 from tests.support.ingress import IngressUnderTest
 from tests.support.profiles import ALL_TOLD
+from tests.support.sizes import sized
 from tests.support.waiting import eventually
 
 CORP = "dingcorpsample01"
@@ -27,7 +28,8 @@ async def simulator():
         simulator_users=24,
         simulator_departments=6,
         simulator_retry_scale=0.001,
-        simulator_profile=ALL_TOLD,
+        # where there is time for it, reads are late besides
+        simulator_profile=sized(ALL_TOLD, ALL_TOLD, quick=f"{ALL_TOLD},late=0"),
     )
     async with Simulator(settings) as running:
         yield running
@@ -99,7 +101,7 @@ async def test_after_an_hour_without_the_bridge_tables_and_archive_are_the_platf
         async def first_is_done():
             return "done" in {state for _, state in await ended(database)}
 
-        for _ in range(15):
+        for _ in range(sized(15, 15, quick=5)):
             simulator.act_at_random()
         await eventually(first_is_done, 180, "the first sync")  # late answers are waited for
         await simulator.pusher.drain()
@@ -107,7 +109,7 @@ async def test_after_an_hour_without_the_bridge_tables_and_archive_are_the_platf
 
         for process in (ingress.process, *consumers):
             process.kill()
-        for _ in range(400):
+        for _ in range(sized(400, 400, quick=240)):
             simulator.act_at_random()
         await simulator.pusher.drain()
         await eventually(lambda: simulator.delivery.unlisted == 0, 30, "all are listed as failed")

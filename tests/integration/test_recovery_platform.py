@@ -2,11 +2,9 @@
 
 import pytest
 
-from dingbridge.api_budget import ApiCalls
-from dingbridge.api_budget.file import FileStore
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
-from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, Unavailable
+from dingbridge.dingtalk.errors import QuotaSpent, Unavailable
 from dingbridge.ingress.recovery.poller import AppList, IsvList
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.pushes.failed import FailedList
@@ -43,14 +41,6 @@ async def test_the_list_is_read_with_a_call_a_page(simulator, client):
     assert simulator.stats()["api_calls"] == {"/gettoken": 1, f"/call_back/{API}": 3}
 
 
-async def test_a_token_that_expires_in_the_middle_costs_no_page(simulator, client):
-    simulator.faults.add({"api": API, "kind": "errcode", "errcode": 42001, "after": 1, "times": 1})
-    one = process(client)
-    await one.poller.run()
-    assert len(one.disk.callbacks) == 450
-    assert one.missing == 0
-
-
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
@@ -68,20 +58,6 @@ async def test_a_refusal_in_the_middle_loses_nothing_and_is_gone_on_from(simulat
     await one.poller.run()
     assert len(one.disk.callbacks) == 450
     assert one.missing == 0
-    assert not one.disk.requests
-
-
-async def test_above_its_share_of_our_budget_nothing_is_called(simulator, tmp_path):
-    budget = ApiCalls(FileStore(tmp_path / "calls.db"), app="app", limit=2)  # recovery may make one
-    async with DingTalkClient(
-        app_key=KEY, app_secret=SECRET, base=simulator.base_url, budget=budget
-    ) as client:
-        one = process(client.at(Priority.RECOVERY))
-        with pytest.raises(BudgetSpent):
-            await one.poller.run()
-    await budget.close()
-    assert simulator.stats()["api_calls"] == {"/gettoken": 1, f"/call_back/{API}": 1}
-    assert len(one.disk.callbacks) == 200
     assert not one.disk.requests
 
 

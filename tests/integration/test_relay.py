@@ -3,14 +3,19 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 
 import psutil
+import pytest
 
 from dingbridge.ingress.journal.directory import current, relay_lock
+from dingbridge.ingress.journal.startup import open_current
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from tests.support.ingress import IngressUnderTest
-from tests.support.processes import wait_until
+from tests.support.processes import environment, wait_until
 
 NO_KAFKA = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
 
@@ -80,3 +85,39 @@ def test_as_a_service_of_its_own_it_outlives_the_ingress_and_ends_when_told(proc
     assert relay.running
     relay.terminate()
     assert relay.wait(60) == 0
+
+
+# -- The relay as a child, where a service manager sends its signal to every process of the ingress
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_stop_is_for_the_ingress_which_tells_the_relay(number, tmp_path):
+    """systemd sends SIGTERM to all of a service, a terminal Ctrl-C. A relay that ended by itself, while the
+    ingress still answers what it accepted, would be reported as dead, and started again."""
+    ours = {
+        "DINGTALK_API_BASE": "http://127.0.0.1:1",
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "JOURNAL_DIR": str(tmp_path),
+        "RELAY_ADMIN_PORT": "0",
+    }
+    open_current(tmp_path).close()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dingbridge.ingress.relay.cli", "--stop-at-eof"],
+        env=environment(SAMPLE_CREDENTIALS, ours),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    log = process.stdout
+    try:
+        ready = next(line for line in iter(log.readline, b"") if b"relay.ready" in line)
+        os.kill(process.pid, number)
+        with urllib.request.urlopen(json.loads(ready)["admin"] + "/healthz", timeout=60) as answer:
+            assert answer.status == 200, "it goes on"
+        process.stdin.close()
+        log.read()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        log.close()

@@ -44,6 +44,7 @@ from tests.support.next_version import head, next_of
 from tests.support.processes import free_port
 from tests.support.pusher import Pusher
 from tests.support.release_data import RELEASES, ReleaseData
+from tests.support.sizes import sized
 from tests.support.waiting import eventually
 
 CONSUMERS = ("address-sync", "approval", "outbound", "forward-a")
@@ -139,6 +140,7 @@ def asked_for(simulator):
     return {approval["process_instance_id"] for approval in simulator.state()["approvals"]}
 
 
+@pytest.mark.parametrize("data", sized(DATABASES, DATABASES, quick=("sqlite",)), indirect=True)
 async def test_all_of_it_is_read_while_callbacks_come(data, kafka_env, kafka_settings, processes, tmp_path):
     found, folder, url = data
     prefixes = {"TOPIC_PREFIX": found.prefix, "CONTROL_PREFIX": f"ctl-{found.prefix}"}
@@ -229,6 +231,7 @@ async def test_all_of_it_is_read_while_callbacks_come(data, kafka_env, kafka_set
     system_a.stop()
 
 
+@pytest.mark.parametrize("data", ["sqlite"], indirect=True)
 async def test_files_and_old_records_are_understood(data):
     found, folder, url = data
     apps, mistakes = read_apps(folder / "apps.toml")

@@ -58,25 +58,6 @@ async def api(simulator: Simulator) -> AsyncIterator[Api]:
 # -- registration
 
 
-async def test_a_registration_is_checked_shown_changed_and_taken_back(receiver: Receiver, api: Api) -> None:
-    receiver.url += "?r=/ding/call-back"
-    assert await api.register(receiver) == {"errcode": 0, "errmsg": "ok"}
-    assert receiver.plaintexts == [b'{"EventType":"check_url"}']
-    assert set(receiver.queries[0]) == {"r", "signature", "msg_signature", "timestamp", "nonce"}
-    assert receiver.queries[0]["r"] == "/ding/call-back"
-    shown = await api.fetch("/call_back/get_call_back")
-    assert {name: shown[name] for name in ("call_back_tag", "token", "aes_key", "url")} == {
-        "call_back_tag": TAGS, "token": TOKEN, "aes_key": AES_KEY, "url": receiver.url,
-    }  # fmt: skip
-    assert (await api.register(receiver))["errcode"] == 71006
-    body = {"call_back_tag": ["user_add_org"], "token": TOKEN, "aes_key": AES_KEY, "url": receiver.url}
-    assert (await api.call("/call_back/update_call_back", body))["errcode"] == 0
-    assert (await api.fetch("/call_back/get_call_back"))["call_back_tag"] == ["user_add_org"]
-    assert (await api.fetch("/call_back/delete_call_back"))["errcode"] == 0
-    assert (await api.fetch("/call_back/delete_call_back"))["errcode"] == 71007
-    assert (await api.call("/call_back/update_call_back", body))["errcode"] == 71007
-
-
 async def test_a_registration_is_validated(receiver: Receiver, api: Api) -> None:
     body = {"call_back_tag": TAGS, "token": TOKEN, "aes_key": AES_KEY, "url": receiver.url}
     for change, errcode in (
@@ -152,63 +133,6 @@ async def test_only_registered_tags_are_pushed_and_each_once(
     assert await api.get("/_sim/pushes", since=entry["id"]) == {"pushes": [], "last_id": entry["id"]}
 
 
-async def test_what_stays_unanswered_goes_to_the_failed_list(
-    receiver: Receiver, api: Api, simulator: Simulator
-) -> None:
-    await api.register(receiver)
-    receiver.forever = unavailable
-    hired = await api.post("/_sim/act", {"action": "hire", "count": 2, "follow_up": False})
-    started = await api.post("/_sim/act", {"action": "start_approval", "process_code": "PROC-LEAVE"})
-    drained = await api.post("/_sim/drain")
-    assert drained["drained"] is True
-    assert (drained["pushed"], drained["failed"], drained["answered"]) == (3, 3, 0)
-    assert [len(p.attempts) for p in simulator.pusher.pushes()] == [3, 3, 3]
-    # not at once: some minutes after the last retry, scaled like the retries
-    await eventually(lambda: len(simulator.failed) == 3)
-    listed = await api.fetch("/call_back/get_call_back_failed_result")
-    assert (listed["errcode"], listed["has_more"]) == (0, False)
-    by_tag = {item["call_back_tag"]: item for item in listed["failed_list"]}
-    payload = hired["events"][0]["payload"]
-    assert by_tag["user_add_org"]["user_add_org"] == {
-        "userid": payload.get("UserId", payload.get("userId")),
-        "corpid": "dingcorpsample01",
-    }
-    instance = by_tag["bpms_instance_change"]["bpms_instance_change"]["bpmsCallBackData"]
-    assert instance["processInstanceId"] == started["events"][0]["payload"]["processInstanceId"]
-    again = await api.fetch("/call_back/get_call_back_failed_result")
-    assert (again["failed_list"], again["has_more"]) == ([], False)
-
-
-async def test_items_of_any_kind_can_be_put_into_the_failed_list(api: Api) -> None:
-    poor = {"user_modify_org": "{corpid=ding1}", "call_back_tag": "user_modify_org", "event_time": 1}
-    assert await api.post("/_sim/failed", {"items": [poor, "ding1"]}) == {"waiting": 2}
-    assert (await api.get("/_sim/failed"))["failed_list"] == [poor, "ding1"]
-    path = "/call_back/get_call_back_failed_result"
-    assert (await api.fetch(path))["failed_list"] == [poor, "ding1"]
-    assert (await api.fetch(path))["failed_list"] == []
-
-
-async def test_after_an_outage_the_push_goes_where_the_callback_is_now(
-    receiver: Receiver, api: Api, simulator: Simulator
-) -> None:
-    await api.register(receiver)
-    simulator.pusher.retry_scale = 1000  # waits far longer than this test
-    receiver.answers = [unavailable]
-    await api.post("/_sim/act", {"action": "hire", "follow_up": False})
-    await eventually(lambda: simulator.pusher._timers)
-    [timer] = simulator.pusher._timers.values()
-    assert timer.when() - asyncio.get_running_loop().time() == pytest.approx(10_000, abs=600)
-    assert (await api.post("/_sim/drain", {"timeout_s": 0.05}))["drained"] is False
-    assert simulator.pusher.pending == 1
-    assert (await api.fetch("/call_back/delete_call_back"))["errcode"] == 0
-    (push,) = simulator.pusher.pushes()
-    simulator.pusher._timers[push.id].cancel()
-    simulator.pusher._retry(push)
-    await simulator.pusher.drain()
-    assert push.state == "dropped"
-    assert len(simulator.failed) == 0
-
-
 async def test_pushes_at_once_are_bounded_and_none_is_lost(
     receiver: Receiver, api: Api, simulator: Simulator
 ) -> None:
@@ -228,17 +152,6 @@ async def test_pushes_at_once_are_bounded_and_none_is_lost(
 
 
 # -- a life by itself
-
-
-async def test_the_company_lives_at_a_rate_once_somebody_is_registered(
-    receiver: Receiver, api: Api, simulator: Simulator
-) -> None:
-    assert await api.post("/_sim/rate", {"per_second": 500}) == {"per_second": 500.0}
-    await api.register(receiver)
-    await eventually(lambda: simulator.pusher.counts["answered"] >= 100)
-    stats = await api.post("/_sim/drain")
-    assert stats["rate"] == 0
-    assert stats["pushed"] == stats["answered"] == len(receiver.plaintexts) - 1
 
 
 async def test_a_script_is_acted_out(receiver: Receiver, tmp_path: Path) -> None:

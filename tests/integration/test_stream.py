@@ -222,23 +222,6 @@ async def test_an_old_connection_that_is_not_closed_by_the_server_is_closed_by_u
     await stack.open()
 
 
-async def test_a_cut_costs_no_event_and_the_connection_comes_back(stack):
-    stack.start()
-    await stack.open()
-    stack.journal.hold.clear()
-    pushes = [stack.push(number) for number in range(10)]
-    await eventually(lambda: stack.journal.waiting == 10, what="they are being kept")
-    await stack.gateway.set(cut=1)
-    await eventually(lambda: stack.reconnects("lost") == 1)
-    stack.journal.hold.set()
-    await stack.open()
-    await stack.simulator.pusher.drain()
-    assert {push.attempts[-1].outcome for push in pushes} == {"success"}
-    assert stack.kept() == sorted(f"e{number}" for number in range(10))
-    cut = sum(len(push.attempts) for push in pushes) - 10
-    assert stack.counted("duplicate") == cut > 0, "they were kept, and could not be answered"
-
-
 async def test_connections_that_say_nothing_are_replaced(stack):
     stack.start(stream_watchdog_s=0.5)
     await stack.open()
@@ -250,13 +233,6 @@ async def test_connections_that_say_nothing_are_replaced(stack):
     push = stack.push(1)
     await stack.simulator.pusher.drain()
     assert push.attempts[-1].outcome == "success"
-
-
-async def test_pings_are_answered(stack):
-    stack.start()
-    await stack.open()
-    await stack.gateway.set(ping_s=0.05)
-    await eventually(lambda: stack.gateway.counts["pongs"] > 3)
 
 
 async def test_wrong_credentials_are_told_and_tried_again(stack):

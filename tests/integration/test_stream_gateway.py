@@ -108,33 +108,6 @@ async def test_a_ticket_is_for_who_knows_the_secret_and_for_one_connection(
     await socket.close()
 
 
-async def test_a_frame_has_type_company_and_time_in_its_headers_and_the_rest_as_data(
-    api: Api, simulator: Simulator
-) -> None:
-    client = await connected(api)
-    await api.post("/_sim/burst", {"events": 300})
-    await simulator.pusher.drain()
-    pushed = [json.loads(push.plaintext) for push in simulator.pusher.pushes()]
-    assert len(pushed) == simulator.pusher.counts["answered"] >= 300
-    rebuilt = []
-    for frame in client.events:
-        headers, data = frame["headers"], json.loads(frame["data"])
-        assert (headers["topic"], headers["contentType"], frame["specVersion"]) == (
-            "*",
-            "application/json",
-            "1.0",
-        )
-        assert not data.keys() & {"EventType", "EventTime", "CorpId", "corpId", "BizId"}
-        assert (headers["eventCorpId"], headers["eventId"]) == (simulator.platform.corp_id, data["eventId"])
-        data |= {"EventTime": int(headers["eventBornTime"]), "CorpId": headers["eventCorpId"]}
-        rebuilt.append(data | {"EventType": headers["eventType"]})
-    assert sorted(map(_canonical, rebuilt)) == sorted(map(_canonical, pushed))
-
-
-def _canonical(payload: dict[str, Any]) -> str:
-    return json.dumps(payload, sort_keys=True)
-
-
 @pytest.mark.parametrize("answer", [LATER, silence, answered("{}", 500)], ids=["later", "none", "code 500"])
 async def test_what_is_not_acknowledged_comes_again_under_a_new_message_id(
     api: Api, simulator: Simulator, answer: Answer
@@ -169,23 +142,6 @@ async def test_without_a_connection_that_gets_events_they_are_lost(api: Api, sim
     assert (simulator.pusher.counts["lost"], client.frames) == (3, [])
 
 
-async def test_a_connection_that_is_cut_has_acknowledged_nothing(api: Api, simulator: Simulator) -> None:
-    first = await connected(api)
-    first.answers = [silence]
-    hire(simulator)
-    await eventually(lambda: first.events)
-    second = await connected(api)
-    simulator.gateway.connections[0].abort()
-    await simulator.pusher.drain()
-    (push,) = simulator.pusher.pushes()
-    assert [attempt.outcome for attempt in push.attempts] == ["connection", "success"]
-    assert len(second.events) == 1
-    await api.post("/_sim/stream", {"cut": 5})
-    await second.reading
-    assert second.socket.close_code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE
-    await eventually(lambda: not simulator.gateway.connections)
-
-
 async def test_an_answer_counts_on_the_connection_of_its_frame_alone(api: Api, simulator: Simulator) -> None:
     await api.post("/_sim/stream", {"answer_s": 0.5})
     first = await connected(api)
@@ -207,43 +163,6 @@ async def test_an_answer_counts_on_the_connection_of_its_frame_alone(api: Api, s
     assert [attempt.outcome for attempt in push.attempts] == ["timeout", "success"]
 
 
-async def test_each_push_takes_one_of_the_connections(api: Api, simulator: Simulator) -> None:
-    clients = [await connected(api) for _ in range(3)]
-    hire(simulator, 60)
-    await simulator.pusher.drain()
-    assert sum(len(client.events) for client in clients) == 60
-    assert all(len(client.events) > 5 for client in clients)
-
-
-async def test_disconnect_is_said_and_then_done(api: Api, simulator: Simulator) -> None:
-    leaving = await connected(api)
-    await api.post("/_sim/stream", {"disconnect": 1, "close_s": 0.5})
-    await eventually(lambda: leaving.frames)
-    (frame,) = leaving.frames
-    assert (frame["type"], frame["headers"]["topic"]) == ("SYSTEM", "disconnect")
-    assert json.loads(frame["data"]) == {"reason": "connection is expired"}
-    staying = await connected(api)
-    hire(simulator, 20)
-    await simulator.pusher.drain()
-    assert (len(staying.events), leaving.events) == (20, [])
-    await leaving.reading
-    assert len(simulator.gateway.connections) == 1
-
-
-async def test_a_silent_connection_is_alive_and_nothing_arrives(api: Api, simulator: Simulator) -> None:
-    silent = await connected(api)
-    await api.post("/_sim/stream", {"silence": True, "answer_s": 0.1, "ping_s": 0.05})
-    hire(simulator)
-    await eventually(lambda: simulator.gateway.outcomes["timeout"])
-    await silent.socket.ping()
-    heard = await connected(api)
-    await eventually(lambda: simulator.pusher.pending == 0)
-    await eventually(lambda: simulator.gateway.counts["pongs"])
-    assert (len(heard.events), silent.frames, silent.reading.done()) == (1, [], False)
-    await api.post("/_sim/stream", {"silence": False})
-    await eventually(lambda: silent.frames)
-
-
 async def test_the_console_has_one_choice(api: Api, simulator: Simulator) -> None:
     client = await connected(api)
     assert await api.post("/_sim/mode", {"mode": "http"}) == {"mode": "http"}
@@ -260,19 +179,3 @@ async def test_the_console_has_one_choice(api: Api, simulator: Simulator) -> Non
         ("stream", {"close": 1}),
     ):
         assert "error" in await api.post(f"/_sim/{path}", body)
-
-
-async def test_opening_has_faults_and_is_counted(api: Api, simulator: Simulator) -> None:
-    simulator.faults.add({"api": f"POST {OPEN}", "kind": "http", "status": 503, "times": 1})
-    body = APP | {"subscriptions": EVENTS}
-    async with api.session.post(api.base + OPEN, json=body) as refused:
-        assert refused.status == 503
-    assert "ticket" in await api.post(OPEN, body)
-    assert simulator.stats()["api_calls"] == {f"POST {OPEN}": 2}
-
-
-async def test_a_life_begins_with_the_first_connection() -> None:
-    async with Simulator(settings(mode="stream", rate=50)) as simulator, aiohttp.ClientSession() as session:
-        client = await connected(Api(simulator.base_url, session))
-        await eventually(lambda: client.events)
-        assert simulator.pusher.counts["lost"] == 0

@@ -15,6 +15,7 @@ from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all
 from tests.support.processes import Processes, eventually
+from tests.support.sizes import sized
 
 OF_THE_WAY = ("via", "journal", "sequence", "receivedtime")
 """What may differ: by which way, and when, it was kept."""
@@ -24,6 +25,7 @@ OF_STREAM = (
 )
 """What only Stream's ``data`` has (captured); of ``diffInfo`` it has a list."""
 OF_HTTP = ("bizId", "timeStamp")
+ACTS = sized(150, 150, quick=50)
 ACTIONS = ("hire", "move", "create_department", "create_role", "give_role", "start_approval", "approve")
 
 
@@ -33,7 +35,7 @@ async def test_one_life_by_http_and_by_stream_gives_the_same_topics(
     by_http, recording = await life("http", processes, kafka_env, tmp_path)
     by_stream, _ = await life("stream", processes, kafka_env, tmp_path, recording)
     assert len(by_http) > 5
-    assert sum(map(len, by_http.values())) > 150
+    assert sum(map(len, by_http.values())) > ACTS
     assert by_stream == by_http
 
 
@@ -65,7 +67,7 @@ async def life(
             simulator.delivery.set(reorder=0.2)
             for action in ACTIONS:
                 simulator.act(action)
-            for _ in range(150):
+            for _ in range(ACTS):
                 simulator.act_at_random()
         else:
             await eventually(lambda: replay.done == len(replay.recording.steps))

@@ -7,7 +7,6 @@ from structlog.testing import capture_logs
 
 from dingbridge import Consumer
 from dingbridge import retry as backoff
-from dingbridge.dingtalk.suite import signature
 from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.server import Simulator
@@ -100,32 +99,3 @@ async def test_a_consumer_calls_with_the_kept_ticket_and_goes_on_when_a_new_one_
         for one in pushed:
             assert one not in repr(logs)
             assert one not in ingress.process.log_text()
-
-
-async def test_the_simulators_tokens_for_a_company_take_the_latest_ticket_and_a_right_signature():
-    async with Simulator(settings()) as simulator, aiohttp.ClientSession() as http:
-        api = Api(simulator.base_url, http)
-        secret, corp = SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"], simulator.platform.corp_id
-
-        async def ask(ticket, *, key=OWNER, secret=secret, corp=corp):
-            signed = signature(secret, "1597199507217", ticket)
-            query = {
-                "accessKey": key,
-                "timestamp": "1597199507217",
-                "suiteTicket": ticket,
-                "signature": signed,
-            }
-            return await api.post(TICKET_CALLS, {"auth_corpid": corp}, **query)
-
-        assert (await ask(""))["errcode"] == 853005
-        await api.post("/_sim/suite_ticket")
-        first = simulator.suite.ticket
-        answer = await ask(first)
-        assert (answer["errcode"], answer["expires_in"]) == (0, 7200)
-        api.token = answer["access_token"]
-        assert (await api.call("/topapi/user/count", {"only_active": False}))["errcode"] == 0
-        for wrong in ({"key": "another"}, {"secret": "another"}, {"corp": "another"}):
-            assert (await ask(first, **wrong))["errcode"] == 88
-        await api.post("/_sim/suite_ticket")
-        assert (await ask(first))["errcode"] == 853005
-        assert (await ask(simulator.suite.ticket))["errcode"] == 0

@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import secrets
 from pathlib import Path
 
 import pytest
 
 from dev.servers import free_port
 from dingbridge.errors import BridgeError
-from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 from tests.integration.worker_support import (
@@ -133,56 +131,3 @@ async def test_a_wrong_setting_is_named(secure_kafka: SecureKafka, tmp_path: Pat
     assert words in str(failure.value)
     assert remedy in str(failure.value)
     assert "not-the-password" not in str(failure.value)
-
-
-async def test_meanwhile_callbacks_are_kept_and_ready_says_which_setting(
-    secure_kafka: SecureKafka, processes: Processes, tmp_path: Path
-) -> None:
-    user = secure_kafka.new_user()
-    wrong = ("password", "authority", "plaintext against TLS", "nothing there")
-    started = {}
-    for what in wrong:
-        env = spoiled(secure_kafka, user, what, tmp_path, "")
-        started[what] = IngressUnderTest(processes, tmp_path / what.replace(" ", "-"), env)
-    await asyncio.gather(*(asyncio.to_thread(ingress.start) for ingress in started.values()))
-    for what, ingress in started.items():
-        words = WRONG[what][1]
-        pusher = Pusher(ingress.url, retries=2)
-        await pusher.push_all((n, event(n)) for n in range(10))
-        assert pusher.succeeded == set(range(10)), what
-
-        def said(ingress: IngressUnderTest = ingress, words: str = words) -> bool:
-            status, details = ingress.readyz()
-            told = str(ingress.relay_readyz()[1].get("words"))
-            return status == 200 and words in told and details["journal"]["waiting"] == 10
-
-        await eventually(lambda said=said: asyncio.to_thread(said), 30, f"{words!r} in the relay's /readyz")
-        assert ingress.process is not None
-        await asyncio.to_thread(ingress.process.wait_for_log, words)
-        log = ingress.process.log_text()
-        assert "not-the-password" not in log
-        assert "Traceback" not in log
-
-    # once the password is right, what was kept is published
-    ingress = started["password"]
-    env = secure_kafka.environment(user, "SASL_SSL")
-    await secure_kafka.grant(user, on_prefix(env["TOPIC_PREFIX"], "CREATE", "WRITE"))
-    assert ingress.process is not None
-    await asyncio.to_thread(ingress.process.stop)
-    ingress.env |= env
-    await asyncio.to_thread(ingress.start)
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "what was kept is in Kafka")
-    topic = event_topic(settings_of(env), "user_modify_org")
-    assert topic in await existing_topics(secure_kafka.administrator(env))
-
-
-async def test_a_consumer_says_it_too(secure_kafka: SecureKafka, tmp_path: Path) -> None:
-    env = spoiled(secure_kafka, secure_kafka.nobody, "password", tmp_path, "")
-    settings = consumer_settings(env, f"sqlite:///{tmp_path}/{secrets.token_hex(4)}.db")
-    async with serving(named(EffectConsumer)(), settings) as service:
-
-        def said() -> bool:
-            ready, details = service.worker.state()
-            return not ready and WRONG["password"][1] in details["kafka"]
-
-        await eventually(said, 30, "the wrong password is named")

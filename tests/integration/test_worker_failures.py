@@ -62,7 +62,6 @@ async def test_records_that_aiokafka_cannot_decode_are_passed_and_lose_nothing_b
     kafka_env: dict[str, str],
     kafka_settings: KafkaSettings,
     database_url: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     consumer = named(EffectConsumer)()
     settings = consumer_settings(kafka_env, database_url)
@@ -76,7 +75,7 @@ async def test_records_that_aiokafka_cannot_decode_are_passed_and_lose_nothing_b
     for number, (rows_then, offsets_then) in enumerate(((24, 25), (49, 52), (73, 77))):
         events = [event_record(f"{number}-{n}", f"u{n % 8}") for n in range(24)]
         await publish(settings, events[: 12 * number])  # in the first round it stands before all, then last
-        await send_batch(settings, monkeypatch, topic, *batches[number], partition=number)
+        await send_batch(settings, topic, *batches[number], partition=number)
         await publish(settings, events[12 * number :])
         async with serving(consumer, settings) as service:
             await eventually(lambda most=rows_then: has_rows(database_url, most), 60)

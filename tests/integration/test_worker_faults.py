@@ -30,7 +30,7 @@ from tests.integration.worker_support import (
     serving,
 )
 from tests.support.kafka_reader import read_topic
-from tests.support.processes import Processes, free_port
+from tests.support.processes import Processes
 from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
 
@@ -150,49 +150,6 @@ async def test_the_command_runs_a_consumer_shows_its_tables_and_ends_cleanly(
     assert "LOG_LEVEL" in mistaken.stderr
 
 
-async def test_without_kafka_it_waits_says_why_and_still_stops_when_asked(
-    kafka_env: dict[str, str], tmp_path: Any
-) -> None:
-    settings = consumer_settings(
-        {**kafka_env, "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}, f"sqlite:///{tmp_path}/t.db"
-    )
-    with capture_logs() as logs:
-        async with serving(named(EffectConsumer)(), settings) as service:
-            await eventually(lambda: [e for e in logs if e["event"] == "kafka.unavailable"])
-            ready, details = service.worker.state()
-            assert not ready
-            assert "does not answer" in details["kafka"]
-    assert "consumer.stopped" in {entry["event"] for entry in logs}
-
-
-@on_one_database
-async def test_a_handler_that_hangs_is_abandoned_at_the_stop_and_its_record_is_not_committed(
-    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
-) -> None:
-    class Hanging(EffectConsumer):
-        began = False
-
-        async def prepare(self, event: Event, ctx: Context) -> None:
-            if ":hang" in event.id:
-                Hanging.began = True
-                await asyncio.Event().wait()
-
-    consumer = named(Hanging)()
-    settings = consumer_settings(kafka_env, database_url, topic_partitions=1, shutdown_timeout_s=0.1)
-    await publish(settings, [event_record("e1", "u1"), event_record("hang", "u2"), event_record("e2", "u3")])
-    async with serving(consumer, settings) as service:
-        await eventually(lambda: has_rows(database_url, 2))
-        # the rows are there before the worker has counted their records as finished
-        await eventually(lambda: Hanging.began and service.worker._scheduler.offsets.in_flight == 1)
-    assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 1}
-    Hanging.prepare = EffectConsumer.prepare  # type: ignore[method-assign]
-    async with serving(consumer, settings):
-        await eventually(lambda: has_rows(database_url, 3))
-    applied = [event_id for event_id, _ in await rows(database_url)]
-    assert sorted(applied[:2]) == ["e1", "e2"]  # keys of their own: no order between them
-    assert applied[2:] == ["hang"]
-
-
 async def test_postgres_goes_away_and_comes_back(
     kafka_env: dict[str, str], kafka_settings: KafkaSettings, breakable_postgres: tuple[PostgresServer, str]
 ) -> None:
@@ -217,23 +174,6 @@ async def test_postgres_goes_away_and_comes_back(
             await asyncio.to_thread(postgres.start_server)
         await eventually(lambda: has_rows(postgres_url, 10), 120)
     assert await read_topic(settings, dlq_topic(settings, consumer.name)) == []
-
-
-async def test_it_starts_before_postgres_does(
-    kafka_env: dict[str, str], kafka_settings: KafkaSettings, breakable_postgres: tuple[PostgresServer, str]
-) -> None:
-    postgres, postgres_url = breakable_postgres
-    consumer = named(EffectConsumer)()
-    settings = consumer_settings(kafka_env, postgres_url)
-    await publish(settings, [event_record("e1", "u1")])
-    await asyncio.to_thread(postgres.stop_server)
-    with capture_logs() as logs:
-        async with serving(consumer, settings):
-            try:
-                await eventually(lambda: [e for e in logs if e["event"] == "consumer.waiting"])
-            finally:
-                await asyncio.to_thread(postgres.start_server)
-            await eventually(lambda: has_rows(postgres_url, 1), 120)
 
 
 async def test_it_starts_before_kafka_does_and_survives_its_restart(

@@ -226,30 +226,14 @@ async def relay_frozen(scene: Scene) -> str:
     return "relay frozen and thawed"
 
 
-async def _sick(scene: Scene, sickness: Sickness) -> None:
-    scene.disk.falls(sickness)
-    await scene.wait(0.1, 4)
-    scene.disk.recovers()
+def sick(sickness: Sickness, words: str) -> Fault:
+    async def fault(scene: Scene) -> str:
+        scene.disk.falls(sickness)
+        await scene.wait(0.1, 4)
+        scene.disk.recovers()
+        return words
 
-
-async def fsync_fails(scene: Scene) -> str:
-    await _sick(scene, "fsync")
-    return "fsync failed"
-
-
-async def fsync_hangs(scene: Scene) -> str:
-    await _sick(scene, "slow")
-    return "fsync took 3 s"
-
-
-async def disk_full(scene: Scene) -> str:
-    await _sick(scene, "full")
-    return "disk full"
-
-
-async def disk_read_only(scene: Scene) -> str:
-    await _sick(scene, "read-only")
-    return "disk read-only"
+    return fault
 
 
 async def journal_damaged(scene: Scene) -> str:
@@ -337,10 +321,10 @@ OURS: tuple[Fault, ...] = (
     ingress_frozen,
     relay_killed,
     relay_frozen,
-    fsync_fails,
-    fsync_hangs,
-    disk_full,
-    disk_read_only,
+    sick("fsync", "fsync failed"),
+    sick("slow", "fsync took 3 s"),
+    sick("full", "disk full"),
+    sick("read-only", "disk read-only"),
     journal_damaged,
     large_callback,
     unknown_types,

@@ -1,17 +1,17 @@
 """Kafka records as nobody of ours writes them, but as anybody with the right to write a topic can."""
 
 import asyncio
+import os
+import sys
+from ast import literal_eval
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.producer import message_accumulator
-from aiokafka.record import default_records
 
 from dingbridge.events.envelope import Received, to_records
-from dingbridge.kafka.client import connection
 from dingbridge.replay.copying import FROM_HEADER
 from dingbridge.replay.dead_letters import NOTE_HEADER
 from dingbridge.settings import KafkaSettings
@@ -28,27 +28,34 @@ class OddName(str):
         return b"\xff\xfename"
 
 
-UNDECODABLE: tuple[None, bytes, Headers] = (None, b"{}", [(OddName("x"), b"")])
+NO_UTF_8 = "no UTF-8"
+UNDECODABLE: tuple[None, bytes, Headers] = (None, b"{}", [(NO_UTF_8, b"")])
 """Key, value and headers of a record that aiokafka cannot decode."""
 
 
 async def send_batch(
     settings: KafkaSettings,
-    monkeypatch: pytest.MonkeyPatch,
     topic: str,
     *records: tuple[bytes | None, bytes | None, Headers],
     partition: int = 0,
 ) -> None:
-    """Records as one batch, also such as ``send`` would refuse."""
-    async with AIOKafkaProducer(**connection(settings)) as sender:  # an idempotent one wants its own builder
-        with monkeypatch.context() as python:
-            in_python = default_records._DefaultRecordBatchBuilderPy
-            python.setattr(message_accumulator, "DefaultRecordBatchBuilder", in_python)
-            batch = sender.create_batch()
+    """One batch, also such as ``send`` would refuse, from a process in which aiokafka is Python."""
+    given = repr((settings.kafka_bootstrap_servers, topic, partition, records))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", __name__, given),
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"},
+    )
+    assert await process.wait() == 0
+
+
+async def _send(servers: str, topic: str, partition: int, records: Any) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=servers) as sender, asyncio.timeout(30):
+        batch = sender.create_batch()
         for key, value, headers in records:
-            batch.append(timestamp=None, key=key, value=value, headers=headers)
-        async with asyncio.timeout(30):
-            await (await sender.send_batch(batch, topic, partition=partition))
+            names = [(OddName() if name == NO_UTF_8 else name, content) for name, content in headers]
+            batch.append(timestamp=None, key=key, value=value, headers=names)
+        await (await sender.send_batch(batch, topic, partition=partition))
 
 
 ODD_VALUES: list[Any] = [
@@ -132,3 +139,7 @@ def odd_copies() -> Iterator[tuple[bytes | None, Headers]]:
         yield value, [(REPLAY_HEADER, b"run"), (FROM_HEADER, odd)]
         yield value, [(REPLAY_HEADER, odd), (FROM_HEADER, b"t/0/0")]
     yield from ((odd, [(REPLAY_HEADER, b"run"), (FROM_HEADER, b"t/0/0")]) for odd in ODD_JSON)
+
+
+if __name__ == "__main__":
+    asyncio.run(_send(*literal_eval(sys.argv[1])))

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from dingbridge import Reject
 from dingbridge.consumers.approval import Approval, examples
-from dingbridge.consumers.approval.actions.declaration import Action, Form, action, load_actions
+from dingbridge.consumers.approval.actions.declaration import Action, Form, load_actions
 from dingbridge.errors import SettingsError
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import deliver, field, instance
@@ -69,11 +69,6 @@ def test_a_module_that_cannot_work_is_refused_in_words(tmp_path, text, words):
 def test_a_module_that_is_not_there_is_refused_in_words(where):
     with pytest.raises(SettingsError, match="APPROVAL_ACTIONS"):
         load_actions(where)
-
-
-def test_action_takes_only_coroutine_functions():
-    with pytest.raises(TypeError, match="async def"):
-        action("PROC-A")(lambda approval, tx: None)  # type: ignore[arg-type, return-value]
 
 
 def test_a_form_is_read_by_the_names_that_people_see():

@@ -17,7 +17,7 @@ from dingbridge.consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from dingbridge.dingtalk.api.approvals import INSTANCES, TEMPLATES
+from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.dingtalk.replies import read
 from dingbridge.testing.memory import MemoryRuntime
@@ -118,21 +118,6 @@ async def test_what_the_api_forgot_the_archive_keeps(archive, office):
     assert len(await archive.rows(select(approval_operations))) == 2
 
 
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-async def test_a_deletion_is_noted_whenever_it_arrives(archive, office, order):
-    office.finish()
-    events = [instance("finish"), instance("delete", T + 200_000)]
-    for number in order:
-        if events[number].data["type"] == "delete" and order == (0, 1):
-            office.delete()
-        await deliver(archive, events[number])
-    row = await only(archive, approval_instances)
-    assert (row.outcome, row.document_state) == ("approved", "full")
-    assert row.deleted_at == datetime(2024, 11, 7, 17, 23, 20, tzinfo=UTC)
-    # only where an action ran, and would be undone, is DingTalk asked about a deletion
-    assert office.calls.total() == (2 if order == (0, 1) else 1)
-
-
 async def test_a_deletion_that_names_no_time_of_its_own_is_as_old_as_its_receipt(archive, office):
     office.finish()
     await deliver(archive, instance("finish"))
@@ -150,14 +135,6 @@ async def test_equal_state_writes_nothing(archive, office):
     before = await only(archive, approval_instances)
     assert (await archive.deliver(event, replay_id="again")).kind == "done"
     assert await only(archive, approval_instances) == before
-
-
-async def test_a_comment_after_the_end_reaches_the_archive(archive, office):
-    office.finish()
-    await deliver(archive, instance("finish"))
-    office.approvals["pi-1"]["operationRecords"].append({"userId": "u3", "type": "ADD_REMARK"})
-    await deliver(archive, task("comment", T + 300_000, received_ms=LATER))
-    assert len(await archive.rows(select(approval_operations))) == 3
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "COMPLETED"])
@@ -281,26 +258,6 @@ async def test_show_lists_the_archive_and_the_ledger(archive, office):
     assert (actions, open_ones) == ("actions (1 done); those rejected, failed or not undone", [])
     assert files == ("attachments", ["state", "reason", "files", "bytes"], [])
     assert not_got == ("documents not got: 0; the latest 0", ["corp_id", "instance_id", "app"], [])
-
-
-async def test_a_missing_process_code_is_looked_up_once_by_the_templates_name(archive, office):
-    office.templates_by_name["请假"] = "PROC-LEAVE"
-    for number in range(3):
-        office.finish(f"pi-{number}")
-        await deliver(archive, instance("finish", processInstanceId=f"pi-{number}", processCode=...))
-    codes = {row.process_code for row in await archive.rows(select(approval_instances))}
-    assert codes == {"PROC-LEAVE"}
-    assert office.calls[TEMPLATES] == 1
-    assert len(await archive.rows(select(leave_ledger))) == 3
-
-
-@pytest.mark.parametrize("title", ["张三提交的没有", "没有作者"])
-async def test_a_title_that_names_no_template_leaves_it_unknown(archive, office, title):
-    for number in range(2):
-        office.finish(f"pi-{number}", title=title)
-        await deliver(archive, instance("finish", processInstanceId=f"pi-{number}", processCode=""))
-    assert {row.process_code for row in await archive.rows(select(approval_instances))} == {None}
-    assert office.calls[TEMPLATES] == title.count("提交的")
 
 
 async def test_of_two_companies_each_is_asked_about_its_own_by_its_own_app(passes):

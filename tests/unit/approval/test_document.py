@@ -26,9 +26,6 @@ from tests.unit.approval.office import Office, T, field
 ZONE = ZoneInfo("Asia/Shanghai")
 
 
-CLOCK = ApiClock()
-
-
 FINISH = {"finish": {"time": "2024-11-07T17:21:40.000+00:00", "data": {"type": "finish", "result": "agree"}}}
 
 
@@ -47,13 +44,6 @@ def test_the_event_gives_what_only_it_has_and_the_api_the_rest():
     assert row["started_at"] == datetime(2024, 11, 7, 17, 20, tzinfo=UTC)
     assert row["started_at_raw"] == "2024-11-08T01:20Z"
     assert row["finished_at"] == datetime(2024, 11, 7, 17, 21, 41, tzinfo=UTC)
-
-
-def test_without_a_document_the_event_is_archived():
-    events = with_event({}, "finish", "2024-11-07T17:21:41.000+00:00", {"result": "refuse", "staffId": "u1"})
-    row = instance_row(events, None)
-    assert (row["outcome"], row["originator_userid"], row["document_state"]) == ("refused", "u1", "pending")
-    assert row["raw_document"] is None
 
 
 @pytest.mark.parametrize(
@@ -77,24 +67,6 @@ def test_without_a_document_the_event_is_archived():
 )
 def test_outcome(events, document, expected):
     assert outcome(events, document) == expected
-
-
-def test_the_order_in_which_events_become_known_does_not_matter():
-    told = [
-        ("finish", "2024-11-07T17:21:40.000+00:00", {"title": "一", "url": "a", "processCode": ""}),
-        ("finish", "2024-11-07T17:21:41.000+00:00", {"title": "二", "processCode": "P"}),
-        ("terminate", "2024-11-07T17:21:41.000+00:00", {"title": "", "url": "c"}),
-        ("delete", "2024-11-07T17:21:45.000+00:00", {"title": "四"}),
-    ]
-    rows = []
-    for order in permutations([*told, told[1]]):
-        events = {}
-        for kind, time, data in order:
-            events = with_event(events, kind, time, data)
-        rows.append(instance_row(events, None))
-    assert all(row == rows[0] for row in rows)
-    assert (rows[0]["title"], rows[0]["process_code"], rows[0]["url"]) == ("四", "P", "c")
-    assert rows[0]["deleted_at"] == datetime(2024, 11, 7, 17, 21, 45, tzinfo=UTC)
 
 
 def test_form_values_keep_their_text_and_show_their_json():
@@ -130,13 +102,6 @@ def test_tables_become_cells(value):
 def test_attachments_are_no_table():
     attached = field("发票", '[{"fileId":"1","fileName":"a.pdf"}]', "DDAttachment")
     assert cell_rows({"formComponentValues": [attached]}, ZONE) == []
-
-
-def test_records_and_tasks_have_utc_times_beside_the_raw_ones():
-    document = Office().finish()
-    assert operation_rows(document, CLOCK)[1]["operated_at"] == datetime(2024, 11, 7, 17, 21, tzinfo=UTC)
-    ((id_, row),) = task_rows(document, {}, CLOCK).items()
-    assert (id_, row["finished_at_raw"]) == ("61056035232", "2024-11-08T01:21Z")
 
 
 @pytest.mark.parametrize(

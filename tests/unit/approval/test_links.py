@@ -47,18 +47,6 @@ async def ledger(archive):
     return {row.instance_id: int(row.days) for row in await archive.rows(select(leave_ledger))}
 
 
-@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
-async def test_a_change_is_acted_on_once_and_what_it_changes_is_undone(archive, office, order):
-    office.finish()
-    change(office)
-    events = [finish(), finish("pi-2", 1)]
-    for place in [*order, *order]:
-        assert (await archive.deliver(events[place])).kind in ("done", "seen")
-    assert await in_force(archive) == {"pi-1": ("pi-2", None), "pi-2": (None, None)}
-    assert await states(archive) == {"pi-1": "revoked", "pi-2": "done"}
-    assert await ledger(archive) == {"pi-2": 5}
-
-
 async def test_an_action_sees_what_its_form_replaces_and_its_undo_why(office):
     seen = []
 
@@ -105,13 +93,15 @@ async def told(family, events):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@settings(max_examples=sized(4, 40), deadline=None)
+@settings(max_examples=sized(4, 40, quick=2), deadline=None)
 @given(data=st.data())
 def test_whatever_is_read_first_the_same_is_in_force_and_acted_on(name, data):
     family, changed_by, revoked_by = FAMILIES[name]
     events = [instance("start", processInstanceId=id_) for id_ in NAMES]
     events += [finish(id_, day) for id_, day in NAMES.items()]
-    drawn = data.draw(st.permutations(events)) + data.draw(st.lists(st.sampled_from(events), max_size=2))
+    drawn = data.draw(st.permutations(events[::-1])) + data.draw(
+        st.lists(st.sampled_from(events), max_size=2)
+    )
     said, acted, booked = asyncio.run(told(family, drawn))
     kinds = {id_: kind for id_, _, kind in family}
     for id_ in NAMES:
@@ -239,22 +229,22 @@ async def test_instances_that_name_each_other_or_nobody_end_and_are_not_acted_on
 
 
 async def test_of_many_changes_a_few_are_looked_at(archive, office, monkeypatch):
-    monkeypatch.setattr("dingbridge.consumers.approval.archive.links.MOST", 3)
+    monkeypatch.setattr("dingbridge.consumers.approval.archive.links.MOST", 2)
     office.finish(attachedProcessInstanceIds=[f"x-{number}" for number in range(50)])
-    for number in range(2, 9):
+    for number in range(2, 6):
         change(office, f"pi-{number}", f"pi-{number - 1}")
-    for number in range(1, 9):
+    for number in range(1, 6):
         await deliver(archive, finish(f"pi-{number}", number))
-    assert len(await in_force(archive)) == 8
-    assert len(await archive.rows(select(approval_fetches))) == 3
+    assert len(await in_force(archive)) == 5
+    assert len(await archive.rows(select(approval_fetches))) == 2
     assert len(await ledger(archive)) <= 1, "no leave is counted twice"
 
 
 async def test_of_more_changes_than_are_looked_at_the_latest_is_in_force(archive, office, monkeypatch):
     monkeypatch.setattr("dingbridge.consumers.approval.archive.links.MOST", 3)
     office.finish()
-    for number in range(2, 9):
+    for number in range(2, 7):
         change(office, f"pi-{number}")
-    for number in range(1, 9):
+    for number in range(1, 7):
         await deliver(archive, finish(f"pi-{number}", number))
-    assert await ledger(archive) == {"pi-8": 5}
+    assert await ledger(archive) == {"pi-6": 5}

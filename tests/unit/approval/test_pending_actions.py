@@ -12,7 +12,7 @@ from dingbridge.consumers.approval.archive.query import Filter
 from dingbridge.consumers.approval.examples import forget_leave, leave_ledger, record_leave
 from dingbridge.consumers.approval.tables import approval_actions
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import Office, T, field, instance
+from tests.unit.approval.office import Office, T, instance
 
 LEAVE = Action(record_leave, forget_leave)
 EVERYTHING = Filter()
@@ -86,12 +86,6 @@ async def test_a_filter_leaves_out_the_others(archive):
     assert [id_ for id_, *_ in await shown(archive, Filter(instance_ids=["pi-3"]))] == ["pi-3"]
 
 
-async def test_more_than_a_page_is_shown_whole(archive, monkeypatch):
-    monkeypatch.setattr("dingbridge.consumers.approval.archive.query.PAGE", 1)
-    use(archive, {"PROC-LEAVE": LEAVE, "PROC-EXPENSE": LEAVE})
-    assert len(await shown(archive)) == 2
-
-
 async def test_an_action_that_rejects_or_fails_is_called_again_the_next_time(archive):
     async def rejects(approval, tx):
         raise Reject("no days")
@@ -125,17 +119,3 @@ async def test_templates_are_listed_with_and_without_action(archive):
     assert found[0].states == {"done": 1}
     assert found[0].undo == "dingbridge.consumers.approval.examples.forget_leave"
     assert found[2].undo is None
-
-
-async def test_a_form_gives_an_action_its_values_by_type():
-    seen = []
-
-    async def keep(approval, tx):
-        money, nothing = approval.form.parsed("金额"), approval.form.parsed("没有")
-        seen.append((float(money.number), money.kind, nothing))
-
-    office = Office()
-    office.finish(form=[field("金额", "1,000.50", "MoneyField")])
-    async with MemoryRuntime(Approval({"PROC-LEAVE": Action(keep)}), dingtalk=office) as archive:
-        assert (await archive.deliver(instance("finish"))).kind == "done"
-    assert seen == [(1000.5, "money", None)]

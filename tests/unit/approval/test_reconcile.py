@@ -102,11 +102,6 @@ async def test_what_was_started_in_the_time_is_archived_with_its_template(archiv
     assert {(row.outcome, row.document_state) for row in rows} == {("approved", "full")}
 
 
-async def test_only_the_templates_that_are_asked_for_are_listed(archive, office):
-    await run(archive, office, until=5, codes=("PROC-EXPENSE",))
-    assert await archived(archive) == {"pi-3": "approved"}
-
-
 async def test_what_the_archive_has_whole_costs_no_call(archive, office):
     await deliver(archive, instance("finish"))
     office.calls.clear()
@@ -132,24 +127,6 @@ async def test_actions_are_not_called_for_what_is_old_unless_asked_for(archive, 
     await run(archive, office, without_event="all")
     assert await booked(archive) == {"pi-0", "pi-1", "pi-2"}
     assert office.calls[INSTANCES] == 0
-
-
-async def test_a_run_that_is_cut_off_goes_on_where_it_was(archive, office, monkeypatch):
-    monkeypatch.setattr(reconciler, "AT_ONCE", 1)
-    whole, left = office.approval, [2]
-
-    async def until_spent(instance_id):
-        if not left[0]:
-            raise BudgetSpent("spent", api=INSTANCES)
-        left[0] -= 1
-        return await whole(instance_id)
-
-    monkeypatch.setattr(office, "approval", until_spent)
-    with pytest.raises(BudgetSpent):
-        await run(archive, office)
-    assert len(await archived(archive)) == 2
-    left[0] = 100
-    assert await run(archive, office) == (4, 2, (4, 0, 0))
 
 
 async def test_a_span_with_more_ids_than_dingtalk_lists_is_halved(archive, office, monkeypatch):

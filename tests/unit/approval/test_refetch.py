@@ -76,13 +76,13 @@ async def until_idle(*workers):
         pass
 
 
-async def test_three_processes_fetch_twenty_documents_with_twenty_calls(archive, office):
-    ids = [f"pi-{number}" for number in range(20)]
+async def test_three_processes_fetch_each_document_with_one_call(archive, office):
+    ids = [f"pi-{number}" for number in range(10)]
     for instance_id in ids:
         office.finish(instance_id)
     await wanted(archive, *ids)
     await until_idle(*(refetch(archive) for _ in range(3)))
-    assert office.calls[INSTANCES] == 20
+    assert office.calls[INSTANCES] == 10
     assert await archived(archive) == set(ids)
     assert await waiting(archive) == (set(), set())
 
@@ -122,7 +122,7 @@ async def test_a_comment_that_no_answer_shows_costs_a_few_calls(archive, office,
 async def test_what_only_documents_name_and_nobody_may_see_costs_a_few_calls(
     archive, office, monkeypatch, passes, error
 ):
-    named = [f"old-{number}" for number in range(10)]
+    named = [f"old-{number}" for number in range(3)]
     office.finish(attachedProcessInstanceIds=named)
     await deliver(archive, instance("finish"))
     asked = answers(office, monkeypatch, dict.fromkeys(named, error))
@@ -150,7 +150,7 @@ async def test_what_is_about_every_approval_is_nobodys_failure_and_holds_the_app
         if right
         else BudgetSpent("spent", api=INSTANCES, retry_after_s=30 * 86_400.0)
     )
-    ids = {f"pi-{number}" for number in range(12)}
+    ids = {f"pi-{number}" for number in range(6)}
     for instance_id in ids:
         office.finish(instance_id)
     await wanted(archive, *ids)
@@ -160,7 +160,7 @@ async def test_what_is_about_every_approval_is_nobodys_failure_and_holds_the_app
     for _ in range(6):
         await until_idle(work)
         passes(3600)
-    assert asked.total() <= 6 * work.at_once, "and not each of them each time"
+    assert asked.total() <= 6 * work.at_once < 6 * len(ids), "and not each of them each time"
     errors.clear()
     for _ in ids:
         passes(3600)
@@ -168,12 +168,12 @@ async def test_what_is_about_every_approval_is_nobodys_failure_and_holds_the_app
     assert await archived(archive) == ids
 
 
-@settings(max_examples=sized(3, 50), deadline=None)
+@settings(max_examples=sized(3, 50, quick=2), deadline=None)
 @given(st.data())
 def test_whoever_is_refused_for_ever_holds_nobody_up_and_is_given_up_in_an_hour(data):
     """Trouble of the platform that stays for a few looks like trouble with all."""
     ids = [f"pi-{number}" for number in range(6)]
-    bad = data.draw(st.sets(st.sampled_from(ids), max_size=5))
+    bad = data.draw(st.sets(st.sampled_from(ids), min_size=1, max_size=5))
     with pytest.MonkeyPatch.context() as patch:
         asyncio.run(_refused_for_ever(ids, bad, patch))
 

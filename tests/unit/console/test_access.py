@@ -18,15 +18,10 @@ from dingbridge.console.access.users import Role, UsersError, UsersFile
 from dingbridge.console.commands import Command, Commands
 from dingbridge.console.page import MENU
 from dingbridge.logging import LogLimiter
-from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
+from tests.unit.console.support import PASSWORD, Browser, browser, settings_in
 
 OPEN = {"/healthz", "/login", "/static"}
 """What is there before a login."""
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_quick_hasher(monkeypatch)
 
 
 def served(who: Browser) -> Iterator[tuple[str, str]]:
@@ -64,17 +59,17 @@ async def test_nothing_is_served_without_a_login(tmp_path: Path) -> None:
                 assert answer.status == 403, path
 
 
-@pytest.mark.parametrize("role", [Role.VIEWER, Role.READER])
-async def test_who_is_no_operator_can_act_nowhere(tmp_path: Path, role: Role) -> None:
+async def test_who_is_no_operator_can_act_nowhere(tmp_path: Path) -> None:
     async with browser(settings_in(tmp_path)) as who:
-        await who.log_in(role)
-        token = await who.csrf()
         acts = [path for method, path in served(who) if method not in ("GET", "HEAD") and path != "/logout"]
-        for path in [*acts, "/any-act-of-tomorrow"]:
-            answer = await who.post(path, {"csrf": token})
-            assert answer.status == 403, path
+        for role in (Role.VIEWER, Role.READER):
+            await who.log_in(role)
+            token = await who.csrf()
+            for path in [*acts, "/any-act-of-tomorrow"]:
+                answer = await who.post(path, {"csrf": token})
+                assert answer.status == 403, path
         refused = [line for line in audited(who) if line["act"] == "refused"]
-        assert [line["reason"] for line in refused] == ["role"] * (len(acts) + 1)
+        assert [line["reason"] for line in refused] == ["role"] * 2 * (len(acts) + 1)
 
 
 async def test_no_address_that_is_opened_runs_a_command(
@@ -103,46 +98,35 @@ async def test_who_is_refused_again_and_again_fills_no_disk(tmp_path: Path) -> N
         assert 1 <= len([line for line in audited(who) if line["act"] == "refused"]) < 100
 
 
-@pytest.mark.parametrize(
-    ("token", "headers", "reason"),
-    [
-        ("", {}, "csrf"),
-        ("0" * 64, {}, "csrf"),
-        (None, {"Origin": "https://evil.example"}, "foreign origin"),
-        (None, {"Origin": "null"}, "foreign origin"),
-    ],
-)
-async def test_an_act_needs_a_form_of_ours(
-    tmp_path: Path, token: str | None, headers: dict[str, str], reason: str
-) -> None:
+async def test_an_act_needs_a_form_of_ours(tmp_path: Path) -> None:
     async with browser(settings_in(tmp_path)) as who:
         await who.log_in(Role.OPERATOR)
         acts = [path for method, path in served(who) if method not in ("GET", "HEAD")]
-        for path in acts:
-            sent = {"csrf": await who.csrf() if token is None else token}
-            answer = await who.post(path, sent, headers=headers)
-            assert answer.status == 403, path
-            assert audited(who)[-1]["reason"] == reason, path
-        # the token in the address or as JSON is none
         proper = await who.csrf()
+        for token, origin, reason in (
+            ("", None, "csrf"),
+            ("0" * 64, None, "csrf"),
+            (proper, "https://evil.example", "foreign origin"),
+            (proper, "null", "foreign origin"),
+        ):
+            for path in acts:
+                headers = {"Origin": origin} if origin else {}
+                answer = await who.post(path, {"csrf": token}, headers=headers)
+                assert answer.status == 403, path
+                assert audited(who)[-1]["reason"] == reason, path
+        # the token in the address or as JSON is none
         assert (await who.post(f"/logout?csrf={proper}", {})).status == 403
         assert (await who.client.post("/logout", json={"csrf": proper})).status == 415
         assert (await who.post("/logout", {"csrf": proper})).status == 303
 
 
-@pytest.mark.parametrize(
-    "content_type",
-    [
-        "application/x-www-form-urlencoded; charset=punycode",
-        "application/x-www-form-urlencoded; charset=no-such",
-        "multipart/form-data; boundary=b",
-    ],
-)
-async def test_a_stranger_chooses_no_codec(tmp_path: Path, content_type: str) -> None:
+async def test_a_stranger_chooses_no_codec(tmp_path: Path) -> None:
     """``punycode`` takes minutes for what a form may have."""
+    form = "application/x-www-form-urlencoded; charset="
     async with browser(settings_in(tmp_path)) as who:
-        sent = {"data": b"-" + b"a" * 100, "headers": {"Content-Type": content_type}}
-        assert (await who.client.post("/login", **sent)).status == 415
+        for kind in (form + "punycode", form + "no-such", "multipart/form-data; boundary=b"):
+            sent = {"data": b"-" + b"a" * 100, "headers": {"Content-Type": kind}}
+            assert (await who.client.post("/login", **sent)).status == 415, kind
 
 
 async def test_every_answer_carries_the_security_headers(tmp_path: Path) -> None:
@@ -158,21 +142,12 @@ async def test_every_answer_carries_the_security_headers(tmp_path: Path) -> None
             assert answer.headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize(
-    ("host", "status"),
-    [
-        ("127.0.0.1:8088", 200),
-        ("[::1]:8088", 200),
-        ("localhost", 200),
-        ("console.example.com", 200),
-        ("evil.example.com", 421),
-        ("127.0.0.1.evil.example.com", 421),
-        ("[", 421),
-    ],
-)
-async def test_a_foreign_name_is_not_answered(tmp_path: Path, host: str, status: int) -> None:
+async def test_a_foreign_name_is_not_answered(tmp_path: Path) -> None:
+    ours = ("127.0.0.1:8088", "[::1]:8088", "localhost", "console.example.com")
     async with browser(settings_in(tmp_path, console_names=["console.example.com"])) as who:
-        assert (await who.get("/login", headers={"Host": host})).status == status
+        for host in (*ours, "evil.example.com", "127.0.0.1.evil.example.com", "["):
+            answer = await who.get("/login", headers={"Host": host})
+            assert answer.status == (200 if host in ours else 421), host
 
 
 async def test_a_session_ends_with_the_password_the_role_holds_at_once_and_logging_out_is_final(
@@ -245,12 +220,12 @@ async def test_no_link_of_a_page_leads_to_another_host(tmp_path: Path) -> None:
         assert 'href="//' not in page
 
 
-@pytest.mark.parametrize("to", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:x"])
-async def test_a_login_leads_to_no_other_site(tmp_path: Path, to: str) -> None:
+async def test_a_login_leads_to_no_other_site(tmp_path: Path) -> None:
     async with browser(settings_in(tmp_path)) as who:
         who.console.users.set_password("anna", PASSWORD, Role.VIEWER)
-        answer = await who.post("/login", {"name": "anna", "password": PASSWORD, "to": to})
-        assert answer.headers["Location"] == "/"
+        for to in ("https://evil.example", "//evil.example", "/\\evil.example", "javascript:x"):
+            answer = await who.post("/login", {"name": "anna", "password": PASSWORD, "to": to})
+            assert answer.headers["Location"] == "/", to
 
 
 def test_guesses_wait_longer_each_time_by_name_and_household_and_are_forgotten() -> None:

@@ -18,7 +18,7 @@ from dingbridge.console.server import run
 from dingbridge.console.watch import Watch
 from dingbridge.tasks import TaskEnded
 from tests.support.waiting import eventually
-from tests.unit.console.support import browser, settings_in, use_quick_hasher
+from tests.unit.console.support import browser, settings_in
 
 SUBJECT = ("approval", "--record", "t:0:1")
 
@@ -141,7 +141,6 @@ async def test_an_act_ends_with_the_console_and_the_audit_knows(
 async def test_the_page_follows_what_runs_and_is_headed_by_how_it_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use_quick_hasher(monkeypatch)
     monkeypatch.setattr("dingbridge.console.acts.PATIENCE_S", 0)
     async with browser(settings_in(tmp_path)) as who:
         await who.log_in(Role.OPERATOR)

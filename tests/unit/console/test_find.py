@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
@@ -16,9 +16,6 @@ import pytest
 from dingbridge.console.access.users import Role
 from dingbridge.console.index.records import Copy, Letter, Settlement
 from dingbridge.console.index.search import Beyond, Search
-from dingbridge.console.life.brief import MARKS
-from dingbridge.console.life.outcome import State
-from dingbridge.console.render import load_words
 from dingbridge.console.sources.journals import JournalAnswer
 from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
@@ -33,7 +30,7 @@ from dingbridge.testing.recordings import recorded
 from dingbridge.worker.context import Position
 from tests.support.company import fill
 from tests.unit.console.index_support import entries, event_record, kafka_record
-from tests.unit.console.support import Browser, browser, settings_in, use_quick_hasher
+from tests.unit.console.support import Browser, browser, settings_in
 
 PREFIX = {"topic_prefix": "t.", "control_prefix": "ctl."}
 
@@ -44,7 +41,6 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 @pytest.fixture
 async def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Browser]:
     """A viewer of a console whose index holds two events, and whose journal a callback that waits."""
-    use_quick_hasher(monkeypatch)
     settings = settings_in(tmp_path, **PREFIX)
     settings.journal_path.mkdir()
     body = orjson.dumps(
@@ -211,26 +207,27 @@ async def test_an_index_that_cannot_be_read_is_said_with_what_to_do(person: Brow
         assert "stop the console and delete the file" in await answer.text(), path
 
 
-@pytest.mark.parametrize(
-    ("found", "key"),
-    [
-        (Beyond(), "no_key"),
-        (Beyond(("ding1:u",), 3, 4711), "read"),
-        (Beyond(("ding1:u",), 3, 4711, stopped=True), "stopped"),
-        (Beyond(("ding1:u",), problem=KafkaUnavailable("x")), "kafka"),
-    ],
-)
-async def test_each_end_of_the_search_has_its_words_in_both_languages(
-    person: Browser, monkeypatch: pytest.MonkeyPatch, found: Beyond, key: str
-) -> None:
-    async def beyond(*_: Any) -> Any:
-        return [], found
+ENDS = {
+    "no_key": Beyond(),
+    "read": Beyond(("ding1:u",), 3, 4711),
+    "stopped": Beyond(("ding1:u",), 3, 4711, stopped=True),
+    "kafka": Beyond(("ding1:u",), problem=KafkaUnavailable("x")),
+}
 
-    monkeypatch.setattr(Search, "_beyond", beyond)
-    words = person.console.render.words[f"find.beyond_{key}"]
-    for language in ("en", "zh"):
-        begin = words[language].split("{")[0]
-        assert begin in await page(person, "u-1", lang=language)
+
+async def test_each_end_of_the_search_has_its_words_in_both_languages(
+    person: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, found in ENDS.items():
+
+        async def beyond(*_: Any, found: Beyond = found) -> Any:
+            return [], found
+
+        monkeypatch.setattr(Search, "_beyond", beyond)
+        words = person.console.render.words[f"find.beyond_{key}"]
+        for language in ("en", "zh"):
+            begin = words[language].split("{")[0]
+            assert begin in await page(person, "u-1", lang=language)
 
 
 # -- Find by a name: what each role is shown, what is in the audit, and where nothing can be looked up
@@ -245,7 +242,6 @@ CONSUMERS = ("address-sync", "approval", "outbound")
 @pytest.fixture
 async def somebody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Browser]:
     """Nobody is logged in. The index has one event about ``u-1``."""
-    use_quick_hasher(monkeypatch)
     async with browser(settings_in(tmp_path, **PREFIX)) as someone:
         someone.console.index.add(entries(event_record("user_modify_org", "e1", "u-1", 0)), {})
         yield someone
@@ -343,10 +339,3 @@ async def test_each_event_found_has_what_its_consumers_made_of_it(somebody: Brow
         html = await page(somebody, "u-1", lang=language)
         assert f'<span class="state bad">{dead}<code class="short">forward-b</code>' in html
         assert f'<span class="state good">{handled}<code class="short">forward-c</code>' in html
-
-
-def test_each_state_has_its_mark_and_its_words() -> None:
-    words = load_words()
-    assert set(MARKS) == set(get_args(State))
-    for state in MARKS:
-        assert words[f"find.outcome_{state}"]["zh"]

@@ -18,7 +18,7 @@ from dingbridge.console.sources.kafka import MOST_LATE, AskKafka
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.settings import KafkaSettings
 from tests.support.waiting import eventually
-from tests.unit.console.support import browser, settings_in, use_quick_hasher
+from tests.unit.console.support import browser, settings_in
 
 
 def of(name: str) -> web.Request:
@@ -59,7 +59,6 @@ async def test_twenty_readings_of_dead_letters_hold_up_nobody_else(
         return []
 
     monkeypatch.setattr(AskKafka, "at_length", at_length)
-    use_quick_hasher(monkeypatch)
     async with browser(settings_in(tmp_path)) as who:
         await who.log_in(Role.VIEWER)
         flood = [asyncio.create_task(who.get("/dead-letters")) for _ in range(20)]

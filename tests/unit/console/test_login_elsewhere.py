@@ -2,13 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html import unescape
 from pathlib import Path
 from typing import Any
 
-import pytest
 from aiohttp import ClientResponse
 from pydantic import SecretStr
 from yarl import URL
@@ -20,14 +19,7 @@ from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
 from tests.support.waiting import eventually
 from tests.unit.console.provider import OTHER_KEY, FakeProvider, provider
-from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
-
-Change = Callable[[FakeProvider], None]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_quick_hasher(monkeypatch)
+from tests.unit.console.support import PASSWORD, Browser, browser, settings_in
 
 
 @asynccontextmanager
@@ -97,82 +89,65 @@ async def test_a_provider_s_user_comes_in_by_the_role_of_the_claim_and_goes_on_w
         assert (await who.get("/audit")).status == 303
 
 
-@pytest.mark.parametrize(
-    ("settings", "claims", "userinfo", "shown"),
-    [
-        ({}, {"roles": "reader"}, {}, "oidc:u-1 (reader)"),
-        ({}, {"roles": None}, {"roles": ["reader"]}, "oidc:u-1 (reader)"),
-        ({}, {"roles": ["viewer"]}, {"roles": ["operator"]}, "oidc:u-1 (viewer)"),
-        (
-            {"console_oidc_role_claim": "realm_access.roles"},
-            {"realm_access": {"roles": ["reader"]}},
-            {},
-            "oidc:u-1 (reader)",
-        ),
-        (
-            {"console_oidc_role_claim": "https://x.example/r"},
-            {"https://x.example/r": ["reader"]},
-            {},
-            "oidc:u-1 (reader)",
-        ),
-        (
-            {"console_oidc_roles": ["a=b=reader", "staff=viewer"]},
-            {"roles": ["a=b", "staff"]},
-            {},
-            "oidc:u-1 (reader)",
-        ),
-        ({"console_oidc_name_claim": "email"}, {"email": "a@x.example"}, {}, "oidc:a@x.example (viewer)"),
-    ],
-)
-async def test_name_and_role_are_found_where_the_provider_has_them(
-    tmp_path: Path, settings: dict[str, Any], claims: dict[str, Any], userinfo: dict[str, Any], shown: str
-) -> None:
-    async with by_oidc(tmp_path, **settings) as (who, fake):
-        fake.claims, fake.userinfo = claims, userinfo
-        fake.configuration = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
-        assert (await log_in(who, fake)).status == 200
-        assert await role_of(who) == shown
-        assert fake.asked == ["form s&cret"]
+BY_CLAIM = {"console_oidc_role_claim": "realm_access.roles"}
+BY_URL = {"console_oidc_role_claim": "https://x.example/r"}
+BY_MAP = {"console_oidc_roles": ["a=b=reader", "staff=viewer"]}
+PLACES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
+    ({}, {"roles": "reader"}, {}, "u-1 (reader)"),
+    ({}, {"roles": None}, {"roles": ["reader"]}, "u-1 (reader)"),
+    ({}, {"roles": ["viewer"]}, {"roles": ["operator"]}, "u-1 (viewer)"),
+    (BY_CLAIM, {"realm_access": {"roles": ["reader"]}}, {}, "u-1 (reader)"),
+    (BY_URL, {"https://x.example/r": ["reader"]}, {}, "u-1 (reader)"),
+    (BY_MAP, {"roles": ["a=b", "staff"]}, {}, "u-1 (reader)"),
+    ({"console_oidc_name_claim": "email"}, {"email": "a@x.example"}, {}, "a@x.example (viewer)"),
+]
+"""Settings, what the token says, what the provider says of the user, and the name and role of that."""
 
 
-def claims(**changed: Any) -> Change:
-    return lambda fake: fake.claims.update(changed)
+async def test_name_and_role_are_found_where_the_provider_has_them(tmp_path: Path) -> None:
+    for settings, claims, userinfo, shown in PLACES:
+        async with by_oidc(tmp_path, **settings) as (who, fake):
+            fake.claims, fake.userinfo = claims, userinfo
+            fake.configuration = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
+            assert (await log_in(who, fake)).status == 200
+            assert await role_of(who) == shown
+            assert fake.asked == ["form s&cret"]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        claims(nonce="of another login"),
-        claims(nonce=None),
-        claims(aud="another client"),
-        claims(aud=["another client"]),
-        claims(azp="another client", aud=["console", "another client"]),
-        claims(iss="https://evil.example"),
-        claims(iss=None),
-        claims(sub=None),
-        claims(exp=1),
-        claims(exp=None),
-        claims(exp="never"),
-        claims(exp=float("inf")),
-        claims(iat=4_000_000_000),
-        lambda fake: setattr(fake, "key", OTHER_KEY),
-        lambda fake: fake.header.update(kid="2"),
-        lambda fake: fake.header.update(alg="HS256"),
-        lambda fake: setattr(fake, "token", "eyJhbGciOiJub25lIn0.e30."),
-        lambda fake: setattr(fake, "token", "no token"),
-        lambda fake: setattr(fake, "token", "é.é.é"),
-    ],
-)  # fmt: skip
-async def test_what_the_provider_did_not_sign_for_this_login_lets_nobody_in(
-    tmp_path: Path, change: Change
-) -> None:
+UNPROVED: list[dict[str, Any]] = [
+    {"nonce": "of another login"},
+    {"nonce": None},
+    {"aud": "another client"},
+    {"aud": ["another client"]},
+    {"azp": "another client", "aud": ["console", "another client"]},
+    {"iss": "https://evil.example"},
+    {"iss": None},
+    {"sub": None},
+    {"exp": 1},
+    {"exp": None},
+    {"exp": "never"},
+    {"exp": float("inf")},
+    {"iat": 4_000_000_000},
+]
+FORGED: list[dict[str, Any]] = [
+    *({"claims": claims} for claims in UNPROVED),
+    {"key": OTHER_KEY},
+    {"header": {"kid": "2"}},
+    {"header": {"alg": "HS256"}},
+    *({"token": token} for token in ("eyJhbGciOiJub25lIn0.e30.", "no token", "é.é.é")),
+]
+
+
+async def test_what_the_provider_did_not_sign_for_this_login_lets_nobody_in(tmp_path: Path) -> None:
     async with by_oidc(tmp_path) as (who, fake):
-        change(fake)
-        answer = await log_in(who, fake)
-        assert answer.status == 403
-        assert await told(answer) == "unproved"
-        assert (await who.get("/audit")).status == 303
-        assert [line.reason for line in await who.console.audit.read()] == ["unproved"]
+        honest = {"claims": {}, "key": fake.key, "header": {}, "token": None}
+        for change in FORGED:
+            vars(fake).update({**honest, **change})
+            answer = await log_in(who, fake)
+            assert answer.status == 403, change
+            assert await told(answer) == "unproved", change
+            assert (await who.get("/audit")).status == 303, change
+        assert [line.reason for line in await who.console.audit.read()] == ["unproved"] * len(FORGED)
 
 
 async def test_a_code_counts_once_and_in_the_browser_that_began(tmp_path: Path) -> None:
@@ -253,24 +228,21 @@ async def test_a_provider_that_is_down_or_another_is_told_and_a_password_works(t
         assert await role_of(who) == "reader (reader)"
 
 
-@pytest.mark.parametrize(
-    "to", ["https://evil.example", "//evil.example", "/\\evil.example", "/" + "x" * 9000]
-)
-async def test_a_login_elsewhere_leads_to_no_other_site(tmp_path: Path, to: str) -> None:
+async def test_a_login_elsewhere_leads_to_no_other_site(tmp_path: Path) -> None:
     async with by_oidc(tmp_path) as (who, fake):
-        cookie = {
-            "Cookie": f"console-login={'s' * 43}.{URL.build(path='/', query={'to': to}).raw_query_string[3:]}"
-        }
-        query = await leave(who, to=to[:4000])
-        answer = await come_back(who, code=fake.code(query), state=query["state"])
-        assert "evil" not in answer.headers["Refresh"]
-        assert answer.headers["Refresh"].startswith("0;url=/")
-        who.client.session.cookie_jar.clear()
-        answer = await who.get(
-            "/login/oidc/callback", params={"state": "s" * 43, "code": "x"}, headers=cookie
-        )
-        assert 'href="//' not in (page := await answer.text())
-        assert 'value="https:' not in page
+        for to in ("https://evil.example", "//evil.example", "/\\evil.example", "/" + "x" * 9000):
+            who.client.session.cookie_jar.clear()
+            query = await leave(who, to=to[:4000])
+            answer = await come_back(who, code=fake.code(query), state=query["state"])
+            assert "evil" not in answer.headers["Refresh"]
+            assert answer.headers["Refresh"].startswith("0;url=/")
+            who.client.session.cookie_jar.clear()
+            cookie = f"{'s' * 43}.{URL.build(path='/', query={'to': to}).raw_query_string[3:]}"
+            params = {"state": "s" * 43, "code": "x"}
+            headers = {"Cookie": f"console-login={cookie}"}
+            page = await (await who.get("/login/oidc/callback", params=params, headers=headers)).text()
+            assert 'href="//' not in page
+            assert 'value="https:' not in page
 
 
 async def test_a_provider_s_session_lasts_an_hour_and_needs_no_file(tmp_path: Path) -> None:

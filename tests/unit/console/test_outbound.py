@@ -17,7 +17,7 @@ from dingbridge.consumers.outbound.cli import app
 from dingbridge.consumers.outbound.requests.tables import outbound_requests
 from dingbridge.consumers.outbound.tables import metadata, outbound_entity
 from dingbridge.consumers.outbound.waiting import STATES
-from tests.unit.console.support import browser, settings_in, use_quick_hasher
+from tests.unit.console.support import browser, settings_in
 from tests.unit.outbound.ledger_rows import NOON_MS, row
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
@@ -105,7 +105,6 @@ def request(number: int, kind: str, result: str) -> dict[str, object]:
 async def test_each_state_is_shown_approvals_and_to_dos_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use_quick_hasher(monkeypatch)
     database = open_database(f"sqlite:///{tmp_path / 'outbound.db'}")
     await database.create_tables(metadata)
     waiting = ("removal-approval", "update-approval", "adopted", ODD)

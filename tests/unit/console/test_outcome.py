@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from dingbridge.console.index.records import Copy, Letter
 from dingbridge.console.life.brief import MARKS, at_last
 from dingbridge.console.life.changes import LONGEST, MOST, Change, changes_by_dingtalk, changes_by_outbound
-from dingbridge.console.life.outcome import Facts, Outcome, Replayed, in_flight_of, outcome_of, replays_of
+from dingbridge.console.life.outcome import (
+    Facts,
+    Outcome,
+    Replayed,
+    State,
+    in_flight_of,
+    outcome_of,
+    replays_of,
+)
 from dingbridge.console.life.summary import Summary, summary_of
 from dingbridge.console.render import load_words
 from dingbridge.consumers.forward.deliveries import Delivery
@@ -209,14 +217,10 @@ def test_what_was_sent_back_counts_and_a_letter_that_nothing_settled_waits() -> 
     assert at_last(HANDLED, []) == HANDLED
 
 
-def test_every_state_has_its_words() -> None:
-    words = load_words()
-    assert [
-        f"event.{kind}_{state}"
-        for state in MARKS
-        for kind in ("state", "where")
-        if f"event.{kind}_{state}" not in words
-    ] == []
+def test_every_state_has_its_mark_and_its_words() -> None:
+    assert set(MARKS) == set(get_args(State))
+    keys = {f"{kind}_{state}" for state in MARKS for kind in ("event.state", "event.where", "find.outcome")}
+    assert keys <= load_words().keys()
 
 
 PREV, CURR = (

@@ -29,7 +29,7 @@ from dingbridge.errors import SettingsError
 from dingbridge.settings import KafkaSettings
 from dingbridge.simulator.kafka.ports import free_port
 from tests.support.waiting import eventually
-from tests.unit.console.support import browser, settings_in, use_quick_hasher
+from tests.unit.console.support import browser, settings_in
 
 
 def by(user: User) -> web.Request:
@@ -41,10 +41,10 @@ def by(user: User) -> web.Request:
 async def test_the_audit_is_private_and_reads_back_newest_first_past_a_torn_line(tmp_path: Path) -> None:
     audit = Audit(tmp_path / "audit.jsonl")
     assert await audit.read() == []
-    for number in range(3000):
-        await audit.write(
-            "command", user="anna" if number % 2 else "bob", command=f"x {number}", count=number
-        )
+    await audit.write("command", user="bob", command="x 0", count=0)
+    line = audit.path.read_bytes()
+    lines = [line.replace(b'"count":0', b'"count":%d' % number) for number in range(3000)]
+    audit.path.write_bytes(b"".join(lines))
     with audit.path.open("ab") as file:
         file.write(b'{"at":"2026-11-27T00:00:00Z","user":"an')
     assert audit.path.stat().st_mode & 0o777 == 0o600
@@ -80,7 +80,6 @@ async def test_a_command_is_run_as_it_is_shown_and_audited_before_and_after(tmp_
     after, before = await audit.read()
     assert (before.act, before.command, before.count, before.exit_code) == ("command", command.shown, 3, None)
     assert (after.act, after.user, after.exit_code) == ("command_ended", "anna", done.exit_code)
-    assert (await Commands(audit).run(by(User("anna", Role.OPERATOR)), Command(("--version",)))).ok
 
 
 async def test_what_was_done_is_told_as_done_where_the_audit_ends(
@@ -317,7 +316,6 @@ def test_settings_of_a_login_elsewhere_are_whole() -> None:
 async def test_the_catalogue_tells_meaning_fields_readers_and_who_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use_quick_hasher(monkeypatch)
     async with browser(settings_in(tmp_path)) as who:
         await who.log_in(Role.VIEWER)
         page = await (await who.get("/catalogue?text=department+created&lang=en")).text()

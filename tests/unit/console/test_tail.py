@@ -22,7 +22,7 @@ from dingbridge.console.pages.tail import MOST_OF_ONE, MOST_ROWS
 from dingbridge.errors import BridgeError
 from tests.support.waiting import eventually
 from tests.unit.console.index_support import SETTINGS, entries, event_record, opened
-from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
+from tests.unit.console.support import PASSWORD, Browser, browser, settings_in
 
 NOW_MS = 4_000_000_000_000
 """Later than any clock that runs these tests."""
@@ -52,7 +52,6 @@ class Source:
 
 @pytest.fixture
 async def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Source]:
-    use_quick_hasher(monkeypatch)
     monkeypatch.setattr("dingbridge.console.pages.tail.GATHER_S", 0)
     async with browser(settings_in(tmp_path)) as who:
         await who.log_in(Role.VIEWER)

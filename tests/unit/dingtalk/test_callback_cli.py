@@ -1,7 +1,6 @@
 """``dingbridge callback`` as far as it needs no platform: what to register, usage, settings, masks."""
 
 import base64
-import os
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -136,18 +135,6 @@ def test_they_are_of_the_length_and_alphabet_that_console_and_api_take():
         assert made.token not in repr(made)
         seen |= {made.token, made.aes_key}
     assert len(seen) == 400
-
-
-def test_they_are_written_into_new_files_that_others_cannot_read(tmp_path):
-    files = [tmp_path / "new" / name for name in ("token", "key")]
-    old = os.umask(0)
-    try:
-        assert write_new(named(*files)) == files
-    finally:
-        os.umask(old)
-    token, aes_key = (file.read_text().strip() for file in files)
-    Credentials(token, aes_key, ("dingappkey",))
-    assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
 
 
 def test_what_is_there_is_not_written_over_and_all_that_is_wrong_is_said(tmp_path):

@@ -23,7 +23,6 @@ from dingbridge.settings import KafkaSettings
 from dingbridge.settings.apps import AppCredentials
 from tests.unit.doctor.test_codes import WORDS, settings
 
-HERE = "tests.unit.doctor.test_findings"
 FINDINGS = [
     found("clock.ok", limit_s=10),
     found("clock.skew", seconds=75, side=Both("behind", "慢")),

@@ -1,4 +1,3 @@
-import random
 from hashlib import sha256
 from typing import Any
 
@@ -129,13 +128,6 @@ def test_the_unreadable_has_no_facts(raw: bytes) -> None:
 @given(st.one_of(st.binary(), payloads().map(encode)))
 def test_total(raw: bytes) -> None:
     assert len(dedupe_key(extract_facts(raw), "default", raw)) == 24
-
-
-@given(payloads(), st.randoms(use_true_random=False))
-def test_the_order_of_names_changes_no_fact(payload: dict[str, Any], rng: random.Random) -> None:
-    items = list(payload.items())
-    rng.shuffle(items)
-    assert extract_facts(encode(dict(items))) == extract_facts(encode(payload))
 
 
 def test_the_form_of_the_dedupe_key_is_fixed() -> None:

@@ -145,7 +145,9 @@ async def test_a_sick_disk_refuses_and_comes_back_by_itself(disk, journal, tmp_p
         ("over quota", "free or repair the disk under {}, or raise its quota"),
     ],
 )
-async def test_however_long_it_is_sick_the_words_say_what_to_do(disk, journal, tmp_path, sickness, remedy):
+async def test_a_full_disk_is_waited_for_and_ends_nothing_and_the_words_say_what_to_do(
+    disk, journal, tmp_path, sickness, remedy
+):
     disk.sick = sickness
     await refused(journal, b"first")
     for _ in range(3):
@@ -154,6 +156,8 @@ async def test_however_long_it_is_sick_the_words_say_what_to_do(disk, journal, t
         assert journal._file is None
         assert journal.fault is not None
         assert journal.fault.endswith(remedy.format(tmp_path))
+    assert not journal._ended
+    assert reported_damage(current(tmp_path).path) is None
 
 
 async def test_a_stalled_disk_refuses_in_time_and_never_stalls_the_loop(disk, journal, tmp_path):
@@ -231,16 +235,6 @@ async def test_what_the_relay_reports_ends_the_process(journal, tmp_path):
     await ended(journal, "a page is torn")
 
 
-@pytest.mark.parametrize("sickness", ["full", "over quota"])
-async def test_a_full_disk_is_waited_for_and_ends_nothing(disk, journal, tmp_path, sickness):
-    disk.sick = sickness
-    for number in range(3):
-        journal._reopen_at = 0.0
-        assert await refused(journal, b"%d" % number) == "disk"
-    assert not journal._ended
-    assert reported_damage(current(tmp_path).path) is None
-
-
 @pytest.mark.parametrize("code", [apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_NOMEM])
 async def test_a_disk_that_is_too_full_to_reopen_the_journal_is_waited_for_too(
     journal, tmp_path, monkeypatch, code
@@ -315,17 +309,6 @@ async def test_a_page_is_kept_whole_and_wakes_the_relay(tmp_path):
     assert await journal.notes("recovery/") == {}
     assert len(woken) == 1
     await journal.stop()
-
-
-async def test_a_full_queue_refuses(disk, journal, monkeypatch):
-    monkeypatch.setattr("dingbridge.ingress.journal.writer._MAX_QUEUED", 3)
-    disk.sick = "stalled"
-    waiting = [asyncio.ensure_future(journal.append(entry(b"%d" % n))) for n in range(3)]
-    await asyncio.sleep(0)
-    assert await refused(journal, b"one too many") == "queue_full"
-    disk.sick = None
-    disk.thaw.set()
-    await asyncio.gather(*waiting)
 
 
 async def test_what_is_old_goes_pass_after_pass(tmp_path, monkeypatch):

@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import apsw
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dingbridge.ingress.errors import JournalError
-from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
 from dingbridge.ingress.journal.store import ANONYMOUS_WINDOW_MS, JournalFile
+from tests.unit.ingress.filled import fill
 
 NOW = 1_764_000_000_000
 
@@ -48,12 +47,6 @@ def test_the_file_is_for_its_owner_only(file):
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
 
 
-def test_the_same_key_is_kept_once_within_a_group_and_across(file):
-    assert file.keep([entry(b"a"), entry(b"a"), entry(b"b")]) == [True, False, True]
-    assert file.keep([entry(b"b")]) == [False]
-    assert bodies(file) == [b"a", b"b"]
-
-
 @pytest.mark.parametrize("size", [1, 2, 3, 31, 64, 100, 255, 256, 257, 1000])
 def test_a_group_of_any_size_is_kept_in_order_whether_all_of_it_is_new_or_not(file, size):
     group = [entry(b"%d" % n) for n in range(size)]
@@ -65,19 +58,6 @@ def test_a_group_of_any_size_is_kept_in_order_whether_all_of_it_is_new_or_not(fi
     assert all(row.intact for row in rows)
 
 
-def test_seq_never_starts_again_below_the_checkpoint(tmp_path):
-    path = tmp_path / "journal.db"
-    journal = JournalFile(path, create=True)
-    journal.keep([entry(bytes([n])) for n in range(5)])
-    assert journal.prune_callbacks(5, frozenset(), 100, after_seq=0) == 5
-    journal.close()
-    journal = JournalFile(path)
-    assert journal.highest_seq() == 5
-    journal.keep([entry(b"later")])
-    assert [row.seq for row in journal.read(5, max_rows=9, max_bytes=9999)] == [6]
-    journal.close()
-
-
 def test_an_anonymous_payload_may_recur_after_ten_minutes_but_not_its_request(file):
     def push(at, signature):
         return file.keep([entry(b"x", key=b"\0" * 8 + b"h", at=at, signature=signature)])[0]
@@ -86,20 +66,6 @@ def test_an_anonymous_payload_may_recur_after_ten_minutes_but_not_its_request(fi
     assert not push(NOW + 1000, b"s2"), "the same content within ten minutes"
     assert not push(NOW + ANONYMOUS_WINDOW_MS + 1, b"s1"), "the same request, replayed later"
     assert push(NOW + 2 * ANONYMOUS_WINDOW_MS, b"s3"), "a true recurrence"
-
-
-def test_pruning_spares_what_is_parked_and_what_is_not_published(file):
-    file.keep([entry(bytes([n])) for n in range(10)])
-    assert file.prune_callbacks(8, frozenset({2, 5}), 100, after_seq=0) == 6
-    assert [r.seq for r in file.read(0, max_rows=99, max_bytes=9999)] == [2, 5, 9, 10]
-
-
-def test_pruning_goes_on_behind_many_parked_rows(file):
-    file.keep([entry(bytes([n])) for n in range(20)])
-    parked = frozenset(range(1, 15))
-    while file.prune_callbacks(20, parked, 2, after_seq=0):
-        pass
-    assert [r.seq for r in file.read(0, max_rows=99, max_bytes=9999)] == sorted(parked)
 
 
 def test_dedupe_keys_are_forgotten_by_time_of_receipt(file):
@@ -133,16 +99,6 @@ def test_how_far_it_was_pruned_carries_a_checksum(file):
         file.pruned_seq()
 
 
-def test_a_newer_version_is_refused_and_left_alone(tmp_path):
-    path = tmp_path / "journal.db"
-    JournalFile(path, create=True).close()
-    db = apsw.Connection(str(path))
-    db.execute("PRAGMA user_version = 99")
-    db.close()
-    with pytest.raises(JournalError, match="newer"):
-        JournalFile(path)
-
-
 def test_a_foreign_database_is_refused(tmp_path):
     path = tmp_path / "journal.db"
     db = apsw.Connection(str(path))
@@ -157,45 +113,6 @@ def test_waiting_counts_what_is_behind_the_checkpoint(file):
     file.keep([entry(bytes([n]), at=NOW + n) for n in range(4)])
     assert file.waiting(1) == (3, NOW + 1)
     assert file.waiting(4) == (0, None)
-
-
-@given(
-    steps=st.lists(
-        st.one_of(
-            st.lists(st.integers(0, 12), min_size=1, max_size=6).map(lambda keys: ("keep", keys)),
-            st.integers(0, 30).map(lambda seq: ("prune", seq)),
-            st.just(("reopen", None)),
-        ),
-        max_size=25,
-    )
-)
-def test_it_behaves_as_a_list_with_a_set_of_keys(tmp_path_factory, steps):
-    path = tmp_path_factory.mktemp("journal") / "journal.db"
-    journal = JournalFile(path, create=True)
-    rows: list[tuple[int, bytes]] = []
-    seen: set[int] = set()
-    issued = 0
-    try:
-        for verb, argument in steps:
-            if verb == "keep":
-                expected = []
-                for key in argument:
-                    expected.append(key not in seen)
-                    if key not in seen:
-                        seen.add(key)
-                        issued += 1
-                        rows.append((issued, bytes([key])))
-                assert journal.keep([entry(bytes([key])) for key in argument]) == expected
-            elif verb == "prune":
-                journal.prune_callbacks(argument, frozenset(), 1000, after_seq=0)
-                rows = [row for row in rows if row[0] > argument]
-            else:
-                journal.close()
-                journal = JournalFile(path)
-            assert [(r.seq, r.body) for r in journal.read(0, max_rows=999, max_bytes=9999)] == rows
-            assert journal.highest_seq() == issued
-    finally:
-        journal.close()
 
 
 def test_a_changed_callback_is_told_and_those_around_it_are_whole(file):
@@ -218,3 +135,37 @@ def test_a_number_that_the_disk_has_changed_is_not_believed(file):
     file.db.execute("UPDATE callbacks SET seq = 1000000 WHERE seq = 3")
     rows = file.read(0, max_rows=99, max_bytes=9999)
     assert [(row.seq, row.intact) for row in rows] == [(1, True), (2, True), (3, False)]
+
+
+# -- A page of the failed list, its ledger and resync requests: one commit, all or nothing
+
+
+LATER = 1_800_000_000_000
+
+
+ORDER = ResyncRequest("page-1", "a page may be gone", app="oa", corp_id="c", since_ms=5, part="contacts")
+
+
+def callback(name: bytes) -> NewCallback:
+    return NewCallback(LATER, "oa", "failed-list", name, b"key-" + name)
+
+
+def test_a_page_with_its_orders_and_notes_comes_back_as_it_was_kept(tmp_path) -> None:
+    file = fill(tmp_path, 0)
+    rows = [callback(b"a"), ORDER, callback(b"a"), ORDER]
+    assert file.commit(rows, {"recovery/oa": "page"}, LATER) == [True, True, False, True]
+    kept = file.read(0, max_rows=10, max_bytes=1000)
+    assert [(row.seq, row.via) for row in kept] == [(1, "failed-list"), (2, CONTROL), (3, CONTROL)]
+    assert ResyncRequest.of(kept[1]) == ORDER
+    everyone = ResyncRequest("x", "why")
+    file.commit([everyone], {"recovery/oa": None, "recovery/other": "1"}, LATER)
+    assert ResyncRequest.of(file.read(3, max_rows=1, max_bytes=1)[0]) == everyone
+    assert file.notes("recovery/") == {"recovery/other": "1"}
+
+
+def test_what_fails_in_between_leaves_nothing_of_the_page(tmp_path) -> None:
+    file = fill(tmp_path, 0)
+    with pytest.raises((apsw.Error, TypeError)):
+        file.commit([callback(b"a"), ORDER], {"recovery/oa": object()}, LATER)  # type: ignore[dict-item]
+    assert file.read(0, max_rows=10, max_bytes=1000) == []
+    assert file.commit([callback(b"a")], {}, LATER) == [True]

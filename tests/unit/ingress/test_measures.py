@@ -195,10 +195,10 @@ def test_a_callback_takes_no_more_disk_than_operations_says(tmp_path, kind, most
         return json.dumps({"contact": contact, "approval": approval}[kind], ensure_ascii=False).encode()
 
     file = open_current(tmp_path)
-    for begin in range(0, 10_000, 500):
+    for begin in range(0, 4_000, 500):
         bodies = [payload(number) for number in range(begin, begin + 500)]
         facts = [(b, extract_facts(b)) for b in bodies]
         file.keep([NewCallback(NOW, "default", "http", b, dedupe_key(f, "default", b)) for b, f in facts])
     file.truncate_wal()
-    assert file.path.stat().st_size / 10_000 <= most
+    assert file.path.stat().st_size / 4_000 <= most
     file.close()

@@ -1,5 +1,6 @@
 """A folder is refused with the remedy, or put aside, before a callback could stay unpublished."""
 
+import errno
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from dingbridge.ingress.journal.directory import (
     prepare_folder,
     relay_lock,
     report_damage,
+    reported_damage,
 )
 from dingbridge.ingress.journal.rows import NewCallback
 from dingbridge.ingress.journal.startup import open_checked, open_current
@@ -212,15 +214,6 @@ def test_putting_aside_may_be_cut_off_at_either_rename(tmp_path, monkeypatch, nt
     assert len(damaged(tmp_path)) == 1
 
 
-def test_a_version_that_is_not_ours_is_refused_not_put_aside(tmp_path):
-    fill(tmp_path, 3).close()
-    with closing(apsw.Connection(str(current(tmp_path).journal))) as db:
-        db.execute("PRAGMA user_version = 99")
-    with pytest.raises(JournalError, match="newer dingbridge"):
-        open_current(tmp_path)
-    assert not damaged(tmp_path)
-
-
 def test_a_journal_that_failed_and_lost_what_kafka_has_is_not_written_again(tmp_path):
     """What it would keep next would have a number that the relay has behind it."""
     with closing(fill(tmp_path, 5)) as file:
@@ -298,3 +291,45 @@ def test_a_note_that_the_disk_has_changed_is_damage_and_holds_up_no_start(tmp_pa
     report_damage(current(tmp_path).path, "a note does not read")
     open_current(tmp_path).close()
     assert len(damaged(tmp_path)) == 1
+
+
+# -- What counts as damage of the journal, and what passes by itself
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES])
+def test_a_machine_that_is_short_of_something_has_no_damaged_journal(tmp_path, monkeypatch, number):
+    def fails(*_, **__):
+        raise OSError(number, "short of it")
+
+    monkeypatch.setattr(Path, "read_text", fails)
+    assert reported_damage(tmp_path) is None
+
+
+def test_a_disk_on_which_the_report_does_not_read_is_damage(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(errno.EIO, "I/O error")
+
+    report_damage(tmp_path, "a page is torn")
+    assert reported_damage(tmp_path) == "a page is torn"
+    monkeypatch.setattr(Path, "read_text", fails)
+    assert "I/O error" in (reported_damage(tmp_path) or "")
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_report_is_found_with_its_words_or_not_at_all(tmp_path, monkeypatch, room):
+    """The writer looks for one all the time, and ended with "the journal is damaged ()" where it looked while
+    the file was made. A disk without room for the words takes the report without them."""
+    found = []
+    writes = Path.write_text
+
+    def looks(path, *args, **kwargs):
+        found.append(reported_damage(tmp_path))
+        if not room:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return writes(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "write_text", looks)
+    report_damage(tmp_path, "a page is torn")
+    assert found == [None]
+    assert reported_damage(tmp_path) == ("a page is torn" if room else "")
+    assert [path.name for path in tmp_path.iterdir()] == ["damaged"]

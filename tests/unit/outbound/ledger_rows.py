@@ -12,7 +12,7 @@ NOON_MS = 1_764_000_000_000
 
 def row(
     own_id: str,
-    result: str = "pending",
+    result: str | None = "pending",
     reason: str | None = "removal-approval",
     *,
     kind: str = "user",

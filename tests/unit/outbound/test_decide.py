@@ -15,7 +15,6 @@ from dingbridge.consumers.outbound.ledger import (
     Ledger,
     Observed,
     Outcome,
-    Rules,
     Update,
     release,
     take,
@@ -146,16 +145,6 @@ def test_an_unknown_outcome_that_is_neither_old_nor_new_is_a_conflict_and_then_t
     assert it.changes == [("title", "X", "written-back")]
 
 
-def test_a_creation_is_repeated_only_after_reads_that_long_showed_nothing() -> None:
-    it = Entity()
-    it.want(DESIRED)
-    it.look("killed-before-call")
-    opened_ms = it.now_ms
-    it.tick(3600 * S, [("none", 0)])
-    assert it.history[-1][0] >= opened_ms + RULES.settle_ms
-    assert it.truth == DESIRED
-
-
 def test_somebody_who_must_accept_is_looked_at_again_ever_more_seldom() -> None:
     ledger = look(take(Ledger(), DesiredState(1, DESIRED, absent=False, since_ms=0)), None).ledger
     invited = settle_outcome(ledger, Outcome("pending", reason="acceptance"), S, RULES)
@@ -237,15 +226,6 @@ def test_a_missing_parent_waits_and_a_missing_manager_holds_up_itself_alone() ->
     assert look(done.ledger, Observed("u1", DESIRED), S).result is not None
     then = look(found, Observed("u1", DESIRED), S)
     assert then.action == Update("u1", {"manager": "u2"}, {"manager": None})
-
-
-def test_a_mobile_is_written_once() -> None:
-    rules = Rules()
-    desired = DesiredState(1, {"name": "N", "mobile": "13800000000"}, absent=False, since_ms=0)
-    known = Ledger(owned_id="u1", desired=desired, seen={"name": "N", "mobile": "13900000000"})
-    seen = Observed("u1", {"name": "N", "mobile": "13900000000"})
-    decision = decide("user", known, seen, owners=Owners(), rules=rules, now_ms=0)
-    assert decision.action is None
 
 
 def test_an_edit_that_reads_show_late_is_seen_after_2_10_or_60_s() -> None:

@@ -53,21 +53,6 @@ async def test_one_person_is_one_rows_whatever_two_messages_say(world: World) ->
     assert world.person("c1")["title"] == "third"
 
 
-async def test_somebody_else_under_the_same_userid_is_left_alone(world: World) -> None:
-    await (await world.employ("A")).work()
-    world.ding.put("user", "A", None)
-    world.hire("A", "13800000009")
-    before = dict(world.person("A"))
-    await (await world.employ("A", title="boss")).work()
-    assert await world.result("A") == "conflict/somebody-else"
-    await (await world.dismiss("A")).work()
-    assert await world.result("A") == "conflict/somebody-else"
-    row = await world.row("A")
-    assert "unionid" in row.words
-    assert "13800000009" not in row.words
-    assert (world.ding.strangers, world.person("A")) == ([], before)
-
-
 @pytest.mark.parametrize(("name", "mobile"), [("other", NUMBER), ("NA", "13800000009")])
 async def test_without_a_unionid_a_deletion_compares_name_and_number(
     world: World, name: str, mobile: str
@@ -136,20 +121,6 @@ async def test_one_candidate_of_two_rows_is_released_once(world: World) -> None:
     await world.work()
     assert [await world.result(own_id) for own_id in ("A", "C")] == ["done", "conflict/owned-by-another"]
     assert world.person("b1")["title"] == "TA"
-
-
-async def test_a_department_of_the_same_name_is_not_ours(world: World) -> None:
-    wanted = {"name": "D", "parent": "root"}
-    await (await world.say("department", "D1", wanted)).work()
-    [(_, dept_id)] = world.ding.there
-    await world.remove("department", dept_id)
-    world.ding.add("department", "77", {"name": "D", "parent_id": 1})
-    before = dict(world.ding.there["department", "77"])
-    await (await world.say("department", "D1", {**wanted, "order": 5})).work()
-    assert (await world.result("D1")).startswith("refused")
-    await (await world.say("department", "D1", None)).work()
-    assert world.ding.strangers == []
-    assert world.ding.there["department", "77"] == before
 
 
 async def test_a_userid_is_free_again_when_the_oa_has_its_person_removed(world: World) -> None:

@@ -9,21 +9,16 @@ import pytest
 from sqlalchemy import select
 
 from dingbridge import Reject
-from dingbridge.consumers.outbound.contacts.decide import decide
 from dingbridge.consumers.outbound.contacts.wanted import approve, release, want
-from dingbridge.consumers.outbound.ledger import Delete, DesiredState
 from dingbridge.consumers.outbound.limits import count_one, is_left
 from dingbridge.consumers.outbound.messages import Message
-from dingbridge.consumers.outbound.owners import Owners
 from dingbridge.consumers.outbound.requests.tables import outbound_requests
 from dingbridge.consumers.outbound.settings import DAY_MS
 from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.settings import ConsumerSettings
 from tests.unit.outbound.asking import World as Requests
 from tests.unit.outbound.asking import opened
-from tests.unit.outbound.company import RULES
 from tests.unit.outbound.hands import CORP, World
-from tests.unit.outbound.test_decide import employed
 
 MOBILES = {own_id: f"1390000000{number}" for number, own_id in enumerate("ABC")}
 
@@ -62,15 +57,6 @@ async def test_a_limit_holds_for_a_day_whatever_company_a_message_names(world: W
     assert await is_left(reader, "removals", "default", 3, world.ms + DAY_MS)
     assert await is_left(reader, "removals", "other", 3, world.ms)
     assert await is_left(reader, "updates", "default", 3, world.ms)
-
-
-async def test_approvals_of_companies_that_messages_name_are_those_of_one_app() -> None:
-    requests = await opened(Requests(outbound_max_approvals=1))
-    for number in range(4):
-        await requests.send("approval.start", f"A-{number}", corpId=f"ding{number}")
-    await requests.work(8)
-    await requests.database.close()
-    assert len(requests.ding.instances) == 1
 
 
 @pytest.mark.parametrize(("several", "expected"), [(False, ["own"] * 3), (True, ["own", "own", "other"])])
@@ -122,17 +108,6 @@ async def test_what_an_operator_released_is_written_beyond_the_limit(world: Worl
     await world.release("A")
     await world.work()
     assert (await world.result("A"), world.person("A")["title"]) == ("done", "TA")
-
-
-def test_who_is_dismissed_is_removed_now_within_the_limit() -> None:
-    it = employed()
-    gone = DesiredState(9, {}, absent=True, since_ms=it.now_ms, immediate=True)
-    ledger = replace(it.ledger, desired=gone)
-    more: dict[str, Any] = {"owners": Owners(), "now_ms": it.now_ms, "rules": RULES}
-    assert decide("user", ledger, it.read(0), **more).action == Delete("u1")
-    waits = decide("user", ledger, it.read(0), may_remove=False, **more)
-    assert waits.result is not None
-    assert (waits.action, waits.result.reason) == (None, "removal-approval")
 
 
 async def test_a_later_absent_may_be_immediate_and_a_desired_ends_that(world: World) -> None:

@@ -25,6 +25,7 @@ from dingbridge.dingtalk.errors import (
     TokenInvalid,
     Unavailable,
 )
+from tests.support.sizes import sized
 from tests.unit.outbound.asking import CORP, MINUTE_MS, DingTalk, World, opened
 from tests.unit.outbound.hands import once
 from tests.unit.outbound.ledger_rows import row
@@ -43,7 +44,7 @@ def run(test):
 @given(FAULTS, st.integers(0, 14 * MINUTE_MS), st.integers(-100 * MINUTE_MS, 100 * MINUTE_MS), st.booleans())
 @example(["lost after"], 0, 10 * MINUTE_MS, True)
 @example(["lost after"], 2 * MINUTE_MS, 0, True)
-@hypothesis_settings(max_examples=15)
+@hypothesis_settings(max_examples=sized(15, 200, quick=6))
 def test_an_approval_is_started_once_and_without_a_mapping_never_twice(faults, lag_ms, behind_ms, mapped):
     """Reads lag by up to 14 min, and the clocks differ by up to 100 min either way."""
 
@@ -69,7 +70,7 @@ def test_an_approval_is_started_once_and_without_a_mapping_never_twice(faults, l
 
 
 @given(FAULTS)
-@hypothesis_settings(max_examples=6)
+@hypothesis_settings(max_examples=sized(6, 60, quick=3))
 def test_what_follows_a_start_ends_in_what_was_asked_for(faults):
     async def story():
         world = await opened(World(mapped=True))
@@ -328,7 +329,7 @@ async def test_one_request_that_dingtalk_always_refuses_holds_no_other_and_ends_
         await world.send("todo.desired", f"T-{number}", creator="wang")
     began_ms = world.ms
     while world.ms < began_ms + 5000_000:
-        world.ms += 400_000
+        world.ms += 600_000
         await world.send("todo.desired", f"T-{world.ms}", creator="wang")
         await world.work(8)
         world.ms += 1000
@@ -347,15 +348,15 @@ async def test_while_dingtalk_is_down_nothing_is_refused_whatever_needs_no_call(
 
     world.ding.user = user
     await world.send("todo.desired", "T-0")
-    for number in range(30):
-        world.ms += 150_000
+    for number in range(15):
+        world.ms += 300_000
         await world.work(2)
         world.ms += 1000
         await world.send("approval.start", f"A-{number}", originator="nobody may")
         await world.work(2)
     results = {one["id"] for one in await world.results()}
     await world.database.close()
-    assert len(results) == 30
+    assert len(results) == 15
     assert "T-0" not in results
 
 

@@ -1,8 +1,7 @@
 """Tables for the records of every type: each field has its place, in names that the engine tells apart.
 
 That the engines take them is shown on PostgreSQL (``tests/integration``), and on ClickHouse and Flink
-(``make test-scale``).
-"""
+(``make test-scale``)."""
 
 import json
 import re
@@ -14,11 +13,11 @@ from typer.testing import CliRunner
 
 from dingbridge.cli.schema.command import app
 from dingbridge.events import catalogue
-from dingbridge.events.catalogue import EventSpec
+from dingbridge.events.catalogue import EventSpec, Form
 from dingbridge.schema.columns import MAX_BYTES, row_of
 from dingbridge.schema.connect import connect_schema
 from dingbridge.schema.ddl import Dialect, ddl
-from dingbridge.schema.model import Property, model_of
+from dingbridge.schema.model import Property, Shape, model_of, union
 
 CONNECT_TYPES = {
     "string": "text",
@@ -27,8 +26,14 @@ CONNECT_TYPES = {
     "boolean": "boolean",
     "io.debezium.time.ZonedTimestamp": "timestamptz",
 }
+
+
 SPECS = [*catalogue.values()]
+
+
 EXAMPLE = Path(__file__).parents[3] / "examples" / "scale" / "connect"
+
+
 TABLES = {
     "approvals": ("bpms_instance_change",),
     "contacts": ("user_add_org", "user_modify_org", "user_leave_org"),
@@ -132,9 +137,6 @@ def test_times_ids_lists_and_unknown_objects_have_the_types_that_keep_them() -> 
         assert column in ddl(spec(event_type), dialect, "t", "b:1")  # type: ignore[arg-type]
 
 
-# -- Kafka Connect
-
-
 def test_what_has_no_one_type_or_no_column_is_left_out() -> None:
     # of the third-party form of this event: beside data.userId, and a list of objects
     third_party = {"data.userid", "data.unionEmpExt.unionEmpMapList"}
@@ -165,3 +167,55 @@ def test_the_command_prints_the_schema_and_says_what_is_left_out() -> None:
     made = connect_schema([spec("user_modify_org")])
     assert json.loads(result.stdout) == made.content
     assert result.stderr.splitlines() == [f"left out: {path}" for path in made.left_out]
+
+
+# -- What the model says of ``data`` is what normalising makes of a callback
+
+
+def properties(event_type: str, form: Form | None = None) -> dict[str, Property]:
+    spec = catalogue.get(event_type)
+    assert spec is not None
+    return {found.name: found for found in model_of(spec, form).properties}
+
+
+def test_a_field_is_required_if_every_generation_has_it() -> None:
+    found = properties("bpms_task_change")
+    assert found["processInstanceId"].required
+    assert not found["eventId"].required  # of today's generation alone
+    assert not found["result"].required  # in both, and in both not always
+    assert properties("bpms_task_change", "new")["eventId"].required
+
+
+def test_of_two_spellings_of_one_name_both_are_known() -> None:
+    """Approvals of today have ``CorpId`` and ``corpId``: the former stays as it came, beside the latter."""
+    found = properties("bpms_instance_change", "new")
+    assert (found["corpId"].required, found["CorpId"].required) == (True, False)
+
+
+def test_what_is_below_the_top_level_is_as_it_was_sent() -> None:
+    items = properties("edu_card_update")["body"].shape.properties
+    assert {found.name: found.shape.type for found in items}["cardId"] == "integer"
+    assert not any(found.required for found in items)
+
+
+def test_a_form_that_a_type_does_not_have() -> None:
+    with pytest.raises(KeyError):
+        properties("suite_relieve", "new")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        (Shape("string"), Shape("string"), Shape("string")),
+        (Shape("string", "id"), Shape("string"), Shape("string")),
+        (Shape("integer"), Shape("number"), Shape("number")),
+        (Shape("integer", "ms"), Shape("string"), Shape("any")),
+        (
+            Shape("array", items=Shape("string")),
+            Shape("array", items=Shape("integer")),
+            Shape("array", items=Shape("any")),
+        ),
+    ],
+)
+def test_union(one: Shape, other: Shape, both: Shape) -> None:
+    assert union(one, other) == both == union(other, one)

@@ -1,10 +1,10 @@
 """What the catalogue says and what the bridge publishes agree: payloads of both generations, made up from the
-catalogue, become valid records without drift; and the relay's quick check says what a JSON Schema judge says.
-"""
+catalogue, become valid records without drift; the relay's quick check says what a JSON Schema judge says."""
 
 import json
 import random
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -20,8 +20,10 @@ from dingbridge.events.normalise import Layout, normalise
 from dingbridge.schema import drift
 from dingbridge.schema.drift import drift_in, drift_of
 from dingbridge.schema.json_schema import data_schema, record_schema
+from tests.support import validation
 from tests.support.cases import of_each
 from tests.support.sizes import sized
+from tests.support.validation import NotWhatTheSchemaSays, validate
 from tests.unit.events.strategies import encode, received
 from tests.unit.schema.payloads import EVERY, callbacks, damaged
 
@@ -36,12 +38,6 @@ def of_records(spec: EventSpec) -> jsonschema.Draft7Validator:
 @cache
 def of_data(spec: EventSpec, form: Form) -> jsonschema.Draft7Validator:
     return jsonschema.Draft7Validator(data_schema(spec, form))
-
-
-def spec_of(event_type: str) -> EventSpec:
-    spec = catalogue.get(event_type)
-    assert spec is not None
-    return spec
 
 
 def published(callback: dict[str, Any], **changes: Any) -> list[Record]:
@@ -162,3 +158,64 @@ def test_names_from_outside_are_not_kept_without_bound() -> None:
         )
         assert drift_in(long.layout, long.data)
     assert len(drift._plans) == before
+
+
+# -- What holds the records of the integration tests against their schemas does see a fault
+
+
+USER = {"EventType": "user_add_org", "TimeStamp": "1764057600000", "CorpId": "c", "UserId": ["u1"]}
+
+
+@pytest.fixture(autouse=True)
+def _counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "validated", type(validation.validated)())
+
+
+def read(record: Record, **changes: Any) -> Any:
+    """As it would be read, with some of its envelope changed; None: taken away."""
+    envelope = {**json.loads(record.value), **changes}
+    value = json.dumps({name: part for name, part in envelope.items() if part is not None}).encode()
+    return SimpleNamespace(topic="t", partition=0, offset=0, value=value, headers=record.headers)
+
+
+def record_of(callback: dict[str, Any], **more: Any) -> Record:
+    return to_records(received(encode(callback), **more))[0]
+
+
+def test_what_is_published_passes_and_is_counted() -> None:
+    validate(read(record_of(USER)), "user_add_org")
+    validate(read(record_of({**USER, "EventType": "brand_new"})), "brand_new")
+    validate(read(record_of({"EventType": "no/name"})), "unclassified")
+    validate(read(record_of({**USER, "UserId": [None]})), "user_add_org")
+    validate(read(record_of({"EventType": "user_add_org"}, via="failed-list")), "user_add_org")
+    assert validation.validated == {"user_add_org": 3, "other": 2, "drift": 2}
+
+
+def test_a_fault_of_the_envelope_or_the_headers_is_seen() -> None:
+    record = record_of(USER)
+    short = record._replace(headers=record.headers[:-1])
+    for of, fault in (
+        (record, {"specversion": "0.3"}),
+        (record, {"time": None}),
+        (record, {"time": "yesterday"}),
+        (record, {"sequence": "7"}),
+        (record, {"partitionkey": 5}),
+        (record, {"form": "newer"}),
+        (record, {"type": "com.dingtalk.user_leave_org"}),
+        (record, {"dataschema": None}),
+        (short, {}),
+    ):
+        with pytest.raises(NotWhatTheSchemaSays):
+            validate(read(of, **fault), "user_add_org")
+
+
+def test_a_drift_check_that_cries_wolf_or_sleeps_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    drift = validation.drift_of
+    other = json.loads(record_of({**USER, "TimeStamp": "x"}).value)["data"]
+    for data, found in (
+        ({**other, "timeStamp": 5}, drift(catalogue["user_add_org"], "old", other)),
+        (other, ()),
+    ):
+        monkeypatch.setattr(validation, "drift_of", lambda *_, found=found: found)
+        with pytest.raises(NotWhatTheSchemaSays):
+            validate(read(record_of(USER), data=data), "user_add_org")

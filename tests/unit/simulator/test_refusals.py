@@ -6,15 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dingbridge.simulator.company.company import ROOT, Company
-from dingbridge.simulator.company.scope import VisibleScope
 from dingbridge.simulator.errors import ActionError, PlatformError, newer
-from dingbridge.simulator.faults import KEPT, Faults
+from dingbridge.simulator.faults import Faults
 from dingbridge.simulator.limits import Limits
 from dingbridge.simulator.profile import Profile
-from dingbridge.simulator.rights import Rights
 from dingbridge.simulator.settings import SimulatorSettings
-from dingbridge.simulator.tokens import VALID_S, AccessTokens
 from dingbridge.simulator.world import World
 
 
@@ -81,15 +77,6 @@ def test_a_fault_of_one_entity_hits_its_calls_and_no_other(
     assert shown["without"] == sum(not match.keys() & call.keys() for call in calls)
 
 
-def test_one_fault_of_several_is_cleared() -> None:
-    faults = make({"kind": "ban"}, {"kind": "deny"})
-    first, second = faults
-    assert faults.clear(first.id) == 1
-    assert first.cleared.is_set()
-    assert list(faults) == [second]
-    assert faults.clear(99) == 0
-
-
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
@@ -114,12 +101,6 @@ def test_a_fault_that_makes_no_sense_is_refused_in_words(wanted: dict[str, Any],
     assert list(faults) == []
 
 
-def test_faults_are_bounded() -> None:
-    faults = make(*[{"kind": "ban"}] * KEPT)
-    with pytest.raises(ActionError, match="clear them"):
-        faults.add({"kind": "ban"})
-
-
 class Clock:
     now = 1_760_000_000.0
 
@@ -128,24 +109,6 @@ class Clock:
 
 
 DETAIL = "GET /v1.0/workflow/processInstances"
-
-
-def test_the_months_calls_end_after_five_days_of_grace_and_come_back() -> None:
-    clock = Clock()
-    limits = Limits(calls=2, clock=clock)
-    for _ in range(3):
-        limits.call(DETAIL)
-    clock.now += 5 * 86_400 - 1
-    limits.call(DETAIL)
-    clock.now += 1
-    with pytest.raises(PlatformError) as refused:
-        limits.call(DETAIL)
-    assert newer(refused.value)[0]["code"] == "Forbidden.AccessDenied.ApiCountLimitForOrg"
-    limits.call("v2/user/get")
-    assert limits.as_json()["spent"]["calls"] == 4
-    clock.now += 31 * 86_400
-    limits.call(DETAIL)
-    assert limits.as_json()["spent"]["calls"] == 1
 
 
 def test_what_is_on_no_list_of_free_calls_and_pushes_counts() -> None:
@@ -194,84 +157,7 @@ def test_too_many_calls_at_once_shut_the_address_out_for_5_minutes() -> None:
     assert not limits.banned()
 
 
-def test_contact_events_are_free_and_others_are_withheld_above_the_plan() -> None:
-    limits = Limits(pushes=1, clock=Clock())
-    types = ("user_add_org", "bpms_task_change", "bpms_task_change")
-    assert [limits.push(t) for t in types] == [True, True, False]
-    assert limits.push("label_user_change")
-    spent = limits.as_json()["spent"]
-    assert (spent["pushes"], spent["free_pushes"], spent["withheld"]) == (1, 2, 1)
-
-
-def test_single_people_and_departments_are_refused_and_the_root_never() -> None:
-    company = Company(seed=1, users=200, departments=100)
-    scopes = [VisibleScope(company, Profile(refused=0.2), seed) for seed in (1, 1, 2)]
-    people, other = ([u for u in company.users if not scope.sees_user(u)] for scope in scopes[1:])
-    assert people == [u for u in company.users if not scopes[0].sees_user(u)] != other
-    assert 10 < len(people) < 80
-    refused = [d for d in company.departments if not scopes[0].sees_department(d)]
-    assert 5 < len(refused) < 40
-    assert ROOT not in refused
-    # a refused department refuses itself, neither its people nor what is below it
-    members = [u for d in refused for u in company.members(d) if u not in people]
-    assert members
-    assert all(scopes[0].sees_user(u) for u in members)
-    assert scopes[0].sees_user("who is to be created")
-
-
-def test_what_the_app_sees() -> None:
-    company = Company(seed=1, users=20, departments=8)
-    scope = VisibleScope(company)
-    assert all(scope.sees_user(u) for u in company.users)
-    top = next(d for d in company.children(ROOT) if company.children(d.dept_id))
-    below = {d.dept_id for d in company.subtree(top.dept_id)}
-    outsider = next(u for u in company.users.values() if not below & set(u.dept_ids))
-    scope.set([top.dept_id], [outsider.userid])
-    assert {d for d in company.departments if scope.sees_department(d)} == below
-    seen = {u for u in company.users if scope.sees_user(u)}
-    assert seen == {outsider.userid} | {u.userid for u in company.users.values() if below & set(u.dept_ids)}
-    with pytest.raises(PlatformError) as refused:
-        scope.check_department(ROOT)
-    assert refused.value.errcode == 50004
-    with pytest.raises(ActionError, match="there is no department"):
-        scope.set([99], [])
-    assert scope.departments == [top.dept_id]
-
-
 # -- tokens, rights, profile
-
-
-def test_a_token_is_kept_renewed_and_expires() -> None:
-    clock = Clock()
-    tokens = AccessTokens("key", "secret", clock=clock)
-    token = tokens.issue("key", "secret")
-    clock.now += 7000
-    assert tokens.issue("key", "secret") == token
-    clock.now += 7000
-    tokens.check(token)
-    clock.now += 201
-    with pytest.raises(PlatformError) as expired:
-        tokens.check(token)
-    assert expired.value.errcode == 42001
-    fresh = tokens.issue("key", "secret")
-    assert fresh != token
-    tokens.check(fresh)
-    with pytest.raises(PlatformError) as still:
-        tokens.check(token)
-    assert still.value.errcode == 42001
-    tokens.expire()
-    with pytest.raises(PlatformError):
-        tokens.check(fresh)
-
-
-@pytest.mark.parametrize(
-    ("key", "secret", "errcode"),
-    [(None, "secret", 41002), ("key", None, 41004), ("key", "wrong", 40089), ("x", "secret", 40089)],
-)
-def test_wrong_app(key: str | None, secret: str | None, errcode: int) -> None:
-    with pytest.raises(PlatformError) as refused:
-        AccessTokens("key", "secret").issue(key, secret)
-    assert refused.value.errcode == errcode
 
 
 def test_kind_has_all_off_and_reality_names_what_it_switches_on() -> None:
@@ -286,71 +172,6 @@ def test_kind_has_all_off_and_reality_names_what_it_switches_on() -> None:
     assert changed.as_json() == reality | {"late": 0, "same_token": False, "late_ms": 500}
     changed.set(profile="kind", refused=0.5)
     assert changed.as_json() == kind | {"refused": 0.5}
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("unkind", '"kind" and "reality"'),
-        ("reality,lag=1", "it has late, late_ms"),
-        ("reality,late=2", "0 to 1"),
-        ("reality,late=true", "must be a number"),
-        ("reality,new_token=1", "true or false"),
-        ("late=0.5", "there is no profile"),
-    ],
-)
-def test_a_faulty_profile_is_refused_in_words(text: str, words: str) -> None:
-    with pytest.raises(ActionError, match=words):
-        Profile.parse(text)
-    (problem,) = SimulatorSettings(simulator_profile=text).check()
-    assert problem.startswith("SIMULATOR_PROFILE: ")
-
-
-def test_nothing_of_a_faulty_change_is_done() -> None:
-    profile = Profile()
-    with pytest.raises(ActionError):
-        profile.set(late=0.5, family=True)
-    assert profile == Profile()
-
-
-@pytest.mark.parametrize("same_token", [True, False])
-def test_a_permission_that_was_granted_is_seen_by_a_new_token(same_token: bool) -> None:
-    clock, profile = Clock(), Profile(new_token=True, same_token=same_token)
-    tokens = AccessTokens("key", "secret", clock=clock, profile=profile)
-    rights = Rights(tokens, profile, "key")
-
-    def refused(token: str, api: str = DETAIL) -> bool:
-        tokens.check(token)
-        try:
-            rights.check(api, token)
-        except PlatformError:
-            return True
-        return False
-
-    old = tokens.issue("key", "secret")
-    assert not refused(old)
-    rights.set(["Workflow.Instance.Read"])
-    assert refused(old)
-    assert not refused(old, "v2/user/get")
-    rights.set([])
-    assert refused(old)
-    new = tokens.issue("key", "secret")
-    assert (new == old) is same_token
-    assert refused(old)
-    assert refused(new) is same_token
-    clock.now += VALID_S
-    assert not refused(tokens.issue("key", "secret"))
-
-
-def test_a_kind_platform_grants_at_once_and_a_permission_has_a_name() -> None:
-    profile = Profile()
-    tokens = AccessTokens("key", "secret", profile=profile)
-    rights, token = Rights(tokens, profile, "key"), tokens.issue("key", "secret")
-    rights.set(["Workflow.Instance.Read"])
-    rights.set([])
-    rights.check(DETAIL, token)
-    with pytest.raises(ActionError, match=r"there are qyapi_base, .*Workflow\.Form\.Read"):
-        rights.set(["Workflow"])
 
 
 def test_every_call_that_needs_a_permission_is_one_that_there_is() -> None:

@@ -9,7 +9,7 @@ import pytest
 from dingbridge.simulator.call import Call
 from dingbridge.simulator.company.actions.base import Written
 from dingbridge.simulator.company.platform import Platform
-from dingbridge.simulator.errors import ActionError, PlatformError
+from dingbridge.simulator.errors import PlatformError
 from tests.unit.simulator.living import Mirror, make
 
 USER = {"userid": "oa-1", "name": "张三", "mobile": "13800000001", "dept_id_list": "1"}
@@ -120,18 +120,6 @@ def test_an_empty_text_is_not_given_and_a_manager_is_cleared_by_force(platform: 
     dept = dept_of(platform)
     write(platform, "department/update", dept_id=dept, force_update_fields="dept_manager_userid_list")
     assert platform.company.departments[dept].managers == []
-
-
-def test_who_has_account_protection_is_there_when_he_accepts() -> None:
-    platform = make()
-    platform.act("protect", {"mobile": USER["mobile"]})
-    assert [refused(platform, "user/create", **USER) for _ in range(2)] == [40103, 40103]
-    assert "oa-1" not in platform.company.users
-    with pytest.raises(ActionError, match="nobody was invited"):
-        platform.act("accept", {"mobile": "13800000002"})
-    events = platform.act("accept", {"mobile": USER["mobile"]})
-    assert events[0].event_type == "user_add_org"
-    assert platform.company.users["oa-1"].name == USER["name"]
 
 
 def test_who_looks_after_each_event_of_a_write_ends_with_the_state() -> None:

@@ -1,5 +1,7 @@
 """The test kit: one test, in memory and (tests/newcomer/test_new_consumer.py) with ``--kafka``."""
 
+import sys
+
 import orjson
 import pytest
 from sqlalchemy import Column, MetaData, String, Table, select
@@ -7,11 +9,17 @@ from sqlalchemy import Column, MetaData, String, Table, select
 from dingbridge import Consumer, Reject, Retry
 from dingbridge.errors import BridgeError
 from dingbridge.testing import MemoryRuntime, recorded
+from dingbridge.testing.__main__ import main
 
 tables = MetaData()
+
+
 seen = Table("seen", tables, Column("id", String, primary_key=True), Column("greeting", String))
 
+
 HIRED = {"EventType": "user_add_org", "TimeStamp": "1731000000000", "UserId": ["u1", "u2"], "CorpId": "c1"}
+
+
 LEFT = {"EventType": "user_leave_org", "TimeStamp": "1731000000001", "UserId": ["u1"], "CorpId": "c1"}
 
 
@@ -99,3 +107,32 @@ def test_what_is_no_callback_is_refused_with_its_file(tmp_path, text, words):
 def test_an_empty_folder_is_said(tmp_path):
     with pytest.raises(ValueError, match="there is no recorded event"):
         recorded(tmp_path)
+
+
+# -- ``python -m dingbridge.testing`` publishes invented events to nobody else's topics
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prefix", "words"),
+    [
+        ([], "try.", "usage:"),
+        (["events"], None, "TOPIC_PREFIX is not set"),
+        (["events"], "dingtalk.", "TOPIC_PREFIX is not set"),
+        (["nowhere"], "try.", "nowhere"),
+    ],
+    ids=["no-path", "no-prefix", "the-default-prefix", "no-events"],
+)
+def test_mistakes_are_said_and_nothing_is_published(tmp_path, monkeypatch, capsys, arguments, prefix, words):
+    (tmp_path / "events").mkdir()
+    (tmp_path / "events" / "a.json").write_text(
+        '{"EventType": "user_add_org", "UserId": ["u1"], "CorpId": "c"}'
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.delenv("TOPIC_PREFIX", raising=False)
+    if prefix:
+        monkeypatch.setenv("TOPIC_PREFIX", prefix)
+        monkeypatch.setenv("CONTROL_PREFIX", "ctl-x.")
+    monkeypatch.setattr(sys, "argv", ["dingbridge.testing", *arguments])
+    assert main() == 2
+    assert words in "".join(capsys.readouterr())

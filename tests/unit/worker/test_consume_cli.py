@@ -1,12 +1,21 @@
 import asyncio
+import os
 import signal
-import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
 
+from dingbridge.cli import consume
 from dingbridge.cli.consume import _print
+from dingbridge.cli.reload import run_and_reload
+from dingbridge.errors import BridgeError
+from dingbridge.settings import ConsumerSettings
 from tests.support.waiting import eventually
 
 TABLES = [("employees", ["userid", "name"], [("u1", "王[b]小明\x1b[31m\n"), ("u2", None)])]
@@ -41,53 +50,52 @@ def test_a_consumer_without_tables_says_so(
     assert "shows no tables" in capsys.readouterr().err
 
 
-ENDING = """
-import asyncio, sys, threading
-from dingbridge.cli import consume
-from dingbridge.errors import BridgeError
-from dingbridge.settings import ConsumerSettings
-from dingbridge.worker import service
+def forked(target: Callable[..., object], said: Path, *arguments: object) -> ForkProcess:
+    """``target`` in a process that has imported everything already; what it says on stderr is in ``said``."""
 
-consume.LEFT_BEHIND_S = 0.05
-consume._load = lambda name: (None, ConsumerSettings.load())
-_, left, words = sys.argv
+    def run() -> None:
+        with said.open("w", buffering=1) as sys.stderr:
+            os.dup2(sys.stderr.fileno(), 2)
+            sys.exit(target(*arguments))
+
+    process = get_context("fork").Process(target=run)
+    process.start()
+    return process
 
 
-async def deaf():
+async def deaf() -> None:
     while True:
-        try:
+        with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            continue
 
 
-class Service:
-    def __init__(self, *_):
-        pass
+def leaving(left: str, words: str) -> None:
+    class Service:
+        def __init__(self, *_: object) -> None: ...
 
-    async def run(self, handle_signals):
-        if left == "task":
-            Service.kept = asyncio.create_task(deaf())  # asyncio itself holds no task: it would be collected
-        elif left == "thread":
-            Service.kept = asyncio.create_task(asyncio.to_thread(threading.Event().wait))
-        await asyncio.sleep(0.01)
-        if words:
-            raise BridgeError(words)
+        async def run(self, handle_signals: bool) -> None:
+            # asyncio itself holds no task: it would be collected
+            self.kept = asyncio.create_task(
+                deaf() if left == "task" else asyncio.to_thread(threading.Event().wait)
+            )
+            await asyncio.sleep(0.01)
+            if words:
+                raise BridgeError(words)
 
-
-service.ConsumerService = Service
-consume.command("billing", show=False)
-"""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(consume, "LEFT_BEHIND_S", 0.05)
+        patch.setattr(consume, "_load", lambda name: (None, ConsumerSettings.load()))
+        patch.setattr("dingbridge.worker.service.ConsumerService", Service)
+        consume.command("billing", show=False)
 
 
 @pytest.mark.parametrize(("left", "words"), [("task", ""), ("thread", "the words of the error")])
-def test_the_process_ends_whatever_a_handler_has_left_behind(left: str, words: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", ENDING, left, words], capture_output=True, text=True, timeout=120
-    )
-    assert ended.returncode == (1 if words else 0), ended.stderr
-    assert "consumer.left_behind" in ended.stderr
-    assert words in ended.stderr
+def test_the_process_ends_whatever_a_handler_has_left_behind(tmp_path: Path, left: str, words: str) -> None:
+    process = forked(leaving, said := tmp_path / "said", left, words)
+    process.join(120)
+    assert process.exitcode == (1 if words else 0), said.read_text()
+    assert "consumer.left_behind" in said.read_text()
+    assert words in said.read_text()
 
 
 RELOADED = """
@@ -98,9 +106,6 @@ if "{version}" == "fails":
     sys.exit(3)
 threading.Event().wait()
 """
-PARENT = "import sys; from pathlib import Path; from dingbridge.cli.reload import run_and_reload\n" + (
-    "sys.exit(run_and_reload([sys.executable, sys.argv[1]], Path(sys.argv[1]).parent))"
-)
 
 
 async def test_with_reload_a_change_starts_it_again_and_a_stop_ends_both(tmp_path: Path) -> None:
@@ -114,8 +119,7 @@ async def test_with_reload_a_change_starts_it_again_and_a_stop_ends_both(tmp_pat
         await eventually(lambda: log.exists() and log.read_text().splitlines()[-1:] == [version])
 
     script.write_text(RELOADED.format(log=str(log), version="first"))
-    command = [sys.executable, "-c", PARENT, str(script)]
-    parent = await asyncio.create_subprocess_exec(*command, stderr=said.open("wb"))
+    parent = forked(run_and_reload, said, [sys.executable, "-IS", str(script)], tmp_path)
     try:
         await runs("first")
         await written("second")
@@ -123,8 +127,8 @@ async def test_with_reload_a_change_starts_it_again_and_a_stop_ends_both(tmp_pat
         await eventually(lambda: "ended with exit code 3" in said.read_text())
         await written("third")
         parent.terminate()
-        assert await parent.wait() == 128 + signal.SIGTERM
+        await asyncio.to_thread(parent.join, 60)
+        assert parent.exitcode == 128 + signal.SIGTERM
     finally:
-        if parent.returncode is None:
-            parent.kill()
+        parent.kill()
     assert log.read_text().split() == ["first", "second", "fails", "third"]

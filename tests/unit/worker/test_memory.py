@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -56,63 +57,59 @@ async def test_done_writes_the_effect_and_the_inbox_row(database_url: str) -> No
         assert applied.attempt == 1
 
 
-async def test_a_repeated_event_is_seen_and_a_replay_is_applied_once_more(database_url: str) -> None:
-    async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
-        kinds = [(await runtime.attempt(record("e1"), replay_id=r)).kind for r in ("", "", "r1", "r1")]
-        assert kinds == ["done", "seen", "done", "seen"]
-        assert len(await runtime.rows(select(effects))) == 2
-
-
-async def test_a_repeated_event_is_not_even_prepared() -> None:
+async def test_a_repeated_event_is_seen_and_not_even_prepared_and_a_replay_is_applied_once_more(
+    database_url: str,
+) -> None:
     class Counting(Recording):
         prepared = 0
 
         async def prepare(self, event: Event, ctx: Context) -> None:
-            Counting.prepared += 1
+            self.prepared += 1
 
-    async with MemoryRuntime(Counting()) as runtime:
-        await runtime.attempt(record("e1"))
-        await runtime.attempt(record("e1"))
-    assert Counting.prepared == 1
+    async with MemoryRuntime(consumer := Counting(), database_url=database_url) as runtime:
+        kinds = [(await runtime.attempt(record("e1"), replay_id=r)).kind for r in ("", "", "r1", "r1")]
+        assert kinds == ["done", "seen", "done", "seen"]
+        assert consumer.prepared == 2
+        assert len(await runtime.rows(select(effects))) == 2
 
 
-@pytest.mark.parametrize(
-    ("error", "kind", "after"),
-    [
-        (Retry(after=7), "retry", 7),
-        (Retry(), "retry", None),
-        (ValueError("secret"), "retry", None),
-        (Reject("no such template"), "reject", None),
-        (DependencyUnavailable("system A is down"), "unavailable", None),
-        (DependencyUnavailable("system A is down", after=9), "unavailable", 9),
-        (RateLimited("slow down", api="v2/user/get", retry_after_s=3), "unavailable", 3),
-        (NotFound("gone", api="v2/user/get"), "retry", None),
-        (error_for("v2/user/get", 60011, "no right"), "unavailable", 900),
-        (error_for("v2/user/get", 43007, "not authorised"), "unavailable", 900),
-        (error_for("v2/user/get", 50002, "out of scope"), "retry", None),
-        (TimeoutError("of the handler's own"), "retry", None),
-        (Conflict(), "retry", None),
-        (asyncio.CancelledError(), "retry", None),
-    ],
-)
-@pytest.mark.parametrize("half", ["prepare", "handle"])
-async def test_what_is_raised_names_the_outcome_and_leaves_no_trace(
-    error: BaseException, kind: str, after: float | None, half: str, database_url: str
-) -> None:
+RAISED: list[tuple[BaseException, str, float | None]] = [
+    (Retry(after=7), "retry", 7),
+    (Retry(), "retry", None),
+    (ValueError("secret"), "retry", None),
+    (Reject("no such template"), "reject", None),
+    (DependencyUnavailable("system A is down"), "unavailable", None),
+    (DependencyUnavailable("system A is down", after=9), "unavailable", 9),
+    (RateLimited("slow down", api="v2/user/get", retry_after_s=3), "unavailable", 3),
+    (NotFound("gone", api="v2/user/get"), "retry", None),
+    (error_for("v2/user/get", 60011, "no right"), "unavailable", 900),
+    (error_for("v2/user/get", 43007, "not authorised"), "unavailable", 900),
+    (error_for("v2/user/get", 50002, "out of scope"), "retry", None),
+    (TimeoutError("of the handler's own"), "retry", None),
+    (Conflict(), "retry", None),
+    (asyncio.CancelledError(), "retry", None),
+]
+
+
+async def test_what_is_raised_names_the_outcome_and_leaves_no_trace(database_url: str) -> None:
     class Failing(Recording):
+        error, half = RAISED[0][0], ""
+
         async def prepare(self, event: Event, ctx: Context) -> None:
-            if half == "prepare":
-                raise error
+            if self.half == "prepare":
+                raise self.error
 
         async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
             await super().handle(event, tx, prepared)
-            raise error
+            raise self.error
 
-    async with MemoryRuntime(Failing(), database_url=database_url) as runtime:
-        outcome = await runtime.attempt(record())
-        assert (outcome.kind, outcome.error, outcome.after) == (kind, error, after)
-        assert await runtime.rows(select(effects)) == []
-        assert await runtime.rows(select(inbox.inbox)) == []
+    async with MemoryRuntime(consumer := Failing(), database_url=database_url) as runtime:
+        for (error, kind, after), half in product(RAISED, ("prepare", "handle")):
+            consumer.error, consumer.half = error, half
+            outcome = await runtime.attempt(record())
+            assert (outcome.kind, outcome.error, outcome.after) == (kind, error, after), (error, half)
+            assert await runtime.rows(select(effects)) == []
+            assert await runtime.rows(select(inbox.inbox)) == []
 
 
 def test_what_a_refusal_is_about_decides_whether_a_partition_pauses() -> None:
@@ -122,32 +119,31 @@ def test_what_a_refusal_is_about_decides_whether_a_partition_pauses() -> None:
         assert outcome.after == {"right": PERMISSION_AGAIN_S, "api": 1.0}.get(about)
 
 
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (KeyError("private"), "reject"),
-        (NotFound("gone", api="v2/user/get"), "reject"),
-        (ExceptionGroup("several", [KeyError(), KeyError()]), "reject"),
-        (ExceptionGroup("several", [KeyError(), ValueError()]), "retry"),
-        (ValueError(), "retry"),
-        (Retry(), "retry"),
-        (RateLimited("slow down", api="v2/user/get"), "unavailable"),
-        (ExceptionGroup("", [ValueError(), RateLimited("", api="v2/user/get"), Reject("no")]), "unavailable"),
-        (ExceptionGroup("several", [Reject("no"), ValueError()]), "retry"),
-        (ExceptionGroup("several", [Reject("no")]), "reject"),
-    ],
-)
-async def test_what_is_not_retryable_is_rejected_and_of_a_group_the_most_patient_counts(
-    error: Exception, kind: str
-) -> None:
+STRICT: list[tuple[Exception, str]] = [
+    (KeyError("private"), "reject"),
+    (NotFound("gone", api="v2/user/get"), "reject"),
+    (ExceptionGroup("several", [KeyError(), KeyError()]), "reject"),
+    (ExceptionGroup("several", [KeyError(), ValueError()]), "retry"),
+    (ValueError(), "retry"),
+    (Retry(), "retry"),
+    (RateLimited("slow down", api="v2/user/get"), "unavailable"),
+    (ExceptionGroup("", [ValueError(), RateLimited("", api="v2/user/get"), Reject("no")]), "unavailable"),
+    (ExceptionGroup("several", [Reject("no"), ValueError()]), "retry"),
+    (ExceptionGroup("several", [Reject("no")]), "reject"),
+]
+
+
+async def test_what_is_not_retryable_is_rejected_and_of_a_group_the_most_patient_counts() -> None:
     class Strict(Recording):
         not_retryable = (LookupError, ApiError, HandlerOutcome)  # what has a meaning of its own keeps it
+        error: Exception
 
         async def prepare(self, event: Event, ctx: Context) -> None:
-            raise error
+            raise self.error
 
-    async with MemoryRuntime(Strict()) as runtime:
-        assert (await runtime.attempt(record())).kind == kind
+    async with MemoryRuntime(consumer := Strict()) as runtime:
+        for consumer.error, kind in STRICT:
+            assert (await runtime.attempt(record())).kind == kind, consumer.error
 
 
 async def test_a_consumer_may_use_its_database_beside_events() -> None:

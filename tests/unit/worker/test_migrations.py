@@ -206,15 +206,6 @@ async def test_without_migrations_missing_tables_are_created_and_missing_columns
         await migrate(database, code(None, Column("note", Text)))
 
 
-async def test_tables_that_were_created_take_revisions_later(database, billing):
-    package = billing(v0001=FIRST, v0002=SECOND.format(more="")).migrations
-    await migrate(database, code(None))
-    consumer = code(package, Column("currency", Text))
-    await migrate(database, consumer)
-    assert await revision(database, consumer) == "0002"
-    await migrate(database, consumer)
-
-
 async def test_tables_that_older_code_created_are_not_taken_for_the_first_revision(database, billing):
     await migrate(database, code(None))
     package = billing(v0001=FIRST.replace("amount", "total")).migrations

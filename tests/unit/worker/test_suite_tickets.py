@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import orjson
 import pytest
-from structlog.testing import capture_logs
 
 from dingbridge import Reject
 from dingbridge.dingtalk.api import DingTalkClient
@@ -106,15 +105,6 @@ async def test_without_one_the_world_is_down_and_the_words_say_why_and_it_is_loo
     topic.down = False
     topic.add("come", 1)
     assert await kept.latest() == "come"
-
-
-async def test_no_ticket_stands_in_a_log(topic: Topic) -> None:
-    topic.add("secretTicket", 1)
-    kept = SuiteTickets(ConsumerSettings.load(), "suite")
-    with capture_logs() as logs:
-        assert await kept.latest() == "secretTicket"
-    assert "secretTicket" not in repr(logs)
-    assert "secretTicket" not in repr(kept)
 
 
 async def test_a_suite_is_asked_in_the_events_companys_name_else_in_that_of_its_corp_id() -> None:

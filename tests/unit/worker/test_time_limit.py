@@ -7,14 +7,17 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from dingbridge import Consumer, Context, Event, Transaction
+from dingbridge import Consumer, Context, Event, Position, Transaction
 from dingbridge.errors import BridgeError
 from dingbridge.events.event import decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.testing import MemoryRuntime
 from dingbridge.worker import executor as process_module
+from dingbridge.worker.delivery import Delivery
+from dingbridge.worker.executor import Executor
 from dingbridge.worker.service import show
 from dingbridge.worker.store import inbox
+from tests.unit.address_sync.company import event
 from tests.unit.worker.support import Recording, effects, record
 
 
@@ -112,19 +115,6 @@ async def test_without_a_database_one_that_hangs_is_cut_off(half: str, heeds: bo
         assert not task.cancelling(), "the runner's task is as it was"
 
 
-async def test_a_time_limit_of_the_handlers_own_is_an_error_like_any_other() -> None:
-    class Impatient(Plain):
-        handler_timeout_s = 60
-
-        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
-            async with asyncio.timeout(0):
-                await asyncio.Event().wait()
-
-    async with MemoryRuntime(Impatient()) as runtime:
-        outcome = await runtime.attempt(record())
-        assert (outcome.kind, type(outcome.error)) == ("retry", TimeoutError)
-
-
 async def test_without_a_database_asking_for_it_is_answered_in_words() -> None:
     class Asking(Plain):
         async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
@@ -136,3 +126,40 @@ async def test_without_a_database_asking_for_it_is_answered_in_words() -> None:
     assert "uses_database = False" in str(outcome.error)
     with pytest.raises(BridgeError, match="uses no database"):
         await show(Plain(), ConsumerSettings.load())
+
+
+# -- What a handler is given beside its event
+
+
+class Curious(Consumer):
+    name, topics = "curious", ("user_add_org",)
+
+    def __init__(self) -> None:
+        self.given: list[tuple[Context, Context]] = []
+
+    async def prepare(self, event: Event, ctx: Context) -> Context:
+        return ctx
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Context) -> None:
+        self.given.append((prepared, tx.ctx))
+
+
+async def test_prepare_and_handle_have_one_context_with_attempt_position_and_the_apps_client() -> None:
+    consumer = Curious()
+    async with MemoryRuntime(consumer) as runtime:
+        asked = []
+
+        def client_of(app: str | None, corp_id: str | None) -> str:
+            asked.append((app, corp_id))
+            return f"client of {app}"
+
+        consumer.clients = client_of  # type: ignore[assignment]
+        came = event("user_add_org", "u1")
+        delivery = Delivery(Position("t", 2, 7))
+        outcome = await Executor(consumer, runtime.database).attempt(came, delivery, 3)
+        assert outcome.kind == "done"
+        ((prepared, in_tx),) = consumer.given
+        assert prepared is in_tx
+        assert (in_tx.attempt, in_tx.position, in_tx.together) == (3, ("t", 2, 7), (came,))
+        assert in_tx.dingtalk == f"client of {came.app}"
+        assert asked == [(came.app, came.corp_id)]

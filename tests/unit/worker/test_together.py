@@ -162,7 +162,7 @@ faults = st.sampled_from([ValueError, lambda: Reject("no"), lambda: DependencyUn
 
 
 @given(st.lists(st.tuples(users, st.lists(faults, max_size=2)), max_size=25))
-@settings(max_examples=sized(10, 100), deadline=None)
+@settings(max_examples=sized(10, 100, quick=5), deadline=None)
 def test_whatever_fails_each_event_is_settled_once_and_the_newest_of_each_user_last(
     life: list[tuple[str, list[Any]]],
 ) -> None:

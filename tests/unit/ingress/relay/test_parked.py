@@ -156,7 +156,7 @@ async def test_while_many_are_refused_one_by_one_what_is_new_goes_on(folder, kaf
     seed=st.integers(0, 1 << 30),
     steps=st.lists(st.sampled_from(["push", "deny", "grant", "retry"]), max_size=30),
 )
-@hypothesis(max_examples=sized(12, 100), deadline=None)
+@hypothesis(max_examples=sized(12, 100, quick=5), deadline=None)
 def test_order_holds_and_nothing_is_lost_however_rights_come_and_go(tmp_path_factory, seed, steps):
     path = tmp_path_factory.mktemp("journal") / "current"
     with pytest.MonkeyPatch.context() as monkeypatch:

@@ -182,18 +182,6 @@ async def test_up_means_that_kafka_answered_lately_also_on_an_idle_bridge(folder
         await eventually(lambda: publisher._status.state == "up", 30, "up again")
 
 
-async def test_while_kafka_is_away_nothing_is_parked_and_then_all_is_published(folder, kafka):
-    folder.keep(*(body(n) for n in range(10)))
-    kafka.away = KafkaConnectionError()
-    publisher = folder.publisher()
-    async with running(publisher):
-        await eventually(lambda: publisher._status.state == "down", 30, "down")
-        kafka.away = None
-        await comes_to(folder, 10)
-    assert kafka.numbers() == list(range(10))
-    assert not folder.parked()
-
-
 async def test_new_callbacks_cut_no_back_off_short_but_who_asks_for_a_retry_or_the_end_does(
     folder, kafka, monkeypatch
 ):
@@ -211,6 +199,8 @@ async def test_new_callbacks_cut_no_back_off_short_but_who_asks_for_a_retry_or_t
         kafka.away = None
         publisher.retry_parked()
         await comes_to(folder, 100)
+        assert kafka.numbers() == list(range(100))
+        assert not folder.parked()
         kafka.away = KafkaConnectionError()
         folder.keep(body(100))
         publisher.wake()

@@ -2,11 +2,16 @@
 
 import apsw
 import pytest
+from aiokafka import errors as kafka
 
+from dingbridge.errors import TopicError
+from dingbridge.events import Received, to_records
 from dingbridge.ingress.errors import JournalDamaged
 from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.relay.delivery import refusal
+from dingbridge.ingress.relay.messages import InboxMissing, TopicRouter
 from dingbridge.ingress.relay.reading import JournalReader
-from tests.unit.ingress.relay.fakes import body
+from tests.unit.ingress.relay.fakes import body, settings
 
 
 @pytest.fixture
@@ -86,3 +91,79 @@ def test_a_journal_that_cannot_be_opened_is_damaged(folder, monkeypatch, error):
     monkeypatch.setattr("dingbridge.ingress.relay.reading.JournalFile", fails)
     with pytest.raises(JournalDamaged):
         JournalReader(folder.path)
+
+
+# -- Which of Kafka's errors are about one record, which about one topic, and which about the whole world
+
+
+# what a broker may answer for a partition of a produce request, by Kafka's list of error codes
+RECORD = {10: "too_large", 18: "too_large", 44: "policy", 87: "invalid_record"}
+
+
+TOPIC = {17: "invalid_topic", 29: "rights", 32: "timestamp", 43: "format", 76: "format"}
+
+
+WORLD = {3, 5, 6, 7, 8, 9, 13, 19, 20, 21, 31, 35, 41, 42, 45, 46, 47, 49, 53, 56, 57, 58, 59}
+
+
+UNEXPLAINED = {-1, 2, 74, 100, 119}
+
+
+@pytest.mark.parametrize("code", sorted(RECORD | TOPIC))
+def test_what_is_about_one_record_or_one_topic_stops_no_other(code):
+    error = kafka.for_code(code)()
+    assert error.errno == code, "aiokafka tells it from others"
+    found = refusal(error)
+    assert found == (RECORD | TOPIC)[code]
+    assert found.blocks_topic == (code in TOPIC)
+    assert not error.retriable, "the producer tells of it, and does not send again without end"
+
+
+@pytest.mark.parametrize("code", sorted(UNEXPLAINED))
+def test_what_says_nothing_blocks_its_topic_which_is_soon_tried_again(code):
+    found = refusal(kafka.for_code(code)())
+    assert found == "unexplained"
+    assert found.blocks_topic
+
+
+@pytest.mark.parametrize("code", sorted(WORLD))
+def test_what_is_about_the_world_parks_nothing(code):
+    assert refusal(kafka.for_code(code)()) is None
+
+
+@pytest.mark.parametrize(
+    "error", [kafka.ProducerFenced(), kafka.KafkaTimeoutError(), TimeoutError(), OSError()]
+)
+def test_nor_does_what_the_client_says_by_itself(error):
+    assert refusal(error) is None
+
+
+# -- Which topic a record goes to: names from outside do not mint topics without bounds
+
+
+def record(event_type):
+    return to_records(Received(1, "j", 1, "default", "http", body(1, event_type)))[0]
+
+
+async def test_a_topic_that_is_refused_again_and_again_counts_once_against_the_limit(kafka):
+    """Else, after a hundred retries of what is parked, all new types would go to the unclassified topic."""
+    router = TopicRouter(settings(), 2)
+    await router.load()
+    for _ in range(100):
+        await router.ensure("dingtalk.brand_new", again=True)
+    assert router.topic(record("newer_still")) == "dingtalk.newer_still"
+    await router.ensure("dingtalk.newer_still")
+    assert router.topic(record("one_too_many")) == "dingtalk.unclassified"
+    assert router.topic(record("brand_new")) == "dingtalk.brand_new"
+
+
+async def test_an_inbox_is_never_made_here_and_is_found_once_its_consumer_has_run(kafka):
+    router = TopicRouter(settings(), 2)
+    await router.load()
+    inbox = "ctl-dingtalk.inbox.billing"
+    with pytest.raises(InboxMissing, match="RESYNC_CONSUMERS"):
+        await router.ensure(inbox)
+    assert inbox not in kafka.topics
+    kafka.topics.add(inbox)
+    await router.ensure(inbox)
+    assert issubclass(InboxMissing, TopicError)
