@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dev.demo.scenario import Options, new_folder, run
+from dingbridge.errors import BridgeError
 from dingbridge.ingress.journal.directory import why_unsafe
 
 
@@ -49,8 +50,13 @@ def command(
     events. No other settings of the environment
     are used. Exit code 1: something was lost, differs, did not happen or did not start.
     """
-    folder = new_folder(data_dir)
-    raise typer.Exit(run(Options(folder, seconds, rate, keep, mode.value, how.value, why_unsafe(folder))))
+    try:
+        folder = new_folder(data_dir)
+        code = run(Options(folder, seconds, rate, keep, mode.value, how.value, why_unsafe(folder)))
+    except BridgeError as error:
+        typer.echo(error, err=True)
+        code = 1
+    raise typer.Exit(code)
 
 
 if __name__ == "__main__":
