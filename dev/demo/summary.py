@@ -71,7 +71,7 @@ def _pushes(processes: Processes, f: Figures, checked: Verification) -> Iterator
     yield "failed", f.failed_attempts, f"attempts to push, while the ingress was dead; {given_up}"
     if processes.mode == "stream":
         yield "gap", f.given_up, "pushes met no connection; the consumers then asked DingTalk themselves"
-    again = f"{checked.repeated_pushes} pushes repeated one of them word for word, as DingTalk's do"
+    again = f"{checked.repeated_pushes} pushes were repeats of one, as DingTalk sends them"
     yield "callbacks", checked.events, f"different ones were answered success and kept; {again}"
 
 
@@ -95,10 +95,8 @@ def _tables(poller: Poller, f: Figures, differences: list[str]) -> Iterator[Row]
     equal = "in all that: the tables are equal to DingTalk" if not differences else "DIFFER from DingTalk"
     yield "differences", len(differences), equal
     if any(refused.values()):
-        those = (
-            f"of these people, {refused['department']} of the departments: DingTalk lists them and refuses"
-        )
-        yield "refused", refused["user"], f"{those} to read them; their rows stay as listed"
+        those = f"of these people, {refused['department']} of the departments: DingTalk refuses to show them"
+        yield "refused", refused["user"], f"{those}; rows stay as listed"
 
 
 def _both_ways(both: BothWays, found: int | None) -> Iterator[Row]:

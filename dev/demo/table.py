@@ -103,7 +103,7 @@ class Screen:
 
 
 def plain_line(f: Figures) -> str:
-    """The figures that show that it goes on, on one line."""
+    """The most important figures, on one line."""
     down = "" if f.ingress_up else " (the ingress is down)"
     return (
         f"{f.elapsed_s:5.0f} s  {f.pushed} pushed, {f.answered} answered{down}; {f.records} records; "
