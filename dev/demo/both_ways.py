@@ -123,7 +123,7 @@ class BothWays:
 
 
 async def play(processes: Processes, poller: Poller, screen: Screen) -> BothWays:
-    """Plays it, and returns it with what came of it."""
+    """Play the scene; return it with its faults."""
     async with Oa(processes.folder, CORP_ID, processes.kafka_settings) as oa:
         scene = BothWays(oa, poller, screen)
         await scene.play()

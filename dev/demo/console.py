@@ -16,8 +16,11 @@ WITHIN_S: Final = 30.0
 
 
 async def visit(processes: Processes, about: int) -> tuple[int | None, list[str]]:
-    """How many events of the person were found, once they are more than the ``about`` that are about the
-    person alone; and what was not as it should be."""
+    """Return how many events of the person were found, and what was not as it should be.
+
+    The leave's events name the person, too. So this waits until more are found than the ``about`` that are
+    about the person alone.
+    """
     address = processes.url("console")
     cookies = aiohttp.CookieJar(unsafe=True)  # the address is a number
     timeout = aiohttp.ClientTimeout(total=WITHIN_S)

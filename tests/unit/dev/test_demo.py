@@ -1,4 +1,4 @@
-"""The demo's parts that need no process: its environment, what it prints, and how it fails."""
+"""The demo's parts that need no process: its environment, its output, its errors."""
 
 import io
 import re
