@@ -35,6 +35,7 @@ DOWN_FOR_S: Final = 1.0
 
 REST_WITHIN_S: Final = 60.0
 TABLES_WITHIN_S: Final = 240.0
+_STOPPED: Final = "everything is stopped, nothing is left running"
 KEPT_RATE: Final = 1.0
 """Events per second while the demo is kept."""
 
@@ -101,16 +102,18 @@ def run(options: Options) -> int:
             summarise(summary, processes, screen, began)
             came_to_the_end = True
             _keep(processes, options, screen)
-        with _uninterrupted(), _step(screen, "everything is stopped, nothing is left running"):
+        with _uninterrupted(), _step(screen, "stopping") as done:
             summary.faults.extend(processes.stop())
+            done(_STOPPED)
         summarise(summary, processes, screen, began)
         screen.line("To look around while everything runs: make demo KEEP=1")
         return 1 if summary.faults else 0
     except Interrupted as interrupted:
         with _uninterrupted():
             screen.line()
-            with _step(screen, f"{interrupted.number.name}: everything is stopped, nothing is left running"):
+            with _step(screen, "stopping") as done:
                 processes.stop()
+                done(f"{interrupted.number.name}: {_STOPPED}")
         if came_to_the_end:
             return 1 if summary.faults else 0
         screen.line(f"The demo did not come to its end; what it wrote stays in {shown(options.folder)}")
@@ -320,7 +323,7 @@ def _step(screen: Screen, words: str) -> Iterator[Callable[[str], None]]:
     """One step, with its duration; call what is yielded for better words. Says nothing if it fails."""
     began = time.monotonic()
     said = [words]
-    with screen.waiting(f"{words} …"):
+    with screen.waiting(f"{words.partition(':')[0]} …"):
         yield lambda better: said.__setitem__(0, better)
     screen.line(f"{time.monotonic() - began:5.1f} s  {said[0]}")
 

@@ -68,7 +68,7 @@ def _pushes(processes: Processes, f: Figures, checked: Verification) -> Iterator
     p50, p99 = milliseconds(f.p50_ms), milliseconds(f.p99_ms)
     yield "answered", f.answered, f"of them answered success, half within {p50} ms, 99 % within {p99} ms"
     given_up = f"{f.given_up} pushes were given up"
-    yield "failed", f.failed_attempts, f"attempts to push, while the ingress was dead; {given_up}"
+    yield "failed", f.failed_attempts, f"attempts to push had no answer, as after the kill; {given_up}"
     if processes.mode == "stream":
         yield "gap", f.given_up, "pushes met no connection; the consumers then asked DingTalk themselves"
     again = f"{checked.repeated_pushes} pushes were repeats of one, as DingTalk sends them"

@@ -96,7 +96,7 @@ class Screen:
     def figures(self, figures: Figures) -> None:
         """The latest figures; in a pipe at most one line in ``LINE_EVERY_S``."""
         if self._live is not None:
-            self._live.update(Group(*_progress(figures, self._lives_s), live_table(figures)))
+            self._live.update(Group(_progress(figures, self._lives_s), live_table(figures)))
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY_S
             self.line(plain_line(figures))
@@ -111,10 +111,14 @@ def plain_line(f: Figures) -> str:
     )
 
 
-def _progress(f: Figures, lives_s: float) -> tuple[ProgressBar, Text]:
+def _progress(f: Figures, lives_s: float) -> Table:
     rests = f.elapsed_s >= lives_s
     words = "what is under way comes to its end" if rests else f"the company lives for {lives_s:g} s"
-    return ProgressBar(total=lives_s, completed=min(f.elapsed_s, lives_s), width=60), Text(words, "dim")
+    line = Table.grid(padding=(0, 2))
+    line.add_row(
+        ProgressBar(total=lives_s, completed=min(f.elapsed_s, lives_s), width=40), Text(words, "dim")
+    )
+    return line
 
 
 def live_table(f: Figures) -> Table:
