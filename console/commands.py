@@ -120,23 +120,32 @@ class Commands:
         reading = asyncio.create_task(_tail(process.stdout))
         interrupted = False
         try:
-            try:
-                async with asyncio.timeout(self._limit_s):
-                    await process.wait()
-            except TimeoutError:
-                interrupted = True
-                process.send_signal(signal.SIGINT)  # so that it says how to go on
-                async with asyncio.timeout(_GRACE_S):
-                    await process.wait()
-        except TimeoutError:  # whoever was started in the background by a shell ignores SIGINT
-            process.kill()
-            await process.wait()
-        except BaseException:
-            process.kill()
+            async with asyncio.timeout(self._limit_s):
+                await process.wait()
+        except TimeoutError:
+            interrupted = True
+            await _interrupt(process)
+        except BaseException:  # the console stops
+            await _interrupt(process)
             reading.cancel()
             raise
         output = (await reading).decode("utf-8", "replace")
         return Result(command, process.returncode or 0, output, interrupted)
+
+
+async def _interrupt(process: asyncio.subprocess.Process) -> None:
+    """End it as by Ctrl-C, so that it leaves nothing half done and says how to go on; after ``_GRACE_S``, or
+    when this is cancelled, by a kill."""
+    try:
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(_GRACE_S):
+            await process.wait()
+    except TimeoutError:  # whoever was started in the background by a shell ignores SIGINT
+        pass
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 async def _tail(stream: asyncio.StreamReader) -> bytes:

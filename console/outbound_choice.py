@@ -61,7 +61,7 @@ class Choice:
     ) -> Command:
         """The command; with ``dry_run`` it only counts. ``count``: the number that the page showed;
         ``database``: another one than the environment's."""
-        argv = ["outbound", self.act, *(["--dry-run"] if dry_run else []), "--json"]
+        argv = ["outbound", self.act, "--dry-run" if dry_run else "--yes", "--json"]
         if self.rows:
             corp_id, kind, _ = self.rows[0]
             argv += ["--corp", corp_id, "--kind", kind, "--", *(row[2] for row in self.rows)]

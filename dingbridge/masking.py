@@ -112,6 +112,13 @@ def reveal_bytes(raw: bytes) -> bytes:
     return _within(raw.decode("utf-8", "surrogateescape"), 0).encode("utf-8", "surrogateescape")
 
 
+def shown_header(name: str, value: bytes, *, revealed: bool) -> str:
+    """A header of a record. Ours hold ids and types; the others' contents are not known."""
+    text = reveal_bytes(value).decode(errors="replace")
+    ours = name == "content-type" or name.startswith("dingbridge-")
+    return text if revealed or ours else f"***({len(text)})"
+
+
 def shown_body(body: bytes, *, revealed: bool) -> str:
     """A callback as it came, for a person to read."""
     if revealed:

@@ -192,7 +192,7 @@ class Access:
                 raise web.HTTPForbidden(
                     text=f"{header} must name a user in at most {LONGEST_NAME} printable characters of UTF-8"
                 )
-            return User(name, self._role_by_proxy(request)), f"proxy {name}"
+            return User(f"proxy:{name}", self._role_by_proxy(request)), f"proxy {name}"
         session_id = request.cookies.get(self.cookie(request), "")
         user = self.sessions.user(session_id) if session_id else None
         return user, f"session {session_id}"

@@ -85,7 +85,7 @@ class Oidc:
         role = self._role(_claim(claims, role_claim))
         if role is None:
             raise LoginRefused("login.no_role", who=name, provider=self.title, claim=role_claim)
-        return User(name, role)
+        return User(f"oidc:{name}", role)
 
     async def _endpoints(self) -> dict[str, Any]:
         where = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"

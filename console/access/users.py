@@ -44,6 +44,7 @@ class User:
     """Somebody who has proved who they are."""
 
     name: str
+    """Of the file; else ``oidc:…`` or ``proxy:…``, so that nobody is taken for somebody of another origin."""
     role: Role
 
 

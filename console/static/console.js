@@ -78,5 +78,21 @@ function follow(tail) {
 const tail = document.getElementById("tail");
 if (tail) follow(tail);
 
+// A part that asks for itself anew is replaced by each answer. Without any for three turns the page is grey and
+// says since when, whatever has ended: the console, the network, or this person's login.
+const polling = () => document.querySelector("[hx-trigger^='every ']");
+let last = { part: polling(), at: Date.now() };
+document.addEventListener("visibilitychange", () => { last.at = Date.now(); }); // a hidden page asks more seldom
+setInterval(() => {
+  const part = polling();
+  if (part !== last.part) last = { part, at: Date.now() };
+  const turn = part ? 1000 * parseInt(part.getAttribute("hx-trigger").slice(6), 10) : Infinity;
+  const stale = !document.hidden && Date.now() - last.at > 3 * turn + 1000;
+  const words = document.getElementById("stale");
+  words.hidden = !stale;
+  if (stale) words.querySelector("time").textContent = new Date(last.at).toLocaleTimeString();
+  document.body.toggleAttribute("data-stale", stale);
+}, 1000);
+
 // Buttons that need this script are hidden without it.
 for (const element of document.querySelectorAll("[data-script]")) element.hidden = false;

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Row, and_, func, select
 
 from dingbridge import Reader
 from dingbridge.consumers.address_sync.sync.runs import last_run
@@ -16,8 +16,8 @@ SHOWN = 10
 
 
 async def tables(db: Reader) -> list[Table]:
-    """Employees with the names of their departments, and departments with their size, latest first; what the
-    last full sync could not read."""
+    """Employees with the names of their departments, those hired and those changed last; departments with
+    their size, latest first; what the last full sync could not read."""
     shown = [await _employees(db), await _departments(db), *await _not_read(db)]
     return [*shown, *await _leavers_waiting(db)]
 
@@ -51,11 +51,7 @@ async def _not_read(db: Reader) -> list[Table]:
 async def _employees(db: Reader) -> Table:
     counts = select(func.count().label("all"), func.count(users.c.left_at).label("gone")).select_from(users)
     count = (await db.execute(counts)).one()
-    latest = (
-        await db.execute(
-            select(users).order_by(users.c.left_at.is_not(None), users.c.updated_at.desc()).limit(SHOWN)
-        )
-    ).all()
+    latest = await _latest(db)
     names = await _department_names(db, [user.userid for user in latest])
     rows: list[tuple[Any, ...]] = [
         (
@@ -70,8 +66,21 @@ async def _employees(db: Reader) -> Table:
         )
         for user in latest
     ]
-    title = f"employees: {count.all - count.gone}, and {count.gone} who left; the latest {len(rows)}"
+    counted = f"employees: {count.all - count.gone}, and {count.gone} who left"
+    title = f"{counted}; the latest {len(rows)}, by hiring and by change"
     return title, ["userid", "name", "job number", "title", "departments", "hired", "left", "updated"], rows
+
+
+async def _latest(db: Reader) -> list[Row[Any]]:
+    """Half of them by the date of hiring: after the first full sync, which fetches everybody's details, the
+    person who was just hired is not among the latest changes."""
+    here_first = users.c.left_at.is_not(None)
+    hired = select(users).order_by(
+        here_first, users.c.hired_at.desc().nulls_last(), users.c.updated_at.desc()
+    )
+    changed = select(users).order_by(here_first, users.c.updated_at.desc())
+    rows = [*await db.execute(hired.limit(SHOWN // 2)), *await db.execute(changed.limit(SHOWN))]
+    return list({(row.corp_id, row.userid): row for row in rows}.values())[:SHOWN]
 
 
 async def _department_names(db: Reader, userids: list[str]) -> dict[tuple[str, str], list[str]]:

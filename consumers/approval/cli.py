@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from dingbridge.cli.terminal import confirmed, listed, print_list, say
+from dingbridge.cli.terminal import Yes, confirmed, listed, print_list, say
 from dingbridge.consumers.approval.actions import templates as known_templates
 from dingbridge.consumers.approval.actions.pending_actions import Pending, call, pending
 from dingbridge.consumers.approval.archive.export import file_name, write_csv, write_json
@@ -77,7 +77,7 @@ def actions(
     since: EndedSince = None,
     until: EndedUntil = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be called.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Call the actions and undos that archived approvals lack and that no event will cause.

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dingbridge.cli.terminal import Progress, confirmed, listed, progress, say
+from dingbridge.cli.terminal import Progress, Yes, confirmed, listed, progress, say
 from dingbridge.consumers.approval.cli_support import (
     Codes,
     calls_left,
@@ -41,7 +41,7 @@ def resync(
         bool, typer.Option("--with-actions", help="Also call their actions, as if they had just ended.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List and count, archive nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Archive what DingTalk has and the archive has not: list ids, say what they cost, fetch each once.
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dev.demo.scenario import Options, new_folder, run
+from dingbridge.errors import BridgeError
 from dingbridge.ingress.journal.directory import why_unsafe
 
 
@@ -51,8 +52,13 @@ def command(
     are used. Exit code 1: something was lost, differs, did not happen or did not start.
     """
     os.umask(0o077)  # also of its processes: credentials and passwords stand there, and people
-    folder = new_folder(data_dir)
-    raise typer.Exit(run(Options(folder, seconds, rate, keep, mode.value, how.value, why_unsafe(folder))))
+    try:
+        folder = new_folder(data_dir)
+        code = run(Options(folder, seconds, rate, keep, mode.value, how.value, why_unsafe(folder)))
+    except BridgeError as error:
+        typer.echo(error, err=True)
+        code = 1
+    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

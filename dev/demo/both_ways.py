@@ -33,7 +33,8 @@ class BothWays:
         self._oa, self._poller = oa, poller
         self._screen = screen
         self.faults: list[str] = []
-        self.summary = ""
+        self.about = 0
+        """Records about the employee, as counted last."""
 
     async def play(self) -> None:
         """Everything, in order; stops at the first thing that does not happen, and says so in ``faults``."""
@@ -44,7 +45,6 @@ class BothWays:
             await self._no_echo()
         except _DidNotHappen as error:
             self.faults.append(f"both directions: {error}")
-            self.summary = f"both ways    {error}"
 
     async def _to_dingtalk(self) -> None:
         oa = self._oa
@@ -56,7 +56,7 @@ class BothWays:
         oa.sql("UPDATE employees SET workPlace = '北京', version = 2 WHERE id = ?", EMPLOYEE)
         await self._until("DingTalk does not follow the OA's row", self._person_has(work_place="北京"))
         self._screen.line(
-            f"         OA → DingTalk: a row in its table is new, then changed: {EMPLOYEE} works in 北京 there"
+            f"         OA → DingTalk: its new employee {NAME} ({EMPLOYEE}), then moved, works in 北京 there"
         )
 
     async def _from_dingtalk(self) -> None:
@@ -88,22 +88,20 @@ class BothWays:
 
     async def _no_echo(self) -> None:
         """The OA received what people did and no more; what its own trigger sent changed nothing."""
-        events = 0
 
         async def quiet() -> bool:
-            nonlocal events
-            events = await self._poller.events_about(f"{CORP_ID}:{EMPLOYEE}")
+            await self.count()
             is_equal = "SELECT result = 'unchanged ' || version FROM employees WHERE id = ?"
-            return bool(self._oa.one(is_equal, EMPLOYEE)) and events > OWN_WRITES
+            return bool(self._oa.one(is_equal, EMPLOYEE)) and self.about > OWN_WRITES
 
         await self._until("the OA's own copy of the new title was not found equal", quiet)
         received = [(change["kind"], change["id"]) for change in self._oa.changes]
         if received != [("user", EMPLOYEE), ("approval", LEAVE)]:
             raise _DidNotHappen(f"the OA received {len(received)} changes, and people made 2")
-        self.summary = (
-            "both ways    the OA's row is in DingTalk, a title changed there is in the row, its leave came "
-            f"back decided; of {events} events about {EMPLOYEE} the OA received 1: the others were echoes"
-        )
+
+    async def count(self) -> None:
+        """Count the records about the employee again: another echo may have come."""
+        self.about = await self._poller.events_about(f"{CORP_ID}:{EMPLOYEE}")
 
     def _person_has(self, **fields: str) -> Condition:
         async def has() -> bool:
@@ -125,7 +123,7 @@ class BothWays:
 
 
 async def play(processes: Processes, poller: Poller, screen: Screen) -> BothWays:
-    """Plays it, and returns it with what came of it."""
+    """Play the scene; return it with its faults."""
     async with Oa(processes.folder, CORP_ID, processes.kafka_settings) as oa:
         scene = BothWays(oa, poller, screen)
         await scene.play()

@@ -30,7 +30,7 @@ CONSUMERS: Final = ("address-sync", "approval", "outbound", "forward-a")
 SERVICES: Final = ("simulator", "ingress", *CONSUMERS, "console")
 FOR_SYSTEM_A: Final = ("user_*", "org_dept_*", "bpms_instance_change")
 """EventTypes that ``forward-a`` hands to System A."""
-READY_WITHIN_S: Final = 60.0
+READY_WITHIN_S: Final = 120.0
 SETTLE_S: Final = math.ceil(Profile.parse("reality").late_ms / 1000) + 1
 """``OUTBOUND_SETTLE_S`` of the demo: no read of its DingTalk is later."""
 GAP_S: Final = 1
@@ -167,8 +167,9 @@ class Processes:
         process = self._spawn("callback", ["callback", "register", "--url", self.callback_url], admin)
         try:
             code = process.wait(READY_WITHIN_S)
-        except TimeoutError:
-            code = process.stop(0)
+        except TimeoutError as error:
+            process.stop(0)
+            raise DemoError(f"the callback is not registered after {READY_WITHIN_S:g} s") from error
         if code:
             raise DemoError(f"the callback could not be registered:\n{_indented(process.log_tail())}")
 
@@ -239,10 +240,16 @@ class Processes:
         ours = {
             **self._env,
             **{
-                name: self._own["ingress"][name]
-                for name in ("INGRESS_HOST", "INGRESS_PORT", "RELAY_ADMIN_PORT", "JOURNAL_ALLOW_UNSAFE")
+                name: self._own["console"][name]
+                for name in (
+                    "INGRESS_HOST",
+                    "INGRESS_PORT",
+                    "ADMIN_PORT",
+                    "RELAY_ADMIN_PORT",
+                    "JOURNAL_ALLOW_UNSAFE",
+                    "CONSOLE_LISTENERS",
+                )
             },
-            "CONSOLE_LISTENERS": self._own["console"]["CONSOLE_LISTENERS"],
         }
         foreign = {
             name
@@ -252,6 +259,7 @@ class Processes:
         } - ours.keys()
         lines = [
             "# The settings of this demo. As: . env",
+            "# ADMIN_PORT is the ingress's; for a consumer of your own: ADMIN_PORT= dingbridge consume NAME",
             f"unset {' '.join(sorted(foreign))}",
             *(f"export {name}={shlex.quote(value)}" for name, value in ours.items()),
             f'export PATH={shlex.quote(str(_command().parent))}:"$PATH"',

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Final, Literal
 
 from dev.demo import both_ways, console
+from dev.demo.both_ways import BothWays
 from dev.demo.poller import Figures, Poller
 from dev.demo.processes import CONNECTIONS, CONSUMERS, GAP_S, Mode, Processes
 from dev.demo.summary import Summary, compare, show_employees, show_record, shown, summarise
@@ -34,6 +35,7 @@ DOWN_FOR_S: Final = 1.0
 
 REST_WITHIN_S: Final = 60.0
 TABLES_WITHIN_S: Final = 240.0
+_STOPPED: Final = "everything is stopped, nothing is left running"
 KEPT_RATE: Final = 1.0
 """Events per second while the demo is kept."""
 
@@ -100,18 +102,18 @@ def run(options: Options) -> int:
             summarise(summary, processes, screen, began)
             came_to_the_end = True
             _keep(processes, options, screen)
-        with _uninterrupted(), _step(screen, "everything is stopped, nothing is left running"):
+        with _uninterrupted(), _step(screen, "stopping") as done:
             summary.faults.extend(processes.stop())
+            done(_STOPPED)
         summarise(summary, processes, screen, began)
-        screen.line(
-            "To look around while everything runs: make demo KEEP=1, or .venv/bin/python -m dev.demo --keep"
-        )
+        screen.line("To look around while everything runs: make demo KEEP=1")
         return 1 if summary.faults else 0
     except Interrupted as interrupted:
         with _uninterrupted():
             screen.line()
-            with _step(screen, f"{interrupted.number.name}: everything is stopped, nothing is left running"):
+            with _step(screen, "stopping") as done:
                 processes.stop()
+                done(f"{interrupted.number.name}: {_STOPPED}")
         if came_to_the_end:
             return 1 if summary.faults else 0
         screen.line(f"The demo did not come to its end; what it wrote stays in {shown(options.folder)}")
@@ -125,21 +127,15 @@ def run(options: Options) -> int:
 
 
 def _announce(options: Options, screen: Screen) -> None:
-    kept = "Then it stays up until Ctrl-C." if options.keep else "Then all is stopped again."
-    screen.line(
-        f"About {options.seconds + 30:.0f} s: a simulated DingTalk, the ingress, a real Kafka, four "
-        f"consumers and the console are set up, and a company lives for {options.seconds:g} s.",
+    kept = "Then it stays up until Ctrl-C." if options.keep else "Then all is stopped."
+    screen.text(
+        f"About {options.seconds + 30:.0f} s: a company lives for {options.seconds:g} s. The ingress is "
+        f"killed on the way, an OA writes to DingTalk and receives, and at the end all is compared. {kept}",
         "bold",
     )
-    screen.line(
-        "In the middle the ingress is killed; then an OA writes to DingTalk, and receives what people change "
-        f"there; at the end everything is counted. {kept}",
-        "bold",
-    )
-    screen.line(_retries(options.mode))
-    screen.line(f"Everything is written to {shown(options.folder)}, logs/ in it too; it stays afterwards.")
+    screen.text(f"{_retries(options.mode)} All that is written stays in {shown(options.folder)}.")
     if options.unsafe_journal is not None:
-        screen.line(
+        screen.text(
             f"That folder is on {options.unsafe_journal}. For a demo that will do, so JOURNAL_ALLOW_UNSAFE=1 "
             "is set; without it the ingress would refuse the folder."
         )
@@ -151,40 +147,37 @@ def _retries(mode: Mode) -> str:
     if mode == "stream":
         retry = STREAM_RETRY_DELAYS_S[0]
         return (
-            f"DingTalk's retry of what is not acknowledged ({retry:g} s, as others saw it) is scaled to "
-            f"{retry * scale:g} s, and STREAM_GAP_S is {GAP_S}, so that both happen within the demo."
+            f"DingTalk's retry of what is not acknowledged comes after {retry * scale:g} s instead of "
+            f"{retry:g} s, and STREAM_GAP_S is {GAP_S}."
         )
     first, second = RETRY_DELAYS_S
     return (
-        f"DingTalk's retries after {first:g} s and {second:g} s are scaled to {first * scale:g} s and "
-        f"{second * scale:g} s, so that they happen within the demo."
+        f"DingTalk's retries come after {first * scale:g} s and {second * scale:g} s, not after {first:g} s "
+        f"and {second:g} s."
     )
 
 
 def _set_up(processes: Processes, options: Options, screen: Screen) -> None:
     screen.heading("Setting up")
     processes.start("simulator")
-    screen.line("         Kafka is starting …")
-    with _step(screen, "Kafka") as done:
+    with _step(screen, "Kafka is starting") as done:
         done(f"Kafka: {processes.start_kafka(options.how)}, at {processes.bootstrap}")
-    with _step(screen, f"simulated DingTalk: {processes.url('simulator')}"):
-        processes.wait_until_ready("simulator")
+    processes.wait_until_ready("simulator")
     processes.add_console_user()
     for name in ("ingress", *CONSUMERS, "console"):
         processes.start(name)
     where = "no public listener" if options.mode == "stream" else processes.callback_url
     with _step(screen, f"ingress: {where}, private listener {processes.url('ingress')}"):
         processes.wait_until_ready("ingress")
-    with _step(screen, f"consumers: {', '.join(CONSUMERS)}, each a process of its own"):
-        for name in CONSUMERS:
+    with _step(screen, f"consumers: {', '.join(CONSUMERS)}; the console: {processes.url('console')}"):
+        for name in (*CONSUMERS, "console"):
             processes.wait_until_ready(name)
-    with _step(screen, f"console: {processes.url('console')}"):
-        processes.wait_until_ready("console")
+    dingtalk = f"simulated DingTalk, {processes.url('simulator')}"
     if options.mode == "stream":
-        with _step(screen, f"the ingress has opened {CONNECTIONS} connections; DingTalk pushes over them"):
+        with _step(screen, f"{dingtalk}: the ingress has opened {CONNECTIONS} connections to it"):
             processes.wait_until_connected()
     else:
-        with _step(screen, "dingbridge callback register: DingTalk has checked the URL and will push"):
+        with _step(screen, f"{dingtalk}: the callback is registered, and the URL checked"):
             processes.register()
     processes.write_environment()
 
@@ -195,9 +188,9 @@ def _set_up(processes: Processes, options: Options, screen: Screen) -> None:
 async def _live_and_compare(processes: Processes, options: Options, screen: Screen) -> Summary:
     with _cancelled_by_signals():
         async with Poller(processes) as poller:
-            with screen.moving():
-                figures, faults, seen = await _live(processes, poller, options, screen)
-            summary = await compare(poller, processes, figures, faults, seen)
+            with screen.moving(options.seconds):
+                figures, faults, both, found = await _live(processes, poller, options, screen)
+            summary = await compare(poller, processes, figures, faults, both, found)
             show_record(poller, processes, screen)
             show_employees(poller, screen)
             return summary
@@ -205,9 +198,9 @@ async def _live_and_compare(processes: Processes, options: Options, screen: Scre
 
 async def _live(
     processes: Processes, poller: Poller, options: Options, screen: Screen
-) -> tuple[Figures, list[str], list[str]]:
+) -> tuple[Figures, list[str], BothWays, int | None]:
     """The company's life until everything has come to rest. Returns the last look, what did not rest or did
-    not happen, and lines on both directions and the console."""
+    not happen, the scene of both directions, and how many events the console found."""
     clock = asyncio.get_running_loop().time
 
     async def poll_until(condition: Callable[[Figures], bool], within_s: float) -> Figures | None:
@@ -258,7 +251,6 @@ async def _live(
         finally:
             drained.cancel()
 
-    screen.line("         the company rests; what is under way comes to its end")
     faults = await deliver_all()
     both = await both_ways.play(processes, poller, screen)
     faults += both.faults + await deliver_all()
@@ -279,9 +271,10 @@ async def _live(
     while await poller.table_differences() and clock() < deadline:
         await poll_until(never, LOOK_EVERY_S)
     figures = await poller.poll()
-    screen.figures(figures, always=True)
-    found, wrong = await console.visit(processes)
-    return figures, faults + wrong, [both.summary, found]
+    screen.figures(figures)
+    await both.count()
+    found, wrong = await console.visit(processes, both.about)
+    return figures, faults + wrong, both, found
 
 
 # -- staying up
@@ -330,7 +323,8 @@ def _step(screen: Screen, words: str) -> Iterator[Callable[[str], None]]:
     """One step, with its duration; call what is yielded for better words. Says nothing if it fails."""
     began = time.monotonic()
     said = [words]
-    yield lambda better: said.__setitem__(0, better)
+    with screen.waiting(f"{words.partition(':')[0]} …"):
+        yield lambda better: said.__setitem__(0, better)
     screen.line(f"{time.monotonic() - began:5.1f} s  {said[0]}")
 
 

@@ -1,20 +1,25 @@
-"""Showing the demo: a table that moves on a terminal, plain lines in a pipe. Collects and decides nothing."""
+"""Showing the demo: on a terminal a progress bar and a table that moves, in a pipe plain lines. Collects and
+decides nothing."""
 
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from dev.demo.poller import Figures
 
-LINE_EVERY_S: Final = 2.0
-_TOPICS_EVERY: Final = 3
-_PIPE_WIDTH: Final = 160
+LINE_EVERY_S: Final = 10.0
+WIDTH: Final = 120
+"""Characters of a line in a pipe, and at most on a terminal."""
+Row: TypeAlias = tuple[str, object, str]
+"""A figure of the summary: its name, the figure, and an explanation in words."""
 
 
 class Screen:
@@ -23,14 +28,23 @@ class Screen:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
         if not self._console.is_terminal:
-            self._console.width = _PIPE_WIDTH
+            self._console.width = WIDTH
         self._live: Live | None = None
-        self._last_line = 0.0
-        self._lines = 0
+        self._lives_s = 0.0
+        self._next_line = 0.0
 
     def line(self, text: str = "", style: str | None = None) -> None:
         """One or more lines of text, as they are."""
         self._console.print(Text(text, style=style or ""), soft_wrap=True)
+
+    def text(self, text: str, style: str | None = None) -> None:
+        """Sentences, broken into lines."""
+        self.line("\n".join(textwrap.wrap(text, min(WIDTH, self._console.width))), style)
+
+    def folded(self, text: str) -> None:
+        """A value, broken into lines wherever one is full; all but the first are indented."""
+        width = min(WIDTH, self._console.width) - 4
+        self.line("\n  ".join(text[at : at + width] for at in range(0, len(text), width)))
 
     def heading(self, text: str) -> None:
         self.line()
@@ -44,49 +58,67 @@ class Screen:
         for row in rows:
             # not as a plain str, in which rich would read a value's [brackets] as its own markup
             table.add_row(*(Text("" if value is None else str(value)) for value in row))
-        self._console.print(table)
+        self._table(table)
+
+    def summary(self, rows: Sequence[Row], bad: Sequence[str] = ()) -> None:
+        """The table of the end; the names in ``bad`` are red."""
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, style="bold")
+        table.add_column(no_wrap=True, justify="right")
+        table.add_column()
+        for name, figure, words in rows:
+            table.add_row(name, Text(str(figure), "bold red" if name in bad else "bold green"), Text(words))
+        self._table(table)
+
+    def _table(self, table: Table) -> None:
+        with self._console.capture() as captured:
+            self._console.print(table, width=min(WIDTH, self._console.width))
+        for line in captured.get().splitlines():  # rich fills each line with blanks up to the table's width
+            self._console.print(Text.from_ansi(line.rstrip()), soft_wrap=True)
 
     @contextmanager
-    def moving(self) -> Iterator[None]:
-        """While figures are shown."""
+    def waiting(self, words: str) -> Iterator[None]:
+        """On a terminal a line that moves while something is under way."""
+        with self._console.status(words):
+            yield
+
+    @contextmanager
+    def moving(self, lives_s: float) -> Iterator[None]:
+        """While figures are shown; the company lives for ``lives_s``, and then all comes to rest."""
         if not self._console.is_terminal:
             yield
             return
-        with Live(console=self._console, refresh_per_second=8) as self._live:
+        self._lives_s = lives_s
+        with Live(console=self._console, refresh_per_second=8, transient=True) as self._live:
             yield
         self._live = None
 
-    def figures(self, figures: Figures, *, always: bool = False) -> None:
-        """The latest figures; in a pipe at most one line in ``LINE_EVERY_S``, unless ``always``."""
+    def figures(self, figures: Figures) -> None:
+        """The latest figures; in a pipe at most one line in ``LINE_EVERY_S``."""
         if self._live is not None:
-            self._live.update(live_table(figures))
-            return
-        if not always and time.monotonic() - self._last_line < LINE_EVERY_S:
-            return
-        self._last_line = time.monotonic()
-        self.line(plain_line(figures))
-        if always or self._lines % _TOPICS_EVERY == _TOPICS_EVERY - 1:
-            self.line("        " + topics_line(figures))
-        self._lines += 1
+            self._live.update(Group(_progress(figures, self._lives_s), live_table(figures)))
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_EVERY_S
+            self.line(plain_line(figures))
 
 
 def plain_line(f: Figures) -> str:
-    """All figures but the topics' on one line."""
-    rows = f.rows
-    ingress = "" if f.ingress_up else " (the ingress is down)"
+    """The most important figures, on one line."""
+    down = "" if f.ingress_up else " (the ingress is down)"
     return (
-        f"{f.elapsed_s:5.0f} s  pushed {f.pushed}, answered {f.answered}, failed attempts {f.failed_attempts}"
-        f"{ingress}, p50/p99 {milliseconds(f.p50_ms)}/{milliseconds(f.p99_ms)} ms | "
-        f"Kafka {f.records} records | OA {rows.employees} employees, {rows.leavers} left, "
-        f"{rows.departments} departments, {rows.memberships} memberships | "
-        f"{rows.approvals} approvals archived, {rows.leave_ledger} leaves | "
-        f"on the way {f.missing - f.lost}, lost {f.lost}"
+        f"{f.elapsed_s:5.0f} s  {f.pushed} pushed, {f.answered} answered{down}; {f.records} records; "
+        f"{f.rows.employees} employees, {f.rows.approvals} approvals; lost {f.lost}"
     )
 
 
-def topics_line(f: Figures) -> str:
-    """Records of each topic that has any."""
-    return "topics       " + (", ".join(f"{t} {n}" for t, n in sorted(f.topics.items()) if n) or "none yet")
+def _progress(f: Figures, lives_s: float) -> Table:
+    rests = f.elapsed_s >= lives_s
+    words = "what is under way comes to its end" if rests else f"the company lives for {lives_s:g} s"
+    line = Table.grid(padding=(0, 2))
+    line.add_row(
+        ProgressBar(total=lives_s, completed=min(f.elapsed_s, lives_s), width=40), Text(words, "dim")
+    )
+    return line
 
 
 def live_table(f: Figures) -> Table:
@@ -119,7 +151,8 @@ def _right(f: Figures) -> Table:
     table = _block("records")
     _pair(table, "Kafka topics", "", "bold")
     for topic, count in sorted(f.topics.items()):
-        _pair(table, f"  {topic}", count, None if count else "dim")
+        if count:
+            _pair(table, f"  {topic}", count)
     _pair(table, "answered, on the way", f.missing - f.lost)
     _pair(table, "answered, lost", f.lost, "bold red" if f.lost else "bold green")
     return table

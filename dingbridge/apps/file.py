@@ -62,7 +62,7 @@ _SECRETS: Final = ("token", "aes_key", "app_secret")
 _WORDS: Final = {
     "missing": "not set",
     "too_short": "not set",
-    "extra_forbidden": "is no setting of an app; docs/guide/real-app.md has an example",
+    "extra_forbidden": "is no setting of an app; docs/guide/several-apps.md has an example",
     "string_type": "is no text",
     "bool_type": "is true or false",
     "list_type": "begins with [[apps.<name>.previous]]",

@@ -21,6 +21,7 @@ _ANSWER_WITHIN_S = 600.0
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for machines; of a list one object a line.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and change nothing.")]
+Reveal = Annotated[bool, typer.Option("--reveal", help="Show private values, too.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 LINE_EVERY = 10
@@ -72,8 +73,13 @@ def post_json(url: str, body: Mapping[str, Any], process: str, remedy: str, *, t
 
 
 def confirmed(question: str, yes: bool) -> bool:
-    """Ask on a terminal, unless ``yes``; nobody is asked in a pipe."""
-    return yes or not sys.stdin.isatty() or ask(question)
+    """Ask on a terminal, unless ``yes``. Raises ``typer.BadParameter``, exit code 2, where nobody can be
+    asked: a script that changes or destroys something says ``--yes``."""
+    if not yes and not sys.stdin.isatty():
+        raise typer.BadParameter(
+            f"nobody can be asked here: {question} Nothing was changed; --yes does it", param_hint="--yes"
+        )
+    return yes or ask(question)
 
 
 def ask(question: str) -> bool:

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from dingbridge.cli.terminal import AsJson, print_list, say
+from dingbridge.cli.terminal import AsJson, Reveal, print_list, say
 from dingbridge.errors import TopicError
 from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topic_policy import topics_read, unclassified_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics, listed_topics, unled_words
 from dingbridge.logging import configure_logging
-from dingbridge.masking import reveal_bytes
+from dingbridge.masking import mask, mask_event, reveal_bytes, shown_header
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.registry import known_consumers
 
@@ -58,11 +58,12 @@ def read(
     with_key: Annotated[
         bool, typer.Option("--with-key", help="Also partition, offset, key and headers, as one JSON object.")
     ] = False,
+    reveal: Reveal = False,
 ) -> None:
     """Print the records of a topic, one JSON a line, from the beginning. Commits nothing, joins no group.
 
-    Suite tickets and authorisation codes are masked."""
-    asyncio.run(_read(event_type, limit, with_key))
+    Private values are masked unless --reveal; suite tickets and authorisation codes always are."""
+    asyncio.run(_read(event_type, limit, with_key, reveal))
 
 
 def _settings() -> KafkaSettings:
@@ -110,7 +111,7 @@ async def _ensure(event_types: list[str] | None, as_json: bool) -> None:
         )
 
 
-async def _read(event_type: str, limit: int, with_key: bool) -> None:
+async def _read(event_type: str, limit: int, with_key: bool, reveal: bool) -> None:
     settings = _settings()
     names = [event_type, settings.topic_prefix + event_type, settings.control_prefix + event_type]
     counts = await existing_topics(settings, names)
@@ -120,14 +121,14 @@ async def _read(event_type: str, limit: int, with_key: bool) -> None:
     shown = 0
     async with TopicReader(settings) as reader:
         async for record in reader.read(await reader.spans({topic: counts[topic]})):
-            _print(record, with_key)
+            _print(record, with_key, reveal)
             shown += 1
             if shown == limit:
                 return
 
 
-def _print(record: Any, with_key: bool) -> None:
-    value = reveal_bytes(record.value).decode("utf-8", "replace") if record.value is not None else "null"
+def _print(record: Any, with_key: bool, reveal: bool) -> None:
+    value = "null" if record.value is None else _shown(record.value, reveal)
     if not with_key:
         print(value)
         return
@@ -135,9 +136,7 @@ def _print(record: Any, with_key: bool) -> None:
         "partition": record.partition,
         "offset": record.offset,
         "key": record.key.decode("utf-8", "replace") if record.key is not None else None,
-        "headers": {
-            name: reveal_bytes(data or b"").decode("utf-8", "replace") for name, data in record.headers
-        },
+        "headers": {name: shown_header(name, data or b"", revealed=reveal) for name, data in record.headers},
     }
     try:
         orjson.loads(value)
@@ -145,3 +144,13 @@ def _print(record: Any, with_key: bool) -> None:
         value = orjson.dumps(value).decode()
     # the value is put in as it stands: reading and writing it again could change a number
     print(f'{orjson.dumps(head).decode()[:-1]},"value":{value}}}')
+
+
+def _shown(value: bytes, reveal: bool) -> str:
+    if reveal:
+        return reveal_bytes(value).decode("utf-8", "replace")
+    try:
+        envelope = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return f"*** ({len(value)} bytes, no JSON)"
+    return orjson.dumps(mask_event(envelope) if isinstance(envelope, dict) else mask(envelope)).decode()

@@ -108,15 +108,15 @@ async def _ensure(
                 for name in missing
             ]
         )
+        if created := [name for name, code, *_ in response.topic_errors if code == 0]:
+            log.info("topics.created", topics=created, replication=replication)
         for name, code, *rest in response.topic_errors:
-            if code == 0:
-                log.info("topic.created", topic=name, replication=replication)
-            elif code == TopicAuthorizationFailedError.errno:
+            if code == TopicAuthorizationFailedError.errno:
                 raise TopicForbidden(
                     f"{principal(settings)} sees no topic {name} and may not create it: grant CREATE, or, "
                     "if it exists, WRITE (to publish) or READ (to consume); see docs/explanation/security.md"
                 )
-            elif code != TopicAlreadyExistsError.errno:
+            if code not in (0, TopicAlreadyExistsError.errno):
                 if (refused := for_code(code)()).retriable:
                     raise refused  # no controller just now: it is not about this topic
                 raise TopicError(_refusal(name, code, rest[0] if rest else None))

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import apsw
 import typer
 
-from dingbridge.cli.terminal import confirmed, moment, print_json, print_list
+from dingbridge.cli.terminal import Reveal, Yes, confirmed, moment, print_json, print_list
 from dingbridge.errors import BridgeError
 from dingbridge.events import extract_facts
 from dingbridge.ingress.admin.client import ask, bring_in, do, forget_damaged, journal_dir, publisher_settings
@@ -88,7 +88,7 @@ def list_callbacks(
 @app.command()
 def show(
     seq: Annotated[int, typer.Argument(help="The callback's seq, as `list` prints it.")],
-    reveal: Annotated[bool, typer.Option("--reveal", help="Show private values, too.")] = False,
+    reveal: Reveal = False,
 ) -> None:
     """One callback as DingTalk sent it, decrypted; private values are masked unless --reveal."""
     with _view() as view:
@@ -99,8 +99,13 @@ def show(
 
 
 @app.command()
-def export(waiting: Waiting = False, since: Since = None, until: Until = None) -> None:
-    """All callbacks, one JSON object a line, their bytes in base64: private values included, keep it safe."""
+def export(
+    waiting: Waiting = False, since: Since = None, until: Until = None, reveal: Reveal = False
+) -> None:
+    """All callbacks, one JSON object a line, their bytes in base64: private values included, keep it safe.
+    It wants --reveal."""
+    if not reveal:
+        raise typer.BadParameter("an export holds private values, and wants it", param_hint="--reveal")
     wanted = _received(since, until)
     with _view() as view:
         for one in filter(wanted, view.callbacks(view.checkpoint_seq if waiting else 0)):
@@ -127,11 +132,14 @@ def prune(
         bool,
         typer.Option("--damaged", help="Give up what the disk has damaged, and folders that are imported."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Delete callbacks that are in Kafka. Those that wait or are parked stay, unless they are damaged and
     --damaged gives them up for good."""
-    if damaged and not confirmed("Give up for good what the disk has damaged? Nobody sends it again.", yes):
+    question = "Delete callbacks that are in Kafka?"
+    if damaged:
+        question = f"Give up for good what the disk has damaged? Nobody sends it again. {question}"
+    if not confirmed(question, yes):
         raise typer.Exit(1)
     result = do("prune", {"older_than_hours": older_than_hours, "damaged": damaged})
     if damaged:
@@ -169,12 +177,15 @@ def renormalise() -> None:
 def downgrade_file(
     file: Annotated[str, typer.Argument(help="journal.db or checkpoint.db.")],
     version: Annotated[int, typer.Argument(help="The version that the older dingbridge knows.")],
+    yes: Yes = False,
 ) -> None:
     """Rewrite a file of the journal for an older dingbridge, which named this command when it refused it.
 
     Run it with the newer one, while neither ingress nor relay runs. Callbacks stay; what only the newer
     version keeps beside them is deleted.
     """
+    if not confirmed(f"Rewrite {file} for version {version}? What only newer ones keep is deleted.", yes):
+        raise typer.Exit(1)
     before = downgrade(journal_dir(), file, version)
     print(f"{file}: from version {before} to {version}. Start the older dingbridge now.")
 

@@ -55,3 +55,16 @@ def test_now_says_what_waits_until_the_last_letter_is_sent_back(watched: Open, s
         lambda: BRANCH not in page.locator("#sentence").inner_text(), what="nothing of System A is wrong"
     )
     assert one.faults == []
+
+
+def test_a_page_that_gets_no_answer_is_grey_and_says_since_when(watched: Open) -> None:
+    one = watched("viewer")
+    for path in ("/?lang=en", "/consumers?lang=en"):
+        page = one.open(path)
+        page.context.set_offline(True)
+        page.wait_for_selector("body[data-stale] #stale time:not(:empty)")
+        page.context.set_offline(False)
+        page.wait_for_selector("body:not([data-stale])")
+        assert not page.locator("#stale").is_visible()
+    # the browser itself says of each request that it got no answer
+    assert all("ERR_INTERNET_DISCONNECTED" in fault for fault in one.faults)

@@ -158,7 +158,7 @@ async def test_events_and_approvals_after_the_back_up_are_neither_missed_nor_sta
         assert "paused since a restore" in await new.run("outbound", "status")
 
         async def resumed() -> bool:
-            done = await asyncio.to_thread(processes.run, "outbound", "resume", env=new.env)
+            done = await asyncio.to_thread(processes.run, "outbound", "resume", "--yes", env=new.env)
             return done.returncode == 0
 
         await eventually(resumed, what="all is read, so it is resumed")
@@ -166,7 +166,7 @@ async def test_events_and_approvals_after_the_back_up_are_neither_missed_nor_sta
         await eventually(told(new, "REQ-new"), what="what is new is started")
         assert {new.requests()[name][:2] for name in waiting} == {("pending", "unknown")}, "these wait"
         people_now = len(simulator.platform.company.users)
-        await new.run("outbound", "release", "--all")
+        await new.run("outbound", "release", "--all", "--yes")
         await eventually(told(new, *waiting), what="they are found in DingTalk")
         for name in ("REQ-before", "REQ-after", "REQ-waits", "REQ-new"):
             assert len(asked(name)) == 1, f"{name} was started once"

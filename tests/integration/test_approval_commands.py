@@ -85,7 +85,7 @@ async def test_approvals_from_before_the_start_are_archived_at_the_cost_that_was
     assert "nothing was archived" in looked.stderr
     assert calls(simulator, DETAIL) == 0
 
-    done = await run("approvals", "resync", "--since", "30d")
+    done = await run("approvals", "resync", "--since", "30d", "--yes")
     assert done.returncode == 0, done.stderr
     assert "(100 %)" in done.stderr
     assert f"{whole} archived" in done.stderr
@@ -94,12 +94,12 @@ async def test_approvals_from_before_the_start_are_archived_at_the_cost_that_was
     assert await scalar(database_url, select(func.count()).select_from(leave_ledger)) == 0
 
     running = sum(a["status"] == "RUNNING" for a in simulator.state()["approvals"])
-    again = await run("approvals", "resync", "--since", "30d", "--process-code", ",".join(CODES))
+    again = await run("approvals", "resync", "--since", "30d", "--process-code", ",".join(CODES), "--yes")
     assert f"{whole} approval(s) found; {running} to fetch" in again.stderr
 
 
 async def test_templates_actions_and_exports_of_an_archive(run, simulator, database_url, tmp_path):
-    assert (await run("approvals", "resync", "--since", "30d")).returncode == 0
+    assert (await run("approvals", "resync", "--since", "30d", "--yes")).returncode == 0
     approvals = {a["process_instance_id"]: a for a in simulator.state()["approvals"]}
 
     listed = await run("approvals", "templates", "--json")
@@ -125,11 +125,11 @@ async def test_templates_actions_and_exports_of_an_archive(run, simulator, datab
         ("action", "dingbridge.consumers.approval.examples.record_leave")
     }
     assert await scalar(database_url, select(func.count()).select_from(leave_ledger)) == 0
-    called = await run("approvals", "actions", "--process-code", "PROC-LEAVE")
+    called = await run("approvals", "actions", "--process-code", "PROC-LEAVE", "--yes")
     assert called.returncode == 0, called.stderr
     assert f"{len(leaves)} done" in called.stderr
     assert await scalar(database_url, select(func.count()).select_from(leave_ledger)) == len(leaves)
-    assert (await run("approvals", "actions", "--json")).stdout == ""
+    assert (await run("approvals", "actions", "--yes", "--json")).stdout == ""
 
     out = tmp_path / "报销.csv"
     exported = await run("approvals", "export", "--process-code", "PROC-EXPENSE", "--out", str(out))

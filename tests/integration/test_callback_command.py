@@ -163,6 +163,8 @@ async def test_it_asks_on_a_terminal_before_it_deletes(simulator, listener, env,
     code, shown = await asyncio.to_thread(on_terminal, env, tmp_path, "callback", "delete", answer="n")
     assert "[y/N]" in shown
     assert (code, registered(simulator) is None) == (1, False)
+    refused = await dingbridge_callback(tmp_path, env, "delete")
+    assert (refused.code, registered(simulator) is None) == (2, False), "nobody is there to be asked"
 
 
 async def test_a_url_that_does_not_lead_here_is_not_registered(simulator, env, tmp_path):

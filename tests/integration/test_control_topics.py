@@ -132,7 +132,7 @@ async def test_the_commands_know_a_consumers_control_topics(
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    assert answer("topics", "read", "changes") == [json.loads(change.value)]
+    assert answer("topics", "read", "changes", "--reveal") == [json.loads(change.value)]
     (oa,) = [row for row in answer("consumers", "--json") if row["name"] == "forward-oa"]
     assert oa["events"] == ["bpms_instance_change", "changes"]
     (sent,) = answer("replay", "forward-oa", "--since", "1h", "--events", "changes", "--yes", "--json")

@@ -114,7 +114,8 @@ async def test_what_goes_back_is_the_record_as_it_was_under_a_replay_id_of_its_o
 
     counted = (await dlq("replay", "--dry-run", "--events", "user_modify_org")).stdout
     assert "to send    12" in counted
-    assert await inbox(settings, name) == []
+    await dlq("replay", code=2)
+    assert await inbox(settings, name) == [], "without --yes, and nobody to be asked"
 
     sent = await dlq("replay", "--yes")
     assert "sent       12" in sent.stdout

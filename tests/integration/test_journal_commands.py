@@ -82,10 +82,10 @@ async def test_prune_and_renormalise(ingress, kafka_settings, held, tmp_path):
     added = await read_topic(kafka_settings, kafka_settings.topic_prefix + "user_add_org")
     assert [decode(r.value).id for r in added] == [decode(added[0].value).id] * 2, "by its first id"
 
-    code, printed, error = await run(ingress, "prune", "--older-than-hours", "0")
+    code, printed, error = await run(ingress, "prune", "--older-than-hours", "0", "--yes")
     assert code == 0, error
     assert printed == "deleted: 3\n"
-    code, _, error = await run(ingress, "prune", "--older-than-hours=-1")
+    code, _, error = await run(ingress, "prune", "--older-than-hours=-1", "--yes")
     assert code == 1
     assert "hours" in error
     code, printed, error = await run(ingress, "retry")

@@ -204,7 +204,7 @@ async def test_all_of_it_is_read_while_callbacks_come(data, kafka_env, kafka_set
         assert kept >= pusher.succeeded
         assert ingress.relay_readyz()[1]["parked"] == {}
 
-        down = ("consumers", "migrate", "address-sync", "--down", "0001")
+        down = ("consumers", "migrate", "address-sync", "--down", "0001", "--yes")
         refused = await asyncio.to_thread(processes.run, *down, "--worker", env=env)
         assert refused.returncode == 1
         sharing = ("address-sync",) if url is None else ("address-sync", "approval", "outbound")

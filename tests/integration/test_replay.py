@@ -56,8 +56,8 @@ def env(kafka_env, tmp_path, name):
 def replay(processes, env, name):
     """Runs ``dingbridge replay <consumer> …``; with ``--json`` its answer."""
 
-    async def run(*arguments, code=0):
-        result = await asyncio.to_thread(processes.run, "replay", name, *arguments, env=env)
+    async def run(*arguments, code=0, yes=("--yes",)):
+        result = await asyncio.to_thread(processes.run, "replay", name, *arguments, *yes, env=env)
         assert result.returncode == code, result.stderr
         assert "Traceback" not in result.stderr
         return json.loads(result.stdout) if "--json" in arguments else result
@@ -82,9 +82,10 @@ async def test_the_records_of_the_range_are_copied_as_they_were_and_counted_befo
     counted = await replay(*span, "--dry-run")
     assert "to send    5" in counted.stdout
     assert f"records    5\t{event_topic(kafka_settings, TOPIC)}" in counted.stdout
-    assert await inbox(kafka_settings, name) == []
+    await replay(*span, yes=(), code=2)
+    assert await inbox(kafka_settings, name) == [], "without --yes, and nobody to be asked"
 
-    sent = await replay(*span, "--yes")
+    sent = await replay(*span)
     assert "sent       5" in sent.stdout
     assert sent.stdout.index("to send") < sent.stdout.index("sent   ")
     assert "(100 %)" in sent.stderr

@@ -6,9 +6,11 @@ Run by the consumer for an order from its inbox (``consumer.py``), a slice at a 
 resync``, in one go.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from sqlalchemy import func, select
 
 from dingbridge.consumers.address_sync.fetcher import Fetcher
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
@@ -19,6 +21,7 @@ from dingbridge.consumers.address_sync.sync.safety import check_removals, leaver
 from dingbridge.consumers.address_sync.sync.sync_apply import Applier
 from dingbridge.consumers.address_sync.sync.sync_read import CompanyReader
 from dingbridge.consumers.address_sync.sync.worklist import CallMeter, Progress, Worklist, unread
+from dingbridge.consumers.address_sync.tables import departments, roles, users
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.mirror.leavers import LeaverLimit
 from dingbridge.throttle import Throttle
@@ -78,6 +81,8 @@ class FullSync:
                 return False
             if self._dry_run:
                 await self._over("dry_run")
+            else:
+                await self._log_read()
         if run.state == "refetching":
             if not await self._refetcher.refetch(in_time):
                 return False
@@ -101,6 +106,25 @@ class FullSync:
             return
         await self._over("stopped")
         log.error("address_sync.stopped", run=run.run_id, reason=check.stopped)
+
+    async def _log_read(self) -> None:
+        """Log that the tables have the company as it was read. The last step may wait for a minute."""
+        run, reader = self._run, self._runs.reader
+        here = {
+            "people": users.c.left_at,
+            "departments": departments.c.deleted_at,
+            "roles": roles.c.deleted_at,
+        }
+        counts = {
+            kind: await reader.scalar(
+                select(func.count())
+                .select_from(gone_at.table)
+                .where(gone_at.table.c.corp_id == run.corp_id, gone_at.is_(None))
+            )
+            for kind, gone_at in here.items()
+        }
+        seconds = round((datetime.now(UTC) - run.began_at).total_seconds(), 1)
+        log.info("address_sync.company_read", run=run.run_id, **counts, seconds=seconds)
 
     async def _over(self, state: State) -> None:
         run = self._run

@@ -11,7 +11,7 @@ import typer
 from sqlalchemy import Column, ColumnElement, Row, Table, and_, func, or_, select
 
 from dingbridge import Transaction
-from dingbridge.cli.terminal import listed, moment, print_json, print_list, say
+from dingbridge.cli.terminal import Yes, confirmed, listed, moment, print_json, print_list, say
 from dingbridge.consumers.outbound import waiting
 from dingbridge.consumers.outbound.cli.planning import Planned, plan
 from dingbridge.consumers.outbound.cli.support import open_ledger, read_messages
@@ -153,6 +153,7 @@ def release(
     ] = None,
     until: Until = None,
     dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Let outbound write what it holds back: adopted, in conflict, or refused. `plan` shows what that is.
@@ -173,7 +174,7 @@ def release(
     if state in (None, "unknown"):
         requested = _chosen(UNKNOWN, *which, table=outbound_requests, kinds=kinds)
         by_hand.append((outbound_requests, requested, release_request))
-    _by_hand("released", by_hand, ids, dry_run, as_json)
+    _by_hand("released", by_hand, ids, dry_run, yes, as_json)
 
 
 @app.command()
@@ -185,6 +186,7 @@ def approve(
     state: Annotated[str | None, typer.Option(help="Only these: removal or update.")] = None,
     until: Until = None,
     dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Approve removals beyond OUTBOUND_MAX_REMOVALS and changes beyond OUTBOUND_MAX_UPDATES; `status` lists
@@ -193,7 +195,7 @@ def approve(
         raise typer.BadParameter("removal or update", param_hint="--state")
     approvable = or_(*waiting.APPROVABLE.values()) if state is None else waiting.APPROVABLE[state]
     chosen = _chosen(approvable, ids, all_, kind, corp, until)
-    _by_hand("approved", [(outbound_entity, chosen, approve_row)], ids, dry_run, as_json)
+    _by_hand("approved", [(outbound_entity, chosen, approve_row)], ids, dry_run, yes, as_json)
 
 
 def _chosen(
@@ -232,9 +234,16 @@ def _by_hand(
     by_hand: Sequence[_ByHand],
     ids: Sequence[str] | None,
     dry_run: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
-    found = asyncio.run(_changed(by_hand, dry_run))
+    """Raises ``typer.Exit`` for a no, and what ``confirmed`` does."""
+    found = asyncio.run(_changed(by_hand, dry_run or not yes))
+    if found and not (dry_run or yes):
+        if not confirmed(f"{len(found)} of them to be {done}?", yes):
+            say(f"nothing was {done}")
+            raise typer.Exit(1)
+        found = asyncio.run(_changed(by_hand, dry_run))
     for own_id in sorted(set(listed(list(ids or ()))) - set(found)):
         say(f"{own_id}: not one of those that dingbridge outbound status lists so")
     counts = {"matching": len(found), done: 0 if dry_run else len(found)}
@@ -261,16 +270,16 @@ def _id_of(table: Table) -> Column[Any]:
 
 
 @app.command("resume")
-def resume_command() -> None:
+def resume_command(yes: Yes = False) -> None:
     """After a restore: let outbound write to DingTalk again, once it has read what came since the back-up.
 
     `status` first: requests that may have been carried out since wait there as `unknown`, for `release`.
     Exit code 1: something is still to be read; let the consumer run, and call this again.
     """
-    print(asyncio.run(_resume()))
+    print(asyncio.run(_resume(yes)))
 
 
-async def _resume() -> str:
+async def _resume(yes: bool) -> str:
     async with open_ledger() as consumer:
         database = consumer.database
         if (restore := await paused(database.reader())) is None:
@@ -282,6 +291,8 @@ async def _resume() -> str:
             )
         unknown = select(func.count()).select_from(outbound_requests).where(UNKNOWN)
         waits = await database.reader().scalar(unknown)
+        if not confirmed("Let outbound write to DingTalk again?", yes):
+            return "it stays paused"
         async with database.transaction() as tx:
             await resume(tx)
     return f"resumed; {waits} request(s) of unknown outcome wait for `dingbridge outbound release`"

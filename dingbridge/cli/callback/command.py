@@ -172,7 +172,7 @@ def delete(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Delete what is registered: DingTalk sends nothing any more. Asks on a terminal.
+    """Delete what is registered: DingTalk sends nothing any more. Asks first.
 
     Exit code 0: done; 1: DingTalk refused, nothing is registered, or the answer was no; 2: settings or usage.
     """

@@ -8,7 +8,7 @@ import typer
 from dingbridge.cli.consumer_file import load
 from dingbridge.cli.consumers import down as going_down
 from dingbridge.cli.consumers.revision import missing_revisions, write_all
-from dingbridge.cli.terminal import say
+from dingbridge.cli.terminal import Yes, confirmed, say
 
 
 def migrate(
@@ -23,6 +23,7 @@ def migrate(
     worker: Annotated[
         bool, typer.Option("--worker", help="With --down: the worker's tables in this database.")
     ] = False,
+    yes: Yes = False,
 ) -> None:
     """Show the revision that brings a consumer's tables to its code: new tables, columns and indexes; with
     --write, write it. The consumer runs it at its next start.
@@ -41,6 +42,8 @@ def migrate(
         raise typer.BadParameter("--down writes no revision: without --write and --message")
     consumer = load(name)
     if down:
+        if not confirmed(f"Take the tables back to {down}? What later revisions added is deleted.", yes):
+            raise typer.Exit(1)
         before = asyncio.run(going_down.down(consumer, down, worker=worker))
         say(f"The tables are at revision {down}, and were at {before}. Start the older version now.")
         return

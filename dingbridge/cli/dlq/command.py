@@ -28,7 +28,17 @@ from dingbridge.cli.dlq.selection import (
     dead_letter_filter,
     place_of,
 )
-from dingbridge.cli.terminal import AsJson, DryRun, Yes, confirmed, print_json, print_list, progress, say
+from dingbridge.cli.terminal import (
+    AsJson,
+    DryRun,
+    Reveal,
+    Yes,
+    confirmed,
+    print_json,
+    print_list,
+    progress,
+    say,
+)
 from dingbridge.errors import BridgeError, TopicError
 from dingbridge.logging import configure_logging
 from dingbridge.replay.dead_letter_queue import DeadLetterQueue, Selection
@@ -118,7 +128,7 @@ def show(
     consumer: ConsumerName,
     place: Place,
     as_json: AsJson = False,
-    reveal: Annotated[bool, typer.Option("--reveal", help="Show private values, too.")] = False,
+    reveal: Reveal = False,
 ) -> None:
     """One dead letter with its frames, headers and value; private values are masked unless --reveal."""
     at = place_of(place, "PLACE")

@@ -8,7 +8,7 @@ import orjson
 from dingbridge.cli.terminal import print_json
 from dingbridge.events import NotAnEvent, decode
 from dingbridge.events.foreign import whole_number
-from dingbridge.masking import mask, mask_event, reveal_bytes
+from dingbridge.masking import mask, mask_event, reveal_bytes, shown_header
 from dingbridge.masking import reveal as revealed
 from dingbridge.replay.dead_letter_groups import DeadLetterGroup
 from dingbridge.replay.dead_letter_queue import Selection
@@ -77,7 +77,7 @@ def print_selection(selected: Selection, verb: Verb) -> None:
 def print_whole(found: DeadLetter, by: str | None, reveal: bool, as_json: bool) -> None:
     """One dead letter with its frames, its other headers and its value."""
     head = as_object(found, by)
-    headers = [[name, _header(name, data, reveal)] for name, data in _other_headers(found)]
+    headers = [[name, shown_header(name, data, revealed=reveal)] for name, data in _other_headers(found)]
     value, pretty = _value(found.record.value, reveal)
     if as_json:
         print_json({**head, "frames": found.frames, "headers": headers, "value": value})
@@ -94,12 +94,6 @@ def print_whole(found: DeadLetter, by: str | None, reveal: bool, as_json: bool) 
 
 def _other_headers(found: DeadLetter) -> list[tuple[str, bytes]]:
     return [(n, data or b"") for n, data in found.record.headers if not n.startswith("dingbridge-dlq-")]
-
-
-def _header(name: str, data: bytes, reveal: bool) -> str:
-    """Ours hold ids and types; what others put in is not known."""
-    text = reveal_bytes(data).decode(errors="replace")
-    return text if reveal or name == "content-type" or name.startswith("dingbridge-") else f"***({len(text)})"
 
 
 def _value(value: bytes | None, reveal: bool) -> tuple[Any, str]:

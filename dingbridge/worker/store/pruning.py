@@ -41,7 +41,7 @@ async def prune_regularly(database: Database, consumer: str, settings: KafkaSett
                     rows += await inbox.prune(database, numbers[topic], datetime.now(UTC) - life)
             if all_ends := [life for life in lives.by_topic.values() if life is not None]:
                 await outbox.prune(database, consumer, datetime.now(UTC) - max(all_ends))
-            log.info("consumer.inbox_pruned", consumer=consumer, rows=rows)
+            (log.info if rows else log.debug)("consumer.inbox_pruned", consumer=consumer, rows=rows)
         except (DependencyUnavailable, Conflict, KafkaUnavailable, DBAPIError) as error:
             # when two members prune at the same moment, PostgreSQL rolls one back
             reason = error_location(error, "consumers") if isinstance(error, DBAPIError) else str(error)
@@ -61,7 +61,7 @@ def _log_retention(consumer: str, lives: Lives) -> None:
             "a retention.ms",
         )
     days = {round(life / timedelta(days=1), 1) for life in lives.by_topic.values() if life is not None}
-    log.info("consumer.inbox_kept", consumer=consumer, days=sorted(days))
+    log.debug("consumer.inbox_kept", consumer=consumer, days=sorted(days))
     if lives.unknown:
         log.warning(
             "consumer.retention_unknown",

@@ -266,7 +266,24 @@ async def test_show_lists_employees_with_their_departments(sync, company):
     del company.users["u2"]
     await deliver(sync, "user_leave_org", "u2")
     (title, columns, rows), (dept_title, _, dept_rows) = await sync.consumer.show(sync.database.reader())
-    assert title == "employees: 1, and 1 who left; the latest 2"
+    assert title == "employees: 1, and 1 who left; the latest 2, by hiring and by change"
     assert dict(zip(columns, rows[0], strict=True))["departments"] == "示例公司、研发部"
     assert dept_title == "departments: 2, and 0 deleted; the latest 2"
     assert {row[1]: row[3] for row in dept_rows} == {"示例公司": 1, "研发部": 1}
+
+
+async def test_show_has_who_was_just_hired_though_all_details_came_later(sync, company):
+    day_ms = 86_400_000
+    for number in range(30):
+        company.hire(f"old{number:02}", hired_date=1_500_000_000_000 + number * day_ms)
+    company.hire("a-new-one", hired_date=1_700_000_000_000)
+    await deliver(sync, "user_add_org", "a-new-one")
+    await full(sync, company)
+    edited = company.users["old03"]
+    edited["title"] = "董事长"
+    await deliver(sync, "user_modify_org", "old03")
+    (_, _, rows), *_ = await sync.consumer.show(sync.database.reader())
+    shown = [row[0] for row in rows]
+    assert len(shown) == 10
+    assert shown[0] == "a-new-one"
+    assert "old03" in shown

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
+from structlog.testing import capture_logs
 
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.consumers.address_sync.sync.full_sync import FullSync
@@ -336,3 +337,15 @@ async def test_who_was_hired_a_moment_ago_is_not_marked_by_reads_that_lag(sync, 
     run = await full(sync, company, clock=Later())
     assert run.changed == {}
     assert await differences(sync, company) == []
+
+
+async def test_it_says_once_that_the_company_was_read_and_how_large_it_is(sync, company):
+    with capture_logs() as logs:
+        await full(sync, company)
+    [line] = [log for log in logs if log["event"] == "address_sync.company_read"]
+    sizes = (line["people"], line["departments"], line["roles"])
+    assert sizes == (len(company.users), len(company.departments), len(company.roles))
+    assert line["seconds"] >= 0
+    with capture_logs() as logs:
+        await full(sync, company, cause="dry_run")
+    assert "address_sync.company_read" not in [log["event"] for log in logs]

@@ -81,9 +81,9 @@ async def test_a_provider_s_user_comes_in_by_the_role_of_the_claim_and_goes_on_w
         assert answer.headers["Refresh"] == "0;url=/find?q=%E5%BC%A0%20%E4%B8%89&p=1"
         assert "SameSite=Strict" in "".join(answer.headers.getall("Set-Cookie"))
         assert fake.asked == ["Basic Y29uc29sZTpzJTI2Y3JldA=="]  # console:s%26cret
-        assert await role_of(who) == "u-1 (operator)"
+        assert await role_of(who) == "oidc:u-1 (operator)"
         [line] = await who.console.audit.read()
-        assert (line.act, line.user, line.role, line.command) == ("login", "u-1", "operator", "oidc")
+        assert (line.act, line.user, line.role, line.command) == ("login", "oidc:u-1", "operator", "oidc")
         token = await who.csrf()
         assert (await who.post("/logout", {"csrf": token})).status == 303
         assert (await who.get("/audit")).status == 303

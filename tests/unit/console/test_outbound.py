@@ -58,7 +58,7 @@ def test_all_of_a_state_are_bound_to_a_time():
     options = options_of(command)
     assert (options["all_"], options["state"], options["until"]) == (True, "adopted", "2026-11-27T12:00:00Z")
     assert command.count == 7
-    assert command.shown.startswith("DATABASE_URL=… dingbridge outbound release --json --all")
+    assert command.shown.startswith("DATABASE_URL=… dingbridge outbound release --yes --json --all")
     assert "secret" not in command.shown + repr(command)
 
 

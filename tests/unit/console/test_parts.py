@@ -112,6 +112,28 @@ async def test_a_command_that_takes_too_long_is_interrupted(
     assert not done.ok
 
 
+async def test_a_console_that_stops_interrupts_its_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by Ctrl-C: killed between the copies and their note, a replay would offer the letters again."""
+    began, ended = tmp_path / "began", tmp_path / "ended"
+    script = tmp_path / "python"
+    script.write_text(
+        f"#!{sys.executable}\nimport time, pathlib\ntry:\n    pathlib.Path({str(began)!r}).touch()\n"
+        f"    time.sleep(3600)\nexcept KeyboardInterrupt:\n    pathlib.Path({str(ended)!r}).touch()\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    commands = Commands(Audit(tmp_path / "audit.jsonl"))
+    command = Command(("dlq", "replay", "approval"))
+    running = asyncio.ensure_future(commands.run(by(User("anna", Role.OPERATOR)), command))
+    await eventually(began.exists, what="it runs")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ended.exists()
+
+
 class Tags(HTMLParser):
     """The tags of a page, with the names of their attributes."""
 

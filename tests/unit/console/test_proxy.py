@@ -48,14 +48,14 @@ async def test_a_header_is_believed_of_a_trusted_proxy_with_the_secret_alone(tmp
     async with browser(behind(tmp_path, "10.0.0.0/8")) as who:
         assert (await who.get("/audit", headers={**ANNA, **BY_PROXY})).status == 303
     async with browser(behind(tmp_path)) as who:
-        assert "anna (operator)" in await (await who.get("/audit", headers={**ANNA, **BY_PROXY})).text()
+        assert "proxy:anna (operator)" in await (await who.get("/audit", headers={**ANNA, **BY_PROXY})).text()
         for role in ("god", ""):
             page = await who.get("/audit", headers={**BY_PROXY, "X-User": "anna", "X-Role": role})
-            assert "anna (viewer)" in await page.text()
+            assert "proxy:anna (viewer)" in await page.text()
         assert (await who.get("/audit", headers={**BY_PROXY, "X-Role": "operator"})).status == 303
         twice = [*BY_PROXY.items(), ("X-User", "anna"), ("X-Role", "operator"), ("X-Role", "viewer")]
         page = await who.client.get("/audit", headers=twice)
-        assert "anna (viewer)" in await page.text(), "the proxy adds its own to a stranger's"
+        assert "proxy:anna (viewer)" in await page.text(), "the proxy adds its own to a stranger's"
 
 
 async def test_of_a_proxys_user_the_whole_name_counts_and_must_be_one(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ async def test_whoever_may_use_the_socket_is_believed_and_nobody_else_may(tmp_pa
     async with by_socket(path) as (client, _):
         assert path.stat().st_mode & 0o777 == MODE == 0o660
         async with client.get("/audit", headers=ANNA) as answer:
-            assert "anna (operator)" in await answer.text()
+            assert "proxy:anna (operator)" in await answer.text()
         with pytest.raises(BridgeError, match="another process listens there"):
             unix_socket(path)
     assert path.is_socket()  # as one that was killed leaves it

@@ -110,7 +110,7 @@ def test_one_that_is_damaged_is_shown_as_it_stands(run):
 
 
 def test_the_export_says_which_lines_are_damaged(run):
-    lines = [json.loads(line) for line in run("export")[1].splitlines()]
+    lines = [json.loads(line) for line in run("export", "--reveal")[1].splitlines()]
     assert [line["seq"] for line in lines] == [1, 2, 3, 4, 6, 7, 8, 9, 10]
     assert [line["seq"] for line in lines if line.get("damaged")] == [4, 8]
 
@@ -121,7 +121,9 @@ def test_a_time_of_receipt_picks_callbacks(run):
 
     # of number 8 nobody knows when it came
     assert states(run("list", "--since", at(2), "--until", at(6))[1]).keys() == {2, 3, 4, 8}
-    assert [json.loads(line)["seq"] for line in run("export", "--since", at(9))[1].splitlines()] == [
+    assert [
+        json.loads(line)["seq"] for line in run("export", "--reveal", "--since", at(9))[1].splitlines()
+    ] == [
         4,
         8,
         9,
@@ -154,7 +156,7 @@ def test_a_journal_that_cannot_be_opened_is_said(run, root, journal):
     assert len(states(run("list")[1])) == 9
     assert "damaged-20260101T000000Z: not imported yet, 0 callback(s) could not be read" in run("stats")[1]
     journal.path.write_bytes(b"no database" * 1000)
-    for command in (["list"], ["show", "1"], ["export"], ["stats"]):
+    for command in (["list"], ["show", "1"], ["export", "--reveal"], ["stats"]):
         code, printed, said = run(*command)
         assert (code, printed) == (1, ""), command
         assert "cannot be read" in said
@@ -167,13 +169,23 @@ def parked(root: Path) -> list[tuple[int, str]]:
 
 
 def test_what_is_damaged_is_given_up_for_good_and_nothing_else_is(run, root):
-    assert run("prune", "--older-than-hours", "0")[:2] == (0, "deleted: 3\n"), "of 1 to 6, 5 has gone"
+    pruned = run("prune", "--older-than-hours", "0", "--yes")
+    assert pruned[:2] == (0, "deleted: 3\n"), "of 1 to 6, 5 has gone"
     assert len(parked(root)) == 3
-    code, printed, said = run("prune", "--damaged")
+    code, printed, said = run("prune", "--damaged", "--yes")
     assert (code, printed) == (0, "deleted: 0\ndamaged callbacks: 2\n"), said
     assert parked(root) == [(3, "rights")]
-    assert run("prune", "--older-than-hours", "0")[1] == "deleted: 1\n"
+    assert run("prune", "--older-than-hours", "0", "--yes")[1] == "deleted: 1\n"
     assert states(run("list")[1]).keys() == {3, 7, 8, 9, 10}
+
+
+@pytest.mark.parametrize("command", [["prune"], ["prune", "--damaged"], ["downgrade", "journal.db", "3"]])
+def test_without_a_terminal_and_yes_nothing_is_touched(run, root, command):
+    before = current(root).journal.read_bytes()
+    code, printed, said = run(*command)
+    assert (code, printed) == (2, ""), said
+    assert current(root).journal.read_bytes() == before
+    assert len(parked(root)) == 3
 
 
 @pytest.mark.parametrize(("typed", "left"), [("n\n", 3), ("y\n", 1)])
@@ -196,7 +208,7 @@ def test_an_ingress_that_holds_the_journal_is_asked(run, root, monkeypatch):
     monkeypatch.setenv("ADMIN_PORT", "1")
     lock = ingress_lock(root)
     lock.acquire()
-    code, _, said = run("prune", "--damaged")
+    code, _, said = run("prune", "--damaged", "--yes")
     lock.release()
     assert code == 1
     assert "/journal/prune" in said

@@ -250,3 +250,10 @@ def test_ctrl_c_at_the_question_ends_the_command_at_once(monkeypatch):
         asyncio.run(command())
     assert went_on == []
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_without_a_terminal_a_script_says_yes_or_nothing_is_done(monkeypatch):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
+    assert confirmed("Delete it?", yes=True)
+    with pytest.raises(typer.BadParameter, match="Delete it"):
+        confirmed("Delete it?", yes=False)

@@ -77,21 +77,22 @@ def test_those_that_are_named_are_counted_and_approved_and_no_others(url, chosen
     approved = outbound_entity.c.removal_approved
     counted = CliRunner().invoke(app, ["approve", *chosen, "--dry-run", "--json"])
     assert json.loads(counted.stdout) == {"matching": len(expected), "approved": 0}
+    assert CliRunner().invoke(app, ["approve", *chosen]).exit_code == 2, "nobody can be asked"
     assert rows_where(url, approved) == []
-    done = CliRunner().invoke(app, ["approve", *chosen, "--json"])
+    done = CliRunner().invoke(app, ["approve", *chosen, "--yes", "--json"])
     assert json.loads(done.stdout) == {"matching": len(expected), "approved": len(expected)}
     assert set(rows_where(url, approved)) == expected
 
 
 def test_what_is_held_back_is_released_and_what_waits_for_its_days_is_not(url):
-    result = CliRunner().invoke(app, ["release", "--all", "--json"])
+    result = CliRunner().invoke(app, ["release", "--all", "--yes", "--json"])
     assert json.loads(result.stdout)["released"] == 3
     due = outbound_entity.c.due_ms.is_not(None)
     assert {own_id for _, _, own_id in rows_where(url, due)} == {"adopted", "refused", "conflict"}
 
 
 def test_one_state_is_released_and_the_others_wait(url):
-    result = CliRunner().invoke(app, ["release", "--all", "--state", "refused", "--json"])
+    result = CliRunner().invoke(app, ["release", "--all", "--yes", "--state", "refused", "--json"])
     assert json.loads(result.stdout)["released"] == 1
     due = outbound_entity.c.due_ms.is_not(None)
     assert {own_id for _, _, own_id in rows_where(url, due)} == {"refused"}

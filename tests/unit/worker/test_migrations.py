@@ -336,6 +336,8 @@ async def test_an_empty_database_gets_one_revision_and_each_change_another(autho
     await run(changed, write=True)
     assert not lacking_after_revisions(load_consumer(changed))
     assert await start(changed) == {"bills": ["id", "title", "at", "n", "j"]}
+    with pytest.raises(typer.BadParameter, match="nobody can be asked"):
+        await run(changed, down="0001")
     assert await start(changed, back_to="0001") == {"bills": ["id", "title"]}
 
 
@@ -373,7 +375,7 @@ def test_the_way_back_waits_until_kafka_says_that_nobody_is_in_the_group(
 
     asyncio.run(others())
     with pytest.raises(error, match=words):
-        command(consumer, down="0001", worker=True)
+        command(consumer, down="0001", worker=True, yes=True)
 
 
 def test_a_column_without_a_value_for_the_rows_that_there_are_is_refused(author, capsys):

@@ -50,7 +50,7 @@ async def pruned(database: Database, lives: list[Any], monkeypatch: pytest.Monke
             if event == "consumer.inbox_pruned":
                 done.set()
 
-        warning = info
+        warning = debug = info
 
     said: list[str] = []
     monkeypatch.setattr(pruning, "lives_of_records", asked)
