@@ -90,7 +90,7 @@ def run(*arguments):
 
 async def told(monkeypatch, *arguments):
     """In a thread of its own, since the command has an event loop of its own."""
-    code, out, err, error = await asyncio.to_thread(run, "--force", "--json", *arguments)
+    code, out, err, error = await asyncio.to_thread(run, "--force", "--yes", "--json", *arguments)
     return code, json.loads(out or "{}"), err, error
 
 
