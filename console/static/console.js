@@ -82,7 +82,8 @@ if (tail) follow(tail);
 // says since when, whatever has ended: the console, the network, or this person's login.
 const polling = () => document.querySelector("[hx-trigger^='every ']");
 let last = { part: polling(), at: Date.now() };
-document.addEventListener("visibilitychange", () => { last.at = Date.now(); }); // a hidden page asks more seldom
+// A hidden page asks more seldom.
+document.addEventListener("visibilitychange", () => { last.at = Date.now(); });
 setInterval(() => {
   const part = polling();
   if (part !== last.part) last = { part, at: Date.now() };

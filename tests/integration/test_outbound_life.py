@@ -110,7 +110,7 @@ async def test_a_file_becomes_so_and_a_persons_change_comes_back(
     code, listed = await command("status", "--json")
     assert [(one["id"], one["reason"]) for one in listed] == [("u2", "adopted")]
     assert (await command("release"))[0] == 2
-    assert (await command("release", "u2"))[0] == 0
+    assert (await command("release", "u2", "--yes"))[0] == 0
     expected["u2"] = "done"
     await eventually(told, what="u2 is written")
     assert there.title == "改过的"

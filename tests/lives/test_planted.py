@@ -22,7 +22,7 @@ from dingbridge.mirror import look_again
 from dingbridge.snapshots import late_answers
 from tests.lives.clock import everywhere
 from tests.lives.life import Plan, lived
-from tests.support.sizes import QUICK
+from tests.support.sizes import QUICK, sized
 
 MOST = 40
 """Lives that are tried before a bug counts as not found."""
@@ -145,7 +145,7 @@ def lives(one: Bug) -> Iterator[Plan]:
         yield Plan.of(one.kind, seed)
 
 
-@pytest.mark.parametrize("one", BUGS, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", sized(BUGS, BUGS, quick=BUGS[::4]), ids=lambda one: one.name)
 def test_a_bug_that_is_put_back_is_found(one: Bug, tmp_path: Path) -> None:
     for number, plan in enumerate(lives(one)):
         with planted(one):

@@ -93,13 +93,13 @@ BY_CLAIM = {"console_oidc_role_claim": "realm_access.roles"}
 BY_URL = {"console_oidc_role_claim": "https://x.example/r"}
 BY_MAP = {"console_oidc_roles": ["a=b=reader", "staff=viewer"]}
 PLACES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
-    ({}, {"roles": "reader"}, {}, "u-1 (reader)"),
-    ({}, {"roles": None}, {"roles": ["reader"]}, "u-1 (reader)"),
-    ({}, {"roles": ["viewer"]}, {"roles": ["operator"]}, "u-1 (viewer)"),
-    (BY_CLAIM, {"realm_access": {"roles": ["reader"]}}, {}, "u-1 (reader)"),
-    (BY_URL, {"https://x.example/r": ["reader"]}, {}, "u-1 (reader)"),
-    (BY_MAP, {"roles": ["a=b", "staff"]}, {}, "u-1 (reader)"),
-    ({"console_oidc_name_claim": "email"}, {"email": "a@x.example"}, {}, "a@x.example (viewer)"),
+    ({}, {"roles": "reader"}, {}, "oidc:u-1 (reader)"),
+    ({}, {"roles": None}, {"roles": ["reader"]}, "oidc:u-1 (reader)"),
+    ({}, {"roles": ["viewer"]}, {"roles": ["operator"]}, "oidc:u-1 (viewer)"),
+    (BY_CLAIM, {"realm_access": {"roles": ["reader"]}}, {}, "oidc:u-1 (reader)"),
+    (BY_URL, {"https://x.example/r": ["reader"]}, {}, "oidc:u-1 (reader)"),
+    (BY_MAP, {"roles": ["a=b", "staff"]}, {}, "oidc:u-1 (reader)"),
+    ({"console_oidc_name_claim": "email"}, {"email": "a@x.example"}, {}, "oidc:a@x.example (viewer)"),
 ]
 """Settings, what the token says, what the provider says of the user, and the name and role of that."""
 

@@ -242,7 +242,7 @@ def test_headers_show_no_ticket_either(capsys: pytest.CaptureFixture[str]) -> No
     record = SimpleNamespace(
         partition=0, offset=1, key=None, headers=[reason], value=b'{"AuthCode":"s3cr3t"}'
     )
-    command_topics._print(record, with_key=True)
+    command_topics._print(record, with_key=True, reveal=True)
     shown = capsys.readouterr().out
     assert "dlq-reason" in shown
     assert "s3cr3t" not in shown
