@@ -51,6 +51,7 @@ def mistakes() -> list[str]:
 
 def shown(proxy: URL) -> str:
     """The proxy's address without its credentials."""
+    # Invariant 10: logs and errors get this alone
     return f"http://{proxy.host_subcomponent}:{proxy.port}"
 
 
@@ -108,7 +109,7 @@ def _read(name: str) -> URL | None:
     try:
         proxy = URL(value if "://" in value else f"http://{value}")
         usable = proxy.scheme == "http" and bool(proxy.host) and bool(proxy.port)
-    except ValueError:  # its text repeats the address
+    except ValueError:  # Invariant 10: its text repeats the address
         usable = False
     if not usable:
         raise SettingsError(

@@ -176,19 +176,9 @@ async def test_the_bridge_works_behind_a_proxy_alone(
             await eventually(equal, 180, "the tables are the company")
         finally:
             await database.close()
-        # the doctor names the proxy; and without the proxy's authority nothing is trusted
-        found, untrusted = await asyncio.gather(
-            asyncio.to_thread(processes.run, "doctor", "--lang", "en", env=asking),
-            asyncio.to_thread(
-                processes.run,
-                "callback",
-                "show",
-                env={**asking, "SSL_CERT_FILE": "", "DINGTALK_MODE": "http"},
-            ),
-        )
+        found = await asyncio.to_thread(processes.run, "doctor", "--lang", "en", env=asking)
         named = f"is asked through the proxy http://127.0.0.1:{proxy.port}"
         assert named in " ".join(found.stdout.split()), found.stdout
-        assert "the TLS connection failed" in untrusted.stdout + untrusted.stderr
         assert proxy.hosts() == hosts
         written = found.stdout + "".join(process.log_text() for process in processes.all)
         assert PASSWORD not in written
