@@ -87,7 +87,7 @@ async def _run(consumer: Approval, scope: Scope, dry_run: bool, yes: bool) -> No
         f"{scope.until:%Y-%m-%d %H:%M}Z. Listing: at least {spans} call(s), one more for each further "
         f"{IDS_PAGE} ids{await calls_left(settings, spans)}"
     )
-    if not confirmed("List them?", yes):
+    if not confirmed("List them?", yes or dry_run):
         raise typer.Exit(1)
     with progress(spans, "spans listed") as listing:
         ids = await work.list_ids(_shown_by(listing))

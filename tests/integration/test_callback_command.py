@@ -89,7 +89,7 @@ async def test_registered_replaced_and_deleted(simulator, listener, env, tmp_pat
     assert (said.code, registered(simulator)) == (0, (listener.url, ["check_in"]))
     assert f"replaced: {listener.url}" in said.out
 
-    said = await dingbridge_callback(tmp_path, env, "delete")
+    said = await dingbridge_callback(tmp_path, env, "delete", "--yes")
     assert (said.code, registered(simulator)) == (0, None)
     for gone in ("delete", "show"):
         said = await dingbridge_callback(tmp_path, env, gone)

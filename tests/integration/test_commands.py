@@ -97,9 +97,9 @@ async def test_topics_are_made_listed_and_read_without_other_tools(processes, ka
     pusher = Pusher(ingress.url, retries=2)
     await pusher.push_all((n, json.dumps({**event, "n": n}).encode()) for n in range(3))
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "in Kafka")
-    _, read, _ = await topics("read", "check_in")
+    _, read, _ = await topics("read", "check_in", "--reveal")
     assert sorted(json.loads(line)["data"]["n"] for line in read.splitlines()) == [0, 1, 2]
-    _, whole, _ = await topics("read", f"{prefix}check_in", "--with-key", "-n", "1")
+    _, whole, _ = await topics("read", f"{prefix}check_in", "--with-key", "--reveal", "-n", "1")
     [record] = [json.loads(line) for line in whole.splitlines()]
     assert record["key"] == "dingcorpsample01:u9"
     assert record["headers"]["dingbridge-type"] == "check_in"
