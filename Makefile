@@ -52,6 +52,7 @@ soak: servers ## Faults at random under steady load, then the comparison (MINUTE
 	$(BIN)/python -m tests.soak $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 test-newcomer: servers ## What a newcomer does, in a clone: the demo, the tutorial, new-consumer, a repository of one's own
+	@scripts/install lint
 	$(PYTEST) tests/newcomer -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-compose: install ## The image and docker-compose.yml, on the Docker engine that answers
