@@ -35,8 +35,9 @@ class Clone:
         self.venv = virtual_environment(self.path / ".venv")
         self.install(".")
         # what scripts/install writes down when all packages are there
-        packages = "cat requirements-dev.txt requirements-sdk.txt | cksum"
+        packages = "cat requirements-installer.txt requirements-dev.txt | cksum"
         self.sh(f'echo "$({packages}) $(pwd -P)" >.venv/.installed; cksum <pyproject.toml >>.venv/.installed')
+        self.sh("cksum <requirements-lint.txt >.venv/.installed-lint")
 
     def install(self, project: str, *, editable: bool = True) -> None:
         """Install a project into the environment, without what it needs: that is there."""
