@@ -67,4 +67,4 @@ def test_a_page_that_gets_no_answer_is_grey_and_says_since_when(watched: Open) -
         page.wait_for_selector("body:not([data-stale])")
         assert not page.locator("#stale").is_visible()
     # the browser itself says of each request that it got no answer
-    assert all("ERR_INTERNET_DISCONNECTED" in fault for fault in one.faults)
+    assert not [fault for fault in one.faults if fault.startswith("asks ")]
