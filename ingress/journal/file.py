@@ -16,6 +16,7 @@ import apsw
 from dingbridge.ingress.errors import JournalError
 from dingbridge.ingress.journal.disk import BUSY_MS, connect
 from dingbridge.ingress.journal.rows import (
+    Acknowledgement,
     NewCallback,
     Parked,
     ParkedGroup,
@@ -130,17 +131,36 @@ class JournalFile:
 
     # -- writing: the ingress's one writing connection
 
-    def keep(self, callbacks: Sequence[NewCallback]) -> list[bool]:
-        """Keep ``callbacks``, in a transaction of the caller's. Returns for each whether it was new."""
+    def commit(
+        self,
+        callbacks: Sequence[NewCallback] = (),
+        notes: Mapping[str, str | None] | None = None,
+        acknowledgements: Iterable[Acknowledgement] = (),
+    ) -> list[bool]:
+        """Keep ``callbacks``, set ``notes`` (None removes one) and note what Kafka has acknowledged, in one
+        transaction. Returns for each callback whether it was new (else already known).
+
+        When this returns, all of it is on the disk. When it raises, treat nothing as kept.
+        """
+        with self.db:
+            new = self._keep(callbacks)
+            for one in acknowledgements:
+                self._acknowledge(*one)
+            self._set({key: value for key, value in (notes or {}).items() if value is not None})
+            gone = [(key,) for key, value in (notes or {}).items() if value is None]
+            self.db.executemany("DELETE FROM state WHERE key = ?", gone)
+        self._issued += sum(new)
+        return new
+
+    def _keep(self, callbacks: Sequence[NewCallback]) -> list[bool]:
         seen = [(one.key, one.received_ms) for one in callbacks if one.key is not None]
-        unknown = self._insert("seen", seen, " ON CONFLICT DO NOTHING RETURNING key") if seen else set()
+        unknown = self._insert("seen", seen, " ON CONFLICT DO NOTHING RETURNING key")
         new = []
         for one in callbacks:
             new.append(one.key is None or one.key in unknown)
             unknown.discard(one.key)  # the same one twice in a group
         fresh = [one for one, is_new in zip(callbacks, new, strict=True) if is_new]
-        rows = [columns_of(seq, one) for seq, one in enumerate(fresh, self._issued + 1)]
-        self._insert("callbacks", rows)
+        self._insert("callbacks", [columns_of(seq, one) for seq, one in enumerate(fresh, self._issued + 1)])
         return new
 
     def _insert(self, into: str, rows: Sequence[tuple[Any, ...]], more: str = "") -> set[Any]:
@@ -156,24 +176,12 @@ class JournalFile:
             begin += size
         return returned
 
-    def issued(self) -> None:
-        """The transaction is committed: count on from what it kept."""
-        self._issued = self.db.last_insert_rowid() or self._issued
-
-    def acknowledge(self, acked: int | None, parked: Iterable[Parked], sent: Iterable[Parked]) -> None:
-        """In a transaction of the caller's: Kafka has, or ``parked`` holds, all records up to ``acked``
-        (None: as before); those of ``sent`` were parked, and Kafka has them now."""
+    def _acknowledge(self, acked: int | None, parked: Iterable[Parked], sent: Iterable[Parked]) -> None:
         self.db.executemany("DELETE FROM parked WHERE seq = ? AND topic = ?", [one[:2] for one in sent])
         rows = [(*one[:4], ",".join(map(str, one.records))) for one in parked]
         self.db.executemany("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?)", rows)
         if acked is not None:
             self._set({_ACKED: _with_crc(acked)})
-
-    def set_notes(self, notes: Mapping[str, str | None]) -> None:
-        """In a transaction of the caller's; None removes a note."""
-        self._set({key: value for key, value in notes.items() if value is not None})
-        gone = [(key,) for key, value in notes.items() if value is None]
-        self.db.executemany("DELETE FROM state WHERE key = ?", gone)
 
     def _set(self, state: Mapping[str, str]) -> None:
         self.db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", list(state.items()))
@@ -307,7 +315,7 @@ class JournalFile:
         ``seq``."""
         wanted = sorted(reasons)
         sql = (
-            f"SELECT * FROM parked WHERE topic = ? AND reason IN ({','.join('?' * len(wanted))}) "
+            f"SELECT * FROM parked WHERE topic = ? AND reason IN ({','.join('?' * len(wanted))}) "  # noqa: S608
             "AND seq > ? ORDER BY seq LIMIT ?"
         )
         return [_parked(*row) for row in self.db.execute(sql, (topic, *wanted, after_seq, limit))]

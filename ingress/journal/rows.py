@@ -5,6 +5,7 @@ SQLite checks the structure of pages, not their content: each row therefore carr
 
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, NamedTuple, Self, get_args
 
@@ -68,6 +69,16 @@ class Parked(NamedTuple):
     reason: str
     since_ms: int
     records: tuple[int, ...] = ()
+
+
+class Acknowledgement(NamedTuple):
+    """What Kafka has answered for. ``acked``: all records up to this ``seq`` are in Kafka, or parked; None:
+    as before. ``parked`` are parked from now on, also those that were parked for another reason; ``sent``
+    were parked, and Kafka has them now."""
+
+    acked: int | None = None
+    parked: Sequence[Parked] = ()
+    sent: Sequence[Parked] = ()
 
 
 class ParkedGroup(NamedTuple):

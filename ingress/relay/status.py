@@ -6,7 +6,7 @@ from collections import Counter as Counts
 from collections.abc import Iterable
 from functools import cache, partial
 from logging import INFO, WARNING
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -26,15 +26,27 @@ _DRIFT_LOGGED, _DRIFT_LOGGED_EACH = 1_000, 5
 ones are only counted."""
 _COMPANIES_LOGGED = 100
 """How many other companies that pushes name are logged, in all. Further ones are only counted."""
-_LOGGED_AS = {"up": "kafka.up", "down": "kafka.down", "stalled": "kafka.stalled"}
+_LOGGED_AS = {
+    "up": "kafka.up",
+    "down": "kafka.down",
+    "stalled": "kafka.stalled",
+    "restarting": "relay.restarting",
+}
+
+
+class NumberedRecord(NamedTuple):
+    """Of the callback ``seq``, the record with this ``number``, from 0."""
+
+    seq: int
+    number: int
+    record: Record
 
 
 class RelayStatus:
     """Counts into its metrics, and logs each change of Kafka's state once. ``state`` is ``starting``, ``up``,
-    ``down`` or ``stalled``, and ``words`` say why."""
+    ``down``, ``stalled`` or ``restarting``, and ``words`` say why."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        registry = registry or CollectorRegistry()
+    def __init__(self, registry: CollectorRegistry) -> None:
         counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
         self._published = counter(
             "dingbridge_published", "Records acknowledged by Kafka, by known EventType", ["event_type"]
@@ -84,10 +96,10 @@ class RelayStatus:
             "other_companies": self._other_companies,
         }
 
-    def published(self, records: Iterable[Record]) -> None:
+    def published(self, records: Iterable[NumberedRecord]) -> None:
         """Kafka has acknowledged ``records``."""
         counts: Counts[str] = Counts()
-        for record in records:
+        for _, _, record in records:
             label = (record.event_type if record.known else None) or OTHER
             counts[label] += 1
             if record.delay_s is not None:
