@@ -42,7 +42,7 @@ class Listener:
         self.journal = Journal(folder, Retention(3600, 3600), JournalMetrics(registry))
         self.diagnostics, metrics = Diagnostics(), HttpMetrics(registry)
         settings = IngressSettings.model_construct(shutdown_timeout_s=2, **rules)
-        callbacks = CallbackReceiver(settings, entry, metrics, self.diagnostics)
+        callbacks = CallbackReceiver(settings, self.journal, metrics, self.diagnostics)
         self.public = PublicServer(settings, callbacks, metrics)
         self.public.serve({"default": CallbackCrypto([credentials])}, "default")
         self.private = self.with_routes([])
