@@ -112,14 +112,14 @@ class JournalFile:
         if application == _OF_OLD:
             raise JournalError(
                 f"{self.path} was written by an older dingbridge, whose relay was a process of its own; with "
-                "that one installed run `dingbridge relay --until-empty`, then move the folder away and "
-                "start this one"
+                "that one installed run `dingbridge relay --until-empty`, then move the folder out of "
+                "JOURNAL_DIR and start this one"
             )
         if application == _APPLICATION_ID and version > VERSION:
             raise JournalError(
                 f"{self.path} was written by a newer dingbridge (version {version}, this one knows "
                 f"{VERSION}); start the newer one, nothing was changed; or go back: with the newer one run "
-                "`dingbridge journal publish`, then move the folder away and start this one"
+                "`dingbridge journal publish`, then move the folder out of JOURNAL_DIR and start this one"
             )
         raise JournalError(
             f"{self.path} is not a journal of dingbridge; move it away if it does not belong there, or "

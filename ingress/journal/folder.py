@@ -58,9 +58,12 @@ def current(root: Path) -> Path:
 
 def put_aside(root: Path) -> list[Path]:
     """The journals' files below ``root`` that are not written any more, at any depth: ``mv`` moves a folder
-    into one that exists."""
+    into one that exists. Where an ingress has had its lock is another ``JOURNAL_DIR``."""
     found = [*root.rglob(JOURNAL_FILE)] if root.is_dir() else []
-    return sorted(path for path in found if path.parent not in (root / CURRENT, root / _NEW))
+    ours = [path for path in found if path.parent not in (root / CURRENT, root / _NEW)]
+    return sorted(
+        path for path in ours if not (path.parent.parent / _LOCK).exists() or path.parents[1] == root
+    )
 
 
 def open_current(root: Path) -> JournalFile:
