@@ -1,7 +1,7 @@
 """Settings, the form of keys, and the parts that are looked at: the ingress and installed consumers."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from typing import ClassVar, Final
@@ -56,15 +56,19 @@ def load_without_app() -> IngressSettings | None:
 
 
 def app_of(settings: IngressSettings, name: str | None) -> tuple[App | None, list[Finding]]:
-    """The app of this name; unless given, the environment's, else the file's only one."""
+    """The app of this name; unless given, the environment's, else the file's only one; without its callback
+    keys where these are not needed."""
     try:
         apps = load_apps(settings)
-        if name is not None:
-            return pick(apps, settings, name), []
+        app = environment_app(settings) if name is None else pick(apps, settings, name)
     except SettingsError as error:
         return None, judge_problems(error.problems)
-    app = environment_app(settings) or (next(iter(apps.values())) if len(apps) == 1 else None)
-    return app, [] if app is not None else [found("settings.app", apps=sorted(apps))]
+    if app is None and len(apps) == 1:
+        [app] = apps.values()
+    if app is None:
+        return None, [found("settings.app", apps=sorted(apps))] if apps or settings.needs_app else []
+    # without them their form is not checked
+    return app if settings.needs_app else replace(app, credentials=()), []
 
 
 def judge_problems(problems: Sequence[str]) -> list[Finding]:
