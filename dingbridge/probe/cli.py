@@ -94,9 +94,12 @@ class _Run:
 
     async def probe(self, app_name: str | None, wanted: Sequence[str]) -> int:
         settings, problems = settings_check.load()
+        if settings is None:  # the Open API needs no keys of the callback
+            settings = settings_check.load_without_app()
         chosen = None
         if settings is not None:
-            chosen, problems = settings_check.app_of(settings, app_name)
+            chosen, of_app = settings_check.app_of(settings, app_name)
+            problems = of_app if chosen is not None else of_app or problems
         consumers, unloadable = settings_check.parts(wanted, reported=problems)
         checks, broken = load_checks()
         self._report(*problems, *unloadable, *broken)
