@@ -53,11 +53,13 @@ async def examine(
     and the process's log stays as it is."""
     with_ingress = not wanted or settings_check.INGRESS in wanted
     settings, problems = settings_check.load()
-    if settings is None:
-        settings = settings_check.load_without_app()
-    app = None
     # a consumer's own environment has no keys of the callback, and needs none
-    if settings is not None and (settings.needs_app or not (with_ingress or in_background)):
+    needs_app = with_ingress or in_background
+    if settings is None:
+        settings, others = settings_check.load(needs_app=False)
+        problems = problems if needs_app else others
+    app = None
+    if settings is not None and (settings.needs_app or not needs_app):
         app, problems = settings_check.app_of(settings, app_name)
     chosen, unloadable = settings_check.parts(wanted, reported=problems)
     report([*problems, *unloadable])

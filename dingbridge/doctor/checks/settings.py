@@ -38,21 +38,13 @@ class _WithoutApp(IngressSettings):
     needs_app: ClassVar[bool] = False
 
 
-def load() -> tuple[IngressSettings | None, list[Finding]]:
-    """The settings, and what is wrong with them."""
+def load(*, needs_app: bool = True) -> tuple[IngressSettings | None, list[Finding]]:
+    """The settings, and what is wrong with them; unless ``needs_app`` without those of callbacks."""
     try:
-        settings = IngressSettings.load()
+        settings = (IngressSettings if needs_app else _WithoutApp).load()
     except SettingsError as error:
         return None, judge_problems(error.problems)
     return settings, []
-
-
-def load_without_app() -> IngressSettings | None:
-    """The settings for checks that need no app; ``None`` where others are wrong, too."""
-    try:
-        return _WithoutApp.load()
-    except SettingsError:
-        return None
 
 
 def app_of(settings: IngressSettings, name: str | None) -> tuple[App | None, list[Finding]]:

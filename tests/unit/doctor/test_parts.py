@@ -241,6 +241,12 @@ async def test_a_consumers_own_environment_has_no_callback_keys_and_that_is_no_m
     codes = {finding.code for finding in findings}
     assert {code for code in codes if code.split(".")[0] in ("settings", "key")} == {"settings.ok"}
     assert {"clock.unreachable", "kafka.unreachable", "api.unreachable"} <= codes, "all of it is looked at"
+    findings.clear()
+    monkeypatch.setenv("DATABASE_URL", "mysql://h")
+    await run.examine(url=None, app_name=None, wanted=["address-sync"], report=findings.extend, checks=checks)
+    [mistake, stopped] = findings
+    assert "DATABASE_URL" in mistake.values["problem"]
+    assert stopped.code == "settings.stopped"
 
 
 def test_where_the_callback_keys_are_not_known_those_that_are_registered_are_not_wrong():
