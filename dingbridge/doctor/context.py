@@ -21,9 +21,9 @@ NO_APP: Final = App("", (), ())
 
 @dataclass
 class Context:
-    """``credentials`` is ``None`` in Stream mode, ``client`` if the Open API cannot be called; ``url`` was
-    given by hand; ``in_background``: checked again and again, so dead letters are counted without reading
-    them; ``wanted``: the parts that were named by hand."""
+    """``credentials`` is ``None`` in Stream mode and in a consumer's own environment, ``client`` if the Open
+    API cannot be called; ``url`` was given by hand; ``in_background``: checked again and again, so dead
+    letters are counted without reading them; ``wanted``: the parts that were named by hand."""
 
     settings: IngressSettings
     app: App

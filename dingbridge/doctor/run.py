@@ -51,22 +51,25 @@ async def examine(
     none for all; ``checks`` are those that parts bring along, by the part's name. ``in_background``, as the
     console looks again and again: the Open API, whose calls count, is not asked, dead letters are not read,
     and the process's log stays as it is."""
+    with_ingress = not wanted or settings_check.INGRESS in wanted
     settings, problems = settings_check.load()
+    # a consumer's own environment has no keys of the callback, and needs none
+    needs_app = with_ingress or in_background
+    if settings is None:
+        settings, others = settings_check.load(needs_app=False)
+        problems = problems if needs_app else others
     app = None
-    if settings is not None:
+    if settings is not None and (settings.needs_app or not needs_app):
         app, problems = settings_check.app_of(settings, app_name)
-    else:
-        settings = settings_check.load_without_app()
     chosen, unloadable = settings_check.parts(wanted, reported=problems)
     report([*problems, *unloadable])
     if settings is None:
         report([found("settings.stopped")])
         return
-    with_ingress = not wanted or settings_check.INGRESS in wanted
     if app is not None:
         if not unloadable:
             report(settings_check.judge(app, chosen, ingress=with_ingress))
-        keys = settings_check.judge_keys(app)
+        keys = settings_check.judge_keys(app) if with_ingress or app.credentials else []
         report(keys)
         if any(finding.code in settings_check.NO_KEYS for finding in keys):
             app = None
@@ -154,7 +157,7 @@ async def _clock(context: Context) -> list[Finding]:
 
 
 async def _url(context: Context) -> list[Finding]:
-    if context.app.mode == "stream":
+    if context.credentials is None:
         return []
     url = context.url
     if url is None:
@@ -166,7 +169,6 @@ async def _url(context: Context) -> list[Finding]:
         url = registration.url
     if not public.usable(url):
         return [found("url.invalid", url=public.shown(url))]
-    assert context.credentials is not None  # noqa: S101 - no Stream mode here
     _, admin = ingress.addresses(context.settings)
     seen = await public.look(context.session, url, context.credentials, admin)
     return public.judge(seen, from_internet=context.settings.speaks_to_dingtalk)

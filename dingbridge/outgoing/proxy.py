@@ -109,6 +109,8 @@ def _read(name: str) -> URL | None:
     try:
         proxy = URL(value if "://" in value else f"http://{value}")
         usable = proxy.scheme == "http" and bool(proxy.host) and bool(proxy.port)
+        # Invariant 10: behind a / or # of a password yarl finds no host, and takes the user for it
+        usable = usable and proxy.raw_path_qs == "/" and not proxy.raw_fragment
     except ValueError:  # Invariant 10: its text repeats the address
         usable = False
     if not usable:

@@ -94,17 +94,19 @@ class _Run:
 
     async def probe(self, app_name: str | None, wanted: Sequence[str]) -> int:
         settings, problems = settings_check.load()
+        if settings is None:  # the Open API needs no keys of the callback
+            settings, problems = settings_check.load(needs_app=False)
         chosen = None
         if settings is not None:
             chosen, problems = settings_check.app_of(settings, app_name)
         consumers, unloadable = settings_check.parts(wanted, reported=problems)
         checks, broken = load_checks()
         self._report(*problems, *unloadable, *broken)
-        if settings is None or chosen is None or unloadable:
+        if settings is None or problems or unloadable:
             return judge.EXIT_SETTINGS
-        if not chosen.calls_api:
-            kind = "api.suite" if chosen.suite else "settings.no_app"
-            self._report(found(kind, app=chosen.name))
+        if chosen is None or not chosen.calls_api:
+            kind = "api.suite" if chosen is not None and chosen.suite else "settings.no_app"
+            self._report(found(kind, app=app_name or settings.dingtalk_app_name))
             return judge.EXIT_SETTINGS
         configure_logging(settings)
         names = [part.name for part in consumers]

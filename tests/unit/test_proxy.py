@@ -294,6 +294,10 @@ def test_a_proxy_with_credentials_may_stand_in_a_file(
         "socks5://u:hunter2@proxy.example:1080",
         "http://u:hunter2@",
         "http://u:hunter2@h:x",
+        # read as the host "u" and a port
+        "http://u:12/hunter2@proxy.example:3128",
+        "http://u:12?hunter2@proxy.example:3128",
+        "u:12#hunter2@proxy.example:3128",
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_a_mistake_without_its_value(

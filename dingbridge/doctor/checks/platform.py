@@ -167,17 +167,17 @@ def judge_tags(
     url: str | None,
 ) -> list[Finding]:
     """What is registered against what is read. ``registration``: an error that is not "none", or ``None``
-    for "none"; ``accepted`` are the app's pairs of Token and AES key, ``url`` is
-    what was given by hand."""
+    for "none"; ``accepted`` are the app's pairs of Token and AES key, none where these are not known;
+    ``url`` is what was given by hand."""
     if isinstance(registration, ApiError):
         return [found("tags.unknown")]
     if registration is None:
         return [found("tags.none")]
     findings = []
     at = shown(registration.url)
-    if registration.token and registration.token not in {pair.token for pair in accepted}:
+    if accepted and registration.token and registration.token not in {pair.token for pair in accepted}:
         findings.append(found("tags.token", url=at))
-    if registration.aes_key and registration.aes_key not in {pair.aes_key for pair in accepted}:
+    if accepted and registration.aes_key and registration.aes_key not in {pair.aes_key for pair in accepted}:
         findings.append(found("tags.aes_key", url=at))
     if url is not None and url != registration.url:
         findings.append(found("tags.url", registered=at, url=shown(url)))

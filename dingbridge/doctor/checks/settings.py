@@ -1,7 +1,7 @@
 """Settings, the form of keys, and the parts that are looked at: the ingress and installed consumers."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from typing import ClassVar, Final
@@ -38,33 +38,29 @@ class _WithoutApp(IngressSettings):
     needs_app: ClassVar[bool] = False
 
 
-def load() -> tuple[IngressSettings | None, list[Finding]]:
-    """The settings, and what is wrong with them."""
+def load(*, needs_app: bool = True) -> tuple[IngressSettings | None, list[Finding]]:
+    """The settings, and what is wrong with them; unless ``needs_app`` without those of callbacks."""
     try:
-        settings = IngressSettings.load()
+        settings = (IngressSettings if needs_app else _WithoutApp).load()
     except SettingsError as error:
         return None, judge_problems(error.problems)
     return settings, []
 
 
-def load_without_app() -> IngressSettings | None:
-    """The settings for checks that need no app; ``None`` where others are wrong, too."""
-    try:
-        return _WithoutApp.load()
-    except SettingsError:
-        return None
-
-
 def app_of(settings: IngressSettings, name: str | None) -> tuple[App | None, list[Finding]]:
-    """The app of this name; unless given, the environment's, else the file's only one."""
+    """The app of this name; unless given, the environment's, else the file's only one; without its callback
+    keys where these are not needed."""
     try:
         apps = load_apps(settings)
-        if name is not None:
-            return pick(apps, settings, name), []
+        app = environment_app(settings) if name is None else pick(apps, settings, name)
     except SettingsError as error:
         return None, judge_problems(error.problems)
-    app = environment_app(settings) or (next(iter(apps.values())) if len(apps) == 1 else None)
-    return app, [] if app is not None else [found("settings.app", apps=sorted(apps))]
+    if app is None and len(apps) == 1:
+        [app] = apps.values()
+    if app is None:
+        return None, [found("settings.app", apps=sorted(apps))] if apps or settings.needs_app else []
+    # without them their form is not checked
+    return app if settings.needs_app else replace(app, credentials=()), []
 
 
 def judge_problems(problems: Sequence[str]) -> list[Finding]:

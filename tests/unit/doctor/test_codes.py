@@ -381,8 +381,7 @@ def examined(*, monkeypatched_settings: IngressSettings | None, broken: bool = F
 
     told: list[Finding] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings_check, "load", lambda: (monkeypatched_settings, []))
-        patch.setattr(settings_check, "load_without_app", lambda: None)
+        patch.setattr(settings_check, "load", lambda **_: (monkeypatched_settings, []))
         patch.setattr(run, "WITHOUT_APP", ())
         patch.setattr(run, "_in_order", lambda of_parts: [breaks] if broken else [])
         patch.setattr(run, "configure_logging", lambda settings: None)

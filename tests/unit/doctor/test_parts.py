@@ -1,18 +1,23 @@
 """Whom the doctor looks at: settings, apps, consumers, and the templates whose events must be subscribed."""
 
 import asyncio
+import os
 from importlib.metadata import EntryPoint
 
 import pytest
 
 from dingbridge import Consumer
+from dingbridge.dingtalk.api import CallbackRegistration
 from dingbridge.doctor import run
+from dingbridge.doctor.checks import platform, subscription
 from dingbridge.doctor.checks import settings as settings_check
-from dingbridge.doctor.checks import subscription
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import printed
 from dingbridge.doctor.parts import load_checks
+from dingbridge.simulator.kafka.ports import free_port
 from dingbridge.worker.registry import Family
+from tests.support.compose_files import TRIAL, rendered
+from tests.support.manifests import container, documents
 from tests.unit.doctor.test_codes import AES_KEY, TOKEN, WORDS, settings
 
 HERE = "tests.unit.doctor.test_parts"
@@ -203,3 +208,47 @@ def test_where_no_template_is_configured_nothing_is_said(monkeypatch, tmp_path):
 
 def test_one_type_alone_needs_no_braces():
     assert subscription.path("PROC-A", ["finish"]) == f"{PATH}/PROC-A/type/finish"
+
+
+def by_compose():
+    return rendered(TRIAL)["address-sync"]["environment"]
+
+
+def by_the_chart():
+    workloads = [d for d in documents("consumers.yaml") if d["kind"] == "StatefulSet"]
+    [address_sync] = [d for d in workloads if container(d)["args"] == ["consume", "address-sync"]]
+    [shared] = documents("settings.yaml")
+    own = {item["name"]: item["value"] for item in container(address_sync)["env"]}
+    return shared["data"] | own
+
+
+@pytest.mark.parametrize("deployed", [by_compose, by_the_chart])
+async def test_a_consumers_own_environment_has_no_callback_keys_and_that_is_no_mistake(
+    deployed, tmp_path, monkeypatch
+):
+    """The guide runs ``doctor --part`` there: it found "the ingress does not start", and ended with 2."""
+    given = {name: value for name, value in deployed().items() if not name.endswith("_FILE")}
+    given |= {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}", "DATA_DIR": str(tmp_path)}
+    given |= {"DATABASE_URL": f"sqlite:///{tmp_path}/none.db", "DINGTALK_APP_SECRET": "secret"}
+    given["DINGTALK_API_BASE"] = f"http://127.0.0.1:{free_port()}"
+    for name in [name for name in os.environ if name.split("_")[0] in ("DINGTALK", "KAFKA")]:
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    findings = []
+    checks, _ = load_checks()
+    await run.examine(url=None, app_name=None, wanted=["address-sync"], report=findings.extend, checks=checks)
+    codes = {finding.code for finding in findings}
+    assert {code for code in codes if code.split(".")[0] in ("settings", "key")} == {"settings.ok"}
+    assert {"clock.unreachable", "kafka.unreachable", "api.unreachable"} <= codes, "all of it is looked at"
+    findings.clear()
+    monkeypatch.setenv("DATABASE_URL", "mysql://h")
+    await run.examine(url=None, app_name=None, wanted=["address-sync"], report=findings.extend, checks=checks)
+    [mistake, stopped] = findings
+    assert "DATABASE_URL" in mistake.values["problem"]
+    assert stopped.code == "settings.stopped"
+
+
+def test_where_the_callback_keys_are_not_known_those_that_are_registered_are_not_wrong():
+    registered = CallbackRegistration((), "token", "k" * 43, "https://b.example/callback")
+    assert [f.code for f in platform.judge_tags(registered, [], accepted=(), url=None)] == ["tags.ok"]
