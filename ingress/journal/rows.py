@@ -41,7 +41,7 @@ CONTROL = "control"
 @dataclass(frozen=True, slots=True)
 class ResyncRequest:
     """Asks consumers to compare their tables with DingTalk, since events may be missing. The relay publishes
-    it in its place among the callbacks, to the inbox topics of ``RESYNC_CONSUMERS``. It is not deduplicated
+    it in its place among the callbacks, to the control topic ``resync``. It is not deduplicated
     here; consumers do that by ``id``.
 
     ``app`` None: one for each app that is configured. ``since_ms``: nothing is missing from before (epoch

@@ -21,7 +21,7 @@ from dingbridge.errors import TopicError
 from dingbridge.events import Record
 from dingbridge.ingress.journal.checkpoint import Parked, ParkedKey
 from dingbridge.ingress.relay.delivery import NumberedRecord, Refusal, TopicPartition, refusal
-from dingbridge.ingress.relay.messages import InboxMissing, Message, TopicRouter
+from dingbridge.ingress.relay.messages import Message, TopicRouter
 from dingbridge.kafka.client import PRODUCER_MAX_REQUEST_BYTES
 from dingbridge.tracing import Span, Tracer
 
@@ -132,11 +132,11 @@ class RecordAccumulator:
         """Put a callback's records into their batches; ``False`` when the set has no more room for them."""
         seq = callback.seq
         for number in range(callback.added, len(callback.messages)):
-            record, inbox = callback.messages[number]
-            if inbox is not None and self._is_repeat(inbox, record):
+            record, control = callback.messages[number]
+            if control is not None and self._is_repeat(control, record):
                 callback.added = number + 1
                 continue
-            name = inbox or self._router.topic(record)
+            name = control or self._router.topic(record)
             topic: Topic | Refusal | None = self._topics.get(name)
             if topic is None:
                 # Invariant 3: while older records of the topic are parked, newer ones are parked behind them
@@ -147,30 +147,26 @@ class RecordAccumulator:
                 batch = self._batch(batches, (name, partition_of(record.key, topic.partitions)))
                 if not batches.append(batch, seq, number, record, topic.batch_bytes):
                     return False
-            elif topic is not None:
+            else:
                 batches.parked.append(self._park(seq, number, name, topic))
-            if inbox is not None:
-                self._requests.add((inbox, record.value))
+            if control is not None:
+                self._requests.add((control, record.value))
             callback.added = number + 1
         return True
 
-    def _is_repeat(self, inbox: str, record: Record) -> bool:
+    def _is_repeat(self, topic: str, record: Record) -> bool:
         """Whether this producer was given the same resync request before: all callbacks of ten minutes that
         name nobody make the same one, which is sent once. If that send fails, the producer is replaced, and
         ``use`` forgets the request."""
         if len(self._requests) > _REQUESTS_REMEMBERED:
             self._requests.clear()
-        return (inbox, record.value) in self._requests
+        return (topic, record.value) in self._requests
 
-    async def _look_up(self, name: str) -> Topic | Refusal | None:
-        """The topic, which is made if it is missing; or why it is refused; ``None``: the inbox of a consumer
-        that has never run, whose records are left out."""
+    async def _look_up(self, name: str) -> Topic | Refusal:
+        """The topic, which is made if it is missing; or why it is refused."""
         assert self._producer is not None  # noqa: S101 - connected before
         try:
             await self._router.ensure(name, _TOPIC_WITHIN_S)
-        except InboxMissing as error:
-            log.error("relay.inbox_missing", topic=name, words=str(error))
-            return None
         except TopicError as error:
             log.warning("publisher.topic_refused", topic=name, words=str(error))
             return refusal(error) or Refusal.TOPIC_MISSING

@@ -1,5 +1,5 @@
-"""What a row of the journal becomes: the records of a callback, or resync requests to consumers; and to which
-topics these go.
+"""What a row of the journal becomes: the records of a callback, or resync requests; and to which topics these
+go.
 
 A callback that the disk has damaged is not published; the consumers that keep a copy of the company get a
 resync request instead. They also get one beside the records of a callback that is about somebody but does not
@@ -14,13 +14,13 @@ from typing import Final, NamedTuple
 import structlog
 
 from dingbridge.apps.company import Companies
-from dingbridge.errors import SettingsError, TopicError
+from dingbridge.errors import SettingsError
 from dingbridge.events import Received, Record, known, to_records
 from dingbridge.events.catalogue import Part
 from dingbridge.events.control import resync_requested
 from dingbridge.events.envelope import NO_CORP_ID
 from dingbridge.ingress.journal.rows import CONTROL, ResyncRequest, StoredCallback
-from dingbridge.kafka.topic_policy import event_topic, inbox_topic, unclassified_topic
+from dingbridge.kafka.topic_policy import RESYNC, control_topic, event_topic, unclassified_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.schema.drift import drift_in
 from dingbridge.settings import IngressSettings, KafkaSettings
@@ -39,11 +39,10 @@ _UNKNOWN_MS = 7 * 86_400_000
 
 
 class Message(NamedTuple):
-    """A record to send. ``inbox`` is its topic if it is for one consumer alone; else its EventType
-    decides."""
+    """A record to send. ``topic`` is its topic if it is no callback's; else its EventType decides."""
 
     record: Record
-    inbox: str | None = None
+    topic: str | None = None
 
 
 _File = tuple[int, ...]
@@ -125,12 +124,12 @@ class MessageBuilder:
         return self._resync(request, end_ms + SETTLED_MS)
 
     def _resync(self, request: ResyncRequest, now_ms: int) -> list[Message]:
-        """One message for each app and consumer, dated ``now_ms``."""
+        """One message for each app, dated ``now_ms``."""
         since_ms = now_ms - _UNKNOWN_MS if request.since_ms is None else request.since_ms
         known = self._companies.now()
         every = sorted(known.of_app) or [self._settings.dingtalk_app_name]
         apps = every if request.app is None else [request.app]
-        messages = []
+        messages, topic = [], control_topic(self._settings, RESYNC)
         for app in apps:
             key, value, headers = resync_requested(
                 id=request.id,
@@ -141,14 +140,8 @@ class MessageBuilder:
                 part=request.part,
                 reason=request.reason,
             )
-            record = Record(None, False, key, value, headers, request.id)
-            for consumer in self._settings.resync_consumers:
-                messages.append(Message(record, inbox_topic(self._settings, consumer)))
+            messages.append(Message(Record(None, False, key, value, headers, request.id), topic))
         return messages
-
-
-class InboxMissing(TopicError):
-    """No consumer of that name has ever run here."""
 
 
 class TopicRouter:
@@ -156,8 +149,7 @@ class TopicRouter:
 
     EventTypes that the catalogue does not have get topics of their own, up to a limit, since names from
     outside must not create topics without bounds; beyond it they go to the unclassified topic as they are.
-    Inboxes are created by their consumers, never here. Which topics exist is read from Kafka, so that the
-    limit holds across restarts.
+    Which topics exist is read from Kafka, so that the limit holds across restarts.
     """
 
     def __init__(self, settings: KafkaSettings, unknown_topics_max: int) -> None:
@@ -187,18 +179,10 @@ class TopicRouter:
 
     async def ensure(self, topic: str, within_s: float = 30, *, again: bool = False) -> None:
         """Create ``topic`` if it is missing, and wait until it is there, ``within_s`` at most. ``again``:
-        also ask Kafka about one that existed before. Raises ``KafkaUnavailable`` or ``TopicError``;
-        ``InboxMissing`` for an inbox that is not there."""
+        also ask Kafka about one that existed before. Raises ``KafkaUnavailable`` or ``TopicError``."""
         if topic in self._existing and not again:
             return
-        if topic.startswith(self._settings.control_prefix):
-            if topic not in await existing_topics(self._settings, [topic]):
-                raise InboxMissing(
-                    f"topic {topic} is not there: start its consumer once, or take its name out of "
-                    "RESYNC_CONSUMERS"
-                )
-        else:
-            await ensure_topics(self._settings, [topic], timeout_s=within_s)
+        await ensure_topics(self._settings, [topic], timeout_s=within_s)
         self._existing.add(topic)
         if self._counts_as_unknown(topic):
             self._unknown.add(topic)

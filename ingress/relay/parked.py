@@ -179,11 +179,11 @@ class ParkedRecords:
     def _records(self, row: StoredCallback, topic: str, parked: Parked) -> list[Record]:
         """The record that was parked, made again; none if nobody is to get it any more."""
         messages = self._messages.messages(row)
-        inbox = topic if topic.startswith(self._settings.control_prefix) else None
-        of_topic = [message.record for message in messages if message.inbox == inbox]
-        # another release, or other RESYNC_CONSUMERS, may make other messages of this callback: if the number
-        # names none of the topic's now, all of them are sent, and readers drop those that they know
-        numbered = [message.record for message in messages[parked.record :][:1] if message.inbox == inbox]
+        control = topic if topic.startswith(self._settings.control_prefix) else None
+        of_topic = [message.record for message in messages if message.topic == control]
+        # another release, or other apps, may make other messages of this callback: if the number names none
+        # of the topic's now, all of them are sent, and readers drop those that they know
+        numbered = [message.record for message in messages[parked.record :][:1] if message.topic == control]
         return numbered or of_topic
 
 
