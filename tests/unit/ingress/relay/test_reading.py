@@ -157,6 +157,7 @@ async def test_a_topic_that_is_refused_again_and_again_counts_once_against_the_l
 
 
 async def test_the_topic_of_resync_requests_is_made_like_any_other_and_counts_against_no_limit(kafka):
+    kafka.topics.discard("ctl-dingtalk.resync")
     router = TopicRouter(settings(), 1)
     await router.load()
     await router.ensure("ctl-dingtalk.resync")
