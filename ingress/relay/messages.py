@@ -39,7 +39,7 @@ _UNKNOWN_MS = 7 * 86_400_000
 
 
 class Message(NamedTuple):
-    """A record to send. ``topic`` is its topic if it is no callback's; else its EventType decides."""
+    """A record to send. A resync request has its ``topic``; of a callback's record the EventType decides."""
 
     record: Record
     topic: str | None = None
