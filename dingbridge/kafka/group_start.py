@@ -1,5 +1,7 @@
-"""Where a consumer group begins that has never read: at the end of the topic of resync requests, since what
-was lost before it began is nothing to it, and of all its topics, if it asks for that.
+"""Where a consumer group begins that has never read.
+
+At the end of the topic of resync requests: what was lost before the group began is nothing to it. At the end
+of all its topics, if it asks for that.
 
 Kafka's own ``auto.offset.reset=latest`` would skip more than that: the records between a crash and the first
 commit, those of a partition that is added later, and, in an inbox, what was replayed before the first start.
@@ -26,9 +28,11 @@ log = structlog.get_logger(__name__)
 async def begin_at_end(
     settings: KafkaSettings, group: str, topics: Mapping[str, int], new_only: Collection[str]
 ) -> None:
-    """Commit for ``group`` the ends of the topics ``new_only`` and of the topic of resync requests, as far as
-    it reads them; unless it has an offset in one of ``topics`` (name → partition count, of all that it
-    reads), or members. Raises ``KafkaUnavailable``."""
+    """Commit for ``group`` the ends of the topics ``new_only``, and of the topic of resync requests.
+
+    ``topics`` (name → partition count) are all that it reads. Does nothing if the group has an offset in one
+    of them, or members. Raises ``KafkaUnavailable``.
+    """
     partitions = [TopicPartition(name, number) for name, count in topics.items() for number in range(count)]
     begins = {*new_only, control_topic(settings, RESYNC)}
     at_end = [partition for partition in partitions if partition.topic in begins]

@@ -1,4 +1,4 @@
-"""Resync requests: which consumers read their topic, and that each of these acts on one."""
+"""Resync requests: which consumers read their topic, and what each does with one."""
 
 from typing import Any
 
