@@ -8,8 +8,7 @@
     │   └── RecordTooLarge       it refuses one record for its size
     ├── TopicError               a topic that cannot be created or used as asked
     │   ├── TopicForbidden       the rights on it are missing
-    │   ├── TopicLeaderless      it is there, and brokers that lead it are not
-    │   └── InboxMissing         a consumer's inbox, which it makes itself, is not there yet     ingress/relay
+    │   └── TopicLeaderless      it is there, and brokers that lead it are not
     ├── TaskEnded                a task that the process needs has ended                 dingbridge/tasks.py
     ├── CallsSpent               the month's budget of API calls has none left for this priority
     ├── ServerStartError         a local Kafka or PostgreSQL that did not start

@@ -52,7 +52,7 @@ class StreamSettings(Settings):
     stream_watchdog_s: float = Field(180, ge=0, le=86_400)
     """s without any frame after which such a connection is replaced; 0: never"""
     stream_gap_s: float = Field(30, ge=1, le=86_400)
-    """s without any such connection after which RESYNC_CONSUMERS are asked to resync"""
+    """s without any such connection after which the consumers are asked to resync"""
 
 
 class IngressSettings(
@@ -87,8 +87,6 @@ class IngressSettings(
     """what answers the suite's URL checks: `success` or `random`"""
     unknown_topics_max: int = Field(100, ge=0, le=10_000)
     """topics for EventTypes that this version does not know; more go to `unclassified`"""
-    resync_consumers: CommaList = Field(default_factory=lambda: ["address-sync", "approval", "outbound"])
-    """consumers, with commas, that are asked to resync when events may be lost; empty: none"""
     trusted_proxies: NetworkList = Field(default_factory=list)
     """addresses or networks, with commas, whose `X-Forwarded-For` is believed, for the log; by the console
     also `X-Forwarded-Proto` and the headers of CONSOLE_PROXY_*"""

@@ -20,7 +20,14 @@ from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.status import RelayStatus
-from dingbridge.kafka.topic_policy import dlq_topic, event_topic, inbox_topic, unclassified_topic
+from dingbridge.kafka.topic_policy import (
+    RESYNC,
+    control_topic,
+    dlq_topic,
+    event_topic,
+    inbox_topic,
+    unclassified_topic,
+)
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
 from dingbridge.worker.registry import load_consumer
@@ -48,6 +55,8 @@ MISSING = {
     ("READ", "topic"): "sees no topic {topic} and may not create it",
     ("READ", "inbox"): "topic {inbox} exists, and we may not see it",
     ("CREATE", "inbox"): "sees no topic {inbox} and may not create it",
+    ("READ", "resync"): "topic {resync} exists, and we may not see it",
+    ("CREATE", "resync"): "sees no topic {resync} and may not create it",
     ("WRITE", "dlq"): "topic {dlq} exists, and we may not see it",
     ("CREATE", "dlq"): "sees no topic {dlq} and may not create it",
 }
@@ -56,6 +65,7 @@ MISSING = {
 
 class Picky(EffectConsumer):
     max_attempts = 1
+    control_topics = ("resync",)
 
     async def handle(self, event: Any, tx: Any, prepared: Any) -> None:
         if given_id(event.id).startswith("bad"):
@@ -75,6 +85,7 @@ async def test_the_listed_rights_are_all_that_a_consumer_needs_and_each_is(
         "group": consumer.name,
         "topic": event_topic(administrator, CONTACT),
         "inbox": inbox_topic(administrator, consumer.name),
+        "resync": control_topic(administrator, RESYNC),
         "dlq": dlq_topic(administrator, consumer.name),
     }
     rights = documented("approval", env, {"approval": consumer.name, APPROVAL: CONTACT, TASK: CONTACT})

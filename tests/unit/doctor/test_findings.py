@@ -221,9 +221,10 @@ def test_rights_are_told_by_bits():
 
 
 def test_each_part_needs_the_rights_that_the_document_lists():
-    approval = settings_check.Part("approval", ("bpms_instance_change",))
+    approval = settings_check.Part("approval", ("bpms_instance_change",), ("resync",))
     assert kafka.needs(KafkaSettings(), [approval], ingress=True) == {
         "dingtalk.unclassified": [("ingress", "WRITE")],
+        "ctl-dingtalk.resync": [("ingress", "WRITE"), ("approval", "READ")],
         "dingtalk.bpms_instance_change": [("approval", "READ"), ("ingress", "WRITE")],
         "ctl-dingtalk.inbox.approval": [("approval", "READ")],
         "ctl-dingtalk.dlq.approval": [("approval", "WRITE")],
@@ -231,11 +232,9 @@ def test_each_part_needs_the_rights_that_the_document_lists():
     forward = settings_check.Part("forward-a", ("bpms_instance_change",), written=("deliveries",))
     wanted = kafka.needs(KafkaSettings(), [forward], ingress=False)
     assert wanted["ctl-dingtalk.deliveries"] == [("forward-a", "WRITE")]
-    assert kafka.needs(KafkaSettings(), [], ingress=True, recovery=True) == {
+    assert kafka.needs(KafkaSettings(), [], ingress=True) == {
         "dingtalk.unclassified": [("ingress", "WRITE")],
-        "ctl-dingtalk.inbox.address-sync": [("ingress", "WRITE")],
-        "ctl-dingtalk.inbox.approval": [("ingress", "WRITE")],
-        "ctl-dingtalk.inbox.outbound": [("ingress", "WRITE")],
+        "ctl-dingtalk.resync": [("ingress", "WRITE")],
     }
 
 

@@ -30,7 +30,7 @@ class FakeKafka:
 
     def __init__(self) -> None:
         self.taken: dict[str, list[bytes]] = {}
-        self.topics = {CHECK_IN, APPROVAL, "ctl-dingtalk.inbox.address-sync", "ctl-dingtalk.inbox.approval"}
+        self.topics = {CHECK_IN, APPROVAL, "ctl-dingtalk.resync"}
         self.refuses: Callable[[str, bytes], BaseException | None] = lambda topic, value: None
         self.cannot_make: dict[str, BaseException] = {}
         self.being_made: dict[str, asyncio.Event] = {}

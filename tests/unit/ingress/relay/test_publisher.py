@@ -24,7 +24,7 @@ from dingbridge.ingress.relay import publisher as publishing
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, body
 
-INBOXES = ["ctl-dingtalk.inbox.address-sync", "ctl-dingtalk.inbox.approval"]
+RESYNC = "ctl-dingtalk.resync"
 
 
 @pytest.fixture(autouse=True)
@@ -216,10 +216,9 @@ async def test_for_a_damaged_callback_the_consumers_are_asked_to_resync_before_t
         await comes_to(folder, 3)
     assert kafka.numbers() == [0, 2], "it is not published as if DingTalk had said it"
     assert [(p.seq, p.reason) for p in folder.parked()] == [(2, DAMAGED)]
-    for inbox in INBOXES:
-        (event,) = kafka.events(inbox)
-        assert (event.type, event.app) == (RESYNC_REQUESTED, "default")
-        assert event.id == f"damaged/{folder.file.id}/2", "the same however often it is sent"
+    (event,) = kafka.events(RESYNC)
+    assert (event.type, event.app) == (RESYNC_REQUESTED, "default")
+    assert event.id == f"damaged/{folder.file.id}/2", "the same however often it is sent"
 
 
 async def test_a_resync_request_that_this_version_cannot_read_is_parked_and_holds_up_nothing(folder, kafka):
@@ -230,7 +229,7 @@ async def test_a_resync_request_that_this_version_cannot_read_is_parked_and_hold
         await comes_to(folder, 3)
     assert kafka.numbers() == [0, 2]
     assert [(p.seq, p.reason) for p in folder.parked()] == [(2, DAMAGED)]
-    assert [len(kafka.events(inbox)) for inbox in INBOXES] == [1, 1]
+    assert len(kafka.events(RESYNC)) == 1
 
 
 async def test_since_when_to_look_is_not_taken_from_what_the_disk_has_changed(folder, kafka):
@@ -239,12 +238,11 @@ async def test_since_when_to_look_is_not_taken_from_what_the_disk_has_changed(fo
         folder.file.db.execute("UPDATE callbacks SET received_ms = 1 << 45")
     async with running(folder.publisher()):
         await comes_to(folder, 1)
-    for inbox in INBOXES:
-        (event,) = kafka.events(inbox)
-        assert event.data["since"] < time.time() * 1000, "a look at the future only would find nothing"
+    (event,) = kafka.events(RESYNC)
+    assert event.data["since"] < time.time() * 1000, "a look at the future only would find nothing"
 
 
-async def test_a_resync_request_is_carried_in_its_place_to_each_consumer_and_app(folder, kafka, tmp_path):
+async def test_a_resync_request_is_carried_in_its_place_once_for_each_app(folder, kafka, tmp_path):
     apps = tmp_path / "apps.toml"
     keys = 'token = "other"\naes_key = "%s"\nowner_keys = ["dingother"]\ncorp_id = "c2"'
     apps.write_text(f"[apps.second]\n{keys % ('k' * 43)}\n")
@@ -255,27 +253,14 @@ async def test_a_resync_request_is_carried_in_its_place_to_each_consumer_and_app
     folder.keep(body(3))
     async with running(folder.publisher(dingtalk_apps_file=apps)):
         await comes_to(folder, 4)
-    for inbox in INBOXES:
-        assert [(e.id, e.app) for e in kafka.events(inbox)] == [
-            ("r1", "default"),
-            ("r1", "second"),
-            ("r2", "second"),
-        ]
-        assert kafka.events(inbox)[-1].data["since"] == 1_731_000_000_000
+    assert [(e.id, e.app) for e in kafka.events(RESYNC)] == [
+        ("r1", "default"),
+        ("r1", "second"),
+        ("r2", "second"),
+    ]
+    assert kafka.events(RESYNC)[-1].data["since"] == 1_731_000_000_000
     assert kafka.numbers() == [0, 3]
     assert not folder.parked()
-
-
-async def test_a_consumer_that_nobody_runs_has_no_inbox_and_holds_up_nothing(folder, kafka):
-    kafka.topics.discard(INBOXES[1])
-    folder.file.commit([ResyncRequest("r1", "why")], {}, 1)
-    folder.keep(body(2))
-    async with running(folder.publisher()):
-        await comes_to(folder, 2)
-    assert len(kafka.events(INBOXES[0])) == 1
-    assert INBOXES[1] not in kafka.topics, "an inbox is made by its consumer, with the right partitions"
-    assert not folder.parked()
-    assert kafka.numbers() == [2]
 
 
 async def test_a_damaged_journal_ends_the_relay_and_nothing_behind_the_damage_is_passed(
@@ -309,33 +294,24 @@ def nameless(number: int, received_ms: int) -> NewCallback:
     return NewCallback(received_ms, "default", "http", json.dumps(payload).encode(), b"", keep_again=True)
 
 
-async def test_a_flood_of_callbacks_that_name_nobody_is_one_request_and_asks_kafka_once(
-    folder, kafka, monkeypatch
-):
-    kafka.topics.discard(INBOXES[1])
-    looks = []
-    monkeypatch.setattr(
-        "dingbridge.ingress.relay.messages.existing_topics",
-        lambda s, w=(): looks.append(w) or kafka.existing(s, w),
-    )
+async def test_a_flood_of_callbacks_that_name_nobody_is_one_request(folder, kafka, monkeypatch):
     monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 50)
     begin = 1_731_000_000_000
     folder.file.commit([nameless(n, begin + n) for n in range(300)], {}, begin)
     async with running(folder.publisher()):
         await comes_to(folder, 300)
     assert kafka.numbers("dingtalk.org_dept_remove") == list(range(300))
-    assert len(kafka.events(INBOXES[0])) == 1
-    assert looks.count([INBOXES[1]]) == 1
+    assert len(kafka.events(RESYNC)) == 1
     assert not folder.parked()
 
 
 async def test_a_request_whose_first_batch_failed_is_sent_again_before_the_checkpoint_passes(folder, kafka):
     begin, failures = 1_731_000_000_000, [KafkaConnectionError() for _ in range(3)]
-    kafka.refuses = lambda topic, value: failures.pop() if topic == INBOXES[0] and failures else None
+    kafka.refuses = lambda topic, value: failures.pop() if topic == RESYNC and failures else None
     folder.file.commit([nameless(n, begin + n) for n in range(20)], {}, begin)
     async with running(folder.publisher()):
         await comes_to(folder, 20)
-    assert len(kafka.events(INBOXES[0])) == 1
+    assert len(kafka.events(RESYNC)) == 1
     assert not failures
 
 

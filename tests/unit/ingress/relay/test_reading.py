@@ -4,12 +4,11 @@ import apsw
 import pytest
 from aiokafka import errors as kafka
 
-from dingbridge.errors import TopicError
 from dingbridge.events import Received, to_records
 from dingbridge.ingress.errors import JournalDamaged
 from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.ingress.relay.delivery import refusal
-from dingbridge.ingress.relay.messages import InboxMissing, TopicRouter
+from dingbridge.ingress.relay.messages import TopicRouter
 from dingbridge.ingress.relay.reading import JournalReader
 from tests.unit.ingress.relay.fakes import body, settings
 
@@ -157,13 +156,10 @@ async def test_a_topic_that_is_refused_again_and_again_counts_once_against_the_l
     assert router.topic(record("brand_new")) == "dingtalk.brand_new"
 
 
-async def test_an_inbox_is_never_made_here_and_is_found_once_its_consumer_has_run(kafka):
-    router = TopicRouter(settings(), 2)
+async def test_the_topic_of_resync_requests_is_made_like_any_other_and_counts_against_no_limit(kafka):
+    kafka.topics.discard("ctl-dingtalk.resync")
+    router = TopicRouter(settings(), 1)
     await router.load()
-    inbox = "ctl-dingtalk.inbox.billing"
-    with pytest.raises(InboxMissing, match="RESYNC_CONSUMERS"):
-        await router.ensure(inbox)
-    assert inbox not in kafka.topics
-    kafka.topics.add(inbox)
-    await router.ensure(inbox)
-    assert issubclass(InboxMissing, TopicError)
+    await router.ensure("ctl-dingtalk.resync")
+    assert "ctl-dingtalk.resync" in kafka.topics
+    assert router.topic(record("brand_new")) == "dingtalk.brand_new"
