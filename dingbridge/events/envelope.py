@@ -25,10 +25,10 @@ from dingbridge.events.facts import (
     MAX_TIME_MS,
     NO_FACTS,
     CallbackFacts,
-    content_hash,
+    StoredFacts,
+    callback_id,
     extract_facts,
     facts_of,
-    named_identity,
 )
 from dingbridge.events.normalise import Layout, Normalised, normalise
 from dingbridge.events.split import Part, TooManyEntities, split
@@ -64,7 +64,8 @@ class Received(NamedTuple):
     """One journal row: a callback as it came. ``journal`` is the journal's id and ``seq`` the row's
     place in it, ``received_ms`` epoch milliseconds, ``via`` one of ``http``, ``failed-list``,
     ``failed-record``, ``stream``; ``body`` is the decrypted plaintext. ``corp_id``: the company that the app
-    belongs to; None for a suite, of whose pushes each names its company."""
+    belongs to; None for a suite, of whose pushes each names its company. ``facts``: those of ``body``, where
+    they are known already."""
 
     seq: int
     journal: str
@@ -74,6 +75,7 @@ class Received(NamedTuple):
     body: bytes
     traceparent: str | None = None
     corp_id: str | None = None
+    facts: StoredFacts | None = None
 
 
 class Drift(NamedTuple):
@@ -185,7 +187,7 @@ def _classified(received: Received, check: DriftCheck | None) -> list[Record]:
     except TooManyEntities:
         raise _Unclassifiable("too-many-entities", facts) from None
     _check_company(received, facts, parts)
-    id_base = _callback_id(received, facts)
+    id_base = callback_id(facts, received.body, received.received_ms)
     drift = _drift(received, spec, normalised, check)
     delay_s = None
     if facts.happened_ms is not None and received.via in PUSHED:
@@ -254,7 +256,7 @@ def _unclassified(
 ) -> Record:
     corp_id = received.corp_id or facts.corp_id or NO_CORP_ID
     common = _commons[UNCLASSIFIED, 0, corp_id, received.app]
-    id_ = _callback_id(received, facts)
+    id_ = callback_id(facts, received.body, received.received_ms)
     envelope = _envelope(received, facts, id_, common, None, common.corp, "unknown")
     envelope["datacontenttype"] = "application/octet-stream"
     del envelope["dataschema"]
@@ -335,15 +337,6 @@ def _headers(received: Received, common: _Common, id_: str) -> tuple[tuple[str, 
     if received.traceparent is None:
         return headers
     return *headers, (TRACEPARENT, received.traceparent.encode())
-
-
-def _callback_id(received: Received, facts: CallbackFacts) -> str:
-    """``<EventType>:<eventId>``, else the content's hash, with the time of receipt behind it for a callback
-    that may truly recur with the same content."""
-    if (identity := named_identity(facts)) is not None:
-        return identity
-    digest = content_hash(received.body).hex()
-    return digest if facts.has_identity else f"{digest}-{received.received_ms}"
 
 
 def source(corp: str, app: str) -> str:

@@ -34,9 +34,40 @@ class CallbackFacts(NamedTuple):
     time_ms: int | None
     has_identity: bool
     happened_ms: int | None
+    plain: bool = False
+    """Whether orjson writes the very bytes that it reads: then it may read them, too."""
 
 
 NO_FACTS = CallbackFacts(None, None, None, None, False, None)
+
+
+class StoredFacts(NamedTuple):
+    """The facts that the journal keeps beside a callback, so that the relay need not find them again. ``id``
+    is the callback's id, to which types that name several entities add a suffix. ``plain`` is 0 or 1."""
+
+    event_type: str | None
+    corp_id: str | None
+    happened_ms: int | None
+    id: str
+    plain: int
+
+
+NOTHING_STORED = StoredFacts(None, None, None, "", 0)
+
+
+def stored_facts(facts: CallbackFacts, plaintext: bytes, received_ms: int) -> StoredFacts:
+    """The facts to keep of a callback that was received at ``received_ms`` (epoch ms)."""
+    id_ = callback_id(facts, plaintext, received_ms)
+    return StoredFacts(facts.event_type, facts.corp_id, facts.happened_ms, id_, int(facts.plain))
+
+
+def callback_id(facts: CallbackFacts, plaintext: bytes, received_ms: int) -> str:
+    """``<EventType>:<eventId>``, else the content's hash, with the time of receipt behind it for a callback
+    that may truly recur with the same content."""
+    if (identity := named_identity(facts)) is not None:
+        return identity
+    digest = content_hash(plaintext).hex()
+    return digest if facts.has_identity else f"{digest}-{received_ms}"
 
 
 def extract_facts(plaintext: bytes) -> CallbackFacts:
