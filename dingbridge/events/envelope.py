@@ -55,7 +55,8 @@ OTHER_COMPANY = "other-company"
 """``fault`` of a callback that names another company than the one its app belongs to."""
 
 _EPOCH = datetime(1970, 1, 1)  # without a zone: only ever printed, with the Z of UTC
-_MILLISECONDS = tuple(f".{ms:03}Z" for ms in range(1000))
+_MILLISECONDS = tuple(f".{ms:03}Z".encode() for ms in range(1000))
+_quoted = orjson.dumps
 _log = structlog.get_logger(__name__)
 
 
@@ -143,6 +144,10 @@ def to_records(received: Received, check: DriftCheck | None = None) -> list[Reco
 
 def rfc3339(epoch_ms: int) -> str:
     """UTC with milliseconds: ``2024-11-07T17:20:00.123Z``."""
+    return _rfc3339(epoch_ms).decode()
+
+
+def _rfc3339(epoch_ms: int) -> bytes:
     if not 0 <= epoch_ms <= MAX_TIME_MS:
         epoch_ms = min(max(epoch_ms, 0), MAX_TIME_MS)
     second, ms = divmod(epoch_ms, 1000)
@@ -150,8 +155,8 @@ def rfc3339(epoch_ms: int) -> str:
 
 
 @lru_cache(maxsize=1024)  # what is published at one time happened within a few seconds
-def _to_the_second(epoch_s: int) -> str:
-    return (_EPOCH + timedelta(seconds=epoch_s)).isoformat(timespec="seconds")
+def _to_the_second(epoch_s: int) -> bytes:
+    return (_EPOCH + timedelta(seconds=epoch_s)).isoformat(timespec="seconds").encode()
 
 
 class _Unclassifiable(Exception):
@@ -182,30 +187,22 @@ def _classified(received: Received, check: DriftCheck | None) -> list[Record]:
         raise _Unclassifiable("illegal-event-type", facts)
     normalised = normalise(payload, event_type, spec)
     subject = None if spec is None else spec.subject
+    own, named = received.corp_id, facts.corp_id
     try:
-        parts = split(normalised.data, subject, facts.corp_id or received.corp_id, len(received.body))
+        parts = split(normalised.data, subject, named or own, len(received.body))
     except TooManyEntities:
         raise _Unclassifiable("too-many-entities", facts) from None
-    if received.corp_id is not None:
-        _check_company(received.app, received.corp_id, facts, parts)
+    if own is not None and named is not None and named != own:
+        raise _other_company(received, facts, named)
     drift: tuple[Drift, ...] = ()
     if check is not None and spec is not None and received.via != FAILED_LIST:
         drift = _drift(received, normalised, check)
-    delay_s = None
-    if facts.happened_ms is not None and received.via in PUSHED:
-        delay_s = max(0, received.received_ms - facts.happened_ms) / 1000
-    return _records(received, facts, event_type, spec, normalised, parts, drift, delay_s)
+    return _records(received, facts, event_type, spec, normalised, parts, drift)
 
 
-def _check_company(app: str, own: str, facts: StoredFacts, parts: list[Part]) -> None:
-    """Raises ``_Unclassifiable`` if the callback, or an item of its list, names another company than its
-    app's."""
-    named = facts.corp_id or own
-    for part in parts:
-        if named == own and part.corp_id is not None:
-            named = part.corp_id
-    if named != own:
-        raise _Unclassifiable(OTHER_COMPANY, facts, OtherCompany(app, named, own))
+def _other_company(received: Received, facts: StoredFacts, named: str) -> _Unclassifiable:
+    other = OtherCompany(received.app, named, received.corp_id or NO_CORP_ID)
+    return _Unclassifiable(OTHER_COMPANY, facts, other)
 
 
 def _drift(received: Received, normalised: Normalised, check: DriftCheck) -> tuple[Drift, ...]:
@@ -224,23 +221,28 @@ def _records(
     normalised: Normalised,
     parts: list[Part],
     drift: tuple[Drift, ...],
-    delay_s: float | None,
 ) -> list[Record]:
     version = SCHEMA_VERSION if spec is None else spec.version
     extra = (("verbatim", ",".join(normalised.verbatim)),) if normalised.verbatim else ()
     has_subject = spec is not None and spec.subject is not None
-    seq, journal, _, app, via, *_ = received
-    received_at, time = _times(received, facts)
+    seq, journal, received_ms, app, via, _, own, _ = received
+    received_at, happened_ms, id_base = _rfc3339(received_ms), facts.happened_ms, facts.id
+    time, delay_s = received_at, None
+    if happened_ms is not None:
+        time = _rfc3339(happened_ms)
+        delay_s = max(0, received_ms - happened_ms) / 1000 if via in PUSHED else None
     records = []
     for data, subject, suffix, corp_id in parts:
+        if own is not None and corp_id is not None and corp_id != own:  # an item of a list names it
+            raise _other_company(received, facts, corp_id)
         common = _commons[
             event_type, version, corp_id or NO_CORP_ID, app, journal, via, normalised.form, extra
         ]
-        id_ = facts.id if suffix is None else f"{facts.id}/{suffix}"
+        id_ = id_base if suffix is None else f"{id_base}/{suffix}"
         key, about = common.corp, b""
         if subject is not None:
-            key, about = f"{key}:{subject}", b',"subject":' + dumps(subject)
-        value = common.value % (dumps(id_), about, time, dumps(key), seq, received_at, dumps(data))
+            key, about = f"{key}:{subject}", b',"subject":' + _quoted(subject)
+        value = common.value % (_quoted(id_), about, time, _quoted(key), seq, received_at, dumps(data))
         headers = (*common.headers, ("dingbridge-id", id_.encode()))
         resync = part_of(event_type) if has_subject and subject is None else None
         records.append(
@@ -256,19 +258,14 @@ def _unclassified(
     received: Received, facts: StoredFacts, fault: str, other_company: OtherCompany | None = None
 ) -> Record:
     corp_id = received.corp_id or facts.corp_id or NO_CORP_ID
-    seq, journal, _, app, via, *_ = received
+    seq, journal, received_ms, app, via, *_ = received
     common = _commons[UNCLASSIFIED, 0, corp_id, app, journal, via, "unknown", (("fault", fault),)]
-    received_at, time = _times(received, facts)
+    received_at = _rfc3339(received_ms)
+    time = received_at if facts.happened_ms is None else _rfc3339(facts.happened_ms)
     key, body = common.corp, b'"%b"' % b64encode(received.body)
-    value = common.value % (dumps(facts.id), b"", time, dumps(key), seq, received_at, body)
+    value = common.value % (_quoted(facts.id), b"", time, _quoted(key), seq, received_at, body)
     headers = (*common.headers, ("dingbridge-id", facts.id.encode()))
     return Record(None, False, key.encode(), value, headers, facts.id, fault, other_company=other_company)
-
-
-def _times(received: Received, facts: StoredFacts) -> tuple[bytes, bytes]:
-    """When the callback was received, and when its event happened."""
-    received_at = rfc3339(received.received_ms).encode()
-    return received_at, received_at if facts.happened_ms is None else rfc3339(facts.happened_ms).encode()
 
 
 class _Common(NamedTuple):
