@@ -22,7 +22,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from dingbridge.events.event import Event
@@ -83,7 +83,7 @@ class OtelTracer:
     ) -> Iterator[OtelSpan | None]:
         trace_of_event = trace_id(event)
         # asked before a span is built, which costs more than most handlers have to
-        if not self._share.should_sample(None, trace_of_event, "").decision.is_sampled():
+        if self._share.should_sample(None, trace_of_event, "").decision is Decision.DROP:
             yield None
             return
         topic, partition, offset = position
