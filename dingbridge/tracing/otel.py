@@ -4,8 +4,8 @@ Names and attributes are those of the semantic conventions for messaging and Clo
 (https://opentelemetry.io/docs/specs/semconv/messaging/kafka/). Attributes hold ids and types; never data,
 keys, or the text of an exception.
 
-The spans of an event have no parent, and share its trace id (``trace_id``); whether they are sampled follows
-from that id, so all consumers with the same share agree.
+The attempts of an event are roots that share its trace id (``trace_id``). That id decides whether they are
+sampled, so all consumers with the same share agree.
 """
 
 import logging
