@@ -10,7 +10,6 @@ from dingbridge.settings.base import CommaList, NetworkList, Settings
 from dingbridge.settings.dingtalk import CallbackSettings, DingTalkApiSettings
 from dingbridge.settings.kafka import KafkaSettings
 from dingbridge.settings.log import LogSettings
-from dingbridge.settings.tracing import TracingSettings
 
 
 class JournalSettings(LogSettings):
@@ -62,7 +61,6 @@ class IngressSettings(
     JournalSettings,
     RecoverySettings,
     StreamSettings,
-    TracingSettings,
 ):
     """Everything ``dingbridge ingress`` needs. Durations carry their unit in the name; sizes are bytes."""
 

@@ -96,9 +96,7 @@ def _records(record: ConsumerRecord, of_app: Mapping[str, str | None]) -> list[R
     received_ms = round(event.received_time.timestamp() * 1000)
     own = of_app.get(event.app)
     return to_records(
-        Received(
-            int(event.sequence), event.journal, received_ms, event.app, event.via, _body(event), None, own
-        )
+        Received(int(event.sequence), event.journal, received_ms, event.app, event.via, _body(event), own)
     )
 
 

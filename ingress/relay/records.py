@@ -95,7 +95,7 @@ class RecordBuilder:
             return self._resync(ResyncRequest.of(row), row.received_ms)
         own = self._companies.now().of_app.get(row.app)
         received = Received(
-            row.seq, self._journal, row.received_ms, row.app, row.via, row.body, None, own, row.facts
+            row.seq, self._journal, row.received_ms, row.app, row.via, row.body, own, row.facts
         )
         records = to_records(received, drift_in if self._drift_is_due(row.facts.event_type) else None)
         for record in records:

@@ -7,6 +7,7 @@ exist is read from Kafka, so that the limit holds across restarts.
 
 from dingbridge.events import Record, known
 from dingbridge.ingress.relay.records import RESYNC
+from dingbridge.kafka.topic_policy import RESYNC as RESYNC_TOPIC
 from dingbridge.kafka.topic_policy import control_topic, event_topic, unclassified_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import KafkaSettings
@@ -30,7 +31,7 @@ class TopicRouter:
         self._unknown = set(filter(self._counts_as_unknown, self._existing))
         self._settled = {
             None: unclassified_topic(self._settings),
-            RESYNC: control_topic(self._settings, "resync"),
+            RESYNC: control_topic(self._settings, RESYNC_TOPIC),
         }
 
     def topic(self, record: Record) -> str:
