@@ -73,7 +73,7 @@ class _Again:
                 producer = await self._sender.connected()
                 self._partitions[topic] = len(await producer.partitions_for(topic))
             partition = topic, partition_of(record.key, self._partitions[topic])
-            self._set.setdefault(partition, []).append(NumberedRecord(seq, number, record))
+            self._set.setdefault(partition, []).append((seq, number, record))
         if sum(map(len, self._set.values())) >= MAX_RECORDS:
             await self.send()
 

@@ -43,9 +43,12 @@ class BatchSet:
 
     def add(self, partition: TopicPartition, record: NumberedRecord) -> None:
         """Add a record behind those of its partition."""
-        self.records.setdefault(partition, []).append(record)
+        of_partition = self.records.get(partition)
+        if of_partition is None:
+            of_partition = self.records[partition] = []
+        of_partition.append(record)
         self.count += 1
-        self.bytes += len(record.record.value)
+        self.bytes += len(record[2].value)
 
     def park(self, seq: int, topic: str, reason: str, numbers: tuple[int, ...] = ()) -> None:
         """Park the callback ``seq`` for ``topic``; ``numbers``: only these records of it. Once all are

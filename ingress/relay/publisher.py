@@ -83,7 +83,7 @@ class Publisher:
         self._router = TopicRouter(settings, settings.unknown_topics_max)
         self._sender = Sender(settings, status)
         self._blocked = BlockedTopics()
-        self._partitions: dict[str, int] = {}  # of the topics that exist
+        self._partitions: dict[str, int] = {}  # of the topics that exist and are not blocked
         self._acked = 0  # each record of the callbacks up to here is in Kafka, or parked
         self._saved = 0  # the same, as the journal has it
         self._unsaved: list[Parked] = []  # to be written with the next acknowledgement
@@ -255,22 +255,13 @@ class Publisher:
             return
         for number, record in enumerate(records):
             topic = self._router.topic(record)
-            # Invariant 3: while older callbacks of the topic are parked, newer ones are parked behind them
-            blocked = self._blocked.reason(topic)
-            await self._place(batches, NumberedRecord(row.seq, number, record), topic, blocked)
-
-    async def _place(
-        self, batches: BatchSet, numbered: NumberedRecord, topic: str, blocked: Refusal | None
-    ) -> None:
-        """Add a record to the batch of its partition, or park its callback."""
-        seq, number, record = numbered
-        found = blocked or self._partitions.get(topic) or await self._look_up(topic)
-        if isinstance(found, Refusal):
-            batches.park(seq, topic, found.value)
-        elif len(record.value) + len(record.key) > LARGEST_RECORD_BYTES:
-            batches.park(seq, topic, Refusal.TOO_LARGE.value, (number,))
-        else:
-            batches.add((topic, partition_of(record.key, found)), numbered)
+            found: int | Refusal | None = self._partitions.get(topic)
+            if found is None:
+                # Invariant 3: while older callbacks of a topic are parked, newer ones are parked behind
+                found = self._blocked.reason(topic) or await self._look_up(topic)
+                if isinstance(found, int):
+                    self._partitions[topic] = found
+            _place(batches, (row.seq, number, record), topic, found)
 
     async def _look_up(self, topic: str) -> int | Refusal:
         """How many partitions ``topic`` has, which is made if it is missing; or why it is refused."""
@@ -281,8 +272,7 @@ class Publisher:
             reason = refusal(error) or Refusal.TOPIC_MISSING
             self._blocked.block(topic, reason)
             return reason
-        self._partitions[topic] = len(await (await self._sender.connected()).partitions_for(topic))
-        return self._partitions[topic]
+        return len(await (await self._sender.connected()).partitions_for(topic))
 
     # -- parked callbacks
 
@@ -384,7 +374,7 @@ class Publisher:
         for number, record in chosen or records:
             topic = parked.topic if chosen else self._router.topic(record)
             blocked = None if topic == parked.topic else self._blocked.reason(topic)
-            await self._place(batches, NumberedRecord(row.seq, number, record), topic, blocked)
+            _place(batches, (row.seq, number, record), topic, blocked or await self._look_up(topic))
 
     # -- acknowledgements
 
@@ -419,6 +409,17 @@ class Publisher:
         saved = self._acked == self._saved and not self._unsaved
         if not self._may_try:
             await _wait(self._awake, _IDLE_S if saved else _SAVE_EVERY_S)
+
+
+def _place(batches: BatchSet, numbered: NumberedRecord, topic: str, found: int | Refusal) -> None:
+    """Add a record to the batch of its partition, of which ``topic`` has so many, or park its callback."""
+    seq, number, record = numbered
+    if isinstance(found, Refusal):
+        batches.park(seq, topic, found.value)
+    elif len(record.value) + len(record.key) > LARGEST_RECORD_BYTES:
+        batches.park(seq, topic, Refusal.TOO_LARGE.value, (number,))
+    else:
+        batches.add((topic, partition_of(record.key, found)), numbered)
 
 
 async def _wait(event: asyncio.Event, most_s: float) -> None:

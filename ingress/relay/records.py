@@ -31,8 +31,10 @@ RESYNC_EVERY_MS: Final = 10 * 60_000
 """A resync can read the whole company: at most one in this time, of each company and part."""
 SETTLED_MS: Final = 60_000
 """DingTalk's reads may lag behind its events, and the clocks of the relay and of a worker may differ."""
+_LOOK_EVERY_S: Final = 0.1
+"""How often the apps file is looked at."""
 _READ_EVERY_S: Final = 1.0
-"""How often an apps file with mistakes is read again."""
+"""How often one with mistakes is read again."""
 _UNKNOWN_MS: Final = 7 * 86_400_000
 """How far back consumers compare if it is not known since when something may be missing."""
 _DRIFT_EVERY_S: Final = 10.0
@@ -54,12 +56,15 @@ class AppCompanies:
 
     def now(self) -> Companies:
         """Never raises. Before a valid file was read no company is known."""
+        if (now := time.monotonic()) < self._read_at:
+            return self._known
+        self._read_at = now + _LOOK_EVERY_S
         file = _file_of(self._settings.dingtalk_apps_file)
-        if file != self._file and time.monotonic() >= self._read_at:
+        if file != self._file:
             try:
                 self._known, self._file = companies(self._settings), file
             except SettingsError as error:  # the ingress logs it, too
-                self._read_at = time.monotonic() + _READ_EVERY_S
+                self._read_at = now + _READ_EVERY_S
                 if str(error) != self._logged:
                     self._logged = str(error)
                     log.warning("relay.apps_unreadable", words=str(error))

@@ -19,10 +19,8 @@ from typing import Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import BrokerResponseError, kafka_errors
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
-from dingbridge.events import Record
 from dingbridge.ingress.relay.status import NumberedRecord, RelayStatus
 from dingbridge.kafka.client import (
     PRODUCER_MAX_REQUEST_BYTES,
@@ -199,8 +197,16 @@ class Sender:
         connected = await self.connected()
         sent = {}
         for partition, records in waiting.items():
-            builder, batch = connected.create_batch(), list[NumberedRecord]()
-            while records and _append(builder, records[0].record, first=not batch):
+            builder, batch, size = connected.create_batch(), list[NumberedRecord](), 0
+            while records and (not batch or size + len(records[0][2].value) <= BATCH_BYTES):
+                record = records[0][2]
+                headers = list(record.headers)
+                if (
+                    builder.append(timestamp=None, key=record.key, value=record.value, headers=headers)
+                    is None
+                ):
+                    break
+                size += len(record.value)
                 batch.append(records.popleft())
             # Invariant 3: one batch a partition, in the journal's order
             future = await connected.send_batch(builder, partition[0], partition=partition[1])
@@ -263,14 +269,6 @@ async def _unanswered(
     if waited:
         await asyncio.wait(waited.values(), timeout=max(0.0, within_s))
     return [partition for partition, future in waited.items() if not future.done()]
-
-
-def _append(builder: BatchBuilder, record: Record, *, first: bool) -> bool:
-    """Append ``record`` to a batch; ``False`` when it must wait for the next one."""
-    if not first and builder.size() + len(record.value) > BATCH_BYTES:
-        return False
-    headers = list(record.headers)
-    return builder.append(timestamp=None, key=record.key, value=record.value, headers=headers) is not None
 
 
 def _refuse(refused: Refused, topic: str, records: Sequence[NumberedRecord], reason: Refusal) -> None:

@@ -2,11 +2,10 @@
 ``docs/reference/metrics-and-logs.md`` lists."""
 
 import time
-from collections import Counter as Counts
 from collections.abc import Iterable
 from functools import cache, partial
 from logging import INFO, WARNING
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -34,12 +33,8 @@ _LOGGED_AS = {
 }
 
 
-class NumberedRecord(NamedTuple):
-    """Of the callback ``seq``, the record with this ``number``, from 0."""
-
-    seq: int
-    number: int
-    record: Record
+NumberedRecord = tuple[int, int, Record]
+"""``(seq, number, record)``: of the callback ``seq``, the record with this number, from 0."""
 
 
 class RelayStatus:
@@ -70,8 +65,8 @@ class RelayStatus:
         )
         self._delay_seconds = histogram(
             "dingbridge_dingtalk_delay_seconds",
-            "Time from an event (DingTalk's time) until it came by HTTP or Stream, by family; of re-pushes "
-            "the one that was kept",
+            "Time from an event (DingTalk's time) until it came by HTTP or Stream, by family; the first of "
+            "its EventType in each batch",
             ["family"],
             buckets=_DELAY_BUCKETS,
         )
@@ -98,11 +93,13 @@ class RelayStatus:
 
     def published(self, records: Iterable[NumberedRecord]) -> None:
         """Kafka has acknowledged ``records``."""
-        counts: Counts[str] = Counts()
+        counts: dict[str, int] = {}
+        delayed = set[str]()
         for _, _, record in records:
-            label = (record.event_type if record.known else None) or OTHER
-            counts[label] += 1
-            if record.delay_s is not None:
+            label = record.event_type if record.known and record.event_type is not None else OTHER
+            counts[label] = counts.get(label, 0) + 1
+            if record.delay_s is not None and label not in delayed:
+                delayed.add(label)
                 self._delay_of(family_of(record.event_type)).observe(record.delay_s)
             if record.fault is not None:
                 self._unclassified.labels(record.fault).inc()
