@@ -114,11 +114,14 @@ def _kafka(window: Window) -> Iterator[Trouble]:
         yield Trouble(State.UNKNOWN, "unknown")
     for reading in window.answering:
         relay = reading.details.get("kafka")
-        if isinstance(relay, Mapping) and relay.get("state") != "up":
-            since = relay.get("since")
-            at = since if isinstance(since, int | float) else None
-            code = "relay_restarting" if relay.get("state") == "restarting" else "kafka_down"
-            yield Trouble(State.STOPPED, code, text=str(relay.get("words") or ""), since=at)
+        if not isinstance(relay, Mapping):
+            continue
+        words, since = str(relay.get("words") or ""), relay.get("since")
+        at = since if isinstance(since, int | float) else None
+        if relay.get("state") == "restarting":
+            yield Trouble(State.STOPPED, "relay_restarting", text=words, since=at)
+        elif relay.get("state") != "up":
+            yield Trouble(State.STOPPED, "kafka_down", text=words, since=at)
     if (oldest := window.most(PREFIX + "journal_oldest_waiting_seconds") or 0) > BEHIND_S:
         yield Trouble(State.DEGRADED, "publishing_behind", {"seconds": int(oldest)})
     if parked := sum(window.values(PREFIX + "parked")):

@@ -363,11 +363,11 @@ async def test_in_the_environment_of_composes_console_a_healthy_bridge_is_found_
     """Its container has no key of the app, and another user than the ingress."""
     folder = tmp_path / "console"
     folder.mkdir()
-    ports = [stack.ingress.admin_port, stack.ingress.relay_admin_port]
-    found, page = await looked({**here(by_compose(), ports, folder), **kafka_env}, monkeypatch)
+    port = stack.ingress.admin_port
+    found, page = await looked({**here(by_compose(), port, folder), **kafka_env}, monkeypatch)
     assert found == set()
     assert "Errors: 0." in page
     assert stack.ingress.process is not None
     stack.ingress.process.kill()
-    found, _ = await looked({**here(by_compose(), ports, folder), **kafka_env}, monkeypatch)
+    found, _ = await looked({**here(by_compose(), port, folder), **kafka_env}, monkeypatch)
     assert found == {"ingress.absent"}
