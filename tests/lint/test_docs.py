@@ -119,8 +119,13 @@ def verbs_of(command: str) -> set[str]:
 
 @of_each_document
 def test_every_command_that_is_named_exists(document):
+    """Also of releases before this one on pages that are history, and on the page of how to leave them."""
     commands = our_commands()
     text = document.read_text(encoding="utf-8")
+    if document.name == "CHANGELOG.md" or re.search(r"^Replaced by \[", text, re.MULTILINE):
+        return
+    if document.name.startswith("upgrade."):
+        text = text.replace("dingbridge relay --until-empty", "")
     named = set(re.findall(r"(?:`|^|bin/)dingbridge ([a-z][a-z-]+)", text, re.MULTILINE))
     assert named <= commands.keys()
     for command, verbs in re.findall(r"dingbridge (journal|topics|callback|dlq|approvals) ([a-z|]+)", text):
