@@ -38,7 +38,7 @@ OVERVIEW: Final = Dashboard(
                 "Kafka takes records",
                 "yes or no",
                 "min(dingbridge_kafka_connected)",
-                "As the relay of every ingress that answers sees it. Callbacks are kept and answered meanwhile.",
+                "As every ingress that answers sees it. Callbacks are kept and answered meanwhile.",
                 now=True,
                 red_below=1,
             ),

@@ -44,10 +44,10 @@ class Recovery:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """``absent`` is why the private listener does not answer; ``refused`` counts refusals by outcome and
-    reason since the ingress started. ``relay`` is the state of its relay, as ``/readyz`` has it under ``kafka``.
-    ``parked`` counts callbacks by reason. ``other_company``: how
-    many pushes of the app named another company than its own, and which the last one did. ``oldest_s``: for
-    how long the oldest callback waits for Kafka; ``publishes``: while it is late, Kafka took records."""
+    reason since the ingress started. ``relay`` is the state of its relay, which ``/readyz`` has under
+    ``kafka``. ``parked`` counts callbacks by reason. ``other_company``: how many pushes of the app named
+    another company than its own, and which the last one did. ``oldest_s``: for how long the oldest callback
+    waits for Kafka; ``publishes``: while it is late, Kafka took records."""
 
     url: str
     admin: str
