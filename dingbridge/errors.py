@@ -28,8 +28,6 @@
     ├── ExtraMissing             a command needs packages that an extra would bring         dingbridge/cli
     ├── JournalError             the journal cannot be opened or written                           ingress
     │   ├── JournalDamaged       SQLite, or the disk, cannot read it
-    │   ├── JournalNewer         a newer version has written it
-    │   ├── JournalOlder         an older version has, and it is not brought up yet
     │   ├── JournalLocked        another process holds the folder
     │   └── JournalUnavailable   not kept: disk full, I/O error, queue full, or too slow
     ├── RunMoved                 another process has taken a full sync over         consumers/address_sync

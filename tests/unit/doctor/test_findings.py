@@ -192,7 +192,6 @@ def test_what_an_ingress_that_listens_on_all_addresses_is_reached_by():
     given = settings(ingress_host="::", ingress_port=1, admin_host="0.0.0.0", admin_port=2)
     assert ingress.addresses(given) == ("http://[::1]:1/callback", "http://127.0.0.1:2")
     assert ingress.addresses(given, "hr")[0] == "http://[::1]:1/callback/hr"
-    assert ingress.relay_address(given) == "http://127.0.0.1:8083"
 
 
 def test_the_disk_is_looked_at_and_left_as_it_was(tmp_path):
