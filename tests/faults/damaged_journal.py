@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import apsw
-from prometheus_client import CollectorRegistry
-
-from dingbridge.ingress.errors import JournalDamaged, JournalError
 from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
 from dingbridge.ingress.journal.directory import JournalFolder, current, damaged, report_damage
 from dingbridge.ingress.journal.importing import Importer
-from dingbridge.ingress.journal.retention import Retention
-from dingbridge.ingress.journal.rows import CONTROL, ImportState, NewCallback
 from dingbridge.ingress.journal.startup import open_current
 from dingbridge.ingress.journal.store import JournalFile
+from prometheus_client import CollectorRegistry
+
+from dingbridge.ingress.errors import JournalDamaged, JournalError
+from dingbridge.ingress.journal.retention import Retention
+from dingbridge.ingress.journal.rows import CONTROL, ImportState, NewCallback
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.ingress.relay.reading import JournalReader

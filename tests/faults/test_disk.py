@@ -9,13 +9,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from dingbridge.ingress.journal.directory import current, damaged, folders
+from dingbridge.ingress.journal.store import JournalFile
 from prometheus_client import CollectorRegistry
 
 from dingbridge.ingress.errors import JournalError, JournalUnavailable
-from dingbridge.ingress.journal.directory import current, damaged, folders
 from dingbridge.ingress.journal.retention import Retention
 from dingbridge.ingress.journal.rows import CONTROL, NewCallback
-from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import JournalMetrics
 from tests.support.comparison import compare

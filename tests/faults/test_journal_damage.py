@@ -13,9 +13,9 @@ from pathlib import Path
 
 import apsw
 import pytest
+from dingbridge.ingress.journal.directory import current, damaged, folders
 
 from dingbridge.ingress.errors import JournalError
-from dingbridge.ingress.journal.directory import current, damaged, folders
 from dingbridge.ingress.journal.inspect import JournalView
 from dingbridge.ingress.journal.rows import CONTROL
 from tests.faults.damaged_journal import COUNT, LATER, PARKED, PASSED, Found, body, journal, start

@@ -17,17 +17,17 @@ from pathlib import Path
 import apsw
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
+from dingbridge.ingress.journal.checkpoint import Checkpoint
+from dingbridge.ingress.journal.directory import connect, current, damaged
+from dingbridge.ingress.journal.startup import open_current
+from dingbridge.ingress.journal.store import JournalFile
 from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import decode
 from dingbridge.ingress.errors import JournalError, JournalUnavailable
-from dingbridge.ingress.journal.checkpoint import Checkpoint
-from dingbridge.ingress.journal.directory import connect, current, damaged
 from dingbridge.ingress.journal.retention import Retention
 from dingbridge.ingress.journal.rows import NewCallback
-from dingbridge.ingress.journal.startup import open_current
-from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.ingress.relay.publisher import Publisher

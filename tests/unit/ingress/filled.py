@@ -4,10 +4,11 @@ import time
 from pathlib import Path
 
 from dingbridge.ingress.journal.directory import current
-from dingbridge.ingress.journal.retention import Retention, prune_steps
-from dingbridge.ingress.journal.rows import NewCallback
 from dingbridge.ingress.journal.startup import open_current
 from dingbridge.ingress.journal.store import JournalFile
+
+from dingbridge.ingress.journal.retention import Retention, prune_steps
+from dingbridge.ingress.journal.rows import NewCallback
 
 
 def fill(root: Path, count: int) -> JournalFile:

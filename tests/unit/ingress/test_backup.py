@@ -5,10 +5,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-
-from dingbridge.ingress.admin.backup import refusals, restore, save
 from dingbridge.ingress.journal.directory import current, exclusive_locks, ingress_lock
 from dingbridge.ingress.journal.startup import open_current
+
+from dingbridge.ingress.admin.backup import refusals, restore, save
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from tests.unit.ingress.test_importing import EXPECTED, entry, fill, numbers
 

@@ -6,19 +6,19 @@ from contextlib import asynccontextmanager, closing, suppress
 
 import apsw
 import pytest
+from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
+from dingbridge.ingress.journal.directory import JournalFolder, current, damaged, report_damage
+from dingbridge.ingress.journal.importing import Importer
+from dingbridge.ingress.journal.startup import open_current
+from dingbridge.ingress.journal.store import JournalFile
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from dingbridge.events import dedupe_key, extract_facts
 from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
-from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
-from dingbridge.ingress.journal.directory import JournalFolder, current, damaged, report_damage
-from dingbridge.ingress.journal.importing import Importer
 from dingbridge.ingress.journal.inspect import journal_status
 from dingbridge.ingress.journal.retention import Retention
 from dingbridge.ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
-from dingbridge.ingress.journal.startup import open_current
-from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import JournalMetrics
 from tests.support.waiting import eventually

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from dingbridge.ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked
+from dingbridge.ingress.journal.directory import current, ingress_lock, relay_lock
+from dingbridge.ingress.journal.startup import open_current
+from dingbridge.ingress.journal.store import JournalFile
 from typer.testing import CliRunner
 
 from dingbridge.errors import BridgeError
 from dingbridge.ingress.admin.cli import app
-from dingbridge.ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked
-from dingbridge.ingress.journal.directory import current, ingress_lock, relay_lock
 from dingbridge.ingress.journal.rows import NewCallback
-from dingbridge.ingress.journal.startup import open_current
-from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.settings import SAMPLE_CREDENTIALS
 
 NOW = 1_764_000_000_000

@@ -7,16 +7,16 @@ from contextlib import closing
 
 import apsw
 import pytest
+from dingbridge.ingress.journal.checkpoint import Checkpoint
+from dingbridge.ingress.journal.directory import current, damaged, folders, report_damage, reported_damage
+from dingbridge.ingress.journal.store import JournalFile
 from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import BridgeError
 from dingbridge.ingress.admin.routes import older_than_s
 from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
-from dingbridge.ingress.journal.checkpoint import Checkpoint
-from dingbridge.ingress.journal.directory import current, damaged, folders, report_damage, reported_damage
 from dingbridge.ingress.journal.retention import Retention
 from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
-from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.settings import IngressSettings

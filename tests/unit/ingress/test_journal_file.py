@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import apsw
 import pytest
+from dingbridge.ingress.journal.store import ANONYMOUS_WINDOW_MS, JournalFile
 
 from dingbridge.ingress.errors import JournalError
 from dingbridge.ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
-from dingbridge.ingress.journal.store import ANONYMOUS_WINDOW_MS, JournalFile
 from tests.unit.ingress.filled import fill
 
 NOW = 1_764_000_000_000

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import apsw
 import pytest
+from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
+from dingbridge.ingress.journal.directory import current
+from dingbridge.ingress.journal.startup import open_current
+from dingbridge.ingress.journal.store import JournalFile
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
-from dingbridge.ingress.journal.directory import current
 from dingbridge.ingress.journal.rows import NewCallback
-from dingbridge.ingress.journal.startup import open_current
-from dingbridge.ingress.journal.store import JournalFile
 from tests.support.disk import MortalDisk, Survives, mortal_disk
 from tests.support.sizes import LONG, sized
 

@@ -7,17 +7,17 @@ import time
 import orjson
 import pytest
 import structlog
+from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
+from dingbridge.ingress.journal.directory import JournalFolder, current
+from dingbridge.ingress.journal.importing import Importer
+from dingbridge.ingress.journal.startup import open_current
 from prometheus_client import CollectorRegistry
 
 from dingbridge.events import Received, Record, dedupe_key, extract_facts, to_records
 from dingbridge.events.envelope import Drift
-from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
-from dingbridge.ingress.journal.directory import JournalFolder, current
-from dingbridge.ingress.journal.importing import Importer
 from dingbridge.ingress.journal.inspect import journal_status
 from dingbridge.ingress.journal.retention import Retention
 from dingbridge.ingress.journal.rows import NewCallback
-from dingbridge.ingress.journal.startup import open_current
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import FolderMetrics, JournalMetrics
 from dingbridge.ingress.relay.status import RelayStatus

@@ -9,17 +9,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from prometheus_client import CollectorRegistry
-from structlog.testing import capture_logs
-
-from dingbridge.api_budget import ApiCalls
-from dingbridge.api_budget import file as budget
-from dingbridge.api_budget.file import FileStore
-from dingbridge.errors import BridgeError
 from dingbridge.ingress.admin.downgrade import downgrade
-from dingbridge.ingress.errors import JournalLocked, JournalNewer, JournalOlder
-from dingbridge.ingress.journal import checkpoint as checkpoints
-from dingbridge.ingress.journal import startup, store
 from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
 from dingbridge.ingress.journal.directory import (
     JournalFolder,
@@ -29,11 +19,21 @@ from dingbridge.ingress.journal.directory import (
     relay_lock,
 )
 from dingbridge.ingress.journal.importing import Importer
+from dingbridge.ingress.journal.startup import open_checked, open_current
+from dingbridge.ingress.journal.store import JournalFile
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from dingbridge.api_budget import ApiCalls
+from dingbridge.api_budget import file as budget
+from dingbridge.api_budget.file import FileStore
+from dingbridge.errors import BridgeError
+from dingbridge.ingress.errors import JournalLocked, JournalNewer, JournalOlder
+from dingbridge.ingress.journal import checkpoint as checkpoints
+from dingbridge.ingress.journal import startup, store
 from dingbridge.ingress.journal.inspect import journal_status
 from dingbridge.ingress.journal.retention import Retention
 from dingbridge.ingress.journal.rows import NewCallback
-from dingbridge.ingress.journal.startup import open_checked, open_current
-from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import JournalMetrics, RecoveryMetrics
 from dingbridge.ingress.recovery.poller import settle

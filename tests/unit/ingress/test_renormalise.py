@@ -6,12 +6,12 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
+from dingbridge.ingress.journal.store import JournalFile
 
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.events import Received, to_records
 from dingbridge.ingress.admin import renormalise as module
 from dingbridge.ingress.admin.renormalise import renormalise
-from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 
 TOPIC = "dingtalk.unclassified"

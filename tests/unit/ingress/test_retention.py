@@ -5,13 +5,13 @@ from itertools import islice
 
 import apsw
 import pytest
-
-from dingbridge.ingress.errors import JournalError
 from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
 from dingbridge.ingress.journal.directory import current
+from dingbridge.ingress.journal.store import JournalFile
+
+from dingbridge.ingress.errors import JournalError
 from dingbridge.ingress.journal.retention import Retention, prune_steps
 from dingbridge.ingress.journal.rows import NewCallback
-from dingbridge.ingress.journal.store import JournalFile
 from tests.unit.ingress.filled import fill, prune_all
 
 DAY = 86_400

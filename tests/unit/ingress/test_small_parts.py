@@ -5,11 +5,11 @@ import fcntl
 from contextlib import closing
 
 import pytest
+from dingbridge.ingress.journal.directory import ingress_lock
+from dingbridge.ingress.journal.wake import WAKE_FILE, RelayWaker, WakeFifo
 
 from dingbridge.ingress.app import Ingress
 from dingbridge.ingress.diagnostics import OWNERS_KEPT, Diagnostics
-from dingbridge.ingress.journal.directory import ingress_lock
-from dingbridge.ingress.journal.wake import WAKE_FILE, RelayWaker, WakeFifo
 from dingbridge.logging import LogLimiter
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.settings.trusted_proxies import client_address

@@ -11,8 +11,6 @@ from types import SimpleNamespace
 
 import apsw
 import pytest
-
-from dingbridge.ingress.errors import JournalError, JournalLocked
 from dingbridge.ingress.journal.checkpoint import Checkpoint
 from dingbridge.ingress.journal.directory import (
     current,
@@ -24,9 +22,11 @@ from dingbridge.ingress.journal.directory import (
     report_damage,
     reported_damage,
 )
-from dingbridge.ingress.journal.rows import NewCallback
 from dingbridge.ingress.journal.startup import open_checked, open_current
 from dingbridge.ingress.journal.store import JournalFile
+
+from dingbridge.ingress.errors import JournalError, JournalLocked
+from dingbridge.ingress.journal.rows import NewCallback
 from tests.unit.ingress.filled import fill
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import OutOfOrderSequenceNumber
+from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
+from dingbridge.ingress.journal.store import JournalFile
 
 from dingbridge.errors import TopicError
 from dingbridge.events import decode
-from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
 from dingbridge.ingress.journal.rows import NewCallback
-from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings

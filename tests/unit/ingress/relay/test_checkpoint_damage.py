@@ -6,10 +6,10 @@ from contextlib import closing
 
 import apsw
 import pytest
-
-from dingbridge.ingress.errors import JournalDamaged, JournalError
 from dingbridge.ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked
 from dingbridge.ingress.journal.directory import reported_damage
+
+from dingbridge.ingress.errors import JournalDamaged, JournalError
 from dingbridge.ingress.relay import publisher as publishing
 from dingbridge.ingress.relay import service
 from tests.support.waiting import eventually

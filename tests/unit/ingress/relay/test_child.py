@@ -6,10 +6,10 @@ import os
 
 import psutil
 import pytest
+from dingbridge.ingress.relay.child import keep_running
 from structlog.testing import capture_logs
 
 from dingbridge.ingress.relay import child as children
-from dingbridge.ingress.relay.child import keep_running
 from tests.support.waiting import eventually
 
 WAITS = "import sys; sys.stdin.read()"

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from dingbridge.ingress.relay.messages import RESYNC_EVERY_MS, SETTLED_MS, MessageBuilder
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from dingbridge.events import Event, decode
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.ingress.journal.rows import CONTROL, ResyncRequest, StoredCallback, checksum, row_of
-from dingbridge.ingress.relay.messages import RESYNC_EVERY_MS, SETTLED_MS, MessageBuilder
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from tests.unit.events.golden import load_captured
 

@@ -11,6 +11,7 @@ from aiokafka.errors import (
     MessageSizeTooLargeError,
     TopicAuthorizationFailedError,
 )
+from dingbridge.ingress.journal.checkpoint import DAMAGED, Checkpoint
 from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
@@ -18,7 +19,6 @@ from hypothesis import strategies as st
 from dingbridge.errors import TopicLeaderless
 from dingbridge.events import decode
 from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.ingress.journal.checkpoint import DAMAGED, Checkpoint
 from dingbridge.ingress.relay import parked as parking
 from dingbridge.ingress.relay import publisher as publishing
 from dingbridge.ingress.relay.batches import partition_of

@@ -13,12 +13,12 @@ from aiokafka.errors import (
     PolicyViolationError,
     TopicAuthorizationFailedError,
 )
+from dingbridge.ingress.journal.checkpoint import DAMAGED, Checkpoint
 
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import decode
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.ingress.errors import JournalDamaged
-from dingbridge.ingress.journal.checkpoint import DAMAGED, Checkpoint
 from dingbridge.ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
 from dingbridge.ingress.relay import publisher as publishing
 from tests.support.waiting import eventually

@@ -3,12 +3,12 @@
 import apsw
 import pytest
 from aiokafka import errors as kafka
-
-from dingbridge.events import Received, to_records
-from dingbridge.ingress.errors import JournalDamaged
 from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.ingress.relay.delivery import refusal
 from dingbridge.ingress.relay.messages import TopicRouter
+
+from dingbridge.events import Received, to_records
+from dingbridge.ingress.errors import JournalDamaged
 from dingbridge.ingress.relay.reading import JournalReader
 from tests.unit.ingress.relay.fakes import body, settings
 

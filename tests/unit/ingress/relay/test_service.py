@@ -4,10 +4,10 @@ import os
 
 import pytest
 from aiokafka.errors import TopicAuthorizationFailedError
+from dingbridge.ingress.journal.directory import relay_lock, report_damage, reported_damage
 
 from dingbridge.errors import BridgeError
 from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked
-from dingbridge.ingress.journal.directory import relay_lock, report_damage, reported_damage
 from dingbridge.ingress.relay import service
 from dingbridge.tasks import TaskEnded
 from tests.support.waiting import eventually
