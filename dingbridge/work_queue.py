@@ -20,6 +20,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    CompoundSelect,
     Index,
     Integer,
     Row,
@@ -126,6 +127,7 @@ class WorkQueue:
         self._clock = clock or _clock
         self._c = table.c
         self._turns = itertools.cycle(_TURNS)
+        self._counts = self._counting()
 
     def now_ms(self) -> int:
         return round(self._clock() * 1000)
@@ -264,14 +266,20 @@ class WorkQueue:
         return {priority: counts[priority] for priority in sorted(set(_TURNS))}
 
     async def _count(self, reader: Reader, most: int, now: int, *where: ColumnElement[bool]) -> Counter[int]:
-        counts = []
-        for priority in set(_TURNS):
-            due = select(self._c.due_ms).where(self._waits(priority, now), *where).order_by(self._c.due_ms)
-            counts.append(select(literal(priority), func.count()).select_from(due.limit(most).subquery()))
-        found: Any = await reader.execute(union_all(*counts))
+        counts = self._counting(*where) if where else self._counts
+        found: Any = await reader.execute(counts, {"most": most, "now": now})
         return Counter({priority: count for priority, count in found if count})
 
-    def _waits(self, priority: int, now: int) -> ColumnElement[bool]:
+    def _counting(self, *where: ColumnElement[bool]) -> CompoundSelect[Any]:
+        """What ``_count`` runs. Making it costs more than running it on an idle queue."""
+        counts = []
+        for priority in set(_TURNS):
+            due = select(self._c.due_ms).where(self._waits(priority, bindparam("now")), *where)
+            few = due.order_by(self._c.due_ms).limit(bindparam("most")).subquery()
+            counts.append(select(literal(priority), func.count()).select_from(few))
+        return union_all(*counts)
+
+    def _waits(self, priority: int, now: int | ColumnElement[int]) -> ColumnElement[bool]:
         return and_(self._c.priority == priority, self._c.due_ms <= now, self._c.leased_ms <= now)
 
     @property
