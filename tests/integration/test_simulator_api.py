@@ -4,8 +4,6 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import aiohttp
 import pytest
@@ -30,23 +28,6 @@ async def test_tokens_forms_and_broken_bodies(api: Api) -> None:
             assert (await response.json())["errcode"] == errcode
     async with api.session.get(url, params=query) as response:
         assert (await response.json())["errcode"] == 404
-
-
-async def test_reads_refuse_what_is_missing_wrong_or_not_there(api: Api) -> None:
-    listing = {"dept_id": 1, "cursor": 0, "size": 10}
-    for name, body, errcode in (
-        ("user/get", {}, 400002),
-        ("user/get", {"userid": "nobody"}, 60121),
-        ("department/get", {"dept_id": 7}, 60003),
-        ("user/list", {"dept_id": 1, "size": 10}, 400002),
-        ("user/list", listing | {"dept_id": 7}, 60003),
-        ("user/list", listing | {"size": 101}, 40035),
-        ("user/list", listing | {"size": 0}, 40035),
-        ("user/list", listing | {"cursor": -1}, 40035),
-    ):
-        assert await api.code(name, **body) == errcode, (name, body)
-    assert (await api.call("/topapi/user/count", {}))["errcode"] == 400002
-    assert (await api.call("/topapi/role/simplelist", {"role_id": 1}))["errcode"] == 400002
 
 
 async def test_the_company_changes_between_two_pages(api: Api) -> None:
@@ -193,56 +174,6 @@ async def test_the_newer_host_refuses_in_its_own_form_and_counts(api: Api, simul
     simulator.tokens.expire()
     assert (await api.newer("GET", NEWER))[1]["code"] == "InvalidAuthentication"
     assert json.dumps(simulator.stats())  # what was counted has a name
-
-
-# -- Approvals on the simulator's newer host over HTTP, as pages and captures have them; nothing here is our
-
-
-def act(simulator: Simulator, action: str, **arguments: Any) -> str:
-    """Let something happen to an approval; returns its id."""
-    return str(simulator.act(action, arguments)[0][0].payload["processInstanceId"])
-
-
-async def detail(api: Api, instance_id: str) -> dict[str, Any]:
-    answer = await api.workflow("GET", "processInstances", processInstanceId=instance_id)
-    assert answer["success"] is True
-    return dict(answer["result"])
-
-
-async def test_one_that_runs_and_is_over(simulator: Simulator, api: Api) -> None:
-    pid = act(simulator, "start_approval", process_code="PROC-LEAVE")
-    assert re.fullmatch(r"[A-Za-z0-9_-]{22}[0-9]{14}", pid)
-    assert pid[22:26] == act(simulator, "start_approval")[22:26], "the company's"
-    started = datetime.fromtimestamp(int(pid[26:]), UTC) + timedelta(hours=8)
-    shown = await detail(api, pid)
-    assert shown["createTime"] == started.strftime("%Y-%m-%dT%H:%MZ"), "China's clock, whatever the Z says"
-    assert re.fullmatch(started.strftime("%Y%m%d%H%M") + r"[0-9]{9}", shown["businessId"])
-    absent = {"finishTime", "approverUserIds", "ccUserIds", "mainProcessInstanceId", "processCode"}
-    assert absent.isdisjoint(shown)
-    assert (shown["status"], shown["result"], shown["bizAction"], shown["bizData"]) == (
-        "RUNNING", "", "NONE", "{}",
-    )  # fmt: skip
-    (task,) = shown["tasks"]
-    assert (task["status"], task["result"], type(task["taskId"])) == ("RUNNING", "NONE", int)
-    assert re.fullmatch(r"sid-[0-9A-Fa-f]{4}_[0-9A-Fa-f]{4}", task["activityId"])
-    assert f"procInsId={pid}&taskId={task['taskId']}" in task["mobileUrl"]
-    assert "processInstanceId" not in task
-    assert shown["operationRecords"] == [
-        {
-            "date": shown["createTime"],
-            "images": [],
-            "result": "NONE",
-            "showName": "提交申请",
-            "type": "START_PROCESS_INSTANCE",
-            "userId": shown["originatorUserId"],
-        }
-    ]
-    act(simulator, "approve", process_instance_id=pid, remark="好的")
-    over = await detail(api, pid)
-    assert (over["status"], over["result"], over["tasks"][0]["result"]) == ("COMPLETED", "agree", "AGREE")
-    assert over["finishTime"] == over["tasks"][0]["finishTime"]
-    record = over["operationRecords"][-1]
-    assert (record["activityId"], record["remark"]) == (task["activityId"], "好的")
 
 
 async def test_what_cannot_be_read_is_the_callers_mistake(api: Api) -> None:
