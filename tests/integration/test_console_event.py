@@ -1,5 +1,8 @@
 """What the console tells of an event: each outcome as it is, and whose change it was."""
 
+import html
+import re
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,27 +12,32 @@ import orjson
 import pytest
 from sqlalchemy import select
 
-from dingbridge import open_database
+from dingbridge import Context, Event, Reject, open_database
 from dingbridge.console import watch as watch_module
 from dingbridge.console.access.users import Role
 from dingbridge.console.index import feed as feed_module
+from dingbridge.console.life.facts import facts_of, facts_of_each
 from dingbridge.console.life.outbound import reported_of
+from dingbridge.console.life.outcome import Outcome, outcome_of
 from dingbridge.consumers.outbound.contacts.rows import as_json
 from dingbridge.consumers.outbound.forms import ChangeData
 from dingbridge.consumers.outbound.ledger import Intention, Ledger
 from dingbridge.consumers.outbound.messages import change_record
 from dingbridge.consumers.outbound.tables import metadata, outbound_entity
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.settings import ConsumerSettings
 from dingbridge.simulator.kafka.ports import free_port
 from dingbridge.worker.consumer import Consumer
 from tests.integration.console_support import (
+    Fields,
     Form,
     audited,
     confirmed,
     console_at,
     done,
     page,
+    result,
     submit,
     words,
 )
@@ -37,13 +45,32 @@ from tests.integration.worker_support import (
     TYPE,
     EffectConsumer,
     consumer_settings,
+    event_record,
     installed,
+    named,
     publish,
+    rows,
+    serving,
 )
 from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
 from tests.unit.console.support import Browser
 from tests.unit.outbound.ledger_rows import filled, row
+
+SECRET = "韩梅梅 <b>secret</b>"
+
+
+class Particular(EffectConsumer):
+    """Rejects events of ``refused``, and never finishes those of ``stuck``."""
+
+    max_attempts = None
+    retry_first_s = retry_max_s = 600
+
+    async def prepare(self, event: Event, ctx: Context) -> None:
+        if event.subject == "refused":
+            raise Reject("private words")
+        if event.subject == "stuck":
+            raise ValueError("private words")
 
 
 class Site:
@@ -51,6 +78,27 @@ class Site:
 
     def __init__(self, who: Browser, settings: ConsumerSettings, consumer: type[Consumer]) -> None:
         self.who, self.settings, self.consumer = who, settings, consumer
+
+    async def outcomes(self) -> dict[str | None, Outcome]:
+        """Of each event, by its subject."""
+        console = self.who.console
+        events = (await console.search.find("")).events
+        together = await facts_of_each(console, events)
+        return {event.subject: outcome_of(event.place, together[event.place][0]) for event in events}
+
+    async def become(self, **states: str) -> dict[str | None, Outcome]:
+        """As soon as each event's outcome is in its state."""
+
+        async def there() -> dict[str | None, Outcome] | None:
+            found = await self.outcomes()
+            return found if {name: one.state for name, one in found.items()} == states else None
+
+        return await eventually(there, what=f"the outcomes {states}")
+
+    async def form(self, event_id: str) -> Fields:
+        """What the button on an event's page sends that replays it."""
+        query = {"source": "/dingtalk/dingcorp1/default", "id": f"{TYPE}:{event_id}"}
+        return Form(await page(self.who, "/event", query), "/event/replay").hidden
 
     async def level(self) -> None:
         await eventually(lambda: self.who.console.feed.state.behind == 0)
@@ -61,22 +109,87 @@ async def site(
     folder: Path,
     env: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
-    consumer: type[Consumer],
+    role: Role = Role.OPERATOR,
+    consumer: type[Consumer] | None = None,
 ) -> AsyncIterator[Site]:
     monkeypatch.setattr(feed_module, "REFRESH_S", 0.2)
-    port, url = free_port(), f"sqlite:///{folder / 'outbound.db'}"
+    port, url = free_port(), f"sqlite:///{folder / 'effects.db'}"
+    consumer = consumer or named(Particular, name=f"t-{secrets.token_hex(4)}")
     name = consumer.name
+    if name == "outbound":
+        url = f"sqlite:///{folder / 'outbound.db'}"
     settings = consumer_settings(env, url, admin_port=port)
     monkeypatch.setattr(watch_module, "known_consumers", lambda: {name: consumer})
     env = env | installed(folder, name) | {"CONSOLE_DATABASES": f"{name}={url}"}
     env["CONSOLE_LISTENERS"] = f"{name}=http://127.0.0.1:{port}"
     env["INGRESS_PORT"], env["CALLBACK_PATH"] = "18080", "/ding"
-    async with console_at(folder, env, monkeypatch, Role.OPERATOR) as who:
+    async with console_at(folder, env, monkeypatch, role) as who:
         await who.console.feed.start()
         try:
             yield Site(who, settings, consumer)
         finally:
             await who.console.feed.stop()
+
+
+async def test_each_outcome_is_told_as_it_is_and_an_event_is_sent_back_once(
+    kafka_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(tmp_path, kafka_env, monkeypatch) as here:
+        await publish(here.settings, [event_record(name, name) for name in ("good", "refused", "stuck")])
+        await here.level()
+        await here.become(good="waiting", refused="waiting", stuck="waiting")
+        url = here.settings.database_url_for(here.consumer.name)
+
+        async with serving(here.consumer(), here.settings):
+            told = await here.become(good="handled", refused="dead", stuck="retrying")
+            while told["refused"].letter is None:  # until the index has read it
+                told = await here.become(good="handled", refused="dead", stuck="retrying")
+            assert (told["refused"].attempts, told["stuck"].attempts) == (1, 1)
+            assert [str(told[name].error).partition(" at ")[0] for name in ("refused", "stuck")] == [
+                "dingbridge.worker.outcomes.Reject",
+                "ValueError",
+            ]
+            assert told["stuck"].again_at
+
+            console = here.who.console
+            events = (await console.search.find("")).events
+            together = await facts_of_each(console, events)
+            assert together == {one.place: await facts_of(console, [one]) for one in events}
+
+            assert await sent_back(here, await here.form("refused/refused")) == 303
+            await here.become(good="handled", refused="dead_settled", stuck="retrying")
+
+            before = len(await rows(url))
+            tabs = [await here.form("good/good") for _ in range(2)]
+            assert {await sent_back(here, tab) for tab in tabs * 2} == {303}
+            await eventually(lambda: applied(url, before + 1), what="once, by two tabs")
+            outdated = dict(tabs[0]) | {"act": "another-id-of-a-form", "seen": "open 0"}
+            await submit(here.who, "/event/replay", [*outdated.items()], 409)
+            assert len(await rows(url)) == before + 1
+
+        await publish(here.settings, [event_record("late", "late")])
+        await here.level()
+        states = {"good": "handled", "refused": "dead_settled", "stuck": "waiting"}
+        assert (await here.become(**states, late="waiting"))["late"].before is not None
+        await here.who.console.feed.stop()
+        await here.become(**states, late="waiting")
+
+        # beyond the index, a page is found by its place
+        here.who.console.index.max_bytes = 1
+        here.who.console.index.shrink()
+        found = await page(here.who, "/find", {"q": "dingcorp1:late"})
+        [link] = re.findall(r'href="(/event\?[^"]*)"', found)
+        assert f"{event_topic(here.settings, TYPE)}:" in words(await page(here.who, html.unescape(link)))
+
+
+async def sent_back(here: Site, form: Fields) -> int:
+    answer = await here.who.client.post("/event/replay", data=form, allow_redirects=False)
+    await result(here.who, answer)
+    return answer.status
+
+
+async def applied(url: str, count: int) -> bool:
+    return len(await rows(url)) == count
 
 
 async def test_an_echo_and_a_persons_change_are_told_apart(
@@ -93,7 +206,7 @@ async def test_an_echo_and_a_persons_change_are_told_apart(
             await tx.execute(outbound_entity.insert().values(entity(own_id, wrote_ms)))
     await database.close()
 
-    class Named(EffectConsumer):
+    class Named(Particular):
         name = "outbound"
 
     async with site(tmp_path, kafka_env, monkeypatch, consumer=Named) as here:
