@@ -14,6 +14,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, Literal, TypeVar
 
 from sqlalchemy import (
@@ -120,14 +121,17 @@ class WorkQueue:
     """The rows of ``table`` as a queue. ``lease_s``: how long a claimed row is left to its claimer, in s."""
 
     def __init__(
-        self, table: Table, *, lease_s: float = 60, clock: Callable[[], float] | None = None
+        self,
+        table: Table,
+        *only: ColumnElement[bool],
+        lease_s: float = 60,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        """``clock`` gives epoch s; None: this machine's."""
+        """``only``: which rows are claimed here. ``clock`` gives epoch s; None: this machine's."""
         self.table, self._lease_ms = table, round(lease_s * 1000)
         self._clock = clock or _clock
-        self._c = table.c
+        self._c, self._only = table.c, only
         self._turns = itertools.cycle(_TURNS)
-        self._counts = self._counting()
 
     def now_ms(self) -> int:
         return round(self._clock() * 1000)
@@ -266,12 +270,17 @@ class WorkQueue:
         return {priority: counts[priority] for priority in sorted(set(_TURNS))}
 
     async def _count(self, reader: Reader, most: int, now: int, *where: ColumnElement[bool]) -> Counter[int]:
-        counts = self._counting(*where) if where else self._counts
+        counts = self._counting(*where) if where else self._counting_all
         found: Any = await reader.execute(counts, {"most": most, "now": now})
         return Counter({priority: count for priority, count in found if count})
 
+    @cached_property
+    def _counting_all(self) -> CompoundSelect[Any]:
+        """Built once: building it costs more than asking an idle queue."""
+        return self._counting()
+
     def _counting(self, *where: ColumnElement[bool]) -> CompoundSelect[Any]:
-        """What ``_count`` runs. Making it costs more than running it on an idle queue."""
+        """The statement of ``_count``."""
         counts = []
         for priority in set(_TURNS):
             due = select(self._c.due_ms).where(self._waits(priority, bindparam("now")), *where)
@@ -280,7 +289,8 @@ class WorkQueue:
         return union_all(*counts)
 
     def _waits(self, priority: int, now: int | ColumnElement[int]) -> ColumnElement[bool]:
-        return and_(self._c.priority == priority, self._c.due_ms <= now, self._c.leased_ms <= now)
+        due = and_(self._c.due_ms <= now, self._c.leased_ms <= now)
+        return and_(self._c.priority == priority, due, *self._only)
 
     @property
     def _untouched(self) -> ColumnElement[bool]:
