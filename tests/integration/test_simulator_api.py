@@ -1,7 +1,6 @@
 """The simulated Open API over HTTP: people and departments, faults, what no page promises, control."""
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator
 
@@ -13,36 +12,6 @@ from tests.integration.simulator_support import USER, Api, Receiver, api, servin
 from tests.support.waiting import eventually
 
 __all__ = ["api", "simulator"]
-
-
-async def test_tokens_forms_and_broken_bodies(api: Api) -> None:
-    url, query = api.base + "/topapi/v2/department/get", {"access_token": api.token}
-    async with api.session.post(url, params=query, data={"dept_id": "1"}) as response:
-        assert (await response.json())["result"]["dept_id"] == 1
-    for params, body, errcode in (
-        (query, b"{no json", 43008),
-        ({}, b"{}", 41001),
-        ({"access_token": "other"}, b"{}", 40014),
-    ):
-        async with api.session.post(url, params=params, data=body) as response:
-            assert (await response.json())["errcode"] == errcode
-    async with api.session.get(url, params=query) as response:
-        assert (await response.json())["errcode"] == 404
-
-
-async def test_the_company_changes_between_two_pages(api: Api) -> None:
-    await api.act("hire", count=30, dept_ids=[1], follow_up=False)
-    pages = [(await api.v2("user/list", dept_id=1, size=10, cursor=0))["result"]]
-    leaver = pages[0]["list"][0]["userid"]
-    await api.fault(api="v2/user/list", kind="act", action="leave", arguments={"userid": leaver}, times=1)
-    for _ in range(2):
-        cursor = pages[-1]["next_cursor"]
-        pages.append((await api.v2("user/list", dept_id=1, size=10, cursor=cursor))["result"])
-    seen = [u["userid"] for page in pages for u in page["list"]]
-    there = {u["userid"] for u in (await api.state())["users"] if 1 in u["dept_id_list"]}
-    # one who is there was pushed past the page's edge by the one who left
-    assert len(there - set(seen)) == 1
-    assert leaver in seen
 
 
 async def test_control_refuses_in_words(api: Api) -> None:
@@ -115,9 +84,6 @@ async def test_the_page_and_what_holds_it(api: Api) -> None:
 # -- Calls that write, over HTTP: what is heard of them when, replies that are lost, the newer host
 
 
-NEWER = "/v1.0/workflow/processInstances"
-
-
 @pytest.fixture
 async def receiver(api: Api) -> AsyncIterator[Receiver]:
     receiver = Receiver()
@@ -153,27 +119,6 @@ async def test_a_write_that_is_done_and_never_answered_ends_when_the_fault_is_cl
         assert (await response.json())["cleared"] == 1
     with pytest.raises(aiohttp.ClientError):
         await hanging
-
-
-async def test_the_newer_host_refuses_in_its_own_form_and_counts(api: Api, simulator: Simulator) -> None:
-    name = f"GET {NEWER}"
-    await api.fault(api=name, kind="errcode", errcode=90018, times=1)
-    await api.fault(api=name, kind="errcode", code="systemError", status=500, times=1)
-    seen = [
-        (s, a["code"]) for s, a in [await api.newer("GET", NEWER, processInstanceId="x") for _ in range(3)]
-    ]
-    assert seen == [
-        (403, "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi"),
-        (500, "systemError"),
-        (400, "processInstanceNotExist"),
-    ]
-    spent = simulator.limits.as_json()["spent"]["calls"]
-    await api.v2("user/get", userid="nobody")
-    await api.newer("GET", NEWER)
-    assert simulator.limits.as_json()["spent"]["calls"] == spent + 1
-    simulator.tokens.expire()
-    assert (await api.newer("GET", NEWER))[1]["code"] == "InvalidAuthentication"
-    assert json.dumps(simulator.stats())  # what was counted has a name
 
 
 async def test_what_cannot_be_read_is_the_callers_mistake(api: Api) -> None:
