@@ -265,8 +265,7 @@ def _open_sqlite(url: URL, create: bool, durable: bool, read_limit_s: float | No
         ) from error
     writer = create_async_engine(url, pool_size=1, max_overflow=0)
     _set_up_sqlite(writer, durable=durable)
-    # a read is one statement, and needs no BEGIN and ROLLBACK: two of three calls of the driver
-    reader = create_async_engine(url, pool_size=4, max_overflow=POOL_SIZE, skip_autocommit_rollback=True)
+    reader = create_async_engine(url, pool_size=4, max_overflow=POOL_SIZE)
     _set_up_sqlite(reader, read_only=True, limit_s=read_limit_s)
     return Database(writer, reader)
 
@@ -299,5 +298,4 @@ def _set_up_sqlite(
     def _begin(connection: Any) -> None:
         if limit_s is not None:
             connection.info["until"] = time.monotonic() + limit_s
-        if not read_only:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
