@@ -14,12 +14,14 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, Literal, TypeVar
 
 from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    CompoundSelect,
     Index,
     Integer,
     Row,
@@ -119,12 +121,16 @@ class WorkQueue:
     """The rows of ``table`` as a queue. ``lease_s``: how long a claimed row is left to its claimer, in s."""
 
     def __init__(
-        self, table: Table, *, lease_s: float = 60, clock: Callable[[], float] | None = None
+        self,
+        table: Table,
+        *only: ColumnElement[bool],
+        lease_s: float = 60,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        """``clock`` gives epoch s; None: this machine's."""
+        """``only``: which rows are claimed here. ``clock`` gives epoch s; None: this machine's."""
         self.table, self._lease_ms = table, round(lease_s * 1000)
         self._clock = clock or _clock
-        self._c = table.c
+        self._c, self._only = table.c, only
         self._turns = itertools.cycle(_TURNS)
 
     def now_ms(self) -> int:
@@ -264,15 +270,27 @@ class WorkQueue:
         return {priority: counts[priority] for priority in sorted(set(_TURNS))}
 
     async def _count(self, reader: Reader, most: int, now: int, *where: ColumnElement[bool]) -> Counter[int]:
-        counts = []
-        for priority in set(_TURNS):
-            due = select(self._c.due_ms).where(self._waits(priority, now), *where).order_by(self._c.due_ms)
-            counts.append(select(literal(priority), func.count()).select_from(due.limit(most).subquery()))
-        found: Any = await reader.execute(union_all(*counts))
+        counts = self._counting(*where) if where else self._counting_all
+        found: Any = await reader.execute(counts, {"most": most, "now": now})
         return Counter({priority: count for priority, count in found if count})
 
-    def _waits(self, priority: int, now: int) -> ColumnElement[bool]:
-        return and_(self._c.priority == priority, self._c.due_ms <= now, self._c.leased_ms <= now)
+    @cached_property
+    def _counting_all(self) -> CompoundSelect[Any]:
+        """Built once: building it costs more than asking an idle queue."""
+        return self._counting()
+
+    def _counting(self, *where: ColumnElement[bool]) -> CompoundSelect[Any]:
+        """The statement of ``_count``."""
+        counts = []
+        for priority in set(_TURNS):
+            due = select(self._c.due_ms).where(self._waits(priority, bindparam("now")), *where)
+            few = due.order_by(self._c.due_ms).limit(bindparam("most")).subquery()
+            counts.append(select(literal(priority), func.count()).select_from(few))
+        return union_all(*counts)
+
+    def _waits(self, priority: int, now: int | ColumnElement[int]) -> ColumnElement[bool]:
+        due = and_(self._c.due_ms <= now, self._c.leased_ms <= now)
+        return and_(self._c.priority == priority, due, *self._only)
 
     @property
     def _untouched(self) -> ColumnElement[bool]:

@@ -116,23 +116,6 @@ async def office(database_url, tmp_path, monkeypatch):
             yield Office(simulator, runtime, client)
 
 
-async def test_a_lost_reply_and_a_repeated_message_start_one_approval_whose_end_comes_back(office):
-    office.simulator.faults.add({"api": START, "kind": "cut", "times": 1})
-    assert (await office.start())[1] == {}
-    (instance_id,) = office.approvals()
-    topic, first = await office.work(later_s=5)
-    assert (topic, first["result"], first["dingtalkId"]) == ("outbound-results", "done", instance_id)
-    _, again = await office.start()
-    assert {**again, "answers": 0} == {**first, "answers": 0}
-    assert office.approvals() == [instance_id]
-    await office.happens("approve", instance_id)
-    topic, change = await office.work()
-    assert (topic, change["request"], change["outcome"]) == ("changes", "A-1", "agree")
-    assert change["form"] == {**FORM, OWN_NUMBER: "A-1"}
-    rows = await office.runtime.rows(select(outbound_outgoing).where(outbound_outgoing.c.topic == "changes"))
-    assert len(rows) == 1
-
-
 @pytest.mark.parametrize(
     ("ends", "lost"),
     [({NOWHERE.topic: {str(NOWHERE.partition): 1}}, False), ({}, True)],
@@ -162,17 +145,3 @@ async def test_after_a_restore_a_request_waits_for_a_hand_and_what_was_not_done_
     assert len(office.approvals()) == 2
     found = await office.runtime.rows(select(outbound_requests.c.request_id, outbound_requests.c.result))
     assert sorted(map(tuple, found)) == [("A-1", "done"), ("A-2", "refused")]
-
-
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_a_to_do_is_created_once_over_a_lost_reply_and_done(office):
-    api = "POST /v1.0/todo/users/{unionId}/tasks"
-    office.simulator.faults.add({"api": api, "kind": "cut", "times": 1})
-    todo = {"subject": "盘点", "creator": office.originator, "executors": [office.other]}
-    assert (await office.send("todo.desired", "T-1", url="https://oa.example.com/1", **todo))[1] == {}
-    (task,) = office.simulator.platform.todos.all.values()
-    _, result = await office.work(later_s=5)
-    assert (result["result"], result["dingtalkId"]) == ("done", task["id"])
-    _, result = await office.send("todo.done", "F-1", request="T-1")
-    assert result["result"] == "done"
-    assert [one["done"] for one in office.simulator.platform.todos.all.values()] == [True]

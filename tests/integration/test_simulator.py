@@ -8,7 +8,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -214,46 +213,3 @@ async def test_the_command_runs_acts_and_ends_at_sigterm(tmp_path: Path) -> None
         assert code == 1
         assert b"no such action" in words
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - pathlib's way is taken for blocking
-
-
-async def test_a_recorded_life_is_pushed_again_word_for_word(tmp_path: Path) -> None:
-    async def pushed(api: Api) -> list[str]:
-        return [push["plaintext"] for push in (await api.get("/_sim/pushes"))["pushes"]]
-
-    file, tags = tmp_path / "recording.json", [*TAGS, "org_dept_create", "label_user_change"]
-    async with aiohttp.ClientSession() as session:
-        first, second = Receiver(), Receiver()
-        async with serving(first), Simulator(settings(duplicates=0.2, seed=11)) as simulator:
-            api = Api(simulator.base_url, session)
-            await api.login()
-            await api.post("/_sim/deliveries", {"reorder": 0.2})
-            await api.post("/_sim/act", {"action": "hire", "count": 3})
-            await api.register(first, tags)
-            assert "error" in await api.post("/_sim/act", {"action": "leave", "userid": "nobody"})
-            await api.post("/_sim/act", {"action": "protect", "mobile": "13800000002"})
-            for number in (1, 2):
-                person = {"userid": f"oa-{number}", "name": "x", "mobile": f"1380000000{number}"}
-                await api.call("/topapi/v2/user/create", person | {"dept_id_list": "1"})
-            await api.post("/_sim/act", {"action": "accept"})
-            await api.post("/_sim/burst", {"events": 150})
-            await api.post("/_sim/drain")
-            told, state = await pushed(api), await api.get("/_sim/state")
-            recording = await api.get("/_sim/recording")
-        assert sorted(told) == sorted(text.decode() for text in first.plaintexts[1:])
-        assert recording["before"] == 1
-        file.write_text(json.dumps(recording))
-        arguments = (str(file), "--speed", "0", "--port", "0", "--profile", "reality,late=1")
-        async with serving(second), command(tmp_path, "replay", *arguments, SIMULATOR_RATE="50") as url:
-            api = Api(url, session)
-            await api.login()
-            await api.register(second, tags)
-
-            async def over() -> bool:
-                replay: dict[str, Any] = (await api.get("/_sim/stats"))["replay"]
-                return replay["done"] == replay["steps"]
-
-            await eventually(over)
-            assert (await api.post("/_sim/drain"))["drained"] is True
-            assert await pushed(api) == told
-            callback = {"callback": {**state["callback"], "url": second.url}}
-            assert await api.get("/_sim/state") == state | callback

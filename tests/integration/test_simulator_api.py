@@ -1,11 +1,8 @@
 """The simulated Open API over HTTP: people and departments, faults, what no page promises, control."""
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import aiohttp
 import pytest
@@ -15,53 +12,6 @@ from tests.integration.simulator_support import USER, Api, Receiver, api, servin
 from tests.support.waiting import eventually
 
 __all__ = ["api", "simulator"]
-
-
-async def test_tokens_forms_and_broken_bodies(api: Api) -> None:
-    url, query = api.base + "/topapi/v2/department/get", {"access_token": api.token}
-    async with api.session.post(url, params=query, data={"dept_id": "1"}) as response:
-        assert (await response.json())["result"]["dept_id"] == 1
-    for params, body, errcode in (
-        (query, b"{no json", 43008),
-        ({}, b"{}", 41001),
-        ({"access_token": "other"}, b"{}", 40014),
-    ):
-        async with api.session.post(url, params=params, data=body) as response:
-            assert (await response.json())["errcode"] == errcode
-    async with api.session.get(url, params=query) as response:
-        assert (await response.json())["errcode"] == 404
-
-
-async def test_reads_refuse_what_is_missing_wrong_or_not_there(api: Api) -> None:
-    listing = {"dept_id": 1, "cursor": 0, "size": 10}
-    for name, body, errcode in (
-        ("user/get", {}, 400002),
-        ("user/get", {"userid": "nobody"}, 60121),
-        ("department/get", {"dept_id": 7}, 60003),
-        ("user/list", {"dept_id": 1, "size": 10}, 400002),
-        ("user/list", listing | {"dept_id": 7}, 60003),
-        ("user/list", listing | {"size": 101}, 40035),
-        ("user/list", listing | {"size": 0}, 40035),
-        ("user/list", listing | {"cursor": -1}, 40035),
-    ):
-        assert await api.code(name, **body) == errcode, (name, body)
-    assert (await api.call("/topapi/user/count", {}))["errcode"] == 400002
-    assert (await api.call("/topapi/role/simplelist", {"role_id": 1}))["errcode"] == 400002
-
-
-async def test_the_company_changes_between_two_pages(api: Api) -> None:
-    await api.act("hire", count=30, dept_ids=[1], follow_up=False)
-    pages = [(await api.v2("user/list", dept_id=1, size=10, cursor=0))["result"]]
-    leaver = pages[0]["list"][0]["userid"]
-    await api.fault(api="v2/user/list", kind="act", action="leave", arguments={"userid": leaver}, times=1)
-    for _ in range(2):
-        cursor = pages[-1]["next_cursor"]
-        pages.append((await api.v2("user/list", dept_id=1, size=10, cursor=cursor))["result"])
-    seen = [u["userid"] for page in pages for u in page["list"]]
-    there = {u["userid"] for u in (await api.state())["users"] if 1 in u["dept_id_list"]}
-    # one who is there was pushed past the page's edge by the one who left
-    assert len(there - set(seen)) == 1
-    assert leaver in seen
 
 
 async def test_control_refuses_in_words(api: Api) -> None:
@@ -134,9 +84,6 @@ async def test_the_page_and_what_holds_it(api: Api) -> None:
 # -- Calls that write, over HTTP: what is heard of them when, replies that are lost, the newer host
 
 
-NEWER = "/v1.0/workflow/processInstances"
-
-
 @pytest.fixture
 async def receiver(api: Api) -> AsyncIterator[Receiver]:
     receiver = Receiver()
@@ -172,77 +119,6 @@ async def test_a_write_that_is_done_and_never_answered_ends_when_the_fault_is_cl
         assert (await response.json())["cleared"] == 1
     with pytest.raises(aiohttp.ClientError):
         await hanging
-
-
-async def test_the_newer_host_refuses_in_its_own_form_and_counts(api: Api, simulator: Simulator) -> None:
-    name = f"GET {NEWER}"
-    await api.fault(api=name, kind="errcode", errcode=90018, times=1)
-    await api.fault(api=name, kind="errcode", code="systemError", status=500, times=1)
-    seen = [
-        (s, a["code"]) for s, a in [await api.newer("GET", NEWER, processInstanceId="x") for _ in range(3)]
-    ]
-    assert seen == [
-        (403, "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi"),
-        (500, "systemError"),
-        (400, "processInstanceNotExist"),
-    ]
-    spent = simulator.limits.as_json()["spent"]["calls"]
-    await api.v2("user/get", userid="nobody")
-    await api.newer("GET", NEWER)
-    assert simulator.limits.as_json()["spent"]["calls"] == spent + 1
-    simulator.tokens.expire()
-    assert (await api.newer("GET", NEWER))[1]["code"] == "InvalidAuthentication"
-    assert json.dumps(simulator.stats())  # what was counted has a name
-
-
-# -- Approvals on the simulator's newer host over HTTP, as pages and captures have them; nothing here is our
-
-
-def act(simulator: Simulator, action: str, **arguments: Any) -> str:
-    """Let something happen to an approval; returns its id."""
-    return str(simulator.act(action, arguments)[0][0].payload["processInstanceId"])
-
-
-async def detail(api: Api, instance_id: str) -> dict[str, Any]:
-    answer = await api.workflow("GET", "processInstances", processInstanceId=instance_id)
-    assert answer["success"] is True
-    return dict(answer["result"])
-
-
-async def test_one_that_runs_and_is_over(simulator: Simulator, api: Api) -> None:
-    pid = act(simulator, "start_approval", process_code="PROC-LEAVE")
-    assert re.fullmatch(r"[A-Za-z0-9_-]{22}[0-9]{14}", pid)
-    assert pid[22:26] == act(simulator, "start_approval")[22:26], "the company's"
-    started = datetime.fromtimestamp(int(pid[26:]), UTC) + timedelta(hours=8)
-    shown = await detail(api, pid)
-    assert shown["createTime"] == started.strftime("%Y-%m-%dT%H:%MZ"), "China's clock, whatever the Z says"
-    assert re.fullmatch(started.strftime("%Y%m%d%H%M") + r"[0-9]{9}", shown["businessId"])
-    absent = {"finishTime", "approverUserIds", "ccUserIds", "mainProcessInstanceId", "processCode"}
-    assert absent.isdisjoint(shown)
-    assert (shown["status"], shown["result"], shown["bizAction"], shown["bizData"]) == (
-        "RUNNING", "", "NONE", "{}",
-    )  # fmt: skip
-    (task,) = shown["tasks"]
-    assert (task["status"], task["result"], type(task["taskId"])) == ("RUNNING", "NONE", int)
-    assert re.fullmatch(r"sid-[0-9A-Fa-f]{4}_[0-9A-Fa-f]{4}", task["activityId"])
-    assert f"procInsId={pid}&taskId={task['taskId']}" in task["mobileUrl"]
-    assert "processInstanceId" not in task
-    assert shown["operationRecords"] == [
-        {
-            "date": shown["createTime"],
-            "images": [],
-            "result": "NONE",
-            "showName": "提交申请",
-            "type": "START_PROCESS_INSTANCE",
-            "userId": shown["originatorUserId"],
-        }
-    ]
-    act(simulator, "approve", process_instance_id=pid, remark="好的")
-    over = await detail(api, pid)
-    assert (over["status"], over["result"], over["tasks"][0]["result"]) == ("COMPLETED", "agree", "AGREE")
-    assert over["finishTime"] == over["tasks"][0]["finishTime"]
-    record = over["operationRecords"][-1]
-    assert (record["activityId"], record["remark"]) == (task["activityId"], "好的")
 
 
 async def test_what_cannot_be_read_is_the_callers_mistake(api: Api) -> None:

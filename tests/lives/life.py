@@ -39,7 +39,7 @@ STEPS = 30
 DURING = 8
 """So many of the steps are in a day without DingTalk, where a life has one."""
 
-BUSY_COARSE_S, QUIET_COARSE_S, IDLE_COARSE_S, OUTAGE_COARSE_S = 5.0, 50.0, 300.0, 1800.0
+BUSY_COARSE_S, QUIET_COARSE_S, IDLE_COARSE_S, OUTAGE_COARSE_S = 5.0, 100.0, 900.0, 1800.0
 SETTLE_S = 2.5 * 3600.0
 """How long after the last step everything must be right, in s: looks after an hour are over by then."""
 

@@ -329,7 +329,9 @@ async def test_an_answer_from_a_tls_port_says_that_something_dropped_tls() -> No
         read("gettoken", 400, page)
 
 
-async def test_every_client_trusts_the_authority_of_ssl_cert_file(tmp_path: Path) -> None:
+async def test_every_client_trusts_the_authority_of_ssl_cert_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A proxy opens TLS with a certificate of its own; one that is nobody's is refused."""
     reached: set[str] = set()
 
@@ -349,20 +351,18 @@ async def test_every_client_trusts_the_authority_of_ssl_cert_file(tmp_path: Path
         "asyncio.run(all_of_them())"
     )
 
-    async def run(**env: str) -> set[str]:
-        reached.clear()
+    async with TestServer(app) as server, ForwardProxy({NAME: server.port or 0}, tls=tls) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        for client in CLIENTS:
+            await client(tmp_path)
+        assert reached == set()
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-c", program),
+            *(sys.executable, "-c", program),
             cwd=Path(__file__).parents[2],
-            env={"PATH": os.environ["PATH"], "HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}", **env},
+            env=os.environ | {"SSL_CERT_FILE": str(authority)},
         )
         assert await process.wait() == 0
-        return set(reached)
-
-    async with TestServer(app) as server, ForwardProxy({NAME: server.port or 0}, tls=tls) as proxy:
-        assert await run() == set()
-        assert await run(SSL_CERT_FILE=str(authority)) == {
+        assert reached == {
             *("/gettoken", "/v1.0/gateway/connections/open", "/connect", "/photo.png", "/hook", "/"),
             *("/.well-known/openid-configuration", "/callback"),
         }

@@ -60,7 +60,8 @@ class Details:
         self._pace, self._clock = pace, clock
         self._under_way, self._in_line = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
         self.lease_s = max(LEAST_LEASE_S, 4 * TOGETHER * pace.gap_s)
-        self._queue = WorkQueue(details, lease_s=self.lease_s, clock=clock)
+        of_company = details.c.corp_id == corp_id
+        self._queue = WorkQueue(details, of_company, lease_s=self.lease_s, clock=clock)
         self._availability = Availability()
         self._limit = limit or leaver_limit(AddressSyncSettings.load(), clock=clock)
         self.fetched = 0
@@ -81,7 +82,7 @@ class Details:
         """
         while True:
             most = 1 if self._availability.is_down else TOGETHER
-            rows = await self._queue.claim(self._database, most, details.c.corp_id == self._corp_id)
+            rows = await self._queue.claim(self._database, most)
             if not rows:
                 return LOOK_EVERY_S
             await self._some(rows)

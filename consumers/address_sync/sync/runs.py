@@ -10,9 +10,9 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, delete, func, literal, or_, select, update
 
 from dingbridge import Database, Reader, Transaction
 from dingbridge.consumers.address_sync.sync.tables import runs, staged, todo
@@ -45,6 +45,14 @@ with DingTalk's code."""
 
 START: Entry = ("scope", "*")
 """What every run begins with."""
+
+_NEXT: Final = (
+    select(todo)
+    .where(todo.c.run_id == bindparam("run_id"), todo.c.step == bindparam("step"))
+    .order_by(todo.c.due_ms, todo.c.entity_id)
+    .limit(1)
+)
+"""Built once: it is asked for each entry."""
 
 
 class RunMoved(BridgeError):
@@ -196,12 +204,7 @@ class Runs:
         for step in steps:
             if step == last and soonest is not None:
                 continue
-            found = await self.reader.execute(
-                select(todo)
-                .where(todo.c.run_id == run.run_id, todo.c.step == step)
-                .order_by(todo.c.due_ms, todo.c.entity_id)
-                .limit(1)
-            )
+            found = await self.reader.execute(_NEXT, {"run_id": run.run_id, "step": step})
             row = found.one_or_none()
             if row is not None and row.due_ms <= now_ms:
                 return row

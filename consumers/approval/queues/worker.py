@@ -49,7 +49,8 @@ class QueueWorker:
         now = time.time()
         paused = [app for app, until in self._paused.items() if until > now]
         most = 1 if any(seen.is_down for app, seen in self._apps.items() if app not in paused) else most
-        return await self._queue.claim(self._database, most, self._queue.table.c.app.not_in(paused))
+        others = [self._queue.table.c.app.not_in(paused)] if paused else []
+        return await self._queue.claim(self._database, most, *others)
 
     async def work(self, row: Row[Any]) -> None:
         """Do what ``row`` asks for, and release it or delete it. Raises whatever fails."""

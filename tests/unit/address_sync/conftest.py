@@ -4,16 +4,10 @@ import pytest
 
 from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.testing.memory import MemoryRuntime
-from tests.lives.sqlite import without_threads
+from tests.lives.sqlite import sqlite_in_the_loop
 from tests.unit.address_sync.syncing import UNPACED, first_full, sample
 
-
-@pytest.fixture(autouse=True, scope="package")
-def _sqlite_in_the_loop():
-    """Its threads would take a quarter of the time of these tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        without_threads(patch)
-        yield
+__all__ = ["sqlite_in_the_loop"]
 
 
 @pytest.fixture

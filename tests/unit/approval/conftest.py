@@ -6,16 +6,10 @@ import pytest
 
 from dingbridge.consumers.approval import Approval
 from dingbridge.testing.memory import MemoryRuntime
-from tests.lives.sqlite import without_threads
+from tests.lives.sqlite import sqlite_in_the_loop
 from tests.unit.approval.office import Office
 
-
-@pytest.fixture(autouse=True, scope="package")
-def _sqlite_in_the_loop():
-    """Its threads would take a quarter of the time of these tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        without_threads(patch)
-        yield
+__all__ = ["sqlite_in_the_loop"]
 
 
 @pytest.fixture

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from dingbridge.masking import SHOWN, mask, mask_event, reveal, reveal_bytes, shown_body
 
 SECRET = "s3cr3t-and-private"
+NUMBER = 8613800138000
 
 
 @given(name=st.text(min_size=1).filter(lambda name: name.lower() not in SHOWN))
 def test_a_name_that_nobody_listed_is_masked_at_any_depth(name: str) -> None:
-    value = {"userid": {"deep": [{name: SECRET}, {name: [SECRET]}]}}
-    assert SECRET not in json.dumps(mask(value))
+    value = {"userid": {"deep": [{name: SECRET}, {name: [SECRET, NUMBER, NUMBER + 0.5]}]}}
+    shown = json.dumps(mask(value))
+    assert (SECRET in shown, str(NUMBER) in shown) == (False, False)
 
 
 @pytest.mark.parametrize("name", ["AuthCode", "tmp_auth_code", "permanent_code", "SuiteTicket", "mobile"])
