@@ -167,6 +167,7 @@ class Publisher:
         current: BatchSet | None = None
         while not self._stopping:
             await self._save_if_due()
+            self._check_due()
             if current is None:  # nothing is sent and unanswered, and no set is being built
                 await self._try_parked()
                 current = await self._build()
@@ -291,16 +292,18 @@ class Publisher:
         """Whether parked callbacks are to be tried next."""
         return self._asked or (self._checking is not None and self._checking.done())
 
+    def _check_due(self) -> None:
+        """Have Kafka asked beside the publishing which of the due topics may take records."""
+        if self._checking is None and (due := self._blocked.due()):
+            self._checking = asyncio.create_task(self._ready(due))
+            self._checking.add_done_callback(lambda _: self._awake.set())
+
     async def _try_parked(self) -> None:
         """Try what is due. Call it only while no batch set is unanswered."""
         if self._asked:
             await self._try_all()
             self._asked = False
-        elif self._checking is None:
-            if due := self._blocked.due():
-                self._checking = asyncio.create_task(self._ready(due))
-                self._checking.add_done_callback(lambda _: self._awake.set())
-        elif self._checking.done():
+        elif self._checking is not None and self._checking.done():
             ready, self._checking = self._checking.result(), None
             await self._try({topic: (BLOCKING, self._blocked.page(topic), 0) for topic in ready})
 
