@@ -33,7 +33,7 @@ from dingbridge.ingress.journal.rows import (
     StoredCallback,
 )
 from dingbridge.ingress.journal.writer import Journal
-from dingbridge.ingress.relay.batches import PAGE, BatchSet, BlockedTopics, partition_of
+from dingbridge.ingress.relay.batches import MAX_RECORDS, PAGE, BatchSet, BlockedTopics, partition_of
 from dingbridge.ingress.relay.reading import JournalReader
 from dingbridge.ingress.relay.records import RecordBuilder
 from dingbridge.ingress.relay.sender import (
@@ -392,15 +392,18 @@ class Publisher:
     # -- acknowledgements
 
     async def _save_if_due(self) -> None:
-        """Save now and then; a disk that takes no write is waited for once ``UNSAVED_MAX`` are not saved."""
-        due = self._unsaved or time.monotonic() - self._saved_at >= _SAVE_EVERY_S
-        while due and not self._stopping:
+        """Save now and then; a disk that takes no write is waited for before more than ``UNSAVED_MAX`` are
+        not saved."""
+        while not self._stopping:
+            full = self._acked + MAX_RECORDS - self._saved > UNSAVED_MAX
+            if not (full or self._unsaved or time.monotonic() - self._saved_at >= _SAVE_EVERY_S):
+                return
             try:
                 await self._save()
                 return
             except JournalUnavailable as error:
                 self._saved_at = time.monotonic()
-                if self._acked - self._saved <= UNSAVED_MAX:
+                if not full:
                     return
                 self._status.turn("down", f"what Kafka has acknowledged cannot be noted ({error})")
             await _wait(self._hurried, _BACKOFF_S[0])
