@@ -377,10 +377,9 @@ class Publisher:
             log.error("relay.fault", seq=row.seq, error=type(error).__name__, place=place_of(error))
             batches.park(row.seq, parked.topic, FAULT)
             return
-        if not row.intact:
-            batches.park(row.seq, parked.topic, DAMAGED)
-            return
         of_topic = [(number, one) for number, one in records if self._router.topic(one) == parked.topic]
+        if not row.intact and not of_topic:  # its records are resync requests, which go to another topic
+            batches.park(row.seq, parked.topic, DAMAGED)
         chosen = [(number, one) for number, one in of_topic if number in parked.records] or of_topic
         # another release may make other records of this callback: then all of them are sent, and readers drop
         # those that they know
