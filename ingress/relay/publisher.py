@@ -49,6 +49,7 @@ from dingbridge.kafka.client import explain
 from dingbridge.kafka.topics import listed_topics
 from dingbridge.logging import place_of
 from dingbridge.settings import IngressSettings
+from dingbridge.tasks import end
 
 log = structlog.get_logger(__name__)
 
@@ -418,12 +419,26 @@ class Publisher:
 
     async def _idle(self) -> None:
         if time.monotonic() - self._answered_at >= _ANSWERED_WITHIN_S:
-            await self._sender.ensure_answers(_ANSWERED_WITHIN_S)
-            self._answered_at = time.monotonic()
+            await self._ask()
+            return
         self._status.turn("up", _UP)
         saved = self._acked == self._saved and not self._unsaved
         if not self._may_try:
             await _wait(self._awake, _IDLE_S if saved else _SAVE_EVERY_S)
+
+    async def _ask(self) -> None:
+        """Ask Kafka whether it is still there, until something is to be published: that shows it, too. The
+        client asks one broker after the other; one that is gone takes the time of a request."""
+        within_s = self._settings.kafka_request_timeout_s + _ANSWERED_WITHIN_S
+        asked = asyncio.create_task(self._sender.ensure_answers(within_s))
+        asked.add_done_callback(lambda _: self._awake.set())
+        try:
+            await _wait(self._awake, within_s)
+            if asked.done():
+                asked.result()
+                self._answered_at = time.monotonic()
+        finally:
+            await end(asked)
 
 
 async def _wait(event: asyncio.Event, most_s: float) -> None:
