@@ -46,7 +46,6 @@ from dingbridge.ingress.relay.sender import (
 from dingbridge.ingress.relay.status import NumberedRecord, RelayStatus
 from dingbridge.ingress.relay.topics import TopicRouter
 from dingbridge.kafka.client import explain
-from dingbridge.kafka.topics import listed_topics
 from dingbridge.logging import place_of
 from dingbridge.settings import IngressSettings
 from dingbridge.tasks import end
@@ -313,11 +312,10 @@ class Publisher:
         later."""
         ready = []
         try:
-            counts, _ = await listed_topics(self._settings)
+            await self._router.load()
             for topic in topics:
                 try:
-                    if topic not in counts:
-                        await self._router.ensure(topic, again=True)
+                    await self._router.ensure(topic)
                     ready.append(topic)
                 except TopicError as error:
                     self._blocked.block(topic, refusal(error) or Refusal.TOPIC_MISSING)
