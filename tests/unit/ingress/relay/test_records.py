@@ -185,7 +185,7 @@ def test_drift_is_looked_for_in_one_callback_of_a_type_in_10_s(
     """What drifts, drifts in all of them."""
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
     drifted = []
-    for now in (100.0, 100.1, 109.9, 110.0, 110.1):  # noqa: B007 - read by monotonic
+    for now in (100.0, 100.1, 109.9, 110.0, 110.1):
         for event_type in ("check_in", "user_add_org", "a_new_type"):
             [record] = builder.records(stored(body(1, event_type, CorpId=CORP)))
             drifted += [(now, event_type)] if record.drift else []
