@@ -1,4 +1,4 @@
-"""The unclassified topic is read once, and what can be normalised now is published again, from Kafka to Kafka."""
+"""What of the unclassified topic can be normalised now is published again, from Kafka to Kafka."""
 
 from types import SimpleNamespace
 

@@ -1,7 +1,6 @@
 """The publisher, without Kafka: order holds, nothing is lost, and one topic or callback stops no other."""
 
 import asyncio
-import json
 import random
 
 import pytest
@@ -509,11 +508,3 @@ async def test_a_control_topic_without_a_leader_is_parked_and_its_requests_are_s
     await room.publish(retry=True)
     assert [event.id for event in kafka.events(RESYNC)] == ["r1", f"damaged/{room.journal.id}/3"]
     assert [one[:3] for one in room.parked()] == [(3, NO_TOPIC, DAMAGED)]
-
-
-async def test_an_event_that_names_nobody_asks_for_a_resync_behind_it(room, kafka):
-    nameless = {"EventType": "org_dept_remove", "EventTime": 1_731_000_000_000, "CorpId": "c", "number": 1}
-    await room.keep(*(json.dumps({**nameless, "eventId": f"e{n}"}).encode() for n in range(3)))
-    await room.publish()
-    assert len(kafka.events("dingtalk.org_dept_remove")) == 3
-    assert len({(event.source, event.id) for event in kafka.events(RESYNC)}) == 1
