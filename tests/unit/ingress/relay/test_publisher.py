@@ -158,8 +158,8 @@ async def test_acked_passes_nothing_that_kafka_has_not_answered_for_wherever_it_
     while not ended:
         nth += 1
         room = await Room(tmp_path / f"{nth}").open()
-        await room.keep(*(body(number, KINDS[number % 2]) for number in range(1, 21)))
-        kafka.taken, large = {}, too_large(3, 12)
+        await room.keep(*(body(number, KINDS[number % 2]) for number in range(1, 13)))
+        kafka.taken, large = {}, too_large(3, 8)
         kafka.refuses = lambda *what: forbidden(APPROVAL)(*what) or large(*what)  # noqa: B023
         ended = not await _killed(room, monkeypatch, nth, after)
         parked = room.why_parked()
@@ -168,10 +168,10 @@ async def test_acked_passes_nothing_that_kafka_has_not_answered_for_wherever_it_
         kafka.refuses = large
         await room.open()
         await room.publish(retry=True)
-        assert {*kafka.numbers(CHECK_IN), *kafka.numbers(APPROVAL)} == {*range(1, 21)} - {3, 12}
-        assert room.why_parked() == {3: "too_large", 12: "too_large"}
+        assert {*kafka.numbers(CHECK_IN), *kafka.numbers(APPROVAL)} == {*range(1, 13)} - {3, 8}
+        assert room.why_parked() == {3: "too_large", 8: "too_large"}
         await room.close()
-    assert nth > 4
+    assert nth > 3
 
 
 async def _killed(room, monkeypatch, nth, after):
