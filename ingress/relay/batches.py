@@ -39,7 +39,7 @@ class BatchSet:
 
     @property
     def full(self) -> bool:
-        return self.count >= MAX_RECORDS or self.bytes >= MAX_BYTES
+        return self.count + len(self.parked) >= MAX_RECORDS or self.bytes >= MAX_BYTES
 
     def add(self, partition: TopicPartition, record: NumberedRecord) -> None:
         """Add a record behind those of its partition."""

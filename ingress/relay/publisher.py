@@ -33,7 +33,7 @@ from dingbridge.ingress.journal.rows import (
     StoredCallback,
 )
 from dingbridge.ingress.journal.writer import Journal
-from dingbridge.ingress.relay.batches import PAGE, BatchSet, BlockedTopics, partition_of
+from dingbridge.ingress.relay.batches import MAX_RECORDS, PAGE, BatchSet, BlockedTopics, partition_of
 from dingbridge.ingress.relay.reading import JournalReader
 from dingbridge.ingress.relay.records import RecordBuilder
 from dingbridge.ingress.relay.sender import (
@@ -46,9 +46,9 @@ from dingbridge.ingress.relay.sender import (
 from dingbridge.ingress.relay.status import NumberedRecord, RelayStatus
 from dingbridge.ingress.relay.topics import TopicRouter
 from dingbridge.kafka.client import explain
-from dingbridge.kafka.topics import listed_topics
 from dingbridge.logging import place_of
 from dingbridge.settings import IngressSettings
+from dingbridge.tasks import end
 
 log = structlog.get_logger(__name__)
 
@@ -167,6 +167,7 @@ class Publisher:
         current: BatchSet | None = None
         while not self._stopping:
             await self._save_if_due()
+            self._check_due()
             if current is None:  # nothing is sent and unanswered, and no set is being built
                 await self._try_parked()
                 current = await self._build()
@@ -281,16 +282,18 @@ class Publisher:
         """Whether parked callbacks are to be tried next."""
         return self._asked or (self._checking is not None and self._checking.done())
 
+    def _check_due(self) -> None:
+        """Have Kafka asked beside the publishing which of the due topics may take records."""
+        if self._checking is None and (due := self._blocked.due()):
+            self._checking = asyncio.create_task(self._ready(due))
+            self._checking.add_done_callback(lambda _: self._awake.set())
+
     async def _try_parked(self) -> None:
         """Try what is due. Call it only while no batch set is unanswered."""
         if self._asked:
             await self._try_all()
             self._asked = False
-        elif self._checking is None:
-            if due := self._blocked.due():
-                self._checking = asyncio.create_task(self._ready(due))
-                self._checking.add_done_callback(lambda _: self._awake.set())
-        elif self._checking.done():
+        elif self._checking is not None and self._checking.done():
             ready, self._checking = self._checking.result(), None
             await self._try({topic: (BLOCKING, self._blocked.page(topic), 0) for topic in ready})
 
@@ -299,11 +302,10 @@ class Publisher:
         later."""
         ready = []
         try:
-            counts, _ = await listed_topics(self._settings)
+            await self._router.load()
             for topic in topics:
                 try:
-                    if topic not in counts:
-                        await self._router.ensure(topic, again=True)
+                    await self._router.ensure(topic)
                     ready.append(topic)
                 except TopicError as error:
                     self._blocked.block(topic, refusal(error) or Refusal.TOPIC_MISSING)
@@ -364,10 +366,9 @@ class Publisher:
             log.error("relay.fault", seq=row.seq, error=type(error).__name__, place=place_of(error))
             batches.park(row.seq, parked.topic, FAULT)
             return
-        if not row.intact:
-            batches.park(row.seq, parked.topic, DAMAGED)
-            return
         of_topic = [(number, one) for number, one in records if self._router.topic(one) == parked.topic]
+        if not row.intact and not of_topic:  # its records are resync requests, which go to another topic
+            batches.park(row.seq, parked.topic, DAMAGED)
         chosen = [(number, one) for number, one in of_topic if number in parked.records] or of_topic
         # another release may make other records of this callback: then all of them are sent, and readers drop
         # those that they know
@@ -379,15 +380,18 @@ class Publisher:
     # -- acknowledgements
 
     async def _save_if_due(self) -> None:
-        """Save now and then; a disk that takes no write is waited for once ``UNSAVED_MAX`` are not saved."""
-        due = self._unsaved or time.monotonic() - self._saved_at >= _SAVE_EVERY_S
-        while due and not self._stopping:
+        """Save now and then; a disk that takes no write is waited for before more than ``UNSAVED_MAX`` are
+        not saved."""
+        while not self._stopping:
+            full = self._acked + MAX_RECORDS - self._saved > UNSAVED_MAX
+            if not (full or self._unsaved or time.monotonic() - self._saved_at >= _SAVE_EVERY_S):
+                return
             try:
                 await self._save()
                 return
             except JournalUnavailable as error:
                 self._saved_at = time.monotonic()
-                if self._acked - self._saved <= UNSAVED_MAX:
+                if not full:
                     return
                 self._status.turn("down", f"what Kafka has acknowledged cannot be noted ({error})")
             await _wait(self._hurried, _BACKOFF_S[0])
@@ -403,12 +407,26 @@ class Publisher:
 
     async def _idle(self) -> None:
         if time.monotonic() - self._answered_at >= _ANSWERED_WITHIN_S:
-            await self._sender.ensure_answers(_ANSWERED_WITHIN_S)
-            self._answered_at = time.monotonic()
+            await self._ask()
+            return
         self._status.turn("up", _UP)
         saved = self._acked == self._saved and not self._unsaved
         if not self._may_try:
             await _wait(self._awake, _IDLE_S if saved else _SAVE_EVERY_S)
+
+    async def _ask(self) -> None:
+        """Ask Kafka whether it is still there, until something is to be published: that shows it, too. The
+        client asks one broker after the other; one that is gone takes the time of a request."""
+        within_s = self._settings.kafka_request_timeout_s + _ANSWERED_WITHIN_S
+        asked = asyncio.create_task(self._sender.ensure_answers(within_s))
+        asked.add_done_callback(lambda _: self._awake.set())
+        try:
+            await _wait(self._awake, within_s)
+            if asked.done():
+                asked.result()
+                self._answered_at = time.monotonic()
+        finally:
+            await end(asked)
 
 
 def _place(batches: BatchSet, numbered: NumberedRecord, topic: str, found: int | Refusal) -> None:

@@ -176,7 +176,8 @@ class Sender:
             for partition in sent.keys() - errors.keys():
                 self._status.published(sent[partition][0])
             if errors:
-                await self.discard()  # a producer is not used again after a failed send
+                # a producer is not used again after a failed send; what it still holds has been given up here
+                await self.discard(0.1)
             for partition, error in errors.items():
                 batch, later = sent[partition][0], waiting[partition]
                 reason = refusal(error)

@@ -5,11 +5,12 @@ must not create topics without bounds; beyond it they go to the unclassified top
 exist is read from Kafka, so that the limit holds across restarts.
 """
 
+from dingbridge.errors import TopicLeaderless
 from dingbridge.events import Record, known
 from dingbridge.ingress.relay.records import RESYNC
 from dingbridge.kafka.topic_policy import RESYNC as RESYNC_TOPIC
 from dingbridge.kafka.topic_policy import control_topic, event_topic, unclassified_topic
-from dingbridge.kafka.topics import ensure_topics, existing_topics
+from dingbridge.kafka.topics import ensure_topics, listed_topics, unled_words
 from dingbridge.settings import KafkaSettings
 
 _WITHIN_S = 2.0
@@ -22,13 +23,16 @@ class TopicRouter:
     def __init__(self, settings: KafkaSettings, unknown_topics_max: int) -> None:
         self._settings, self._unknown_max = settings, unknown_topics_max
         self._existing: set[str] = set()
+        self._leaderless: set[tuple[str, int]] = set()
         self._unknown: set[str] = set()
         self._settled: dict[str | None, str] = {}  # EventTypes whose topic is sure
 
     async def load(self) -> None:
         """Ask Kafka which topics there are. Raises ``KafkaUnavailable``."""
-        self._existing = set(await existing_topics(self._settings))
-        self._unknown = set(filter(self._counts_as_unknown, self._existing))
+        counts, self._leaderless = await listed_topics(self._settings)
+        self._existing = set(counts)
+        there = self._existing | {topic for topic, _ in self._leaderless}
+        self._unknown = set(filter(self._counts_as_unknown, there))
         self._settled = {
             None: unclassified_topic(self._settings),
             RESYNC: control_topic(self._settings, RESYNC_TOPIC),
@@ -40,16 +44,18 @@ class TopicRouter:
         if settled is not None:
             return settled
         topic = event_topic(self._settings, record.event_type or "")
-        if record.known or topic in self._existing:
+        if record.known or topic in self._unknown:
             self._settled[record.event_type] = topic
             return topic
         return topic if len(self._unknown) < self._unknown_max else unclassified_topic(self._settings)
 
-    async def ensure(self, topic: str, *, again: bool = False) -> None:
-        """Create ``topic`` if it is missing, and wait until it is there, some seconds at most. ``again``:
-        also ask Kafka about one that existed before. Raises ``KafkaUnavailable`` or ``TopicError``."""
-        if topic in self._existing and not again:
+    async def ensure(self, topic: str) -> None:
+        """Create ``topic`` if it was missing when ``load`` asked, and wait until it is there, some seconds at
+        most. Raises ``KafkaUnavailable`` or ``TopicError``."""
+        if topic in self._existing:
             return
+        if leaderless := [place for place in self._leaderless if place[0] == topic]:
+            raise TopicLeaderless(unled_words(leaderless))  # not waited for: all other topics would wait, too
         await ensure_topics(self._settings, [topic], timeout_s=_WITHIN_S)
         self._existing.add(topic)
         if self._counts_as_unknown(topic):
