@@ -5,15 +5,13 @@ callback of which Kafka refuses a record though it is up (too large, no rights, 
 answered for a callback only when each of its records is acknowledged or parked. The producer's memory is
 never the storage: whatever fails, the journal is read again from there, with a new producer.
 
-A topic is blocked while callbacks are parked for a reason about the topic as a whole: its new callbacks are
-parked behind them, so that the order stays. To try again, the next batch set is made of that topic's parked
-callbacks: the first alone, then ``PAGE`` at a time, until none is left.
+To try a blocked topic again, the next batch set is made of its parked callbacks: the first alone, then
+``PAGE`` at a time, until none is left.
 """
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -21,32 +19,25 @@ import apsw
 import structlog
 from aiokafka.errors import KafkaError
 
-from dingbridge.errors import KafkaUnavailable, TopicError
+from dingbridge.errors import KafkaUnavailable
 from dingbridge.ingress.errors import JournalUnavailable
 from dingbridge.ingress.journal.folder import current
 from dingbridge.ingress.journal.rows import (
     DAMAGED,
-    FAULT,
-    NO_TOPIC,
     Acknowledgement,
     Parked,
-    StoredCallback,
 )
 from dingbridge.ingress.journal.writer import Journal
-from dingbridge.ingress.relay.batches import MAX_RECORDS, PAGE, BatchSet, BlockedTopics, partition_of
+from dingbridge.ingress.relay.batches import MAX_RECORDS, PAGE, BatchSet
+from dingbridge.ingress.relay.building import BatchSetBuilder, Page
 from dingbridge.ingress.relay.reading import JournalReader
-from dingbridge.ingress.relay.records import RecordBuilder
 from dingbridge.ingress.relay.sender import (
     BLOCKING,
-    LARGEST_RECORD_BYTES,
     Refusal,
     Sender,
-    refusal,
 )
-from dingbridge.ingress.relay.status import NumberedRecord, RelayStatus
-from dingbridge.ingress.relay.topics import TopicRouter
+from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.kafka.client import explain
-from dingbridge.logging import place_of
 from dingbridge.settings import IngressSettings
 from dingbridge.tasks import end
 
@@ -63,8 +54,6 @@ _SET_EVERY_S: Final = 0.02
 """The least time between batch sets that are not full: each costs as much as dozens of records."""
 _RETRY_WITHIN_S: Final = 5.0
 _BACKOFF_S: Final = (0.2, 5.0)  # first and longest
-_YIELD_EVERY_ROWS: Final = 32
-"""So that callbacks are answered, and the set before goes out, while a set is built."""
 _UP: Final = "Kafka takes records"
 
 
@@ -79,16 +68,12 @@ class Publisher:
         self._settings, self._journal, self._status = settings, journal, status
         self._until_empty = until_empty
         self._reader = JournalReader(current(journal.root))
-        self._builder = RecordBuilder(settings, journal.id)
-        self._router = TopicRouter(settings, settings.unknown_topics_max)
         self._sender = Sender(settings, status)
-        self._blocked = BlockedTopics()
-        self._partitions: dict[str, int] = {}  # of the topics that exist and are not blocked
+        self._builder = BatchSetBuilder(settings, journal.id, self._reader, self._sender)
+        self._blocked = self._builder.blocked
         self._acked = 0  # each record of the callbacks up to here is in Kafka, or parked
         self._saved = 0  # the same, as the journal has it
         self._unsaved: list[Parked] = []  # to be written with the next acknowledgement
-        self._backlog: deque[StoredCallback] = deque()  # read, and not in a batch set yet
-        self._read = 0
         self._saved_at = self._answered_at = 0.0
         self._checking: asyncio.Task[list[str]] | None = None  # which due topics may take records
         self._asked = False  # an operator wants what is parked to be tried
@@ -115,7 +100,8 @@ class Publisher:
         """Publish until ``stop``. No failure of Kafka ends it, nor a disk that takes no write.
 
         Raises ``JournalError`` when the journal is damaged, ``apsw.Error`` when it cannot be read."""
-        self._acked = self._saved = self._read = await self._reader.acked()
+        self._acked = self._saved = await self._reader.acked()
+        self._builder.begin(self._acked)
         for group in await self._reader.parked_groups():
             if group.reason in BLOCKING:
                 self._blocked.block(group.topic, Refusal(group.reason))
@@ -143,7 +129,7 @@ class Publisher:
                 self._status.turn("down", explain(error, self._settings))
             except JournalUnavailable as error:
                 self._status.turn("down", f"what Kafka has acknowledged cannot be noted ({error})")
-            self._begin_again()
+            self._builder.begin(self._acked)
             # long enough for the producer to send what it holds, or to let it expire
             await self._sender.discard(2 * self._settings.kafka_request_timeout_s + 5)
             backoff_s = _BACKOFF_S[0] if self._acked > before else backoff_s
@@ -152,14 +138,8 @@ class Publisher:
 
     async def _connect(self) -> None:
         await self._sender.connected()
-        self._partitions.clear()
-        await self._router.load()
+        await self._builder.connect()
         self._answered_at = time.monotonic()
-
-    def _begin_again(self) -> None:
-        """Read the journal again behind what is surely in Kafka, or parked."""
-        self._backlog.clear()
-        self._read = self._acked
 
     # -- batch sets
 
@@ -170,7 +150,7 @@ class Publisher:
             self._check_due()
             if current is None:  # nothing is sent and unanswered, and no set is being built
                 await self._try_parked()
-                current = await self._build()
+                current = await self._builder.build()
             if current is None:
                 if self._until_empty and not self._asked and self._acked == self._saved:
                     return
@@ -181,7 +161,7 @@ class Publisher:
             if current is None or not current.full:
                 await asyncio.sleep(max(0.0, sent_at + _SET_EVERY_S - time.monotonic()))
                 if not self._may_try:
-                    current = await self._build(current)
+                    current = await self._builder.build(current)
 
     async def _send_and_build(self, current: BatchSet) -> BatchSet | None:
         """Send ``current``, and build the next set while Kafka answers. An error of the journal while
@@ -189,7 +169,7 @@ class Publisher:
         be tried, no set is built, so that their turn comes next."""
         refused, following = await asyncio.gather(
             self._sender.send(current.records),
-            asyncio.sleep(0) if self._may_try else self._build(),
+            asyncio.sleep(0) if self._may_try else self._builder.build(),
             return_exceptions=True,
         )
         if isinstance(refused, BaseException):
@@ -199,7 +179,7 @@ class Publisher:
         if isinstance(following, BaseException):
             raise following
         if refused:  # the next set was built before its topics were blocked
-            self._begin_again()
+            self._builder.begin(self._acked)
             await self._connect()
             return None
         return following
@@ -221,59 +201,7 @@ class Publisher:
         if parked.reason not in BLOCKING:
             log.error("relay.parked", topic=parked.topic, reason=parked.reason, seq=parked.seq)
         elif self._blocked.reason(parked.topic) is None:
-            self._partitions.pop(parked.topic, None)
-            self._blocked.block(parked.topic, Refusal(parked.reason))
-
-    async def _build(self, batches: BatchSet | None = None) -> BatchSet | None:
-        """Fill a set with the next callbacks; ``None`` if there is none."""
-        batches = batches or BatchSet(self._read - len(self._backlog))
-        while not batches.full:
-            if not self._backlog:
-                if not (rows := await self._reader.read(self._read)):
-                    break
-                self._backlog.extend(rows)
-                self._read = rows[-1].seq
-            row = self._backlog[0]
-            await self._add(batches, row)
-            self._backlog.popleft()
-            batches.last = row.seq
-            batches.callbacks += 1
-            if batches.since_ms is None and row.intact:
-                batches.since_ms = row.received_ms
-            if batches.callbacks % _YIELD_EVERY_ROWS == 0:
-                await asyncio.sleep(0)
-        return batches if batches.callbacks else None
-
-    async def _add(self, batches: BatchSet, row: StoredCallback) -> None:
-        """Add the records of ``row``, or park it."""
-        if not row.intact:
-            batches.park(row.seq, NO_TOPIC, DAMAGED)
-        try:
-            records = self._builder.records(row)
-        except Exception as error:  # a fault of ours concerns this callback alone
-            log.error("relay.fault", seq=row.seq, error=type(error).__name__, place=place_of(error))
-            batches.park(row.seq, NO_TOPIC, FAULT)
-            return
-        for number, record in enumerate(records):
-            topic = self._router.topic(record)
-            found: int | Refusal | None = self._partitions.get(topic)
-            if found is None:
-                # Invariant 3: while older callbacks of a topic are parked, newer ones are parked behind
-                found = self._blocked.reason(topic) or await self._look_up(topic)
-                if isinstance(found, int):
-                    self._partitions[topic] = found
-            _place(batches, (row.seq, number, record), topic, found)
-
-    async def _look_up(self, topic: str) -> int | Refusal:
-        """How many partitions ``topic`` has, which is made if it is missing; or why it is refused."""
-        try:
-            await self._router.ensure(topic)
-        except TopicError as error:
-            log.warning("relay.topic_refused", topic=topic, words=str(error))
-            reason = refusal(error) or Refusal.TOPIC_MISSING
-            self._blocked.block(topic, reason)
-            return reason
-        return len(await (await self._sender.connected()).partitions_for(topic))
+            self._builder.block(parked.topic, Refusal(parked.reason))
 
     # -- parked callbacks
 
@@ -285,7 +213,7 @@ class Publisher:
     def _check_due(self) -> None:
         """Have Kafka asked beside the publishing which of the due topics may take records."""
         if self._checking is None and (due := self._blocked.due()):
-            self._checking = asyncio.create_task(self._ready(due))
+            self._checking = asyncio.create_task(self._builder.ready(due))
             self._checking.add_done_callback(lambda _: self._awake.set())
 
     async def _try_parked(self) -> None:
@@ -296,24 +224,6 @@ class Publisher:
         elif self._checking is not None and self._checking.done():
             ready, self._checking = self._checking.result(), None
             await self._try({topic: (BLOCKING, self._blocked.page(topic), 0) for topic in ready})
-
-    async def _ready(self, topics: Iterable[str]) -> list[str]:
-        """Those of the blocked ``topics`` that may take records, by Kafka's metadata; others are due
-        later."""
-        ready = []
-        try:
-            await self._router.load()
-            for topic in topics:
-                try:
-                    await self._router.ensure(topic)
-                    ready.append(topic)
-                except TopicError as error:
-                    self._blocked.block(topic, refusal(error) or Refusal.TOPIC_MISSING)
-        except (KafkaError, KafkaUnavailable):  # what is new will show it
-            for topic in topics:
-                self._blocked.block(topic, self._blocked.reason(topic) or Refusal.NO_LEADER)
-            return []
-        return ready
 
     async def _try_all(self) -> None:
         """Try all that is parked, as an operator asks: blocked topics when they are ready, and once each
@@ -327,21 +237,14 @@ class Publisher:
             while after_seq is not None:
                 after_seq = (await self._try({topic: ((reason,), PAGE, after_seq)})).get(topic)
         if self._until_empty:
-            while ready := await self._ready(self._blocked.due()):
+            while ready := await self._builder.ready(self._blocked.due()):
                 await self._try({topic: (BLOCKING, self._blocked.page(topic), 0) for topic in ready})
 
-    async def _try(self, wanted: dict[str, tuple[Iterable[str], int, int]]) -> dict[str, int]:
+    async def _try(self, wanted: Mapping[str, Page]) -> dict[str, int]:
         """Send a page of the parked callbacks of each topic: those with these reasons, so many, behind that
         ``seq``. Returns the last ``seq`` of each topic that may have more."""
         await self._save()  # what was parked meanwhile is in the file, so that the order holds
-        batches, tried, more = BatchSet(self._acked), list[Parked](), dict[str, int]()
-        for topic, (reasons, limit, after_seq) in wanted.items():
-            page = await self._reader.parked(topic, reasons, after_seq, limit)
-            for parked, row in page:
-                tried.append(parked)
-                await self._add_parked(batches, parked, row)
-            if len(page) == limit:
-                more[topic] = page[-1][0].seq
+        batches, tried, more = await self._builder.build_parked(wanted, self._acked)
         batches.refuse(await self._sender.send(batches.records, _RETRY_WITHIN_S))
         since = {(one.seq, one.topic): one.since_ms for one in tried}
         again = [one._replace(since_ms=since.get(key, one.since_ms)) for key, one in batches.parked.items()]
@@ -349,33 +252,13 @@ class Publisher:
         await self._journal.acknowledge(Acknowledgement(None, again, sent))
         refused = {one.topic: Refusal(one.reason) for one in again if one.reason in BLOCKING}
         for topic, reason in refused.items():
-            self._partitions.pop(topic, None)
-            self._blocked.block(topic, reason)
+            self._builder.block(topic, reason)
         for topic, (reasons, *_) in wanted.items():
             if topic not in refused and reasons is BLOCKING:
                 self._blocked.taken(topic, all_of_it=topic not in more)
         if again:
             await self._connect()
         return more
-
-    async def _add_parked(self, batches: BatchSet, parked: Parked, row: StoredCallback) -> None:
-        """Add what is parked of ``row``; what cannot be sent stays parked."""
-        try:
-            records = list(enumerate(self._builder.records(row)))
-        except Exception as error:
-            log.error("relay.fault", seq=row.seq, error=type(error).__name__, place=place_of(error))
-            batches.park(row.seq, parked.topic, FAULT)
-            return
-        of_topic = [(number, one) for number, one in records if self._router.topic(one) == parked.topic]
-        if not row.intact and not of_topic:  # its records are resync requests, which go to another topic
-            batches.park(row.seq, parked.topic, DAMAGED)
-        chosen = [(number, one) for number, one in of_topic if number in parked.records] or of_topic
-        # another release may make other records of this callback: then all of them are sent, and readers drop
-        # those that they know
-        for number, record in chosen or records:
-            topic = parked.topic if chosen else self._router.topic(record)
-            blocked = None if topic == parked.topic else self._blocked.reason(topic)
-            _place(batches, (row.seq, number, record), topic, blocked or await self._look_up(topic))
 
     # -- acknowledgements
 
@@ -427,17 +310,6 @@ class Publisher:
                 self._answered_at = time.monotonic()
         finally:
             await end(asked)
-
-
-def _place(batches: BatchSet, numbered: NumberedRecord, topic: str, found: int | Refusal) -> None:
-    """Add a record to the batch of its partition, of which ``topic`` has so many, or park its callback."""
-    seq, number, record = numbered
-    if isinstance(found, Refusal):
-        batches.park(seq, topic, found.value)
-    elif len(record.value) + len(record.key) > LARGEST_RECORD_BYTES:
-        batches.park(seq, topic, Refusal.TOO_LARGE.value, (number,))
-    else:
-        batches.add((topic, partition_of(record.key, found)), numbered)
 
 
 async def _wait(event: asyncio.Event, most_s: float) -> None:

@@ -17,6 +17,7 @@ from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.settings import IngressSettings
+from dingbridge.tasks import being_cancelled
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,8 @@ class Relay:
             except JournalError:
                 raise
             except Exception as error:
+                if being_cancelled():  # an error in the end of a publisher that is cancelled
+                    raise
                 self._restarts.inc()
                 words = error_location(error, package="")
                 log.error("relay.ended", error=type(error).__name__, words=words)

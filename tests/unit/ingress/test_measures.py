@@ -18,7 +18,7 @@ from dingbridge.ingress.journal.retention import Retention
 from dingbridge.ingress.journal.rows import Acknowledgement, NewCallback, Parked
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import FolderMetrics, JournalMetrics
-from dingbridge.ingress.relay.status import NumberedRecord, RelayStatus
+from dingbridge.ingress.relay.status import RelayStatus
 
 NOW = int(time.time() * 1000)
 
@@ -83,7 +83,7 @@ async def test_what_waits_is_parked_and_was_put_aside_shows(tmp_path, registry):
 
 
 def numbered(records):
-    return [NumberedRecord(1, number, record) for number, record in enumerate(records)]
+    return [(1, number, record) for number, record in enumerate(records)]
 
 
 def test_kafka_is_connected_while_it_takes_records(registry):

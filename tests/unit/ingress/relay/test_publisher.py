@@ -20,6 +20,7 @@ from dingbridge.ingress.errors import JournalDamaged, JournalUnavailable
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.rows import CONTROL, DAMAGED, FAULT, NO_TOPIC, ResyncRequest
 from dingbridge.ingress.relay import publisher as publishing
+from dingbridge.ingress.relay.records import RecordBuilder
 from tests.support.sizes import sized
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import (
@@ -412,14 +413,14 @@ async def test_which_of_a_batch_are_too_large_is_found_and_the_others_go_on_in_o
 async def test_a_fault_of_ours_parks_that_callback_alone_and_a_newer_version_sends_it(
     room, kafka, monkeypatch
 ):
-    real = publishing.RecordBuilder.records
+    real = RecordBuilder.records
 
     def records(builder, row):
         return 1 / 0 if row.seq == 2 else real(builder, row)
 
     await room.keep(*(body(n) for n in range(3)))
     with monkeypatch.context() as faulty:
-        faulty.setattr(publishing.RecordBuilder, "records", records)
+        faulty.setattr(RecordBuilder, "records", records)
         await room.publish(retry=True)
         assert kafka.numbers() == [0, 2]
         assert [one[:3] for one in room.parked()] == [(2, NO_TOPIC, FAULT)]

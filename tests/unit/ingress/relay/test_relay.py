@@ -61,7 +61,7 @@ async def test_a_relay_that_raises_at_each_start_begins_again_and_the_journal_go
     assert pauses[:4] == [0.01, 0.02, 0.04, 0.04]
     assert room.registry.get_sample_value("dingbridge_relay_restarts_total") >= 4
     await eventually(lambda: kafka.numbers() == [0], what="it publishes when it can")
-    assert relay.status.state == "up"
+    await eventually(lambda: relay.status.state == "up", what="it says so")
     await room.keep(body(1))
     await eventually(lambda: kafka.numbers() == [0, 1], what="also what is new")
 
