@@ -196,9 +196,10 @@ class JournalFile:
         ``success``. Raises ``apsw.BusyError`` while somebody else reads, as a back-up does."""
         self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
-    def prune_callbacks(self, after_seq: int, limit: int, before_ms: int) -> int | None:
-        """Delete published callbacks of the next ``limit`` numbers behind ``after_seq``: those received
-        before ``before_ms`` that are not parked. Returns the last number; None: no published one follows."""
+    def prune_callbacks(self, after_seq: int, limit: int, kept_ms: tuple[int, int]) -> int | None:
+        """Delete published callbacks of the next ``limit`` numbers behind ``after_seq`` that are not parked:
+        those that were not received between these two times (epoch ms). Returns the last number; None: no
+        published one follows."""
         first = _number(self.db.execute("SELECT min(rowid) FROM callbacks WHERE rowid > ?", (after_seq,)).get)
         last = min(first + limit - 1, self.acked())
         if not first or last < first:
@@ -206,9 +207,9 @@ class JournalFile:
         with self.db:
             # Invariant 2: only what Kafka has acknowledged is deleted, and nothing that is parked
             self.db.execute(
-                "DELETE FROM callbacks WHERE seq BETWEEN ? AND ? AND received_ms < ? "
+                "DELETE FROM callbacks WHERE seq BETWEEN ? AND ? AND received_ms NOT BETWEEN ? AND ? "
                 "AND seq NOT IN (SELECT seq FROM parked WHERE parked.seq BETWEEN ? AND ?)",
-                (first, last, before_ms, first, last),
+                (first, last, *kept_ms, first, last),
             )
         return last
 

@@ -41,10 +41,11 @@ def prune_steps(journal: Callable[[], JournalFile], root: Path, retention: Reten
     while journal().prune_seen(newest_ms - int(retention.seen_s * 1000), _STEP) == _STEP:
         yield
     low_disk = shutil.disk_usage(root).free < retention.min_free_bytes
-    before_ms = now_ms() + 1 if low_disk else now_ms() - int(retention.callbacks_s * 1000)
+    # a receipt in the future is of a clock that was ahead: it would stay for as long
+    kept_ms = (1, 0) if low_disk else (now_ms() - int(retention.callbacks_s * 1000), now_ms())
     last: int | None = 0
     while last is not None:
-        last = journal().prune_callbacks(last, _STEP, before_ms)
+        last = journal().prune_callbacks(last, _STEP, kept_ms)
         yield
     _, pages = journal().free_pages()
     wanted = 0 if low_disk else max(_FREE_PAGES, pages // 4)
