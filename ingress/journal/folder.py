@@ -93,9 +93,7 @@ def open_checked(root: Path, *, failed: bool = False) -> JournalFile:
         try:
             if not failed and path.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
                 quick_check(file.db)
-            if file.acked() > file.highest_seq():
-                raise apsw.CorruptError("Kafka has acknowledged more than was ever kept")
-            file.parked_groups()
+            file.check_state()
             try:
                 file.truncate_wal()
             except apsw.BusyError:  # a back-up may take minutes; unless an fsync failed, the WAL may wait

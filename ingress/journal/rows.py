@@ -129,7 +129,8 @@ def pushed_callback(app: str, via: str, body: bytes, facts: CallbackFacts, push_
     """The row of what DingTalk has just pushed. A retry of the push repeats ``push_id``, such as the
     request's signature: it is the key of an event without any identity of its own."""
     # 8 zero bytes where other keys have the event's time; "s" keeps it apart from a content hash
-    key = dedupe_key(facts, app, body) if facts.has_identity else bytes(8) + b"s" + push_id
+    unnamed = bytes(8) + b"s" + app.encode() + b"\0" + push_id
+    key = dedupe_key(facts, app, body) if facts.has_identity else unnamed
     return NewCallback(now_ms(), app, via, body, facts, key)
 
 
