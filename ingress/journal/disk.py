@@ -54,9 +54,9 @@ def make_durable(db: apsw.Connection, *, create: bool) -> None:
     db.execute("PRAGMA wal_autocheckpoint = 1000")
 
 
-def quick_check(db: apsw.Connection) -> None:
+def check(db: apsw.Connection, pragma: str = "quick_check(3)") -> None:
     """Raises ``apsw.CorruptError`` with the first faults that SQLite finds in the file's structure."""
-    found = [str(line) for (line,) in db.execute("PRAGMA quick_check(3)")]
+    found = [str(line) for (line,) in db.execute(f"PRAGMA {pragma}")]
     if found != ["ok"]:
         raise apsw.CorruptError("; ".join(found))
 

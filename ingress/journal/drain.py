@@ -167,9 +167,10 @@ class _Source:
             raise JournalDamaged(f"{path} cannot be read ({type(error).__name__}: {error})") from error
         self._name = path.parent.name
         self.id = _read(lambda: self._file.id) or ""
-        self._acked, parked_known = _read(self._file.acked), _read(self._file.parked_groups) is not None
+        self._acked, parked_known = _read(self._file.acked), _read(self._file.check_parked) is not None
         issued, last = _read(self._file.issued_seq), _read(self._file.last_seq)
-        most = (self._acked or 0) + self._file.free_pages()[1] * _ROWS_PER_PAGE_MAX
+        _, pages = _read(self._file.free_pages) or (0, 0)
+        most = (self._acked or 0) + pages * _ROWS_PER_PAGE_MAX
         believed = [seq for seq in (issued, last) if seq is not None and seq <= most]
         self._counted = issued in believed
         self._last = max(believed, default=0)
@@ -181,7 +182,7 @@ class _Source:
 
     def pages(self, state: DrainState) -> Iterator[tuple[list[NewCallback], DrainState]]:
         """The callbacks behind ``state``, page by page, each with the state after it."""
-        state = replace(state, counted=state.counted and self._counted, done=False)
+        state = replace(state, done=False)
         while state.seq < self._last:
             wanted, end = self._wanted(state.seq)
             kept, size = list[NewCallback](), 0
@@ -201,8 +202,8 @@ class _Source:
             kept_, unreadable = state.kept + len(kept), state.unreadable + len(lost)
             state = replace(state, seq=end, kept=kept_, unreadable=unreadable)
             yield kept, state
-        if not state.counted and not state.unreadable:
-            yield [], replace(state, unreadable=1)
+        if not self._counted and (state.counted or not state.unreadable):
+            yield [], replace(state, unreadable=max(state.unreadable, 1), counted=False)
 
     def _wanted(self, after_seq: int) -> tuple[list[int], int]:
         """The next numbers at which a row must be, and up to where that is all."""
@@ -217,6 +218,7 @@ class _Source:
             seqs = _read(partial(self._file.seqs, after_seq, self._last, _ROWS))
             if seqs is not None:
                 return seqs, seqs[-1] if seqs else self._last
+            self._counted = False  # of those that cannot be read some may have been pruned
             return [seq for seq in range(after_seq + 1, end + 1) if _read(partial(self._file.row, seq))], end
         return list(range(after_seq + 1, end + 1)), end
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import apsw
 
 from dingbridge.ingress.errors import JournalError
-from dingbridge.ingress.journal.disk import BUSY_MS, connect, make_durable
+from dingbridge.ingress.journal.disk import BUSY_MS, check, connect, make_durable
 from dingbridge.ingress.journal.rows import (
     Acknowledgement,
     NewCallback,
@@ -356,9 +356,16 @@ class JournalFile:
         sql = "SELECT topic, reason, count(*), min(since_ms) FROM parked GROUP BY topic, reason"
         return [ParkedGroup(*row) for row in self.db.execute(sql)]
 
+    def check_parked(self) -> int:
+        """How many rows of ``parked`` there are. Raises ``apsw.CorruptError`` where the disk has changed one,
+        or the index does not find all of them."""
+        check(self.db, "integrity_check(parked)")
+        return len(self._parked("TRUE"))
+
     def check_state(self) -> None:
         """Read all that is no callback. Raises ``apsw.CorruptError`` where the disk has changed it."""
-        _ = self.id, self.last_received_ms(), self._parked("TRUE")
+        _ = self.id, self.last_received_ms()
+        self.check_parked()
         if self.acked() > self.highest_seq():
             raise apsw.CorruptError("Kafka has acknowledged more than was ever kept")
         if self.last_seq() > self.issued_seq():
