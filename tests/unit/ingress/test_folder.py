@@ -1,5 +1,6 @@
 """A folder is refused with the remedy, or put aside, before a callback could stay unpublished."""
 
+import asyncio
 import os
 import shutil
 from contextlib import closing
@@ -9,7 +10,8 @@ from types import SimpleNamespace
 import apsw
 import pytest
 
-from dingbridge.ingress.errors import JournalError, JournalLocked
+from dingbridge.ingress.app import Ingress
+from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.folder import (
     current,
@@ -21,6 +23,7 @@ from dingbridge.ingress.journal.folder import (
     put_aside,
 )
 from dingbridge.ingress.journal.rows import Acknowledgement
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from tests.unit.ingress.filled import bodies_below, callback, fill, rows
 
 FOLDER = "dingbridge.ingress.journal.folder"
@@ -194,3 +197,41 @@ def test_a_full_disk_at_the_start_is_said_with_its_remedy(tmp_path, monkeypatch)
     monkeypatch.undo()
     fill(tmp_path, 3).close()
     assert put_aside(tmp_path) == []
+
+
+async def test_damage_ends_the_ingress_which_renames_its_folder(tmp_path, monkeypatch):
+    """The next start begins an empty journal, and drains that one."""
+    for name, value in SAMPLE_CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DINGTALK_API_BASE", "http://127.0.0.1:1")
+    settings = IngressSettings.load(
+        data_dir=tmp_path,
+        journal_allow_unsafe=True,
+        ingress_port=0,
+        admin_port=0,
+        kafka_bootstrap_servers="127.0.0.1:1",
+    )
+    commit, ending = JournalFile.commit, False
+
+    def damaged(self, *arguments):
+        if ending:
+            raise apsw.CorruptError("database disk image is malformed")
+        return commit(self, *arguments)
+
+    async def measures(_):
+        nonlocal ending
+        ending = True
+        await asyncio.Event().wait()
+
+    async def acknowledges(self):
+        await self._journal.commit([])
+
+    monkeypatch.setattr(JournalFile, "commit", damaged)
+    monkeypatch.setattr(Ingress, "_measure", measures)
+    monkeypatch.setattr("dingbridge.ingress.journal.drain.Drainer.run", acknowledges)
+    with pytest.raises(JournalDamaged, match="malformed"):
+        async with asyncio.timeout(60):
+            await Ingress(settings).run()
+    [aside] = put_aside(settings.journal_path)
+    assert aside.parent.name.startswith("damaged-")
+    assert not (settings.journal_path / "current").exists()

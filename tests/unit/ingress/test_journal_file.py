@@ -208,7 +208,7 @@ def content(root: Path) -> dict[str, bytes]:
         (UNREADABLE + "PRAGMA user_version = 99", "a newer dingbridge"),
         (
             "PRAGMA application_id = 0x44494E47; PRAGMA user_version = 3",
-            r"an older dingbridge.*`dingbridge relay --until-empty`, then move the folder away",
+            r"an older dingbridge.*`dingbridge relay --until-empty`, then move the folder ",
         ),
         ("PRAGMA application_id = 7", "is not a journal of dingbridge; move it away"),
     ],
