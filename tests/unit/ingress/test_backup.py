@@ -52,6 +52,6 @@ def test_a_copy_that_is_not_whole_yet_is_not_drained(
 
     with monkeypatch.context() as full:
         full.setattr(shutil, "copyfile", half)
-        with pytest.raises(BridgeError, match="No space left on device.*free or repair the disk"):
+        with pytest.raises(BridgeError, match=r"No space left on device.*free or repair the disk"):
             restore(copy)
     assert put_aside(tmp_path / "new") == []

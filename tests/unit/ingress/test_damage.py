@@ -191,7 +191,9 @@ def pages_of(content: bytes, text: bytes) -> list[int]:
     return [at for page in first for at in range(page, page + 4096)]
 
 
-@pytest.mark.parametrize("where", [JOURNAL, WAL, "a number", "a number, unchecked", "parked", "state", SCHEMA])
+@pytest.mark.parametrize(
+    "where", [JOURNAL, WAL, "a number", "a number, unchecked", "parked", "state", SCHEMA]
+)
 def test_a_flipped_bit_is_noticed_or_harmless(tmp_path, monkeypatch, where):
     name = WAL if where == WAL else JOURNAL
     if where.endswith("unchecked"):

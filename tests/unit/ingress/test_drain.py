@@ -22,7 +22,7 @@ from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import FolderMetrics
 from dingbridge.tasks import end
 from tests.support.waiting import eventually
-from tests.unit.ingress.filled import NOW, callback, fill, rights, rows_below, started
+from tests.unit.ingress.filled import callback, fill, rows_below, started
 
 DRAIN = "dingbridge.ingress.journal.drain"
 COUNT, ACKED, PARKED, PRUNED = 600, 300, (7, 290), 100

@@ -154,7 +154,9 @@ async def test_a_sick_disk_refuses_and_comes_back_by_itself(disk, journal, tmp_p
     for _ in range(3):
         journal._reopen_at = 0.0 if disk.sick else journal._reopen_at
         assert await refused(journal, b"again") == "disk"
-        assert journal.fault.endswith(REMEDY.get(sickness, "free or repair the disk under {}").format(tmp_path))
+        assert journal.fault.endswith(
+            REMEDY.get(sickness, "free or repair the disk under {}").format(tmp_path)
+        )
     disk.sick = None
     await recovers(journal, b"after")
     assert (journal.fault, journal._ended, put_aside(tmp_path)) == (None, None, [])

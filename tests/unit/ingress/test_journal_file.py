@@ -99,7 +99,12 @@ def test_callbacks_notes_and_acknowledgements_are_kept_together_or_not_at_all(fi
     assert [ResyncRequest.of(row) for row in rows(file)[1:]] == [REQUEST, ResyncRequest("x", "why")]
 
     def state():
-        return file.acked(), file.parked_of(1) + file.parked_of(2), file.notes("recovery/"), file.highest_seq()
+        return (
+            file.acked(),
+            file.parked_of(1) + file.parked_of(2),
+            file.notes("recovery/"),
+            file.highest_seq(),
+        )
 
     before = state()
     assert before == (2, [rights(1), parked], {"recovery/oa": "page"}, 3)
@@ -216,10 +221,9 @@ def content(root: Path) -> dict[str, bytes]:
 def test_a_file_of_another_version_is_refused_in_words_and_stays_as_it_is(tmp_path, opens, change, words):
     """As a crash leaves it: all that says so is still in the WAL."""
     old, root = tmp_path / "old", tmp_path / "root"
-    with closing(fill(old, 5)):
-        with closing(apsw.Connection(str(current(old)))) as db:
-            db.execute(f"PRAGMA wal_autocheckpoint = 0; {change}").fetchall()
-            shutil.copytree(old, root, ignore=shutil.ignore_patterns("*-shm"))
+    with closing(fill(old, 5)), closing(apsw.Connection(str(current(old)))) as db:
+        db.execute(f"PRAGMA wal_autocheckpoint = 0; {change}").fetchall()
+        shutil.copytree(old, root, ignore=shutil.ignore_patterns("*-shm"))
     before = content(root)
     with pytest.raises(JournalError, match=words):
         opens(root)
