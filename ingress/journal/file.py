@@ -348,7 +348,10 @@ class JournalFile:
         if not all(row and row[-1] == checksum(row[:-1], b"") for row in rows):
             raise apsw.CorruptError("what is parked does not fit its checksum")
         return [
-            Parked(*row[:4], tuple(int(number) for number in row[4].split(",") if number)) for row in rows
+            Parked(
+                seq, topic, reason, since_ms, tuple(int(number) for number in records.split(",") if number)
+            )
+            for seq, topic, reason, since_ms, records, _ in rows
         ]
 
     def parked_groups(self) -> list[ParkedGroup]:

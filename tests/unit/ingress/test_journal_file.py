@@ -1,4 +1,4 @@
-"""The journal's file: what is kept stays as it is, once and in order, and what the disk changes is noticed."""
+"""The journal's file: what is kept stays as it is, once and in order; what the disk changes is noticed."""
 
 import shutil
 import stat
