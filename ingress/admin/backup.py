@@ -36,7 +36,7 @@ def restore(folder: Path) -> list[str]:
     target = root / f"restored-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     try:
         target.mkdir(mode=0o700, parents=True)
-        part = target / f"{JOURNAL_FILE}-part"  # an ingress that runs drains it as soon as it has its name
+        part = target / f"{JOURNAL_FILE}-part"  # a running ingress drains each ``journal.db``
         shutil.copyfile(folder / JOURNAL_FILE, part)
         part.rename(target / JOURNAL_FILE)
     except OSError as error:

@@ -303,7 +303,7 @@ class JournalFile:
                 found.append(damaged_row(after_seq + 1))
         finally:
             cursor.close()
-        if found and found[-1].seq > self.issued_seq():  # else ``acked`` would go there, beyond the next ones
+        if found and found[-1].seq > self.issued_seq():  # ``acked`` would pass new ones by
             raise apsw.CorruptError("a callback has a number that was never given")
         return found
 

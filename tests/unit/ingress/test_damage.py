@@ -74,7 +74,7 @@ class Found:
     published: list[bytes] = field(default_factory=list)
     parked: list[bytes] = field(default_factory=list)
     damaged: int = 0
-    """Rows that are parked as damaged, those among them that were parked before."""
+    """How many rows are not intact, parked ones among them."""
     drained: DrainState | None = None
 
 

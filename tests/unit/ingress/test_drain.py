@@ -188,7 +188,7 @@ async def test_a_last_number_that_has_changed_neither_hides_rows_nor_lasts_for_e
 async def test_of_a_file_of_which_nothing_can_be_read_the_number_is_unknown_and_that_is_said(
     tmp_path, aside, hurt
 ):
-    """One that does not say which journal it is is drained all the same."""
+    """A file without the journal's id is drained all the same."""
     if hurt == "garbage":
         aside.write_bytes(GARBAGE)
     else:

@@ -42,7 +42,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def run(root, monkeypatch):
-    """``dingbridge journal …``: exit code, what it printed, and its error."""
+    """Run ``dingbridge journal …``: its exit code, output and error."""
     for name, value in {**SAMPLE_CREDENTIALS, "DINGTALK_API_BASE": "http://127.0.0.1:1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("JOURNAL_DIR", str(root))

@@ -1,9 +1,9 @@
 """The journal's file against a plain list, with crashes at every call that writes.
 
-What ``commit`` returned for is there after any crash, callbacks together with the acknowledgement; nothing is
-there twice; a ``seq`` is never given again; behind ``acked`` no number is missing; parked callbacks stay. A
-crash is the end of the process, or a loss of power that leaves of the unsynced writes nothing, or any of
-their sectors.
+What ``commit`` returned for is there after any crash, callbacks together with the acknowledgement. Nothing is
+there twice, and a ``seq`` is never given again. Behind ``acked`` no number is missing. Parked callbacks stay.
+A crash is the end of the process, or a loss of power: of the unsynced writes it leaves nothing, or some
+sectors.
 """
 
 import contextlib
@@ -63,8 +63,8 @@ class State:
 
 
 class Journal:
-    """One folder on a disk that may die, and the state that it must be in: ``state``, or, when the disk has
-    died in the middle of something, that or ``attempted``."""
+    """One folder on a disk that may die, and the state that it must be in: ``state``. When the disk has died
+    in the middle of something, ``attempted`` is right, too."""
 
     def __init__(self, disk: MortalDisk) -> None:
         self.disk = disk
