@@ -1,5 +1,5 @@
-"""A journal that fails while it is written ends the ingress. The next one takes callbacks at once, and publishes
-what can be read of the old one."""
+"""A journal that fails while it is written ends the ingress. The next one takes callbacks at once, and
+publishes what can be read of the old one."""
 
 import asyncio
 
