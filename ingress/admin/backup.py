@@ -36,7 +36,9 @@ def restore(folder: Path) -> list[str]:
     target = root / f"restored-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     try:
         target.mkdir(mode=0o700, parents=True)
-        shutil.copyfile(folder / JOURNAL_FILE, target / JOURNAL_FILE)
+        part = target / f"{JOURNAL_FILE}-part"  # a running ingress drains each ``journal.db``
+        shutil.copyfile(folder / JOURNAL_FILE, part)
+        part.rename(target / JOURNAL_FILE)
     except OSError as error:
         raise BridgeError(
             f"{target} cannot be written ({error.strerror}); free or repair the disk"

@@ -35,12 +35,14 @@ def verbs(drainer: Drainer, relay: Relay) -> dict[str, Verb]:
 
     async def drain(options: dict[str, Any]) -> dict[str, Any]:
         kept = unreadable = 0
-        for path in folders_in(Path(str(options.get("folder", "")))):
-            with ExitStack() as stack:
+        paths = folders_in(Path(str(options.get("folder", ""))))
+        with ExitStack() as stack:
+            for path in paths:
                 if path.parent.name == CURRENT:  # raises JournalLocked: that instance is not gone
                     stack.enter_context(journal_lock(path.parent.parent))
-                state = await drainer.drain(path, str(path.parent))
-            kept, unreadable = kept + state.kept, unreadable + state.unreadable
+            for path in paths:
+                state = await drainer.drain(path)
+                kept, unreadable = kept + state.kept, unreadable + state.unreadable
         return {"kept": kept, "unreadable": unreadable}
 
     async def retry(options: dict[str, Any]) -> dict[str, Any]:

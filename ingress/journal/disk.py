@@ -31,33 +31,32 @@ _OF_THE_MACHINE = (apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP, apsw.SQL
 
 
 def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
-    """A connection to the file at ``path``, in which a commit returns when it is on the disk. Raises
-    ``apsw.Error``."""
+    """A connection to the file at ``path``, of which nothing is read yet. Raises ``apsw.Error``."""
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
     db = apsw.Connection(str(path), flags=flags)
-    try:
-        db.set_busy_timeout(BUSY_MS)
-        if not read_only:
-            if not path.stat().st_size:  # can be set only now; without it the file never shrinks
-                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            db.execute("PRAGMA journal_mode = WAL")
-            # Invariant 1: a commit returns after its fsync
-            db.execute("PRAGMA synchronous = FULL")
-            if sys.platform == "darwin":
-                # fsync(2) on macOS does not reach the disk's platter
-                db.execute("PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1")
-            # SQLite's default, and chosen: the commit that writes the WAL back delays all answers, by 14 ms
-            # with 1000 pages and by 75 ms with 4000 (measured on a busy disk)
-            db.execute("PRAGMA wal_autocheckpoint = 1000")
-    except BaseException:
-        db.close(True)
-        raise
+    db.set_busy_timeout(BUSY_MS)
     return db
 
 
-def quick_check(db: apsw.Connection) -> None:
+def make_durable(db: apsw.Connection, *, create: bool) -> None:
+    """From now on a commit returns when it is on the disk. ``create``: the file is new, and empty. Raises
+    ``apsw.Error``."""
+    if create:  # can be set only now; without it the file never shrinks
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("PRAGMA journal_mode = WAL")
+    # Invariant 1: a commit returns after its fsync
+    db.execute("PRAGMA synchronous = FULL")
+    if sys.platform == "darwin":
+        # fsync(2) on macOS does not reach the disk's platter
+        db.execute("PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1")
+    # SQLite's default, and chosen: the commit that writes the WAL back delays all answers, by 14 ms with 1000
+    # pages and by 75 ms with 4000 (measured on a busy disk)
+    db.execute("PRAGMA wal_autocheckpoint = 1000")
+
+
+def check(db: apsw.Connection, pragma: str = "quick_check(3)") -> None:
     """Raises ``apsw.CorruptError`` with the first faults that SQLite finds in the file's structure."""
-    found = [str(line) for (line,) in db.execute("PRAGMA quick_check(3)")]
+    found = [str(line) for (line,) in db.execute(f"PRAGMA {pragma}")]
     if found != ["ok"]:
         raise apsw.CorruptError("; ".join(found))
 

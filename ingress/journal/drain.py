@@ -82,7 +82,12 @@ class Drainer:
         """Drain the folders that were put aside, and delete each when all of it is kept again. Ends only when
         it is cancelled."""
         while True:
-            for path in await asyncio.to_thread(put_aside, self._journal.root):
+            try:
+                found = await asyncio.to_thread(put_aside, self._journal.root)
+            except OSError as error:
+                log.error("journal.drain_waits", folder=str(self._journal.root), words=str(error))
+                found = []
+            for path in found:
                 try:
                     await self._put_aside(path)
                 except Exception as error:  # a damaged file may fail in any way; it stays, and is tried again
@@ -91,29 +96,33 @@ class Drainer:
             await asyncio.sleep(_EVERY_S)
 
     async def _put_aside(self, path: Path) -> None:
-        name = str(path.parent.relative_to(self._journal.root))
-        state = await self.drain(path, name, resync=True)
+        state = await self.drain(path)
         # Invariant 2: only now, when all of it that can be read is kept again
         if state.unreadable:
             await asyncio.to_thread(path.rename, path.with_name(UNREADABLE_FILE))
             return
         await asyncio.to_thread(delete_folder, path.parent)
+        name = str(path.parent.relative_to(self._journal.root))
         await self._journal.commit([], {NOTES + name: None})
         log.info("journal.folder_removed", folder=name)
 
-    async def drain(self, path: Path, name: str, *, resync: bool = False) -> DrainState:
-        """Drain the journal's file at ``path``, which nobody writes, or go on with it; its note is called
-        ``name``. At the end the consumers are asked to resync if anything could not be read, or ``resync``
-        says so.
+    async def drain(self, path: Path) -> DrainState:
+        """Drain the journal's file at ``path``, which nobody writes, or go on with it. At the end the
+        consumers are asked to resync if it was put aside here, or anything could not be read.
 
         Raises ``JournalUnavailable`` while the journal takes nothing or the disk is nearly full;
         ``JournalError`` for a file that is no journal, or of another version; ``apsw.Error`` when the disk
         fails."""
+        folder, root = path.parent.resolve(), self._journal.root.resolve()
+        own = folder.is_relative_to(root)
+        name = str(folder.relative_to(root) if own else folder)
         async with self._busy:
             state = drain_states(await self._journal.notes(NOTES)).get(name, DrainState())
             try:
                 source = await asyncio.to_thread(_Source, path)
             except JournalDamaged as error:
+                if state.done:
+                    return state
                 log.error("journal.drain_lost", folder=name, words=str(error))
                 return await self._finish(name, replace(state, unreadable=1, counted=False), resync=True)
             with closing(source):
@@ -129,7 +138,9 @@ class Drainer:
                         )
                     rows, state = page
                     await self._journal.commit(rows, {NOTES + name: state.note()})
-            return await self._finish(name, state, resync=resync or state.unreadable > 0)
+            if state.done:  # before, and nothing came since
+                return state
+            return await self._finish(name, state, resync=own or state.unreadable > 0)
 
     async def _finish(self, name: str, state: DrainState, *, resync: bool) -> DrainState:
         """The drain's last commit; with ``resync`` it also keeps a resync request for the consumers."""
@@ -156,9 +167,10 @@ class _Source:
             raise JournalDamaged(f"{path} cannot be read ({type(error).__name__}: {error})") from error
         self._name = path.parent.name
         self.id = _read(lambda: self._file.id) or ""
-        self._acked, parked_known = _read(self._file.acked), _read(self._file.parked_groups) is not None
+        self._acked, parked_known = _read(self._file.acked), _read(self._file.check_parked) is not None
         issued, last = _read(self._file.issued_seq), _read(self._file.last_seq)
-        most = (self._acked or 0) + self._file.free_pages()[1] * _ROWS_PER_PAGE_MAX
+        _, pages = _read(self._file.free_pages) or (0, 0)
+        most = (self._acked or 0) + pages * _ROWS_PER_PAGE_MAX
         believed = [seq for seq in (issued, last) if seq is not None and seq <= most]
         self._counted = issued in believed
         self._last = max(believed, default=0)
@@ -170,7 +182,7 @@ class _Source:
 
     def pages(self, state: DrainState) -> Iterator[tuple[list[NewCallback], DrainState]]:
         """The callbacks behind ``state``, page by page, each with the state after it."""
-        state = replace(state, counted=state.counted and self._counted)
+        state = replace(state, done=False)
         while state.seq < self._last:
             wanted, end = self._wanted(state.seq)
             kept, size = list[NewCallback](), 0
@@ -190,8 +202,8 @@ class _Source:
             kept_, unreadable = state.kept + len(kept), state.unreadable + len(lost)
             state = replace(state, seq=end, kept=kept_, unreadable=unreadable)
             yield kept, state
-        if not state.counted and not state.unreadable:
-            yield [], replace(state, unreadable=1)
+        if not self._counted and (state.counted or not state.unreadable):
+            yield [], replace(state, unreadable=max(state.unreadable, 1), counted=False)
 
     def _wanted(self, after_seq: int) -> tuple[list[int], int]:
         """The next numbers at which a row must be, and up to where that is all."""
@@ -206,6 +218,7 @@ class _Source:
             seqs = _read(partial(self._file.seqs, after_seq, self._last, _ROWS))
             if seqs is not None:
                 return seqs, seqs[-1] if seqs else self._last
+            self._counted = False  # of those that cannot be read some may have been pruned
             return [seq for seq in range(after_seq + 1, end + 1) if _read(partial(self._file.row, seq))], end
         return list(range(after_seq + 1, end + 1)), end
 

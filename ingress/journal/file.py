@@ -14,13 +14,14 @@ from typing import Any, Final
 import apsw
 
 from dingbridge.ingress.errors import JournalError
-from dingbridge.ingress.journal.disk import BUSY_MS, connect
+from dingbridge.ingress.journal.disk import BUSY_MS, check, connect, make_durable
 from dingbridge.ingress.journal.rows import (
     Acknowledgement,
     NewCallback,
     Parked,
     ParkedGroup,
     StoredCallback,
+    checksum,
     columns_of,
     damaged_row,
     now_ms,
@@ -57,6 +58,7 @@ CREATE TABLE parked (
   reason TEXT NOT NULL,
   since_ms INTEGER NOT NULL,
   records TEXT NOT NULL, -- the refused records' numbers with commas; empty: all of the topic
+  crc INTEGER NOT NULL, -- of all the columns
   PRIMARY KEY (seq, topic)
 ) WITHOUT ROWID;
 -- so that a million parked callbacks are counted, or read page by page, in a moment
@@ -89,9 +91,12 @@ class JournalFile:
             path.touch(mode=0o600)
         self.db = connect(path, read_only=read_only)
         try:
+            if not create:
+                self._check_version()
+            if not read_only:
+                make_durable(self.db, create=create)
             if create:
                 self._create()
-            self._check_version()
             self._issued = 0 if read_only else self.highest_seq()
         except BaseException:
             self.db.close(True)
@@ -179,7 +184,8 @@ class JournalFile:
     def _acknowledge(self, acked: int | None, parked: Iterable[Parked], sent: Iterable[Parked]) -> None:
         self.db.executemany("DELETE FROM parked WHERE seq = ? AND topic = ?", [one[:2] for one in sent])
         rows = [(*one[:4], ",".join(map(str, one.records))) for one in parked]
-        self.db.executemany("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?)", rows)
+        with_crc = [(*row, checksum(row, b"")) for row in rows]
+        self.db.executemany("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?)", with_crc)
         if acked is not None:
             self._set({_ACKED: _with_crc(acked)})
 
@@ -204,6 +210,7 @@ class JournalFile:
         last = min(first + limit - 1, self.acked())
         if not first or last < first:
             return None
+        self._parked("seq BETWEEN ? AND ?", first, last)  # raises where a number has changed
         with self.db:
             # Invariant 2: only what Kafka has acknowledged is deleted, and nothing that is parked
             self.db.execute(
@@ -296,6 +303,8 @@ class JournalFile:
                 found.append(damaged_row(after_seq + 1))
         finally:
             cursor.close()
+        if found and found[-1].seq > self.issued_seq():  # ``acked`` would pass new ones by
+            raise apsw.CorruptError("a callback has a number that was never given")
         return found
 
     def row(self, seq: int) -> StoredCallback | None:
@@ -315,25 +324,55 @@ class JournalFile:
         """The first callbacks behind ``after_seq`` that are parked for ``topic`` and one of ``reasons``, by
         ``seq``."""
         wanted = sorted(reasons)
-        sql = (
-            f"SELECT * FROM parked WHERE topic = ? AND reason IN ({','.join('?' * len(wanted))}) "  # noqa: S608
-            "AND seq > ? ORDER BY seq LIMIT ?"
-        )
-        return [_parked(*row) for row in self.db.execute(sql, (topic, *wanted, after_seq, limit))]
+        where = f"topic = ? AND reason IN ({','.join('?' * len(wanted))}) AND seq > ? ORDER BY seq LIMIT ?"
+        return self._parked(where, topic, *wanted, after_seq, limit)
 
     def parked_of(self, seq: int) -> list[Parked]:
         """What is parked of the callback ``seq``."""
-        return [_parked(*row) for row in self.db.execute("SELECT * FROM parked WHERE seq = ?", (seq,))]
+        return self._parked("seq = ?", seq)
 
     def parked_seqs(self, after_seq: int, limit: int) -> list[int]:
         """The first callbacks behind ``after_seq`` that are parked, by ``seq``."""
         sql = "SELECT DISTINCT seq FROM parked WHERE seq > ? ORDER BY seq LIMIT ?"
-        return [seq for (seq,) in self.db.execute(sql, (after_seq, limit))]
+        seqs = [seq for (seq,) in self.db.execute(sql, (after_seq, limit))]
+        self._parked("seq BETWEEN ? AND ?", after_seq, max(seqs, default=0))
+        return seqs
+
+    def _parked(self, where: str, *values: Any) -> list[Parked]:
+        """Raises ``apsw.CorruptError`` where the disk has changed one of them."""
+        sql = f"SELECT * FROM parked WHERE {where}"  # noqa: S608 - all of it is ours
+        try:
+            rows: list[Any] = self.db.execute(sql, values).fetchall()
+        except UnicodeDecodeError:
+            rows = [()]
+        if not all(row and row[-1] == checksum(row[:-1], b"") for row in rows):
+            raise apsw.CorruptError("what is parked does not fit its checksum")
+        return [
+            Parked(
+                seq, topic, reason, since_ms, tuple(int(number) for number in records.split(",") if number)
+            )
+            for seq, topic, reason, since_ms, records, _ in rows
+        ]
 
     def parked_groups(self) -> list[ParkedGroup]:
         """What is parked, by topic and reason."""
         sql = "SELECT topic, reason, count(*), min(since_ms) FROM parked GROUP BY topic, reason"
         return [ParkedGroup(*row) for row in self.db.execute(sql)]
+
+    def check_parked(self) -> int:
+        """How many rows of ``parked`` there are. Raises ``apsw.CorruptError`` where the disk has changed one,
+        or the index does not find all of them."""
+        check(self.db, "integrity_check(parked)")
+        return len(self._parked("TRUE"))
+
+    def check_state(self) -> None:
+        """Read all that is no callback. Raises ``apsw.CorruptError`` where the disk has changed it."""
+        _ = self.id, self.last_received_ms()
+        self.check_parked()
+        if self.acked() > self.highest_seq():
+            raise apsw.CorruptError("Kafka has acknowledged more than was ever kept")
+        if self.last_seq() > self.issued_seq():
+            raise apsw.CorruptError("a callback has a number that was never given")
 
     def highest_seq(self) -> int:
         """The highest ``seq`` that was ever issued here, also if that row has been pruned; 0 if none."""
@@ -357,10 +396,6 @@ class JournalFile:
         sql = "SELECT received_ms FROM callbacks WHERE seq > ? ORDER BY seq LIMIT 1"
         oldest = self.db.execute(sql, (acked,)).get
         return (0, None) if oldest is None else (max(self.highest_seq() - acked, 1), _number(oldest))
-
-
-def _parked(seq: int, topic: str, reason: str, since_ms: int, records: str) -> Parked:
-    return Parked(seq, topic, reason, since_ms, tuple(int(one) for one in records.split(",") if one))
 
 
 def _with_crc(acked: int) -> str:

@@ -20,7 +20,7 @@ import apsw
 import structlog
 
 from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked
-from dingbridge.ingress.journal.disk import DAMAGE, in_words, quick_check, sync, twice
+from dingbridge.ingress.journal.disk import DAMAGE, check, in_words, sync, twice
 from dingbridge.ingress.journal.file import JournalFile
 
 log = structlog.get_logger(__name__)
@@ -95,10 +95,8 @@ def open_checked(root: Path, *, failed: bool = False) -> JournalFile:
         file = JournalFile(path)
         try:
             if not failed and path.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
-                quick_check(file.db)
-            if file.acked() > file.highest_seq():
-                raise apsw.CorruptError("Kafka has acknowledged more than was ever kept")
-            file.parked_groups()
+                check(file.db)
+            file.check_state()
             try:
                 file.truncate_wal()
             except apsw.BusyError:  # a back-up may take minutes; unless an fsync failed, the WAL may wait

@@ -129,7 +129,8 @@ def pushed_callback(app: str, via: str, body: bytes, facts: CallbackFacts, push_
     """The row of what DingTalk has just pushed. A retry of the push repeats ``push_id``, such as the
     request's signature: it is the key of an event without any identity of its own."""
     # 8 zero bytes where other keys have the event's time; "s" keeps it apart from a content hash
-    key = dedupe_key(facts, app, body) if facts.has_identity else bytes(8) + b"s" + push_id
+    unnamed = bytes(8) + b"s" + app.encode() + b"\0" + push_id
+    key = dedupe_key(facts, app, body) if facts.has_identity else unnamed
     return NewCallback(now_ms(), app, via, body, facts, key)
 
 
@@ -148,8 +149,10 @@ def columns_of(seq: int, callback: NewCallback) -> tuple[Any, ...]:
 def row_of(*columns: Any) -> StoredCallback:
     """The row with these columns; a flipped bit may have changed any of them, also its type."""
     seq, at, app, via, *facts, body, crc = columns
-    if not isinstance(body, bytes) or crc != checksum(columns[:-2], body):
+    if not isinstance(body, bytes):
         return damaged_row(seq)
+    if crc != checksum(columns[:-2], body):
+        return damaged_row(seq)._replace(body=body)  # for a person who looks at it
     return StoredCallback(seq, at, app, via, StoredFacts(*facts), body)
 
 

@@ -71,7 +71,7 @@ async def test_what_waits_is_parked_and_was_put_aside_shows(tmp_path, registry):
     assert value("journal_oldest_waiting_seconds") == pytest.approx(time.time() - NOW / 1000 + 60, abs=30)
     assert value("parked", reason="rights") == 1
     assert (value("journal_damaged_folders"), value("journal_unreadable")) == (1, 0)
-    await Drainer(journal).drain(aside, aside.parent.name)
+    await Drainer(journal).drain(aside)
     await journal.stop()
     journal_status(tmp_path).show(metrics)
     assert (value("journal_damaged_folders"), value("journal_unreadable")) == (1, 1)
