@@ -42,6 +42,6 @@ ENV PATH=/opt/dingbridge/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 
 # by number: with a name Kubernetes cannot tell that it is not root
 USER 10001:10001
 WORKDIR /data
-EXPOSE 8080 8081 8083
+EXPOSE 8080 8081
 ENTRYPOINT ["dingbridge"]
 CMD ["--help"]

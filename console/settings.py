@@ -18,8 +18,8 @@ class ConsoleSettings(AccessSettings, KafkaSettings, JournalSettings):
     """Everything ``dingbridge console`` needs."""
 
     console_listeners: CommaList = Field(default_factory=list)
-    """private listeners, with commas, as `ingress=http://127.0.0.1:8081,relay=http://127.0.0.1:8083`; a name
-    is `ingress`, `relay` or the consumer's; unset: the ingress and the relay of ADMIN_HOST"""
+    """private listeners, with commas, as `ingress=http://127.0.0.1:8081`; a name is `ingress` or the
+    consumer's; unset: the ingress at ADMIN_HOST and ADMIN_PORT"""
     console_consumers: CommaList = Field(default_factory=list)
     """names of the consumers that run with this bridge, with commas; unset: all that are installed"""
     console_journals: CommaList = Field(default_factory=list)
@@ -66,10 +66,7 @@ class ConsoleSettings(AccessSettings, KafkaSettings, JournalSettings):
     def listeners(self) -> list[tuple[str, str]]:
         """``(name, address)`` of the private listeners."""
         pairs = [(name, url.rstrip("/")) for name, url in map(_pair, self.console_listeners)]
-        return pairs or [
-            ("ingress", f"http://{self.admin_host}:{self.admin_port}"),
-            ("relay", f"http://{self.admin_host}:{self.relay_admin_port}"),
-        ]
+        return pairs or [("ingress", f"http://{self.admin_host}:{self.admin_port}")]
 
     def own_database_of(self, consumer: str) -> str | None:
         """A consumer's database by CONSOLE_DATABASES; None: not in it, its commands find it by themselves."""

@@ -23,7 +23,7 @@ from dingbridge.console.line.model import line
 from dingbridge.console.line.part import Part
 from dingbridge.console.line.today import FRESHNESS, Today
 from dingbridge.console.line.waiting import OUTBOUND, Waiting
-from dingbridge.console.line.window import INGRESS, RELAY, Reading, Window
+from dingbridge.console.line.window import INGRESS, Reading, Window
 from dingbridge.console.settings import ConsoleSettings
 from dingbridge.console.sources.databases import Databases
 from dingbridge.console.sources.kafka import AskKafka
@@ -165,7 +165,7 @@ class Watch:
 
     def _topics(self) -> dict[str, list[str]]:
         """The topics that each consumer reads: none for a consumer that is not installed here."""
-        named = (name for name, _ in self._listeners.listeners if name not in (INGRESS, RELAY))
+        named = (name for name, _ in self._listeners.listeners if name != INGRESS)
         read = {
             name: [
                 *topics_read(self._settings, cls.topics, cls.control_topics),
@@ -201,7 +201,7 @@ class Watch:
 
     async def _look_at_the_day(self) -> None:
         now = time.time()
-        names = {reading.name for reading in self._ring[-1]} - {INGRESS, RELAY} if self._ring else set()
+        names = {reading.name for reading in self._ring[-1]} - {INGRESS} if self._ring else set()
         windows = {name: Window.of(name, self._ring[0], self._ring[-1]) for name in names}
         p99_s = {name: window.p99(FRESHNESS, consumer=name) for name, window in windows.items()}
         with suppress(apsw.Error, BridgeError):  # the feed reports faults of disk and file

@@ -1,8 +1,8 @@
 """Writes what this version keeps and publishes into ``tests/fixtures/<version>/``; later versions read it.
 
-A whole bridge lives for a while on SQLite, and another one on PostgreSQL. Then Kafka is frozen, and the
-ingress is killed under load. What is on the disk is copied, and the topics and the groups' offsets as they
-were when the consumers had stopped::
+A whole bridge lives for a while on SQLite, and another one on PostgreSQL. What its consumers have on the disk
+is copied, and the topics and the groups' offsets as they were when the consumers had stopped. The journal is
+not: ``dingbridge journal publish`` empties it before the next version starts::
 
     .venv/bin/python -m dev.fixture_of_release [FOLDER]
 """
@@ -14,13 +14,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import closing
 from importlib.metadata import version
-from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,13 +28,8 @@ from aiokafka import AIOKafkaProducer
 from dev.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
 from dev.servers.postgres_wheel import programs
 from dev.stack import CONSUMERS, Stack
-from dingbridge.cli.terminal import open_here
 from dingbridge.console.audit import Audit
 from dingbridge.consumers.outbound.messages import key
-from dingbridge.events import extract_facts
-from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
-from dingbridge.ingress.journal.directory import CHECKPOINT_FILE, JOURNAL_FILE, current
-from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.kafka.admin import admin_client
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.reader import TopicReader
@@ -45,8 +38,6 @@ from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 
 CORP: Final = "dingcorpsample01"
-PUSHED: Final = 150
-"""So many callbacks come while Kafka is frozen, before the ingress is killed; more are under way then."""
 WITHIN_S: Final = 300.0
 OWNERS: Final = '[users]\ntitle = "dingtalk"\n\n[templates."PROC-LEAVE"]\noriginators = ["*"]\n'
 APPS: Final = """\
@@ -113,11 +104,9 @@ def _one(database: str, work: Path, made: Path, kafka: KafkaServer, postgres: Po
         for name in (*CONSUMERS, "console"):
             stack.processes[name].stop()
         asyncio.run(_dump_kafka(settings, made))
-        _kill_under_load(stack, kafka)
     finally:
         stack.stop()
-        kafka.restore()
-    _copy(folder, made, prefix, url)
+    _copy(folder, made, url)
 
 
 def _live(stack: Stack, settings: KafkaSettings) -> None:
@@ -243,47 +232,18 @@ def _record(record: Any) -> dict[str, Any]:
     }
 
 
-def _kill_under_load(stack: Stack, kafka: KafkaServer) -> None:
-    """Each push is about somebody who was there from the beginning: the simulator of a test has them too."""
-    with open_here(f"{stack.simulator_url}/_sim/state", 5) as answer:
-        founders = [user["userid"] for user in json.load(answer)["users"]][:15]
-    kafka.pause()
-    enough, killed = threading.Event(), threading.Event()
-
-    def push() -> None:
-        for number, userid in enumerate(cycle(founders)):
-            if killed.is_set():
-                return
-            stack.simulate("act", {"action": "edit", "userid": userid})
-            if number == PUSHED:
-                enough.set()
-
-    pushing = threading.Thread(target=push, daemon=True)
-    pushing.start()
-    if not enough.wait(WITHIN_S):
-        raise SystemExit(f"the ingress did not take {PUSHED} callbacks")
-    stack.processes["ingress"].kill()
-    killed.set()
-    pushing.join()
-
-
-def _copy(folder: Path, made: Path, prefix: str, url: str | None) -> None:
-    """The files as the killed ingress left them, each as one that needs no WAL."""
-    data, journal = folder / "data", current(folder / "data" / "journal").path
+def _copy(folder: Path, made: Path, url: str | None) -> None:
+    """The files as they were left, each as one that needs no WAL."""
+    data = folder / "data"
     shutil.copy(folder / "forward.toml", made / "forward.toml")
     audit = Audit(data / "console-audit.jsonl")
     asyncio.run(audit.write("login", user="viewer", role="VIEWER", address="127.0.0.1"))
     asyncio.run(audit.write("command", user="operator", command="dlq replay forward-a", count=1))
     for name in ("console-audit.jsonl", "console-users.toml"):
         shutil.copy(data / name, made / name)
-    for name in (CHECKPOINT_FILE, JOURNAL_FILE):
-        _backup(journal / name, folder / name)
-    _park(folder, prefix)
-    files = [folder / CHECKPOINT_FILE, folder / JOURNAL_FILE]
-    for file in data.glob("*.db"):
-        _backup(file, folder / file.name)
-        files.append(folder / file.name)
-    for file in files:
+    for source in data.glob("*.db"):
+        file = folder / source.name
+        _backup(source, file)
         with closing(apsw.Connection(str(file))) as db:
             db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         _write(made / f"{file.name}.gz", file.read_bytes())
@@ -294,23 +254,12 @@ def _copy(folder: Path, made: Path, prefix: str, url: str | None) -> None:
         _write(made / "postgres.sql.gz", plain.encode())
 
 
-def _park(folder: Path, prefix: str) -> None:
-    """Park the first callback, as if Kafka had refused it for want of a right."""
-    with closing(JournalFile(folder / JOURNAL_FILE, read_only=True)) as file:
-        first = file.read(0, max_rows=1, max_bytes=1)[0]
-    topic = f"{prefix}{extract_facts(first.body).event_type}"
-    with closing(Checkpoint(folder)) as checkpoint:
-        parked = Parked(first.seq, 0, topic, "rights", int(time.time() * 1000))
-        checkpoint.commit(checkpoint.seq(), [parked])
-
-
 def _backup(source: Path, target: Path) -> None:
     with (
         closing(apsw.Connection(str(source))) as old,
         closing(apsw.Connection(str(target))) as new,
         new.backup("main", old, "main") as backup,
     ):
-        old.set_busy_timeout(30_000)  # the killed ingress's relay may still be ending
         backup.step()
 
 

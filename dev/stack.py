@@ -1,4 +1,4 @@
-"""A whole bridge with its console, for a browser to look at: simulator, ingress, relay, consumers, System A.
+"""A whole bridge with its console, for a browser to look at: simulator, ingress, consumers, System A.
 
 ``forward-a`` hands approvals and changes of people to System A. Tests look at it (``tests/console``), and
 ``dev/pictures.py`` takes pictures of it.
@@ -21,7 +21,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 PASSWORDS: Final = {role: f"a password of a {role}" for role in ("viewer", "reader", "operator")}
 """The console's users: one for each role, named as it."""
 CONSUMERS: Final = ("address-sync", "approval", "outbound", "forward-a")
-LISTENERS: Final = ("ingress", "relay", *CONSUMERS)
+LISTENERS: Final = ("ingress", *CONSUMERS)
 READY_WITHIN_S: Final = 180.0
 
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
@@ -65,7 +65,6 @@ class Stack:
             "TOPIC_PARTITIONS": "2",
             **self.system_a.settings(folder, "bpms_instance_change", "user_modify_org"),
             "ADMIN_PORT": str(ports["ingress"]),
-            "RELAY_ADMIN_PORT": str(ports["relay"]),
             "CONSOLE_PORT": str(ports["console"]),
             "CONSOLE_LISTENERS": ",".join(f"{name}={url}" for name, url in listeners.items()),
         }
@@ -79,8 +78,7 @@ class Stack:
             self._start("console")
             self._wait("simulator", lambda: _answers(f"{self.simulator_url}/_sim/health"))
             for name, url in listeners.items():
-                started_by = "ingress" if name == "relay" else name
-                self._wait(started_by, lambda url=url: _answers(f"{url}/readyz"))  # type: ignore[misc]
+                self._wait(name, lambda url=url: _answers(f"{url}/readyz"))  # type: ignore[misc]
             self._wait("console", lambda: _answers(f"{self.url}/healthz"))
             self.dingbridge("callback", "register", "--url", self.callback_url)
         except BaseException:

@@ -8,8 +8,7 @@
     │   └── RecordTooLarge       it refuses one record for its size
     ├── TopicError               a topic that cannot be created or used as asked
     │   ├── TopicForbidden       the rights on it are missing
-    │   ├── TopicLeaderless      it is there, and brokers that lead it are not
-    │   └── InboxMissing         a consumer's inbox, which it makes itself, is not there yet     ingress/relay
+    │   └── TopicLeaderless      it is there, and brokers that lead it are not
     ├── TaskEnded                a task that the process needs has ended                 dingbridge/tasks.py
     ├── CallsSpent               the month's budget of API calls has none left for this priority
     ├── ServerStartError         a local Kafka or PostgreSQL that did not start
@@ -29,8 +28,6 @@
     ├── ExtraMissing             a command needs packages that an extra would bring         dingbridge/cli
     ├── JournalError             the journal cannot be opened or written                           ingress
     │   ├── JournalDamaged       SQLite, or the disk, cannot read it
-    │   ├── JournalNewer         a newer version has written it
-    │   ├── JournalOlder         an older version has, and it is not brought up yet
     │   ├── JournalLocked        another process holds the folder
     │   └── JournalUnavailable   not kept: disk full, I/O error, queue full, or too slow
     ├── RunMoved                 another process has taken a full sync over         consumers/address_sync

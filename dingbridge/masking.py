@@ -43,7 +43,7 @@ SHOWN: Final = frozenset((_TYPES + _TIMES).split()) | IDS
 
 SHOWN_ATTRIBUTES: Final = frozenset(
     {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "form"}
-    | {"partitionkey", "sequence", "journal", "receivedtime", "via", "traceparent"}
+    | {"partitionkey", "sequence", "journal", "receivedtime", "via"}
 )
 """What an envelope of ours holds beside its data: ids, types and times."""
 

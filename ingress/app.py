@@ -1,7 +1,7 @@
 """Puts the ingress together, in the order in which a callback travels, and takes it down again.
 
 The journal is open and the folder is ours before anything listens; Kafka may be absent. At the end: accept
-nothing new, answer what was accepted, close the journal, let the publisher finish what is under way.
+nothing new, answer what was accepted, let the relay finish what is under way, close the journal.
 """
 
 import asyncio
@@ -20,12 +20,10 @@ from dingbridge.ingress.admin.routes import retention, routes, verbs
 from dingbridge.ingress.callback import CallbackReceiver
 from dingbridge.ingress.credentials import CredentialsWatcher
 from dingbridge.ingress.diagnostics import Diagnostics
-from dingbridge.ingress.entry import JournalEntry
-from dingbridge.ingress.errors import JournalUnavailable
-from dingbridge.ingress.journal.directory import current, exclusive_locks, ingress_lock, prepare_folder
-from dingbridge.ingress.journal.importing import Importer
+from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
+from dingbridge.ingress.journal.drain import Drainer
+from dingbridge.ingress.journal.folder import journal_lock, prepare_folder, rename_damaged
 from dingbridge.ingress.journal.inspect import JournalStatus, journal_status
-from dingbridge.ingress.journal.wake import RelayWaker
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import (
     FolderMetrics,
@@ -37,12 +35,12 @@ from dingbridge.ingress.metrics import (
     relay_restarts,
 )
 from dingbridge.ingress.recovery.apps import Recovery
-from dingbridge.ingress.relay.child import keep_running
+from dingbridge.ingress.relay.relay import Relay
+from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.ingress.server import PublicServer
 from dingbridge.ingress.stream.apps import Streams
 from dingbridge.settings import IngressSettings
 from dingbridge.tasks import WatchedTasks
-from dingbridge.tracing import open_tracer
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +48,7 @@ _STATUS_EVERY_S = 2.0
 
 
 class Ingress:
-    """One ingress with its journal, its publisher, its two listeners and its Stream connections."""
+    """One ingress with its journal, its relay, its two listeners and its Stream connections."""
 
     def __init__(self, settings: IngressSettings) -> None:
         """Raises ``JournalError`` when the journal's folder cannot be used, ``SettingsError`` for the apps
@@ -63,31 +61,22 @@ class Ingress:
         registry = process_registry()
         self._folder_metrics = FolderMetrics(registry)
         http = HttpMetrics(registry)
-        self._relay_restarts = relay_restarts(registry)
-        self._journal = Journal(
-            self._folder,
-            retention(settings),
-            JournalMetrics(registry),
-            on_commit=RelayWaker(current(self._folder).path).wake,
-        )
-        self._importer = Importer(self._folder, self._journal, retention(settings).callbacks_s)
+        self._journal = journal = Journal(self._folder, retention(settings), JournalMetrics(registry))
+        self._drainer = Drainer(journal)
+        self._relay = Relay(settings, journal, RelayStatus(registry), relay_restarts(registry))
         diagnostics = Diagnostics()
-        self._tracer = open_tracer(settings, "dingbridge-ingress")
-        entry = JournalEntry(self._journal, http.callbacks, self._tracer)
-        self._public = PublicServer(settings, CallbackReceiver(settings, entry, http, diagnostics), http)
+        self._public = PublicServer(settings, CallbackReceiver(settings, journal, http, diagnostics), http)
         self._credentials = credentials = CredentialsWatcher(settings, self._public.serve, http)
-        self._recovery = Recovery(
-            settings, lambda: credentials.apps, self._journal, RecoveryMetrics(registry)
-        )
+        self._recovery = Recovery(settings, lambda: credentials.apps, journal, RecoveryMetrics(registry))
         stream = StreamMetrics(registry, http.callbacks)
-        self._streams = Streams(settings, lambda: credentials.apps, self._journal, entry, stream)
+        self._streams = Streams(settings, lambda: credentials.apps, journal, stream)
         self._admin = AdminServer(
             settings.admin_host,
             settings.admin_port,
             registry,
             ready=self.ready,
             routes=[
-                *routes({**verbs(settings, self._journal, self._importer), "recover": self._recovery.verb}),
+                *routes({**verbs(self._drainer, self._relay), "recover": self._recovery.verb}),
                 *contract_routes(settings),
                 *diagnostics.routes(),
                 self._credentials.route(),
@@ -103,14 +92,25 @@ class Ingress:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        with exclusive_locks(ingress_lock(self._folder)):
-            async with WatchedTasks() as tasks:
-                await self._journal.start()
-                try:
-                    await self._begin(tasks)
-                    await stop.wait()
-                finally:
-                    await self._stop()
+        with journal_lock(self._folder):
+            try:
+                async with WatchedTasks() as tasks:
+                    await self._journal.start()
+                    try:
+                        await self._begin(tasks)
+                        await stop.wait()
+                    finally:
+                        await self._stop()
+            except JournalDamaged as damage:
+                self._put_aside(damage)
+                raise
+
+    def _put_aside(self, damage: JournalDamaged) -> None:
+        """The journal is damaged, and closed: the next start begins an empty one, and drains this one."""
+        try:
+            rename_damaged(self._folder, str(damage))
+        except (JournalError, OSError) as error:  # the next start says it, too
+            log.error("journal.not_put_aside", words=str(error))
 
     async def _begin(self, tasks: WatchedTasks) -> None:
         settings = self._settings
@@ -120,13 +120,12 @@ class Ingress:
         await self._admin.start()
         callback = await self._listen()
         self._streams.start(tasks)
+        tasks.need("that publishes the journal", self._relay.run)
         tasks.need("that measures the journal", self._measure)
-        tasks.need("that imports damaged journals", self._importer.run)
+        tasks.need("that drains journals put aside", self._drainer.run)
         tasks.need("that deletes what is old from the journal", self._journal.prune_regularly)
         if settings.dingtalk_apps_file is not None:
             tasks.need("that follows the apps' file", self._credentials.watch)
-        if settings.ingress_relay == "child":
-            tasks.need("that keeps the relay running", lambda: keep_running(self._relay_restarts.inc))
         log.info(
             "ingress.ready",
             callback=callback,
@@ -150,22 +149,21 @@ class Ingress:
         budget = self._settings.shutdown_timeout_s
         log.info("ingress.stopping", within_s=budget)
         await asyncio.gather(self._public.stop(), self._streams.stop(budget / 4))
-        await self._recovery.stop(1)
-        await self._journal.stop()
+        await asyncio.gather(self._recovery.stop(1), self._relay.stop())
+        await self._journal.stop(budget / 4)
         await self._admin.stop()
-        if self._tracer is not None:
-            await asyncio.to_thread(self._tracer.close)
         log.info("ingress.stopped", after_s=round(time.monotonic() - began, 2))
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Ready means: the journal takes a write. Kafka is the relay's, which has a listener of its own."""
+        """Ready means: the journal takes a write. Kafka may be away, and callbacks are kept meanwhile."""
+        kafka = self._relay.status.as_json()
         try:
             await self._journal.probe()
         except JournalUnavailable as error:
-            return False, {"journal": {"takes_writes": False, "words": str(error)}}
+            return False, {"journal": {"takes_writes": False, "words": str(error)}, "kafka": kafka}
         status = await self._status()
         details = {"words": status} if isinstance(status, str) else status.as_json()
-        return True, {"journal": {"takes_writes": True, **details}}
+        return True, {"journal": {"takes_writes": True, **details}, "kafka": kafka}
 
     async def _measure(self) -> None:
         while True:

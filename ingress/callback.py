@@ -4,7 +4,7 @@
 ``Refused``. What DingTalk did not sign is refused with a 4xx that names only a class; the reason is for log
 and metrics. What it did sign is never refused for its content. Its checks of the URL are answered, but are no
 events and not kept. How requests come in and answers go out is ``ingress/server.py``; the crypto is
-``dingbridge/dingtalk/crypto.py``; ``ingress/entry.py`` hands the callback to ``ingress/journal/writer.py``.
+``dingbridge/dingtalk/crypto.py``; how it is kept is ``ingress/journal/writer.py``.
 """
 
 import time
@@ -14,14 +14,16 @@ from typing import Any
 
 import orjson
 import structlog
+from prometheus_client import Counter
 
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, DecryptedCallback, SignatureParameters
 from dingbridge.dingtalk.errors import CallbackError, OwnerMismatch
 from dingbridge.dingtalk.self_push import nonce_of
 from dingbridge.events import URL_CHECKS, extract_facts
 from dingbridge.ingress.diagnostics import Diagnostics
-from dingbridge.ingress.entry import JournalEntry, pushed_callback
 from dingbridge.ingress.errors import JournalUnavailable
+from dingbridge.ingress.journal.rows import NewCallback, pushed_callback
+from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import HttpMetrics, known_type
 from dingbridge.settings import IngressSettings
 
@@ -45,27 +47,25 @@ class Refused(Exception):
 
 
 class CallbackReceiver:
-    """Receives callbacks of any app and keeps them through ``entry``."""
+    """Receives callbacks of any app and keeps them in ``journal``."""
 
     def __init__(
-        self, settings: IngressSettings, entry: JournalEntry, metrics: HttpMetrics, diagnostics: Diagnostics
+        self, settings: IngressSettings, journal: Journal, metrics: HttpMetrics, diagnostics: Diagnostics
     ) -> None:
-        self._entry, self._metrics, self._diagnostics = entry, metrics, diagnostics
+        self._journal, self._metrics, self._diagnostics = journal, metrics, diagnostics
         self._max_age_s, self._suite_check_reply = settings.max_age_s, settings.suite_check_reply
         self._successes: dict[tuple[Credentials, str], bytes] = {}
         self._successes_second = 0
 
     async def receive(self, app: str, crypto: CallbackCrypto, query: Mapping[str, str], body: bytes) -> bytes:
         """The answer's body, once the callback is durable. Raises ``Refused``."""
-        began_ns = self._entry.sample()  # None: this callback is not traced
         encrypted, envelope = _encrypted(body)
         parameters = _parameters(query, envelope)
         callback = self._decrypt(app, crypto, parameters, encrypted)
         self._check_age(parameters)
         facts = extract_facts(callback.plaintext)
-        event_type = known_type(facts.event_type)
         if facts.event_type in URL_CHECKS:
-            self._metrics.callbacks.labels("check", "", event_type, "http").inc()
+            self._metrics.callbacks.labels("check", "", known_type(facts.event_type), "http").inc()
             log.info("callback.url_check", event_type=facts.event_type, app=app, owner=callback.owner_key)
             if (nonce := nonce_of(callback.plaintext)) is not None:  # from a command of ours, which polls
                 self._diagnostics.check_seen(nonce, app)
@@ -74,7 +74,7 @@ class CallbackReceiver:
             push_id = parameters.signature.encode()
             new_callback = pushed_callback(app, "http", callback.plaintext, facts, push_id)
             # Invariant 1: `success` is made below, and only when this has returned
-            await self._entry.accept(new_callback, event_type, began_ns)
+            await accept(self._journal, new_callback, self._metrics.callbacks)
         except JournalUnavailable as error:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", error.reason, str(error)) from None
         self._diagnostics.owner_accepted(app, callback.owner_key)
@@ -129,6 +129,13 @@ class CallbackReceiver:
         if answer is None:
             answer = self._successes[key] = _reply(crypto, b"success", callback, second * 1000)
         return answer
+
+
+async def accept(journal: Journal, callback: NewCallback, callbacks: Counter) -> None:
+    """Return once ``callback``, which DingTalk has just pushed, is on the disk, or known to be there already;
+    count it in ``callbacks``, as ``HttpMetrics`` has it. Raises ``JournalUnavailable``."""
+    outcome = "kept" if await journal.append(callback) else "duplicate"
+    callbacks.labels(outcome, "", known_type(callback.facts.event_type), callback.via).inc()
 
 
 def _encrypted(body: bytes) -> tuple[str, Mapping[str, Any]]:

@@ -8,15 +8,7 @@ class JournalError(BridgeError):
 
 
 class JournalDamaged(JournalError):
-    """The journal, or its checkpoint, is damaged; the next start renames it and makes a new one."""
-
-
-class JournalNewer(JournalError):
-    """A newer version has written the journal."""
-
-
-class JournalOlder(JournalError):
-    """An older version has written the journal, and nobody has brought it up yet."""
+    """The journal is damaged; the next start renames it and makes a new one."""
 
 
 class JournalLocked(JournalError):

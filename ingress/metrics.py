@@ -98,13 +98,13 @@ class FolderMetrics:
         self.oldest_seconds = gauge("dingbridge_journal_oldest_waiting_seconds", "Age of the oldest of them")
         self.bytes = gauge("dingbridge_journal_bytes", "Size of the journal's folder")
         self.free_bytes = gauge("dingbridge_journal_free_bytes", "Free disk under the journal")
-        self.parked = gauge("dingbridge_parked", "Parked records, by reason", ["reason"])
+        self.parked = gauge("dingbridge_parked", "Parked callbacks, by reason", ["reason"])
         self.damaged = gauge(
             "dingbridge_journal_damaged_folders",
-            "Damaged journals that are not yet deleted: an alarm",
+            "Journals that were put aside and are not yet deleted: an alarm",
         )
-        self.unread = gauge(
-            "dingbridge_journal_unread", "Callbacks in damaged journals that could not be read any more"
+        self.unreadable = gauge(
+            "dingbridge_journal_unreadable", "Callbacks in journals put aside that could not be read any more"
         )
 
 
@@ -141,9 +141,9 @@ class StreamMetrics:
 
 
 def relay_restarts(registry: CollectorRegistry) -> Counter:
-    """Of the relay that is this ingress's child."""
-    words = "Times the relay's process had to be started again"
-    return Counter("dingbridge_publisher_restarts", words, registry=registry)
+    """Of the relay of this ingress."""
+    words = "Times the relay has ended and begun again"
+    return Counter("dingbridge_relay_restarts", words, registry=registry)
 
 
 class RecoveryMetrics:

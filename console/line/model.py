@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from dingbridge.console.line.part import Part, State, Trouble, ranked
 from dingbridge.console.line.waiting import Waiting, of_consumer
-from dingbridge.console.line.window import INGRESS, RELAY, Reading, Window
+from dingbridge.console.line.window import INGRESS, Reading, Window
 from dingbridge.kafka.group_lag import Group
 
 PREFIX: Final = "dingbridge_"
@@ -30,15 +30,15 @@ def line(
     """The parts in the order of the line. ``before`` is the oldest reading of the window, ``now`` the newest;
     ``groups`` are as Kafka knows them, also of ``installed`` consumers without a listener. Whose dead letters
     wait is on the line too, wherever it runs."""
-    parts = _bridge(Window.of(INGRESS, before, now), Window.of(RELAY, before, now))
-    watched = (reading.name for reading in now if reading.name not in (INGRESS, RELAY))
+    parts = _bridge(Window.of(INGRESS, before, now))
+    watched = (reading.name for reading in now if reading.name != INGRESS)
     for name in dict.fromkeys([*watched, *installed, *sorted(waiting.dead_letters)]):
         parts += _consumer(name, Window.of(name, before, now), groups.get(name), waiting)
     return parts
 
 
-def _bridge(window: Window, relay: Window) -> list[Part]:
-    """From the ingress's listener; for Kafka from the relay's."""
+def _bridge(window: Window) -> list[Part]:
+    """From the ingress's listener."""
     last = window.most(PREFIX + "last_callback_timestamp_seconds")
     at = max((reading.at for reading in window.now), default=0.0)
     waiting = window.most(PREFIX + "journal_oldest_waiting_seconds")
@@ -59,10 +59,10 @@ def _bridge(window: Window, relay: Window) -> list[Part]:
         ),
         Part(
             "kafka",
-            troubles=ranked(_kafka(window, relay)),
-            rate=relay.rate(PREFIX + "published_total"),
+            troubles=ranked(_kafka(window)),
+            rate=window.rate(PREFIX + "published_total"),
             oldest_s=waiting,
-            p99_s=relay.p99(PREFIX + "publish_lag_seconds"),
+            p99_s=window.p99(PREFIX + "publish_lag_seconds"),
         ),
     ]
 
@@ -109,16 +109,19 @@ def _journal(window: Window) -> Iterator[Trouble]:
         yield Trouble(State.DEGRADED, "disk_low", {"megabytes": int(free // 1024**2)})
 
 
-def _kafka(window: Window, relay: Window) -> Iterator[Trouble]:
-    for reading in relay.answering:
-        if not reading.ready:
-            words, since = reading.details.get("words"), reading.details.get("since")
-            at = since if isinstance(since, int | float) else None
-            yield Trouble(State.STOPPED, "kafka_down", text=str(words or ""), since=at)
-    for reading in relay.silent:
-        yield Trouble(State.UNREACHABLE, "relay_unreachable", text=reading.url)
-    if not relay.now:
-        yield Trouble(State.UNKNOWN, "not_configured")
+def _kafka(window: Window) -> Iterator[Trouble]:
+    if not window.answering:
+        yield Trouble(State.UNKNOWN, "unknown")
+    for reading in window.answering:
+        relay = reading.details.get("kafka")
+        if not isinstance(relay, Mapping):
+            continue
+        words, since = str(relay.get("words") or ""), relay.get("since")
+        at = since if isinstance(since, int | float) else None
+        if relay.get("state") == "restarting":
+            yield Trouble(State.STOPPED, "relay_restarting", text=words, since=at)
+        elif relay.get("state") != "up":
+            yield Trouble(State.STOPPED, "kafka_down", text=words, since=at)
     if (oldest := window.most(PREFIX + "journal_oldest_waiting_seconds") or 0) > BEHIND_S:
         yield Trouble(State.DEGRADED, "publishing_behind", {"seconds": int(oldest)})
     if parked := sum(window.values(PREFIX + "parked")):

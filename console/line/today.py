@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Final
 
-from dingbridge.console.line.window import INGRESS, RELAY, Reading, Window, quantile
+from dingbridge.console.line.window import INGRESS, Reading, Window, quantile
 
 WITHIN_S: Final = 1.5
 GOAL: Final = 0.9899
@@ -49,7 +49,7 @@ class Today:
         failed = ingress.grown("dingbridge_callbacks_total", outcome="unavailable", via="http")
         self.answered += succeeded + failed
         self.good += counts.get(WITHIN_S, succeeded)
-        for consumer in {reading.name for reading in now} - {INGRESS, RELAY}:
+        for consumer in {reading.name for reading in now} - {INGRESS}:
             summed = self.fresh.setdefault(consumer, {})
             grown = Window.of(consumer, before, now).buckets(FRESHNESS, consumer=consumer)
             for bound, count in grown.items():

@@ -8,9 +8,7 @@ from typing import Any, Final, Self
 from dingbridge.console.sources.listeners import Metrics
 
 INGRESS: Final = "ingress"
-"""The name of an ingress's listener."""
-RELAY: Final = "relay"
-"""The name of a relay's listener; all others are consumers'."""
+"""The name of an ingress's listener; all others are consumers'."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from dingbridge.console.app import Console
 from dingbridge.console.index.store import Seen
-from dingbridge.console.line.window import RELAY
+from dingbridge.console.line.window import INGRESS
 from dingbridge.console.sources.listeners import Answer, Metrics
 from dingbridge.events import EventSpec, Received, catalogue, to_records
 from dingbridge.events.examples import example_callbacks
@@ -68,7 +68,7 @@ async def _context(
     console: Console,
 ) -> tuple[Mapping[str, Seen], list[Answer[Metrics]], Mapping[str, list[str]]]:
     metrics, seen = await asyncio.gather(
-        console.listeners.metrics(RELAY), asyncio.to_thread(console.index.seen)
+        console.listeners.metrics(INGRESS), asyncio.to_thread(console.index.seen)
     )
     return seen, metrics, _read_by(console.watch.consumers)
 
@@ -90,7 +90,7 @@ def _matches(spec: EventSpec, text: str) -> bool:
 
 
 def _drift(answers: Sequence[Answer[Metrics]], event_type: str) -> float | None:
-    """Callbacks since the relays began that differ from the catalogue; None if no relay answered."""
+    """Callbacks since the ingresses began that differ from the catalogue; None if none of them answered."""
     found = [answer.value for answer in answers if answer.value is not None]
     if not found:
         return None

@@ -23,7 +23,7 @@ LOOKS = {
 }
 """How the style sheet calls a state."""
 ON_THE_LINE: Final = (
-    *("dead_letters.waiting", "relay.parked", "relay.absent", "relay.kafka", "relay.still"),
+    *("dead_letters.waiting", "relay.parked", "relay.kafka", "relay.restarting", "relay.still"),
 )
 """Findings of the doctor that the line itself shows, and sooner."""
 CURVE: Final = (280, 48)

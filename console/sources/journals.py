@@ -13,7 +13,7 @@ import apsw
 
 from dingbridge.errors import BridgeError
 from dingbridge.ingress.errors import JournalError
-from dingbridge.ingress.journal.directory import folders
+from dingbridge.ingress.journal.folder import current, put_aside
 from dingbridge.ingress.journal.inspect import InspectedCallback, JournalStatus, JournalView, journal_status
 
 
@@ -44,8 +44,8 @@ class Journals:
     def _callback(self, journal: str, seq: int) -> InspectedCallback | None:
         for root in self.roots:
             try:
-                for folder in folders(root) if root.is_dir() else ():
-                    with closing(JournalView(folder)) as view:
+                for path in (current(root), *put_aside(root)):
+                    with closing(JournalView(path)) as view:
                         found = view.one(seq)
                     if found is not None and found.journal == journal:
                         return found

@@ -37,6 +37,7 @@ from dingbridge.consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.kafka.topic_policy import RESYNC
 from dingbridge.logging import excerpt
 from dingbridge.snapshots import FetchAttempt
 from dingbridge.snapshots.late_answers import LOOK_AGAIN_S, look_again_s
@@ -55,6 +56,7 @@ class Approval(Consumer):
 
     name: ClassVar[str] = "approval"
     topics: ClassVar[Sequence[str]] = ("bpms_instance_change", "bpms_task_change")
+    control_topics: ClassVar[Sequence[str]] = (RESYNC,)
     metadata: ClassVar[MetaData | None] = metadata
     migrations: ClassVar[str | None] = "dingbridge.consumers.approval.migrations"
 
@@ -110,7 +112,7 @@ class Approval(Consumer):
                 return None
             return ResyncRequest.of(event)
         instance_id = event.subject
-        if not instance_id:  # the bridge asks for a comparison, in the inbox
+        if not instance_id:  # the bridge asks for a comparison, too
             log.warning("approval.event_without_ids", event_type=event.event_type, event_id=excerpt(event.id))
             return None
         events = ctx.together or (event,)

@@ -147,9 +147,7 @@ class Forward(Consumer):
             ), None
         await self._throttle.turn()
         began = time.monotonic()
-        answer = await self._sender.post(
-            webhook_id(event), content_type, body, traceparent=event.traceparent, replay_id=replay_id
-        )
+        answer = await self._sender.post(webhook_id(event), content_type, body, replay_id=replay_id)
         seconds = time.monotonic() - began
         self._metrics.delivered(answer, seconds)
         if answer.kind in FINAL:

@@ -65,14 +65,13 @@ class Sender:
         content_type: str,
         body: bytes,
         *,
-        traceparent: str | None = None,
         replay_id: str = "",
     ) -> Answer:
         """Send ``body``, signed with the time of now. ``replay_id``: of the run in which an operator replays
         it. Raises nothing but ``CancelledError``."""
         if self._session is None:
             raise AssertionError("the sender is used before it is open")
-        headers = self.headers(message_id, content_type, body, traceparent=traceparent)
+        headers = self.headers(message_id, content_type, body)
         if replay_id:
             headers[REPLAY_HEADER] = quote(replay_id, safe="")  # the inbox's writers may send any text
         try:
@@ -95,14 +94,10 @@ class Sender:
                 return Answer("unavailable", str(by_proxy))
             return _failure(error, self._system.timeout_s)
 
-    def headers(
-        self, message_id: str, content_type: str, body: bytes, *, traceparent: str | None = None
-    ) -> dict[str, str]:
+    def headers(self, message_id: str, content_type: str, body: bytes) -> dict[str, str]:
         """The headers of one request that are not the same for all."""
         found = {"Content-Type": content_type}
         found |= signature.headers(self._credentials.keys, message_id, int(time.time()), body)
-        if traceparent is not None:
-            found["traceparent"] = traceparent
         return found
 
 

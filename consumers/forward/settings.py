@@ -33,7 +33,7 @@ HEADER_RE = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 OURS = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "expect", "host", "keep-alive"}
-    | {"te", "trailer", "traceparent", "transfer-encoding", "upgrade"}
+    | {"te", "trailer", "transfer-encoding", "upgrade"}
     | {"webhook-id", "webhook-signature", "webhook-timestamp", REPLAY_HEADER}
 )
 """Headers that we set ourselves, or that belong to the connection."""

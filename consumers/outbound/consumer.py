@@ -38,7 +38,7 @@ from dingbridge.consumers.outbound.store import now_ms
 from dingbridge.consumers.outbound.tables import metadata, outbound_entity
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NO_CORP_ID
-from dingbridge.kafka.topic_policy import OUTBOUND, control_topic, retention_days
+from dingbridge.kafka.topic_policy import OUTBOUND, RESYNC, control_topic, retention_days
 from dingbridge.logging import excerpt
 from dingbridge.settings.apps import companies
 from dingbridge.work_queue import RECONCILE, keep_working
@@ -80,7 +80,7 @@ class Outbound(Consumer):
 
     name: ClassVar[str] = "outbound"
     topics: ClassVar[Sequence[str]] = (*KINDS, "bpms_instance_change")
-    control_topics: ClassVar[Sequence[str]] = ("outbound",)
+    control_topics: ClassVar[Sequence[str]] = (OUTBOUND, RESYNC)
     control_topics_written: ClassVar[Sequence[str]] = TOPICS
     metadata: ClassVar[MetaData | None] = metadata
     migrations: ClassVar[str | None] = "dingbridge.consumers.outbound.migrations"
@@ -133,7 +133,7 @@ class Outbound(Consumer):
             if not await look(tx, event.corp_id, kind, event.subject, str(by) if by else None):
                 await report_unnamed(tx, event, kind, str(by) if by else None)
                 self.metrics.change("reported")
-        elif kind is not None:  # it names nobody: the bridge requests a resync in the inbox
+        elif kind is not None:  # it names nobody: the bridge requests a resync, too
             log.info("outbound.event_without_ids", event_type=event.event_type, event_id=excerpt(event.id))
         elif event.event_type == "bpms_instance_change":
             await store_approval_event(tx, event)

@@ -71,7 +71,7 @@ def main() -> None:
             )
         if "traces" in parts:
             env = environment(kafka.bootstrap, "traces.")
-            traces.measure(FOLDER / "traces", env, results, options.rounds, options.seconds)
+            traces.measure(FOLDER / "traces", env, results, options.rounds)
     path = Path(__file__).parent / ("RESULTS-large.md" if options.large else "RESULTS.md")
     if options.large and options.only:
         results.keep_others(path)

@@ -15,9 +15,9 @@ from dev.benchmarks.load import plaintext
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, load
 from dingbridge.events import Received, Record, dedupe_key, extract_facts, to_records
-from dingbridge.ingress.journal.directory import current
+from dingbridge.ingress.journal.file import JournalFile
+from dingbridge.ingress.journal.folder import current
 from dingbridge.ingress.journal.rows import NewCallback
-from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.kafka.topics import ensure_topics
@@ -29,7 +29,7 @@ _BATCH_BYTES = 1024 * 1024
 
 def fill(folder: Path, count: int) -> tuple[int, int]:
     """Write ``count`` callbacks into a ``JOURNAL_DIR``; ``(bytes of its file, bytes of their texts)``."""
-    path = current(folder).journal
+    path = current(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     file = JournalFile(path, create=True)
     file.db.execute("PRAGMA synchronous = OFF")
@@ -38,7 +38,7 @@ def fill(folder: Path, count: int) -> tuple[int, int]:
         for begin in range(0, count, 10_000):
             group = list(_entries(begin, min(begin + 10_000, count)))
             plain += sum(len(entry.body) for entry in group)
-            file.keep(group)
+            file.commit(group)
         file.truncate_wal()
     finally:
         file.close()
@@ -49,8 +49,8 @@ def _entries(begin: int, end: int) -> Iterator[NewCallback]:
     now = int(time.time() * 1000)
     for number in range(begin, end):
         body = plaintext(number)
-        view = extract_facts(body)
-        yield NewCallback(now, "default", "http", body, dedupe_key(view, "default", body))
+        facts = extract_facts(body)
+        yield NewCallback(now, "default", "http", body, facts, dedupe_key(facts, "default", body))
 
 
 def accepting(folder: Path, env: Mapping[str, str], results: Results, count: int) -> None:

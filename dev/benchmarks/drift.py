@@ -11,8 +11,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
-
 from dev.benchmarks.backlog import fill
 from dev.benchmarks.load import plaintext
 from dev.benchmarks.results import Results, target
@@ -40,7 +38,7 @@ def measure(folder: Path, env: Mapping[str, str], results: Results) -> None:
 
 
 def _relay_us(folder: Path, env: Mapping[str, str]) -> float:
-    """CPU of the relay's process for each callback, once it is under way, µs."""
+    """CPU of the ingress for each callback while nothing is pushed and the relay is under way, µs."""
     fill(folder / "journal", _DRAINED)
     ingress = Ingress(folder, env)
     try:
@@ -52,25 +50,17 @@ def _relay_us(folder: Path, env: Mapping[str, str]) -> float:
 
 
 def _waiting_below(ingress: Ingress, count: int) -> tuple[int, float]:
-    """How many callbacks wait as soon as it is fewer than ``count``, and the relay's CPU seconds so far."""
+    """How many callbacks wait as soon as it is fewer than ``count``, and the ingress's CPU seconds so far."""
     while (waiting := ingress.waiting()) >= count:
         time.sleep(0.05)
-    [relay] = [
-        process for process in ingress.processes() if "dingbridge.ingress.relay.cli" in process.cmdline()
-    ]
-    return waiting, _cpu_s(relay)
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    return waiting, ingress.cpu_s()
 
 
 def _check_us() -> float:
     """How much longer it takes to normalise one callback with the check, CPU µs."""
     rows = [Received(n, "bench", 1_764_000_000_000, "default", "http", plaintext(n)) for n in range(_ROUND)]
     gc.freeze()
-    gc.set_threshold(50_000)  # as in the relay
+    gc.set_threshold(50_000)  # as in the ingress
     _normalising_s(rows, drift_in)  # warms up
     longer = [_normalising_s(rows, drift_in) - _normalising_s(rows, None) for _ in range(_ROUNDS)]
     return statistics.median(longer) / _ROUND * 1e6

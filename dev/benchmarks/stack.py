@@ -98,7 +98,6 @@ class Ingress(Server):
                 "INGRESS_HOST": "127.0.0.1",
                 "INGRESS_PORT": str(port),
                 "ADMIN_PORT": str(self.admin_port),
-                "RELAY_ADMIN_PORT": "0",
             },
             port,
             folder / "ingress.log",

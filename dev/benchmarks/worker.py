@@ -34,7 +34,6 @@ ROUNDS = 5
 LONG = 1_000_000
 DATABASE_ROUND = 6_000
 KEYS = 500
-TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 POISONED_SHARE = 100
 """Of partition 0's records, one in so many is of the key that always fails."""
 
@@ -121,27 +120,25 @@ async def _make_inbox(url: str) -> None:
     await database.close()
 
 
-def fill(env: Mapping[str, str], count: int, *, poisoned: bool = False, traced_every: int = 0) -> None:
+def fill(env: Mapping[str, str], count: int, *, poisoned: bool = False) -> None:
     """Write ``count`` records of ``KEYS`` keys, each an event of its own; with ``poisoned``, some of
-    ``POISON`` beside them; one in ``traced_every`` belongs to a trace, if that is not 0."""
+    ``POISON`` beside them."""
     settings = KafkaSettings.load(**{name.lower(): value for name, value in env.items()})
-    asyncio.run(_fill(settings, count, poisoned, traced_every))
+    asyncio.run(_fill(settings, count, poisoned))
 
 
-async def _fill(settings: KafkaSettings, count: int, poisoned: bool, traced_every: int) -> None:
+async def _fill(settings: KafkaSettings, count: int, poisoned: bool) -> None:
     topic = event_topic(settings, EVENT_TYPE)
     await ensure_topics(settings, [topic])
     received = Received(1, "bench", 1_764_000_000_000, "default", "http", plaintext(0))
     (made,) = to_records(received)
-    (traced,) = to_records(received._replace(traceparent=TRACEPARENT))
-    templates = [traced.value if traced_every and n == 0 else made.value for n in range(traced_every or 1)]
     headers = list(made.headers)
     sender = producer(settings, max_batch_size=1024 * 1024)
     await sender.start()
     try:
         partitions = sorted(await sender.partitions_for(topic))
         batches = {partition: sender.create_batch() for partition in partitions}
-        for partition, key, value in _records(templates, partitions, count, poisoned):
+        for partition, key, value in _records(made.value, partitions, count, poisoned):
             if batches[partition].append(key=key, value=value, timestamp=None, headers=headers) is None:
                 await _send(sender, batches, topic, partition)
                 batches[partition].append(key=key, value=value, timestamp=None, headers=headers)
@@ -158,11 +155,10 @@ async def _send(sender: AIOKafkaProducer, batches: dict[int, object], topic: str
 
 
 def _records(
-    templates: list[bytes], partitions: list[int], count: int, poisoned: bool
+    template: bytes, partitions: list[int], count: int, poisoned: bool
 ) -> Iterator[tuple[int, bytes, bytes]]:
-    """``(partition, key, value)``: ``templates`` in turn with ids of their own, where the partitioner puts
-    the key."""
-    envelope = json.loads(templates[0])
+    """``(partition, key, value)``: ``template`` with ids of its own, where the partitioner puts the key."""
+    envelope = json.loads(template)
     event_id, subject = envelope["id"].encode(), envelope["subject"].encode()
     corp = envelope["partitionkey"].encode().removesuffix(subject)
     homes = {}
@@ -171,7 +167,6 @@ def _records(
         homes[number] = name, DefaultPartitioner()(corp + name, partitions, partitions)
     for number in range(count):
         name, partition = homes[number % KEYS]
-        template = templates[number % len(templates)]
         yield partition, corp + name, _event(template, event_id, subject, number, name)
         if poisoned and number % POISONED_SHARE == 0:
             yield 0, POISON.encode(), _event(template, event_id, subject, count + number, POISON.encode())

@@ -10,7 +10,7 @@ import typer
 
 from dev.demo.scenario import Options, new_folder, run
 from dingbridge.errors import BridgeError
-from dingbridge.ingress.journal.directory import why_unsafe
+from dingbridge.ingress.journal.folder import why_unsafe
 
 
 class Mode(StrEnum):

@@ -66,7 +66,7 @@ class Processes:
         self.mode = mode
         self.folder = folder
         self.logs = folder / "logs"
-        self._ports = {name: free_port() for name in (*SERVICES, "callback", "relay")}
+        self._ports = {name: free_port() for name in (*SERVICES, "callback")}
         self._processes: dict[str, GuardedProcess] = {}
         self._killed: set[str] = set()
         self._kafka: KafkaServer | None = None
@@ -88,7 +88,7 @@ class Processes:
         self.system_a = SystemA()
         self._env |= self.system_a.settings(folder, *FOR_SYSTEM_A)
         self.console_user, self.console_password = "demo", secrets.token_urlsafe(12)
-        listeners = ",".join(f"{name}={self.url(name)}" for name in ("ingress", "relay", *CONSUMERS))
+        listeners = ",".join(f"{name}={self.url(name)}" for name in ("ingress", *CONSUMERS))
         public = {"INGRESS_HOST": "127.0.0.1", "INGRESS_PORT": str(self._ports["callback"])}
         self._own = {
             "simulator": {
@@ -98,7 +98,6 @@ class Processes:
             },
             "ingress": {
                 **public,
-                "RELAY_ADMIN_PORT": str(self._ports["relay"]),
                 "JOURNAL_ALLOW_UNSAFE": str(int(allow_unsafe)),
                 "STREAM_GAP_S": str(GAP_S),
             },
@@ -106,9 +105,8 @@ class Processes:
                 **public,  # where its doctor pushes to, and its copies for curl lead
                 "CONSOLE_PORT": str(self._ports["console"]),
                 "CONSOLE_LISTENERS": listeners,
-                # for its doctor, and for commands that ask the ingress or its relay
+                # for its doctor, and for commands that ask the ingress
                 "ADMIN_PORT": str(self._ports["ingress"]),
-                "RELAY_ADMIN_PORT": str(self._ports["relay"]),
                 "JOURNAL_ALLOW_UNSAFE": str(int(allow_unsafe)),
             },
         }
@@ -116,7 +114,7 @@ class Processes:
     # -- where everything is
 
     def url(self, name: str) -> str:
-        """Base address of simulator or console, or of the private listener of ingress, relay or consumer."""
+        """Base address of simulator or console, or of the private listener of ingress or consumer."""
         return f"http://127.0.0.1:{self._ports[name]}"
 
     @property
@@ -245,7 +243,6 @@ class Processes:
                     "INGRESS_HOST",
                     "INGRESS_PORT",
                     "ADMIN_PORT",
-                    "RELAY_ADMIN_PORT",
                     "JOURNAL_ALLOW_UNSAFE",
                     "CONSOLE_LISTENERS",
                 )

@@ -287,7 +287,7 @@ def _keep(processes: Processes, options: Options, screen: Screen) -> None:
     screen.line(f"Kafka                {processes.bootstrap}")
     if options.mode == "http":
         screen.line(f"callbacks            {processes.callback_url}")
-    for name in ("ingress", "relay", *CONSUMERS):
+    for name in ("ingress", *CONSUMERS):
         screen.line(f"{name:<20} {processes.url(name)}/readyz and /metrics")
     screen.line(f"simulated DingTalk   {processes.url('simulator')}/_sim/ (in a browser)")
     for line in console.walk(processes):

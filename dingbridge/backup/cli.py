@@ -51,10 +51,11 @@ def restore(
     same command again: it goes on. Outbound then starts paused. Exit code 1: the back-up is not whole, or
     something does not answer; 2: settings; 3: refused, with everything that is in the way.
     """
-    from dingbridge.backup.restoring import Restore, RestoreSettings, in_words
+    from dingbridge.backup.restoring import Restore, in_words
     from dingbridge.logging import configure_logging
+    from dingbridge.settings import ConsumerSettings
 
-    settings = RestoreSettings.load()
+    settings = ConsumerSettings.load()
     configure_logging(settings)
     run = Restore(settings, folder, listed(only) or ())
     _line("back-up", f"of {run.manifest.at:%Y-%m-%dT%H:%M:%SZ}, by dingbridge {run.manifest.version}")

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from pydantic import Field
-
 from dingbridge.backup.databases import opened, put_back, refusal, url_for
 from dingbridge.backup.groups import Target, cluster_id, target_of, with_members
 from dingbridge.backup.manifest import DatabaseCopy, Manifest
@@ -17,22 +15,15 @@ from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.control import resync_requested
 from dingbridge.kafka.group_offsets import committed_offsets, set_offsets
 from dingbridge.kafka.inbox import write_to_inbox
-from dingbridge.kafka.topic_policy import inbox_topic
+from dingbridge.kafka.topic_policy import RESYNC, inbox_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import ConsumerSettings
 from dingbridge.settings.apps import companies
-from dingbridge.settings.base import CommaList
+from dingbridge.worker.registry import installed_consumers
 from dingbridge.worker.store import restored
 from dingbridge.worker.store.inbox import registered
 
 Say = Callable[[str, str], None]
-
-
-class RestoreSettings(ConsumerSettings):
-    """What the command needs: a consumer's settings, and who is asked to compare with DingTalk."""
-
-    resync_consumers: CommaList = Field(default_factory=lambda: ["address-sync", "approval", "outbound"])
-    """consumers that are asked to compare with DingTalk when events may be lost"""
 
 
 class Refused(BridgeError):
@@ -45,7 +36,7 @@ class Restore:
     """One back-up, to be put back into this environment; ``only``: of these consumers and stores, empty:
     all."""
 
-    def __init__(self, settings: RestoreSettings, folder: Path, only: Collection[str] = ()) -> None:
+    def __init__(self, settings: ConsumerSettings, folder: Path, only: Collection[str] = ()) -> None:
         """Raises ``BadBackup``, and ``SettingsError`` where ``only`` names what is not in it."""
         self._settings, self._folder, self._only = settings, folder, only
         self.manifest = Manifest.read(folder)
@@ -136,8 +127,9 @@ class Restore:
     async def _lost(self, consumer: str, target: Target, say: Say) -> None:
         for words in target.lost:
             say("missing", f"{consumer}: {words}")
-        if consumer not in self._settings.resync_consumers:
-            say("missing", f"{consumer} must learn otherwise what it missed: it is not in RESYNC_CONSUMERS")
+        found = (one.consumer for one in installed_consumers() if one.name == consumer)
+        if not any(cls is not None and RESYNC in cls.control_topics for cls in found):
+            say("missing", f"{consumer} must learn otherwise what it missed: it reads no resync requests")
             return
         await ensure_topics(self._settings, [inbox_topic(self._settings, consumer)])  # none in another Kafka
         now_ms = round(time.time() * 1000)

@@ -15,7 +15,6 @@ from dingbridge.errors import BridgeError
 
 COMMANDS = {
     "ingress": "Receive DingTalk's callbacks, and publish them to Kafka.",
-    "relay": "Publish the journal, as a service of its own.",
     "journal": "Look into the journal, and act on parked records.",
     "recover": "Read DingTalk's list of failed pushes now.",
     "consumers": "List the installed consumers, write revisions of their tables.",

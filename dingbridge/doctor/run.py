@@ -207,8 +207,7 @@ async def _stream(context: Context) -> list[Finding]:
 
 
 async def _kafka(context: Context) -> list[Finding]:
-    ingress, recovery = context.with_ingress, context.recovers
-    needs = kafka.needs(context.settings, context.consumers, ingress=ingress, recovery=recovery)
+    needs = kafka.needs(context.settings, context.consumers, ingress=context.with_ingress)
     groups = [part.name for part in context.consumers]
     context.of_kafka = await kafka.look(context.settings, sorted(needs), groups)
     findings = kafka_judge.judge(context.of_kafka, context.settings, needs)

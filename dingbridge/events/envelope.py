@@ -16,19 +16,20 @@ from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
+import orjson
 import structlog
 
 from dingbridge.events.bounded_cache import BoundedCache
-from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue, legal, part_of
+from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, Form, catalogue, legal, part_of
 from dingbridge.events.catalogue import Part as ResyncPart
 from dingbridge.events.facts import (
     MAX_TIME_MS,
     NO_FACTS,
     CallbackFacts,
-    content_hash,
+    StoredFacts,
     extract_facts,
     facts_of,
-    named_identity,
+    stored_facts,
 )
 from dingbridge.events.normalise import Layout, Normalised, normalise
 from dingbridge.events.split import Part, TooManyEntities, split
@@ -42,8 +43,6 @@ TYPE_PREFIX = "com.dingtalk."
 FAILED_LIST = "failed-list"
 """``via`` of a callback that we rebuilt from an item of ``get_call_back_failed_result``. Such an item holds
 less than the push, so the event's id may differ from that of the push: its record has ``rebuilt``."""
-TRACEPARENT = "traceparent"
-"""The header, and the attribute of the envelope (CloudEvents' extension for Distributed Tracing)."""
 PUSHED = frozenset(("http", "stream"))
 """``via`` of a callback that DingTalk pushed to us."""
 FAILED_RECORD = "failed-record"
@@ -56,7 +55,8 @@ OTHER_COMPANY = "other-company"
 """``fault`` of a callback that names another company than the one its app belongs to."""
 
 _EPOCH = datetime(1970, 1, 1)  # without a zone: only ever printed, with the Z of UTC
-_MILLISECONDS = tuple(f".{ms:03}Z" for ms in range(1000))
+_MILLISECONDS = tuple(f".{ms:03}Z".encode() for ms in range(1000))
+_quoted = orjson.dumps
 _log = structlog.get_logger(__name__)
 
 
@@ -64,7 +64,8 @@ class Received(NamedTuple):
     """One journal row: a callback as it came. ``journal`` is the journal's id and ``seq`` the row's
     place in it, ``received_ms`` epoch milliseconds, ``via`` one of ``http``, ``failed-list``,
     ``failed-record``, ``stream``; ``body`` is the decrypted plaintext. ``corp_id``: the company that the app
-    belongs to; None for a suite, of whose pushes each names its company."""
+    belongs to; None for a suite, of whose pushes each names its company. ``facts``: those of ``body``, where
+    they are known already."""
 
     seq: int
     journal: str
@@ -72,8 +73,8 @@ class Received(NamedTuple):
     app: str
     via: str
     body: bytes
-    traceparent: str | None = None
     corp_id: str | None = None
+    facts: StoredFacts | None = None
 
 
 class Drift(NamedTuple):
@@ -121,12 +122,6 @@ class Record(NamedTuple):
     resync: ResyncPart | None = None
     other_company: OtherCompany | None = None
 
-    @property
-    def traceparent(self) -> str | None:
-        """Of the callback's trace, if it is traced: the last of the headers."""
-        name, value = self.headers[-1] if self.headers else ("", b"")
-        return value.decode() if name == TRACEPARENT else None
-
 
 def to_records(received: Received, check: DriftCheck | None = None) -> list[Record]:
     """Normalise one callback. Never raises and never returns an empty list.
@@ -138,16 +133,21 @@ def to_records(received: Received, check: DriftCheck | None = None) -> list[Reco
     try:
         return _classified(received, check)
     except Unreadable as error:
-        return [_unclassified(received, NO_FACTS, error.fault)]
+        return [_unclassified(received, _facts(received, NO_FACTS), error.fault)]
     except _Unclassifiable as error:
         return [_unclassified(received, error.facts, error.fault, error.other_company)]
     except Exception as error:
         _report(error, received)
-        return [_unclassified(received, extract_facts(received.body), f"fault:{type(error).__name__}")]
+        facts = _facts(received, extract_facts(received.body))
+        return [_unclassified(received, facts, f"fault:{type(error).__name__}")]
 
 
 def rfc3339(epoch_ms: int) -> str:
     """UTC with milliseconds: ``2024-11-07T17:20:00.123Z``."""
+    return _rfc3339(epoch_ms).decode()
+
+
+def _rfc3339(epoch_ms: int) -> bytes:
     if not 0 <= epoch_ms <= MAX_TIME_MS:
         epoch_ms = min(max(epoch_ms, 0), MAX_TIME_MS)
     second, ms = divmod(epoch_ms, 1000)
@@ -155,23 +155,30 @@ def rfc3339(epoch_ms: int) -> str:
 
 
 @lru_cache(maxsize=1024)  # what is published at one time happened within a few seconds
-def _to_the_second(epoch_s: int) -> str:
-    return (_EPOCH + timedelta(seconds=epoch_s)).isoformat(timespec="seconds")
+def _to_the_second(epoch_s: int) -> bytes:
+    return (_EPOCH + timedelta(seconds=epoch_s)).isoformat(timespec="seconds").encode()
 
 
 class _Unclassifiable(Exception):
-    def __init__(self, fault: str, facts: CallbackFacts, other_company: OtherCompany | None = None) -> None:
+    def __init__(self, fault: str, facts: StoredFacts, other_company: OtherCompany | None = None) -> None:
         super().__init__(fault)
         self.fault = fault
         self.facts = facts
         self.other_company = other_company
 
 
+def _facts(received: Received, found: CallbackFacts) -> StoredFacts:
+    return received.facts or stored_facts(found, received.body, received.received_ms)
+
+
 def _classified(received: Received, check: DriftCheck | None) -> list[Record]:
-    payload = loads(received.body)
+    facts = received.facts
+    # Plain bytes were read by `strict_json` as the callback came: orjson alone reads them the same.
+    payload = orjson.loads(received.body) if facts is not None and facts.plain else loads(received.body)
     if not isinstance(payload, dict):
-        raise _Unclassifiable("not-an-object", NO_FACTS)
-    facts = facts_of(payload)
+        raise _Unclassifiable("not-an-object", _facts(received, NO_FACTS))
+    if facts is None:
+        facts = _facts(received, facts_of(payload))
     event_type = facts.event_type
     if event_type is None:
         raise _Unclassifiable("no-event-type", facts)
@@ -180,39 +187,25 @@ def _classified(received: Received, check: DriftCheck | None) -> list[Record]:
         raise _Unclassifiable("illegal-event-type", facts)
     normalised = normalise(payload, event_type, spec)
     subject = None if spec is None else spec.subject
+    own, named = received.corp_id, facts.corp_id
     try:
-        parts = split(normalised.data, subject, facts.corp_id or received.corp_id, len(received.body))
+        parts = split(normalised.data, subject, named or own, len(received.body))
     except TooManyEntities:
         raise _Unclassifiable("too-many-entities", facts) from None
-    _check_company(received, facts, parts)
-    id_base = _callback_id(received, facts)
-    drift = _drift(received, spec, normalised, check)
-    delay_s = None
-    if facts.happened_ms is not None and received.via in PUSHED:
-        delay_s = max(0, received.received_ms - facts.happened_ms) / 1000
-    records = []
-    for part in parts:
-        records.append(_record(received, facts, event_type, spec, normalised, part, id_base, drift, delay_s))
-        drift, delay_s = (), None  # the first record of a callback has them
-    return records
+    if own is not None and named is not None and named != own:
+        raise _other_company(received, facts, named)
+    drift: tuple[Drift, ...] = ()
+    if check is not None and spec is not None and received.via != FAILED_LIST:
+        drift = _drift(received, normalised, check)
+    return _records(received, facts, event_type, spec, normalised, parts, drift)
 
 
-def _check_company(received: Received, facts: CallbackFacts, parts: list[Part]) -> None:
-    """Raises ``_Unclassifiable`` if the callback, or an item of its list, names another company than its
-    app's."""
-    if received.corp_id is None:
-        return
-    for named in (facts.corp_id, *(part.corp_id for part in parts)):
-        if named not in (None, received.corp_id):
-            other = OtherCompany(received.app, named, received.corp_id)
-            raise _Unclassifiable(OTHER_COMPANY, facts, other)
+def _other_company(received: Received, facts: StoredFacts, named: str) -> _Unclassifiable:
+    other = OtherCompany(received.app, named, received.corp_id or NO_CORP_ID)
+    return _Unclassifiable(OTHER_COMPANY, facts, other)
 
 
-def _drift(
-    received: Received, spec: EventSpec | None, normalised: Normalised, check: DriftCheck | None
-) -> tuple[Drift, ...]:
-    if check is None or spec is None or received.via == FAILED_LIST:
-        return ()
+def _drift(received: Received, normalised: Normalised, check: DriftCheck) -> tuple[Drift, ...]:
     try:
         return check(normalised.layout, normalised.data)
     except Exception as error:  # a fault of ours must not make the callback unclassified
@@ -220,130 +213,113 @@ def _drift(
         return ()
 
 
-def _record(
+def _records(
     received: Received,
-    facts: CallbackFacts,
+    facts: StoredFacts,
     event_type: str,
     spec: EventSpec | None,
     normalised: Normalised,
-    part: Part,
-    id_base: str,
+    parts: list[Part],
     drift: tuple[Drift, ...],
-    delay_s: float | None,
-) -> Record:
-    data, subject, suffix, corp_id = part
+) -> list[Record]:
     version = SCHEMA_VERSION if spec is None else spec.version
-    common = _commons[event_type, version, NO_CORP_ID if corp_id is None else corp_id, received.app]
-    id_ = id_base if suffix is None else f"{id_base}/{suffix}"
-    key = common.corp if subject is None else f"{common.corp}:{subject}"
-    envelope = _envelope(received, facts, id_, common, subject, key, normalised.form)
-    if normalised.verbatim:
-        envelope["verbatim"] = ",".join(normalised.verbatim)
-    envelope["data"] = data
-    nameless = subject is None and spec is not None and spec.subject is not None
-    resync = part_of(event_type) if nameless else None
-    headers = _headers(received, common, id_)
-    value = dumps(envelope)
-    return Record(
-        event_type, spec is not None, key.encode(), value, headers, id_, None, drift, delay_s, resync
-    )
+    extra = (("verbatim", ",".join(normalised.verbatim)),) if normalised.verbatim else ()
+    has_subject = spec is not None and spec.subject is not None
+    seq, journal, received_ms, app, via, _, own, _ = received
+    received_at, happened_ms, id_base = _rfc3339(received_ms), facts.happened_ms, facts.id
+    time, delay_s = received_at, None
+    if happened_ms is not None:
+        time = _rfc3339(happened_ms)
+        delay_s = max(0, received_ms - happened_ms) / 1000 if via in PUSHED else None
+    records = []
+    for data, subject, suffix, corp_id in parts:
+        if own is not None and corp_id is not None and corp_id != own:  # an item of a list names it
+            raise _other_company(received, facts, corp_id)
+        common = _commons[
+            event_type, version, corp_id or NO_CORP_ID, app, journal, via, normalised.form, extra
+        ]
+        id_ = id_base if suffix is None else f"{id_base}/{suffix}"
+        key, about = common.corp, b""
+        if subject is not None:
+            key, about = f"{key}:{subject}", b',"subject":' + _quoted(subject)
+        value = common.value % (_quoted(id_), about, time, _quoted(key), seq, received_at, dumps(data))
+        headers = (*common.headers, ("dingbridge-id", id_.encode()))
+        resync = part_of(event_type) if has_subject and subject is None else None
+        records.append(
+            Record(
+                event_type, spec is not None, key.encode(), value, headers, id_, None, drift, delay_s, resync
+            )
+        )
+        drift, delay_s = (), None  # the first record of a callback has them
+    return records
 
 
 def _unclassified(
-    received: Received, facts: CallbackFacts, fault: str, other_company: OtherCompany | None = None
+    received: Received, facts: StoredFacts, fault: str, other_company: OtherCompany | None = None
 ) -> Record:
     corp_id = received.corp_id or facts.corp_id or NO_CORP_ID
-    common = _commons[UNCLASSIFIED, 0, corp_id, received.app]
-    id_ = _callback_id(received, facts)
-    envelope = _envelope(received, facts, id_, common, None, common.corp, "unknown")
-    envelope["datacontenttype"] = "application/octet-stream"
-    del envelope["dataschema"]
-    envelope["fault"] = fault
-    envelope["data_base64"] = b64encode(received.body).decode()
-    headers = _headers(received, common, id_)
-    value = dumps(envelope)
-    return Record(None, False, common.corp.encode(), value, headers, id_, fault, other_company=other_company)
+    seq, journal, received_ms, app, via, *_ = received
+    common = _commons[UNCLASSIFIED, 0, corp_id, app, journal, via, "unknown", (("fault", fault),)]
+    received_at = _rfc3339(received_ms)
+    time = received_at if facts.happened_ms is None else _rfc3339(facts.happened_ms)
+    key, body = common.corp, b'"%b"' % b64encode(received.body)
+    value = common.value % (_quoted(facts.id), b"", time, _quoted(key), seq, received_at, body)
+    headers = (*common.headers, ("dingbridge-id", facts.id.encode()))
+    return Record(None, False, key.encode(), value, headers, facts.id, fault, other_company=other_company)
 
 
 class _Common(NamedTuple):
-    """What the records of one type, company and app have in common; ``headers`` are the first three."""
+    """What records of one type, company, app, journal, way of receipt and form have in common: ``value`` is a
+    template, in which the id, the subject's attribute, the time, the key, the place in the journal, the time
+    of receipt and the data are missing; ``headers`` are the first three."""
 
     corp: str
-    source: str
-    type: str
-    dataschema: str
+    value: bytes
     headers: tuple[tuple[str, bytes], ...]
 
 
-def _common(event_type: str, version: int, corp: str, app: str) -> _Common:
+_CommonKey = tuple[str, int, str, str, str, str, Form, tuple[tuple[str, str], ...]]
+
+
+def _common(key: _CommonKey) -> _Common:
+    event_type, version, corp, app, journal, via, form, extra = key
+    content = {"datacontenttype": "application/json", "dataschema": urn(event_type, version)}
+    data = "data"
+    if event_type == UNCLASSIFIED:
+        content, data = {"datacontenttype": "application/octet-stream"}, "data_base64"
+    rebuilt = {"rebuilt": "true"} if via == FAILED_LIST else {}
+    value = (
+        b'{"specversion":"1.0","id":%b'
+        + _fixed({"source": source(corp, app), "type": TYPE_PREFIX + event_type})
+        + b'%b,"time":"%b"'
+        + _fixed(content)
+        + b',"partitionkey":%b,"sequence":"%020d"'
+        + _fixed({"journal": journal})
+        + b',"receivedtime":"%b"'
+        + _fixed({"via": via, "form": form} | rebuilt | dict(extra))
+        + b',"%b":%%b}' % data.encode()
+    )
     headers = (
         ("content-type", CONTENT_TYPE),
         ("dingbridge-type", event_type.encode()),
         ("dingbridge-corp", corp.encode()),
     )
-    return _Common(corp, source(corp, app), TYPE_PREFIX + event_type, urn(event_type, version), headers)
+    return _Common(corp, value, headers)
 
 
-_commons: BoundedCache[tuple[str, int, str, str], _Common] = BoundedCache(
-    lambda key: _common(*key), lambda key: (key[0], *key[2:])
+def _fixed(attributes: dict[str, str]) -> bytes:
+    """Some of an envelope's attributes, as they stand in the template."""
+    return b"," + dumps(attributes)[1:-1].replace(b"%", b"%%")
+
+
+_commons: BoundedCache[_CommonKey, _Common] = BoundedCache(
+    _common, lambda key: (*key[:1], *key[2:-1], *(text for _, text in key[-1]))
 )
 
 
 def urn(name: str, version: int) -> str:
     """What ``dataschema`` says, and the ``$id`` of the schema that it names."""
     return f"urn:dingbridge:{name}:{version}"
-
-
-def _envelope(
-    received: Received,
-    facts: CallbackFacts,
-    id_: str,
-    common: _Common,
-    subject: str | None,
-    key: str,
-    form: str,
-) -> dict[str, Any]:
-    """All of the envelope but the data, in the order in which it is written."""
-    received_at = rfc3339(received.received_ms)
-    envelope: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": id_,
-        "source": common.source,
-        "type": common.type,
-        "subject": subject,
-        "time": received_at if facts.happened_ms is None else rfc3339(facts.happened_ms),
-        "datacontenttype": "application/json",
-        "dataschema": common.dataschema,
-        "partitionkey": key,
-        "sequence": str(received.seq).zfill(20),
-        "journal": received.journal,
-        "receivedtime": received_at,
-        "via": received.via,
-        "form": form,
-    }
-    if subject is None:
-        del envelope["subject"]
-    if received.via == FAILED_LIST:
-        envelope["rebuilt"] = "true"
-    if received.traceparent is not None:
-        envelope[TRACEPARENT] = received.traceparent
-    return envelope
-
-
-def _headers(received: Received, common: _Common, id_: str) -> tuple[tuple[str, bytes], ...]:
-    headers = (*common.headers, ("dingbridge-id", id_.encode()))
-    if received.traceparent is None:
-        return headers
-    return *headers, (TRACEPARENT, received.traceparent.encode())
-
-
-def _callback_id(received: Received, facts: CallbackFacts) -> str:
-    """``<EventType>:<eventId>``, else the content's hash, with the time of receipt behind it for a callback
-    that may truly recur with the same content."""
-    if (identity := named_identity(facts)) is not None:
-        return identity
-    digest = content_hash(received.body).hex()
-    return digest if facts.has_identity else f"{digest}-{received.received_ms}"
 
 
 def source(corp: str, app: str) -> str:

@@ -65,7 +65,6 @@ class Event(Generic[Data]):
     received_time: datetime
     via: str
     form: str
-    traceparent: str | None
     envelope: dict[str, Any]
 
     @classmethod
@@ -135,9 +134,6 @@ def _event(envelope: dict[str, Any]) -> Event:
     for name in _TEXTS:
         if type(envelope[name]) is not str:
             raise NotAnEvent(f"the record is no event of ours: its {name} is no text")
-    traceparent = envelope.get("traceparent")
-    if traceparent is not None and type(traceparent) is not str:
-        raise NotAnEvent("the record is no event of ours: its traceparent is no text")
     subject = envelope.get("subject")
     if subject is not None and type(subject) is not str:
         raise NotAnEvent("the record is no event of ours: its subject is no text")
@@ -171,7 +167,6 @@ def _event(envelope: dict[str, Any]) -> Event:
         received_time=_moment(envelope["receivedtime"]),
         via=envelope["via"],
         form=envelope["form"],
-        traceparent=traceparent,
         envelope=envelope,
     )
 
@@ -189,7 +184,7 @@ def _of_sender(envelope: dict[str, Any], sent: Sent) -> Event:
             faults.append(f"it has no {name}")
     faults += [
         f"its {name} is no text"
-        for name in ("subject", "time", "traceparent")
+        for name in ("subject", "time")
         if not isinstance(envelope.get(name), str | None)
     ]
     if not isinstance(data, dict):
@@ -220,7 +215,6 @@ def _of_sender(envelope: dict[str, Any], sent: Sent) -> Event:
         received_time=time,
         via="",
         form="unknown",
-        traceparent=envelope.get("traceparent"),
         envelope=envelope,
     )
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from dingbridge.events.bounded_cache import BoundedCache, Names
 from dingbridge.events.catalogue import EventSpec, catalogue, legal
-from dingbridge.events.strict_json import loads
+from dingbridge.events.strict_json import loads_and_plain
 
 MAX_TIME_MS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1000
 """Later times are no times: RFC 3339 has four digits for the year."""
@@ -34,25 +34,57 @@ class CallbackFacts(NamedTuple):
     time_ms: int | None
     has_identity: bool
     happened_ms: int | None
+    plain: bool = False
+    """Whether ``orjson.loads`` alone reads the plaintext as ``strict_json`` does."""
 
 
 NO_FACTS = CallbackFacts(None, None, None, None, False, None)
+
+
+class StoredFacts(NamedTuple):
+    """The facts that the journal keeps beside a callback, so that the relay need not find them again. ``id``
+    is the callback's id, to which types that name several entities add a suffix. ``plain`` is 0 or 1."""
+
+    event_type: str | None
+    corp_id: str | None
+    happened_ms: int | None
+    id: str
+    plain: int
+
+
+NOTHING_STORED = StoredFacts(None, None, None, "", 0)
+
+
+def stored_facts(facts: CallbackFacts, plaintext: bytes, received_ms: int) -> StoredFacts:
+    """The facts to keep of a callback that was received at ``received_ms`` (epoch ms)."""
+    id_ = callback_id(facts, plaintext, received_ms)
+    return StoredFacts(facts.event_type, facts.corp_id, facts.happened_ms, id_, int(facts.plain))
+
+
+def callback_id(facts: CallbackFacts, plaintext: bytes, received_ms: int) -> str:
+    """``<EventType>:<eventId>``, else the content's hash, with the time of receipt behind it for a callback
+    that may truly recur with the same content."""
+    if (identity := named_identity(facts)) is not None:
+        return identity
+    digest = content_hash(plaintext).hex()
+    return digest if facts.has_identity else f"{digest}-{received_ms}"
 
 
 def extract_facts(plaintext: bytes) -> CallbackFacts:
     """The facts of a callback's plaintext; ``NO_FACTS`` where it is no JSON object that all readers
     would read alike (see ``strict_json``)."""
     try:
-        payload = loads(plaintext)
-        return facts_of(payload) if isinstance(payload, dict) else NO_FACTS
+        payload, plain = loads_and_plain(plaintext)
+        return facts_of(payload, plain) if isinstance(payload, dict) else NO_FACTS
     except Exception:  # total by contract: what fails here is kept, and named by ``envelope``
         return NO_FACTS
 
 
-def facts_of(payload: dict[str, Any]) -> CallbackFacts:
-    """The same of a payload that is already read. Names are matched whatever their case (DingTalk
-    writes ``CorpId``, ``corpId`` and ``corpid``); of several that match, the first usable one in
-    code point order counts, so the order of the payload's names changes nothing."""
+def facts_of(payload: dict[str, Any], plain: bool = False) -> CallbackFacts:
+    """The same of a payload that is already read, from bytes that are ``plain`` or not.
+    Names are matched whatever their case (DingTalk writes ``CorpId``, ``corpId`` and ``corpid``); of several
+    that match, the first usable one in code point order counts, so the order of the payload's names changes
+    nothing."""
     shape = _shapes[tuple(payload)]
     event_type = _first(payload, shape.event_type, _string)
     event_id = _first(payload, shape.event_id, _id)
@@ -68,7 +100,7 @@ def facts_of(payload: dict[str, Any]) -> CallbackFacts:
         corp_id = corp_id or next((c for c in map(item_corp, items) if c is not None), None)
         key = spec.subject.item_key
         has_identity = has_identity or any(item_identity(item, key) is not None for item in items)
-    return CallbackFacts(event_type, corp_id, event_id, time_ms, has_identity, happened_ms)
+    return CallbackFacts(event_type, corp_id, event_id, time_ms, has_identity, happened_ms, plain)
 
 
 def _is_an_end(payload: dict[str, Any], spec: EventSpec | None) -> bool:

@@ -60,7 +60,8 @@ class _Plan(NamedTuple):
 
 def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) -> Normalised:
     """``payload`` as DingTalk sent it (an object that was read by ``strict_json``)."""
-    type_name = event_type_name(payload, event_type)
+    usual = payload.get("EventType") == event_type
+    type_name = "EventType" if usual else event_type_name(payload, event_type)
     plan = _plans[spec, type_name, tuple(payload)]
     # both are of one length, and `strict` costs
     data = dict(zip(plan.names, payload.values())) if plan.names else payload.copy()  # noqa: B905
@@ -142,7 +143,7 @@ def convert(value: Any, field: Field) -> Any:
     if not field.mark:
         return value
     if field.mark == "id":
-        return [_id(item) for item in value] if isinstance(value, list) else _id(value)
+        return list(map(_id, value)) if isinstance(value, list) else _id(value)
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
     return value

@@ -46,8 +46,14 @@ def split(data: dict[str, Any], subject: Subject | None, corp_id: str | None, si
     """
     if subject is None:
         return [Part(data, None, None, corp_id)]
+    usual = data.get(subject.fields[0])  # a text, or a list of one text
     if not subject.is_list:
-        return [Part(data, _subject(data, subject.fields), None, corp_id)]
+        text = usual if type(usual) is str and usual else _subject(data, subject.fields)
+        return [Part(data, text, None, corp_id)]
+    if subject.items is None and type(usual) is list and len(usual) == 1:
+        (only,) = usual
+        if type(only) is str and only:
+            return [Part(data, only, only, corp_id)]
     name = next(_names(data, subject.fields if subject.items is None else (subject.items,)), None)
     value = data[name] if name is not None else None
     groups: dict[tuple[str | None, str | None], list[Any]] = {}  # by company and suffix
@@ -118,8 +124,6 @@ def _describe(entry: Any, subject: Subject) -> tuple[str | None, str | None, str
 
 def _subject(data: dict[str, Any], fields: tuple[str, ...]) -> str | None:
     """What the first usable one of these fields names."""
-    if type(found := data.get(fields[0])) is str and found:  # as nearly always
-        return found
     texts = (_text(data[name]) for name in _names(data, fields))
     return next((text for text in texts if text is not None), None)
 

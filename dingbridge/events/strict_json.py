@@ -45,22 +45,31 @@ def loads(raw: bytes) -> Any:
     Returns what ``json.loads`` does, but numbers that a Python ``float`` (or an ``int`` of more than
     4000 digits) would change are ``Decimal``. Raises ``Unreadable``, and nothing else.
     """
-    value = loads_own(raw)
+    return loads_and_plain(raw)[0]
+
+
+def loads_and_plain(raw: bytes) -> tuple[Any, bool]:
+    """``loads``, and whether ``raw`` is *plain*: ``orjson.loads`` alone returns the same value."""
+    value, plain = _read(raw)
     # No value is deeper than it has opening brackets, so the walk is for the odd one only.
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
         raise Unreadable("too-deep")
-    return value
+    return value, plain
 
 
 def loads_own(raw: bytes) -> Any:
     """``loads`` of what we wrote ourselves: its depth is known."""
+    return _read(raw)[0]
+
+
+def _read(raw: bytes) -> tuple[Any, bool]:
     try:
         value = orjson.loads(raw)
         if orjson.dumps(value) == raw:
-            return value
+            return value, True
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         pass
-    return _loads_slowly(raw)
+    return _loads_slowly(raw), False
 
 
 def dumps(value: Any) -> bytes:

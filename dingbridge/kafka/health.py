@@ -18,29 +18,36 @@ _NAMED = 3
 """So many partitions are named; of more only how many."""
 
 
-async def ensure_answers(settings: KafkaSettings) -> None:
-    """Raises ``KafkaUnavailable`` unless Kafka answers within some seconds."""
-    async with admin_client(settings, 2 * _ANSWER_WITHIN_S) as admin:
-        await admin.describe_cluster()
-
-
 async def ailing(settings: KafkaSettings, partitions: Collection[Place]) -> str | None:
     """What is wrong with ``partitions`` (topic and number each) by Kafka's metadata; ``None`` if nothing, or
     if no broker answers within some seconds."""
+    found = await _described(settings, partitions)
+    return in_words([(place, found[place]) for place in sorted(partitions) if place in found])
+
+
+async def leaderless(settings: KafkaSettings, partitions: Collection[Place]) -> list[Place]:
+    """Those of ``partitions`` that have no leader by Kafka's metadata; none if no broker answers within some
+    seconds."""
+    found = await _described(settings, partitions)
+    return [place for place in sorted(partitions) if place in found and found[place]["leader"] == -1]
+
+
+async def _described(
+    settings: KafkaSettings, partitions: Collection[Place]
+) -> dict[Place, Mapping[str, Any]]:
     try:
         async with admin_client(settings, _ANSWER_WITHIN_S) as admin:
             described = await admin.describe_topics(sorted({topic for topic, _ in partitions}))
     except KafkaUnavailable:
-        return None
-    found = {(topic["topic"], part["partition"]): part for topic in described for part in topic["partitions"]}
-    return in_words([(place, found[place]) for place in sorted(partitions) if place in found])
+        return {}
+    return {(topic["topic"], part["partition"]): part for topic in described for part in topic["partitions"]}
 
 
 def in_words(partitions: Sequence[tuple[Place, Mapping[str, Any]]]) -> str | None:
     """``partitions`` as the metadata describes them: ``leader`` (-1: none), ``replicas`` and ``isr`` (lists
     of brokers). Pure."""
-    if unled := [place for place, part in partitions if part["leader"] == -1]:
-        return f"{_names(unled)} no leader: the brokers that hold it are down; start one of them"
+    if without := [place for place, part in partitions if part["leader"] == -1]:
+        return f"{_names(without)} no leader: the brokers that hold it are down; start one of them"
     behind = {place: part for place, part in partitions if len(part["isr"]) < len(part["replicas"])}
     if behind:
         counts = sorted({f"{len(part['isr'])} of {len(part['replicas'])}" for part in behind.values()})

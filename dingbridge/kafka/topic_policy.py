@@ -16,6 +16,9 @@ UNCLASSIFIED = "unclassified"
 OUTBOUND = "outbound"
 """Control topic: what other systems want DingTalk to be. Kept as long as dead letters, since what is not done
 yet is still wanted."""
+RESYNC = "resync"
+"""Control topic: the bridge's own requests to compare with DingTalk (``dingbridge/events/control.py``). Kept
+as long as an inbox."""
 CONSUMER_RE = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 """A consumer's name that commands accept; other topics of dead letters are ignored."""
 _DAY_MS = 86_400_000
@@ -56,12 +59,17 @@ def topics_read(
     ]
 
 
+def foreign_topics(control_topics: Iterable[str]) -> list[str]:
+    """Those of ``control_topics`` that programs other than the bridge write to."""
+    return [name for name in control_topics if name != RESYNC]
+
+
 def retention_days(settings: KafkaSettings, topic: str) -> int:
     """How long ``topic`` keeps its records by our policy, in days."""
     kept_long = (unclassified_topic(settings), control_topic(settings, OUTBOUND))
     if topic in kept_long or topic.startswith(f"{settings.control_prefix}dlq."):
         return settings.dlq_retention_days
-    if topic.startswith(f"{settings.control_prefix}inbox."):
+    if topic == control_topic(settings, RESYNC) or topic.startswith(f"{settings.control_prefix}inbox."):
         return settings.inbox_retention_days
     return settings.topic_retention_days
 

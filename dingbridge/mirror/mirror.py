@@ -21,6 +21,7 @@ from dingbridge.dingtalk.api.objects import User
 from dingbridge.dingtalk.errors import NotFound, PermissionDenied
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event
+from dingbridge.kafka.topic_policy import RESYNC
 from dingbridge.logging import excerpt
 from dingbridge.mirror import people
 from dingbridge.mirror.comparison import Comparison
@@ -81,6 +82,7 @@ class Mirror(Consumer[Answer | None]):
         elif "name" in cls.__dict__ and not hasattr(cls, "guard"):
             raise ValueError(f"{cls.__qualname__} has no table; {people.MADE_WITH}")
         super().__init_subclass__(**kwargs)
+        cls.control_topics = tuple(dict.fromkeys((RESYNC, *cls.control_topics)))
 
     @cached_property
     def looks(self) -> LookAgain:
@@ -184,7 +186,7 @@ class Mirror(Consumer[Answer | None]):
             await self.resync(event, ctx)
             return None
         entity = self.entity(event)
-        if entity is None:  # the bridge asks for a resync, in the inbox
+        if entity is None:  # the bridge asks for a resync, too
             log.warning("mirror.event_without_ids", event_type=event.event_type, event_id=excerpt(event.id))
             return None
         if self.comparison is not None:

@@ -17,7 +17,7 @@ from dingbridge.schema.model import Property, Shape, model_of, together
 SEPARATOR: Final = "_"
 MAX_BYTES: Final = 63
 
-NOT_IN_ROWS: Final = frozenset({"specversion", "datacontenttype", "traceparent", "data_base64", "fault"})
+NOT_IN_ROWS: Final = frozenset({"specversion", "datacontenttype", "data_base64", "fault"})
 """Attributes that are the same in each record, or of no use in a table."""
 
 

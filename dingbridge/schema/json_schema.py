@@ -94,14 +94,13 @@ def envelope_schema() -> Schema:
             "true",
             "Put together from DingTalk's failed list: `id` may differ from the push's, `data` be poorer.",
         ),
-        "traceparent": _text("W3C trace context, if there is a trace."),
         "verbatim": _text("Names in `data` that DingTalk spelled unusually, comma separated."),
         "data": _object("Data", ()),
         "data_base64": _text("Only in unclassified records: the callback's bytes."),
         "fault": _text("Only in unclassified records: why it could not be normalised."),
     }
     optional = {
-        *("subject", "dataschema", "rebuilt", "traceparent", "verbatim"),
+        *("subject", "dataschema", "rebuilt", "verbatim"),
         *("data", "data_base64", "fault"),
     }
     return {

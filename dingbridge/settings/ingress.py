@@ -1,4 +1,4 @@
-"""The settings of the ingress, of its relay, and of commands that look into the journal."""
+"""The settings of the ingress, and of commands that look into the journal."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,6 @@ from dingbridge.settings.base import CommaList, NetworkList, Settings
 from dingbridge.settings.dingtalk import CallbackSettings, DingTalkApiSettings
 from dingbridge.settings.kafka import KafkaSettings
 from dingbridge.settings.log import LogSettings
-from dingbridge.settings.tracing import TracingSettings
 
 
 class JournalSettings(LogSettings):
@@ -24,9 +23,6 @@ class JournalSettings(LogSettings):
     """where the private listener binds"""
     admin_port: int = Field(8081, ge=0, le=65535)
     """ingress: 8081; a consumer has none unless this is set"""
-    relay_admin_port: int = Field(8083, ge=0, le=65535)
-    """port of the relay's private listener, at ADMIN_HOST; its own for each ingress on a machine; 0: any that
-    is free"""
     admin_names: CommaList = Field(default_factory=list)
     """names with a dot, with commas, by which private listeners may be asked; `.svc`: all that end so"""
 
@@ -55,7 +51,7 @@ class StreamSettings(Settings):
     stream_watchdog_s: float = Field(180, ge=0, le=86_400)
     """s without any frame after which such a connection is replaced; 0: never"""
     stream_gap_s: float = Field(30, ge=1, le=86_400)
-    """s without any such connection after which RESYNC_CONSUMERS are asked to resync"""
+    """s without any such connection after which the consumers are asked to resync"""
 
 
 class IngressSettings(
@@ -65,12 +61,11 @@ class IngressSettings(
     JournalSettings,
     RecoverySettings,
     StreamSettings,
-    TracingSettings,
 ):
     """Everything ``dingbridge ingress`` needs. Durations carry their unit in the name; sizes are bytes."""
 
     journal_retention_hours: float = Field(24, ge=0, le=24 * 365)
-    """hours a callback stays after Kafka has it"""
+    """hours a published callback stays, from its receipt"""
     journal_allow_unsafe: bool = False
     """allow memory, container layers and network file systems, for a trial"""
     dedupe_window_days: float = Field(7, ge=0.01, le=365)
@@ -90,17 +85,11 @@ class IngressSettings(
     """what answers the suite's URL checks: `success` or `random`"""
     unknown_topics_max: int = Field(100, ge=0, le=10_000)
     """topics for EventTypes that this version does not know; more go to `unclassified`"""
-    resync_consumers: CommaList = Field(default_factory=lambda: ["address-sync", "approval", "outbound"])
-    """consumers, with commas, that are asked to resync when events may be lost; empty: none"""
     trusted_proxies: NetworkList = Field(default_factory=list)
     """addresses or networks, with commas, whose `X-Forwarded-For` is believed, for the log; by the console
     also `X-Forwarded-Proto` and the headers of CONSOLE_PROXY_*"""
     ingress_reuse_port: bool = False
-    """whether several ingresses share INGRESS_PORT, each with its own DATA_DIR, ADMIN_PORT and
-    RELAY_ADMIN_PORT"""
-    ingress_relay: Literal["child", "none"] = "child"
-    """who runs the relay: `child`, the ingress starts it and starts it again when it ends; `none`: it is a
-    service of its own, `dingbridge relay`"""
+    """whether several ingresses share INGRESS_PORT, each with its own DATA_DIR and ADMIN_PORT"""
     shutdown_timeout_s: float = Field(8, gt=0, lt=10)
     """s to stop in; the ingress: below 10"""
 
@@ -133,9 +122,6 @@ class IngressSettings(
         same_port = self.ingress_port == self.admin_port != 0
         if same_port and (self.ingress_host == self.admin_host or self.ingress_host in ("0.0.0.0", "::")):  # noqa: S104
             problems.append("ADMIN_PORT: is the same as INGRESS_PORT; the private listener needs its own")
-        others = {self.admin_port, self.ingress_port} - {0}
-        if self.ingress_relay == "child" and self.relay_admin_port in others:
-            problems.append("RELAY_ADMIN_PORT: is the same as ADMIN_PORT or INGRESS_PORT; it needs its own")
         return problems
 
 

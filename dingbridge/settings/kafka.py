@@ -40,7 +40,7 @@ class KafkaSettings(LogSettings):
     dlq_retention_days: int = Field(90, ge=1, le=3650)
     """days, dead letters, `unclassified` and `outbound`"""
     inbox_retention_days: int = Field(14, ge=1, le=3650)
-    """days, inbox topics"""
+    """days, inbox topics and `resync`"""
 
     @field_validator("topic_prefix", "control_prefix")
     @classmethod

@@ -13,7 +13,7 @@ from dingbridge.settings.base import Settings
 
 
 class TracingSettings(Settings):
-    """Where traces go, and of how many callbacks."""
+    """Where a consumer's traces go, and of how many events."""
 
     otel_exporter_otlp_endpoint: str | None = None
     """where traces are sent by OTLP over HTTP, as `http://collector:4318`; unset: there are none. Needs
@@ -25,7 +25,7 @@ class TracingSettings(Settings):
     otel_sdk_disabled: bool = False
     """no traces, whatever else is set"""
     otel_service_name: str | None = None
-    """the service in all spans; unset: `dingbridge-ingress`, `dingbridge-relay`, `dingbridge-<consumer>`"""
+    """the service in all spans; unset: `dingbridge-<consumer>`"""
     otel_traces_sampler: Literal[
         "always_on",
         "always_off",
@@ -34,9 +34,9 @@ class TracingSettings(Settings):
         "parentbased_always_off",
         "parentbased_traceidratio",
     ] = "parentbased_traceidratio"
-    """which callbacks are traced; the ingress decides, consumers follow"""
+    """which events are traced, by their id: consumers with the same share trace the same ones"""
     otel_traces_sampler_arg: float = Field(0.01, ge=0, le=1)
-    """the share of callbacks that are traced, with a sampler of a ratio"""
+    """the share of events that are traced, with a sampler of a ratio"""
 
     @property
     def traced(self) -> bool:
@@ -46,7 +46,7 @@ class TracingSettings(Settings):
 
     @property
     def sampling_ratio(self) -> float:
-        """The share of callbacks that are traced, 0 to 1."""
+        """The share of events that are traced, 0 to 1."""
         sampler = self.otel_traces_sampler.removeprefix("parentbased_")
         return {"always_on": 1.0, "always_off": 0.0}.get(sampler, self.otel_traces_sampler_arg)
 

@@ -24,7 +24,15 @@ from dingbridge.events.event import Event, NotAnEvent, Sent, decode
 from dingbridge.kafka.admin import admin_client, explaining
 from dingbridge.kafka.client import discard_producer, producer, start_producer
 from dingbridge.kafka.reader import TopicReader
-from dingbridge.kafka.topic_policy import control_topic, dlq_topic, event_topic, inbox_topic
+from dingbridge.kafka.topic_policy import (
+    RESYNC,
+    control_topic,
+    dlq_topic,
+    event_topic,
+    foreign_topics,
+    inbox_topic,
+    topics_read,
+)
 from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.history import header
 from dingbridge.settings import ConsumerSettings
@@ -127,7 +135,7 @@ class KafkaRuntime:
 
         Raises ``BridgeError`` for an event of a type that the consumer does not read.
         """
-        any_sender = Sent() if self.consumer.control_topics else None
+        any_sender = Sent() if foreign_topics(self.consumer.control_topics) else None
         key, value, headers = _parts(event, any_sender)
         try:
             found: Event | NotAnEvent = decode(value, any_sender)
@@ -154,11 +162,13 @@ class KafkaRuntime:
 
     def _topic_of(self, found: Event | NotAnEvent) -> str:
         reads, control = list(self.consumer.topics), list(self.consumer.control_topics)
-        of_a_sender = isinstance(found, Event) and found.event_type == found.type != RESYNC_REQUESTED
-        if control and (of_a_sender or (isinstance(found, NotAnEvent) and not reads)):
-            return control_topic(self._settings, control[0])
         if isinstance(found, NotAnEvent):
-            return event_topic(self._settings, reads[0])
+            return topics_read(self._settings, reads, control)[0]
+        if found.type == RESYNC_REQUESTED and RESYNC in control:
+            return control_topic(self._settings, RESYNC)
+        foreign = foreign_topics(control)
+        if foreign and found.event_type == found.type != RESYNC_REQUESTED:
+            return control_topic(self._settings, foreign[0])
         if found.event_type not in reads:
             raise BridgeError(
                 f"{self.consumer.name} would not see this: its topics are {', '.join(reads)}, and the event "

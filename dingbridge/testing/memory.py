@@ -29,6 +29,7 @@ from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.catalogue import UNCLASSIFIED
 from dingbridge.events.envelope import Record
 from dingbridge.events.event import Event, NotAnEvent, Sent, decode
+from dingbridge.kafka.topic_policy import foreign_topics
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context
@@ -141,7 +142,7 @@ class MemoryRuntime:
             event = orjson.dumps(event)
         if isinstance(event, bytes):
             try:
-                event = decode(event, Sent(key) if self.consumer.control_topics else None)
+                event = decode(event, Sent(key) if foreign_topics(self.consumer.control_topics) else None)
             except NotAnEvent as error:
                 return Outcome("not_an_event", error)
         return await self._executor.attempt(event, Delivery(replay_id=replay_id))
@@ -156,13 +157,14 @@ class MemoryRuntime:
         consumer, letters = self.consumer, _Letters()
         database = self.database if consumer.uses_database else None
         vars(consumer).update(retry_first_s=retry_s, retry_max_s=retry_s)
+        foreign = foreign_topics(consumer.control_topics)
         scheduler = Scheduler(
             consumer,
             self._executor,
             DeadLetters(consumer, database, letters),
             OffsetTracker(),
             WorkerMetrics(consumer.name, CollectorRegistry()),
-            foreign_topics=[_topic(record) for record in records] if consumer.control_topics else (),
+            foreign_topics=[_topic(record) for record in records] if foreign else (),
         )
         scheduler.start()
         try:

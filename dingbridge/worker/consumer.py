@@ -20,6 +20,7 @@ from dingbridge.errors import SettingsError
 from dingbridge.events.catalogue import EVENT_TYPE_RE
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event
+from dingbridge.kafka.topic_policy import RESYNC
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.api.clients import ClientOf
 from dingbridge.worker.context import Context, Reader
@@ -61,7 +62,9 @@ class Consumer(Generic[Prepared]):
 
     control_topics: ClassVar[Sequence[str]] = ()
     """Control topics that are read beside them, as ``["changes"]``; the worker adds ``CONTROL_PREFIX``. Their
-    records are CloudEvents of any sender, and key, retries and dead letters are the same for them."""
+    records are CloudEvents of any sender, and key, retries and dead letters are the same for them. ``resync``
+    alone has the bridge's own requests to compare with DingTalk (``RESYNC_REQUESTED``): a new group begins at
+    its end. A handler of such requests adds it when the class is made."""
 
     control_topics_written: ClassVar[Sequence[str]] = ()
     """Control topics that the consumer's own code writes to. They are made before it reads anything, and
@@ -327,5 +330,7 @@ def _add_handlers(cls: type[Consumer]) -> None:
         raise ValueError(
             f"{cls.__qualname__} reads {', '.join(left)}, and has neither an @on for that nor a `handle`"
         )
+    if RESYNC_REQUESTED in handlers:
+        cls.control_topics = tuple(dict.fromkeys((*cls.control_topics, RESYNC)))
     if handlers:
         cls.topics = tuple(dict.fromkeys((*cls.topics, *filter(is_event_type, handlers))))

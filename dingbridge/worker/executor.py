@@ -127,7 +127,7 @@ class Executor:
         except SettingsError as error:  # the apps file was broken after the start
             return classify(error)
         event, delivery = came[-1]
-        if self._tracer is None or event.traceparent is None:
+        if self._tracer is None:
             return await self._attempt(came, number)
         with self._tracer.attempt(self._consumer.name, event, delivery.position, number) as span:
             outcome = await self._attempt(came, number)

@@ -2,8 +2,8 @@
 
 Between fetch and commit a record is ``scheduler.py``'s, which has the consumer's handler run by
 ``executor.py``. The process around it (settings, database, signals) is ``service.py``'s. *Inbox* has two
-meanings: a topic of the consumer's own, for replays and resync requests, and a table of its database, which
-remembers handled events so that a repeated record is skipped.
+meanings: a topic of the consumer's own, for replays and for requests to it alone, and a table of its
+database, which remembers handled events so that a repeated record is skipped.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from dingbridge.events.event import NotAnEvent
 from dingbridge.kafka.client import connection, discard_consumer, explain
 from dingbridge.kafka.group_offsets import committed_offsets
 from dingbridge.kafka.group_start import begin_at_end
-from dingbridge.kafka.topic_policy import dlq_topic, inbox_topic, topics_read
+from dingbridge.kafka.topic_policy import dlq_topic, foreign_topics, inbox_topic, topics_read
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.kafka.undecodable import stand_in
 from dingbridge.retry import delay
@@ -116,10 +116,10 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._topics = topics_read(settings, consumer.topics, consumer.control_topics)
         self._inbox_topic = inbox_topic(settings, consumer.name)
         # other programs write to control topics; replayed, such records come by the inbox topic
-        foreign_topics = topics_read(settings, (), consumer.control_topics)
-        foreign_topics += [self._inbox_topic] if foreign_topics else []
+        foreign = topics_read(settings, (), foreign_topics(consumer.control_topics))
+        foreign += [self._inbox_topic] if foreign else []
         self._scheduler = Scheduler(
-            consumer, executor, dead_letters, offsets, metrics, self._on_paused_change, foreign_topics
+            consumer, executor, dead_letters, offsets, metrics, self._on_paused_change, foreign
         )
         topics = [*self._topics, self._inbox_topic]
         self._measures = Measures(consumer.name, topics, offsets, limits.window, metrics)
@@ -186,9 +186,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 await ensure_topics(
                     self._settings, [dlq_topic(self._settings, self._consumer.name), *written]
                 )
-                if self._consumer.auto_offset_reset == "latest":
-                    read = {topic: counts[topic] for topic in self._topics}
-                    await begin_at_end(self._settings, self._consumer.name, read)
+                new_only = self._topics if self._consumer.auto_offset_reset == "latest" else ()
+                await begin_at_end(self._settings, self._consumer.name, counts, new_only)
                 break
             except (KafkaUnavailable, TopicError) as error:
                 failures += 1

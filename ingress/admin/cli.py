@@ -1,10 +1,10 @@
 """``dingbridge journal``: look into the journal, also while an ingress writes it, and act on it."""
 
-import base64
+import asyncio
 import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,16 +12,17 @@ from typing import Annotated, Any
 import apsw
 import typer
 
-from dingbridge.cli.terminal import Reveal, Yes, confirmed, moment, print_json, print_list
+from dingbridge.cli.terminal import Reveal, moment, print_json, print_list
 from dingbridge.errors import BridgeError
-from dingbridge.events import extract_facts
-from dingbridge.ingress.admin.client import ask, bring_in, do, forget_damaged, journal_dir, publisher_settings
-from dingbridge.ingress.admin.downgrade import downgrade
-from dingbridge.ingress.admin.renormalise import renormalise as put_back
-from dingbridge.ingress.errors import JournalLocked
-from dingbridge.ingress.journal.directory import current, exclusive_locks, relay_lock
+from dingbridge.ingress.admin.client import ask, journal_dir
+from dingbridge.ingress.admin.publish import publish as publish_folder
+from dingbridge.ingress.admin.renormalise import renormalise as publish_again
+from dingbridge.ingress.journal.folder import current
 from dingbridge.ingress.journal.inspect import InspectedCallback, JournalStatus, JournalView, journal_status
+from dingbridge.ingress.journal.rows import NO_TOPIC
+from dingbridge.logging import configure_logging
 from dingbridge.masking import shown_body
+from dingbridge.settings import PublisherSettings
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -51,12 +52,14 @@ def stats(as_json: AsJson = False) -> None:
 def _print_status(status: JournalStatus) -> None:
     print(f"waiting for Kafka   {status.waiting} callback(s), the oldest for {status.oldest_age_s:.0f} s")
     print(f"disk                {status.bytes:,} bytes used, {status.free_bytes:,} free")
-    for name, state in status.damaged.items():
-        done = "imported" if state.done_ms is not None else "not imported yet"
-        print(f"damaged journal     {name}: {done}, {state.unread_number} callback(s) could not be read")
+    for name, state in status.put_aside.items():
+        done = "drained" if state.done else "not drained yet"
+        number = f"{state.unreadable}{'' if state.counted else ' or more'}"
+        print(f"put aside           {name}: {done}, {number} callback(s) could not be read")
     for group in status.parked:
-        of = f"record(s) of {group.topic}" if group.topic != "-" else "callback(s)"
-        print(f"parked              {group.records} {of}: {group.reason}, since {_iso(group.since_ms)}")
+        of = f" for {group.topic}" if group.topic != NO_TOPIC else ""
+        since = _iso(group.since_ms)
+        print(f"parked              {group.callbacks} callback(s){of}: {group.reason}, since {since}")
     if not status.parked:
         print("parked              none")
 
@@ -65,7 +68,7 @@ def _print_status(status: JournalStatus) -> None:
 def list_callbacks(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest so many.")] = 20,
     waiting: Waiting = False,
-    parked: Annotated[bool, typer.Option("--parked", help="Those with parked records, all of them.")] = False,
+    parked: Annotated[bool, typer.Option("--parked", help="Those that are parked, all of them.")] = False,
     since: Since = None,
     until: Until = None,
     as_json: AsJson = False,
@@ -77,10 +80,10 @@ def list_callbacks(
     wanted = _received(since, until)
     with _view() as view:
         if parked:
-            found = [one for seq in sorted(view.parked) if (one := view.one(seq)) and wanted(one)]
+            found = list(filter(wanted, view.parked()))
         else:
             newest = 0 if since or until else view.highest_seq - limit
-            after_seq = max(newest, view.checkpoint_seq if waiting else 0)
+            after_seq = max(newest, view.acked if waiting else 0)
             found = list(filter(wanted, view.callbacks(after_seq)))[-limit:]
     print_list(_COLUMNS, map(_entry, found), as_json=as_json)
 
@@ -99,52 +102,9 @@ def show(
 
 
 @app.command()
-def export(
-    waiting: Waiting = False, since: Since = None, until: Until = None, reveal: Reveal = False
-) -> None:
-    """All callbacks, one JSON object a line, their bytes in base64: private values included, keep it safe.
-    It wants --reveal."""
-    if not reveal:
-        raise typer.BadParameter("an export holds private values, and wants it", param_hint="--reveal")
-    wanted = _received(since, until)
-    with _view() as view:
-        for one in filter(wanted, view.callbacks(view.checkpoint_seq if waiting else 0)):
-            print_json(_exported(one))
-
-
-@app.command()
 def retry() -> None:
-    """Try what is parked now, instead of within a minute."""
-    with suppress(JournalLocked), exclusive_locks(relay_lock(current(journal_dir()).path)):
-        raise BridgeError(
-            "no relay publishes this journal; `dingbridge relay --until-empty` does, and tries what is parked"
-        )
-    print_result(ask("parked/retry", {}))
-
-
-@app.command()
-def prune(
-    older_than_hours: Annotated[
-        float | None,
-        typer.Option(help="Since Kafka's acknowledgement; 0: all. Default: JOURNAL_RETENTION_HOURS."),
-    ] = None,
-    damaged: Annotated[
-        bool,
-        typer.Option("--damaged", help="Give up what the disk has damaged, and folders that are imported."),
-    ] = False,
-    yes: Yes = False,
-) -> None:
-    """Delete callbacks that are in Kafka. Those that wait or are parked stay, unless they are damaged and
-    --damaged gives them up for good."""
-    question = "Delete callbacks that are in Kafka?"
-    if damaged:
-        question = f"Give up for good what the disk has damaged? Nobody sends it again. {question}"
-    if not confirmed(question, yes):
-        raise typer.Exit(1)
-    result = do("prune", {"older_than_hours": older_than_hours, "damaged": damaged})
-    if damaged:
-        result["damaged_callbacks"] = forget_damaged()
-    print_result(result)
+    """Try what is parked now: blocked topics, and once each callback that was refused for itself."""
+    print_result(ask("retry", {}))
 
 
 @app.command()
@@ -153,41 +113,45 @@ def drain(
         Path, typer.Argument(metavar="DIR", help="A JOURNAL_DIR that no ingress uses, or one of its folders.")
     ],
 ) -> None:
-    """Import the journal of an instance that is gone, from its folder.
+    """Have the running ingress take in the journal of an instance that is gone, or a back-up.
 
-    What is not in Kafka yet is kept in this JOURNAL_DIR, by its ingress if one runs, and published from
-    there. Called again, it goes on where it was. Exit code 1: something of it could not be read.
+    What is not in Kafka yet is kept in its JOURNAL_DIR, and published from there. Called again, it goes on
+    where it was. The folder itself is only read. Exit code 1: something of it could not be read.
     """
-    result = bring_in(folder)
+    result = ask("drain", {"folder": str(folder.resolve())})
     print_result(result)
-    if result["unread"]:
+    if result["unreadable"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def publish(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="DIR", help="A JOURNAL_DIR that no ingress uses."),
+    ] = None,
+) -> None:
+    """Send the journal of a folder to Kafka that no ingress uses, and end when nothing waits.
+
+    Exit code 1: something stays parked, see `dingbridge journal stats`, or the folder is in use.
+    """
+    settings = PublisherSettings.load()
+    configure_logging(settings)
+    parked = asyncio.run(publish_folder(settings, folder or settings.journal_path))
+    print_result({"parked": parked})
+    if parked:
         raise typer.Exit(1)
 
 
 @app.command()
 def renormalise() -> None:
-    """Publish records of the unclassified topic again that this release can normalise.
+    """Publish records of the unclassified topic again that this release can normalise, by their first ids.
 
-    They are published again by their first ids; run twice, consumers drop the second by (source, id).
+    Run twice, they are published twice: consumers drop the second by (source, id).
     """
-    print_result(put_back(publisher_settings()))
-
-
-@app.command("downgrade")
-def downgrade_file(
-    file: Annotated[str, typer.Argument(help="journal.db or checkpoint.db.")],
-    version: Annotated[int, typer.Argument(help="The version that the older dingbridge knows.")],
-    yes: Yes = False,
-) -> None:
-    """Rewrite a file of the journal for an older dingbridge, which named this command when it refused it.
-
-    Run it with the newer one, while neither ingress nor relay runs. Callbacks stay; what only the newer
-    version keeps beside them is deleted.
-    """
-    if not confirmed(f"Rewrite {file} for version {version}? What only newer ones keep is deleted.", yes):
-        raise typer.Exit(1)
-    before = downgrade(journal_dir(), file, version)
-    print(f"{file}: from version {before} to {version}. Start the older dingbridge now.")
+    settings = PublisherSettings.load()
+    configure_logging(settings)
+    print_result(asyncio.run(publish_again(settings)))
 
 
 def print_result(result: dict[str, Any]) -> None:
@@ -216,7 +180,7 @@ def _reading() -> Iterator[Path]:
     except apsw.Error as error:
         raise BridgeError(
             f"the journal in {root} cannot be read ({type(error).__name__}: {error}); start the ingress "
-            "again: it puts a damaged journal aside and imports what can be read of it"
+            "again: it puts a damaged journal aside and drains what can be read of it"
         ) from None
 
 
@@ -240,7 +204,7 @@ def _entry(found: InspectedCallback) -> dict[str, Any]:
         "received": _iso(row.received_ms) if row.intact else None,
         "app": row.app if row.intact else None,
         "via": row.via if row.intact else None,
-        "type": extract_facts(row.body).event_type if row.intact else None,
+        "type": row.facts.event_type if row.intact else None,
         "state": _state(found),
         "journal": found.journal,
     }
@@ -257,20 +221,6 @@ def _whole(found: InspectedCallback, reveal: bool) -> str:
     else:
         lines.append("# nothing of it can be read")
     return "\n".join([*lines, _text(row.body, reveal)] if row.body else lines)
-
-
-def _exported(found: InspectedCallback) -> dict[str, Any]:
-    """For a line of the export; ``damaged`` only where it is."""
-    row = found.row
-    return {
-        "journal": found.journal,
-        "seq": row.seq,
-        "received_ms": row.received_ms,
-        "app": row.app,
-        "via": row.via,
-        "body_base64": base64.b64encode(row.body).decode(),
-        **({} if row.intact else {"damaged": True}),
-    }
 
 
 def _text(body: bytes, reveal: bool) -> str:

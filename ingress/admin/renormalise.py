@@ -1,97 +1,104 @@
 """Publishes unclassified callbacks again that a newer release can normalise, or that name the app's company
-since DINGTALK_CORP_ID or corp_id was mended.
+since DINGTALK_CORP_ID or corp_id was mended: from Kafka to Kafka, without a journal.
 
-It reads the unclassified topic and keeps each record's callback again, whatever was kept before, with its
-first time of receipt, so that its id stays the same. Records that would be unclassified again are left out.
-The callbacks are gathered in a folder of their own, which is then imported like one of an instance that is
-gone: by the running ingress, or here. An interrupted run begins again: the topic still holds all of it.
+Each keeps its first time of receipt, and so its id. Records that would be unclassified again are left out. An
+interrupted run begins again: the topic still holds all of it.
 """
 
-import asyncio
 from collections.abc import Mapping
-from contextlib import closing
 from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from dingbridge.events import Event, NotAnEvent, Received, decode, to_dingtalk, to_records
+from dingbridge.errors import BridgeError
+from dingbridge.events import Event, NotAnEvent, Received, Record, decode, to_dingtalk, to_records
 from dingbridge.events.strict_json import dumps
-from dingbridge.ingress.admin.client import bring_in
-from dingbridge.ingress.journal.directory import (
-    JournalFolder,
-    ProcessLock,
-    delete_folder,
-    exclusive_locks,
-    prepare_folder,
-)
-from dingbridge.ingress.journal.rows import NewCallback
-from dingbridge.ingress.journal.store import JournalFile
-from dingbridge.ingress.relay.messages import TopicRouter
+from dingbridge.ingress.metrics import process_registry
+from dingbridge.ingress.relay.batches import MAX_RECORDS, partition_of
+from dingbridge.ingress.relay.sender import Sender, TopicPartition
+from dingbridge.ingress.relay.status import NumberedRecord, RelayStatus
+from dingbridge.ingress.relay.topics import TopicRouter
 from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topic_policy import unclassified_topic
 from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import companies
 
-_FOLDER = "renormalise"
 
+async def renormalise(settings: IngressSettings) -> dict[str, Any]:
+    """Go through the unclassified topic once, from its beginning to its present end. Returns how many records
+    were ``read``, how many callbacks are ``published`` again, and how many are ``left``.
 
-def renormalise(settings: IngressSettings) -> dict[str, Any]:
-    """Go through the unclassified topic once, from its beginning to its present end, and keep what can be
-    normalised. Returns the counts of ``fill`` and of the import.
-
-    Run twice, it is published twice: consumers drop the second by (source, id). Raises ``KafkaUnavailable``,
-    and ``JournalLocked`` while another run is under way.
-    """
-    root = settings.journal_path
-    prepare_folder(root, allow_unsafe=True)
-    words = f"process {{holder}} renormalises in {root} just now; wait for its end"
-    with exclusive_locks(ProcessLock(root / f"{_FOLDER}.lock", words)):
-        folder = JournalFolder(root / _FOLDER)
-        if folder.path.exists():  # of a run that was cut off
-            delete_folder(folder.path)
-        folder.path.mkdir(mode=0o700)
-        try:
-            with closing(JournalFile(folder.journal, create=True)) as file:
-                result = asyncio.run(fill(settings, file))
-            return result | (bring_in(folder.path) if result["put_back"] else {})
-        finally:
-            delete_folder(folder.path)
-
-
-async def fill(settings: IngressSettings, file: JournalFile) -> dict[str, int]:
-    """Keep in ``file`` what the topic holds and this release can normalise. Returns how many records were
-    ``read``, how many callbacks ``put_back``, and how many are ``left``. Raises ``KafkaUnavailable``."""
-    result = {"read": 0, "put_back": 0, "left": 0}
-    router, of_app = TopicRouter(settings, settings.unknown_topics_max), companies(settings).of_app
+    Raises ``KafkaUnavailable``, ``TopicError``, and ``BridgeError`` when Kafka refuses a record."""
+    result = {"read": 0, "published": 0, "left": 0}
+    of_app = companies(settings).of_app
+    again = _Again(settings)
     topic = unclassified_topic(settings)
-    await router.load()
-    counts = await existing_topics(settings, [topic])
-    async with TopicReader(settings) as reader:
-        async for record in reader.read(await reader.spans({topic: counts.get(topic, 0)})):
-            result["read"] += 1
-            callback = _again(record, topic, router, of_app)
-            if callback is not None:
-                file.keep([callback])
-            result["left" if callback is None else "put_back"] += 1
+    try:
+        counts = await again.load()
+        async with TopicReader(settings) as reader:
+            async for record in reader.read(await reader.spans({topic: counts.get(topic, 0)})):
+                result["read"] += 1
+                records = _records(record, of_app)
+                if any(again.router.topic(one) != topic for one in records):
+                    await again.add(result["read"], records)
+                    result["published"] += 1
+                else:
+                    result["left"] += 1
+        await again.send()
+    finally:
+        await again.close()
     return result
 
 
-def _again(
-    record: ConsumerRecord, topic: str, router: TopicRouter, of_app: Mapping[str, str | None]
-) -> NewCallback | None:
-    """The callback of ``record``; ``None`` if it would be unclassified again, or is not ours."""
+class _Again:
+    """Sends records in sets, in order."""
+
+    def __init__(self, settings: IngressSettings) -> None:
+        self._settings = settings
+        self.router = TopicRouter(settings, settings.unknown_topics_max)
+        self._sender = Sender(settings, RelayStatus(process_registry()))
+        self._set: dict[TopicPartition, list[NumberedRecord]] = {}
+        self._partitions: dict[str, int] = {}
+
+    async def load(self) -> dict[str, int]:
+        await self.router.load()
+        return await existing_topics(self._settings, [unclassified_topic(self._settings)])
+
+    async def add(self, seq: int, records: list[Record]) -> None:
+        for number, record in enumerate(records):
+            topic = self.router.topic(record)
+            if topic not in self._partitions:
+                await self.router.ensure(topic)
+                producer = await self._sender.connected()
+                self._partitions[topic] = len(await producer.partitions_for(topic))
+            partition = topic, partition_of(record.key, self._partitions[topic])
+            self._set.setdefault(partition, []).append((seq, number, record))
+        if sum(map(len, self._set.values())) >= MAX_RECORDS:
+            await self.send()
+
+    async def send(self) -> None:
+        refused = await self._sender.send(self._set)
+        self._set = {}
+        for (_, topic), (reason, _) in refused.items():
+            raise BridgeError(f"Kafka refuses a record of {topic} ({reason}); mend that, and call this again")
+
+    async def close(self) -> None:
+        await self._sender.discard()
+
+
+def _records(record: ConsumerRecord, of_app: Mapping[str, str | None]) -> list[Record]:
+    """The records that this release makes of an unclassified one; none if somebody else wrote it."""
     try:
         event = decode(record.value or b"")
-    except NotAnEvent:  # somebody else writes to this topic
-        return None
-    one = _callback(event)
-    own = of_app.get(one.app)
-    again = to_records(Received(0, event.journal, one.received_ms, one.app, one.via, one.body, corp_id=own))
-    return one if any(router.topic(each) != topic for each in again) else None
-
-
-def _callback(event: Event) -> NewCallback:
-    body = event.data_bytes if event.data_bytes is not None else dumps(to_dingtalk(event))
+    except NotAnEvent:
+        return []
     received_ms = round(event.received_time.timestamp() * 1000)
-    return NewCallback(received_ms, event.app, event.via, body, b"", keep_again=True)
+    own = of_app.get(event.app)
+    return to_records(
+        Received(int(event.sequence), event.journal, received_ms, event.app, event.via, _body(event), own)
+    )
+
+
+def _body(event: Event) -> bytes:
+    return event.data_bytes if event.data_bytes is not None else dumps(to_dingtalk(event))

@@ -16,7 +16,7 @@ from typing import Final
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Finding, found, read_words
 from dingbridge.doctor.parts import Check
-from dingbridge.ingress.journal.directory import MIN_FREE_BYTES, file_system, why_unsafe
+from dingbridge.ingress.journal.folder import MIN_FREE_BYTES, file_system, why_unsafe
 
 _WRITES: Final = 5
 _LOW_BYTES: Final = 1024 * 1024 * 1024

@@ -3,46 +3,97 @@
 SQLite checks the structure of pages, not their content: each row therefore carries a checksum of its own.
 """
 
+import time
 import zlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Self, get_args
+from typing import Any, Final, NamedTuple, Self, get_args
 
 import orjson
 
 from dingbridge.events.catalogue import Part
+from dingbridge.events.facts import (
+    NO_FACTS,
+    NOTHING_STORED,
+    CallbackFacts,
+    StoredFacts,
+    dedupe_key,
+    stored_facts,
+)
+
+CONTROL: Final = "control"
+"""``via`` of a row that is no callback of DingTalk's but a ``ResyncRequest``."""
+
+PUSHED: Final = ("http", "stream")
+"""``via`` of what DingTalk pushed to us."""
+
+DAMAGED: Final = "damaged"
+"""Reason of a parked callback that cannot be read as it was kept: it is never published."""
+FAULT: Final = "fault"
+"""Reason of a parked callback of which this version cannot make records: a newer one may."""
+NO_TOPIC: Final = "-"
+"""In place of the topic of a callback that is parked before its topic is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewCallback:
-    """A callback to keep. ``key`` is its dedupe key. A payload without an identity of its own also has a
-    ``signature_key``, from the request: that holds for the whole window then, ``key`` for ten minutes."""
+class NewCallback(NamedTuple):
+    """A callback to keep. ``received_ms`` is epoch ms, ``via`` as in ``dingbridge.events.Received``. ``key``
+    is its dedupe key; None: it is kept whatever was kept before."""
 
     received_ms: int
     app: str
     via: str
     body: bytes
-    key: bytes
-    signature_key: bytes | None = None
-    keep_again: bool = False  # though ``key`` is known, unless that was received again since
-    traceparent: str | None = None  # of the root span, if the callback is traced
-
-    @property
-    def pushed(self) -> bool:
-        """Whether DingTalk pushed it just now; what is imported, or from the failed list, is older."""
-        return self.via in ("http", "stream") and not self.keep_again
+    facts: CallbackFacts
+    key: bytes | None = None
 
 
-CONTROL = "control"
-"""``via`` of a row that is no callback of DingTalk's but a ``ResyncRequest``."""
+class StoredCallback(NamedTuple):
+    """A callback as it is in the file, or a resync request (``via`` is ``CONTROL`` then). ``body`` is what
+    DingTalk sent, decrypted, byte for byte. Of a row that is not ``intact`` only ``seq`` is right."""
+
+    seq: int
+    received_ms: int
+    app: str
+    via: str
+    facts: StoredFacts
+    body: bytes
+    intact: bool = True
+
+
+class Parked(NamedTuple):
+    """A callback of which Kafka refused records of ``topic`` though it was up. ``records``: the numbers, from
+    0, of those that were refused for themselves; empty: all of the topic wait. ``since_ms`` is epoch ms."""
+
+    seq: int
+    topic: str
+    reason: str
+    since_ms: int
+    records: tuple[int, ...] = ()
+
+
+class Acknowledgement(NamedTuple):
+    """What Kafka has answered for. ``acked``: all records up to this ``seq`` are in Kafka, or parked; None:
+    as before. ``parked`` are parked from now on, also those that were parked for another reason; ``sent``
+    were parked, and Kafka has them now."""
+
+    acked: int | None = None
+    parked: Sequence[Parked] = ()
+    sent: Sequence[Parked] = ()
+
+
+class ParkedGroup(NamedTuple):
+    """How many callbacks are parked for one topic and reason; ``since_ms``: when the first of them was."""
+
+    topic: str
+    reason: str
+    callbacks: int
+    since_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class ResyncRequest:
     """Asks consumers to compare their tables with DingTalk, since events may be missing. The relay publishes
-    it in its place among the callbacks, to the inbox topics of ``RESYNC_CONSUMERS``. It is not deduplicated
-    here; consumers do that by ``id``.
+    it in its place among the callbacks. It is not deduplicated here; consumers do that by ``id``.
 
     ``app`` None: one for each app that is configured. ``since_ms``: nothing is missing from before (epoch
     ms); None: it is not known. ``part``: which events may be missing.
@@ -55,14 +106,14 @@ class ResyncRequest:
     since_ms: int | None = None
     part: Part = "all"
 
-    def callback(self, now_ms: int) -> NewCallback:
-        """The row of the journal that holds it; the app stands in a column of its own."""
+    def callback(self) -> NewCallback:
+        """The row of the journal that holds it, received now; the app stands in a column of its own."""
         body = asdict(self)
         app = body.pop("app") or ""
-        return NewCallback(now_ms, app, CONTROL, orjson.dumps(body), b"", keep_again=True)
+        return NewCallback(now_ms(), app, CONTROL, orjson.dumps(body), NO_FACTS)
 
     @classmethod
-    def of(cls, row: "StoredCallback") -> Self:
+    def of(cls, row: StoredCallback) -> Self:
         """Return what an intact row with ``via`` ``CONTROL`` asks for. Fields that only another version knows
         are left out, and an unknown part counts as all. Raises ``ValueError`` where nothing is understood."""
         match orjson.loads(row.body):
@@ -74,87 +125,42 @@ class ResyncRequest:
         raise ValueError("not a resync request of a version that is known here")
 
 
-class StoredCallback(NamedTuple):
-    """A callback as it is in the file, or a resync request (``via`` is ``CONTROL`` then). ``body`` is what
-    DingTalk sent, decrypted, byte for byte. Of a row that is not ``intact`` only ``seq`` is right."""
-
-    seq: int
-    received_ms: int
-    app: str
-    via: str
-    body: bytes
-    intact: bool = True
-    traceparent: str | None = None
+def pushed_callback(app: str, via: str, body: bytes, facts: CallbackFacts, push_id: bytes) -> NewCallback:
+    """The row of what DingTalk has just pushed. A retry of the push repeats ``push_id``, such as the
+    request's signature: it is the key of an event without any identity of its own."""
+    # 8 zero bytes where other keys have the event's time; "s" keeps it apart from a content hash
+    unnamed = bytes(8) + b"s" + app.encode() + b"\0" + push_id
+    key = dedupe_key(facts, app, body) if facts.has_identity else unnamed
+    return NewCallback(now_ms(), app, via, body, facts, key)
 
 
-def checksum(
-    seq: int, received_ms: int, app: str, via: str, body: bytes, traceparent: str | None = None
-) -> int:
-    """CRC-32 of a callback, for the column ``crc``; against accidents of the disk, not against anyone."""
-    found = zlib.crc32(body, zlib.crc32(f"{seq}\0{received_ms}\0{app}\0{via}\0".encode()))
-    return found if traceparent is None else zlib.crc32(b"\0" + traceparent.encode(), found)
+def checksum(columns: tuple[Any, ...], body: bytes) -> int:
+    """CRC-32 of a row, for the column ``crc``; against accidents of the disk, not against anyone."""
+    return zlib.crc32(body, zlib.crc32(repr(columns).encode()))
+
+
+def columns_of(seq: int, callback: NewCallback) -> tuple[Any, ...]:
+    """The row that holds ``callback``, column by column."""
+    at, app, via, body, facts, _ = callback
+    first = (seq, at, app, via, *stored_facts(facts, body, at))
+    return *first, body, checksum(first, body)
+
+
+def row_of(*columns: Any) -> StoredCallback:
+    """The row with these columns; a flipped bit may have changed any of them, also its type."""
+    seq, at, app, via, *facts, body, crc = columns
+    if not isinstance(body, bytes):
+        return damaged_row(seq)
+    if crc != checksum(columns[:-2], body):
+        return damaged_row(seq)._replace(body=body)  # for a person who looks at it
+    return StoredCallback(seq, at, app, via, StoredFacts(*facts), body)
 
 
 def damaged_row(seq: int) -> StoredCallback:
     """Stands for a callback that was kept and cannot be read any more."""
-    return StoredCallback(seq, 0, "", "", b"", intact=False)
+    return StoredCallback(seq, 0, "", "", NOTHING_STORED, b"", intact=False)
 
 
-def columns_of(seq: int, entry: NewCallback) -> tuple[int, int, str, str, bytes, int, str | None]:
-    """The row that holds ``entry``, column by column."""
-    at, app, via, body, trace = entry.received_ms, entry.app, entry.via, entry.body, entry.traceparent
-    return seq, at, app, via, body, checksum(seq, at, app, via, body, trace), trace
-
-
-def row_of(
-    seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any, traceparent: Any
-) -> StoredCallback:
-    """The row with these columns; a flipped bit may have changed any of them, also its type. A resync request
-    of another version that is not understood counts as damaged, too."""
-    typed = isinstance(received_ms, int) and isinstance(app, str) and isinstance(via, str)
-    if not typed or not isinstance(body, bytes) or not isinstance(traceparent, str | None):
-        return damaged_row(seq)
-    intact = crc == checksum(seq, received_ms, app, via, body, traceparent)
-    row = StoredCallback(seq, received_ms, app, via, body, intact, traceparent)
-    if intact and via == CONTROL:
-        try:
-            ResyncRequest.of(row)
-        except ValueError:
-            return damaged_row(seq)
-    return row
-
-
-IMPORTS = "import/"
-"""Begins the keys of the journal's notes about other folders that are imported."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImportState:
-    """How far the import of a folder has come: all rows up to ``seq`` and all dedupe keys up to ``key``
-    (hex). ``rows`` were kept, ``unread`` could not be read; that is a least number unless ``counted``.
-    ``done_ms``: when it was finished, epoch ms."""
-
-    seq: int = 0
-    key: str = ""
-    rows: int = 0
-    unread: int = 0
-    done_ms: int | None = None
-    counted: bool = True
-
-    @property
-    def unread_number(self) -> str:
-        """``unread`` in words."""
-        return str(self.unread) if self.counted else "an unknown number of"
-
-    def note(self) -> str:
-        """As it stands in the journal."""
-        return orjson.dumps(asdict(self)).decode()
-
-
-def import_states(notes: Mapping[str, str]) -> dict[str, ImportState]:
-    """The states by name of the folder, from the journal's ``notes``; an invalid note counts as none."""
-    states = {}
-    for key, text in notes.items():
-        with suppress(ValueError, TypeError):
-            states[key.removeprefix(IMPORTS)] = ImportState(**orjson.loads(text))
-    return states
+def now_ms() -> int:
+    """Epoch ms by this machine's clock."""
+    return int(time.time() * 1000)

@@ -2,9 +2,9 @@
 
 The event loop gathers the callbacks of one turn and hands them over a queue to one thread, which commits all
 that has queued up as one group. So a stalled disk never stalls the loop, and a callback waits for two fsyncs
-at most: that of the group before, and its own. What is old is deleted between groups. A disk that is full is
-waited for; a journal that is damaged ends the process (``until_damaged``), and the next start deals with it.
-What a callback *means* is decided later, by the relay.
+at most: that of the group before, and its own. What Kafka has acknowledged rides in the same group. What is
+old is deleted between groups. A disk that takes no write is waited for; a journal that is damaged ends the
+process (``until_damaged``), and the next start deals with it.
 """
 
 import asyncio
@@ -13,8 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import repeat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +21,11 @@ import apsw
 import structlog
 
 from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
-from dingbridge.ingress.journal.directory import about_the_file, current, report_damage, reported_damage
+from dingbridge.ingress.journal.disk import DAMAGE, about_the_file, in_words
+from dingbridge.ingress.journal.file import JournalFile
+from dingbridge.ingress.journal.folder import open_checked, open_current
 from dingbridge.ingress.journal.retention import Retention, prune_steps
-from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
-from dingbridge.ingress.journal.startup import open_checked, open_current, refused_by_disk
-from dingbridge.ingress.journal.store import DAMAGE, JournalFile, SeenKey
+from dingbridge.ingress.journal.rows import Acknowledgement, NewCallback, ResyncRequest
 from dingbridge.ingress.metrics import JournalMetrics
 
 log = structlog.get_logger(__name__)
@@ -39,49 +38,46 @@ _MAX_GROUP = 1_000
 _RETENTION_EVERY_S, _RETENTION_PAUSE_S = 10.0, 0.02
 _WATCH_EVERY_S = 0.1
 _REOPEN_EVERY_S = 0.5
-_DAMAGE_EVERY_S = 0.5
 _IO_ERROR_AGAIN_S: Final = 60.0
 """A second I/O error within this time has outlived a reopening of the file: it counts as damage."""
+
+Work = Callable[[JournalFile], Any]
 
 
 @dataclass(slots=True)
 class WriteRequest:
-    """One callback to keep, or else some other ``work`` on the journal; ``future`` is what it returns."""
+    """A callback to keep, an acknowledgement of Kafka, or other work on the journal; ``future`` is what it
+    returns."""
 
-    callback: NewCallback | None
-    work: Callable[[JournalFile], Any] | None
+    what: NewCallback | Acknowledgement | Work
     future: "asyncio.Future[Any]"
     since: float  # monotonic, s
 
     @property
     def size(self) -> int:
-        return len(self.callback.body) if self.callback is not None else 0
+        return len(self.what.body) if isinstance(self.what, NewCallback) else 0
 
 
 class Journal:
     """The one writer below a ``JOURNAL_DIR``. Make it, ``start`` it, then ``append`` from the event loop."""
 
-    def __init__(
-        self,
-        root: Path,
-        retention: Retention,
-        metrics: JournalMetrics,
-        on_commit: Callable[[], None] = lambda: None,
-    ) -> None:
-        """``on_commit`` is called on the event loop after each group that kept something new."""
-        self._root, self._retention, self._metrics, self._on_commit = root, retention, metrics, on_commit
+    def __init__(self, root: Path, retention: Retention, metrics: JournalMetrics) -> None:
+        self.root, self._retention, self._metrics = root, retention, metrics
+        self.on_commit: Callable[[], None] = lambda: None
+        """Called on the event loop after each group that kept something new."""
         self._queue: queue.SimpleQueue[list[WriteRequest] | None] = queue.SimpleQueue()
         self._gathered: list[WriteRequest] = []  # in this turn of the event loop, not yet in the queue
-        self._pending: deque[WriteRequest] = deque()  # not answered yet, the oldest first
+        self._pending: deque[WriteRequest] = deque()  # with a deadline, not answered yet, the oldest first
         self._queued = self._queued_bytes = 0  # not committed yet, also those that were refused as too slow
         self._stopping = False
         self._file: JournalFile | None = None
-        self._ended = False
         self._io_error_at = -_IO_ERROR_AGAIN_S
         self._reopen_at = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self.fault: str | None = None
         """Why nothing can be kept just now; ``None`` while all is well."""
+        self._ended: JournalError | None = None
+        """Why nothing will ever be kept by this process again."""
         metrics.writable.set_function(lambda: float(self.fault is None))
 
     # -- on the event loop
@@ -89,7 +85,9 @@ class Journal:
     async def start(self) -> None:
         """Open or create the journal and start the writer. Raises ``JournalError``."""
         self._loop = asyncio.get_running_loop()
-        self._file = await asyncio.to_thread(open_current, self._root)
+        self._has_ended = asyncio.Event()
+        self._file = await asyncio.to_thread(open_current, self.root)
+        self.id = self._file.id
         self._show_received(self._file.last_received_ms())
         self._thread.start()
         self._watchdog = self._loop.create_task(self._watch())
@@ -106,79 +104,70 @@ class Journal:
         """
         if self._queued >= _MAX_QUEUED or self._queued_bytes + len(callback.body) > _MAX_QUEUED_BYTES:
             raise JournalUnavailable("queue_full", "the journal's queue is full; the disk is too slow")
-        return bool(await self._submit(callback, None))
+        return bool(await self._submit(callback, in_time=True))
+
+    async def acknowledge(self, acknowledgement: Acknowledgement) -> None:
+        """Note what Kafka has answered, in the next group. Raises ``JournalUnavailable``."""
+        await self._submit(acknowledgement)
 
     async def commit(
-        self,
-        rows: Sequence[NewCallback | ResyncRequest],
-        notes: Mapping[str, str | None] | None = None,
-        seen: Sequence[SeenKey] = (),
+        self, rows: Sequence[NewCallback | ResyncRequest], notes: Mapping[str, str | None] | None = None
     ) -> list[bool]:
-        """Keep ``rows`` in this order, set ``notes`` (None removes one) and insert dedupe keys that were
-        ``seen`` before, all in one commit or nothing; returns for each of ``rows`` whether it was new. For a
-        page of DingTalk's failed list or of an imported folder, with a note of how far that has come.
+        """Keep ``rows`` in this order and set ``notes`` (None removes one), all in one commit or nothing;
+        returns for each of ``rows`` whether it was new. For a page of DingTalk's failed list or of a folder
+        that is drained, with a note of how far that has come.
 
         Raises ``JournalUnavailable`` as ``append`` does: all of it may still be kept later, or nothing.
         """
-        new: list[bool] = await self._submit(
-            None, lambda file: file.commit(rows, notes or {}, int(time.time() * 1000), seen)
-        )
+        callbacks = [row.callback() if isinstance(row, ResyncRequest) else row for row in rows]
+        new: list[bool] = await self._submit(lambda file: file.commit(callbacks, notes))
         if any(new):
-            self._on_commit()
+            self.on_commit()
         return new
 
     async def notes(self, prefix: str) -> dict[str, str]:
         """The notes whose keys begin with ``prefix``. Raises ``JournalUnavailable``."""
-        found: dict[str, str] = await self._submit(None, lambda file: file.notes(prefix))
+        found: dict[str, str] = await self._submit(lambda file: file.notes(prefix))
         return found
 
     async def probe(self) -> None:
         """Commit without a callback, to see that the disk takes it. Raises ``JournalUnavailable`` if not."""
-        await self._submit(None, JournalFile.probe)
+        await self._submit(JournalFile.probe, in_time=True)
 
     async def until_damaged(self) -> None:
-        """Raises ``JournalDamaged`` when nothing can be kept any more before the process is started again."""
-        while not self._ended:
-            # the relay reads rows that are never read here, and may have found the damage
-            words = await asyncio.to_thread(reported_damage, current(self._root).path)
-            if words is not None:
-                self._end_damaged(words)
-            await asyncio.sleep(_DAMAGE_EVERY_S)
-        raise JournalDamaged(self.fault)
-
-    async def prune(self, older_than_s: float, pause_s: float = 0.0) -> int:
-        """Delete what Kafka acknowledged longer than ``older_than_s`` ago, and dedupe keys past their window,
-        in small steps between commits, with ``pause_s`` after each.
-
-        Returns how many callbacks were deleted. Raises ``JournalUnavailable``, or ``JournalError`` when the
-        checkpoint cannot be read.
-        """
-        retention = replace(self._retention, callbacks_s=older_than_s)
-        steps, deleted = prune_steps(self._opened, current(self._root), retention), 0
-        while (rows := await self._submit(None, lambda _: next(steps, None))) is not None:
-            deleted += rows
-            await asyncio.sleep(pause_s)
-        return deleted
+        """Raises ``JournalError`` when nothing can be kept any more before the process is started again."""
+        await self._has_ended.wait()
+        raise self._ended or JournalError("the journal has ended")
 
     async def prune_regularly(self) -> None:
-        """Prune by the settings, pass after pass. Ends only when it is cancelled."""
+        """Delete what is old by the settings, pass after pass, in small steps between commits. Ends only when
+        it is cancelled."""
         while True:
             wait_s = _RETENTION_EVERY_S
             try:
-                await self.prune(self._retention.callbacks_s, _RETENTION_PAUSE_S)
+                await self._prune()
             except JournalUnavailable:  # logged already; a full or slow disk needs pruning most
                 wait_s = _REOPEN_EVERY_S
-            except Exception as error:  # a folder that cannot be read, say: callbacks are kept all the same
+            except OSError as error:  # a folder that cannot be measured: callbacks are kept all the same
                 log.warning("journal.retention_failed", error=type(error).__name__, words=str(error))
             await asyncio.sleep(wait_s)
 
+    async def _prune(self) -> None:
+        steps = prune_steps(self._opened, self.root, self._retention)
+        while True:
+            if await self._submit(lambda _: next(steps, steps)) is steps:
+                return
+            await asyncio.sleep(_RETENTION_PAUSE_S)
+
     def _submit(
-        self, callback: NewCallback | None, work: Callable[[JournalFile], Any] | None
+        self, what: NewCallback | Acknowledgement | Work, *, in_time: bool = False
     ) -> "asyncio.Future[Any]":
+        """``in_time``: within ``COMMIT_TIMEOUT_S``, since somebody waits for an answer."""
         if self._stopping:
             raise JournalUnavailable("stopping", "the ingress is stopping")
-        request = WriteRequest(callback, work, self._loop.create_future(), time.monotonic())
-        self._pending.append(request)
+        request = WriteRequest(what, self._loop.create_future(), time.monotonic())
+        if in_time:
+            self._pending.append(request)
         self._queued += 1
         self._queued_bytes += request.size
         if not self._gathered:
@@ -208,7 +197,7 @@ class Journal:
                 await asyncio.sleep(_WATCH_EVERY_S)
                 self._expire(time.monotonic() - COMMIT_TIMEOUT_S)
         except Exception as error:  # a fault of ours; without this task a stalled disk holds up answers
-            self._end(f"the journal's watchdog failed ({type(error).__name__})")
+            self._end(JournalError(f"the journal's watchdog failed ({type(error).__name__})"))
 
     def _expire(self, before: float) -> None:
         while self._pending and (self._pending[0].future.done() or self._pending[0].since < before):
@@ -224,7 +213,7 @@ class Journal:
         for request, outcome in zip(group, outcomes, strict=True):
             self._queued -= 1
             self._queued_bytes -= request.size
-            kept = kept or (outcome is True and request.callback is not None)
+            kept = kept or (outcome is True and isinstance(request.what, NewCallback))
             if request.future.done():
                 continue
             if isinstance(outcome, Exception):
@@ -232,21 +221,21 @@ class Journal:
             else:
                 request.future.set_result(outcome)
         if kept:
-            self._on_commit()
+            self.on_commit()
 
     # -- in the writer thread
 
     def _run(self) -> None:
         try:
-            while self._turn():
+            while self._write():
                 pass
         except BaseException as error:  # a fault of ours; without this thread nothing is ever kept again
-            self._end(f"the journal's writer failed ({type(error).__name__})")
+            self._end(JournalError(f"the journal's writer failed ({type(error).__name__})"))
             log.exception("journal.writer_failed")
         finally:
             self._close()
 
-    def _turn(self) -> bool:
+    def _write(self) -> bool:
         """Commit what has queued up, or reopen a journal that failed. ``False`` after ``stop``."""
         group: list[WriteRequest] = []
         gathered: list[WriteRequest] | None = []
@@ -268,23 +257,38 @@ class Journal:
         return True
 
     def _outcomes(self, group: list[WriteRequest]) -> list[Any]:
-        """The result or error of each request: all callbacks are one commit, each ``work`` is run alone."""
-        callbacks = [request.callback for request in group if request.callback is not None]
-        kept = self._do(lambda file: self._keep(file, callbacks)) if callbacks else []
-        each = repeat(kept) if isinstance(kept, Exception) else iter(kept)
-        return [next(each) if request.work is None else self._do(request.work) for request in group]
+        """The result or error of each request: callbacks and acknowledgements are one commit, other work is
+        run alone, behind it."""
+        callbacks = [one.what for one in group if isinstance(one.what, NewCallback)]
+        acknowledged = [one.what for one in group if isinstance(one.what, Acknowledgement)]
+        kept: Any = []
+        if callbacks or acknowledged:
+            kept = self._do(lambda file: self._commit(file, callbacks, acknowledged))
+        failed, each = isinstance(kept, Exception), iter(() if isinstance(kept, Exception) else kept)
+        outcomes = []
+        for one in group:
+            if isinstance(one.what, NewCallback):
+                outcomes.append(kept if failed else next(each))
+            elif isinstance(one.what, Acknowledgement):
+                outcomes.append(kept if failed else None)
+            else:
+                outcomes.append(self._do(one.what))
+        return outcomes
 
-    def _keep(self, file: JournalFile, callbacks: list[NewCallback]) -> list[bool]:
+    def _commit(
+        self, file: JournalFile, callbacks: list[NewCallback], acknowledged: list[Acknowledgement]
+    ) -> list[bool]:
         began = time.perf_counter()
-        new = file.keep(callbacks)
-        self._metrics.commit_seconds.observe(time.perf_counter() - began)
-        self._metrics.group_size.observe(len(callbacks))
-        pushed = (one.received_ms for one in callbacks if one.pushed)
+        new = file.commit(callbacks, None, acknowledged)
+        if callbacks:
+            self._metrics.commit_seconds.observe(time.perf_counter() - began)
+            self._metrics.group_size.observe(len(callbacks))
+        pushed = (one.received_ms for one in callbacks)
         if (newest := max(pushed, default=0)) > self._last_received_ms:
             self._show_received(newest)
         return new
 
-    def _do(self, work: Callable[[JournalFile], Any]) -> Any:
+    def _do(self, work: Work) -> Any:
         """The result of ``work``, or its error; never raises. An error of SQLite closes the journal; any
         other concerns only the caller."""
         try:
@@ -312,27 +316,24 @@ class Journal:
         self._judge(error)
 
     def _judge(self, error: Exception) -> None:
-        """Whether ``error`` is damage, which ends the process, or may pass, so that the file is reopened."""
+        """Decide whether ``error`` is damage, which ends the process, or may pass, so that the file is
+        reopened."""
         now = time.monotonic()
         again = about_the_file(error) and now - self._io_error_at < _IO_ERROR_AGAIN_S
         if again or isinstance(error, (*DAMAGE, JournalDamaged)):
-            words = f"{type(error).__name__}: {error}"
-            report_damage(current(self._root).path, words)
-            self._end_damaged(words)
+            self._end(JournalDamaged(f"{type(error).__name__}: {error}"))
             return
         if about_the_file(error):
             self._io_error_at = now
-        self.fault = refused_by_disk(self._root, error)
+        self.fault = in_words(self.root, error)
         self._reopen_at = now + _REOPEN_EVERY_S
 
-    def _end_damaged(self, words: str) -> None:
-        self._end(f"the journal is damaged ({words}); start again: what can be read is imported")
-
-    def _end(self, words: str) -> None:
+    def _end(self, error: JournalError) -> None:
         """Refuse everything from now on; ``until_damaged`` ends the process."""
-        if not self._ended:
-            self._ended, self.fault = True, words
-            log.error("journal.ended", words=words)
+        if self._ended is None:
+            self._ended, self.fault = error, str(error)
+            log.error("journal.ended", words=str(error))
+            self._loop.call_soon_threadsafe(self._has_ended.set)
 
     def _close(self) -> None:
         file, self._file = self._file, None
@@ -347,11 +348,11 @@ class Journal:
         if self._ended or time.monotonic() < self._reopen_at:
             return
         try:
-            self._file = open_checked(current(self._root), failed=True)
+            self._file = open_checked(self.root, failed=True)
         except (apsw.Error, OSError, JournalDamaged) as error:
             self._judge(error)
         except JournalError as error:  # somebody has changed the files, as by restoring an older copy
-            self._end(str(error))
+            self._end(error)
         else:
             log.warning("journal.reopened")
             self.fault = None

@@ -26,8 +26,7 @@ from dingbridge.dingtalk.errors import ApiError, Unavailable
 from dingbridge.errors import BridgeError
 from dingbridge.events import content_hash, dedupe_key, extract_facts
 from dingbridge.events.envelope import FAILED_LIST, FAILED_RECORD
-from dingbridge.ingress.entry import now_ms
-from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
+from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest, now_ms
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import RecoveryMetrics, known_type
 from dingbridge.ingress.recovery.convert import ConvertedItem, convert_item, convert_record
@@ -283,4 +282,4 @@ def _callback(app: str, via: str, body: bytes, page_id: str, number: int) -> New
     if not facts.has_identity:
         received_ms += number
         key = bytes(8) + content_hash(f"{page_id} {number}".encode())[:16]
-    return NewCallback(received_ms=received_ms, app=app, via=via, body=body, key=key)
+    return NewCallback(received_ms, app, via, body, facts, key)

@@ -1,1 +1,1 @@
-"""The relay: from the journal to Kafka, in order, in a process of its own."""
+"""The relay: from the journal to Kafka, in order; a task of the ingress."""

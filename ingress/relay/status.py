@@ -2,7 +2,6 @@
 ``docs/reference/metrics-and-logs.md`` lists."""
 
 import time
-from collections import Counter as Counts
 from collections.abc import Iterable
 from functools import cache, partial
 from logging import INFO, WARNING
@@ -26,15 +25,23 @@ _DRIFT_LOGGED, _DRIFT_LOGGED_EACH = 1_000, 5
 ones are only counted."""
 _COMPANIES_LOGGED = 100
 """How many other companies that pushes name are logged, in all. Further ones are only counted."""
-_LOGGED_AS = {"up": "kafka.up", "down": "kafka.down", "stalled": "kafka.stalled"}
+_LOGGED_AS = {
+    "up": "kafka.up",
+    "down": "kafka.down",
+    "stalled": "kafka.stalled",
+    "restarting": "relay.restarting",
+}
+
+
+NumberedRecord = tuple[int, int, Record]
+"""``(seq, number, record)``: of the callback ``seq``, the record with this number, from 0."""
 
 
 class RelayStatus:
     """Counts into its metrics, and logs each change of Kafka's state once. ``state`` is ``starting``, ``up``,
-    ``down`` or ``stalled``, and ``words`` say why."""
+    ``down``, ``stalled`` or ``restarting``, and ``words`` say why."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        registry = registry or CollectorRegistry()
+    def __init__(self, registry: CollectorRegistry) -> None:
         counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
         self._published = counter(
             "dingbridge_published", "Records acknowledged by Kafka, by known EventType", ["event_type"]
@@ -58,8 +65,8 @@ class RelayStatus:
         )
         self._delay_seconds = histogram(
             "dingbridge_dingtalk_delay_seconds",
-            "Time from an event (DingTalk's time) until it came by HTTP or Stream, by family; of re-pushes "
-            "the one that was kept",
+            "Time from an event (DingTalk's time) until it came by HTTP or Stream, by family; the first of "
+            "its EventType in each batch",
             ["family"],
             buckets=_DELAY_BUCKETS,
         )
@@ -84,13 +91,15 @@ class RelayStatus:
             "other_companies": self._other_companies,
         }
 
-    def published(self, records: Iterable[Record]) -> None:
+    def published(self, records: Iterable[NumberedRecord]) -> None:
         """Kafka has acknowledged ``records``."""
-        counts: Counts[str] = Counts()
-        for record in records:
-            label = (record.event_type if record.known else None) or OTHER
-            counts[label] += 1
-            if record.delay_s is not None:
+        counts: dict[str, int] = {}
+        delayed = set[str]()
+        for _, _, record in records:
+            label = record.event_type if record.known and record.event_type is not None else OTHER
+            counts[label] = counts.get(label, 0) + 1
+            if record.delay_s is not None and label not in delayed:
+                delayed.add(label)
                 self._delay_of(family_of(record.event_type)).observe(record.delay_s)
             if record.fault is not None:
                 self._unclassified.labels(record.fault).inc()

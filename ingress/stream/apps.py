@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from dingbridge.health_server import json_response
-from dingbridge.ingress.entry import JournalEntry
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import StreamMetrics
 from dingbridge.ingress.per_app import Apps, PerApp
@@ -31,11 +30,10 @@ class Streams(PerApp[StreamClient]):
         settings: IngressSettings,
         apps: Apps,
         journal: Journal,
-        entry: JournalEntry,
         metrics: StreamMetrics,
     ) -> None:
         super().__init__(apps)
-        self._settings, self._journal, self._entry, self._metrics = settings, journal, entry, metrics
+        self._settings, self._journal, self._metrics = settings, journal, metrics
         # of an app's name: when its credentials change, the old connections overlap with the new ones
         self._gaps: dict[str, tuple[Gaps, asyncio.Task[None]]] = {}
 
@@ -61,7 +59,7 @@ class Streams(PerApp[StreamClient]):
             self._gaps[app.name] = made, self._tasks.need(f"that notes gaps of {app.name}", made.run)
         gaps, _ = self._gaps[app.name]
         gaps.corp_id = app.corp_id
-        return StreamClient(app, self._settings, self._entry, gaps, self._metrics, self._tasks)
+        return StreamClient(app, self._settings, self._journal, gaps, self._metrics, self._tasks)
 
     async def gone(self, name: str) -> None:
         self._metrics.forget(name)

@@ -16,9 +16,10 @@ from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.gateway import open_connection
 from dingbridge.dingtalk.transport import Transport
 from dingbridge.errors import BridgeError
-from dingbridge.ingress.entry import JournalEntry
+from dingbridge.ingress.callback import accept
 from dingbridge.ingress.errors import JournalUnavailable
-from dingbridge.ingress.metrics import StreamMetrics, known_type
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import StreamMetrics
 from dingbridge.ingress.stream.connection import Connection, connect
 from dingbridge.ingress.stream.frames import Frame, Status, new_callback
 from dingbridge.ingress.stream.gaps import Gaps
@@ -51,14 +52,14 @@ class StreamClient:
         self,
         app: App,
         settings: IngressSettings,
-        entry: JournalEntry,
+        journal: Journal,
         gaps: Gaps,
         metrics: StreamMetrics,
         tasks: WatchedTasks,
     ) -> None:
         self.app = app
         self._key, self._secret = app.api_credentials()
-        self._settings, self._entry, self._gaps = settings, entry, gaps
+        self._settings, self._journal, self._gaps = settings, journal, gaps
         self._metrics, self._tasks = metrics, tasks
         self._limiter = LogLimiter()
         self._session = aiohttp.ClientSession(headers={"User-Agent": "dingbridge"})
@@ -161,10 +162,8 @@ class StreamClient:
         """The answer: ``SUCCESS`` once the event is on the disk."""
         self._events += 1
         try:
-            began_ns = self._entry.sample()
-            callback, facts = new_callback(frame, self.app.name)
             # Invariant 1: SUCCESS is returned only after this
-            await self._entry.accept(callback, known_type(facts.event_type), began_ns)
+            await accept(self._journal, new_callback(frame, self.app.name), self._metrics.callbacks)
         except Exception as error:
             reason, words = "fault", f"a fault of ours ({type(error).__name__} at {place_of(error)})"
             if isinstance(error, JournalUnavailable):

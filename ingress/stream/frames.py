@@ -15,9 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from dingbridge.events import CallbackFacts, extract_facts
-from dingbridge.ingress.entry import pushed_callback
-from dingbridge.ingress.journal.rows import NewCallback
+from dingbridge.events import extract_facts
+from dingbridge.ingress.journal.rows import NewCallback, pushed_callback
 
 Status = Literal["SUCCESS", "LATER"]
 
@@ -96,12 +95,11 @@ def event_body(headers: dict[str, Any], data: str) -> bytes | None:
     return _utf8("{" + ",".join([*facts, members] if names else facts) + "}")
 
 
-def new_callback(frame: Frame, app: str) -> tuple[NewCallback, CallbackFacts]:
-    """The journal's row of an event that has just come, and what is known of it."""
-    facts = extract_facts(frame.body)
+def new_callback(frame: Frame, app: str) -> NewCallback:
+    """The journal's row of an event that has just come."""
     push_id = frame.push_id or uuid.uuid4().hex
     push = hashlib.sha256(_utf8(f"stream\0{app}\0{push_id}")).digest()
-    return pushed_callback(app, "stream", frame.body, facts, push), facts
+    return pushed_callback(app, "stream", frame.body, extract_facts(frame.body), push)
 
 
 def event_answer(frame: Frame, status: Status) -> str | None:

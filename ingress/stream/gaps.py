@@ -14,9 +14,8 @@ from typing import Final
 
 import structlog
 
-from dingbridge.ingress.entry import now_ms
 from dingbridge.ingress.errors import JournalUnavailable
-from dingbridge.ingress.journal.rows import ResyncRequest
+from dingbridge.ingress.journal.rows import ResyncRequest, now_ms
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import StreamMetrics
 

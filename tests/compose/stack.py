@@ -17,7 +17,6 @@ PORTS = (
     "KAFKA",
     "INGRESS",
     "ADMIN",
-    "RELAY",
     "SIMULATOR",
     "POSTGRES",
     "EDGE",

@@ -13,7 +13,7 @@ def test_the_job_that_empties_a_volume_is_valid_and_reaches_kafka_alone() -> Non
     job, ingress = yaml.safe_load(text), workloads()["ingress"]
     for version in VERSIONS:
         kubernetes_validate.validate(job, version, strict=True)
-    assert container(job)["args"] == ["relay", "--until-empty"]
+    assert container(job)["args"] == ["journal", "publish"]
     # a volume of the ingress's pods, and whatever else they have that it needs
     journal, *others = pod(job)["volumes"]
     [template] = ingress["spec"]["volumeClaimTemplates"]

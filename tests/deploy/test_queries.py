@@ -96,7 +96,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         for name in ("simulator", "ingress", *CONSUMERS):
             bridge.wait_until_ready(name)
         bridge.register()
-        targets = [bridge.url(name).removeprefix("http://") for name in ("ingress", "relay", *CONSUMERS)]
+        targets = [bridge.url(name).removeprefix("http://") for name in ("ingress", *CONSUMERS)]
         server = Prometheus(folder, targets)
         # whom an event names meanwhile it asks for again when no answer can be older than the event: 72 s
         log = bridge.logs / "address-sync.log"

@@ -39,7 +39,7 @@ def test_systemd_takes_every_unit_as_it_stands(unit: Path, analyze: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "right", ["KillMode=mixed", "OOMPolicy=continue", "ExecStart=/opt/dingbridge/bin/dingbridge"]
+    "right", ["Restart=on-failure", "TimeoutStopSec=15", "ExecStart=/opt/dingbridge/bin/dingbridge"]
 )
 def test_a_misspelt_one_would_be_found(right: str, analyze: str, tmp_path: Path) -> None:
     [unit] = [path for path in UNITS if path.name == "dingbridge-ingress.service"]

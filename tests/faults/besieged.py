@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dingbridge.ingress.journal.directory import folders
-from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.journal.file import JournalFile
+from dingbridge.ingress.journal.folder import current
 from tests.support.hostile import CLASSES, Reply, memory_bytes
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Processes, free_port
@@ -88,13 +88,12 @@ class Besieged:
 
     def kept(self) -> list[Any]:
         rows = []
-        for folder in folders(self.ingress.journal):
-            file = JournalFile(folder.journal, read_only=True)
-            after = 0
-            while found := file.read(after, max_rows=5000, max_bytes=1 << 26):
-                rows += found
-                after = found[-1].seq
-            file.close()
+        file = JournalFile(current(self.ingress.journal), read_only=True)
+        after = 0
+        while found := file.read(after, max_rows=5000, max_bytes=1 << 26):
+            rows += found
+            after = found[-1].seq
+        file.close()
         return rows
 
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
-from dingbridge.ingress.journal.directory import current
+from dingbridge.events import extract_facts
+from dingbridge.ingress.journal.file import JournalFile
+from dingbridge.ingress.journal.folder import open_current
 from dingbridge.ingress.journal.retention import Retention, prune_steps
-from dingbridge.ingress.journal.rows import NewCallback
-from dingbridge.ingress.journal.startup import open_current
-from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.journal.rows import Acknowledgement, NewCallback, Parked
 
 DAY = 86_400
 KEEP = Retention(callbacks_s=DAY, seen_s=7 * DAY, min_free_bytes=0)
@@ -25,11 +24,16 @@ def jump(monkeypatch):
 
 def keep(file: JournalFile, *names: bytes) -> list[bool]:
     now = int(time.time() * 1000)
-    return file.keep([NewCallback(now, "default", "http", name, b"key-" + name) for name in names])
+    facts = extract_facts(b"")
+    return file.commit([NewCallback(now, "default", "http", name, facts, b"key-" + name) for name in names])
+
+
+def acknowledge(file: JournalFile, acked: int, *parked: Parked) -> None:
+    file.commit(acknowledgements=[Acknowledgement(acked, parked)])
 
 
 def prune(folder: Path, file: JournalFile) -> None:
-    for _ in prune_steps(lambda: file, current(folder), KEEP):
+    for _ in prune_steps(lambda: file, folder, KEEP):
         continue
 
 
@@ -40,42 +44,36 @@ def bodies(file: JournalFile) -> list[bytes]:
 @pytest.mark.parametrize("days", [30, -30, 2, -2, 30_000])
 def test_no_jump_prunes_what_waits_or_is_parked_or_forgets_a_key(tmp_path, jump, days):
     file = open_current(tmp_path)
-    checkpoint = Checkpoint(current(tmp_path).path, file.id)
     keep(file, b"published", b"parked", b"waits")
-    checkpoint.commit(2, [Parked(2, 0, "topic", "rights", 1)])
+    acknowledge(file, 2, Parked(2, "topic", "rights", 1))
     jump(days * DAY)
     prune(tmp_path, file)
     assert bodies(file)[-2:] == [b"parked", b"waits"]
     jump(0)
     assert keep(file, b"published", b"parked", b"waits") == [False] * 3, "a re-push after the clock is back"
-    checkpoint.close()
     file.close()
 
 
 @pytest.mark.parametrize("days", [30, 30_000, -30])
 def test_after_a_jump_and_back_retention_goes_on_as_before(tmp_path, jump, days):
     file = open_current(tmp_path)
-    checkpoint = Checkpoint(current(tmp_path).path, file.id)
     jump(days * DAY)
     keep(file, b"during")
-    checkpoint.commit(1)
+    acknowledge(file, 1)
     jump(0)
     keep(file, b"after")
-    checkpoint.commit(2)
+    acknowledge(file, 2)
     jump(2 * DAY)
     prune(tmp_path, file)
     assert bodies(file) == []
-    checkpoint.close()
     file.close()
 
 
 def test_keys_go_by_the_time_of_receipts(tmp_path, jump):
     file = open_current(tmp_path)
-    checkpoint = Checkpoint(current(tmp_path).path, file.id)
     keep(file, b"old")
     jump(8 * DAY)
     keep(file, b"new")
     prune(tmp_path, file)
     assert keep(file, b"old", b"new") == [True, False]
-    checkpoint.close()
     file.close()

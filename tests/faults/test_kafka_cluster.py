@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 
-import psutil
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
@@ -61,14 +60,13 @@ async def _two_die_and_one_comes_back(ingress, cluster, leader, load):
     await load.more(300)
     stuck = await asyncio.to_thread(_count, ingress)
     await eventually(lambda: asyncio.to_thread(_not_up, ingress), what="the publisher says that it is stuck")
-    words = (await asyncio.to_thread(ingress.relay_readyz))[1]["words"]
+    words = (await asyncio.to_thread(ingress.readyz))[1]["kafka"]["words"]
     assert "KAFKA_BOOTSTRAP_SERVERS" not in words, "two brokers are dead, the setting is right"
     await load.more(600, timeout_s=300)
     assert await asyncio.to_thread(_count, ingress) == stuck, "one replica of three is no acknowledgement"
     # a new publisher must ask for its topics, and one of them is new
     await load.pusher.push_all([(1_000_000, event(1_000_000, event_type="bpms_task_change"))])
-    for child in psutil.Process(ingress.process.pid).children():
-        child.kill()
+    await asyncio.to_thread(ingress.restart)
     await load.more(6000, timeout_s=300)
     parked = await asyncio.to_thread(ingress.metric, "dingbridge_parked")
     assert not parked, "refused for the moment, not for itself"

@@ -1,8 +1,8 @@
 """The power goes at a random write of many random lives, one after the other on what is left of the disk: all
-that was answered is published in the end, in the order and from the place that the checkpoint says.
+that was answered is published in the end, in order, and from where the journal knows Kafka to be.
 
-Real are the journal's writer, its start-up, retention, the checkpoint, and the relay's loop; Kafka is another
-machine, which is sometimes away and refuses some records. ``power.py`` is the disk.
+Real are the journal's writer, its start, retention, and the relay's loop; Kafka is another machine, which is
+sometimes away and refuses some records. ``power.py`` is the disk.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -20,19 +21,18 @@ from aiokafka.errors import MessageSizeTooLargeError
 from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.events import decode
+from dingbridge.events import decode, extract_facts
 from dingbridge.ingress.errors import JournalError, JournalUnavailable
-from dingbridge.ingress.journal.checkpoint import Checkpoint
-from dingbridge.ingress.journal.directory import connect, current, damaged
+from dingbridge.ingress.journal.disk import make_durable
+from dingbridge.ingress.journal.file import JournalFile
+from dingbridge.ingress.journal.folder import open_current, put_aside
 from dingbridge.ingress.journal.retention import Retention
 from dingbridge.ingress.journal.rows import NewCallback
-from dingbridge.ingress.journal.startup import open_current
-from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.ingress.relay.publisher import Publisher
+from dingbridge.ingress.relay.sender import Sender
 from dingbridge.ingress.relay.status import RelayStatus
-from dingbridge.migrations.file_format import FileFormat
 from dingbridge.tasks import end
 from tests.faults.power import PowerDisk, powered
 from tests.support.sizes import new_seed, sized
@@ -49,7 +49,7 @@ def impatient(monkeypatch):
     for name, seconds in (("_RETENTION_EVERY_S", 0.01), ("_REOPEN_EVERY_S", 0.0)):
         monkeypatch.setattr(f"dingbridge.ingress.journal.writer.{name}", seconds)
     for name, value in (
-        ("_CHECKPOINT_EVERY_S", 0.005),
+        ("_SAVE_EVERY_S", 0.005),
         ("_SET_EVERY_S", 0.001),
         ("_IDLE_S", 0.01),
         ("_BACKOFF_S", (0.001, 0.01)),
@@ -74,7 +74,8 @@ class Story:
 
 def entry(number: int) -> NewCallback:
     content = body(number) + b" " * (number * 977 % 6000)
-    return NewCallback(NOW_MS + number, "default", "http", content, b"key-%d" % number)
+    facts = extract_facts(content)
+    return NewCallback(NOW_MS + number, "default", "http", content, facts, b"key-%d" % number)
 
 
 async def push(story: Story, journal: Journal, disk: PowerDisk) -> None:
@@ -88,7 +89,7 @@ async def push(story: Story, journal: Journal, disk: PowerDisk) -> None:
         try:
             match story.dice.randrange(12):
                 case 0:
-                    await journal._submit(None, JournalFile.truncate_wal)
+                    await journal._submit(JournalFile.truncate_wal)
                 case 1:
                     await journal.commit([entry(number)], {NOTE: str(number)})
                     story.answered.add(number)
@@ -108,7 +109,7 @@ async def live(story: Story, root: Path, disk: PowerDisk) -> None:
     try:
         await journal.start()
         deleting = asyncio.create_task(journal.prune_regularly())
-        publishers.append(Publisher(settings(), current(root).path, RelayStatus()))
+        publishers.append(Publisher(settings(), journal, RelayStatus(CollectorRegistry())))
         relay = asyncio.create_task(publishers[0].run())
         away = story.dice.random() < 0.3
         story.kafka.away = KafkaUnavailable("away") if away else None
@@ -131,25 +132,24 @@ async def live(story: Story, root: Path, disk: PowerDisk) -> None:
 
 
 def checked_start(story: Story, root: Path) -> int:
-    """What the product's own start makes of the disk. Returns the checkpoint."""
+    """The product's own start on what is left of the disk. Returns up to where Kafka has answered."""
     with closing(open_current(root)) as file:
         rows = {row.seq: row for row in file.read(0, max_rows=100_000, max_bytes=1 << 30)}
         notes, highest = file.notes(NOTE), file.highest_seq()
         assert all(row.intact for row in rows.values())
-        with closing(Checkpoint(current(root).path, file.id)) as checkpoint:
-            passed, parked = checkpoint.seq(), checkpoint.parked_seqs()
-    assert not damaged(root), "it was taken for damaged"
+        acked, parked = file.acked(), set(file.parked_seqs(0, 100_000))
+    assert not put_aside(root), "it was taken for damaged"
     kept = {int(row.body.rpartition(b":")[2].strip(b" }")) for row in rows.values()}
     lost = story.answered - kept - story.published()
     assert not lost, f"answered, and neither kept nor published: {sorted(lost)}"
-    assert set(range(passed + 1, highest + 1)) <= rows.keys(), "a number is missing behind the checkpoint"
+    assert set(range(acked + 1, highest + 1)) <= rows.keys(), "a number is missing behind what Kafka has"
     assert parked <= rows.keys()
-    not_there = {seq for seq in rows if seq <= passed} - parked - {seq for _, seq in places(story)}
-    assert not not_there, f"behind the checkpoint, and neither published nor parked: {sorted(not_there)}"
+    not_there = {seq for seq in rows if seq <= acked} - parked - {seq for _, seq in places(story)}
+    assert not not_there, f"acknowledged, and neither published nor parked: {sorted(not_there)}"
     if NOTE in notes:
         assert int(notes[NOTE]) in kept | story.published(), "the note was kept without its callback"
     assert NOTE in notes or not story.noted, "the note is gone"
-    return passed
+    return acked
 
 
 def places(story: Story, behind: int = 0) -> dict[tuple[str, int], int]:
@@ -168,7 +168,7 @@ def refuses(topic: str, value: bytes) -> BaseException | None:
 async def tell(story: Story, folder: Path, figures: dict[str, int]) -> None:
     """Some lives, then one in which the power stays."""
     story.kafka.refuses = refuses
-    root, passed = folder / "0", 0
+    root, acked = folder / "0", 0
     await asyncio.to_thread(root.mkdir, parents=True)
     for number in range(1, LIVES + 1):
         image, already = folder / str(number), len(story.kafka.taken.get(CHECK_IN, ()))
@@ -177,14 +177,18 @@ async def tell(story: Story, folder: Path, figures: dict[str, int]) -> None:
             await live(story, root, disk)
             figures["at a write"] += disk.dead
         for journal, seq in places(story, already):
-            assert seq > passed or not journal, f"{seq} was published again, before the checkpoint {passed}"
+            assert seq > acked or not journal, f"{seq} was published again, before {acked}"
         places(story)
         root = image
-        passed = checked_start(story, root)
+        acked = checked_start(story, root)
         figures["lives"] += 1
     story.kafka.refuses = lambda topic, value: None
-    publisher = Publisher(settings(), current(root).path, RelayStatus(), until_empty=True)
+    journal = Journal(root, Retention(0.0, 1e9), JournalMetrics(CollectorRegistry()))
+    await journal.start()
+    publisher = Publisher(settings(), journal, RelayStatus(CollectorRegistry()), until_empty=True)
+    publisher.retry()
     await publisher.run()
+    await journal.stop()
     lost = story.answered - story.published()
     assert not lost, f"answered, and never published: {sorted(lost)}"
     assert story.published() <= set(story.pushed)
@@ -219,36 +223,35 @@ async def test_the_power_goes_and_all_that_was_answered_is_published(tmp_path, m
 
 def _less_synced(how: str) -> Callable[[pytest.MonkeyPatch], None]:
     def plant(patch: pytest.MonkeyPatch) -> None:
-        def less(path: Path, known: FileFormat, **options: bool) -> apsw.Connection:
-            db = connect(path, known, **options)
+        def less(db: apsw.Connection, *, create: bool) -> None:
+            make_durable(db, create=create)
             db.execute(f"PRAGMA synchronous = {how}")
-            return db
 
-        patch.setattr("dingbridge.ingress.journal.store.connect", less)
+        patch.setattr("dingbridge.ingress.journal.file.make_durable", less)
 
     return plant
 
 
 def _answers_before_the_commit(patch: pytest.MonkeyPatch) -> None:
-    keep, late = JournalFile.keep, dict[int, list[NewCallback]]()
+    commit, late = JournalFile.commit, dict[int, list[NewCallback]]()
 
-    def early(file: JournalFile, callbacks: list[NewCallback]) -> list[bool]:
+    def early(file: JournalFile, callbacks: Any = (), *more: Any) -> list[bool]:
         waiting, late[id(file)] = late.get(id(file), []), list(callbacks)
-        keep(file, waiting)
+        commit(file, waiting, *more)
         return [True] * len(callbacks)
 
-    patch.setattr(JournalFile, "keep", early)
+    patch.setattr(JournalFile, "commit", early)
 
 
 def _never_syncs_a_folder(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("dingbridge.ingress.journal.startup.sync", lambda path: None)
+    patch.setattr("dingbridge.ingress.journal.folder.sync", lambda path: None)
 
 
 def _moves_on_before_kafka_has_answered(patch: pytest.MonkeyPatch) -> None:
-    async def failures(settings: object, status: object, futures: object) -> dict[object, object]:
+    async def errors(*_: object) -> dict[object, object]:
         return {}
 
-    patch.setattr("dingbridge.ingress.relay.publisher.failures", failures)
+    patch.setattr(Sender, "_errors", errors)
 
 
 @pytest.mark.parametrize(

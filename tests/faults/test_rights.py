@@ -1,30 +1,38 @@
 """Rights in Kafka: what docs/explanation/security.md lists is enough and needed; what is missing is said."""
 
 import asyncio
-from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from prometheus_client import CollectorRegistry
 
 from dingbridge.consumers.approval.consumer import Approval
 from dingbridge.doctor.checks import kafka, kafka_judge
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.findings import Finding
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.ingress.admin.renormalise import fill
-from dingbridge.ingress.journal.checkpoint import Checkpoint
-from dingbridge.ingress.journal.store import JournalFile
+from dingbridge.ingress.admin.renormalise import renormalise
+from dingbridge.ingress.journal.retention import Retention
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.status import RelayStatus
-from dingbridge.kafka.topic_policy import dlq_topic, event_topic, inbox_topic, unclassified_topic
+from dingbridge.kafka.topic_policy import (
+    RESYNC,
+    control_topic,
+    dlq_topic,
+    event_topic,
+    inbox_topic,
+    unclassified_topic,
+)
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
 from dingbridge.worker.registry import load_consumer
 from tests.faults.rights import APPROVAL, CONTACT, TASK, consume, documented, forge, settings_of
-from tests.integration.test_publisher import keep
+from tests.integration.test_publisher import keep, look
 from tests.integration.worker_support import (
     EffectConsumer,
     consumer_settings,
@@ -47,6 +55,8 @@ MISSING = {
     ("READ", "topic"): "sees no topic {topic} and may not create it",
     ("READ", "inbox"): "topic {inbox} exists, and we may not see it",
     ("CREATE", "inbox"): "sees no topic {inbox} and may not create it",
+    ("READ", "resync"): "topic {resync} exists, and we may not see it",
+    ("CREATE", "resync"): "sees no topic {resync} and may not create it",
     ("WRITE", "dlq"): "topic {dlq} exists, and we may not see it",
     ("CREATE", "dlq"): "sees no topic {dlq} and may not create it",
 }
@@ -55,6 +65,7 @@ MISSING = {
 
 class Picky(EffectConsumer):
     max_attempts = 1
+    control_topics = ("resync",)
 
     async def handle(self, event: Any, tx: Any, prepared: Any) -> None:
         if given_id(event.id).startswith("bad"):
@@ -74,6 +85,7 @@ async def test_the_listed_rights_are_all_that_a_consumer_needs_and_each_is(
         "group": consumer.name,
         "topic": event_topic(administrator, CONTACT),
         "inbox": inbox_topic(administrator, consumer.name),
+        "resync": control_topic(administrator, RESYNC),
         "dlq": dlq_topic(administrator, consumer.name),
     }
     rights = documented("approval", env, {"approval": consumer.name, APPROVAL: CONTACT, TASK: CONTACT})
@@ -184,25 +196,20 @@ KEPT = [
 ]
 
 
-async def published(settings: IngressSettings, folder: Path) -> tuple[RelayStatus, int]:
-    """Runs a publisher until three callbacks are behind the checkpoint, or Kafka is said to be down. Returns
-    how many records were parked as well."""
-    file = JournalFile(folder / "journal.db", create=True)
-    keep(file, KEPT)
-    report = RelayStatus()
-    publisher = Publisher(settings, folder, report)
+async def published(settings: IngressSettings, root: Path) -> tuple[RelayStatus, int]:
+    """Runs a publisher until Kafka has answered for three callbacks, or is said to be down. Returns how many
+    are parked as well."""
+    journal = Journal(root, Retention(3600, 3600), JournalMetrics(CollectorRegistry()))
+    await journal.start()
+    await keep(journal, KEPT)
+    report = RelayStatus(CollectorRegistry())
+    publisher = Publisher(settings, journal, report)
     running = asyncio.ensure_future(publisher.run())
-
-    def settled() -> bool:
-        with closing(Checkpoint(folder, read_only=True)) as checkpoint:
-            return checkpoint.seq() >= 3 or report.state == "down"
-
-    await eventually(settled, 60, report.words)
+    await eventually(lambda: look(journal).acked >= 3 or report.state == "down", 60, report.words)
     publisher.stop()
     await running
-    file.close()
-    with closing(Checkpoint(folder, read_only=True)) as checkpoint:
-        return report, sum(group.records for group in checkpoint.parked_groups())
+    await journal.stop()
+    return report, len(look(journal).parked)
 
 
 async def test_the_listed_rights_are_all_that_the_ingress_needs(
@@ -248,18 +255,17 @@ async def test_the_listed_rights_are_all_that_the_ingress_needs(
 
     await eventually(one_is_parked, what="where one topic is denied, its records alone are parked")
 
-    with closing(JournalFile(tmp_path / "renormalised.db", create=True)) as file:
-        with pytest.raises(KafkaUnavailable, match="has no right READ"):
-            await fill(settings, file)
-        await secure_kafka.grant(user, on_topic(unclassified_topic(settings), "READ"))
+    with pytest.raises(KafkaUnavailable, match="has no right READ"):
+        await renormalise(settings)
+    await secure_kafka.grant(user, on_topic(unclassified_topic(settings), "READ"))
 
-        async def renormalised() -> bool:
-            try:
-                return (await fill(settings, file))["read"] > 0
-            except KafkaUnavailable:
-                return False
+    async def renormalised() -> bool:
+        try:
+            return (await renormalise(settings))["read"] > 0
+        except KafkaUnavailable:
+            return False
 
-        await eventually(renormalised, what="the listed right is enough to renormalise")
+    await eventually(renormalised, what="the listed right is enough to renormalise")
 
 
 PARTS = [settings_check.Part("approval", ("bpms_instance_change",))]

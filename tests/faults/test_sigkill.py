@@ -1,12 +1,8 @@
 """The promise, under SIGKILL: what was answered ``success`` is in Kafka, and nothing is answered falsely."""
 
 import asyncio
-import os
 import random
-import signal
 import time
-
-import psutil
 
 from tests.support.comparison import assert_in_order, compare
 from tests.support.ingress import IngressUnderTest
@@ -39,26 +35,6 @@ async def test_ingress_killed_at_random_moments_under_load(
     assert_in_order(found.seen, by_number=True)
     assert len(pusher.succeeded) > KILLS * 10
     assert set(pusher.outcomes) - {"success"}, "the kills were felt"
-
-
-async def test_publisher_killed_alone_is_started_again(
-    processes, kafka_env, kafka_settings, tmp_path, figure
-):
-    ingress = IngressUnderTest(processes, tmp_path, kafka_env)
-    pusher = Pusher(ingress.url)
-    await asyncio.to_thread(ingress.start)
-    async with Load(pusher) as load:
-        for _ in range(sized(3, 50, quick=2)):
-            await load.more(100)
-            for child in psutil.Process(ingress.process.pid).children():
-                os.kill(child.pid, signal.SIGKILL)
-        await load.more(100)
-    assert set(pusher.outcomes) == {"success"}, "nobody outside noticed"
-    await eventually(lambda: asyncio.to_thread(ingress.published), 120, "the backlog is published")
-    found = await compare(kafka_settings, pusher)
-    figure(found)
-    found.assert_holds()
-    assert_in_order(found.seen, by_number=True)
 
 
 async def test_kafka_absent_from_the_start_then_there(

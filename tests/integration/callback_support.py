@@ -21,7 +21,6 @@ from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
 from dingbridge.ingress.callback import CallbackReceiver
 from dingbridge.ingress.diagnostics import Diagnostics
-from dingbridge.ingress.entry import JournalEntry
 from dingbridge.ingress.journal.retention import Retention
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import HttpMetrics, JournalMetrics
@@ -43,8 +42,7 @@ class Listener:
         self.journal = Journal(folder, Retention(3600, 3600), JournalMetrics(registry))
         self.diagnostics, metrics = Diagnostics(), HttpMetrics(registry)
         settings = IngressSettings.model_construct(shutdown_timeout_s=2, **rules)
-        entry = JournalEntry(self.journal, metrics.callbacks)
-        callbacks = CallbackReceiver(settings, entry, metrics, self.diagnostics)
+        callbacks = CallbackReceiver(settings, self.journal, metrics, self.diagnostics)
         self.public = PublicServer(settings, callbacks, metrics)
         self.public.serve({"default": CallbackCrypto([credentials])}, "default")
         self.private = self.with_routes([])

@@ -21,7 +21,7 @@ from dingbridge.backup.databases import opened
 from dingbridge.backup.groups import Target, target_of
 from dingbridge.backup.making import back_up
 from dingbridge.backup.manifest import NAME, BadBackup, Committed, Manifest
-from dingbridge.backup.restoring import Refused, Restore, RestoreSettings
+from dingbridge.backup.restoring import Refused, Restore
 from dingbridge.consumers.outbound.requests.restored import still_to_read
 from dingbridge.errors import BridgeError
 from dingbridge.events.control import RESYNC_REQUESTED
@@ -32,7 +32,7 @@ from dingbridge.kafka.group_lag import look
 from dingbridge.kafka.group_offsets import set_offsets
 from dingbridge.kafka.topic_policy import event_topic, inbox_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics
-from dingbridge.settings import KafkaSettings
+from dingbridge.settings import ConsumerSettings, KafkaSettings
 from dingbridge.settings.database_url import parse_database_url
 from dingbridge.worker.registry import Installed
 from dingbridge.worker.service import ConsumerService
@@ -64,7 +64,7 @@ class Site:
 
     def __init__(self, env: dict[str, str], folder: Path, urls: tuple[str, str]) -> None:
         self.env, self.urls, self.copy = env, urls, folder / "copy"
-        self.consumer: type[Consumer] = named(EffectConsumer)
+        self.consumer: type[Consumer] = named(EffectConsumer, control_topics=("resync",))
         self.said: list[str] = []
 
     async def handle(self, kafka: KafkaSettings, *ids: str, rows_then: int) -> None:
@@ -79,8 +79,7 @@ class Site:
 
     def prepared(self) -> Restore:
         values = {name.lower(): value for name, value in self.env.items()}
-        resync = {"resync_consumers": [self.consumer.name]}
-        settings = RestoreSettings.load(**values, **resync, database_url=self.urls[1])
+        settings = ConsumerSettings.load(**values, database_url=self.urls[1])
         return Restore(settings, self.copy)
 
     async def restore(self) -> None:
@@ -105,7 +104,7 @@ def site(
         assert isinstance(server, PostgresServer)
         urls = (request.getfixturevalue("postgres_url"), server.create_database(name))
     site = Site(kafka_env, tmp_path, urls)
-    for module in (databases, making):
+    for module in (databases, making, restoring):
         found = lambda: [Installed(site.consumer.name, "theirs", site.consumer)]  # noqa: E731
         monkeypatch.setattr(module, "installed_consumers", found)
     yield site

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dingbridge.ingress.journal.directory import UNSAFE_FILE_SYSTEMS, file_system
+from dingbridge.ingress.journal.folder import UNSAFE_FILE_SYSTEMS, file_system
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import eventually, free_port
 from tests.support.pusher import Pusher

@@ -18,9 +18,9 @@ from dingbridge.console.index.feed import Feed
 from dingbridge.console.index.search import Search
 from dingbridge.console.index.store import Index
 from dingbridge.console.sources.kafka import AskKafka
-from dingbridge.ingress.journal.checkpoint import Checkpoint, Parked
-from dingbridge.ingress.journal.directory import current
-from dingbridge.ingress.journal.startup import open_current
+from dingbridge.events.facts import NO_FACTS
+from dingbridge.ingress.journal.folder import open_current
+from dingbridge.ingress.journal.rows import Acknowledgement, NewCallback, Parked
 from dingbridge.kafka.client import connection, producer
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
@@ -185,10 +185,10 @@ async def test_whatever_stands_in_its_topic_the_index_goes_on_every_page_opens_a
 async def test_what_is_parked_is_counted_by_reason_also_while_kafka_is_away(kafka_env, tmp_path, monkeypatch):
     root = tmp_path / "journal"
     root.mkdir()
-    file = open_current(root)
-    with closing(Checkpoint(current(root).path, file.id)) as checkpoint:
-        checkpoint.commit(0, [Parked(1, n, "dingtalk.x", "rights", 1_764_000_000_000) for n in range(7)])
-    file.close()
+    with closing(open_current(root)) as file:
+        parked = [Parked(seq, "dingtalk.x", "rights", 1_764_000_000_000) for seq in range(1, 8)]
+        body = NewCallback(1_764_000_000_000, "default", "http", b"{}", NO_FACTS)
+        file.commit([body] * 7, None, [Acknowledgement(7, parked)])
     env = {**kafka_env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     async with console_at(tmp_path, env, monkeypatch, Role.OPERATOR) as who:
         listed = await page(who, "/dead-letters")

@@ -18,12 +18,16 @@ from aiohttp import web
 from dingbridge import Context, Event
 from dingbridge.dingtalk.crypto import CallbackCrypto, SignatureParameters
 from dingbridge.doctor.checks import consumers, dead_letters, kafka, kafka_judge, url
+from dingbridge.doctor.checks import ingress as ingress_check
 from dingbridge.doctor.checks import settings as settings_check
-from dingbridge.doctor.findings import Finding
+from dingbridge.doctor.checks.network import get_json
+from dingbridge.doctor.findings import Both, Finding
+from dingbridge.ingress.app import Ingress
+from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.replay.dead_letter_queue import DeadLetterQueue
 from dingbridge.replay.dead_letters import DeadLetterFilter
-from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
 from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
 from tests.integration.replay_support import bury, letter_headers
@@ -95,6 +99,43 @@ async def stack(processes: Processes, kafka_env: dict[str, str], tmp_path: Path)
         await stack.happens("hire", count=2)
         await eventually(lambda: asyncio.to_thread(stack.ingress.drained), 60, "in Kafka")
         yield stack
+
+
+async def test_a_relay_that_ends_at_each_start_is_an_error_and_callbacks_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ends(_: Publisher) -> None:
+        raise KeyError("a fault of ours")
+
+    monkeypatch.setattr(Publisher, "run", ends)
+    given = {name.lower(): value for name, value in SAMPLE_CREDENTIALS.items()}
+    settings = IngressSettings.load(
+        **given,
+        data_dir=tmp_path,
+        dingtalk_api_base="http://127.0.0.1:1",
+        journal_allow_unsafe=True,
+        ingress_host="127.0.0.1",
+        ingress_port=free_port(),
+        admin_port=free_port(),
+        recovery_every_minutes=0,
+    )
+    running = asyncio.create_task(Ingress(settings).run())
+    try:
+        async with aiohttp.ClientSession() as http:
+
+            async def restarting() -> bool:
+                found = await get_json(http, f"{ingress_check.admin_address(settings)}/readyz")
+                return not isinstance(found, Both) and found[1]["kafka"]["state"] == "restarting"
+
+            await eventually(restarting, 20, "the relay has ended")
+            seen = await ingress_check.look(http, settings, CREDENTIALS, app="default", bare=True)
+        assert seen.push is not None
+        assert seen.push.outcome == "success"
+        [finding] = [one for one in ingress_check.judge(seen) if one.code == "relay.restarting"]
+        assert "KeyError" in str(finding.values["reason"])
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
 
 
 @asynccontextmanager
@@ -363,11 +404,11 @@ async def test_in_the_environment_of_composes_console_a_healthy_bridge_is_found_
     """Its container has no key of the app, and another user than the ingress."""
     folder = tmp_path / "console"
     folder.mkdir()
-    ports = [stack.ingress.admin_port, stack.ingress.relay_admin_port]
-    found, page = await looked({**here(by_compose(), ports, folder), **kafka_env}, monkeypatch)
+    port = stack.ingress.admin_port
+    found, page = await looked({**here(by_compose(), port, folder), **kafka_env}, monkeypatch)
     assert found == set()
     assert "Errors: 0." in page
     assert stack.ingress.process is not None
     stack.ingress.process.kill()
-    found, _ = await looked({**here(by_compose(), ports, folder), **kafka_env}, monkeypatch)
+    found, _ = await looked({**here(by_compose(), port, folder), **kafka_env}, monkeypatch)
     assert found == {"ingress.absent"}

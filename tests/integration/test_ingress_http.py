@@ -21,11 +21,10 @@ from dingbridge.dingtalk.crypto import (
 )
 from dingbridge.ingress.callback import CallbackReceiver
 from dingbridge.ingress.diagnostics import Diagnostics
-from dingbridge.ingress.entry import JournalEntry
 from dingbridge.ingress.errors import JournalUnavailable
-from dingbridge.ingress.journal.directory import folders
+from dingbridge.ingress.journal.file import JournalFile
+from dingbridge.ingress.journal.folder import current
 from dingbridge.ingress.journal.retention import Retention
-from dingbridge.ingress.journal.store import JournalFile
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import HttpMetrics, JournalMetrics
 from dingbridge.ingress.server import PublicServer
@@ -51,8 +50,7 @@ class Listener:
         self.settings = IngressSettings.model_construct(
             callback_max_bytes=max_bytes, shutdown_timeout_s=4, **rules
         )
-        entry = JournalEntry(self.journal, metrics.callbacks)
-        self.callbacks = CallbackReceiver(self.settings, entry, metrics, self.diagnostics)
+        self.callbacks = CallbackReceiver(self.settings, self.journal, metrics, self.diagnostics)
         self.server = PublicServer(self.settings, self.callbacks, metrics)
         self.server.serve({"default": CallbackCrypto([OURS]), "hr": CallbackCrypto([OURS])}, "default")
 
@@ -83,8 +81,8 @@ class Listener:
 
     def kept(self):
         found = []
-        for folder in folders(self.folder):
-            file = JournalFile(folder.journal, read_only=True)
+        if current(self.folder).exists():
+            file = JournalFile(current(self.folder), read_only=True)
             found += [(row.app, row.body) for row in file.read(0, max_rows=9999, max_bytes=1 << 30)]
             file.close()
         return found

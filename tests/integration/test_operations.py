@@ -4,8 +4,11 @@ import asyncio
 import json
 import shutil
 from collections import Counter
+from contextlib import closing
 
-from dingbridge.events import decode
+from dingbridge.events import decode, extract_facts
+from dingbridge.ingress.journal.folder import open_current
+from dingbridge.ingress.journal.rows import DAMAGED, NO_TOPIC, Acknowledgement, NewCallback, Parked, now_ms
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all
 from tests.support.processes import eventually
@@ -72,3 +75,49 @@ async def test_an_instance_moves_with_its_folder_and_takes_along_what_waits_and_
     assert len(pusher.log) == 300
     await drained(there)
     assert await published(kafka_settings) == found
+
+
+async def test_a_folder_that_no_ingress_uses_is_sent_by_a_command(
+    processes, kafka_env, kafka_settings, tmp_path
+):
+    away = IngressUnderTest(processes, tmp_path, {**kafka_env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    await asyncio.to_thread(away.start)
+    await Pusher(away.url).push_all(events(0, 50))
+    away.env |= kafka_env
+    refused = await command(away, "journal", "publish")
+    assert refused.returncode == 1
+    assert "another ingress" in refused.stderr
+    await stop(away)
+    sent = await command(away, "journal", "publish")
+    assert (sent.returncode, sent.stdout) == (0, "parked: 0\n"), sent.stderr
+    assert set(await published(kafka_settings)) == set(range(50))
+    # nothing waits: an older version may begin an empty folder
+    again = await command(away, "journal", "publish", str(away.journal))
+    assert (again.returncode, again.stdout) == (0, "parked: 0\n"), again.stderr
+    assert set((await published(kafka_settings)).values()) == {1}
+
+
+async def test_a_damaged_callback_is_put_aside_with_its_folder_by_hand(processes, tmp_path):
+    ingress = IngressUnderTest(processes, tmp_path, {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    ingress.journal.mkdir()
+    with closing(open_current(ingress.journal)) as file:
+        callbacks = [
+            NewCallback(now_ms(), "default", "http", body, extract_facts(body)) for _, body in events(0, 3)
+        ]
+        damaged = Parked(2, NO_TOPIC, DAMAGED, now_ms())
+        file.commit(callbacks, None, [Acknowledgement(2, [damaged])])
+        file.db.execute("UPDATE callbacks SET body = x'ff' WHERE seq = 2")
+    (ingress.journal / "current").rename(ingress.journal / "with-damage")
+    await asyncio.to_thread(ingress.start)
+
+    def put_aside():
+        return ingress.readyz()[1]["journal"]["put_aside"]
+
+    await eventually(lambda: [each["done"] for each in put_aside()] == [True], 30, "it is drained")
+    [folder] = put_aside()
+    assert (folder["folder"], folder["kept"], folder["unreadable"]) == ("with-damage", 1, 1)
+    journal = ingress.readyz()[1]["journal"]
+    assert (journal["waiting"], journal["parked"]) == (2, []), "a callback, and the resync request"
+    assert (ingress.journal / "with-damage" / "journal.db-drained").exists()
+    shutil.rmtree(ingress.journal / "with-damage")
+    assert put_aside() == []

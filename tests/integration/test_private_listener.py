@@ -36,7 +36,7 @@ async def listener():
     async def ready():
         return True, {}
 
-    changes = [web.post("/journal/prune", change), web.delete("/journal/prune", change)]
+    changes = [web.post("/journal/drain", change), web.delete("/journal/drain", change)]
     server = AdminServer(
         "127.0.0.1",
         0,
@@ -79,7 +79,7 @@ async def listener():
 async def test_only_json_by_an_address_of_ours_changes_anything(listener, method, headers, status):
     http, port, done = listener
     filled = {name: value.format(port=port) for name, value in headers.items()}
-    async with http.request(method, "/journal/prune", data=b"{}", headers=filled) as answer:
+    async with http.request(method, "/journal/drain", data=b"{}", headers=filled) as answer:
         assert answer.status == status
     assert done == ([method] if status == 200 else [])
 
@@ -108,7 +108,7 @@ async def test_what_is_changed_leaves_a_line_and_so_does_an_attempt(listener):
     http, _, _ = listener
     with structlog.testing.capture_logs() as lines:
         for headers in (JSON, {"Content-Type": "application/json"}):
-            async with http.post("/journal/prune", data=b"{}", headers=headers) as answer:
+            async with http.post("/journal/drain", data=b"{}", headers=headers) as answer:
                 await answer.read()
         async with http.get("/metrics") as answer:
             await answer.read()
@@ -116,8 +116,8 @@ async def test_what_is_changed_leaves_a_line_and_so_does_an_attempt(listener):
             assert answer.status == 404
     said = [(line["event"], line["path"], line["remote"], line.get("result")) for line in lines]
     assert said == [
-        ("admin.changed", "/journal/prune", "127.0.0.1", 200),
-        ("admin.refused", "/journal/prune", "127.0.0.1", None),
+        ("admin.changed", "/journal/drain", "127.0.0.1", 200),
+        ("admin.refused", "/journal/drain", "127.0.0.1", None),
     ]
 
 
@@ -175,9 +175,9 @@ def test_no_proxy_of_the_environment_stands_between_commands_and_processes_here(
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(urllib.request, "_opener", None)  # one that was made before knows no proxy
-    with answering(done({"deleted": 3})) as port:
+    with answering(done({"kept": 3})) as port:
         monkeypatch.setenv("ADMIN_PORT", str(port))
-        assert client.ask("prune", {}) == {"deleted": 3}
+        assert client.ask("drain", {}) == {"kept": 3}
     with answering(done({"events": [{"payload": {"EventType": "user_add_org"}}]})) as port:
         simulator.act("hire", [], f"http://127.0.0.1:{port}")
     assert json.loads(capsys.readouterr().out) == {"EventType": "user_add_org"}
@@ -204,13 +204,13 @@ async def test_a_body_that_is_no_json_object_is_the_senders_mistake(body, header
         return options
 
     server = AdminServer(
-        "127.0.0.1", 0, CollectorRegistry(), ready=ready, routes=routes({"prune": verb}), token=TOKEN
+        "127.0.0.1", 0, CollectorRegistry(), ready=ready, routes=routes({"drain": verb}), token=TOKEN
     )
     await server.start()
     try:
         async with (
             aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as http,
-            http.post("/journal/prune", data=body, headers=JSON | headers) as answer,
+            http.post("/journal/drain", data=body, headers=JSON | headers) as answer,
         ):
             assert answer.status == 400
             assert "JSON object" in (await answer.json())["error"]

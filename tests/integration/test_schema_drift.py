@@ -47,17 +47,18 @@ async def test_drift_is_counted_told_once_and_shown_and_an_unknown_type_gets_its
     await asyncio.to_thread(ingress.start)
     pusher = Pusher(ingress.url, retries=2)
     bodies = [json.dumps(callback).encode() for callback in callbacks()]
-    await pusher.push_all(enumerate(bodies))
+    await pusher.push_all(enumerate(bodies), concurrency=1)  # the first of a type drifts
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "all of it is in Kafka")
     assert sum(map(len, (await read_all(kafka_settings)).values())) == len(bodies)
 
     def counted(kind, event_type="user_add_org"):
         return ingress.metric("dingbridge_schema_drift_total", type=event_type, kind=kind)
 
+    # the first callback of a type is looked at, and of others one in 10 s
     await eventually(
-        lambda: asyncio.to_thread(lambda: counted("unknown_field") == 2), 30, "the relay has told"
+        lambda: asyncio.to_thread(lambda: counted("unknown_field") >= 1), 30, "the relay has told"
     )
-    assert (counted("type"), counted("missing")) == (3, 0)
+    assert (counted("type") >= 1, counted("missing")) == (True, 0)
     assert counted("unknown_field", "other") == counted("unknown_field", "brand_new_event") == 0
     told = [line for line in ingress.process.log_text().splitlines() if "schema.drift" in line]
     assert len(told) == 3

@@ -13,7 +13,6 @@ from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
 
 from dingbridge.dingtalk.gateway import Opening
-from dingbridge.ingress.entry import JournalEntry
 from dingbridge.ingress.errors import JournalUnavailable
 from dingbridge.ingress.journal.retention import Retention
 from dingbridge.ingress.journal.rows import ResyncRequest
@@ -81,7 +80,6 @@ class Stack:
             IngressSettings.model_construct(**given),
             lambda: self.apps,
             self.journal,
-            JournalEntry(self.journal, self.http.callbacks),
             self.metrics,
         )
         self._running = asyncio.create_task(self._run(self.streams))

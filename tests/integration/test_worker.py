@@ -9,8 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from dingbridge import Context, Event, Transaction
+from dingbridge.events.control import resync_requested
+from dingbridge.events.envelope import Record
 from dingbridge.kafka.group_start import begin_at_end
-from dingbridge.kafka.topic_policy import event_topic, inbox_topic
+from dingbridge.kafka.topic_policy import control_topic, event_topic, inbox_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker import worker
@@ -126,14 +128,38 @@ async def test_a_consumer_of_what_is_new_begins_at_the_end_and_skips_nothing_aft
     assert [event_id for event_id, _ in await rows(url)] == ["replayed", "while it was away"]
 
 
+async def test_a_new_group_is_not_asked_for_what_was_lost_before_it_began_and_later_misses_no_request(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
+) -> None:
+    url = f"sqlite:///{tmp_path}/t.db"
+    settings = consumer_settings(kafka_env, url)
+    consumer = named(EffectConsumer, control_topics=("resync",))
+
+    async def request(id: str) -> None:
+        found = resync_requested(
+            id=id, app="default", corp_id="dingcorp1", now_ms=2, since_ms=1, part="all", reason="lost"
+        )
+        record = Record(None, False, *found, id)
+        await publish(kafka_settings, [record], topic=control_topic(settings, "resync"))
+
+    await request("from before")
+    await publish(kafka_settings, [event_record("old", "u1")])
+    async with serving(consumer(), settings):
+        await eventually(lambda: has_rows(url, 1))
+    await request("while it was away")
+    async with serving(consumer(), settings):
+        await eventually(lambda: has_rows(url, 2))
+    assert [event_id for event_id, _ in await rows(url)] == ["old", "while it was away"]
+
+
 async def test_a_first_start_that_died_before_it_read_is_not_begun_anew(
     kafka_settings: KafkaSettings,
 ) -> None:
     group = named(EffectConsumer).name
     await publish(kafka_settings, [event_record("old", "u1")])
     topics = await ensure_topics(kafka_settings, [event_topic(kafka_settings, TYPE)])
-    await begin_at_end(kafka_settings, group, topics)
+    await begin_at_end(kafka_settings, group, topics, topics)
     before = await committed(kafka_settings, group)
     await publish(kafka_settings, [event_record("new", "u1")])
-    await begin_at_end(kafka_settings, group, topics)
+    await begin_at_end(kafka_settings, group, topics, topics)
     assert await committed(kafka_settings, group) == before != {}

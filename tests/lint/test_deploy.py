@@ -185,8 +185,7 @@ def test_with_compose_a_container_of_a_real_app_has_no_secret_that_its_process_d
 def test_no_setting_in_env_moves_a_container_from_its_published_ports_and_its_volume(monkeypatch):
     """What ``ports``, ``volumes`` and ``healthcheck`` count on: on the host there are others to change."""
     elsewhere = {"INGRESS_HOST": "127.0.0.1", "INGRESS_PORT": "9000", "DATA_DIR": "/srv/data"}
-    elsewhere |= {"ADMIN_HOST": "127.0.0.1", "ADMIN_PORT": "9001", "RELAY_ADMIN_PORT": "9002"}
-    elsewhere |= {"INGRESS_RELAY": "none"}
+    elsewhere |= {"ADMIN_HOST": "127.0.0.1", "ADMIN_PORT": "9001"}
     for name, service in rendered(APP, FILLED_IN | elsewhere).items():
         if "env_file" not in service:
             continue
@@ -201,8 +200,7 @@ def test_no_setting_in_env_moves_a_container_from_its_published_ports_and_its_vo
         assert asked[0] == "0.0.0.0"
         listens = {asked[1]}
         if name == "ingress":
-            assert settings.ingress_relay == "child", "nothing else publishes here"
-            listens |= {settings.ingress_port, settings.relay_admin_port}
+            listens.add(settings.ingress_port)
             assert settings.ingress_host == "0.0.0.0"
         assert {int(port.rsplit(":", 1)[1]) for port in service.get("ports", [])} <= listens
         # a consumer waits while DingTalk does not answer, and a restart would not help it
@@ -276,13 +274,12 @@ def test_the_example_of_the_console_on_kubernetes_starts_as_it_stands(tmp_path, 
         for name, w in workloads().items()
         for number in range(w["spec"]["replicas"])
     }
-    pods |= {("relay", host) for name, host in pods if name == "ingress"}
     asked = [(name, *address.removeprefix("http://").split(":")) for name, address in console.listeners]
     assert {(name, host) for name, host, _ in asked} == pods
     for name, _, port in asked:
-        ports = container(workloads()["ingress" if name == "relay" else name])["ports"]
+        ports = container(workloads()[name])["ports"]
         named = {p["containerPort"]: p["name"] for p in ports}
-        assert named[int(port)] == ("relay-admin" if name == "relay" else "admin")
+        assert named[int(port)] == "admin"
     assert all(is_own_name(host, console.admin_names) for _, host, _ in asked), "else they answer 403"
     # its users become a file for its owner alone, where it looks for it
     [users] = only["initContainers"]

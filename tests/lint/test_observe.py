@@ -48,11 +48,9 @@ def test_they_have_no_rights_that_they_do_not_need_and_are_reached_from_this_mac
 
 def test_every_process_of_ours_is_asked_at_its_private_listener():
     ours = {
-        f"{name}:{service['environment'][port]}"
+        f"{name}:{service['environment']['ADMIN_PORT']}"
         for name, service in SERVICES.items()
-        for port in ("ADMIN_PORT", "RELAY_ADMIN_PORT")
         if (service.get("environment") or {}).get("ADMIN_HOST") == "0.0.0.0"
-        and port in service["environment"]
     }
     asked = set()
     for job in scrape()["scrape_configs"]:

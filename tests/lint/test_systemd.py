@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from dingbridge.console.settings import ConsoleSettings
-from dingbridge.settings import ConsumerSettings, IngressSettings, PublisherSettings
+from dingbridge.settings import ConsumerSettings, IngressSettings
 from tests.support.documents import ROOT
 from tests.support.units import UNITS, unit
 
 SETTINGS = {
     "dingbridge-ingress.service": IngressSettings,
-    "dingbridge-relay.service": PublisherSettings,
     "dingbridge-consumer@.service": ConsumerSettings,
     "dingbridge-console.service": ConsoleSettings,
 }
@@ -51,19 +50,6 @@ def test_it_is_started_again_when_it_ends_in_words_but_not_for_wrong_settings(na
     assert sections["Unit"]["StartLimitIntervalSec"] == ["0"], "else it is given up after some restarts"
     stop_s = SETTINGS[name].model_fields["shutdown_timeout_s"].default
     assert int(service["TimeoutStopSec"][0]) > stop_s + 5
-
-
-def test_a_stop_is_for_the_ingress_which_stops_its_relay_and_outlives_the_relays_death():
-    service = unit("dingbridge-ingress.service")["Service"]
-    assert service["KillMode"] == ["mixed"]
-    assert service["OOMPolicy"] == ["continue"], "by default a relay without memory stops the whole service"
-
-
-def test_a_relay_of_its_own_asks_for_the_setting_that_makes_room_for_it():
-    text = next(p for p in UNITS if "relay" in p.name).read_text(encoding="utf-8")
-    [(setting, value)] = re.findall(r"set (\w+)=(\w+)", text)
-    assert getattr(IngressSettings.model_construct(**{setting.lower(): value}), setting.lower()) == "none"
-    assert IngressSettings.model_fields[setting.lower()].default == "child"
 
 
 @EACH

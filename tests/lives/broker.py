@@ -95,6 +95,8 @@ class MemoryConsumer:
     def subscribe(self, topics: Sequence[str], *, listener: Any = None) -> None:
         self._topics, self._listener = topics, listener
 
+    def assign(self, partitions: Iterable[TopicPartition]) -> None: ...
+
     async def start(self) -> None:
         await self._broker.answered()
         self._positions = {
@@ -130,6 +132,10 @@ class MemoryConsumer:
 
     def highwater(self, partition: TopicPartition) -> int:
         return len(self._broker.topics[partition.topic])
+
+    async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        await self._broker.answered()
+        return {partition: self.highwater(partition) for partition in partitions}
 
     async def commit(self, offsets: Mapping[TopicPartition, Any]) -> None:
         await self._broker.answered()

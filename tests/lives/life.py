@@ -18,7 +18,7 @@ from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.consumers.approval import Approval
 from dingbridge.consumers.outbound import Outbound
 from dingbridge.events.control import resync_requested
-from dingbridge.kafka.topic_policy import inbox_topic
+from dingbridge.kafka.topic_policy import RESYNC, control_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.simulator.errors import ActionError
 from dingbridge.worker.consumer import Consumer
@@ -179,8 +179,7 @@ class Life:
             id=f"r{self.number()}", app="default", corp_id=CORP, now_ms=now_ms, since_ms=now_ms - 3_600_000,
             part="all", reason="life",
         )  # fmt: skip
-        for running in self.processes:
-            self.broker.append(inbox_topic(self.settings, running.name), *record)
+        self.broker.append(control_topic(self.settings, RESYNC), *record)
 
     def _touch_all(self) -> None:
         """Nothing can be asked of how soon changes of this moment are told."""

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.kafka import group_start, topics
+from dingbridge.kafka import topics
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
 from dingbridge.worker.api import clients
 from dingbridge.worker.consumer import Consumer
@@ -37,15 +37,12 @@ def kafka_in_memory(broker: MemoryBroker) -> Iterator[None]:
         await broker.answered()
         return dict.fromkeys(names, 1)
 
-    async def nothing(*_: Any, **__: Any) -> None: ...
-
     with ExitStack() as stack:
         for real, stand_in in (
             (AIOKafkaProducer, broker.producer),
             (AIOKafkaConsumer, broker.consumer),
             (AIOKafkaAdminClient, broker.admin),
             (topics.ensure_topics, ensure),
-            (group_start.begin_at_end, nothing),
         ):
             stack.enter_context(everywhere(real, stand_in))
         yield

@@ -18,7 +18,7 @@ from tests.support.clone import ROOT
 from tests.support.processes import Process, environment, free_port
 from tests.support.wheels import build_wheel, environment_of, link, requirements
 
-EXTRA = {"ingress": "ingress", "relay": "ingress", "console": "console", "simulator": "simulator"}
+EXTRA = {"ingress": "ingress", "console": "console", "simulator": "simulator"}
 """The extra that a command needs."""
 HELP = """
 import contextlib, io, json, sys
@@ -135,7 +135,7 @@ def test_an_authors_test_runs_without_an_extra(author: Author) -> None:
 
 
 def test_each_part_needs_nothing_but_its_extra(author: Author) -> None:
-    others = ["dingbridge.console", "dingbridge.ingress.cli", "dingbridge.ingress.relay.cli"]
+    others = ["dingbridge.console", "dingbridge.ingress.cli"]
     author.run("-c", MODULES, "dingbridge", *others, "dingbridge.tracing.otel")
     for extra in set(EXTRA.values()):
         author.run("-c", MODULES, f"dingbridge.{extra}", "no other", extra=extra)

@@ -109,11 +109,11 @@ def _verdict(found: Comparison, scene: Scene) -> bool:
     if scene.put_aside or scene.hurt:
         print(
             f"put aside: {scene.put_aside} journals; {len(scene.hurt)} callbacks in damaged pages, of which "
-            f"{len(found.lost & scene.hurt)} were not in Kafka yet; the ingress counts {scene.unread}"
+            f"{len(found.lost & scene.hurt)} were not in Kafka yet; the ingress counts {scene.unreadable}"
         )
     try:
         found.assert_holds(hurt=scene.hurt, put_aside=scene.put_aside)
-        assert not found.lost or scene.unread, "what could not be read was not counted"
+        assert not found.lost or scene.unreadable, "what could not be read was not counted"
         # what waited in a journal that was put aside comes behind what the new one has taken meanwhile
         journals = {record.journal for record in found.seen}
         keys = assert_in_order(found.seen, by_number=not scene.put_aside)

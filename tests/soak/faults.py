@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import random
-import re
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -14,10 +12,10 @@ from typing import Any
 
 import aiohttp
 import apsw
-import psutil
 
 from dev.servers import KafkaServer, free_port
-from dingbridge.ingress.journal.directory import current, damaged
+from dingbridge.ingress.journal.drain import UNREADABLE_FILE
+from dingbridge.ingress.journal.folder import current, delete_folder, put_aside
 from dingbridge.simulator.kafka.brokers import JarsKafka
 from tests.support.disk import SickDisk, Sickness
 from tests.support.ingress import IngressUnderTest
@@ -58,7 +56,7 @@ class KafkaBehindNetwork(JarsKafka):
 @dataclass
 class Scene:
     """What the faults are done to. ``dice`` decides all that is random. ``hurt`` are numbers whose callbacks
-    a fault has made unreadable, ``unread`` how many the ingress says it could not read, ``put_aside`` how
+    a fault has made unreadable, ``unreadable`` how many the ingress says it could not read, ``put_aside`` how
     many journals."""
 
     ingress: IngressUnderTest
@@ -69,7 +67,7 @@ class Scene:
     networks: list[RoundRobin] = field(default_factory=list)
     extras: int = EXTRA
     hurt: set[int] = field(default_factory=set)
-    unread: int = 0
+    unreadable: int = 0
     put_aside: int = 0
 
     def extra(self) -> int:
@@ -79,33 +77,19 @@ class Scene:
     async def wait(self, least_s: float, most_s: float) -> None:
         await asyncio.sleep(self.dice.uniform(least_s, most_s))
 
-    def relays(self) -> list[int]:
-        """Process ids of the ingress's children."""
-        process = self.ingress.process
-        return [c.pid for c in psutil.Process(process.pid).children()] if process and process.running else []
-
     async def started_again(self) -> None:
-        """As whatever runs the ingress does when it has ended. What was put aside is deleted as soon as it is
-        imported: a second damage within the hour would end the ingress for good, and rightly so."""
+        """As whatever runs the ingress does when it has ended. What was put aside is drained before the next
+        fault: a second damage before that would end the ingress for good, and rightly so."""
         if self.ingress.process is None or not self.ingress.process.running:
             await asyncio.to_thread(self.ingress.start)
-        if folders := damaged(self.ingress.journal):
-            await eventually(lambda: asyncio.to_thread(self._imported), 300, "what was put aside is imported")
+        root = self.ingress.journal
+        if folders := {path.parent for path in (*put_aside(root), *root.rglob(UNREADABLE_FILE))}:
+            await eventually(lambda: not put_aside(root), 300, "what was put aside is drained")
             self.put_aside += len(folders)
-            told = (await asyncio.to_thread(self.ingress.readyz))[1]["journal"]["damaged"]
-            self.unread += sum(one["unread"] for one in told)
-            await eventually(lambda: asyncio.to_thread(self._deleted), 60, "what was put aside is deleted")
-
-    def _imported(self) -> bool:
-        status, details = self.ingress.readyz()
-        return status == 200 and all(one["imported"] for one in details["journal"]["damaged"])
-
-    def _deleted(self) -> bool:
-        """Its relay, which must forget what is parked as damaged, may be starting just now."""
-        command = ("journal", "prune", "--damaged", "--yes")
-        done = self.ingress.processes.run(*command, env=self.ingress.env)
-        self.unread += sum(map(int, re.findall(r"damaged callbacks: (\d+)", done.stdout)))
-        return not damaged(self.ingress.journal)
+            told = (await asyncio.to_thread(self.ingress.readyz))[1]["journal"]["put_aside"]
+            self.unreadable += sum(one["unreadable"] for one in told)
+            for left in root.rglob(UNREADABLE_FILE):
+                delete_folder(left.parent)
 
     async def push(self, number: int, payload: bytes) -> None:
         async with aiohttp.ClientSession() as http:
@@ -185,7 +169,7 @@ async def network_bad(scene: Scene) -> str:
     return f"the network before the brokers {how}"
 
 
-# -- the ingress, its relay, its disk
+# -- the ingress, and its disk
 
 
 async def ingress_killed(scene: Scene) -> str:
@@ -206,24 +190,6 @@ async def ingress_frozen(scene: Scene) -> str:
         await scene.wait(0.2, 3)
         scene.ingress.process.resume()
     return "ingress frozen and thawed"
-
-
-async def relay_killed(scene: Scene) -> str:
-    for pid in scene.relays():
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return "relay killed"
-
-
-async def relay_frozen(scene: Scene) -> str:
-    pids = scene.relays()
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    await scene.wait(1, 12)
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-    return "relay frozen and thawed"
 
 
 def sick(sickness: Sickness, words: str) -> Fault:
@@ -255,7 +221,7 @@ async def journal_damaged(scene: Scene) -> str:
 
 def _damage(scene: Scene) -> tuple[str, set[int]]:
     """How, and the numbers whose callbacks do not read any more."""
-    path = current(scene.ingress.journal).journal
+    path = current(scene.ingress.journal)
     before = _readable(path)
     at = scene.dice.randrange(max(1, path.stat().st_size // PAGE)) * PAGE
     zeroed = scene.dice.random() < 0.5
@@ -319,8 +285,6 @@ OURS: tuple[Fault, ...] = (
     ingress_killed,
     ingress_stopped,
     ingress_frozen,
-    relay_killed,
-    relay_frozen,
     sick("fsync", "fsync failed"),
     sick("slow", "fsync took 3 s"),
     sick("full", "disk full"),

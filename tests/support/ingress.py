@@ -1,4 +1,4 @@
-"""Running a real ``dingbridge ingress`` in a test, with its relay, and asking both how they are."""
+"""Running a real ``dingbridge ingress`` in a test, and asking it how it is."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ class IngressUnderTest:
 
     def __init__(self, processes: Processes, folder: Path, *layers: Mapping[str, str]) -> None:
         self.processes = processes
-        self.port, self.admin_port, self.relay_admin_port = free_port(), free_port(), free_port()
+        self.port, self.admin_port = free_port(), free_port()
         self.journal = folder / "journal"
         self.env = {
             **SAMPLE_CREDENTIALS,
@@ -31,7 +31,6 @@ class IngressUnderTest:
             "INGRESS_HOST": "127.0.0.1",
             "INGRESS_PORT": str(self.port),
             "ADMIN_PORT": str(self.admin_port),
-            "RELAY_ADMIN_PORT": str(self.relay_admin_port),
             "KAFKA_REQUEST_TIMEOUT_S": "5",
             "TOPIC_PARTITIONS": "2",
         }
@@ -64,18 +63,10 @@ class IngressUnderTest:
         """Status and details of the ingress's ``/readyz``; status 0 while nothing listens."""
         return _readyz(self.admin_port)
 
-    def relay_readyz(self) -> tuple[int, dict[str, Any]]:
-        """The same of its relay: ``state`` of Kafka, ``words``, ``since``, ``parked``."""
-        return _readyz(self.relay_admin_port)
-
     def metrics(self) -> list[Metric]:
-        """What ``/metrics`` of the ingress serves, and that of its relay while it answers, parsed."""
-        return [*_metrics(self.admin_port), *self.relay_metrics()]
-
-    def relay_metrics(self) -> list[Metric]:
-        """Those of the relay alone; none while it does not answer."""
+        """What its ``/metrics`` serves, parsed; nothing while it does not answer."""
         try:
-            return _metrics(self.relay_admin_port)
+            return _metrics(self.admin_port)
         except OSError:
             return []
 
@@ -89,18 +80,18 @@ class IngressUnderTest:
         )
 
     def kafka_state(self) -> str:
-        """``up``, ``down``, ``stalled`` or ``starting``, as the relay says; empty: no answer."""
-        return str(self.relay_readyz()[1].get("state", ""))
+        """``up``, ``down``, ``stalled``, ``starting`` or ``restarting``, by the relay; empty: no answer."""
+        return str(self.readyz()[1].get("kafka", {}).get("state", ""))
 
     def drained(self) -> bool:
-        """Whether nothing waits for Kafka any more, and what was put aside is imported."""
+        """Whether nothing waits for Kafka any more, and what was put aside is drained."""
         status, details = self.readyz()
         journal = details["journal"] if status == 200 else {}
-        return journal.get("waiting") == 0 and all(each["imported"] for each in journal["damaged"])
+        return journal.get("waiting") == 0 and all(each["done"] for each in journal["put_aside"])
 
     def published(self) -> bool:
         """The same, and nothing is parked, as records are while their topic is slow to be made."""
-        return self.drained() and not any(self.relay_readyz()[1].get("parked", {}).values())
+        return self.drained() and not self.readyz()[1]["journal"]["parked"]
 
     @asynccontextmanager
     async def supervised(self) -> AsyncIterator[list[int]]:

@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @dataclass(frozen=True)
 class ReceivedSpan:
-    """Ids in hex; ``parent`` is empty for a root; ``links`` are ``(trace, span)``."""
+    """Ids in hex; ``parent`` is empty for a root."""
 
     service: str
     name: str
@@ -20,7 +20,6 @@ class ReceivedSpan:
     trace: str
     span: str
     parent: str
-    links: frozenset[tuple[str, str]]
     attributes: dict[str, Any]
     failed: bool
 
@@ -49,7 +48,6 @@ class Receiver:
                             one.trace_id.hex(),
                             one.span_id.hex(),
                             one.parent_span_id.hex(),
-                            frozenset((link.trace_id.hex(), link.span_id.hex()) for link in one.links),
                             _attributes(one.attributes),
                             one.status.code == one.status.STATUS_CODE_ERROR,
                         )

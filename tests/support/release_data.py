@@ -42,12 +42,9 @@ class ReleaseData:
 
     def unpack(self, data_dir: Path) -> None:
         """The files as ``DATA_DIR``, ``apps.toml`` and the like too."""
-        journal = data_dir / "journal" / "current"
-        journal.mkdir(parents=True, mode=0o700)
+        data_dir.mkdir(mode=0o700)
         for packed in self.folder.glob("*.db.gz"):
-            own = packed.name in ("journal.db.gz", "checkpoint.db.gz")
-            target = (journal if own else data_dir) / packed.stem
-            target.write_bytes(gzip.decompress(packed.read_bytes()))
+            (data_dir / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
         for name in ("console-audit.jsonl", "console-users.toml", "apps.toml", "owners.toml", "forward.toml"):
             shutil.copy(self.folder / name, data_dir / name)
         (data_dir / "console-users.toml").chmod(0o600)

@@ -23,8 +23,8 @@ def test_one_version_is_said_everywhere():
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     assert said == f"dingbridge {VERSION}\n"
     assert version("dingbridge") == VERSION
-    [newest] = re.findall(r"^## (\S+)", CHANGELOG, re.MULTILINE)[:1]
-    assert newest == VERSION
+    released = [name for name in re.findall(r"^## (\S+)", CHANGELOG, re.MULTILINE) if name != "Unreleased"]
+    assert released[0] == VERSION
     chart = yaml.safe_load((ROOT / "deploy" / "helm" / "Chart.yaml").read_text(encoding="utf-8"))
     assert (chart["version"], chart["appVersion"]) == (VERSION, VERSION)
 

@@ -1,4 +1,4 @@
-"""Resyncs that the bridge requests in the inbox when events may be lost: stored, then done beside the events.
+"""Resyncs that the bridge requests when events may be lost: stored, then done beside the events.
 
 A request is in ``approval_resyncs`` until it is done, so a process that dies goes on with it. Actions are
 called as if the events had come, for what ended since the archive's first event. An instance that cannot be

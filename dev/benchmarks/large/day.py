@@ -1,4 +1,4 @@
-"""A day's events at once: accepted by the ingress, carried to Kafka by the relay, handled by both consumers.
+"""A day's events at once: accepted by the ingress, carried to Kafka by its relay, handled by both consumers.
 
 Half of the events are changes of people, half ends of approvals; the simulator is DingTalk's Open API. Each
 part is timed by itself but for the relay, which works beside the accepting. As a program, ``URL FIRST COUNT

@@ -89,11 +89,11 @@ INGRESS: Final = Dashboard(
             Panel("Size of the journal", "bytes", {"{{instance}}": "dingbridge_journal_bytes"}),
             Panel("Free disk under it", "bytes", {"{{instance}}": "dingbridge_journal_free_bytes"}),
             Panel(
-                "Damaged journals",
+                "Journals put aside",
                 "number",
                 {
                     "folders, {{instance}}": "dingbridge_journal_damaged_folders",
-                    "callbacks that cannot be read, {{instance}}": "dingbridge_journal_unread",
+                    "callbacks that cannot be read, {{instance}}": "dingbridge_journal_unreadable",
                 },
             ),
             Panel("Waiting for Kafka", "number", {"{{instance}}": "dingbridge_journal_waiting"}),
@@ -105,7 +105,7 @@ INGRESS: Final = Dashboard(
                 {"{{error}}": rate("dingbridge_kafka_errors_total", "error")},
                 "They are tried again; nothing is lost by them.",
             ),
-            Panel("Restarts of the relay", "number", {"{{instance}}": "dingbridge_publisher_restarts_total"}),
+            Panel("Restarts of the relay", "number", {"{{instance}}": "dingbridge_relay_restarts_total"}),
         ),
         "Stream mode": (
             Panel("Open connections", "number", {"{{app}}, {{instance}}": "dingbridge_stream_connections"}),

@@ -44,10 +44,10 @@ class Recovery:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """``absent`` is why the private listener does not answer; ``refused`` counts refusals by outcome and
-    reason since the ingress started. ``relay`` is what the relay's listener answers to ``/readyz``, or why it
-    does not answer; None where it was not asked. ``parked`` counts records by reason. ``other_company``: how
-    many pushes of the app named another company than its own, and which the last one did. ``oldest_s``: for
-    how long the oldest callback waits for Kafka; ``publishes``: while it is late, Kafka took records."""
+    reason since the ingress started. ``relay`` is the state of its relay, which ``/readyz`` has under
+    ``kafka``. ``parked`` counts callbacks by reason. ``other_company``: how many pushes of the app named
+    another company than its own, and which the last one did. ``oldest_s``: for how long the oldest callback
+    waits for Kafka; ``publishes``: while it is late, Kafka took records."""
 
     url: str
     admin: str
@@ -58,8 +58,7 @@ class Seen:
     owners: Sequence[Mapping[str, Any]] = ()
     refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
     recovery: Recovery = field(default_factory=Recovery)
-    relay_admin: str = ""
-    relay: Mapping[str, Any] | Both | None = None
+    relay: Mapping[str, Any] = field(default_factory=dict)
     parked: Mapping[str, int] = field(default_factory=dict)
     other_company: Mapping[str, Any] | None = None
     oldest_s: float = 0.0
@@ -76,11 +75,6 @@ def addresses(settings: IngressSettings, app: str | None = None) -> tuple[str, s
 def admin_address(settings: JournalSettings) -> str:
     """``http://host:port`` of the private listener, as this machine reaches it."""
     return _at(settings.admin_host, settings.admin_port)
-
-
-def relay_address(settings: JournalSettings) -> str:
-    """The same of the relay's."""
-    return _at(settings.admin_host, settings.relay_admin_port)
 
 
 def _at(host: str, port: int) -> str:
@@ -107,11 +101,10 @@ async def look(
     status, details = answer
     metrics = await get(session, f"{admin}/metrics")
     page = "" if isinstance(metrics, Both) else metrics.text
-    relay_admin = relay_address(settings)
-    relay = await get_json(session, f"{relay_admin}/readyz")
+    relay = details.get("kafka") or {}
     oldest_s = _sum(page, "dingbridge_journal_oldest_waiting_seconds")
-    publishes = oldest_s <= BEHIND_S or await _publishes(session, relay_admin)
-    companies = {} if isinstance(relay, Both) else relay[1].get("other_companies") or {}
+    publishes = oldest_s <= BEHIND_S or await _publishes(session, admin)
+    companies = relay.get("other_companies") or {}
     known = [] if isinstance(owners, Both) else owners[1].get("owners", [])
     return Seen(
         url,
@@ -122,8 +115,7 @@ async def look(
         owners=[entry for entry in known if entry.get("app") == app],
         refused=refused_of(page),
         recovery=recovery_of(page),
-        relay_admin=relay_admin,
-        relay=relay if isinstance(relay, Both) else relay[1],
+        relay=relay,
         parked=parked_of(page),
         other_company=companies.get(app) if app else next(iter(companies.values()), None),
         oldest_s=oldest_s,
@@ -132,11 +124,11 @@ async def look(
     )
 
 
-async def _publishes(session: aiohttp.ClientSession, relay_admin: str) -> bool:
-    """Whether the relay's count grows within ``_STILL_S``."""
+async def _publishes(session: aiohttp.ClientSession, admin: str) -> bool:
+    """Return whether the count of published records grows within ``_STILL_S``."""
 
     async def published() -> float:
-        metrics = await get(session, f"{relay_admin}/metrics")
+        metrics = await get(session, f"{admin}/metrics")
         return 0.0 if isinstance(metrics, Both) else _sum(metrics.text, "dingbridge_published_total")
 
     before = await published()
@@ -154,7 +146,7 @@ def refused_of(page: str) -> dict[tuple[str, str], int]:
 
 
 def parked_of(page: str) -> dict[str, int]:
-    """The parked records, by reason, from the ingress's metrics."""
+    """The parked callbacks, by reason, from the ingress's metrics."""
     parked = (sample for sample in _samples(page) if sample.name == "dingbridge_parked" and sample.value)
     return {sample.labels.get("reason", ""): int(sample.value) for sample in parked}
 
@@ -202,10 +194,11 @@ def judge(seen: Seen) -> list[Finding]:
     if not seen.ready:
         words = (seen.details.get("journal") or {}).get("words") or seen.details.get("status") or "?"
         findings.append(found("ingress.not_ready", reason=str(words)))
-    if isinstance(seen.relay, Both):
-        findings.append(found("relay.absent", address=seen.relay_admin, reason=seen.relay))
-    elif seen.relay is not None and seen.relay.get("state") in ("down", "stalled"):
-        findings.append(found("relay.kafka", reason=str(seen.relay.get("words") or "")))
+    state, words = seen.relay.get("state"), str(seen.relay.get("words") or "")
+    if state == "restarting":
+        findings.append(found("relay.restarting", reason=words))
+    elif state in ("down", "stalled"):
+        findings.append(found("relay.kafka", reason=words))
     elif not seen.publishes:
         findings.append(found("relay.still", seconds=round(seen.oldest_s)))
     elif seen.oldest_s > BEHIND_S:

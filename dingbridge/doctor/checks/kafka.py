@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTo
 from dingbridge.doctor.checks.settings import Part
 from dingbridge.kafka.client import connection, explained
 from dingbridge.kafka.topic_policy import (
+    RESYNC,
     control_topic,
     dlq_topic,
     event_topic,
@@ -27,8 +28,6 @@ from dingbridge.settings import KafkaSettings
 
 _REQUEST_MS: Final = 10_000
 _GROUP_DENIED: Final = 30  # GROUP_AUTHORIZATION_FAILED
-ORDERED: Final = ("address-sync", "approval", "outbound")
-"""Consumers to which recovery may send a resync request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +57,9 @@ class Seen:
 
 
 def needs(
-    settings: KafkaSettings, consumers: Iterable[Part], *, ingress: bool, recovery: bool = False
+    settings: KafkaSettings, consumers: Iterable[Part], *, ingress: bool
 ) -> dict[str, list[tuple[str, str]]]:
-    """``{topic: [(part, operation)]}`` as docs/explanation/security.md lists them. ``recovery``: the
-    ingress reads the failed list."""
+    """``{topic: [(part, operation)]}`` as docs/explanation/security.md lists them."""
     wanted: dict[str, list[tuple[str, str]]] = {}
 
     def add(topic: str, part: str, operation: str) -> None:
@@ -69,9 +67,7 @@ def needs(
 
     if ingress:
         add(unclassified_topic(settings), "ingress", "WRITE")
-    if recovery:
-        for name in ORDERED:
-            add(inbox_topic(settings, name), "ingress", "WRITE")
+        add(control_topic(settings, RESYNC), "ingress", "WRITE")
     for part in consumers:
         for event_type in part.topics:
             topic = event_topic(settings, event_type)

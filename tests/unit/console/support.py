@@ -35,7 +35,7 @@ def settings_in(folder: Path, **values: Any) -> ConsoleSettings:
     return ConsoleSettings(
         data_dir=folder,
         kafka_bootstrap_servers=f"127.0.0.1:{free_port()}",
-        console_listeners=[f"{name}=http://127.0.0.1:{free_port()}" for name in ("ingress", "relay")],
+        console_listeners=[f"ingress=http://127.0.0.1:{free_port()}"],
         **values,
     )
 

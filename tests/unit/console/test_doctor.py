@@ -62,16 +62,16 @@ WITH_ITS_INGRESS = {"compose", "compose, a real app", "systemd"}
 
 
 class Listeners:
-    """The private listeners of an ingress and its relay."""
+    """The private listener of an ingress."""
 
     def __init__(self) -> None:
-        self.ports: list[int] = []
+        self.port = 0
         self.relay: dict[str, Any] = {"state": "up"}
 
     async def answer(self, request: web.Request) -> web.Response:
         if request.path == "/metrics":
             return web.Response(text=METRICS)
-        return web.json_response({**self.relay, "owners": [], "status": "ok"})
+        return web.json_response({"kafka": self.relay, "owners": [], "status": "ok"})
 
 
 @pytest.fixture
@@ -80,14 +80,13 @@ async def listeners() -> AsyncIterator[Listeners]:
     app.router.add_get("/{path:.*}", found.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    for _ in range(2):
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-    found.ports = [port for _, port in runner.addresses]
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    [(_, found.port)] = runner.addresses
     yield found
     await runner.cleanup()
 
 
-def here(given: Mapping[str, str], ports: list[int], folder: Path) -> dict[str, str]:
+def here(given: Mapping[str, str], port: int, folder: Path) -> dict[str, str]:
     """``given``, with the addresses and folders of this test in place of those of the deployment."""
     env = {name: str(value) for name, value in given.items()}
     for name in [name for name in env if name.endswith("_FILE") or name == "JOURNAL_DIR"]:
@@ -96,9 +95,8 @@ def here(given: Mapping[str, str], ports: list[int], folder: Path) -> dict[str, 
     hosts["KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{free_port()}"
     hosts["KAFKA_SECURITY_PROTOCOL"] = "PLAINTEXT"
     if "ADMIN_HOST" in env or "CONSOLE_LISTENERS" not in env:  # compose, and systemd
-        ingress, relay = ports
-        hosts |= {"ADMIN_HOST": "127.0.0.1", "ADMIN_PORT": str(ingress), "RELAY_ADMIN_PORT": str(relay)}
-        hosts["CONSOLE_LISTENERS"] = f"ingress=http://127.0.0.1:{ingress},relay=http://127.0.0.1:{relay}"
+        hosts |= {"ADMIN_HOST": "127.0.0.1", "ADMIN_PORT": str(port)}
+        hosts["CONSOLE_LISTENERS"] = f"ingress=http://127.0.0.1:{port}"
     return env | hosts
 
 
@@ -124,7 +122,7 @@ async def test_the_doctor_looks_in_each_deployment_and_says_what_it_did_not(
     deployed: str, listeners: Listeners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It said "errors: 0", and had made no check: only the ingress has the callback's settings."""
-    env = here(DEPLOYMENTS[deployed](), listeners.ports, tmp_path)
+    env = here(DEPLOYMENTS[deployed](), listeners.port, tmp_path)
     found, page = await looked(env, monkeypatch)
     assert found == {"kafka.unreachable"}, "and nothing that is not so"
     assert "Errors: 1." in page
@@ -137,7 +135,7 @@ async def test_the_doctor_looks_in_each_deployment_and_says_what_it_did_not(
 async def test_a_doctor_that_cannot_run_counts_nothing_and_now_is_not_green(
     listeners: Listeners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    env = here(by_compose(), listeners.ports, tmp_path) | {"DEDUPE_WINDOW_DAYS": "many"}
+    env = here(by_compose(), listeners.port, tmp_path) | {"DEDUPE_WINDOW_DAYS": "many"}
     found, page = await looked(env, monkeypatch)
     assert found == set()
     assert "Errors:" not in page

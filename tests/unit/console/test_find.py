@@ -20,11 +20,12 @@ from dingbridge.console.sources.journals import JournalAnswer
 from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
 from dingbridge.errors import KafkaUnavailable
+from dingbridge.events import extract_facts
 from dingbridge.events.envelope import Received, to_records
-from dingbridge.ingress.journal.checkpoint import ParkedGroup
+from dingbridge.ingress.journal.drain import DrainState
+from dingbridge.ingress.journal.folder import open_current
 from dingbridge.ingress.journal.inspect import JournalStatus
-from dingbridge.ingress.journal.rows import ImportState, NewCallback
-from dingbridge.ingress.journal.startup import open_current
+from dingbridge.ingress.journal.rows import NewCallback, ParkedGroup
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.testing.recordings import recorded
 from dingbridge.worker.context import Position
@@ -47,7 +48,7 @@ async def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         {"EventType": "user_leave_org", "CorpId": "ding1", "UserId": ["u-waits"], "note": "salary 4711"}
     )
     with closing(open_current(settings.journal_path)) as journal:
-        journal.keep([NewCallback(1_700_000_000_000, "default", "http", body, b"key")])
+        journal.commit([NewCallback(1_700_000_000_000, "default", "http", body, extract_facts(body), b"key")])
     async with browser(settings) as someone:
         records = [
             event_record("user_add_org", "e1", "u-1", 0),
@@ -86,7 +87,7 @@ async def test_what_is_parked_or_put_aside_is_no_nothing(
     person: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parked = tuple(ParkedGroup(topic, "rights", 2, 0) for topic in ("t.a", "t.b"))
-    aside = {"2026": ImportState(), "2027": ImportState(), "2028": ImportState(done_ms=1)}
+    aside = {"2026": DrainState(), "2027": DrainState(), "2028": DrainState(done=True)}
 
     async def status() -> list[JournalAnswer]:
         return [JournalAnswer(Path("journal"), JournalStatus("j", 0, 0, parked, aside, 0, 0))]
@@ -94,7 +95,7 @@ async def test_what_is_parked_or_put_aside_is_no_nothing(
     monkeypatch.setattr(person.console.journals, "status", status)
     html = await page(person, "u-waits")
     assert "and were not searched: 0." in html
-    assert "Nor these: parked records: 4; damaged journals that are not imported yet: 2." in html
+    assert "Nor these: parked callbacks: 4; journals put aside that are not drained yet: 2." in html
     assert "dingbridge journal list" in html
 
 

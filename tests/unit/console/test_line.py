@@ -13,7 +13,7 @@ from dingbridge.console.line.model import line
 from dingbridge.console.line.part import Part, State, Trouble, not_known, wrong
 from dingbridge.console.line.today import Today
 from dingbridge.console.line.waiting import Waiting
-from dingbridge.console.line.window import INGRESS, RELAY, Reading, Window
+from dingbridge.console.line.window import INGRESS, Reading, Window
 from dingbridge.console.sources.listeners import Metrics
 from dingbridge.kafka.group_lag import Group, TopicLag
 
@@ -58,11 +58,6 @@ def worst(parts: Sequence[Part]) -> Part | None:
     return next((part for part, _ in wrong(parts)), None)
 
 
-def publishing(at: float) -> Reading:
-    """A relay that is well."""
-    return reading(RELAY, at, details={"state": "up"})
-
-
 numbers = st.one_of(st.sampled_from([0.0, 1.0, 0.5, 1e15, -200.0]), st.floats(-1e9, 1e18))
 samples = st.builds(
     lambda name, value, labels: Sample(
@@ -101,14 +96,14 @@ told = st.fixed_dictionaries(
         | anything,
         "database": anything,
         "unavailable": anything,
-        "words": anything,
-        "since": anything,
+        "kafka": st.fixed_dictionaries({}, optional=dict.fromkeys(("state", "words", "since"), anything))
+        | anything,
     },
 )
 readings = st.lists(
     st.builds(
         Reading,
-        st.sampled_from([INGRESS, RELAY, "billing", "forward-a"]),
+        st.sampled_from([INGRESS, "billing", "forward-a"]),
         st.sampled_from(["http://a", "http://b"]),
         st.floats(1.7e9, 1.8e9),
         st.sampled_from(["", "", "", "cannot be reached"]),
@@ -165,7 +160,7 @@ def test_whatever_is_said_each_part_has_one_state_and_the_worst_is_named(
 
 
 def test_all_is_well() -> None:
-    parts = parts_of([reading(INGRESS, 10, *WELL), publishing(10), reading("billing", 10, *JOINED)])
+    parts = parts_of([reading(INGRESS, 10, *WELL), reading("billing", 10, *JOINED)])
     assert {part.state for part in parts} == {State.OK}
     assert worst(parts) is None
 
@@ -186,35 +181,28 @@ INGRESS_TROUBLES = {
 def test_each_trouble_of_the_ingress_is_named(code: str, samples: Any) -> None:
     own = {sample[0] for sample in samples}
     now = reading(INGRESS, 10, *(sample for sample in WELL if sample[0] not in own), *samples)
-    found = worst(parts_of([now, publishing(10)]))
+    found = worst(parts_of([now]))
     assert found is not None
     assert found.trouble is not None
     assert found.trouble.code == code
 
 
-def test_what_the_relay_says_of_kafka_is_told_in_its_words() -> None:
-    details = {"state": "down", "words": "no broker of k:9092 answers", "since": 1767225600.0}
-    down = reading(RELAY, 10, ("published_total", 5.0), ready=False, details=details)
-    found = worst(parts_of([reading(INGRESS, 10, *WELL), down]))
+@pytest.mark.parametrize(
+    ("state", "code"), [("down", "kafka_down"), ("stalled", "kafka_down"), ("restarting", "relay_restarting")]
+)
+def test_what_the_relay_reports_of_kafka_is_shown_in_its_words(state: str, code: str) -> None:
+    kafka = {"state": state, "words": "no broker of k:9092 answers", "since": 1767225600.0}
+    found = worst(parts_of([reading(INGRESS, 10, *WELL, details={"kafka": kafka})]))
     assert found is not None
     assert found.kind == "kafka"
     words = "no broker of k:9092 answers"
-    assert found.trouble == Trouble(State.STOPPED, "kafka_down", text=words, since=1767225600.0)
+    assert found.trouble == Trouble(State.STOPPED, code, text=words, since=1767225600.0)
 
 
-def test_a_relay_that_does_not_answer_is_no_consumer_and_stops_what_is_known_of_kafka() -> None:
-    silent = Reading(RELAY, "http://r", 10, "cannot be reached")
-    parts = parts_of([reading(INGRESS, 10, *WELL), silent], groups={})
-    assert [part.kind for part in parts] == ["dingtalk", "journal", "kafka"]
-    assert parts[2].trouble == Trouble(State.UNREACHABLE, "relay_unreachable", text="http://r")
-    parts = parts_of([reading(INGRESS, 10, *WELL)], groups={})
-    assert parts[2].trouble == Trouble(State.UNKNOWN, "not_configured")
-
-
-def test_what_is_published_is_the_relays_count_and_what_waits_is_the_journals() -> None:
+def test_what_is_published_is_the_ingresss_count_and_what_waits_is_the_journals() -> None:
     def at(seconds: float, published: float) -> list[Reading]:
-        waiting = reading(INGRESS, seconds, *WELL, ("journal_oldest_waiting_seconds", 61.0))
-        return [waiting, reading(RELAY, seconds, ("published_total", published, {"event_type": "other"}))]
+        counted = ("published_total", published, {"event_type": "other"})
+        return [reading(INGRESS, seconds, *WELL, ("journal_oldest_waiting_seconds", 61.0), counted)]
 
     kafka = parts_of(at(20, 150), at(10, 100))[2]
     assert (kafka.rate, kafka.oldest_s) == (5, 61)
@@ -227,7 +215,6 @@ def test_counters_that_grow_are_trouble_and_those_that_stand_still_are_not() -> 
         unavailable = ("callbacks_total", refused, {"outcome": "unavailable", "reason": "disk"})
         return [
             reading(INGRESS, seconds, *WELL, kept, unavailable),
-            publishing(seconds),
             reading("billing", seconds, *JOINED),
         ]
 
@@ -236,7 +223,7 @@ def test_counters_that_grow_are_trouble_and_those_that_stand_still_are_not() -> 
     assert codes == ["answered_503"]
 
 
-WELL_NOW = [reading(INGRESS, 10, *WELL), publishing(10), reading("billing", 10, *JOINED)]
+WELL_NOW = [reading(INGRESS, 10, *WELL), reading("billing", 10, *JOINED)]
 
 
 def test_dead_letters_that_wait_are_trouble_whether_they_grow_or_not() -> None:
@@ -250,7 +237,7 @@ def test_dead_letters_that_wait_are_trouble_whether_they_grow_or_not() -> None:
     assert found["elsewhere"].waits == 1, "also of a consumer that does not run here"
     assert wrong(parts_of(WELL_NOW, WELL_NOW)) == []
     more = ("consumer_events_total", 3.0, {"consumer": "billing", "outcome": "dead"})
-    now = [*WELL_NOW[:2], reading("billing", 20, *JOINED, more)]
+    now = [*WELL_NOW[:1], reading("billing", 20, *JOINED, more)]
     found = {part.consumer: part for part, _ in wrong(parts_of(now, WELL_NOW, waiting=waiting))}
     assert found["billing"].trouble is not None
     assert found["billing"].trouble.values == {"count": 376, "new": 3}
@@ -297,12 +284,12 @@ def test_a_broken_system_behind_a_consumer_is_named_with_its_words_and_time(fail
 def test_what_goes_on_by_itself_is_no_trouble() -> None:
     held = {"records": [{"outcome": None, "state": "retrying", "since": RETRY["since"], "error": None}]}
     now = [reading(INGRESS, 10, *WELL), reading("billing", 10, *JOINED, in_flight=held)]
-    assert wrong(parts_of([*now, publishing(10)], groups={"billing": Group(1)})) == []
+    assert wrong(parts_of(now, groups={"billing": Group(1)})) == []
 
 
 def test_what_does_not_answer_is_unreachable_and_what_it_would_tell_unknown() -> None:
-    parts = parts_of([Reading(INGRESS, "http://a", 10, "cannot be reached"), publishing(10)])
-    assert [part.state for part in parts] == [State.UNKNOWN, State.UNREACHABLE, State.OK]
+    parts = parts_of([Reading(INGRESS, "http://a", 10, "cannot be reached")], groups={})
+    assert [part.state for part in parts] == [State.UNKNOWN, State.UNREACHABLE, State.UNKNOWN]
     parts = parts_of([reading(INGRESS, 10, *WELL), Reading("billing", "http://a", 10, "cannot be reached")])
     assert [part.state for part in parts[3:]] == [State.UNREACHABLE, State.UNKNOWN]
     assert parts[3].trouble == Trouble(State.UNREACHABLE, "unreachable", text="http://a")
@@ -395,10 +382,10 @@ def test_today_counts_answers_in_time_and_those_that_failed_and_begins_anew_at_m
 @pytest.mark.parametrize(
     ("now", "group"),
     [
-        (WELL_NOW[:2], Group(0, topics={"t": TopicLag(0)}, began=False)),
-        (WELL_NOW[:2], Group(0, topics={"t": TopicLag(13, 35.0)}, began=False)),
-        (WELL_NOW[:2], None),
-        ([publishing(10), WELL_NOW[2]], Group(1)),
+        (WELL_NOW[:1], Group(0, topics={"t": TopicLag(0)}, began=False)),
+        (WELL_NOW[:1], Group(0, topics={"t": TopicLag(13, 35.0)}, began=False)),
+        (WELL_NOW[:1], None),
+        (WELL_NOW[1:], Group(1)),
     ],
     ids=["never-started", "its-offsets-are-gone", "not-known-to-kafka", "no-listener-of-the-ingress"],
 )
@@ -415,5 +402,5 @@ def test_what_is_not_known_is_not_green(now: list[Reading], group: Group | None)
 def test_a_consumer_whose_records_wait_from_the_start_of_a_topic_is_stopped() -> None:
     """The group has a committed offset, so the consumer runs here."""
     group = Group(0, topics={"t": TopicLag(0), "new": TopicLag(13, 35.0)})
-    [(part, trouble)] = wrong(parts_of(WELL_NOW[:2], groups={"billing": group}, installed=["billing"]))
+    [(part, trouble)] = wrong(parts_of(WELL_NOW[:1], groups={"billing": group}, installed=["billing"]))
     assert (part.consumer, trouble.code, trouble.waits) == ("billing", "no_member", 13)

@@ -281,10 +281,9 @@ def test_settings_say_all_mistakes_at_once_and_repeat_no_password(tmp_path: Path
     settings = ConsoleSettings(
         data_dir=tmp_path,
         admin_port=9,
-        relay_admin_port=10,
         console_databases="approval=postgresql://u:p@h/x, b=sqlite:///y",
     )
-    assert settings.listeners == [("ingress", "http://127.0.0.1:9"), ("relay", "http://127.0.0.1:10")]
+    assert settings.listeners == [("ingress", "http://127.0.0.1:9")]
     assert settings.database_url_of("approval") == "postgresql://u:p@h/x"
     assert settings.database_url_of("address-sync") == f"sqlite:///{tmp_path}/address-sync.db"
 

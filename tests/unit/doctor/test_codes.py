@@ -263,7 +263,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "ingress.ready": lambda: running(push=None),
     "ingress.absent": lambda: running(absent=GONE),
     "ingress.not_ready": lambda: running(ready=False, details={"journal": {"words": "disk full"}}),
-    "relay.absent": lambda: running(relay=GONE, relay_admin="http://127.0.0.1:8083"),
+    "relay.restarting": lambda: running(relay={"state": "restarting", "words": "KeyError at relay:1"}),
     "relay.kafka": lambda: running(relay={"state": "down", "words": "does not answer"}),
     "relay.still": lambda: running(relay={"state": "up"}, oldest_s=61.0, publishes=False),
     "relay.behind": lambda: running(relay={"state": "up"}, oldest_s=61.0),

@@ -192,7 +192,6 @@ def test_what_an_ingress_that_listens_on_all_addresses_is_reached_by():
     given = settings(ingress_host="::", ingress_port=1, admin_host="0.0.0.0", admin_port=2)
     assert ingress.addresses(given) == ("http://[::1]:1/callback", "http://127.0.0.1:2")
     assert ingress.addresses(given, "hr")[0] == "http://[::1]:1/callback/hr"
-    assert ingress.relay_address(given) == "http://127.0.0.1:8083"
 
 
 def test_the_disk_is_looked_at_and_left_as_it_was(tmp_path):
@@ -221,9 +220,10 @@ def test_rights_are_told_by_bits():
 
 
 def test_each_part_needs_the_rights_that_the_document_lists():
-    approval = settings_check.Part("approval", ("bpms_instance_change",))
+    approval = settings_check.Part("approval", ("bpms_instance_change",), ("resync",))
     assert kafka.needs(KafkaSettings(), [approval], ingress=True) == {
         "dingtalk.unclassified": [("ingress", "WRITE")],
+        "ctl-dingtalk.resync": [("ingress", "WRITE"), ("approval", "READ")],
         "dingtalk.bpms_instance_change": [("approval", "READ"), ("ingress", "WRITE")],
         "ctl-dingtalk.inbox.approval": [("approval", "READ")],
         "ctl-dingtalk.dlq.approval": [("approval", "WRITE")],
@@ -231,11 +231,9 @@ def test_each_part_needs_the_rights_that_the_document_lists():
     forward = settings_check.Part("forward-a", ("bpms_instance_change",), written=("deliveries",))
     wanted = kafka.needs(KafkaSettings(), [forward], ingress=False)
     assert wanted["ctl-dingtalk.deliveries"] == [("forward-a", "WRITE")]
-    assert kafka.needs(KafkaSettings(), [], ingress=True, recovery=True) == {
+    assert kafka.needs(KafkaSettings(), [], ingress=True) == {
         "dingtalk.unclassified": [("ingress", "WRITE")],
-        "ctl-dingtalk.inbox.address-sync": [("ingress", "WRITE")],
-        "ctl-dingtalk.inbox.approval": [("ingress", "WRITE")],
-        "ctl-dingtalk.inbox.outbound": [("ingress", "WRITE")],
+        "ctl-dingtalk.resync": [("ingress", "WRITE")],
     }
 
 

@@ -53,7 +53,7 @@ def test_an_event_says_what_its_record_says() -> None:
     assert (event.time.tzinfo, event.received_time.tzinfo) == (UTC, UTC)
     assert event.data == {"timeStamp": 1731000000123, "userId": ["u1"], "corpId": "c1"}
     assert (event.partitionkey, event.sequence, event.journal) == ("c1:u1", "0" * 19 + "7", "0f3c")
-    assert (event.via, event.form, event.traceparent, event.data_bytes) == ("http", "old", None, None)
+    assert (event.via, event.form, event.data_bytes) == ("http", "old", None)
     assert event.envelope == json.loads(value_of(CALLBACK))
     assert Event.decode(value_of(CALLBACK)) == event
 
@@ -104,7 +104,6 @@ def test_what_is_missing_is_named(name: str) -> None:
         b'{"a":1,"a":2}',
         changed(specversion="0.3"),
         changed(id=5),
-        changed(traceparent=5),
         changed(source="/other/c1/default"),
         changed(source="c1"),
         changed(source="/dingtalk/c1/default/x"),

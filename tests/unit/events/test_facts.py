@@ -20,7 +20,7 @@ def key_of(body: bytes) -> bytes:
 
 def test_the_facts_of_an_ordinary_callback() -> None:
     assert facts(CorpId="c1", eventId="e1", EventTime=1731000000123) == CallbackFacts(
-        "user_add_org", "c1", "e1", 1731000000123, True, 1731000000123
+        "user_add_org", "c1", "e1", 1731000000123, True, 1731000000123, plain=True
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dingbridge.events import Received, catalogue, decode, extract_facts, to_records
-from dingbridge.events.strict_json import MAX_DEPTH, Unreadable, dumps, loads
+from dingbridge.events.strict_json import MAX_DEPTH, Unreadable, dumps, loads, loads_and_plain
 from dingbridge.ingress.stream.frames import new_callback, read
 from dingbridge.schema.drift import drift_in
 from tests.support.sizes import sized
@@ -72,7 +72,8 @@ def test_another_order_and_fields_that_nobody_knows_change_nothing_else(
     items = list((more | payload).items())
     rng.shuffle(items)
     changed = compact(dict(items)).encode()
-    assert extract_facts(changed) == extract_facts(golden.body)
+    # a number of many digits makes a callback one that is not plain
+    assert extract_facts(changed)._replace(plain=True) == extract_facts(golden.body)
 
     def facts(body: bytes) -> list[tuple[Any, ...]]:
         found = []
@@ -91,9 +92,10 @@ def test_another_order_and_fields_that_nobody_knows_change_nothing_else(
 @pytest.mark.parametrize("golden", STREAM, ids=name_of)
 def test_a_frame_that_is_pushed_again_is_the_same_event(golden: Golden) -> None:
     first, again = (golden.frame("m1", 1_731_000_000_400), golden.frame("m2", 1_731_000_060_400))
-    (entry, facts), (repeated, _) = (new_callback(read(frame), "default") for frame in (first, again))
+    entry, repeated = (new_callback(read(frame), "default") for frame in (first, again))
+    facts = entry.facts
     assert (entry.body, entry.key) == (repeated.body, repeated.key)
-    assert entry.signature_key is None
+    assert facts.has_identity
     headers = golden.document["headers"]
     assert (facts.event_type, facts.corp_id) == (headers["eventType"], headers["eventCorpId"])
     assert (facts.event_id, facts.time_ms) == (headers["eventId"], int(headers["eventBornTime"]))
@@ -199,6 +201,9 @@ def test_any_writing_of_a_value_reads_as_that_value(
 def test_the_quick_way_is_taken_only_where_it_gives_what_the_careful_one_gives(value: Any) -> None:
     raw = encode(value)
     assert repr(loads(raw)) == repr(loads(raw + b" "))  # a blank at the end: never byte for byte
+    _, plain = loads_and_plain(raw)
+    assert not plain or repr(orjson.loads(raw)) == repr(loads(raw))
+    assert loads_and_plain(raw + b" ")[1] is False
 
 
 @given(st.binary(max_size=60))

@@ -42,7 +42,6 @@ class Sender:
         content_type: str,
         body: bytes,
         *,
-        traceparent: str | None = None,
         replay_id: str = "",
     ) -> Answer:
         self.sent.append((message_id, content_type, body))

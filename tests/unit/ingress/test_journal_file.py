@@ -1,171 +1,230 @@
-"""The journal's file: what is kept stays, in order and once, across closing, pruning and reopening."""
+"""The journal's file: what is kept stays as it is, once and in order; what the disk changes is noticed."""
 
+import shutil
 import stat
-from dataclasses import replace
+from contextlib import closing
+from pathlib import Path
 
 import apsw
 import pytest
 
+from dingbridge.events import extract_facts
 from dingbridge.ingress.errors import JournalError
-from dingbridge.ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
-from dingbridge.ingress.journal.store import ANONYMOUS_WINDOW_MS, JournalFile
-from tests.unit.ingress.filled import fill
-
-NOW = 1_764_000_000_000
-
-
-def entry(body=b"{}", key=None, at=NOW, signature=None):
-    return NewCallback(at, "default", "http", body, key if key is not None else b"k" + body, signature)
+from dingbridge.ingress.journal.file import JournalFile
+from dingbridge.ingress.journal.folder import current, open_checked, open_current
+from dingbridge.ingress.journal.rows import (
+    CONTROL,
+    Acknowledgement,
+    Parked,
+    ParkedGroup,
+    ResyncRequest,
+    pushed_callback,
+)
+from tests.unit.ingress.filled import NOW, callback, fill, rights, rows
 
 
 @pytest.fixture
 def file(tmp_path):
-    journal = JournalFile(tmp_path / "journal.db", create=True)
-    yield journal
-    journal.close()
+    with closing(JournalFile(tmp_path / "journal.db", create=True)) as made:
+        yield made
 
 
-def bodies(journal, after=0):
-    return [row.body for row in journal.read(after, max_rows=10_000, max_bytes=1 << 30)]
-
-
-def test_what_is_kept_is_there_byte_for_byte(file, tmp_path):
+def test_what_is_kept_is_there_byte_for_byte_and_for_its_owner_only(file):
     body = bytes(range(256)) + b"\xff\xfe\x00"
-    assert file.keep([entry(body)]) == [True]
-    other = JournalFile(tmp_path / "journal.db", read_only=True)
-    assert bodies(other) == [body]
-    other.close()
-
-
-def test_a_file_that_does_not_say_which_journal_it_is_is_damaged(file):
-    file.db.execute("ALTER TABLE meta ADD COLUMN other")  # as a flipped bit in the schema may look
-    with pytest.raises(apsw.CorruptError):
-        JournalFile(file.path, read_only=True)
-
-
-def test_the_file_is_for_its_owner_only(file):
+    assert file.commit([callback(body)]) == [True]
+    with closing(JournalFile(file.path, read_only=True)) as other:
+        assert [row.body for row in rows(other)] == [body]
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 31, 64, 100, 255, 256, 257, 1000])
 def test_a_group_of_any_size_is_kept_in_order_whether_all_of_it_is_new_or_not(file, size):
-    group = [entry(b"%d" % n) for n in range(size)]
-    assert file.keep(group) == [True] * size
-    more = [entry(b"%d" % n) for n in range(size - 1, size * 2 - 1)]
-    assert file.keep(more) == [False] + [True] * (size - 1)
-    rows = file.read(0, max_rows=10_000, max_bytes=1 << 30)
-    assert [(row.seq, row.body) for row in rows] == [(n + 1, b"%d" % n) for n in range(size * 2 - 1)]
-    assert all(row.intact for row in rows)
+    assert file.commit([callback(b"%d" % n) for n in range(size)]) == [True] * size
+    more = [callback(b"%d" % n) for n in range(size - 1, size * 2 - 1)]
+    assert file.commit(more) == [False] + [True] * (size - 1)
+    assert [(row.seq, row.body) for row in rows(file)] == [(n + 1, b"%d" % n) for n in range(size * 2 - 1)]
+    assert all(row.intact for row in rows(file))
 
 
-def test_an_anonymous_payload_may_recur_after_ten_minutes_but_not_its_request(file):
-    def push(at, signature):
-        return file.keep([entry(b"x", key=b"\0" * 8 + b"h", at=at, signature=signature)])[0]
-
-    assert push(NOW, b"s1")
-    assert not push(NOW + 1000, b"s2"), "the same content within ten minutes"
-    assert not push(NOW + ANONYMOUS_WINDOW_MS + 1, b"s1"), "the same request, replayed later"
-    assert push(NOW + 2 * ANONYMOUS_WINDOW_MS, b"s3"), "a true recurrence"
+# -- A re-push is recognised, and a second event with the same bytes is none
 
 
-def test_dedupe_keys_are_forgotten_by_time_of_receipt(file):
-    file.keep([entry(b"old", at=NOW - 1000), entry(b"new", at=NOW)])
-    assert file.prune_seen(NOW - 500, 100) == 1
-    assert file.keep([entry(b"old"), entry(b"new")]) == [True, False]
+def push(file: JournalFile, body: bytes, push_id: bytes, app: str = "default") -> bool:
+    return file.commit([pushed_callback(app, "http", body, extract_facts(body), push_id)])[0]
 
 
-TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+@pytest.mark.parametrize(
+    ("body", "same", "other"),
+    [
+        (  # by the event's id, whatever else differs
+            b'{"EventType": "x", "CorpId": "c", "eventId": "1", "n": 1}',
+            b'{"EventType": "x", "CorpId": "c", "eventId": "1", "n": 2}',
+            b'{"EventType": "x", "CorpId": "c2", "eventId": "1", "n": 1}',
+        ),
+        (  # by the content, where there is a time
+            b'{"EventType": "x", "TimeStamp": "1764000000000"}',
+            b'{"EventType": "x", "TimeStamp": "1764000000000"}',
+            b'{"EventType": "x", "TimeStamp": "1764000000000" }',
+        ),
+    ],
+)
+def test_an_event_that_names_itself_is_kept_once_whatever_its_push(file, body, same, other):
+    assert push(file, body, b"s1")
+    assert not push(file, same, b"s2")
+    assert push(file, other, b"s1")
+    assert push(file, body, b"s1", "another app")
 
 
-def test_a_callback_keeps_its_traceparent_and_a_flipped_bit_in_it_shows(file):
-    file.keep([entry(b"a"), replace(entry(b"b"), traceparent=TRACEPARENT)])
-    assert [r.traceparent for r in file.read(0, max_rows=9, max_bytes=999)] == [None, TRACEPARENT]
-    file.db.execute("UPDATE callbacks SET traceparent = replace(traceparent, '-01', '-00')")
-    file.db.execute("UPDATE callbacks SET traceparent = '' WHERE seq = 1")
-    assert [r.intact for r in file.read(0, max_rows=9, max_bytes=999)] == [False, False]
+@pytest.mark.parametrize("body", [b'{"EventType": "x"}', b"no JSON"])
+def test_a_callback_without_identity_is_known_by_its_push_alone(file, body):
+    assert push(file, body, b"s1")
+    assert not push(file, body, b"s1"), "DingTalk tries again"
+    assert push(file, body, b"s2"), "a second event with the same bytes"
+    assert push(file, body, b"s1", "another app")
 
 
-def test_how_far_it_was_pruned_never_goes_back(file):
-    file.keep([entry(bytes([n])) for n in range(10)])
-    file.prune_callbacks(4, frozenset({2}), 100, after_seq=0)
-    assert file.pruned_seq() == 4
-    file.prune_callbacks(2, frozenset(), 100, after_seq=0)
-    assert file.pruned_seq() == 4
+# -- One transaction
 
 
-def test_how_far_it_was_pruned_carries_a_checksum(file):
-    file.db.execute("UPDATE pruned SET seq = 3")
-    with pytest.raises(apsw.CorruptError, match="pruned"):
-        file.pruned_seq()
+REQUEST = ResyncRequest("page-1", "a page may be gone", app="oa", corp_id="c", since_ms=5, part="contacts")
 
 
-def test_a_foreign_database_is_refused(tmp_path):
-    path = tmp_path / "journal.db"
-    db = apsw.Connection(str(path))
-    db.execute("CREATE TABLE t (a)")
-    db.close()
-    with pytest.raises(JournalError, match="not a journal"):
-        JournalFile(path)
-
-
-def test_waiting_counts_what_is_behind_the_checkpoint(file):
-    assert file.waiting(0) == (0, None)
-    file.keep([entry(bytes([n]), at=NOW + n) for n in range(4)])
-    assert file.waiting(1) == (3, NOW + 1)
-    assert file.waiting(4) == (0, None)
-
-
-def test_a_changed_callback_is_told_and_those_around_it_are_whole(file):
-    file.keep([entry(bytes([n])) for n in range(5)])
-    file.db.execute("UPDATE callbacks SET body = x'ff' WHERE seq = 2")
-    file.db.execute("UPDATE callbacks SET via = 7, received_ms = 'x' WHERE seq = 4")
-    rows = file.read(0, max_rows=99, max_bytes=9999)
-    assert [(row.seq, row.intact) for row in rows] == [
-        (1, True),
-        (2, False),
-        (3, True),
-        (4, False),
-        (5, True),
+def test_callbacks_notes_and_acknowledgements_are_kept_together_or_not_at_all(file):
+    parked = Parked(2, "topic", "too_large", 7, (0, 3))
+    group = [callback(b"a"), REQUEST.callback(), callback(b"a"), ResyncRequest("x", "why").callback()]
+    assert file.commit(group, {"recovery/oa": "page"}, [Acknowledgement(2, [parked, rights(1)])]) == [
+        *(True, True, False, True)
     ]
+    assert [(row.seq, row.via) for row in rows(file)] == [(1, "http"), (2, CONTROL), (3, CONTROL)]
+    assert [ResyncRequest.of(row) for row in rows(file)[1:]] == [REQUEST, ResyncRequest("x", "why")]
 
+    def state():
+        return (
+            file.acked(),
+            file.parked_of(1) + file.parked_of(2),
+            file.notes("recovery/"),
+            file.highest_seq(),
+        )
 
-def test_a_number_that_the_disk_has_changed_is_not_believed(file):
-    """Else the checkpoint would go there, and what is kept next would stay behind it."""
-    file.keep([entry(bytes([n])) for n in range(3)])
-    file.db.execute("UPDATE callbacks SET seq = 1000000 WHERE seq = 3")
-    rows = file.read(0, max_rows=99, max_bytes=9999)
-    assert [(row.seq, row.intact) for row in rows] == [(1, True), (2, True), (3, False)]
-
-
-# -- A page of the failed list, its ledger and resync requests: one commit, all or nothing
-
-
-LATER = 1_800_000_000_000
-
-
-ORDER = ResyncRequest("page-1", "a page may be gone", app="oa", corp_id="c", since_ms=5, part="contacts")
-
-
-def callback(name: bytes) -> NewCallback:
-    return NewCallback(LATER, "oa", "failed-list", name, b"key-" + name)
-
-
-def test_a_page_with_its_orders_and_notes_comes_back_as_it_was_kept(tmp_path) -> None:
-    file = fill(tmp_path, 0)
-    rows = [callback(b"a"), ORDER, callback(b"a"), ORDER]
-    assert file.commit(rows, {"recovery/oa": "page"}, LATER) == [True, True, False, True]
-    kept = file.read(0, max_rows=10, max_bytes=1000)
-    assert [(row.seq, row.via) for row in kept] == [(1, "failed-list"), (2, CONTROL), (3, CONTROL)]
-    assert ResyncRequest.of(kept[1]) == ORDER
-    everyone = ResyncRequest("x", "why")
-    file.commit([everyone], {"recovery/oa": None, "recovery/other": "1"}, LATER)
-    assert ResyncRequest.of(file.read(3, max_rows=1, max_bytes=1)[0]) == everyone
-    assert file.notes("recovery/") == {"recovery/other": "1"}
-
-
-def test_what_fails_in_between_leaves_nothing_of_the_page(tmp_path) -> None:
-    file = fill(tmp_path, 0)
+    before = state()
+    assert before == (2, [rights(1), parked], {"recovery/oa": "page"}, 3)
     with pytest.raises((apsw.Error, TypeError)):
-        file.commit([callback(b"a"), ORDER], {"recovery/oa": object()}, LATER)  # type: ignore[dict-item]
-    assert file.read(0, max_rows=10, max_bytes=1000) == []
-    assert file.commit([callback(b"a")], {}, LATER) == [True]
+        file.commit([callback(b"b")], {"recovery/oa": object()}, [Acknowledgement(3, (), [parked])])  # type: ignore[dict-item]
+    assert state() == before
+    assert file.commit([callback(b"b")], {"recovery/oa": None}, [Acknowledgement(3, (), [parked])]) == [True]
+    assert state() == (3, [rights(1)], {}, 4)
+    assert file.parked_groups() == [ParkedGroup("topic", "rights", 1, 1)]
+    assert file.waiting() == (1, NOW)
+
+
+# -- What the disk has changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "received_ms = 'x'",
+        "received_ms = received_ms + 1",
+        "app = 'other'",
+        "via = 7",
+        "type = 'other'",
+        "corp = CAST(x'ff' AS TEXT)",
+        "happened_ms = 1",
+        "id = 'other'",
+        "plain = NOT plain",
+        "body = x'ff'",
+        "body = CAST(body AS TEXT)",
+        "crc = crc + 1",
+    ],
+)
+def test_a_column_that_is_changed_is_noticed_and_its_neighbours_are_whole(file, change):
+    file.commit([callback(b"%d" % n) for n in range(5)])
+    file.db.execute(f"UPDATE callbacks SET {change} WHERE seq = 3")
+    assert [(row.seq, row.intact) for row in rows(file)] == [(n, n != 3) for n in range(1, 6)]
+
+
+def test_a_number_that_is_changed_is_not_believed(tmp_path):
+    """Else ``acked`` would go there, and what is kept next would never be published."""
+    with closing(fill(tmp_path, 5)) as file:
+        file.db.execute("UPDATE callbacks SET seq = 1000000 WHERE seq = 5")
+        page = file.read(0, max_rows=5, max_bytes=99)
+        assert [(row.seq, row.intact) for row in page] == [(n, n != 5) for n in range(1, 6)]
+        with pytest.raises(apsw.CorruptError):
+            file.read(5, max_rows=5, max_bytes=99)
+    with closing(open_current(tmp_path)) as file:
+        assert file.highest_seq() == 0, "it is put aside"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state SET value = replace(value, '2 ', '3 ') WHERE key = 'acked'",
+        "state SET key = 'acker' WHERE key = 'acked'",
+        "state SET key = 'ie' WHERE key = 'id'",
+        "state SET value = CAST(x'ff' AS TEXT) WHERE key = 'note'",
+        "parked SET seq = 1",
+        "parked SET topic = 'other'",
+        "parked SET reason = 'sights'",
+        "parked SET since_ms = 9",
+        "parked SET records = '1'",
+        "parked SET records = CAST(x'ff' AS TEXT)",
+        "seen SET received_ms = 'x'",
+    ],
+)
+def test_a_state_that_is_changed_is_damage_and_holds_up_no_start(tmp_path, change):
+    with closing(fill(tmp_path, 3, 2)) as file:
+        file.commit([], {"note": "text"}, [Acknowledgement(None, [Parked(2, "topic", "too_large", 1, (0,))])])
+        assert file.path == current(tmp_path)
+        file.db.execute(f"UPDATE {change}")
+    with closing(open_current(tmp_path)) as file:
+        assert rows(file) == []
+    assert len([*tmp_path.glob("damaged-*/journal.db")]) == 1
+
+
+# -- Files of other versions are refused in words, by all that open them, and left as they are
+
+
+UNREADABLE = """
+CREATE TABLE newer (a);
+CREATE INDEX newer_by_a ON newer (a);
+PRAGMA writable_schema = 1;
+UPDATE sqlite_schema SET sql = 'CREATE INDEX newer_by_a ON newer (later_function(a))'
+  WHERE name = 'newer_by_a';
+"""
+"""A schema that only a later SQLite can read."""
+
+
+def content(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*.db*") if not path.name.endswith("-shm")}
+
+
+@pytest.mark.parametrize(
+    "opens",
+    [
+        open_current,
+        lambda root: open_checked(root, failed=True),
+        lambda root: JournalFile(current(root), read_only=True),
+    ],
+)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("PRAGMA user_version = 99", r"a newer dingbridge .*start the newer one.*dingbridge journal publish"),
+        (UNREADABLE + "PRAGMA user_version = 99", "a newer dingbridge"),
+        (
+            "PRAGMA application_id = 0x44494E47; PRAGMA user_version = 3",
+            r"an older dingbridge.*`dingbridge relay --until-empty`, then move the folder ",
+        ),
+        ("PRAGMA application_id = 7", "is not a journal of dingbridge; move it away"),
+    ],
+)
+def test_a_file_of_another_version_is_refused_in_words_and_stays_as_it_is(tmp_path, opens, change, words):
+    """As a crash leaves it: all that says so is still in the WAL."""
+    old, root = tmp_path / "old", tmp_path / "root"
+    with closing(fill(old, 5)), closing(apsw.Connection(str(current(old)))) as db:
+        db.execute(f"PRAGMA wal_autocheckpoint = 0; {change}").fetchall()
+        shutil.copytree(old, root, ignore=shutil.ignore_patterns("*-shm"))
+    before = content(root)
+    with pytest.raises(JournalError, match=words):
+        opens(root)
+    assert content(root) == before

@@ -173,22 +173,6 @@ async def test_further_gaps_within_the_hour_are_one_later_order_also_across_a_re
     await stack.stop()
 
 
-async def test_an_order_that_the_journal_did_not_take_is_still_owed(stack):
-    stack.noted["stream/hr"] = json.dumps({"open_until_ms": START, "since_ms": None, "requested_ms": None})
-    stack.now += MINUTE
-    gaps = await stack.process()
-    stack.well = False
-    gaps.opened()
-    await stack.written()
-    assert stack.orders == []
-    gaps.closed()  # and the connections change meanwhile
-    gaps.opened()
-    stack.well = True
-    await eventually(lambda: stack.orders, 10, "ordered")
-    await stack.stop()
-    assert stack.since == [START - MARGIN_MS]
-
-
 async def test_a_journal_that_takes_nothing_keeps_no_process_from_stopping(stack):
     async def notes(prefix):
         raise JournalUnavailable("disk", "gone")

@@ -1,9 +1,12 @@
 """The month's budget of API calls: shares, months, and a file that is of no use."""
 
 import asyncio
+import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -161,8 +164,18 @@ async def test_a_file_that_cannot_be_written_stops_no_call(path: Path, clock: Cl
     assert (await calls.spent())["calls"] == 1
 
 
-async def test_a_file_that_is_no_database_stops_no_call(path: Path, clock: Clock) -> None:
-    write_rubbish(path)
+def write_newer(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE calls (other)")
+        db.execute("PRAGMA user_version = 99")
+
+
+@pytest.mark.parametrize("write", [write_rubbish, write_newer])
+async def test_a_file_that_is_of_no_use_stops_no_call(
+    path: Path, clock: Clock, write: Callable[[Path], None]
+) -> None:
+    write(path)
     with capture_logs() as logs:
         await spend(ApiCalls(FileStore(path), app="ding1", limit=1, clock=clock), Priority.EVENT, 2)
     assert [entry["event"] for entry in logs] == ["api_calls.not_counted"]

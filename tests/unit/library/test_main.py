@@ -169,7 +169,7 @@ def test_no_command_takes_a_secret_as_an_argument() -> None:
 # -- ``dingbridge journal`` before it has opened anything; all else is shown by
 
 
-COMMANDS = [["stats"], ["list"], ["show", "1"], ["export", "--reveal"], ["retry"], ["prune", "--yes"]]
+COMMANDS = [["stats"], ["list"], ["show", "1"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])

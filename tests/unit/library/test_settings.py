@@ -45,10 +45,7 @@ def test_good_settings_load_and_lists_are_split():
     assert settings.journal_path.parts == ("data", "journal")
     assert settings.max_age_s == settings.dedupe_window_s / 2
     assert load(LogSettings, LOG_LEVEL="debug").log_level == "DEBUG"
-    shared = {"INGRESS_RELAY": "none", "INGRESS_PORT": "9001", "RELAY_ADMIN_PORT": "9001"}
-    assert load(IngressSettings, **GOOD, **shared).relay_admin_port == 9001
-    any_free = {"INGRESS_RELAY": "child", "ADMIN_PORT": "0", "RELAY_ADMIN_PORT": "0"}
-    assert load(IngressSettings, **GOOD, **any_free).relay_admin_port == 0
+    assert load(IngressSettings, **GOOD, ADMIN_PORT="0").admin_port == 0
     consumer = load(ConsumerSettings)
     assert consumer.database_url_for("a") != consumer.database_url_for("b")
 
@@ -115,8 +112,6 @@ REFUSED = [
         "DINGTALK_TOKEN: must be 1 to 64 ",
     ),
     (IngressSettings, {**GOOD, "DINGTALK_OWNER_KEY": "dingkey,“ding2”"}, "DINGTALK_OWNER_KEY: "),
-    (IngressSettings, {**GOOD, "ADMIN_PORT": "9001", "RELAY_ADMIN_PORT": "9001"}, "RELAY_ADMIN_PORT: "),
-    (IngressSettings, {**GOOD, "INGRESS_PORT": "9001", "RELAY_ADMIN_PORT": "9001"}, "RELAY_ADMIN_PORT: "),
     (KafkaSettings, {"TOPIC_PREFIX": "ding.", "CONTROL_PREFIX": "ding.ctl."}, "CONTROL_PREFIX: "),
     (
         KafkaSettings,

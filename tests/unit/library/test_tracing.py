@@ -1,59 +1,39 @@
 """Traces cost nothing where there are none, and harm nothing where they cannot be sent."""
 
-import asyncio
+import hashlib
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
-from aiokafka.errors import MessageSizeTooLargeError
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from dingbridge.errors import SettingsError
-from dingbridge.events import Received, to_records
-from dingbridge.ingress.entry import JournalEntry
-from dingbridge.ingress.errors import JournalUnavailable
-from dingbridge.ingress.journal.rows import NewCallback
-from dingbridge.ingress.metrics import HttpMetrics
-from dingbridge.ingress.relay.batches import Batch, begin_span
-from dingbridge.settings import IngressSettings, TracingSettings
-from dingbridge.tracing import open_tracer
+from dingbridge.events import Received, decode, to_records
+from dingbridge.settings import ConsumerSettings, TracingSettings
+from dingbridge.tracing import open_tracer, trace_id
 from dingbridge.tracing.otel import OtelTracer
 
-CALLBACK = NewCallback(1, "default", "stream", b"{}", b"k")
 WITHOUT_OTEL = """
 import sys
-import dingbridge.ingress.app, ingress.relay.cli, dingbridge.worker.service, dingbridge.cli.main
+import dingbridge.worker.service, dingbridge.cli.main
 from dingbridge.errors import SettingsError
-from dingbridge.settings import ConsumerSettings, IngressSettings
+from dingbridge.settings import ConsumerSettings
 from dingbridge.tracing import open_tracer
 assert open_tracer(ConsumerSettings.load(), "x") is None
 assert "opentelemetry" not in sys.modules
 sys.modules["opentelemetry"] = None  # as if it were not installed
 assert open_tracer(ConsumerSettings.load(), "x") is None
-for settings in (IngressSettings, ConsumerSettings):
-    try:
-        settings.load(otel_exporter_otlp_endpoint="http://127.0.0.1:4318")
-    except SettingsError as error:
-        assert "install dingbridge[otel], from the wheel or index" in str(error), error
-    else:
-        raise AssertionError("not said")
+try:
+    ConsumerSettings.load(otel_exporter_otlp_endpoint="http://127.0.0.1:4318")
+except SettingsError as error:
+    assert "install dingbridge[otel], from the wheel or index" in str(error), error
+else:
+    raise AssertionError("not said")
 """
-
-
-class FakeJournal:
-    def __init__(self, error=None):
-        self.kept, self.error = [], error
-
-    async def append(self, callback):
-        if self.error is not None:
-            raise self.error
-        self.kept.append(callback)
-        return True
 
 
 class Broken(SpanExporter):
@@ -101,78 +81,69 @@ def test_the_share_is_as_opentelemetrys_variables_say(monkeypatch, sampler, arg,
 def test_a_sampler_that_we_do_not_have_is_said(monkeypatch):
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "jaeger_remote")
     with pytest.raises(SettingsError, match="OTEL_TRACES_SAMPLER: must be 'always_on'"):
-        IngressSettings.load()
+        ConsumerSettings.load()
 
 
-async def test_what_is_sampled_out_builds_nothing_and_keeps_no_traceparent():
-    spans = InMemorySpanExporter()
-    tracer, journal = OtelTracer("x", 0.0, spans), FakeJournal()
-    entry = JournalEntry(journal, HttpMetrics(CollectorRegistry()).callbacks, tracer)
-    for _ in range(100):
-        began_ns = entry.sample()
-        assert began_ns is None
-        await entry.accept(CALLBACK, "other", began_ns)
-    assert journal.kept[0] is CALLBACK
-    tracer.close()
-    assert spans.get_finished_spans() == ()
+def event_of(number: int):
+    body = f'{{"EventType": "user_add_org", "eventId": "e{number}", "CorpId": "c", "UserId": ["u1"]}}'
+    (record,) = to_records(Received(number, "j", 1, "default", "http", body.encode()))
+    return decode(record.value)
 
 
-async def test_about_the_share_that_was_asked_for_is_traced():
-    tracer = OtelTracer("x", 0.1, InMemorySpanExporter())
-    found = sum(tracer.sample() is not None for _ in range(100_000))
-    assert 9_000 < found < 11_000  # over ten standard deviations
-    tracer.close()
+def attempt(tracer, consumer="a", number=1):
+    """Whether an attempt that succeeds made a span."""
+    with tracer.attempt(consumer, event_of(number), ("topic", 0, number), 1) as span:
+        if span is not None:
+            span.end("done")
+    return span is not None
 
 
-@pytest.mark.parametrize("error", [JournalUnavailable("disk", "full"), None])
-async def test_the_root_span_is_of_what_became_of_the_callback(error):
-    spans = InMemorySpanExporter()
-    tracer, journal = OtelTracer("x", 1.0, spans), FakeJournal(error)
-    entry = JournalEntry(journal, HttpMetrics(CollectorRegistry()).callbacks, tracer)
-    before = time.time_ns()
-    began_ns = entry.sample()
-    if error is None:
-        await entry.accept(CALLBACK, "other", began_ns)
-    else:
-        with pytest.raises(JournalUnavailable):
-            await entry.accept(CALLBACK, "other", began_ns)
-    tracer.close()
-    (root,) = spans.get_finished_spans()
-    assert root.start_time >= before
-    assert root.attributes["dingbridge.outcome"] == ("kept" if error is None else "unavailable")
-    assert root.attributes.get("error.type") == (None if error is None else "disk")
-    if error is None:
-        context = root.get_span_context()
-        expected = f"00-{context.trace_id:032x}-{context.span_id:016x}-"
-        assert [one.traceparent[:-2] for one in journal.kept] == [expected]
+def test_an_events_trace_id_follows_from_its_source_and_id():
+    event = event_of(1)
+    assert (event.source, event.id) == ("/dingtalk/c/default", "user_add_org:e1/u1")
+    digest = hashlib.sha256(b"/dingtalk/c/default\nuser_add_org:e1/u1").hexdigest()
+    assert f"{trace_id(event):032x}" == digest[:32]
 
 
-def batch_of(*traceparents):
-    body = b'{"EventType": "user_add_org", "CorpId": "c", "UserId": ["u1", "u2"]}'
-    made = Batch(("topic", 3), builder=None)
-    for seq, traceparent in enumerate(traceparents):
-        received = Received(seq, "j", 1, "default", "http", body, traceparent)
-        made.records += [(seq, number, one) for number, one in enumerate(to_records(received))]
-    return made
+def test_all_consumers_trace_the_same_share_of_the_events_each_event_in_one_trace():
+    traced = []
+    for consumer in ("a", "b"):
+        spans = InMemorySpanExporter()
+        tracer = OtelTracer("x", 0.1, spans)
+        sampled = {number for number in range(1_000) if attempt(tracer, consumer, number)}
+        tracer.close()
+        found = spans.get_finished_spans()
+        assert all(span.parent is None for span in found)
+        assert {span.context.trace_id for span in found} == {trace_id(event_of(n)) for n in sampled}
+        assert len(found) == len(sampled)
+        traced.append(sampled)
+    assert traced[0] == traced[1]
+    assert 50 < len(traced[0]) < 150
 
 
-async def test_a_batch_is_linked_to_each_callback_in_it_that_is_traced_and_to_none_twice():
+def test_a_handlers_span_is_in_its_attempt_and_one_beside_it_is_in_a_trace_of_its_own():
     spans = InMemorySpanExporter()
     tracer = OtelTracer("x", 1.0, spans)
-    assert begin_span(tracer, batch_of(None, None)) is None
-    traced = [f"00-{n:032x}-{n:016x}-01" for n in range(1, 401)]  # OpenTelemetry leaves out all above 128
-    acknowledged, refused = (asyncio.get_running_loop().create_future() for _ in range(2))
-    acknowledged.set_result(None)
-    refused.set_exception(MessageSizeTooLargeError("the record of 李雷"))
-    for future in (acknowledged, refused):
-        begin_span(tracer, batch_of(None, *traced))(future)
+    theirs = tracer._tracer
+    with tracer.attempt("a", event_of(1), ("topic", 0, 1), 1) as span:
+        theirs.start_span("inside").end()
+        theirs.start_span("beside", Context()).end()
+        span.end("done")
     tracer.close()
-    done, failed = spans.get_finished_spans()
-    assert sorted(link.context.trace_id for link in done.links) == list(range(1, 401))
-    assert done.attributes["messaging.batch.message_count"] == 802
-    assert done.attributes["messaging.destination.partition.id"] == "3"
-    assert (done.status.is_ok, failed.status.is_ok) == (True, False)
-    assert failed.attributes["error.type"] == "MessageSizeTooLargeError"
+    inside, beside, outer = spans.get_finished_spans()
+    assert inside.parent.span_id == outer.context.span_id
+    assert inside.context.trace_id == outer.context.trace_id == trace_id(event_of(1))
+    assert beside.context.trace_id != outer.context.trace_id
+
+
+def test_an_attempt_that_is_cancelled_ends_its_span_without_the_exceptions_text():
+    spans = InMemorySpanExporter()
+    tracer = OtelTracer("x", 1.0, spans)
+    with pytest.raises(KeyError), tracer.attempt("a", event_of(1), ("topic", 0, 1), 1):
+        raise KeyError("李雷")
+    tracer.close()
+    (failed,) = spans.get_finished_spans()
+    assert (failed.status.is_ok, failed.attributes["error.type"]) == (False, "KeyError")
     assert "李雷" not in failed.to_json()
 
 
@@ -181,10 +152,10 @@ def test_a_receiver_that_takes_nothing_harms_nobody_and_is_said_once():
     tracer = OtelTracer("x", 1.0, broken)
     with capture_logs() as logs:
         for _ in range(4):
-            tracer.callback("http", "default", "other", 1).end("kept")
+            attempt(tracer)
             tracer._processor.force_flush()
         broken.mended = True
-        tracer.callback("http", "default", "other", 1).end("kept")
+        attempt(tracer)
         tracer.close()
     assert (broken.exports, broken.spans) == (5, 1)
     assert [(one["event"], one.get("lost")) for one in logs] == [
@@ -204,6 +175,6 @@ def test_a_receiver_that_never_answers_holds_nobody_up():
 
     tracer = OtelTracer("x", 1.0, Stuck())
     for _ in range(5_000):  # more than twice what the queue holds
-        tracer.callback("http", "default", "other", 1).end("kept")
+        attempt(tracer)
     tracer.close()  # returns, though nothing was taken
     release.set()

@@ -159,19 +159,6 @@ def test_an_unknown_tag_flows_with_all_that_it_says():
     assert event.time.timestamp() * 1000 == AT
 
 
-def test_other_types_become_events_even_without_content():
-    [event] = records(convert_item({"check_in": {"corpid": "ding1"}, "event_time": AT}).body)
-    assert (event.event_type, event.corp_id) == ("check_in", "ding1")
-    [event] = records(convert_item({"chat_disband": "text of some kind"}).body)
-    assert event.data["item"] == "text of some kind"
-
-
-def test_ids_as_text_and_as_lists_are_the_same_event():
-    one = {"user_add_org": {"userid": "u1", "corpid": "ding1"}, "event_time": AT}
-    many = {"user_add_org": {"userid": ["u1"], "corpid": "ding1"}, "event_time": str(AT)}
-    assert convert_item(one) == convert_item(many)
-
-
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -299,15 +286,6 @@ async def test_what_fails_with_one_app_holds_up_no_other(monkeypatch):
     stack.outcomes["sales"] = KafkaUnavailable("nor here")
     with pytest.raises(BridgeError, match="hr: no broker; sales: nor here"):
         await stack.recovery.verb({})
-
-
-async def test_several_that_are_read_add_up(monkeypatch):
-    stack = Stack(monkeypatch, app("hr"), app("sales"))
-    stack.outcomes["hr"] = Result(pages=2, items=201, types=Counter(check_in=201))
-    stack.outcomes["sales"] = Result(pages=1, items=4, types=Counter(check_in=1, user_add_org=3))
-    answer = await stack.recovery.verb({})
-    assert (answer["pages"], answer["items"]) == (3, 205)
-    assert answer["types"] == {"check_in": 202, "user_add_org": 3}
 
 
 async def test_an_app_that_is_not_read_is_refused_with_the_reason(monkeypatch):

@@ -152,14 +152,6 @@ async def test_a_list_without_an_end_is_not_asked_without_end():
     assert process.poller.read_at_s == 0
 
 
-async def test_a_run_has_an_end_whatever_is_listed(monkeypatch):
-    monkeypatch.setattr("dingbridge.ingress.recovery.poller.PAGES_MAX", 3)
-    process = Process(listed(COUNT * PAGE))
-    with pytest.raises(BridgeError, match="after 3 pages and 12 items"):
-        await process.poller.run()
-    assert len(process.disk.callbacks) == 3 * PAGE
-
-
 @pytest.mark.parametrize("timed", [True, False])
 async def test_events_in_the_same_words_are_as_many_events(timed):
     """Three changes of one schedule, in a type that has neither id nor time of its own, on one page."""

@@ -6,8 +6,9 @@ import orjson
 import pytest
 from sqlalchemy import Column, MetaData, String, Table, select
 
-from dingbridge import Consumer, Reject, Retry
+from dingbridge import Consumer, Reject, Retry, on
 from dingbridge.errors import BridgeError
+from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
 from dingbridge.testing import MemoryRuntime, recorded
 from dingbridge.testing.__main__ import main
 
@@ -48,6 +49,23 @@ def folder(tmp_path):
     (tmp_path / "2-left.json").write_bytes(orjson.dumps([LEFT, LEFT | {"UserId": ["u2"]}]))
     (tmp_path / "notes.txt").write_text("no event")
     return tmp_path
+
+
+class Copying(Greeter):
+    name = "copying"
+
+    @on(RESYNC_REQUESTED, prepare=None)
+    async def compare(self, event, tx, prepared):
+        await tx.upsert(seen, {"id": event.id, "greeting": "compared"}, ["id"])
+
+
+async def test_a_resync_request_is_delivered_to_who_reads_them(running):
+    request = resync_requested(
+        id="r1", app="default", corp_id="c1", now_ms=2, since_ms=1, part="all", reason="lost"
+    )
+    async with running(Copying(), dingtalk=DingTalk()) as runtime:
+        assert (await runtime.deliver(request.value)).kind == "done"
+        assert [row.id for row in await runtime.rows(select(seen))] == ["r1"]
 
 
 async def test_every_outcome_is_the_same_in_memory_and_on_kafka(running, folder):

@@ -1,37 +1,11 @@
-"""What the relay's unit tests share: a Kafka that is none, a folder to publish, and children that are small
-programs of the test's own."""
+"""A Kafka that is none, and a journal to publish."""
 
 import asyncio
-import sys
+from contextlib import asynccontextmanager
 
 import pytest
 
-from dingbridge.ingress.relay import child as children
-from tests.unit.ingress.relay.fakes import FakeKafka, Folder
-
-
-@pytest.fixture
-def child(monkeypatch):
-    """``child(*sources)``: what is started runs these, one after the other and the last again and again; an
-    error among them is raised instead. ``child.pids``: what has been started."""
-    real = asyncio.create_subprocess_exec
-    monkeypatch.setattr(children, "RESTART_S", (0.01, 0.05))
-
-    def runs(*sources):
-        left = list(sources)
-
-        async def start(*arguments, **how):
-            source = left.pop(0) if len(left) > 1 else left[0]
-            if isinstance(source, OSError):
-                raise source
-            process = await real(sys.executable, "-c", source, **how)
-            runs.pids.append(process.pid)
-            return process
-
-        monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
-
-    runs.pids = []
-    return runs
+from tests.unit.ingress.relay.fakes import FakeKafka, Room
 
 
 @pytest.fixture
@@ -42,7 +16,24 @@ def kafka(monkeypatch):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    made = Folder(tmp_path / "current")
+async def room(tmp_path):
+    made = await Room(tmp_path).open()
     yield made
-    made.close()
+    await made.close()
+
+
+@pytest.fixture
+def running(room):
+    """``async with running() as publisher``."""
+
+    @asynccontextmanager
+    async def run(**more):
+        publisher = room.publisher(**more)
+        task = asyncio.create_task(publisher.run())
+        try:
+            yield publisher
+        finally:
+            publisher.stop()
+            await task
+
+    return run

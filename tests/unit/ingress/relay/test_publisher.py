@@ -1,10 +1,7 @@
-"""The publisher, without Kafka: nothing falls between two batch sets, one record stops no other."""
+"""The publisher, without Kafka: order holds, nothing is lost, and one topic or callback stops no other."""
 
 import asyncio
-import json
-import time
-from contextlib import asynccontextmanager
-from dataclasses import replace
+import random
 
 import pytest
 from aiokafka.errors import (
@@ -13,345 +10,502 @@ from aiokafka.errors import (
     PolicyViolationError,
     TopicAuthorizationFailedError,
 )
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
 
-from dingbridge.errors import KafkaUnavailable
+from dingbridge.errors import TopicError
 from dingbridge.events import decode
-from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.ingress.errors import JournalDamaged
-from dingbridge.ingress.journal.checkpoint import DAMAGED, Checkpoint
-from dingbridge.ingress.journal.rows import CONTROL, NewCallback, ResyncRequest
+from dingbridge.ingress.errors import JournalDamaged, JournalUnavailable
+from dingbridge.ingress.journal.file import JournalFile
+from dingbridge.ingress.journal.rows import CONTROL, DAMAGED, FAULT, NO_TOPIC, ResyncRequest
 from dingbridge.ingress.relay import publisher as publishing
+from dingbridge.ingress.relay.records import RecordBuilder
+from tests.support.sizes import sized
 from tests.support.waiting import eventually
-from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, body
+from tests.unit.ingress.relay.fakes import (
+    APPROVAL,
+    CHECK_IN,
+    RESYNC,
+    USERS,
+    FakeKafka,
+    Room,
+    body,
+    number_of,
+)
 
-INBOXES = ["ctl-dingtalk.inbox.address-sync", "ctl-dingtalk.inbox.approval"]
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    for name in ("_SET_EVERY_S", "_IDLE_S", "_CHECKPOINT_EVERY_S"):
-        monkeypatch.setattr(publishing, name, 0.001)
-    monkeypatch.setattr(publishing, "_BACKOFF_S", (0.001, 0.001))
-
-
-@asynccontextmanager
-async def running(publisher):
-    task = asyncio.create_task(publisher.run())
-    try:
-        yield publisher
-    finally:
-        publisher.stop()
-        await task
+KINDS = ["check_in", "bpms_instance_change"]
 
 
-async def comes_to(folder, seq):
-    def there():
-        checkpoint = folder.checkpoint()
-        try:
-            return checkpoint.seq() >= seq
-        finally:
-            checkpoint.close()
-
-    await eventually(there, 30, f"the checkpoint at {seq}")
+def too_large(*numbers):
+    return lambda topic, value: MessageSizeTooLargeError() if number_of(value) in numbers else None
 
 
-@pytest.mark.parametrize("refused", range(4))
-async def test_a_refused_record_of_a_callback_that_needs_several_sets_is_parked(
-    folder, kafka, monkeypatch, refused
+def forbidden(*topics):
+    return lambda topic, value: TopicAuthorizationFailedError() if topic in topics else None
+
+
+# -- Order, and what "acknowledged" means
+
+STEPS = ["push", "deny", "grant", "retry", "kill", "away", "lose", "silence", "no leader", "heal"]
+
+
+@given(seed=st.integers(0, 1 << 30), steps=st.lists(st.sampled_from(STEPS), max_size=30))
+@hypothesis(max_examples=sized(15, 200, quick=8), deadline=None)
+def test_order_holds_and_nothing_is_lost_whatever_kafka_does(tmp_path_factory, seed, steps):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        asyncio.run(Story(tmp_path_factory.mktemp("journal"), monkeypatch, seed).play(steps))
+
+
+class Story:
+    """Callbacks of three topics and some keys, of which every 13th is too large; and what Kafka does."""
+
+    def __init__(self, root, monkeypatch, seed):
+        self.random = random.Random(seed)
+        self.kafka, self.room, self.kept = FakeKafka(), Room(root), 0
+        self.kafka.install(monkeypatch)
+        self.kafka.random, self.kafka.partitions = self.random, 3
+        self.denied, self.losses = False, 0
+        self.kafka.refuses, self.kafka.loses_answer = self.refuses, self.loses
+        monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 5)
+        monkeypatch.setattr("dingbridge.ingress.relay.batches.PAGE", 4)
+        monkeypatch.setattr(publishing, "PAGE", 4)
+
+    def refuses(self, topic, value):
+        if number_of(value) % 13 == 0:
+            return MessageSizeTooLargeError()
+        return TopicAuthorizationFailedError() if self.denied and topic == CHECK_IN else None
+
+    def loses(self):
+        self.losses -= 1
+        return self.losses >= 0
+
+    async def play(self, steps):
+        await self.room.open()
+        self.start()
+        for step in steps:
+            await self.do(step)
+            await asyncio.sleep(0.0005 * self.random.randrange(20))
+        for step in ("push", "heal", "grant", "push"):
+            await self.do(step)
+        await eventually(self.all_there, 60, "all is published, and no topic is blocked")
+        await self.end()
+        await self.room.close()
+        large = set(range(13, self.kept + 1, 13))
+        assert set(self.room.why_parked()) == large
+        published = set()
+        for topic in (CHECK_IN, APPROVAL, USERS):
+            published |= set(self.kafka.numbers(topic))
+            by_key = {}
+            for event in self.kafka.events(topic):
+                by_key.setdefault(event.partitionkey, []).append(event.data["number"])
+            for numbers in by_key.values():
+                assert list(dict.fromkeys(numbers)) == sorted(set(numbers)), (
+                    "in order where each is first read"
+                )
+        assert published == set(range(1, self.kept + 1)) - large
+
+    def start(self):
+        self.publisher = self.room.publisher()
+        self.task = asyncio.create_task(self.publisher.run())
+
+    async def end(self):
+        self.publisher.stop()
+        await self.task
+
+    async def do(self, step):
+        match step:
+            case "push":
+                numbers = range(self.kept + 1, self.kept + 8)
+                self.kept = numbers[-1]
+                await self.room.keep(*map(self.callback, numbers))
+            case "deny" | "grant":
+                self.denied = step == "deny"
+            case "retry":
+                self.publisher.retry()
+            case "kill":
+                self.task.cancel()
+                await asyncio.gather(self.task, return_exceptions=True)
+                self.start()
+            case "away":
+                self.kafka.away = KafkaConnectionError()
+            case "lose":
+                self.losses = 2
+            case "silence":
+                self.kafka.silent = {CHECK_IN}
+            case "no leader":
+                self.kafka.leaderless = {APPROVAL}
+            case "heal":
+                self.kafka.away, self.kafka.silent, self.kafka.leaderless = None, set(), set()
+
+    def callback(self, number):
+        users = self.random.sample(["u1", "u2", "u3", "u4"], 2)
+        kind = self.random.choice([*KINDS, "user_add_org"])
+        return body(number, kind, UserId=users, StaffId=users[0], processInstanceId=users[0])
+
+    def all_there(self):
+        waits = self.room.acked() < self.kept
+        return not waits and set(self.room.why_parked().values()) <= {"too_large"}
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_acked_passes_nothing_that_kafka_has_not_answered_for_wherever_it_dies(
+    tmp_path, kafka, monkeypatch, after
 ):
-    monkeypatch.setattr("dingbridge.ingress.relay.batches.BATCH_BYTES", 1)
-    users = [f"u{n}" for n in range(4)]
-    event = {"EventType": "user_add_org", "CorpId": "c", "TimeStamp": "1731000000123", "UserId": users}
-    folder.keep(*(json.dumps({**event, "TimeStamp": str(n)}).encode() for n in range(3)))
-
-    def refuses(topic, value):
-        found = decode(value)
-        is_it = (found.sequence, found.subject) == (f"{2:020}", users[refused])
-        return PolicyViolationError() if is_it else None
-
-    kafka.refuses = refuses
-    async with running(folder.publisher()):
-        await comes_to(folder, 3)
-    sent = [(int(e.sequence), e.subject) for e in kafka.events("dingtalk.user_add_org")]
-    whole = [(seq, user) for seq in (1, 2, 3) for user in users]
-    assert list(dict.fromkeys(sent)) == [what for what in whole if what != (2, users[refused])]
-    assert [(p.seq, p.record, p.reason) for p in folder.parked()] == [(2, refused, "policy")]
-
-
-async def test_which_of_a_batch_is_too_large_is_found_and_the_others_go_on_in_order(folder, kafka):
-    folder.keep(*(body(n) for n in range(100)))
-    large = {40, 41, 90}
-
-    def refuses(topic, value):
-        return MessageSizeTooLargeError() if decode(value).data["number"] in large else None
-
-    kafka.refuses = refuses
-    async with running(folder.publisher()):
-        await comes_to(folder, 100)
-    numbers = list(dict.fromkeys(kafka.numbers()))
-    assert numbers == [n for n in range(100) if n not in large]
-    assert [(p.seq - 1, p.reason) for p in folder.parked()] == [(n, "too_large") for n in sorted(large)]
+    """Killed at each acknowledgement. What is acknowledged and what is parked are one transaction."""
+    monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 4)
+    monkeypatch.setattr(publishing, "_SAVE_EVERY_S", 0.0)
+    ended, nth = False, 0
+    while not ended:
+        nth += 1
+        room = await Room(tmp_path / f"{nth}").open()
+        await room.keep(*(body(number, KINDS[number % 2]) for number in range(1, 13)))
+        kafka.taken, large = {}, too_large(3, 8)
+        kafka.refuses = lambda *what: forbidden(APPROVAL)(*what) or large(*what)  # noqa: B023
+        ended = not await _killed(room, monkeypatch, nth, after)
+        parked = room.why_parked()
+        in_kafka = {*kafka.numbers(CHECK_IN), *kafka.numbers(APPROVAL)}
+        assert {*range(1, room.acked() + 1)} <= in_kafka | parked.keys(), nth
+        kafka.refuses = large
+        await room.open()
+        await room.publish(retry=True)
+        assert {*kafka.numbers(CHECK_IN), *kafka.numbers(APPROVAL)} == {*range(1, 13)} - {3, 8}
+        assert room.why_parked() == {3: "too_large", 8: "too_large"}
+        await room.close()
+    assert nth > 3
 
 
-async def test_what_is_parked_is_not_counted_at_every_set(folder, kafka, monkeypatch):
-    """With a million of them that takes a second, in which nothing is published."""
-    monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 1)
-    monkeypatch.setattr("dingbridge.ingress.relay.parked.RETRY_EVERY_S", (3600.0, 3600.0))
-    folder.keep(*(body(n) for n in range(20)))
-    kafka.refuses = lambda topic, value: TopicAuthorizationFailedError()
-    counted = []
-    real = Checkpoint.parked_groups
-    monkeypatch.setattr(Checkpoint, "parked_groups", lambda self: counted.append(self) or real(self))
-    publisher = folder.publisher()
-    async with running(publisher):
-        await comes_to(folder, 20)
-    assert len(folder.parked()) == 20
-    assert len(counted) <= 1, "when it connects"
+async def _killed(room, monkeypatch, nth, after):
+    """Publish ``room``; dies in the ``nth`` commit of an acknowledgement. Returns whether it came to that."""
+    real, left = JournalFile.commit, [nth]
+
+    def commit(file, callbacks=(), notes=None, acknowledgements=()):
+        left[0] -= bool(acknowledgements)
+        if left[0] or after:
+            real(file, callbacks, notes, acknowledgements)
+        if not left[0]:
+            raise KeyboardInterrupt
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFile, "commit", commit)
+        tasks = [asyncio.ensure_future(one) for one in (room.publish(), room.journal.until_damaged())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        killed = tasks[1].done()
+        for task in tasks:
+            while not task.done():
+                task.cancel()
+                await asyncio.sleep(0)
+        await room.close()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return killed
 
 
-async def test_a_topic_that_is_made_slowly_holds_up_its_own_records_only(folder, kafka, monkeypatch):
-    monkeypatch.setattr("dingbridge.ingress.relay.batches._TOPIC_WITHIN_S", 0.01)
-    monkeypatch.setattr("dingbridge.ingress.relay.parked._TOPIC_WITHIN_S", 0.01)
-    monkeypatch.setattr("dingbridge.ingress.relay.parked.RETRY_EVERY_S", (0.01, 0.01))
-    kafka.topics = {APPROVAL}
-    made = kafka.being_made[CHECK_IN] = asyncio.Event()
-    kinds = ["check_in", "bpms_instance_change"]
-    folder.keep(*(body(n, kinds[n % 2]) for n in range(100)))
-    publisher = folder.publisher()
-    async with running(publisher):
-        await comes_to(folder, 100)
-        assert kafka.numbers(APPROVAL) == list(range(1, 100, 2)), "before the other topic is there"
-        assert CHECK_IN not in kafka.taken
-        made.set()
-        await eventually(lambda: not publisher.parked.blocked, 30, "the rest by itself")
-    assert kafka.numbers(CHECK_IN) == list(range(0, 100, 2))
+@pytest.mark.parametrize("slow_kafka", [True, False])
+async def test_while_the_journal_takes_no_write_at_most_10000_are_sent_beyond_what_was_saved(
+    room, kafka, monkeypatch, running, slow_kafka
+):
+    assert publishing.UNSAVED_MAX == 10_000
+    monkeypatch.setattr(publishing, "UNSAVED_MAX", 100)
+    monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 10)
+    monkeypatch.setattr(publishing, "MAX_RECORDS", 10)
+    monkeypatch.setattr(publishing, "_SAVE_EVERY_S", 0.0 if slow_kafka else 3600.0)
+    await room.keep(*(body(n) for n in range(300)))
+    acknowledge, full = room.journal.acknowledge, asyncio.Event()
+
+    async def refuses(acknowledgement):
+        if full.is_set():
+            return await acknowledge(acknowledgement)
+        raise JournalUnavailable("disk", "full; free the disk")
+
+    monkeypatch.setattr(room.journal, "acknowledge", refuses)
+    async with running():
+        await eventually(lambda: room.status.state == "down", what="it says so")
+        assert "free the disk" in room.status.words
+        assert kafka.numbers() == list(range(100))
+        full.set()
+        await eventually(lambda: kafka.numbers() == list(range(300)), what="it goes on by itself")
 
 
-@pytest.fixture
-def soon_hopeless(monkeypatch):
-    async def ailing(*_):
-        return None
-
-    monkeypatch.setattr("dingbridge.ingress.relay.delivery.ailing", ailing)
-    monkeypatch.setattr("dingbridge.ingress.relay.delivery._STALLED_S", 0.01)
-    monkeypatch.setattr("dingbridge.ingress.relay.delivery.hopeless_after_s", lambda settings: 0.02)
-    monkeypatch.setattr("dingbridge.ingress.relay.parked._ANSWER_S", 0.05)
-    monkeypatch.setattr("dingbridge.ingress.relay.parked.RETRY_EVERY_S", (0.01, 0.01))
+# -- Kafka as a whole
 
 
-@pytest.mark.usefixtures("soon_hopeless")
-async def test_a_partition_that_does_not_answer_blocks_its_topic_and_what_others_took_counts(folder, kafka):
-    """Too few replicas in sync, say: aiokafka sends again without end, and without a word."""
-    kafka.silent.add(APPROVAL)
-    kinds = ["check_in", "bpms_instance_change"]
-    folder.keep(*(body(n, kinds[n % 2]) for n in range(100)))
-    publisher = folder.publisher()
-    async with running(publisher):
-        await comes_to(folder, 100)
-        assert kafka.numbers(CHECK_IN) == list(range(0, 100, 2)), "all of it, and once"
-        assert {p.reason for p in folder.parked()} == {"no_leader"}
-        assert [p.seq - 1 for p in folder.parked()] == list(range(1, 100, 2))
+async def test_new_callbacks_cut_no_back_off_short_but_an_operator_does(room, kafka, monkeypatch, running):
+    """Otherwise an outage is a log-in for each callback, a hundred a second, at a cluster in trouble."""
+    monkeypatch.setattr(publishing, "_BACKOFF_S", (3600.0, 3600.0))
+    kafka.away = KafkaConnectionError()
+    async with running() as publisher:
+        await eventually(lambda: room.status.state == "down", what="down")
+        for number in range(50):
+            await room.keep(body(number))
+        assert kafka.producers == 1
+        kafka.away = None
+        publisher.retry()
+        await eventually(lambda: kafka.numbers() == list(range(50)), what="published")
+        kafka.away = KafkaConnectionError()
+        await room.keep(body(50))
+        await eventually(lambda: room.status.state == "down", what="down again, when it is to end")
+
+
+async def test_an_idle_bridge_asks_the_producers_own_client_whether_kafka_is_there(
+    room, kafka, monkeypatch, running
+):
+    monkeypatch.setattr(publishing, "_ANSWERED_WITHIN_S", 0.01)
+    async with running():
+        await eventually(lambda: kafka.asked > 1 and room.status.state == "up", what="up")
+        assert kafka.producers == 1
+        kafka.away = KafkaConnectionError()
+        await eventually(lambda: room.status.state == "down", what="down, with nothing to publish")
+        kafka.away = None
+        await eventually(lambda: room.status.state == "up", what="up again")
+
+
+async def test_one_broker_that_is_gone_delays_no_callback_and_is_not_the_whole_of_kafka(
+    room, kafka, monkeypatch, running
+):
+    """The client asks one broker after the other, and waits for each as long as for any request."""
+    monkeypatch.setattr(publishing, "_ANSWERED_WITHIN_S", 0.01)
+    async with running():
+        await eventually(lambda: kafka.asked, what="it asks")
+        asked, kafka.answers = kafka.asked, asyncio.Event()
+        await eventually(lambda: kafka.asked > asked, what="it asks the one that is gone")
+        await room.keep(body(0))
+        await eventually(lambda: kafka.numbers() == [0], what="published meanwhile")
+        kafka.answers.set()
+        assert (kafka.producers, room.status.state) == (1, "up")
+
+
+async def test_where_no_partition_answers_kafka_is_away_and_nothing_is_parked(
+    room, kafka, monkeypatch, running
+):
+    monkeypatch.setattr(publishing, "_BACKOFF_S", (0.2, 0.2))
+    kafka.silent |= kafka.topics
+    await room.keep(body(0), body(1, "bpms_instance_change"))
+    async with running():
+        await eventually(lambda: room.status.state == "down", what="down")
+        assert not room.parked()
         kafka.silent.clear()
-        await eventually(lambda: not publisher.parked.blocked, 30, "the rest by itself")
+        await eventually(lambda: (kafka.numbers(), kafka.numbers(APPROVAL)) == ([0], [1]), what="published")
+    assert not room.parked()
+
+
+# -- One topic
+
+
+@pytest.mark.parametrize("how", ["silent", "leaderless", "forbidden", "cannot be made"])
+async def test_a_topic_that_takes_nothing_is_parked_and_all_others_are_published_once(
+    room, kafka, running, how
+):
+    """``silent``: too few replicas are in sync, say. aiokafka sends again without end, without a word."""
+    if how == "forbidden":
+        kafka.refuses = forbidden(APPROVAL)
+    elif how == "cannot be made":
+        kafka.topics.discard(APPROVAL)
+        kafka.cannot_make[APPROVAL] = TopicError("refused")
+    else:
+        getattr(kafka, how).add(APPROVAL)
+    await room.keep(*(body(n, KINDS[n % 2]) for n in range(100)))
+    async with running():
+        await eventually(lambda: room.acked() == 100, what="all is acknowledged or parked")
+        assert kafka.numbers(CHECK_IN) == list(range(0, 100, 2))
+        assert [seq - 1 for seq in room.why_parked()] == list(range(1, 100, 2))
+        reasons = {"forbidden": "rights", "cannot be made": "topic_missing"}
+        assert set(room.why_parked().values()) == {reasons.get(how, "no_leader")}
+        kafka.silent.clear()
+        kafka.leaderless.clear()
+        kafka.cannot_make.clear()
+        kafka.refuses = forbidden()
+        await eventually(lambda: not room.parked(), what="the rest by itself")
     assert kafka.numbers(APPROVAL) == list(range(1, 100, 2))
 
 
-@pytest.mark.usefixtures("soon_hopeless")
-async def test_where_no_partition_answers_kafka_is_away_and_nothing_is_parked(folder, kafka):
-    kafka.silent |= kafka.topics
-    folder.keep(body(0), body(1, "bpms_instance_change"))
-    publisher = folder.publisher()
-    async with running(publisher):
-        await eventually(lambda: publisher._status.state == "down", 30, "down")
-        assert not folder.parked()
-        kafka.silent.clear()
-        await comes_to(folder, 2)
-    assert (kafka.numbers(CHECK_IN), kafka.numbers(APPROVAL)) == ([0], [1])
-    assert not folder.parked()
+@pytest.mark.parametrize("from_the_start", [True, False])
+async def test_one_topic_without_a_leader_all_others_within_a_second(room, kafka, from_the_start):
+    """By the waits that the relay allows itself; Kafka's metadata shows which topic it is."""
+    silent_s = 0.5
+    kafka.leaderless = {APPROVAL} if from_the_start else set()
+    await room.keep(body(0, "bpms_instance_change"), body(1))
+    if not from_the_start:
+        load = kafka.listed
+
+        async def loses_its_leader(settings):
+            found = await load(settings)
+            kafka.leaderless = {APPROVAL}
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("dingbridge.ingress.relay.topics.listed_topics", loses_its_leader)
+            await room.publish()
+    else:
+        await room.publish()
+    assert kafka.numbers(CHECK_IN) == [1]
+    assert room.why_parked() == {1: "no_leader"}
+    assert silent_s + kafka.waited_s < 1
 
 
-async def test_up_means_that_kafka_answered_lately_also_on_an_idle_bridge(folder, kafka, monkeypatch):
-    monkeypatch.setattr(publishing, "_ANSWERED_WITHIN_S", 0.01)
-    publisher = folder.publisher()
-    async with running(publisher):
-        await eventually(lambda: publisher._status.state == "up", 30, "up")
-        kafka.away = KafkaUnavailable("Kafka does not answer")
-        await eventually(lambda: publisher._status.state == "down", 30, "down, with nothing to publish")
-        assert publisher._status.words == "Kafka does not answer"
-        kafka.away = None
-        await eventually(lambda: publisher._status.state == "up", 30, "up again")
-
-
-async def test_new_callbacks_cut_no_back_off_short_but_who_asks_for_a_retry_or_the_end_does(
-    folder, kafka, monkeypatch
+async def test_a_blocked_topic_is_tried_while_callbacks_of_others_keep_coming(
+    room, kafka, monkeypatch, running
 ):
-    """Else an outage is a log-in for each callback, a hundred a second, at a cluster that has trouble."""
-    monkeypatch.setattr(publishing, "_BACKOFF_S", (3600.0, 3600.0))
-    kafka.away = KafkaConnectionError()
-    publisher = folder.publisher()
-    async with running(publisher):
-        await eventually(lambda: publisher._status.state == "down", 30, "down")
-        for number in range(100):
-            folder.keep(body(number))
-            publisher.wake()
-            await asyncio.sleep(0)
-        assert kafka.producers == 1
-        kafka.away = None
-        publisher.retry_parked()
-        await comes_to(folder, 100)
-        assert kafka.numbers() == list(range(100))
-        assert not folder.parked()
-        kafka.away = KafkaConnectionError()
-        folder.keep(body(100))
-        publisher.wake()
-        await eventually(lambda: publisher._status.state == "down", 30, "down again, when it is to end")
+    monkeypatch.setattr(publishing, "_SET_EVERY_S", 0.02)
+    kafka.refuses = forbidden(APPROVAL)
+    async with running():
+        flood = asyncio.ensure_future(_without_pause(room))
+        await room.keep(body(0, "bpms_instance_change"))
+        await eventually(room.parked, what="parked")
+        kafka.refuses = forbidden()
+        try:
+            await eventually(lambda: kafka.numbers(APPROVAL) == [0], 10, "tried")
+        finally:
+            flood.cancel()
+            await asyncio.gather(flood, return_exceptions=True)
 
 
-async def test_for_a_damaged_callback_the_consumers_are_asked_to_resync_before_the_checkpoint_passes(
-    folder, kafka
+async def _without_pause(room):
+    while True:
+        await room.keep(body(1))
+
+
+async def test_a_backlog_of_a_blocked_topic_is_parked_in_sets_like_any_other(room, kafka, monkeypatch):
+    """In one set it would take the memory of all that waits, and as long a commit."""
+    monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 10)
+    kafka.refuses = forbidden(CHECK_IN)
+    await room.keep(*(body(n) for n in range(200)))
+    acknowledge, sizes = room.journal.acknowledge, []
+
+    async def counts(acknowledgement):
+        sizes.append(len(acknowledgement.parked))
+        await acknowledge(acknowledgement)
+
+    monkeypatch.setattr(room.journal, "acknowledge", counts)
+    await room.publish()
+    assert len(room.parked()) == 200
+    assert max(sizes) <= 20
+
+
+# -- One callback
+
+
+@pytest.mark.parametrize("refused", range(3))
+async def test_a_record_that_is_refused_for_itself_parks_its_callback_with_its_number(room, kafka, refused):
+    """The callback's others are sent."""
+    users = ["u0", "u1", "u2"]
+    await room.keep(*(body(n, "user_add_org", UserId=users) for n in range(3)))
+
+    def refuses(topic, value):
+        is_it = (number_of(value), decode(value).subject) == (1, users[refused])
+        return PolicyViolationError() if is_it else None
+
+    kafka.refuses = refuses
+    await room.publish()
+    sent = [(event.data["number"], event.subject) for event in kafka.events(USERS)]
+    assert set(sent) == {(n, user) for n in range(3) for user in users} - {(1, users[refused])}
+    assert [one[:3] + one[4:] for one in room.parked()] == [(2, USERS, "policy", (refused,))]
+
+
+async def test_which_of_a_batch_are_too_large_is_found_and_the_others_go_on_in_order(room, kafka):
+    kafka.refuses = too_large(40, 41, 90)
+    await room.keep(*(body(n) for n in range(100)))
+    await room.publish()
+    assert list(dict.fromkeys(kafka.numbers())) == [n for n in range(100) if n not in {40, 41, 90}]
+    assert room.why_parked() == dict.fromkeys((41, 42, 91), "too_large")
+
+
+async def test_a_fault_of_ours_parks_that_callback_alone_and_a_newer_version_sends_it(
+    room, kafka, monkeypatch
 ):
-    folder.keep(*(body(n) for n in range(3)))
-    folder.damage(2)
-    async with running(folder.publisher()):
-        await comes_to(folder, 3)
+    real = RecordBuilder.records
+
+    def records(builder, row):
+        return 1 / 0 if row.seq == 2 else real(builder, row)
+
+    await room.keep(*(body(n) for n in range(3)))
+    with monkeypatch.context() as faulty:
+        faulty.setattr(RecordBuilder, "records", records)
+        await room.publish(retry=True)
+        assert kafka.numbers() == [0, 2]
+        assert [one[:3] for one in room.parked()] == [(2, NO_TOPIC, FAULT)]
+    await room.publish()
+    assert kafka.numbers() == [0, 2], "only when an operator asks"
+    await room.publish(retry=True)
+    assert kafka.numbers() == [0, 2, 1]
+    assert not room.parked()
+
+
+async def test_a_damaged_callback_is_parked_and_one_resync_is_asked_in_its_place(room, kafka):
+    await room.keep(*(body(n) for n in range(3)))
+    room.change("UPDATE callbacks SET body = body || ' ' WHERE seq = 2")
+    await room.publish()
     assert kafka.numbers() == [0, 2], "it is not published as if DingTalk had said it"
-    assert [(p.seq, p.reason) for p in folder.parked()] == [(2, DAMAGED)]
-    for inbox in INBOXES:
-        (event,) = kafka.events(inbox)
-        assert (event.type, event.app) == (RESYNC_REQUESTED, "default")
-        assert event.id == f"damaged/{folder.file.id}/2", "the same however often it is sent"
+    assert [one[:3] for one in room.parked()] == [(2, NO_TOPIC, DAMAGED)]
+    [event] = kafka.events(RESYNC)
+    assert event.id == f"damaged/{room.journal.id}/2", "the same however often it is sent"
+    await room.publish(retry=True)
+    assert len(kafka.events(RESYNC)) == len(room.parked()) == 1
 
 
-async def test_a_resync_request_that_this_version_cannot_read_is_parked_and_holds_up_nothing(folder, kafka):
-    folder.keep(body(0))
-    folder.keep(b'{"a later version": "says it otherwise"}', via=CONTROL)
-    folder.keep(body(2))
-    async with running(folder.publisher()):
-        await comes_to(folder, 3)
+@pytest.mark.parametrize("gone", ["= 3", "IN (4, 5)", "> 0"])
+async def test_a_missing_callback_is_damage_and_ends_it_where_it_is(room, kafka, gone):
+    await room.keep(*(body(n) for n in range(1, 6)))
+    room.change(f"DELETE FROM callbacks WHERE seq {gone}")
+    with pytest.raises(JournalDamaged, match=r"callback\(s\) are missing before"):
+        await room.publish()
+    assert kafka.numbers() == list(range(1, room.acked() + 1))
+    assert room.acked() < 5
+
+
+# -- Resync requests
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no JSON",
+        b"[]",
+        b'{"a later version": "says it otherwise"}',
+        b'{"id": "r", "reason": "w", "since_ms": "x"}',
+    ],
+)
+async def test_a_resync_request_that_this_version_cannot_read_is_parked_and_ends_nothing(
+    room, kafka, content
+):
+    await room.keep(body(0))
+    await room.keep(content, via=CONTROL)
+    await room.keep(body(2))
+    await room.publish()
     assert kafka.numbers() == [0, 2]
-    assert [(p.seq, p.reason) for p in folder.parked()] == [(2, DAMAGED)]
-    assert [len(kafka.events(inbox)) for inbox in INBOXES] == [1, 1]
+    assert [one[:3] for one in room.parked()] == [(2, NO_TOPIC, FAULT)]
 
 
-async def test_since_when_to_look_is_not_taken_from_what_the_disk_has_changed(folder, kafka):
-    folder.keep(body(0))
-    with folder.file.db:
-        folder.file.db.execute("UPDATE callbacks SET received_ms = 1 << 45")
-    async with running(folder.publisher()):
-        await comes_to(folder, 1)
-    for inbox in INBOXES:
-        (event,) = kafka.events(inbox)
-        assert event.data["since"] < time.time() * 1000, "a look at the future only would find nothing"
-
-
-async def test_a_resync_request_is_carried_in_its_place_to_each_consumer_and_app(folder, kafka, tmp_path):
+async def test_a_resync_request_goes_in_its_place_to_the_control_topic_for_each_app(room, kafka, tmp_path):
     apps = tmp_path / "apps.toml"
     keys = 'token = "other"\naes_key = "%s"\nowner_keys = ["dingother"]\ncorp_id = "c2"'
     apps.write_text(f"[apps.second]\n{keys % ('k' * 43)}\n")
     everybody = ResyncRequest("r1", "the journal was damaged")
     one = ResyncRequest("r2", "a page may be gone", app="second", since_ms=1_731_000_000_000)
-    folder.keep(body(0))
-    folder.file.commit([everybody, one], {}, int(time.time() * 1000))
-    folder.keep(body(3))
-    async with running(folder.publisher(dingtalk_apps_file=apps)):
-        await comes_to(folder, 4)
-    for inbox in INBOXES:
-        assert [(e.id, e.app) for e in kafka.events(inbox)] == [
-            ("r1", "default"),
-            ("r1", "second"),
-            ("r2", "second"),
-        ]
-        assert kafka.events(inbox)[-1].data["since"] == 1_731_000_000_000
+    await room.keep(body(0), everybody, one, body(3))
+    await room.publish(dingtalk_apps_file=apps)
+    assert [(e.id, e.app) for e in kafka.events(RESYNC)] == [
+        ("r1", "default"),
+        ("r1", "second"),
+        ("r2", "second"),
+    ]
+    assert kafka.events(RESYNC)[-1].data["since"] == 1_731_000_000_000
     assert kafka.numbers() == [0, 3]
-    assert not folder.parked()
 
 
-async def test_a_consumer_that_nobody_runs_has_no_inbox_and_holds_up_nothing(folder, kafka):
-    kafka.topics.discard(INBOXES[1])
-    folder.file.commit([ResyncRequest("r1", "why")], {}, 1)
-    folder.keep(body(2))
-    async with running(folder.publisher()):
-        await comes_to(folder, 2)
-    assert len(kafka.events(INBOXES[0])) == 1
-    assert INBOXES[1] not in kafka.topics, "an inbox is made by its consumer, with the right partitions"
-    assert not folder.parked()
+async def test_a_control_topic_without_a_leader_is_parked_and_its_requests_are_sent_later(room, kafka):
+    """Also that of a damaged callback, which is never published itself."""
+    kafka.leaderless = {RESYNC}
+    await room.keep(ResyncRequest("r1", "why"), body(2), body(3))
+    room.change("UPDATE callbacks SET body = body || ' ' WHERE seq = 3")
+    await room.publish()
     assert kafka.numbers() == [2]
-
-
-async def test_a_damaged_journal_ends_the_relay_and_nothing_behind_the_damage_is_passed(
-    folder, kafka, monkeypatch
-):
-    """What was sent before is passed, also while the next set is what meets the damage."""
-    monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 2)
-    folder.keep(*(body(n) for n in range(5)))
-    real = publishing.JournalReader.read
-
-    def read(self, after_seq):
-        if after_seq:
-            raise JournalDamaged("malformed")
-        return replace(chunk := real(self, 0), rows=chunk.rows[:2], end=2)
-
-    monkeypatch.setattr(publishing.JournalReader, "read", read)
-    with pytest.raises(JournalDamaged):
-        await folder.publisher().run()
-    await comes_to(folder, 2)
-    assert kafka.numbers() == [0, 1]
-
-
-def nameless(number: int, received_ms: int) -> NewCallback:
-    payload = {
-        "EventType": "org_dept_remove",
-        "EventTime": received_ms,
-        "CorpId": "c",
-        "eventId": f"e{number}",
-        "number": number,
-    }
-    return NewCallback(received_ms, "default", "http", json.dumps(payload).encode(), b"", keep_again=True)
-
-
-async def test_a_flood_of_callbacks_that_name_nobody_is_one_request_and_asks_kafka_once(
-    folder, kafka, monkeypatch
-):
-    kafka.topics.discard(INBOXES[1])
-    looks = []
-    monkeypatch.setattr(
-        "dingbridge.ingress.relay.messages.existing_topics",
-        lambda s, w=(): looks.append(w) or kafka.existing(s, w),
-    )
-    monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 50)
-    begin = 1_731_000_000_000
-    folder.file.commit([nameless(n, begin + n) for n in range(300)], {}, begin)
-    async with running(folder.publisher()):
-        await comes_to(folder, 300)
-    assert kafka.numbers("dingtalk.org_dept_remove") == list(range(300))
-    assert len(kafka.events(INBOXES[0])) == 1
-    assert looks.count([INBOXES[1]]) == 1
-    assert not folder.parked()
-
-
-async def test_a_request_whose_first_batch_failed_is_sent_again_before_the_checkpoint_passes(folder, kafka):
-    begin, failures = 1_731_000_000_000, [KafkaConnectionError() for _ in range(3)]
-    kafka.refuses = lambda topic, value: failures.pop() if topic == INBOXES[0] and failures else None
-    folder.file.commit([nameless(n, begin + n) for n in range(20)], {}, begin)
-    async with running(folder.publisher()):
-        await comes_to(folder, 20)
-    assert len(kafka.events(INBOXES[0])) == 1
-    assert not failures
-
-
-async def test_where_very_many_are_refused_the_search_ends_and_what_is_left_is_parked_together(
-    folder, kafka, monkeypatch
-):
-    """Each refusal costs a producer, and nothing else is published meanwhile."""
-    monkeypatch.setattr("dingbridge.ingress.relay.delivery._SEARCH_S", 0.0)
-    folder.keep(*(body(n) for n in range(400)))
-    kafka.refuses = lambda topic, value: (
-        PolicyViolationError() if decode(value).data["number"] < 200 else None
-    )
-    async with running(folder.publisher()):
-        await comes_to(folder, 400)
-        assert kafka.producers < 30
-    parked = {p.seq - 1 for p in folder.parked()}
-    assert parked >= set(range(200))
-    assert parked.isdisjoint(kafka.numbers())
-    assert parked | set(kafka.numbers()) == set(range(400))
+    assert [one[:3] for one in room.parked()] == [
+        (1, RESYNC, "no_leader"),
+        (3, NO_TOPIC, DAMAGED),
+        (3, RESYNC, "no_leader"),
+    ]
+    kafka.leaderless = set()
+    await room.publish(retry=True)
+    assert [event.id for event in kafka.events(RESYNC)] == ["r1", f"damaged/{room.journal.id}/3"]
+    assert [one[:3] for one in room.parked()] == [(3, NO_TOPIC, DAMAGED)]

@@ -1,0 +1,43 @@
+"""Sends a journal to Kafka that no ingress uses."""
+
+from contextlib import closing
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from dingbridge.errors import BridgeError
+from dingbridge.ingress.admin.routes import retention
+from dingbridge.ingress.journal.file import JournalFile
+from dingbridge.ingress.journal.folder import current, journal_lock, put_aside
+from dingbridge.ingress.journal.rows import DAMAGED
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.metrics import JournalMetrics
+from dingbridge.ingress.relay.publisher import Publisher
+from dingbridge.ingress.relay.status import RelayStatus
+from dingbridge.settings import IngressSettings
+
+
+async def publish(settings: IngressSettings, root: Path) -> int:
+    """Publish the journal in ``root`` (a ``JOURNAL_DIR``) until nothing waits, and try once what is parked.
+    Returns how many callbacks stay parked, without damaged ones.
+
+    Raises ``BridgeError``: there is no journal, an ingress uses it, it cannot be read, or folders that were
+    put aside are not drained yet. Waits for a Kafka that is away."""
+    if not current(root).exists():
+        raise BridgeError(f"there is no journal in {root}; name a JOURNAL_DIR, or set it as for the ingress")
+    if aside := put_aside(root):
+        raise BridgeError(
+            f"{aside[0].parent} is not drained yet; start an ingress on {root}, which does that"
+        )
+    registry = CollectorRegistry()
+    with journal_lock(root):
+        journal = Journal(root, retention(settings), JournalMetrics(registry))
+        await journal.start()
+        try:
+            publisher = Publisher(settings, journal, RelayStatus(registry), until_empty=True)
+            publisher.retry()
+            await publisher.run()
+        finally:
+            await journal.stop()
+    with closing(JournalFile(current(root), read_only=True)) as file:
+        return sum(group.callbacks for group in file.parked_groups() if group.reason != DAMAGED)

@@ -1,0 +1,244 @@
+"""The folders below ``JOURNAL_DIR``: ``current``, whose journal is written, and those that were put aside.
+
+Each other folder below ``JOURNAL_DIR`` that has a journal is drained into the current one, whatever its name
+is and whoever moved it there (``drain.py``). A folder is refused, with the remedy, rather than used in a way
+that could leave a callback unpublished.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import apsw
+import structlog
+
+from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked
+from dingbridge.ingress.journal.disk import DAMAGE, check, in_words, sync, twice
+from dingbridge.ingress.journal.file import JournalFile
+
+log = structlog.get_logger(__name__)
+
+JOURNAL_FILE: Final = "journal.db"
+CURRENT: Final = "current"
+_NEW: Final = "new"
+"""The folder in which a new journal is made before it becomes ``current``."""
+_LOCK: Final = "ingress.lock"
+_OWN_FILES: Final = re.compile(r"journal\.db(-\w+)?")
+"""The names of all files that this program makes in a journal's folder."""
+
+BLOCK_BYTES_MIN: Final = 4096
+MIN_FREE_BYTES: Final = 256 * 1024 * 1024
+"""With less free disk, published callbacks are deleted at once, and nothing is drained: the room is for new
+callbacks."""
+_QUICK_CHECK_MAX_BYTES: Final = 1 << 28
+"""A larger file is not checked, which would take minutes; its pages are checked as they are read."""
+
+_MEMORY = "is memory: gone with the machine or the container"
+_LAYER = "is a container's own layer: gone with it"
+_NETWORK = "is a network file system, on which SQLite's WAL does not work"
+UNSAFE_FILE_SYSTEMS = {
+    **dict.fromkeys(("tmpfs", "ramfs"), _MEMORY),
+    **dict.fromkeys(("overlay", "overlayfs"), _LAYER),
+    **dict.fromkeys(("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"), _NETWORK),
+}
+"""By Linux's names. SQLite's WAL needs shared memory between processes (sqlite.org/wal.html)."""
+
+
+def current(root: Path) -> Path:
+    """The journal's file that is written below ``root`` (``JOURNAL_DIR``); it need not exist yet."""
+    return root / CURRENT / JOURNAL_FILE
+
+
+def put_aside(root: Path) -> list[Path]:
+    """The journals' files below ``root`` that are not written any more, at any depth: ``mv`` moves a folder
+    into one that exists. Where an ingress has had its lock is another ``JOURNAL_DIR``."""
+    found = [*root.rglob(JOURNAL_FILE)] if root.is_dir() else []
+    ours = [path for path in found if path.parent not in (root / CURRENT, root / _NEW)]
+    return sorted(
+        path for path in ours if not (path.parent.parent / _LOCK).exists() or path.parents[1] == root
+    )
+
+
+def open_current(root: Path) -> JournalFile:
+    """Open the journal in ``root/current``. If there is none, or it is damaged and put aside, make a new one.
+
+    Raises ``JournalError`` with the remedy when the disk fails, when the file is of another version, or when
+    it is damaged and another damaged one is not drained yet.
+    """
+    try:
+        if not current(root).exists():
+            return _begin(root)
+        try:
+            return twice(lambda: open_checked(root))
+        except JournalDamaged as error:
+            rename_damaged(root, str(error))
+            return _begin(root)
+    except (apsw.Error, OSError) as error:
+        raise JournalError(in_words(root, error)) from error
+
+
+def open_checked(root: Path, *, failed: bool = False) -> JournalFile:
+    """Open the existing journal of ``root``. With ``failed``, a commit has failed there: now the WAL must be
+    written back and a commit succeed.
+
+    Raises ``JournalDamaged``; ``JournalError`` for a file of another version; ``apsw.Error`` when the disk
+    refuses."""
+    path = current(root)
+    try:
+        file = JournalFile(path)
+        try:
+            if not failed and path.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
+                check(file.db)
+            file.check_state()
+            try:
+                file.truncate_wal()
+            except apsw.BusyError:  # a back-up may take minutes; unless an fsync failed, the WAL may wait
+                if failed:
+                    raise
+            if failed:
+                file.probe()
+        except BaseException:
+            file.close()
+            raise
+    except (UnicodeDecodeError, *DAMAGE) as error:
+        raise JournalDamaged(f"{type(error).__name__}: {error}") from error
+    return file
+
+
+def rename_damaged(root: Path, why: str) -> None:
+    """Put the current folder aside, which is damaged. Nobody may have its file open.
+
+    Raises ``JournalError`` when another one is not drained yet; ``OSError`` when the disk refuses."""
+    now = datetime.now(UTC)
+    while (target := root / f"damaged-{now:%Y%m%dT%H%M%SZ}").exists():  # ``mv`` would move into it
+        now += timedelta(seconds=1)
+    if waiting := [path.parent for path in put_aside(root)]:
+        raise JournalError(
+            f"the journal in {root / CURRENT} is damaged ({why}), and {waiting[0]}, which was put aside "
+            f"before, is not drained yet. Nothing was changed. Replace the disk under {root}; then move "
+            f"{root / CURRENT} to {target} and start again, to publish what can be read of both"
+        )
+    (root / CURRENT).rename(target)
+    sync(root)
+    log.error("journal.put_aside", folder=target.name, reason=why)
+
+
+def _begin(root: Path) -> JournalFile:
+    """Make an empty journal the current one; returns it, open. A kill leaves none, or a whole one."""
+    folder, new = root / CURRENT, root / _NEW
+    if folder.exists() and (left := sorted(path.name for path in folder.iterdir())):
+        raise JournalError(
+            f"{folder} has no {JOURNAL_FILE}, but {', '.join(left)}. Nothing was changed. Put the file back; "
+            f"or, if its callbacks are given up, move {folder} away"
+        )
+    if new.exists():  # of an interrupted attempt; no callback was ever kept in it
+        delete_folder(new)
+    new.mkdir(mode=0o700)
+    with closing(JournalFile(new / JOURNAL_FILE, create=True)) as file:
+        file.probe()
+        file.truncate_wal()
+    sync(new)
+    new.rename(folder)
+    sync(root)
+    return JournalFile(current(root))
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a journal's ``folder`` with its files, by their names.
+
+    Raises ``JournalError`` where anything else lies in it, such as another journal: then it stays as it is.
+    Raises ``OSError`` when the disk refuses."""
+    files = sorted(folder.iterdir())
+    for path in files:
+        if path.is_dir() or not _OWN_FILES.fullmatch(path.name):
+            raise JournalError(f"{folder} is kept: it also holds {path.name}; move that elsewhere")
+    for path in files:
+        path.unlink()
+    folder.rmdir()
+
+
+@contextmanager
+def journal_lock(root: Path) -> Iterator[None]:
+    """The exclusive lock on ``root`` that its one ingress holds, until the end or that of the process.
+
+    Raises ``JournalLocked`` when another process has it, with that process's id if it left one."""
+    fd = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            raise JournalLocked(
+                f"another ingress (process {holder}) holds the journal in {root}; stop it, or give this one "
+                "a JOURNAL_DIR of its own"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:
+    """Create ``folder`` (mode 0700) if absent, and check that its file system is safe for a journal.
+
+    Raises ``JournalError`` when it is not, or when the folder cannot be created or written. With
+    ``allow_unsafe`` an unsafe file system is only a warning, which is returned.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.stat().st_uid == os.geteuid():
+            folder.chmod(0o700)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise JournalError(
+            f"the journal's folder {folder} cannot be used ({error.strerror}); chown it to user id "
+            f"{os.geteuid()}, or set JOURNAL_DIR to a folder that this user may write"
+        ) from error
+    fault = why_unsafe(folder)
+    if fault is None:
+        return None
+    if not allow_unsafe:
+        raise JournalError(
+            f"the journal's folder {folder} is on {fault}; set JOURNAL_DIR to a local disk or a volume, or "
+            "JOURNAL_ALLOW_UNSAFE=1 for a trial"
+        )
+    return f"the journal is on {fault}"
+
+
+def why_unsafe(folder: Path) -> str | None:
+    """Why callbacks on the file system under ``folder`` may be lost, in words; ``None`` if it is safe."""
+    kind = file_system(folder)
+    if (fault := UNSAFE_FILE_SYSTEMS.get(kind or "")) is not None:
+        return f"{kind}, which {fault}"
+    block_bytes = os.statvfs(folder).f_frsize
+    if block_bytes < BLOCK_BYTES_MIN:
+        # SQLite maps its -shm file by pages of 4 KiB: a disk that is full within one ends in SIGBUS
+        return (
+            f"{kind or 'a file system'} with blocks of {block_bytes} bytes: when it is full, the process is "
+            f"killed (SIGBUS); it needs blocks of {BLOCK_BYTES_MIN} (mkfs.ext4 -b {BLOCK_BYTES_MIN})"
+        )
+    return None
+
+
+def file_system(folder: Path) -> str | None:
+    """Linux's name of the file system that ``folder`` is on; ``None`` where that is unknown."""
+    if sys.platform != "linux":
+        return None
+    here = folder.resolve()
+    best, kind = "", None
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        left, _, right = line.partition(" - ")
+        # octal escapes stand for space, tab, newline and backslash (proc_pid_mountinfo(5))
+        mount = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), left.split()[4])
+        if here.is_relative_to(mount) and len(mount) >= len(best):
+            best, kind = mount, right.split()[0]
+    return kind

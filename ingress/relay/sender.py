@@ -1,0 +1,282 @@
+"""Sends records to Kafka: batches, acknowledgements, and what a refusal is about.
+
+Kafka takes a batch as a whole or not at all, and the next one of its partition is sent only after its answer:
+so no failure lets newer records of a partition overtake older ones. (With several batches under way it does:
+one that expires in the client, or is refused as the first of its producer, is overtaken by its successor;
+seen with aiokafka 0.14.)
+
+Refusals are read by Kafka's list of error codes (kafka.apache.org/protocol, "Error Codes") and by what
+brokers answer for a partition of a produce request. A retriable error never gets here: an idempotent producer
+sends again without end, and without a word. So when nothing is acknowledged for a while, the reason is looked
+for here, too.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import BrokerResponseError, kafka_errors
+
+from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
+from dingbridge.ingress.relay.status import NumberedRecord, RelayStatus
+from dingbridge.kafka.client import (
+    PRODUCER_MAX_REQUEST_BYTES,
+    discard_producer,
+    hopeless_after_s,
+    producer,
+    start_producer,
+)
+from dingbridge.kafka.health import ailing, leaderless
+from dingbridge.settings import IngressSettings
+
+TopicPartition = tuple[str, int]
+
+
+BATCH_BYTES: Final = 1024 * 1024
+"""A batch is closed at about this size; a larger record goes alone."""
+LARGEST_RECORD_BYTES: Final = PRODUCER_MAX_REQUEST_BYTES - 4096
+
+_SILENT_S: Final = 0.5
+"""After so long without an answer Kafka's metadata is asked which partitions have no leader."""
+_STALLED_S: Final = 5.0
+_SICK_S: Final = 10.0
+"""A partition that has not answered by then, while others have, is taken for one without a leader."""
+
+
+class Refusal(StrEnum):
+    """Why Kafka refuses a record though it is up: the reason for which its callback is parked."""
+
+    TOO_LARGE = "too_large"
+    POLICY = "policy"
+    INVALID_RECORD = "invalid_record"
+    RIGHTS = "rights"
+    INVALID_TOPIC = "invalid_topic"
+    TOPIC_MISSING = "topic_missing"
+    NO_LEADER = "no_leader"
+    FORMAT = "format"
+    TIMESTAMP = "timestamp"
+    """The time of sending, which is every record's: so the topic takes none now."""
+    UNEXPLAINED = "unexplained"
+    """A fault in the broker, a code that is not listed here, bytes that have changed on the way."""
+
+    @property
+    def blocks_topic(self) -> bool:
+        """Whether it is about the topic as a whole: while it lasts, all later records are parked, too."""
+        return self in BLOCKING
+
+
+BLOCKING = frozenset(Refusal) - {Refusal.TOO_LARGE, Refusal.POLICY, Refusal.INVALID_RECORD}
+
+
+class UnsupportedCompressionError(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
+    """The topic's ``compression.type`` is one that this broker cannot apply."""
+
+    errno = 76
+    message = "UNSUPPORTED_COMPRESSION_TYPE"
+
+
+class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]
+    """A check of the broker does not let the record pass; that of a schema, say."""
+
+    errno = 87
+    message = "INVALID_RECORD"
+
+
+# aiokafka 0.14 knows neither code, and raises the same error for both
+for _kind in (UnsupportedCompressionError, InvalidRecordError):
+    kafka_errors.setdefault(_kind.errno, _kind)
+
+_REFUSALS = {
+    -1: Refusal.UNEXPLAINED,  # UNKNOWN_SERVER_ERROR, also for codes that aiokafka does not know
+    2: Refusal.UNEXPLAINED,  # CORRUPT_MESSAGE
+    10: Refusal.TOO_LARGE,  # MESSAGE_TOO_LARGE
+    17: Refusal.INVALID_TOPIC,  # INVALID_TOPIC_EXCEPTION
+    18: Refusal.TOO_LARGE,  # RECORD_LIST_TOO_LARGE
+    29: Refusal.RIGHTS,  # TOPIC_AUTHORIZATION_FAILED
+    32: Refusal.TIMESTAMP,  # INVALID_TIMESTAMP
+    43: Refusal.FORMAT,  # UNSUPPORTED_FOR_MESSAGE_FORMAT
+    44: Refusal.POLICY,  # POLICY_VIOLATION
+    76: Refusal.FORMAT,
+    87: Refusal.INVALID_RECORD,
+}
+
+
+def refusal(error: BaseException) -> Refusal | None:
+    """Why Kafka refuses this record or its topic; ``None`` for an error that is about neither."""
+    match error:
+        case BrokerResponseError():
+            return _REFUSALS.get(error.errno)
+        case TopicForbidden():
+            return Refusal.RIGHTS
+        case TopicLeaderless():
+            return Refusal.NO_LEADER
+        case TopicError():
+            return Refusal.TOPIC_MISSING
+    return None
+
+
+Refused = dict[tuple[int, str], tuple[Refusal, tuple[int, ...]]]
+"""By ``seq`` and topic: why, and the numbers of the records that were refused for themselves."""
+
+
+class Sender:
+    """Sends with one producer at a time, which is replaced once a send has failed."""
+
+    def __init__(self, settings: IngressSettings, status: RelayStatus) -> None:
+        self._settings, self._status = settings, status
+        self._producer: AIOKafkaProducer | None = None
+
+    async def connected(self) -> AIOKafkaProducer:
+        """The producer, a new one if there is none. Raises ``KafkaUnavailable``."""
+        if self._producer is None:
+            fresh = producer(self._settings, max_batch_size=PRODUCER_MAX_REQUEST_BYTES)
+            await start_producer(fresh, self._settings)
+            self._producer = fresh
+        return self._producer
+
+    async def discard(self, within_s: float = 1.0) -> None:
+        """Close the producer; for ``within_s`` it may still send what it holds."""
+        discarded, self._producer = self._producer, None
+        if discarded is not None:
+            await discard_producer(discarded, within_s)
+
+    async def ensure_answers(self, within_s: float) -> None:
+        """Raises ``KafkaUnavailable`` unless one of the brokers answers the producer's client."""
+        client = (await self.connected()).client
+        try:
+            async with asyncio.timeout(within_s):
+                answered = await client.force_metadata_update()
+        except TimeoutError:
+            answered = False
+        if not answered:
+            where = self._settings.kafka_bootstrap_servers
+            raise KafkaUnavailable(f"Kafka at {where} does not answer; callbacks are kept meanwhile")
+
+    async def send(
+        self, records: Mapping[TopicPartition, Sequence[NumberedRecord]], within_s: float | None = None
+    ) -> Refused:
+        """Send the records of each partition in order, and wait until each is acknowledged or refused.
+        Returns what is refused; of a partition that does not answer ``within_s`` (None: as long as may be
+        needed), all.
+
+        Raises ``KafkaError`` or ``KafkaUnavailable`` for an error that is not about a record or a topic; then
+        some may be in Kafka."""
+        refused: Refused = {}
+        waiting = {partition: deque(of) for partition, of in records.items()}
+        while waiting:
+            sent = await self._send_batches(waiting)
+            errors = await self._errors({one: future for one, (_, future) in sent.items()}, within_s)
+            for error in errors.values():
+                if refusal(error) is None:
+                    raise error
+                self._status.error(error)
+            for partition in sent.keys() - errors.keys():
+                self._status.published(sent[partition][0])
+            if errors:
+                # a producer is not used again after a failed send; what it still holds has been given up here
+                await self.discard(0.1)
+            for partition, error in errors.items():
+                batch, later = sent[partition][0], waiting[partition]
+                reason = refusal(error)
+                if reason is not None and not reason.blocks_topic and len(batch) > 1:
+                    reason = await self._one_by_one(partition, batch, refused, within_s)
+                if reason is not None and reason.blocks_topic:
+                    batch = [*batch, *later]
+                    later.clear()
+                if reason is not None:
+                    _refuse(refused, partition[0], batch, reason)
+            waiting = {partition: of for partition, of in waiting.items() if of}
+        return refused
+
+    async def _send_batches(
+        self, waiting: Mapping[TopicPartition, deque[NumberedRecord]]
+    ) -> "dict[TopicPartition, tuple[list[NumberedRecord], asyncio.Future[object]]]":
+        """Send the first batch of each partition, and take its records out of ``waiting``."""
+        connected = await self.connected()
+        sent = {}
+        for partition, records in waiting.items():
+            builder, batch, size = connected.create_batch(), list[NumberedRecord](), 0
+            while records and (not batch or size + len(records[0][2].value) <= BATCH_BYTES):
+                record = records[0][2]
+                headers = list(record.headers)
+                if (
+                    builder.append(timestamp=None, key=record.key, value=record.value, headers=headers)
+                    is None
+                ):
+                    break
+                size += len(record.value)
+                batch.append(records.popleft())
+            # Invariant 3: one batch a partition, in the journal's order
+            future = await connected.send_batch(builder, partition[0], partition=partition[1])
+            sent[partition] = (batch, future)
+        return sent
+
+    async def _one_by_one(
+        self,
+        partition: TopicPartition,
+        batch: Sequence[NumberedRecord],
+        refused: Refused,
+        within_s: float | None,
+    ) -> Refusal | None:
+        """Send each record of a refused batch alone, and add those that are refused for themselves to
+        ``refused``. Returns a reason about the topic, which ends it. Raises as ``send``."""
+        for one in batch:
+            for reason, _ in (await self.send({partition: [one]}, within_s)).values():
+                if reason.blocks_topic:
+                    return reason
+                _refuse(refused, partition[0], [one], reason)
+        return None
+
+    async def _errors(
+        self, futures: "Mapping[TopicPartition, asyncio.Future[object]]", within_s: float | None
+    ) -> dict[TopicPartition, BaseException]:
+        """Wait until every batch is acknowledged or has failed; returns the errors of those that failed. One
+        that does neither in time gets ``TopicLeaderless`` if it has no leader, or Kafka has answered for
+        another one, or ``within_s`` is over; and ``KafkaUnavailable`` if Kafka has answered for none."""
+        errors: dict[TopicPartition, BaseException] = {}
+        silent = await _unanswered(futures, _SILENT_S)
+        if silent:
+            for partition in await leaderless(self._settings, silent):
+                errors[partition] = TopicLeaderless(f"{partition[0]}/{partition[1]} has no leader")
+            silent = await _unanswered(futures, (within_s or _STALLED_S) - _SILENT_S, but=errors)
+        if silent and within_s is None:
+            why = await ailing(self._settings, silent) or f"it has not acknowledged for {_STALLED_S:g} s"
+            words = f"Kafka at {self._settings.kafka_bootstrap_servers}: {why}; callbacks are kept meanwhile"
+            self._status.turn("stalled", words)
+            answered = len(silent) + len(errors) < len(futures)
+            limit_s = _SICK_S if answered else hopeless_after_s(self._settings)
+            silent = await _unanswered(futures, limit_s - _STALLED_S, but=errors)
+        answered = any(one.done() and one.exception() is None for one in futures.values())
+        for partition, future in futures.items():
+            if future.done() and (error := future.exception()) is not None:
+                errors[partition] = error
+            elif partition in silent:
+                words = f"{self._status.words}; no answer"
+                sick = answered or within_s is not None
+                errors[partition] = TopicLeaderless(words) if sick else KafkaUnavailable(words)
+        return errors
+
+
+async def _unanswered(
+    futures: "Mapping[TopicPartition, asyncio.Future[object]]",
+    within_s: float,
+    but: Mapping[TopicPartition, object] | None = None,
+) -> list[TopicPartition]:
+    """Those of ``futures``, without those of ``but``, that are not done ``within_s``."""
+    waited = {partition: future for partition, future in futures.items() if partition not in (but or {})}
+    if waited:
+        await asyncio.wait(waited.values(), timeout=max(0.0, within_s))
+    return [partition for partition, future in waited.items() if not future.done()]
+
+
+def _refuse(refused: Refused, topic: str, records: Sequence[NumberedRecord], reason: Refusal) -> None:
+    """Add ``records`` to ``refused``. A reason about the topic holds for all of a callback's records."""
+    for seq, number, _ in records:
+        before, numbers = refused.get((seq, topic), (reason, ()))
+        if reason.blocks_topic or before.blocks_topic:
+            refused[seq, topic] = (reason if reason.blocks_topic else before), ()
+        else:
+            refused[seq, topic] = reason, (*numbers, number)
