@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import ClassVar
 
@@ -148,10 +148,13 @@ class AddressSync(Mirror):
 
     async def write(self, tx: Transaction, answer: Answer, *, gone_at: datetime, reported: bool) -> bool:
         of, found = answer.of, answer.found
-        change = await write_claimed(tx, of.corp_id, found, gone_at=gone_at, reported=reported)
-        if of.kind == "roles" and await any_unlisted(tx, of.corp_id):
-            return False  # a second list decides
+        now = datetime.fromtimestamp(self.clock(), UTC)
+        change = await write_claimed(tx, of.corp_id, found, gone_at=gone_at, reported=reported, now=now)
         return change is not None
+
+    async def undecided(self, tx: Transaction, of: FetchAttempt) -> bool:
+        """A later list of roles decides whether one that was not listed is deleted."""
+        return of.kind == "roles" and await any_unlisted(tx, of.corp_id)
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)

@@ -178,15 +178,15 @@ async def write(tx: Transaction, corp_id: str, found: Fetched) -> Change | None:
     """Write what was fetched without an event, under its guard, which keeps the time of the last fetch for an
     event. Raises ``Conflict`` when it was fetched again since."""
     await guard.claim(tx, found.attempt, fetched=False)
-    return await write_claimed(tx, corp_id, found, gone_at=datetime.now(UTC), reported=False)
+    now = datetime.now(UTC)
+    return await write_claimed(tx, corp_id, found, gone_at=now, reported=False, now=now)
 
 
 async def write_claimed(
-    tx: Transaction, corp_id: str, found: Fetched, *, gone_at: datetime, reported: bool
+    tx: Transaction, corp_id: str, found: Fetched, *, gone_at: datetime, reported: bool, now: datetime
 ) -> Change | None:
     """Write what was fetched; the caller has claimed its guard. ``gone_at`` is when a user or department that
     does not exist is taken to have gone; ``reported``: that time is from an event about leaving."""
-    now = datetime.now(UTC)
     if isinstance(found, FetchedRoles):
         return "changed" if await store.write_roles(tx, corp_id, found.rows, at=now) else None
     if isinstance(found, FetchedDepartment):

@@ -193,23 +193,23 @@ async def mark_deleted(
 async def write_roles(tx: Transaction, corp_id: str, wanted: Mapping[int, Row], *, at: datetime) -> int:
     """Make the roles equal to ``wanted``, a list of all, by role_id; returns how many differed.
 
-    A role that is not listed stays until the next list lacks it, too (``any_unlisted``). One that came or
-    changed a moment ago stays as well: the list may be older. The holders of a role that is gone are
+    A role that is not listed stays until a later list lacks it, too (``any_unlisted``), and is not deleted
+    when it came or changed a moment ago: the list may be older. The holders of a role that is gone are
     then fetched by id: only ``v2/user/get`` takes a role from somebody.
     """
-    settled = roles.c.updated_at <= at - _SETTLED_AFTER
     found = await tx.execute(
-        select(roles.c.role_id, roles.c.unlisted_at).where(
-            roles.c.corp_id == corp_id, roles.c.deleted_at.is_(None), settled
+        select(roles.c.role_id, roles.c.unlisted_at, roles.c.updated_at).where(
+            roles.c.corp_id == corp_id, roles.c.deleted_at.is_(None)
         )
     )
-    missing = {row.role_id: row.unlisted_at for row in found if row.role_id not in wanted}
+    missing = [row for row in found if row.role_id not in wanted]
     changed = len(await write_rows(tx, roles, {"corp_id": corp_id}, "role_id", wanted, at=at))
     listed = (roles.c.corp_id == corp_id, roles.c.role_id.in_(wanted), roles.c.unlisted_at.is_not(None))
     await tx.execute(update(roles).where(*listed).values(unlisted_at=None))
     # Invariant 9: missing from one list, a role is not removed
-    unlisted = sorted(role_id for role_id, since in missing.items() if since is None)
-    gone = sorted(role_id for role_id, since in missing.items() if since is not None)
+    unlisted = sorted(row.role_id for row in missing if row.unlisted_at is None)
+    lacked_again = [row for row in missing if row.unlisted_at is not None]
+    gone = sorted(row.role_id for row in lacked_again if row.updated_at <= at - _SETTLED_AFTER)
     for role_ids, values in ((unlisted, {"unlisted_at": at}), (gone, {"deleted_at": at, "updated_at": at})):
         if role_ids:
             of_roles = (roles.c.corp_id == corp_id, roles.c.role_id.in_(role_ids))
@@ -223,7 +223,7 @@ async def write_roles(tx: Transaction, corp_id: str, wanted: Mapping[int, Row], 
 
 
 async def any_unlisted(tx: Transaction, corp_id: str) -> bool:
-    """Whether the last list of roles lacked one that no second list has confirmed to be deleted."""
+    """Whether the last list of roles lacked one that is not deleted yet."""
     of_company = (roles.c.corp_id == corp_id, roles.c.deleted_at.is_(None), roles.c.unlisted_at.is_not(None))
     return await tx.scalar(select(roles.c.role_id).where(*of_company).limit(1)) is not None
 

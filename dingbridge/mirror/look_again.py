@@ -10,7 +10,7 @@ Not here: what a look fetches and writes (``mirror.py``).
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
@@ -140,6 +140,13 @@ class LookAgain:
         """An answer agreed with the event: no further look is needed."""
         await tx.execute(delete(self.table).where(*(self.table.c[k] == v for k, v in of._asdict().items())))
 
+    async def waits(self, tx: Transaction, of: Entity) -> bool:
+        """Whether an event before has a look to come."""
+        c, event_said = self.table.c, get_args(Said)
+        same = (self.table.c[name] == value for name, value in of._asdict().items())
+        to_come = select(c.looks).where(*same, c.due_ms.is_not(None), c.said.in_(event_said))
+        return await tx.scalar(to_come) is not None
+
     async def ask_once(self, tx: Transaction, app: str, entities: list[Entity]) -> None:
         """Look once at each of ``entities``, without an event; a row that is there keeps its time."""
         c, nothing = self.table.c, {"said": None, "said_ms": None, "looks": 0}
@@ -150,10 +157,12 @@ class LookAgain:
         if entities:
             await tx.execute(statement, [{**of._asdict(), **new} for of in entities])
 
-    async def looked(self, tx: Transaction, row: Row[Any], *, exists: bool) -> None:
-        """``row`` was looked at: when to do so next, if at all."""
+    async def looked(self, tx: Transaction, row: Row[Any], *, exists: bool, undecided: bool = False) -> None:
+        """``row`` was looked at: when to do so next, if at all. While ``undecided`` there is a next time."""
         looks = row.looks + 1
         wait_s = next_look_s(row.said, looks, exists=exists)
+        if wait_s is None and undecided:
+            wait_s = LOOK_AGAIN_S[-1]
         if wait_s is None:
             await self.queue.done(tx, row)
         else:

@@ -129,6 +129,10 @@ class Mirror(Consumer[Answer | None]):
         row = None if answer.found is None else self.row(answer.found)
         return await people.write(tx, self.table, answer.of, row, gone_at=gone_at)
 
+    async def undecided(self, tx: Transaction, of: FetchAttempt) -> bool:
+        """Whether a later answer about the entity must decide what this one, just written, left open."""
+        return False
+
     async def resync(self, event: Event, ctx: Context) -> None:
         """The bridge, or ``dingbridge resync``, asks for a comparison of everything."""
         if self.comparison is not None:
@@ -207,7 +211,10 @@ class Mirror(Consumer[Answer | None]):
         )
         entity = Entity(of.corp_id, of.kind, of.entity_id)
         alone = len(events) == 1 and not (of.last_fetch_at and may_be_old(of.last_fetch_at.timestamp(), now))
-        if alone and agrees(said, exists=prepared.exists, changed=changed):
+        agreed = alone and agrees(said, exists=prepared.exists, changed=changed)
+        if agreed and said == "changed":  # the change that it shows may be that of an earlier event
+            agreed = not (await self.looks.waits(tx, entity) or await self.undecided(tx, of))
+        if agreed:
             await self.looks.end(tx, entity)
         else:
             await self.looks.begin(tx, entity, event.app, said, round(newest.time.timestamp() * 1000))
@@ -234,7 +241,8 @@ class Mirror(Consumer[Answer | None]):
                 limited = row.kind == "user" and not answer.exists and not reported
                 if not limited or await self.leavers.take(tx, row.corp_id, [row.entity_id], row.app):
                     await self.write(tx, answer, gone_at=at, reported=reported)
-            await self.looks.looked(tx, row, exists=answer.exists)
+            undecided = await self.undecided(tx, answer.of)
+            await self.looks.looked(tx, row, exists=answer.exists, undecided=undecided)
 
     async def _ask(self, client: DingTalkClient, db: Reader, entity: Entity) -> Answer | None:
         """None for an entity outside of the app's scope: its rows stay as they are."""

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from dingbridge import Event
-from dingbridge.consumers.address_sync.tables import look_again, users
+from dingbridge.consumers.address_sync.tables import look_again, roles, users
 from dingbridge.dingtalk.errors import NotFound
 from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.worker.delivery import Delivery
@@ -26,13 +26,14 @@ class Clock:
 
 
 class LateCompany(Company):
-    """Reads of people show what was ``lag_s`` ago. Changes are made by ``hires``, ``edits`` and ``leaves``,
-    each of which returns the event that DingTalk would send."""
+    """Reads of people, and the list of roles, show what was ``lag_s`` ago. Changes are made by ``hires``,
+    ``edits``, ``leaves``, ``labels`` and ``grants``. Each returns the event that DingTalk would send."""
 
     def __init__(self, lag_s: float) -> None:
         super().__init__()
         self.clock, self.lag_s = Clock(), lag_s
         self._past: list[tuple[float, str, dict[str, Any] | None]] = []
+        self._roles_past: list[tuple[float, dict[int, str]]] = []
 
     def hires(self, userid: str, **fields: Any) -> Any:
         self.hire(userid, **fields)
@@ -45,6 +46,32 @@ class LateCompany(Company):
     def leaves(self, userid: str) -> Any:
         del self.users[userid]
         return self._happened("user_leave_org", userid)
+
+    def labels(self, role_id: int, name: str | None) -> Any:
+        """The role is made, renamed, or (None) deleted: then nobody has it, of which no event tells."""
+        what = "del" if name is None else "modify" if role_id in self.roles else "add"
+        if name is not None:
+            self.roles[role_id] = name
+        else:
+            del self.roles[role_id]
+            for userid, user in self.users.items():
+                held = user.get("role_list", [])
+                user["role_list"] = [role for role in held if role["id"] != role_id]
+                self._past.append((self.clock.now, userid, deepcopy(user)))
+        self._roles_past.append((self.clock.now, dict(self.roles)))
+        return event(f"label_conf_{what}", role_id, at_ms=int(self.clock.now * 1000))
+
+    def grants(self, userid: str, *role_ids: int) -> Any:
+        self.grant(userid, *role_ids)
+        return self._happened("label_user_change", userid)
+
+    async def role_groups(self) -> list[dict[str, Any]]:
+        groups = await super().role_groups()
+        shown: dict[int, str] = {}
+        for at, names in self._roles_past:
+            if at + self.lag_s <= self.clock.now:
+                shown = names
+        return [{**groups[0], "roles": [{"id": i, "name": name} for i, name in shown.items()]}]
 
     async def user(self, userid: str) -> dict[str, Any]:
         await super().user(userid) if userid in self.hidden else self._called("v2/user/get")
@@ -87,6 +114,15 @@ class Life:
                 self.clock.now += 1
         self.clock.now = end
 
+    async def all_until(self, came: list[tuple[float, int, Event]], end: float) -> None:
+        """As ``until``, to the time ``end``; events of ``came`` (when each comes, its number) are delivered
+        on the way."""
+        while came and min(came)[0] <= end:
+            at, _, one = came.pop(came.index(min(came)))
+            await self.until(max(0, at - self.clock.now))
+            await self.deliver(one)
+        await self.until(max(0, end - self.clock.now))
+
     async def next_due(self) -> float | None:
         [[due_ms]] = await self.runtime.rows(select(func.min(look_again.c.due_ms)))
         return None if due_ms is None else due_ms / 1000
@@ -94,6 +130,11 @@ class Life:
     async def person(self, userid: str) -> Any:
         rows = await self.runtime.rows(select(users).where(users.c.userid == userid))
         return rows[0] if rows else None
+
+    async def roles(self) -> dict[int, str]:
+        """The names of the roles that are not deleted, by id."""
+        rows = await self.runtime.rows(select(roles).where(roles.c.deleted_at.is_(None)))
+        return {row.role_id: row.name for row in rows}
 
     async def waiting(self) -> int:
         return len(await self.runtime.rows(select(look_again).where(look_again.c.due_ms.is_not(None))))

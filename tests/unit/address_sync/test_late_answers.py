@@ -214,6 +214,27 @@ async def test_an_event_during_a_look_is_not_lost(known):
     assert (await known.person("u1")).name == "丙"
 
 
+async def test_an_answer_that_shows_an_edit_whose_looks_are_overdue_may_not_show_the_next_one(known):
+    await known.deliver(known.company.edits("u1", name="乙"))
+    known.clock.now += 300  # no process runs
+    await known.deliver(known.company.edits("u1", name="丙"))
+    assert (await known.person("u1")).name == "乙"
+    await known.until(80)
+    assert ((await known.person("u1")).name, await known.waiting()) == ("丙", 0)
+
+
+@pytest.mark.parametrize("lag_s", [0, 4])  # 4: a look after the deletion is the first that shows the role
+async def test_a_role_that_is_deleted_a_moment_after_it_was_made_needs_no_other_event(make, lag_s):
+    life = await make(lag_s)
+    await life.deliver(life.company.labels(7, "财务"))
+    await life.until(3)
+    await life.deliver(life.company.labels(7, None))
+    await life.until(2)
+    assert await life.roles() == {7: "财务"}
+    await life.until(300)
+    assert (await life.roles(), await life.waiting()) == ({}, 0)
+
+
 async def test_who_goes_out_of_sight_meanwhile_stays_as_known(known):
     await known.deliver(known.company.edits("u1", name="乙"))
     known.company.hidden.add("u1")
