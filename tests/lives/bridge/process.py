@@ -1,0 +1,350 @@
+"""The ingress as a process on a machine whose power goes: the real ``Ingress`` between stand-ins at its edges.
+
+Its journal is on a ``PowerDisk``; whatever ends it, the next start is on the image of that disk. What listens,
+and what connects, are stand-ins; the writer's thread takes its turns in the loop.
+"""
+
+import asyncio
+import queue
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import apsw
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.gateway import open_connection
+from dingbridge.errors import BridgeError
+from dingbridge.health_server import AdminServer
+from dingbridge.ingress.app import Ingress
+from dingbridge.ingress.errors import JournalDamaged, JournalError
+from dingbridge.ingress.journal.folder import CURRENT, JOURNAL_FILE, put_aside
+from dingbridge.ingress.journal.writer import Journal
+from dingbridge.ingress.server import PublicServer
+from dingbridge.ingress.stream.connection import connect
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from tests.faults.power import PowerDisk, powered
+from tests.lives.bridge.dingtalk import DingTalk
+from tests.lives.bridge.kafka import Cluster
+from tests.lives.clock import everywhere
+from tests.lives.mortal import Mortal, living
+from tests.lives.world import CORP
+
+RESTART_S = 3.0
+PAGE_BYTES = 4096
+
+_APPS = f"""
+[apps.flow]
+mode = "stream"
+app_key = "dingflow"
+app_secret = "secret-of-flow"
+corp_id = "{CORP}"
+"""
+_PATIENCE: dict[str, Any] = {
+    "ingress.journal.writer._WATCH_EVERY_S": 0.5,
+    "ingress.journal.writer._RETENTION_EVERY_S": 20.0,
+    "ingress.relay.publisher._IDLE_S": 2.0,
+    "ingress.journal.drain._EVERY_S": 10.0,
+    "ingress.app._STATUS_EVERY_S": 600.0,
+    "ingress.recovery.apps._LOOK_EVERY_S": 5.0,
+    "ingress.per_app.EVERY_S": 60.0,
+    "ingress.credentials.EVERY_S": 60.0,
+    "ingress.stream.gaps.REQUEST_EVERY_MS": 300_000,
+}
+"""Polls of nothing, and one wait that would make each life an hour longer."""
+
+
+class Listener:
+    """Stands for ``PublicServer``: callbacks come by calls."""
+
+    def __init__(self, settings: Any, callbacks: Any, metrics: Any) -> None:
+        self.callbacks = callbacks
+        self.apps: Any = {}
+        self.is_open = False
+
+    def serve(self, apps: Any, default: str | None) -> None:
+        self.apps = apps
+
+    async def start(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+        self.is_open = True
+        return port
+
+    async def stop(self) -> None:
+        self.is_open = False
+
+
+class NoAdmin:
+    """Stands for ``AdminServer``."""
+
+    host, port = "none", 0
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class _Turns:
+    """Stands for the writer's queue and its thread: each turn of it runs in the loop, a moment after something
+    was put there."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal, self._items = journal, list[Any]()
+        self._process = living()
+        self._begun = self._ended = self._is_due = False
+
+    def put(self, item: Any) -> None:
+        self._items.append(item)
+        self._next(machine_of(self._process).commit_s())
+
+    def get(self, timeout: float | None = None) -> Any:
+        if not self._items:
+            raise queue.Empty
+        return self._items.pop(0)
+
+    get_nowait = get
+
+    def start(self) -> None:
+        self._begun = True
+
+    def join(self, timeout_s: float) -> None:
+        while self._items and not self._ended:
+            self._turn()
+
+    def _next(self, in_s: float) -> None:
+        if not self._is_due and not self._ended:
+            self._is_due = True
+            asyncio.get_running_loop().call_later(in_s, self._turn)
+
+    def _turn(self) -> None:
+        self._is_due, journal = False, self._journal
+        if self._ended or not self._begun or (self._process is not None and not self._process.alive):
+            return
+        try:
+            self._ended = not journal._write()
+        except BaseException as error:  # as ``Journal._run``
+            self._ended = True
+            journal._end(JournalError(f"the journal's writer failed ({error!r})"))
+        if self._ended:
+            journal._close()
+        elif journal._file is None and journal._ended is None:
+            self._next(0.5)
+
+
+class LoopJournal(Journal):
+    """The journal without a thread."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._queue = self._thread = _Turns(self)  # type: ignore[assignment]
+
+
+_machines: dict[Mortal, "Machine"] = {}
+
+
+def machine_of(process: Mortal | None) -> "Machine":
+    assert process is not None
+    return _machines[process]
+
+
+class Machine:
+    """``disk`` is that of the process which runs now. ``faults`` gets a line for each end that has no reason;
+    ``hurt`` is true from when a page was damaged or a sync failed. ``slow_s``: how long a commit takes."""
+
+    def __init__(self, seed: int, folder: Path, cluster: Cluster, faults: list[str]) -> None:
+        self.dice, self._folder, self.cluster, self.faults = Random(f"machine {seed}"), folder, cluster, faults
+        self.dingtalk = DingTalk(seed, self)
+        self.root = folder / "0"
+        self.root.mkdir(mode=0o700)
+        self.disk: PowerDisk
+        self.process: Mortal | None = None
+        self.ingress: Any = None
+        self.starts = 0
+        self.refuses: Callable[[str], None] = lambda what: None
+        self.slow_s = 0.0
+        self.hurt = False
+        self.damaged_at: list[float] = []
+        self.put_aside = 0
+        self.pause_s = RESTART_S
+        self.meanwhile: list[Callable[[Path], None]] = []
+        """What is done to the folder before the next start."""
+        self._supervisor: asyncio.Task[None] | None = None
+        self._dead: list[Mortal] = []
+        self._files: list[apsw.Connection] = []
+        (folder / "apps.toml").write_text(_APPS)
+
+    def commit_s(self) -> float:
+        return self.slow_s or self.dice.random() * 0.004
+
+    def listener(self) -> tuple[Mortal, Listener] | None:
+        """Where callbacks can be pushed to."""
+        if self.process is None or not self.process.alive or self.ingress is None:
+            return None
+        listener: Listener = self.ingress._public
+        return (self.process, listener) if listener.is_open else None
+
+    def start(self) -> None:
+        apsw.connection_hooks.append(self._files.append)
+        self._supervisor = asyncio.get_running_loop().create_task(self._supervise())
+
+    async def stop(self) -> None:
+        """For good, and in order."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        apsw.connection_hooks.remove(self._files.append)
+        for process in self._dead:
+            await process.release()
+            del _machines[process]
+        for file in self._files:
+            with suppress(apsw.Error):
+                file.close(True)
+
+    # What ends a process
+
+    def dies(self, *, after_writes: int = 0, share: float | None = None) -> None:
+        """Now, or at that write: the power goes, and ``share`` of what was not synced is left; with 1 only the
+        process ends."""
+        if self.process is not None and self.process.alive:
+            self.disk.share = share
+            if after_writes:
+                self.disk.dies_at = self.disk.calls + after_writes
+            else:
+                self.disk.power_off()
+
+    def ends(self) -> None:
+        """In order, as by SIGTERM."""
+        if self.process is not None and self.process.alive and self._terminate is not None:
+            self._terminate()
+
+    def next_start(self, act: Callable[[Path], None]) -> None:
+        """Before it, do that to the folder."""
+        self.meanwhile.append(act)
+
+    def damage(self, root: Path) -> None:
+        """Overwrite a page of the journal's file."""
+        path = root / CURRENT / JOURNAL_FILE
+        if not path.exists() or put_aside(root):
+            return  # a second damage is refused: that is a matter of other tests
+        pages = path.stat().st_size // PAGE_BYTES
+        if pages:
+            with path.open("r+b") as file:
+                file.seek(self.dice.randrange(pages) * PAGE_BYTES)
+                file.write(self.dice.randbytes(PAGE_BYTES))
+            self.noted_damage()
+
+    def noted_damage(self) -> None:
+        self.damaged_at.append(asyncio.get_running_loop().time())
+        self.hurt = True
+        self.put_aside += 1
+
+    def move_aside(self, root: Path) -> None:
+        """By hand."""
+        if (root / CURRENT / JOURNAL_FILE).exists():
+            (root / CURRENT).rename(root / f"by-hand-{self.starts}")
+            self.put_aside += 1
+
+    # Its supervisor
+
+    async def _supervise(self) -> None:
+        while True:
+            self.starts += 1
+            image = self._folder / str(self.starts)
+            with powered(self.root, image, self.dice) as disk:
+                self.disk = disk
+                await self._one_process(disk)
+            self.root = image
+            for act in self.meanwhile:
+                act(image)
+            self.meanwhile.clear()
+            pause_s, self.pause_s = self.pause_s, RESTART_S
+            await asyncio.sleep(pause_s)
+
+    async def _one_process(self, disk: PowerDisk) -> None:
+        self.process = process = Mortal(f"start {self.starts}", self.dice)
+        _machines[process] = self
+        self._dead.append(process)
+        self._terminate: Callable[[], None] | None = None
+        asyncio.get_running_loop().add_signal_handler = self._handles  # type: ignore[method-assign]
+
+        def image() -> None:
+            if not disk.dead:
+                disk.share = 1.0
+                disk.power_off()
+
+        process.on_death.append(image)
+        disk.on_death, disk.asked = process.kill, lambda what: self.refuses(what)
+        running = process.spawn(self._run())
+        died = asyncio.get_running_loop().create_task(process.died.wait())
+        await asyncio.wait([running, died], return_when=asyncio.FIRST_COMPLETED)
+        died.cancel()
+        if process.alive:
+            self._judge(None if running.cancelled() else running.exception())
+            process.kill()
+
+    def _handles(self, number: int, handler: Callable[[], None]) -> None:
+        self._terminate = handler
+
+    def _judge(self, error: BaseException | None) -> None:
+        if error is None:
+            return
+        if isinstance(error, JournalDamaged) and self.hurt:
+            self.put_aside += 1
+            return
+        if isinstance(error, JournalError) and "is not drained yet" in str(error) and self.hurt:
+            self.next_start(self.move_aside)  # as the words say
+            return
+        self.faults.append(f"a process ended by itself: {error!r}")
+
+    async def _run(self) -> None:
+        self.ingress = None
+        self.ingress = Ingress(
+            IngressSettings.load(
+                data_dir=self._folder,
+                journal_dir=self.root,
+                journal_allow_unsafe=True,
+                journal_retention_hours=0.02,
+                dingtalk_apps_file=self._folder / "apps.toml",
+                recovery_every_minutes=2,
+                recovery_after_outage_s=20,
+                **{name.lower(): value for name, value in SAMPLE_CREDENTIALS.items()},
+            )
+        )
+        await self.ingress.run()
+
+    def drained(self) -> bool:
+        """Nothing waits for Kafka, nothing is parked but what cannot be read, and no folder is put aside."""
+        file = self.ingress._journal._file if self.ingress is not None else None
+        if file is None or put_aside(self.root):
+            return False
+        try:
+            waiting, _ = file.waiting()
+            return not waiting and not [one for one in file.parked_groups() if one.reason != "damaged"]
+        except (apsw.Error, BridgeError):
+            return False
+
+
+@contextmanager
+def edges(machine: Machine, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the ingress meets in place of sockets, threads and Kafka."""
+    for name, value in _PATIENCE.items():
+        patch.setattr(f"dingbridge.{name}", value)
+    with ExitStack() as stack:
+        for real, stand_in in (
+            (Journal, LoopJournal),
+            (PublicServer, Listener),
+            (AdminServer, NoAdmin),
+            (AIOKafkaProducer, machine.cluster.producer),
+            (AIOKafkaAdminClient, machine.cluster.admin),
+            (DingTalkClient, machine.dingtalk.api),
+            (open_connection, machine.dingtalk.opening),
+            (connect, machine.dingtalk.connect),
+        ):
+            stack.enter_context(everywhere(real, stand_in))
+        yield
