@@ -48,7 +48,7 @@ class BridgeLife:
 
     def machine_is_well(self) -> None:
         """The disk takes writes again."""
-        self.machine.refuses, self.machine.slow_s = (lambda what: None), 0.0
+        self.machine.refuses, self.machine.slow_s = None, 0.0
 
     def retry(self) -> None:
         """As ``dingbridge journal retry``."""

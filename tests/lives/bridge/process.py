@@ -114,17 +114,21 @@ class _Turns:
         self._begun = True
 
     def join(self, timeout_s: float) -> None:
-        while self._items and not self._ended:
+        while self._items and self._runs:
             self._turn()
 
+    @property
+    def _runs(self) -> bool:
+        return self._begun and not self._ended and (self._process is None or self._process.alive)
+
     def _next(self, in_s: float) -> None:
-        if not self._is_due and not self._ended:
+        if not self._is_due and self._runs:
             self._is_due = True
             asyncio.get_running_loop().call_later(in_s, self._turn)
 
     def _turn(self) -> None:
         self._is_due, journal = False, self._journal
-        if self._ended or not self._begun or (self._process is not None and not self._process.alive):
+        if not self._runs:
             return
         try:
             self._ended = not journal._write()
@@ -166,7 +170,7 @@ class Machine:
         self.process: Mortal | None = None
         self.ingress: Any = None
         self.starts = 0
-        self.refuses: Callable[[str], None] = lambda what: None
+        self.refuses: Callable[[str], None] | None = None
         self.slow_s = 0.0
         self.hurt = False
         self.damaged_at: list[float] = []
@@ -279,7 +283,7 @@ class Machine:
                 disk.power_off()
 
         process.on_death.append(image)
-        disk.on_death, disk.asked = process.kill, lambda what: self.refuses(what)
+        disk.on_death, disk.asked = process.kill, self._asked
         running = process.spawn(self._run())
         died = asyncio.get_running_loop().create_task(process.died.wait())
         await asyncio.wait([running, died], return_when=asyncio.FIRST_COMPLETED)
@@ -287,6 +291,10 @@ class Machine:
         if process.alive:
             self._judge(None if running.cancelled() else running.exception())
             process.kill()
+
+    def _asked(self, what: str) -> None:
+        if self.refuses is not None:
+            self.refuses(what)
 
     def _handles(self, number: int, handler: Callable[[], None]) -> None:
         self._terminate = handler
@@ -300,6 +308,8 @@ class Machine:
         if isinstance(error, JournalError) and "is not drained yet" in str(error) and self.hurt:
             self.next_start(self.move_aside)  # as the words say
             return
+        if isinstance(error, JournalError) and self.refuses is not None:
+            return  # nothing can be opened on such a disk; the supervisor tries again
         self.faults.append(f"a process ended by itself: {error!r}")
 
     async def _run(self) -> None:
