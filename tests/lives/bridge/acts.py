@@ -1,6 +1,7 @@
 """What may happen to the bridge: events, and troubles of Kafka, the machine, its disk and DingTalk."""
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -121,17 +122,28 @@ def it_is_started_again(life: "BridgeLife", dice: Random) -> None:
     life.machine.ends()
 
 
-@happens(1)
+@happens(3)
 def a_page_is_damaged(life: "BridgeLife", dice: Random) -> None:
-    """While the machine is off."""
+    """While the machine is off, perhaps with callbacks that wait for Kafka."""
     life.machine.next_start(life.machine.damage)
-    life.machine.dies(share=1.0)
+    _after_some(life, dice, partial(life.machine.dies, share=1.0))
 
 
-@happens(1)
+@happens(2)
 def the_folder_is_moved_aside(life: "BridgeLife", dice: Random) -> None:
     life.machine.next_start(life.machine.move_aside)
-    life.machine.ends()
+    _after_some(life, dice, life.machine.ends)
+
+
+def _after_some(life: "BridgeLife", dice: Random, act: Callable[[], None]) -> None:
+    """Do it once callbacks wait for Kafka, or at once."""
+    if dice.random() < 0.3:
+        act()
+        return
+    kafka_is_away(life, dice)
+    for _ in range(dice.randint(2, 8)):
+        life.machine.dingtalk.push(dice.choice(TYPES), dice.choice((0, 6000)))
+    life.later(1.0, act)
 
 
 @happens(3)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,13 +13,14 @@ import pytest
 from dingbridge.settings import KafkaSettings
 from tests.lives.bridge import checks
 from tests.lives.bridge.acts import ACTS, sleep_of
+from tests.lives.bridge.dingtalk import TYPES
 from tests.lives.bridge.kafka import Cluster
 from tests.lives.bridge.process import Machine, edges
 from tests.lives.clock import JumpingLoop
 from tests.lives.life import Plan, Step, surroundings
 from tests.lives.process import dies_with_its_process
 
-STEPS = 18
+STEPS = 16
 QUIET_COARSE_S = 5.0
 MOST_S = 3600.0
 LOOK_S = 30.0
@@ -46,6 +48,14 @@ class BridgeLife:
     def later(self, delay_s: float, act: Callable[[], Any]) -> None:
         asyncio.get_running_loop().call_later(delay_s, act)
 
+    def _people_go_on(self, dice: Random) -> None:
+        """Events around what has happened: so troubles meet callbacks."""
+        dingtalk = self.machine.dingtalk
+        for _ in range(dice.choice((0, 1, 3))):
+            push = dingtalk.push if dice.random() < 0.7 else dingtalk.stream
+            kind, more = dice.choice(TYPES), dice.choice((0, 0, 4000))
+            self.later(dice.choice((0.0, 0.003, 0.1, 3.0)), partial(push, kind, more))
+
     def machine_is_well(self) -> None:
         """The disk takes writes again."""
         self.machine.refuses, self.machine.slow_s = None, 0.0
@@ -71,7 +81,9 @@ class BridgeLife:
             loop.coarse_s = QUIET_COARSE_S if step.after_s > 30 else 0.0
             await asyncio.sleep(step.after_s)
             loop.coarse_s = 0.0
-            ACTS[step.what].act(self, Random(step.dice))
+            dice = Random(step.dice)
+            ACTS[step.what].act(self, dice)
+            self._people_go_on(dice)
         loop.coarse_s = 1.0
         await asyncio.sleep(60)
         loop.coarse_s = QUIET_COARSE_S
