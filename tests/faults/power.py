@@ -29,9 +29,9 @@ class PowerDisk(MortalDisk):
     """The default VFS while it is registered. At call number ``dies_at``, or by ``power_off``, ``image`` is
     what is left of ``root``; whatever is done to ``root`` afterwards does not count.
 
-    ``share``: how much of what was not synced is left, from 0 to 1; None: by the dice. With 1 only the process
-    has died. ``on_death`` is called when the image is made. ``asked`` is called before a file is written
-    (``"write"``) or synced (``"sync"``), and raises what a disk raises that refuses it."""
+    ``share``: how much of what was not synced is left, from 0 to 1; None: by the dice. With 1 only the
+    process has died. ``on_death`` is called when the image is made. ``asked`` is called before a file is
+    written (``"write"``) or synced (``"sync"``), and raises what a disk raises that refuses it."""
 
     def __init__(self, root: Path, image: Path, dice: random.Random) -> None:
         self.root, self.image, self._dice = root, image, dice

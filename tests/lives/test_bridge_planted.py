@@ -132,12 +132,13 @@ def _turned_order(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
 
 @bug("new callbacks overtake parked ones once the first of these is taken", 1, 20)
 def _overtaken(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
-    taken = BlockedTopics.taken
+    reason = BlockedTopics.reason
 
-    def all_of_it(self: BlockedTopics, topic: str, **_: bool) -> None:
-        taken(self, topic, all_of_it=True)
+    def of_the_first(self: BlockedTopics, topic: str) -> Any:
+        blocked = reason(self, topic)
+        return blocked if blocked is not None and self.page(topic) == 1 else None
 
-    patch.setattr(BlockedTopics, "taken", all_of_it)
+    patch.setattr(BlockedTopics, "reason", of_the_first)
 
 
 @bug("a gap of Stream is not reported", 1, 20)

@@ -32,8 +32,17 @@ def happens(weight: int) -> Callable[[Act], Act]:
     return note
 
 
-def _topic(life: "BridgeLife", dice: Random) -> str:
-    return life.kafka_settings.topic_prefix + dice.choice(TYPES)
+def _a_busy_topic(life: "BridgeLife", dice: Random, trouble: set[str], for_s: float) -> None:
+    """One that is in ``trouble`` for so long, with callbacks meanwhile and when it takes records again."""
+    kind = dice.choice(TYPES)
+    topic = life.kafka_settings.topic_prefix + kind
+    trouble.add(topic)
+    life.later(for_s, lambda: trouble.discard(topic))
+    for _ in range(dice.choice((0, 6, 12))):
+        at_s = for_s * dice.random() if dice.random() < 0.4 else for_s + 4 * dice.random()
+        life.later(at_s, partial(life.machine.dingtalk.push, kind))
+    if dice.random() < 0.5:
+        life.later(for_s + dice.random(), life.retry)
 
 
 # Events
@@ -78,16 +87,12 @@ def kafka_is_away(life: "BridgeLife", dice: Random) -> None:
 
 @happens(3)
 def a_topic_is_forbidden(life: "BridgeLife", dice: Random) -> None:
-    topic, forbidden = _topic(life, dice), life.machine.cluster.forbidden
-    forbidden.add(topic)
-    life.later(dice.choice((3.0, 30.0, 200.0)), lambda: forbidden.discard(topic))
+    _a_busy_topic(life, dice, life.machine.cluster.forbidden, dice.choice((3.0, 30.0, 200.0)))
 
 
 @happens(3)
 def a_topic_has_no_leader(life: "BridgeLife", dice: Random) -> None:
-    topic, leaderless = _topic(life, dice), life.machine.cluster.leaderless
-    leaderless.add(topic)
-    life.later(dice.choice((1.0, 7.0, 40.0)), lambda: leaderless.discard(topic))
+    _a_busy_topic(life, dice, life.machine.cluster.leaderless, dice.choice((1.0, 7.0, 40.0)))
 
 
 @happens(2)
@@ -104,6 +109,13 @@ def kafka_answers_late(life: "BridgeLife", dice: Random) -> None:
 def the_power_goes(life: "BridgeLife", dice: Random) -> None:
     life.machine.pause_s = dice.choice((3.0, 3.0, 45.0, 200.0))
     life.machine.dies(after_writes=dice.choice((0, 1, 2, 5, 12, 40)))
+    _perhaps_again(life, dice)
+
+
+def _perhaps_again(life: "BridgeLife", dice: Random) -> None:
+    """The power goes while the next process starts, or drains."""
+    if dice.random() < 0.5:
+        life.machine.dies_in_start = dice.choice((1, 2, 4, 8, 16, 30, 60))
 
 
 @happens(4)
@@ -126,12 +138,14 @@ def it_is_started_again(life: "BridgeLife", dice: Random) -> None:
 def a_page_is_damaged(life: "BridgeLife", dice: Random) -> None:
     """While the machine is off, perhaps with callbacks that wait for Kafka."""
     life.machine.next_start(life.machine.damage)
+    _perhaps_again(life, dice)
     _after_some(life, dice, partial(life.machine.dies, share=1.0))
 
 
 @happens(2)
 def the_folder_is_moved_aside(life: "BridgeLife", dice: Random) -> None:
     life.machine.next_start(life.machine.move_aside)
+    _perhaps_again(life, dice)
     _after_some(life, dice, life.machine.ends)
 
 

@@ -1,4 +1,4 @@
-"""DingTalk, as the bridge sees it: pushes over HTTP with their retries, Stream, and the list of failed pushes.
+"""DingTalk as the bridge sees it: pushes over HTTP with retries, Stream, and the list of failed pushes.
 
 Each event has a number, by which it is found in Kafka. What was answered stands in a ``Pusher``, as the
 comparison of the fault tests reads it.
@@ -74,9 +74,9 @@ class Socket:
         if not self.is_open:
             raise ConnectionResetError
         answer = read_answer(text)
-        if self.process.alive and answer is not None and answer.message_id in self.answers:
-            if not (waiting := self.answers[answer.message_id]).done():
-                waiting.set_result(str(json.loads(text)["data"]))
+        waiting = self.answers.get(answer.message_id) if answer is not None else None
+        if self.process.alive and waiting is not None and not waiting.done():
+            waiting.set_result(str(json.loads(text)["data"]))
 
     def exception(self) -> BaseException | None:
         return None
@@ -93,8 +93,8 @@ class Socket:
 
 
 class DingTalk:
-    """``receiver()`` is where callbacks go: None while nothing listens there. ``stream_is_away``: no
-    connection is given. ``loses_answers``: the share of answers that get lost on their way."""
+    """``machine`` has the listener. ``stream_is_away``: no connection is given. ``loses_answers``: the share
+    of HTTP answers that get lost on their way."""
 
     def __init__(self, seed: int, machine: Any) -> None:
         self.dice, self._machine = Random(f"dingtalk {seed}"), machine
@@ -283,4 +283,3 @@ class Api:
         return await self.dingtalk.failed_page() if mine else FailedPage([], False)
 
     async def close(self) -> None: ...
-

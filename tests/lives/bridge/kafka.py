@@ -38,12 +38,14 @@ class Cluster(MemoryBroker):
     def __init__(self, answered: Callable[[], Awaitable[None]]) -> None:
         super().__init__(answered)
         self.made: set[str] = set()
+        self.leaderless: set[str] = set()
+        self.forbidden: set[str] = set()
         self.heal()
 
     def heal(self) -> None:
         self.is_away = False
-        self.leaderless: set[str] = set()
-        self.forbidden: set[str] = set()
+        self.leaderless.clear()
+        self.forbidden.clear()
         self.largest = 1 << 30
         self.takes_s = self.answers_s = 0.001
 

@@ -90,21 +90,19 @@ class BridgeLife:
         await asyncio.sleep(200)  # the longest trouble is over
         self.heal()
         since = loop.time()
-        while loop.time() < since + MOST_S and not await self._is_settled():
+        while loop.time() < since + MOST_S and not self._is_settled():
             self.retry()
             await asyncio.sleep(LOOK_S)
         problems = checks.all_problems(self)
         await self.machine.stop()
         return problems
 
-    async def _is_settled(self) -> bool:
+    def _is_settled(self) -> bool:
         """Nothing is pushed, listed or waiting, and all gaps are told of."""
         dingtalk = self.machine.dingtalk
         if dingtalk.pushing or dingtalk.listed or not dingtalk.sockets or not self.machine.drained():
             return False
-        if [*checks.gaps(self)] or [*checks.given_away(self)]:
-            return False
-        return True
+        return not [*checks.gaps(self), *checks.given_away(self)]
 
 
 def lived(plan: Plan, folder: Path, log: list[str] | None = None) -> list[str]:

@@ -1,7 +1,7 @@
-"""The ingress as a process on a machine whose power goes: the real ``Ingress`` between stand-ins at its edges.
+"""The ingress as a process on a machine whose power goes: the real ``Ingress``, with stand-ins at its edges.
 
-Its journal is on a ``PowerDisk``; whatever ends it, the next start is on the image of that disk. What listens,
-and what connects, are stand-ins; the writer's thread takes its turns in the loop.
+Its journal is on a ``PowerDisk``; whatever ends it, the next start is on the image of that disk. What listens
+and what connects are stand-ins; the writer's thread takes its turns in the loop.
 """
 
 import asyncio
@@ -91,7 +91,7 @@ class NoAdmin:
 
 
 class _Turns:
-    """Stands for the writer's queue and its thread: each turn of it runs in the loop, a moment after something
+    """Stands for the writer's queue and its thread: a turn of it runs in the loop, a moment after something
     was put there."""
 
     def __init__(self, journal: Journal) -> None:
@@ -159,10 +159,16 @@ def machine_of(process: Mortal | None) -> "Machine":
 
 class Machine:
     """``disk`` is that of the process which runs now. ``faults`` gets a line for each end that has no reason;
-    ``hurt`` is true from when a page was damaged or a sync failed. ``slow_s``: how long a commit takes."""
+    ``hurt`` is true from when a page was damaged or a sync failed. ``slow_s``: how long a commit takes.
+    ``dies_in_start``: at this write of the next process the power goes; 0: at none."""
 
     def __init__(self, seed: int, folder: Path, cluster: Cluster, faults: list[str]) -> None:
-        self.dice, self._folder, self.cluster, self.faults = Random(f"machine {seed}"), folder, cluster, faults
+        self.dice, self._folder, self.cluster, self.faults = (
+            Random(f"machine {seed}"),
+            folder,
+            cluster,
+            faults,
+        )
         self.dingtalk = DingTalk(seed, self)
         self.root = folder / "0"
         self.root.mkdir(mode=0o700)
@@ -174,8 +180,9 @@ class Machine:
         self.slow_s = 0.0
         self.hurt = False
         self.damaged_at: list[float] = []
-        self.put_aside = 0
+        self.moved = 0
         self.pause_s = RESTART_S
+        self.dies_in_start = 0
         self.meanwhile: list[Callable[[Path], None]] = []
         """What is done to the folder before the next start."""
         self._supervisor: asyncio.Task[None] | None = None
@@ -213,8 +220,8 @@ class Machine:
     # What ends a process
 
     def dies(self, *, after_writes: int = 0, share: float | None = None) -> None:
-        """Now, or at that write: the power goes, and ``share`` of what was not synced is left; with 1 only the
-        process ends."""
+        """Now, or at that write: the power goes, and ``share`` of what was not synced is left; with 1 only
+        the process ends."""
         if self.process is not None and self.process.alive:
             self.disk.share = share
             if after_writes:
@@ -246,13 +253,12 @@ class Machine:
     def noted_damage(self) -> None:
         self.damaged_at.append(asyncio.get_running_loop().time())
         self.hurt = True
-        self.put_aside += 1
 
     def move_aside(self, root: Path) -> None:
         """By hand."""
         if (root / CURRENT / JOURNAL_FILE).exists():
             (root / CURRENT).rename(root / f"by-hand-{self.starts}")
-            self.put_aside += 1
+            self.moved += 1
 
     # Its supervisor
 
@@ -262,6 +268,8 @@ class Machine:
             image = self._folder / str(self.starts)
             with powered(self.root, image, self.dice) as disk:
                 self.disk = disk
+                if self.dies_in_start:
+                    disk.dies_at, self.dies_in_start = self.dies_in_start, 0
                 await self._one_process(disk)
             self.root = image
             for act in self.meanwhile:
@@ -275,7 +283,7 @@ class Machine:
         _machines[process] = self
         self._dead.append(process)
         self._terminate: Callable[[], None] | None = None
-        asyncio.get_running_loop().add_signal_handler = self._handles  # type: ignore[method-assign]
+        asyncio.get_running_loop().add_signal_handler = self._handles  # type: ignore
 
         def image() -> None:
             if not disk.dead:
@@ -303,7 +311,6 @@ class Machine:
         if error is None:
             return
         if isinstance(error, JournalDamaged) and self.hurt:
-            self.put_aside += 1
             return
         if isinstance(error, JournalError) and "is not drained yet" in str(error) and self.hurt:
             self.next_start(self.move_aside)  # as the words say
