@@ -14,8 +14,9 @@ from dingbridge.settings import KafkaSettings
 from tests.lives.bridge import checks
 from tests.lives.bridge.acts import ACTS, sleep_of
 from tests.lives.bridge.dingtalk import TYPES
+from tests.lives.bridge.edges import edges
 from tests.lives.bridge.kafka import Cluster
-from tests.lives.bridge.process import Machine, edges
+from tests.lives.bridge.machine import Machine
 from tests.lives.clock import JumpingLoop
 from tests.lives.life import Plan, Step, surroundings
 from tests.lives.process import dies_with_its_process

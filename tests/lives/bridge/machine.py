@@ -1,38 +1,28 @@
-"""The ingress as a process on a machine whose power goes: the real ``Ingress``, with stand-ins at its edges.
+"""The machine that the ingress runs on: its power goes, its disk fails, and its supervisor starts it again.
 
-Its journal is on a ``PowerDisk``; whatever ends it, the next start is on the image of that disk. What listens
-and what connects are stand-ins; the writer's thread takes its turns in the loop.
+The real ``Ingress`` has its journal on a ``PowerDisk``; whatever ends it, the next start is on the image of
+that disk. Its edges are in ``edges.py``.
 """
 
 import asyncio
-import queue
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import apsw
-import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
-from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.gateway import open_connection
 from dingbridge.errors import BridgeError
-from dingbridge.health_server import AdminServer
 from dingbridge.ingress.app import Ingress
 from dingbridge.ingress.errors import JournalDamaged, JournalError
 from dingbridge.ingress.journal.folder import CURRENT, JOURNAL_FILE, put_aside
-from dingbridge.ingress.journal.writer import Journal
-from dingbridge.ingress.server import PublicServer
-from dingbridge.ingress.stream.connection import connect
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from tests.faults.power import PowerDisk, powered
 from tests.lives.bridge.dingtalk import DingTalk
+from tests.lives.bridge.edges import Listener, OnMachine
 from tests.lives.bridge.kafka import Cluster
-from tests.lives.clock import everywhere
-from tests.lives.mortal import Mortal, living
+from tests.lives.mortal import Mortal
 from tests.lives.world import CORP
 
 RESTART_S = 3.0
@@ -45,116 +35,6 @@ app_key = "dingflow"
 app_secret = "secret-of-flow"
 corp_id = "{CORP}"
 """
-_PATIENCE: dict[str, Any] = {
-    "ingress.journal.writer._WATCH_EVERY_S": 0.5,
-    "ingress.journal.writer._RETENTION_EVERY_S": 20.0,
-    "ingress.relay.publisher._IDLE_S": 2.0,
-    "ingress.journal.drain._EVERY_S": 10.0,
-    "ingress.app._STATUS_EVERY_S": 600.0,
-    "ingress.recovery.apps._LOOK_EVERY_S": 5.0,
-    "ingress.per_app.EVERY_S": 60.0,
-    "ingress.credentials.EVERY_S": 60.0,
-    "ingress.stream.gaps.REQUEST_EVERY_MS": 300_000,
-}
-"""Polls of nothing, and one wait that would make each life an hour longer."""
-
-
-class Listener:
-    """Stands for ``PublicServer``: callbacks come by calls."""
-
-    def __init__(self, settings: Any, callbacks: Any, metrics: Any) -> None:
-        self.callbacks = callbacks
-        self.apps: Any = {}
-        self.is_open = False
-
-    def serve(self, apps: Any, default: str | None) -> None:
-        self.apps = apps
-
-    async def start(self, host: str, port: int, *, reuse_port: bool = False) -> int:
-        self.is_open = True
-        return port
-
-    async def stop(self) -> None:
-        self.is_open = False
-
-
-class NoAdmin:
-    """Stands for ``AdminServer``."""
-
-    host, port = "none", 0
-
-    def __init__(self, *_: Any, **__: Any) -> None: ...
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-
-class _Turns:
-    """Stands for the writer's queue and its thread: a turn of it runs in the loop, a moment after something
-    was put there."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal, self._items = journal, list[Any]()
-        self._process = living()
-        self._begun = self._ended = self._is_due = False
-
-    def put(self, item: Any) -> None:
-        self._items.append(item)
-        self._next(machine_of(self._process).commit_s())
-
-    def get(self, timeout: float | None = None) -> Any:
-        if not self._items:
-            raise queue.Empty
-        return self._items.pop(0)
-
-    get_nowait = get
-
-    def start(self) -> None:
-        self._begun = True
-
-    def join(self, timeout_s: float) -> None:
-        while self._items and self._runs:
-            self._turn()
-
-    @property
-    def _runs(self) -> bool:
-        return self._begun and not self._ended and (self._process is None or self._process.alive)
-
-    def _next(self, in_s: float) -> None:
-        if not self._is_due and self._runs:
-            self._is_due = True
-            asyncio.get_running_loop().call_later(in_s, self._turn)
-
-    def _turn(self) -> None:
-        self._is_due, journal = False, self._journal
-        if not self._runs:
-            return
-        try:
-            self._ended = not journal._write()
-        except BaseException as error:  # as ``Journal._run``
-            self._ended = True
-            journal._end(JournalError(f"the journal's writer failed ({error!r})"))
-        if self._ended:
-            journal._close()
-        elif journal._file is None and journal._ended is None:
-            self._next(0.5)
-
-
-class LoopJournal(Journal):
-    """The journal without a thread."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._queue = self._thread = _Turns(self)  # type: ignore[assignment]
-
-
-_machines: dict[Mortal, "Machine"] = {}
-
-
-def machine_of(process: Mortal | None) -> "Machine":
-    assert process is not None
-    return _machines[process]
 
 
 class Machine:
@@ -189,6 +69,15 @@ class Machine:
         self._dead: list[Mortal] = []
         self._files: list[apsw.Connection] = []
         (folder / "apps.toml").write_text(_APPS)
+        self._settings = IngressSettings.load(
+            data_dir=folder,
+            journal_allow_unsafe=True,
+            journal_retention_hours=0.02,
+            dingtalk_apps_file=folder / "apps.toml",
+            recovery_every_minutes=2,
+            recovery_after_outage_s=20,
+            **{name.lower(): value for name, value in SAMPLE_CREDENTIALS.items()},
+        )
 
     def commit_s(self) -> float:
         return self.slow_s or self.dice.random() * 0.004
@@ -212,7 +101,6 @@ class Machine:
         apsw.connection_hooks.remove(self._files.append)
         for process in self._dead:
             await process.release()
-            del _machines[process]
         for file in self._files:
             with suppress(apsw.Error):
                 file.close(True)
@@ -279,8 +167,8 @@ class Machine:
             await asyncio.sleep(pause_s)
 
     async def _one_process(self, disk: PowerDisk) -> None:
-        self.process = process = Mortal(f"start {self.starts}", self.dice)
-        _machines[process] = self
+        self.process = process = OnMachine(f"start {self.starts}", self.dice)
+        process.commit_s = self.commit_s
         self._dead.append(process)
         self._terminate: Callable[[], None] | None = None
         asyncio.get_running_loop().add_signal_handler = self._handles  # type: ignore
@@ -321,18 +209,7 @@ class Machine:
 
     async def _run(self) -> None:
         self.ingress = None
-        self.ingress = Ingress(
-            IngressSettings.load(
-                data_dir=self._folder,
-                journal_dir=self.root,
-                journal_allow_unsafe=True,
-                journal_retention_hours=0.02,
-                dingtalk_apps_file=self._folder / "apps.toml",
-                recovery_every_minutes=2,
-                recovery_after_outage_s=20,
-                **{name.lower(): value for name, value in SAMPLE_CREDENTIALS.items()},
-            )
-        )
+        self.ingress = Ingress(self._settings.model_copy(update={"journal_dir": self.root}))
         await self.ingress.run()
 
     def drained(self) -> bool:
@@ -345,23 +222,3 @@ class Machine:
             return not waiting and not [one for one in file.parked_groups() if one.reason != "damaged"]
         except (apsw.Error, BridgeError):
             return False
-
-
-@contextmanager
-def edges(machine: Machine, patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What the ingress meets in place of sockets, threads and Kafka."""
-    for name, value in _PATIENCE.items():
-        patch.setattr(f"dingbridge.{name}", value)
-    with ExitStack() as stack:
-        for real, stand_in in (
-            (Journal, LoopJournal),
-            (PublicServer, Listener),
-            (AdminServer, NoAdmin),
-            (AIOKafkaProducer, machine.cluster.producer),
-            (AIOKafkaAdminClient, machine.cluster.admin),
-            (DingTalkClient, machine.dingtalk.api),
-            (open_connection, machine.dingtalk.opening),
-            (connect, machine.dingtalk.connect),
-        ):
-            stack.enter_context(everywhere(real, stand_in))
-        yield
