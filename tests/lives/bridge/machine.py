@@ -6,7 +6,7 @@ that disk. Its edges are in ``edges.py``.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -60,7 +60,6 @@ class Machine:
         self.slow_s = 0.0
         self.hurt = False
         self.damaged_at: list[float] = []
-        self.moved = 0
         self.pause_s = RESTART_S
         self.dies_in_start = 0
         self.meanwhile: list[Callable[[Path], None]] = []
@@ -131,6 +130,8 @@ class Machine:
         path = root / CURRENT / JOURNAL_FILE
         if not path.exists() or put_aside(root):
             return  # a second damage is refused: that is a matter of other tests
+        with closing(apsw.Connection(str(path))) as db:  # what stands in the WAL would mend it
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         pages = path.stat().st_size // PAGE_BYTES
         if pages:
             with path.open("r+b") as file:
@@ -146,7 +147,6 @@ class Machine:
         """By hand."""
         if (root / CURRENT / JOURNAL_FILE).exists():
             (root / CURRENT).rename(root / f"by-hand-{self.starts}")
-            self.moved += 1
 
     # Its supervisor
 
