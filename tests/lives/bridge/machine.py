@@ -43,12 +43,8 @@ class Machine:
     ``dies_in_start``: at this write of the next process the power goes; 0: at none."""
 
     def __init__(self, seed: int, folder: Path, cluster: Cluster, faults: list[str]) -> None:
-        self.dice, self._folder, self.cluster, self.faults = (
-            Random(f"machine {seed}"),
-            folder,
-            cluster,
-            faults,
-        )
+        self.dice = Random(f"machine {seed}")
+        self._folder, self.cluster, self.faults = folder, cluster, faults
         self.dingtalk = DingTalk(seed, self)
         self.root = folder / "0"
         self.root.mkdir(mode=0o700)
@@ -130,16 +126,11 @@ class Machine:
         path = root / CURRENT / JOURNAL_FILE
         if not path.exists() or put_aside(root):
             return  # a second damage is refused: that is a matter of other tests
-        with closing(apsw.Connection(str(path))) as db:  # what stands in the WAL would mend it
+        with suppress(apsw.Error), closing(apsw.Connection(str(path))) as db:  # the WAL would mend the page
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        pages = path.stat().st_size // PAGE_BYTES
-        if pages:
-            with path.open("r+b") as file:
-                file.seek(self.dice.randrange(pages) * PAGE_BYTES)
-                file.write(self.dice.randbytes(PAGE_BYTES))
-            self.noted_damage()
-
-    def noted_damage(self) -> None:
+        with path.open("r+b") as file:
+            file.seek(self.dice.randrange(path.stat().st_size // PAGE_BYTES) * PAGE_BYTES)
+            file.write(self.dice.randbytes(PAGE_BYTES))
         self.damaged_at.append(asyncio.get_running_loop().time())
         self.hurt = True
 
