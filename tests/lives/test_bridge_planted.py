@@ -24,7 +24,7 @@ from dingbridge.ingress.stream.gaps import Note
 from tests.lives.bridge.life import lived, plan_of
 from tests.lives.life import Plan
 from tests.lives.test_planted import Bug, planted
-from tests.support.sizes import QUICK, sized
+from tests.support.sizes import QUICK
 
 MOST = 200
 """Lives that are tried before a bug counts as not found."""
@@ -46,17 +46,17 @@ async def _accept_early(journal: Any, new: NewCallback, callbacks: Any) -> None:
     asyncio.ensure_future(journal.append(new)).add_done_callback(lambda done: done.exception())
 
 
-@bug("success is answered before the commit", 1, 20)
+@bug("success is answered before the commit", 1, 8)
 def _early_success(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(callback, "accept", _accept_early)
 
 
-@bug("a Stream event is acknowledged before it is on the disk", 1, 20)
+@bug("a Stream event is acknowledged before it is on the disk", 2, 5)
 def _early_stream(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(client, "accept", _accept_early)
 
 
-@bug("the journal says acknowledged before Kafka has answered", 1, 20)
+@bug("the journal says acknowledged before Kafka has answered", 2, 9)
 def _acked_ahead(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     send = Publisher._send_and_build
 
@@ -68,12 +68,12 @@ def _acked_ahead(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(Publisher, "_send_and_build", ahead)
 
 
-@bug("the name of a new journal is not synced", 1, 20)
+@bug("the name of a new journal is not synced", 1, 2)
 def _unsynced_name(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(folder, "sync", lambda path: None)
 
 
-@bug("a batch that got lost counts as acknowledged", 1, 20)
+@bug("a batch that got lost counts as acknowledged", 2, 4)
 def _lost_batch(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     wait = Sender._errors
 
@@ -84,7 +84,7 @@ def _lost_batch(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(Sender, "_errors", no_errors)
 
 
-@bug("parked callbacks are pruned", 1, 20)
+@bug("parked callbacks are pruned", 2, 7)
 def _pruned(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     def prune(self: JournalFile, after_seq: int, limit: int, kept_ms: tuple[int, int]) -> None:
         with self.db:
@@ -96,12 +96,12 @@ def _pruned(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(JournalFile, "prune_callbacks", prune)
 
 
-@bug("a drain forgets parked callbacks", 1, 20)
+@bug("a drain forgets parked callbacks", 2, 9)
 def _forgotten_parked(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(JournalFile, "parked_seqs", lambda self, after_seq, limit: [])
 
 
-@bug("a dedupe key is committed without its row", 1, 20)
+@bug("a dedupe key is committed without its row", 1, 8)
 def _key_without_row(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     commit = JournalFile.commit
 
@@ -124,13 +124,13 @@ def _key_without_row(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(JournalFile, "commit", apart)
 
 
-@bug("a retry sends parked callbacks in another order", 1, 20)
+@bug("a retry sends parked callbacks in another order", 2, 4)
 def _turned_order(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     parked = JournalFile.parked
     patch.setattr(JournalFile, "parked", lambda self, *rest: parked(self, *rest)[::-1])
 
 
-@bug("new callbacks overtake parked ones once the first of these is taken", 1, 20)
+@bug("new callbacks overtake parked ones once the first of these is taken", 32, 5)
 def _overtaken(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     reason = BlockedTopics.reason
 
@@ -141,7 +141,7 @@ def _overtaken(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(BlockedTopics, "reason", of_the_first)
 
 
-@bug("a gap of Stream is not reported", 1, 20)
+@bug("a gap of Stream is not reported", 2, 11)
 def _silent_gap(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(Note, "opened", lambda self, now, gap_ms: replace(self, open_until_ms=now))
 
@@ -154,7 +154,7 @@ def lives(one: Bug) -> Iterator[Plan]:
         yield plan_of(seed)
 
 
-@pytest.mark.parametrize("one", sized(BUGS, BUGS, quick=BUGS), ids=lambda one: one.name)
+@pytest.mark.parametrize("one", BUGS, ids=lambda one: one.name)
 def test_a_bug_that_is_put_in_is_found(one: Bug, tmp_path: Path) -> None:
     for number, plan in enumerate(lives(one)):
         with planted(one):

@@ -23,7 +23,7 @@ from tests.lives.process import dies_with_its_process
 
 STEPS = 16
 QUIET_COARSE_S = 5.0
-MOST_S = 3600.0
+MOST_S = 1500.0
 LOOK_S = 30.0
 
 
