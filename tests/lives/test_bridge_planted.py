@@ -147,7 +147,7 @@ def _silent_gap(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
 
 
 def lives(one: Bug) -> Iterator[Plan]:
-    """The one that is known to find it, then whole ones."""
+    """Yield the life that is known to find the bug, then whole lives by seed."""
     known = plan_of(one.seed)
     yield replace(known, steps=known.steps[: one.steps])
     for seed in range(1, MOST + 1):

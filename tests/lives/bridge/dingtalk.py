@@ -136,7 +136,7 @@ class DingTalk:
         return number
 
     def about(self, number: int) -> list[str]:
-        """Whom it names: of each there is a record."""
+        """Return whom the event names. Kafka gets a record for each."""
         return list(json.loads(self.bodies[number]).get("UserId", ["one"]))
 
     def _note(self, number: int, outcome: str) -> None:

@@ -1,8 +1,7 @@
 """Kafka for the relay: what its producer and the admin client ask of a cluster that has troubles.
 
 It is ``MemoryBroker`` with partitions. A batch is taken whole or not at all. While the cluster is away, or a
-partition has no leader, an idempotent producer sends again without end and tells nobody. A batch that is on
-its way arrives although its sender dies; its answer does not.
+partition has no leader, an idempotent producer sends again without end, and reports nothing.
 """
 
 import asyncio
@@ -31,9 +30,9 @@ Sent = tuple[bytes, bytes, Headers]
 
 
 class Cluster(MemoryBroker):
-    """``made``: the topics that exist. Its troubles: it ``is_away``; ``leaderless`` topics; ``forbidden``
-    ones, to which nothing may be written; records above ``largest`` bytes are refused; a batch is taken after
-    ``takes_s`` and answered ``answers_s`` later."""
+    """``made`` are the topics that exist. While the cluster ``is_away``, nothing answers. ``leaderless`` topics
+    take no records, and nobody may write to ``forbidden`` ones. Records above ``largest`` bytes are refused. A
+    batch is taken after ``takes_s``, and answered ``answers_s`` later."""
 
     def __init__(self, answered: Callable[[], Awaitable[None]]) -> None:
         super().__init__(answered)
