@@ -30,9 +30,9 @@ Sent = tuple[bytes, bytes, Headers]
 
 
 class Cluster(MemoryBroker):
-    """``made`` are the topics that exist. While the cluster ``is_away``, nothing answers. ``leaderless`` topics
-    take no records, and nobody may write to ``forbidden`` ones. Records above ``largest`` bytes are refused. A
-    batch is taken after ``takes_s``, and answered ``answers_s`` later."""
+    """``made`` are the topics that exist. While the cluster ``is_away``, nothing answers. ``leaderless``
+    topics take no records, and nobody may write to ``forbidden`` ones. Records above ``largest`` bytes are
+    refused. A batch is taken after ``takes_s``, and answered ``answers_s`` later."""
 
     def __init__(self, answered: Callable[[], Awaitable[None]]) -> None:
         super().__init__(answered)
