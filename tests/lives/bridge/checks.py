@@ -88,7 +88,7 @@ def _lost(life: "BridgeLife") -> Iterator[str]:
     unreadable = sum(int(number) for number in numbers if number.isdecimal())
     unreadable += sum(1 for id in requests if id.startswith("damaged/"))
     last = max(machine.damaged_at, default=0.0)
-    excused = {number for number in lost if dingtalk.answered_at[number] < last}
+    excused = {number for number in lost if dingtalk.answered_at[number] <= last}
     if excused and not any(id.startswith(("damaged/", "drain/")) for id in requests):
         yield f"{sorted(excused)} are lost to damage, and no resync was requested"
     if "an" not in numbers and len(excused) > unreadable:
