@@ -41,7 +41,7 @@ test-integration: servers ## Tests on real Kafka, PostgreSQL, SQLite and real HT
 test-faults: servers ## Tests that kill, freeze and starve
 	$(PYTEST) tests/faults $(ARGS)
 
-test-lives: install ## Whole lives of the consumers by seed, in memory (LIVES=1-500 for more)
+test-lives: install ## Whole lives of consumers and bridge by seed, in memory (LIVES=1-500 for more)
 	$(PYTEST) tests/lives $(ARGS)
 
 test-long: servers ## All tests in the sizes that pages promise, with free dice (about 40 minutes)

@@ -107,7 +107,9 @@ class Gaps:
             except JournalUnavailable:  # the journal logs it
                 await self._wait()
                 continue
-            with suppress(TypeError, ValueError):  # none, or of another version: nothing is known
+            # without a note, as in a new journal, nothing is known of before; the drain of an older one asks
+            self._note = Note(now_ms())
+            with suppress(TypeError, ValueError):
                 self._note = Note(**json.loads(text or ""))
             self.known.set()
 

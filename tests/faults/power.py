@@ -12,7 +12,7 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,11 @@ not there: also the connection that finds one which another has made, and never 
 
 class PowerDisk(MortalDisk):
     """The default VFS while it is registered. At call number ``dies_at``, or by ``power_off``, ``image`` is
-    what is left of ``root``; whatever is done to ``root`` afterwards does not count."""
+    what is left of ``root``; whatever is done to ``root`` afterwards does not count.
+
+    ``share``: how much of what was not synced is left, from 0 to 1; None: by the dice. With 1 only the
+    process has died. ``on_death`` is called when the image is made. ``asked`` is called before a file is
+    written (``"write"``) or synced (``"sync"``), and raises what a disk raises that refuses it."""
 
     def __init__(self, root: Path, image: Path, dice: random.Random) -> None:
         self.root, self.image, self._dice = root, image, dice
@@ -35,6 +39,9 @@ class PowerDisk(MortalDisk):
         self._pins: list[int] = []  # no inode of this life is given to another file
         self._pinned: set[int] = set()
         self._names: dict[int, dict[str, int]] = {}  # of each folder at its last sync
+        self.share: float | None = None
+        self.on_death: Callable[[], None] = lambda: None
+        self.asked: Callable[[str], None] = lambda what: None
         for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
             self.sync_names(folder)
         super().__init__()
@@ -69,7 +76,9 @@ class PowerDisk(MortalDisk):
                 super().tick()
             except apsw.IOError:
                 if not before:
-                    self._leave(self.root, self.image, self._dice.choice([0.0, 1.0, self._dice.random()]))
+                    by_dice = self._dice.choice([0.0, 1.0, self._dice.random()])
+                    self._leave(self.root, self.image, by_dice if self.share is None else self.share)
+                    self.on_death()
                 raise
 
     def power_off(self) -> None:
@@ -95,7 +104,7 @@ class PowerDisk(MortalDisk):
 
     def _leave(self, folder: Path, image: Path, share: float) -> None:
         image.mkdir(mode=0o700)
-        for name, inode in self._left(folder, share).items():
+        for name, inode in sorted(self._left(folder, share).items()):  # by name, so that a seed repeats
             now = {found: name for name, found in self._scan(folder).items()}
             path = folder / now.get(inode, name)
             if (shadow := self._shadows.get(str(inode))) is not None:
@@ -109,8 +118,7 @@ class PowerDisk(MortalDisk):
         """The names in ``folder``: a file that was renamed has its old name or its new one, not both."""
         now, synced = self._scan(folder), self._names.get(self._pin(folder), {})
         left = {name: inode for name, inode in synced.items() if now.get(name) == inode}
-        changed = {inode for _, inode in synced.items() ^ now.items()}
-        for inode in sorted(changed):
+        for inode in dict.fromkeys(inode for _, inode in sorted(synced.items() ^ now.items())):
             names = now if self._dice.random() < share else synced
             left |= {name: each for name, each in names.items() if each == inode}
         return left
@@ -125,6 +133,7 @@ class _PowerFile(_MortalFile):
         self._unsynced_in = Path(path).parent if path is not None and makes else None
 
     def xWrite(self, data: bytes, offset: int) -> None:
+        self._disk.asked("write")
         self._shadow.since.append((offset, bytes(data)))  # some of it may be there if the power goes now
         self._disk.tick()
         apsw.VFSFile.xWrite(self, data, offset)
@@ -135,6 +144,7 @@ class _PowerFile(_MortalFile):
         apsw.VFSFile.xTruncate(self, size)
 
     def xSync(self, flags: int) -> None:
+        self._disk.asked("sync")
         super().xSync(flags)
         if self._unsynced_in is not None:
             self._disk.sync_names(self._unsynced_in)

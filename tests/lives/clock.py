@@ -14,7 +14,7 @@ import selectors
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FunctionType
 from typing import Any
 
@@ -168,20 +168,26 @@ def _functions(module: Any) -> Iterator[FunctionType]:
                     yield plain
 
 
-@contextmanager
-def everywhere(real: Any, stand_in: Any) -> Iterator[None]:
+def everywhere(real: Any, stand_in: Any) -> AbstractContextManager[None]:
     """``stand_in`` in every loaded module of ours that has ``real``, under whatever name."""
+    return all_everywhere((real, stand_in))
+
+
+@contextmanager
+def all_everywhere(*pairs: tuple[Any, Any]) -> Iterator[None]:
+    """The same of several pairs, in one pass through the modules."""
+    stand_ins = {id(real): stand_in for real, stand_in in pairs}
     places = [
-        (module, name)
+        (module, name, value)
         for where, module in list(sys.modules.items())
         if module is not None and OURS.match(where)
         for name, value in list(vars(module).items())
-        if value is real
+        if id(value) in stand_ins
     ]
-    for module, name in places:
-        setattr(module, name, stand_in)
+    for module, name, real in places:
+        setattr(module, name, stand_ins[id(real)])
     try:
         yield
     finally:
-        for module, name in places:
+        for module, name, real in places:
             setattr(module, name, real)

@@ -1,16 +1,23 @@
 """A life is lived, and if something is wrong in the end, a shorter one that goes wrong as well is printed."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.lives.life import Plan, lived, shrunk
 
 _LOG_LINES = 60
 
+Lived = Callable[[Plan, Path, list[str] | None], list[str]]
+
 
 def must_hold(kind: str, seed: int, folder: Path, *, long_outage: bool = False) -> None:
     """Fails with the life, its end and its last log lines. ``long_outage``: DingTalk is away for a day."""
-    plan = Plan.of(kind, seed, long_outage=long_outage)
+    plan_must_hold(Plan.of(kind, seed, long_outage=long_outage), lived, folder)
+
+
+def plan_must_hold(plan: Plan, lived: Lived, folder: Path) -> None:
+    """The same of a plan, lived by ``lived``."""
     number = itertools.count()
 
     def wrong(plan: Plan, log: list[str] | None = None) -> list[str]:
@@ -21,5 +28,5 @@ def must_hold(kind: str, seed: int, folder: Path, *, long_outage: bool = False) 
     shorter = shrunk(plan, lambda one: bool(wrong(one)))
     log: list[str] = []
     problems = wrong(shorter, log)
-    again = f"LIVES={seed} pytest tests/lives/test_{kind}.py"
+    again = f"LIVES={plan.seed} pytest tests/lives/test_{plan.kind}.py"
     raise AssertionError("\n".join([str(shorter), "", *problems, "", *log[-_LOG_LINES:], "", again]))

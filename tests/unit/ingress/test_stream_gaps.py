@@ -103,6 +103,14 @@ async def test_the_first_start_orders_nothing_and_a_short_restart_neither(stack)
     assert json.loads(stack.noted["stream/hr"])["open_until_ms"] == stack.now
 
 
+async def test_without_a_note_as_in_a_new_journal_a_gap_counts_from_the_start(stack):
+    gaps = await stack.process()
+    stack.now += 2 * MINUTE
+    gaps.opened()
+    await stack.stop()
+    assert stack.since == [START - MARGIN_MS]
+
+
 async def test_after_a_gap_the_order_is_committed_with_the_note(stack):
     gaps = await stack.process()
     gaps.opened()
