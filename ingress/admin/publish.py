@@ -26,8 +26,8 @@ async def publish(settings: IngressSettings, root: Path) -> int:
     put aside are not drained yet. Waits for a Kafka that is away."""
     if not current(root).exists():
         raise BridgeError(
-            f"there is no journal in {current(root).parent}; name a JOURNAL_DIR, or set it as for the ingress; "
-            "`dingbridge journal drain` takes any folder with a journal.db"
+            f"there is no journal in {current(root).parent}; name a JOURNAL_DIR, or set it as for the "
+            "ingress; `dingbridge journal drain` takes any folder with a journal.db"
         )
     registry = CollectorRegistry()
     with journal_lock(root):
