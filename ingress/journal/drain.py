@@ -110,7 +110,7 @@ class Drainer:
         state = await self.drain(path)
         # Invariant 2: only now, when all of it that can be read is kept again
         if state.unreadable:
-            await asyncio.to_thread(path.rename, path.with_name(UNREADABLE_FILE))
+            await asyncio.to_thread(_leave, path)
             return
         await asyncio.to_thread(delete_folder, path.parent)
         name = str(path.parent.relative_to(self._journal.root))
@@ -162,6 +162,14 @@ class Drainer:
         await self._journal.commit(rows, {NOTES + name: state.note()})
         log.info("journal.drained", folder=name, callbacks=state.kept, unreadable=number)
         return state
+
+
+def _leave(path: Path) -> None:
+    """Give a drained file, and the WAL that belongs to it, names under which they are not drained again."""
+    wal = path.with_name(f"{path.name}-wal")
+    if wal.exists():
+        wal.rename(path.with_name(f"{UNREADABLE_FILE}-wal"))
+    path.rename(path.with_name(UNREADABLE_FILE))
 
 
 class _Source:

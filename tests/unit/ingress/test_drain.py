@@ -376,3 +376,15 @@ async def test_all_of_a_file_is_drained_that_does_not_say_how_far_kafka_was_afte
     async with started(tmp_path) as journal:
         await drained(journal)
     assert numbers(tmp_path) == [50_000_000 + n for n in range(1, 6)]
+
+
+async def test_a_file_that_stays_for_a_person_keeps_its_wal(tmp_path, aside):
+    """The newest callbacks may be in it alone."""
+    held = JournalFile(aside)
+    held.db.execute("UPDATE callbacks SET body = body || ' ' WHERE seq = 350")
+    async with started(tmp_path) as journal:
+        await drained(journal)
+        assert sorted(path.name for path in aside.parent.glob("*-wal")) == [f"{UNREADABLE_FILE}-wal"]
+        with closing(apsw.Connection(str(aside.with_name(UNREADABLE_FILE)))) as left:
+            assert left.execute("SELECT body FROM callbacks WHERE seq = 350").get == "350 "
+    held.close()
