@@ -301,18 +301,22 @@ class Publisher:
         if not self._may_try:
             await _wait(self._awake, _IDLE_S if saved else _SAVE_EVERY_S)
 
+    def _woken(self, _: object) -> None:
+        self._awake.set()
+
     async def _ask(self) -> None:
         """Ask Kafka whether it is still there, until something is to be published: that shows it, too. The
         client asks one broker after the other; one that is gone takes the time of a request."""
         within_s = self._settings.kafka_request_timeout_s + _ANSWERED_WITHIN_S
         asked = asyncio.create_task(self._sender.ensure_answers(within_s))
-        asked.add_done_callback(lambda _: self._awake.set())
+        asked.add_done_callback(self._woken)
         try:
             await _wait(self._awake, within_s)
             if asked.done():
                 asked.result()
                 self._answered_at = time.monotonic()
         finally:
+            asked.remove_done_callback(self._woken)  # else its end would wake the next question at once
             await end(asked)
 
 
