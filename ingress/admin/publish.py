@@ -15,6 +15,7 @@ from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.settings import IngressSettings
+from dingbridge.tasks import WatchedTasks
 
 
 async def publish(settings: IngressSettings, root: Path) -> int:
@@ -24,20 +25,25 @@ async def publish(settings: IngressSettings, root: Path) -> int:
     Raises ``BridgeError``: there is no journal, an ingress uses it, it cannot be read, or folders that were
     put aside are not drained yet. Waits for a Kafka that is away."""
     if not current(root).exists():
-        raise BridgeError(f"there is no journal in {root}; name a JOURNAL_DIR, or set it as for the ingress")
-    if aside := put_aside(root):
         raise BridgeError(
-            f"{aside[0].parent} is not drained yet; start an ingress on {root}, which does that"
+            f"there is no journal in {current(root).parent}; name a JOURNAL_DIR, or set it as for the "
+            "ingress; `dingbridge journal drain` takes any folder with a journal.db"
         )
     registry = CollectorRegistry()
     with journal_lock(root):
         journal = Journal(root, retention(settings), JournalMetrics(registry))
-        await journal.start()
-        try:
-            publisher = Publisher(settings, journal, RelayStatus(registry), until_empty=True)
-            publisher.retry()
-            await publisher.run()
-        finally:
-            await journal.stop()
+        async with WatchedTasks() as tasks:
+            await journal.start()
+            try:
+                if aside := put_aside(root):  # asked only now: a damaged journal has just been put there
+                    raise BridgeError(
+                        f"{aside[0].parent} is not drained yet; start an ingress on {root}, which does that"
+                    )
+                tasks.need("that waits for damage of the journal", journal.until_damaged)
+                publisher = Publisher(settings, journal, RelayStatus(registry), until_empty=True)
+                publisher.retry()
+                await publisher.run()
+            finally:
+                await journal.stop()
     with closing(JournalFile(current(root), read_only=True)) as file:
         return sum(group.callbacks for group in file.parked_groups() if group.reason != DAMAGED)

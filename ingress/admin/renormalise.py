@@ -18,6 +18,7 @@ from dingbridge.ingress.relay.batches import MAX_RECORDS, partition_of
 from dingbridge.ingress.relay.sender import Sender, TopicPartition
 from dingbridge.ingress.relay.status import NumberedRecord, RelayStatus
 from dingbridge.ingress.relay.topics import TopicRouter
+from dingbridge.kafka.admin import explaining
 from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topic_policy import unclassified_topic
 from dingbridge.kafka.topics import existing_topics
@@ -78,7 +79,8 @@ class _Again:
             await self.send()
 
     async def send(self) -> None:
-        refused = await self._sender.send(self._set)
+        with explaining(self._settings):
+            refused = await self._sender.send(self._set)
         self._set = {}
         for (_, topic), (reason, _) in refused.items():
             raise BridgeError(f"Kafka refuses a record of {topic} ({reason}); mend that, and call this again")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from os.path import samestat
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -25,7 +26,7 @@ from dingbridge.events.facts import extract_facts
 from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
 from dingbridge.ingress.journal.disk import DAMAGE
 from dingbridge.ingress.journal.file import JournalFile
-from dingbridge.ingress.journal.folder import MIN_FREE_BYTES, delete_folder, put_aside
+from dingbridge.ingress.journal.folder import MIN_FREE_BYTES, current, delete_folder, put_aside
 from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback
 from dingbridge.ingress.journal.writer import Journal
 
@@ -41,6 +42,7 @@ _EVERY_S: Final = 60.0
 _ROWS, _BYTES = 256, 1 << 20
 _ROWS_PER_PAGE_MAX: Final = 100
 """A row takes more than 40 bytes, and a page of SQLite has 4096: bounds which numbers are believed."""
+_SEQ_MAX: Final = (1 << 63) - 1
 _DOES_NOT_READ = (*DAMAGE, apsw.IOError, UnicodeDecodeError, ValueError)
 
 
@@ -79,14 +81,23 @@ class Drainer:
         self._busy = asyncio.Lock()
 
     async def run(self) -> None:
-        """Drain the folders that were put aside, and delete each when all of it is kept again. Ends only when
-        it is cancelled."""
+        """Drain the folders that were put aside, and delete each when all of it is kept again, until
+        cancelled. Raises ``JournalError`` when somebody has moved the journal that is written: drained into
+        itself, it would be deleted."""
+        root = self._journal.root
+        written = current(root).stat()
         while True:
             try:
-                found = await asyncio.to_thread(put_aside, self._journal.root)
+                found = await asyncio.to_thread(put_aside, root)
+                moved = not current(root).exists() or not samestat(written, current(root).stat())
             except OSError as error:
-                log.error("journal.drain_waits", folder=str(self._journal.root), words=str(error))
-                found = []
+                log.error("journal.drain_waits", folder=str(root), words=str(error))
+                found, moved = [], False
+            if moved:
+                raise JournalError(
+                    f"{current(root)} was moved away while this ingress wrote it; start it again: it begins "
+                    f"another one, and drains what was moved if that is below {root}"
+                )
             for path in found:
                 try:
                     await self._put_aside(path)
@@ -99,7 +110,7 @@ class Drainer:
         state = await self.drain(path)
         # Invariant 2: only now, when all of it that can be read is kept again
         if state.unreadable:
-            await asyncio.to_thread(path.rename, path.with_name(UNREADABLE_FILE))
+            await asyncio.to_thread(_leave, path)
             return
         await asyncio.to_thread(delete_folder, path.parent)
         name = str(path.parent.relative_to(self._journal.root))
@@ -153,6 +164,14 @@ class Drainer:
         return state
 
 
+def _leave(path: Path) -> None:
+    """Give a drained file, and the WAL that belongs to it, names under which they are not drained again."""
+    wal = path.with_name(f"{path.name}-wal")
+    if wal.exists():
+        wal.rename(path.with_name(f"{UNREADABLE_FILE}-wal"))
+    path.rename(path.with_name(UNREADABLE_FILE))
+
+
 class _Source:
     """A file that is drained, as far as it can be read. Used in a thread: a failing disk may be slow."""
 
@@ -170,7 +189,8 @@ class _Source:
         self._acked, parked_known = _read(self._file.acked), _read(self._file.check_parked) is not None
         issued, last = _read(self._file.issued_seq), _read(self._file.last_seq)
         _, pages = _read(self._file.free_pages) or (0, 0)
-        most = (self._acked or 0) + pages * _ROWS_PER_PAGE_MAX
+        first = _read(lambda: self._file.seqs(0, _SEQ_MAX, 1)) or [0]
+        most = (first[0] if self._acked is None else self._acked) + pages * _ROWS_PER_PAGE_MAX
         believed = [seq for seq in (issued, last) if seq is not None and seq <= most]
         self._counted = issued in believed
         self._last = max(believed, default=0)
@@ -178,7 +198,8 @@ class _Source:
             self._acked = None
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(apsw.Error):  # a read that was cut off may still use it
+            self._file.close()
 
     def pages(self, state: DrainState) -> Iterator[tuple[list[NewCallback], DrainState]]:
         """The callbacks behind ``state``, page by page, each with the state after it."""

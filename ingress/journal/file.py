@@ -294,15 +294,23 @@ class JournalFile:
         ]
 
     def parked_groups(self) -> list[ParkedGroup]:
-        """What is parked, by topic and reason."""
-        sql = "SELECT topic, reason, count(*), min(since_ms) FROM parked GROUP BY topic, reason"
+        """What is parked, by topic and reason; counted by the index alone."""
+        sql = (
+            "SELECT topic, reason, callbacks, "
+            "(SELECT since_ms FROM parked WHERE seq = first AND topic = one.topic) "
+            "FROM (SELECT topic, reason, count(*) AS callbacks, min(seq) AS first "
+            "FROM parked GROUP BY topic, reason) AS one"
+        )
         return [ParkedGroup(*row) for row in self.db.execute(sql)]
 
     def check_parked(self) -> int:
         """How many rows of ``parked`` there are. Raises ``apsw.CorruptError`` where the disk has changed one,
         or the index does not find all of them."""
         check(self.db, "integrity_check(parked)")
-        return len(self._parked("TRUE"))
+        count, seqs = 0, [0]
+        while seqs := self.parked_seqs(seqs[-1], _ROWS_PER_STATEMENT):
+            count += len(seqs)
+        return count
 
     def check_state(self) -> None:
         """Read all that is no callback. Raises ``apsw.CorruptError`` where the disk has changed it."""

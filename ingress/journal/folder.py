@@ -30,8 +30,8 @@ CURRENT: Final = "current"
 _NEW: Final = "new"
 """The folder in which a new journal is made before it becomes ``current``."""
 _LOCK: Final = "ingress.lock"
-_OWN_FILES: Final = re.compile(r"journal\.db(-\w+)?")
-"""The names of all files that this program makes in a journal's folder."""
+_OWN_FILES: Final = re.compile(r"journal\.db(-wal|-shm|-journal)?")
+"""The names of a journal's files, SQLite's own among them."""
 
 BLOCK_BYTES_MIN: Final = 4096
 MIN_FREE_BYTES: Final = 256 * 1024 * 1024
@@ -61,9 +61,11 @@ def put_aside(root: Path) -> list[Path]:
     into one that exists. Where an ingress has had its lock is another ``JOURNAL_DIR``."""
     found = [*root.rglob(JOURNAL_FILE)] if root.is_dir() else []
     ours = [path for path in found if path.parent not in (root / CURRENT, root / _NEW)]
-    return sorted(
-        path for path in ours if not (path.parent.parent / _LOCK).exists() or path.parents[1] == root
-    )
+    return sorted(path for path in ours if not any(_is_another(root, folder) for folder in path.parents))
+
+
+def _is_another(root: Path, folder: Path) -> bool:
+    return folder.is_relative_to(root) and folder != root and (folder / _LOCK).exists()
 
 
 def open_current(root: Path) -> JournalFile:

@@ -82,7 +82,8 @@ class Acknowledgement(NamedTuple):
 
 
 class ParkedGroup(NamedTuple):
-    """How many callbacks are parked for one topic and reason; ``since_ms``: when the first of them was."""
+    """How many callbacks are parked for one topic and reason; ``since_ms``: when that with
+    the lowest ``seq`` was."""
 
     topic: str
     reason: str

@@ -1,7 +1,6 @@
 """What is sent to Kafka at once, and which topics take nothing just now."""
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -117,10 +116,10 @@ class BlockedTopics:
         now = time.monotonic()
         return sorted(topic for topic, blocked in self._topics.items() if blocked.due_at <= now)
 
-    def ask(self, topics: Iterable[str] | None = None) -> None:
-        """Try these now, not when their time comes; None: all."""
-        for topic in list(self._topics) if topics is None else topics:
-            self._topics[topic].due_at = 0.0
+    def ask(self) -> None:
+        """Try all of them now, not when their time comes."""
+        for blocked in self._topics.values():
+            blocked.due_at = 0.0
 
 
 def partition_of(key: bytes, partitions: int) -> int:

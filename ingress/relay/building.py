@@ -29,6 +29,9 @@ log = structlog.get_logger(__name__)
 _YIELD_EVERY_ROWS: Final = 32
 """So that callbacks are answered, and the set before goes out, while a set is built."""
 
+_PARKED_READ: Final = 16
+"""So many parked callbacks are read at once: the records of one may take 64 MiB."""
+
 Page = tuple[Iterable[str], int, int]
 """``(reasons, limit, after_seq)``: so many of the callbacks that are parked for one of these reasons."""
 
@@ -141,12 +144,21 @@ class BatchSetBuilder:
         ``seq`` of each topic that may have more."""
         batches, tried, more = BatchSet(acked), list[Parked](), dict[str, int]()
         for topic, (reasons, limit, after_seq) in wanted.items():
-            page = await self._reader.parked(topic, reasons, after_seq, limit)
-            for parked, row in page:
-                tried.append(parked)
-                await self._add_parked(batches, parked, row)
-            if len(page) == limit:
-                more[topic] = page[-1][0].seq
+            left = limit
+            while left:
+                page = await self._reader.parked(topic, reasons, after_seq, min(left, _PARKED_READ))
+                for parked, row in page:
+                    tried.append(parked)
+                    await self._add_parked(batches, parked, row)
+                    after_seq, left = parked.seq, left - 1
+                    if batches.full:
+                        left = 0
+                        break
+                else:
+                    if left and len(page) < _PARKED_READ:
+                        break
+            else:
+                more[topic] = after_seq
         return batches, tried, more
 
     async def _add_parked(self, batches: BatchSet, parked: Parked, row: StoredCallback) -> None:

@@ -28,7 +28,7 @@ from dingbridge.ingress.journal.rows import (
     Parked,
 )
 from dingbridge.ingress.journal.writer import Journal
-from dingbridge.ingress.relay.batches import MAX_RECORDS, PAGE, BatchSet
+from dingbridge.ingress.relay.batches import MAX_RECORDS, BatchSet
 from dingbridge.ingress.relay.building import BatchSetBuilder, Page
 from dingbridge.ingress.relay.reading import JournalReader
 from dingbridge.ingress.relay.sender import (
@@ -53,6 +53,9 @@ _ANSWERED_WITHIN_S: Final = 5.0
 _SET_EVERY_S: Final = 0.02
 """The least time between batch sets that are not full: each costs as much as dozens of records."""
 _RETRY_WITHIN_S: Final = 5.0
+ALONE_PAGE: Final = 20
+"""How many of the callbacks that were refused for themselves are tried at once: each may cost a new producer,
+and all others wait."""
 _BACKOFF_S: Final = (0.2, 5.0)  # first and longest
 _UP: Final = "Kafka takes records"
 
@@ -77,6 +80,8 @@ class Publisher:
         self._saved_at = self._answered_at = 0.0
         self._checking: asyncio.Task[list[str]] | None = None  # which due topics may take records
         self._asked = False  # an operator wants what is parked to be tried
+        self._alone: dict[tuple[str, str], int] = {}
+        """By topic and reason: what was refused for itself is tried once more, behind this ``seq``."""
         self._awake, self._hurried = asyncio.Event(), asyncio.Event()
         self._stopping = False
 
@@ -152,7 +157,7 @@ class Publisher:
                 await self._try_parked()
                 current = await self._builder.build()
             if current is None:
-                if self._until_empty and not self._asked and self._acked == self._saved:
+                if self._until_empty and not self._left():
                     return
                 await self._idle()
                 continue
@@ -203,12 +208,17 @@ class Publisher:
         elif self._blocked.reason(parked.topic) is None:
             self._builder.block(parked.topic, Refusal(parked.reason))
 
+    def _left(self) -> bool:
+        """Return whether anything is not saved yet, or parked and to be tried now."""
+        to_try = self._may_try or self._checking is not None or bool(self._blocked.due())
+        return to_try or self._acked != self._saved or bool(self._unsaved)
+
     # -- parked callbacks
 
     @property
     def _may_try(self) -> bool:
         """Whether parked callbacks are to be tried next."""
-        return self._asked or (self._checking is not None and self._checking.done())
+        return self._asked or bool(self._alone) or (self._checking is not None and self._checking.done())
 
     def _check_due(self) -> None:
         """Have Kafka asked beside the publishing which of the due topics may take records."""
@@ -217,28 +227,22 @@ class Publisher:
             self._checking.add_done_callback(lambda _: self._awake.set())
 
     async def _try_parked(self) -> None:
-        """Try what is due. Call it only while no batch set is unanswered."""
+        """Try a page of what is due. Call it only while no batch set is unanswered."""
         if self._asked:
-            await self._try_all()
+            await self._save()
+            groups = [one[:2] for one in await self._reader.parked_groups()]
+            self._alone = {one: 0 for one in groups if one[1] not in BLOCKING and one[1] != DAMAGED}
+            self._blocked.ask()
             self._asked = False
-        elif self._checking is not None and self._checking.done():
+        if self._checking is not None and self._checking.done():
             ready, self._checking = self._checking.result(), None
             await self._try({topic: (BLOCKING, self._blocked.page(topic), 0) for topic in ready})
-
-    async def _try_all(self) -> None:
-        """Try all that is parked, as an operator asks: blocked topics when they are ready, and once each
-        callback that was parked for itself."""
-        await self._save()
-        self._blocked.ask()
-        for topic, reason, *_ in await self._reader.parked_groups():
-            if reason in BLOCKING or reason == DAMAGED:
-                continue
-            after_seq: int | None = 0
-            while after_seq is not None:
-                after_seq = (await self._try({topic: ((reason,), PAGE, after_seq)})).get(topic)
-        if self._until_empty:
-            while ready := await self._builder.ready(self._blocked.due()):
-                await self._try({topic: (BLOCKING, self._blocked.page(topic), 0) for topic in ready})
+        elif self._alone:
+            (topic, reason), after_seq = next(iter(self._alone.items()))
+            more = await self._try({topic: ((reason,), ALONE_PAGE, after_seq)})
+            del self._alone[topic, reason]
+            if topic in more:
+                self._alone[topic, reason] = more[topic]
 
     async def _try(self, wanted: Mapping[str, Page]) -> dict[str, int]:
         """Send a page of the parked callbacks of each topic: those with these reasons, so many, behind that
@@ -297,18 +301,22 @@ class Publisher:
         if not self._may_try:
             await _wait(self._awake, _IDLE_S if saved else _SAVE_EVERY_S)
 
+    def _woken(self, _: object) -> None:
+        self._awake.set()
+
     async def _ask(self) -> None:
         """Ask Kafka whether it is still there, until something is to be published: that shows it, too. The
         client asks one broker after the other; one that is gone takes the time of a request."""
         within_s = self._settings.kafka_request_timeout_s + _ANSWERED_WITHIN_S
         asked = asyncio.create_task(self._sender.ensure_answers(within_s))
-        asked.add_done_callback(lambda _: self._awake.set())
+        asked.add_done_callback(self._woken)
         try:
             await _wait(self._awake, within_s)
             if asked.done():
                 asked.result()
                 self._answered_at = time.monotonic()
         finally:
+            asked.remove_done_callback(self._woken)  # else its end would wake the next question at once
             await end(asked)
 
 

@@ -52,8 +52,8 @@ class Relay:
                 await asyncio.Event().wait()
             except JournalError:
                 raise
-            except Exception as error:
-                if being_cancelled():  # an error in the end of a publisher that is cancelled
+            except (Exception, asyncio.CancelledError) as error:  # aiokafka passes on those of its own tasks
+                if being_cancelled():
                     raise
                 self._restarts.inc()
                 words = error_location(error, package="")

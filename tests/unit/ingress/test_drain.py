@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -322,3 +323,68 @@ async def test_a_folder_of_its_own_that_a_person_names_is_not_drained_twice(tmp_
         assert (await drain_verb(journal)({"folder": str(aside.parent)}))["kept"] == len(EXPECTED)
         await drained(journal)
     assert numbers(tmp_path) == EXPECTED
+
+
+async def test_a_stop_in_the_middle_of_a_read_ends_the_drain(tmp_path, aside, monkeypatch):
+    """SQLite refuses to close a file that another thread is reading."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    def blocked():
+        reading.set()
+        go_on.wait(30)
+
+    def row(self, seq):
+        self.db.create_scalar_function("blocked", blocked)
+        self.db.execute("SELECT blocked()").fetchall()
+
+    monkeypatch.setattr(JournalFile, "row", row)
+    async with started(tmp_path) as journal:
+        running = asyncio.ensure_future(Drainer(journal).run())
+        await eventually(reading.is_set, 5, "it reads")
+        running.cancel()
+        await asyncio.wait([running], timeout=5)
+        go_on.set()
+        assert running.cancelled()
+
+
+@pytest.mark.parametrize("another", [False, True])
+async def test_a_journal_that_is_moved_away_under_its_ingress_is_not_drained_into_itself(tmp_path, another):
+    """It would be deleted at the end, with all that is kept in it. ``another`` has come into its place."""
+    other = filled(tmp_path, "other") if another else None
+    async with started(tmp_path) as journal:
+        running = asyncio.ensure_future(Drainer(journal).run())
+        await eventually(lambda: not put_aside(tmp_path), 30, "all of it is drained")
+        await end(running)
+        running = asyncio.ensure_future(Drainer(journal).run())
+        await asyncio.sleep(0)
+        moved = current(tmp_path).parent.rename(tmp_path / "by-hand")
+        if another:
+            filled(tmp_path, "current")
+        with pytest.raises(JournalError, match="start it again"):
+            await asyncio.wait_for(running, 10)
+        assert (moved / "journal.db").exists()
+    assert other is None or not other.exists()
+
+
+async def test_all_of_a_file_is_drained_that_does_not_say_how_far_kafka_was_after_a_long_life(tmp_path):
+    """Its numbers are high, and most of its callbacks are pruned."""
+    with closing(fill(tmp_path, 0)) as file:
+        file.db.execute("INSERT INTO sqlite_sequence VALUES ('callbacks', 50000000)")
+    with closing(fill(tmp_path, 5)) as file:
+        file.db.execute("UPDATE state SET value = '5 0' WHERE key = 'acked'")
+    current(tmp_path).parent.rename(tmp_path / "aside")
+    async with started(tmp_path) as journal:
+        await drained(journal)
+    assert numbers(tmp_path) == [50_000_000 + n for n in range(1, 6)]
+
+
+async def test_a_file_that_stays_for_a_person_keeps_its_wal(tmp_path, aside):
+    """The newest callbacks may be in it alone."""
+    held = JournalFile(aside)
+    held.db.execute("UPDATE callbacks SET body = body || ' ' WHERE seq = 350")
+    async with started(tmp_path) as journal:
+        await drained(journal)
+        assert sorted(path.name for path in aside.parent.glob("*-wal")) == [f"{UNREADABLE_FILE}-wal"]
+        with closing(apsw.Connection(str(aside.with_name(UNREADABLE_FILE)))) as left:
+            assert left.execute("SELECT body FROM callbacks WHERE seq = 350").get == "350 "
+    held.close()

@@ -235,3 +235,15 @@ async def test_damage_ends_the_ingress_which_renames_its_folder(tmp_path, monkey
     [aside] = put_aside(settings.journal_path)
     assert aside.parent.name.startswith("damaged-")
     assert not (settings.journal_path / "current").exists()
+
+
+def test_what_is_below_another_journal_dir_is_left_to_its_ingress_at_any_depth(tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    fill(other, 1).close()
+    current(other).parent.rename(other / "aside")
+    fill(other, 1).close()
+    current(other).parent.rename(other / "aside" / "current")
+    with journal_lock(other):
+        assert len(put_aside(other)) == 2
+        assert put_aside(tmp_path) == []

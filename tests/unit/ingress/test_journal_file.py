@@ -228,3 +228,14 @@ def test_a_file_of_another_version_is_refused_in_words_and_stays_as_it_is(tmp_pa
     with pytest.raises(JournalError, match=words):
         opens(root)
     assert content(root) == before
+
+
+def test_what_is_parked_is_counted_by_an_index_alone(tmp_path):
+    """Every other second, and at each question of a load balancer: also where a million are parked."""
+    with closing(fill(tmp_path, 20, 20, tuple(range(1, 21)))) as file:
+        statements = list[str]()
+        file.db.set_exec_trace(lambda _, sql, __: not statements.append(sql))
+        assert file.parked_groups() == [("topic", "rights", 20, 1)]
+        file.db.set_exec_trace(None)
+        plan = [line[-1] for line in file.db.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
+    assert "SCAN parked USING COVERING INDEX parked_by_topic" in plan

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.events import Received, decode, to_records
@@ -84,3 +84,10 @@ async def test_a_refused_record_or_a_topic_that_is_not_ready_ends_it_in_words(ka
 async def test_without_the_topic_there_is_nothing_to_do(kafka):
     kafka.topics = set()
     assert (await renormalise(SETTINGS))["read"] == 0
+
+
+async def test_kafka_that_fails_in_the_middle_is_said_in_words(kafka):
+    kafka.values = [unclassified(1)]
+    kafka.refuses = lambda *_: KafkaConnectionError()
+    with pytest.raises(KafkaUnavailable, match="does not answer"):
+        await renormalise(SETTINGS)

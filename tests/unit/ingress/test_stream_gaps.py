@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from dingbridge.ingress.errors import JournalUnavailable
 from dingbridge.ingress.metrics import StreamMetrics
 from dingbridge.ingress.stream import gaps as module
+from dingbridge.ingress.stream.apps import Streams
 from dingbridge.ingress.stream.gaps import MARGIN_MS, REQUEST_EVERY_MS, Gaps, Note
 from dingbridge.tasks import end
 from tests.support.waiting import eventually
@@ -210,3 +211,19 @@ async def test_a_gap_while_the_journal_fails_is_not_forgotten(stack):
     await eventually(lambda: stack.orders, 10, "ordered")
     await stack.stop()
     assert stack.since == [last + 1000 - MARGIN_MS]
+
+
+async def test_a_disk_that_hangs_takes_no_last_note_and_holds_up_no_stop(monkeypatch):
+    stack = Stack()
+    gaps = await stack.process()
+    gaps.opened()
+
+    async def hangs(*_):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(stack, "commit", hangs)
+    streams = Streams(None, dict, stack, stack.metrics)
+    streams._gaps["hr"] = gaps, stack.running
+    await asyncio.wait_for(streams.stop(0.01), 10)
+    await asyncio.wait([stack.running], timeout=10)
+    assert stack.running.cancelled()

@@ -1,5 +1,7 @@
 """What is parked is tried again: what was parked and no more, in order, without holding up what is well."""
 
+import asyncio
+
 import pytest
 from aiokafka.errors import (
     KafkaConnectionError,
@@ -10,6 +12,7 @@ from aiokafka.errors import (
 
 from dingbridge.ingress.journal.rows import DAMAGED, Acknowledgement, Parked
 from dingbridge.ingress.relay import publisher as publishing
+from dingbridge.ingress.relay.batches import MAX_RECORDS
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, RESYNC, USERS, body, number_of
 
@@ -35,7 +38,7 @@ async def test_retry_sends_only_what_was_parked_for_that_topic(room, kafka):
 
 
 async def test_a_page_of_those_that_are_refused_again_hides_no_other(room, kafka, monkeypatch):
-    monkeypatch.setattr(publishing, "PAGE", 10)
+    monkeypatch.setattr(publishing, "ALONE_PAGE", 10)
     await room.park(35, "too_large")
     kafka.refuses = lambda _, value: MessageSizeTooLargeError() if number_of(value) <= 25 else None
     await room.publish(retry=True)
@@ -86,7 +89,6 @@ async def test_due_topics_share_one_set_and_publishing_goes_on_meanwhile(room, k
 
 async def test_new_callbacks_are_parked_behind_the_old_ones_until_none_is_left(room, kafka, monkeypatch):
     monkeypatch.setattr("dingbridge.ingress.relay.batches.PAGE", 10)
-    monkeypatch.setattr(publishing, "PAGE", 10)
     await room.park(35, "rights")
     kafka.refuses = lambda _, value: TopicAuthorizationFailedError() if number_of(value) > 11 else None
     await room.publish(retry=True)
@@ -130,3 +132,41 @@ async def test_of_a_callback_of_which_another_version_made_other_records_all_are
     await room.publish(retry=True)
     assert kafka.numbers() == [1]
     assert not room.parked()
+
+
+async def test_what_is_new_goes_on_while_many_that_were_refused_for_themselves_wait(room, kafka, running):
+    await room.park(200, "too_large")
+    tried, keeping = set(), []
+
+    def refuses(_, value):
+        if (number := number_of(value)) > 200:
+            return None
+        if not keeping:
+            keeping.append(asyncio.ensure_future(room.keep(body(201))))
+        if 201 not in kafka.numbers():
+            tried.add(number)
+        return MessageSizeTooLargeError()
+
+    kafka.refuses = refuses
+    async with running() as publisher:
+        publisher.retry()
+        await eventually(lambda: kafka.numbers() == [201], what="what is new")
+        assert len(tried) < 100
+    assert len(room.parked()) == 200
+
+
+async def test_a_page_of_parked_callbacks_with_many_records_takes_no_more_than_a_batch_set(room, kafka):
+    users = [f"u{n}" for n in range(600)]
+    await room.keep(*(body(n, "user_add_org", UserId=users) for n in range(40)))
+    await room.journal.acknowledge(Acknowledgement(40, [Parked(n, USERS, "rights", 1) for n in range(1, 41)]))
+    counts, send = [], publishing.Sender.send
+
+    async def sent(sender, records, within_s=None):
+        counts.append(sum(map(len, records.values())))
+        return await send(sender, records, within_s)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publishing.Sender, "send", sent)
+        await room.publish(retry=True)
+    assert max(counts) <= 2 * MAX_RECORDS
+    assert [number_of(value) for value in kafka.taken[USERS]] == [n for n in range(40) for _ in users]

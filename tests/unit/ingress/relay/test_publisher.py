@@ -69,7 +69,6 @@ class Story:
         self.kafka.refuses, self.kafka.loses_answer = self.refuses, self.loses
         monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 5)
         monkeypatch.setattr("dingbridge.ingress.relay.batches.PAGE", 4)
-        monkeypatch.setattr(publishing, "PAGE", 4)
 
     def refuses(self, topic, value):
         if number_of(value) % 13 == 0:

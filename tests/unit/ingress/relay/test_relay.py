@@ -2,6 +2,7 @@
 
 import asyncio
 
+import apsw
 import pytest
 from aiokafka.errors import TopicAuthorizationFailedError
 from prometheus_client import CollectorRegistry
@@ -11,7 +12,8 @@ from dingbridge.errors import BridgeError
 from dingbridge.ingress.admin.cli import app
 from dingbridge.ingress.admin.publish import publish
 from dingbridge.ingress.errors import JournalDamaged, JournalLocked
-from dingbridge.ingress.journal.folder import journal_lock
+from dingbridge.ingress.journal.file import JournalFile
+from dingbridge.ingress.journal.folder import current, journal_lock
 from dingbridge.ingress.metrics import relay_restarts
 from dingbridge.ingress.relay import relay as module
 from dingbridge.ingress.relay.publisher import Publisher
@@ -66,6 +68,21 @@ async def test_a_relay_that_raises_at_each_start_begins_again_and_the_journal_go
     await eventually(lambda: kafka.numbers() == [0, 1], what="also what is new")
 
 
+async def test_a_cancellation_that_nobody_asked_for_does_not_end_it(room, kafka, relay, monkeypatch):
+    """aiokafka passes on those of its own tasks."""
+
+    async def cancelled(self):
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(module, "_PAUSE_S", (0.01, 0.01))
+    with monkeypatch.context() as patch:
+        patch.setattr(Publisher, "run", cancelled)
+        relay.begin()
+        await eventually(lambda: relay.status.state == "restarting", what="it begins again")
+    await room.keep(body(0))
+    await eventually(lambda: kafka.numbers() == [0], what="it publishes when it can")
+
+
 async def test_a_damaged_journal_ends_it(room, kafka, relay):
     await room.keep(*(body(n) for n in range(5)))
     room.change("DELETE FROM callbacks WHERE seq = 3")
@@ -108,6 +125,28 @@ async def test_a_folder_that_is_used_or_empty_or_has_others_to_drain_is_refused(
     with pytest.raises(BridgeError, match="by-hand is not drained yet"):
         await publish(settings(), room.root)
     assert not kafka.taken
+
+
+async def test_a_damaged_journal_is_never_taken_for_a_published_one(room, kafka):
+    """It is put aside, as at a start: the empty one in its place says nothing."""
+    await room.keep(body(0))
+    await room.close()
+    file = current(room.root)
+    file.write_bytes(b"no database" * 1_000)
+    with pytest.raises(BridgeError, match="is not drained yet; start an ingress"):
+        await publish(settings(), room.root)
+
+
+async def test_a_journal_that_takes_no_acknowledgement_any_more_ends_it(room, kafka, monkeypatch):
+    await room.keep(body(0))
+    await room.close()
+
+    def damaged(*_):
+        raise apsw.CorruptError("damaged")
+
+    monkeypatch.setattr(JournalFile, "commit", damaged)
+    with pytest.raises(JournalDamaged):
+        await asyncio.wait_for(publish(settings(), room.root), 10)
 
 
 @pytest.mark.parametrize(("parked", "code"), [(0, 0), (3, 1)])
