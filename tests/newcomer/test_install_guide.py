@@ -20,7 +20,6 @@ PORTS = {
     "8090": "SIMULATOR_PORT",
     "8080": "INGRESS_PORT",
     "8081": "ADMIN_PORT",
-    "8083": "RELAY_ADMIN_PORT",
 }
 IN_ANOTHER_TERMINAL = """
 {command} --port "$KAFKA_PORT" >kafka.log 2>&1 &
