@@ -304,7 +304,7 @@ async def test_an_app_that_goes_or_changes_is_followed(stack, monkeypatch):
 
 
 async def test_a_time_without_a_connection_asks_the_consumers_to_resync(stack):
-    stack.start(stream_gap_s=0)
+    stack.start()
     await stack.open()
     assert stack.journal.orders == []
     await stack.stop()

@@ -4,12 +4,13 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dingbridge.consumers.address_sync.check import _calls
 from dingbridge.consumers.address_sync.mapping import department_row, listed_state, roles_state, user_state
 from dingbridge.doctor.checks.platform import Known
+from tests.support.sizes import sized
 from tests.unit.address_sync.company import Company, listed
 
 
@@ -89,6 +90,7 @@ anything = st.recursive(
 FIELDS = ["name", "dept_id_list", "leader_in_dept", "dept_order_list", "role_list", "hired_date", "active"]
 
 
+@settings(max_examples=sized(100, 500, quick=30))
 @given(
     st.dictionaries(st.sampled_from([*FIELDS, "order", "parent_id", "dept_manager_userid_list"]), anything)
 )

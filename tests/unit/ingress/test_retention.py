@@ -9,9 +9,11 @@ import pytest
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.retention import Retention, prune_steps
 from dingbridge.ingress.journal.rows import Acknowledgement, now_ms
+from tests.support.sizes import sized
 from tests.unit.ingress.filled import DAY, NOW, callback, fill, rights, rows
 
 HOUR_MS = 3_600_000
+MANY = sized(100_000, 100_000, quick=10_000)
 FULL = Retention(86_400, 86_400, min_free_bytes=1 << 62)
 """The disk is nearly full."""
 
@@ -56,7 +58,7 @@ def test_a_number_that_the_disk_has_changed_lets_nothing_of_its_neighbours_be_de
         assert 1_101 in [row.seq for row in rows(file)]
 
 
-@pytest.mark.parametrize(("count", "parked"), [(100_001, range(1, 100_001)), (6_000, range(1, 5_001, 2))])
+@pytest.mark.parametrize(("count", "parked"), [(MANY + 1, range(1, MANY + 1)), (6_000, range(1, 5_001, 2))])
 def test_a_step_reads_and_deletes_little_however_much_is_parked(tmp_path, count, parked):
     """The thread that commits runs it."""
     with closing(fill(tmp_path, count, count - 1, tuple(parked))) as file:
