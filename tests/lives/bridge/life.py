@@ -110,6 +110,7 @@ def lived(plan: Plan, folder: Path, log: list[str] | None = None) -> list[str]:
     """Live ``plan`` in ``folder``, which is empty; what was wrong in the end, and what broke."""
     folder.mkdir(parents=True)
     log = [] if log is None else log
+    before = random.getstate()
     random.seed(plan.seed)
     with pytest.MonkeyPatch.context() as patch, surroundings(folder, patch, log) as loop:
         asyncio.set_event_loop(loop)
@@ -119,3 +120,4 @@ def lived(plan: Plan, folder: Path, log: list[str] | None = None) -> list[str]:
                 return loop.run_until_complete(life.live()) + life.faults
         finally:
             asyncio.set_event_loop(None)
+            random.setstate(before)
