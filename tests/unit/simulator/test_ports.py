@@ -7,7 +7,9 @@ import pytest
 from dingbridge.simulator.kafka import ports
 
 
-def test_workers_whose_tests_seed_random_alike_choose_different_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_whose_tests_seed_random_alike_choose_different_ports(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = random.getstate()
     chosen = []
     try:
