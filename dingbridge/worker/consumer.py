@@ -105,6 +105,10 @@ class Consumer(Generic[Prepared]):
     handler_timeout_s: ClassVar[float] = 60
     """Time limit for ``prepare``, and again for ``handle``, in s; past it, it is a ``Retry``."""
 
+    alone: ClassVar[bool] = False
+    """True: each event has a transaction of its own. By default one holds the effects of up to 32 events of
+    different keys, so a lock that a handler takes, or ``SET LOCAL``, reaches its neighbours."""
+
     concurrency: ClassVar[int] = 32
     """How many keys one worker handles at the same time."""
 

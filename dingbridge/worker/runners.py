@@ -2,10 +2,13 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-from dingbridge.tasks import first_ended
+from dingbridge.tasks import raise_ended
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
+from dingbridge.worker.watchdog import Turn, Watchdog
 
 TURN_S = 0.01
 """How long handlers that wait for nothing may run before the event loop has a turn, in s."""
@@ -15,47 +18,123 @@ CLOSE_TIMEOUT_S = 2
 
 
 class Runners:
-    """``count`` tasks, each of which awaits ``work`` for one record after the other that is ``put``."""
+    """``count`` tasks, each of which awaits ``work`` for one record after the other. A record that is ``put``
+    is worked on at once if a task is free; one that is ``put_careful`` before all others, and alone."""
 
-    def __init__(self, count: int, work: Callable[[QueuedRecord], Awaitable[None]]) -> None:
-        self._count, self._work = count, work
-        self._ready: asyncio.Queue[QueuedRecord] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
+    def __init__(
+        self,
+        count: int,
+        work: Callable[[Turn, QueuedRecord], Awaitable[None]],
+        on_stuck: Callable[[Turn], None],
+        watchdog: Watchdog,
+    ) -> None:
+        self._count, self._work, self._on_stuck, self._watchdog = count, work, on_stuck, watchdog
+        self._ready: deque[QueuedRecord] = deque()
+        self._careful: deque[QueuedRecord] = deque()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._busy = 0
+        self._alone = False
+        self._turns: set[Turn] = set()
+        self._changed = asyncio.Event()  # another task has taken the place of one
+        self._watching: asyncio.Task[None] | None = None
         self.closed = False
 
     def start(self) -> None:
-        self._tasks = [
-            asyncio.create_task(self._run(), name="that works on events") for _ in range(self._count)
-        ]
+        self._watching = asyncio.create_task(self._watchdog.run(), name="that ends what takes too long")
+        for _ in range(self._count):
+            self._begin()
+
+    def _begin(self) -> None:
+        turn = Turn(self._replace)
+        turn.task = asyncio.create_task(self._run(turn), name="that works on events")
+        self._turns.add(turn)
+        self._watchdog.turns.add(turn)
+
+    def _replace(self, stuck: Turn) -> None:
+        """``stuck`` does not end: another task takes its place."""
+        self._turns.discard(stuck)
+        if stuck.task is not None:
+            stuck.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._busy -= 1
+        self._alone = False
+        if not self.closed:
+            self._begin()
+            self._changed.set()
+        self._on_stuck(stuck)
+        self._wake()
 
     async def watch(self) -> None:
         """Raises ``TaskEnded`` when one of the tasks has ended by itself: its record would wait for ever."""
-        await first_ended(self._tasks)
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            while True:
+                ended, _ = await asyncio.wait({*self._tasks(), changed}, return_when=asyncio.FIRST_COMPLETED)
+                for task in ended - {changed}:
+                    raise_ended(task)
+                self._changed.clear()
+                changed = asyncio.create_task(self._changed.wait())
+        finally:
+            changed.cancel()
+
+    def _tasks(self) -> set[asyncio.Task[Any]]:
+        tasks = {turn.task for turn in self._turns if turn.task is not None}
+        return tasks if self._watching is None else {*tasks, self._watching}
 
     async def close(self) -> None:
         """End the tasks. One whose handler does not heed that is left behind."""
         self.closed = True
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT_S)
-        self._tasks = []
+        tasks = self._tasks()
+        for turn in self._turns:
+            self._watchdog.turns.discard(turn)
+            turn.cut()
+        if self._watching is not None:
+            self._watching.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
+        self._turns.clear()
 
     def put(self, queued: QueuedRecord | None) -> None:
         """``queued``, if any, may be worked on now."""
         if queued is not None:
-            self._ready.put_nowait(queued)
+            (self._careful if queued.careful else self._ready).append(queued)
+            if self._idle:
+                self._wake()
 
-    async def _run(self) -> None:
+    def _wake(self) -> None:
+        while self._idle:
+            waiting = self._idle.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
+
+    def _next(self) -> QueuedRecord | None:
+        if self._alone:
+            return None
+        if self._careful:
+            return self._careful.popleft() if not self._busy else None
+        return self._ready.popleft() if self._ready else None
+
+    async def _run(self, turn: Turn) -> None:
         began = time.monotonic()
-        while not self.closed:
-            if self._ready.empty():
-                queued = await self._ready.get()
-                began = time.monotonic()
-            elif time.monotonic() - began > TURN_S:
+        while not (self.closed or turn.stuck):
+            if time.monotonic() - began > TURN_S:
                 await asyncio.sleep(0)  # handlers that never wait would let nothing else have a turn
                 began = time.monotonic()
+            queued = self._next()
+            if queued is None:
+                waiting = asyncio.get_running_loop().create_future()
+                self._idle.append(waiting)
+                await waiting
+                began = time.monotonic()
                 continue
-            else:
-                queued = self._ready.get_nowait()
-            await self._work(queued)
+            self._busy += 1
+            self._alone = queued.careful
+            await self._work(turn, queued)
+            if turn.stuck:
+                return
+            self._busy -= 1
+            if self._alone:
+                self._alone = False
+                self._wake()
+            elif self._careful and not self._busy:
+                self._wake()

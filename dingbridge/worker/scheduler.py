@@ -1,16 +1,18 @@
 """Works on fetched records until they are finished: runs the heads of key queues, retries, gives up, waits.
 
-Knows records and partitions but does not fetch or commit: ``worker.py`` does, and asks here which partitions
-to pause (``paused``) and how far to commit (``offsets``). What one attempt is: see ``executor.py``.
+Knows records and partitions but does not fetch or commit: ``worker.py`` and ``commits.py`` do, and ask here
+which partitions to pause (``paused``) and how far to commit (``offsets``). What one attempt is: see
+``executor.py``.
 
-A failing key waits by a timer while its queue stands still, so waiting costs no runner. When a dependency is
-down, the partition pauses (``queues/pauses.py``).
+A failing key waits by a timer while its queue stands still, so waiting costs no runner. While a dependency is
+down, records wait at its breaker (``breaker.py``).
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, cast
 
 import structlog
@@ -19,21 +21,22 @@ from aiokafka import ConsumerRecord, TopicPartition
 from dingbridge.availability import is_given_up
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
-from dingbridge.events.event import Event
+from dingbridge.events.event import Event, NotAnEvent
 from dingbridge.logging import excerpt
 from dingbridge.retry import delay
+from dingbridge.worker.breaker import DATABASE, DEAD_LETTERS, HANDLER, Breakers, Dependency
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import LARGEST_BYTES, TOO_LARGE, DeadLetters, in_place, record_size
 from dingbridge.worker.delivery import Delivery, hash_key
-from dingbridge.worker.executor import Executor, Outcome
+from dingbridge.worker.executor import Executor, Outcome, classify
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import DependencyUnavailable, Failure, own_words
 from dingbridge.worker.queues.in_flight import describe
 from dingbridge.worker.queues.key_queue import KeyQueues
-from dingbridge.worker.queues.offset_tracker import OffsetTracker, QueuedRecord, State
-from dingbridge.worker.queues.pauses import DEAD_LETTERS, HANDLER, Asked, Pauses
+from dingbridge.worker.queues.offset_tracker import DROPPED, WAITING, OffsetTracker, QueuedRecord
 from dingbridge.worker.runners import Runners
-from dingbridge.worker.together import Together
+from dingbridge.worker.together import MOST_TOGETHER, Together
+from dingbridge.worker.watchdog import TooLong, Turn
 
 log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)
@@ -44,10 +47,22 @@ RECORD_OVERHEAD = 400
 CANCEL_TIMEOUT_S = 10
 """How long a cancelled handler may take to end before the handover goes on without it, in s."""
 
+MOST_DEATHS = 3
+"""How often a process may die while a record runs alone before the record is given up."""
+
+ENDED_ITS_PROCESS = Failure.of(
+    NotAnEvent(
+        f"its process died {MOST_DEATHS} times while this record alone was handled, or did not answer Kafka "
+        "any more; look for what blocks, or for too much memory"
+    ),
+    "dingbridge",
+    MOST_DEATHS,
+)
+
 
 class Scheduler:
     """Works on up to ``consumer.concurrency`` keys at the same time. ``on_paused_change`` is called when
-    ``paused()`` may have changed. Programs other than the bridge write to ``foreign_topics``."""
+    ``paused()`` or ``down()`` may have changed. Programs other than the bridge write to ``foreign_topics``."""
 
     def __init__(
         self,
@@ -60,19 +75,26 @@ class Scheduler:
         foreign_topics: Collection[str] = (),
     ) -> None:
         self.offsets = offsets
+        self.careful_to: dict[TopicPartition, int] = {}
+        """Records below this offset may have ended a process: they are tried alone first."""
+        self.before_careful: Callable[[TopicPartition], Awaitable[None]] | None = None
+        """Awaited before such an attempt, to note it for the next member."""
         self._queues = KeyQueues()
         self._consumer, self._executor, self._dead_letters = consumer, executor, dead_letters
         self._metrics, self._on_paused_change = metrics, on_paused_change
         self._together = Together(consumer, foreign_topics)
         self._package = type(consumer).__module__.split(".")[0]
-        self._runners = Runners(max(1, consumer.concurrency), self._work)
+        count = max(1, consumer.concurrency)
+        self._runners = Runners(count, self._work, self._stuck, executor.watchdog)
         self._put = self._runners.put
-        self._running: dict[QueuedRecord, asyncio.Task[None]] = {}
-        self._abandoned: set[QueuedRecord] = set()
+        self._running: dict[QueuedRecord, Turn] = {}
         self._closing: set[TopicPartition] = set()
-        self._pauses = Pauses(self._put, on_paused_change, self._package)
+        self._breakers = Breakers(self._put, on_paused_change, self._package)
         self._ended = asyncio.Event()
         self._full_changes = offsets.full_changes
+        self._answered = HANDLER if executor.database is None else HANDLER | DATABASE
+        self._unasked: deque[QueuedRecord] = deque()
+        self._asking: asyncio.Event | None = None
 
     def start(self) -> None:
         self._runners.start()
@@ -84,41 +106,56 @@ class Scheduler:
     async def close(self) -> None:
         """End the runners; call ``revoke`` first. One whose handler does not heed that is left behind."""
         await self._runners.close()
+        await self._executor.close()
 
     def add(self, records: Sequence[ConsumerRecord], failure: Failure | None = None) -> None:
         """Queue records of one partition, as fetched; with ``failure``, to be given up for it. Of one that is
         larger than any of ours only its place is kept: few bytes unpack to hundreds of MiB."""
-        now = time.time()
-        for fetched in records:
-            record, why = fetched, failure
-            if record_size(record) > LARGEST_BYTES:
-                record, why = in_place(record), TOO_LARGE
-            partition = TopicPartition(record.topic, record.partition)
+        now, offsets, queues, put = time.time(), self.offsets, self._queues, self._put
+        partition = TopicPartition(records[0].topic, records[0].partition)
+        careful_to = self.careful_to.get(partition, 0)
+        asks_first = self._executor.asks_inbox_first
+        for record in records:
+            size = record_size(record)
             key = partition if record.key is None else record.key
-            size = RECORD_OVERHEAD + record_size(record)
-            queued = QueuedRecord(partition, record.offset, key, size, record, fetched_at=now)
-            if why is not None:
-                queued.delivery, queued.failure = Delivery.of(record), why
-            self.offsets.add(queued)
-            self._put(self._queues.add(queued))
+            queued = QueuedRecord(partition, record.offset, key, RECORD_OVERHEAD + size, record, now)
+            if failure is not None or size > LARGEST_BYTES:
+                self._give_up_at_once(queued, record, failure)
+            offsets.add(queued)
+            if record.offset < careful_to:
+                self._be_careful(queued)
+            if asks_first:
+                self._unasked.append(queued)
+            put(queues.add(queued))
         self._report_full()
 
-    def paused(self) -> dict[TopicPartition, str]:
-        """Partitions that must not be fetched now, and why."""
-        reasons = dict.fromkeys(self.offsets.full(), "full")
-        return reasons | self._pauses.not_to_fetch()
+    def _give_up_at_once(self, queued: QueuedRecord, record: ConsumerRecord, failure: Failure | None) -> None:
+        if record_size(record) > LARGEST_BYTES:
+            queued.record, failure = in_place(record), TOO_LARGE
+            queued.size = RECORD_OVERHEAD + record_size(cast(ConsumerRecord, queued.record))
+        queued.delivery, queued.failure = Delivery.of(record), failure
 
-    def down(self) -> dict[TopicPartition, str]:
-        """Partitions that wait since a dependency is down, and the reason."""
-        return self._pauses.down()
+    def _be_careful(self, queued: QueuedRecord) -> None:
+        if queued.trouble is not None and queued.trouble.deaths >= MOST_DEATHS:
+            self._together.decode(queued)
+            queued.failure = ENDED_ITS_PROCESS
+        queued.careful = queued.failure is None
+
+    def paused(self) -> set[TopicPartition]:
+        """Partitions that must not be fetched now, since they hold so much."""
+        return self.offsets.full()
+
+    def down(self) -> dict[str, str]:
+        """The dependencies that are down, and why."""
+        return self._breakers.down()
 
     def down_for_s(self) -> float:
-        """For how long, in s, the partition has waited that waits longest; 0 if none does."""
-        return self._pauses.down_for_s()
+        """For how long, in s, records have waited for the dependency that is down longest; 0 if none is."""
+        return self._breakers.down_for_s()
 
     def in_flight(self) -> dict[str, Any]:
         """What is fetched and not finished, for a person: see ``queues/in_flight.py``."""
-        return describe(self._consumer.name, self.offsets.unfinished(), self._running, self._pauses.of)
+        return describe(self._consumer.name, self.offsets.unfinished(), self._running, self._breakers.open)
 
     async def revoke(self, partitions: set[TopicPartition], grace_s: float) -> None:
         """Start nothing more for ``partitions``; let what runs finish within ``grace_s``, cancel the rest.
@@ -126,25 +163,28 @@ class Scheduler:
         Afterwards their committable offsets stand still: commit them, then call ``forget``.
         """
         self._closing |= partitions
-        self._pauses.drop(partitions)
+        self._breakers.drop(partitions)
         dropped, heads = self._queues.revoke(partitions, lambda queued: queued in self._running)
         for queued in dropped:
             self.offsets.drop(queued)
         for head in heads:
             self._put(head)
         await self._wait_ended(partitions, grace_s)
-        left = [queued for queued in self._running if queued.partition in partitions]
-        for queued in left:
-            log.warning("consumer.abandoned", **self._describe(queued), after_s=grace_s)
-            self._abandoned.add(queued)
-        for task in {self._running[queued] for queued in left}:
-            task.cancel()
+        for queued, turn in tuple(self._running.items()):
+            if queued.partition in partitions:
+                log.warning("consumer.abandoned", **self._describe(queued), after_s=grace_s)
+                turn.cut()
         await self._wait_ended(partitions, CANCEL_TIMEOUT_S)
+        for queued in [one for one in self._running if one.partition in partitions]:
+            self._running.pop(queued)
+            self._leave([queued])
 
     def forget(self, partitions: set[TopicPartition]) -> None:
         """``partitions`` are no longer ours; they may come back at any time."""
         self.offsets.forget(partitions)
         self._closing -= partitions
+        for partition in partitions:
+            self.careful_to.pop(partition, None)
 
     async def _wait_ended(self, partitions: set[TopicPartition], timeout_s: float) -> None:
         try:
@@ -155,166 +195,238 @@ class Scheduler:
         except TimeoutError:
             return
 
-    async def _work(self, queued: QueuedRecord) -> None:
-        if queued.state is State.DROPPED or self._pauses.must_wait(queued):
+    async def _work(self, turn: Turn, head: QueuedRecord) -> None:
+        """One attempt at ``head``, with those behind it that share its fetch."""
+        if head.state is DROPPED:
             return
-        records = self._together.first_of(self._queues.from_head(queued))
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        self._running |= dict.fromkeys(records, task)
+        if head.event is None and head.failure is None:
+            unreadable = self._together.decode(head)
+            if unreadable is not None:
+                head.failure = self._failure(head, unreadable)
+        if self._breakers.open and self._breakers.must_wait(head):
+            return
+        records = [head]
+        self._running[head] = turn
         try:
-            if len(records) > 1:
-                await self._step_together(records)
-            else:
-                await self._step(queued)
+            if (
+                head.known is None
+                and head.failure is None
+                and (self._executor.asks_inbox_first or head.careful)
+            ):
+                await self._ask_inbox(head)
+            if head.careful and not head.known:
+                await self._note_attempt(head)
+            if self._together.shares and head.failure is None and not head.known:
+                records = self._together.first_of(self._queues.from_head(head))
+                self._running.update(dict.fromkeys(records, turn))
+            await (self._step(turn, head) if len(records) == 1 else self._step_together(turn, records))
         except asyncio.CancelledError:
-            if self._runners.closed or self._abandoned.isdisjoint(records):
+            if turn.stuck or self._runners.closed or not (turn.revoked or head.state is DROPPED):
                 raise
+            turn.revoked = False
+            while turn.task is not None and turn.task.cancelling():
+                turn.task.uncancel()
         except Exception as error:  # a fault of ours must not end the runner, nor lose the record
-            log.error("consumer.fault", **self._describe(queued), error=error_location(error, "consumers"))
-            if len(records) == 1:
-                was_given_up = queued.failure is not None
-                self._unavailable(queued, error, HANDLER, None)
-                if queued.failure is not None and not was_given_up:
-                    self._put(queued)
+            self._fault(records, error)
         finally:
-            for one in records:
-                del self._running[one]
-            self._ended.set()
-            self._drop_gone(records, task)
-            if len(records) > 1:
-                self._put(self._queues.head(queued.key))
+            if not turn.stuck:
+                self._after(records)
 
-    def _drop_gone(self, records: list[QueuedRecord], task: asyncio.Task[None]) -> None:
-        """Drop those of ``records`` whose partitions are being handed over; no one works on them any more."""
-        gone = [one for one in records if self._goes(one)]
-        if not self._abandoned.isdisjoint(gone):
-            self._abandoned -= set(gone)
-            while task.cancelling():
-                task.uncancel()
-        gone = [one for one in gone if one.state is State.WAITING]
-        for one in gone:
-            self.offsets.drop(one)
-        if gone:
-            head = self._queues.remove(gone)
-            if len(records) == 1:
+    def _after(self, records: list[QueuedRecord]) -> None:
+        """Nobody works on ``records`` any more."""
+        for one in records:
+            self._running.pop(one, None)
+            if one.careful and one.state is WAITING:
+                one.careful = False
+                one.troubled.deaths = 0
+        self._ended.set()
+        if self._closing:
+            self._leave([one for one in records if one.partition in self._closing])
+        if len(records) > 1:
+            head = self._queues.head(records[0].key)
+            if head is not None and head not in self._running:
                 self._put(head)
 
-    async def _step_together(self, records: list[QueuedRecord]) -> None:
+    def _leave(self, records: list[QueuedRecord]) -> None:
+        """Drop those of ``records`` that are not finished: their partitions are being handed over."""
+        gone = [one for one in records if one.state is WAITING]
+        if gone:
+            for one in gone:
+                self.offsets.drop(one)
+            head = self._queues.remove(gone)
+            if head is not None and head not in self._running:
+                self._put(head)
+
+    def _stuck(self, turn: Turn) -> None:
+        """What ``turn`` runs does not heed its cancellation: its records go on without it."""
+        records = [queued for queued, runs in self._running.items() if runs is turn]
+        error = TooLong(turn.half, self._consumer.handler_timeout_s)
+        for queued in records:
+            del self._running[queued]
+        self._ended.set()
+        if len(records) == 1 and records[0].partition not in self._closing:
+            if self._settle(records[0], classify(error)):
+                self._put(records[0])
+        elif records:
+            self._leave([one for one in records if one.partition in self._closing])
+            self._put(self._queues.head(records[0].key))
+
+    def _fault(self, records: list[QueuedRecord], error: Exception) -> None:
+        head = records[0]
+        if not isinstance(error, DependencyUnavailable):
+            log.error("consumer.fault", **self._describe(head), error=error_location(error, "consumers"))
+        if len(records) == 1:
+            was_given_up = head.failure is not None
+            self._unavailable(head, error, HANDLER, None)
+            if head.failure is not None and not was_given_up:
+                self._put(head)
+
+    async def _ask_inbox(self, head: QueuedRecord) -> None:
+        """Ask the inbox table, in one statement, which of the records are known that wait and were not asked
+        for: a run that was published twice then costs no call."""
+        while head.known is None:
+            if self._asking is not None:
+                await self._asking.wait()
+                continue
+            self._asking = asyncio.Event()
+            try:
+                await self._ask_inbox_for(self._next_unasked(head))
+            finally:
+                self._asking.set()
+                self._asking = None
+
+    def _next_unasked(self, head: QueuedRecord) -> list[QueuedRecord]:
+        found = {one: None for one in self._queues.from_head(head) if one.known is None}
+        while self._unasked and len(found) < MOST_TOGETHER:
+            queued = self._unasked.popleft()
+            if queued.state is WAITING and queued.known is None:
+                found[queued] = None
+        return list(found)[:MOST_TOGETHER]
+
+    async def _ask_inbox_for(self, records: list[QueuedRecord]) -> None:
+        readable = [one for one in records if self._together.decode(one) is None and one.failure is None]
+        outcomes = await self._executor.known(
+            [(cast(Event, one.event), cast(Delivery, one.delivery)) for one in readable]
+        )
+        for queued in records:
+            queued.known = False
+        for queued, outcome in zip(readable, outcomes, strict=True):
+            queued.known = outcome is not None
+            if outcome is not None and outcome.failure is not None and queued.state is WAITING:
+                queued.failure = outcome.failure
+
+    async def _note_attempt(self, head: QueuedRecord) -> None:
+        """Note the attempt before it is made: if the process dies in it, the next member knows."""
+        if self.before_careful is not None:
+            head.troubled.deaths += 1
+            await self.before_careful(head.partition)
+
+    async def _step_together(self, turn: Turn, records: list[QueuedRecord]) -> None:
         """Try ``records`` with one fetch. If that fails, try the first of them alone, then the rest
         together."""
-        records[0].alone = True
-        outcome = await self._attempt(records)
-        if outcome.kind != "done":
+        outcome = await self._attempt(turn, records)
+        if outcome.kind == "partly":
+            for queued in records:
+                queued.known = None
             return
-        self._pauses.worked(records[0], outcome.asked | HANDLER | records[0].failed_asking)
+        if outcome.kind not in ("done", "seen"):
+            records[0].alone = True
+            return
+        self._worked(records[0], outcome)
         for queued in records:
-            self._finish(queued, "done")
+            self._finish(queued, outcome.kind)
         self._queues.remove(records)
         self._report_full()
 
-    async def _step(self, queued: QueuedRecord) -> None:
+    async def _step(self, turn: Turn, queued: QueuedRecord) -> None:
         """Try ``queued`` once, and do what its outcome asks for."""
-        ended: str = "seen"
-        if queued.failure is None:
-            outcome = await self._try(queued)
-            ended = outcome.kind
-            if ended == "unavailable":
-                self._unavailable(queued, outcome.error, outcome.asked or HANDLER, outcome.after)
-            elif ended == "given_up":
-                queued.failure = outcome.failure
-            elif ended == "done":
-                self._pauses.worked(queued, outcome.asked | HANDLER | queued.failed_asking)
-            elif ended != "seen":
-                if isinstance(outcome.error, ApiError):  # DingTalk answered
-                    self._pauses.worked(queued, outcome.asked)
-                queued.attempts += outcome.counts
-                if ended == "retry" and not (outcome.counts and self._was_last(queued)):
-                    self._later(queued, outcome)
-                    return
-                queued.failure = self._failure(queued, outcome.error)
-            if ended == "unavailable" and queued.failure is None:
+        ended = "seen"
+        if queued.failure is None and not queued.known:
+            outcome = await self._attempt(turn, [queued])
+            if not self._settle(queued, outcome):
                 return
-        if queued.failure is not None:  # decided before, but Kafka or the database was down then
+            ended = outcome.kind
+        if queued.failure is not None:  # it may have been decided before, when Kafka or the database was down
             given_up = await self._give_up(queued, queued.failure)
             if given_up is None:
                 return
             ended = given_up
         self._finish(queued, ended)
-        self._put(self._queues.remove([queued]))
+        self._put(self._queues.remove((queued,)))
         self._report_full()
 
+    def _settle(self, queued: QueuedRecord, outcome: Outcome) -> bool:
+        """Do what ``outcome`` asks for; whether ``queued`` is at its end, well or to be given up."""
+        kind = outcome.kind
+        if kind == "done":
+            self._worked(queued, outcome)
+        elif kind == "unavailable":
+            self._unavailable(queued, outcome.error, outcome.asked or HANDLER, outcome.after)
+        elif kind == "given_up":
+            queued.failure = outcome.failure
+        elif kind != "seen":
+            if isinstance(outcome.error, ApiError):  # DingTalk answered
+                self._breakers.worked(queued, outcome.asked)
+            trouble = queued.troubled
+            trouble.attempts += outcome.counts
+            most = self._consumer.max_attempts
+            last = outcome.counts and most is not None and trouble.attempts >= most
+            if kind == "retry" and not last:
+                self._later(queued, outcome)
+                return False
+            queued.failure = self._failure(queued, outcome.error)
+        return kind != "unavailable" or queued.failure is not None
+
+    def _worked(self, queued: QueuedRecord, outcome: Outcome) -> None:
+        asked = outcome.asked | self._answered
+        if queued.trouble is not None:
+            asked |= queued.trouble.failed_asking
+        self._breakers.worked(queued, asked)
+
     def _finish(self, queued: QueuedRecord, ended: str) -> None:
-        self._pauses.ended(queued)
+        if self._breakers.open:
+            self._breakers.ended(queued)
         self._metrics.finished(queued.partition.topic, ended)
         if ended == "done":
             self._metrics.handled(cast(Event, queued.event), cast(Delivery, queued.delivery))
         self.offsets.finish(queued)
 
     def _failure(self, queued: QueuedRecord, error: BaseException | None) -> Failure:
-        return Failure.of(error, self._package, queued.attempts + queued.own_failures)
+        trouble = queued.troubled
+        return Failure.of(error, self._package, max(1, trouble.attempts + trouble.own_failures))
 
-    async def _try(self, queued: QueuedRecord) -> Outcome:
-        if (unreadable := self._together.decode(queued)) is not None:
-            return Outcome("not_an_event", unreadable)
-        outcome = await self._attempt([queued])
-        if outcome.kind in ("done", "seen") and _stdlib_log.isEnabledFor(logging.DEBUG):
-            log.debug("consumer.handled", outcome=outcome.kind, **self._describe(queued))
-        return outcome
-
-    async def _attempt(self, records: Sequence[QueuedRecord]) -> Outcome:
-        """One attempt of the executor. A handler that uses no database runs in this very task, and may cancel
-        it: that is an outcome of its own, and the runner goes on."""
-        came = [(cast(Event, queued.event), cast(Delivery, queued.delivery)) for queued in records]
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        outcome: Outcome | None = None
+    async def _attempt(self, turn: Turn, records: Sequence[QueuedRecord]) -> Outcome:
+        first = records[0]
+        number = 1 if first.trouble is None else first.trouble.attempts + 1
+        delivered = [(cast(Event, one.event), cast(Delivery, one.delivery)) for one in records]
         began = time.monotonic()
-        try:
-            outcome = await self._executor.attempt_together(came, records[0].attempts + 1)
-            if task.cancelling() and self._abandoned.isdisjoint(records):
-                await asyncio.sleep(0)  # where it is raised, if it was not yet
-        except asyncio.CancelledError as error:
-            if self._runners.closed or not self._abandoned.isdisjoint(records):
-                raise
-            while task.cancelling():
-                task.uncancel()
-            outcome = outcome or Outcome("retry", error)
+        outcome = await self._executor.attempt_together(delivered, number, turn)
+        if turn.stuck or first.state is DROPPED:  # others have gone on without it
+            raise asyncio.CancelledError
         self._metrics.attempted(outcome.kind, time.monotonic() - began)
         if outcome.kind not in ("done", "seen"):
             for queued in records:
                 queued.event = None
                 self._together.decode(queued)  # the handler may have changed the event's data
+        elif _stdlib_log.isEnabledFor(logging.DEBUG):
+            log.debug("consumer.handled", outcome=outcome.kind, **self._describe(first))
         return outcome
 
-    def _goes(self, queued: QueuedRecord) -> bool:
-        """Whether its partition is being handed over, or was handed over meanwhile."""
-        return queued.partition in self._closing or queued in self._abandoned
-
-    def _was_last(self, queued: QueuedRecord) -> bool:
-        most = self._consumer.max_attempts
-        return most is not None and queued.attempts >= most
-
     def _later(self, queued: QueuedRecord, outcome: Outcome) -> None:
-        if self._goes(queued):
+        if queued.partition in self._closing:
             return
-        consumer = self._consumer
+        consumer, trouble = self._consumer, queued.troubled
         wait = outcome.after
         if wait is None:
-            wait = delay(queued.attempts, consumer.retry_first_s, consumer.retry_max_s)
+            wait = delay(trouble.attempts, consumer.retry_first_s, consumer.retry_max_s)
         if outcome.counts or (outcome.error and outcome.error.__cause__):
-            queued.last_outcome = outcome.kind
-            queued.last_error = error_location(outcome.error, self._package)
+            trouble.outcome, trouble.error = outcome.kind, error_location(outcome.error, self._package)
         else:  # it made progress, or waits as planned: nothing failed
-            queued.last_outcome = queued.last_error = ""
+            trouble.outcome = trouble.error = ""
         if outcome.counts:
-            log.warning(
-                "consumer.retry",
-                **self._describe(queued),
-                error=queued.last_error,
-                reason=own_words(outcome.error) or None,
-                retry_in_s=round(wait, 2),
-            )
+            self._log_retry(queued, outcome.error, wait)
         self._put_after(wait, queued)
-        self._pauses.ended(queued)
+        self._breakers.ended(queued)
 
     async def _give_up(self, queued: QueuedRecord, failure: Failure) -> str | None:
         """How it ended; None when Kafka or the database does not take it now."""
@@ -324,7 +436,9 @@ class Scheduler:
         except DependencyUnavailable as error:
             self._unavailable(queued, error, DEAD_LETTERS, error.retry_after_s)
             return None
-        self._pauses.worked(queued, DEAD_LETTERS)
+        if queued.state is DROPPED:
+            return None
+        self._breakers.worked(queued, DEAD_LETTERS)
         if ended == "dead":
             self._metrics.dead_letter(queued.partition.topic)
             log.error(
@@ -337,30 +451,34 @@ class Scheduler:
         return ended
 
     def _unavailable(
-        self, queued: QueuedRecord, error: BaseException | None, asked: Asked, after: float | None
+        self, queued: QueuedRecord, error: BaseException | None, asked: Dependency, after: float | None
     ) -> None:
-        """A dependency failed, perhaps not because of ``queued``. The record waits, alone or with its
-        partition, or is given up."""
-        if self._goes(queued):
+        """A dependency failed, perhaps not because of ``queued``. The record waits, alone or for the
+        dependency, or is given up."""
+        if queued.partition in self._closing or queued.state is DROPPED:
             return
-        queued.last_outcome, queued.last_error = "unavailable", error_location(error, self._package)
-        own_before = queued.own_failures
-        wait = self._pauses.failed(queued, error, asked, after)
+        trouble = queued.troubled
+        trouble.outcome, trouble.error = "unavailable", error_location(error, self._package)
+        own_before = trouble.own_failures
+        wait = self._breakers.failed(queued, error, asked, after)
         if wait is None:
             return
-        gives_up = queued.own_failures > own_before and self._consumer.max_attempts is not None
-        if gives_up and queued.failure is None and is_given_up(queued.own_since, time.time()):
+        gives_up = trouble.own_failures > own_before and self._consumer.max_attempts is not None
+        if gives_up and queued.failure is None and is_given_up(trouble.own_since, time.monotonic()):
             queued.failure = self._failure(queued, error)
             return
+        self._log_retry(queued, error, wait)
+        self._put_after(wait, queued)
+        self._breakers.ended(queued)
+
+    def _log_retry(self, queued: QueuedRecord, error: BaseException | None, wait_s: float) -> None:
         log.warning(
             "consumer.retry",
             **self._describe(queued),
-            error=queued.last_error,
+            error=queued.troubled.error,
             reason=own_words(error) or None,
-            retry_in_s=round(wait, 2),
+            retry_in_s=round(wait_s, 2),
         )
-        self._put_after(wait, queued)
-        self._pauses.ended(queued)
 
     def _report_full(self) -> None:
         if self.offsets.full_changes != self._full_changes:
@@ -368,16 +486,16 @@ class Scheduler:
             self._on_paused_change()
 
     def _put_after(self, wait_s: float, queued: QueuedRecord) -> None:
-        queued.next_attempt_at = time.time() + wait_s
+        queued.troubled.next_attempt_at = time.time() + wait_s
         asyncio.get_running_loop().call_later(wait_s, self._put_again, queued)
 
     def _put_again(self, queued: QueuedRecord) -> None:
-        queued.next_attempt_at = None
+        queued.troubled.next_attempt_at = None
         self._put(queued)
 
     def _describe(self, queued: QueuedRecord) -> dict[str, str | int | None]:
         """What may stand in a log about a record: ids and types, no values."""
-        event = queued.event
+        event, trouble = queued.event, queued.trouble
         return {
             "consumer": self._consumer.name,
             "event_id": excerpt(event.id) if event else None,
@@ -386,5 +504,5 @@ class Scheduler:
             "topic": queued.partition.topic,
             "partition": queued.partition.partition,
             "offset": queued.offset,
-            "attempt": queued.attempts + queued.own_failures,
+            "attempt": 0 if trouble is None else trouble.attempts + trouble.own_failures,
         }

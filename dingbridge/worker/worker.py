@@ -8,12 +8,11 @@ database, which remembers handled events so that a repeated record is skipped.
 
 import asyncio
 import time
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
@@ -21,7 +20,6 @@ from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.events.event import NotAnEvent
 from dingbridge.kafka.client import connection, discard_consumer, explain
-from dingbridge.kafka.group_offsets import committed_offsets
 from dingbridge.kafka.group_start import begin_at_end
 from dingbridge.kafka.topic_policy import dlq_topic, foreign_topics, inbox_topic, topics_read
 from dingbridge.kafka.topics import ensure_topics
@@ -29,14 +27,15 @@ from dingbridge.kafka.undecodable import stand_in
 from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
 from dingbridge.tasks import TaskEnded, end
+from dingbridge.worker.commits import OLDER, Commits
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter, in_place
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import Measures, WorkerMetrics
-from dingbridge.worker.outcomes import Failure
-from dingbridge.worker.queues.attempts import read_note
+from dingbridge.worker.outcomes import Conflict, DependencyUnavailable, Failure
 from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker
 from dingbridge.worker.scheduler import Scheduler
+from dingbridge.worker.store.offsets import MovedByAnother, Registered
 from dingbridge.worker.supervise import cancel_on
 
 log = structlog.get_logger(__name__)
@@ -69,7 +68,7 @@ WINDOW_WITHOUT_DATABASE = 10_000
 
 COMMIT_TIMEOUT_S = 5
 LEAVE_TIMEOUT_S = 5
-"""How long the last commit, and leaving the group, may take when Kafka does not answer, in s."""
+"""How long a commit, and leaving the group, may take when Kafka does not answer, in s."""
 
 HANDOVER_GRACE_S = 5
 """How long a handler may go on at a rebalance, in s; the whole group waits for it. Then it is cancelled."""
@@ -77,6 +76,12 @@ HANDOVER_GRACE_S = 5
 REBALANCE_TIMEOUT_MS = 60_000
 """How long the group waits for a member, in ms: above what a handover and the next assignment may take, which
 is ``HANDOVER_GRACE_S``, the cancellation, a commit, and the attempts that are recalled."""
+
+COMMIT_TOO_LATE = (CommitFailedError, IllegalStateError)
+"""The group gives the partitions to another member, or has done so."""
+
+TOO_LATE_S = 0.2
+"""How long to wait then, in s, before what comes next; the rebalance interrupts it."""
 
 BLOCKED_S = 3
 """An event loop that stood still for longer, in s, is logged: after ``session_timeout_ms`` the group gives
@@ -126,12 +131,22 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._kafka: AIOKafkaConsumer | None = None
         self._stopping = asyncio.Event()
         self._fetch_otherwise = asyncio.Event()  # other partitions than the fetch under way asks for
-        self._recalled = asyncio.Event()  # the group has settled, and failed attempts are known
+        self._settled = asyncio.Event()  # the group has settled
         self._assigned: set[TopicPartition] = set()
+        self._taken_over: set[TopicPartition] | None = None  # the assignment whose place is decided
+        self._held: dict[TopicPartition, list[ConsumerRecord]] = {}  # fetched, and not started yet
         self._joined = False
         self._trouble: str | None = "starting"  # why it cannot be a member of the group now
-        metrics.joined.set_function(lambda: float(self._joined))
-        metrics.paused_seconds.set_function(self._scheduler.down_for_s)
+        self._commits = Commits(consumer, settings, executor, self._scheduler, metrics)
+        self._scheduler.before_careful = self._note_careful
+        metrics.set("joined", 0)
+        metrics.paused(unavailable=0, full=0)
+
+    async def begin_on(self, database: Registered) -> None:
+        """Before all else, for a consumer with a database: by which id that is known, and whether it went
+        back in time while no member ran. Raises ``KafkaUnavailable``, ``DatabaseDown``."""
+        self._commits.database_id = database.id
+        await self._commits.compare()
 
     def stop(self) -> None:
         """Ask ``run`` to finish what is being worked on, commit, leave the group and return."""
@@ -139,7 +154,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def state(self) -> tuple[bool, dict[str, Any]]:
         """Whether this member takes part, and what an operator wants to know."""
-        down = {f"{p.topic}-{p.partition}": reason for p, reason in sorted(self._scheduler.down().items())}
+        down = self._scheduler.down()
         ready = self._joined and not down and self._trouble is None
         return ready, {
             "kafka": self._trouble or ("joined" if self._joined else "joining the group"),
@@ -148,7 +163,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         }
 
     def in_flight(self) -> dict[str, Any]:
-        """What this member has fetched and not finished, and what its paused partitions wait for."""
+        """What this member has fetched and not finished, and which dependencies that waits for."""
         return self._scheduler.in_flight()
 
     async def run(self) -> None:
@@ -164,11 +179,15 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                     failures = 0
                 except TaskEnded:
                     raise
+                except MovedByAnother as error:
+                    log.warning("consumer.begins_anew", consumer=self._consumer.name, reason=str(error))
                 except Exception as error:  # aiokafka's own faults too: a new membership repairs them
                     failures = 1 if self._trouble is None else failures + 1
-                    if not isinstance(error, KafkaError | KafkaUnavailable | OSError):
+                    known = KafkaError | KafkaUnavailable | OSError | DependencyUnavailable
+                    if not isinstance(error, known):
                         log.error("consumer.fault", error=error_location(error, "consumers"))
-                    await self._wait_out(explain(error, self._settings), failures)
+                    words = error.reason if isinstance(error, DependencyUnavailable) else None
+                    await self._wait_out(words or explain(error, self._settings), failures)
         finally:
             await self._scheduler.close()
             await self._writer.close()
@@ -194,7 +213,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._wait_out(str(error), failures)
         self._trouble = None
         aligned = len(set(counts.values())) == 1
-        self._metrics.key_queues_aligned.set(aligned)
+        self._metrics.set("key_queues_aligned", aligned)
         if not aligned:
             log.warning(
                 "consumer.key_queues_not_aligned",
@@ -214,7 +233,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _take_part(self) -> None:
         """One membership, from joining to leaving. Raises ``KafkaError`` when it cannot go on."""
         limit_ms = int(self._consumer.handler_timeout_s * 1000)
-        self._recalled.clear()
+        self._settled.clear()
+        self._taken_over = None
         kafka = AIOKafkaConsumer(
             **connection(self._settings),
             group_id=self._consumer.name,
@@ -245,7 +265,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 log.info("consumer.left_without_goodbye", consumer=self._consumer.name)
 
     async def _fetch_and_commit(self, kafka: AIOKafkaConsumer) -> None:
-        needed = (self._fetch(kafka), self._commit_regularly(), self._scheduler.watch())
+        needed = (
+            self._fetch(kafka), self._commit_regularly(kafka), self._scheduler.watch(), self._went_back(),
+        )  # fmt: skip
         work = [asyncio.create_task(each) for each in needed]
         try:
             done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -254,28 +276,53 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             await end(*work)
 
+    async def _went_back(self) -> None:
+        await self._commits.went_back.wait()
+        raise MovedByAnother(OLDER)
+
     async def _fetch(self, kafka: AIOKafkaConsumer) -> None:
         while True:
-            # aiokafka fetches while it calls ``on_partitions_assigned``: attempts would be counted anew
-            await self._recalled.wait()
+            # aiokafka fetches while it calls ``on_partitions_assigned``, so the place is decided here
+            await self._settled.wait()
             self._fetch_otherwise.clear()
-            paused = self._scheduler.paused().keys()
-            # Records of a paused partition stay in aiokafka's buffer, which is not filled up further. Its
-            # own pause() would drop the buffer, and resuming would wait for the others' long poll.
-            partitions = (self._assigned - paused) or {NO_PARTITION} if paused else ()
+            if self._taken_over is not self._assigned:
+                await cancel_on(self._fetch_otherwise, self._take_over(kafka, self._assigned))
+                continue
             try:
-                await cancel_on(self._fetch_otherwise, self._fetch_once(kafka, partitions))
+                await cancel_on(self._fetch_otherwise, self._fetch_once(kafka))
             except UnicodeDecodeError:
                 await self._fetch_one_by_one(kafka)
 
-    async def _fetch_once(self, kafka: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
-        # Nothing is awaited between aiokafka's move of its position and the records' entry into the key
-        # queues, so neither a handover nor a cancellation can come between.
-        batches = await kafka.getmany(*partitions, timeout_ms=POLL_MS, max_records=self._options.poll_records)
-        for records in batches.values():
+    async def _take_over(self, kafka: AIOKafkaConsumer, assigned: set[TopicPartition]) -> None:
+        try:
+            await self._commits.take_over(kafka, assigned)
+        except COMMIT_TOO_LATE:
+            log.info("consumer.commit_too_late", consumer=self._consumer.name, partitions=_by_topic(assigned))
+            await asyncio.sleep(TOO_LATE_S)  # the group settles anew
+            return
+        self._taken_over = assigned
+
+    async def _fetch_once(self, kafka: AIOKafkaConsumer) -> None:
+        if not self._held:
+            full = self._scheduler.paused()
+            # Records of a full partition stay in aiokafka's buffer, which is not filled up further. Its own
+            # pause() would drop the buffer, and resuming would wait for the others' long poll.
+            partitions = (self._assigned - full) or {NO_PARTITION} if full else ()
+            most = self._options.poll_records
+            self._held = await kafka.getmany(*partitions, timeout_ms=POLL_MS, max_records=most)
+        if not self._held:
+            return
+        ends = {partition: records[-1].offset + 1 for partition, records in self._held.items()}
+        if self._commits.beyond(ends):
+            try:
+                await self._commits.commit(kafka, ends)
+            except COMMIT_TOO_LATE:
+                await asyncio.sleep(TOO_LATE_S)  # the group settles anew
+                return
+        held, self._held = self._held, {}
+        for records in held.values():
             self._scheduler.add(records)
-        if batches:
-            await asyncio.sleep(0)  # getmany does not yield while it has records
+        await asyncio.sleep(0)  # getmany does not yield while it has records
 
     async def _fetch_one_by_one(self, kafka: AIOKafkaConsumer) -> None:
         """Fetch past a record that aiokafka cannot decode: it is given up. The ``getmany`` that came to it
@@ -307,47 +354,32 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.sleep(0)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """aiokafka calls this when the group has settled; ``_fetch`` waits until it has recalled the attempts
-        that failed."""
+        """aiokafka calls this when the group has settled; ``_fetch`` decides then where to begin."""
         self._assigned = set(assigned)
         self._joined = True
         self._scheduler.offsets.assign(assigned)
-        try:
-            await self._read_attempts(assigned)
-        finally:
-            self._recalled.set()
+        self._settled.set()
         self._on_paused_change()
         log.info("consumer.assigned", consumer=self._consumer.name, partitions=_by_topic(assigned))
-
-    async def _read_attempts(self, assigned: set[TopicPartition]) -> None:
-        """Read the failed attempts that earlier members noted beside the committed offsets; without a note
-        they are counted from 0."""
-        if not assigned:
-            return
-        try:
-            found = await committed_offsets(self._settings, self._consumer.name, assigned)
-        except KafkaUnavailable as error:
-            log.info("consumer.attempts_unknown", consumer=self._consumer.name, reason=str(error))
-            return
-        for partition, (offset, text) in found.items():
-            self._scheduler.offsets.recall(partition, read_note(offset, text))
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """aiokafka calls this before it rejoins, and fetches nothing until it has."""
         self._joined = False
-        self._recalled.clear()
+        self._settled.clear()
         self._fetch_otherwise.set()
         await self._hand_over(set(revoked), HANDOVER_GRACE_S)
 
     async def _hand_over(self, partitions: set[TopicPartition], grace_s: float) -> None:
+        self._held = {}
         if not partitions:
             return
         await self._scheduler.revoke(partitions, grace_s)
-        await self._commit(partitions)
+        await self._commit(partitions, last=True)
         self._scheduler.forget(partitions)
-        self._assigned -= partitions
+        self._commits.forget(partitions)
+        self._assigned = self._assigned - partitions
 
-    async def _commit_regularly(self) -> None:
+    async def _commit_regularly(self, kafka: AIOKafkaConsumer) -> None:
         interval_s = self._options.commit_interval_s
         while True:
             began = time.monotonic()
@@ -362,32 +394,48 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 )
             if self._joined:
                 await self._commit(set(self._assigned))
-            self._measures.take(self._kafka, self._assigned)
+            self._measures.take(kafka, self._assigned)
+            self._report()
 
-    async def _commit(self, partitions: set[TopicPartition]) -> None:
-        """Commit what has changed. A failure costs a redelivery, which the inbox table skips."""
-        offsets = self._scheduler.offsets.to_commit(partitions)
-        if not offsets or self._kafka is None:
+    async def _commit(self, partitions: set[TopicPartition], *, last: bool = False) -> None:
+        """Commit what has changed. A failure costs a redelivery, which the inbox table skips. Raises
+        ``MovedByAnother``, unless it is the last."""
+        if self._kafka is None:
+            return
+        name = self._consumer.name
+        try:
+            async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                await self._commits.commit(self._kafka, partitions, last=last)
+        except COMMIT_TOO_LATE:
+            log.info("consumer.commit_too_late", consumer=name, partitions=_by_topic(partitions))
+        except MovedByAnother as error:
+            if not last:
+                raise
+            log.info("consumer.commit_failed", consumer=name, reason=str(error))
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("consumer.commit_failed", consumer=name, reason=explain(error, self._settings))
+        except (DependencyUnavailable, Conflict) as error:
+            log.warning("consumer.commit_failed", consumer=name, reason=str(error))
+
+    async def _note_careful(self, partition: TopicPartition) -> None:
+        """Note an attempt that may end the process. Raises ``DependencyUnavailable`` where it cannot be."""
+        if self._kafka is None:
             return
         try:
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                await self._kafka.commit(offsets)
-        except (CommitFailedError, IllegalStateError):
-            log.info("consumer.commit_too_late", consumer=self._consumer.name, partitions=_by_topic(offsets))
+                await self._commits.commit(self._kafka, [partition])
         except (KafkaError, OSError, TimeoutError) as error:
-            log.warning(
-                "consumer.commit_failed",
-                consumer=self._consumer.name,
-                reason=explain(error, self._settings),
-            )
-        else:
-            self._scheduler.offsets.committed(offsets)
+            raise DependencyUnavailable(explain(error, self._settings)) from error
 
     def _on_paused_change(self) -> None:
         """The scheduler may pause other partitions than before."""
-        paused, down = self._scheduler.paused(), self._scheduler.down()
-        self._metrics.paused(unavailable=len(down), full=len(paused) - len(down))
+        self._report()
         self._fetch_otherwise.set()
+
+    def _report(self) -> None:
+        self._metrics.paused(unavailable=len(self._scheduler.down()), full=len(self._scheduler.paused()))
+        self._metrics.set("joined", self._joined)
+        self._metrics.set("paused_seconds", self._scheduler.down_for_s())
 
 
 def _by_topic(partitions: Any) -> dict[str, list[int]]:

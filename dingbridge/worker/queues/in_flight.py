@@ -7,17 +7,15 @@ a key.
 
 import heapq
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from aiokafka import TopicPartition
-
+from dingbridge.worker.breaker import Breaker
 from dingbridge.worker.delivery import hash_key
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
-from dingbridge.worker.queues.pauses import Pause
 
-MOST_SHOWN: Final = 1_000
+MOST_SHOWN: Final = 50
 """Records in one answer: first those that failed before, then the oldest."""
 
 
@@ -25,40 +23,41 @@ def describe(
     consumer: str,
     unfinished: Iterable[QueuedRecord],
     running: Collection[QueuedRecord],
-    paused: Mapping[TopicPartition, Pause],
+    open_breakers: Collection[Breaker],
 ) -> dict[str, Any]:
     """The answer of ``/in-flight`` as plain JSON; times are RFC 3339 in UTC, ``None`` where there is none.
 
     ``state`` of a record: ``running``; ``retrying`` (its next attempt is at ``next_attempt_at``); ``paused``
-    (its partition waits for what ``paused`` names); ``queued`` (for its turn).
+    (it waits for a dependency that ``paused`` names); ``queued`` (for its turn).
     """
+    held = {queued for breaker in open_breakers for queued in (*breaker.waiting, *breaker.tried)}
     total, ranked, booted = 0, [], time.time() - time.monotonic()
     for queued in unfinished:
         total += 1
-        ranked.append((not queued.last_outcome, queued.fetched_at, total, queued))
+        failed = queued.trouble is not None and bool(queued.trouble.outcome)
+        ranked.append((not failed, queued.fetched_at, total, queued))
     shown = [queued for *_, queued in heapq.nsmallest(MOST_SHOWN, ranked)]
     return {
         "consumer": consumer,
         "total": total,
         "paused": [
             {
-                "topic": partition.topic,
-                "partition": partition.partition,
-                "waits_for": pause.reason,
-                "since": _time(booted + pause.since),
-                "failures": pause.failures,
-                "offset": pause.next.offset if pause.next else None,
-                "next_attempt_at": _time(pause.next_at),
+                "dependency": breaker.name,
+                "waits_for": breaker.reason,
+                "since": _time(booted + (breaker.since or 0)),
+                "failures": breaker.failures,
+                "records": len(breaker.waiting) + len(breaker.tried) + (breaker.probe is not None),
+                "next_attempt_at": _time(breaker.next_at),
             }
-            for partition, pause in sorted(paused.items())
+            for breaker in open_breakers
         ],
-        "records": [_record(queued, queued in running, queued.partition in paused) for queued in shown],
+        "records": [_record(queued, queued in running, queued in held) for queued in shown],
     }
 
 
 def _record(queued: QueuedRecord, running: bool, paused: bool) -> dict[str, Any]:
-    event = queued.event
-    again = queued.next_attempt_at
+    event, trouble = queued.event, queued.trouble
+    again = None if trouble is None else trouble.next_attempt_at
     state = "running" if running else "paused" if paused else "retrying" if again is not None else "queued"
     return {
         "topic": queued.partition.topic,
@@ -69,11 +68,11 @@ def _record(queued: QueuedRecord, running: bool, paused: bool) -> dict[str, Any]
         "event_id": event.id if event else _id_header(queued),
         "event_type": event.event_type if event else None,
         "state": state,
-        "attempts": queued.attempts + queued.own_failures,
+        "attempts": 0 if trouble is None else trouble.attempts + trouble.own_failures,
         "since": _time(queued.fetched_at),
         "next_attempt_at": _time(again),
-        "outcome": queued.last_outcome or None,
-        "error": queued.last_error or None,
+        "outcome": (trouble.outcome if trouble else "") or None,
+        "error": (trouble.error if trouble else "") or None,
     }
 
 

@@ -94,7 +94,9 @@ class Harness:
 
     def to_commit(self, partitions: set[TopicPartition] | None = None) -> dict[TopicPartition, int]:
         """The offsets that moved."""
-        return {p: o for p, (o, _) in self.tracker.to_commit(partitions).items() if o}
+        chosen = self.offsets if partitions is None else partitions
+        found = {p: self.tracker.committable_offset(p) for p in chosen}
+        return {p: offset for p, offset in found.items() if offset}
 
     async def idle(self) -> None:
         await until(lambda: self.tracker.in_flight == 0)

@@ -58,7 +58,7 @@ async def test_work_that_goes_on_later_is_no_failure() -> None:
         assert [(r["outcome"], bool(r["error"])) for r in told] == [("retry", True), (None, False)]
 
 
-async def test_a_paused_partition_says_what_it_waits_for_and_the_other_goes_on(
+async def test_what_waits_for_a_dependency_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(backoff_module, "UNAVAILABLE_FIRST_S", 600)
@@ -68,15 +68,16 @@ async def test_a_paused_partition_says_what_it_waits_for_and_the_other_goes_on(
         harness.add(P0, ("bad", "u1"))
         await until(lambda: bool(harness.scheduler.down()))
         harness.add(P0, ("waits", "u2"))
-        harness.add(P1, ("goes", "u3"))
-        await until(lambda: harness.tracker.in_flight == 2)
+        harness.add(P1, ("waits too", "u3"))
+        await until(lambda: harness.scheduler.in_flight()["paused"][0]["records"] == 3)
         told = harness.scheduler.in_flight()
         (pause,) = told["paused"]
-        assert (pause["topic"], pause["partition"], pause["offset"]) == (*P0, 1), "the next to be tried"
+        assert (pause["dependency"], pause["records"]) == ("database", 3)
         assert (pause["waits_for"], pause["failures"]) == ("system A does not answer", 1)
         assert pause["since"] < pause["next_attempt_at"]
         assert [(r["state"], r["outcome"]) for r in told["records"]] == [
             ("paused", "unavailable"),
+            ("paused", None),
             ("paused", None),
         ]
 

@@ -28,7 +28,6 @@ from dingbridge.dingtalk.errors import ApiError, NotFound, RateLimited
 from dingbridge.errors import SettingsError
 from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker.context import NOWHERE
 from dingbridge.worker.executor import MAX_CONFLICTS, classify
 from dingbridge.worker.store import inbox
 from tests.unit.worker.harness import Scripted
@@ -48,7 +47,6 @@ async def test_done_writes_the_effect_and_the_inbox_row(database_url: str) -> No
         (row,) = await runtime.rows(select(inbox.inbox))
         known = ("/dingtalk/dingcorp1/default", "user_modify_org:e1/u1")
         assert row.hash == inbox.hash_of("recording", known, "")
-        assert row.topic == inbox.number_of("recording", NOWHERE.topic)
         assert inbox.seconds(before) <= row.at <= inbox.seconds(datetime.now(UTC))
         wanted = [(known, ""), (known, "another run")]
         ((one, applied),) = (await inbox.applied(runtime.database.reader(), "recording", wanted)).items()

@@ -68,11 +68,6 @@ def fetched() -> Any:
 def test_a_handler_has_five_seconds_at_a_rebalance_whatever_its_time_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def nothing_noted(*_: object) -> dict[TopicPartition, OffsetAndMetadata]:
-        return {}
-
-    monkeypatch.setattr(worker_module, "committed_offsets", nothing_noted)
-
     async def rebalance() -> tuple[float, bool]:
         consumer = Waiting()
         async with member(consumer, tmp_path) as worker:

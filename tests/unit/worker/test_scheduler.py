@@ -17,9 +17,10 @@ from dingbridge.tasks import TaskEnded
 from dingbridge.worker import runners as runners_module
 from dingbridge.worker import scheduler as scheduler_module
 from dingbridge.worker.delivery import REPLAY_HEADER, hash_key
-from dingbridge.worker.executor import Came, Executor, Outcome
+from dingbridge.worker.executor import Delivered, Executor, Outcome
 from dingbridge.worker.outcomes import LONGEST_REASON, Failure
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
+from dingbridge.worker.watchdog import Turn, Watchdog
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
 from tests.unit.worker.support import kafka_record, record
 
@@ -173,17 +174,17 @@ async def test_a_handler_that_cancels_itself_does_not_end_its_runner(
             harness.add(P0, (f"bad{n}", "u1"), (f"good{n}", "u1"), (f"other{n}", "u2"))
             await harness.idle()
         assert harness.to_commit() == {P0: 9}
-        assert len(harness.letters.sent) == (3 if waits or uses_database else 0)
+        assert len(harness.letters.sent) == 3
 
 
 @pytest.mark.parametrize("error", [KeyError(), asyncio.CancelledError()])
 async def test_a_runner_that_ends_by_itself_is_noticed(error: BaseException) -> None:
-    async def work(queued: QueuedRecord) -> None:
+    async def work(turn: Turn, queued: QueuedRecord) -> None:
         raise error
 
-    runners = runners_module.Runners(2, work)
+    runners = runners_module.Runners(2, work, lambda turn: None, Watchdog("any", 60))
     runners.start()
-    runners.put(cast(QueuedRecord, "any"))
+    runners.put(QueuedRecord(P0, 0, b"key", 1))
     with pytest.raises(TaskEnded, match="works on events"):
         async with asyncio.timeout(60):
             await runners.watch()
@@ -195,9 +196,9 @@ class Lasting(Executor):
 
     then: Callable[[], Awaitable[Outcome]]
 
-    async def attempt_together(self, came: Sequence[Came], number: int = 1) -> Outcome:
+    async def attempt_together(self, delivered: Sequence[Delivered], number: int, turn: Turn) -> Outcome:
         try:
-            return await super().attempt_together(came, number)
+            return await super().attempt_together(delivered, number, turn)
         except asyncio.CancelledError:
             return await self.then()
 
@@ -231,7 +232,7 @@ async def test_the_stop_ends_though_a_handler_was_cut_off_and_has_not_ended(
             last(harness, consumer, then)
             harness.add(P0, ("a", "u1"))
             await until(lambda: "a" in consumer.began)
-            runners = list(harness.scheduler._runners._tasks)
+            runners = [cast(asyncio.Task[None], turn.task) for turn in harness.scheduler._runners._turns]
             await harness.scheduler.revoke({P0}, grace_s=0.01)
             await harness.scheduler.close()
             left = 0 if heeds_the_second else 1

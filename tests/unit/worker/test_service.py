@@ -124,7 +124,7 @@ async def test_readyz_names_the_partition_whose_dead_letter_is_not_taken_and_oth
     await until(lambda: scheduler.offsets.in_flight == 1 and bool(scheduler.down()))
     ready, details = await one._ready()
     assert not ready
-    assert details["unavailable"] == {"t-0": "dead letter not taken: no right to write"}
+    assert details["unavailable"] == {"dead letters": "dead letter not taken: no right to write"}
     await scheduler.revoke({TopicPartition("t", 0)}, 0)
     await scheduler.close()
     await one.database.close()

@@ -12,7 +12,7 @@ from dingbridge.errors import BridgeError
 from dingbridge.events.event import decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker import executor as process_module
+from dingbridge.worker import executor as watchdog
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.service import show
@@ -55,7 +55,7 @@ class Deaf(Recording):
 async def test_one_that_does_not_heed_its_cancellation_is_left_behind_without_its_transaction(
     half: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    monkeypatch.setattr(process_module, "CANCEL_GRACE_S", 0.01)
+    monkeypatch.setattr(watchdog, "CANCEL_GRACE_S", 0.01)
     consumer = Deaf()
     consumer.half = half
     async with MemoryRuntime(consumer, database_url=f"sqlite:///{tmp_path}/t.db") as runtime:

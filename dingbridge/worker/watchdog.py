@@ -1,0 +1,108 @@
+"""Ends handlers that take too long. One task looks at what all others do, so that a handler costs neither a
+task nor a timer of its own.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from dingbridge.worker.outcomes import Retry
+
+log = structlog.get_logger(__name__)
+
+LOOKS_EVERY_S = 0.25
+"""The longest time between two looks, in s; a quarter of a shorter time limit."""
+
+CANCEL_GRACE_S = 5
+"""How long a handler may take to end once it is cancelled, in s. Past it, its task is left behind."""
+
+
+class Turn:
+    """What one task does: it awaits one half of a handler after the other. ``on_stuck`` is called when such a
+    half does not heed its cancellation; the turn is ``stuck`` then, and its task is to do nothing more."""
+
+    __slots__ = ("began", "cut_at", "half", "limit_s", "on_stuck", "revoked", "stuck", "task")
+
+    def __init__(self, on_stuck: Callable[["Turn"], None]) -> None:
+        self.task: asyncio.Task[Any] | None = None
+        self.on_stuck = on_stuck
+        self.half = ""
+        self.began = self.limit_s = 0.0
+        self.cut_at: float | None = None
+        self.revoked = self.stuck = False
+
+    async def run(self, half: str, work: Awaitable[Any], limit_s: float) -> Any:
+        """Await ``work``, which is the ``half`` of a handler. Raises ``TooLong`` past ``limit_s``, and
+        ``Cancelled`` when the handler cancelled itself."""
+        self.half, self.began, self.limit_s = half, time.monotonic(), limit_s
+        try:
+            result = await work
+            if self.cut_at is None and (self.task is None or not self.task.cancelling()):
+                return result
+            await asyncio.sleep(0)  # it swallowed the cancellation, or it is raised here, at the next await
+            raise asyncio.CancelledError
+        except asyncio.CancelledError as error:
+            if self.stuck or self.revoked or self.task is None:
+                raise
+            while self.task.cancelling():
+                self.task.uncancel()
+            if self.cut_at is None:
+                raise SelfCancelled from error
+            self.cut_at = None
+            raise TooLong(half, limit_s) from None
+        finally:
+            self.half = ""
+
+    def cut(self) -> None:
+        """Cancel what runs, because its partition goes to another member."""
+        self.revoked = True
+        if self.task is not None:
+            self.task.cancel()
+
+
+class SelfCancelled(Exception):
+    """The handler cancelled the task that it runs in, or awaited a task that was cancelled."""
+
+
+class TooLong(Retry):
+    """A half of a handler took longer than it may."""
+
+    def __init__(self, half: str, limit_s: float) -> None:
+        super().__init__(f"{half} took longer than handler_timeout_s ({limit_s:g} s)")
+
+
+class Watchdog:
+    """Looks at turns. ``limit_s`` is the shortest time limit that they have."""
+
+    def __init__(self, consumer: str, limit_s: float) -> None:
+        self._consumer, self._every_s = consumer, min(LOOKS_EVERY_S, limit_s / 4)
+        self.turns: set[Turn] = set()
+
+    async def run(self) -> None:
+        """Look regularly, until cancelled."""
+        while True:
+            await asyncio.sleep(self._every_s)
+            now = time.monotonic()
+            for turn in tuple(self.turns):
+                self._look(turn, now)
+
+    def _look(self, turn: Turn, now: float) -> None:
+        if not turn.half or turn.task is None:
+            return
+        if turn.cut_at is None:
+            if now - turn.began > turn.limit_s:
+                turn.cut_at = now
+                turn.task.cancel()
+        elif now - turn.cut_at > CANCEL_GRACE_S:
+            self.turns.discard(turn)
+            turn.stuck = True
+            log.error(
+                "consumer.handler_stuck",
+                consumer=self._consumer,
+                half=turn.half,
+                meaning="cancelled, it does not end; its key goes on without it",
+            )
+            turn.on_stuck(turn)
