@@ -107,30 +107,30 @@ class Commits:
         metrics: WorkerMetrics,
     ) -> None:
         self._consumer, self._settings, self._executor = consumer, settings, executor
-        self._database = database = executor.database
+        self._database = executor.database
         self._tracker, self._scheduler, self._metrics = scheduler.offsets, scheduler, metrics
         self._places: dict[TopicPartition, _Place] = {}
         self._lock = asyncio.Lock()
-        self.database_id = ""
-        """By which id the members know this database; set before the first ``take_over``."""
+        self._database_id = ""
         self.went_back = asyncio.Event()
         """Set when a new connection shows an older database: the membership is to begin anew."""
         self._versions: dict[TopicPartition, int] = {}  # of all members' rows, as last seen
         self._putting_right = False
-        if database is not None:
-            database.check = self._check_connection
 
-    async def compare(self) -> None:
-        """Before anything else is done: call ``Consumer.restored`` for a database that went back while no
-        member ran. The next assignment calls it again. Raises ``KafkaUnavailable``, ``DatabaseDown``."""
-        if self._database is None or type(self._consumer).restored is Consumer.restored:
+    async def begin_on(self, database: Database, database_id: str) -> None:
+        """Before anything else is done, when the tables are there: watch ``database``, and call
+        ``Consumer.restored`` if it went back while no member ran. The next assignment calls it again. Raises
+        ``KafkaUnavailable``, ``DatabaseDown``."""
+        self._database_id = database_id
+        database.check = self._check_connection
+        if type(self._consumer).restored is Consumer.restored:
             return
         committed = await committed_offsets(self._settings, self._consumer.name)
         notes = {p: read_note(c.offset, c.metadata) for p, c in committed.items()}
-        async with self._database.transaction() as tx:
+        async with self._before_others(), database.transaction() as tx:
             async with answered(ANSWER_TIMEOUT_S):
                 rows = await offsets.locked(tx, self._consumer.name, committed)
-            begins = {p: begin_at(c, notes[p], rows.get(p), self.database_id) for p, c in committed.items()}
+            begins = {p: begin_at(c, notes[p], rows.get(p), self._database_id) for p, c in committed.items()}
             if any(begin.went_back for begin in begins.values()):
                 counts = await existing_topics(self._settings, {p.topic for p in committed})
                 async with TopicReader(self._settings) as reader:
@@ -175,7 +175,7 @@ class Commits:
             async with answered(ANSWER_TIMEOUT_S):
                 rows = await offsets.locked(tx, name, earliest)
             begins = {
-                p: begin_at(committed.get(p), notes.get(p), rows.get(p), self.database_id) for p in earliest
+                p: begin_at(committed.get(p), notes.get(p), rows.get(p), self._database_id) for p in earliest
             }
             if others := sorted(
                 f"{p.topic}-{p.partition}" for p, begin in begins.items() if begin.other_database
@@ -290,7 +290,7 @@ class Commits:
         place.noted_at = fetched
 
     def _note(self, partition: TopicPartition, now: _State) -> str:
-        note = Note(self.database_id, self._places[partition].version, now.running_to, now.suspect_to)
+        note = Note(self._database_id, self._places[partition].version, now.running_to, now.suspect_to)
         return write_note(now.offset, note, now.failed)
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:

@@ -111,6 +111,8 @@ class Scheduler:
     def add(self, records: Sequence[ConsumerRecord], failure: Failure | None = None) -> None:
         """Queue records of one partition, as fetched; with ``failure``, to be given up for it. Of one that is
         larger than any of ours only its place is kept: few bytes unpack to hundreds of MiB."""
+        if not records:
+            return
         now, offsets, queues, put = time.time(), self.offsets, self._queues, self._put
         partition = TopicPartition(records[0].topic, records[0].partition)
         careful_to = self.careful_to.get(partition, 0)
@@ -177,7 +179,8 @@ class Scheduler:
         await self._wait_ended(partitions, CANCEL_TIMEOUT_S)
         for queued in [one for one in self._running if one.partition in partitions]:
             self._running.pop(queued)
-            self._leave([queued])
+            self._drop([queued])
+            self._put_head(queued)
 
     def forget(self, partitions: set[TopicPartition]) -> None:
         """``partitions`` are no longer ours; they may come back at any time."""
@@ -197,7 +200,7 @@ class Scheduler:
 
     async def _work(self, turn: Turn, head: QueuedRecord) -> None:
         """One attempt at ``head``, with those behind it that share its fetch."""
-        if head.state is DROPPED:
+        if head.state is not WAITING:
             return
         if head.event is None and head.failure is None:
             unreadable = self._together.decode(head)
@@ -240,22 +243,23 @@ class Scheduler:
                 one.careful = False
                 one.troubled.deaths = 0
         self._ended.set()
-        if self._closing:
-            self._leave([one for one in records if one.partition in self._closing])
-        if len(records) > 1:
-            head = self._queues.head(records[0].key)
-            if head is not None and head not in self._running:
-                self._put(head)
+        gone = [one for one in records if one.partition in self._closing] if self._closing else []
+        if self._drop(gone) or len(records) > 1:
+            self._put_head(records[0])
 
-    def _leave(self, records: list[QueuedRecord]) -> None:
+    def _drop(self, records: list[QueuedRecord]) -> bool:
         """Drop those of ``records`` that are not finished: their partitions are being handed over."""
         gone = [one for one in records if one.state is WAITING]
+        for one in gone:
+            self.offsets.drop(one)
         if gone:
-            for one in gone:
-                self.offsets.drop(one)
-            head = self._queues.remove(gone)
-            if head is not None and head not in self._running:
-                self._put(head)
+            self._queues.remove(gone)
+        return bool(gone)
+
+    def _put_head(self, of_key: QueuedRecord) -> None:
+        head = self._queues.head(of_key.key)
+        if head is not None and head not in self._running:
+            self._put(head)
 
     def _stuck(self, turn: Turn) -> None:
         """What ``turn`` runs does not heed its cancellation: its records go on without it."""
@@ -268,8 +272,8 @@ class Scheduler:
             if self._settle(records[0], classify(error)):
                 self._put(records[0])
         elif records:
-            self._leave([one for one in records if one.partition in self._closing])
-            self._put(self._queues.head(records[0].key))
+            self._drop([one for one in records if one.partition in self._closing])
+            self._put_head(records[0])
 
     def _fault(self, records: list[QueuedRecord], error: Exception) -> None:
         head = records[0]

@@ -136,7 +136,7 @@ class ConsumerService:
         await migrate(database, type(self._consumer))
         registered = await register(database, self._consumer.name)
         self._metrics.fresh_from = registered.since
-        await self.worker.begin_on(registered)
+        await self.worker.begin_on(database, registered.id)
 
     async def _background(self) -> None:
         """``Consumer.background``. One that does not heed its cancellation is left behind."""

@@ -35,7 +35,8 @@ from dingbridge.worker.metrics import Measures, WorkerMetrics
 from dingbridge.worker.outcomes import Conflict, DependencyUnavailable, Failure
 from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker
 from dingbridge.worker.scheduler import Scheduler
-from dingbridge.worker.store.offsets import MovedByAnother, Registered
+from dingbridge.worker.store.database import Database
+from dingbridge.worker.store.offsets import MovedByAnother
 from dingbridge.worker.supervise import cancel_on
 
 log = structlog.get_logger(__name__)
@@ -142,11 +143,13 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         metrics.set("joined", 0)
         metrics.paused(unavailable=0, full=0)
 
-    async def begin_on(self, database: Registered) -> None:
-        """Before all else, for a consumer with a database: by which id that is known, and whether it went
-        back in time while no member ran. Raises ``KafkaUnavailable``, ``DatabaseDown``."""
-        self._commits.database_id = database.id
-        await self._commits.compare()
+    async def begin_on(self, database: Database, database_id: str) -> None:
+        """Before all else, for a consumer with a database, when its tables are there. Raises
+        ``DependencyUnavailable``."""
+        try:
+            await self._commits.begin_on(database, database_id)
+        except KafkaUnavailable as error:
+            raise DependencyUnavailable(str(error)) from error
 
     def stop(self) -> None:
         """Ask ``run`` to finish what is being worked on, commit, leave the group and return."""

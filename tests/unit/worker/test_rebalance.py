@@ -11,11 +11,12 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import CollectorRegistry
 
-import dingbridge.worker.worker as worker_module
+import dingbridge.worker.commits as commits_module
 from dingbridge import Consumer, Event, Transaction
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
+from dingbridge.worker.queues.note import NO_NOTE
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
 from dingbridge.worker.worker import Worker, WorkerOptions
 from tests.lives.clock import jumping
@@ -95,8 +96,14 @@ class Kafka:
         return {PLACE: [self.records.pop()]} if self.records else await asyncio.Future()
 
 
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def commit(self, offsets: dict[TopicPartition, Any]) -> None: ...
+
+
 @pytest.mark.parametrize("fetches", ["before the rebalance", "after it"])
-async def test_nothing_is_fetched_while_attempts_are_recalled(
+async def test_nothing_is_fetched_before_it_is_decided_where_to_begin(
     fetches: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kafka, consumer = Kafka(), Waiting()
@@ -105,9 +112,9 @@ async def test_nothing_is_fetched_while_attempts_are_recalled(
     async def seven_failed(*_: object) -> dict[TopicPartition, OffsetAndMetadata]:
         asked.set()
         await recalled.wait()
-        return {PLACE: OffsetAndMetadata(0, "[[0,7,0,0]]")}
+        return {PLACE: OffsetAndMetadata(0, '{"f":[[0,7,0,0,0]]}')}
 
-    monkeypatch.setattr(worker_module, "committed_offsets", seven_failed)
+    monkeypatch.setattr(commits_module, "committed_offsets", seven_failed)
     async with member(consumer, tmp_path) as worker:
         await worker.on_partitions_assigned(set())
         fetching = None
@@ -115,15 +122,14 @@ async def test_nothing_is_fetched_while_attempts_are_recalled(
             fetching = asyncio.create_task(worker._fetch(cast("Any", kafka)))
             await kafka.asked.wait()
         await worker.on_partitions_revoked(set())
-        assigned = asyncio.create_task(worker.on_partitions_assigned({PLACE}))
-        await asked.wait()
+        await worker.on_partitions_assigned({PLACE})
         fetching = fetching or asyncio.create_task(worker._fetch(cast("Any", kafka)))
+        await asked.wait()
         kafka.arrived.set()
         for _ in range(20):
             await asyncio.sleep(0)
         assert consumer.attempts == []
         recalled.set()
-        await assigned
         await consumer.began.wait()
         assert consumer.attempts == [8]
         fetching.cancel()
@@ -180,7 +186,8 @@ async def test_a_commit_that_is_acknowledged_as_the_stop_comes_does_not_swallow_
     offsets.finish(queued)
     worker._kafka = cast("Any", kafka)
 
-    committing = asyncio.create_task(worker._commit_regularly())
+    worker._commits._begin(P0, 0, 0, NO_NOTE)
+    committing = asyncio.create_task(worker._commit_regularly(cast("Any", kafka)))
     await kafka.asked.wait()
     kafka.answer.set()
     for _ in range(turns):

@@ -22,7 +22,7 @@ from dingbridge.worker import service
 from dingbridge.worker.dead_letters import LARGEST_BYTES
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.service import ConsumerService
-from dingbridge.worker.store import inbox
+from dingbridge.worker.store.offsets import consumers
 from dingbridge.worker.store.errors import DatabaseDown, TransactionRace
 from tests.unit.worker.harness import until
 from tests.unit.worker.support import Recording, kafka_record, record
@@ -51,7 +51,7 @@ async def test_what_came_before_the_consumer_began_is_not_late(tmp_path: Path) -
     database = serving(tmp_path).database
     assert database is not None
     async with database.transaction() as tx:
-        await tx.execute(inbox.topics.update().values(since=now - 3 * hour))
+        await tx.execute(consumers.update().values(since=now - 3 * hour))
     await database.close()
     assert await late(now - 4 * hour, now - 2.5 * hour) == 1
 

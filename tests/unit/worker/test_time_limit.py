@@ -12,7 +12,7 @@ from dingbridge.errors import BridgeError
 from dingbridge.events.event import decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker import executor as watchdog
+from dingbridge.worker import watchdog
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.service import show
