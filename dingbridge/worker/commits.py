@@ -57,8 +57,10 @@ class _Place:
     ``suspect_to``: as in ``Note``. ``committed``: what Kafka has, None if that is not known."""
 
     begin: int
-    version: int = 0
-    running_to: int = 0
+    version: int
+    running_to: int
+    used: bool
+    """Whether Kafka has an offset, or a record came: without either there is nothing to commit."""
     suspect_to: int | None = None
     committed: _State | None = None
     noted_at: int = 0
@@ -157,7 +159,8 @@ class Commits:
             offset = first if begin.offset is None else max(begin.offset, first)
             if begin.went_back:
                 kafka.seek(partition, offset)
-            self._begin(partition, offset, begin.version + 1, notes.get(partition) or NO_NOTE)
+            used = begin.offset is not None
+            self._begin(partition, offset, begin.version + 1, notes.get(partition) or NO_NOTE, used=used)
         self.went_back.clear()
         await self.commit(kafka, assigned)
 
@@ -224,8 +227,11 @@ class Commits:
             "with DingTalk",
         )
 
-    def _begin(self, partition: TopicPartition, offset: int, version: int, note: Note) -> None:
-        place = _Place(offset, version, running_to=offset + LEAST_AHEAD, noted_at=offset)
+    def _begin(
+        self, partition: TopicPartition, offset: int, version: int, note: Note, *, used: bool
+    ) -> None:
+        running_to = offset + LEAST_AHEAD if used else offset
+        place = _Place(offset, version, running_to, used, noted_at=offset)
         if note.suspect_to is not None and note.suspect_to > offset:
             place.suspect_to = note.suspect_to
             if note.running_to is not None:  # a second member in a row ended before it had finished all
@@ -242,7 +248,7 @@ class Commits:
             place = self._places.get(partition)
             if place is not None and end > place.running_to:
                 self._run_ahead(place, end)
-                late = True
+                place.used = late = True
         return late
 
     async def commit(
@@ -253,7 +259,8 @@ class Commits:
         async with self._lock:
             if self.went_back.is_set():
                 raise MovedByAnother(OLDER)
-            changed = {p: self._now(p, self._places[p], last) for p in partitions if p in self._places}
+            used = [p for p in partitions if p in self._places and self._places[p].used]
+            changed = {p: self._now(p, self._places[p], last) for p in used}
             changed = {p: now for p, now in changed.items() if now != self._places[p].committed}
             if not changed:
                 return

@@ -243,8 +243,8 @@ class Scheduler:
                 one.careful = False
                 one.troubled.deaths = 0
         self._ended.set()
-        gone = [one for one in records if one.partition in self._closing] if self._closing else []
-        if self._drop(gone) or len(records) > 1:
+        dropped = self._closing and self._drop([one for one in records if one.partition in self._closing])
+        if dropped or len(records) > 1:
             self._put_head(records[0])
 
     def _drop(self, records: list[QueuedRecord]) -> bool:
@@ -391,6 +391,8 @@ class Scheduler:
         if self._breakers.open:
             self._breakers.ended(queued)
         self._metrics.finished(queued.partition.topic, ended)
+        if _stdlib_log.isEnabledFor(logging.DEBUG) and ended in ("done", "seen"):
+            log.debug("consumer.handled", outcome=ended, **self._describe(queued))
         if ended == "done":
             self._metrics.handled(cast(Event, queued.event), cast(Delivery, queued.delivery))
         self.offsets.finish(queued)
@@ -412,8 +414,6 @@ class Scheduler:
             for queued in records:
                 queued.event = None
                 self._together.decode(queued)  # the handler may have changed the event's data
-        elif _stdlib_log.isEnabledFor(logging.DEBUG):
-            log.debug("consumer.handled", outcome=outcome.kind, **self._describe(first))
         return outcome
 
     def _later(self, queued: QueuedRecord, outcome: Outcome) -> None:

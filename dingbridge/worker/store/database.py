@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import URL, MetaData, event
 from sqlalchemy.engine import Connection, ExceptionContext
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -194,7 +194,8 @@ def _watch_statements(engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "handle_error")
     def _failed(context: ExceptionContext) -> None:
-        if context.connection is not None:
+        # of an error before the statement was sent the database knows nothing
+        if context.connection is not None and isinstance(context.sqlalchemy_exception, DBAPIError):
             info = context.connection.info
             stood, before = info.get(SAVEPOINTS, 0), info.get(FAILED)
             info[FAILED] = stood if before is None else min(stood, before)

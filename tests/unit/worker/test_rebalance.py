@@ -186,7 +186,7 @@ async def test_a_commit_that_is_acknowledged_as_the_stop_comes_does_not_swallow_
     offsets.finish(queued)
     worker._kafka = cast("Any", kafka)
 
-    worker._commits._begin(P0, 0, 0, NO_NOTE)
+    worker._commits._begin(P0, 0, 0, NO_NOTE, used=True)
     committing = asyncio.create_task(worker._commit_regularly(cast("Any", kafka)))
     await kafka.asked.wait()
     kafka.answer.set()
