@@ -145,16 +145,14 @@ class Executor:
         """Try ``event`` beside a scheduler, for the ``number``-th time. Raises nothing but
         ``CancelledError``."""
         stuck = asyncio.get_running_loop().create_future()
-        turn = Turn(lambda _: stuck.set_result(None))
+        turn = Turn(self.watchdog, lambda _: stuck.set_result(None))
         work = turn.task = asyncio.create_task(self._attempt_alone(event, delivery, number, turn))
-        watching = asyncio.create_task(self.watchdog.run())
         self.watchdog.turns.add(turn)
         try:
             await asyncio.wait((work, stuck), return_when=asyncio.FIRST_COMPLETED)
             return work.result() if work.done() else Outcome("retry", TooLong(turn.half, self._limit_s))
         finally:
             self.watchdog.turns.discard(turn)
-            watching.cancel()
             if not work.done():
                 turn.cut()
                 await asyncio.wait((work,), timeout=0 if turn.stuck else self._limit_s)

@@ -36,16 +36,14 @@ class Runners:
         self._alone = False
         self._turns: set[Turn] = set()
         self._changed = asyncio.Event()  # another task has taken the place of one
-        self._watching: asyncio.Task[None] | None = None
         self.closed = False
 
     def start(self) -> None:
-        self._watching = asyncio.create_task(self._watchdog.run(), name="that ends what takes too long")
         for _ in range(self._count):
             self._begin()
 
     def _begin(self) -> None:
-        turn = Turn(self._replace)
+        turn = Turn(self._watchdog, self._replace)
         turn.task = asyncio.create_task(self._run(turn), name="that works on events")
         self._turns.add(turn)
         self._watchdog.turns.add(turn)
@@ -77,8 +75,7 @@ class Runners:
             changed.cancel()
 
     def _tasks(self) -> set[asyncio.Task[Any]]:
-        tasks = {turn.task for turn in self._turns if turn.task is not None}
-        return tasks if self._watching is None else {*tasks, self._watching}
+        return {turn.task for turn in self._turns if turn.task is not None}
 
     async def close(self) -> None:
         """End the tasks. One whose handler does not heed that is left behind."""
@@ -87,8 +84,6 @@ class Runners:
         for turn in self._turns:
             self._watchdog.turns.discard(turn)
             turn.cut()
-        if self._watching is not None:
-            self._watching.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
         self._turns.clear()

@@ -245,7 +245,7 @@ class GroupTransactions:
     async def _handle_all(self, tx: Transaction, group: _Group, fresh: Sequence[Job]) -> None:
         """Call the handlers in a task of their own, which may be left behind when one does not end."""
         stuck = asyncio.get_running_loop().create_future()
-        turn = group.turn = Turn(lambda _: stuck.set_result(None))
+        turn = group.turn = Turn(self._watchdog, lambda _: stuck.set_result(None))
         task = turn.task = asyncio.create_task(self._handle_in_turn(tx, group, fresh, turn))
         self._watchdog.turns.add(turn)
         try:

@@ -1,5 +1,5 @@
-"""Ends handlers that take too long. One task looks at what all others do, so that a handler costs neither a
-task nor a timer of its own.
+"""Ends handlers that take too long. One timer looks at what all tasks do, so that a handler costs neither a
+task nor a timer of its own; while none runs there is no timer.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ class Turn:
     """What one task does: it awaits one half of a handler after the other. ``on_stuck`` is called when such a
     half does not heed its cancellation; the turn is ``stuck`` then, and its task is to do nothing more."""
 
-    __slots__ = ("began", "cut_at", "half", "limit_s", "on_stuck", "revoked", "stuck", "task")
+    __slots__ = ("began", "cut_at", "half", "limit_s", "on_stuck", "revoked", "stuck", "task", "watchdog")
 
-    def __init__(self, on_stuck: Callable[["Turn"], None]) -> None:
+    def __init__(self, watchdog: "Watchdog", on_stuck: Callable[["Turn"], None]) -> None:
         self.task: asyncio.Task[Any] | None = None
-        self.on_stuck = on_stuck
+        self.watchdog, self.on_stuck = watchdog, on_stuck
         self.half = ""
         self.began = self.limit_s = 0.0
         self.cut_at: float | None = None
@@ -38,6 +38,8 @@ class Turn:
         """Await ``work``, which is the ``half`` of a handler. Raises ``TooLong`` past ``limit_s``, and
         ``Cancelled`` when the handler cancelled itself."""
         self.half, self.began, self.limit_s = half, time.monotonic(), limit_s
+        if not self.watchdog.armed:
+            self.watchdog.arm()
         try:
             result = await work
             if self.cut_at is None and (self.task is None or not self.task.cancelling()):
@@ -75,19 +77,25 @@ class TooLong(Retry):
 
 
 class Watchdog:
-    """Looks at turns. ``limit_s`` is the shortest time limit that they have."""
+    """Looks at ``turns``. ``limit_s`` is the shortest time limit that they have."""
 
     def __init__(self, consumer: str, limit_s: float) -> None:
         self._consumer, self._every_s = consumer, min(LOOKS_EVERY_S, limit_s / 4)
         self.turns: set[Turn] = set()
+        self.armed = False
 
-    async def run(self) -> None:
-        """Look regularly, until cancelled."""
-        while True:
-            await asyncio.sleep(self._every_s)
-            now = time.monotonic()
-            for turn in tuple(self.turns):
-                self._look(turn, now)
+    def arm(self) -> None:
+        """Look after a while, and again while a handler runs."""
+        self.armed = True
+        asyncio.get_running_loop().call_later(self._every_s, self._look_at_all)
+
+    def _look_at_all(self) -> None:
+        self.armed = False
+        now = time.monotonic()
+        for turn in tuple(self.turns):
+            self._look(turn, now)
+        if any(turn.half for turn in self.turns):
+            self.arm()
 
     def _look(self, turn: Turn, now: float) -> None:
         if not turn.half or turn.task is None:

@@ -137,6 +137,13 @@ class MemoryConsumer:
         await self._broker.answered()
         return {partition: self.highwater(partition) for partition in partitions}
 
+    async def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        await self._broker.answered()
+        return dict.fromkeys(partitions, 0)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self._positions[partition] = offset
+
     async def commit(self, offsets: Mapping[TopicPartition, Any]) -> None:
         await self._broker.answered()
         for partition, offset in offsets.items():
