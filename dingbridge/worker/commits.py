@@ -227,9 +227,7 @@ class Commits:
             "with DingTalk",
         )
 
-    def _begin(
-        self, partition: TopicPartition, offset: int, version: int, note: Note, *, used: bool
-    ) -> None:
+    def _begin(self, partition: TopicPartition, offset: int, version: int, note: Note, *, used: bool) -> None:
         running_to = offset + LEAST_AHEAD if used else offset
         place = _Place(offset, version, running_to, used, noted_at=offset)
         if note.suspect_to is not None and note.suspect_to > offset:

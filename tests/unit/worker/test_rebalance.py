@@ -95,7 +95,6 @@ class Kafka:
         await self.arrived.wait()
         return {PLACE: [self.records.pop()]} if self.records else await asyncio.Future()
 
-
     async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(partitions, 0)
 

@@ -1,0 +1,300 @@
+"""Offsets are kept twice: what Kafka and the database say, put together, decides where a partition is read."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+from prometheus_client import CollectorRegistry
+from sqlalchemy import select
+
+from dingbridge import Position, Restored, Transaction, open_database
+from dingbridge.settings import ConsumerSettings
+from dingbridge.worker.commits import LEAST_AHEAD, Begin, Commits, begin_at
+from dingbridge.worker.executor import Executor
+from dingbridge.worker.metrics import WorkerMetrics
+from dingbridge.worker.queues.note import NO_NOTE, Attempts, Note, read_note
+from dingbridge.worker.scheduler import MOST_DEATHS
+from dingbridge.worker.service import ConsumerService
+from dingbridge.worker.store.database import Database
+from dingbridge.worker.store.migrations import WorkerTables, migrate
+from dingbridge.worker.store.offsets import Kept, MovedByAnother, offsets, register
+from tests.lives.broker import MemoryBroker
+from tests.lives.process import kafka_in_memory
+from tests.unit.worker.harness import Scripted, running, until
+from tests.unit.worker.support import Recording, effects, record
+
+P = TopicPartition("t", 0)
+AT_90 = OffsetAndMetadata(90, "")
+OURS = Note("this", 7)
+
+
+@pytest.mark.parametrize(
+    ("committed", "note", "row", "begin"),
+    [
+        pytest.param(None, None, None, Begin(None, 0), id="a new group"),
+        pytest.param(None, None, Kept(50, 3), Begin(None, 3), id="a group that was deleted"),
+        pytest.param(AT_90, None, Kept(50, 3), Begin(90, 3), id="an operator reset the offset"),
+        pytest.param(AT_90, NO_NOTE, None, Begin(90, 0), id="nothing was noted"),
+        pytest.param(
+            AT_90, Note("other", 9), Kept(50, 3), Begin(90, 3, other_database=True), id="another file"
+        ),
+        pytest.param(AT_90, OURS, Kept(90, 7), Begin(90, 7), id="as it was left"),
+        pytest.param(AT_90, OURS, Kept(95, 8), Begin(90, 8), id="died before Kafka's commit"),
+        pytest.param(AT_90, OURS, Kept(40, 6), Begin(40, 7, went_back=True), id="the database went back"),
+        pytest.param(AT_90, OURS, None, Begin(None, 7, went_back=True), id="to before the first commit"),
+        pytest.param(AT_90, OURS, Kept(40, 8), Begin(40, 8), id="died between, after that was noticed"),
+    ],
+)
+def test_where_a_partition_is_read(
+    committed: OffsetAndMetadata | None, note: Note | None, row: Kept | None, begin: Begin
+) -> None:
+    assert begin_at(committed, note, row, "this") == begin
+
+
+class Remembering(Recording):
+    """Keeps what it is told of a database that went back, and where that was."""
+
+    def __init__(self) -> None:
+        self.told: list[Restored] = []
+
+    async def restored(self, restored: Restored, tx: Transaction) -> None:
+        self.told.append(restored)
+
+
+class World:
+    """A broker in memory with the events of one topic, and a SQLite file that a consumer works with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.broker, self.file, self.sent = MemoryBroker(), folder / "t.db", 0
+        self.settings = ConsumerSettings.load(data_dir=folder, database_url=f"sqlite:///{self.file}")
+        self.topic = "dingtalk.user_modify_org"
+
+    def publish(self, count: int) -> None:
+        for _ in range(count):
+            made = record(f"e{self.sent}", f"u{self.sent % 5}")
+            self.broker.append(self.topic, made.key, made.value, made.headers)
+            self.sent += 1
+
+    @property
+    def note(self) -> Note | None:
+        kept = self.broker.committed["recording", TopicPartition(self.topic, 0)]
+        return read_note(kept.offset, kept.metadata)
+
+    @asynccontextmanager
+    async def serving(self, consumer: Recording) -> AsyncIterator[ConsumerService]:
+        service = ConsumerService(consumer, self.settings)
+        from asyncio import create_task
+
+        task = create_task(service.run())
+        try:
+            yield service
+        finally:
+            service.stop()
+            await task
+
+    async def handled(self, service: ConsumerService) -> None:
+        await until(lambda: self.broker.position("recording", self.topic) == self.sent)
+
+    async def effects(self) -> list[str]:
+        database = open_database(f"sqlite:///{self.file}")
+        try:
+            rows = await database.reader().execute(select(effects.c.event_id))
+            return sorted(row.event_id.split("/")[0].rpartition(":e")[2] for row in rows)
+        finally:
+            await database.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Any:
+    made = World(tmp_path)
+    with kafka_in_memory(made.broker):
+        yield made
+
+
+async def test_a_file_that_was_put_back_is_filled_up_again_and_the_consumer_is_told(world: World) -> None:
+    world.publish(10)
+    async with world.serving(Remembering()) as service:
+        await world.handled(service)
+    copy = world.file.read_bytes()
+    world.publish(10)
+    async with world.serving(Remembering()) as service:
+        await world.handled(service)
+    world.file.write_bytes(copy)
+    for extra in ("-wal", "-shm"):
+        Path(f"{world.file}{extra}").unlink(missing_ok=True)
+    assert len(await world.effects()) == 10
+    world.publish(1)
+    consumer = Remembering()
+    async with world.serving(consumer) as service:
+        await until(lambda: world.broker.position("recording", world.topic) == 21)
+    assert len(await world.effects()) == 21
+    told = consumer.told[0]
+    assert not told.lost
+    assert told.at_ms
+    assert told.may_be_known(Position(world.topic, 0, 20))
+    assert not told.may_be_known(Position(world.topic, 0, 21))
+    again = Remembering()
+    async with world.serving(again) as service:
+        world.publish(1)
+        await world.handled(service)
+    assert again.told == []
+
+
+async def test_a_new_empty_database_begins_where_kafka_is(world: World) -> None:
+    world.publish(5)
+    async with world.serving(Remembering()) as service:
+        await world.handled(service)
+    for file in world.file.parent.glob("t.db*"):
+        file.unlink()
+    consumer = Remembering()
+    async with world.serving(consumer) as service:
+        world.publish(2)
+        await world.handled(service)
+    assert (len(await world.effects()), consumer.told) == (2, [])
+
+
+async def test_a_clean_end_leaves_no_note_that_a_member_runs(world: World) -> None:
+    world.publish(3)
+    async with world.serving(Remembering()) as service:
+        await world.handled(service)
+        await until(lambda: world.note is not None and world.note.running_to is not None)
+        assert world.note is not None
+        assert world.note.running_to == pytest.approx(LEAST_AHEAD, abs=3)
+    assert world.note is not None
+    assert (world.note.running_to, world.note.suspect_to) == (None, None)
+
+
+# -- While members run: rows move only for who left them so
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = open_database(database_url)
+    await migrate(opened, WorkerTables)
+    yield opened
+    await opened.close()
+
+
+class Kafka:
+    """Takes commits."""
+
+    def __init__(self) -> None:
+        self.commits: list[dict[TopicPartition, Any]] = []
+
+    async def commit(self, commits: dict[TopicPartition, Any]) -> None:
+        self.commits.append(commits)
+
+
+async def member(database: Database) -> tuple[Commits, Any]:
+    consumer = Recording()
+    executor = Executor(consumer, database)
+    async with running(Scripted()) as harness:
+        scheduler = harness.scheduler
+    settings = ConsumerSettings.load(kafka_bootstrap_servers="localhost:1")
+    commits = Commits(
+        consumer, settings, executor, scheduler, WorkerMetrics("recording", CollectorRegistry())
+    )
+    await commits.begin_on(database, (await register(database, "recording")).id)
+    return commits, executor
+
+
+async def test_a_member_that_was_frozen_cannot_move_what_another_has_taken(database: Database) -> None:
+    frozen, kafka = (await member(database))[0], Kafka()
+    async with database.transaction() as tx:
+        await tx.execute(
+            offsets.insert().values(
+                consumer="recording", topic="t", partition=0, offset=5, version=3, at_ms=0
+            )
+        )
+    frozen._begin(P, 5, 2, NO_NOTE, used=True)  # another one has written the third version since
+    with pytest.raises(MovedByAnother):
+        await frozen.commit(kafka, [P])  # type: ignore[arg-type]
+    assert kafka.commits == []
+
+
+@pytest.mark.parametrize("lost", ["the last row of offsets", "the last effects alone"])
+async def test_a_standby_that_lacks_the_last_transactions_is_noticed_before_anything_is_written(
+    lost: str, database: Database
+) -> None:
+    commits, executor = await member(database)
+    async with database.transaction() as tx:
+        values = {
+            "consumer": "recording",
+            "topic": "t",
+            "partition": 0,
+            "offset": 5,
+            "version": 3,
+            "at_ms": 0,
+        }
+        await tx.execute(offsets.insert().values(values))
+    commits._begin(P, 5, 4 if "row" in lost else 3, NO_NOTE, used=True)
+    if "row" not in lost:
+        executor._transactions.applied_lately.append(b"\1" * 16)
+    await database._writer.dispose()  # as after a failover: the next connection is a new one
+    from dingbridge.worker.outcomes import BridgeError
+
+    with pytest.raises(BridgeError, match="went back in time"):
+        async with database.transaction():
+            raise AssertionError("nothing may be written")
+    assert commits.went_back.is_set()
+    with pytest.raises(MovedByAnother):
+        await commits.commit(Kafka(), [P])  # type: ignore[arg-type]
+
+
+# -- A record that ends its process
+
+
+async def test_of_what_may_have_ended_a_process_one_after_the_other_runs_alone() -> None:
+    consumer = Scripted()
+    noted: list[TopicPartition] = []
+    consumer.hold["e1"] = __import__("asyncio").Event()
+    async with running(consumer) as harness:
+
+        async def note(partition: TopicPartition) -> None:
+            noted.append(partition)
+
+        harness.scheduler.before_careful = note
+        harness.scheduler.careful_to[P] = 3
+        harness.add(P, *((f"e{n}", f"u{n}") for n in range(6)))
+        await until(lambda: "e1" in consumer.began)
+        assert consumer.seen == ["e0", "e1"]
+        assert dict(harness.tracker.failed(P)) == {1: Attempts(0, 0, 0, 1)}
+        consumer.hold["e1"].set()
+        await harness.idle()
+        assert consumer.seen[:3] == ["e0", "e1", "e2"]
+        assert (sorted(consumer.seen), len(noted)) == ([f"e{n}" for n in range(6)], 3)
+
+
+async def test_after_three_deaths_the_record_is_a_dead_letter_and_all_others_are_handled() -> None:
+    consumer = Scripted()
+    async with running(consumer) as harness:
+        harness.scheduler.careful_to[P] = 3
+        harness.tracker.recall(P, {1: Attempts(0, 0, 0, MOST_DEATHS)})
+        harness.add(P, *((f"e{n}", f"u{n}") for n in range(4)))
+        await harness.idle()
+        assert sorted(consumer.seen) == ["e0", "e2", "e3"]
+        ((letter, _, attempts),) = harness.letters.sent
+        assert (letter.offset, attempts) == (1, MOST_DEATHS)
+
+
+@pytest.mark.parametrize(
+    ("note", "careful", "suspect"),
+    [
+        (NO_NOTE, None, None),
+        (Note(running_to=30), None, 30),  # one end without a handover may have any reason
+        (Note(running_to=30, suspect_to=25), 25, 25),  # a second one, before all of the first was finished
+        (Note(running_to=30, suspect_to=8), None, 30),
+        (Note(suspect_to=25), None, 25),
+    ],
+)
+async def test_who_takes_a_partition_is_careful_after_the_second_death_in_a_row(
+    note: Note, careful: int | None, suspect: int | None, database: Database
+) -> None:
+    commits, _ = await member(database)
+    commits._begin(P, 10, 1, note, used=True)
+    assert commits._scheduler.careful_to.get(P) == careful
+    assert commits._places[P].suspect_to == suspect
