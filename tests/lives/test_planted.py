@@ -145,7 +145,7 @@ def lives(one: Bug) -> Iterator[Plan]:
         yield Plan.of(one.kind, seed)
 
 
-@pytest.mark.parametrize("one", sized(BUGS, BUGS, quick=BUGS[::4]), ids=lambda one: one.name)
+@pytest.mark.parametrize("one", sized(BUGS, BUGS, quick=BUGS[::3]), ids=lambda one: one.name)
 def test_a_bug_that_is_put_back_is_found(one: Bug, tmp_path: Path) -> None:
     for number, plan in enumerate(lives(one)):
         with planted(one):

@@ -81,9 +81,11 @@ class Clock:
         self.ahead += seconds
 
 
-async def every_detail(sync: MemoryRuntime, company: Any, corp_id: str = CORP) -> None:
+async def every_detail(
+    sync: MemoryRuntime, company: Any, corp_id: str = CORP, clock: "Clock | None" = None
+) -> None:
     """Ask for everybody whose details are pending."""
-    clock = Clock()
+    clock = clock or Clock()
     details = Details(sync.database, corp_id, company, UNPACED, clock)
     while await details.pending():
         await clock.sleep(await details.work(lambda: True))
