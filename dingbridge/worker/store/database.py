@@ -69,6 +69,10 @@ class Database:
                 event.listen(engine.sync_engine, "connect", _connected)
                 event.listen(engine.sync_engine, "checkout", self._refuse_older)
 
+    def reopened(self) -> "Database":
+        """A closed SQLite database for another event loop; statements that were compiled once stay so."""
+        return Database(self._writer, self._reader)
+
     @property
     def dialect(self) -> str:
         """``sqlite`` or ``postgresql``."""
