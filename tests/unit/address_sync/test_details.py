@@ -12,7 +12,6 @@ from dingbridge.availability import GIVE_UP_AFTER_S
 from dingbridge.consumers.address_sync import cli
 from dingbridge.consumers.address_sync.sync import details as details_module
 from dingbridge.consumers.address_sync.sync.details import AT_ONCE, Details
-from dingbridge.consumers.address_sync.sync.full_sync import FullSync
 from dingbridge.consumers.address_sync.sync.runs import Runs
 from dingbridge.consumers.address_sync.tables import details, users
 from dingbridge.dingtalk.errors import ApiError, BadRequest, NotFound, PermissionDenied, Unavailable
@@ -21,7 +20,6 @@ from tests.support.sizes import sized
 from tests.support.waiting import eventually
 from tests.unit.address_sync.company import CORP, event, order
 from tests.unit.address_sync.syncing import (
-    SETTINGS,
     UNPACED,
     Clock,
     current,
@@ -29,17 +27,11 @@ from tests.unit.address_sync.syncing import (
     every_detail,
     first_full,
     full,
+    rows_only,
 )
 
 CROWD = sized(100, 300, quick=45)
 """With the company's twelve: more than are asked for together, and than one claim takes."""
-
-
-async def rows_only(sync, company, cause="order"):
-    runs = Runs(sync.database, CORP)
-    run = await runs.begin(cause)
-    assert await FullSync(runs, run, company, SETTINGS, UNPACED).work()
-    return run
 
 
 async def row(sync, userid):
@@ -84,7 +76,7 @@ async def test_of_who_was_known_the_manager_stays_and_he_is_asked_for_first(sync
 
 
 async def test_an_event_is_fetched_at_once_and_leaves_nothing_to_ask(sync, company):
-    await rows_only(sync, company)
+    await first_full(sync, company, details=False)
     assert (await sync.deliver(event("user_modify_org", "u011"))).kind == "done"
     assert not (await row(sync, "u011")).details_pending
     assert "u011" not in await asked_for(sync)
@@ -94,7 +86,7 @@ async def test_an_event_is_fetched_at_once_and_leaves_nothing_to_ask(sync, compa
 
 async def test_details_that_were_fetched_before_an_event_do_not_undo_it(sync, company):
     """The event comes, and is handled, between the answer about a person and its write."""
-    await rows_only(sync, company)
+    await first_full(sync, company, details=False)
     real = company.user
 
     async def overtaken(userid):
@@ -113,7 +105,7 @@ async def test_details_that_were_fetched_before_an_event_do_not_undo_it(sync, co
 async def test_several_processes_share_them_and_ask_for_nobody_twice(sync, company):
     for number in range(CROWD):
         company.hire(f"u1{number:03}")
-    await rows_only(sync, company)
+    await first_full(sync, company, details=False)
     workers = [worker(sync, company) for _ in range(2)]
     await asyncio.gather(*(one.work(lambda: True) for one in workers))
     assert await differences(sync, company) == []
@@ -122,7 +114,7 @@ async def test_several_processes_share_them_and_ask_for_nobody_twice(sync, compa
 
 
 async def test_another_process_takes_over_what_a_dead_one_had(sync, company):
-    await rows_only(sync, company)
+    await first_full(sync, company, details=False)
     dead = worker(sync, company)
     assert len(await dead._queue.claim(sync.database, 50)) == 12
     clock = Clock()
@@ -147,7 +139,7 @@ async def test_one_who_is_never_answered_costs_the_others_nothing_and_is_given_u
         return await real(userid)
 
     company.user = user
-    await rows_only(sync, company)
+    await first_full(sync, company, details=False)
     clock = Clock()
     one = worker(sync, company, clock)
     assert await one.work(lambda: True)
@@ -169,7 +161,7 @@ async def test_one_who_is_never_answered_costs_the_others_nothing_and_is_given_u
 async def test_when_dingtalk_is_away_few_calls_are_made_and_all_is_kept(sync, company):
     for number in range(AT_ONCE):
         company.hire(f"u1{number:03}")
-    await rows_only(sync, company)
+    await first_full(sync, company, details=False)
 
     def away():
         raise Unavailable("no answer", api="v2/user/get")
@@ -199,7 +191,7 @@ async def test_who_is_listed_and_not_there_is_looked_at_again_before_he_is_belie
         return await real(userid)
 
     company.user = user
-    await rows_only(sync, company)
+    await first_full(sync, company, details=False)
     one, began = worker(sync, company, clock), clock()
     while await one.pending():
         assert "u004" in await current(sync)
@@ -319,7 +311,7 @@ async def test_a_full_sync_and_the_details_of_the_one_before_keep_to_one_pace(
 
 
 async def test_a_full_sync_has_not_to_wait_for_more_than_one_of_them(sync, company):
-    await rows_only(sync, company)
+    await first_full(sync, company, details=False)
     waits = asyncio.Event()
 
     async def sleep(seconds):

@@ -17,14 +17,9 @@ from tests.unit.address_sync.company import event, order
 from tests.unit.address_sync.late import LateCompany
 
 
-def staff_class():
-    """Anew for each test: the tables of a class are its own."""
-
-    class Staff(Mirror):
-        name = "staff"
-        table = people_table("staff", MetaData(), Column("name", Text), Column("title", Text))
-
-    return Staff
+class Staff(Mirror):
+    name = "staff"
+    table = people_table("staff", MetaData(), Column("name", Text), Column("title", Text))
 
 
 @pytest.fixture
@@ -34,7 +29,7 @@ def company():
 
 @pytest.fixture
 async def staff(company):
-    consumer = staff_class()()
+    consumer = Staff()
     consumer.clock = company.clock
     async with MemoryRuntime(consumer, dingtalk=company) as runtime:
         yield runtime
