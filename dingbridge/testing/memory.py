@@ -69,6 +69,8 @@ class MemoryRuntime:
     ) -> None:
         self.consumer = consumer
         # in SQLite's own memory a handler that reads beside its transaction would wait for itself
+        self._file: Path | None
+        self.database: Database
         self._file, self.database = (
             _empty_file() if database_url == "sqlite://" else (None, open_database(database_url))
         )

@@ -107,7 +107,7 @@ def _by_number(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(agent.decide, taken))
 
 
-@bug("a creation whose reply was lost is never ours", "outbound", 1, 13)
+@bug("a creation whose reply was lost is never ours", "outbound", 5, 13)
 def _never_ours(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(outcome.is_made, lambda ledger, observed: False))
 
