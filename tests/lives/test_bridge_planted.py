@@ -24,7 +24,7 @@ from dingbridge.ingress.stream.gaps import Note
 from tests.lives.bridge.life import lived, plan_of
 from tests.lives.life import Plan
 from tests.lives.test_planted import Bug, planted
-from tests.support.sizes import QUICK
+from tests.support.sizes import QUICK, sized
 
 MOST = 200
 """Lives that are tried before a bug counts as not found."""
@@ -149,7 +149,7 @@ def lives(one: Bug) -> Iterator[Plan]:
         yield plan_of(seed)
 
 
-@pytest.mark.parametrize("one", BUGS, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", sized(BUGS, BUGS, quick=BUGS[::2]), ids=lambda one: one.name)
 def test_a_bug_that_is_put_in_is_found(one: Bug, tmp_path: Path) -> None:
     for number, plan in enumerate(lives(one)):
         with planted(one):
