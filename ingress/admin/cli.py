@@ -1,8 +1,11 @@
-"""``dingbridge journal``: look into the journal, also while an ingress writes it, and act on it."""
+"""``dingbridge journal``: look into the journal, also while an ingress writes it, and act on it; and
+``dingbridge recover``. Commands that act ask the running ingress (``routes.py``).
+"""
 
 import asyncio
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -12,9 +15,9 @@ from typing import Annotated, Any
 import apsw
 import typer
 
-from dingbridge.cli.terminal import Reveal, moment, print_json, print_list
+from dingbridge.admin_token import admin_token
+from dingbridge.cli.terminal import Reveal, moment, post_json, print_json, print_list
 from dingbridge.errors import BridgeError
-from dingbridge.ingress.admin.client import ask, journal_dir
 from dingbridge.ingress.admin.publish import publish as publish_folder
 from dingbridge.ingress.admin.renormalise import renormalise as publish_again
 from dingbridge.ingress.journal.folder import current
@@ -22,7 +25,7 @@ from dingbridge.ingress.journal.inspect import InspectedCallback, JournalStatus,
 from dingbridge.ingress.journal.rows import NO_TOPIC
 from dingbridge.logging import configure_logging
 from dingbridge.masking import shown_body
-from dingbridge.settings import PublisherSettings
+from dingbridge.settings import JournalSettings, PublisherSettings
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -104,7 +107,7 @@ def show(
 @app.command()
 def retry() -> None:
     """Try what is parked now: blocked topics, and once each callback that was refused for itself."""
-    print_result(ask("retry", {}))
+    _print_result(ask("retry", {}))
 
 
 @app.command()
@@ -119,7 +122,7 @@ def drain(
     where it was. The folder itself is only read. Exit code 1: something of it could not be read.
     """
     result = ask("drain", {"folder": str(folder.resolve())})
-    print_result(result)
+    _print_result(result)
     if result["unreadable"]:
         raise typer.Exit(1)
 
@@ -138,7 +141,7 @@ def publish(
     settings = PublisherSettings.load()
     configure_logging(settings)
     parked = asyncio.run(publish_folder(settings, folder or settings.journal_path))
-    print_result({"parked": parked})
+    _print_result({"parked": parked})
     if parked:
         raise typer.Exit(1)
 
@@ -151,12 +154,44 @@ def renormalise() -> None:
     """
     settings = PublisherSettings.load()
     configure_logging(settings)
-    print_result(asyncio.run(publish_again(settings)))
+    _print_result(asyncio.run(publish_again(settings)))
 
 
-def print_result(result: dict[str, Any]) -> None:
+def recover(
+    app: Annotated[str | None, typer.Option(metavar="NAME", help="One of several apps; else all.")] = None,
+) -> None:
+    """Read the pushes that DingTalk gave up, and publish them as events.
+
+    The ingress does this by itself, hourly and after an outage; by hand it is sooner: this asks the running
+    ingress. Exit code 1: DingTalk or the journal does not work, also if only for one app; or no list is read.
+    """
+    results = ask("recover", {} if app is None else {"app": app})
+    for name, result in results.items():
+        if (reason := result.get("failed") or result.get("unread")) is not None:
+            typer.echo(f"not read: {name}: {reason}", err=True)
+        else:
+            print(f"app: {name}")
+            _print_result(result)
+    if any("failed" in result for result in results.values()):
+        raise typer.Exit(1)
+
+
+def ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What the running ingress answers to ``POST /journal/<verb>`` on its private listener. Raises
+    ``BridgeError``."""
+    settings = JournalSettings.load()
+    url = f"http://{settings.admin_host}:{settings.admin_port}/journal/{verb}"
+    remedy = (
+        "start it, or set ADMIN_HOST and ADMIN_PORT to its private listener; without an ingress, "
+        "`dingbridge journal publish` sends a folder to Kafka"
+    )
+    answer: dict[str, Any] = post_json(url, options, "ingress", remedy, token=admin_token(settings.data_dir))
+    return answer
+
+
+def _print_result(result: dict[str, Any]) -> None:
     for name, value in result.items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        shown = ", ".join(f"{key} {count}" for key, count in value.items()) if name == "types" else value
         print(f"{name.replace('_', ' ')}: {shown}")
 
 
@@ -173,8 +208,19 @@ def _received(since: str | None, until: str | None) -> Callable[[InspectedCallba
 
 @contextmanager
 def _reading() -> Iterator[Path]:
-    """The ``JOURNAL_DIR``; an error while it is read becomes one line."""
-    root = journal_dir()
+    """The ``JOURNAL_DIR``; an error while it is read becomes one line. Raises ``BridgeError`` where there is
+    no journal, or where this user may not look into the folder: looking for files would only find none."""
+    root = JournalSettings.load().journal_path
+    try:
+        os.scandir(root).close()
+    except PermissionError:
+        raise BridgeError(
+            f"user id {os.geteuid()} may not read the journal in {root}; run this as the user of the ingress"
+        ) from None
+    except OSError:
+        pass
+    if not current(root).exists():
+        raise BridgeError(f"no journal in {root}; set JOURNAL_DIR (or DATA_DIR) as for the ingress")
     try:
         yield root
     except apsw.Error as error:

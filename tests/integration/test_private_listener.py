@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer, json_response
-from dingbridge.ingress.admin import client
+from dingbridge.ingress.admin.cli import ask
 from dingbridge.ingress.admin.routes import routes
 from dingbridge.simulator import cli as simulator
 
@@ -161,7 +161,7 @@ def test_what_is_no_ingress_is_named_with_the_remedy(answer: bytes, monkeypatch:
     with answering(answer) as port:
         monkeypatch.setenv("ADMIN_PORT", str(port))
         with pytest.raises(BridgeError, match=rf"127\.0\.0\.1:{port}.*set ADMIN_HOST and ADMIN_PORT"):
-            client.ask("retry", {})
+            ask("retry", {})
 
 
 def test_no_proxy_of_the_environment_stands_between_commands_and_processes_here(
@@ -177,7 +177,7 @@ def test_no_proxy_of_the_environment_stands_between_commands_and_processes_here(
     monkeypatch.setattr(urllib.request, "_opener", None)  # one that was made before knows no proxy
     with answering(done({"kept": 3})) as port:
         monkeypatch.setenv("ADMIN_PORT", str(port))
-        assert client.ask("drain", {}) == {"kept": 3}
+        assert ask("drain", {}) == {"kept": 3}
     with answering(done({"events": [{"payload": {"EventType": "user_add_org"}}]})) as port:
         simulator.act("hire", [], f"http://127.0.0.1:{port}")
     assert json.loads(capsys.readouterr().out) == {"EventType": "user_add_org"}
