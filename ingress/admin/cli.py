@@ -185,7 +185,11 @@ def ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
         "start it, or set ADMIN_HOST and ADMIN_PORT to its private listener; without an ingress, "
         "`dingbridge journal publish` sends a folder to Kafka"
     )
-    answer: dict[str, Any] = post_json(url, options, "ingress", remedy, token=admin_token(settings.data_dir))
+    late, token = (
+        "it goes on; to wait for its end, run the same command again",
+        admin_token(settings.data_dir),
+    )
+    answer: dict[str, Any] = post_json(url, options, "ingress", remedy, token=token, late=late)
     return answer
 
 

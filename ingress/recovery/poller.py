@@ -1,10 +1,10 @@
-"""Reads the failed list of one app to its end, page after page: note the call, make it, keep what it returned.
+"""Reads the failed list of one app to its end, page by page: note the intent, call, keep the page.
 
-Reading DingTalk's list deletes what was read before. So a note in the journal says, before each such call,
-when it began, and the commit that keeps the page removes it. A note that is left behind means that a page may
+Reading DingTalk's list deletes what was read before. So the journal notes an *intent* before each such call:
+when it began. The commit that keeps the page removes it. An intent that is left behind means that a page may
 be gone: the process died in the call, or the answer did not arrive. Then the consumers are asked to resync.
 
-Each instance has its own notes, in its journal, and no other one settles them: two instances that read the
+Each instance has its own intents, in its journal, and no other one settles them: two instances that read the
 same list lose nothing, since each keeps what was given to it.
 """
 
@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -135,7 +135,7 @@ class Poller:
         self, app: str, source: AppList | IsvList, journal: Journal, metrics: RecoveryMetrics
     ) -> None:
         self._app, self._source, self._journal, self._metrics = app, source, journal, metrics
-        self._call, self._end = f"{_NOTES}call/{app}", f"{_NOTES}end/{app}"
+        self._intent, self._end = f"{_NOTES}intent/{app}", f"{_NOTES}end/{app}"
         self._unkept: _Page | None = None
         self._stopping = False
         self.read_at_s = 0.0
@@ -177,15 +177,15 @@ class Poller:
         """Read one page and keep it."""
         began, deletes = datetime.now(UTC), self._source.deletes
         if deletes:
-            await self._journal.commit([], {self._call: began.isoformat(timespec="milliseconds")})
+            await self._journal.commit([], {self._intent: began.isoformat(timespec="milliseconds")})
         try:
             page = await self._source.page()
         except ApiError as error:
             if deletes and not answer_may_be_lost(error):
-                await self._journal.commit([], {self._call: None})
+                await self._journal.commit([], {self._intent: None})
             await self._settle(result)
             raise
-        notes: dict[str, str | None] = {self._call: None}
+        notes: dict[str, str | None] = {self._intent: None}
         if not page.has_more:
             notes[self._end] = str(round(began.timestamp() * 1000))
         items = [self._source.convert(item) for item in page.items]
@@ -193,23 +193,23 @@ class Poller:
         return page
 
     async def _settle(self, result: Result) -> None:
-        """Ask the consumers to resync if a call has begun of which nothing was kept: a page may be gone."""
+        """Ask the consumers to resync if an intent was left behind: a page may be gone."""
         notes = await self._journal.notes(_NOTES)
-        if (at := notes.get(self._call)) is None:
+        if (at := notes.get(self._intent)) is None:
             return
         log.error("recovery.page_missing", app=self._app, at=at)
         end = notes.get(self._end, "")
         since_ms = int(end) - _MARGIN_MS if end.isdecimal() else None
         reason = "a page of the failed list may be gone"
         request = ResyncRequest(f"page/{self._journal.id}/{at}", reason, self._app, since_ms=since_ms)
-        await self._journal.commit([request], {self._call: None})
+        await self._journal.commit([request], {self._intent: None})
         result.pages_missing += 1
         result.resync_requests += 1
         self._metrics.pages_missing.inc()
         self._metrics.resync_requests.inc()
 
     async def _keep(self, page: _Page, result: Result) -> None:
-        """Commit a page, and the end of its call."""
+        """Commit a page, and the end of its intent."""
         self._unkept = page
         new = await self._journal.commit(page.rows, page.notes)
         self._unkept = None

@@ -52,7 +52,12 @@ class StreamClient:
     """One app's connections in one process, each kept by one of ``tasks``."""
 
     def __init__(
-        self, app: App, settings: IngressSettings, journal: Journal, metrics: StreamMetrics, tasks: WatchedTasks
+        self,
+        app: App,
+        settings: IngressSettings,
+        journal: Journal,
+        metrics: StreamMetrics,
+        tasks: WatchedTasks,
     ) -> None:
         self.app = app
         self._key, self._secret = app.api_credentials()

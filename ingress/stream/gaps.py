@@ -74,7 +74,8 @@ class Gaps:
 
     async def _wait(self) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), _NOTE_EVERY_S)
+            async with asyncio.timeout(_NOTE_EVERY_S):
+                await self._changed.wait()
         self._changed.clear()
 
     async def _read(self) -> None:

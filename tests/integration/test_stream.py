@@ -10,6 +10,7 @@ import pytest
 import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from dingbridge.ingress.stream.client import Streams
 from prometheus_client import CollectorRegistry
 
 from dingbridge.dingtalk.gateway import Opening
@@ -19,7 +20,6 @@ from dingbridge.ingress.journal.rows import ResyncRequest
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import HttpMetrics, JournalMetrics, StreamMetrics
 from dingbridge.ingress.stream import client as client_module
-from dingbridge.ingress.stream.apps import Streams
 from dingbridge.ingress.stream.connection import Connection, connect
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.settings.apps import App

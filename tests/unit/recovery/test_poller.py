@@ -79,7 +79,7 @@ async def test_what_was_known_before_a_missing_page_is_told():
     assert request.since_ms is not None
     end = process.disk.noted["recovery/end/default"]
     assert request.since_ms == int(end) - 15 * 60_000
-    process.disk.noted = {"recovery/end/default": "no number", "recovery/call/default": "then"}
+    process.disk.noted = {"recovery/end/default": "no number", "recovery/intent/default": "then"}
     process.raises = None
     await process.poller.run()
     assert process.disk.requests[1].since_ms is None
