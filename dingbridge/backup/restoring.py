@@ -73,6 +73,8 @@ class Restore:
         for copy in self._copies:
             if words := await refusal(self._urls[copy.file], copy, self.manifest):
                 faults.append(words)
+        for name, store in stores(self._stores).items():
+            faults += await asyncio.to_thread(store.refusals, self._folder / name)
         if missing := sorted({*self._stores} - stores(self._stores).keys()):
             faults.append(f"nothing here can restore {', '.join(missing)}: install that, or use --only")
         if faults:

@@ -13,10 +13,12 @@ GROUP: Final = "dingbridge.stores"
 @dataclass(frozen=True, slots=True)
 class Store:
     """``save`` copies the store into a folder that it makes, beside running processes, and returns what that
-    is, in lines for the operator; none: there is no store here. ``restore`` puts it back, and returns such
-    lines, too; called again after a kill, it goes on. Both raise ``BridgeError``."""
+    is, in lines for the operator; none: there is no store here. ``refusals``: in words why that folder cannot
+    be put back now. ``restore`` does it, and returns what it did; called again after a kill, it goes on. Both
+    raise ``BridgeError``."""
 
     save: Callable[[Path], list[str]]
+    refusals: Callable[[Path], list[str]]
     restore: Callable[[Path], list[str]]
 
 

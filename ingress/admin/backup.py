@@ -25,6 +25,11 @@ def save(folder: Path) -> list[str]:
     return [str(current(root)), *waiting]
 
 
+def refusals(folder: Path) -> list[str]:
+    """Why the copy in ``folder`` cannot be restored now: nothing is in its way."""
+    return []
+
+
 def restore(folder: Path) -> list[str]:
     """Put the copy beside the current journal. Raises ``BridgeError``."""
     root = JournalSettings.load().journal_path
@@ -41,4 +46,4 @@ def restore(folder: Path) -> list[str]:
     return [f"{target}: the ingress drains it within a minute, or when it starts"]
 
 
-STORE = Store(save, restore)
+STORE = Store(save, refusals, restore)

@@ -4,9 +4,8 @@
 
 import asyncio
 import json
-import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ import apsw
 import typer
 
 from dingbridge.admin_token import admin_token
-from dingbridge.cli.terminal import Reveal, moment, post_json, print_json, print_list
+from dingbridge.cli.terminal import Reveal, post_json, print_json, print_list
 from dingbridge.errors import BridgeError
 from dingbridge.ingress.admin.publish import publish as publish_folder
 from dingbridge.ingress.admin.renormalise import renormalise as publish_again
@@ -33,12 +32,7 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]
 Waiting = Annotated[bool, typer.Option("--waiting", help="Only those not yet in Kafka.")]
-Since = Annotated[
-    str | None,
-    typer.Option("--since", metavar="TIME", help="Received then or later: ISO 8601, or 90m, 2h, 3d ago."),
-]
 _COLUMNS = ("seq", "received", "app", "via", "type", "state")
-Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Received before then.")]
 
 
 @app.command()
@@ -72,23 +66,16 @@ def list_callbacks(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest so many.")] = 20,
     waiting: Waiting = False,
     parked: Annotated[bool, typer.Option("--parked", help="Those that are parked, all of them.")] = False,
-    since: Since = None,
-    until: Until = None,
     as_json: AsJson = False,
 ) -> None:
-    """The newest callbacks, or those of a time: seq, receipt, app, source, EventType, state. No values.
+    """The newest callbacks: seq, receipt, app, source, EventType, state. No values.
 
     A callback that the disk has changed is shown as `damaged`, without its values.
     """
-    wanted = _received(since, until)
     with _view() as view:
-        if parked:
-            found = list(filter(wanted, view.parked()))
-        else:
-            newest = 0 if since or until else view.highest_seq - limit
-            after_seq = max(newest, view.acked if waiting else 0)
-            found = list(filter(wanted, view.callbacks(after_seq)))[-limit:]
-    print_list(_COLUMNS, map(_entry, found), as_json=as_json)
+        after_seq = max(view.highest_seq - limit, view.acked if waiting else 0)
+        found = view.parked() if parked else view.callbacks(after_seq)
+        print_list(_COLUMNS, map(_entry, found), as_json=as_json)
 
 
 @app.command()
@@ -197,17 +184,6 @@ def _print_result(result: dict[str, Any]) -> None:
     for name, value in result.items():
         shown = ", ".join(f"{key} {count}" for key, count in value.items()) if name == "types" else value
         print(f"{name.replace('_', ' ')}: {shown}")
-
-
-def _received(since: str | None, until: str | None) -> Callable[[InspectedCallback], bool]:
-    """Whether a callback was received in that time; a damaged one counts, since its time is not known."""
-    begin_s = moment(since, "--since").timestamp() if since else 0.0
-    end_s = moment(until, "--until").timestamp() if until else math.inf
-
-    def wanted(one: InspectedCallback) -> bool:
-        return not one.row.intact or begin_s <= one.row.received_ms / 1000 < end_s
-
-    return wanted
 
 
 @contextmanager

@@ -32,12 +32,16 @@ _LOOK_EVERY_S: Final = 1.0
 
 
 class AppRecovery:
-    """Recovery of one app in one ingress process."""
+    """Recovery of one app in one ingress process, by one of ``tasks``."""
 
     def __init__(
-        self, app: App, settings: IngressSettings, journal: Journal, metrics: RecoveryMetrics
+        self,
+        app: App,
+        settings: IngressSettings,
+        journal: Journal,
+        metrics: RecoveryMetrics,
+        tasks: WatchedTasks,
     ) -> None:
-        """Connects to nothing yet."""
         self.app = app
         self._settings, self._journal = settings, journal
         key, secret = app.api_credentials()
@@ -51,13 +55,12 @@ class AppRecovery:
         )
         kind = IsvList if settings.recovery_list == "isv" else AppList
         self.poller = Poller(app.name, kind(self._client.at(Priority.RECOVERY)), journal, metrics)
-        self._task: asyncio.Task[None] | None = None
         self._running = asyncio.Lock()
-
-    def start(self, tasks: WatchedTasks) -> None:
-        """Begin to look at the clock."""
-        self.poller.read_at_s = time.time()  # so that one that never succeeds is seen, too
-        self._task = tasks.need(f"that recovers failed pushes of {self.app.name}", self._regularly)
+        if settings.recovery_every_minutes:
+            self.poller.read_at_s = time.time()  # so that one that never succeeds is seen, too
+        else:
+            log.info("recovery.off", app=app.name, reason="RECOVERY_EVERY_MINUTES is 0")
+        self._task = tasks.need(f"that recovers failed pushes of {app.name}", self._regularly)
 
     async def stop(self, within_s: float) -> None:
         """End; a page that is on its way is waited for, ``within_s`` at most."""
@@ -79,9 +82,9 @@ class AppRecovery:
         due, failures = time.monotonic() + soon_s, 0
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            if self._journal.fault is not None:  # a run is due when that is over, as after a start
+            if self._journal.fault is not None:  # a run is due some time after that is over, as after a start
                 due = time.monotonic() + soon_s
-            elif time.monotonic() >= due:
+            elif every_s and time.monotonic() >= due:
                 try:
                     await self.run()
                     failures, wait_s = 0, float(every_s)
@@ -94,8 +97,7 @@ class AppRecovery:
 
 
 class Recovery(PerApp[AppRecovery]):
-    """Recovery in one ingress process; by hand also without ``start``. As it stops, it waits for pages that
-    are on their way."""
+    """Recovery in one ingress process. As it stops, it waits for pages that are on their way."""
 
     what = "whose failed pushes are read"
 
@@ -109,13 +111,6 @@ class Recovery(PerApp[AppRecovery]):
         metrics.oldest.set_function(
             lambda: max((one.poller.oldest_s for one in self.each.values()), default=0)
         )
-
-    def start(self, tasks: WatchedTasks) -> None:
-        """Begin to look at the clock, unless that is switched off."""
-        if self._settings.recovery_every_minutes:
-            super().start(tasks)
-        else:
-            log.info("recovery.off", reason="RECOVERY_EVERY_MINUTES is 0")
 
     async def verb(self, options: dict[str, Any]) -> dict[str, Any]:
         """``POST /journal/recover``: a run at once for all apps, or for that of ``app``. Returns by app what
@@ -144,10 +139,7 @@ class Recovery(PerApp[AppRecovery]):
         return read
 
     def begin(self, app: App) -> AppRecovery:
-        one = AppRecovery(app, self._settings, self._journal, self._metrics)
-        if self._watching is not None:
-            one.start(self._tasks)
-        return one
+        return AppRecovery(app, self._settings, self._journal, self._metrics, self._tasks)
 
     def _last_success_s(self) -> float:
         """Of the app that is furthest behind."""

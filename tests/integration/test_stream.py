@@ -10,7 +10,6 @@ import pytest
 import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from dingbridge.ingress.stream.client import Streams
 from prometheus_client import CollectorRegistry
 
 from dingbridge.dingtalk.gateway import Opening
@@ -20,6 +19,7 @@ from dingbridge.ingress.journal.rows import ResyncRequest
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import HttpMetrics, JournalMetrics, StreamMetrics
 from dingbridge.ingress.stream import client as client_module
+from dingbridge.ingress.stream.client import Streams
 from dingbridge.ingress.stream.connection import Connection, connect
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.settings.apps import App

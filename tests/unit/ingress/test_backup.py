@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dingbridge.errors import BridgeError
-from dingbridge.ingress.admin.backup import restore, save
+from dingbridge.ingress.admin.backup import refusals, restore, save
 from dingbridge.ingress.journal.drain import Drainer
 from dingbridge.ingress.journal.folder import current, put_aside
 from dingbridge.settings import SAMPLE_CREDENTIALS
@@ -35,6 +35,7 @@ async def test_what_waits_and_what_is_parked_comes_into_the_current_journal(
 ) -> None:
     async with started(tmp_path / "new") as journal:
         await journal.append(callback(b"6"))
+        assert refusals(copy) == []
         [words] = restore(copy)
         assert words.endswith("the ingress drains it within a minute, or when it starts")
         [path] = put_aside(tmp_path / "new")

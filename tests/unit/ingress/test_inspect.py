@@ -2,7 +2,6 @@
 
 import json
 from contextlib import closing
-from datetime import UTC, datetime
 
 import pytest
 from typer.testing import CliRunner
@@ -83,15 +82,6 @@ def test_the_list_marks_what_is_damaged_and_shows_nothing_more_of_it(run, root):
     assert states(run("list", "--waiting")[1]).keys() == {7, 8, 9, 10}
     assert states(run("list", "--parked")[1]).keys() == {3, 4, 5}
     assert states(run("list", "-n", "2")[1]).keys() == {9, 10}
-
-
-def test_a_time_of_receipt_picks_callbacks(run):
-    def at(ms):
-        return datetime.fromtimestamp((NOW + ms) / 1000, UTC).isoformat()
-
-    # when number 8 came is not known
-    assert states(run("list", "--since", at(2), "--until", at(6))[1]).keys() == {2, 3, 4, 8}
-    assert run("list", "--since", "yesterday")[0] == 2
 
 
 def test_one_that_is_damaged_is_shown_as_it_stands(run):

@@ -103,6 +103,22 @@ async def test_a_gap_counts_from_when_the_last_connection_may_have_been_gone(sta
     await stack.stop()
 
 
+async def test_a_kill_forgets_no_gap(stack):
+    killed = await stack.process()
+    killed.opened()
+    stack.now += MINUTE
+    await stack.written()
+    last = stack.now
+    stack.well = False  # what a process writes that is killed
+    await stack.stop()
+    stack.well = True
+    stack.now += MINUTE
+    second = await stack.process()
+    second.opened()
+    await stack.stop()
+    assert stack.since == [last - MARGIN_MS]
+
+
 async def test_further_gaps_within_the_hour_are_one_later_request_also_across_a_restart(stack):
     gaps = await stack.process()
     gaps.opened()

@@ -203,11 +203,8 @@ class Stack:
         class One:
             def __init__(self, app, *_):
                 self.app = app
-                self.poller = SimpleNamespace(read_at_s=0.0, oldest_s=0.0)
-
-            def start(self, tasks):
+                self.poller = SimpleNamespace(read_at_s=1000.0, oldest_s=0.0)
                 stack.log.append(("start", self.app.name, self.app.app_secret))
-                self.poller.read_at_s = 1000.0
 
             async def stop(self, within_s):
                 stack.log.append(("stop", self.app.name, self.app.app_secret))
@@ -226,6 +223,7 @@ class Stack:
             Process(FailedList()),
             RecoveryMetrics(self.registry),
         )
+        self.recovery._tasks = None
 
     @property
     def last_success_s(self):
