@@ -83,12 +83,15 @@ def show(
     seq: Annotated[int, typer.Argument(help="The callback's seq, as `list` prints it.")],
     reveal: Reveal = False,
 ) -> None:
-    """One callback as DingTalk sent it, decrypted; private values are masked unless --reveal."""
+    """One callback: a line about it, and what DingTalk sent, decrypted; private values are masked unless
+    --reveal. Of a damaged one the line has only seq and state; what follows is not what DingTalk sent.
+    """
     with _view() as view:
         found = view.one(seq)
     if found is None:
         raise BridgeError(f"no callback {seq} in the journal (deleted since, or never kept)")
-    print(_whole(found, reveal))
+    print_json(_entry(found))
+    print(_text(found.row.body, reveal))
 
 
 @app.command()
@@ -172,10 +175,8 @@ def ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
         "start it, or set ADMIN_HOST and ADMIN_PORT to its private listener; without an ingress, "
         "`dingbridge journal publish` sends a folder to Kafka"
     )
-    late, token = (
-        "it goes on; to wait for its end, run the same command again",
-        admin_token(settings.data_dir),
-    )
+    late = "it goes on; to wait for its end, run the same command again"
+    token = admin_token(settings.data_dir)
     answer: dict[str, Any] = post_json(url, options, "ingress", remedy, token=token, late=late)
     return answer
 
@@ -223,7 +224,7 @@ def _state(found: InspectedCallback) -> str:
 
 
 def _entry(found: InspectedCallback) -> dict[str, Any]:
-    """For the list; of a damaged one only its seq and state."""
+    """What is known of a callback; of a damaged one only its seq and state."""
     row = found.row
     return {
         "seq": row.seq,
@@ -234,19 +235,6 @@ def _entry(found: InspectedCallback) -> dict[str, Any]:
         "state": _state(found),
         "journal": found.journal,
     }
-
-
-def _whole(found: InspectedCallback, reveal: bool) -> str:
-    """A line about the callback, and the callback; masked unless ``reveal``."""
-    row = found.row
-    lines = [f"# seq {row.seq} of journal {found.journal}, {_state(found)}"]
-    if row.intact:
-        lines.append(f"# received {_iso(row.received_ms)}, app {row.app or '-'}, via {row.via}")
-    elif row.body:
-        lines.append("# it does not fit its checksum: this is not what DingTalk sent")
-    else:
-        lines.append("# nothing of it can be read")
-    return "\n".join([*lines, _text(row.body, reveal)] if row.body else lines)
 
 
 def _text(body: bytes, reveal: bool) -> str:

@@ -1,7 +1,7 @@
 """Publishes unclassified callbacks again that a newer release can normalise, or that name the app's company
 since DINGTALK_CORP_ID or corp_id was mended: from Kafka to Kafka, without a journal.
 
-Each keeps its first time of receipt, and so its id. Records that would be unclassified again are left out. An
+Callbacks keep their first times of receipt, and so their ids. What would be unclassified again stays. An
 interrupted run begins again: the topic still holds all of it.
 """
 
@@ -49,7 +49,7 @@ async def renormalise(settings: IngressSettings) -> dict[str, Any]:
 
 
 def _records(record: ConsumerRecord, of_app: Mapping[str, str | None]) -> list[Record]:
-    """The records that this release makes of an unclassified one; none if somebody else wrote it."""
+    """Return the records that this release makes of an unclassified one; none if another program wrote it."""
     try:
         event = decode(record.value or b"")
     except NotAnEvent:

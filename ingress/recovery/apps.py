@@ -57,7 +57,7 @@ class AppRecovery:
         self.poller = Poller(app.name, kind(self._client.at(Priority.RECOVERY)), journal, metrics)
         self._running = asyncio.Lock()
         if settings.recovery_every_minutes:
-            self.poller.read_at_s = time.time()  # so that one that never succeeds is seen, too
+            self.poller.read_at_s = time.time()  # a list that is never read is an alarm, too
         else:
             log.info("recovery.off", app=app.name, reason="RECOVERY_EVERY_MINUTES is 0")
         self._task = tasks.need(f"that recovers failed pushes of {app.name}", self._regularly)
@@ -97,7 +97,7 @@ class AppRecovery:
 
 
 class Recovery(PerApp[AppRecovery]):
-    """Recovery in one ingress process. As it stops, it waits for pages that are on their way."""
+    """Recovery in one ingress process. Stopping waits for pages that are being read."""
 
     what = "whose failed pushes are read"
 

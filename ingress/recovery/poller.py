@@ -1,11 +1,12 @@
 """Reads the failed list of one app to its end, page by page: note the intent, call, keep the page.
 
-Reading DingTalk's list deletes what was read before. So the journal notes an *intent* before each such call:
-when it began. The commit that keeps the page removes it. An intent that is left behind means that a page may
-be gone: the process died in the call, or the answer did not arrive. Then the consumers are asked to resync.
+Reading DingTalk's list deletes the page that was read before. So before each call that deletes, the journal
+notes an *intent* with the time. The commit that keeps the page removes the intent. An intent that is left
+behind means that a page may be gone: the process died in the call, or the answer did not arrive. Then the
+consumers are asked to resync.
 
-Each instance has its own intents, in its journal, and no other one settles them: two instances that read the
-same list lose nothing, since each keeps what was given to it.
+Each ingress has intents of its own, in its journal. Two that read the same list lose nothing: each keeps the
+pages that it was given.
 """
 
 import time
@@ -225,8 +226,8 @@ class Poller:
         self._metrics.resync_requests.inc(requests)
 
     def _callbacks(self, items: Sequence[ConvertedItem]) -> list[NewCallback]:
-        """The callbacks that did not arrive. One without any identity has no key, and a time of receipt of
-        its own, which becomes part of its id: an equal item beside it is another event."""
+        """Return the callbacks that did not arrive. Two equal items without any identity are two events: they
+        have no key, and different times of receipt, which become part of their ids."""
         received_ms, callbacks = now_ms(), list[NewCallback]()
         for number, one in enumerate(items):
             if (body := one.body) is not None:
@@ -237,7 +238,7 @@ class Poller:
         return callbacks
 
     def _requests(self, items: Sequence[ConvertedItem]) -> list[ResyncRequest]:
-        """One for each company and part with items that lack their ids."""
+        """Return a request for each company and part of which items lack their ids."""
         poor: dict[tuple[str | None, Part], list[int | None]] = {}
         for one in items:
             if one.resync is not None:

@@ -1,8 +1,8 @@
 """The connections of the apps in Stream mode: opens them, replaces them, hands over from one to the next.
 
-Each of an app's ``STREAM_CONNECTIONS`` is a task of its own. On a ``disconnect``, or when nothing comes any
-more, the new connection is opened before the old one is closed; a lost one is opened again after a pause that
-grows. Apps come and go, and change their mode, with ``DINGTALK_APPS_FILE`` while the ingress runs.
+Each of an app's ``STREAM_CONNECTIONS`` is a task of its own. After a ``disconnect``, or when no frame comes
+any more, the new connection is opened before the old one is closed. A lost connection is opened again after a
+pause that grows. Apps come and go, and change their mode, with ``DINGTALK_APPS_FILE`` while the ingress runs.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ PAUSE_MAX_S: Final = 60.0
 
 
 class StreamClient:
-    """One app's connections in one process, each kept by one of ``tasks``."""
+    """The connections of one app in one process. Each is opened, and opened again, by one of ``tasks``."""
 
     def __init__(
         self,
