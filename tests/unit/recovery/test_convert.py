@@ -7,7 +7,6 @@ from random import Random
 from types import SimpleNamespace
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -242,32 +241,6 @@ def test_a_list_is_read_once_and_of_the_others_it_is_said_why_not():
     assert list(read) == ["default", "hr"]
     assert list(unread) == ["again", "isv", "bare"]
     assert "hr" in unread["again"]
-
-
-async def test_apps_that_come_go_or_change_are_followed(monkeypatch):
-    async with WatchedTasks() as tasks:
-        await follow_apps(monkeypatch, tasks)
-
-
-async def follow_apps(monkeypatch, tasks):
-    stack = Stack(monkeypatch, app("hr"), app("isv", suite=True))
-    with structlog.testing.capture_logs() as logs:
-        stack.recovery.start(tasks)
-        await eventually(lambda: stack.log, 10, "hr has come")
-    assert [(log["event"], log["app"]) for log in logs] == [("recovery.off", "isv")]
-    assert stack.log == [("start", "hr", "a-secret")]
-    stack.apps = by_name(app("hr"), app("sales"))
-    await eventually(lambda: len(stack.log) == 2, 10, "sales has come")
-    stack.apps = by_name(app("hr", secret="another"))
-    await eventually(lambda: len(stack.log) == 5, 10, "sales is gone, and hr has changed")
-    assert stack.log[1] == ("start", "sales", "a-secret")
-    assert sorted(stack.log[2:]) == [
-        ("start", "hr", "another"),
-        ("stop", "hr", "a-secret"),
-        ("stop", "sales", "a-secret"),
-    ]
-    await stack.recovery.stop(1)
-    assert stack.log[5:] == [("stop", "hr", "another")]
 
 
 async def test_what_fails_with_one_app_holds_up_no_other(monkeypatch):
