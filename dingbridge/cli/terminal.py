@@ -48,11 +48,13 @@ def open_here(request: Any, timeout: float) -> Any:
     return build_opener(ProxyHandler({})).open(request, timeout=timeout)
 
 
-def post_json(url: str, body: Mapping[str, Any], process: str, remedy: str, *, token: str = "") -> Any:
+def post_json(
+    url: str, body: Mapping[str, Any], process: str, remedy: str, *, token: str = "", late: str = ""
+) -> Any:
     """What one of our own processes answers to ``POST url``; ``token`` is that of a private listener.
 
     Raises ``BridgeError``: in the process's own words where it refuses, with the ``remedy`` where nothing
-    answers, or something else.
+    answers, or something else, and with ``late`` where it takes too long.
     """
     from http.client import HTTPException
     from urllib.error import HTTPError
@@ -67,6 +69,11 @@ def post_json(url: str, body: Mapping[str, Any], process: str, remedy: str, *, t
         why: object = f"HTTP {error.code}"
         with suppress(ValueError, KeyError, TypeError):
             raise BridgeError(str(json.load(error)["error"])) from None
+    except TimeoutError:
+        raise BridgeError(
+            f"the {process} at {url} has not answered for {_ANSWER_WITHIN_S:g} s; "
+            + (late or "it may still do what it was asked for")
+        ) from None
     except (HTTPException, OSError, ValueError) as error:
         why = getattr(error, "reason", None) or type(error).__name__
     raise BridgeError(f"no {process} answers at {url} ({why}); {remedy}")

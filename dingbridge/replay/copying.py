@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiokafka import ConsumerRecord
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from dingbridge.errors import BridgeError, KafkaUnavailable, TopicError
-from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
+from dingbridge.kafka.client import discard_producer, explain, hopeless_after_s, producer, start_producer
 from dingbridge.kafka.topic_policy import inbox_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import KafkaSettings
@@ -86,7 +86,7 @@ class Copier:
     def __init__(self, settings: KafkaSettings, topic: str, partitions: int) -> None:
         self._settings, self._topic, self._partitions = settings, topic, partitions
         self._producer = producer(settings, linger_ms=5)
-        self._under_way: list[asyncio.Future[Any]] = []
+        self._under_way: dict[asyncio.Future[Any], str] = {}  # and the topic of each
         self._bytes = 0
 
     async def __aenter__(self) -> Self:
@@ -109,39 +109,48 @@ class Copier:
         """Begin to send a copy of ``record``."""
         headers = copied_headers(record, replay_id)
         number = None if record.key is not None else record.partition % self._partitions
-        await self._send(self._topic, record.key, record.value, headers, number)
+        await self.send(self._topic, record.key, record.value, headers, number)
 
     async def write(self, topic: str, partition: int, value: bytes, headers: Headers) -> None:
         """Begin to send a record of our own, without a key."""
-        await self._send(topic, None, value, headers, partition)
+        await self.send(topic, None, value, headers, partition)
 
-    async def _send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int | None
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        partition: int | None = None,
     ) -> None:
+        """Begin to send a record; without ``partition`` its key chooses it."""
         if key is None and value is None:  # Kafka takes that, aiokafka sends neither
             value = b""
         try:
-            self._under_way.append(
-                await self._producer.send(topic, key=key, value=value, headers=headers, partition=partition)
+            sent = await self._producer.send(
+                topic, key=key, value=value, headers=headers, partition=partition
             )
         except (KafkaError, OSError) as error:
-            raise self._words(error) from error
+            raise self._words(error, topic) from error
+        self._under_way[sent] = topic
         self._bytes += len(key or b"") + len(value or b"")
 
     async def flush(self) -> None:
         """Returns when all that was added is acknowledged."""
-        under_way, self._under_way, self._bytes = self._under_way, [], 0
-        results = await asyncio.gather(*under_way, return_exceptions=True)
-        for result in results:
-            if isinstance(result, KafkaError | OSError):
-                raise self._words(result) from result
-            if isinstance(result, BaseException):
-                raise result
+        under_way, self._under_way, self._bytes = self._under_way, {}, 0
+        if under_way:  # a producer waits without end for a partition that has no leader
+            await asyncio.wait(under_way, timeout=hopeless_after_s(self._settings))
+        for sent, topic in under_way.items():
+            if not sent.done():
+                raise self._words(KafkaTimeoutError(), topic)
+            if isinstance(error := sent.exception(), KafkaError | OSError):
+                raise self._words(error, topic) from error
+            sent.result()
 
-    def _words(self, error: Exception) -> KafkaUnavailable | TopicError:
+    def _words(self, error: Exception, topic: str) -> KafkaUnavailable | TopicError:
         if isinstance(error, MessageSizeTooLargeError):
             return TopicError(
-                f"a record with its headers is larger than {self._topic} allows; raise the topic's "
+                f"a record with its headers is larger than {topic} allows; raise the topic's "
                 "max.message.bytes, and run the command again: it goes on where it stopped"
             )
         return KafkaUnavailable(explain(error, self._settings))
