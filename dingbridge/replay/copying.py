@@ -52,8 +52,8 @@ async def inbox_partitions(settings: KafkaSettings, consumer: str, topics: Seque
 class Copier:
     """``async with Copier(settings, topic, partitions) as copier``; ``add`` and then ``flush``.
 
-    Both raise ``KafkaUnavailable`` when Kafka does not take a copy, or ``TopicError`` when it will not: the
-    run ends then, and what was acknowledged before is in the topic.
+    Both raise ``KafkaUnavailable`` when Kafka does not answer, and ``TopicError`` when it refuses a copy.
+    Then the run ends; copies that were acknowledged before are in the topic.
     """
 
     def __init__(self, settings: KafkaSettings, topic: str, partitions: int) -> None:

@@ -91,8 +91,8 @@ class Selection:
 
 
 class DeadLetterQueue:
-    """``async with DeadLetterQueue(settings, "billing") as queue``; what is in the topic then is what it
-    knows.
+    """``async with DeadLetterQueue(settings, "billing") as queue``. It reads to the end that the topic had at
+    its entry.
 
     Entering raises ``TopicError`` when the consumer has no dead-letter topic. Every method raises
     ``KafkaUnavailable``.
@@ -124,7 +124,7 @@ class DeadLetterQueue:
         await self._stack.aclose()
 
     async def letters(self, wanted: DeadLetterFilter) -> AsyncGenerator[Found, None]:
-        """Those that match, the oldest first; those of one partition in their order."""
+        """Yield the letters that match, the oldest first. Those of one partition stay in their order."""
         spans = self._spans_of(wanted)
         notes: dict[int, Notes] = defaultdict(Notes)
         async with aclosing(self._reader.read(spans)) as records:
@@ -137,7 +137,7 @@ class DeadLetterQueue:
                     yield found, notes[record.partition].by(record.offset)
 
     async def waiting(self, wanted: DeadLetterFilter) -> AsyncGenerator[DeadLetter, None]:
-        """Those that match and are not settled, the oldest first."""
+        """Yield the letters that match and are not settled, the oldest first."""
         async with aclosing(self.letters(wanted)) as letters:
             async for found, by in letters:
                 if by is None:

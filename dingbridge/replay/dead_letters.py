@@ -1,4 +1,4 @@
-"""Dead letters as an operator sees them: what is in one, which of them match, which are settled.
+"""Dead letters as an operator sees them: their content, the filter, the notes that settle them.
 
 A dead letter is *settled* when it was replayed or skipped. The dead-letter topic says so itself: a *note*
 is in the same partition behind it, a record of ours with ``NOTE_HEADER``, which lives as long as it.
@@ -112,8 +112,9 @@ def noted(record: ConsumerRecord) -> list[int]:
 class DeadLetterFilter:
     """Which dead letters are meant; what is empty or None admits all.
 
-    ``events`` are EventTypes, ``keys`` whole keys or the ``#…`` that stands for one in the log; ``errors``
-    are parts of the error or the reason, any of which is enough; ``whole_errors`` are errors as they are.
+    ``events`` are EventTypes. ``keys`` are whole keys, or the ``#…`` that stands for a key in the log.
+    ``errors`` are parts of the error or the reason; one that is found is enough. ``whole_errors`` are errors
+    as they are.
     ``since`` is included, ``until`` is not. ``places`` are (partition, offset) in the dead-letter topic.
     """
 
@@ -171,9 +172,9 @@ def new_run_id() -> str:
 
 
 def replayed_as(found: DeadLetter, settled_by: str | None) -> str:
-    """The replay id of a copy of ``found``. It is the same whoever sends it and however often, so the
-    consumer applies it once: two operators who replay one queue at once, a run that was killed before its
-    note, the doubles of one letter. Only what was settled is sent under another id, when it is asked for
+    """The replay id of a copy of ``found``. It is the same for each sender and each time, so
+    the consumer applies one copy: of two operators who replay one queue at once, of a run that was killed
+    before its note, and of the doubles of one letter. Only what was settled is sent under another id, when it is asked for
     ``--again``."""
     first = found.first if "-" not in found.first else (found.record.topic, *found.place.split("/"))
     parts = [*first, found.replay_id or "", settled_by or ""]

@@ -46,8 +46,8 @@ class KafkaSettings(LogSettings):
 
     @property
     def client_id(self) -> str:
-        """Which part of the bridge this is, to Kafka: ``dingbridge-ingress``, ``dingbridge-billing``; a command
-        is ``dingbridge``."""
+        """The name in Kafka's logs and quotas, as ``dingbridge-ingress`` or ``dingbridge-billing``. Commands
+        have ``dingbridge``."""
         return f"dingbridge-{self._part}" if self._part else "dingbridge"
 
     def of_part(self, part: str) -> Self:

@@ -295,7 +295,7 @@ async def test_a_consumer_applies_what_is_sent_back_and_a_second_failure_names_t
         assert letter.first in first
         assert letter.replay_id is not None
 
-        # this letter is another than the one that it was
+        # the second letter has a replay id of its own
         consumer.hopeless = "none"
         again = ("dlq", "replay", consumer.name, "--yes")
         result = await asyncio.to_thread(processes.run, *again, env=env)

@@ -168,7 +168,7 @@ def replay(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Copy dead letters into the consumer's inbox: it tries them again, nobody else sees them.
+    """Copy dead letters into the consumer's inbox. Only that consumer reads the inbox.
 
     It prints the count, asks on a terminal, then sends. Run again after an interruption, it sends the rest; a
     letter that two runs send is applied once.

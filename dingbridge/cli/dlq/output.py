@@ -73,7 +73,7 @@ def print_selection(selected: Selection, verb: Verb) -> None:
 
 
 def print_whole(found: DeadLetter, by: str | None, reveal: bool, as_json: bool) -> None:
-    """One dead letter with its frames, its other headers and its value."""
+    """Print one dead letter with frames, other headers and value."""
     head = as_object(found, by)
     headers = [[name, shown_header(name, data, revealed=reveal)] for name, data in _other_headers(found)]
     value, pretty = _value(found.record.value, reveal)
@@ -110,5 +110,5 @@ def _value(value: bytes | None, reveal: bool) -> tuple[Any, str]:
             decode(value)
             shown = mask_event(shown)
         except NotAnEvent:
-            shown = mask(shown)  # somebody else's: what its names mean is not known
+            shown = mask(shown)  # a foreign record: its names are not listed as harmless
     return shown, orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()
