@@ -172,10 +172,9 @@ def new_run_id() -> str:
 
 
 def replayed_as(found: DeadLetter, settled_by: str | None) -> str:
-    """The replay id of a copy of ``found``. It is the same for each sender and each time, so
-    the consumer applies one copy: of two operators who replay one queue at once, of a run that was killed
-    before its note, and of the doubles of one letter. Only what was settled is sent under another id, when it is asked for
-    ``--again``."""
+    """The replay id of a copy of ``found``. It is the same for each sender and each time, so the
+    consumer applies one copy: of two operators who replay one queue at once, of a run that was killed before
+    its note, and of the doubles of one letter. A settled letter has another id: ``--again`` asks for it."""
     first = found.first if "-" not in found.first else (found.record.topic, *found.place.split("/"))
     parts = [*first, found.replay_id or "", settled_by or ""]
     digest = hashlib.blake2b("\0".join(parts).encode(errors="replace"), digest_size=16)
