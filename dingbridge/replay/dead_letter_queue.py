@@ -1,13 +1,13 @@
 """The dead letters of one consumer: listing them, and sending them back into its inbox.
 
-Each question reads the topic forward, twice: first the notes, which stand behind the letters that they
-settle, then the letters. In memory are the numbers of settled offsets, and the letter at hand. Letters that
+The topic is read forward: first for the notes, which stand behind the letters that they settle, then for the
+letters. In memory are the numbers of settled offsets, and the letter at hand. Letters that
 are sent are copied, acknowledged, and then noted as settled (``dead_letters.py``). A run that ends in between
 does no harm: the copies are sent again under the same ids.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -104,6 +104,9 @@ class DeadLetterQueue:
         self._topic = dlq_topic(settings, consumer)
         self._inbox = inbox_topic(settings, consumer)
         self._spans: Spans = {}
+        self._noted: Spans | None = None
+        self._notes: dict[int, Notes] = {}
+        """By partition, of the spans ``_noted``."""
 
     async def __aenter__(self) -> Self:
         counts = await existing_topics(self._settings, [self._topic])
@@ -126,15 +129,14 @@ class DeadLetterQueue:
     async def letters(self, wanted: DeadLetterFilter) -> AsyncGenerator[Found, None]:
         """Yield the letters that match, the oldest first. Those of one partition stay in their order."""
         spans = self._spans_of(wanted)
-        notes: dict[int, Notes] = defaultdict(Notes)
+        if self._noted != spans:
+            self._notes, self._noted = await self._read_notes(spans), spans
         async with aclosing(self._reader.read(spans)) as records:
             async for record in records:
-                if is_note(record):
-                    notes[record.partition].add(record)
-        async with aclosing(self._reader.read(spans)) as records:
-            async for record in records:
+                if wanted.places and (record.partition, record.offset) not in wanted.places:
+                    continue  # reading the headers of a long queue takes seconds
                 if not is_note(record) and wanted.admits(found := read_dead_letter(record)):
-                    yield found, notes[record.partition].by(record.offset)
+                    yield found, self._notes[record.partition].by(record.offset)
 
     async def waiting(self, wanted: DeadLetterFilter) -> AsyncGenerator[DeadLetter, None]:
         """Yield the letters that match and are not settled, the oldest first."""
@@ -211,22 +213,32 @@ class DeadLetterQueue:
     async def _note(self, copier: Copier, run: str, batch: Sequence[Place]) -> None:
         """Note ``batch`` as settled; only once its copies are acknowledged: it is not offered again."""
         await copier.flush()
-        offsets = defaultdict[int, list[int]](list)
-        for partition, offset in batch:
-            offsets[partition].append(offset)
-        for partition, listed in offsets.items():
+        for partition, listed in _offsets_by_partition(batch).items():
             await copier.write(self._topic, partition, note(listed), [(NOTE_HEADER, run.encode())])
         await copier.flush()
+
+    async def _read_notes(self, spans: Spans) -> dict[int, Notes]:
+        notes = {partition.partition: Notes() for partition in spans}
+        async with aclosing(self._reader.read(spans)) as records:
+            async for record in records:
+                if is_note(record):
+                    notes[record.partition].add(record)
+        return notes
 
     def _spans_of(self, wanted: DeadLetterFilter) -> dict[TopicPartition, Span]:
         """Where the letters that ``wanted`` admits can stand, and behind them their notes."""
         if not wanted.places:
             return dict(self._spans)
-        firsts: dict[int, int] = {}
-        for partition, offset in wanted.places:
-            firsts[partition] = min(offset, firsts.get(partition, offset))
+        named = _offsets_by_partition(wanted.places)
         return {
-            p: Span(max(span.begin, firsts[p.partition]), span.end)
+            p: Span(max(span.begin, min(named[p.partition])), span.end)
             for p, span in self._spans.items()
-            if p.partition in firsts
+            if p.partition in named
         }
+
+
+def _offsets_by_partition(places: Iterable[Place]) -> dict[int, list[int]]:
+    offsets: dict[int, list[int]] = {}
+    for partition, offset in places:
+        offsets.setdefault(partition, []).append(offset)
+    return offsets
