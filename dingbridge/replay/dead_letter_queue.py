@@ -7,17 +7,15 @@ does no harm: the copies are sent again under the same ids.
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
-from aiokafka import TopicPartition
-
 from dingbridge.errors import BridgeError, TopicError
-from dingbridge.kafka.reader import Span, Spans, TopicReader
+from dingbridge.kafka.reader import Spans, TopicReader
 from dingbridge.kafka.topic_policy import dlq_topic, inbox_topic
 from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.copying import Copier, inbox_partitions
@@ -104,9 +102,8 @@ class DeadLetterQueue:
         self._topic = dlq_topic(settings, consumer)
         self._inbox = inbox_topic(settings, consumer)
         self._spans: Spans = {}
-        self._noted: Spans | None = None
         self._notes: dict[int, Notes] = {}
-        """By partition, of the spans ``_noted``."""
+        """By partition; empty until the first question."""
 
     async def __aenter__(self) -> Self:
         counts = await existing_topics(self._settings, [self._topic])
@@ -128,10 +125,8 @@ class DeadLetterQueue:
 
     async def letters(self, wanted: DeadLetterFilter) -> AsyncGenerator[Found, None]:
         """Yield the letters that match, the oldest first. Those of one partition stay in their order."""
-        spans = self._spans_of(wanted)
-        if self._noted != spans:
-            self._notes, self._noted = await self._read_notes(spans), spans
-        async with aclosing(self._reader.read(spans)) as records:
+        self._notes = self._notes or await self._read_notes()
+        async with aclosing(self._reader.read(self._spans)) as records:
             async for record in records:
                 if wanted.places and (record.partition, record.offset) not in wanted.places:
                     continue  # reading the headers of a long queue takes seconds
@@ -213,32 +208,17 @@ class DeadLetterQueue:
     async def _note(self, copier: Copier, run: str, batch: Sequence[Place]) -> None:
         """Note ``batch`` as settled; only once its copies are acknowledged: it is not offered again."""
         await copier.flush()
-        for partition, listed in _offsets_by_partition(batch).items():
+        offsets: dict[int, list[int]] = {}
+        for partition, offset in batch:
+            offsets.setdefault(partition, []).append(offset)
+        for partition, listed in offsets.items():
             await copier.write(self._topic, partition, note(listed), [(NOTE_HEADER, run.encode())])
         await copier.flush()
 
-    async def _read_notes(self, spans: Spans) -> dict[int, Notes]:
-        notes = {partition.partition: Notes() for partition in spans}
-        async with aclosing(self._reader.read(spans)) as records:
+    async def _read_notes(self) -> dict[int, Notes]:
+        notes = {partition.partition: Notes() for partition in self._spans}
+        async with aclosing(self._reader.read(self._spans)) as records:
             async for record in records:
                 if is_note(record):
                     notes[record.partition].add(record)
         return notes
-
-    def _spans_of(self, wanted: DeadLetterFilter) -> dict[TopicPartition, Span]:
-        """Where the letters that ``wanted`` admits can stand, and behind them their notes."""
-        if not wanted.places:
-            return dict(self._spans)
-        named = _offsets_by_partition(wanted.places)
-        return {
-            p: Span(max(span.begin, min(named[p.partition])), span.end)
-            for p, span in self._spans.items()
-            if p.partition in named
-        }
-
-
-def _offsets_by_partition(places: Iterable[Place]) -> dict[int, list[int]]:
-    offsets: dict[int, list[int]] = {}
-    for partition, offset in places:
-        offsets.setdefault(partition, []).append(offset)
-    return offsets

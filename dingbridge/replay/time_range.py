@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 
 import orjson
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.partitioner import DefaultPartitioner
 
 from dingbridge.errors import BridgeError
 from dingbridge.kafka.reader import Span, TopicReader
@@ -112,29 +111,20 @@ class RangeReplay:
         there = await self._reader.spans(topics)
         if self._range.records:
             return _spans_of(self._range.records, there)
-        whole = {p: span for p, span in there.items() if self._holds(p, topics)}
-        first = await self._reader.first_since(whole, 0)
+        first = await self._reader.first_since(there, 0)
         if not skip_deleted:
-            self._check_deleted(whole, first)
-        begins = await self._reader.first_since(whole, self._range.from_ms)
+            self._check_deleted(there, first)
+        begins = await self._reader.first_since(there, self._range.from_ms)
         to_ms = self._range.to_ms
-        ends = await self._reader.first_since(whole, to_ms + DISORDER_MS) if to_ms is not None else {}
+        ends = await self._reader.first_since(there, to_ms + DISORDER_MS) if to_ms is not None else {}
         found = {}
-        for partition, span in whole.items():
+        for partition, span in there.items():
             begin, end = begins[partition], ends.get(partition)
             if begin is not None:
                 found[partition] = Span(
                     max(begin[0], span.begin), min(end[0], span.end) if end is not None else span.end
                 )
         return found
-
-    def _holds(self, partition: TopicPartition, topics: dict[str, int]) -> bool:
-        """Whether ``partition`` can hold the key that is asked for."""
-        key = self._range.key
-        if key is None or key.startswith("#"):
-            return True
-        everywhere = list(range(topics[partition.topic]))
-        return bool(DefaultPartitioner()(key.encode(), everywhere, everywhere) == partition.partition)
 
     def _check_deleted(
         self,
