@@ -201,9 +201,11 @@ class WorkQueue:
         return await self._write(tx, row, {"leased_ms": 0, "due_ms": due})
 
     async def free(self, tx: Transaction) -> None:
-        """Give back all that is claimed: where a database is one process's, its leases ended with it."""
+        """Give back all that is claimed. Whoever has claimed it writes no more of it. At the start of the one
+        process of a database, every lease is a dead process's."""
         due = case((self._untouched, self.now_ms()), else_=self._c.due_ms)
-        await tx.execute(update(self.table).where(self._c.leased_ms > 0).values(leased_ms=0, due_ms=due))
+        values = {"leased_ms": 0, "due_ms": due, "claims": self._c.claims + 1}
+        await tx.execute(update(self.table).where(self._c.leased_ms > 0).values(**values))
 
     async def done(self, tx: Transaction, row: Row[Any]) -> bool:
         """Delete ``row``, or release it where it was made due meanwhile. False: another has claimed it."""
