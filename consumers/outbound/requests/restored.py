@@ -24,8 +24,8 @@ _STORED: Final = select(outbound_state.c.value).where(_THIS)
 
 
 async def pause(tx: Transaction, restored: Restored) -> None:
-    """Write nothing to DingTalk until ``resume``. Each member notices it for its own partitions, and one that
-    is killed notices it again: all that was noticed is one pause."""
+    """Write nothing to DingTalk until ``resume``. Each member reports its own partitions, and a member that
+    was killed reports them again: the pause is the sum of all reports."""
     # of two members that notice it at once, the second waits for the first
     await tx.execute(tx.insert(outbound_state).values(name=PAUSED).on_conflict_do_nothing())
     before = _restored(await tx.scalar(_STORED.with_for_update()))
