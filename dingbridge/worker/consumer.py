@@ -251,10 +251,11 @@ class Consumer(Generic[Prepared]):
         return []
 
     async def restored(self, restored: Restored, tx: Transaction) -> None:
-        """Called once, at the first start on a database that was restored from a back-up, before any event.
+        """Called before any event is handled again when the database went back in time, as a copy that was
+        put back. Each member calls it for its own partitions, also while it runs; it may be called again.
 
-        Events since the back-up come again, and their effects in this database are gone: handled again, they
-        happen once. An effect elsewhere happened already: for those that must not be repeated, keep
+        Events since then come again, and their effects in this database are gone: handled again, they happen
+        once. An effect elsewhere happened already: for those that must not be repeated, keep
         ``restored.ends`` by ``tx``, and ask it of ``tx.ctx.position`` in the handler. No network I/O.
         """
 
