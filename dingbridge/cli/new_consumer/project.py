@@ -151,7 +151,7 @@ def _handler(event_type: str) -> str:
     line = f"    async def on_{event_type}({parameters}) -> None:"
     if len(line) > WIDTH:
         line = f"    async def on_{event_type}(\n        {parameters}\n    ) -> None:"
-    return f'    @on({class_name(event_type)})\n{line}\n        await self.note(event, tx)\n'
+    return f"    @on({class_name(event_type)})\n{line}\n        await self.note(event, tx)\n"
 
 
 def _payloads(events: Sequence[str]) -> str:
