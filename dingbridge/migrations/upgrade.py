@@ -1,9 +1,8 @@
 """The revisions of a consumer's tables, run and compared on one connection by Alembic's commands.
 
-A consumer's ``migrations`` names the package that holds its revisions, ``v0001_….py`` and so on. Each consumer
-has a version table of its own, so that several may share a database. Tables that are in no revision are
-created when they are missing: those of a consumer without ``migrations``, and those that others add to a
-consumer's ``metadata``.
+A consumer's ``migrations`` names the package that holds its revisions, ``v0001_….py`` and so on. Each one has
+a version table of its own, so that several may share a database. Tables that are in no revision are created
+when they are missing: those of a consumer without ``migrations``, and those that others add to ``metadata``.
 
 Not here: the transaction around it (``dingbridge/worker/store/migrations.py``), and what a revision does.
 """
@@ -71,9 +70,7 @@ def _remedy(consumer: type[Tables], left: Lacking) -> str:
             "code, the second"
         )
     by_hand = "; ".join(left.statements) or "restore it, or give the consumer an empty one"
-    return (
-        f"{write} writes the revision, if none makes that. Else the database was changed by hand: {by_hand}"
-    )
+    return f"If no revision makes that, {write} writes it. Else the database was changed by hand: {by_hand}"
 
 
 def upgrade(connection: Connection, consumer: type[Tables]) -> tuple[str | None, str | None]:

@@ -1,8 +1,8 @@
 """The revision that is missing between a consumer's code and its revisions, as the source of a module.
 
 Alembic compares the code with a database in memory in which the revisions have run. Only additions are taken:
-tables, columns, indexes. What the code no longer has stays in the database, and a type that has changed is for
-the author's own revision.
+tables, columns, indexes. What the code no longer has stays in the database. For a changed type the author
+writes a revision.
 """
 
 import importlib
