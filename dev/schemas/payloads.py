@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
-from datamodel_code_generator import DataModelType, InputFileType, PythonVersion, generate
+from datamodel_code_generator import InputFileType, PythonVersion, generate
+from datamodel_code_generator.enums import DataModelType
 from datamodel_code_generator.format import Formatter
 
 from dingbridge.events.catalogue import EventSpec

@@ -162,7 +162,7 @@ def configuration(
     )
     places = "\n".join([*folders, *([] if scratch is None else [str(scratch)])])
     for name, value in {
-        "script_location": str(Path(__file__).parent),
+        "script_location": str(Path(__file__).with_name("environment")),
         "version_locations": places,
         "path_separator": "newline",
         "file_template": "v%(rev)s_%(slug)s",

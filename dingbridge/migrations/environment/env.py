@@ -1,4 +1,4 @@
-"""Alembic runs this file within each command that ``upgrade.py`` gives.
+"""Alembic runs this file within each command that ``dingbridge/migrations/upgrade.py`` gives.
 
 It works on the connection that the configuration has, in the transaction that is open there.
 """
