@@ -1,10 +1,10 @@
 """The revisions of a consumer's tables, run and compared on one connection by Alembic's commands.
 
-A consumer's ``migrations`` names the package that holds its revisions, ``v0001_….py`` and so on. Each one has
-a version table of its own, so that several may share a database. Tables that are in no revision are created
+A consumer's ``migrations`` names the package with its revisions, ``v0001_….py`` and so on. Each consumer
+has its own version table, so several consumers may share a database. Tables in no revision are created
 when they are missing: those of a consumer without ``migrations``, and those that others add to ``metadata``.
 
-Not here: the transaction around it (``dingbridge/worker/store/migrations.py``), and what a revision does.
+``dingbridge/worker/store/migrations.py`` has the transaction around it.
 """
 
 import re

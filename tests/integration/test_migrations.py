@@ -66,7 +66,8 @@ async def test_a_first_revision_runs_where_the_consumer_has_made_its_tables_befo
     database_url, tmp_path, monkeypatch
 ):
     tables = MetaData()
-    Table("bills", tables, Column("id", Text, primary_key=True), Column("at", UtcDateTime), Index("by_at", "at"))
+    columns = (Column("id", Text, primary_key=True), Column("at", UtcDateTime))
+    Table("bills", tables, *columns, Index("by_at", "at"))
     about = {"name": "billing", "metadata": tables, "__module__": __name__}
     before = type("Billing", (Consumer,), about)
     folder = tmp_path / "first_revisions"

@@ -25,8 +25,8 @@ def on(event: Any, /, *, prepare: Any = CLASS_WIDE) -> Any:
     ``event: Event[UserAddOrg]``, and a type checker compares the two. ``event: Event`` is right for every
     type, and knows nothing of its fields.
 
-    ``event`` may also be a name, of which a type checker knows no fields: an EventType that is newer than
-    this version, or the CloudEvents ``type`` of another sender, which has a dot in it.
+    ``event`` may also be a name, and a type checker then compares nothing. It is for an EventType that is
+    newer than this version, and for the CloudEvents ``type`` of another sender, which has a dot in it.
 
     ``prepare`` is the method (event, ctx) that runs before the handler, in place of the class's ``prepare``;
     the handler gets its result. It is an ``async def`` that stands above. None: nothing runs before, and the
