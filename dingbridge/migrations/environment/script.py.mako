@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-${imports + "\n" if imports else ""}
+${"\n" + imports + "\n" if imports else ""}
 revision = "${up_revision}"
 down_revision = ${'"%s"' % down_revision if down_revision else None}
 
