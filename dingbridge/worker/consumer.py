@@ -46,7 +46,7 @@ Prepared = TypeVar("Prepared", default=Any)
 class Consumer(Generic[Prepared]):
     """Base class of a consumer: one internal system's view of the events, with a group of its own.
 
-    Subclasses set ``name`` and write handlers: ``@on("user_add_org")`` on a method for one EventType, with
+    Subclasses set ``name`` and write handlers: ``@on(UserAddOrg)`` on a method for one EventType, with
     the arguments of ``handle``, and ``handle`` for the events of ``topics`` and ``control_topics`` that have
     none. One instance lives in one worker process; its handlers run concurrently for different keys, in order
     for one key. ``Consumer[Approval]`` is one whose ``prepare`` returns an ``Approval``.
