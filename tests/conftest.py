@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import importlib
+import itertools
 import logging
 import secrets
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -95,16 +96,32 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--claims"):
-        return
-    other = [
-        item
-        for item in items
-        if item.path.parent.name in SERVED and test_of(item.nodeid) not in claimed_tests()
-    ]
-    if other:
-        config.hook.pytest_deselected(items=other)
-        items[:] = [item for item in items if item not in set(other)]
+    if config.getoption("--claims"):
+        other = [item for item in items if _served(item) and test_of(item.nodeid) not in claimed_tests()]
+        if other:
+            config.hook.pytest_deselected(items=other)
+            items[:] = [item for item in items if item not in set(other)]
+    if hasattr(config, "workerinput"):
+        items[:] = _mixed(items)
+
+
+def _served(item: pytest.Item) -> bool:
+    return item.path.parent.name in SERVED
+
+
+def _mixed(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Put up to three files that only compute behind each file that waits for servers and processes.
+
+    So the processors always have work, and the files at the end are short."""
+    files = [list(group) for _, group in itertools.groupby(items, key=lambda item: item.path)]
+    waiting = [file for file in files if _served(file[0])]
+    computing = [file for file in files if not _served(file[0])]
+    each = min(3, len(computing) // max(1, len(waiting)))
+    mixed = []
+    for number, file in enumerate(waiting):
+        mixed += [file, *computing[number * each : (number + 1) * each]]
+    mixed += computing[len(waiting) * each :]
+    return [item for file in mixed for item in file]
 
 
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> None:
