@@ -33,6 +33,8 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("dingbridge")
 
+gc.disable()  # until all tests are collected: what is imported and collected stays
+
 _servers = pytest.StashKey[RunServers]()
 _outcomes = pytest.StashKey[dict[str, set[str]]]()
 """In the process that has the terminal: the tests that passed, and those that failed."""
@@ -142,6 +144,7 @@ def pytest_collection_finish() -> None:
     """Thousands of tests and all modules stay to the end: the garbage collector need not look at them."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_report_collectionfinish(
