@@ -5,8 +5,8 @@ a run of the tests. What is forked is a process like any other: own pid, session
 code; only ``bin/dingbridge`` and its imports were done before. It ends with the process of the tests; the
 controller of pytest-xdist has one for all its worker processes.
 
-One thing is otherwise: an answer that disagrees with its event is asked for again after 6 s in all, not after
-72 s. The simulator's answers are at most 4 s late.
+One thing is otherwise: an answer that disagrees with its event is asked for again after 4.3 s in all, not
+after 72 s. The simulator's answers are at most 4 s late.
 """
 
 import atexit
@@ -27,7 +27,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, NoReturn
 
-LOOK_AGAIN_S = (0.5, 1.5, 4.0)
+LOOK_AGAIN_S = (0.3, 1.0, 3.0)
 """In place of 2, 10 and 60 s, as ``dingbridge.snapshots.late_answers`` has it. Their sum is longer than
 ``late_ms`` of the simulator, so the last look is right here, too."""
 
