@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field, SecretStr
+from pydantic import Field, PrivateAttr, SecretStr
 
 from dingbridge.console.access.settings import AccessSettings
 from dingbridge.settings import CommaList, JournalSettings, KafkaSettings
@@ -16,6 +16,8 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 class ConsoleSettings(AccessSettings, KafkaSettings, JournalSettings):
     """Everything ``dingbridge console`` needs."""
+
+    _part: str = PrivateAttr("console")
 
     console_listeners: CommaList = Field(default_factory=list)
     """private listeners, with commas, as `ingress=http://127.0.0.1:8081`; a name is `ingress` or the

@@ -18,9 +18,6 @@
     ├── HandlerOutcome           what a handler raises instead of "done": Retry, Reject …  dingbridge/worker
     ├── UnknownConsumer          none of this name is installed, or it does not load     dingbridge/worker
     ├── NotSetBack               a restored database whose offsets are not set back yet    dingbridge/worker
-    ├── BadBackup                a back-up that is not whole, or of another format        dingbridge/backup
-    ├── Refused                  something is in the way of a restore                     dingbridge/backup
-    ├── NotInstalled             a program of PostgreSQL's is not here                    dingbridge/backup
     ├── MigrationError           a consumer's tables cannot be brought up to date        dingbridge/worker
     ├── Deleted                  a range of time that Kafka has deleted in part          dingbridge/replay
     ├── RegistryUnavailable      the schema registry is not reached, or refuses us       dingbridge/schema

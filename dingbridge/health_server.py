@@ -5,9 +5,11 @@ a host name of ours; a request that changes something also needs the token of th
 (``admin_token.py``), and is logged.
 """
 
+import asyncio
 import hmac
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
@@ -171,8 +173,11 @@ class AdminServer:
             ) from error
         self.port = self._runner.addresses[0][1]
 
-    async def stop(self) -> None:
-        await self._runner.cleanup()
+    async def stop(self, within_s: float = 3.0) -> None:
+        """Close. Requests get a second to end; whatever hangs is left behind after ``within_s``."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._runner.cleanup()
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return json_response({"status": "ok"})

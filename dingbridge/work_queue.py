@@ -201,9 +201,11 @@ class WorkQueue:
         return await self._write(tx, row, {"leased_ms": 0, "due_ms": due})
 
     async def free(self, tx: Transaction) -> None:
-        """Give back all that is claimed: where a database is one process's, its leases ended with it."""
+        """Give back all claimed rows. A process that still holds one of them can write no more of it. At the
+        start of a database's only process, its leases belong to dead processes."""
         due = case((self._untouched, self.now_ms()), else_=self._c.due_ms)
-        await tx.execute(update(self.table).where(self._c.leased_ms > 0).values(leased_ms=0, due_ms=due))
+        values = {"leased_ms": 0, "due_ms": due, "claims": self._c.claims + 1}
+        await tx.execute(update(self.table).where(self._c.leased_ms > 0).values(**values))
 
     async def done(self, tx: Transaction, row: Row[Any]) -> bool:
         """Delete ``row``, or release it where it was made due meanwhile. False: another has claimed it."""

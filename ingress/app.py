@@ -38,7 +38,7 @@ from dingbridge.ingress.recovery.apps import Recovery
 from dingbridge.ingress.relay.relay import Relay
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.ingress.server import PublicServer
-from dingbridge.ingress.stream.apps import Streams
+from dingbridge.ingress.stream.client import Streams
 from dingbridge.settings import IngressSettings
 from dingbridge.tasks import WatchedTasks
 
@@ -115,7 +115,6 @@ class Ingress:
     async def _begin(self, tasks: WatchedTasks) -> None:
         settings = self._settings
         tasks.need("that waits for damage of the journal", self._journal.until_damaged)
-        await self._recovery.settle()
         self._recovery.start(tasks)
         await self._admin.start()
         callback = await self._listen()

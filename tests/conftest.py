@@ -1,9 +1,10 @@
-"""Fixtures of all tiers: real servers (one of each for the run), settings of one test, its processes."""
+"""Fixtures of all tiers: real servers (one of each a worker process), settings of one test, its processes."""
 
 import asyncio
 import contextlib
 import gc
 import importlib
+import itertools
 import logging
 import secrets
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -23,6 +24,7 @@ from tests.support.processes import Processes
 from tests.support.servers import PLAINTEXT, RunServers, credentials_of_environment
 from tests.support.sizes import LONG, sized
 from tests.support.validation import in_words, validated
+from tests.support.warm import warm
 
 hypothesis_settings.register_profile(
     "dingbridge",
@@ -32,7 +34,12 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("dingbridge")
 
+gc.disable()  # until all tests are collected: what is imported and collected stays
+
 _servers = pytest.StashKey[RunServers]()
+_workers_servers = pytest.StashKey[set[str]]()
+"""In the controller of pytest-xdist: a line on each kind of server that its worker processes had."""
+
 _outcomes = pytest.StashKey[dict[str, set[str]]]()
 """In the process that has the terminal: the tests that passed, and those that failed."""
 
@@ -49,13 +56,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    told = getattr(config, "workerinput", {}).get("servers")
-    servers = config.stash[_servers] = RunServers(Path(told) if told else None)
+    config.stash[_servers] = RunServers()
+    config.stash[_workers_servers] = set()
     config.stash[_outcomes] = {"passed": set(), "failed": set()}
-    controls = told is None and config.getoption("numprocesses", None) and not config.option.collectonly
-    if controls and any(tier in Path(argument).parts for argument in config.args for tier in SERVED):
-        servers.start_for_workers()
     if hasattr(config, "workerinput"):
+        if config.workerinput["warm"]:
+            warm(config.workerinput["warm"])
         _compile_a_part(config, config.workerinput)
 
 
@@ -72,9 +78,9 @@ def _compile_a_part(config: pytest.Config, worker: dict[str, Any]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """A worker process of pytest-xdist begins: it learns where the controller says which servers run."""
-    servers = node.config.stash[_servers]
-    node.workerinput["servers"] = str(servers.folder) if servers.controls else None
+    """A worker process of pytest-xdist begins: it learns which process forks, where any test needs that."""
+    served = any(tier in Path(argument).parts for argument in node.config.args for tier in SERVED)
+    node.workerinput["warm"] = warm().address if served else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -95,16 +101,32 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--claims"):
-        return
-    other = [
-        item
-        for item in items
-        if item.path.parent.name in SERVED and test_of(item.nodeid) not in claimed_tests()
-    ]
-    if other:
-        config.hook.pytest_deselected(items=other)
-        items[:] = [item for item in items if item not in set(other)]
+    if config.getoption("--claims"):
+        other = [item for item in items if _served(item) and test_of(item.nodeid) not in claimed_tests()]
+        if other:
+            config.hook.pytest_deselected(items=other)
+            items[:] = [item for item in items if item not in set(other)]
+    if hasattr(config, "workerinput"):
+        items[:] = _mixed(items)
+
+
+def _served(item: pytest.Item) -> bool:
+    return item.path.parent.name in SERVED
+
+
+def _mixed(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Put up to three files that only compute behind each file that waits for servers and processes.
+
+    So the processors always have work, and the files at the end are short."""
+    files = [list(group) for _, group in itertools.groupby(items, key=lambda item: item.path)]
+    waiting = [file for file in files if _served(file[0])]
+    computing = [file for file in files if not _served(file[0])]
+    each = min(3, len(computing) // max(1, len(waiting)))
+    mixed = []
+    for number, file in enumerate(waiting):
+        mixed += [file, *computing[number * each : (number + 1) * each]]
+    mixed += computing[len(waiting) * each :]
+    return [item for file in mixed for item in file]
 
 
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> None:
@@ -125,6 +147,7 @@ def pytest_collection_finish() -> None:
     """Thousands of tests and all modules stay to the end: the garbage collector need not look at them."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_report_collectionfinish(
@@ -142,15 +165,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["validated"] = dict(validated)
+        output["servers"] = session.config.stash[_servers].running()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    validated.update(getattr(node, "workeroutput", {}).get("validated", {}))
+    output = getattr(node, "workeroutput", {})
+    validated.update(output.get("validated", {}))
+    node.config.stash[_workers_servers].update(output.get("servers", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash[_servers].running():
+    for line in sorted({*config.stash[_servers].running(), *config.stash[_workers_servers]}):
         terminalreporter.write_line(line)
     if words := in_words():
         terminalreporter.write_line(words)
@@ -181,7 +207,7 @@ def _logging_as_before() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def kafka(pytestconfig: pytest.Config) -> KafkaServer:
-    """The run's broker. A test that breaks its broker uses ``breakable_kafka``."""
+    """The process's broker. A test that breaks its broker uses ``breakable_kafka``."""
     return pytestconfig.stash[_servers].kafka
 
 
@@ -198,7 +224,7 @@ def breakable_kafka(pytestconfig: pytest.Config) -> Iterator[KafkaServer]:
 
 @pytest.fixture(scope="session")
 def consumer_kafka(request: pytest.FixtureRequest) -> dict[str, str]:
-    """The broker of ``--kafka``: the run's, named only when a test asks for it."""
+    """The broker of ``--kafka``: that of this process, named only when a test asks for it."""
     kafka = request.getfixturevalue("kafka")
     if type(kafka) is EnvironmentKafka:
         return {}
@@ -207,7 +233,7 @@ def consumer_kafka(request: pytest.FixtureRequest) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def postgres(pytestconfig: pytest.Config) -> PostgresServer:
-    """The run's PostgreSQL server. A test gets a database of its own from ``database_url``."""
+    """The process's PostgreSQL server. A test gets a database of its own from ``database_url``."""
     return pytestconfig.stash[_servers].postgres
 
 

@@ -17,9 +17,8 @@ from dingbridge.events.foreign import moment as moment
 from dingbridge.events.foreign import whole_number
 from dingbridge.kafka.topic_policy import CONSUMER_RE, control_topic
 from dingbridge.masking import IDS
-from dingbridge.replay.copying import FROM_HEADER
+from dingbridge.replay.copying import FROM_HEADER, header
 from dingbridge.replay.dead_letters import NOTE_HEADER, is_note, noted, read_dead_letter
-from dingbridge.replay.history import header
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.context import Position
 from dingbridge.worker.delivery import REPLAY_HEADER

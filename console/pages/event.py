@@ -158,8 +158,8 @@ def _row(place: Position, facts: Facts) -> Row:
         command = Command(("dlq", "replay", facts.consumer, "--letter", where, "--yes"), 1)
     elif facts.installed:
         record = ":".join(map(str, place))
-        again = ("--again",) if replays else ()
-        command = Command(("replay", facts.consumer, "--record", record, *again, "--yes"), 1)
+        another = ("--run", f"{len(replays) + 1}") if replays else ()  # under the same id it is passed over
+        command = Command(("replay", facts.consumer, "--record", record, *another, "--yes"), 1)
     return Row(facts, outcome, replays, command)
 
 

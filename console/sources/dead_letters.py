@@ -6,14 +6,14 @@ console goes on meanwhile.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dingbridge.errors import BridgeError
 from dingbridge.kafka.topic_policy import CONSUMER_RE, dlq_topic
 from dingbridge.kafka.topics import existing_topics
-from dingbridge.replay.dead_letter_groups import DeadLetterGroup
-from dingbridge.replay.dead_letter_queue import DeadLetterQueue
+from dingbridge.replay.dead_letter_queue import DeadLetterGroup, DeadLetterQueue
 from dingbridge.replay.dead_letters import DeadLetter, DeadLetterFilter
 from dingbridge.settings import KafkaSettings
 
@@ -79,9 +79,19 @@ class DeadLetters:
     async def _listed(
         self, consumer: str, wanted: DeadLetterFilter, after: int, limit: int
     ) -> tuple[list[DeadLetter], bool]:
-        async with DeadLetterQueue(self._settings, consumer) as queue:
-            selected = await queue.select(wanted, limit=after + limit)
-        return [letter for letter, _ in selected.found[after:]], selected.more
+        found: list[DeadLetter] = []
+        async with (
+            DeadLetterQueue(self._settings, consumer) as queue,
+            aclosing(queue.waiting(wanted)) as letters,
+        ):
+            async for letter in letters:
+                if after:
+                    after -= 1
+                elif len(found) == limit:
+                    return found, True
+                else:
+                    found.append(letter)
+        return found, False
 
     async def _groups(self, consumer: str, wanted: DeadLetterFilter) -> list[DeadLetterGroup]:
         async with DeadLetterQueue(self._settings, consumer) as queue:

@@ -23,7 +23,7 @@ from dingbridge.consumers.outbound.metrics import OutboundMetrics
 from dingbridge.consumers.outbound.owners import load_owners
 from dingbridge.consumers.outbound.requests import agent as requests
 from dingbridge.consumers.outbound.requests.forgetting import forget
-from dingbridge.consumers.outbound.requests.restored import doubt_since_ms, pause, paused, when_resumed
+from dingbridge.consumers.outbound.requests.restored import doubt_since_ms, pause, paused, warn_paused
 from dingbridge.consumers.outbound.requests.store import (
     REQUESTS,
     doubt_all,
@@ -104,12 +104,9 @@ class Outbound(Consumer):
         keep_days = retention_days(self.settings, control_topic(self.settings, OUTBOUND)) + SEGMENT_DAYS
         app_of = self.settings.app_of
         agent, requester = contacts.Agent(*parts, app_of=app_of), requests.RequestAgent(*parts, app_of=app_of)
-        agents: tuple[Work, ...] = (
+        runs: tuple[Work, ...] = (
             partial(keep_working, agent.claim, agent.work, contacts.AT_ONCE),
             partial(keep_working, requester.claim, requester.work, requests.AT_ONCE),
-        )
-        runs: tuple[Work, ...] = (
-            *(partial(when_resumed, self.database, work) for work in agents),
             partial(keep_measuring, self.database, self.metrics, keep_days * DAY_MS),
             Sender(self.database, self.settings).run,
         )
@@ -118,9 +115,7 @@ class Outbound(Consumer):
                 for queue in (QUEUE, REQUESTS):
                     await queue.free(tx)
         if await paused(self.database.reader()) is not None:
-            log.warning(
-                "outbound.paused", remedy="dingbridge outbound status, then dingbridge outbound resume"
-            )
+            warn_paused()
         never = asyncio.Event()
         await asyncio.gather(*(retry_until_available(run, self.name, never) for run in runs))
 
@@ -149,7 +144,9 @@ class Outbound(Consumer):
 
     async def restored(self, restored: Restored, tx: Transaction) -> None:
         await pause(tx, restored)
+        await QUEUE.free(tx)
         await doubt_all(tx, restored.at_ms, now_ms())
+        warn_paused()
 
     async def forget(self, person: Person, tx: Transaction) -> Forgotten:
         return await forget(tx, person)

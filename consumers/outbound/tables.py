@@ -5,7 +5,21 @@ makes the row due; the agent writes the rest. Times are epoch milliseconds, as i
 messages. A row stays when its entity is gone: with the last version in it, a replay creates nobody.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    exists,
+    not_,
+)
 
 from dingbridge.work_queue import queue_columns, queue_index
 
@@ -54,6 +68,12 @@ outbound_state = Table(
     Column("name", Text, primary_key=True, comment="sender, or <what is limited>:<app>"),
     Column("value", Text, comment="of a limit: {epoch minute: count} of the last 24 h, JSON"),
 )
+
+PAUSED: Final = "restored"
+"""The row that is there while outbound is paused (``requests/restored.py``)."""
+
+NOT_PAUSED: Final = not_(exists().where(outbound_state.c.name == PAUSED))
+"""The condition of both queues: nothing is claimed while outbound is paused."""
 
 outbound_outgoing = Table(
     "outbound_outgoing",

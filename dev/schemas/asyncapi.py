@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from dingbridge.contract_routes import Installation
-from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue
+from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue, class_name
 from dingbridge.events.envelope import CONTENT_TYPE, TYPE_PREFIX, Record
-from dingbridge.schema.json_schema import class_name, envelope_schema, record_schema
+from dingbridge.schema.json_schema import envelope_schema, record_schema
 
 VERSION: Final = "1.0.0"
 """Of the contract as a whole: envelope, keys, headers and topics. Each type's ``dataschema`` has its own."""

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from dev.schemas import contract, on, outbound, pages, payloads
+from dev.schemas import contract, outbound, pages, payloads
 from dingbridge.events.catalogue import EventSpec, catalogue
 from dingbridge.events.envelope import Record, urn
 from dingbridge.schema.json_schema import data_schema, document, envelope_schema
@@ -53,7 +53,6 @@ def texts() -> dict[str, str]:
     found |= pages.texts(every, records)
     found["dingbridge/generated/__init__.py"] = GENERATED
     found["dingbridge/generated/payloads.py"] = payloads.text(every)
-    found["dingbridge/generated/on.pyi"] = on.text(every)
     envelope = envelope_schema()
     found["schemas/json/envelope.json"] = as_text(document(envelope, "draft-07"))
     found["schemas/json-2020-12/envelope.json"] = as_text(document(envelope, "2020-12", ENVELOPE_URN))

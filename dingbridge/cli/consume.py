@@ -88,7 +88,7 @@ def _load(name: str) -> "tuple[Consumer, ConsumerSettings]":
         problems += error.problems
     if problems:
         raise SettingsError(list(dict.fromkeys(problems)))
-    return consumer, settings
+    return consumer, settings.of_part(consumer.name)
 
 
 def _print(tables: "list[Table]", as_json: bool) -> None:

@@ -26,8 +26,6 @@ COMMANDS = {
     "dlq": "List a consumer's dead letters, and send them back.",
     "replay": "Send a range of time once more to one consumer.",
     "forget": "Delete the data of somebody who has left.",
-    "backup": "Copy journal, databases and offsets, while all runs.",
-    "restore": "Restore a back-up; consumers read again what came since.",
     "topics": "List, create and read the topics.",
     "schema": "The contract of the topics, for other programs.",
     "callback": "Register this bridge's callback URL at DingTalk.",

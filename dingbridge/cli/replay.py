@@ -21,8 +21,7 @@ from dingbridge.cli.terminal import (
 from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topic_policy import topics_read
 from dingbridge.logging import configure_logging
-from dingbridge.replay.copying import begun_at
-from dingbridge.replay.time_range import Range, RangePlan, RangeReplay, moment_text
+from dingbridge.replay.time_range import Range, RangePlan, RangeReplay
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.context import Position
 from dingbridge.worker.registry import load_consumer
@@ -60,13 +59,10 @@ def command(
     ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="Under a new replay id, though this was replayed before.")
-    ] = False,
-    resume: Annotated[
-        str | None,
-        typer.Option("--resume", metavar="REPLAY-ID", help="Go on with this run, which was interrupted."),
-    ] = None,
+    run: Annotated[
+        str,
+        typer.Option("--run", metavar="NAME", help="Another name, another replay of the same records."),
+    ] = "",
     skip_deleted: Annotated[
         bool, typer.Option("--skip-deleted", help="Copy what is left of a range that retention has reached.")
     ] = False,
@@ -75,9 +71,9 @@ def command(
     """Copy the records of a range of time, or those named by --record, into the consumer's inbox: it applies
     them again, nobody else does.
 
-    It prints the count, asks on a terminal, then sends. The same command again goes on with an interrupted
-    run, without doubling; with a time such as 2h it needs --resume for that. Exit code 2: arguments; 1: Kafka
-    no longer has the range, or does not answer.
+    It prints the count, asks on a terminal, then sends. The same command again, as after an interruption,
+    sends all again, and the consumer passes over what it has applied; --run makes another replay of it.
+    Exit code 2: arguments; 1: Kafka no longer has the range, or does not answer.
     """
     cls = load_consumer(consumer)
     reads = [*cls.topics, *cls.control_topics]
@@ -92,8 +88,7 @@ def command(
         raise typer.BadParameter(
             "say --since (with --until, --events, --key), or --record alone", param_hint="--since"
         )
-    # "2h" means the same when the run is resumed, and a run's id knows whole seconds
-    now = begun_at(resume) if resume is not None else datetime.now(UTC).replace(microsecond=0)
+    now = datetime.now(UTC).replace(microsecond=0)  # so that the printed time is the whole of it
     begin = moment(since, "--since", now) if since is not None else datetime.fromtimestamp(0, UTC)
     end = moment(until, "--until", now) if until is not None else None
     if end is not None and end <= begin:
@@ -113,36 +108,34 @@ def command(
     asked = Range(
         consumer,
         tuple(sorted({place.topic for place in records}) or topics),
-        from_ms=int(begin.timestamp() * 1000),
-        to_ms=None if end is None else int(end.timestamp() * 1000),
+        from_ms=round(begin.timestamp() * 1000),
+        to_ms=None if end is None else round(end.timestamp() * 1000),
         key=key,
-        begun=now,
         records=records,
+        run=run,
     )
 
     async def work() -> None:
         async with TopicReader(settings) as reader:
-            run = RangeReplay(settings, reader, asked)
+            replay = RangeReplay(settings, reader, asked)
             say("counting …")
-            plan = await run.plan(resume=resume, again=again, skip_deleted=skip_deleted)
+            plan = await replay.plan(skip_deleted=skip_deleted)
             for topic in plan.missing:
                 say(f"there is no topic {topic}: nothing was published to it yet")
             if not as_json:
                 _print_plan(plan, asked)
-            if plan.resumed and not plan.to_send:
-                after = f"; what was published after it: --since {moment_text(plan.to_ms)}"
-                say(
-                    "this run is complete. --again sends all once more under a new id"
-                    + ("" if asked.records else after)
-                )
             sent = 0
             if plan.to_send and not dry_run:
-                sent = await _send(run, plan, consumer, yes)
+                sent = await _send(replay, plan, asked, yes)
                 if not as_json:
                     print(f"sent       {sent}")
                 say(f"`dingbridge consume {consumer}` applies them, beside what is new")
+                if cls.uses_database:
+                    say(
+                        "it passes over what it has applied under this replay id; --run NAME makes another id"
+                    )
             if as_json:
-                print_json(_as_object(plan, sent))
+                print_json(_as_object(plan, asked, sent))
 
     try:
         asyncio.run(work())
@@ -150,23 +143,24 @@ def command(
         raise typer.Exit(130) from None
 
 
-async def _send(run: RangeReplay, plan: RangePlan, consumer: str, yes: bool) -> int:
+async def _send(replay: RangeReplay, plan: RangePlan, asked: Range, yes: bool) -> int:
     """Ask, and send; how many. Raises ``typer.Exit`` for a no."""
-    if not confirmed(f"Send {plan.to_send} record(s) to {consumer} once more?", yes):
+    if not confirmed(f"Send {plan.to_send} record(s) to {asked.consumer} once more?", yes):
         say("nothing was sent")
         raise typer.Exit(1)
     with progress(plan.to_send) as bar:
         try:
-            return await run.send(plan, bar.advance)
+            await replay.send(bar.advance)
         except BaseException:
-            say(
-                f"interrupted after {bar.done} of {plan.to_send}; to go on: the same command with "
-                f"--resume {plan.replay_id}"
-            )
+            # a time such as 2h would mean another range, under another id
+            times = f" with --since {_text(asked.from_ms)}" if not asked.records else ""
+            times += f" --until {_text(asked.to_ms)}" if asked.to_ms is not None else ""
+            say(f"interrupted after {bar.done} of {plan.to_send}; run the same command again{times}")
             raise
+    return bar.done
 
 
-def _places(texts: Iterable[str]) -> tuple[Position, ...]:
+def _places(texts: Iterable[str]) -> frozenset[Position]:
     found = []
     for text in texts:
         topic, _, rest = text.partition(":")
@@ -176,29 +170,31 @@ def _places(texts: Iterable[str]) -> tuple[Position, ...]:
                 f"{text!r} is no record; as dingtalk.user_add_org:0:1234", param_hint="--record"
             )
         found.append(Position(topic, int(partition), int(offset)))
-    return tuple(dict.fromkeys(found))
+    return frozenset(found)
+
+
+def _text(epoch_ms: int) -> str:
+    """UTC, to the millisecond."""
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _print_plan(plan: RangePlan, asked: Range) -> None:
     if not asked.records:
-        print(f"range      {moment_text(plan.from_ms)} to {moment_text(plan.to_ms)} (UTC, when published)")
+        until = "now" if asked.to_ms is None else _text(asked.to_ms)
+        print(f"range      {_text(asked.from_ms)} to {until} (UTC, when published)")
     for topic, records in sorted(plan.by_topic.items()):
         print(f"records    {records}\t{topic}")
-    print(f"replay id  {plan.replay_id}{' (goes on)' if plan.resumed else ''}")
-    if plan.done:
-        print(f"copied     {plan.done} before, by this run")
+    print(f"replay id  {asked.replay_id}")
     print(f"to send    {plan.to_send}", flush=True)
 
 
-def _as_object(plan: RangePlan, sent: int) -> dict[str, Any]:
+def _as_object(plan: RangePlan, asked: Range, sent: int) -> dict[str, Any]:
     return {
-        "replay_id": plan.replay_id,
-        "resumed": plan.resumed,
-        "since": moment_text(plan.from_ms),
-        "until": moment_text(plan.to_ms),
+        "replay_id": asked.replay_id,
+        "since": _text(asked.from_ms),
+        "until": None if asked.to_ms is None else _text(asked.to_ms),
         "records": dict(sorted(plan.by_topic.items())),
         "missing_topics": plan.missing,
-        "copied_before": plan.done,
         "to_send": plan.to_send,
         "sent": sent,
     }

@@ -24,6 +24,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be don
 Reveal = Annotated[bool, typer.Option("--reveal", help="Show private values, too.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
+ROWS_OF_A_TABLE = 1_000
+"""A longer list is drawn on a terminal as several tables, so that it need not be in memory."""
+
 LINE_EVERY = 10
 """Percent between two lines of progress in a pipe."""
 
@@ -48,11 +51,13 @@ def open_here(request: Any, timeout: float) -> Any:
     return build_opener(ProxyHandler({})).open(request, timeout=timeout)
 
 
-def post_json(url: str, body: Mapping[str, Any], process: str, remedy: str, *, token: str = "") -> Any:
+def post_json(
+    url: str, body: Mapping[str, Any], process: str, remedy: str, *, token: str = "", late: str = ""
+) -> Any:
     """What one of our own processes answers to ``POST url``; ``token`` is that of a private listener.
 
     Raises ``BridgeError``: in the process's own words where it refuses, with the ``remedy`` where nothing
-    answers, or something else.
+    answers, or something else, and with ``late`` where it takes too long.
     """
     from http.client import HTTPException
     from urllib.error import HTTPError
@@ -67,6 +72,11 @@ def post_json(url: str, body: Mapping[str, Any], process: str, remedy: str, *, t
         why: object = f"HTTP {error.code}"
         with suppress(ValueError, KeyError, TypeError):
             raise BridgeError(str(json.load(error)["error"])) from None
+    except TimeoutError:
+        raise BridgeError(
+            f"the {process} at {url} has not answered for {_ANSWER_WITHIN_S:g} s; "
+            + (late or "it may still do what it was asked for")
+        ) from None
     except (HTTPException, OSError, ValueError) as error:
         why = getattr(error, "reason", None) or type(error).__name__
     raise BridgeError(f"no {process} answers at {url} ({why}); {remedy}")
@@ -140,35 +150,55 @@ def progress(total: int = 0, what: str = "sent") -> Iterator[Progress]:
         yield Drawn(total, what)
 
 
-def print_list(
-    columns: Sequence[str], entries: Iterable[Mapping[str, Any]], *, as_json: bool, title: str = ""
-) -> None:
-    """What a command lists: with ``as_json`` each entry as one JSON object a line; else its ``columns``, on a
-    terminal as a drawn table, in a pipe as fields between tabs under a line of the columns' names (and a
-    ``# title``)."""
+@contextmanager
+def listing(
+    columns: Sequence[str], *, as_json: bool, title: str = ""
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A function that prints one entry of a list: with ``as_json`` as one JSON object a line; else its
+    ``columns``, on a terminal in a drawn table, in a pipe as fields between tabs under a line of the columns'
+    names (and a ``# title``). Outside a terminal each is printed as it comes, on one ``ROWS_OF_A_TABLE`` of
+    them together."""
     if as_json:
-        for entry in entries:
-            print_json(entry)
+        yield print_json
         return
-    rows = ([_cell(entry[name]) for name in columns] for entry in entries)
     if not sys.stdout.isatty():
         if title:
             print(f"# {title}")
         print(*columns, sep="\t")
-        for row in rows:
-            print(*row, sep="\t")
+        yield lambda entry: print(*(_cell(entry[name]) for name in columns), sep="\t")
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
+    rows: list[list[Text]] = []
+
+    def draw() -> None:
+        table = Table(title=title or None, title_justify="left")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+        rows.clear()
+
+    def add(entry: Mapping[str, Any]) -> None:
+        if len(rows) == ROWS_OF_A_TABLE:
+            draw()
         # not as a plain str, in which rich would read a value's [brackets] as its own markup
-        table.add_row(*map(Text, row))
-    Console().print(table)
+        rows.append([Text(_cell(entry[name])) for name in columns])
+
+    yield add
+    draw()
+
+
+def print_list(
+    columns: Sequence[str], entries: Iterable[Mapping[str, Any]], *, as_json: bool, title: str = ""
+) -> None:
+    """All ``entries``, by ``listing``."""
+    with listing(columns, as_json=as_json, title=title) as add:
+        for entry in entries:
+            add(entry)
 
 
 def _cell(value: object) -> str:

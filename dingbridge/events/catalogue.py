@@ -213,6 +213,11 @@ def camel_case(spelled: str) -> str:
     return head[:1].lower() + head[1:] + "".join(part[:1].upper() + part[1:] for part in rest)
 
 
+def class_name(name: str) -> str:
+    """The name as a class has it: ``bpms_instance_change`` is ``BpmsInstanceChange``."""
+    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", name))
+
+
 def _spelling(names: Mapping[str, Any]) -> Spelling:
     fields: dict[str, Field] = {}
     back: dict[str, str] = {}

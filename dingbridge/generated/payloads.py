@@ -8,10 +8,8 @@ from typing import Any, NotRequired, TypedDict
 
 
 class AgoalIndicatorAdd(TypedDict):
-    """``agoal_indicator_add``: Agoal: indicator added.
-
-    Agoal新增指标事件
-    https://open.dingtalk.com/document/development/events-agoal-indicator-add
+    """
+    Agoal新增指标事件 · Agoal: indicator added. https://open.dingtalk.com/document/development/events-agoal-indicator-add
     """
 
     eventTime: int
@@ -22,15 +20,17 @@ class AgoalIndicatorAdd(TypedDict):
 
 
 class AgoalIndicatorCopyBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     code: NotRequired[str]
     originCode: NotRequired[str]
 
 
 class AgoalIndicatorCopy(TypedDict):
-    """``agoal_indicator_copy``: Agoal: indicator copied.
-
-    Agoal复制指标事件
-    https://open.dingtalk.com/document/development/events-agoal-indicator-copy
+    """
+    Agoal复制指标事件 · Agoal: indicator copied. https://open.dingtalk.com/document/development/events-agoal-indicator-copy
     """
 
     eventTime: int
@@ -44,15 +44,17 @@ class AgoalIndicatorCopy(TypedDict):
 
 
 class AgoalIndicatorModifyBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     code: NotRequired[str]
     id: NotRequired[str]
 
 
 class AgoalIndicatorModify(TypedDict):
-    """``agoal_indicator_modify``: Agoal: indicator changed.
-
-    Agoal修改指标事件
-    https://open.dingtalk.com/document/development/events-agoal-indicator-modify
+    """
+    Agoal修改指标事件 · Agoal: indicator changed. https://open.dingtalk.com/document/development/events-agoal-indicator-modify
     """
 
     eventTime: int
@@ -66,15 +68,17 @@ class AgoalIndicatorModify(TypedDict):
 
 
 class AgoalIndicatorRemoveBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     code: NotRequired[str]
     id: NotRequired[str]
 
 
 class AgoalIndicatorRemove(TypedDict):
-    """``agoal_indicator_remove``: Agoal: indicator removed.
-
-    Agoal删除指标事件
-    https://open.dingtalk.com/document/development/events-agoal-indicator-remove
+    """
+    Agoal删除指标事件 · Agoal: indicator removed. https://open.dingtalk.com/document/development/events-agoal-indicator-remove
     """
 
     eventTime: int
@@ -88,15 +92,17 @@ class AgoalIndicatorRemove(TypedDict):
 
 
 class AgoalObjectiveProgressAddBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     progressId: NotRequired[str]
     objectiveId: NotRequired[str]
 
 
 class AgoalObjectiveProgressAdd(TypedDict):
-    """``agoal_objectiveProgress_add``: Agoal: progress of an objective added.
-
-    Agoal新增目标进展事件
-    https://open.dingtalk.com/document/development/events-agoal-objectiveprogress-add
+    """
+    Agoal新增目标进展事件 · Agoal: progress of an objective added. https://open.dingtalk.com/document/development/events-agoal-objectiveprogress-add
     """
 
     eventTime: int
@@ -110,15 +116,17 @@ class AgoalObjectiveProgressAdd(TypedDict):
 
 
 class AgoalObjectiveProgressModifyBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     progressId: NotRequired[str]
     objectiveId: NotRequired[str]
 
 
 class AgoalObjectiveProgressModify(TypedDict):
-    """``agoal_objectiveProgress_modify``: Agoal: progress of an objective changed.
-
-    Agoal修改目标进展事件
-    https://open.dingtalk.com/document/development/events-agoal-objectiveprogress-modify
+    """
+    Agoal修改目标进展事件 · Agoal: progress of an objective changed. https://open.dingtalk.com/document/development/events-agoal-objectiveprogress-modify
     """
 
     eventTime: int
@@ -132,15 +140,17 @@ class AgoalObjectiveProgressModify(TypedDict):
 
 
 class AgoalObjectiveProgressRemoveBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     progressId: NotRequired[str]
     objectiveId: NotRequired[str]
 
 
 class AgoalObjectiveProgressRemove(TypedDict):
-    """``agoal_objectiveProgress_remove``: Agoal: progress of an objective removed.
-
-    Agoal删除目标进展事件
-    https://open.dingtalk.com/document/development/events-agoal-objectiveprogress-remove
+    """
+    Agoal删除目标进展事件 · Agoal: progress of an objective removed. https://open.dingtalk.com/document/development/events-agoal-objectiveprogress-remove
     """
 
     eventTime: int
@@ -154,14 +164,16 @@ class AgoalObjectiveProgressRemove(TypedDict):
 
 
 class AgoalObjectiveRuleAddBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     objectiveRuleId: NotRequired[str]
 
 
 class AgoalObjectiveRuleAdd(TypedDict):
-    """``agoal_objectiveRule_add``: Agoal: objective rule added.
-
-    Agoal新增目标规则事件
-    https://open.dingtalk.com/document/development/events-agoal-objectiverule-add
+    """
+    Agoal新增目标规则事件 · Agoal: objective rule added. https://open.dingtalk.com/document/development/events-agoal-objectiverule-add
     """
 
     eventTime: int
@@ -175,14 +187,16 @@ class AgoalObjectiveRuleAdd(TypedDict):
 
 
 class AgoalObjectiveRuleModifyBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     objectiveRuleId: NotRequired[str]
 
 
 class AgoalObjectiveRuleModify(TypedDict):
-    """``agoal_objectiveRule_modify``: Agoal: objective rule changed.
-
-    Agoal修改目标规则事件
-    https://open.dingtalk.com/document/development/events-agoal-objectiverule-modify
+    """
+    Agoal修改目标规则事件 · Agoal: objective rule changed. https://open.dingtalk.com/document/development/events-agoal-objectiverule-modify
     """
 
     eventTime: int
@@ -196,14 +210,16 @@ class AgoalObjectiveRuleModify(TypedDict):
 
 
 class AgoalObjectiveRuleRemoveBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     objectiveRuleId: NotRequired[str]
 
 
 class AgoalObjectiveRuleRemove(TypedDict):
-    """``agoal_objectiveRule_remove``: Agoal: objective rule removed.
-
-    Agoal删除目标规则事件
-    https://open.dingtalk.com/document/development/events-agoal-objectiverule-remove
+    """
+    Agoal删除目标规则事件 · Agoal: objective rule removed. https://open.dingtalk.com/document/development/events-agoal-objectiverule-remove
     """
 
     eventTime: int
@@ -217,6 +233,10 @@ class AgoalObjectiveRuleRemove(TypedDict):
 
 
 class AgoalObjectiveAddBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     dingUserId: NotRequired[str]
     periodId: NotRequired[str]
     objectiveId: NotRequired[str]
@@ -224,10 +244,8 @@ class AgoalObjectiveAddBody(TypedDict):
 
 
 class AgoalObjectiveAdd(TypedDict):
-    """``agoal_objective_add``: Agoal: personal objective added.
-
-    Agoal个人目标新增事件
-    https://open.dingtalk.com/document/development/agoal-personal-goals-have-added-new-events
+    """
+    Agoal个人目标新增事件 · Agoal: personal objective added. https://open.dingtalk.com/document/development/agoal-personal-goals-have-added-new-events
     """
 
     eventTime: int
@@ -241,6 +259,10 @@ class AgoalObjectiveAdd(TypedDict):
 
 
 class AgoalObjectiveChangeBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     dingUserId: NotRequired[str]
     periodId: NotRequired[str]
     objectiveId: NotRequired[str]
@@ -248,10 +270,8 @@ class AgoalObjectiveChangeBody(TypedDict):
 
 
 class AgoalObjectiveChange(TypedDict):
-    """``agoal_objective_change``: Agoal: personal objective changed.
-
-    Agoal个人目标更新事件
-    https://open.dingtalk.com/document/development/agoal-personal-goal-update-event
+    """
+    Agoal个人目标更新事件 · Agoal: personal objective changed. https://open.dingtalk.com/document/development/agoal-personal-goal-update-event
     """
 
     eventTime: int
@@ -265,16 +285,18 @@ class AgoalObjectiveChange(TypedDict):
 
 
 class AgoalObjectiveRemoveBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     periodId: NotRequired[str]
     objectiveId: NotRequired[str]
     objectiveRuleId: NotRequired[str]
 
 
 class AgoalObjectiveRemove(TypedDict):
-    """``agoal_objective_remove``: Agoal: personal objective removed.
-
-    Agoal个人目标删除事件
-    https://open.dingtalk.com/document/development/agoal-personal-goal-deletion-event
+    """
+    Agoal个人目标删除事件 · Agoal: personal objective removed. https://open.dingtalk.com/document/development/agoal-personal-goal-deletion-event
     """
 
     eventTime: int
@@ -288,10 +310,8 @@ class AgoalObjectiveRemove(TypedDict):
 
 
 class AiAssistantChange(TypedDict):
-    """``ai_assistant_change``: AI assistant changed.
-
-    AI助理信息变更
-    https://open.dingtalk.com/document/development/ai-assistant-information-change
+    """
+    AI助理信息变更 · AI assistant changed. https://open.dingtalk.com/document/development/ai-assistant-information-change
     """
 
     eventTime: int
@@ -306,10 +326,8 @@ class AiAssistantChange(TypedDict):
 
 
 class AiAssistantInstall(TypedDict):
-    """``ai_assistant_install``: AI assistant installed.
-
-    AI助理安装事件
-    https://open.dingtalk.com/document/development/ai-assistant-installation-event
+    """
+    AI助理安装事件 · AI assistant installed. https://open.dingtalk.com/document/development/ai-assistant-installation-event
     """
 
     eventTime: int
@@ -323,10 +341,8 @@ class AiAssistantInstall(TypedDict):
 
 
 class AoneAssistantStatusChange(TypedDict):
-    """``aone_assistant_status_change``: DingTalk A1: assistant's status changed.
-
-    DingTalkA1小助理状态变更
-    https://open.dingtalk.com/document/development/events-aone-assistant-status-change-1
+    """
+    DingTalkA1小助理状态变更 · DingTalk A1: assistant's status changed. https://open.dingtalk.com/document/development/events-aone-assistant-status-change-1
     """
 
     eventTime: int
@@ -345,14 +361,16 @@ class AoneAssistantSummaryChangeAgentResultPromptTemplateResultsItem(TypedDict):
 
 
 class AoneAssistantSummaryChangeAgentResult(TypedDict):
+    """
+    小助理结果 · the assistant's result
+    """
+
     promptTemplateResults: NotRequired[list[AoneAssistantSummaryChangeAgentResultPromptTemplateResultsItem]]
 
 
 class AoneAssistantSummaryChange(TypedDict):
-    """``aone_assistant_summary_change``: DingTalk A1: assistant finished a summary.
-
-    DingTalkA1小助理总结完成事件
-    https://open.dingtalk.com/document/development/events-aone-assistant-summary-change
+    """
+    DingTalkA1小助理总结完成事件 · DingTalk A1: assistant finished a summary. https://open.dingtalk.com/document/development/events-aone-assistant-summary-change
     """
 
     eventTime: int
@@ -367,6 +385,10 @@ class AoneAssistantSummaryChange(TypedDict):
 
 
 class ApproveOpenGroupExpansionParams(TypedDict):
+    """
+    参数 · the parameters
+    """
+
     openCid: NotRequired[str]
     groupName: NotRequired[str]
     groupOwner: NotRequired[str]
@@ -374,10 +396,8 @@ class ApproveOpenGroupExpansionParams(TypedDict):
 
 
 class ApproveOpenGroupExpansion(TypedDict):
-    """``approve_open_group_expansion``: Approval of a larger exclusive group.
-
-    专属群扩容审批
-    https://open.dingtalk.com/document/development/exclusive-group-expansion-approval
+    """
+    专属群扩容审批 · Approval of a larger exclusive group. https://open.dingtalk.com/document/development/exclusive-group-expansion-approval
     """
 
     eventTime: int
@@ -397,10 +417,8 @@ class ApproveOpenGroupExpansion(TypedDict):
 
 
 class AtsConfigChange(TypedDict):
-    """``ats_config_change``: Recruitment: platform configuration changed.
-
-    招聘业务平台配置变更
-    https://open.dingtalk.com/document/development/event-ats-config-change
+    """
+    招聘业务平台配置变更 · Recruitment: platform configuration changed. https://open.dingtalk.com/document/development/event-ats-config-change
     """
 
     eventTime: int
@@ -414,10 +432,8 @@ class AtsConfigChange(TypedDict):
 
 
 class AtsJobDeliverChange(TypedDict):
-    """``ats_job_deliver_change``: Recruitment: application for a job changed.
-
-    招聘平台职位投递变更事件
-    https://open.dingtalk.com/document/development/recruitment-platform-position-delivery-change-event
+    """
+    招聘平台职位投递变更事件 · Recruitment: application for a job changed. https://open.dingtalk.com/document/development/recruitment-platform-position-delivery-change-event
     """
 
     eventTime: int
@@ -427,10 +443,8 @@ class AtsJobDeliverChange(TypedDict):
 
 
 class AtsRightsChange(TypedDict):
-    """``ats_rights_change``: Recruitment: platform entitlement changed.
-
-    招聘业务平台权益变更
-    https://open.dingtalk.com/document/development/change-of-rights-and-interests-of-recruitment-business-platform
+    """
+    招聘业务平台权益变更 · Recruitment: platform entitlement changed. https://open.dingtalk.com/document/development/change-of-rights-and-interests-of-recruitment-business-platform
     """
 
     eventTime: int
@@ -459,10 +473,8 @@ class AtsTalentAutoChatTaskTalentSearchConditionsVO(TypedDict):
 
 
 class AtsTalentAutoChatTask(TypedDict):
-    """``ats_talent_auto_chat_task``: Recruitment: automatic talent chat task.
-
-    智能招聘人才直通车任务
-    https://open.dingtalk.com/document/development/intelligent-recruitment-talent-through-train-task
+    """
+    智能招聘人才直通车任务 · Recruitment: automatic talent chat task. https://open.dingtalk.com/document/development/intelligent-recruitment-talent-through-train-task
     """
 
     eventTime: int
@@ -479,10 +491,8 @@ class AtsTalentAutoChatTask(TypedDict):
 
 
 class AttendBossCheckChange(TypedDict):
-    """``attend_bossCheck_change``: Attendance result changed.
-
-    考勤结果变更
-    https://open.dingtalk.com/document/development/change-of-attendance-results
+    """
+    考勤结果变更 · Attendance result changed. https://open.dingtalk.com/document/development/change-of-attendance-results
     """
 
     eventTime: int
@@ -496,10 +506,8 @@ class AttendBossCheckChange(TypedDict):
 
 
 class AttendGroupChange(TypedDict):
-    """``attend_group_change``: Attendance group changed.
-
-    考勤组变更
-    https://open.dingtalk.com/document/development/attendance-group-change
+    """
+    考勤组变更 · Attendance group changed. https://open.dingtalk.com/document/development/attendance-group-change
     """
 
     eventTime: NotRequired[int]
@@ -513,10 +521,8 @@ class AttendGroupChange(TypedDict):
 
 
 class AttendShiftChange(TypedDict):
-    """``attend_shift_change``: Shift changed.
-
-    班次变更
-    https://open.dingtalk.com/document/development/intelligent-personnel-shift-change
+    """
+    班次变更 · Shift changed. https://open.dingtalk.com/document/development/intelligent-personnel-shift-change
     """
 
     eventTime: NotRequired[int]
@@ -530,10 +536,8 @@ class AttendShiftChange(TypedDict):
 
 
 class AttendUserDailySummaryRefresh(TypedDict):
-    """``attend_user_daily_summary_refresh``: Daily attendance statistics changed.
-
-    考勤日统计变更事件
-    https://open.dingtalk.com/document/development/attendance-day-statistics-change-event
+    """
+    考勤日统计变更事件 · Daily attendance statistics changed. https://open.dingtalk.com/document/development/attendance-day-statistics-change-event
     """
 
     eventTime: int
@@ -545,10 +549,8 @@ class AttendUserDailySummaryRefresh(TypedDict):
 
 
 class AttendanceApproveStatusChange(TypedDict):
-    """``attendance_approve_status_change``: Status of leave, overtime, business trip or outing changed.
-
-    请假、加班、出差、外出状态变更事件
-    https://open.dingtalk.com/document/development/leave-overtime-business-trip-out-of-office-status-change-events
+    """
+    请假、加班、出差、外出状态变更事件 · Status of leave, overtime, business trip or outing changed. https://open.dingtalk.com/document/development/leave-overtime-business-trip-out-of-office-status-change-events
     """
 
     eventTime: int
@@ -579,10 +581,8 @@ class AttendanceCheckRecordDataListItem(TypedDict):
 
 
 class AttendanceCheckRecord(TypedDict):
-    """``attendance_check_record``: Employee clocked in or out.
-
-    员工打卡事件
-    https://open.dingtalk.com/document/development/employee-clock-in-event
+    """
+    员工打卡事件 · Employee clocked in or out. https://open.dingtalk.com/document/development/employee-clock-in-event
     """
 
     eventTime: NotRequired[int]
@@ -608,10 +608,8 @@ class AttendanceOvertimeDurationDataListItem(TypedDict):
 
 
 class AttendanceOvertimeDuration(TypedDict):
-    """``attendance_overtime_duration``: Employee worked overtime.
-
-    员工加班事件
-    https://open.dingtalk.com/document/development/employee-overtime-events
+    """
+    员工加班事件 · Employee worked overtime. https://open.dingtalk.com/document/development/employee-overtime-events
     """
 
     eventTime: NotRequired[int]
@@ -622,10 +620,8 @@ class AttendanceOvertimeDuration(TypedDict):
 
 
 class AttendanceReportColumnChange(TypedDict):
-    """``attendance_report_column_change``: Column of an attendance report changed.
-
-    考勤报表字段变更事件
-    https://open.dingtalk.com/document/development/attendance-report-field-change-event
+    """
+    考勤报表字段变更事件 · Column of an attendance report changed. https://open.dingtalk.com/document/development/attendance-report-field-change-event
     """
 
     eventTime: int
@@ -646,10 +642,8 @@ class AttendanceScheduleChangeDataListItem(TypedDict):
 
 
 class AttendanceScheduleChange(TypedDict):
-    """``attendance_schedule_change``: Schedule changed.
-
-    员工排班变更事件
-    https://open.dingtalk.com/document/development/attendance-events
+    """
+    员工排班变更事件 · Schedule changed. https://open.dingtalk.com/document/development/attendance-events
     """
 
     eventTime: NotRequired[int]
@@ -660,10 +654,8 @@ class AttendanceScheduleChange(TypedDict):
 
 
 class BadgeDeviceStatusChange(TypedDict):
-    """``badge_device_status_change``: DingTalk B1: device status changed.
-
-    DingTalkB1设备状态变更事件
-    https://open.dingtalk.com/document/development/events-badge-device-status-change
+    """
+    DingTalkB1设备状态变更事件 · DingTalk B1: device status changed. https://open.dingtalk.com/document/development/events-badge-device-status-change
     """
 
     eventTime: int
@@ -679,6 +671,10 @@ class BadgeDeviceStatusChange(TypedDict):
 
 
 class BlackboardSentReceivers(TypedDict):
+    """
+    接收人 · who receives it
+    """
+
     openConversationIds: NotRequired[str]
     labelIds: NotRequired[str]
     staffIds: NotRequired[str]
@@ -691,10 +687,8 @@ class BlackboardSentDentry(TypedDict):
 
 
 class BlackboardSent(TypedDict):
-    """``blackboard_sent``: Announcement sent.
-
-    公告发送
-    https://open.dingtalk.com/document/development/events-blackboard-sent
+    """
+    公告发送 · Announcement sent. https://open.dingtalk.com/document/development/events-blackboard-sent
     """
 
     eventTime: int
@@ -711,10 +705,8 @@ class BlackboardSent(TypedDict):
 
 
 class BpmsInstanceChange(TypedDict):
-    """``bpms_instance_change``: Approval instance started, finished, terminated or deleted.
-
-    审批实例开始、结束、终止、删除
-    https://open.dingtalk.com/document/development/event-bpms-instance-change
+    """
+    审批实例开始、结束、终止、删除 · Approval instance started, finished, terminated or deleted. https://open.dingtalk.com/document/development/event-bpms-instance-change
     """
 
     eventTime: NotRequired[int]
@@ -738,10 +730,8 @@ class BpmsInstanceChange(TypedDict):
 
 
 class BpmsTaskChange(TypedDict):
-    """``bpms_task_change``: Approval task started, finished or handed over.
-
-    审批任务开始，结束，转交
-    https://open.dingtalk.com/document/development/event-bpms-task-change
+    """
+    审批任务开始，结束，转交 · Approval task started, finished or handed over. https://open.dingtalk.com/document/development/event-bpms-task-change
     """
 
     eventTime: NotRequired[int]
@@ -772,14 +762,16 @@ class BpmsTaskChange(TypedDict):
 
 
 class CalendarEventChangeOperator(TypedDict):
+    """
+    操作人 · who did it
+    """
+
     type: NotRequired[str]
 
 
 class CalendarEventChange(TypedDict):
-    """``calendar_event_change``: Calendar event changed.
-
-    日程变更
-    https://open.dingtalk.com/document/development/event-calendar-event-change
+    """
+    日程变更 · Calendar event changed. https://open.dingtalk.com/document/development/event-calendar-event-change
     """
 
     eventTime: int
@@ -796,10 +788,8 @@ class CalendarEventChange(TypedDict):
 
 
 class ChangeAuth(TypedDict):
-    """``change_auth``: Authorisation of a suite changed.
-
-    企业变更授权范围
-    https://open.dingtalk.com/document/development/enterprise-authorization-to-open-application-event-history
+    """
+    企业变更授权范围 · Authorisation of a suite changed. https://open.dingtalk.com/document/development/enterprise-authorization-to-open-application-event-history
     """
 
     suiteKey: str
@@ -809,10 +799,8 @@ class ChangeAuth(TypedDict):
 
 
 class ChatAddMember(TypedDict):
-    """``chat_add_member``: Members joined a group chat.
-
-    群会话添加人员
-    https://open.dingtalk.com/document/development/group-session-add-persons
+    """
+    群会话添加人员 · Members joined a group chat. https://open.dingtalk.com/document/development/group-session-add-persons
     """
 
     eventTime: NotRequired[int]
@@ -831,10 +819,8 @@ class ChatAddMember(TypedDict):
 
 
 class ChatDisband(TypedDict):
-    """``chat_disband``: Group chat dissolved.
-
-    群会话解散群
-    https://open.dingtalk.com/document/development/group-session-disband-group
+    """
+    群会话解散群 · Group chat dissolved. https://open.dingtalk.com/document/development/group-session-disband-group
     """
 
     eventTime: NotRequired[int]
@@ -850,10 +836,8 @@ class ChatDisband(TypedDict):
 
 
 class ChatQuit(TypedDict):
-    """``chat_quit``: A user left a group chat.
-
-    群会话用户主动退群
-    https://open.dingtalk.com/document/development/group-session-users-actively-withdraw-from-the-group
+    """
+    群会话用户主动退群 · A user left a group chat. https://open.dingtalk.com/document/development/group-session-users-actively-withdraw-from-the-group
     """
 
     eventTime: NotRequired[int]
@@ -871,10 +855,8 @@ class ChatQuit(TypedDict):
 
 
 class ChatRemoveMember(TypedDict):
-    """``chat_remove_member``: Members removed from a group chat.
-
-    群会话删除人员
-    https://open.dingtalk.com/document/development/group-session-delete-persons
+    """
+    群会话删除人员 · Members removed from a group chat. https://open.dingtalk.com/document/development/group-session-delete-persons
     """
 
     eventTime: NotRequired[int]
@@ -892,10 +874,8 @@ class ChatRemoveMember(TypedDict):
 
 
 class ChatTemplateChange(TypedDict):
-    """``chat_template_change``: Group template enabled or disabled.
-
-    群模板被启用或停用
-    https://open.dingtalk.com/document/development/group-templates-are-enabled-or-disabled
+    """
+    群模板被启用或停用 · Group template enabled or disabled. https://open.dingtalk.com/document/development/group-templates-are-enabled-or-disabled
     """
 
     eventTime: int
@@ -912,10 +892,8 @@ class ChatTemplateChange(TypedDict):
 
 
 class ChatUpdateOwner(TypedDict):
-    """``chat_update_owner``: Group chat has another owner.
-
-    群会话更换群主
-    https://open.dingtalk.com/document/development/group-session-change-group-master
+    """
+    群会话更换群主 · Group chat has another owner. https://open.dingtalk.com/document/development/group-session-change-group-master
     """
 
     eventTime: NotRequired[int]
@@ -932,10 +910,8 @@ class ChatUpdateOwner(TypedDict):
 
 
 class ChatUpdateTitle(TypedDict):
-    """``chat_update_title``: Group chat renamed.
-
-    群会话更换群名称
-    https://open.dingtalk.com/document/development/group-session-change-group-name
+    """
+    群会话更换群名称 · Group chat renamed. https://open.dingtalk.com/document/development/group-session-change-group-name
     """
 
     eventTime: NotRequired[int]
@@ -952,10 +928,8 @@ class ChatUpdateTitle(TypedDict):
 
 
 class CheckIn(TypedDict):
-    """``check_in``: User checked in.
-
-    用户签到
-    https://open.dingtalk.com/document/development/event-check-in
+    """
+    用户签到 · User checked in. https://open.dingtalk.com/document/development/event-check-in
     """
 
     eventTime: NotRequired[int]
@@ -967,10 +941,8 @@ class CheckIn(TypedDict):
 
 
 class CommercialSolution(TypedDict):
-    """``commercial_solution``: HR: commercial solution.
-
-    人事商业化方案事件
-    https://open.dingtalk.com/document/development/personnel-commercialization-program-event
+    """
+    人事商业化方案事件 · HR: commercial solution. https://open.dingtalk.com/document/development/personnel-commercialization-program-event
     """
 
     eventTime: int
@@ -982,10 +954,8 @@ class CommercialSolution(TypedDict):
 
 
 class ContactAddOrg(TypedDict):
-    """``contact_add_org``: External contact added.
-
-    企业增加外部联系人
-    https://open.dingtalk.com/document/development/enterprise-adds-external-contacts
+    """
+    企业增加外部联系人 · External contact added. https://open.dingtalk.com/document/development/enterprise-adds-external-contacts
     """
 
     eventTime: int
@@ -1006,10 +976,8 @@ class ContactAddOrg(TypedDict):
 
 
 class ContactLeaveOrg(TypedDict):
-    """``contact_leave_org``: External contact deleted.
-
-    企业删除外部联系人
-    https://open.dingtalk.com/document/development/enterprise-delete-external-contacts
+    """
+    企业删除外部联系人 · External contact deleted. https://open.dingtalk.com/document/development/enterprise-delete-external-contacts
     """
 
     eventTime: int
@@ -1020,10 +988,8 @@ class ContactLeaveOrg(TypedDict):
 
 
 class ContactModifyOrg(TypedDict):
-    """``contact_modify_org``: External contact changed.
-
-    外部联系人修改
-    https://open.dingtalk.com/document/development/external-contact-modification
+    """
+    外部联系人修改 · External contact changed. https://open.dingtalk.com/document/development/external-contact-modification
     """
 
     eventTime: int
@@ -1054,10 +1020,8 @@ class CrmCustomerTrackTracksItem(TypedDict):
 
 
 class CrmCustomerTrack(TypedDict):
-    """``crm_customer_track``: CRM: customer's activity.
-
-    CRM客户动态
-    https://open.dingtalk.com/document/development/crm-customer-dynamics
+    """
+    CRM客户动态 · CRM: customer's activity. https://open.dingtalk.com/document/development/crm-customer-dynamics
     """
 
     eventTime: int
@@ -1069,10 +1033,8 @@ class CrmCustomerTrack(TypedDict):
 
 
 class DeviceBindUpdate(TypedDict):
-    """``device_bind_update``: Smart hardware bound.
-
-    智能硬件绑定
-    https://open.dingtalk.com/document/development/smart-hardware-binding-stream
+    """
+    智能硬件绑定 · Smart hardware bound. https://open.dingtalk.com/document/development/smart-hardware-binding-stream
     """
 
     eventTime: int
@@ -1082,10 +1044,8 @@ class DeviceBindUpdate(TypedDict):
 
 
 class DingBadgeVerify(TypedDict):
-    """``ding_badge_verify``: Badge verified.
-
-    钉工牌核验事件
-    https://open.dingtalk.com/document/development/event-ding-badge-verify
+    """
+    钉工牌核验事件 · Badge verified. https://open.dingtalk.com/document/development/event-ding-badge-verify
     """
 
     eventTime: int
@@ -1106,10 +1066,8 @@ class DingBadgeVerify(TypedDict):
 
 
 class DingPaasObjectDataCreate(TypedDict):
-    """``ding_paas_object_data_create``: Master data instance created.
-
-    主数据实例新增事件
-    https://open.dingtalk.com/document/development/events-ding-paas-object-data-create
+    """
+    主数据实例新增事件 · Master data instance created. https://open.dingtalk.com/document/development/events-ding-paas-object-data-create
     """
 
     eventTime: int
@@ -1122,10 +1080,8 @@ class DingPaasObjectDataCreate(TypedDict):
 
 
 class DingPaasObjectDataDelete(TypedDict):
-    """``ding_paas_object_data_delete``: Master data instance deleted.
-
-    主数据实例删除事件
-    https://open.dingtalk.com/document/development/event-ding-paas-object-data-delete
+    """
+    主数据实例删除事件 · Master data instance deleted. https://open.dingtalk.com/document/development/event-ding-paas-object-data-delete
     """
 
     eventTime: int
@@ -1138,10 +1094,8 @@ class DingPaasObjectDataDelete(TypedDict):
 
 
 class DingPaasObjectDataUpdate(TypedDict):
-    """``ding_paas_object_data_update``: Master data instance changed.
-
-    主数据实例更新事件
-    https://open.dingtalk.com/document/development/event-ding-paas-object-data-update
+    """
+    主数据实例更新事件 · Master data instance changed. https://open.dingtalk.com/document/development/event-ding-paas-object-data-update
     """
 
     eventTime: int
@@ -1155,10 +1109,8 @@ class DingPaasObjectDataUpdate(TypedDict):
 
 
 class DingtalkProjection(TypedDict):
-    """``dingtalk_projection``: Screen projection.
-
-    钉钉投屏事件
-    https://open.dingtalk.com/document/development/event-dingtalk-projection
+    """
+    钉钉投屏事件 · Screen projection. https://open.dingtalk.com/document/development/event-dingtalk-projection
     """
 
     eventTime: int
@@ -1176,10 +1128,8 @@ class DingtalkProjection(TypedDict):
 
 
 class DocExportCompleted(TypedDict):
-    """``doc_export_completed``: Export of a document completed.
-
-    文档导出任务完成事件
-    https://open.dingtalk.com/document/development/events-doc-export-completed
+    """
+    文档导出任务完成事件 · Export of a document completed. https://open.dingtalk.com/document/development/events-doc-export-completed
     """
 
     eventTime: int
@@ -1190,10 +1140,8 @@ class DocExportCompleted(TypedDict):
 
 
 class DocSpacesCreateTeam(TypedDict):
-    """``doc_spaces_create_team``: Knowledge base: team created.
-
-    文档知识库中创建小组
-    https://open.dingtalk.com/document/development/event-doc-spaces-create-team
+    """
+    文档知识库中创建小组 · Knowledge base: team created. https://open.dingtalk.com/document/development/event-doc-spaces-create-team
     """
 
     eventTime: int
@@ -1206,10 +1154,8 @@ class DocSpacesCreateTeam(TypedDict):
 
 
 class DocSpacesTeamChange(TypedDict):
-    """``doc_spaces_team_change``: Knowledge base: team changed.
-
-    文档知识库中小组变更
-    https://open.dingtalk.com/document/development/event-doc-spaces-team-change
+    """
+    文档知识库中小组变更 · Knowledge base: team changed. https://open.dingtalk.com/document/development/event-doc-spaces-team-change
     """
 
     eventTime: int
@@ -1222,16 +1168,18 @@ class DocSpacesTeamChange(TypedDict):
 
 
 class DocSpacesTeamMemberChangeMember(TypedDict):
+    """
+    变更的成员 · the member
+    """
+
     memberName: NotRequired[str]
     memberType: NotRequired[str]
     memberId: NotRequired[str]
 
 
 class DocSpacesTeamMemberChange(TypedDict):
-    """``doc_spaces_team_member_change``: Knowledge base: team members changed.
-
-    文档知识库中小组成员变更
-    https://open.dingtalk.com/document/development/event-doc-spaces-team-member-change
+    """
+    文档知识库中小组成员变更 · Knowledge base: team members changed. https://open.dingtalk.com/document/development/event-doc-spaces-team-member-change
     """
 
     eventTime: int
@@ -1246,10 +1194,8 @@ class DocSpacesTeamMemberChange(TypedDict):
 
 
 class DviCustomAiAnalysisCompleted(TypedDict):
-    """``dvi_custom_ai_analysis_completed``: Smart badge: custom AI analysis completed.
-
-    智能工牌自定义AI分析项完成事件
-    https://open.dingtalk.com/document/development/events-dvi-custom-ai-analysis-completed
+    """
+    智能工牌自定义AI分析项完成事件 · Smart badge: custom AI analysis completed. https://open.dingtalk.com/document/development/events-dvi-custom-ai-analysis-completed
     """
 
     eventTime: int
@@ -1265,10 +1211,8 @@ class DviCustomAiAnalysisCompleted(TypedDict):
 
 
 class DviDeviceOwnerChange(TypedDict):
-    """``dvi_device_owner_change``: AI sales: device has another user.
-
-    AI销售管理设备使用人变更事件
-    https://open.dingtalk.com/document/development/events-dvi-device-owner-change
+    """
+    AI销售管理设备使用人变更事件 · AI sales: device has another user. https://open.dingtalk.com/document/development/events-dvi-device-owner-change
     """
 
     eventTime: int
@@ -1282,6 +1226,10 @@ class DviDeviceOwnerChange(TypedDict):
 
 
 class EduCardDeleteBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     opsType: NotRequired[str]
     corpid: NotRequired[str]
     cardid: NotRequired[int]
@@ -1290,10 +1238,8 @@ class EduCardDeleteBody(TypedDict):
 
 
 class EduCardDelete(TypedDict):
-    """``edu_card_delete``: Check-in task deleted.
-
-    打卡任务删除
-    https://open.dingtalk.com/document/development/events-edu-card-delete
+    """
+    打卡任务删除 · Check-in task deleted. https://open.dingtalk.com/document/development/events-edu-card-delete
     """
 
     eventTime: int
@@ -1308,6 +1254,10 @@ class EduCardDelete(TypedDict):
 
 
 class EduCardUpdateBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     opsType: NotRequired[str]
     corpId: NotRequired[str]
     cardId: NotRequired[int]
@@ -1316,10 +1266,8 @@ class EduCardUpdateBody(TypedDict):
 
 
 class EduCardUpdate(TypedDict):
-    """``edu_card_update``: Check-in task changed.
-
-    打卡任务更新
-    https://open.dingtalk.com/document/development/events-edu-card-update
+    """
+    打卡任务更新 · Check-in task changed. https://open.dingtalk.com/document/development/events-edu-card-update
     """
 
     eventTime: int
@@ -1334,10 +1282,8 @@ class EduCardUpdate(TypedDict):
 
 
 class EduDeptDelete(TypedDict):
-    """``edu_dept_delete``: School department deleted.
-
-    教育部门删除
-    https://open.dingtalk.com/document/development/education-department-delete
+    """
+    教育部门删除 · School department deleted. https://open.dingtalk.com/document/development/education-department-delete
     """
 
     eventTime: int
@@ -1351,10 +1297,8 @@ class EduDeptDelete(TypedDict):
 
 
 class EduDeptInsert(TypedDict):
-    """``edu_dept_insert``: School department added.
-
-    教育部门新增
-    https://open.dingtalk.com/document/development/new-education-sector
+    """
+    教育部门新增 · School department added. https://open.dingtalk.com/document/development/new-education-sector
     """
 
     eventTime: int
@@ -1373,10 +1317,8 @@ class EduDeptInsert(TypedDict):
 
 
 class EduDeptUpdate(TypedDict):
-    """``edu_dept_update``: School department changed.
-
-    教育部门更新
-    https://open.dingtalk.com/document/development/education-sector-update
+    """
+    教育部门更新 · School department changed. https://open.dingtalk.com/document/development/education-sector-update
     """
 
     eventTime: int
@@ -1395,10 +1337,8 @@ class EduDeptUpdate(TypedDict):
 
 
 class EduTradePayStatusSync(TypedDict):
-    """``edu_trade_pay_status_sync``: Payment status synchronised.
-
-    支付状态同步
-    https://open.dingtalk.com/document/development/payment-status-synchronization
+    """
+    支付状态同步 · Payment status synchronised. https://open.dingtalk.com/document/development/payment-status-synchronization
     """
 
     eventTime: int
@@ -1429,10 +1369,8 @@ class EduTradePayStatusSync(TypedDict):
 
 
 class EduUserDelete(TypedDict):
-    """``edu_user_delete``: School member deleted.
-
-    新教育人员删除
-    https://open.dingtalk.com/document/development/new-education-staff-deleted
+    """
+    新教育人员删除 · School member deleted. https://open.dingtalk.com/document/development/new-education-staff-deleted
     """
 
     eventTime: int
@@ -1449,10 +1387,8 @@ class EduUserDelete(TypedDict):
 
 
 class EduUserInsert(TypedDict):
-    """``edu_user_insert``: School member added.
-
-    新教育人员新增
-    https://open.dingtalk.com/document/development/new-education-staff-added
+    """
+    新教育人员新增 · School member added. https://open.dingtalk.com/document/development/new-education-staff-added
     """
 
     eventTime: int
@@ -1471,10 +1407,8 @@ class EduUserInsert(TypedDict):
 
 
 class EduUserRelationDelete(TypedDict):
-    """``edu_user_relation_delete``: Relation of school members deleted.
-
-    新教育人员关系删除
-    https://open.dingtalk.com/document/development/new-education-staff-relation-delete
+    """
+    新教育人员关系删除 · Relation of school members deleted. https://open.dingtalk.com/document/development/new-education-staff-relation-delete
     """
 
     eventTime: int
@@ -1491,10 +1425,8 @@ class EduUserRelationDelete(TypedDict):
 
 
 class EduUserRelationInsert(TypedDict):
-    """``edu_user_relation_insert``: Relation of school members added.
-
-    新教育人员关系新增
-    https://open.dingtalk.com/document/development/new-education-staff-relations-added
+    """
+    新教育人员关系新增 · Relation of school members added. https://open.dingtalk.com/document/development/new-education-staff-relations-added
     """
 
     eventTime: int
@@ -1511,10 +1443,8 @@ class EduUserRelationInsert(TypedDict):
 
 
 class EduUserRelationUpdate(TypedDict):
-    """``edu_user_relation_update``: Relation of school members changed.
-
-    新教育人员关系更新
-    https://open.dingtalk.com/document/development/new-education-staff-relationship-update
+    """
+    新教育人员关系更新 · Relation of school members changed. https://open.dingtalk.com/document/development/new-education-staff-relationship-update
     """
 
     eventTime: int
@@ -1531,10 +1461,8 @@ class EduUserRelationUpdate(TypedDict):
 
 
 class EduUserUpdate(TypedDict):
-    """``edu_user_update``: School member changed.
-
-    新教育人员更新
-    https://open.dingtalk.com/document/development/new-education-staff-update
+    """
+    新教育人员更新 · School member changed. https://open.dingtalk.com/document/development/new-education-staff-update
     """
 
     eventTime: int
@@ -1552,10 +1480,8 @@ class EduUserUpdate(TypedDict):
 
 
 class ExclusiveDataTransfer(TypedDict):
-    """``exclusive_data_transfer``: Exclusive DingTalk: data transferred.
-
-    专属钉钉数据迁移
-    https://open.dingtalk.com/document/development/dedicated-dingtalk-data-migration
+    """
+    专属钉钉数据迁移 · Exclusive DingTalk: data transferred. https://open.dingtalk.com/document/development/dedicated-dingtalk-data-migration
     """
 
     eventTime: int
@@ -1567,10 +1493,8 @@ class ExclusiveDataTransfer(TypedDict):
 
 
 class ExclusiveDeleteTrustedDevice(TypedDict):
-    """``exclusive_delete_trusted_device``: Exclusive DingTalk: trusted device deleted.
-
-    专属可信设备删除推送事件
-    https://open.dingtalk.com/document/development/events-exclusive-delete-trusted-device
+    """
+    专属可信设备删除推送事件 · Exclusive DingTalk: trusted device deleted. https://open.dingtalk.com/document/development/events-exclusive-delete-trusted-device
     """
 
     eventTime: int
@@ -1587,15 +1511,17 @@ class ExclusiveDeleteTrustedDevice(TypedDict):
 
 
 class FlashMinutesOpenEventDirectedOpenConfModel(TypedDict):
+    """
+    会议信息 · the meeting
+    """
+
     conferenceId: NotRequired[str]
     scheduleConferenceId: NotRequired[str]
 
 
 class FlashMinutesOpenEventDirected(TypedDict):
-    """``flash_minutes_open_event_directed``: Flash minutes changed, to one app.
-
-    闪记状态变更定向开放事件
-    https://open.dingtalk.com/document/development/events-flash-minutes-open-event-directed
+    """
+    闪记状态变更定向开放事件 · Flash minutes changed, to one app. https://open.dingtalk.com/document/development/events-flash-minutes-open-event-directed
     """
 
     eventTime: int
@@ -1609,10 +1535,8 @@ class FlashMinutesOpenEventDirected(TypedDict):
 
 
 class GoodsTryout(TypedDict):
-    """``goods_tryout``: Trial of goods.
-
-    商品操作
-    https://open.dingtalk.com/document/development/commodity-operation
+    """
+    商品操作 · Trial of goods. https://open.dingtalk.com/document/development/commodity-operation
     """
 
     eventTime: int
@@ -1632,11 +1556,11 @@ class GoodsTryout(TypedDict):
 
 
 HireAgentSourcingTaskChangeCandidateInfoMatchResult = TypedDict(
-    "HireAgentSourcingTaskChangeCandidateInfoMatchResult",
+    'HireAgentSourcingTaskChangeCandidateInfoMatchResult',
     {
-        "summary": NotRequired[str],
-        "failedHardCriteria": NotRequired[list[str]],
-        "pass": NotRequired[bool],
+        'summary': NotRequired[str],
+        'failedHardCriteria': NotRequired[list[str]],
+        'pass': NotRequired[bool],
     },
 )
 
@@ -1648,6 +1572,10 @@ class HireAgentSourcingTaskChangeCandidateInfoResumeFile(TypedDict):
 
 
 class HireAgentSourcingTaskChangeCandidateInfo(TypedDict):
+    """
+    候选人信息 · the candidate
+    """
+
     jobName: NotRequired[str]
     workYears: NotRequired[int]
     education: NotRequired[str]
@@ -1674,6 +1602,10 @@ class HireAgentSourcingTaskChangeTaskInfoJobsItem(TypedDict):
 
 
 class HireAgentSourcingTaskChangeTaskInfo(TypedDict):
+    """
+    任务信息 · the task
+    """
+
     endedAt: NotRequired[int]
     jobs: NotRequired[list[HireAgentSourcingTaskChangeTaskInfoJobsItem]]
     startedAt: NotRequired[int]
@@ -1681,10 +1613,8 @@ class HireAgentSourcingTaskChangeTaskInfo(TypedDict):
 
 
 class HireAgentSourcingTaskChange(TypedDict):
-    """``hire_agent_sourcing_task_change``: AI recruitment: search for candidates changed.
-
-    AI招聘找简历事件变更
-    https://open.dingtalk.com/document/development/events-hire-agent-sourcing-task-change
+    """
+    AI招聘找简历事件变更 · AI recruitment: search for candidates changed. https://open.dingtalk.com/document/development/events-hire-agent-sourcing-task-change
     """
 
     eventTime: int
@@ -1703,10 +1633,8 @@ class HireAgentSourcingTaskChange(TypedDict):
 
 
 class HonorAudit(TypedDict):
-    """``honor_audit``: Honour reviewed.
-
-    荣誉审核结果
-    https://open.dingtalk.com/document/development/honor-review-results
+    """
+    荣誉审核结果 · Honour reviewed. https://open.dingtalk.com/document/development/honor-review-results
     """
 
     eventTime: int
@@ -1719,10 +1647,8 @@ class HonorAudit(TypedDict):
 
 
 class HonorGrant(TypedDict):
-    """``honor_grant``: Honour granted.
-
-    荣誉授予
-    https://open.dingtalk.com/document/development/honor-confer
+    """
+    荣誉授予 · Honour granted. https://open.dingtalk.com/document/development/honor-confer
     """
 
     eventTime: int
@@ -1741,14 +1667,16 @@ class HonorGrant(TypedDict):
 
 
 class HrbrainTalentPoolAddBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     poolTags: NotRequired[list[dict[str, Any]]]
 
 
 class HrbrainTalentPoolAdd(TypedDict):
-    """``hrbrain_talent_pool_add``: Talent pool added.
-
-    组织大脑人才池新增
-    https://open.dingtalk.com/document/development/events-hrbrain-talent-pool-add
+    """
+    组织大脑人才池新增 · Talent pool added. https://open.dingtalk.com/document/development/events-hrbrain-talent-pool-add
     """
 
     eventTime: int
@@ -1760,10 +1688,8 @@ class HrbrainTalentPoolAdd(TypedDict):
 
 
 class HrbrainTalentPoolDelete(TypedDict):
-    """``hrbrain_talent_pool_delete``: Talent pool deleted.
-
-    组织大脑人才池删除
-    https://open.dingtalk.com/document/development/events-hrbrain-talent-pool-delete
+    """
+    组织大脑人才池删除 · Talent pool deleted. https://open.dingtalk.com/document/development/events-hrbrain-talent-pool-delete
     """
 
     eventTime: int
@@ -1775,14 +1701,16 @@ class HrbrainTalentPoolDelete(TypedDict):
 
 
 class HrbrainTalentPoolEditBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     poolTags: NotRequired[list[dict[str, Any]]]
 
 
 class HrbrainTalentPoolEdit(TypedDict):
-    """``hrbrain_talent_pool_edit``: Talent pool changed.
-
-    组织大脑人才池编辑
-    https://open.dingtalk.com/document/development/events-hrbrain-talent-pool-edit
+    """
+    组织大脑人才池编辑 · Talent pool changed. https://open.dingtalk.com/document/development/events-hrbrain-talent-pool-edit
     """
 
     eventTime: int
@@ -1794,14 +1722,16 @@ class HrbrainTalentPoolEdit(TypedDict):
 
 
 class HrbrainTalentPoolStaffDeleteBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     staffList: NotRequired[list[dict[str, Any]]]
 
 
 class HrbrainTalentPoolStaffDelete(TypedDict):
-    """``hrbrain_talent_pool_staff_delete``: Staff removed from a talent pool.
-
-    组织大脑人才池人员删除
-    https://open.dingtalk.com/document/development/events-hrbrain-talent-pool-staff-delete
+    """
+    组织大脑人才池人员删除 · Staff removed from a talent pool. https://open.dingtalk.com/document/development/events-hrbrain-talent-pool-staff-delete
     """
 
     eventTime: int
@@ -1813,10 +1743,8 @@ class HrbrainTalentPoolStaffDelete(TypedDict):
 
 
 class HrmAppAuthorize(TypedDict):
-    """``hrm_app_authorize``: HR: integrated app authorised.
-
-    智能人事一体化应用授权
-    https://open.dingtalk.com/document/development/intelligent-personnel-integration-application-authorization
+    """
+    智能人事一体化应用授权 · HR: integrated app authorised. https://open.dingtalk.com/document/development/intelligent-personnel-integration-application-authorization
     """
 
     eventTime: int
@@ -1827,10 +1755,8 @@ class HrmAppAuthorize(TypedDict):
 
 
 class HrmMdmUserChange(TypedDict):
-    """``hrm_mdm_user_change``: HR: employee's position changed (v2).
-
-    人事平台员工异动事件v2
-    https://open.dingtalk.com/document/development/personnel-platform-employee-change-event-v2
+    """
+    人事平台员工异动事件v2 · HR: employee's position changed (v2). https://open.dingtalk.com/document/development/personnel-platform-employee-change-event-v2
     """
 
     eventTime: int
@@ -1842,10 +1768,8 @@ class HrmMdmUserChange(TypedDict):
 
 
 class HrmMdmUserInfoChange(TypedDict):
-    """``hrm_mdm_user_info_change``: HR: employee's file changed.
-
-    人事平台员工档案变动事件
-    https://open.dingtalk.com/document/development/personnel-platform-employee-file-change-event-stream
+    """
+    人事平台员工档案变动事件 · HR: employee's file changed. https://open.dingtalk.com/document/development/personnel-platform-employee-file-change-event-stream
     """
 
     eventTime: int
@@ -1855,10 +1779,8 @@ class HrmMdmUserInfoChange(TypedDict):
 
 
 class HrmSolutionManage(TypedDict):
-    """``hrm_solution_manage``: HR: solution changed.
-
-    人事解决方案变更事件
-    https://open.dingtalk.com/document/development/personnel-solution-change-event
+    """
+    人事解决方案变更事件 · HR: solution changed. https://open.dingtalk.com/document/development/personnel-solution-change-event
     """
 
     eventTime: int
@@ -1872,10 +1794,8 @@ class HrmSolutionManage(TypedDict):
 
 
 class HrmUserRecordChange(TypedDict):
-    """``hrm_user_record_change``: HR: personnel record changed.
-
-    人事档案变动
-    https://open.dingtalk.com/document/development/personnel-file-change
+    """
+    人事档案变动 · HR: personnel record changed. https://open.dingtalk.com/document/development/personnel-file-change
     """
 
     eventTime: NotRequired[int]
@@ -1887,10 +1807,8 @@ class HrmUserRecordChange(TypedDict):
 
 
 class ImCoolAppInstall(TypedDict):
-    """``im_cool_app_install``: Cool app installed in a group.
-
-    群内安装酷应用事件
-    https://open.dingtalk.com/document/development/install-cool-application-events-in-the-group
+    """
+    群内安装酷应用事件 · Cool app installed in a group. https://open.dingtalk.com/document/development/install-cool-application-events-in-the-group
     """
 
     eventTime: int
@@ -1906,10 +1824,8 @@ class ImCoolAppInstall(TypedDict):
 
 
 class ImCoolAppUninstall(TypedDict):
-    """``im_cool_app_uninstall``: Cool app removed from a group.
-
-    群内卸载酷应用事件
-    https://open.dingtalk.com/document/development/uninstall-cool-app-event-in-group
+    """
+    群内卸载酷应用事件 · Cool app removed from a group. https://open.dingtalk.com/document/development/uninstall-cool-app-event-in-group
     """
 
     eventTime: int
@@ -1925,10 +1841,8 @@ class ImCoolAppUninstall(TypedDict):
 
 
 class IndustryMedicalDeptEvent(TypedDict):
-    """``industry_medical_dept_event``: Medical: department or group changed.
-
-    医疗行业科室医疗组变动
-    https://open.dingtalk.com/document/development/changes-in-medical-departments-and-medical-groups-in-the-medical
+    """
+    医疗行业科室医疗组变动 · Medical: department or group changed. https://open.dingtalk.com/document/development/changes-in-medical-departments-and-medical-groups-in-the-medical
     """
 
     eventTime: int
@@ -1941,10 +1855,8 @@ class IndustryMedicalDeptEvent(TypedDict):
 
 
 class IndustryMedicalDeptPropEvent(TypedDict):
-    """``industry_medical_dept_prop_event``: Medical: attribute of a department or group changed.
-
-    医疗行业科室医疗组属性变动
-    https://open.dingtalk.com/document/development/change-of-attribute-of-medical-group-of-medical-department-in
+    """
+    医疗行业科室医疗组属性变动 · Medical: attribute of a department or group changed. https://open.dingtalk.com/document/development/change-of-attribute-of-medical-group-of-medical-department-in
     """
 
     eventTime: int
@@ -1958,10 +1870,8 @@ class IndustryMedicalDeptPropEvent(TypedDict):
 
 
 class IndustryMedicalFullSync(TypedDict):
-    """``industry_medical_full_sync``: Medical: full synchronisation of contacts.
-
-    医疗通讯录全量同步
-    https://open.dingtalk.com/document/development/full-synchronization-of-medical-address-book
+    """
+    医疗通讯录全量同步 · Medical: full synchronisation of contacts. https://open.dingtalk.com/document/development/full-synchronization-of-medical-address-book
     """
 
     eventTime: int
@@ -1971,10 +1881,8 @@ class IndustryMedicalFullSync(TypedDict):
 
 
 class IndustryMedicalUserDeptEvent(TypedDict):
-    """``industry_medical_user_dept_event``: Medical: a user's department or group changed.
-
-    医疗行业用户所在科室医疗组变动
-    https://open.dingtalk.com/document/development/changes-in-the-medical-group-of-the-department-where-the
+    """
+    医疗行业用户所在科室医疗组变动 · Medical: a user's department or group changed. https://open.dingtalk.com/document/development/changes-in-the-medical-group-of-the-department-where-the
     """
 
     eventTime: int
@@ -1989,10 +1897,8 @@ class IndustryMedicalUserDeptEvent(TypedDict):
 
 
 class IndustryMedicalUserPropEvent(TypedDict):
-    """``industry_medical_user_prop_event``: Medical: a user's attribute changed.
-
-    医疗行业用户属性变动
-    https://open.dingtalk.com/document/development/user-attribute-change-in-medical-industry
+    """
+    医疗行业用户属性变动 · Medical: a user's attribute changed. https://open.dingtalk.com/document/development/user-attribute-change-in-medical-industry
     """
 
     eventTime: int
@@ -2005,10 +1911,8 @@ class IndustryMedicalUserPropEvent(TypedDict):
 
 
 class InnerAppRelease(TypedDict):
-    """``inner_app_release``: Internal app released.
-
-    企业内部应用发布
-    https://open.dingtalk.com/document/development/enterprise-self-built-application-release
+    """
+    企业内部应用发布 · Internal app released. https://open.dingtalk.com/document/development/enterprise-self-built-application-release
     """
 
     eventTime: int
@@ -2023,10 +1927,8 @@ class InnerAppRelease(TypedDict):
 
 
 class InnerAppScopesChange(TypedDict):
-    """``inner_app_scopes_change``: Internal app: who may use it changed.
-
-    企业内部应用可使用范围变更
-    https://open.dingtalk.com/document/development/enterprise-self-built-applications-can-be-used-to-change-the-scope
+    """
+    企业内部应用可使用范围变更 · Internal app: who may use it changed. https://open.dingtalk.com/document/development/enterprise-self-built-applications-can-be-used-to-change-the-scope
     """
 
     eventTime: int
@@ -2041,10 +1943,8 @@ class InnerAppScopesChange(TypedDict):
 
 
 class InnerAppStatusChange(TypedDict):
-    """``inner_app_status_change``: Internal app: status changed.
-
-    企业内部应用状态变更
-    https://open.dingtalk.com/document/development/enterprise-self-built-application-status-change
+    """
+    企业内部应用状态变更 · Internal app: status changed. https://open.dingtalk.com/document/development/enterprise-self-built-application-status-change
     """
 
     eventTime: int
@@ -2057,10 +1957,8 @@ class InnerAppStatusChange(TypedDict):
 
 
 class InnerAppVersionPublish(TypedDict):
-    """``inner_app_version_publish``: Mini program: version published.
-
-    小程序版本发布事件
-    https://open.dingtalk.com/document/development/enterprise-self-built-application-version-release-events
+    """
+    小程序版本发布事件 · Mini program: version published. https://open.dingtalk.com/document/development/enterprise-self-built-application-version-release-events
     """
 
     eventTime: int
@@ -2076,10 +1974,8 @@ class InnerAppVersionPublish(TypedDict):
 
 
 class InnerAppVersionRollback(TypedDict):
-    """``inner_app_version_rollback``: Internal app: version rolled back.
-
-    企业自建应用版本回滚事件
-    https://open.dingtalk.com/document/development/enterprise-self-built-application-version-rollback-events
+    """
+    企业自建应用版本回滚事件 · Internal app: version rolled back. https://open.dingtalk.com/document/development/enterprise-self-built-application-version-rollback-events
     """
 
     eventTime: int
@@ -2096,10 +1992,8 @@ class InnerAppVersionRollback(TypedDict):
 
 
 class IntegrationAppInstallEvent(TypedDict):
-    """``integration_app_install_event``: Integrated app installed.
-
-    一体化应用安装事件
-    https://open.dingtalk.com/document/development/all-in-one-application-installation-events
+    """
+    一体化应用安装事件 · Integrated app installed. https://open.dingtalk.com/document/development/all-in-one-application-installation-events
     """
 
     eventTime: int
@@ -2128,10 +2022,8 @@ class IntegrationAppInstallEvent(TypedDict):
 
 
 class IswUserEventReceived(TypedDict):
-    """``isw_user_event_received``: Service account: a user's interaction.
-
-    服务号接收用户交互
-    https://open.dingtalk.com/document/development/service-number-receive-user-interaction
+    """
+    服务号接收用户交互 · Service account: a user's interaction. https://open.dingtalk.com/document/development/service-number-receive-user-interaction
     """
 
     eventTime: int
@@ -2146,10 +2038,8 @@ class IswUserEventReceived(TypedDict):
 
 
 class IswUserMsgReceived(TypedDict):
-    """``isw_user_msg_received``: Service account: a user's message.
-
-    服务号接收单聊消息
-    https://open.dingtalk.com/document/development/service-number-receiving-single-chat-message
+    """
+    服务号接收单聊消息 · Service account: a user's message. https://open.dingtalk.com/document/development/service-number-receiving-single-chat-message
     """
 
     eventTime: int
@@ -2170,10 +2060,8 @@ class IswUserMsgReceived(TypedDict):
 
 
 class LabelConfAdd(TypedDict):
-    """``label_conf_add``: Role or role group added.
-
-    增加角色或者角色组
-    https://open.dingtalk.com/document/development/add-a-role-or-role-group
+    """
+    增加角色或者角色组 · Role or role group added. https://open.dingtalk.com/document/development/add-a-role-or-role-group
     """
 
     eventTime: NotRequired[int]
@@ -2186,10 +2074,8 @@ class LabelConfAdd(TypedDict):
 
 
 class LabelConfDel(TypedDict):
-    """``label_conf_del``: Role or role group deleted.
-
-    删除角色或者角色组
-    https://open.dingtalk.com/document/development/delete-a-role-or-role-group
+    """
+    删除角色或者角色组 · Role or role group deleted. https://open.dingtalk.com/document/development/delete-a-role-or-role-group
     """
 
     eventTime: NotRequired[int]
@@ -2202,10 +2088,8 @@ class LabelConfDel(TypedDict):
 
 
 class LabelConfModify(TypedDict):
-    """``label_conf_modify``: Role or role group changed.
-
-    修改角色或者角色组
-    https://open.dingtalk.com/document/development/modify-a-role-or-role-group
+    """
+    修改角色或者角色组 · Role or role group changed. https://open.dingtalk.com/document/development/modify-a-role-or-role-group
     """
 
     eventTime: NotRequired[int]
@@ -2220,10 +2104,8 @@ class LabelConfModify(TypedDict):
 
 
 class LabelUserChange(TypedDict):
-    """``label_user_change``: Employees' roles changed.
-
-    员工角色信息发生变更
-    https://open.dingtalk.com/document/development/employee-role-information-changes
+    """
+    员工角色信息发生变更 · Employees' roles changed. https://open.dingtalk.com/document/development/employee-role-information-changes
     """
 
     eventTime: NotRequired[int]
@@ -2237,10 +2119,8 @@ class LabelUserChange(TypedDict):
 
 
 class LeaveQuotaUpdate(TypedDict):
-    """``leave_quota_update``: Leave balance changed by hand.
-
-    手动修改假期余额
-    https://open.dingtalk.com/document/development/manually-modify-the-holiday-balance
+    """
+    手动修改假期余额 · Leave balance changed by hand. https://open.dingtalk.com/document/development/manually-modify-the-holiday-balance
     """
 
     eventTime: int
@@ -2254,10 +2134,8 @@ class LeaveQuotaUpdate(TypedDict):
 
 
 class LeaveRecordChange(TypedDict):
-    """``leave_record_change``: Record of leave consumption changed.
-
-    假期消费记录变更
-    https://open.dingtalk.com/document/development/holiday-consumption-record-change
+    """
+    假期消费记录变更 · Record of leave consumption changed. https://open.dingtalk.com/document/development/holiday-consumption-record-change
     """
 
     eventTime: int
@@ -2282,10 +2160,8 @@ class LeaveRecordChange(TypedDict):
 
 
 class LightOpportunityNotice(TypedDict):
-    """``light_opportunity_notice``: Lightweight business opportunity.
-
-    轻量级商机通知
-    https://open.dingtalk.com/document/development/lightweight-opportunity-notification
+    """
+    轻量级商机通知 · Lightweight business opportunity. https://open.dingtalk.com/document/development/lightweight-opportunity-notification
     """
 
     eventTime: int
@@ -2303,10 +2179,8 @@ class LightOpportunityNotice(TypedDict):
 
 
 class LiveStatisticDoneEvent(TypedDict):
-    """``live_statistic_done_event``: Live stream: data processed after its end.
-
-    直播结束数据处理完成事件
-    https://open.dingtalk.com/document/development/event-live-statistic-done-event
+    """
+    直播结束数据处理完成事件 · Live stream: data processed after its end. https://open.dingtalk.com/document/development/event-live-statistic-done-event
     """
 
     eventTime: int
@@ -2318,10 +2192,8 @@ class LiveStatisticDoneEvent(TypedDict):
 
 
 class LiveStatusChangeEvent(TypedDict):
-    """``live_status_change_event``: Live stream: status changed.
-
-    直播状态变更
-    https://open.dingtalk.com/document/development/event-live-status-change-event
+    """
+    直播状态变更 · Live stream: status changed. https://open.dingtalk.com/document/development/event-live-status-change-event
     """
 
     eventTime: int
@@ -2333,10 +2205,8 @@ class LiveStatusChangeEvent(TypedDict):
 
 
 class LiveUpdateEvent(TypedDict):
-    """``live_update_event``: Live stream: details changed.
-
-    直播信息修改
-    https://open.dingtalk.com/document/development/event-live-update-event
+    """
+    直播信息修改 · Live stream: details changed. https://open.dingtalk.com/document/development/event-live-update-event
     """
 
     eventTime: int
@@ -2352,10 +2222,8 @@ class LiveUpdateEvent(TypedDict):
 
 
 class LiveWatchPlaybackEvent(TypedDict):
-    """``live_watch_playback_event``: Live stream: recording watched.
-
-    直播回放观看数据推送
-    https://open.dingtalk.com/document/development/event-live-watch-playback-event
+    """
+    直播回放观看数据推送 · Live stream: recording watched. https://open.dingtalk.com/document/development/event-live-watch-playback-event
     """
 
     eventTime: int
@@ -2369,10 +2237,8 @@ class LiveWatchPlaybackEvent(TypedDict):
 
 
 class MarketAiAgentOrder(TypedDict):
-    """``market_ai_agent_order``: App market: AI agent ordered.
-
-    市场AI助理下单
-    https://open.dingtalk.com/document/development/events-market-ai-agent-order
+    """
+    市场AI助理下单 · App market: AI agent ordered. https://open.dingtalk.com/document/development/events-market-ai-agent-order
     """
 
     eventTime: int
@@ -2405,10 +2271,8 @@ class MarketAiAgentOrder(TypedDict):
 
 
 class MarketBuy(TypedDict):
-    """``market_buy``: App market: bought.
-
-    用户购买下单
-    https://open.dingtalk.com/document/development/enterprise-authorization-to-open-application-event-history
+    """
+    用户购买下单 · App market: bought. https://open.dingtalk.com/document/development/enterprise-authorization-to-open-application-event-history
     """
 
     suiteKey: str
@@ -2460,14 +2324,16 @@ class MarketBuy(TypedDict):
 
 
 class MarketOrderExtendParam(TypedDict):
+    """
+    扩展参数 · further parameters
+    """
+
     name: NotRequired[str]
 
 
 class MarketOrder(TypedDict):
-    """``market_order``: App market: ordered.
-
-    应用市场下单
-    https://open.dingtalk.com/document/development/application-market-order
+    """
+    应用市场下单 · App market: ordered. https://open.dingtalk.com/document/development/application-market-order
     """
 
     eventTime: int
@@ -2521,10 +2387,8 @@ class MarketOrder(TypedDict):
 
 
 class MarketOrderRefundEvent(TypedDict):
-    """``market_order_refund_event``: App market: order refunded.
-
-    应用订单退款事件
-    https://open.dingtalk.com/document/development/apply-order-refund-event
+    """
+    应用订单退款事件 · App market: order refunded. https://open.dingtalk.com/document/development/apply-order-refund-event
     """
 
     eventTime: int
@@ -2542,10 +2406,8 @@ class MarketOrderTagOrgProfile(TypedDict):
 
 
 class MarketOrderTag(TypedDict):
-    """``market_order_tag``: App market: order tagged.
-
-    市场订单标识
-    https://open.dingtalk.com/document/development/market-order-identification
+    """
+    市场订单标识 · App market: order tagged. https://open.dingtalk.com/document/development/market-order-identification
     """
 
     eventTime: int
@@ -2558,10 +2420,8 @@ class MarketOrderTag(TypedDict):
 
 
 class MarketServiceClose(TypedDict):
-    """``market_service_close``: Trade subscription closed.
-
-    钉钉交易订购关闭
-    https://open.dingtalk.com/document/development/dingtalk-transaction-ordering-closed
+    """
+    钉钉交易订购关闭 · Trade subscription closed. https://open.dingtalk.com/document/development/dingtalk-transaction-ordering-closed
     """
 
     eventTime: int
@@ -2585,10 +2445,8 @@ class MarketServiceClose(TypedDict):
 
 
 class MarketServiceOpen(TypedDict):
-    """``market_service_open``: Trade subscription opened.
-
-    钉钉交易订购开启
-    https://open.dingtalk.com/document/development/dingtalk-transaction-ordering-on
+    """
+    钉钉交易订购开启 · Trade subscription opened. https://open.dingtalk.com/document/development/dingtalk-transaction-ordering-on
     """
 
     eventTime: int
@@ -2612,6 +2470,10 @@ class MarketServiceOpen(TypedDict):
 
 
 class MeetingAsrResultEventOpenConfModel(TypedDict):
+    """
+    会议信息 · the meeting
+    """
+
     conferenceId: NotRequired[str]
     scheduleConferenceId: NotRequired[str]
 
@@ -2623,6 +2485,10 @@ class MeetingAsrResultEventPayloadWordsItem(TypedDict):
 
 
 class MeetingAsrResultEventPayload(TypedDict):
+    """
+    转写内容 · the transcript
+    """
+
     result: NotRequired[str]
     speakerUnionId: NotRequired[str]
     words: NotRequired[list[MeetingAsrResultEventPayloadWordsItem]]
@@ -2632,16 +2498,18 @@ class MeetingAsrResultEventPayload(TypedDict):
 
 
 class MeetingAsrResultEventHeader(TypedDict):
+    """
+    消息头 · the message's head
+    """
+
     messageNo: NotRequired[str]
     name: NotRequired[str]
     messageId: NotRequired[str]
 
 
 class MeetingAsrResultEvent(TypedDict):
-    """``meeting_asr_result_event``: Video meeting: transcript.
-
-    视频会议ASR转写结果开放事件
-    https://open.dingtalk.com/document/development/events-meeting-asr-result-event
+    """
+    视频会议ASR转写结果开放事件 · Video meeting: transcript. https://open.dingtalk.com/document/development/events-meeting-asr-result-event
     """
 
     eventTime: int
@@ -2657,6 +2525,10 @@ class MeetingAsrResultEvent(TypedDict):
 
 
 class MeetingAsrResultEventDirectedOpenConfModel(TypedDict):
+    """
+    会议信息 · the meeting
+    """
+
     conferenceId: NotRequired[str]
     scheduleConferenceId: NotRequired[str]
 
@@ -2668,6 +2540,10 @@ class MeetingAsrResultEventDirectedPayloadWordsItem(TypedDict):
 
 
 class MeetingAsrResultEventDirectedPayload(TypedDict):
+    """
+    转写内容 · the transcript
+    """
+
     result: NotRequired[str]
     speakerUnionId: NotRequired[str]
     words: NotRequired[list[MeetingAsrResultEventDirectedPayloadWordsItem]]
@@ -2677,16 +2553,18 @@ class MeetingAsrResultEventDirectedPayload(TypedDict):
 
 
 class MeetingAsrResultEventDirectedHeader(TypedDict):
+    """
+    消息头 · the message's head
+    """
+
     messageNo: NotRequired[str]
     name: NotRequired[str]
     messageId: NotRequired[str]
 
 
 class MeetingAsrResultEventDirected(TypedDict):
-    """``meeting_asr_result_event_directed``: Video meeting: transcript, to one app.
-
-    视频会议ASR转写结果开放事件定向推送
-    https://open.dingtalk.com/document/development/asr-transcription-conferences-targeted-event-push
+    """
+    视频会议ASR转写结果开放事件定向推送 · Video meeting: transcript, to one app. https://open.dingtalk.com/document/development/asr-transcription-conferences-targeted-event-push
     """
 
     eventTime: int
@@ -2716,10 +2594,8 @@ class MeetingMemberStatusChangeOpenMemberModelsItem(TypedDict):
 
 
 class MeetingMemberStatusChange(TypedDict):
-    """``meeting_member_status_change``: Video meeting: member's status changed.
-
-    视频会议成员状态变更
-    https://open.dingtalk.com/document/development/event-meeting-member-status-change
+    """
+    视频会议成员状态变更 · Video meeting: member's status changed. https://open.dingtalk.com/document/development/event-meeting-member-status-change
     """
 
     eventTime: int
@@ -2746,10 +2622,8 @@ class MeetingMemberStatusChangeTargetPushOpenMemberModelsItem(TypedDict):
 
 
 class MeetingMemberStatusChangeTargetPush(TypedDict):
-    """``meeting_member_status_change_target_push``: Video meeting: member's status changed, to one app.
-
-    视频会议成员状态变更App定向推送
-    https://open.dingtalk.com/document/development/events-meeting-member-status-change-target-push
+    """
+    视频会议成员状态变更App定向推送 · Video meeting: member's status changed, to one app. https://open.dingtalk.com/document/development/events-meeting-member-status-change-target-push
     """
 
     eventTime: int
@@ -2762,6 +2636,10 @@ class MeetingMemberStatusChangeTargetPush(TypedDict):
 
 
 class MeetingStatusChangeOpenConfModel(TypedDict):
+    """
+    会议信息 · the meeting
+    """
+
     calendarEventId: NotRequired[str]
     bizType: NotRequired[str]
     creatorId: NotRequired[str]
@@ -2779,10 +2657,8 @@ class MeetingStatusChangeOpenConfModel(TypedDict):
 
 
 class MeetingStatusChange(TypedDict):
-    """``meeting_status_change``: Video meeting: status changed.
-
-    视频会议状态变更
-    https://open.dingtalk.com/document/development/event-meeting-status-change
+    """
+    视频会议状态变更 · Video meeting: status changed. https://open.dingtalk.com/document/development/event-meeting-status-change
     """
 
     eventTime: int
@@ -2795,6 +2671,10 @@ class MeetingStatusChange(TypedDict):
 
 
 class MeetingStatusChangeTargetPushOpenConfModel(TypedDict):
+    """
+    会议信息 · the meeting
+    """
+
     bizType: NotRequired[int]
     creatorId: NotRequired[str]
     roomCode: NotRequired[str]
@@ -2813,10 +2693,8 @@ class MeetingStatusChangeTargetPushOpenConfModel(TypedDict):
 
 
 class MeetingStatusChangeTargetPush(TypedDict):
-    """``meeting_status_change_target_push``: Video meeting: status changed, to one app.
-
-    视频会议状态变更App定向推送
-    https://open.dingtalk.com/document/development/events-meeting-status-change-target-push
+    """
+    视频会议状态变更App定向推送 · Video meeting: status changed, to one app. https://open.dingtalk.com/document/development/events-meeting-status-change-target-push
     """
 
     eventTime: int
@@ -2829,10 +2707,8 @@ class MeetingStatusChangeTargetPush(TypedDict):
 
 
 class MeetingroomBook(TypedDict):
-    """``meetingroom_book``: Meeting room booked.
-
-    会议室预定事件
-    https://open.dingtalk.com/document/development/meeting-room-events
+    """
+    会议室预定事件 · Meeting room booked. https://open.dingtalk.com/document/development/meeting-room-events
     """
 
     eventTime: NotRequired[int]
@@ -2854,10 +2730,8 @@ class MeetingroomBook(TypedDict):
 
 
 class MeetingroomRoomInfo(TypedDict):
-    """``meetingroom_room_info``: Meeting room changed.
-
-    会议室信息变更事件
-    https://open.dingtalk.com/document/development/meeting-room-events
+    """
+    会议室信息变更事件 · Meeting room changed. https://open.dingtalk.com/document/development/meeting-room-events
     """
 
     eventTime: NotRequired[int]
@@ -2873,10 +2747,8 @@ class MeetingroomRoomInfo(TypedDict):
 
 
 class OaTimeoutPluginTaskMsg(TypedDict):
-    """``oa_timeout_plugin_task_msg``: Approval with a time limit changed.
-
-    OA限时审批事件变更
-    https://open.dingtalk.com/document/development/events-oa-timeout-plugin-task-msg
+    """
+    OA限时审批事件变更 · Approval with a time limit changed. https://open.dingtalk.com/document/development/events-oa-timeout-plugin-task-msg
     """
 
     eventTime: int
@@ -2901,10 +2773,8 @@ class OfficialAccountFollowDataItem(TypedDict):
 
 
 class OfficialAccountFollow(TypedDict):
-    """``official_account_follow``: Official account followed.
-
-    服务窗关注事件
-    https://open.dingtalk.com/document/development/service-window-event
+    """
+    服务窗关注事件 · Official account followed. https://open.dingtalk.com/document/development/service-window-event
     """
 
     eventTime: int
@@ -2922,10 +2792,8 @@ class OfficialAccountUnfollowDataItem(TypedDict):
 
 
 class OfficialAccountUnfollow(TypedDict):
-    """``official_account_unfollow``: Official account no longer followed.
-
-    服务窗取关事件
-    https://open.dingtalk.com/document/development/service-window-close-event
+    """
+    服务窗取关事件 · Official account no longer followed. https://open.dingtalk.com/document/development/service-window-close-event
     """
 
     eventTime: int
@@ -2936,14 +2804,16 @@ class OfficialAccountUnfollow(TypedDict):
 
 
 class OfficialAccountUserDataApplyResultContent(TypedDict):
+    """
+    内容 · the content
+    """
+
     authorized: NotRequired[bool]
 
 
 class OfficialAccountUserDataApplyResult(TypedDict):
-    """``official_account_user_data_apply_result``: Official account: user's consent to data.
-
-    用户信息授权结果
-    https://open.dingtalk.com/document/development/user-information-authorization-result
+    """
+    用户信息授权结果 · Official account: user's consent to data. https://open.dingtalk.com/document/development/user-information-authorization-result
     """
 
     eventTime: int
@@ -2957,10 +2827,8 @@ class OfficialAccountUserDataApplyResult(TypedDict):
 
 
 class OpenBatchTradeCallback(TypedDict):
-    """``open_batch_trade_callback``: Batch payment notice.
-
-    批量支付消息通知
-    https://open.dingtalk.com/document/development/event-open-batch-trade-callback
+    """
+    批量支付消息通知 · Batch payment notice. https://open.dingtalk.com/document/development/event-open-batch-trade-callback
     """
 
     eventTime: int
@@ -2984,10 +2852,8 @@ class OpenBatchTradeCallback(TypedDict):
 
 
 class OpenMeetingRoomCentralControl(TypedDict):
-    """``open_meeting_room_central_control``: Meeting room: central control.
-
-    设备中控事件
-    https://open.dingtalk.com/document/development/events-open-meeting-room-central-control
+    """
+    设备中控事件 · Meeting room: central control. https://open.dingtalk.com/document/development/events-open-meeting-room-central-control
     """
 
     eventTime: int
@@ -3000,10 +2866,8 @@ class OpenMeetingRoomCentralControl(TypedDict):
 
 
 class OpenMeetingRoomDeviceAlarm(TypedDict):
-    """``open_meeting_room_device_alarm``: Meeting room: device alarm.
-
-    设备告警事件
-    https://open.dingtalk.com/document/development/event-open-meeting-room-device-alarm
+    """
+    设备告警事件 · Meeting room: device alarm. https://open.dingtalk.com/document/development/event-open-meeting-room-device-alarm
     """
 
     eventTime: int
@@ -3020,10 +2884,8 @@ class OpenMeetingRoomDeviceAlarm(TypedDict):
 
 
 class OpenMeetingRoomDeviceBindChange(TypedDict):
-    """``open_meeting_room_device_bind_change``: Meeting room: device bound to a room.
-
-    设备绑定会议室变更
-    https://open.dingtalk.com/document/development/event-open-meeting-room-device-bind-change
+    """
+    设备绑定会议室变更 · Meeting room: device bound to a room. https://open.dingtalk.com/document/development/event-open-meeting-room-device-bind-change
     """
 
     eventTime: int
@@ -3044,10 +2906,8 @@ class OpenMeetingRoomDevicePropertyChangePropertiesItem(TypedDict):
 
 
 class OpenMeetingRoomDevicePropertyChange(TypedDict):
-    """``open_meeting_room_device_property_change``: Meeting room: device property changed.
-
-    设备属性变更
-    https://open.dingtalk.com/document/development/event-open-meeting-room-device-property-change
+    """
+    设备属性变更 · Meeting room: device property changed. https://open.dingtalk.com/document/development/event-open-meeting-room-device-property-change
     """
 
     eventTime: int
@@ -3062,10 +2922,8 @@ class OpenMeetingRoomDevicePropertyChange(TypedDict):
 
 
 class OpenUserAgreementCallback(TypedDict):
-    """``open_user_agreement_callback``: Corporate finance: user agreement.
-
-    企业金融用户协议回调事件
-    https://open.dingtalk.com/document/development/event-open-user-agreement-callback
+    """
+    企业金融用户协议回调事件 · Corporate finance: user agreement. https://open.dingtalk.com/document/development/event-open-user-agreement-callback
     """
 
     eventTime: int
@@ -3083,10 +2941,8 @@ class OpenUserAgreementCallback(TypedDict):
 
 
 class OrgAdminAdd(TypedDict):
-    """``org_admin_add``: User made an administrator.
-
-    用户被设为管理员
-    https://open.dingtalk.com/document/development/user-is-set-as-administrator
+    """
+    用户被设为管理员 · User made an administrator. https://open.dingtalk.com/document/development/user-is-set-as-administrator
     """
 
     eventTime: NotRequired[int]
@@ -3099,10 +2955,8 @@ class OrgAdminAdd(TypedDict):
 
 
 class OrgAdminRemove(TypedDict):
-    """``org_admin_remove``: User no longer an administrator.
-
-    通讯录用户被取消设置管理员
-    https://open.dingtalk.com/document/development/address-book-user-canceled-setting-administrator
+    """
+    通讯录用户被取消设置管理员 · User no longer an administrator. https://open.dingtalk.com/document/development/address-book-user-canceled-setting-administrator
     """
 
     eventTime: NotRequired[int]
@@ -3115,10 +2969,8 @@ class OrgAdminRemove(TypedDict):
 
 
 class OrgChange(TypedDict):
-    """``org_change``: Company's details changed.
-
-    企业信息发生变更
-    https://open.dingtalk.com/document/development/enterprise-information-changes
+    """
+    企业信息发生变更 · Company's details changed. https://open.dingtalk.com/document/development/enterprise-information-changes
     """
 
     eventTime: NotRequired[int]
@@ -3129,10 +2981,8 @@ class OrgChange(TypedDict):
 
 
 class OrgDeptCreate(TypedDict):
-    """``org_dept_create``: Department created.
-
-    通讯录企业部门创建
-    https://open.dingtalk.com/document/development/create-department-event
+    """
+    通讯录企业部门创建 · Department created. https://open.dingtalk.com/document/development/create-department-event
     """
 
     eventTime: NotRequired[int]
@@ -3167,10 +3017,8 @@ class OrgDeptCreate(TypedDict):
 
 
 class OrgDeptModify(TypedDict):
-    """``org_dept_modify``: Department changed.
-
-    通讯录企业部门修改
-    https://open.dingtalk.com/document/development/address-book-enterprise-department-modification
+    """
+    通讯录企业部门修改 · Department changed. https://open.dingtalk.com/document/development/address-book-enterprise-department-modification
     """
 
     eventTime: NotRequired[int]
@@ -3205,10 +3053,8 @@ class OrgDeptModify(TypedDict):
 
 
 class OrgDeptRemove(TypedDict):
-    """``org_dept_remove``: Department removed.
-
-    通讯录企业部门删除
-    https://open.dingtalk.com/document/development/address-book-enterprise-department-delete
+    """
+    通讯录企业部门删除 · Department removed. https://open.dingtalk.com/document/development/address-book-enterprise-department-delete
     """
 
     eventTime: NotRequired[int]
@@ -3234,10 +3080,8 @@ class OrgFileSendCheckFileRecordsItem(TypedDict):
 
 
 class OrgFileSendCheck(TypedDict):
-    """``org_file_send_check``: Check of a file that an employee sends.
-
-    企业员工发送文件的检测事件
-    https://open.dingtalk.com/document/development/detection-event-of-enterprise-employee-sending-file
+    """
+    企业员工发送文件的检测事件 · Check of a file that an employee sends. https://open.dingtalk.com/document/development/detection-event-of-enterprise-employee-sending-file
     """
 
     eventTime: int
@@ -3248,10 +3092,8 @@ class OrgFileSendCheck(TypedDict):
 
 
 class OrgMicroAppRemove(TypedDict):
-    """``org_micro_app_remove``: Micro app removed.
-
-    企业物理删除微应用
-    https://open.dingtalk.com/document/development/enterprise-physical-deletion-of-micro-applications
+    """
+    企业物理删除微应用 · Micro app removed. https://open.dingtalk.com/document/development/enterprise-physical-deletion-of-micro-applications
     """
 
     eventTime: int
@@ -3262,10 +3104,8 @@ class OrgMicroAppRemove(TypedDict):
 
 
 class OrgMicroAppRestore(TypedDict):
-    """``org_micro_app_restore``: Micro app enabled.
-
-    企业逻辑启用微应用
-    https://open.dingtalk.com/document/development/enterprise-logic-enabled-microapps
+    """
+    企业逻辑启用微应用 · Micro app enabled. https://open.dingtalk.com/document/development/enterprise-logic-enabled-microapps
     """
 
     eventTime: NotRequired[int]
@@ -3280,10 +3120,8 @@ class OrgMicroAppRestore(TypedDict):
 
 
 class OrgMicroAppScopeUpdate(TypedDict):
-    """``org_micro_app_scope_update``: Micro app: who sees it changed.
-
-    企业微应用可见范围变更
-    https://open.dingtalk.com/document/development/enterprise-micro-application-visible-range-change
+    """
+    企业微应用可见范围变更 · Micro app: who sees it changed. https://open.dingtalk.com/document/development/enterprise-micro-application-visible-range-change
     """
 
     eventTime: int
@@ -3294,10 +3132,8 @@ class OrgMicroAppScopeUpdate(TypedDict):
 
 
 class OrgMicroAppStop(TypedDict):
-    """``org_micro_app_stop``: Micro app disabled.
-
-    企业逻辑停用微应用
-    https://open.dingtalk.com/document/development/enterprise-logic-deactivates-microapps
+    """
+    企业逻辑停用微应用 · Micro app disabled. https://open.dingtalk.com/document/development/enterprise-logic-deactivates-microapps
     """
 
     eventTime: NotRequired[int]
@@ -3312,10 +3148,8 @@ class OrgMicroAppStop(TypedDict):
 
 
 class OrgRemove(TypedDict):
-    """``org_remove``: Company dissolved.
-
-    企业删除
-    https://open.dingtalk.com/document/development/the-organizational-relationship-enterprise-is-deleted
+    """
+    企业删除 · Company dissolved. https://open.dingtalk.com/document/development/the-organizational-relationship-enterprise-is-deleted
     """
 
     eventTime: NotRequired[int]
@@ -3326,10 +3160,8 @@ class OrgRemove(TypedDict):
 
 
 class OrgRoleAdd(TypedDict):
-    """``org_role_add``: Role added.
-
-    企业增加角色
-    https://open.dingtalk.com/document/development/businesses-increase-roles
+    """
+    企业增加角色 · Role added. https://open.dingtalk.com/document/development/businesses-increase-roles
     """
 
     eventTime: int
@@ -3343,10 +3175,8 @@ class OrgRoleAdd(TypedDict):
 
 
 class OrgRoleModify(TypedDict):
-    """``org_role_modify``: Role changed.
-
-    企业角色变更
-    https://open.dingtalk.com/document/development/enterprise-role-change
+    """
+    企业角色变更 · Role changed. https://open.dingtalk.com/document/development/enterprise-role-change
     """
 
     eventTime: int
@@ -3360,10 +3190,8 @@ class OrgRoleModify(TypedDict):
 
 
 class OrgRoleRemove(TypedDict):
-    """``org_role_remove``: Role deleted.
-
-    企业删除角色
-    https://open.dingtalk.com/document/development/enterprise-deletes-the-role
+    """
+    企业删除角色 · Role deleted. https://open.dingtalk.com/document/development/enterprise-deletes-the-role
     """
 
     eventTime: int
@@ -3374,6 +3202,10 @@ class OrgRoleRemove(TypedDict):
 
 
 class OrgSuiteAuthAuthCorpInfo(TypedDict):
+    """
+    授权企业信息 · the company that authorised
+    """
+
     authChannel: NotRequired[str]
     corpid: NotRequired[str]
     corpType: NotRequired[int]
@@ -3392,6 +3224,10 @@ class OrgSuiteAuthAuthCorpInfo(TypedDict):
 
 
 class OrgSuiteAuthAuthUserInfo(TypedDict):
+    """
+    授权人信息 · who authorised
+    """
+
     userId: NotRequired[str]
 
 
@@ -3400,6 +3236,10 @@ class OrgSuiteAuthAuthScopeAuthOrgScopes(TypedDict):
 
 
 class OrgSuiteAuthAuthScope(TypedDict):
+    """
+    授权范围 · what was authorised
+    """
+
     errcode: NotRequired[int]
     authUserField: NotRequired[list[str]]
     authOrgScopes: NotRequired[OrgSuiteAuthAuthScopeAuthOrgScopes]
@@ -3415,14 +3255,16 @@ class OrgSuiteAuthAuthInfoAgentItem(TypedDict):
 
 
 class OrgSuiteAuthAuthInfo(TypedDict):
+    """
+    授权应用信息 · the apps that were authorised
+    """
+
     agent: NotRequired[list[OrgSuiteAuthAuthInfoAgentItem]]
 
 
 class OrgSuiteAuth(TypedDict):
-    """``org_suite_auth``: Suite authorised.
-
-    套件授权
-    https://open.dingtalk.com/document/development/event-org-suite-auth
+    """
+    套件授权 · Suite authorised. https://open.dingtalk.com/document/development/event-org-suite-auth
     """
 
     eventTime: int
@@ -3437,6 +3279,10 @@ class OrgSuiteAuth(TypedDict):
 
 
 class OrgSuiteChangeAuthCorpInfo(TypedDict):
+    """
+    授权企业信息 · the company that authorised
+    """
+
     authChannel: NotRequired[str]
     corpid: NotRequired[str]
     corpType: NotRequired[int]
@@ -3455,6 +3301,10 @@ class OrgSuiteChangeAuthCorpInfo(TypedDict):
 
 
 class OrgSuiteChangeAuthUserInfo(TypedDict):
+    """
+    授权人信息 · who authorised
+    """
+
     userId: NotRequired[str]
 
 
@@ -3464,6 +3314,10 @@ class OrgSuiteChangeAuthScopeAuthOrgScopes(TypedDict):
 
 
 class OrgSuiteChangeAuthScope(TypedDict):
+    """
+    授权范围 · what was authorised
+    """
+
     errcode: NotRequired[int]
     authUserField: NotRequired[list[str]]
     authOrgScopes: NotRequired[OrgSuiteChangeAuthScopeAuthOrgScopes]
@@ -3478,14 +3332,16 @@ class OrgSuiteChangeAuthInfoAgentItem(TypedDict):
 
 
 class OrgSuiteChangeAuthInfo(TypedDict):
+    """
+    授权应用信息 · the apps that were authorised
+    """
+
     agent: NotRequired[list[OrgSuiteChangeAuthInfoAgentItem]]
 
 
 class OrgSuiteChange(TypedDict):
-    """``org_suite_change``: Suite's authorisation changed.
-
-    企业授权变更事件
-    https://open.dingtalk.com/document/development/event-org-suite-relieve
+    """
+    企业授权变更事件 · Suite's authorisation changed. https://open.dingtalk.com/document/development/event-org-suite-relieve
     """
 
     eventTime: int
@@ -3500,10 +3356,8 @@ class OrgSuiteChange(TypedDict):
 
 
 class OrgSuiteRelieve(TypedDict):
-    """``org_suite_relieve``: Suite's authorisation withdrawn.
-
-    企业解除套件授权
-    https://open.dingtalk.com/document/development/enterprise-release-kit-authorization
+    """
+    企业解除套件授权 · Suite's authorisation withdrawn. https://open.dingtalk.com/document/development/enterprise-release-kit-authorization
     """
 
     eventTime: int
@@ -3513,10 +3367,8 @@ class OrgSuiteRelieve(TypedDict):
 
 
 class OrgUpdate(TypedDict):
-    """``org_update``: Company changed.
-
-    企业变更
-    https://open.dingtalk.com/document/development/event-subscription-for-enterprise-changes
+    """
+    企业变更 · Company changed. https://open.dingtalk.com/document/development/event-subscription-for-enterprise-changes
     """
 
     eventTime: int
@@ -3534,10 +3386,8 @@ class OrgUpdate(TypedDict):
 
 
 class OvertimeToVacationData(TypedDict):
-    """``overtime_to_vacation_data``: Leave data synchronised.
-
-    假期数据同步
-    https://open.dingtalk.com/document/development/holiday-data-synchronization
+    """
+    假期数据同步 · Leave data synchronised. https://open.dingtalk.com/document/development/holiday-data-synchronization
     """
 
     eventTime: int
@@ -3559,10 +3409,8 @@ class OvertimeToVacationData(TypedDict):
 
 
 class ProjectProjectAppChanged(TypedDict):
-    """``project_project_app_changed``: Teambition: project's app changed.
-
-    Teambition应用变更事件
-    https://open.dingtalk.com/document/development/teamposition-application-change-event
+    """
+    Teambition应用变更事件 · Teambition: project's app changed. https://open.dingtalk.com/document/development/teamposition-application-change-event
     """
 
     eventTime: int
@@ -3572,10 +3420,8 @@ class ProjectProjectAppChanged(TypedDict):
 
 
 class ProjectProjectChanged(TypedDict):
-    """``project_project_changed``: Teambition: project changed.
-
-    Teambiton项目变更事件
-    https://open.dingtalk.com/document/development/teambiton-project-change-event
+    """
+    Teambiton项目变更事件 · Teambition: project changed. https://open.dingtalk.com/document/development/teambiton-project-change-event
     """
 
     eventTime: int
@@ -3585,10 +3431,8 @@ class ProjectProjectChanged(TypedDict):
 
 
 class ProjectProjectMemberChanged(TypedDict):
-    """``project_project_member_changed``: Teambition: project's members changed.
-
-    Teambiton项目成员变更事件
-    https://open.dingtalk.com/document/development/teamposition-member-change-event
+    """
+    Teambiton项目成员变更事件 · Teambition: project's members changed. https://open.dingtalk.com/document/development/teamposition-member-change-event
     """
 
     eventTime: int
@@ -3598,10 +3442,8 @@ class ProjectProjectMemberChanged(TypedDict):
 
 
 class ProjectProjectUpdated(TypedDict):
-    """``project_project_updated``: Teambition: project updated.
-
-    Teambition项目更新事件
-    https://open.dingtalk.com/document/development/teamposition-project-update-event
+    """
+    Teambition项目更新事件 · Teambition: project updated. https://open.dingtalk.com/document/development/teamposition-project-update-event
     """
 
     eventTime: int
@@ -3611,10 +3453,8 @@ class ProjectProjectUpdated(TypedDict):
 
 
 class ProjectTaskChanged(TypedDict):
-    """``project_task_changed``: Teambition: project's task changed.
-
-    Teambition项目任务变更事件
-    https://open.dingtalk.com/document/development/teamposition-project-task-change-event
+    """
+    Teambition项目任务变更事件 · Teambition: project's task changed. https://open.dingtalk.com/document/development/teamposition-project-task-change-event
     """
 
     eventTime: int
@@ -3624,10 +3464,8 @@ class ProjectTaskChanged(TypedDict):
 
 
 class ProjectTaskUpdated(TypedDict):
-    """``project_task_updated``: Teambition: task updated.
-
-    Teambition任务更新事件
-    https://open.dingtalk.com/document/development/teamposition-task-update-event
+    """
+    Teambition任务更新事件 · Teambition: task updated. https://open.dingtalk.com/document/development/teamposition-task-update-event
     """
 
     eventTime: int
@@ -3637,10 +3475,8 @@ class ProjectTaskUpdated(TypedDict):
 
 
 class ProjectWorktimeUpdated(TypedDict):
-    """``project_worktime_updated``: Teambition: working time changed.
-
-    Teambiton工时变更事件
-    https://open.dingtalk.com/document/development/event-project-worktime-updated
+    """
+    Teambiton工时变更事件 · Teambition: working time changed. https://open.dingtalk.com/document/development/event-project-worktime-updated
     """
 
     eventTime: int
@@ -3661,10 +3497,8 @@ class ProjectWorktimeUpdated(TypedDict):
 
 
 class RcmChannelMessagePush(TypedDict):
-    """``rcm_channel_message_push``: Recruitment channel: messages switched on or off.
-
-    招聘渠道消息推送开关
-    https://open.dingtalk.com/document/development/recruitment-channel-message-push-switch
+    """
+    招聘渠道消息推送开关 · Recruitment channel: messages switched on or off. https://open.dingtalk.com/document/development/recruitment-channel-message-push-switch
     """
 
     eventTime: int
@@ -3680,10 +3514,8 @@ class RcmChannelMessagePush(TypedDict):
 
 
 class RobotMsgRead(TypedDict):
-    """``robot_msg_read``: Robot's message read.
-
-    机器人消息已读事件
-    https://open.dingtalk.com/document/development/bot-message-read-event
+    """
+    机器人消息已读事件 · Robot's message read. https://open.dingtalk.com/document/development/bot-message-read-event
     """
 
     eventTime: int
@@ -3699,10 +3531,8 @@ class RobotMsgRead(TypedDict):
 
 
 class RobotMsgRecall(TypedDict):
-    """``robot_msg_recall``: Robot's message recalled.
-
-    机器人消息撤回事件
-    https://open.dingtalk.com/document/development/bot-message-withdrawal-event
+    """
+    机器人消息撤回事件 · Robot's message recalled. https://open.dingtalk.com/document/development/bot-message-withdrawal-event
     """
 
     eventTime: int
@@ -3727,6 +3557,10 @@ class ServicegroupContactJoinGroupFormSpiCrmModelFormData(TypedDict):
 
 
 class ServicegroupContactJoinGroupFormSpiCrmModel(TypedDict):
+    """
+    客户信息 · the customer's record
+    """
+
     openTeamId: NotRequired[str]
     formScene: NotRequired[str]
     openDataInstanceId: NotRequired[str]
@@ -3735,10 +3569,8 @@ class ServicegroupContactJoinGroupFormSpiCrmModel(TypedDict):
 
 
 class ServicegroupContactJoinGroupForm(TypedDict):
-    """``servicegroup_contact_join_group_form``: Service group: form on joining saved.
-
-    服务群入群表单保存
-    https://open.dingtalk.com/document/development/event-servicegroup-contact-join-group-form
+    """
+    服务群入群表单保存 · Service group: form on joining saved. https://open.dingtalk.com/document/development/event-servicegroup-contact-join-group-form
     """
 
     eventTime: int
@@ -3753,6 +3585,10 @@ class ServicegroupContactRelateCustomerSpiCrmModelFormData(TypedDict):
 
 
 class ServicegroupContactRelateCustomerSpiCrmModel(TypedDict):
+    """
+    客户信息 · the customer's record
+    """
+
     openTeamId: NotRequired[str]
     externalBizId: NotRequired[str]
     formScene: NotRequired[str]
@@ -3764,10 +3600,8 @@ class ServicegroupContactRelateCustomerSpiCrmModel(TypedDict):
 
 
 class ServicegroupContactRelateCustomer(TypedDict):
-    """``servicegroup_contact_relate_customer``: Service group: contact linked to a customer.
-
-    服务群联系人关联客户
-    https://open.dingtalk.com/document/development/event-servicegroup-contact-relate-customer
+    """
+    服务群联系人关联客户 · Service group: contact linked to a customer. https://open.dingtalk.com/document/development/event-servicegroup-contact-relate-customer
     """
 
     eventTime: int
@@ -3783,6 +3617,10 @@ class ServicegroupCustomObjectCreateSpiCrmModelFormData(TypedDict):
 
 
 class ServicegroupCustomObjectCreateSpiCrmModel(TypedDict):
+    """
+    客户信息 · the customer's record
+    """
+
     openTeamId: NotRequired[str]
     externalBizId: NotRequired[str]
     formScene: NotRequired[str]
@@ -3794,10 +3632,8 @@ class ServicegroupCustomObjectCreateSpiCrmModel(TypedDict):
 
 
 class ServicegroupCustomObjectCreate(TypedDict):
-    """``servicegroup_custom_object_create``: Service group: instance of a custom form created.
-
-    服务群自定义表单创建实例
-    https://open.dingtalk.com/document/development/service-group-custom-form-creation-instance
+    """
+    服务群自定义表单创建实例 · Service group: instance of a custom form created. https://open.dingtalk.com/document/development/service-group-custom-form-creation-instance
     """
 
     eventTime: int
@@ -3808,6 +3644,10 @@ class ServicegroupCustomObjectCreate(TypedDict):
 
 
 class ServicegroupCustomObjectDeleteSpiCrmModel(TypedDict):
+    """
+    客户信息 · the customer's record
+    """
+
     openTeamId: NotRequired[str]
     externalBizId: NotRequired[str]
     formScene: NotRequired[str]
@@ -3818,10 +3658,8 @@ class ServicegroupCustomObjectDeleteSpiCrmModel(TypedDict):
 
 
 class ServicegroupCustomObjectDelete(TypedDict):
-    """``servicegroup_custom_object_delete``: Service group: instance of a custom form deleted.
-
-    服务群自定义表单删除实例
-    https://open.dingtalk.com/document/development/service-group-custom-form-delete-instance
+    """
+    服务群自定义表单删除实例 · Service group: instance of a custom form deleted. https://open.dingtalk.com/document/development/service-group-custom-form-delete-instance
     """
 
     eventTime: int
@@ -3836,6 +3674,10 @@ class ServicegroupCustomObjectEditSpiCrmModelFormData(TypedDict):
 
 
 class ServicegroupCustomObjectEditSpiCrmModel(TypedDict):
+    """
+    客户信息 · the customer's record
+    """
+
     openTeamId: NotRequired[str]
     externalBizId: NotRequired[str]
     formScene: NotRequired[str]
@@ -3847,10 +3689,8 @@ class ServicegroupCustomObjectEditSpiCrmModel(TypedDict):
 
 
 class ServicegroupCustomObjectEdit(TypedDict):
-    """``servicegroup_custom_object_edit``: Service group: instance of a custom form changed.
-
-    服务群自定义表单更新实例
-    https://open.dingtalk.com/document/development/service-group-custom-form-update-instance
+    """
+    服务群自定义表单更新实例 · Service group: instance of a custom form changed. https://open.dingtalk.com/document/development/service-group-custom-form-update-instance
     """
 
     eventTime: int
@@ -3865,6 +3705,10 @@ class ServicegroupGroupInfoChangeSpiGroupModelOperateData(TypedDict):
 
 
 class ServicegroupGroupInfoChangeSpiGroupModel(TypedDict):
+    """
+    群信息 · the group
+    """
+
     operateData: NotRequired[ServicegroupGroupInfoChangeSpiGroupModelOperateData]
     openTeamId: NotRequired[str]
     operateType: NotRequired[str]
@@ -3874,10 +3718,8 @@ class ServicegroupGroupInfoChangeSpiGroupModel(TypedDict):
 
 
 class ServicegroupGroupInfoChange(TypedDict):
-    """``servicegroup_group_info_change``: Service group: details changed.
-
-    服务群群信息变更
-    https://open.dingtalk.com/document/development/event-servicegroup-group-info-change
+    """
+    服务群群信息变更 · Service group: details changed. https://open.dingtalk.com/document/development/event-servicegroup-group-info-change
     """
 
     eventTime: int
@@ -3888,6 +3730,10 @@ class ServicegroupGroupInfoChange(TypedDict):
 
 
 class ServicegroupTicketCreateSpiTicketModel(TypedDict):
+    """
+    工单信息 · the ticket
+    """
+
     operateType: NotRequired[str]
     operatorNickName: NotRequired[str]
     operatorUnionId: NotRequired[str]
@@ -3895,10 +3741,8 @@ class ServicegroupTicketCreateSpiTicketModel(TypedDict):
 
 
 class ServicegroupTicketCreate(TypedDict):
-    """``servicegroup_ticket_create``: Service group: ticket created.
-
-    服务群工单创建
-    https://open.dingtalk.com/document/development/service-group-work-order-creation
+    """
+    服务群工单创建 · Service group: ticket created. https://open.dingtalk.com/document/development/service-group-work-order-creation
     """
 
     eventTime: int
@@ -3917,6 +3761,10 @@ class ServicegroupTicketDealFeedbackSpiTicketModelOperateMemo(TypedDict):
 
 
 class ServicegroupTicketDealFeedbackSpiTicketModel(TypedDict):
+    """
+    工单信息 · the ticket
+    """
+
     operateData: NotRequired[ServicegroupTicketDealFeedbackSpiTicketModelOperateData]
     operateType: NotRequired[str]
     operatorNickName: NotRequired[str]
@@ -3926,10 +3774,8 @@ class ServicegroupTicketDealFeedbackSpiTicketModel(TypedDict):
 
 
 class ServicegroupTicketDealFeedback(TypedDict):
-    """``servicegroup_ticket_deal_feedback``: Service group: feedback on a ticket.
-
-    服务群工单处理反馈
-    https://open.dingtalk.com/document/development/service-group-work-order-processing-feedback
+    """
+    服务群工单处理反馈 · Service group: feedback on a ticket. https://open.dingtalk.com/document/development/service-group-work-order-processing-feedback
     """
 
     eventTime: int
@@ -3951,6 +3797,10 @@ class ServicegroupTicketMemoAddSpiTicketModelOperateMemo(TypedDict):
 
 
 class ServicegroupTicketMemoAddSpiTicketModel(TypedDict):
+    """
+    工单信息 · the ticket
+    """
+
     operateType: NotRequired[str]
     operatorNickName: NotRequired[str]
     operatorUnionId: NotRequired[str]
@@ -3959,10 +3809,8 @@ class ServicegroupTicketMemoAddSpiTicketModel(TypedDict):
 
 
 class ServicegroupTicketMemoAdd(TypedDict):
-    """``servicegroup_ticket_memo_add``: Service group: note added to a ticket.
-
-    服务群工单添加备注
-    https://open.dingtalk.com/document/development/service-group-work-order-add-comment
+    """
+    服务群工单添加备注 · Service group: note added to a ticket. https://open.dingtalk.com/document/development/service-group-work-order-add-comment
     """
 
     eventTime: int
@@ -3994,6 +3842,10 @@ class ServicegroupTicketReadSpiTicketModelOperateData(TypedDict):
 
 
 class ServicegroupTicketReadSpiTicketModel(TypedDict):
+    """
+    工单信息 · the ticket
+    """
+
     operateData: NotRequired[ServicegroupTicketReadSpiTicketModelOperateData]
     operateType: NotRequired[str]
     operatorNickName: NotRequired[str]
@@ -4002,10 +3854,8 @@ class ServicegroupTicketReadSpiTicketModel(TypedDict):
 
 
 class ServicegroupTicketRead(TypedDict):
-    """``servicegroup_ticket_read``: Service group: ticket read.
-
-    服务群工单已读
-    https://open.dingtalk.com/document/development/service-group-work-order-read
+    """
+    服务群工单已读 · Service group: ticket read. https://open.dingtalk.com/document/development/service-group-work-order-read
     """
 
     eventTime: int
@@ -4025,6 +3875,10 @@ class ServicegroupTicketTakeSpiTicketModelOperateData(TypedDict):
 
 
 class ServicegroupTicketTakeSpiTicketModel(TypedDict):
+    """
+    工单信息 · the ticket
+    """
+
     operateData: NotRequired[ServicegroupTicketTakeSpiTicketModelOperateData]
     operateType: NotRequired[str]
     operatorNickName: NotRequired[str]
@@ -4033,10 +3887,8 @@ class ServicegroupTicketTakeSpiTicketModel(TypedDict):
 
 
 class ServicegroupTicketTake(TypedDict):
-    """``servicegroup_ticket_take``: Service group: ticket taken.
-
-    服务群工单申领
-    https://open.dingtalk.com/document/development/service-group-work-order-application
+    """
+    服务群工单申领 · Service group: ticket taken. https://open.dingtalk.com/document/development/service-group-work-order-application
     """
 
     eventTime: int
@@ -4067,6 +3919,10 @@ class ServicegroupTicketUrgeSpiTicketModelOperateMemo(TypedDict):
 
 
 class ServicegroupTicketUrgeSpiTicketModel(TypedDict):
+    """
+    工单信息 · the ticket
+    """
+
     operateData: NotRequired[ServicegroupTicketUrgeSpiTicketModelOperateData]
     operateType: NotRequired[str]
     operatorNickName: NotRequired[str]
@@ -4076,10 +3932,8 @@ class ServicegroupTicketUrgeSpiTicketModel(TypedDict):
 
 
 class ServicegroupTicketUrge(TypedDict):
-    """``servicegroup_ticket_urge``: Service group: ticket urged.
-
-    服务群工单催办
-    https://open.dingtalk.com/document/development/service-group-work-order-reminder
+    """
+    服务群工单催办 · Service group: ticket urged. https://open.dingtalk.com/document/development/service-group-work-order-reminder
     """
 
     eventTime: int
@@ -4114,14 +3968,16 @@ class ServicegroupVocTopicDetailBodyBizData(TypedDict):
 
 
 class ServicegroupVocTopicDetailBody(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     bizData: NotRequired[ServicegroupVocTopicDetailBodyBizData]
 
 
 class ServicegroupVocTopicDetail(TypedDict):
-    """``servicegroup_voc_topic_detail``: Service group: topic changed.
-
-    弹内服务群话题变更事件
-    https://open.dingtalk.com/document/development/internal-cloud-service-group-topic-change-event
+    """
+    弹内服务群话题变更事件 · Service group: topic changed. https://open.dingtalk.com/document/development/internal-cloud-service-group-topic-change-event
     """
 
     eventTime: int
@@ -4132,10 +3988,8 @@ class ServicegroupVocTopicDetail(TypedDict):
 
 
 class ShopGroupEvent(TypedDict):
-    """``shop_group_event``: Shops: group changed.
-
-    门店通门店分组事件
-    https://open.dingtalk.com/document/development/stores-through-stores-grouping-events
+    """
+    门店通门店分组事件 · Shops: group changed. https://open.dingtalk.com/document/development/stores-through-stores-grouping-events
     """
 
     eventTime: int
@@ -4149,10 +4003,8 @@ class ShopGroupEvent(TypedDict):
 
 
 class ShopNodeEvent(TypedDict):
-    """``shop_node_event``: Shops: node changed.
-
-    门店通节点变更事件
-    https://open.dingtalk.com/document/development/store-pass-node-change-event
+    """
+    门店通节点变更事件 · Shops: node changed. https://open.dingtalk.com/document/development/store-pass-node-change-event
     """
 
     eventTime: int
@@ -4165,10 +4017,8 @@ class ShopNodeEvent(TypedDict):
 
 
 class ShopRoleEvent(TypedDict):
-    """``shop_role_event``: Shops: business role changed.
-
-    门店通业务角色变更事件
-    https://open.dingtalk.com/document/development/store-general-business-role-change-event
+    """
+    门店通业务角色变更事件 · Shops: business role changed. https://open.dingtalk.com/document/development/store-general-business-role-change-event
     """
 
     eventTime: int
@@ -4181,10 +4031,8 @@ class ShopRoleEvent(TypedDict):
 
 
 class SingleConversationCoolAppInstall(TypedDict):
-    """``single_conversation_cool_app_install``: Cool app installed in a one-to-one chat.
-
-    单聊安装酷应用
-    https://open.dingtalk.com/document/development/single-chat-install-cool-app
+    """
+    单聊安装酷应用 · Cool app installed in a one-to-one chat. https://open.dingtalk.com/document/development/single-chat-install-cool-app
     """
 
     eventTime: int
@@ -4201,10 +4049,8 @@ class SingleConversationCoolAppInstall(TypedDict):
 
 
 class SingleConversationCoolAppUninstall(TypedDict):
-    """``single_conversation_cool_app_uninstall``: Cool app removed from a one-to-one chat.
-
-    单聊卸载酷应用
-    https://open.dingtalk.com/document/development/single-chat-uninstall-cool-application
+    """
+    单聊卸载酷应用 · Cool app removed from a one-to-one chat. https://open.dingtalk.com/document/development/single-chat-uninstall-cool-application
     """
 
     eventTime: int
@@ -4231,10 +4077,8 @@ class SmartFinanceApplicationInvoiceUpdateInvoiceListItem(TypedDict):
 
 
 class SmartFinanceApplicationInvoiceUpdate(TypedDict):
-    """``smart_finance_application_invoice_update``: Smart finance: invoices of an application changed.
-
-    开票申请单关联发票数据变更
-    https://open.dingtalk.com/document/development/invoice-data-associated-with-invoicing-requisition-change
+    """
+    开票申请单关联发票数据变更 · Smart finance: invoices of an application changed. https://open.dingtalk.com/document/development/invoice-data-associated-with-invoicing-requisition-change
     """
 
     eventTime: int
@@ -4248,6 +4092,10 @@ class SmartFinanceApplicationInvoiceUpdate(TypedDict):
 
 
 class SmartFinanceCategoryChangeCategory(TypedDict):
+    """
+    收支类别 · the category
+    """
+
     code: NotRequired[str]
     createTime: NotRequired[int]
     parentCode: NotRequired[str]
@@ -4257,10 +4105,8 @@ class SmartFinanceCategoryChangeCategory(TypedDict):
 
 
 class SmartFinanceCategoryChange(TypedDict):
-    """``smart_finance_category_change``: Smart finance: category changed.
-
-    钉钉智能财务收支类别信息变更事件
-    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-revenue-and-expenditure-category-information-change-event
+    """
+    钉钉智能财务收支类别信息变更事件 · Smart finance: category changed. https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-revenue-and-expenditure-category-information-change-event
     """
 
     eventTime: int
@@ -4272,16 +4118,18 @@ class SmartFinanceCategoryChange(TypedDict):
 
 
 class SmartFinanceCompanyInfoChangeCompanyInfo(TypedDict):
+    """
+    企业信息 · the company
+    """
+
     taxNature: NotRequired[str]
     companyName: NotRequired[str]
     taxNo: NotRequired[str]
 
 
 class SmartFinanceCompanyInfoChange(TypedDict):
-    """``smart_finance_company_info_change``: Smart finance: company's details changed.
-
-    智能财务企业信息变更
-    https://open.dingtalk.com/document/development/intelligent-financial-enterprise-information-change
+    """
+    智能财务企业信息变更 · Smart finance: company's details changed. https://open.dingtalk.com/document/development/intelligent-financial-enterprise-information-change
     """
 
     eventTime: int
@@ -4293,6 +4141,10 @@ class SmartFinanceCompanyInfoChange(TypedDict):
 
 
 class SmartFinanceCustomerChangeCustomerInfo(TypedDict):
+    """
+    客户信息 · the customer
+    """
+
     userDefineCode: NotRequired[str]
     code: NotRequired[str]
     corpId: NotRequired[str]
@@ -4308,10 +4160,8 @@ class SmartFinanceCustomerChangeCustomerInfo(TypedDict):
 
 
 class SmartFinanceCustomerChange(TypedDict):
-    """``smart_finance_customer_change``: Smart finance: customer changed.
-
-    钉钉智能财务客户信息变更事件
-    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-customer-information-change-event
+    """
+    钉钉智能财务客户信息变更事件 · Smart finance: customer changed. https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-customer-information-change-event
     """
 
     eventTime: int
@@ -4323,6 +4173,10 @@ class SmartFinanceCustomerChange(TypedDict):
 
 
 class SmartFinanceDefineDataInfoChangeDefineDataInfo(TypedDict):
+    """
+    自定义档案数据 · the custom record's data
+    """
+
     defineCode: NotRequired[str]
     name: NotRequired[str]
     remark: NotRequired[str]
@@ -4332,10 +4186,8 @@ class SmartFinanceDefineDataInfoChangeDefineDataInfo(TypedDict):
 
 
 class SmartFinanceDefineDataInfoChange(TypedDict):
-    """``smart_finance_define_data_info_change``: Smart finance: data of a custom record changed.
-
-    钉钉智能财务自定义档案数据信息变更事件
-    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-custom-file-data-information-change-event
+    """
+    钉钉智能财务自定义档案数据信息变更事件 · Smart finance: data of a custom record changed. https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-custom-file-data-information-change-event
     """
 
     eventTime: int
@@ -4347,16 +4199,18 @@ class SmartFinanceDefineDataInfoChange(TypedDict):
 
 
 class SmartFinanceDefineInfoChangeDefineInfo(TypedDict):
+    """
+    自定义档案 · the custom record
+    """
+
     defineCode: NotRequired[str]
     name: NotRequired[str]
     remark: NotRequired[str]
 
 
 class SmartFinanceDefineInfoChange(TypedDict):
-    """``smart_finance_define_info_change``: Smart finance: custom record changed.
-
-    钉钉智能财务自定义档案信息变更事件
-    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-custom-profile-information-change-event
+    """
+    钉钉智能财务自定义档案信息变更事件 · Smart finance: custom record changed. https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-custom-profile-information-change-event
     """
 
     eventTime: int
@@ -4368,10 +4222,8 @@ class SmartFinanceDefineInfoChange(TypedDict):
 
 
 class SmartFinanceFormChange(TypedDict):
-    """``smart_finance_form_change``: Smart finance: approval template changed.
-
-    智能财务审批模版变更事件
-    https://open.dingtalk.com/document/development/smart-financial-approval-template-change-event
+    """
+    智能财务审批模版变更事件 · Smart finance: approval template changed. https://open.dingtalk.com/document/development/smart-financial-approval-template-change-event
     """
 
     eventTime: int
@@ -4392,10 +4244,12 @@ class SmartFinanceMultiCompanyInfoChangeCompanyInfoAdvancedSettingListItem(Typed
 
 
 class SmartFinanceMultiCompanyInfoChangeCompanyInfo(TypedDict):
+    """
+    企业信息 · the company
+    """
+
     companyCode: NotRequired[str]
-    advancedSettingList: NotRequired[
-        list[SmartFinanceMultiCompanyInfoChangeCompanyInfoAdvancedSettingListItem]
-    ]
+    advancedSettingList: NotRequired[list[SmartFinanceMultiCompanyInfoChangeCompanyInfoAdvancedSettingListItem]]
     creator: NotRequired[str]
     taxNature: NotRequired[str]
     companyName: NotRequired[str]
@@ -4412,10 +4266,12 @@ class SmartFinanceMultiCompanyInfoChangeBeforeCompanyInfoAdvancedSettingListItem
 
 
 class SmartFinanceMultiCompanyInfoChangeBeforeCompanyInfo(TypedDict):
+    """
+    变更前的企业信息 · the company before
+    """
+
     companyCode: NotRequired[str]
-    advancedSettingList: NotRequired[
-        list[SmartFinanceMultiCompanyInfoChangeBeforeCompanyInfoAdvancedSettingListItem]
-    ]
+    advancedSettingList: NotRequired[list[SmartFinanceMultiCompanyInfoChangeBeforeCompanyInfoAdvancedSettingListItem]]
     creator: NotRequired[str]
     taxNature: NotRequired[str]
     companyName: NotRequired[str]
@@ -4425,10 +4281,8 @@ class SmartFinanceMultiCompanyInfoChangeBeforeCompanyInfo(TypedDict):
 
 
 class SmartFinanceMultiCompanyInfoChange(TypedDict):
-    """``smart_finance_multi_company_info_change``: Smart finance: details of a company's entity changed.
-
-    智能财务企业多主体信息变更
-    https://open.dingtalk.com/document/development/intelligent-financial-enterprise-multi-subject-information-change
+    """
+    智能财务企业多主体信息变更 · Smart finance: details of a company's entity changed. https://open.dingtalk.com/document/development/intelligent-financial-enterprise-multi-subject-information-change
     """
 
     eventTime: int
@@ -4453,15 +4307,17 @@ class SmartFinanceProductChangeDataProductInfo(TypedDict):
 
 
 class SmartFinanceProductChangeData(TypedDict):
+    """
+    事件内容 · the event's content
+    """
+
     changeType: NotRequired[str]
     productInfo: NotRequired[SmartFinanceProductChangeDataProductInfo]
 
 
 class SmartFinanceProductChange(TypedDict):
-    """``smart_finance_product_change``: Smart finance: product changed.
-
-    钉钉智能财务商品信息变更事件
-    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-commodity-information-change-event
+    """
+    钉钉智能财务商品信息变更事件 · Smart finance: product changed. https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-commodity-information-change-event
     """
 
     eventTime: int
@@ -4472,6 +4328,10 @@ class SmartFinanceProductChange(TypedDict):
 
 
 class SmartFinanceProjectChangeProjectInfo(TypedDict):
+    """
+    项目信息 · the project
+    """
+
     userDefineCode: NotRequired[str]
     code: NotRequired[str]
     corpId: NotRequired[str]
@@ -4481,10 +4341,8 @@ class SmartFinanceProjectChangeProjectInfo(TypedDict):
 
 
 class SmartFinanceProjectChange(TypedDict):
-    """``smart_finance_project_change``: Smart finance: project changed.
-
-    钉钉智能财务项目信息变更事件
-    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-project-information-change-event
+    """
+    钉钉智能财务项目信息变更事件 · Smart finance: project changed. https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-project-information-change-event
     """
 
     eventTime: int
@@ -4496,10 +4354,8 @@ class SmartFinanceProjectChange(TypedDict):
 
 
 class SmartFinanceRoleMemberChange(TypedDict):
-    """``smart_finance_role_member_change``: Smart finance: role's members changed.
-
-    钉钉智能财务角色成员变更事件
-    https://open.dingtalk.com/document/development/dingtalk-smart-finance-role-member-change-event
+    """
+    钉钉智能财务角色成员变更事件 · Smart finance: role's members changed. https://open.dingtalk.com/document/development/dingtalk-smart-finance-role-member-change-event
     """
 
     eventTime: int
@@ -4514,6 +4370,10 @@ class SmartFinanceRoleMemberChange(TypedDict):
 
 
 class SmartFinanceSupplierChangeSupplierInfo(TypedDict):
+    """
+    供应商信息 · the supplier
+    """
+
     userDefineCode: NotRequired[str]
     code: NotRequired[str]
     corpId: NotRequired[str]
@@ -4523,10 +4383,8 @@ class SmartFinanceSupplierChangeSupplierInfo(TypedDict):
 
 
 class SmartFinanceSupplierChange(TypedDict):
-    """``smart_finance_supplier_change``: Smart finance: supplier changed.
-
-    钉钉智能财务供应商信息变更事件
-    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-supplier-information-change-event
+    """
+    钉钉智能财务供应商信息变更事件 · Smart finance: supplier changed. https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-supplier-information-change-event
     """
 
     eventTime: int
@@ -4538,10 +4396,8 @@ class SmartFinanceSupplierChange(TypedDict):
 
 
 class StorageDentryCreate(TypedDict):
-    """``storage_dentry_create``: File or folder added.
-
-    文件或文件夹添加
-    https://open.dingtalk.com/document/development/event-storage-dentry-create
+    """
+    文件或文件夹添加 · File or folder added. https://open.dingtalk.com/document/development/event-storage-dentry-create
     """
 
     eventTime: int
@@ -4558,10 +4414,8 @@ class StorageDentryCreate(TypedDict):
 
 
 class StorageDentryDelete(TypedDict):
-    """``storage_dentry_delete``: File or folder deleted.
-
-    文件或文件夹删除
-    https://open.dingtalk.com/document/development/event-storage-dentry-delete
+    """
+    文件或文件夹删除 · File or folder deleted. https://open.dingtalk.com/document/development/event-storage-dentry-delete
     """
 
     eventTime: int
@@ -4578,10 +4432,8 @@ class StorageDentryDelete(TypedDict):
 
 
 class StorageDentryUpdate(TypedDict):
-    """``storage_dentry_update``: File changed.
-
-    文件更新
-    https://open.dingtalk.com/document/development/event-storage-dentry-update
+    """
+    文件更新 · File changed. https://open.dingtalk.com/document/development/event-storage-dentry-update
     """
 
     eventTime: int
@@ -4598,10 +4450,8 @@ class StorageDentryUpdate(TypedDict):
 
 
 class SuiteRelieve(TypedDict):
-    """``suite_relieve``: Suite's authorisation withdrawn.
-
-    企业解除授权
-    https://open.dingtalk.com/document/development/enterprise-authorization-to-open-application-event-history
+    """
+    企业解除授权 · Suite's authorisation withdrawn. https://open.dingtalk.com/document/development/enterprise-authorization-to-open-application-event-history
     """
 
     suiteKey: str
@@ -4611,10 +4461,8 @@ class SuiteRelieve(TypedDict):
 
 
 class SuiteTicket(TypedDict):
-    """``suite_ticket``: Suite ticket.
-
-    套件票据
-    https://open.dingtalk.com/document/development/event-suite-ticket
+    """
+    套件票据 · Suite ticket. https://open.dingtalk.com/document/development/event-suite-ticket
     """
 
     eventTime: NotRequired[int]
@@ -4627,10 +4475,8 @@ class SuiteTicket(TypedDict):
 
 
 class TmpAuthCode(TypedDict):
-    """``tmp_auth_code``: Suite authorised: temporary code.
-
-    企业授权套件的临时授权码
-    https://open.dingtalk.com/document/development/enterprise-authorization-to-open-application-event-history
+    """
+    企业授权套件的临时授权码 · Suite authorised: temporary code. https://open.dingtalk.com/document/development/enterprise-authorization-to-open-application-event-history
     """
 
     suiteKey: str
@@ -4641,10 +4487,8 @@ class TmpAuthCode(TypedDict):
 
 
 class TodoTaskCreate(TypedDict):
-    """``todo_task_create``: To-do created.
-
-    待办任务新增
-    https://open.dingtalk.com/document/development/event-todo-task-create
+    """
+    待办任务新增 · To-do created. https://open.dingtalk.com/document/development/event-todo-task-create
     """
 
     eventTime: int
@@ -4657,10 +4501,8 @@ class TodoTaskCreate(TypedDict):
 
 
 class TodoTaskDelete(TypedDict):
-    """``todo_task_delete``: To-do deleted.
-
-    待办任务删除
-    https://open.dingtalk.com/document/development/event-todo-task-delete
+    """
+    待办任务删除 · To-do deleted. https://open.dingtalk.com/document/development/event-todo-task-delete
     """
 
     eventTime: int
@@ -4672,10 +4514,8 @@ class TodoTaskDelete(TypedDict):
 
 
 class TodoTaskUpdate(TypedDict):
-    """``todo_task_update``: To-do changed.
-
-    待办任务更新
-    https://open.dingtalk.com/document/development/event-todo-task-update
+    """
+    待办任务更新 · To-do changed. https://open.dingtalk.com/document/development/event-todo-task-update
     """
 
     eventTime: int
@@ -4694,10 +4534,8 @@ class TrainCourseUserInfoLearnContentItem(TypedDict):
 
 
 class TrainCourseUserInfo(TypedDict):
-    """``train_course_user_info``: Training: learning record.
-
-    培训学习记录同步事件
-    https://open.dingtalk.com/document/development/training-learning-record-sync-events
+    """
+    培训学习记录同步事件 · Training: learning record. https://open.dingtalk.com/document/development/training-learning-record-sync-events
     """
 
     eventTime: int
@@ -4709,10 +4547,8 @@ class TrainCourseUserInfo(TypedDict):
 
 
 class TransferContactIdJobResult(TypedDict):
-    """``transfer_contact_id_job_result``: Translation of contact ids finished.
-
-    异步转译通讯录id任务完成通知
-    https://open.dingtalk.com/document/development/asynchronous-translation-address-book-id-task-completion-notification
+    """
+    异步转译通讯录id任务完成通知 · Translation of contact ids finished. https://open.dingtalk.com/document/development/asynchronous-translation-address-book-id-task-completion-notification
     """
 
     eventTime: int
@@ -4724,10 +4560,8 @@ class TransferContactIdJobResult(TypedDict):
 
 
 class UserActiveOrg(TypedDict):
-    """``user_active_org``: User activated after joining.
-
-    加入企业后用户激活
-    https://open.dingtalk.com/document/development/user-activation-after-joining-the-enterprise
+    """
+    加入企业后用户激活 · User activated after joining. https://open.dingtalk.com/document/development/user-activation-after-joining-the-enterprise
     """
 
     eventTime: NotRequired[int]
@@ -4745,16 +4579,18 @@ class UserAddOrgUnionEmpExtUnionEmpMapListItem(TypedDict):
 
 
 class UserAddOrgUnionEmpExt(TypedDict):
+    """
+    关联企业的员工信息 · the employee in linked companies
+    """
+
     corpId: NotRequired[str]
     unionEmpMapList: NotRequired[list[UserAddOrgUnionEmpExtUnionEmpMapListItem]]
     staffId: NotRequired[str]
 
 
 class UserAddOrg(TypedDict):
-    """``user_add_org``: Employee joined.
-
-    企业增加员工事件
-    https://open.dingtalk.com/document/development/enterprise-increases-employee-events
+    """
+    企业增加员工事件 · Employee joined. https://open.dingtalk.com/document/development/enterprise-increases-employee-events
     """
 
     eventTime: NotRequired[int]
@@ -4798,16 +4634,18 @@ class UserDeptChangeUnionEmpExtUnionEmpMapListItem(TypedDict):
 
 
 class UserDeptChangeUnionEmpExt(TypedDict):
+    """
+    关联企业的员工信息 · the employee in linked companies
+    """
+
     corpId: NotRequired[str]
     unionEmpMapList: NotRequired[list[UserDeptChangeUnionEmpExtUnionEmpMapListItem]]
     staffId: NotRequired[str]
 
 
 class UserDeptChange(TypedDict):
-    """``user_dept_change``: Employee's department changed.
-
-    企业修改员工部门后员工信息事件
-    https://open.dingtalk.com/document/development/employee-information-event-after-enterprise-modifies-employee-department
+    """
+    企业修改员工部门后员工信息事件 · Employee's department changed. https://open.dingtalk.com/document/development/employee-information-event-after-enterprise-modifies-employee-department
     """
 
     eventTime: int
@@ -4837,10 +4675,8 @@ class UserDeptChange(TypedDict):
 
 
 class UserLeaveOrg(TypedDict):
-    """``user_leave_org``: Employee left.
-
-    企业删除员工
-    https://open.dingtalk.com/document/development/enterprise-delete-employee
+    """
+    企业删除员工 · Employee left. https://open.dingtalk.com/document/development/enterprise-delete-employee
     """
 
     eventTime: NotRequired[int]
@@ -4865,16 +4701,18 @@ class UserModifyOrgUnionEmpExtUnionEmpMapListItem(TypedDict):
 
 
 class UserModifyOrgUnionEmpExt(TypedDict):
+    """
+    关联企业的员工信息 · the employee in linked companies
+    """
+
     corpId: NotRequired[str]
     unionEmpMapList: NotRequired[list[UserModifyOrgUnionEmpExtUnionEmpMapListItem]]
     staffId: NotRequired[str]
 
 
 class UserModifyOrg(TypedDict):
-    """``user_modify_org``: Employee changed.
-
-    企业修改员工事件
-    https://open.dingtalk.com/document/development/enterprise-modify-employee-event
+    """
+    企业修改员工事件 · Employee changed. https://open.dingtalk.com/document/development/enterprise-modify-employee-event
     """
 
     eventTime: NotRequired[int]
@@ -4919,16 +4757,18 @@ class UserRoleChangeUnionEmpExtUnionEmpMapListItem(TypedDict):
 
 
 class UserRoleChangeUnionEmpExt(TypedDict):
+    """
+    关联企业的员工信息 · the employee in linked companies
+    """
+
     corpId: NotRequired[str]
     unionEmpMapList: NotRequired[list[UserRoleChangeUnionEmpExtUnionEmpMapListItem]]
     staffId: NotRequired[str]
 
 
 class UserRoleChange(TypedDict):
-    """``user_role_change``: Employee's role changed.
-
-    企业修改员工所在角色后员工信息事件
-    https://open.dingtalk.com/document/development/employee-information-event-after-the-enterprise-modifies-the-employee-s-role
+    """
+    企业修改员工所在角色后员工信息事件 · Employee's role changed. https://open.dingtalk.com/document/development/employee-information-event-after-the-enterprise-modifies-the-employee-s-role
     """
 
     eventTime: int
@@ -4958,10 +4798,8 @@ class UserRoleChange(TypedDict):
 
 
 class WorkflowFormChange(TypedDict):
-    """``workflow_form_change``: Approval template's status changed.
-
-    审批模板状态变更
-    https://open.dingtalk.com/document/development/events-workflow-form-change
+    """
+    审批模板状态变更 · Approval template's status changed. https://open.dingtalk.com/document/development/events-workflow-form-change
     """
 
     eventTime: int
@@ -4984,10 +4822,8 @@ class WorkflowFormChange(TypedDict):
 
 
 class WorkflowInstanceChangeBroadcast(TypedDict):
-    """``workflow_instance_change_broadcast``: Approval instance's status changed, to all.
-
-    审批实例状态变更
-    https://open.dingtalk.com/document/development/event-workflow-instance-change-broadcast
+    """
+    审批实例状态变更 · Approval instance's status changed, to all. https://open.dingtalk.com/document/development/event-workflow-instance-change-broadcast
     """
 
     eventTime: int
@@ -5008,10 +4844,8 @@ class WorkflowInstanceChangeBroadcast(TypedDict):
 
 
 class WorkflowInstanceChangeDirected(TypedDict):
-    """``workflow_instance_change_directed``: Approval instance's status changed, to one app.
-
-    审批实例状态变更
-    https://open.dingtalk.com/document/development/event-workflow-instance-change-directed
+    """
+    审批实例状态变更 · Approval instance's status changed, to one app. https://open.dingtalk.com/document/development/event-workflow-instance-change-directed
     """
 
     eventTime: int
@@ -5032,10 +4866,8 @@ class WorkflowInstanceChangeDirected(TypedDict):
 
 
 class WorkflowTaskChangeBroadcast(TypedDict):
-    """``workflow_task_change_broadcast``: Approval task's status changed, to all.
-
-    审批任务状态变更
-    https://open.dingtalk.com/document/development/event-workflow-task-change-broadcast
+    """
+    审批任务状态变更 · Approval task's status changed, to all. https://open.dingtalk.com/document/development/event-workflow-task-change-broadcast
     """
 
     eventTime: int
@@ -5056,10 +4888,8 @@ class WorkflowTaskChangeBroadcast(TypedDict):
 
 
 class WorkflowTaskChangeDirected(TypedDict):
-    """``workflow_task_change_directed``: Approval task's status changed, to one app.
-
-    审批任务状态变更
-    https://open.dingtalk.com/document/development/event-workflow-task-change-directed
+    """
+    审批任务状态变更 · Approval task's status changed, to one app. https://open.dingtalk.com/document/development/event-workflow-task-change-directed
     """
 
     eventTime: int

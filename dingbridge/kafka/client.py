@@ -68,7 +68,7 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
     useless since the settings were checked, as one that is being replaced."""
     kwargs: dict[str, Any] = {
         "bootstrap_servers": [a.strip() for a in settings.kafka_bootstrap_servers.split(",") if a.strip()],
-        "client_id": "dingbridge",
+        "client_id": settings.client_id,
         "security_protocol": settings.kafka_security_protocol,
     }
     if settings.kafka_security_protocol.endswith("SSL"):

@@ -1,17 +1,14 @@
-"""What a consumer group committed, with the metadata beside it, which ``AIOKafkaConsumer`` does not read; and
-another place for a group without members."""
+"""What a consumer group committed, with the metadata beside it, which ``AIOKafkaConsumer`` does not read."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import CommitFailedError, GroupCoordinatorNotAvailableError
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
-from dingbridge.errors import KafkaUnavailable
-from dingbridge.kafka.admin import admin_client, explaining
-from dingbridge.kafka.client import connection, discard_consumer
+from dingbridge.kafka.admin import admin_client
 from dingbridge.settings import KafkaSettings
 
 _ANSWER_WITHIN_S = 3
@@ -47,22 +44,3 @@ async def committed_offsets(
     """``committed_by``. Raises ``KafkaUnavailable`` when they are not there within some seconds."""
     async with admin_client(settings, _ANSWER_WITHIN_S) as admin:
         return await committed_by(admin, settings, group, partitions)
-
-
-async def set_offsets(settings: KafkaSettings, group: str, offsets: Mapping[TopicPartition, int]) -> None:
-    """Commit ``offsets`` for ``group``, whose members read on from there. Raises ``KafkaUnavailable``, also
-    while it has members."""
-    kafka = AIOKafkaConsumer(**connection(settings), group_id=group, enable_auto_commit=False)
-    try:
-        with explaining(settings):
-            await kafka.start()
-            kafka.assign(list(offsets))
-            await kafka.commit(dict(offsets))
-    except KafkaUnavailable as error:
-        if isinstance(error.__cause__, CommitFailedError):
-            raise KafkaUnavailable(
-                f"the group {group} has members: stop the consumer, and try again"
-            ) from error
-        raise
-    finally:
-        await discard_consumer(kafka)

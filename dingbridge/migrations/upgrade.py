@@ -1,35 +1,36 @@
-"""The revisions of a consumer's tables, run and compared on one connection: Alembic, without its commands.
+"""The revisions of a consumer's tables, run and compared on one connection by Alembic's commands.
 
-A consumer with ``migrations`` names a package that holds its revisions, ``v0001_….py`` and so on, and has a
-version table of its own, so that several consumers may share a database; one without it has its missing
-tables created, and its version table has ``created``, so that revisions may follow later. Not here: the
-transaction around it (``dingbridge/worker/store/migrations.py``), and what a revision does.
+A consumer's ``migrations`` names the package with its revisions, ``v0001_….py`` and so on. Each consumer
+has its own version table, so several consumers may share a database. Tables in no revision are created
+when they are missing: those of a consumer without ``migrations``, and those that others add to ``metadata``.
+
+``dingbridge/worker/store/migrations.py`` has the transaction around it.
 """
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from argparse import Namespace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
+from alembic import command
 from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Column, Connection, MetaData, String, Table, create_engine, inspect, update
+from sqlalchemy import Connection, MetaData, inspect
+from sqlalchemy.exc import DBAPIError
 
 from dingbridge.errors import BridgeError
 from dingbridge.migrations.lacking_columns import Lacking, lacking
 
-LONGEST_NAME = 63
+LONGEST_NAME: Final = 63
 """Bytes of an identifier in PostgreSQL."""
 
-CREATED = "created"
-"""The revision of tables that a consumer without ``migrations`` has created."""
+CREATED_BY_0_1_0: Final = "created"
+"""The revision that release 0.1.0 wrote down for tables of a consumer without ``migrations``."""
 
 
 class Tables(Protocol):
@@ -53,56 +54,55 @@ def bring_up(connection: Connection, consumer: type[Tables]) -> tuple[str | None
     if consumer.metadata is None:
         return revisions
     tables = consumer.metadata.sorted_tables
-    missing = lacking(connection, tables).tables
-    if consumer.migrations is not None:
-        missing = tuple(table for table in missing if table.name not in consumer.own_tables)
-    elif tables and len(missing) == len(tables):
-        _write_down(connection, consumer.name, CREATED)
-    consumer.metadata.create_all(connection, missing)
+    in_revisions = consumer.own_tables if consumer.migrations is not None else frozenset[str]()
+    consumer.metadata.create_all(connection, [table for table in tables if table.name not in in_revisions])
     if left := lacking(connection, tables):
         raise MigrationError(f"{_whose(consumer)}: the database lacks {left}. {_remedy(consumer, left)}")
     return revisions
 
 
 def _remedy(consumer: type[Tables], left: Lacking) -> str:
-    file = f"path/to/file.py:{consumer.__name__}"
-    write = f"`dingbridge consumers migrate {consumer.name} --write` (or {file}) writes the revision"
+    write = f"`dingbridge consumers migrate {consumer.name or 'NAME'} --write`"
     if consumer.migrations is None:
-        return f"The code has that, and tables that exist are not changed unasked: {write}"
-    if of_code := lacking_after_revisions(consumer):
-        return f"The code has that, and no revision makes {of_code}: {write}"
-    if left.tables:
         return (
-            "No revision is missing, so somebody removed that: restore the database, or give it an empty one"
+            "The code has that, and tables that exist are not changed unasked. With the code that made them, "
+            f"{write} (or path/to/file.py:{consumer.__name__}) writes the first revision; then with this "
+            "code, the second"
         )
-    return f"It is in no revision. Run on the database, then start again: {'; '.join(left.statements)}"
-
-
-def lacking_after_revisions(consumer: type[Tables]) -> Lacking:
-    """What the code of ``consumer``, which has ``migrations``, has and its revisions do not make."""
-    with made_in_memory(scripts_of(str(consumer.migrations))) as connection:
-        tables = [] if consumer.metadata is None else consumer.metadata.sorted_tables
-        return lacking(connection, [table for table in tables if table.name in consumer.own_tables])
+    by_hand = "; ".join(left.statements) or "restore it, or give the consumer an empty one"
+    return f"If no revision makes that, {write} writes it. Else the database was changed by hand: {by_hand}"
 
 
 def upgrade(connection: Connection, consumer: type[Tables]) -> tuple[str | None, str | None]:
     """Run what is missing of the revisions of ``consumer`` in the transaction of ``connection``, and nothing
-    else; returns the revision before (None: none) and after. Raises as ``migrate`` does."""
+    else; returns the revision before (None: none) and after. Raises ``MigrationError``, or the database's own
+    error."""
     scripts = scripts_of(str(consumer.migrations))
-    table = version_table(consumer.name)
-    before = _revision(connection, table)
-    known = {script.revision for script in scripts.walk_revisions()}
-    if before not in {None, CREATED, *known}:
+    before, head = _revision(connection, consumer), scripts.get_current_head()
+    if before == head:
+        return before, head
+    if before not in {None, CREATED_BY_0_1_0, *(script.revision for script in scripts.walk_revisions())}:
         raise MigrationError(
             f"the tables of {_whose(consumer)} are at revision {before}, which this version does not "
             f"know: a newer dingbridge has been here. Run that version; or stop the consumer, and go back: "
             f"with the newer one installed, `dingbridge consumers migrate {consumer.name or 'NAME'} "
-            f"--down {scripts.get_current_head()}{'' if consumer.name else ' --worker'}`"
+            f"--down {head}{'' if consumer.name else ' --worker'}`"
         )
-    if before in (None, CREATED):
-        _take_over(connection, consumer, scripts, ours=before == CREATED)
-    _run(connection, scripts, table)
-    return before, _revision(connection, table)
+    config = configuration(connection, consumer)
+    if before == CREATED_BY_0_1_0:
+        command.stamp(config, str(scripts.get_base()), purge=True)
+    there = consumer.own_tables & set(inspect(connection).get_table_names()) if before is None else set()
+    try:
+        command.upgrade(config, "head")
+    except DBAPIError as error:
+        if not there:
+            raise
+        raise MigrationError(
+            f"{_whose(consumer)} finds tables in its database that its revisions have not made "
+            f"({', '.join(sorted(there))}). If they are its own, from before it had revisions, its first "
+            "revision needs if_not_exists=True; else give it a database of its own with DATABASE_URL"
+        ) from error
+    return before, head
 
 
 def bring_down(connection: Connection, consumer: type[Tables], revision: str) -> str:
@@ -111,8 +111,7 @@ def bring_down(connection: Connection, consumer: type[Tables], revision: str) ->
     if consumer.migrations is None:
         raise MigrationError(f"{_whose(consumer)} has no revisions, so there is none to go back from")
     scripts = scripts_of(consumer.migrations)
-    table = version_table(consumer.name)
-    before = _revision(connection, table)
+    before = _revision(connection, consumer)
     line = [script.revision for script in reversed(list(scripts.walk_revisions()))]
     if before not in line:
         raise MigrationError(
@@ -131,7 +130,7 @@ def bring_down(connection: Connection, consumer: type[Tables], revision: str) ->
                 f"revision {undone} of {_whose(consumer)} has no downgrade(); write it, or restore the "
                 "database from its back-up"
             )
-    _run(connection, scripts, table, to=revision, down=True)
+    command.downgrade(configuration(connection, consumer), revision)
     return before
 
 
@@ -145,8 +144,31 @@ def version_table(consumer: str) -> str:
     return f"{name[: LONGEST_NAME - 9]}_{zlib.crc32(consumer.encode()):08x}"
 
 
-def _revision(connection: Connection, table: str) -> str | None:
-    return MigrationContext.configure(connection, opts={"version_table": table}).get_current_revision()
+def configuration(
+    connection: Connection, consumer: type[Tables], scratch: Path | None = None, **options: Any
+) -> Config:
+    """The configuration of Alembic's commands for the tables of ``consumer``, on ``connection``.
+
+    ``scratch`` is a folder that new revisions are written to, beside those of ``migrations``. ``options`` are
+    of ``EnvironmentContext.configure``. Raises ``MigrationError`` as ``scripts_of`` does.
+    """
+    folders = [] if consumer.migrations is None else [scripts_of(consumer.migrations).dir]
+    found = Config(
+        cmd_opts=Namespace(quiet=True),
+        attributes={
+            "connection": connection,
+            "options": {"version_table": version_table(consumer.name), **options},
+        },
+    )
+    places = "\n".join([*folders, *([] if scratch is None else [str(scratch)])])
+    for name, value in {
+        "script_location": str(Path(__file__).with_name("environment")),
+        "version_locations": places,
+        "path_separator": "newline",
+        "file_template": "v%(rev)s_%(slug)s",
+    }.items():
+        found.set_main_option(name, value.replace("%", "%%"))
+    return found
 
 
 @cache
@@ -170,65 +192,10 @@ def scripts_of(package: str) -> ScriptDirectory:
     return scripts
 
 
-def _run(
-    connection: Connection, scripts: ScriptDirectory, table: str, *, to: str = "head", down: bool = False
-) -> None:
-    """Upgrade to revision ``to``, or go ``down`` to it."""
-
-    def steps(revision: Any, context: MigrationContext) -> Sequence[Any]:
-        return scripts._downgrade_revs(to, revision) if down else scripts._upgrade_revs(to, revision)
-
-    with EnvironmentContext(Config(), scripts, fn=steps) as environment:
-        # SQLite's DDL is transactional since we begin its transactions ourselves; Alembic assumes it is not
-        environment.configure(connection=connection, version_table=table, transactional_ddl=True)
-        environment.run_migrations()
-
-
-def _take_over(
-    connection: Connection, consumer: type[Tables], scripts: ScriptDirectory, *, ours: bool
-) -> None:
-    """Of tables that ``create_all`` made for this consumer (``ours``) the first revision is written down.
-
-    Raises ``MigrationError`` when tables of its names are somebody else's, or do not have its columns.
-    """
-    first = MetaData()
-    with made_in_memory(scripts, str(scripts.get_base())) as made:
-        first.reflect(made)
-    strange = sorted(first.tables.keys() & set(inspect(connection).get_table_names()))
-    if strange and not ours:
-        raise MigrationError(
-            f"{_whose(consumer)} finds tables in its database that it has not made ({', '.join(strange)}). "
-            "Give it a database of its own with DATABASE_URL"
-        )
-    if ours and (left := lacking(connection, first.tables.values())):
-        raise MigrationError(
-            f"{_whose(consumer)}: its tables were created by older code than its first revision, and lack "
-            f"{left}. Add that by hand, or give it an empty database"
-        )
-    if ours:
-        _write_down(connection, consumer.name, str(scripts.get_base()))
-
-
-def _write_down(connection: Connection, consumer: str, revision: str) -> None:
-    """Make ``revision`` that of ``consumer``, with no step run."""
-    table = Table(version_table(consumer), MetaData(), Column("version_num", String(32), primary_key=True))
-    table.create(connection, checkfirst=True)
-    if connection.execute(update(table).values(version_num=revision)).rowcount == 0:
-        connection.execute(table.insert().values(version_num=revision))
+def _revision(connection: Connection, consumer: type[Tables]) -> str | None:
+    options = {"version_table": version_table(consumer.name)}
+    return MigrationContext.configure(connection, opts=options).get_current_revision()
 
 
 def _whose(consumer: type[Tables]) -> str:
     return f"consumer {consumer.name}" if consumer.name else "the worker"
-
-
-@contextmanager
-def made_in_memory(scripts: ScriptDirectory, revision: str = "head") -> Iterator[Connection]:
-    """A database in memory with what the revisions make, up to ``revision``."""
-    engine = create_engine("sqlite://")
-    try:
-        with engine.connect() as connection:
-            _run(connection, scripts, "version", to=revision)
-            connection.exec_driver_sql("DROP TABLE version")
-            yield connection
-    finally:
-        engine.dispose()

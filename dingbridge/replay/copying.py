@@ -7,18 +7,15 @@ by the old one retention might delete it before it is read.
 """
 
 import asyncio
-import hashlib
-import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
 from aiokafka import ConsumerRecord
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
-from dingbridge.errors import BridgeError, KafkaUnavailable, TopicError
-from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
+from dingbridge.errors import KafkaUnavailable, TopicError
+from dingbridge.kafka.client import discard_producer, explain, hopeless_after_s, producer, start_producer
 from dingbridge.kafka.topic_policy import inbox_topic
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import KafkaSettings
@@ -32,32 +29,8 @@ BATCH_BYTES = 4 * 1024 * 1024
 """What is under way at the same time: a batch is acknowledged as a whole before the next one begins."""
 
 STOP_S = 5
-_STAMP = "%Y%m%dT%H%M%SZ"
 
 Headers = list[tuple[str, bytes]]
-
-
-def new_replay_id(command: str = "", begun: datetime | None = None) -> str:
-    """``<UTC time>-<8 hex digits>``: of ``begun``, or now. The digits are the hash of ``command`` if it is
-    given, so that a run of the same command can be found; else random."""
-    stamp = (begun or datetime.now(UTC)).strftime(_STAMP)
-    return f"{stamp}-{command_hash(command) if command else secrets.token_hex(4)}"
-
-
-def begun_at(replay_id: str) -> datetime:
-    """When a run began, by its id, to the second. Raises ``BridgeError`` if it is none of ours."""
-    try:
-        return datetime.strptime(replay_id.split("-")[0], _STAMP).replace(tzinfo=UTC)
-    except ValueError:
-        raise BridgeError(
-            f"{replay_id!r} is no id of a replay; it is as 20261125T045500Z-1a2b3c4d, and was printed when "
-            "the replay began"
-        ) from None
-
-
-def command_hash(command: str) -> str:
-    """8 hex digits."""
-    return hashlib.sha256(command.encode()).hexdigest()[:8]
 
 
 def place(record: ConsumerRecord) -> str:
@@ -79,14 +52,14 @@ async def inbox_partitions(settings: KafkaSettings, consumer: str, topics: Seque
 class Copier:
     """``async with Copier(settings, topic, partitions) as copier``; ``add`` and then ``flush``.
 
-    Both raise ``KafkaUnavailable`` when Kafka does not take a copy, or ``TopicError`` when it will not: the
-    run ends then, and what was acknowledged before is in the topic.
+    Both raise ``KafkaUnavailable`` when Kafka does not answer, and ``TopicError`` when it refuses a copy.
+    Then the run ends; copies that were acknowledged before are in the topic.
     """
 
     def __init__(self, settings: KafkaSettings, topic: str, partitions: int) -> None:
         self._settings, self._topic, self._partitions = settings, topic, partitions
         self._producer = producer(settings, linger_ms=5)
-        self._under_way: list[asyncio.Future[Any]] = []
+        self._under_way: dict[asyncio.Future[Any], str] = {}  # and the topic of each
         self._bytes = 0
 
     async def __aenter__(self) -> Self:
@@ -109,40 +82,49 @@ class Copier:
         """Begin to send a copy of ``record``."""
         headers = copied_headers(record, replay_id)
         number = None if record.key is not None else record.partition % self._partitions
-        await self._send(self._topic, record.key, record.value, headers, number)
+        await self.send(self._topic, record.key, record.value, headers, number)
 
     async def write(self, topic: str, partition: int, value: bytes, headers: Headers) -> None:
         """Begin to send a record of our own, without a key."""
-        await self._send(topic, None, value, headers, partition)
+        await self.send(topic, None, value, headers, partition)
 
-    async def _send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int | None
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        partition: int | None = None,
     ) -> None:
+        """Begin to send a record; without ``partition`` its key chooses it."""
         if key is None and value is None:  # Kafka takes that, aiokafka sends neither
             value = b""
         try:
-            self._under_way.append(
-                await self._producer.send(topic, key=key, value=value, headers=headers, partition=partition)
+            sent = await self._producer.send(
+                topic, key=key, value=value, headers=headers, partition=partition
             )
         except (KafkaError, OSError) as error:
-            raise self._words(error) from error
+            raise self._words(error, topic) from error
+        self._under_way[sent] = topic
         self._bytes += len(key or b"") + len(value or b"")
 
     async def flush(self) -> None:
         """Returns when all that was added is acknowledged."""
-        under_way, self._under_way, self._bytes = self._under_way, [], 0
-        results = await asyncio.gather(*under_way, return_exceptions=True)
-        for result in results:
-            if isinstance(result, KafkaError | OSError):
-                raise self._words(result) from result
-            if isinstance(result, BaseException):
-                raise result
+        under_way, self._under_way, self._bytes = self._under_way, {}, 0
+        if under_way:  # a producer waits without end for a partition that has no leader
+            await asyncio.wait(under_way, timeout=hopeless_after_s(self._settings))
+        for sent, topic in under_way.items():
+            if not sent.done():
+                raise self._words(KafkaTimeoutError(), topic)
+            if isinstance(error := sent.exception(), KafkaError | OSError):
+                raise self._words(error, topic) from error
+            sent.result()
 
-    def _words(self, error: Exception) -> KafkaUnavailable | TopicError:
+    def _words(self, error: Exception, topic: str) -> KafkaUnavailable | TopicError:
         if isinstance(error, MessageSizeTooLargeError):
             return TopicError(
-                f"a record with its headers is larger than {self._topic} allows; raise the topic's "
-                "max.message.bytes, and run the command again: it goes on where it stopped"
+                f"a record with its headers is larger than {topic} allows; raise the topic's "
+                "max.message.bytes, and run the command again"
             )
         return KafkaUnavailable(explain(error, self._settings))
 
@@ -152,3 +134,11 @@ def copied_headers(record: ConsumerRecord, replay_id: str) -> Headers:
     ours = [(REPLAY_HEADER, replay_id.encode()), (FROM_HEADER, place(record).encode())]
     names = {name for name, _ in ours}
     return [(name, value) for name, value in record.headers if name not in names] + ours
+
+
+def header(record: ConsumerRecord, name: str) -> str | None:
+    """The text of a record's last header ``name``, None without one."""
+    for found, value in reversed(record.headers):
+        if found == name and value is not None:
+            return bytes(value).decode(errors="replace")
+    return None

@@ -1,4 +1,4 @@
-"""Dead letters as an operator sees them: what is in one, which of them match, which are settled.
+"""Dead letters as an operator sees them: their content, the filter, the notes that settle them.
 
 A dead letter is *settled* when it was replayed or skipped. The dead-letter topic says so itself: a *note*
 is in the same partition behind it, a record of ours with ``NOTE_HEADER``, which lives as long as it.
@@ -9,15 +9,16 @@ sent back under one replay id, so the consumer applies one of them.
 
 import hashlib
 import re
+import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import orjson
 from aiokafka import ConsumerRecord
 
 from dingbridge.events.foreign import utc
 from dingbridge.masking import reveal
-from dingbridge.replay.history import header
+from dingbridge.replay.copying import header
 from dingbridge.replay.offset_set import OffsetSet
 from dingbridge.worker.dead_letters import FIRST_PLACE, HEADER
 from dingbridge.worker.delivery import REPLAY_HEADER, hash_key
@@ -111,8 +112,9 @@ def noted(record: ConsumerRecord) -> list[int]:
 class DeadLetterFilter:
     """Which dead letters are meant; what is empty or None admits all.
 
-    ``events`` are EventTypes, ``keys`` whole keys or the ``#…`` that stands for one in the log; ``errors``
-    are parts of the error or the reason, any of which is enough; ``whole_errors`` are errors as they are.
+    ``events`` are EventTypes. ``keys`` are whole keys, or the ``#…`` that stands for a key in the log.
+    ``errors`` are parts of the error or the reason; one that is found is enough. ``whole_errors`` are errors
+    as they are.
     ``since`` is included, ``until`` is not. ``places`` are (partition, offset) in the dead-letter topic.
     """
 
@@ -141,33 +143,38 @@ class DeadLetterFilter:
 
 
 class Notes:
-    """Which dead letters of one partition are settled, by which run. Notes are behind the letters, so they
-    are added from the partition's end: the newest one that names a letter is the one that counts."""
+    """Which dead letters of one partition are settled, by which run: the newest note that names a letter is
+    the one that counts."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, OffsetSet] = {}
+        self._runs: list[tuple[str, OffsetSet]] = []
         self._settled = OffsetSet()
 
     def add(self, record: ConsumerRecord) -> None:
-        """Take in a note that is older than those before."""
-        of_run = self._runs.setdefault(header(record, NOTE_HEADER) or "", OffsetSet())
+        """Take in a note that is newer than those before."""
+        run = header(record, NOTE_HEADER) or ""
+        if not self._runs or self._runs[-1][0] != run:
+            self._runs.append((run, OffsetSet()))
         for offset in noted(record):
-            if offset not in self._settled:
-                self._settled.add(offset)
-                of_run.add(offset)
+            self._settled.add(offset)
+            self._runs[-1][1].add(offset)
 
     def by(self, offset: int) -> str | None:
         """The replay (or ``skipped``) that settled the letter at ``offset``, None while it waits."""
         if offset not in self._settled:
             return None
-        return next(run for run, offsets in self._runs.items() if offset in offsets)
+        return next(run for run, offsets in reversed(self._runs) if offset in offsets)
+
+
+def new_run_id() -> str:
+    """``<UTC time>-<8 hex digits>``, which the notes of one command name."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
 def replayed_as(found: DeadLetter, settled_by: str | None) -> str:
-    """The replay id of a copy of ``found``. It is the same whoever sends it and however often, so the
-    consumer applies it once: two operators who replay one queue at once, a run that was killed before its
-    note, the doubles of one letter. Only what was settled is sent under another id, when it is asked for
-    ``--again``."""
+    """The replay id of a copy of ``found``. It is the same for each sender and each time, so the
+    consumer applies one copy: of two operators who replay one queue at once, of a run that was killed before
+    its note, and of the doubles of one letter. A settled letter has another id: ``--again`` asks for it."""
     first = found.first if "-" not in found.first else (found.record.topic, *found.place.split("/"))
     parts = [*first, found.replay_id or "", settled_by or ""]
     digest = hashlib.blake2b("\0".join(parts).encode(errors="replace"), digest_size=16)

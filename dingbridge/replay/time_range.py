@@ -1,23 +1,23 @@
 """A range of time of a consumer's topics, or single records, once more to this consumer alone.
 
-Times are Kafka's: when a record was published. A run that was interrupted goes on under its own id; what it
-has copied already is read off the inbox (``history.py``).
+Times are Kafka's: when a record was published. A run keeps no state: its replay id is a hash of the question,
+and the consumer's inbox drops what was applied under that id. So a run that was interrupted is run again.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+import orjson
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.partitioner import DefaultPartitioner
 
 from dingbridge.errors import BridgeError
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topic_policy import inbox_topic, retention_days
 from dingbridge.kafka.topics import existing_topics
-from dingbridge.replay.copying import Copier, begun_at, command_hash, inbox_partitions, new_replay_id
-from dingbridge.replay.history import Copied, copies
+from dingbridge.replay.copying import Copier, inbox_partitions
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.context import Position
 from dingbridge.worker.delivery import hash_key
@@ -34,45 +34,44 @@ class Deleted(BridgeError):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What is to be copied. ``topics`` are whole names; ``from_ms`` is included, ``to_ms`` is not (epoch ms);
-    ``to_ms`` None: to the moment that the run begins. ``key`` is a whole key, or the ``#…`` of one."""
+    """The question: what is to be copied. ``topics`` are whole names; ``from_ms`` is included, ``to_ms`` is
+    not (epoch ms); ``to_ms`` None: all that is there. ``key`` is a whole key, or the ``#…`` of one."""
 
     consumer: str
     topics: tuple[str, ...]
     from_ms: int
     to_ms: int | None = None
     key: str | None = None
-    begun: datetime | None = None
-    """When a new run begins; None: now."""
-    records: tuple[Position, ...] = ()
+    records: frozenset[Position] = frozenset()
     """These alone, whenever they were published; empty: all of the range."""
+    run: str = ""
+    """A name that the operator gives: another name makes another question of the same range."""
 
     @property
-    def command(self) -> str:
-        """The same for the same question."""
-        parts = (self.consumer, *sorted(self.topics), str(self.from_ms), str(self.to_ms), str(self.key))
-        return "\n".join([*parts, *(f"{place}" for place in sorted(map(_place, self.records)))])
+    def replay_id(self) -> str:
+        """The same for the same question, whoever asks it and however often."""
+        records = sorted(map(_place, self.records))
+        parts = [self.consumer, sorted(self.topics), self.from_ms, self.to_ms, self.key, records, self.run]
+        return f"range-{hashlib.blake2b(orjson.dumps(parts), digest_size=16).hexdigest()}"
+
+    def admits(self, record: ConsumerRecord) -> bool:
+        if self.records:
+            return Position(record.topic, record.partition, record.offset) in self.records
+        if record.timestamp < self.from_ms or (self.to_ms is not None and record.timestamp >= self.to_ms):
+            return False
+        return self.key is None or _is_key(record, self.key)
 
 
 @dataclass(slots=True)
 class RangePlan:
-    """What a run would do: ``total`` records are in the range, ``done`` of them this run has copied before.
+    """What a run would send: ``by_topic`` counts the records. ``missing``: topics that do not exist."""
 
-    ``resumed``: the run was begun before. ``missing``: topics that do not exist.
-    """
-
-    replay_id: str
-    from_ms: int
-    to_ms: int
-    resumed: bool
-    total: int = 0
-    done: int = 0
     by_topic: Counter[str] = field(default_factory=Counter)
     missing: list[str] = field(default_factory=list)
 
     @property
     def to_send(self) -> int:
-        return self.total - self.done
+        return self.by_topic.total()
 
 
 class RangeReplay:
@@ -82,102 +81,55 @@ class RangeReplay:
         self._settings, self._reader, self._range = settings, reader, wanted
         self._inbox = inbox_topic(settings, wanted.consumer)
         self._spans: dict[TopicPartition, Span] = {}
-        self._copied = Copied()
 
-    async def plan(
-        self, *, resume: str | None = None, again: bool = False, skip_deleted: bool = False
-    ) -> RangePlan:
-        """Count. ``resume`` names the run to go on with; without it, it is the newest run of the same
-        question, unless ``again``. ``skip_deleted`` takes what retention has left."""
-        counts = await existing_topics(self._settings, [*self._range.topics, self._inbox])
-        plan = await self._begin(counts, resume, again)
-        plan.missing = sorted(set(self._range.topics) - counts.keys())
-        there = {name: counts[name] for name in self._range.topics if name in counts}
-        self._spans = await self._find_spans(there, plan, skip_deleted)
-        async for record in self._records(plan):
-            plan.total += 1
+    async def plan(self, *, skip_deleted: bool = False) -> RangePlan:
+        """Count. ``skip_deleted`` takes what retention has left."""
+        existing = await existing_topics(self._settings, self._range.topics)
+        counts = {name: existing[name] for name in self._range.topics if name in existing}
+        plan = RangePlan(missing=sorted(set(self._range.topics) - counts.keys()))
+        self._spans = await self._find_spans(counts, skip_deleted)
+        async for record in self._records():
             plan.by_topic[record.topic] += 1
-            plan.done += record in self._copied
         return plan
 
-    async def send(self, plan: RangePlan, on_sent: Callable[[int], None]) -> int:
-        """Copy what ``plan`` counted and this run has not copied yet; returns how many. ``on_sent`` gets
-        the number of each batch that was acknowledged. The next run of that id sends what an error left."""
+    async def send(self, on_sent: Callable[[int], None]) -> None:
+        """Copy what ``plan`` counted. ``on_sent`` gets the number of each batch that was acknowledged."""
         partitions = await inbox_partitions(self._settings, self._range.consumer, self._range.topics)
-        sent = pending = 0
+        pending = 0
         async with Copier(self._settings, self._inbox, partitions) as copier:
-            async for record in self._records(plan):
-                if record in self._copied:
-                    continue
-                await copier.add(record, plan.replay_id)
+            async for record in self._records():
+                await copier.add(record, self._range.replay_id)
                 pending += 1
                 if copier.full:
                     await copier.flush()
                     on_sent(pending)
-                    sent, pending = sent + pending, 0
+                    pending = 0
             await copier.flush()
             on_sent(pending)
-        return sent + pending
 
-    async def _begin(self, counts: dict[str, int], resume: str | None, again: bool) -> RangePlan:
-        """The run's id and its end; what it has copied is known afterwards."""
-        ending = f"-{command_hash(self._range.command)}"
-        plan_id, resumed = resume, resume is not None
-        begun = self._range.begun
-        if self._inbox in counts:
-            spans = await self._reader.spans({self._inbox: counts[self._inbox]})
-            found = await copies(
-                self._reader, spans, lambda run, _: run == resume if resume else run.endswith(ending)
-            )
-            if plan_id is None and found:
-                latest = max(found)
-                if again:  # ids know whole seconds
-                    begun = max(begun or datetime.now(UTC), begun_at(latest) + timedelta(seconds=1))
-                else:
-                    plan_id, resumed = latest, True
-            if plan_id is not None:
-                self._copied = found.get(plan_id, Copied())
-        if plan_id is None:
-            plan_id = new_replay_id(self._range.command, begun)
-        to_ms = self._range.to_ms
-        if to_ms is None:  # ids know whole seconds: that in which the run began belongs to it
-            to_ms = int(begun_at(plan_id).timestamp() + 1) * 1000
-        return RangePlan(plan_id, self._range.from_ms, to_ms, resumed)
-
-    async def _find_spans(
-        self, topics: dict[str, int], plan: RangePlan, skip_deleted: bool
-    ) -> dict[TopicPartition, Span]:
+    async def _find_spans(self, topics: dict[str, int], skip_deleted: bool) -> dict[TopicPartition, Span]:
         there = await self._reader.spans(topics)
         if self._range.records:
             return _spans_of(self._range.records, there)
-        whole = {p: span for p, span in there.items() if self._holds(p, topics)}
-        first = await self._reader.first_since(whole, 0)
+        first = await self._reader.first_since(there, 0)
         if not skip_deleted:
-            self._check_deleted(whole, first, plan)
-        begins = await self._reader.first_since(whole, plan.from_ms)
-        ends = await self._reader.first_since(whole, plan.to_ms + DISORDER_MS)
+            self._check_deleted(there, first)
+        begins = await self._reader.first_since(there, self._range.from_ms)
+        to_ms = self._range.to_ms
+        ends = await self._reader.first_since(there, to_ms + DISORDER_MS) if to_ms is not None else {}
         found = {}
-        for partition, span in whole.items():
-            begin, end = begins[partition], ends[partition]
+        for partition, span in there.items():
+            begin, end = begins[partition], ends.get(partition)
             if begin is not None:
                 found[partition] = Span(
                     max(begin[0], span.begin), min(end[0], span.end) if end is not None else span.end
                 )
         return found
 
-    def _holds(self, partition: TopicPartition, topics: dict[str, int]) -> bool:
-        """Whether ``partition`` can hold the key that is asked for."""
-        key = self._range.key
-        if key is None or key.startswith("#"):
-            return True
-        everywhere = list(range(topics[partition.topic]))
-        return bool(DefaultPartitioner()(key.encode(), everywhere, everywhere) == partition.partition)
-
     def _check_deleted(
         self,
         whole: dict[TopicPartition, Span],
         first: dict[TopicPartition, tuple[int, int] | None],
-        plan: RangePlan,
     ) -> None:
         """Raises ``Deleted`` if a partition has lost its first records, and has none as old as the range."""
         there_from: dict[str, int] = {}
@@ -190,7 +142,7 @@ class RangeReplay:
             else:  # nothing is left: only what retention still covers is known to be complete
                 kept_ms = retention_days(self._settings, partition.topic) * _DAY_MS
                 at = int(datetime.now(UTC).timestamp() * 1000) - kept_ms
-            if at > plan.from_ms:
+            if at > self._range.from_ms:
                 there_from[partition.topic] = max(at, there_from.get(partition.topic, 0))
         if there_from:
             latest = moment_text(max(there_from.values()) + 999)
@@ -202,18 +154,11 @@ class RangeReplay:
                 f"--since {latest}, or --skip-deleted to copy what is left"
             )
 
-    async def _records(self, plan: RangePlan) -> AsyncGenerator[ConsumerRecord, None]:
+    async def _records(self) -> AsyncGenerator[ConsumerRecord, None]:
         """The records of the range, in the order in which they are copied: by timestamp, and for each key as
         they stand in their partition."""
-        key, only = self._range.key, frozenset(self._range.records)
         async for record in self._reader.read(self._spans):
-            if only:
-                wanted = Position(record.topic, record.partition, record.offset) in only
-            else:
-                wanted = plan.from_ms <= record.timestamp < plan.to_ms and (
-                    key is None or _is_key(record, key)
-                )
-            if wanted:
+            if self._range.admits(record):
                 yield record
 
 

@@ -9,11 +9,10 @@ on every integer, since Java's generators take a 32-bit one otherwise. Values th
 never an ``enum``: DingTalk adds some without a word, and a closed list would stop its readers.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from dingbridge.events.catalogue import FORMS, EventSpec, Form, catalogue
+from dingbridge.events.catalogue import FORMS, EventSpec, Form, catalogue, class_name
 from dingbridge.events.envelope import TYPE_PREFIX, urn
 from dingbridge.schema.model import DataModel, Property, Shape, model_of
 
@@ -122,11 +121,6 @@ def document(schema: Schema, dialect: Dialect, urn: str | None = None) -> Schema
 def least_integer(shape: Shape) -> int:
     """The smallest integer that a value of this shape may be; the largest is ``MAX_INTEGER``."""
     return 0 if shape.mark == "ms" else -MAX_INTEGER
-
-
-def class_name(name: str) -> str:
-    """``bpms_instance_change`` is ``BpmsInstanceChange``."""
-    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", name))
 
 
 def _object(title: str, properties: tuple[Property, ...], *, top: bool = False) -> Schema:

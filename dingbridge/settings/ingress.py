@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from dingbridge.settings.base import CommaList, NetworkList, Settings
 from dingbridge.settings.dingtalk import CallbackSettings, DingTalkApiSettings
@@ -63,6 +63,8 @@ class IngressSettings(
     StreamSettings,
 ):
     """Everything ``dingbridge ingress`` needs. Durations carry their unit in the name; sizes are bytes."""
+
+    _part: str = PrivateAttr("ingress")
 
     journal_retention_hours: float = Field(24, ge=0, le=24 * 365)
     """hours a published callback stays, from its receipt"""

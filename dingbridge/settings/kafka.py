@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, field_validator
 
 from dingbridge.settings.log import LogSettings
 from dingbridge.settings.tls import trusting
@@ -41,6 +41,20 @@ class KafkaSettings(LogSettings):
     """days, dead letters, `unclassified` and `outbound`"""
     inbox_retention_days: int = Field(14, ge=1, le=3650)
     """days, inbox topics and `resync`"""
+
+    _part: str = PrivateAttr("")
+
+    @property
+    def client_id(self) -> str:
+        """The name in Kafka's logs and quotas, as ``dingbridge-ingress`` or ``dingbridge-billing``. Commands
+        have ``dingbridge``."""
+        return f"dingbridge-{self._part}" if self._part else "dingbridge"
+
+    def of_part(self, part: str) -> Self:
+        """The same settings for the clients of ``part``, such as a consumer's name."""
+        settings = self.model_copy()
+        settings._part = part
+        return settings
 
     @field_validator("topic_prefix", "control_prefix")
     @classmethod

@@ -34,7 +34,7 @@ from dingbridge.kafka.topic_policy import (
     topics_read,
 )
 from dingbridge.kafka.topics import existing_topics
-from dingbridge.replay.history import header
+from dingbridge.replay.copying import header
 from dingbridge.settings import ConsumerSettings
 from dingbridge.testing.memory import no_dingtalk, with_faults_raised
 from dingbridge.worker.consumer import Consumer

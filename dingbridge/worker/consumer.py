@@ -46,7 +46,7 @@ Prepared = TypeVar("Prepared", default=Any)
 class Consumer(Generic[Prepared]):
     """Base class of a consumer: one internal system's view of the events, with a group of its own.
 
-    Subclasses set ``name`` and write handlers: ``@on("user_add_org")`` on a method for one EventType, with
+    Subclasses set ``name`` and write handlers: ``@on(UserAddOrg)`` on a method for one EventType, with
     the arguments of ``handle``, and ``handle`` for the events of ``topics`` and ``control_topics`` that have
     none. One instance lives in one worker process; its handlers run concurrently for different keys, in order
     for one key. ``Consumer[Approval]`` is one whose ``prepare`` returns an ``Approval``.
@@ -255,10 +255,11 @@ class Consumer(Generic[Prepared]):
         return []
 
     async def restored(self, restored: Restored, tx: Transaction) -> None:
-        """Called once, at the first start on a database that was restored from a back-up, before any event.
+        """Called before any event is handled again when the database went back in time, as a copy that was
+        put back. Each member calls it for its own partitions, also while it runs; it may be called again.
 
-        Events since the back-up come again, and their effects in this database are gone: handled again, they
-        happen once. An effect elsewhere happened already: for those that must not be repeated, keep
+        Events since then come again, and their effects in this database are gone: handled again, they happen
+        once. An effect elsewhere happened already: for those that must not be repeated, keep
         ``restored.ends`` by ``tx``, and ask it of ``tx.ctx.position`` in the handler. No network I/O.
         """
 

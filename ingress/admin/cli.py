@@ -1,9 +1,11 @@
-"""``dingbridge journal``: look into the journal, also while an ingress writes it, and act on it."""
+"""``dingbridge journal``: look into the journal, also while an ingress writes it, and act on it; and
+``dingbridge recover``. Commands that act ask the running ingress (``routes.py``).
+"""
 
 import asyncio
 import json
-import math
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +14,9 @@ from typing import Annotated, Any
 import apsw
 import typer
 
-from dingbridge.cli.terminal import Reveal, moment, print_json, print_list
+from dingbridge.admin_token import admin_token
+from dingbridge.cli.terminal import Reveal, post_json, print_json, print_list
 from dingbridge.errors import BridgeError
-from dingbridge.ingress.admin.client import ask, journal_dir
 from dingbridge.ingress.admin.publish import publish as publish_folder
 from dingbridge.ingress.admin.renormalise import renormalise as publish_again
 from dingbridge.ingress.journal.folder import current
@@ -22,7 +24,7 @@ from dingbridge.ingress.journal.inspect import InspectedCallback, JournalStatus,
 from dingbridge.ingress.journal.rows import NO_TOPIC
 from dingbridge.logging import configure_logging
 from dingbridge.masking import shown_body
-from dingbridge.settings import PublisherSettings
+from dingbridge.settings import JournalSettings, PublisherSettings
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -30,12 +32,7 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]
 Waiting = Annotated[bool, typer.Option("--waiting", help="Only those not yet in Kafka.")]
-Since = Annotated[
-    str | None,
-    typer.Option("--since", metavar="TIME", help="Received then or later: ISO 8601, or 90m, 2h, 3d ago."),
-]
 _COLUMNS = ("seq", "received", "app", "via", "type", "state")
-Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Received before then.")]
 
 
 @app.command()
@@ -69,23 +66,16 @@ def list_callbacks(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest so many.")] = 20,
     waiting: Waiting = False,
     parked: Annotated[bool, typer.Option("--parked", help="Those that are parked, all of them.")] = False,
-    since: Since = None,
-    until: Until = None,
     as_json: AsJson = False,
 ) -> None:
-    """The newest callbacks, or those of a time: seq, receipt, app, source, EventType, state. No values.
+    """The newest callbacks: seq, receipt, app, source, EventType, state. No values.
 
     A callback that the disk has changed is shown as `damaged`, without its values.
     """
-    wanted = _received(since, until)
     with _view() as view:
-        if parked:
-            found = list(filter(wanted, view.parked()))
-        else:
-            newest = 0 if since or until else view.highest_seq - limit
-            after_seq = max(newest, view.acked if waiting else 0)
-            found = list(filter(wanted, view.callbacks(after_seq)))[-limit:]
-    print_list(_COLUMNS, map(_entry, found), as_json=as_json)
+        after_seq = max(view.highest_seq - limit, view.acked if waiting else 0)
+        found = view.parked() if parked else view.callbacks(after_seq)
+        print_list(_COLUMNS, map(_entry, found), as_json=as_json)
 
 
 @app.command()
@@ -93,18 +83,21 @@ def show(
     seq: Annotated[int, typer.Argument(help="The callback's seq, as `list` prints it.")],
     reveal: Reveal = False,
 ) -> None:
-    """One callback as DingTalk sent it, decrypted; private values are masked unless --reveal."""
+    """One callback: a line about it, and what DingTalk sent, decrypted; private values are masked unless
+    --reveal. Of a damaged one the line has only seq and state; what follows is not what DingTalk sent.
+    """
     with _view() as view:
         found = view.one(seq)
     if found is None:
         raise BridgeError(f"no callback {seq} in the journal (deleted since, or never kept)")
-    print(_whole(found, reveal))
+    print_json(_entry(found))
+    print(_text(found.row.body, reveal))
 
 
 @app.command()
 def retry() -> None:
     """Try what is parked now: blocked topics, and once each callback that was refused for itself."""
-    print_result(ask("retry", {}))
+    _print_result(ask("retry", {}))
 
 
 @app.command()
@@ -119,7 +112,7 @@ def drain(
     where it was. The folder itself is only read. Exit code 1: something of it could not be read.
     """
     result = ask("drain", {"folder": str(folder.resolve())})
-    print_result(result)
+    _print_result(result)
     if result["unreadable"]:
         raise typer.Exit(1)
 
@@ -138,7 +131,7 @@ def publish(
     settings = PublisherSettings.load()
     configure_logging(settings)
     parked = asyncio.run(publish_folder(settings, folder or settings.journal_path))
-    print_result({"parked": parked})
+    _print_result({"parked": parked})
     if parked:
         raise typer.Exit(1)
 
@@ -151,30 +144,64 @@ def renormalise() -> None:
     """
     settings = PublisherSettings.load()
     configure_logging(settings)
-    print_result(asyncio.run(publish_again(settings)))
+    _print_result(asyncio.run(publish_again(settings)))
 
 
-def print_result(result: dict[str, Any]) -> None:
+def recover(
+    app: Annotated[str | None, typer.Option(metavar="NAME", help="One of several apps; else all.")] = None,
+) -> None:
+    """Read the pushes that DingTalk gave up, and publish them as events.
+
+    The ingress does this by itself, hourly and after an outage; by hand it is sooner: this asks the running
+    ingress. Exit code 1: DingTalk or the journal does not work, also if only for one app; or no list is read.
+    """
+    results = ask("recover", {} if app is None else {"app": app})
+    for name, result in results.items():
+        if (reason := result.get("failed") or result.get("unread")) is not None:
+            typer.echo(f"not read: {name}: {reason}", err=True)
+        else:
+            print(f"app: {name}")
+            _print_result(result)
+    if any("failed" in result for result in results.values()):
+        raise typer.Exit(1)
+
+
+def ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What the running ingress answers to ``POST /journal/<verb>`` on its private listener. Raises
+    ``BridgeError``."""
+    settings = JournalSettings.load()
+    url = f"http://{settings.admin_host}:{settings.admin_port}/journal/{verb}"
+    remedy = (
+        "start it, or set ADMIN_HOST and ADMIN_PORT to its private listener; without an ingress, "
+        "`dingbridge journal publish` sends a folder to Kafka"
+    )
+    late = "it goes on; to wait for its end, run the same command again"
+    token = admin_token(settings.data_dir)
+    answer: dict[str, Any] = post_json(url, options, "ingress", remedy, token=token, late=late)
+    return answer
+
+
+def _print_result(result: dict[str, Any]) -> None:
     for name, value in result.items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        shown = ", ".join(f"{key} {count}" for key, count in value.items()) if name == "types" else value
         print(f"{name.replace('_', ' ')}: {shown}")
-
-
-def _received(since: str | None, until: str | None) -> Callable[[InspectedCallback], bool]:
-    """Whether a callback was received in that time; a damaged one counts, since its time is not known."""
-    begin_s = moment(since, "--since").timestamp() if since else 0.0
-    end_s = moment(until, "--until").timestamp() if until else math.inf
-
-    def wanted(one: InspectedCallback) -> bool:
-        return not one.row.intact or begin_s <= one.row.received_ms / 1000 < end_s
-
-    return wanted
 
 
 @contextmanager
 def _reading() -> Iterator[Path]:
-    """The ``JOURNAL_DIR``; an error while it is read becomes one line."""
-    root = journal_dir()
+    """The ``JOURNAL_DIR``; an error while it is read becomes one line. Raises ``BridgeError`` where there is
+    no journal, or where this user may not look into the folder: looking for files would only find none."""
+    root = JournalSettings.load().journal_path
+    try:
+        os.scandir(root).close()
+    except PermissionError:
+        raise BridgeError(
+            f"user id {os.geteuid()} may not read the journal in {root}; run this as the user of the ingress"
+        ) from None
+    except OSError:
+        pass
+    if not current(root).exists():
+        raise BridgeError(f"no journal in {root}; set JOURNAL_DIR (or DATA_DIR) as for the ingress")
     try:
         yield root
     except apsw.Error as error:
@@ -197,7 +224,7 @@ def _state(found: InspectedCallback) -> str:
 
 
 def _entry(found: InspectedCallback) -> dict[str, Any]:
-    """For the list; of a damaged one only its seq and state."""
+    """What is known of a callback; of a damaged one only its seq and state."""
     row = found.row
     return {
         "seq": row.seq,
@@ -208,19 +235,6 @@ def _entry(found: InspectedCallback) -> dict[str, Any]:
         "state": _state(found),
         "journal": found.journal,
     }
-
-
-def _whole(found: InspectedCallback, reveal: bool) -> str:
-    """A line about the callback, and the callback; masked unless ``reveal``."""
-    row = found.row
-    lines = [f"# seq {row.seq} of journal {found.journal}, {_state(found)}"]
-    if row.intact:
-        lines.append(f"# received {_iso(row.received_ms)}, app {row.app or '-'}, via {row.via}")
-    elif row.body:
-        lines.append("# it does not fit its checksum: this is not what DingTalk sent")
-    else:
-        lines.append("# nothing of it can be read")
-    return "\n".join([*lines, _text(row.body, reveal)] if row.body else lines)
 
 
 def _text(body: bytes, reveal: bool) -> str:

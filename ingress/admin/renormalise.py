@@ -1,7 +1,7 @@
 """Publishes unclassified callbacks again that a newer release can normalise, or that name the app's company
 since DINGTALK_CORP_ID or corp_id was mended: from Kafka to Kafka, without a journal.
 
-Each keeps its first time of receipt, and so its id. Records that would be unclassified again are left out. An
+Callbacks keep their first times of receipt, and so their ids. What would be unclassified again stays. An
 interrupted run begins again: the topic still holds all of it.
 """
 
@@ -10,18 +10,13 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from dingbridge.errors import BridgeError
 from dingbridge.events import Event, NotAnEvent, Received, Record, decode, to_dingtalk, to_records
 from dingbridge.events.strict_json import dumps
-from dingbridge.ingress.metrics import process_registry
-from dingbridge.ingress.relay.batches import MAX_RECORDS, partition_of
-from dingbridge.ingress.relay.sender import Sender, TopicPartition
-from dingbridge.ingress.relay.status import NumberedRecord, RelayStatus
 from dingbridge.ingress.relay.topics import TopicRouter
-from dingbridge.kafka.admin import explaining
 from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topic_policy import unclassified_topic
 from dingbridge.kafka.topics import existing_topics
+from dingbridge.replay.copying import Copier
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import companies
 
@@ -30,67 +25,31 @@ async def renormalise(settings: IngressSettings) -> dict[str, Any]:
     """Go through the unclassified topic once, from its beginning to its present end. Returns how many records
     were ``read``, how many callbacks are ``published`` again, and how many are ``left``.
 
-    Raises ``KafkaUnavailable``, ``TopicError``, and ``BridgeError`` when Kafka refuses a record."""
+    Raises ``KafkaUnavailable``, also when Kafka refuses a record, and ``TopicError``."""
     result = {"read": 0, "published": 0, "left": 0}
-    of_app = companies(settings).of_app
-    again = _Again(settings)
-    topic = unclassified_topic(settings)
-    try:
-        counts = await again.load()
-        async with TopicReader(settings) as reader:
-            async for record in reader.read(await reader.spans({topic: counts.get(topic, 0)})):
-                result["read"] += 1
-                records = _records(record, of_app)
-                if any(again.router.topic(one) != topic for one in records):
-                    await again.add(result["read"], records)
-                    result["published"] += 1
-                else:
-                    result["left"] += 1
-        await again.send()
-    finally:
-        await again.close()
+    of_app, topic = companies(settings).of_app, unclassified_topic(settings)
+    router = TopicRouter(settings, settings.unknown_topics_max)
+    await router.load()
+    counts = await existing_topics(settings, [topic])
+    async with TopicReader(settings) as reader, Copier(settings, topic, 1) as copier:
+        async for record in reader.read(await reader.spans({topic: counts.get(topic, 0)})):
+            result["read"] += 1
+            records = [(router.topic(one), one) for one in _records(record, of_app)]
+            if all(name == topic for name, _ in records):
+                result["left"] += 1
+                continue
+            for name, one in records:
+                await router.ensure(name)
+                await copier.send(name, one.key, one.value, [*one.headers])
+            result["published"] += 1
+            if copier.full:
+                await copier.flush()
+        await copier.flush()
     return result
 
 
-class _Again:
-    """Sends records in sets, in order."""
-
-    def __init__(self, settings: IngressSettings) -> None:
-        self._settings = settings
-        self.router = TopicRouter(settings, settings.unknown_topics_max)
-        self._sender = Sender(settings, RelayStatus(process_registry()))
-        self._set: dict[TopicPartition, list[NumberedRecord]] = {}
-        self._partitions: dict[str, int] = {}
-
-    async def load(self) -> dict[str, int]:
-        await self.router.load()
-        return await existing_topics(self._settings, [unclassified_topic(self._settings)])
-
-    async def add(self, seq: int, records: list[Record]) -> None:
-        for number, record in enumerate(records):
-            topic = self.router.topic(record)
-            if topic not in self._partitions:
-                await self.router.ensure(topic)
-                producer = await self._sender.connected()
-                self._partitions[topic] = len(await producer.partitions_for(topic))
-            partition = topic, partition_of(record.key, self._partitions[topic])
-            self._set.setdefault(partition, []).append((seq, number, record))
-        if sum(map(len, self._set.values())) >= MAX_RECORDS:
-            await self.send()
-
-    async def send(self) -> None:
-        with explaining(self._settings):
-            refused = await self._sender.send(self._set)
-        self._set = {}
-        for (_, topic), (reason, _) in refused.items():
-            raise BridgeError(f"Kafka refuses a record of {topic} ({reason}); mend that, and call this again")
-
-    async def close(self) -> None:
-        await self._sender.discard()
-
-
 def _records(record: ConsumerRecord, of_app: Mapping[str, str | None]) -> list[Record]:
-    """The records that this release makes of an unclassified one; none if somebody else wrote it."""
+    """Return the records that this release makes of an unclassified one; none if another program wrote it."""
     try:
         event = decode(record.value or b"")
     except NotAnEvent:

@@ -7,7 +7,6 @@ an operator asks for.
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -18,11 +17,11 @@ from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import BridgeError, SettingsError
-from dingbridge.ingress.errors import JournalUnavailable
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import RecoveryMetrics
 from dingbridge.ingress.per_app import Apps, PerApp
-from dingbridge.ingress.recovery.poller import AppList, IsvList, Poller, Result, settle
+from dingbridge.ingress.recovery.poller import AppList, IsvList, Poller, Result
+from dingbridge.retry import delay
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, pick, with_failed_lists
 from dingbridge.tasks import WatchedTasks, end
@@ -32,36 +31,17 @@ log = structlog.get_logger(__name__)
 _LOOK_EVERY_S: Final = 1.0
 
 
-class Timer:
-    """When the next run is due, in the seconds of one clock. Pure."""
-
-    def __init__(self, every_s: float, after_outage_s: float, now: float) -> None:
-        self._every_s, self._after_outage_s = every_s, after_outage_s
-        self._due = now + after_outage_s
-        self._failures = 0
-
-    def due(self, now: float, *, well: bool) -> bool:
-        """Whether a run is due. ``well``: the journal takes writes; without it none is, and afterwards one is
-        due as after a start."""
-        if not well:
-            self._due = now + self._after_outage_s
-        return well and now >= self._due
-
-    def ended(self, now: float, *, well: bool) -> None:
-        """A run has ended. One that failed comes again as after an outage, the later the more often it
-        fails."""
-        self._failures = 0 if well else self._failures + 1
-        backoff_s = max(1.0, self._after_outage_s) * 2 ** min(self._failures - 1, 20)
-        self._due = now + (self._every_s if well else min(self._every_s, backoff_s))
-
-
 class AppRecovery:
-    """Recovery of one app in one ingress process."""
+    """Recovery of one app in one ingress process, by one of ``tasks``."""
 
     def __init__(
-        self, app: App, settings: IngressSettings, journal: Journal, metrics: RecoveryMetrics
+        self,
+        app: App,
+        settings: IngressSettings,
+        journal: Journal,
+        metrics: RecoveryMetrics,
+        tasks: WatchedTasks,
     ) -> None:
-        """Connects to nothing yet."""
         self.app = app
         self._settings, self._journal = settings, journal
         key, secret = app.api_credentials()
@@ -75,13 +55,12 @@ class AppRecovery:
         )
         kind = IsvList if settings.recovery_list == "isv" else AppList
         self.poller = Poller(app.name, kind(self._client.at(Priority.RECOVERY)), journal, metrics)
-        self._task: asyncio.Task[None] | None = None
         self._running = asyncio.Lock()
-
-    def start(self, tasks: WatchedTasks) -> None:
-        """Begin to look at the clock."""
-        self.poller.read_at_s = time.time()  # so that one that never succeeds is seen, too
-        self._task = tasks.need(f"that recovers failed pushes of {self.app.name}", self._regularly)
+        if settings.recovery_every_minutes:
+            self.poller.read_at_s = time.time()  # a list that is never read is an alarm, too
+        else:
+            log.info("recovery.off", app=app.name, reason="RECOVERY_EVERY_MINUTES is 0")
+        self._task = tasks.need(f"that recovers failed pushes of {app.name}", self._regularly)
 
     async def stop(self, within_s: float) -> None:
         """End; a page that is on its way is waited for, ``within_s`` at most."""
@@ -99,25 +78,26 @@ class AppRecovery:
             return await self.poller.run()
 
     async def _regularly(self) -> None:
-        every_s = self._settings.recovery_every_minutes * 60
-        timer = Timer(every_s, self._settings.recovery_after_outage_s, time.monotonic())
+        every_s, soon_s = self._settings.recovery_every_minutes * 60, self._settings.recovery_after_outage_s
+        due, failures = time.monotonic() + soon_s, 0
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            if not timer.due(time.monotonic(), well=self._journal.fault is None):
-                continue
-            well = False
-            try:
-                await self.run()
-                well = True
-            except BridgeError as error:
-                name = type(error).__name__
-                log.warning("recovery.failed", app=self.app.name, error=name, reason=str(error))
-            timer.ended(time.monotonic(), well=well)
+            if self._journal.fault is not None:  # a run is due some time after that is over, as after a start
+                due = time.monotonic() + soon_s
+            elif every_s and time.monotonic() >= due:
+                try:
+                    await self.run()
+                    failures, wait_s = 0, float(every_s)
+                except BridgeError as error:
+                    failures += 1
+                    wait_s = delay(failures, max(1.0, soon_s), every_s)
+                    name = type(error).__name__
+                    log.warning("recovery.failed", app=self.app.name, error=name, reason=str(error))
+                due = time.monotonic() + wait_s
 
 
 class Recovery(PerApp[AppRecovery]):
-    """Recovery in one ingress process; by hand also without ``start``. As it stops, it waits for pages that
-    are on their way."""
+    """Recovery in one ingress process. Stopping waits for pages that are being read."""
 
     what = "whose failed pushes are read"
 
@@ -132,56 +112,23 @@ class Recovery(PerApp[AppRecovery]):
             lambda: max((one.poller.oldest_s for one in self.each.values()), default=0)
         )
 
-    def start(self, tasks: WatchedTasks) -> None:
-        """Begin to look at the clock, unless that is switched off. What an earlier process left behind must
-        be settled before."""
-        if self._settings.recovery_every_minutes:
-            super().start(tasks)
-        else:
-            log.info("recovery.off", reason="RECOVERY_EVERY_MINUTES is 0")
-
-    async def settle(self) -> None:
-        """Settle what an earlier process left behind. No run may be asked for before."""
-        try:
-            await settle(self._journal, self._metrics)
-        except JournalUnavailable as error:  # then each app's first run does
-            log.warning("recovery.journal_away", reason=str(error))
-
     async def verb(self, options: dict[str, Any]) -> dict[str, Any]:
-        """``POST /journal/recover``: a run at once for all apps, or for that of ``app``, and what it did.
+        """``POST /journal/recover``: a run at once for all apps, or for that of ``app``. Returns by app what
+        it did, or under ``failed`` why the list was not read, under ``unread`` why it never is.
 
-        Raises ``BridgeError`` when no list could be read; of several that were asked for, those that failed
-        stand under ``failed``, others that nobody reads under ``unread``.
-        """
-        wanted = options.get("app")
-        chosen = await self._chosen(wanted)
-        done = await asyncio.gather(*(one.run() for one in chosen), return_exceptions=True)
-        counts, types, failed = Counter[str](), Counter[str](), dict[str, str]()
-        for one, result in zip(chosen, done, strict=True):
-            if isinstance(result, Result):
-                counts.update(result.counts())
-                types.update(result.types)
-            elif isinstance(result, BridgeError) and len(chosen) > 1:
-                failed[one.app.name] = str(result)
-            else:
-                raise result
-        if len(failed) == len(chosen):
-            raise BridgeError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
-        others = {"failed": failed, "unread": self._unread if wanted is None else {}}
-        reasons = {name: why for name, why in others.items() if why}
-        return {**counts, "types": dict(sorted(types.items())), **reasons}
-
-    async def _chosen(self, name: Any) -> list[AppRecovery]:
+        Raises ``SettingsError`` for an app that there is not, or whose list is not read, or if none is."""
         await self.follow()  # one that goes may be reading the very list that another name reads now
-        if name is not None:
-            app = pick(self._apps(), self._settings, str(name))
-            if app.name not in self.each:
-                raise SettingsError([f"--app: {app.name}: {self._unread[app.name]}"])
-            return [self.each[app.name]]
-        if not self.each:
-            reasons = [f"{name}: {reason}" for name, reason in self._unread.items()]
+        wanted = options.get("app")
+        name = None if wanted is None else pick(self._apps(), self._settings, str(wanted)).name
+        read = [one for one in self.each.values() if name in (None, one.app.name)]
+        unread = {app: reason for app, reason in self._unread.items() if name in (None, app)}
+        if not read:
+            reasons = [f"{app}: {reason}" for app, reason in unread.items()]
             raise SettingsError(reasons or ["DINGTALK_APP_KEY and DINGTALK_APP_SECRET: not set"])
-        return list(self.each.values())
+        done = await asyncio.gather(*map(_by_hand, read))
+        return dict(zip([one.app.name for one in read], done, strict=True)) | {
+            app: {"unread": reason} for app, reason in unread.items()
+        }
 
     def wanted(self, apps: Mapping[str, App]) -> Mapping[str, App]:
         read, unread = with_failed_lists(apps)
@@ -192,11 +139,16 @@ class Recovery(PerApp[AppRecovery]):
         return read
 
     def begin(self, app: App) -> AppRecovery:
-        one = AppRecovery(app, self._settings, self._journal, self._metrics)
-        if self._watching is not None:
-            one.start(self._tasks)
-        return one
+        return AppRecovery(app, self._settings, self._journal, self._metrics, self._tasks)
 
     def _last_success_s(self) -> float:
         """Of the app that is furthest behind."""
         return min((at for one in self.each.values() if (at := one.poller.read_at_s)), default=0)
+
+
+async def _by_hand(one: AppRecovery) -> dict[str, Any]:
+    try:
+        result = await one.run()
+    except BridgeError as error:
+        return {"failed": str(error)}
+    return {**result.counts(), "types": dict(sorted(result.types.items()))}

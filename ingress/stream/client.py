@@ -1,25 +1,30 @@
-"""The connections of one app in Stream mode: opens them, replaces them, hands over from one to the next.
+"""The connections of the apps in Stream mode: opens them, replaces them, hands over from one to the next.
 
-Each of ``STREAM_CONNECTIONS`` is a task of its own. On a ``disconnect``, or when nothing comes any more, the
-new connection is opened before the old one is closed; a lost one is opened again after a pause that grows.
+Each of an app's ``STREAM_CONNECTIONS`` is a task of its own. After a ``disconnect``, or when no frame comes
+any more, the new connection is opened before the old one is closed. A lost connection is opened again after a
+pause that grows. Apps come and go, and change their mode, with ``DINGTALK_APPS_FILE`` while the ingress runs.
 """
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import aiohttp
 import structlog
+from aiohttp import web
 
 from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.gateway import open_connection
 from dingbridge.dingtalk.transport import Transport
 from dingbridge.errors import BridgeError
+from dingbridge.health_server import json_response
 from dingbridge.ingress.callback import accept
 from dingbridge.ingress.errors import JournalUnavailable
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import StreamMetrics
+from dingbridge.ingress.per_app import Apps, PerApp
 from dingbridge.ingress.stream.connection import Connection, connect
 from dingbridge.ingress.stream.frames import Frame, Status, new_callback
 from dingbridge.ingress.stream.gaps import Gaps
@@ -30,8 +35,6 @@ from dingbridge.settings.apps import App
 from dingbridge.tasks import WatchedTasks, end
 
 log = structlog.get_logger(__name__)
-
-Reason = Literal["disconnect", "silent", "lost", "refused"]
 
 OPEN_S: Final = 10.0
 """For one call that asks for a connection."""
@@ -46,21 +49,19 @@ PAUSE_MAX_S: Final = 60.0
 
 
 class StreamClient:
-    """One app's connections in one process, each kept by one of ``tasks``."""
+    """The connections of one app in one process. Each is opened, and opened again, by one of ``tasks``."""
 
     def __init__(
         self,
         app: App,
         settings: IngressSettings,
         journal: Journal,
-        gaps: Gaps,
         metrics: StreamMetrics,
         tasks: WatchedTasks,
     ) -> None:
         self.app = app
         self._key, self._secret = app.api_credentials()
-        self._settings, self._journal, self._gaps = settings, journal, gaps
-        self._metrics, self._tasks = metrics, tasks
+        self._settings, self._journal, self._metrics, self._tasks = settings, journal, metrics, tasks
         self._limiter = LogLimiter()
         self._session = aiohttp.ClientSession(headers={"User-Agent": "dingbridge"})
         self._calls = ApiCalls.of(settings, self._key)
@@ -75,17 +76,22 @@ class StreamClient:
         self._last_frame_at: float | None = None
         self._events = 0
         self._refused: str | None = None
+        self._gaps = gaps = Gaps(app, journal, metrics, settings.stream_gap_s)
         metrics.last_frame.labels(app.name).set(0)
         metrics.connections.labels(app.name).set_function(lambda: gaps.open)
+        self._noting = tasks.need(f"that notes gaps of {app.name}", gaps.run)
         name = f"that keeps a Stream connection of {app.name}"
         self._slots = [tasks.need(name, self._keep_one) for _ in range(settings.stream_connections)]
 
     async def stop(self, within_s: float) -> None:
-        """Read nothing more, answer what was taken, close; ``within_s`` at most."""
+        """Read nothing more, answer what was taken, close, and note until when there were connections;
+        ``within_s`` at most, on a disk that hangs without the note."""
         await end(*self._slots)
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await asyncio.gather(*(one.close() for one in self._connections))
+                await end(self._noting)
+        self._noting.cancel()
         await self._session.close()
         await self._calls.close()
 
@@ -98,53 +104,40 @@ class StreamClient:
     async def _keep_one(self) -> None:
         """Keep one connection open, until cancelled."""
         await self._gaps.known.wait()
-        failures, wait_s = 0, 0.0
-        old: Connection | None = None
+        failures, old = 0, None
         while True:
-            await asyncio.sleep(wait_s)
+            began = time.monotonic()
             try:
                 connection = await self._connect()
             except BridgeError as error:
-                reason: Reason = "refused"
-                failures += 1
+                reason = "refused"
                 self._refused = str(error)
                 log.warning("stream.refused", app=self.app.name, reason=self._refused)
             else:
                 if old is not None:
                     self._leave(old)
-                    old = None
-                reason = await self._use(connection)
-                lasted = time.monotonic() - connection.opened_at >= LASTED_S
-                failures = 0 if lasted or reason == "silent" else failures + 1
-                if reason == "lost":
-                    self._leave(connection)
-                else:
-                    old = connection
+                reason, old = await self._use(connection), connection
+            lasted = time.monotonic() - began >= LASTED_S and reason != "refused"
+            failures = 0 if lasted or reason == "silent" else failures + 1
             self._metrics.reconnects.labels(self.app.name, reason).inc()
-            at_once = reason in ("disconnect", "silent") and failures < 2
-            wait_s = 0.0 if at_once else delay(max(failures, 1), PAUSE_S, PAUSE_MAX_S)
+            if failures > 1 or reason in ("lost", "refused"):
+                await asyncio.sleep(delay(max(failures, 1), PAUSE_S, PAUSE_MAX_S))
 
     async def _connect(self) -> Connection:
         """Raises ``BridgeError``."""
         socket = await connect(self._session, await open_connection(self._transport, self._key, self._secret))
         self._refused = None
-        connection = Connection(self.app.name, socket, self._keep, self._note_frame, self._tasks)
+        silent_s, name = self._settings.stream_watchdog_s, self.app.name
+        connection = Connection(name, socket, self._keep, self._note_frame, self._tasks, silent_s)
         self._connections.add(connection)
         return connection
 
-    async def _use(self, connection: Connection) -> Reason:
+    async def _use(self, connection: Connection) -> str:
         """Why another one is needed, once one is."""
         self._gaps.opened()
         log.info("stream.opened", app=self.app.name)
-        silent_s = self._settings.stream_watchdog_s
         try:
-            while not connection.ended.done():
-                left_s = connection.last_frame_at + silent_s - time.monotonic() if silent_s else None
-                if left_s is not None and left_s <= 0:
-                    log.warning("stream.silent", app=self.app.name, for_s=silent_s)
-                    return "silent"
-                await asyncio.wait({connection.ended}, timeout=left_s)
-            return connection.ended.result()
+            return await connection.ended
         finally:
             self._gaps.closed(connection.unnoticed_s)
 
@@ -179,3 +172,33 @@ class StreamClient:
     def _note_frame(self) -> None:
         self._last_frame_at = time.monotonic()
         self._metrics.last_frame.labels(self.app.name).set(time.time())
+
+
+class Streams(PerApp[StreamClient]):
+    """Stream mode in one ingress process. As it stops, the journal must still take writes."""
+
+    what = "in Stream mode"
+
+    def __init__(
+        self, settings: IngressSettings, apps: Apps, journal: Journal, metrics: StreamMetrics
+    ) -> None:
+        super().__init__(apps)
+        self._settings, self._journal, self._metrics = settings, journal, metrics
+
+    def route(self) -> web.RouteDef:
+        """``GET /stream`` on the private listener: ``{"apps": {name: {"connections": 2, "last_frame_s": 3.1,
+        "events": 12, "refused": null}}}``, see ``StreamClient.as_json``."""
+
+        async def show(request: web.Request) -> web.Response:
+            return json_response({"apps": {name: one.as_json() for name, one in self.each.items()}})
+
+        return web.get("/stream", show)
+
+    def wanted(self, apps: Mapping[str, App]) -> Mapping[str, App]:
+        return {name: app for name, app in apps.items() if app.mode == "stream"}
+
+    def begin(self, app: App) -> StreamClient:
+        return StreamClient(app, self._settings, self._journal, self._metrics, self._tasks)
+
+    async def gone(self, name: str) -> None:
+        self._metrics.forget(name)

@@ -5,7 +5,6 @@ connection is opened, and what replaces it.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -31,8 +30,7 @@ _CLOSE_S: Final = 2.0
 MAX_FRAME: Final = 4 * 1024 * 1024
 """Bytes. DingTalk names no limit."""
 
-End = Literal["disconnect", "lost"]
-Keep = Callable[[Frame], Awaitable[Status]]
+End = Literal["disconnect", "silent", "lost"]
 
 
 async def connect(session: aiohttp.ClientSession, opening: Opening) -> aiohttp.ClientWebSocketResponse:
@@ -62,25 +60,26 @@ async def connect(session: aiohttp.ClientSession, opening: Opening) -> aiohttp.C
 
 class Connection:
     """An open WebSocket of ``app``, read by one of ``tasks``. ``keep`` puts an event into the journal and
-    returns the answer; ``on_frame`` is called for each frame of any kind."""
+    returns the answer; ``on_frame`` is called for each frame of any kind. After ``silent_s`` without one,
+    another connection is needed, and nothing more is read; 0: never."""
 
     def __init__(
         self,
         app: str,
         socket: aiohttp.ClientWebSocketResponse,
-        keep: Keep,
+        keep: Callable[[Frame], Awaitable[Status]],
         on_frame: Callable[[], None],
         tasks: WatchedTasks,
+        silent_s: float = 0.0,
     ) -> None:
         self._app, self._socket, self._keep, self._on_frame = app, socket, keep, on_frame
-        self._tasks = tasks
+        self._tasks, self._silent_s = tasks, silent_s
         self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         """Done when another connection is needed, with the reason."""
-        self.opened_at = self.last_frame_at = time.monotonic()
         self._in_work: set[asyncio.Task[None]] = set()
         self._closing = False
         self.reading = tasks.need(f"that reads a Stream connection of {app}", self._read, may_end=True)
-        """Done when no frame can come any more."""
+        """Done when no frame is read any more."""
 
     @property
     def unnoticed_s(self) -> float:
@@ -103,16 +102,19 @@ class Connection:
     async def _read(self) -> None:
         try:
             while True:
-                message = await self._socket.receive()
+                async with asyncio.timeout(self._silent_s or None):
+                    message = await self._socket.receive()
                 if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                     break
                 await self._take(read(message.data))
             log.info("stream.closed", app=self._app, code=self._socket.close_code)
+        except TimeoutError:
+            log.warning("stream.silent", app=self._app, for_s=self._silent_s)
+            self._end("silent")
         finally:
             self._end("lost")
 
     async def _take(self, frame: Frame) -> None:
-        self.last_frame_at = time.monotonic()
         self._on_frame()
         if frame.kind == "event":
             name = f"that keeps an event of {self._app}"

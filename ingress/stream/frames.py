@@ -78,7 +78,7 @@ def event_body(headers: dict[str, Any], data: str) -> bytes | None:
     """One object: the facts of the headers under HTTP's names, then the members of ``data`` as they stand;
     None where ``data`` is no JSON object.
 
-    A name that ``data`` has itself, in any case, is not added; but the type is what the header says, also
+    A name that ``data`` has itself, in upper or lower case, is not added. But the header's type is, also
     where ``data`` has a field such as ``eventType``.
     """
     names = _names(data)

@@ -2,14 +2,12 @@
 
 Whether DingTalk keeps events while no connection is open is not documented. So after a time without any, also
 across a restart or a kill, the consumers are asked to resync all since. What has to outlive the process
-is a note in the journal; the request is committed together with it.
+is a note in the journal: until when the events of the app came, or were requested. The request is committed
+together with it.
 """
 
 import asyncio
-import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -18,6 +16,7 @@ from dingbridge.ingress.errors import JournalUnavailable
 from dingbridge.ingress.journal.rows import ResyncRequest, now_ms
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import StreamMetrics
+from dingbridge.settings.apps import App
 
 log = structlog.get_logger(__name__)
 
@@ -28,37 +27,14 @@ REQUEST_EVERY_MS: Final = 3_600_000
 _NOTE_EVERY_S: Final = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What is known of an app's connections, in epoch ms. ``open_until_ms``: until then one was open, at
-    least. ``since_ms``: a request is owed for all since then. ``requested_ms``: of the last one."""
-
-    open_until_ms: int
-    since_ms: int | None = None
-    requested_ms: int | None = None
-
-    def opened(self, now: int, gap_ms: float) -> "Note":
-        """A connection is open again. After more than ``gap_ms`` without any, a request is owed for all since
-        the last one, and for what was owed already."""
-        if now - self.open_until_ms <= gap_ms:
-            return replace(self, open_until_ms=now)
-        since_ms = self.open_until_ms - MARGIN_MS
-        return replace(self, open_until_ms=now, since_ms=min(since_ms, self.since_ms or since_ms))
-
-    def due(self, now: int) -> bool:
-        """Whether what is owed may be requested now. A clock that was set back delays nothing."""
-        last = self.requested_ms
-        return self.since_ms is not None and not (last is not None and 0 <= now - last < REQUEST_EVERY_MS)
-
-
 class Gaps:
-    """The note of one app in one process. ``corp_id`` goes into requests."""
+    """The note of one app. Times are epoch ms."""
 
-    def __init__(self, app: str, journal: Journal, metrics: StreamMetrics, gap_s: float) -> None:
-        self.corp_id: str | None = None
+    def __init__(self, app: App, journal: Journal, metrics: StreamMetrics, gap_s: float) -> None:
         self._app, self._journal, self._metrics = app, journal, metrics
-        self._gap_ms, self._key = gap_s * 1000, f"stream/{app}"
-        self._note: Note | None = None
+        self._gap_ms, self._key = gap_s * 1000, f"stream/{app.name}"
+        self._closed_ms = self._requested_ms = 0
+        self._since_ms: int | None = None  # a request is owed for all since then
         self._changed = asyncio.Event()
         self.open = 0
         """Connections that take events now."""
@@ -67,26 +43,28 @@ class Gaps:
 
     def opened(self) -> None:
         """One more connection takes events."""
-        now, self.open = now_ms(), self.open + 1
+        self.open += 1
         if self.open > 1:
             return
-        before = self._note or Note(now)
-        self._note = before.opened(now, self._gap_ms)
-        if now - before.open_until_ms > self._gap_ms:
-            self._metrics.gaps.labels(self._app).inc()
-            log.warning("stream.gap", app=self._app, since_ms=self._note.since_ms)
+        if now_ms() - self._closed_ms > self._gap_ms:
+            self._since_ms = self._since_ms or self._closed_ms - MARGIN_MS
+            self._metrics.gaps.labels(self._app.name).inc()
+            log.warning("stream.gap", app=self._app.name, since_ms=self._since_ms)
         self._changed.set()
 
     def closed(self, unnoticed_s: float = 0.0) -> None:
         """One connection less takes events; it may have been gone for ``unnoticed_s`` already."""
         self.open -= 1
-        if not self.open and self._note is not None:
-            self._note = replace(self._note, open_until_ms=now_ms() - int(unnoticed_s * 1000))
-            self._changed.set()
+        self._closed_ms = now_ms() - int(unnoticed_s * 1000)
+        self._changed.set()
 
     async def run(self) -> None:
         """Read the note, and write it whenever it has changed, until cancelled: then for the last time."""
-        await self._read()
+        while not self.known.is_set():
+            try:
+                await self._read()
+            except JournalUnavailable:  # the journal logs it
+                await self._wait()
         try:
             while True:
                 await self._write()
@@ -101,39 +79,28 @@ class Gaps:
         self._changed.clear()
 
     async def _read(self) -> None:
-        while not self.known.is_set():
-            try:
-                text = (await self._journal.notes(self._key)).get(self._key)
-            except JournalUnavailable:  # the journal logs it
-                await self._wait()
-                continue
-            # without a note, as in a new journal, nothing is known of before; the drain of an older one asks
-            self._note = Note(now_ms())
-            with suppress(TypeError, ValueError):
-                self._note = Note(**json.loads(text or ""))
-            self.known.set()
+        text = (await self._journal.notes(self._key)).get(self._key, "")
+        # without a note, as in a new journal, nothing is known of before; the drain of an older one asks
+        self._closed_ms = now_ms()
+        with suppress(ValueError):
+            self._closed_ms, self._requested_ms = map(int, text.split())
+        self.known.set()
 
     async def _write(self) -> None:
-        if self._note is None:
-            return
-        now, requests = now_ms(), list[ResyncRequest]()
-        if self.open:
-            self._note = replace(self._note, open_until_ms=now)
-        before = self._note
-        if self.open and before.since_ms is not None and before.due(now):
-            requests.append(self._request(before.since_ms))
-            self._note = replace(before, since_ms=None, requested_ms=now)
+        now, since_ms, requests = now_ms(), self._since_ms, list[ResyncRequest]()
+        until_ms, requested_ms = now if self.open else self._closed_ms, self._requested_ms
+        if since_ms is not None:
+            if 0 <= now - requested_ms < REQUEST_EVERY_MS:
+                return  # the note still says until when events came
+            app, reason = self._app, "Stream: for a time no connection was open"
+            id = f"stream/{app.name}/{since_ms}"  # one that is committed twice is one request
+            requests.append(ResyncRequest(id, reason, app.name, app.corp_id, since_ms))
+            requested_ms, self._since_ms = now, None
         try:
-            await self._journal.commit(requests, {self._key: json.dumps(asdict(self._note))})
+            await self._journal.commit(requests, {self._key: f"{until_ms} {requested_ms}"})
         except JournalUnavailable:
-            if requests:  # still owed; a gap since then is a later one
-                self._note = replace(self._note, since_ms=before.since_ms, requested_ms=before.requested_ms)
+            self._since_ms = since_ms or self._since_ms  # still owed, and with it a gap since then
             return
-        for one in requests:
-            log.warning("stream.resync_requested", app=self._app, since_ms=one.since_ms)
-
-    def _request(self, since_ms: int) -> ResyncRequest:
-        """The same ``since_ms`` gives the same id: a request that is written twice is one."""
-        last = datetime.fromtimestamp(since_ms // 1000, UTC).isoformat()
-        reason = f"Stream: for a time after {last} no connection was open"
-        return ResyncRequest(f"stream/{self._app}/{since_ms}", reason, self._app, self.corp_id, since_ms)
+        self._requested_ms = requested_ms
+        if requests:
+            log.warning("stream.resync_requested", app=self._app.name, since_ms=since_ms)

@@ -32,7 +32,7 @@ async def pusher() -> AsyncIterator[StreamPusher]:
     settings = SimulatorSettings.load(simulator_port=0, simulator_mode="stream")
     async with Simulator(settings) as simulator:
         # a slow answer is not a lost one; the silent links are those that we made so
-        await simulator.gateway.set(answer_s=10, ping_s=0.5)
+        await simulator.gateway.set(answer_s=sized(10, 10, quick=4), ping_s=0.5)
         yield StreamPusher.of(simulator)
 
 

@@ -7,8 +7,6 @@ import secrets
 import pytest
 
 from dingbridge.errors import TopicError
-from dingbridge.kafka.reader import TopicReader
-from dingbridge.replay import dead_letter_queue
 from dingbridge.replay.dead_letter_queue import DeadLetterQueue
 from dingbridge.replay.dead_letters import DeadLetterFilter
 from dingbridge.settings import ConsumerSettings
@@ -225,42 +223,31 @@ async def test_a_replay_that_is_killed_is_run_again_and_each_letter_has_one_repl
     assert json.loads((await dlq("replay", "--json")).stdout)["to_send"] == 0
 
 
-async def test_a_queue_is_read_once_and_what_is_settled_is_not_kept(settings, name, monkeypatch):
-    monkeypatch.setattr(dead_letter_queue, "READ_AT_ONCE", 7)
+async def test_what_was_settled_is_left_out_and_the_oldest_come_first(settings, name):
     await bury(settings, name, [(r, letter_headers(n)) for n, r in enumerate(numbered(60))])
-    read: list[tuple[int, int]] = []
-    real = TopicReader.read
-
-    async def counted(self, spans):
-        async for record in real(self, spans):
-            read.append((record.partition, record.offset))
-            yield record
-
-    monkeypatch.setattr(TopicReader, "read", counted)
-    early = DeadLetterFilter(places=frozenset((p, o) for p in range(2) for o in range(12)))
+    early = DeadLetterFilter(places=frozenset((p, o) for p in range(2) for o in range(3, 12)))
     async with DeadLetterQueue(settings, name) as queue:
         selected = await queue.select(early)
-        assert [number_of(found) for found, _ in selected.found] == sorted(
-            number_of(found) for found, _ in selected.found
-        )
+        numbers = [number_of(letter) async for letter in queue.waiting(early)]
+        assert numbers == sorted(numbers)
+        assert selected.count == len(numbers) > 10
         await queue.replay(selected, lambda _: None)
-        assert len(read) == len(set(read)) == 60, "sending reads nothing once more"
-    settled = len(selected.found)
-    assert settled > 10
     async with DeadLetterQueue(settings, name) as queue:
         oldest = await queue.select(ALL, limit=5)
-        rest = await queue.select(ALL)
-        assert (oldest.more, oldest.settled, len(oldest.found)) == (True, settled, 5)
-        assert [f.place for f, _ in oldest.found] == [f.place for f, _ in rest.found[:5]]
-        assert len(rest.found) == 60 - settled
-        assert sum(group.count for group in await queue.groups(ALL)) == 60 - settled
-        place = selected.found[0][0]
-        _, by = await queue.find(place.record.partition, place.record.offset)
-        assert by == selected.run
+        assert (oldest.count, oldest.settled) == (5, selected.count)
+        rest = [number_of(letter) async for letter in queue.waiting(ALL)]
+        assert sorted([*numbers, *rest]) == list(range(60))
+        assert sum(group.count for group in await queue.groups(ALL)) == len(rest)
+        await queue.skip(oldest, lambda _: None)
+        for partition, offset in early.places:
+            _, by = await queue.find(partition, offset)
+            assert by == selected.run
+    async with DeadLetterQueue(settings, name) as queue:
+        assert [number_of(letter) async for letter in queue.waiting(ALL)] == rest[5:]
 
 
-def number_of(found):
-    return int(found.first[2])
+def number_of(letter):
+    return int(letter.first[2])
 
 
 @on_one_database
@@ -282,7 +269,7 @@ async def test_a_consumer_applies_what_is_sent_back_and_a_second_failure_names_t
     async def waiting():
         try:
             async with DeadLetterQueue(settings, consumer.name) as queue:
-                return [letter for letter, _ in (await queue.select(ALL)).found]
+                return [letter async for letter in queue.waiting(ALL)]
         except TopicError:
             return []
 
@@ -308,7 +295,7 @@ async def test_a_consumer_applies_what_is_sent_back_and_a_second_failure_names_t
         assert letter.first in first
         assert letter.replay_id is not None
 
-        # this letter is another than the one that it was
+        # the second letter has a replay id of its own
         consumer.hopeless = "none"
         again = ("dlq", "replay", consumer.name, "--yes")
         result = await asyncio.to_thread(processes.run, *again, env=env)

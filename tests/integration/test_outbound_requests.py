@@ -10,6 +10,7 @@ from sqlalchemy import select
 from dingbridge import Restored
 from dingbridge.consumers.outbound import Outbound
 from dingbridge.consumers.outbound.requests.agent import RequestAgent
+from dingbridge.consumers.outbound.requests.restored import resume
 from dingbridge.consumers.outbound.requests.store import UNKNOWN, release
 from dingbridge.consumers.outbound.requests.tables import outbound_requests
 from dingbridge.consumers.outbound.tables import outbound_outgoing
@@ -121,7 +122,7 @@ async def office(database_url, tmp_path, monkeypatch):
     [({NOWHERE.topic: {str(NOWHERE.partition): 1}}, False), ({}, True)],
     ids=["read", "lost"],
 )
-async def test_after_a_restore_a_request_waits_for_a_hand_and_what_was_not_done_is_done_once(
+async def test_after_its_database_went_back_a_request_waits_for_a_hand_and_what_was_not_done_is_done_once(
     office, ends, lost
 ):
     consumer, database = office.runtime.consumer, office.runtime.database
@@ -140,6 +141,10 @@ async def test_after_a_restore_a_request_waits_for_a_hand_and_what_was_not_done_
     async with database.transaction() as tx:
         for row in (await tx.execute(select(outbound_requests).where(UNKNOWN))).all():
             await release(tx, row)
+    await office.work()
+    assert office.approvals() == [others], "it is paused"
+    async with database.transaction() as tx:
+        await resume(tx)
     await office.work()
     await office.work(later_s=900)
     assert len(office.approvals()) == 2

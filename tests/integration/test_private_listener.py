@@ -1,5 +1,6 @@
 """What the private listener takes from whom: a page in the operator's browser is not the operator."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -13,9 +14,10 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from dingbridge.cli import terminal
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer, json_response
-from dingbridge.ingress.admin import client
+from dingbridge.ingress.admin.cli import ask
 from dingbridge.ingress.admin.routes import routes
 from dingbridge.simulator import cli as simulator
 
@@ -161,7 +163,28 @@ def test_what_is_no_ingress_is_named_with_the_remedy(answer: bytes, monkeypatch:
     with answering(answer) as port:
         monkeypatch.setenv("ADMIN_PORT", str(port))
         with pytest.raises(BridgeError, match=rf"127\.0\.0\.1:{port}.*set ADMIN_HOST and ADMIN_PORT"):
-            client.ask("retry", {})
+            ask("retry", {})
+
+
+def test_an_ingress_that_takes_longer_is_left_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that drains a large folder."""
+    monkeypatch.setattr(terminal, "_ANSWER_WITHIN_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("ADMIN_PORT", str(server.getsockname()[1]))
+        with pytest.raises(BridgeError, match=r"has not answered.*goes on.*run the same command again"):
+            ask("drain", {})
+
+
+async def test_a_stop_that_the_library_does_not_end_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ready() -> tuple[bool, dict[str, object]]:
+        return True, {}
+
+    server = AdminServer("127.0.0.1", 0, CollectorRegistry(), ready=ready)
+    await server.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(web.AppRunner, "cleanup", lambda self: asyncio.Event().wait())
+        await asyncio.wait_for(server.stop(0.05), 10)
+    await server.stop()
 
 
 def test_no_proxy_of_the_environment_stands_between_commands_and_processes_here(
@@ -177,7 +200,7 @@ def test_no_proxy_of_the_environment_stands_between_commands_and_processes_here(
     monkeypatch.setattr(urllib.request, "_opener", None)  # one that was made before knows no proxy
     with answering(done({"kept": 3})) as port:
         monkeypatch.setenv("ADMIN_PORT", str(port))
-        assert client.ask("drain", {}) == {"kept": 3}
+        assert ask("drain", {}) == {"kept": 3}
     with answering(done({"events": [{"payload": {"EventType": "user_add_org"}}]})) as port:
         simulator.act("hire", [], f"http://127.0.0.1:{port}")
     assert json.loads(capsys.readouterr().out) == {"EventType": "user_add_org"}

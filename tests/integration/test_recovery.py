@@ -50,6 +50,7 @@ def env(simulator, kafka_env, tmp_path):
         "RECOVERY_AFTER_OUTAGE_S": "1",
         "MAX_LEAVERS": "100%",
         "API_MONTHLY_BUDGET": "0",
+        "SHUTDOWN_TIMEOUT_S": "1",
     }
 
 
@@ -108,7 +109,7 @@ async def test_after_an_hour_without_the_bridge_tables_and_archive_are_the_platf
         await eventually(equal, 180, "all is equal before the outage")
 
         for process in (ingress.process, *consumers):
-            process.kill()
+            process.stop()
         for _ in range(sized(400, 400, quick=240)):
             simulator.act_at_random()
         await simulator.pusher.drain()

@@ -24,7 +24,7 @@ class Payroll(Consumer[Person]):
     async def prepare(self, event: Event, ctx: Context) -> Person:
         return Person(event.subject or "")
 
-    @on("user_add_org")
+    @on(UserAddOrg)
     async def joined(self, event: Event[UserAddOrg], tx: Transaction, prepared: Person) -> None:
         users: list[str] = event.data["userId"]
         print(event.data["userld"])  # E: TypedDict "UserAddOrg" has no key "userld"
@@ -32,11 +32,11 @@ class Payroll(Consumer[Person]):
         print(users, prepared.nmae)  # E: "Person" has no attribute "nmae"
         self.note(event)
 
-    @on("user_add_org")  # E: Argument 1 to "__call__" of "Handles" has incompatible type
+    @on(UserAddOrg)  # E: Argument 1 to "__call__" of "Handles" has incompatible type
     async def mistaken(self, event: Event[OrgDeptCreate], tx: Transaction, prepared: Person) -> None: ...
 
-    @on("user_leave_org")
-    @on("user_add_org")
+    @on(UserLeaveOrg)
+    @on(UserAddOrg)
     async def moved(
         self, event: Event[UserLeaveOrg] | Event[UserAddOrg], tx: Transaction, prepared: Person
     ) -> None: ...
@@ -51,21 +51,27 @@ class Payroll(Consumer[Person]):
             print(member["job_number"] + 1)  # E: Unsupported operand types
         return user["hired_date"]
 
-    @on("user_add_org", prepare=look)
+    @on(UserAddOrg, prepare=look)
     async def looked(self, event: Event[UserAddOrg], tx: Transaction, number: int | None) -> None: ...
 
-    @on("user_add_org", prepare=look)  # E: Argument 1 to "__call__" of "Handles" has incompatible type
+    @on(UserAddOrg, prepare=look)  # E: Argument 1 to "__call__" of "Handles" has incompatible type
     async def of_text(self, event: Event[UserAddOrg], tx: Transaction, number: str) -> None: ...
 
-    @on("org_dept_create", prepare=look)  # E: Argument "prepare" to "on" has incompatible type
+    @on(OrgDeptCreate, prepare=look)  # E: Argument "prepare" to "on" has incompatible type
     async def of_another(self, event: Event, tx: Transaction, number: int | None) -> None: ...
 
-    @on("user_leave_org", prepare=None)
+    @on(UserLeaveOrg, prepare=None)
     async def left(self, event: Event[UserLeaveOrg], tx: Transaction, prepared: None) -> None: ...
 
     @on("a_type_of_next_month")
     async def unknown(self, event: Event, tx: Transaction, prepared: Person) -> None:
         print(event.data["whatever"])
+
+    @on("user_add_org", prepare=look)  # by its name, as before there were classes: nothing is compared
+    async def named(self, event: Event[UserAddOrg], tx: Transaction, number: int | None) -> None: ...
+
+    @on(dict)  # E: Argument 1 to "__call__" of "Handles" has incompatible type
+    async def no_event(self, event: Event[UserAddOrg], tx: Transaction, prepared: Person) -> None: ...
 
     async def handle(self, event: Event, tx: Transaction, prepared: Person) -> None:
         print(event.data.get("deptId"))

@@ -98,7 +98,3 @@ class Balancer:
         """Send it nothing new, and wait until what it has is answered."""
         self.say(f"set server ingress/{name} state drain")
         wait_until(lambda: self.server(name)["scur"] == "0", what=f"{name} has nothing under way")
-
-    def back(self, name: str) -> None:
-        self.say(f"set server ingress/{name} state ready")
-        wait_until(lambda: self.is_up(name), what=f"{name} is asked again")

@@ -2,10 +2,11 @@
 
 A command imports for longer than it works (half a second of CPU, most of it SQLAlchemy), hundreds of times in
 a run of the tests. What is forked is a process like any other: own pid, session, environment, folder, exit
-code; only ``bin/dingbridge`` and its imports were done before. It ends with the process of the tests.
+code; only ``bin/dingbridge`` and its imports were done before. It ends with the process of the tests; the
+controller of pytest-xdist has one for all its worker processes.
 
-One thing is otherwise: an answer that disagrees with its event is asked for again after 6 s in all, not after
-72 s. The simulator's answers are at most 4 s late.
+One thing is otherwise: an answer that disagrees with its event is asked for again after 4.3 s in all, not
+after 72 s. The simulator's answers are at most 4 s late.
 """
 
 import atexit
@@ -26,7 +27,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, NoReturn
 
-LOOK_AGAIN_S = (0.5, 1.5, 4.0)
+LOOK_AGAIN_S = (0.3, 1.0, 3.0)
 """In place of 2, 10 and 60 s, as ``dingbridge.snapshots.late_answers`` has it. Their sum is longer than
 ``late_ms`` of the simulator, so the last look is right here, too."""
 
@@ -102,27 +103,10 @@ class Forked:
 
 
 class Warm:
-    """Starts the process that forks; it ends with this one, and its forks with it. Threads may share it."""
+    """Asks the process that forks. Threads may share it."""
 
-    def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="dingbridge-warm-")
-        self._address = str(Path(self._folder.name) / "s")
-        with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind(self._address)
-            listening.listen(64)
-            self._server = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import main; main()", str(listening.fileno())],
-                stdin=subprocess.PIPE,  # its end is the server's end
-                pass_fds=[listening.fileno()],
-                cwd=Path(__file__).parents[2],
-                start_new_session=True,
-            )
-
-    def stop(self) -> None:
-        assert self._server.stdin
-        self._server.stdin.close()
-        self._server.wait(30)
-        self._folder.cleanup()
+    def __init__(self, address: str) -> None:
+        self.address = address
 
     def start(
         self, arguments: list[str], *, env: Mapping[str, str], cwd: Path, out: IO[bytes], err: IO[bytes]
@@ -132,7 +116,7 @@ class Warm:
         given = {"arguments": arguments, "env": dict(env), "cwd": str(cwd), "umask": mask}
         request = json.dumps(given).encode()
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(self._address)
+        connection.connect(self.address)
         with Path(os.devnull).open("rb") as nothing:
             fds = [nothing.fileno(), out.fileno(), err.fileno()]
             socket.send_fds(connection, [len(request).to_bytes(4, "big")], fds)
@@ -144,14 +128,38 @@ _shared: Warm | None = None
 _starting = threading.Lock()
 
 
-def warm() -> Warm:
-    """The one of this process; made when first asked for."""
+def warm(address: str | None = None) -> Warm:
+    """The one of this process; made when first asked for. ``address``: of a process that forks already."""
     global _shared
     with _starting:
         if _shared is None:
-            _shared = Warm()
-            atexit.register(_shared.stop)
+            _shared = Warm(address or _start_server())
     return _shared
+
+
+def _start_server() -> str:
+    """Start the process that forks; it ends with this one, and its forks with it. Return its address."""
+    folder = TemporaryDirectory(prefix="dingbridge-warm-")
+    address = str(Path(folder.name) / "s")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address)
+        listening.listen(64)
+        server = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import main; main()", str(listening.fileno())],
+            stdin=subprocess.PIPE,  # its end is the server's end
+            pass_fds=[listening.fileno()],
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,
+        )
+
+    def stop() -> None:
+        assert server.stdin
+        server.stdin.close()
+        server.wait(30)
+        folder.cleanup()
+
+    atexit.register(stop)
+    return address
 
 
 def main() -> None:

@@ -38,9 +38,9 @@ async def test_who_guesses_the_token_fills_no_disk(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("dingbridge.health_server.LogLimiter", partial(LogLimiter, clock=lambda: now[0]))
     guard = only_with_token("the token")
+    request = make_mocked_request("POST", "/journal/prune", headers={"Authorization": "Bearer x"})
     with structlog.testing.capture_logs() as lines:
         for number in range(501):
             now[0] = 10.0 * (number // 500)
-            request = make_mocked_request("POST", "/journal/prune", headers={"Authorization": "Bearer x"})
             assert (await guard(request, None)).status == 401
     assert [line["suppressed"] for line in lines] == [0] * 5 + [495]

@@ -10,9 +10,24 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from functools import cache
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, delete, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from dingbridge import Database, Reader, Transaction
 from dingbridge.consumers.address_sync.sync.tables import runs, staged, todo
@@ -46,13 +61,19 @@ with DingTalk's code."""
 START: Entry = ("scope", "*")
 """What every run begins with."""
 
-_NEXT: Final = (
-    select(todo)
-    .where(todo.c.run_id == bindparam("run_id"), todo.c.step == bindparam("step"))
-    .order_by(todo.c.due_ms, todo.c.entity_id)
-    .limit(1)
-)
-"""Built once: it is asked for each entry."""
+
+@cache
+def _next(steps: tuple[str, ...]) -> Executable:
+    """Of each of ``steps`` the entry that is due first. Built once: it is asked for each entry."""
+    firsts = (
+        select(todo)
+        .where(todo.c.run_id == bindparam("run_id"), todo.c.step == step)
+        .order_by(todo.c.due_ms, todo.c.entity_id)
+        .limit(1)
+        .subquery()
+        for step in steps
+    )
+    return union_all(*(select(first) for first in firsts))
 
 
 class RunMoved(BridgeError):
@@ -200,17 +221,13 @@ class Runs:
     async def next_todo(self, run: Run, steps: Iterable[str], now_ms: int, last: str) -> Row[Any] | None:
         """A row that is due, of the first of ``steps`` that has one, but of ``last`` only when nothing else
         is left; if none is due, the row that will be soonest."""
-        soonest: Row[Any] | None = None
-        for step in steps:
-            if step == last and soonest is not None:
-                continue
-            found = await self.reader.execute(_NEXT, {"run_id": run.run_id, "step": step})
-            row = found.one_or_none()
-            if row is not None and row.due_ms <= now_ms:
-                return row
-            if row is not None and (soonest is None or row.due_ms < soonest.due_ms):
-                soonest = row
-        return soonest
+        found = await self.reader.execute(_next(tuple(steps)), {"run_id": run.run_id})
+        firsts = {row.step: row for row in found}
+        if len(firsts) > 1:
+            firsts.pop(last, None)
+        in_order = [firsts[step] for step in steps if step in firsts]
+        due = (row for row in in_order if row.due_ms <= now_ms)
+        return next(due, min(in_order, key=lambda row: row.due_ms, default=None))
 
     async def put_back(self, run: Run, row: Row[Any], **values: Any) -> None:
         """Leave an entry that failed to later. Raises ``RunMoved``."""

@@ -132,14 +132,14 @@ def status(as_json: AsJson = False) -> None:
 async def _status(as_json: bool) -> None:
     async with open_ledger() as consumer:
         reader = consumer.database.reader()
-        restore = await paused(reader)
+        lost = await paused(reader)
         entries = [*await waiting.entities(reader), *await waiting.requests(reader)]
     columns = ("kind", "id", "dingtalkId", "result", "reason", "code", "since", "words")
     print_list(columns, entries, as_json=as_json)
     counts = waiting.by_result(entries).items()
     say(", ".join(f"{name}: {count}" for name, count in counts) or "nothing waits")
-    if restore is not None:
-        say("paused since a restore, nothing is written to DingTalk: dingbridge outbound resume")
+    if lost is not None:
+        say("paused since its database went back, nothing is written to DingTalk: dingbridge outbound resume")
 
 
 @app.command()
@@ -161,7 +161,7 @@ def release(
     An adopted person belongs to the own id from then on. An own id whose person is gone, or may be somebody
     else by now, only gives them up: whoever is found then is adopted, and waits for another release. After a
     version that is far in the future, a release takes the newest message that came since. Requests of unknown
-    outcome, after a restore, are looked for in DingTalk first, and carried out if they are not
+    outcome, after the database went back, are looked for in DingTalk first, and carried out if they are not
     there.
     """
     if state not in (None, *waiting.RELEASABLE, "unknown"):
@@ -271,7 +271,7 @@ def _id_of(table: Table) -> Column[Any]:
 
 @app.command("resume")
 def resume_command(yes: Yes = False) -> None:
-    """After a restore: let outbound write to DingTalk again, once it has read what came since the back-up.
+    """After its database went back: let outbound write to DingTalk again, once it has read what came since.
 
     `status` first: requests that may have been carried out since wait there as `unknown`, for `release`.
     Exit code 1: something is still to be read; let the consumer run, and call this again.
@@ -282,11 +282,11 @@ def resume_command(yes: Yes = False) -> None:
 async def _resume(yes: bool) -> str:
     async with open_ledger() as consumer:
         database = consumer.database
-        if (restore := await paused(database.reader())) is None:
+        if (lost := await paused(database.reader())) is None:
             return "it is not paused"
-        if left := await still_to_read(consumer.settings, consumer.name, restore):
+        if left := await still_to_read(consumer.settings, consumer.name, lost):
             raise BridgeError(
-                f"{left} record(s) since the back-up are still to be read, and may want something else; let "
+                f"{left} record(s) are still to be read again, and may want something else; let "
                 "`dingbridge consume outbound` run, and call this again"
             )
         unknown = select(func.count()).select_from(outbound_requests).where(UNKNOWN)

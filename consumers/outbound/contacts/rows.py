@@ -17,10 +17,10 @@ from dingbridge.consumers.outbound.contacts.answers import in_words, send_change
 from dingbridge.consumers.outbound.fields import DINGTALK_IDS
 from dingbridge.consumers.outbound.ledger import Decision, Kind, Ledger, Observed, Result
 from dingbridge.consumers.outbound.store import now_ms, own_id_of
-from dingbridge.consumers.outbound.tables import outbound_entity
+from dingbridge.consumers.outbound.tables import NOT_PAUSED, outbound_entity
 from dingbridge.work_queue import ORDINARY, WorkQueue
 
-QUEUE: Final = WorkQueue(outbound_entity, lease_s=75, clock=lambda: now_ms() / 1000)
+QUEUE: Final = WorkQueue(outbound_entity, NOT_PAUSED, lease_s=75, clock=lambda: now_ms() / 1000)
 """The lease is longer than an entity's reads and its write together may take."""
 
 Key = tuple[str, Kind, str]

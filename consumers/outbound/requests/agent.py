@@ -28,6 +28,7 @@ from dingbridge.consumers.outbound.requests.tables import Request, key_of, outbo
 from dingbridge.consumers.outbound.requests.todos import Todos
 from dingbridge.consumers.outbound.settings import DAY_MS, OutboundSettings
 from dingbridge.consumers.outbound.store import now_ms, put
+from dingbridge.consumers.outbound.tables import NOT_PAUSED
 from dingbridge.dingtalk.errors import ApiError, OutcomeUnknown
 from dingbridge.error_location import error_location
 from dingbridge.retry import delay
@@ -67,7 +68,7 @@ class RequestAgent:
         self._settle_ms = round(settings.outbound_settle_s * 1000)
         self._most_approvals = settings.outbound_max_approvals
         self._metrics, self._now, self._app_of = metrics, now, app_of
-        self._queue = WorkQueue(outbound_requests, lease_s=LEASE_S, clock=lambda: now() / 1000)
+        self._queue = WorkQueue(outbound_requests, NOT_PAUSED, lease_s=LEASE_S, clock=lambda: now() / 1000)
         self._places = Places(database, self._queue)
 
     async def claim(self, most: int) -> list[Request]:

@@ -1,8 +1,8 @@
 """Whether a message may act on another sender's request, and in a person's name: by the lists of the owners
 file, and not too often in a day.
 
-Asked before a request's first call (no ``opened_ms``). For a request that an operator releases after a
-restore, the lists count and the limit does not.
+Asked before a request's first call (no ``opened_ms``). For a request that an operator releases after the
+database went back, the lists count and the limit does not.
 """
 
 from typing import Final, Literal

@@ -12,13 +12,14 @@ from dingbridge.consumers.outbound.forms import Answers, ResultData
 from dingbridge.consumers.outbound.messages import Message, Outgoing, result_record
 from dingbridge.consumers.outbound.requests.tables import key_of, outbound_requests
 from dingbridge.consumers.outbound.store import now_ms, put
+from dingbridge.consumers.outbound.tables import NOT_PAUSED
 from dingbridge.work_queue import PEOPLE_WAIT, RECONCILE, WorkQueue
 
 LEASE_S: Final = 180.0
-REQUESTS: Final = WorkQueue(outbound_requests, lease_s=LEASE_S)
+REQUESTS: Final = WorkQueue(outbound_requests, NOT_PAUSED, lease_s=LEASE_S)
 
 _UNKNOWN: Final = (
-    "It may have been carried out before outbound was restored from a back-up. dingbridge outbound release, "
+    "It may have been carried out before outbound's database went back. dingbridge outbound release, "
     "with its id, looks for it in DingTalk, and carries it out if it is not there"
 )
 _ANOTHERS: Final = (
@@ -34,7 +35,7 @@ ENDED: Final = and_(
 """The results of requests that are over."""
 
 UNKNOWN: Final = and_(_columns.result == "pending", _columns.reason == "unknown")
-"""Of requests that may have been carried out before a restore: ``release`` finds out."""
+"""Requests that may have been carried out before the database went back: ``release`` finds out."""
 
 
 async def store_request(tx: Transaction, message: Message, now: int, *, doubt_ms: int | None = None) -> None:
@@ -86,7 +87,7 @@ def _unknown(since_ms: int, now: int) -> dict[str, Any]:
 
 
 async def doubt_all(tx: Transaction, since_ms: int, now: int) -> None:
-    """After a restore: each request that had not ended at ``since_ms`` waits for an operator."""
+    """Have each request that had not ended at ``since_ms`` wait for an operator: the database went back."""
     begun = func.coalesce(_columns.opened_ms, since_ms)
     values = {**_unknown(since_ms, now), "opened_ms": begun, "leased_ms": 0, "claims": _columns.claims + 1}
     not_done = or_(_columns.result.is_(None), _columns.result == "pending")

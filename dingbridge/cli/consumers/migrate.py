@@ -7,7 +7,7 @@ import typer
 
 from dingbridge.cli.consumer_file import load
 from dingbridge.cli.consumers import down as going_down
-from dingbridge.cli.consumers.revision import missing_revisions, write_all
+from dingbridge.cli.consumers.revision import missing_revision, write_all
 from dingbridge.cli.terminal import Yes, confirmed, say
 
 
@@ -28,9 +28,9 @@ def migrate(
     """Show the revision that brings a consumer's tables to its code: new tables, columns and indexes; with
     --write, write it. The consumer runs it at its next start.
 
-    A consumer with `migrations` is compared with what its revisions make, and no database is opened. One
-    without is compared with its database (DATABASE_URL or DATA_DIR, only read), and gets two: what is there,
-    and what is new. A column that may not be NULL needs a `server_default`, for the rows that there are.
+    The code is compared with what the revisions make, and no database of yours is opened. A consumer without
+    `migrations` gets the first one, which leaves tables that are there as they are. A column that may not be
+    NULL needs a `server_default`, for the rows that there are.
 
     --down is the way back to an older version, which named this command when it refused the database. Run it
     with the newer version, while no consumer of that database runs. What the revisions added is deleted.
@@ -47,13 +47,13 @@ def migrate(
         before = asyncio.run(going_down.down(consumer, down, worker=worker))
         say(f"The tables are at revision {down}, and were at {before}. Start the older version now.")
         return
-    revisions = asyncio.run(missing_revisions(consumer, message))
-    for revision in revisions.files:
-        print(f"# {revision.path}\n{revision.text}")
-    if not revisions.files:
+    missing = missing_revision(consumer, message)
+    for file in missing.files:
+        print(f"# {file.path}\n{file.text}")
+    if not missing.files:
         say(f"No revision is missing: the revisions of {consumer.name} make all that its code has.")
     elif write:
-        write_all(revisions.files)
-        say(f"Written. {revisions.hint}")
+        write_all(missing.files)
+        say(f"Written. {missing.hint}")
     else:
         say("Nothing is written yet: --write writes this.")

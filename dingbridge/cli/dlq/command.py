@@ -3,6 +3,7 @@ give them up."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import aclosing
 from typing import Annotated, Any, Final
 
 import typer
@@ -34,6 +35,7 @@ from dingbridge.cli.terminal import (
     Reveal,
     Yes,
     confirmed,
+    listing,
     print_json,
     print_list,
     progress,
@@ -87,14 +89,23 @@ def list_dead_letters(
     wanted = dead_letter_filter(events, key, error, error_is, since, until)
 
     async def work(queue: DeadLetterQueue) -> None:
-        selected = await queue.select(wanted, limit=limit, again=all_)
-        rows = [as_object(found, by) for found, by in selected.found]
-        print_list(COLUMNS, rows, as_json=as_json)
-        if selected.more:
+        shown = settled = 0
+        more = False
+        with listing(COLUMNS, as_json=as_json) as add:
+            async with aclosing(queue.letters(wanted)) as letters:
+                async for found, by in letters:
+                    if by is not None and not all_:
+                        settled += 1
+                    elif limit and shown == limit:
+                        more = True
+                    else:
+                        shown += 1
+                        add(as_object(found, by))
+        if more:
             say(f"more than {limit}: --limit 0 lists all")
-        if selected.settled:
-            say(f"{selected.settled} more were replayed or skipped: --all lists them too")
-        elif not rows:
+        if settled:
+            say(f"{settled} more were replayed or skipped: --all lists them too")
+        elif not shown:
             _print_none(consumer, wanted)
 
     _run(consumer, work)
@@ -157,7 +168,7 @@ def replay(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Copy dead letters into the consumer's inbox: it tries them again, nobody else sees them.
+    """Copy dead letters into the consumer's inbox. Only that consumer reads the inbox.
 
     It prints the count, asks on a terminal, then sends. Run again after an interruption, it sends the rest; a
     letter that two runs send is applied once.
@@ -210,7 +221,7 @@ def _settle(
 
     async def work(queue: DeadLetterQueue) -> None:
         selected = await queue.select(wanted, limit=limit, again=again, skip=verb == "skip")
-        count, done = len(selected.found), 0
+        count, done = selected.count, 0
         if not as_json:
             print_selection(selected, verb)
         missing = len(wanted.places) - count - selected.settled
@@ -238,7 +249,7 @@ async def _asked_and_done(
     queue: DeadLetterQueue, selected: Selection, verb: Verb, consumer: str, yes: bool
 ) -> int:
     """How many were sent or skipped. Raises ``typer.Exit`` for a no."""
-    count = len(selected.found)
+    count = selected.count
     if not confirmed(QUESTIONS[verb].format(count=count, consumer=consumer), yes):
         say(f"nothing was {'sent' if verb == 'send' else 'changed'}")
         raise typer.Exit(1)

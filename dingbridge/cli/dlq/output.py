@@ -10,8 +10,7 @@ from dingbridge.events import NotAnEvent, decode
 from dingbridge.events.foreign import whole_number
 from dingbridge.masking import mask, mask_event, reveal_bytes, shown_header
 from dingbridge.masking import reveal as revealed
-from dingbridge.replay.dead_letter_groups import DeadLetterGroup
-from dingbridge.replay.dead_letter_queue import Selection
+from dingbridge.replay.dead_letter_queue import DeadLetterGroup, Selection
 from dingbridge.replay.dead_letters import DeadLetter
 
 REASON_COLUMNS = ("count", "type", "error", "oldest", "newest")
@@ -56,11 +55,10 @@ def _iso(at: datetime | None) -> str | None:
 
 def selection_as_object(selected: Selection, done: int, verb: Verb) -> dict[str, Any]:
     """What will be done, and to how many letters."""
-    count = len(selected.found)
     numbers = {"dead_letters": dict(sorted(selected.by_type.items())), "left_out": selected.settled}
     if verb == "skip":
-        return {**numbers, "to_skip": count, "skipped": done}
-    return {"run": selected.run, **numbers, "to_send": count, "sent": done}
+        return {**numbers, "to_skip": selected.count, "skipped": done}
+    return {"run": selected.run, **numbers, "to_send": selected.count, "sent": done}
 
 
 def print_selection(selected: Selection, verb: Verb) -> None:
@@ -71,11 +69,11 @@ def print_selection(selected: Selection, verb: Verb) -> None:
         print(f"left out   {selected.settled} that were replayed or skipped before")
     if verb == "send":
         print(f"run        {selected.run}")
-    print(f"to {verb}    {len(selected.found)}", flush=True)
+    print(f"to {verb}    {selected.count}", flush=True)
 
 
 def print_whole(found: DeadLetter, by: str | None, reveal: bool, as_json: bool) -> None:
-    """One dead letter with its frames, its other headers and its value."""
+    """Print one dead letter with frames, other headers and value."""
     head = as_object(found, by)
     headers = [[name, shown_header(name, data, revealed=reveal)] for name, data in _other_headers(found)]
     value, pretty = _value(found.record.value, reveal)
@@ -112,5 +110,5 @@ def _value(value: bytes | None, reveal: bool) -> tuple[Any, str]:
             decode(value)
             shown = mask_event(shown)
         except NotAnEvent:
-            shown = mask(shown)  # somebody else's: what its names mean is not known
+            shown = mask(shown)  # a foreign record: its names are not listed as harmless
     return shown, orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()

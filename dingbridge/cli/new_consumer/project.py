@@ -16,7 +16,7 @@ import orjson
 
 from dingbridge.cli.new_consumer.names import Names, ScaffoldError
 from dingbridge.cli.new_consumer.source import Source
-from dingbridge.schema.json_schema import class_name
+from dingbridge.events.catalogue import class_name
 
 SECTION = '[project.entry-points."dingbridge.consumers"]'
 WIDTH = 110
@@ -151,7 +151,7 @@ def _handler(event_type: str) -> str:
     line = f"    async def on_{event_type}({parameters}) -> None:"
     if len(line) > WIDTH:
         line = f"    async def on_{event_type}(\n        {parameters}\n    ) -> None:"
-    return f'    @on("{event_type}")\n{line}\n        await self.note(event, tx)\n'
+    return f"    @on({class_name(event_type)})\n{line}\n        await self.note(event, tx)\n"
 
 
 def _payloads(events: Sequence[str]) -> str:

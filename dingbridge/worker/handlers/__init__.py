@@ -1,4 +1,4 @@
-"""Handlers for one EventType: ``@on("user_add_org")`` on a method of a ``Consumer``.
+"""Handlers for one EventType: ``@on(UserAddOrg)`` on a method of a ``Consumer``.
 
-``on`` has a type for each EventType's ``data``; ``marks`` is what it does.
+``on`` is the decorator; ``marks`` finds the handlers of a class.
 """

@@ -1,10 +1,8 @@
-"""What ``on`` does with a method, and how a consumer's class finds its handlers again.
+"""The marks that ``on`` leaves at a method, and how a consumer's class finds its handlers by them.
 
-Responsible for: which method handles which type of event. Not responsible for the types of ``data`` (``on``),
-or for when a handler runs (``executor.py``).
+Not responsible for what ``on`` takes (``on.py``), or for when a handler runs (``executor.py``).
 """
 
-import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import FunctionType
@@ -51,27 +49,9 @@ class Handles(Protocol[Data_, Given_]):
     ) -> Callable[[Self_, Event[Any], Transaction, Any], Coroutine[Any, Any, None]]: ...
 
 
-def handles(event_type: str, prepare: Any = CLASS_WIDE) -> Any:
-    """The decorator that marks a method as the handler of ``event_type``, for which the method ``prepare``
-    prepares."""
-    if not isinstance(event_type, str) or not event_type:
-        raise TypeError(f'on needs an EventType, as @on("user_add_org"), and got {event_type!r}')
-    if prepare is not None and prepare != CLASS_WIDE:
-        if not inspect.iscoroutinefunction(prepare):
-            given = getattr(prepare, "__qualname__", repr(prepare))
-            raise TypeError(
-                f"@on({event_type!r}, prepare=…) needs a method of the class that stands above it, an "
-                f"`async def` of event and ctx, or None; {given} is not"
-            )
-        prepare = prepare.__name__
-
-    def decorate(handler: FunctionType) -> FunctionType:
-        if not inspect.iscoroutinefunction(handler):
-            raise TypeError(f"{handler.__qualname__} is decorated with on, and is no `async def`")
-        setattr(handler, _MARK, ((event_type, prepare), *getattr(handler, _MARK, ())))
-        return handler
-
-    return decorate
+def mark(handler: FunctionType, event_type: str, prepare: str | None) -> None:
+    """Note at ``handler`` that it handles ``event_type``, and the name of what prepares for it."""
+    setattr(handler, _MARK, ((event_type, prepare), *getattr(handler, _MARK, ())))
 
 
 def is_event_type(event_type: str) -> bool:

@@ -72,6 +72,10 @@ class Database:
                 event.listen(engine.sync_engine, "connect", _connected)
                 event.listen(engine.sync_engine, "checkout", self._refuse_older)
 
+    def reopened(self) -> "Database":
+        """A closed SQLite database for another event loop; statements that were compiled once stay so."""
+        return Database(self._writer, self._reader)
+
     @property
     def dialect(self) -> str:
         """``sqlite`` or ``postgresql``."""
@@ -307,7 +311,14 @@ def _open_sqlite(url: URL, create: bool, durable: bool, read_limit_s: float | No
         ) from error
     writer = create_async_engine(url, pool_size=1, max_overflow=0)
     _set_up_sqlite(writer, durable=durable)
-    reader = create_async_engine(url, pool_size=4, max_overflow=POOL_SIZE)
+    # a read is one statement: BEGIN and ROLLBACK would cost as much again
+    reader = create_async_engine(
+        url,
+        pool_size=4,
+        max_overflow=POOL_SIZE,
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
+    )
     _set_up_sqlite(reader, read_only=True, limit_s=read_limit_s)
     return Database(writer, reader)
 
@@ -340,4 +351,5 @@ def _set_up_sqlite(
     def _begin(connection: Any) -> None:
         if limit_s is not None:
             connection.info["until"] = time.monotonic() + limit_s
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        if not read_only:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")

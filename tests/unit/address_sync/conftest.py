@@ -25,7 +25,7 @@ async def sync(company):
 
 @pytest.fixture
 async def large():
-    company = sample(40)
+    company = sample(24)
     async with MemoryRuntime(AddressSync(), dingtalk=company) as runtime:
         await first_full(runtime, company)
         yield runtime, company

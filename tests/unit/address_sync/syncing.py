@@ -28,17 +28,25 @@ _after_first: dict[str, sqlite3.Connection] = {}
 """The database after the first full sync of a company, by all that the company shows."""
 
 
-async def first_full(sync: MemoryRuntime, company: Company) -> None:
-    """The first full sync of ``company``, details included: it is made once a session, and then copied.
-    Its calls are not counted."""
+async def rows_only(sync: MemoryRuntime, company: Any, cause: Cause = "order") -> Run:
+    """A full sync without its details."""
+    runs = Runs(sync.database, CORP)
+    run = await runs.begin(cause)
+    assert await FullSync(runs, run, company, SETTINGS, UNPACED).work()
+    return run
+
+
+async def first_full(sync: MemoryRuntime, company: Company, *, details: bool = True) -> None:
+    """The first full sync of ``company``: it is made once a session, and then copied. Its calls are not
+    counted."""
     hidden = sorted(map(str, company.hidden))
-    shown = repr((company.users, company.departments, company.roles, company.scope, hidden))
+    shown = repr((details, company.users, company.departments, company.roles, company.scope, hidden))
     [main] = await sync.rows(text("PRAGMA database_list"))
     with closing(sqlite3.connect(main.file)) as database:
         if (made := _after_first.get(shown)) is not None:
             made.backup(database)
         else:
-            await full(sync, company)
+            await (full if details else rows_only)(sync, company)
             _after_first[shown] = sqlite3.connect(":memory:")
             database.backup(_after_first[shown])
     company.calls.clear()
@@ -81,9 +89,11 @@ class Clock:
         self.ahead += seconds
 
 
-async def every_detail(sync: MemoryRuntime, company: Any, corp_id: str = CORP) -> None:
+async def every_detail(
+    sync: MemoryRuntime, company: Any, corp_id: str = CORP, clock: "Clock | None" = None
+) -> None:
     """Ask for everybody whose details are pending."""
-    clock = Clock()
+    clock = clock or Clock()
     details = Details(sync.database, corp_id, company, UNPACED, clock)
     while await details.pending():
         await clock.sleep(await details.work(lambda: True))

@@ -137,11 +137,11 @@ async def test_a_dry_run_says_what_would_change_and_changes_nothing(sync, compan
 
 async def test_a_dry_run_says_that_the_real_one_would_stop(large):
     sync, company = large
-    await leave(company, 30)
+    await leave(company, 20)
     run = await full(sync, company, cause="dry_run")
     assert run.state == "dry_run"
-    assert "--confirm-leavers 30" in run.words
-    assert run.changed["people_gone"] == 30
+    assert "--confirm-leavers 20" in run.words
+    assert run.changed["people_gone"] == 20
 
 
 def test_settings_that_make_no_sense_are_refused():

@@ -155,7 +155,7 @@ async def compare(company, runtime):
             assert {name: row[name] for name in state} == state
 
 
-@settings(max_examples=sized(25, 500, quick=12))
+@settings(max_examples=sized(25, 500, quick=8))
 @given(STEPS)
 def test_any_interleaving_ends_with_the_state_of_the_source(steps):
     asyncio.run(live(steps))

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
 from dingbridge.consumers.address_sync import AddressSync
+from dingbridge.consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.consumers.address_sync.store import ask_for_details
 from dingbridge.consumers.address_sync.tables import users
 from dingbridge.dingtalk.errors import Unavailable
@@ -243,6 +244,14 @@ async def test_who_goes_out_of_sight_meanwhile_stays_as_known(known):
     assert await known.waiting() == 0
 
 
+LIMIT = AddressSyncSettings(max_leavers="3")
+
+
+@pytest.fixture
+def three_leavers(monkeypatch):
+    monkeypatch.setenv("MAX_LEAVERS", LIMIT.max_leavers)
+
+
 async def edits_of_whom_dingtalk_does_not_know(make, count):
     """An edit of each of ``count`` people; meanwhile DingTalk knows nobody, as with another app's key."""
     life = await make(0)
@@ -264,73 +273,75 @@ async def employed(life):
     return {row.userid for row in rows}
 
 
-async def test_edits_while_dingtalk_knows_nobody_mark_no_more_than_the_limit_and_the_rest_waits(make):
-    life = await edits_of_whom_dingtalk_does_not_know(make, 14)
-    assert len(await employed(life)) == 4  # MAX_LEAVERS: at least 10
+async def test_edits_while_dingtalk_knows_nobody_mark_no_more_than_the_limit_and_the_rest_waits(
+    make, three_leavers
+):
+    life = await edits_of_whom_dingtalk_does_not_know(make, 6)
+    assert len(await employed(life)) == 3
     leavers, database = life.runtime.consumer.leavers, life.runtime.database
-    assert await leavers.waiting(database.reader()) == 4
+    assert await leavers.waiting(database.reader()) == 3
     back = sorted(await employed(life))[0]
     life.company.hires(back)
     await life.until(3 * 86_400)  # not even after days, and one was only hidden
-    assert (len(await employed(life)), await leavers.waiting(database.reader())) == (4, 3)
-    assert await leavers.confirm(database, None, 2) == 3
+    assert (len(await employed(life)), await leavers.waiting(database.reader())) == (3, 2)
+    assert await leavers.confirm(database, None, 1) == 2
     await life.until(100)
-    assert len(await employed(life)) == 4
-    assert await leavers.confirm(database, None, 3) == 3
+    assert len(await employed(life)) == 3
+    assert await leavers.confirm(database, None, 2) == 2
     await life.until(100)
     assert await employed(life) == {back}
     assert (await leavers.waiting(database.reader()), await life.waiting()) == (0, 0)
 
 
-async def test_the_limit_counts_the_leavers_of_every_way_and_not_those_of_a_leave_event(make):
-    life = await edits_of_whom_dingtalk_does_not_know(make, 6)
+async def test_the_limit_counts_the_leavers_of_every_way_and_not_those_of_a_leave_event(make, three_leavers):
+    life = await edits_of_whom_dingtalk_does_not_know(make, 2)
     assert await employed(life) == set()
-    hired = [life.company.hires(f"v{number:02}") for number in range(24)]
+    hired = [life.company.hires(f"v{number}") for number in range(9)]
     for one in hired:
         await life.deliver(one)
     await life.until(100)
-    for number in range(8):
-        await life.deliver(life.company.leaves(f"v{number:02}"))
-    assert len(await employed(life)) == 16
+    for number in range(4):
+        await life.deliver(life.company.leaves(f"v{number}"))
+    assert len(await employed(life)) == 5
     async with life.runtime.database.transaction() as tx:
-        await ask_for_details(tx, CORP, {f"v{number:02}": True for number in range(8, 16)})
-    for number in range(8, 16):
-        life.company.leaves(f"v{number:02}")
+        await ask_for_details(tx, CORP, {f"v{number}": True for number in range(4, 7)})
+    for number in range(4, 7):
+        life.company.leaves(f"v{number}")
     await every_detail(life.runtime, life.company)
-    assert len(await employed(life)) == 12  # 6 by edits and 4 by details
-    run = await full(life.runtime, life.company)
-    assert (run.state, run.leavers) == ("stopped", 4)
-    assert "--confirm-leavers 4" in run.words
-    assert await life.runtime.consumer.leavers.confirm(life.runtime.database, CORP, 4) == 4
+    assert len(await employed(life)) == 4  # of those who are gone, 2 by edits and 1 by details
+    run = await full(life.runtime, life.company, settings=LIMIT)
+    assert (run.state, run.leavers) == ("stopped", 2)
+    assert "--confirm-leavers 2" in run.words
+    assert await life.runtime.consumer.leavers.confirm(life.runtime.database, CORP, 2) == 2
     await life.until(100)
-    assert await employed(life) == {f"v{number:02}" for number in range(16, 24)}
+    assert await employed(life) == {"v7", "v8"}
 
 
-async def test_a_second_confirmation_within_a_day_lets_as_many_more_be_marked(make):
-    life = await edits_of_whom_dingtalk_does_not_know(make, 14)
+async def test_a_second_confirmation_within_a_day_lets_as_many_more_be_marked(make, three_leavers):
+    life = await edits_of_whom_dingtalk_does_not_know(make, 5)
     leavers, database = life.runtime.consumer.leavers, life.runtime.database
-    assert await leavers.confirm(database, None, 4) == 4
+    assert await leavers.confirm(database, None, 2) == 2
     await life.until(100)
     assert await employed(life) == set()
-    hired = [life.company.hires(f"v{number:02}") for number in range(6)]
+    hired = [life.company.hires(f"v{number:02}") for number in range(2)]
     for one in hired:
         await life.deliver(one)
     await life.until(100)
-    edits = [life.company.edits(f"v{number:02}", title="经理") for number in range(6)]
-    for number in range(6):
+    edits = [life.company.edits(f"v{number:02}", title="经理") for number in range(2)]
+    for number in range(2):
         life.company.leaves(f"v{number:02}")
     for one in edits:
         await life.deliver(one)
     await life.until(80)
-    assert await leavers.waiting(database.reader()) == 6
-    assert await leavers.confirm(database, None, 6) == 6
+    assert await leavers.waiting(database.reader()) == 2
+    assert await leavers.confirm(database, None, 2) == 2
     await life.until(100)
     assert await employed(life) == set()
 
 
-async def test_a_command_that_confirms_fewer_than_wait_says_so(make):
-    life = await edits_of_whom_dingtalk_does_not_know(make, 14)
+async def test_a_command_that_confirms_fewer_than_wait_says_so(make, three_leavers):
+    life = await edits_of_whom_dingtalk_does_not_know(make, 5)
     for userid in await employed(life):  # the lists have them: nobody is missing
         life.company.hires(userid)
-    run = await full(life.runtime, life.company, confirmed=3)
-    assert "--confirm-leavers 4" in run.words
+    run = await full(life.runtime, life.company, settings=LIMIT, confirmed=1)
+    assert "--confirm-leavers 2" in run.words

@@ -52,7 +52,7 @@ async def live_with_roles(steps, lag_s):
         assert await life.waiting() == 0
 
 
-@settings(max_examples=sized(10, 500), deadline=None)
+@settings(max_examples=sized(10, 500, quick=4), deadline=None)
 @given(st.lists(ROLE_STEP, max_size=8), st.sampled_from((0, 0.7, 4, 30, 60)))
 def test_any_life_of_roles_ends_with_the_roles(steps, lag_s):
     asyncio.run(live_with_roles(steps, lag_s))

@@ -90,7 +90,7 @@ anything = st.recursive(
 FIELDS = ["name", "dept_id_list", "leader_in_dept", "dept_order_list", "role_list", "hired_date", "active"]
 
 
-@settings(max_examples=sized(100, 500, quick=30))
+@settings(max_examples=sized(100, 500, quick=10))
 @given(
     st.dictionaries(st.sampled_from([*FIELDS, "order", "parent_id", "dept_manager_userid_list"]), anything)
 )

@@ -92,9 +92,8 @@ async def told(family, events):
         return await in_force(archive), await states(archive), await ledger(archive)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@settings(max_examples=sized(4, 40, quick=2), deadline=None)
-@given(data=st.data())
+@settings(max_examples=sized(16, 160, quick=5), deadline=None)
+@given(name=st.sampled_from([*FAMILIES]), data=st.data())
 def test_whatever_is_read_first_the_same_is_in_force_and_acted_on(name, data):
     family, changed_by, revoked_by = FAMILIES[name]
     events = [instance("start", processInstanceId=id_) for id_ in NAMES]

@@ -168,7 +168,7 @@ async def test_what_is_about_every_approval_is_nobodys_failure_and_holds_the_app
     assert await archived(archive) == ids
 
 
-@settings(max_examples=sized(3, 50, quick=2), deadline=None)
+@settings(max_examples=sized(3, 50, quick=1), deadline=None)
 @given(st.data())
 def test_whoever_is_refused_for_ever_holds_nobody_up_and_is_given_up_in_an_hour(data):
     """Trouble of the platform that stays for a few looks like trouble with all."""

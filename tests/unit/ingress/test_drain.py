@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -299,6 +300,27 @@ async def test_the_journals_of_another_instance_come_once_and_then_what_came_sin
         await drain_verb(journal)({"folder": str(gone / "current")})
     assert numbers(tmp_path / "here") == [*EXPECTED, *EXPECTED, COUNT + 1]
     assert len(put_aside(gone)) == 1, "the folders are only read"
+
+
+@pytest.mark.parametrize("way", [".backup", "VACUUM INTO"])
+async def test_a_copy_that_sqlite_makes_beside_a_running_ingress_is_drained(tmp_path, way):
+    """Both ways of the page about back-ups; ``.backup`` is this function."""
+    (tmp_path / "copy").mkdir()
+    with closing(fill(tmp_path / "old", 5, 3, (2,))) as file:
+        with (
+            closing(sqlite3.connect(current(tmp_path / "old"))) as old,
+            closing(sqlite3.connect(tmp_path / "copy" / "journal.db")) as copy,
+        ):
+            if way == ".backup":
+                old.backup(copy)
+            else:
+                old.execute("VACUUM INTO ?", [str(tmp_path / "copy" / "journal.db")])
+        file.commit([callback(b"7")])
+    async with started(tmp_path / "new") as journal:
+        assert await journal.append(callback(b"6"))
+        done = await drain_verb(journal)({"folder": str(tmp_path / "copy")})
+        assert done == {"kept": 3, "unreadable": 0}
+    assert numbers(tmp_path / "new") == [6, 2, 4, 5]
 
 
 async def test_that_of_a_live_instance_is_refused_whole(tmp_path):

@@ -1,14 +1,16 @@
 """What of the unclassified topic can be normalised now is published again, from Kafka to Kafka."""
 
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
-from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import Received, decode, to_records
 from dingbridge.ingress.admin import renormalise as module
 from dingbridge.ingress.admin.renormalise import renormalise
+from dingbridge.replay import copying
 from tests.unit.ingress.relay.fakes import FakeKafka, settings
 
 TOPIC, CHANGES = "dingtalk.unclassified", "dingtalk.org_change"
@@ -53,13 +55,23 @@ def kafka(monkeypatch):
             raise fake.away
         return dict.fromkeys(fake.topics & {*wanted}, 1)
 
+    class Producer:
+        async def send(self, topic, *, value, **_):
+            batch = fake.producer(None).create_batch()
+            batch.append(value=value)
+            return await fake.producer(None).send_batch(batch, topic, 0)
+
     monkeypatch.setattr(module, "TopicReader", Reader)
     monkeypatch.setattr(module, "existing_topics", existing)
+    monkeypatch.setattr(copying, "producer", lambda settings, **_: Producer())
+    for name in ("start_producer", "discard_producer"):
+        monkeypatch.setattr(copying, name, AsyncMock())
+    monkeypatch.setattr(copying, "hopeless_after_s", lambda settings: 0.05)
     return fake
 
 
 async def test_what_named_another_company_comes_back_when_the_setting_is_mended(kafka, monkeypatch):
-    monkeypatch.setattr(module, "MAX_RECORDS", 2)
+    monkeypatch.setattr(copying, "BATCH_RECORDS", 2)
     kafka.values = [b"no event", None, *map(unclassified, range(5))]
     mistyped = SETTINGS.model_copy(update={"dingtalk_corp_id": "dingtypo"})
     assert await renormalise(mistyped) == {"read": 7, "published": 0, "left": 7}
@@ -73,8 +85,8 @@ async def test_what_named_another_company_comes_back_when_the_setting_is_mended(
 
 async def test_a_refused_record_or_a_topic_that_is_not_ready_ends_it_in_words(kafka):
     kafka.values = [unclassified(1)]
-    kafka.refuses = lambda *_: TopicAuthorizationFailedError()
-    with pytest.raises(BridgeError, match=rf"refuses a record of {CHANGES} \(rights\)"):
+    kafka.refuses = lambda topic, _: TopicAuthorizationFailedError(topic)
+    with pytest.raises(KafkaUnavailable, match=rf"has no right .*WRITE \(to publish\) on topic {CHANGES}"):
         await renormalise(SETTINGS)
     kafka.away = KafkaUnavailable("no leader")
     with pytest.raises(KafkaUnavailable, match="no leader"):
@@ -90,4 +102,7 @@ async def test_kafka_that_fails_in_the_middle_is_said_in_words(kafka):
     kafka.values = [unclassified(1)]
     kafka.refuses = lambda *_: KafkaConnectionError()
     with pytest.raises(KafkaUnavailable, match="does not answer"):
+        await renormalise(SETTINGS)
+    kafka.refuses, kafka.silent = lambda *_: None, {CHANGES}
+    with pytest.raises(KafkaUnavailable, match="no answer in time"):
         await renormalise(SETTINGS)

@@ -3,17 +3,22 @@
 import asyncio
 import signal
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from weakref import finalize
 
+import orjson
 import pytest
 import typer
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dingbridge.cli.terminal import Progress, confirmed, listed, moment
-from dingbridge.errors import BridgeError
-from dingbridge.replay.copying import begun_at, copied_headers, new_replay_id
+from dingbridge.kafka.reader import Span
+from dingbridge.replay import dead_letter_queue
+from dingbridge.replay.copying import copied_headers
+from dingbridge.replay.dead_letter_queue import DeadLetterQueue
 from dingbridge.replay.dead_letters import (
     NOTE_HEADER,
     DeadLetterFilter,
@@ -24,6 +29,9 @@ from dingbridge.replay.dead_letters import (
     replayed_as,
 )
 from dingbridge.replay.offset_set import OffsetSet
+from dingbridge.replay.time_range import Range
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker.context import Position
 
 AT = datetime(2026, 11, 25, 4, tzinfo=UTC)
 
@@ -94,9 +102,9 @@ def test_every_filter_must_admit_it(wanted, admitted):
 def test_the_newest_note_that_names_a_letter_settles_it():
     found = Notes()
     assert is_note(record(offset=33, value=note([17, 19]), **{NOTE_HEADER: "run2"}))
-    found.add(record(offset=33, value=note([17, 19]), **{NOTE_HEADER: "run2"}))
-    found.add(record(offset=32, value=b"[17, null", **{NOTE_HEADER: "broken"}))
     found.add(record(offset=31, value=note([16, 17]), **{NOTE_HEADER: "run1"}))
+    found.add(record(offset=32, value=b"[17, null", **{NOTE_HEADER: "broken"}))
+    found.add(record(offset=33, value=note([17, 19]), **{NOTE_HEADER: "run2"}))
     assert [found.by(offset) for offset in (16, 17, 18, 19)] == ["run1", "run2", None, "run2"]
 
 
@@ -148,6 +156,82 @@ def test_doubles_of_one_letter_are_sent_under_one_replay_id_and_no_others():
     assert again not in ids
     assert again == replayed_as(read_dead_letter(double), "run1")
     assert again != replayed_as(read_dead_letter(letter), "run2")
+
+
+# -- A queue of any length is a stream
+
+
+class Topic:
+    """Stands in for the reader of a topic of ``count`` letters in each partition, and for the copier. Its
+    records are made when they are read, so what is alive is what the code under test holds."""
+
+    def __init__(self, count, partitions=3):
+        self.count, self.partitions = count, partitions
+        self.alive = self.most = self.under_way = 0
+        self.copied, self.notes = [], []
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        return None
+
+    async def spans(self, topics):
+        [(name, count)] = topics.items()
+        return {TopicPartition(name, one): Span(0, self.count) for one in range(count)}
+
+    async def read(self, spans):
+        for partition, span in spans.items():
+            for offset in range(span.begin, span.end):
+                first = {"dingbridge-dlq-offset": f"{partition.partition}{offset}"}
+                made = record(offset, partition=partition.partition, **HEADERS | first)
+                finalize(made, self._forget)
+                self.alive += 1
+                self.most = max(self.most, self.alive)
+                yield made
+
+    def _forget(self):
+        self.alive -= 1
+
+    async def add(self, copied, replay_id):
+        self.copied.append((copied.partition, copied.offset))
+        self.under_way += 1
+
+    @property
+    def full(self):
+        return self.under_way >= 100
+
+    async def write(self, topic, partition, value, headers):
+        self.notes += [(partition, offset) for offset in orjson.loads(value)]
+
+    async def flush(self):
+        self.under_way = 0
+
+
+async def test_a_queue_of_any_length_is_counted_sent_and_skipped_as_a_stream(monkeypatch):
+    topic = Topic(250)
+    monkeypatch.setattr(dead_letter_queue, "TopicReader", lambda settings: topic)
+    monkeypatch.setattr(dead_letter_queue, "Copier", lambda settings, inbox, partitions: topic)
+
+    async def existing(settings, names):
+        return dict.fromkeys(names, topic.partitions)
+
+    async def partitions(settings, consumer, topics):
+        return topic.partitions
+
+    monkeypatch.setattr(dead_letter_queue, "existing_topics", existing)
+    monkeypatch.setattr(dead_letter_queue, "inbox_partitions", partitions)
+    settings, done = KafkaSettings(), []
+    everything = sorted((partition, offset) for partition in range(3) for offset in range(250))
+    async with DeadLetterQueue(settings, "billing") as queue:
+        await queue.replay(await queue.select(DeadLetterFilter()), done.append)
+        assert sorted(topic.copied) == sorted(topic.notes) == everything
+        assert sum(done) == len(everything)
+        topic.notes.clear()
+        await queue.skip(await queue.select(DeadLetterFilter(), skip=True), done.append)
+        assert sorted(topic.notes) == everything
+        assert sum(group.count for group in await queue.groups(DeadLetterFilter())) == len(everything)
+    assert topic.most < 10, "records that are held at the same time"
 
 
 # -- A set of offsets is a set
@@ -221,15 +305,22 @@ def test_progress_never_passes_its_total_and_says_little(counts, total):
     assert len(set(said)) == len(said)
 
 
-def test_a_replay_id_says_when_its_run_began_and_which_command_it_was():
-    first = new_replay_id("billing\nx", NOW)
-    assert begun_at(first) == NOW
-    later = new_replay_id("billing\nx", NOW + timedelta(days=1))
-    assert first < later
-    assert first.split("-")[1] == later.split("-")[1] != new_replay_id("billing\ny", NOW).split("-")[1]
-    assert new_replay_id() != new_replay_id()
-    with pytest.raises(BridgeError, match="no id of a replay"):
-        begun_at("first")
+ASKED = Range("billing", ("dingtalk.a", "dingtalk.b"), 1_000, 2_000, "c1:u1")
+
+
+def test_one_question_has_one_replay_id_and_another_question_another():
+    same = replace(ASKED, topics=("dingtalk.b", "dingtalk.a"))
+    assert same.replay_id == ASKED.replay_id
+    others = [
+        replace(ASKED, consumer="other"),
+        replace(ASKED, topics=("dingtalk.a",)),
+        replace(ASKED, from_ms=1_001),
+        replace(ASKED, to_ms=None),
+        replace(ASKED, key=None),
+        replace(ASKED, records=frozenset([Position("dingtalk.a", 0, 7)])),
+        replace(ASKED, run="2"),
+    ]
+    assert len({one.replay_id for one in (ASKED, *others)}) == 1 + len(others)
 
 
 def test_ctrl_c_at_the_question_ends_the_command_at_once(monkeypatch):

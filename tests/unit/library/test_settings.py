@@ -245,6 +245,16 @@ def test_a_file_that_becomes_useless_later_is_said_like_a_kafka_that_is_down(tmp
     assert explain(caught.value, settings) == str(caught.value)
 
 
+def test_kafka_sees_which_part_of_the_bridge_a_client_is():
+    """In its logs, and in quotas by client id."""
+    consumer = load(ConsumerSettings, LOG_LEVEL="DEBUG").of_part("billing")
+    assert consumer.log_level == "DEBUG"
+    found = [
+        connection(one)["client_id"] for one in (load(KafkaSettings), load(IngressSettings, **GOOD), consumer)
+    ]
+    assert found == ["dingbridge", "dingbridge-ingress", "dingbridge-billing"]
+
+
 @pytest.mark.parametrize(("mode", "named"), [("verify-full", True), ("verify-ca", False)])
 def test_sslmode_verifies_what_libpq_verifies(mode, named):
     tls = tls_of(parse_database_url(f"postgresql://u:p@h/d?sslmode={mode}"))

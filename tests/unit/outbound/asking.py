@@ -16,12 +16,12 @@ from dingbridge.consumers.outbound.requests.agent import RequestAgent
 from dingbridge.consumers.outbound.requests.store import store_request
 from dingbridge.consumers.outbound.requests.tables import outbound_requests
 from dingbridge.consumers.outbound.settings import OutboundSettings
-from dingbridge.consumers.outbound.tables import metadata, outbound_outgoing
+from dingbridge.consumers.outbound.tables import outbound_outgoing
 from dingbridge.dingtalk.errors import (
     AlreadyExists,
     NotFound,
 )
-from tests.unit.outbound.hands import Faulty, once
+from tests.unit.outbound.hands import Faulty, emptied, once
 
 CORP = "dingcorp01"
 FIELD = "单号"
@@ -38,6 +38,7 @@ MORE = {
 }
 _requests = outbound_requests.c
 _ids = itertools.count(1)
+_memory = open_database("sqlite://")
 
 
 class DingTalk(Faulty):
@@ -115,7 +116,7 @@ class World:
         self.ding = DingTalk(lambda: self.ms, faults, lag_ms, behind_ms)
         lists = frozenset(originators), frozenset(actors)
         self.owners = Owners(templates={"PROC-A": Template(FIELD if mapped else None, *lists)})
-        self.database, self.agent = open_database("sqlite://"), None
+        self.database, self.agent = _memory, None
         self.settings = OutboundSettings.load(outbound_settle_s=SETTLE_S, **settings)
 
     async def send(self, type_, id_, *, source="/oa", **changes):
@@ -157,5 +158,5 @@ class World:
 
 
 async def opened(world):
-    await world.database.create_tables(metadata)
+    world.database = await emptied(world.database)
     return world

@@ -30,6 +30,16 @@ CORP = "dingcorp01"
 S = 1000
 SETTLE_S = 60
 _e = outbound_entity.c
+_memory = open_database("sqlite://")
+"""Lent to one test after the other: its statements are compiled once."""
+
+
+async def emptied(memory: Database) -> Database:
+    """``memory`` with outbound's tables; whatever was left in it is gone."""
+    await memory.close()
+    database = memory.reopened()
+    await database.create_tables(metadata)
+    return database
 
 
 class Faulty:
@@ -179,8 +189,7 @@ class World:
     @classmethod
     @contextlib.asynccontextmanager
     async def opened(cls, monkeypatch: Any, **more: Any) -> Any:
-        database = open_database("sqlite://")
-        await database.create_tables(metadata)
+        database = await emptied(_memory)
         world = cls(database, **more)
         monkeypatch.setattr(store, "time", SimpleNamespace(time_ns=lambda: world.ms * 1_000_000))
         try:

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry
 
 from dingbridge.dingtalk.api.callbacks import FailedPage
-from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
+from dingbridge.ingress.journal.rows import ResyncRequest
 from dingbridge.ingress.metrics import RecoveryMetrics
 from dingbridge.ingress.recovery.convert import convert_item
 from dingbridge.ingress.recovery.poller import Poller
@@ -60,9 +60,9 @@ class Process:
                 disk.requests.append(row)
                 new.append(True)
                 continue
-            assert isinstance(row, NewCallback)
-            new.append(row.key not in disk.callbacks)
-            disk.callbacks.setdefault(row.key, row)
+            key = row.key or len(disk.callbacks)
+            new.append(key not in disk.callbacks)
+            disk.callbacks.setdefault(key, row)
         for key, value in (notes or {}).items():
             disk.noted.pop(key, None)
             if value is not None:
@@ -75,7 +75,7 @@ class Process:
 
     # DingTalk's list
 
-    via = "failed-list"
+    id, via, deletes = "j1", "failed-list", True
 
     async def page(self):
         self.reach("before call")

@@ -2,16 +2,24 @@
 
 import asyncio
 import contextlib
+import time
+from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
 
+from dingbridge.dingtalk.api.callbacks import FailedPage
 from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, TokenInvalid, Unavailable
 from dingbridge.errors import BridgeError
 from dingbridge.events import Received, to_records
 from dingbridge.ingress.errors import JournalUnavailable
-from dingbridge.ingress.recovery.apps import Timer
-from dingbridge.ingress.recovery.poller import settle
+from dingbridge.ingress.recovery.apps import AppRecovery
+from dingbridge.ingress.recovery.poller import IsvList
+from dingbridge.settings import IngressSettings
+from dingbridge.settings.apps import App
 from dingbridge.simulator.pushes.failed import FailedList
+from dingbridge.tasks import end
+from tests.lives.clock import jumping
 from tests.unit.recovery.memory import CORP, Died, Disk, Process, item, listed
 
 API = "get_call_back_failed_result"
@@ -51,7 +59,7 @@ async def test_killed_at_every_place_nothing_is_lost_that_is_not_counted():
         await second.poller.run()
         if second.missing:
             assert second.missing == 1, nth
-            assert [request.id.partition("-")[0] for request in disk.requests] == ["page"], nth
+            assert [request.id.partition("/")[0] for request in disk.requests] == ["page"], nth
             assert COUNT - len(disk.callbacks) in (0, 1, PAGE), nth
         else:
             assert disk.bodies() == whole.disk.bodies(), nth
@@ -59,30 +67,6 @@ async def test_killed_at_every_place_nothing_is_lost_that_is_not_counted():
         third = Process(failed, disk)
         result = await third.poller.run()
         assert (result.items, result.pages_missing) == (0, 0)
-
-
-async def test_one_that_does_not_poll_settles_what_it_left_behind_once():
-    disk = Disk()
-    first = Process(listed(COUNT), disk)
-    first.on_reach = lambda place: place == "after call" and first.die()
-    with pytest.raises(Died):
-        await first.poller.run()
-    second = Process(FailedList(), disk)
-    assert [await settle(second, second.metrics) for _ in range(2)] == [1, 0]
-    assert second.missing == 1
-    assert [(request.app, request.part) for request in disk.requests] == [("default", "all")]
-    assert "before call" not in second.reached
-
-
-@pytest.mark.parametrize("note", ["no JSON", "[]", "{}", '{"app": 7, "at_ms": null, "since_ms": "x"}'])
-async def test_an_intent_that_this_version_cannot_read_asks_every_app_and_starts_the_ingress(note):
-    process = Process(FailedList())
-    process.disk.noted = {"recovery/intent/one": note, "recovery/end/default": "no number"}
-    assert await settle(process, process.metrics, "default") == 0, "it may be another app's"
-    assert await settle(process, process.metrics) == 1
-    assert [(request.app, request.since_ms) for request in process.disk.requests] == [(None, None)]
-    await process.poller.run()
-    assert process.missing == 1
 
 
 async def test_what_was_known_before_a_missing_page_is_told():
@@ -93,8 +77,12 @@ async def test_what_was_known_before_a_missing_page_is_told():
         await process.poller.run()
     [request] = process.disk.requests
     assert request.since_ms is not None
-    [end] = process.disk.noted.values()
+    end = process.disk.noted["recovery/end/default"]
     assert request.since_ms == int(end) - 15 * 60_000
+    process.disk.noted = {"recovery/end/default": "no number", "recovery/intent/default": "then"}
+    process.raises = None
+    await process.poller.run()
+    assert process.disk.requests[1].since_ms is None
 
 
 async def test_two_pollers_lose_nothing():
@@ -146,7 +134,7 @@ async def test_a_list_without_an_end_is_not_asked_without_end():
     process = Process(FailedList())
     process.failed.read = lambda: ([], True)
     process.on_reach = lambda _: len(process.reached) < 50 or process.die()
-    with pytest.raises(BridgeError, match="does not end: after 1 pages and 0 items"):
+    with pytest.raises(BridgeError, match="does not end: after 2 pages and 0 items"):
         await process.poller.run()
     assert not process.disk.noted, "nothing is owed"
     assert process.poller.read_at_s == 0
@@ -206,35 +194,58 @@ async def test_one_that_is_stopping_begins_no_further_page():
     assert not process.disk.noted
 
 
+async def test_what_a_confirmation_forgets_beside_the_page_is_kept():
+    """An ISV app's list: an item that came between the page and its confirmation is forgotten with it."""
+    pages = {
+        "read": [FailedPage([record(1)], True), FailedPage([], False)],
+        "confirmed": [FailedPage([record(1), record(2)], True)],
+    }
+    client = AsyncMock()
+    client.failed_records.side_effect = pages["read"]
+    client.confirm_failed_records.side_effect = pages["confirmed"]
+    process = Process(None, source=IsvList(client))
+    result = await process.poller.run()
+    assert (result.items, len(process.disk.callbacks), process.disk.requests) == (2, 2, [])
+    assert client.confirm_failed_records.call_args.kwargs["size"] == 1
+
+
+def record(number):
+    data = f'{{"EventType":"check_in","eventId":"e{number}"}}'
+    return {"id": number, "call_back_tag": "check_in", "call_back_data": data}
+
+
 # -- When the failed list is read
 
 
-def test_after_a_start_then_every_so_often():
-    timer = Timer(every_s=3600, after_outage_s=300, now=0)
-    assert not timer.due(299, well=True)
-    assert timer.due(300, well=True)
-    timer.ended(300, well=True)
-    assert not timer.due(3899, well=True)
-    assert timer.due(3900, well=True)
+class Timed(AppRecovery):
+    """Whose runs are noted, in s since the start; the next ``failing`` fail."""
+
+    def __init__(self):
+        self.app, self._journal = App("hr", (), ()), SimpleNamespace(fault=None)
+        self._settings = IngressSettings.model_construct(recovery_after_outage_s=300)
+        self.runs, self.failing = [], 0
+
+    async def run(self):
+        self.runs.append(round(time.monotonic()))
+        self.failing -= 1
+        if self.failing >= 0:
+            raise BridgeError("no")
 
 
-def test_after_the_journal_takes_writes_again():
-    timer = Timer(every_s=3600, after_outage_s=300, now=0)
-    timer.ended(0, well=True)
-    assert not timer.due(4000, well=False)
-    assert not timer.due(5000, well=False)
-    assert not timer.due(5299, well=True)
-    assert timer.due(5300, well=True)
+def test_a_list_is_read_after_a_start_an_outage_and_a_failure_and_then_hourly(monkeypatch):
+    monkeypatch.setattr("dingbridge.retry.JITTER", 0)
 
+    async def hours(timed):
+        task = asyncio.create_task(timed._regularly())
+        await asyncio.sleep(4100)
+        timed._journal.fault = "the disk is full"
+        await asyncio.sleep(4000)
+        timed._journal.fault, timed.failing = None, 5
+        await asyncio.sleep(15_000)
+        await end(task)
 
-def test_after_a_failure_soon_and_then_later_and_later():
-    timer = Timer(every_s=3600, after_outage_s=300, now=0)
-    now = 300
-    for delay in (300, 600, 1200, 2400, 3600, 3600):
-        timer.ended(now, well=False)
-        assert not timer.due(now + delay - 1, well=True)
-        now += delay
-        assert timer.due(now, well=True)
-    timer.ended(now, well=True)
-    assert not timer.due(now + 3599, well=True)
-    assert timer.due(now + 3600, well=True)
+    with jumping() as loop:
+        timed = Timed()
+        loop.run_until_complete(hours(timed))
+    starts = [300, 3900, 8400, 8700, 9300, 10_500, 12_900, 16_500, 20_100]
+    assert [abs(run - start) < 15 for run, start in zip(timed.runs, starts, strict=True)] == [True] * 9

@@ -17,7 +17,8 @@ from dev.schemas.outbound import EXAMPLES, example, schemas
 from dingbridge.consumers.outbound.forms import MODELS
 from dingbridge.contract_routes import Installation
 from dingbridge.events import catalogue
-from dingbridge.schema.json_schema import DIALECTS, MAX_INTEGER, class_name, data_schema, record_schema
+from dingbridge.events.catalogue import class_name
+from dingbridge.schema.json_schema import DIALECTS, MAX_INTEGER, data_schema, record_schema
 from dingbridge.settings import KafkaSettings
 from dingbridge.testing import recorded
 from tests.support.cases import of_each

@@ -17,10 +17,11 @@ from dingbridge import Consumer, open_database
 from dingbridge.cli.consumer_file import load as load_consumer
 from dingbridge.cli.consumers import down
 from dingbridge.cli.consumers.migrate import migrate as command
+from dingbridge.cli.consumers.revision import missing_revision
 from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.kafka.admin import explaining
-from dingbridge.migrations.upgrade import MigrationError, lacking_after_revisions, scripts_of, version_table
+from dingbridge.migrations.upgrade import MigrationError, scripts_of, version_table
 from dingbridge.worker.registry import known_consumers
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.migrations import WorkerTables, migrate, migrate_down
@@ -131,7 +132,7 @@ async def test_a_way_back_that_there_is_not_is_said_and_nothing_is_changed(
 async def test_tables_of_somebody_else_are_refused_in_words(database, billing):
     async with database.transaction() as tx:
         await tx.execute(text("CREATE TABLE bills (id TEXT, total INTEGER)"))
-    with pytest.raises(MigrationError, match=r"has not made \(bills\)"):
+    with pytest.raises(MigrationError, match=r"have not made \(bills\).*database of its own"):
         await migrate(database, billing(v0001=FIRST))
 
 
@@ -170,9 +171,9 @@ async def test_tables_that_others_added_to_the_metadata_are_created(database, bi
     [
         (
             {"others": ["ledger"]},
-            "lacks ledger.*no revision makes ledger: .*consumers migrate billing --write",
+            "lacks ledger.*If no revision makes that.*consumers migrate billing --write.* restore it",
         ),
-        ({"more": "currency"}, r"lacks bills\.currency.*no revision makes bills\.currency"),
+        ({"more": "currency"}, r"lacks bills\.currency.*If no revision makes that"),
     ],
 )
 async def test_what_no_revision_makes_is_refused_with_the_command_that_writes_it(
@@ -194,7 +195,7 @@ async def test_a_database_that_was_made_otherwise_is_refused_with_the_statement_
     await migrate(database, consumer)
     async with database.transaction() as tx:
         await tx.execute(text("ALTER TABLE bills DROP COLUMN amount"))
-    with pytest.raises(MigrationError, match=r"in no revision.*ALTER TABLE bills ADD COLUMN amount TEXT"):
+    with pytest.raises(MigrationError, match=r"by hand: ALTER TABLE bills ADD COLUMN amount TEXT"):
         await migrate(database, consumer)
 
 
@@ -202,15 +203,23 @@ async def test_without_migrations_missing_tables_are_created_and_missing_columns
     await migrate(database, code(None))
     await migrate(database, code(None, others=["ledger"]))
     assert {"bills", "ledger"} <= set(await tables_of(database))
-    with pytest.raises(MigrationError, match=r"lacks bills\.note.*consumers migrate billing --write"):
+    with pytest.raises(
+        MigrationError, match=r"lacks bills\.note.*code that made them.*consumers migrate billing --write"
+    ):
         await migrate(database, code(None, Column("note", Text)))
 
 
-async def test_tables_that_older_code_created_are_not_taken_for_the_first_revision(database, billing):
+async def test_tables_of_release_0_1_0_are_those_of_the_first_revision(database, billing):
+    consumer = billing(v0001=FIRST, v0002=SECOND.format(more=""))
     await migrate(database, code(None))
-    package = billing(v0001=FIRST.replace("amount", "total")).migrations
-    with pytest.raises(MigrationError, match=r"created by older code.*lack bills\.total"):
-        await migrate(database, code(package))
+    async with database.transaction() as tx:
+        table = version_table("billing")
+        await tx.execute(text(f"CREATE TABLE {table} (version_num VARCHAR(32) PRIMARY KEY)"))
+        await tx.execute(text(f"INSERT INTO {table} VALUES ('created')"))
+    await migrate(database, code(None))
+    await migrate(database, consumer)
+    assert await revision(database, consumer) == "0002"
+    assert (await database.reader().execute(text("SELECT id, amount, currency FROM bills"))).all() == []
 
 
 async def tables_of(database):
@@ -315,16 +324,18 @@ async def run(consumer, **options):
 
 
 async def test_tables_that_were_created_get_their_first_revisions(author):
+    """The first with the code that they were made by; the second with what is new."""
     await start(author(TITLE))
-    changed = author(MORE, more=LEDGER)
     with pytest.raises(MigrationError, match="consumers migrate billing --write"):
-        await start(changed)
+        await start(author(MORE, more=LEDGER))
+    await run(author(TITLE), write=True)
+    changed = author(MORE, migrations=True, more=LEDGER)
     await run(changed)
     with pytest.raises(MigrationError):
         await start(changed)  # shown, and not written
     await run(changed, write=True, message="more of them")
     names = sorted(path.name for path in Path(changed).parent.glob("migrations/v*.py"))
-    assert names == ["v0001_the_first_tables.py", "v0002_more_of_them.py"]
+    assert names == ["v0001_bills.py", "v0002_more_of_them.py"]
     tables = await start(author(MORE, migrations=True, more=LEDGER))
     assert tables == {"bills": ["id", "title", "at", "n", "j"], "ledger": ["id"]}
 
@@ -334,7 +345,7 @@ async def test_an_empty_database_gets_one_revision_and_each_change_another(autho
     assert await start(author(TITLE, migrations=True)) == {"bills": ["id", "title"]}
     changed = author(MORE, migrations=True)
     await run(changed, write=True)
-    assert not lacking_after_revisions(load_consumer(changed))
+    assert missing_revision(load_consumer(changed)).files == ()
     assert await start(changed) == {"bills": ["id", "title", "at", "n", "j"]}
     with pytest.raises(typer.BadParameter, match="nobody can be asked"):
         await run(changed, down="0001")
