@@ -23,7 +23,7 @@ from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.kafka.admin import explaining
 from dingbridge.migrations.upgrade import MigrationError, scripts_of, version_table
 from dingbridge.worker.registry import known_consumers
-from dingbridge.worker.store import inbox
+from dingbridge.worker.store.offsets import register
 from dingbridge.worker.store.migrations import WorkerTables, migrate, migrate_down
 from tests.support.migrations import differences, revision
 
@@ -381,7 +381,7 @@ def test_the_way_back_waits_until_kafka_says_that_nobody_is_in_the_group(
         """One that is not installed here has worked with the database as well."""
         database = open_database(f"sqlite:///{Path(consumer).parent.parent / 'billing.db'}")
         await migrate(database, WorkerTables)
-        await inbox.register(database, "elsewhere", ["user_add_org"])
+        await register(database, "elsewhere")
         await database.close()
 
     asyncio.run(others())
