@@ -32,7 +32,6 @@ from dingbridge.ingress.metrics import (
     RecoveryMetrics,
     StreamMetrics,
     process_registry,
-    relay_restarts,
 )
 from dingbridge.ingress.recovery.apps import Recovery
 from dingbridge.ingress.relay.relay import Relay
@@ -63,10 +62,10 @@ class Ingress:
         http = HttpMetrics(registry)
         self._journal = journal = Journal(self._folder, retention(settings), JournalMetrics(registry))
         self._drainer = Drainer(journal)
-        self._relay = Relay(settings, journal, RelayStatus(registry), relay_restarts(registry))
         diagnostics = Diagnostics()
         self._public = PublicServer(settings, CallbackReceiver(settings, journal, http, diagnostics), http)
         self._credentials = credentials = CredentialsWatcher(settings, self._public.serve, http)
+        self._relay = Relay(settings, lambda: credentials.companies, journal, RelayStatus(registry))
         self._recovery = Recovery(settings, lambda: credentials.apps, journal, RecoveryMetrics(registry))
         stream = StreamMetrics(registry, http.callbacks)
         self._streams = Streams(settings, lambda: credentials.apps, journal, stream)

@@ -7,12 +7,13 @@ behind them, so that the order stays.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import structlog
 from aiokafka.errors import KafkaError
 
+from dingbridge.apps.company import Companies
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.ingress.journal.rows import DAMAGED, FAULT, NO_TOPIC, Parked, StoredCallback
 from dingbridge.ingress.relay.batches import BatchSet, BlockedTopics, partition_of
@@ -40,10 +41,15 @@ class BatchSetBuilder:
     """Builds for one ``Publisher``, of the ``journal`` with this id."""
 
     def __init__(
-        self, settings: IngressSettings, journal: str, reader: JournalReader, sender: Sender
+        self,
+        settings: IngressSettings,
+        companies: Callable[[], Companies],
+        journal: str,
+        reader: JournalReader,
+        sender: Sender,
     ) -> None:
         self._reader, self._sender = reader, sender
-        self._builder = RecordBuilder(settings, journal)
+        self._builder = RecordBuilder(settings, companies, journal)
         self._router = TopicRouter(settings, settings.unknown_topics_max)
         self.blocked = BlockedTopics()
         self._partitions: dict[str, int] = {}  # of the topics that exist and are not blocked

@@ -58,6 +58,7 @@ class RelayStatus:
             ["type", "kind"],
         )
         self._errors = counter("dingbridge_kafka_errors", "Failed sends by kind of error", ["error"])
+        self._restarts = counter("dingbridge_relay_restarts", "Times the relay has ended and begun again")
         self._lag_seconds = histogram(
             "dingbridge_publish_lag_seconds",
             "Time from receipt to Kafka's acknowledgement, of the oldest callback in each batch set",
@@ -141,6 +142,11 @@ class RelayStatus:
 
     def error(self, error: BaseException) -> None:
         self._errors.labels(type(error).__name__).inc()
+
+    def restarting(self, words: str) -> None:
+        """The relay has ended, and begins again."""
+        self._restarts.inc()
+        self.turn("restarting", words)
 
     def turn(self, state: str, words: str) -> None:
         """Kafka's ``state`` from now on, and why, in ``words``. Only a change is logged."""

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 from prometheus_client import CollectorRegistry
 
+from dingbridge.apps.company import Companies
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import decode, extract_facts
 from dingbridge.ingress.errors import JournalError, JournalUnavailable
@@ -41,6 +43,7 @@ from tests.unit.ingress.relay.fakes import CHECK_IN, FakeKafka, body, settings
 STORIES, LIVES = sized(10, 500, quick=5), 6
 NOW_MS = 1_764_000_000_000
 NOTE = "power:last"
+COMPANIES = partial(Companies, {"default": "c"})
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +112,7 @@ async def live(story: Story, root: Path, disk: PowerDisk) -> None:
     try:
         await journal.start()
         deleting = asyncio.create_task(journal.prune_regularly())
-        publishers.append(Publisher(settings(), journal, RelayStatus(CollectorRegistry())))
+        publishers.append(Publisher(settings(), COMPANIES, journal, RelayStatus(CollectorRegistry())))
         relay = asyncio.create_task(publishers[0].run())
         away = story.dice.random() < 0.3
         story.kafka.away = KafkaUnavailable("away") if away else None
@@ -185,7 +188,7 @@ async def tell(story: Story, folder: Path, figures: dict[str, int]) -> None:
     story.kafka.refuses = lambda topic, value: None
     journal = Journal(root, Retention(0.0, 1e9), JournalMetrics(CollectorRegistry()))
     await journal.start()
-    publisher = Publisher(settings(), journal, RelayStatus(CollectorRegistry()), until_empty=True)
+    publisher = Publisher(settings(), COMPANIES, journal, RelayStatus(CollectorRegistry()), until_empty=True)
     publisher.retry()
     await publisher.run()
     await journal.stop()

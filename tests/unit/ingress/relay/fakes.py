@@ -23,6 +23,7 @@ from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from dingbridge.settings.apps import companies
 
 CHECK_IN, APPROVAL, USERS = "dingtalk.check_in", "dingtalk.bpms_instance_change", "dingtalk.user_add_org"
 RESYNC = "ctl-dingtalk.resync"
@@ -199,7 +200,8 @@ class Room:
     def __init__(self, root: Path) -> None:
         root.mkdir(exist_ok=True)
         self.root = root
-        self.status = RelayStatus(CollectorRegistry())
+        self.registry = CollectorRegistry()
+        self.status = RelayStatus(self.registry)
 
     async def open(self) -> "Room":
         self.journal = Journal(self.root, Retention(3600, 3600), JournalMetrics(CollectorRegistry()))
@@ -242,7 +244,9 @@ class Room:
             file.db.execute(sql)
 
     def publisher(self, *, until_empty: bool = False, **more: Any) -> Publisher:
-        made = Publisher(settings(**more), self.journal, self.status, until_empty=until_empty)
+        given = settings(**more)
+        known = companies(given)
+        made = Publisher(given, lambda: known, self.journal, self.status, until_empty=until_empty)
         self.journal.on_commit = made.wake
         return made
 
