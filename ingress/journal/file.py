@@ -13,7 +13,7 @@ from typing import Any
 
 import apsw
 
-from dingbridge.ingress.journal.disk import BUSY_MS, check, connect, make_durable
+from dingbridge.ingress.journal.disk import check, connect, make_durable
 from dingbridge.ingress.journal.rows import (
     Acknowledgement,
     NewCallback,
@@ -144,7 +144,7 @@ class JournalFile:
     def prune_callbacks(self, after_seq: int, limit: int, kept_ms: tuple[int, int]) -> int | None:
         """Delete published callbacks of the next ``limit`` numbers behind ``after_seq`` that are not parked:
         those that were not received between these two times (epoch ms). Returns the last number; None: no
-        published one follows."""
+        published one follows, or one of these stays, behind which few can be older."""
         first = _number(self.db.execute("SELECT min(rowid) FROM callbacks WHERE rowid > ?", (after_seq,)).get)
         last = min(first + limit - 1, self.acked())
         if not first or last < first:
@@ -157,7 +157,12 @@ class JournalFile:
                 "AND seq NOT IN (SELECT seq FROM parked WHERE parked.seq BETWEEN ? AND ?)",
                 (first, last, *kept_ms, first, last),
             )
-        return last
+        stays = self.db.execute(
+            "SELECT seq FROM callbacks WHERE seq BETWEEN ? AND ? "
+            "AND seq NOT IN (SELECT seq FROM parked WHERE parked.seq BETWEEN ? AND ?) LIMIT 1",
+            (first, last, first, last),
+        )
+        return last if stays.get is None else None
 
     def prune_seen(self, before_ms: int, limit: int) -> int:
         """Forget at most ``limit`` dedupe keys of callbacks received before ``before_ms``. Returns how
@@ -174,20 +179,11 @@ class JournalFile:
         return int(self.db.pragma("freelist_count")), int(self.db.pragma("page_count"))
 
     def release(self, pages: int) -> bool:
-        """Give at most ``pages`` free pages back to the disk. Returns whether any was free; when none is, the
-        WAL is written back, so that the file shrinks."""
+        """Give at most ``pages`` free pages back to the disk. Returns whether it gave any. The file shrinks
+        when SQLite writes the WAL back next."""
         free, _ = self.free_pages()
         self.db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
-        if free > pages and self.free_pages()[0] < free:
-            return True
-        self.db.set_busy_timeout(0)  # do not wait for a reader, as a back-up
-        try:
-            self.truncate_wal()
-        except apsw.BusyError:  # the file shrinks when the WAL is written back next
-            pass
-        finally:
-            self.db.set_busy_timeout(BUSY_MS)
-        return False
+        return self.free_pages()[0] < free
 
     # -- reading: any number of connections; every statement is finished before the method returns
 
