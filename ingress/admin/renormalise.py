@@ -15,7 +15,7 @@ from dingbridge.events import Event, NotAnEvent, Received, Record, decode, to_di
 from dingbridge.events.strict_json import dumps
 from dingbridge.ingress.metrics import process_registry
 from dingbridge.ingress.relay.batches import MAX_RECORDS, partition_of
-from dingbridge.ingress.relay.sender import Sender, TopicPartition
+from dingbridge.ingress.relay.sender import Place, Sender
 from dingbridge.ingress.relay.status import NumberedRecord, RelayStatus
 from dingbridge.ingress.relay.topics import TopicRouter
 from dingbridge.kafka.admin import explaining
@@ -59,7 +59,7 @@ class _Again:
         self._settings = settings
         self.router = TopicRouter(settings, settings.unknown_topics_max)
         self._sender = Sender(settings, RelayStatus(process_registry()))
-        self._set: dict[TopicPartition, list[NumberedRecord]] = {}
+        self._set: dict[Place, list[NumberedRecord]] = {}
         self._partitions: dict[str, int] = {}
 
     async def load(self) -> dict[str, int]:

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
 from prometheus_client import CollectorRegistry
 
@@ -94,9 +95,6 @@ class FakeKafka:
             self.topics.add(name)
         return dict.fromkeys(names, self.partitions)
 
-    async def without_leader(self, settings: Any, places: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-        return [place for place in places if place[0] in self.leaderless]
-
     async def ailing(self, *_: Any) -> None:
         return None
 
@@ -106,7 +104,6 @@ class FakeKafka:
             ("sender", "producer", self.producer),
             ("sender", "start_producer", self.start),
             ("sender", "discard_producer", self.discard),
-            ("sender", "leaderless", self.without_leader),
             ("sender", "ailing", self.ailing),
             ("topics", "listed_topics", self.listed),
             ("topics", "ensure_topics", self.ensure),
@@ -137,11 +134,11 @@ class FakeBatch:
 
 
 class FakeProducer:
-    """A partition of it that had a failed send is finished. It is its own client, too."""
+    """A partition of it that had a failed send is finished. It is its own client, and that one's cluster."""
 
     def __init__(self, kafka: FakeKafka) -> None:
         self._kafka = kafka
-        self.client = self
+        self.client = self.cluster = self
         self.finished = False
         self.failed: set[tuple[str, int]] = set()
         self.sends: list[asyncio.Future[None]] = []
@@ -151,6 +148,9 @@ class FakeProducer:
         if self._kafka.answers is not None:
             await self._kafka.answers.wait()
         return self._kafka.away is None
+
+    def leader_for_partition(self, place: TopicPartition) -> int:
+        return -1 if place.topic in self._kafka.leaderless else 1
 
     async def partitions_for(self, topic: str) -> set[int]:
         return set(range(self._kafka.partitions))

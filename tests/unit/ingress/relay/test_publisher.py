@@ -318,6 +318,17 @@ async def test_a_topic_that_takes_nothing_is_parked_and_all_others_are_published
     assert kafka.numbers(APPROVAL) == list(range(1, 100, 2))
 
 
+async def test_a_set_of_a_topic_that_does_not_answer_holds_up_no_later_one(room, kafka, running, monkeypatch):
+    """No other topic in it has shown that Kafka is there: the producer's client asks."""
+    monkeypatch.setattr("dingbridge.ingress.relay.sender.hopeless_after_s", lambda settings: 20)
+    kafka.silent.add(APPROVAL)
+    await room.keep(body(0, "bpms_instance_change"))
+    async with running():
+        await eventually(lambda: room.why_parked() == {1: "no_leader"}, 5, "parked")
+        await room.keep(body(1))
+        await eventually(lambda: kafka.numbers() == [1], what="published")
+
+
 @pytest.mark.parametrize("from_the_start", [True, False])
 async def test_one_topic_without_a_leader_all_others_within_a_second(room, kafka, from_the_start):
     """By the waits that the relay allows itself; Kafka's metadata shows which topic it is."""
