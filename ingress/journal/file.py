@@ -280,8 +280,8 @@ class JournalFile:
             rows: list[Any] = self.db.execute(sql, values).fetchall()
         except UnicodeDecodeError:
             rows = [()]
-        if not all(row and row[-1] == checksum(row[:-1], b"") for row in rows):
-            raise apsw.CorruptError("what is parked does not fit its checksum")
+        for row in rows:
+            _check_parked(row)
         return [
             Parked(
                 seq, topic, reason, since_ms, tuple(int(number) for number in records.split(",") if number)
@@ -303,15 +303,16 @@ class JournalFile:
         """How many rows of ``parked`` there are. Raises ``apsw.CorruptError`` where the disk has changed one,
         or the index does not find all of them."""
         check(self.db, "integrity_check(parked)")
-        count, seqs = 0, [0]
-        while seqs := self.parked_seqs(seqs[-1], _ROWS_PER_STATEMENT):
-            count += len(seqs)
+        count = 0
+        for row in self.db.execute("SELECT * FROM parked"):
+            _check_parked(row)
+            count += 1
         return count
 
     def check_state(self) -> None:
-        """Read all that is no callback. Raises ``apsw.CorruptError`` where the disk has changed it."""
+        """Read what is neither a callback nor parked. Raises ``apsw.CorruptError`` where the disk has changed
+        it."""
         _ = self.id, self.last_received_ms()
-        self.check_parked()
         if self.acked() > self.highest_seq():
             raise apsw.CorruptError("Kafka has acknowledged more than was ever kept")
         if self.last_seq() > self.issued_seq():
@@ -339,6 +340,12 @@ class JournalFile:
         sql = "SELECT received_ms FROM callbacks WHERE seq > ? ORDER BY seq LIMIT 1"
         oldest = self.db.execute(sql, (acked,)).get
         return (0, None) if oldest is None else (max(self.highest_seq() - acked, 1), _number(oldest))
+
+
+def _check_parked(row: tuple[Any, ...]) -> None:
+    """Raises ``apsw.CorruptError`` where the disk has changed it."""
+    if not row or row[-1] != checksum(row[:-1], b""):
+        raise apsw.CorruptError("what is parked does not fit its checksum")
 
 
 def _with_crc(acked: int) -> str:

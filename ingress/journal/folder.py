@@ -98,6 +98,8 @@ def open_checked(root: Path, *, failed: bool = False) -> JournalFile:
         try:
             if not failed and path.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
                 check(file.db)
+            if not failed:  # else each try would take 5 s of CPU for a million parked callbacks
+                file.check_parked()
             file.check_state()
             try:
                 file.truncate_wal()

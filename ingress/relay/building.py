@@ -19,7 +19,7 @@ from dingbridge.ingress.journal.rows import DAMAGED, FAULT, NO_TOPIC, Parked, St
 from dingbridge.ingress.relay.batches import BatchSet, BlockedTopics, partition_of
 from dingbridge.ingress.relay.reading import JournalReader
 from dingbridge.ingress.relay.records import RecordBuilder
-from dingbridge.ingress.relay.sender import LARGEST_RECORD_BYTES, Refusal, Sender, refusal
+from dingbridge.ingress.relay.sender import LARGEST_RECORD_BYTES, Refusal, refusal
 from dingbridge.ingress.relay.status import NumberedRecord
 from dingbridge.ingress.relay.topics import TopicRouter
 from dingbridge.logging import place_of
@@ -46,13 +46,11 @@ class BatchSetBuilder:
         companies: Callable[[], Companies],
         journal: str,
         reader: JournalReader,
-        sender: Sender,
     ) -> None:
-        self._reader, self._sender = reader, sender
+        self._reader = reader
         self._builder = RecordBuilder(settings, companies, journal)
         self._router = TopicRouter(settings, settings.unknown_topics_max)
         self.blocked = BlockedTopics()
-        self._partitions: dict[str, int] = {}  # of the topics that exist and are not blocked
         self._backlog: deque[StoredCallback] = deque()  # read, and not in a batch set yet
         self._read = 0
 
@@ -63,13 +61,7 @@ class BatchSetBuilder:
 
     async def connect(self) -> None:
         """Ask Kafka for its topics. Raises ``KafkaUnavailable``."""
-        self._partitions.clear()
         await self._router.load()
-
-    def block(self, topic: str, reason: Refusal) -> None:
-        """``topic`` takes nothing just now."""
-        self._partitions.pop(topic, None)
-        self.blocked.block(topic, reason)
 
     async def build(self, batches: BatchSet | None = None) -> BatchSet | None:
         """Fill a set with the next callbacks; ``None`` if there is none. Raises as ``JournalReader``, and
@@ -104,24 +96,19 @@ class BatchSetBuilder:
             return
         for number, record in enumerate(records):
             topic = self._router.topic(record)
-            found: int | Refusal | None = self._partitions.get(topic)
-            if found is None:
-                # Invariant 3: while older callbacks of a topic are parked, newer ones are parked behind
-                found = self.blocked.reason(topic) or await self._look_up(topic)
-                if isinstance(found, int):
-                    self._partitions[topic] = found
-            _place(batches, (row.seq, number, record), topic, found)
+            # Invariant 3: while older callbacks of a topic are parked, newer ones are parked behind
+            found = self.blocked.reason(topic) or self._router.partitions.get(topic)
+            _place(batches, (row.seq, number, record), topic, found or await self._look_up(topic))
 
     async def _look_up(self, topic: str) -> int | Refusal:
         """How many partitions ``topic`` has, which is made if it is missing; or why it is refused."""
         try:
-            await self._router.ensure(topic)
+            return await self._router.ensure(topic)
         except TopicError as error:
             log.warning("relay.topic_refused", topic=topic, words=str(error))
             reason = refusal(error) or Refusal.TOPIC_MISSING
             self.blocked.block(topic, reason)
             return reason
-        return len(await (await self._sender.connected()).partitions_for(topic))
 
     # -- parked callbacks
 

@@ -80,7 +80,7 @@ class Publisher:
         self._until_empty = until_empty
         self._reader = JournalReader(current(journal.root))
         self._sender = Sender(settings, status)
-        self._builder = BatchSetBuilder(settings, companies, journal.id, self._reader, self._sender)
+        self._builder = BatchSetBuilder(settings, companies, journal.id, self._reader)
         self._blocked = self._builder.blocked
         self._acked = 0  # each record of the callbacks up to here is in Kafka, or parked
         self._saved = 0  # the same, as the journal has it
@@ -214,7 +214,7 @@ class Publisher:
         if parked.reason not in BLOCKING:
             log.error("relay.parked", topic=parked.topic, reason=parked.reason, seq=parked.seq)
         elif self._blocked.reason(parked.topic) is None:
-            self._builder.block(parked.topic, Refusal(parked.reason))
+            self._blocked.block(parked.topic, Refusal(parked.reason))
 
     def _left(self) -> bool:
         """Return whether anything is not saved yet, or parked and to be tried now."""
@@ -264,7 +264,7 @@ class Publisher:
         await self._journal.acknowledge(Acknowledgement(None, again, sent))
         refused = {one.topic: Refusal(one.reason) for one in again if one.reason in BLOCKING}
         for topic, reason in refused.items():
-            self._builder.block(topic, reason)
+            self._blocked.block(topic, reason)
         for topic, (reasons, *_) in wanted.items():
             if topic not in refused and reasons is BLOCKING:
                 self._blocked.taken(topic, all_of_it=topic not in more)

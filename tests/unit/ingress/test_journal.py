@@ -237,6 +237,15 @@ async def test_io_errors_far_apart_are_none(journal, tmp_path, monkeypatch):
     assert bodies_below(tmp_path) == [b"after-0", b"after-1", b"after-2"]
 
 
+async def test_a_reopening_reads_nothing_of_what_is_parked(journal, monkeypatch):
+    """A million parked callbacks would take seconds of CPU at each try."""
+    monkeypatch.setattr(JournalFile, "check_parked", raiser(AssertionError("read")))
+    with monkeypatch.context() as sick:
+        sick.setattr(JournalFile, "commit", raiser(apsw.FullError("database or disk is full")))
+        assert await refused(journal, b"during") == "disk"
+    await recovers(journal, b"after")
+
+
 @pytest.mark.parametrize(
     ("code", "damage"),
     [
