@@ -47,7 +47,7 @@ _STATUS_EVERY_S = 2.0
 
 
 class Ingress:
-    """One ingress with its journal, its relay, its two listeners and its Stream connections."""
+    """An ingress with a journal, a relay, two listeners and Stream connections."""
 
     def __init__(self, settings: IngressSettings) -> None:
         """Raises ``JournalError`` when the journal's folder cannot be used, ``SettingsError`` for the apps

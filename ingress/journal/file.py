@@ -108,9 +108,9 @@ class JournalFile:
         return new
 
     def _insert(self, into: str, rows: Sequence[tuple[Any, ...]], more: str = "") -> set[Any]:
-        """Insert ``rows``; returns what the statements return. A statement takes as large a power of two of
-        them as is left, so few are needed: after each one this thread must win the GIL back from the event
-        loop."""
+        """Insert ``rows``; returns what the statements return. Each statement takes the largest power of two
+        of rows that is left. Few statements are needed so, and after each one this thread must win the GIL
+        back from the event loop."""
         returned, begin = set[Any](), 0
         while begin < len(rows):
             size = min(_ROWS_PER_STATEMENT, 1 << (len(rows) - begin).bit_length() - 1)

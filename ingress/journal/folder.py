@@ -1,8 +1,8 @@
 """The folders below ``JOURNAL_DIR``: ``current``, whose journal is written, and those that were put aside.
 
-Each other folder below ``JOURNAL_DIR`` that has a journal is drained into the current one, whatever its name
-is and whoever moved it there (``drain.py``). A folder is refused, with the remedy, rather than used in a way
-that could leave a callback unpublished.
+``drain.py`` drains every other folder below ``JOURNAL_DIR`` that has a journal into the current one. The
+name of the folder does not matter. A folder is refused, with the remedy, rather than used in a way that could
+leave a callback unpublished.
 """
 
 import errno
@@ -71,8 +71,8 @@ def _is_another(root: Path, folder: Path) -> bool:
 def open_current(root: Path) -> JournalFile:
     """Open the journal in ``root/current``. If there is none, or it is damaged and put aside, make a new one.
 
-    Raises ``JournalError`` with the remedy when the disk fails, when the file is of another version, or when
-    it is damaged and another damaged one is not drained yet.
+    Raises ``JournalError`` with the remedy when the disk fails or the file is of another version. Raises it
+    also for a damaged journal while another damaged one is not drained yet.
     """
     try:
         if not current(root).exists():
@@ -157,7 +157,7 @@ def _begin(root: Path) -> JournalFile:
 def delete_folder(folder: Path) -> None:
     """Delete a journal's ``folder`` with its files, by their names.
 
-    Raises ``JournalError`` where anything else lies in it, such as another journal: then it stays as it is.
+    Raises ``JournalError`` where another file lies in the folder, say another journal; nothing is deleted.
     Raises ``OSError`` when the disk refuses."""
     files = sorted(folder.iterdir())
     for path in files:
@@ -172,7 +172,7 @@ def delete_folder(folder: Path) -> None:
 def journal_lock(root: Path) -> Iterator[None]:
     """The exclusive lock on ``root`` that its one ingress holds, until the end or that of the process.
 
-    Raises ``JournalLocked`` when another process has it, with that process's id if it left one."""
+    Raises ``JournalLocked``, with the id of the process that holds the lock, if the file names one."""
     fd = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

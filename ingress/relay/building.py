@@ -1,8 +1,8 @@
 """Makes batch sets: of the callbacks that come next in the journal, and of those that are parked.
 
 Here are the topics: which exist, how many partitions each has, and which take nothing just now. A topic is
-blocked while callbacks are parked for a reason about the topic as a whole: its new callbacks are parked
-behind them, so that the order stays.
+blocked while callbacks are parked for a reason about the topic as a whole. New callbacks are parked behind the
+old ones, so that the order stays.
 """
 
 import asyncio
@@ -166,8 +166,7 @@ class BatchSetBuilder:
         if not row.intact and not of_topic:  # its records are resync requests, which go to another topic
             batches.park(row.seq, parked.topic, DAMAGED)
         chosen = [(number, one) for number, one in of_topic if number in parked.records] or of_topic
-        # another release may make other records of this callback: then all of them are sent, and readers drop
-        # those that they know
+        # another release may make other records of this callback: then send all; readers drop the known ones
         for number, record in chosen or records:
             topic = parked.topic if chosen else self._router.topic(record)
             blocked = None if topic == parked.topic else self.blocked.reason(topic)

@@ -1,9 +1,9 @@
 """What a row of the journal becomes: the records of a callback, or resync requests to consumers.
 
 A callback that the disk has damaged is not published; the consumers that keep a copy of the company get a
-resync request instead. They also get one beside the records of a callback that is about somebody but does not
-name them (third-party apps get such ones): one for all such callbacks of ``RESYNC_EVERY_MS``, due
-``SETTLED_MS`` later, so that one comparison sees the changes behind all of them.
+resync request instead. Third-party apps also get callbacks that are about a person but do not name them. All
+such callbacks of ``RESYNC_EVERY_MS`` are followed by one resync request, which is due ``SETTLED_MS`` later.
+So one comparison sees the changes behind all of them.
 """
 
 import time

@@ -1,9 +1,9 @@
 """Sends records to Kafka: batches, acknowledgements, and what a refusal is about.
 
-Kafka takes a batch as a whole or not at all, and the next one of its partition is sent only after its answer:
-so no failure lets newer records of a partition overtake older ones. (With several batches under way it does:
-one that expires in the client, or is refused as the first of its producer, is overtaken by its successor;
-seen with aiokafka 0.14.)
+Kafka takes a batch as a whole or not at all. The next batch of a partition is sent only after Kafka has
+answered for the one before. So no failure lets newer records of a partition overtake older ones. With several
+batches under way, a batch that expires in the client is overtaken by its successor. The same happens to the
+first batch of a producer when Kafka refuses it (seen with aiokafka 0.14).
 
 Refusals are read by Kafka's list of error codes (kafka.apache.org/protocol, "Error Codes") and by what
 brokers answer for a partition of a produce request. A retriable error never gets here: an idempotent producer
@@ -243,10 +243,12 @@ class Sender:
     async def _errors(
         self, futures: "Mapping[Place, asyncio.Future[object]]", within_s: float | None
     ) -> dict[Place, BaseException]:
-        """Wait until every batch is acknowledged or has failed; returns the errors of those that failed. One
-        that does neither in time gets ``TopicLeaderless`` if it has no leader, or Kafka has answered for
-        another one, or ``within_s`` is over; and ``KafkaUnavailable`` if Kafka has answered for none of
-        several topics. Raises ``KafkaUnavailable`` if there is one topic, and Kafka has no metadata."""
+        """Wait until every batch is acknowledged or has failed. Return the errors of the failed batches.
+
+        The error of a silent batch is ``TopicLeaderless`` if its partition has no leader, if Kafka has
+        answered for another batch, or if ``within_s`` is over. It is ``KafkaUnavailable`` if Kafka has
+        answered for none of several topics. Where only one topic is sent, Kafka's metadata decides: raises
+        ``KafkaUnavailable`` if no broker returns it."""
         errors: dict[Place, BaseException] = {}
         alone = False
         silent = await _unanswered(futures, _SILENT_S)

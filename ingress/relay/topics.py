@@ -1,8 +1,8 @@
 """The topic of each record, and that it exists before the first send.
 
-EventTypes that the catalogue does not have get topics of their own, up to a limit, since names from outside
-must not create topics without bounds; beyond it they go to the unclassified topic as they are. Which topics
-exist is read from Kafka, so that the limit holds across restarts.
+EventTypes that the catalogue does not have get topics of their own, up to a limit: names from outside must
+not create topics without bounds. Beyond the limit, their records go to the unclassified topic as they are.
+Which topics exist is read from Kafka, so that the limit holds across restarts.
 """
 
 from dingbridge.errors import TopicLeaderless

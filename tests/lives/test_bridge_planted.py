@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from dingbridge.ingress import callback
-from dingbridge.ingress.journal import folder
+from dingbridge.ingress.journal import disk, folder
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.rows import NewCallback, columns_of
 from dingbridge.ingress.relay.batches import BatchSet, BlockedTopics
@@ -22,6 +23,7 @@ from dingbridge.ingress.relay.sender import Sender
 from dingbridge.ingress.stream import client
 from dingbridge.ingress.stream.gaps import Note
 from tests.lives.bridge.life import lived, plan_of
+from tests.lives.clock import everywhere
 from tests.lives.life import Plan
 from tests.lives.test_planted import Bug, planted
 from tests.support.sizes import QUICK
@@ -71,6 +73,23 @@ def _acked_ahead(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
 @bug("the name of a new journal is not synced", 1, 2)
 def _unsynced_name(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(folder, "sync", lambda path: None)
+
+
+def _unsynced(how: str) -> Plant:
+    def plant(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+        durable = disk.make_durable
+
+        def weak(db: apsw.Connection, *, create: bool) -> None:
+            durable(db, create=create)
+            db.execute(f"PRAGMA synchronous = {how}")
+
+        stack.enter_context(everywhere(durable, weak))
+
+    return plant
+
+
+bug("a commit is not synced at all", 1, 8)(_unsynced("OFF"))
+bug("a commit returns before its sync", 1, 8)(_unsynced("NORMAL"))
 
 
 @bug("a batch that got lost counts as acknowledged", 2, 4)
