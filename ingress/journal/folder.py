@@ -20,7 +20,7 @@ import apsw
 import structlog
 
 from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked
-from dingbridge.ingress.journal.disk import DAMAGE, check, in_words, sync, twice
+from dingbridge.ingress.journal.disk import DAMAGE, check, in_words, sync, takes_no_write, twice
 from dingbridge.ingress.journal.file import JournalFile
 
 log = structlog.get_logger(__name__)
@@ -103,8 +103,8 @@ def open_checked(root: Path, *, failed: bool = False) -> JournalFile:
             file.check_state()
             try:
                 file.truncate_wal()
-            except apsw.BusyError:  # a back-up may take minutes; unless an fsync failed, the WAL may wait
-                if failed:
+            except apsw.Error as error:  # a back-up may take minutes, and a full disk hours: the WAL may wait
+                if failed or not (isinstance(error, apsw.BusyError) or takes_no_write(error)):
                     raise
             if failed:
                 file.probe()

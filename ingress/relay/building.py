@@ -1,8 +1,8 @@
 """Makes batch sets: of the callbacks that come next in the journal, and of those that are parked.
 
 Here are the topics: which exist, how many partitions each has, and which take nothing just now. A topic is
-blocked while callbacks are parked for a reason about the topic as a whole. New callbacks are parked behind the
-old ones, so that the order stays.
+blocked while callbacks are parked for a reason about the topic as a whole. New callbacks are parked behind
+the old ones, so that the order stays.
 """
 
 import asyncio

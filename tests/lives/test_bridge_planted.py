@@ -88,8 +88,8 @@ def _unsynced(how: str) -> Plant:
     return plant
 
 
-bug("a commit is not synced at all", 1, 8)(_unsynced("OFF"))
-bug("a commit returns before its sync", 1, 8)(_unsynced("NORMAL"))
+bug("a commit is not synced at all", 1, 2)(_unsynced("OFF"))
+bug("a commit returns before its sync", 1, 2)(_unsynced("NORMAL"))
 
 
 @bug("a batch that got lost counts as acknowledged", 2, 4)

@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import shutil
 import threading
 import time
+from contextlib import closing
 
 import apsw
 import pytest
@@ -20,7 +22,7 @@ from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.tasks import end
 from tests.support.disk import mortal_disk
 from tests.support.waiting import eventually
-from tests.unit.ingress.filled import DAY, bodies_below, callback, rights, started
+from tests.unit.ingress.filled import DAY, bodies_below, callback, fill, rights, started
 
 WRITER = "dingbridge.ingress.journal.writer"
 
@@ -163,6 +165,19 @@ async def test_a_sick_disk_refuses_and_comes_back_by_itself(disk, journal, tmp_p
     kept = bodies_below(tmp_path)
     assert {b"before", b"after"} <= set(kept)
     assert len(kept) == len(set(kept))
+
+
+@pytest.mark.parametrize("sickness", ["full", "over quota"])
+async def test_a_disk_without_room_at_the_start_refuses_and_comes_back_by_itself(disk, tmp_path, sickness):
+    """The ingress before was killed: its last callbacks are in the WAL, which cannot be written back."""
+    with closing(fill(tmp_path / "before", 200)):
+        shutil.copytree(tmp_path / "before", tmp_path / "here", ignore=shutil.ignore_patterns("*-shm"))
+    disk.sick = sickness
+    async with started(tmp_path / "here") as journal:
+        assert await refused(journal, b"during") == "disk"
+        disk.sick = None
+        await recovers(journal, b"after")
+        assert {b"1", b"200", b"after"} <= set(bodies_below(tmp_path / "here"))
 
 
 async def test_a_stalled_disk_refuses_in_time_and_never_stalls_the_loop(disk, journal, monkeypatch):
