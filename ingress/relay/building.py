@@ -7,7 +7,7 @@ the old ones, so that the order stays.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Final
 
 import structlog
@@ -137,22 +137,23 @@ class BatchSetBuilder:
         ``seq`` of each topic that may have more."""
         batches, tried, more = BatchSet(acked), list[Parked](), dict[str, int]()
         for topic, (reasons, limit, after_seq) in wanted.items():
-            left = limit
-            while left:
-                page = await self._reader.parked(topic, reasons, after_seq, min(left, _PARKED_READ))
-                for parked, row in page:
-                    tried.append(parked)
-                    await self._add_parked(batches, parked, row)
-                    after_seq, left = parked.seq, left - 1
-                    if batches.full:
-                        left = 0
-                        break
-                else:
-                    if left and len(page) < _PARKED_READ:
-                        break
-            else:
-                more[topic] = after_seq
+            count = 0
+            async for parked, row in self._parked(topic, reasons, after_seq):
+                if count == limit or (count and batches.full):
+                    more[topic] = tried[-1].seq
+                    break
+                tried.append(parked)
+                await self._add_parked(batches, parked, row)
+                count += 1
         return batches, tried, more
+
+    async def _parked(
+        self, topic: str, reasons: Iterable[str], after_seq: int
+    ) -> AsyncIterator[tuple[Parked, StoredCallback]]:
+        while page := await self._reader.parked(topic, reasons, after_seq, _PARKED_READ):
+            for one in page:
+                yield one
+            after_seq = page[-1][0].seq
 
     async def _add_parked(self, batches: BatchSet, parked: Parked, row: StoredCallback) -> None:
         """Add what is parked of ``row``; what cannot be sent stays parked."""
