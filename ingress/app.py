@@ -20,7 +20,7 @@ from dingbridge.ingress.admin.routes import retention, routes, verbs
 from dingbridge.ingress.callback import CallbackReceiver
 from dingbridge.ingress.credentials import CredentialsWatcher
 from dingbridge.ingress.diagnostics import Diagnostics
-from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
+from dingbridge.ingress.errors import JournalDamaged, JournalUnavailable
 from dingbridge.ingress.journal.drain import Drainer
 from dingbridge.ingress.journal.folder import journal_lock, prepare_folder, rename_damaged
 from dingbridge.ingress.journal.inspect import JournalStatus, journal_status
@@ -100,16 +100,9 @@ class Ingress:
                         await stop.wait()
                     finally:
                         await self._stop()
-            except JournalDamaged as damage:
-                self._put_aside(damage)
+            except JournalDamaged as damage:  # the next start begins an empty journal, and drains this one
+                rename_damaged(self._folder, str(damage))
                 raise
-
-    def _put_aside(self, damage: JournalDamaged) -> None:
-        """The journal is damaged, and closed: the next start begins an empty one, and drains this one."""
-        try:
-            rename_damaged(self._folder, str(damage))
-        except (JournalError, OSError) as error:  # the next start says it, too
-            log.error("journal.not_put_aside", words=str(error))
 
     async def _begin(self, tasks: WatchedTasks) -> None:
         settings = self._settings

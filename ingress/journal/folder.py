@@ -119,7 +119,7 @@ def open_checked(root: Path, *, failed: bool = False) -> JournalFile:
 def rename_damaged(root: Path, why: str) -> None:
     """Put the current folder aside, which is damaged. Nobody may have its file open.
 
-    Raises ``JournalError`` when another one is not drained yet; ``OSError`` when the disk refuses."""
+    Raises ``JournalError`` when another one is not drained yet, or when the disk refuses."""
     now = datetime.now(UTC)
     while (target := root / f"damaged-{now:%Y%m%dT%H%M%SZ}").exists():  # ``mv`` would move into it
         now += timedelta(seconds=1)
@@ -129,8 +129,11 @@ def rename_damaged(root: Path, why: str) -> None:
             f"before, is not drained yet. Nothing was changed. Replace the disk under {root}; then move "
             f"{root / CURRENT} to {target} and start again, to publish what can be read of both"
         )
-    (root / CURRENT).rename(target)
-    sync(root)
+    try:
+        (root / CURRENT).rename(target)
+        sync(root)
+    except OSError as error:
+        raise JournalError(in_words(root, error)) from error
     log.error("journal.put_aside", folder=target.name, reason=why)
 
 
