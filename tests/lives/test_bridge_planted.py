@@ -70,6 +70,19 @@ def _acked_ahead(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(Publisher, "_send_and_build", ahead)
 
 
+@bug("what is parked is not of the commit that passes it", 2, 9)
+def _parked_late(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    commit = JournalFile.commit
+
+    def twice(self: JournalFile, callbacks: Any = (), notes: Any = None, acks: Any = ()) -> list[bool]:
+        each = list(acks)
+        new = commit(self, callbacks, notes, [one._replace(parked=(), sent=()) for one in each])
+        commit(self, (), None, [one._replace(acked=None) for one in each])
+        return new
+
+    patch.setattr(JournalFile, "commit", twice)
+
+
 @bug("the name of a new journal is not synced", 1, 2)
 def _unsynced_name(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(folder, "sync", lambda path: None)
