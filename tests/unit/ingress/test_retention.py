@@ -39,7 +39,7 @@ def test_only_what_kafka_has_and_is_not_parked_goes_by_its_receipt(tmp_path, ret
 
 
 def test_a_pass_ends_where_a_published_callback_stays_for_its_age(tmp_path):
-    """Else each pass would read all that are kept. What is older behind it goes when that one does."""
+    """So a pass does not read all kept callbacks. Older callbacks behind a younger one go with it."""
     ages_h = [25] * 1_200 + [23] + [25] * 4_000
     with closing(fill(tmp_path, 0)) as file:
         file.commit([callback(b"%d" % n, now_ms() - h * HOUR_MS) for n, h in enumerate(ages_h)])

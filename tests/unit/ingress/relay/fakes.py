@@ -134,7 +134,7 @@ class FakeBatch:
 
 
 class FakeProducer:
-    """A partition of it that had a failed send is finished. It is its own client, and that one's cluster."""
+    """A partition of it that had a failed send is finished. It stands for its client and its cluster, too."""
 
     def __init__(self, kafka: FakeKafka) -> None:
         self._kafka = kafka
