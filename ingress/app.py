@@ -20,7 +20,7 @@ from dingbridge.ingress.admin.routes import retention, routes, verbs
 from dingbridge.ingress.callback import CallbackReceiver
 from dingbridge.ingress.credentials import CredentialsWatcher
 from dingbridge.ingress.diagnostics import Diagnostics
-from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
+from dingbridge.ingress.errors import JournalDamaged, JournalUnavailable
 from dingbridge.ingress.journal.drain import Drainer
 from dingbridge.ingress.journal.folder import journal_lock, prepare_folder, rename_damaged
 from dingbridge.ingress.journal.inspect import JournalStatus, journal_status
@@ -32,7 +32,6 @@ from dingbridge.ingress.metrics import (
     RecoveryMetrics,
     StreamMetrics,
     process_registry,
-    relay_restarts,
 )
 from dingbridge.ingress.recovery.apps import Recovery
 from dingbridge.ingress.relay.relay import Relay
@@ -48,7 +47,7 @@ _STATUS_EVERY_S = 2.0
 
 
 class Ingress:
-    """One ingress with its journal, its relay, its two listeners and its Stream connections."""
+    """An ingress with a journal, a relay, two listeners and Stream connections."""
 
     def __init__(self, settings: IngressSettings) -> None:
         """Raises ``JournalError`` when the journal's folder cannot be used, ``SettingsError`` for the apps
@@ -63,10 +62,10 @@ class Ingress:
         http = HttpMetrics(registry)
         self._journal = journal = Journal(self._folder, retention(settings), JournalMetrics(registry))
         self._drainer = Drainer(journal)
-        self._relay = Relay(settings, journal, RelayStatus(registry), relay_restarts(registry))
         diagnostics = Diagnostics()
         self._public = PublicServer(settings, CallbackReceiver(settings, journal, http, diagnostics), http)
         self._credentials = credentials = CredentialsWatcher(settings, self._public.serve, http)
+        self._relay = Relay(settings, lambda: credentials.companies, journal, RelayStatus(registry))
         self._recovery = Recovery(settings, lambda: credentials.apps, journal, RecoveryMetrics(registry))
         stream = StreamMetrics(registry, http.callbacks)
         self._streams = Streams(settings, lambda: credentials.apps, journal, stream)
@@ -101,16 +100,9 @@ class Ingress:
                         await stop.wait()
                     finally:
                         await self._stop()
-            except JournalDamaged as damage:
-                self._put_aside(damage)
+            except JournalDamaged as damage:  # the next start begins an empty journal, and drains this one
+                rename_damaged(self._folder, str(damage))
                 raise
-
-    def _put_aside(self, damage: JournalDamaged) -> None:
-        """The journal is damaged, and closed: the next start begins an empty one, and drains this one."""
-        try:
-            rename_damaged(self._folder, str(damage))
-        except (JournalError, OSError) as error:  # the next start says it, too
-            log.error("journal.not_put_aside", words=str(error))
 
     async def _begin(self, tasks: WatchedTasks) -> None:
         settings = self._settings

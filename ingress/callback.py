@@ -2,9 +2,9 @@
 
 ``CallbackReceiver`` gets the query and the body of a request and returns the body of the answer, or raises
 ``Refused``. What DingTalk did not sign is refused with a 4xx that names only a class; the reason is for log
-and metrics. What it did sign is never refused for its content. Its checks of the URL are answered, but are no
-events and not kept. How requests come in and answers go out is ``ingress/server.py``; the crypto is
-``dingbridge/dingtalk/crypto.py``; how it is kept is ``ingress/journal/writer.py``.
+and metrics. A signed push is never refused for its content. DingTalk's checks of the URL are answered, but
+are no events and not kept. How requests come in and answers go out is ``ingress/server.py``. The crypto is
+``dingbridge/dingtalk/crypto.py``; how a callback is kept is ``ingress/journal/writer.py``.
 """
 
 import time

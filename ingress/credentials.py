@@ -17,7 +17,7 @@ from dingbridge.errors import SettingsError
 from dingbridge.health_server import json_response
 from dingbridge.ingress.metrics import HttpMetrics
 from dingbridge.settings import IngressSettings
-from dingbridge.settings.apps import App, AppCredentials, bare_path_app, load_apps
+from dingbridge.settings.apps import App, AppCredentials, bare_path_app, companies, load_apps
 
 log = structlog.get_logger(__name__)
 
@@ -34,15 +34,15 @@ class CredentialsWatcher:
         """Raises ``SettingsError`` with every mistake of the file."""
         self._settings, self._take, self._metrics = settings, take, metrics
         self._rejected: list[str] = []
-        self._apps = load_apps(settings)
+        self._take_apps(load_apps(settings))
         self._accepted: dict[str, tuple[tuple[AppCredentials, ...], tuple[str, ...]]] = {}
         self._metrics.apps_file_rejected.set(0)
         self._offer(datetime.now(UTC))
 
-    @property
-    def apps(self) -> Mapping[str, App]:
+    def _take_apps(self, apps: Mapping[str, App]) -> None:
+        self.apps: Mapping[str, App] = apps
         """As last taken from the settings and the file; another object when they changed."""
-        return self._apps
+        self.companies = companies(self._settings, apps)
 
     async def watch(self) -> None:
         """Until cancelled. A fault of ours ends it, and the process: credentials have to run out."""
@@ -67,23 +67,23 @@ class CredentialsWatcher:
     async def _read_again(self) -> None:
         if self._settings.dingtalk_apps_file is None:
             return
-        apps, problems = self._apps, list[str]()
+        apps, problems = self.apps, list[str]()
         try:
             apps = await asyncio.to_thread(load_apps, self._settings)
         except SettingsError as error:
             problems = error.problems
-        if apps == self._apps and problems == self._rejected:
+        if apps == self.apps and problems == self._rejected:
             return
         if problems:
             log.error("apps.rejected", words=problems, meaning="the last valid content stays in force")
         else:
-            self._apps = apps
+            self._take_apps(apps)
             log.info("apps.read", apps=sorted(apps))
         self._rejected = problems
         self._metrics.apps_file_rejected.set(bool(problems))
 
     def _offer(self, now: datetime) -> None:
-        accepted = {app.name: (app.accepted(now), app.owner_keys) for app in self._apps.values()}
+        accepted = {app.name: (app.accepted(now), app.owner_keys) for app in self.apps.values()}
         accepted = {name: of for name, of in accepted.items() if of[0]}
         if accepted == self._accepted:
             return
@@ -92,7 +92,7 @@ class CredentialsWatcher:
                 log.info("apps.retired", app=name, credentials=pair.fingerprint)
         self._take(
             {name: _crypto(pairs, owners) for name, (pairs, owners) in accepted.items()},
-            bare_path_app(self._apps, self._settings),
+            bare_path_app(self.apps, self._settings),
         )
         self._accepted = accepted
 

@@ -2,7 +2,8 @@
 
 Two things, in memory and bounded, shown on the private listener alone: the owner keys that DingTalk used, and
 the nonces of the URL checks that our own commands push (``dingbridge/dingtalk/self_push.py``). An owner key
-is an id, no secret. Only what is signed with one of our tokens gets here, so nobody else can fill it.
+is an id, no secret. Only requests that are signed with one of our tokens are noted, so a stranger cannot fill
+the memory.
 """
 
 import time

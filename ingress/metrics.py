@@ -140,12 +140,6 @@ class StreamMetrics:
             gauge.remove(app)
 
 
-def relay_restarts(registry: CollectorRegistry) -> Counter:
-    """Of the relay of this ingress."""
-    words = "Times the relay has ended and begun again"
-    return Counter("dingbridge_relay_restarts", words, registry=registry)
-
-
 class RecoveryMetrics:
     """Of the recovery of pushes that DingTalk gave up, of all apps together; ``Recovery`` has what the gauges
     show."""

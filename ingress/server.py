@@ -29,8 +29,8 @@ BODY_TIMEOUT_S = 5.0
 """A body must be there within this; DingTalk's own deadline for the whole answer is 1.5 s."""
 
 KEEPALIVE_S = 75.0
-"""An idle connection is closed after this: longer than a proxy's own limit, so that the proxy closes first
-and never sends a callback into a connection that we are just closing."""
+"""An idle connection is closed after this. A proxy's own limit is shorter, so the proxy closes first, and
+never sends a callback into a connection that we are just closing."""
 
 _LINGER_S = 1.0
 """How long the rest of a refused body is read and dropped: if we closed at once, a sender that still writes
@@ -105,7 +105,7 @@ class PublicServer:
             body = await self._answer(request)
         except Refused as refused:
             return self._refuse(request, refused)
-        except Exception as error:  # never its text: that may hold what was sent
+        except Exception as error:  # the error's text may hold what was sent: it is left out
             what = {"error": type(error).__name__, "place": place_of(error)}
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             return self._refuse(request, Refused(status, "unavailable", "fault", **what))

@@ -21,26 +21,13 @@ _NAMED = 3
 async def ailing(settings: KafkaSettings, partitions: Collection[Place]) -> str | None:
     """What is wrong with ``partitions`` (topic and number each) by Kafka's metadata; ``None`` if nothing, or
     if no broker answers within some seconds."""
-    found = await _described(settings, partitions)
-    return in_words([(place, found[place]) for place in sorted(partitions) if place in found])
-
-
-async def leaderless(settings: KafkaSettings, partitions: Collection[Place]) -> list[Place]:
-    """Those of ``partitions`` that have no leader by Kafka's metadata; none if no broker answers within some
-    seconds."""
-    found = await _described(settings, partitions)
-    return [place for place in sorted(partitions) if place in found and found[place]["leader"] == -1]
-
-
-async def _described(
-    settings: KafkaSettings, partitions: Collection[Place]
-) -> dict[Place, Mapping[str, Any]]:
     try:
         async with admin_client(settings, _ANSWER_WITHIN_S) as admin:
-            described = await admin.describe_topics(sorted({topic for topic, _ in partitions}))
+            topics = await admin.describe_topics(sorted({topic for topic, _ in partitions}))
     except KafkaUnavailable:
-        return {}
-    return {(topic["topic"], part["partition"]): part for topic in described for part in topic["partitions"]}
+        return None
+    found = {(topic["topic"], part["partition"]): part for topic in topics for part in topic["partitions"]}
+    return in_words([(place, found[place]) for place in sorted(partitions) if place in found])
 
 
 def in_words(partitions: Sequence[tuple[Place, Mapping[str, Any]]]) -> str | None:

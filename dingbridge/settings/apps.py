@@ -75,9 +75,9 @@ def load_apps(settings: AppsSettings) -> dict[str, App]:
     return apps
 
 
-def companies(settings: AppsSettings) -> Companies:
-    """The company of each app. Raises ``SettingsError`` for a file that cannot be read whole."""
-    of_app = dict(Companies.of_apps(load_apps(settings)).of_app)
+def companies(settings: AppsSettings, apps: Mapping[str, App] | None = None) -> Companies:
+    """The company of each of ``apps``; None: of those that ``load_apps`` returns. Raises as that does."""
+    of_app = dict(Companies.of_apps(load_apps(settings) if apps is None else apps).of_app)
     if settings.dingtalk_corp_id is not None:  # a consumer that calls no API needs no credentials
         of_app.setdefault(settings.dingtalk_app_name, settings.dingtalk_corp_id)
     return Companies(of_app)

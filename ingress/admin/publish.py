@@ -15,6 +15,7 @@ from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.settings import IngressSettings
+from dingbridge.settings.apps import companies
 from dingbridge.tasks import WatchedTasks
 
 
@@ -40,7 +41,10 @@ async def publish(settings: IngressSettings, root: Path) -> int:
                         f"{aside[0].parent} is not drained yet; start an ingress on {root}, which does that"
                     )
                 tasks.need("that waits for damage of the journal", journal.until_damaged)
-                publisher = Publisher(settings, journal, RelayStatus(registry), until_empty=True)
+                known = companies(settings)
+                publisher = Publisher(
+                    settings, lambda: known, journal, RelayStatus(registry), until_empty=True
+                )
                 publisher.retry()
                 await publisher.run()
             finally:

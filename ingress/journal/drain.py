@@ -208,7 +208,7 @@ class _Source:
             wanted, end = self._wanted(state.seq)
             kept, size = list[NewCallback](), 0
             lost = list[int]()
-            for seq in wanted:  # one by one, so that an unreadable row hides no other
+            for seq in wanted:  # an unreadable row must not hide its neighbours
                 row = _read(partial(self._file.row, seq))
                 if row is None or not row.intact:
                     lost.append(seq)
@@ -235,7 +235,7 @@ class _Source:
                 found = [seq for seq in parked if seq <= self._acked]
                 return found, found[-1] if len(found) == _ROWS else self._acked
             self._acked = None
-        if self._acked is None:  # all rows that are there; which ones were pruned is not known
+        if self._acked is None:  # which rows were pruned is unknown: take all
             seqs = _read(partial(self._file.seqs, after_seq, self._last, _ROWS))
             if seqs is not None:
                 return seqs, seqs[-1] if seqs else self._last

@@ -13,7 +13,7 @@ from typing import Any
 
 import apsw
 
-from dingbridge.ingress.journal.disk import BUSY_MS, check, connect, make_durable
+from dingbridge.ingress.journal.disk import check, connect, make_durable
 from dingbridge.ingress.journal.rows import (
     Acknowledgement,
     NewCallback,
@@ -108,9 +108,9 @@ class JournalFile:
         return new
 
     def _insert(self, into: str, rows: Sequence[tuple[Any, ...]], more: str = "") -> set[Any]:
-        """Insert ``rows``; returns what the statements return. A statement takes as large a power of two of
-        them as is left, so few are needed: after each one this thread must win the GIL back from the event
-        loop."""
+        """Insert ``rows``; returns what the statements return. Each statement takes the largest power of two
+        of rows that is left. Few statements are needed so, and after each one this thread must win the GIL
+        back from the event loop."""
         returned, begin = set[Any](), 0
         while begin < len(rows):
             size = min(_ROWS_PER_STATEMENT, 1 << (len(rows) - begin).bit_length() - 1)
@@ -144,7 +144,7 @@ class JournalFile:
     def prune_callbacks(self, after_seq: int, limit: int, kept_ms: tuple[int, int]) -> int | None:
         """Delete published callbacks of the next ``limit`` numbers behind ``after_seq`` that are not parked:
         those that were not received between these two times (epoch ms). Returns the last number; None: no
-        published one follows."""
+        published one follows, or one of these stays, behind which few can be older."""
         first = _number(self.db.execute("SELECT min(rowid) FROM callbacks WHERE rowid > ?", (after_seq,)).get)
         last = min(first + limit - 1, self.acked())
         if not first or last < first:
@@ -157,7 +157,12 @@ class JournalFile:
                 "AND seq NOT IN (SELECT seq FROM parked WHERE parked.seq BETWEEN ? AND ?)",
                 (first, last, *kept_ms, first, last),
             )
-        return last
+        stays = self.db.execute(
+            "SELECT seq FROM callbacks WHERE seq BETWEEN ? AND ? "
+            "AND seq NOT IN (SELECT seq FROM parked WHERE parked.seq BETWEEN ? AND ?) LIMIT 1",
+            (first, last, first, last),
+        )
+        return last if stays.get is None else None
 
     def prune_seen(self, before_ms: int, limit: int) -> int:
         """Forget at most ``limit`` dedupe keys of callbacks received before ``before_ms``. Returns how
@@ -174,20 +179,11 @@ class JournalFile:
         return int(self.db.pragma("freelist_count")), int(self.db.pragma("page_count"))
 
     def release(self, pages: int) -> bool:
-        """Give at most ``pages`` free pages back to the disk. Returns whether any was free; when none is, the
-        WAL is written back, so that the file shrinks."""
+        """Give at most ``pages`` free pages back to the disk. Returns whether it gave any. The file shrinks
+        when SQLite writes the WAL back next."""
         free, _ = self.free_pages()
         self.db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
-        if free > pages and self.free_pages()[0] < free:
-            return True
-        self.db.set_busy_timeout(0)  # do not wait for a reader, as a back-up
-        try:
-            self.truncate_wal()
-        except apsw.BusyError:  # the file shrinks when the WAL is written back next
-            pass
-        finally:
-            self.db.set_busy_timeout(BUSY_MS)
-        return False
+        return self.free_pages()[0] < free
 
     # -- reading: any number of connections; every statement is finished before the method returns
 
@@ -284,8 +280,8 @@ class JournalFile:
             rows: list[Any] = self.db.execute(sql, values).fetchall()
         except UnicodeDecodeError:
             rows = [()]
-        if not all(row and row[-1] == checksum(row[:-1], b"") for row in rows):
-            raise apsw.CorruptError("what is parked does not fit its checksum")
+        for row in rows:
+            _check_parked(row)
         return [
             Parked(
                 seq, topic, reason, since_ms, tuple(int(number) for number in records.split(",") if number)
@@ -307,15 +303,16 @@ class JournalFile:
         """How many rows of ``parked`` there are. Raises ``apsw.CorruptError`` where the disk has changed one,
         or the index does not find all of them."""
         check(self.db, "integrity_check(parked)")
-        count, seqs = 0, [0]
-        while seqs := self.parked_seqs(seqs[-1], _ROWS_PER_STATEMENT):
-            count += len(seqs)
+        count = 0
+        for row in self.db.execute("SELECT * FROM parked"):
+            _check_parked(row)
+            count += 1
         return count
 
     def check_state(self) -> None:
-        """Read all that is no callback. Raises ``apsw.CorruptError`` where the disk has changed it."""
+        """Read what is neither a callback nor parked. Raises ``apsw.CorruptError`` where the disk has changed
+        it."""
         _ = self.id, self.last_received_ms()
-        self.check_parked()
         if self.acked() > self.highest_seq():
             raise apsw.CorruptError("Kafka has acknowledged more than was ever kept")
         if self.last_seq() > self.issued_seq():
@@ -343,6 +340,12 @@ class JournalFile:
         sql = "SELECT received_ms FROM callbacks WHERE seq > ? ORDER BY seq LIMIT 1"
         oldest = self.db.execute(sql, (acked,)).get
         return (0, None) if oldest is None else (max(self.highest_seq() - acked, 1), _number(oldest))
+
+
+def _check_parked(row: tuple[Any, ...]) -> None:
+    """Raises ``apsw.CorruptError`` where the disk has changed it."""
+    if not row or row[-1] != checksum(row[:-1], b""):
+        raise apsw.CorruptError("what is parked does not fit its checksum")
 
 
 def _with_crc(acked: int) -> str:

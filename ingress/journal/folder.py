@@ -1,8 +1,8 @@
 """The folders below ``JOURNAL_DIR``: ``current``, whose journal is written, and those that were put aside.
 
-Each other folder below ``JOURNAL_DIR`` that has a journal is drained into the current one, whatever its name
-is and whoever moved it there (``drain.py``). A folder is refused, with the remedy, rather than used in a way
-that could leave a callback unpublished.
+``drain.py`` drains every other folder below ``JOURNAL_DIR`` that has a journal into the current one. The
+name of the folder does not matter. A folder is refused, with the remedy, rather than used in a way that could
+leave a callback unpublished.
 """
 
 import errno
@@ -20,7 +20,7 @@ import apsw
 import structlog
 
 from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked
-from dingbridge.ingress.journal.disk import DAMAGE, check, in_words, sync, twice
+from dingbridge.ingress.journal.disk import DAMAGE, check, in_words, sync, takes_no_write, twice
 from dingbridge.ingress.journal.file import JournalFile
 
 log = structlog.get_logger(__name__)
@@ -71,8 +71,8 @@ def _is_another(root: Path, folder: Path) -> bool:
 def open_current(root: Path) -> JournalFile:
     """Open the journal in ``root/current``. If there is none, or it is damaged and put aside, make a new one.
 
-    Raises ``JournalError`` with the remedy when the disk fails, when the file is of another version, or when
-    it is damaged and another damaged one is not drained yet.
+    Raises ``JournalError`` with the remedy when the disk fails or the file is of another version. Raises it
+    also for a damaged journal while another damaged one is not drained yet.
     """
     try:
         if not current(root).exists():
@@ -98,11 +98,13 @@ def open_checked(root: Path, *, failed: bool = False) -> JournalFile:
         try:
             if not failed and path.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
                 check(file.db)
+            if not failed:  # else each try would take 5 s of CPU for a million parked callbacks
+                file.check_parked()
             file.check_state()
             try:
                 file.truncate_wal()
-            except apsw.BusyError:  # a back-up may take minutes; unless an fsync failed, the WAL may wait
-                if failed:
+            except apsw.Error as error:  # a back-up may take minutes, and a full disk hours: the WAL may wait
+                if failed or not (isinstance(error, apsw.BusyError) or takes_no_write(error)):
                     raise
             if failed:
                 file.probe()
@@ -117,7 +119,7 @@ def open_checked(root: Path, *, failed: bool = False) -> JournalFile:
 def rename_damaged(root: Path, why: str) -> None:
     """Put the current folder aside, which is damaged. Nobody may have its file open.
 
-    Raises ``JournalError`` when another one is not drained yet; ``OSError`` when the disk refuses."""
+    Raises ``JournalError`` when another one is not drained yet, or when the disk refuses."""
     now = datetime.now(UTC)
     while (target := root / f"damaged-{now:%Y%m%dT%H%M%SZ}").exists():  # ``mv`` would move into it
         now += timedelta(seconds=1)
@@ -127,8 +129,11 @@ def rename_damaged(root: Path, why: str) -> None:
             f"before, is not drained yet. Nothing was changed. Replace the disk under {root}; then move "
             f"{root / CURRENT} to {target} and start again, to publish what can be read of both"
         )
-    (root / CURRENT).rename(target)
-    sync(root)
+    try:
+        (root / CURRENT).rename(target)
+        sync(root)
+    except OSError as error:
+        raise JournalError(in_words(root, error)) from error
     log.error("journal.put_aside", folder=target.name, reason=why)
 
 
@@ -155,7 +160,7 @@ def _begin(root: Path) -> JournalFile:
 def delete_folder(folder: Path) -> None:
     """Delete a journal's ``folder`` with its files, by their names.
 
-    Raises ``JournalError`` where anything else lies in it, such as another journal: then it stays as it is.
+    Raises ``JournalError`` where another file lies in the folder, say another journal; nothing is deleted.
     Raises ``OSError`` when the disk refuses."""
     files = sorted(folder.iterdir())
     for path in files:
@@ -170,7 +175,7 @@ def delete_folder(folder: Path) -> None:
 def journal_lock(root: Path) -> Iterator[None]:
     """The exclusive lock on ``root`` that its one ingress holds, until the end or that of the process.
 
-    Raises ``JournalLocked`` when another process has it, with that process's id if it left one."""
+    Raises ``JournalLocked``, with the id of the process that holds the lock, if the file names one."""
     fd = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -94,10 +94,10 @@ class ParkedGroup(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class ResyncRequest:
     """Asks consumers to compare their tables with DingTalk, since events may be missing. The relay publishes
-    it in its place among the callbacks. It is not deduplicated here; consumers do that by ``id``.
+    it in its place among the callbacks. Consumers deduplicate requests by ``id``; the ingress does not.
 
-    ``app`` None: one for each app that is configured. ``since_ms``: nothing is missing from before (epoch
-    ms); None: it is not known. ``part``: which events may be missing.
+    ``app`` None: the relay publishes a record for each configured app. ``since_ms``: nothing is missing from
+    before (epoch ms); None: it is not known. ``part``: which events may be missing.
     """
 
     id: str

@@ -11,7 +11,6 @@ import asyncio
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,6 @@ COMMIT_TIMEOUT_S = 1.2
 _MAX_QUEUED, _MAX_QUEUED_BYTES = 20_000, 64 * 1024 * 1024
 _MAX_GROUP = 1_000
 _RETENTION_EVERY_S, _RETENTION_PAUSE_S = 10.0, 0.02
-_WATCH_EVERY_S = 0.1
 _REOPEN_EVERY_S = 0.5
 _IO_ERROR_AGAIN_S: Final = 60.0
 """A second I/O error within this time has outlived a reopening of the file: it counts as damage."""
@@ -51,7 +49,6 @@ class WriteRequest:
 
     what: NewCallback | Acknowledgement | Work
     future: "asyncio.Future[Any]"
-    since: float  # monotonic, s
 
     @property
     def size(self) -> int:
@@ -67,7 +64,6 @@ class Journal:
         """Called on the event loop after each group that kept something new."""
         self._queue: queue.SimpleQueue[list[WriteRequest] | None] = queue.SimpleQueue()
         self._gathered: list[WriteRequest] = []  # in this turn of the event loop, not yet in the queue
-        self._pending: deque[WriteRequest] = deque()  # with a deadline, not answered yet, the oldest first
         self._queued = self._queued_bytes = 0  # not committed yet, also those that were refused as too slow
         self._stopping = False
         self._file: JournalFile | None = None
@@ -90,7 +86,6 @@ class Journal:
         self.id = self._file.id
         self._show_received(self._file.last_received_ms())
         self._thread.start()
-        self._watchdog = self._loop.create_task(self._watch())
 
     def _show_received(self, at_ms: int) -> None:
         self._last_received_ms = at_ms
@@ -104,7 +99,7 @@ class Journal:
         """
         if self._queued >= _MAX_QUEUED or self._queued_bytes + len(callback.body) > _MAX_QUEUED_BYTES:
             raise JournalUnavailable("queue_full", "the journal's queue is full; the disk is too slow")
-        return bool(await self._submit(callback, in_time=True))
+        return bool(await self._in_time(callback))
 
     async def acknowledge(self, acknowledgement: Acknowledgement) -> None:
         """Note what Kafka has answered, in the next group. Raises ``JournalUnavailable``."""
@@ -132,7 +127,7 @@ class Journal:
 
     async def probe(self) -> None:
         """Commit without a callback, to see that the disk takes it. Raises ``JournalUnavailable`` if not."""
-        await self._submit(JournalFile.probe, in_time=True)
+        await self._in_time(JournalFile.probe)
 
     async def until_damaged(self) -> None:
         """Raises ``JournalError`` when nothing can be kept any more before the process is started again."""
@@ -159,15 +154,20 @@ class Journal:
                 return
             await asyncio.sleep(_RETENTION_PAUSE_S)
 
-    def _submit(
-        self, what: NewCallback | Acknowledgement | Work, *, in_time: bool = False
-    ) -> "asyncio.Future[Any]":
-        """``in_time``: within ``COMMIT_TIMEOUT_S``, since somebody waits for an answer."""
+    async def _in_time(self, what: NewCallback | Work) -> Any:
+        """Within ``COMMIT_TIMEOUT_S``, whatever the writer thread is stuck in: somebody waits for an
+        answer."""
+        future = self._submit(what)
+        timer = self._loop.call_later(COMMIT_TIMEOUT_S, _refuse, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def _submit(self, what: NewCallback | Acknowledgement | Work) -> "asyncio.Future[Any]":
         if self._stopping:
             raise JournalUnavailable("stopping", "the ingress is stopping")
-        request = WriteRequest(what, self._loop.create_future(), time.monotonic())
-        if in_time:
-            self._pending.append(request)
+        request = WriteRequest(what, self._loop.create_future())
         self._queued += 1
         self._queued_bytes += request.size
         if not self._gathered:
@@ -188,27 +188,8 @@ class Journal:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join, timeout_s)
         await asyncio.sleep(0)  # the last group's answers were scheduled by the thread just before it ended
-        self._watchdog.cancel()
-
-    async def _watch(self) -> None:
-        """Refuse what has waited for too long, whatever the writer thread is stuck in."""
-        try:
-            while True:
-                await asyncio.sleep(_WATCH_EVERY_S)
-                self._expire(time.monotonic() - COMMIT_TIMEOUT_S)
-        except Exception as error:  # a fault of ours; without this task a stalled disk holds up answers
-            self._end(JournalError(f"the journal's watchdog failed ({type(error).__name__})"))
-
-    def _expire(self, before: float) -> None:
-        while self._pending and (self._pending[0].future.done() or self._pending[0].since < before):
-            request = self._pending.popleft()
-            if not request.future.done():
-                words = f"no commit within {COMMIT_TIMEOUT_S:g} s"
-                request.future.set_exception(JournalUnavailable("too_slow", words))
 
     def _settle(self, group: list[WriteRequest], outcomes: list[Any]) -> None:
-        while self._pending and self._pending[0].future.done():
-            self._pending.popleft()
         kept = False
         for request, outcome in zip(group, outcomes, strict=True):
             self._queued -= 1
@@ -226,14 +207,9 @@ class Journal:
     # -- in the writer thread
 
     def _run(self) -> None:
-        try:
-            while self._write():
-                pass
-        except BaseException as error:  # a fault of ours; without this thread nothing is ever kept again
-            self._end(JournalError(f"the journal's writer failed ({type(error).__name__})"))
-            log.exception("journal.writer_failed")
-        finally:
-            self._close()
+        while self._write():
+            pass
+        self._close()
 
     def _write(self) -> bool:
         """Commit what has queued up, or reopen a journal that failed. ``False`` after ``stop``."""
@@ -248,13 +224,18 @@ class Journal:
                 gathered = self._queue.get_nowait()
         except queue.Empty:
             pass
+        try:
+            outcomes = self._outcomes(group)
+            if self._file is None and gathered is not None:
+                self._reopen()
+        except BaseException as error:  # a fault of ours: nothing more is kept, and everything is answered
+            log.exception("journal.writer_failed")
+            self._end(JournalError(f"the journal's writer failed ({type(error).__name__})"))
+            self._close()
+            outcomes = [JournalUnavailable("disk", str(self._ended))] * len(group)
         if group:
-            self._loop.call_soon_threadsafe(self._settle, group, self._outcomes(group))
-        if gathered is None:
-            return False
-        if self._file is None:
-            self._reopen()
-        return True
+            self._loop.call_soon_threadsafe(self._settle, group, outcomes)
+        return gathered is not None
 
     def _outcomes(self, group: list[WriteRequest]) -> list[Any]:
         """The result or error of each request: callbacks and acknowledgements are one commit, other work is
@@ -356,3 +337,10 @@ class Journal:
         else:
             log.warning("journal.reopened")
             self.fault = None
+
+
+def _refuse(future: "asyncio.Future[Any]") -> None:
+    """The disk is too slow: the answer is 503, and what ``future`` stands for may still be kept."""
+    if not future.done():
+        words = f"no commit within {COMMIT_TIMEOUT_S:g} s"
+        future.set_exception(JournalUnavailable("too_slow", words))

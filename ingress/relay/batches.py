@@ -9,7 +9,7 @@ import structlog
 from aiokafka.partitioner import murmur2
 
 from dingbridge.ingress.journal.rows import Parked, now_ms
-from dingbridge.ingress.relay.sender import Refusal, Refused, TopicPartition
+from dingbridge.ingress.relay.sender import Place, Refusal, Refused
 from dingbridge.ingress.relay.status import NumberedRecord
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ class BatchSet:
     callbacks ``parked``, Kafka has answered for all callbacks up to there."""
 
     last: int
-    records: dict[TopicPartition, list[NumberedRecord]] = field(default_factory=dict)
+    records: dict[Place, list[NumberedRecord]] = field(default_factory=dict)
     parked: dict[tuple[int, str], Parked] = field(default_factory=dict)
     since_ms: int | None = None  # receipt of its first callback
     callbacks: int = 0
@@ -40,7 +40,7 @@ class BatchSet:
     def full(self) -> bool:
         return self.count + len(self.parked) >= MAX_RECORDS or self.bytes >= MAX_BYTES
 
-    def add(self, partition: TopicPartition, record: NumberedRecord) -> None:
+    def add(self, partition: Place, record: NumberedRecord) -> None:
         """Add a record behind those of its partition."""
         of_partition = self.records.get(partition)
         if of_partition is None:

@@ -1,24 +1,25 @@
 """Makes batch sets: of the callbacks that come next in the journal, and of those that are parked.
 
 Here are the topics: which exist, how many partitions each has, and which take nothing just now. A topic is
-blocked while callbacks are parked for a reason about the topic as a whole: its new callbacks are parked
-behind them, so that the order stays.
+blocked while callbacks are parked for a reason about the topic as a whole. New callbacks are parked behind
+the old ones, so that the order stays.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Final
 
 import structlog
 from aiokafka.errors import KafkaError
 
+from dingbridge.apps.company import Companies
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.ingress.journal.rows import DAMAGED, FAULT, NO_TOPIC, Parked, StoredCallback
 from dingbridge.ingress.relay.batches import BatchSet, BlockedTopics, partition_of
 from dingbridge.ingress.relay.reading import JournalReader
 from dingbridge.ingress.relay.records import RecordBuilder
-from dingbridge.ingress.relay.sender import LARGEST_RECORD_BYTES, Refusal, Sender, refusal
+from dingbridge.ingress.relay.sender import LARGEST_RECORD_BYTES, Refusal, refusal
 from dingbridge.ingress.relay.status import NumberedRecord
 from dingbridge.ingress.relay.topics import TopicRouter
 from dingbridge.logging import place_of
@@ -40,13 +41,16 @@ class BatchSetBuilder:
     """Builds for one ``Publisher``, of the ``journal`` with this id."""
 
     def __init__(
-        self, settings: IngressSettings, journal: str, reader: JournalReader, sender: Sender
+        self,
+        settings: IngressSettings,
+        companies: Callable[[], Companies],
+        journal: str,
+        reader: JournalReader,
     ) -> None:
-        self._reader, self._sender = reader, sender
-        self._builder = RecordBuilder(settings, journal)
+        self._reader = reader
+        self._builder = RecordBuilder(settings, companies, journal)
         self._router = TopicRouter(settings, settings.unknown_topics_max)
         self.blocked = BlockedTopics()
-        self._partitions: dict[str, int] = {}  # of the topics that exist and are not blocked
         self._backlog: deque[StoredCallback] = deque()  # read, and not in a batch set yet
         self._read = 0
 
@@ -57,13 +61,7 @@ class BatchSetBuilder:
 
     async def connect(self) -> None:
         """Ask Kafka for its topics. Raises ``KafkaUnavailable``."""
-        self._partitions.clear()
         await self._router.load()
-
-    def block(self, topic: str, reason: Refusal) -> None:
-        """``topic`` takes nothing just now."""
-        self._partitions.pop(topic, None)
-        self.blocked.block(topic, reason)
 
     async def build(self, batches: BatchSet | None = None) -> BatchSet | None:
         """Fill a set with the next callbacks; ``None`` if there is none. Raises as ``JournalReader``, and
@@ -98,24 +96,19 @@ class BatchSetBuilder:
             return
         for number, record in enumerate(records):
             topic = self._router.topic(record)
-            found: int | Refusal | None = self._partitions.get(topic)
-            if found is None:
-                # Invariant 3: while older callbacks of a topic are parked, newer ones are parked behind
-                found = self.blocked.reason(topic) or await self._look_up(topic)
-                if isinstance(found, int):
-                    self._partitions[topic] = found
-            _place(batches, (row.seq, number, record), topic, found)
+            # Invariant 3: while older callbacks of a topic are parked, newer ones are parked behind
+            found = self.blocked.reason(topic) or self._router.partitions.get(topic)
+            _place(batches, (row.seq, number, record), topic, found or await self._look_up(topic))
 
     async def _look_up(self, topic: str) -> int | Refusal:
         """How many partitions ``topic`` has, which is made if it is missing; or why it is refused."""
         try:
-            await self._router.ensure(topic)
+            return await self._router.ensure(topic)
         except TopicError as error:
             log.warning("relay.topic_refused", topic=topic, words=str(error))
             reason = refusal(error) or Refusal.TOPIC_MISSING
             self.blocked.block(topic, reason)
             return reason
-        return len(await (await self._sender.connected()).partitions_for(topic))
 
     # -- parked callbacks
 
@@ -144,22 +137,23 @@ class BatchSetBuilder:
         ``seq`` of each topic that may have more."""
         batches, tried, more = BatchSet(acked), list[Parked](), dict[str, int]()
         for topic, (reasons, limit, after_seq) in wanted.items():
-            left = limit
-            while left:
-                page = await self._reader.parked(topic, reasons, after_seq, min(left, _PARKED_READ))
-                for parked, row in page:
-                    tried.append(parked)
-                    await self._add_parked(batches, parked, row)
-                    after_seq, left = parked.seq, left - 1
-                    if batches.full:
-                        left = 0
-                        break
-                else:
-                    if left and len(page) < _PARKED_READ:
-                        break
-            else:
-                more[topic] = after_seq
+            count = 0
+            async for parked, row in self._parked(topic, reasons, after_seq):
+                if count == limit or (count and batches.full):
+                    more[topic] = tried[-1].seq
+                    break
+                tried.append(parked)
+                await self._add_parked(batches, parked, row)
+                count += 1
         return batches, tried, more
+
+    async def _parked(
+        self, topic: str, reasons: Iterable[str], after_seq: int
+    ) -> AsyncIterator[tuple[Parked, StoredCallback]]:
+        while page := await self._reader.parked(topic, reasons, after_seq, _PARKED_READ):
+            for one in page:
+                yield one
+            after_seq = page[-1][0].seq
 
     async def _add_parked(self, batches: BatchSet, parked: Parked, row: StoredCallback) -> None:
         """Add what is parked of ``row``; what cannot be sent stays parked."""
@@ -173,8 +167,7 @@ class BatchSetBuilder:
         if not row.intact and not of_topic:  # its records are resync requests, which go to another topic
             batches.park(row.seq, parked.topic, DAMAGED)
         chosen = [(number, one) for number, one in of_topic if number in parked.records] or of_topic
-        # another release may make other records of this callback: then all of them are sent, and readers drop
-        # those that they know
+        # another release may make other records of this callback: then send all; readers drop the known ones
         for number, record in chosen or records:
             topic = parked.topic if chosen else self._router.topic(record)
             blocked = None if topic == parked.topic else self.blocked.reason(topic)

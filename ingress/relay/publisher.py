@@ -11,7 +11,7 @@ To try a blocked topic again, the next batch set is made of its parked callbacks
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -19,6 +19,7 @@ import apsw
 import structlog
 from aiokafka.errors import KafkaError
 
+from dingbridge.apps.company import Companies
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.ingress.errors import JournalUnavailable
 from dingbridge.ingress.journal.folder import current
@@ -65,14 +66,21 @@ class Publisher:
     asks, and ``stop`` at the end."""
 
     def __init__(
-        self, settings: IngressSettings, journal: Journal, status: RelayStatus, *, until_empty: bool = False
+        self,
+        settings: IngressSettings,
+        companies: Callable[[], Companies],
+        journal: Journal,
+        status: RelayStatus,
+        *,
+        until_empty: bool = False,
     ) -> None:
-        """``until_empty``: end when nothing waits, and what is parked was tried once."""
+        """``companies`` returns those of the apps as they are configured now. ``until_empty``: end when
+        nothing waits, and what is parked was tried once."""
         self._settings, self._journal, self._status = settings, journal, status
         self._until_empty = until_empty
         self._reader = JournalReader(current(journal.root))
         self._sender = Sender(settings, status)
-        self._builder = BatchSetBuilder(settings, journal.id, self._reader, self._sender)
+        self._builder = BatchSetBuilder(settings, companies, journal.id, self._reader)
         self._blocked = self._builder.blocked
         self._acked = 0  # each record of the callbacks up to here is in Kafka, or parked
         self._saved = 0  # the same, as the journal has it
@@ -206,7 +214,7 @@ class Publisher:
         if parked.reason not in BLOCKING:
             log.error("relay.parked", topic=parked.topic, reason=parked.reason, seq=parked.seq)
         elif self._blocked.reason(parked.topic) is None:
-            self._builder.block(parked.topic, Refusal(parked.reason))
+            self._blocked.block(parked.topic, Refusal(parked.reason))
 
     def _left(self) -> bool:
         """Return whether anything is not saved yet, or parked and to be tried now."""
@@ -256,7 +264,7 @@ class Publisher:
         await self._journal.acknowledge(Acknowledgement(None, again, sent))
         refused = {one.topic: Refusal(one.reason) for one in again if one.reason in BLOCKING}
         for topic, reason in refused.items():
-            self._builder.block(topic, reason)
+            self._blocked.block(topic, reason)
         for topic, (reasons, *_) in wanted.items():
             if topic not in refused and reasons is BLOCKING:
                 self._blocked.taken(topic, all_of_it=topic not in more)

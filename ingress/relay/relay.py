@@ -5,12 +5,13 @@ end the process.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 import structlog
-from prometheus_client import Counter
 
+from dingbridge.apps.company import Companies
 from dingbridge.error_location import error_location
 from dingbridge.ingress.errors import JournalError
 from dingbridge.ingress.journal.writer import Journal
@@ -31,10 +32,14 @@ class Relay:
     """Publishes ``journal``, which must have been started before ``run``."""
 
     def __init__(
-        self, settings: IngressSettings, journal: Journal, status: RelayStatus, restarts: Counter
+        self,
+        settings: IngressSettings,
+        companies: Callable[[], Companies],
+        journal: Journal,
+        status: RelayStatus,
     ) -> None:
-        self._settings, self._journal = settings, journal
-        self.status, self._restarts = status, restarts
+        self._settings, self._companies, self._journal = settings, companies, journal
+        self.status = status
         self._publisher: Publisher | None = None
         self._ended = asyncio.Event()
 
@@ -45,7 +50,8 @@ class Relay:
         while True:
             began = loop.time()
             try:
-                self._publisher = publisher = Publisher(self._settings, self._journal, self.status)
+                publisher = Publisher(self._settings, self._companies, self._journal, self.status)
+                self._publisher = publisher
                 self._journal.on_commit = publisher.wake
                 await publisher.run()
                 self._ended.set()
@@ -55,10 +61,9 @@ class Relay:
             except (Exception, asyncio.CancelledError) as error:  # aiokafka passes on those of its own tasks
                 if being_cancelled():
                     raise
-                self._restarts.inc()
                 words = error_location(error, package="")
                 log.error("relay.ended", error=type(error).__name__, words=words)
-                self.status.turn("restarting", f"the relay has ended ({words}) and begins again")
+                self.status.restarting(f"the relay has ended ({words}) and begins again")
             pause_s = _PAUSE_S[0] if loop.time() - began > 2 * _PAUSE_S[1] else pause_s
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_S[1])

@@ -1,9 +1,9 @@
 """Sends records to Kafka: batches, acknowledgements, and what a refusal is about.
 
-Kafka takes a batch as a whole or not at all, and the next one of its partition is sent only after its answer:
-so no failure lets newer records of a partition overtake older ones. (With several batches under way it does:
-one that expires in the client, or is refused as the first of its producer, is overtaken by its successor;
-seen with aiokafka 0.14.)
+Kafka takes a batch as a whole or not at all. The next batch of a partition is sent only after Kafka has
+answered for the one before. So no failure lets newer records of a partition overtake older ones. With several
+batches under way, a batch that expires in the client is overtaken by its successor. The same happens to the
+first batch of a producer when Kafka refuses it (seen with aiokafka 0.14).
 
 Refusals are read by Kafka's list of error codes (kafka.apache.org/protocol, "Error Codes") and by what
 brokers answer for a partition of a produce request. A retriable error never gets here: an idempotent producer
@@ -14,10 +14,11 @@ for here, too.
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import Final
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import BrokerResponseError, kafka_errors
 
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
@@ -29,11 +30,11 @@ from dingbridge.kafka.client import (
     producer,
     start_producer,
 )
-from dingbridge.kafka.health import ailing, leaderless
+from dingbridge.kafka.health import ailing
 from dingbridge.settings import IngressSettings
 
-TopicPartition = tuple[str, int]
-
+Place = tuple[str, int]
+"""Topic and partition."""
 
 BATCH_BYTES: Final = 1024 * 1024
 """A batch is closed at about this size; a larger record goes alone."""
@@ -44,6 +45,7 @@ _SILENT_S: Final = 0.5
 _STALLED_S: Final = 5.0
 _SICK_S: Final = 10.0
 """A partition that has not answered by then, while others have, is taken for one without a leader."""
+_METADATA_WITHIN_S: Final = 3.0
 
 
 class Refusal(StrEnum):
@@ -156,7 +158,7 @@ class Sender:
             raise KafkaUnavailable(f"Kafka at {where} does not answer; callbacks are kept meanwhile")
 
     async def send(
-        self, records: Mapping[TopicPartition, Sequence[NumberedRecord]], within_s: float | None = None
+        self, records: Mapping[Place, Sequence[NumberedRecord]], within_s: float | None = None
     ) -> Refused:
         """Send the records of each partition in order, and wait until each is acknowledged or refused.
         Returns what is refused; of a partition that does not answer ``within_s`` (None: as long as may be
@@ -192,8 +194,8 @@ class Sender:
         return refused
 
     async def _send_batches(
-        self, waiting: Mapping[TopicPartition, deque[NumberedRecord]]
-    ) -> "dict[TopicPartition, tuple[list[NumberedRecord], asyncio.Future[object]]]":
+        self, waiting: Mapping[Place, deque[NumberedRecord]]
+    ) -> "dict[Place, tuple[list[NumberedRecord], asyncio.Future[object]]]":
         """Send the first batch of each partition, and take its records out of ``waiting``."""
         connected = await self.connected()
         sent = {}
@@ -216,7 +218,7 @@ class Sender:
 
     async def _one_by_one(
         self,
-        partition: TopicPartition,
+        partition: Place,
         batch: Sequence[NumberedRecord],
         refused: Refused,
         within_s: float | None,
@@ -230,16 +232,28 @@ class Sender:
                 _refuse(refused, partition[0], [one], reason)
         return None
 
+    async def _leaderless(self, partitions: Sequence[Place]) -> list[Place]:
+        """Those of ``partitions`` that have no leader by Kafka's metadata; none if nobody answers in time."""
+        client = (await self.connected()).client
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_METADATA_WITHIN_S):
+                await client.force_metadata_update()
+        return [one for one in partitions if client.cluster.leader_for_partition(TopicPartition(*one)) == -1]
+
     async def _errors(
-        self, futures: "Mapping[TopicPartition, asyncio.Future[object]]", within_s: float | None
-    ) -> dict[TopicPartition, BaseException]:
-        """Wait until every batch is acknowledged or has failed; returns the errors of those that failed. One
-        that does neither in time gets ``TopicLeaderless`` if it has no leader, or Kafka has answered for
-        another one, or ``within_s`` is over; and ``KafkaUnavailable`` if Kafka has answered for none."""
-        errors: dict[TopicPartition, BaseException] = {}
+        self, futures: "Mapping[Place, asyncio.Future[object]]", within_s: float | None
+    ) -> dict[Place, BaseException]:
+        """Wait until every batch is acknowledged or has failed. Return the errors of the failed batches.
+
+        The error of a silent batch is ``TopicLeaderless`` if its partition has no leader, if Kafka has
+        answered for another batch, or if ``within_s`` is over. It is ``KafkaUnavailable`` if Kafka has
+        answered for none of several topics. Where only one topic is sent, Kafka's metadata decides: raises
+        ``KafkaUnavailable`` if no broker returns it."""
+        errors: dict[Place, BaseException] = {}
+        alone = False
         silent = await _unanswered(futures, _SILENT_S)
         if silent:
-            for partition in await leaderless(self._settings, silent):
+            for partition in await self._leaderless(silent):
                 errors[partition] = TopicLeaderless(f"{partition[0]}/{partition[1]} has no leader")
             silent = await _unanswered(futures, (within_s or _STALLED_S) - _SILENT_S, but=errors)
         if silent and within_s is None:
@@ -247,9 +261,13 @@ class Sender:
             words = f"Kafka at {self._settings.kafka_bootstrap_servers}: {why}; callbacks are kept meanwhile"
             self._status.turn("stalled", words)
             answered = len(silent) + len(errors) < len(futures)
-            limit_s = _SICK_S if answered else hopeless_after_s(self._settings)
+            # no other topic in it can show that Kafka is there
+            alone = len({topic for topic, _ in futures}) == 1
+            limit_s = _SICK_S if answered or alone else hopeless_after_s(self._settings)
             silent = await _unanswered(futures, limit_s - _STALLED_S, but=errors)
-        answered = any(one.done() and one.exception() is None for one in futures.values())
+            if silent and alone:
+                await self.ensure_answers(_METADATA_WITHIN_S)
+        answered = alone or any(one.done() and one.exception() is None for one in futures.values())
         for partition, future in futures.items():
             if future.done() and (error := future.exception()) is not None:
                 errors[partition] = error
@@ -261,10 +279,10 @@ class Sender:
 
 
 async def _unanswered(
-    futures: "Mapping[TopicPartition, asyncio.Future[object]]",
+    futures: "Mapping[Place, asyncio.Future[object]]",
     within_s: float,
-    but: Mapping[TopicPartition, object] | None = None,
-) -> list[TopicPartition]:
+    but: Mapping[Place, object] | None = None,
+) -> list[Place]:
     """Those of ``futures``, without those of ``but``, that are not done ``within_s``."""
     waited = {partition: future for partition, future in futures.items() if partition not in (but or {})}
     if waited:

@@ -20,11 +20,9 @@ log = structlog.get_logger(__name__)
 
 _LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0, 21600.0)
 _DELAY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0)
-_DRIFT_LOGGED, _DRIFT_LOGGED_EACH = 1_000, 5
-"""How many drifting fields are logged, in all and of one callback: their names come from outside. Further
+_LOGGED_MAX = 1_000
+"""How many drifting fields and other companies are logged, each once: their names come from outside. Further
 ones are only counted."""
-_COMPANIES_LOGGED = 100
-"""How many other companies that pushes name are logged, in all. Further ones are only counted."""
 _LOGGED_AS = {
     "up": "kafka.up",
     "down": "kafka.down",
@@ -58,6 +56,7 @@ class RelayStatus:
             ["type", "kind"],
         )
         self._errors = counter("dingbridge_kafka_errors", "Failed sends by kind of error", ["error"])
+        self._restarts = counter("dingbridge_relay_restarts", "Times the relay has ended and begun again")
         self._lag_seconds = histogram(
             "dingbridge_publish_lag_seconds",
             "Time from receipt to Kafka's acknowledgement, of the oldest callback in each batch set",
@@ -74,8 +73,7 @@ class RelayStatus:
             "dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry
         )
         self._delay_of = cache(self._delay_seconds.labels)  # for each record
-        self._drift_logged: set[tuple[str, Drift]] = set()
-        self._companies_logged: set[OtherCompany] = set()
+        self._logged: set[tuple[str, Drift] | OtherCompany] = set()
         self._other_companies: dict[str, dict[str, Any]] = {}
         """By app: the ``count`` of pushes that named another company, the last one named, the app's own."""
         self.state = "starting"
@@ -114,18 +112,25 @@ class RelayStatus:
         """Count a callback once for each kind of drift, and log each field once."""
         for kind in {found.kind for found in drift}:
             self._drift.labels(event_type, kind).inc()
-        new = [found for found in drift if (event_type, found) not in self._drift_logged]
-        for found in new[: min(_DRIFT_LOGGED_EACH, _DRIFT_LOGGED - len(self._drift_logged))]:
-            self._drift_logged.add((event_type, found))
-            log.warning("schema.drift", event_type=event_type, kind=found.kind, field=excerpt(found.field))
+        for found in drift:
+            if self._is_new((event_type, found)):
+                log.warning(
+                    "schema.drift", event_type=event_type, kind=found.kind, field=excerpt(found.field)
+                )
+
+    def _is_new(self, found: tuple[str, Drift] | OtherCompany) -> bool:
+        """Return whether ``found`` is to be logged, and note it."""
+        is_new = found not in self._logged and len(self._logged) < _LOGGED_MAX
+        if is_new:
+            self._logged.add(found)
+        return is_new
 
     def _names_another(self, found: OtherCompany) -> None:
         """Keep it for the doctor, and log each company once."""
         named = found.named[:64]
         count = self._other_companies.get(found.app, {}).get("count", 0) + 1
         self._other_companies[found.app] = {"count": count, "named": named, "own": found.own}
-        if found not in self._companies_logged and len(self._companies_logged) < _COMPANIES_LOGGED:
-            self._companies_logged.add(found)
+        if self._is_new(found):
             log.error(
                 "relay.other_company",
                 app=found.app,
@@ -141,6 +146,11 @@ class RelayStatus:
 
     def error(self, error: BaseException) -> None:
         self._errors.labels(type(error).__name__).inc()
+
+    def restarting(self, words: str) -> None:
+        """The relay has ended, and begins again."""
+        self._restarts.inc()
+        self.turn("restarting", words)
 
     def turn(self, state: str, words: str) -> None:
         """Kafka's ``state`` from now on, and why, in ``words``. Only a change is logged."""

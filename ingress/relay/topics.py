@@ -1,8 +1,8 @@
 """The topic of each record, and that it exists before the first send.
 
-EventTypes that the catalogue does not have get topics of their own, up to a limit, since names from outside
-must not create topics without bounds; beyond it they go to the unclassified topic as they are. Which topics
-exist is read from Kafka, so that the limit holds across restarts.
+EventTypes that the catalogue does not have get topics of their own, up to a limit: names from outside must
+not create topics without bounds. Beyond the limit, their records go to the unclassified topic as they are.
+Which topics exist is read from Kafka, so that the limit holds across restarts.
 """
 
 from dingbridge.errors import TopicLeaderless
@@ -22,16 +22,16 @@ class TopicRouter:
 
     def __init__(self, settings: KafkaSettings, unknown_topics_max: int) -> None:
         self._settings, self._unknown_max = settings, unknown_topics_max
-        self._existing: set[str] = set()
+        self.partitions: dict[str, int] = {}
+        """How many each topic has that exists, and whose partitions all have a leader."""
         self._leaderless: set[tuple[str, int]] = set()
         self._unknown: set[str] = set()
         self._settled: dict[str | None, str] = {}  # EventTypes whose topic is sure
 
     async def load(self) -> None:
         """Ask Kafka which topics there are. Raises ``KafkaUnavailable``."""
-        counts, self._leaderless = await listed_topics(self._settings)
-        self._existing = set(counts)
-        there = self._existing | {topic for topic, _ in self._leaderless}
+        self.partitions, self._leaderless = await listed_topics(self._settings)
+        there = self.partitions.keys() | {topic for topic, _ in self._leaderless}
         self._unknown = set(filter(self._counts_as_unknown, there))
         self._settled = {
             None: unclassified_topic(self._settings),
@@ -49,17 +49,17 @@ class TopicRouter:
             return topic
         return topic if len(self._unknown) < self._unknown_max else unclassified_topic(self._settings)
 
-    async def ensure(self, topic: str) -> None:
+    async def ensure(self, topic: str) -> int:
         """Create ``topic`` if it was missing when ``load`` asked, and wait until it is there, some seconds at
-        most. Raises ``KafkaUnavailable`` or ``TopicError``."""
-        if topic in self._existing:
-            return
+        most. Returns how many partitions it has. Raises ``KafkaUnavailable`` or ``TopicError``."""
+        if topic in self.partitions:
+            return self.partitions[topic]
         if leaderless := [place for place in self._leaderless if place[0] == topic]:
             raise TopicLeaderless(unled_words(leaderless))  # not waited for: all other topics would wait, too
-        await ensure_topics(self._settings, [topic], timeout_s=_WITHIN_S)
-        self._existing.add(topic)
+        self.partitions |= await ensure_topics(self._settings, [topic], timeout_s=_WITHIN_S)
         if self._counts_as_unknown(topic):
             self._unknown.add(topic)
+        return self.partitions[topic]
 
     def _counts_as_unknown(self, topic: str) -> bool:
         prefix = self._settings.topic_prefix

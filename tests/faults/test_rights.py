@@ -1,6 +1,7 @@
 """Rights in Kafka: what docs/explanation/security.md lists is enough and needed; what is missing is said."""
 
 import asyncio
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from dingbridge.kafka.topic_policy import (
 )
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
+from dingbridge.settings.apps import companies
 from dingbridge.worker.registry import load_consumer
 from tests.faults.rights import APPROVAL, CONTACT, TASK, consume, documented, forge, settings_of
 from tests.integration.test_publisher import keep, look
@@ -203,7 +205,7 @@ async def published(settings: IngressSettings, root: Path) -> tuple[RelayStatus,
     await journal.start()
     await keep(journal, KEPT)
     report = RelayStatus(CollectorRegistry())
-    publisher = Publisher(settings, journal, report)
+    publisher = Publisher(settings, partial(companies, settings), journal, report)
     running = asyncio.ensure_future(publisher.run())
     await eventually(lambda: look(journal).acked >= 3 or report.state == "down", 60, report.words)
     publisher.stop()

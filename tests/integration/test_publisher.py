@@ -5,6 +5,7 @@ import json
 import time
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -24,6 +25,7 @@ from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from dingbridge.settings.apps import companies
 from tests.support.kafka_reader import read_topic, topics
 from tests.support.sizes import sized
 from tests.support.waiting import eventually
@@ -87,7 +89,8 @@ class Running:
     def __init__(self, settings, journal):
         self.registry = CollectorRegistry()
         self.report = RelayStatus(self.registry)
-        self.journal, self.publisher = journal, Publisher(settings, journal, self.report)
+        self.journal = journal
+        self.publisher = Publisher(settings, partial(companies, settings), journal, self.report)
         journal.on_commit = self.publisher.wake
 
     async def __aenter__(self):

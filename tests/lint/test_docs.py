@@ -25,7 +25,6 @@ from dingbridge.ingress.metrics import (
     JournalMetrics,
     RecoveryMetrics,
     StreamMetrics,
-    relay_restarts,
 )
 from dingbridge.ingress.relay.sender import Refusal
 from dingbridge.ingress.relay.status import RelayStatus
@@ -220,7 +219,6 @@ def test_the_reference_lists_every_metric_and_no_other():
     FolderMetrics(registry)
     http = HttpMetrics(registry)
     RelayStatus(registry)
-    relay_restarts(registry)
     RecoveryMetrics(registry)
     StreamMetrics(registry, http.callbacks)
     WorkerMetrics("billing", registry)

@@ -21,7 +21,6 @@ from dingbridge.ingress.metrics import (
     JournalMetrics,
     RecoveryMetrics,
     StreamMetrics,
-    relay_restarts,
 )
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.mirror.look_again import LookAgain
@@ -46,7 +45,6 @@ def metrics() -> dict[str, set[str]]:
     owners += [OutboundMetrics(registry), ApprovalMetrics(registry), AddressSyncMetrics(registry)]
     owners += [LookAgain(look_again, time.time, registry)]
     held = [m for owner in owners for m in vars(owner).values() if isinstance(m, MetricWrapperBase)]
-    held.append(relay_restarts(registry))
     kept = [(m._name, m._type, m._labelnames) for m in held]
     # what a collector of our own makes when it is asked
     made = [(m.name, m.type, m._labelnames) for m in registry.collect() if hasattr(m, "_labelnames")]

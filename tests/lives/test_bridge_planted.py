@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from dingbridge.ingress import callback
-from dingbridge.ingress.journal import folder
+from dingbridge.ingress.journal import disk, folder
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.rows import NewCallback, columns_of
 from dingbridge.ingress.relay.batches import BatchSet, BlockedTopics
@@ -22,6 +23,7 @@ from dingbridge.ingress.relay.sender import Sender
 from dingbridge.ingress.stream import client
 from dingbridge.ingress.stream.gaps import Gaps
 from tests.lives.bridge.life import lived, plan_of
+from tests.lives.clock import everywhere
 from tests.lives.life import Plan
 from tests.lives.test_planted import Bug, planted
 from tests.support.sizes import QUICK, sized
@@ -68,9 +70,39 @@ def _acked_ahead(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(Publisher, "_send_and_build", ahead)
 
 
+@bug("what is parked is not of the commit that passes it", 2, 9)
+def _parked_late(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    commit = JournalFile.commit
+
+    def twice(self: JournalFile, callbacks: Any = (), notes: Any = None, acks: Any = ()) -> list[bool]:
+        each = list(acks)
+        new = commit(self, callbacks, notes, [one._replace(parked=(), sent=()) for one in each])
+        commit(self, (), None, [one._replace(acked=None) for one in each])
+        return new
+
+    patch.setattr(JournalFile, "commit", twice)
+
+
 @bug("the name of a new journal is not synced", 1, 2)
 def _unsynced_name(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(folder, "sync", lambda path: None)
+
+
+def _unsynced(how: str) -> Plant:
+    def plant(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+        durable = disk.make_durable
+
+        def weak(db: apsw.Connection, *, create: bool) -> None:
+            durable(db, create=create)
+            db.execute(f"PRAGMA synchronous = {how}")
+
+        stack.enter_context(everywhere(durable, weak))
+
+    return plant
+
+
+bug("a commit is not synced at all", 1, 2)(_unsynced("OFF"))
+bug("a commit returns before its sync", 1, 2)(_unsynced("NORMAL"))
 
 
 @bug("a batch that got lost counts as acknowledged", 2, 4)

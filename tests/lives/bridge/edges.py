@@ -13,7 +13,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.gateway import open_connection
 from dingbridge.health_server import AdminServer
-from dingbridge.ingress.errors import JournalError
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.server import PublicServer
 from dingbridge.ingress.stream.connection import connect
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from tests.lives.bridge.machine import Machine
 
 _PATIENCE: dict[str, Any] = {
-    "ingress.journal.writer._WATCH_EVERY_S": 0.5,
     "ingress.journal.writer._RETENTION_EVERY_S": 20.0,
     "ingress.relay.publisher._IDLE_S": 2.0,
     "ingress.journal.drain._EVERY_S": 10.0,
@@ -116,11 +114,7 @@ class _Turns:
         self._is_due, journal = False, self._journal
         if not self._runs:
             return
-        try:
-            self._ended = not journal._write()
-        except BaseException as error:  # as ``Journal._run``
-            self._ended = True
-            journal._end(JournalError(f"the journal's writer failed ({error!r})"))
+        self._ended = not journal._write()
         if self._ended:
             journal._close()
         elif journal._file is None and journal._ended is None:

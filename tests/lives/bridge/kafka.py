@@ -114,7 +114,10 @@ class Producer(MemoryProducer):
         self._sends: set[asyncio.Task[None]] = set()
         self._finished = False
         self.client: Any = SimpleNamespace(
-            cluster=SimpleNamespace(brokers=lambda: set() if cluster.is_away else {1}),
+            cluster=SimpleNamespace(
+                brokers=lambda: set() if cluster.is_away else {1},
+                leader_for_partition=lambda place: -1 if place.topic in cluster.leaderless else 1,
+            ),
             close=self._close,
             force_metadata_update=self._is_there,
         )

@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import shutil
 import threading
 import time
+from contextlib import closing
 
 import apsw
 import pytest
@@ -20,7 +22,7 @@ from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.tasks import end
 from tests.support.disk import mortal_disk
 from tests.support.waiting import eventually
-from tests.unit.ingress.filled import DAY, bodies_below, callback, rights, started
+from tests.unit.ingress.filled import DAY, bodies_below, callback, fill, rights, started
 
 WRITER = "dingbridge.ingress.journal.writer"
 
@@ -165,6 +167,19 @@ async def test_a_sick_disk_refuses_and_comes_back_by_itself(disk, journal, tmp_p
     assert len(kept) == len(set(kept))
 
 
+@pytest.mark.parametrize("sickness", ["full", "over quota"])
+async def test_a_disk_without_room_at_the_start_refuses_and_comes_back_by_itself(disk, tmp_path, sickness):
+    """The ingress before was killed: its last callbacks are in the WAL, which cannot be written back."""
+    with closing(fill(tmp_path / "before", 200)):
+        shutil.copytree(tmp_path / "before", tmp_path / "here", ignore=shutil.ignore_patterns("*-shm"))
+    disk.sick = sickness
+    async with started(tmp_path / "here") as journal:
+        assert await refused(journal, b"during") == "disk"
+        disk.sick = None
+        await recovers(journal, b"after")
+        assert {b"1", b"200", b"after"} <= set(bodies_below(tmp_path / "here"))
+
+
 async def test_a_stalled_disk_refuses_in_time_and_never_stalls_the_loop(disk, journal, monkeypatch):
     """The deadline is that of DingTalk, which waits for callbacks, and of probes: other work takes its
     time."""
@@ -237,6 +252,15 @@ async def test_io_errors_far_apart_are_none(journal, tmp_path, monkeypatch):
     assert bodies_below(tmp_path) == [b"after-0", b"after-1", b"after-2"]
 
 
+async def test_a_reopening_reads_nothing_of_what_is_parked(journal, monkeypatch):
+    """A million parked callbacks would take seconds of CPU at each try."""
+    monkeypatch.setattr(JournalFile, "check_parked", raiser(AssertionError("read")))
+    with monkeypatch.context() as sick:
+        sick.setattr(JournalFile, "commit", raiser(apsw.FullError("database or disk is full")))
+        assert await refused(journal, b"during") == "disk"
+    await recovers(journal, b"after")
+
+
 @pytest.mark.parametrize(
     ("code", "damage"),
     [
@@ -275,12 +299,15 @@ async def test_a_fault_in_a_commit_leaves_no_answer_waiting_and_no_queue_full(jo
     await recovers(journal, b"after")
 
 
-@pytest.mark.parametrize(("part", "words"), [("_write", "writer failed"), ("_expire", "watchdog failed")])
-async def test_without_its_thread_or_its_watchdog_the_process_ends(tmp_path, monkeypatch, part, words):
-    monkeypatch.setattr(Journal, part, raiser(ValueError("a fault of ours")))
-    monkeypatch.setattr(Journal, "_close", lambda self: None)
-    async with started(tmp_path) as journal, asyncio.timeout(10):
-        with pytest.raises(JournalError, match=words):
+async def test_a_fault_in_the_writer_ends_the_process_and_leaves_no_answer_waiting(journal, monkeypatch):
+    """Nor what comes until the process has ended: the relay's last acknowledgement, say."""
+    monkeypatch.setattr(Journal, "_outcomes", raiser(ValueError("a fault of ours")))
+    for _ in range(2):
+        async with asyncio.timeout(5):
+            with pytest.raises(JournalUnavailable, match="writer failed"):
+                await journal.acknowledge(Acknowledgement(0))
+    async with asyncio.timeout(5):
+        with pytest.raises(JournalError, match="writer failed"):
             await journal.until_damaged()
 
 

@@ -153,15 +153,15 @@ def test_pushes_of_another_company_are_kept_for_the_doctor_and_logged_once_each(
     report = RelayStatus(registry)
     assert report.as_json()["other_companies"] == {}
     with structlog.testing.capture_logs() as logs:
-        for named in ("ding1", "ding1", *(f"ding{number}" for number in range(2, 300))):
+        for named in ("ding1", "ding1", *(f"ding{number}" for number in range(2, 1_200))):
             report.published(numbered(pushed(named)))
         report.published(numbered(pushed("dingown")))
-    seen = {"count": 300, "named": "ding299", "own": "dingown"}
-    assert report.as_json()["other_companies"] == {"hr": seen | {"count": 300}}
+    seen = {"count": 1_200, "named": "ding1199", "own": "dingown"}
+    assert report.as_json()["other_companies"] == {"hr": seen}
     counted = registry.get_sample_value("dingbridge_unclassified_total", {"reason": "other-company"})
-    assert counted == 300
+    assert counted == 1_200
     logged = [log["named"] for log in logs if log["event"] == "relay.other_company"]
-    assert logged == [f"ding{number}" for number in range(1, 101)]
+    assert logged == [f"ding{number}" for number in range(1, 1_001)]
 
 
 @pytest.mark.parametrize(("kind", "most"), [("contact", 450), ("approval", 800)])

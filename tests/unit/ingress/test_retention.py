@@ -6,7 +6,6 @@ from itertools import islice
 import apsw
 import pytest
 
-from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.retention import Retention, prune_steps
 from dingbridge.ingress.journal.rows import Acknowledgement, now_ms
 from tests.support.sizes import sized
@@ -37,6 +36,19 @@ def test_only_what_kafka_has_and_is_not_parked_goes_by_its_receipt(tmp_path, ret
         file.commit([], None, [Acknowledgement(6, (), [rights(2)])])
         assert prune(tmp_path, file, retention) == ([3] if retention is DAY else [])
         assert file.highest_seq() == 6
+
+
+def test_a_pass_ends_where_a_published_callback_stays_for_its_age(tmp_path):
+    """So a pass does not read all kept callbacks. Older callbacks behind a younger one go with it."""
+    ages_h = [25] * 1_200 + [23] + [25] * 4_000
+    with closing(fill(tmp_path, 0)) as file:
+        file.commit([callback(b"%d" % n, now_ms() - h * HOUR_MS) for n, h in enumerate(ages_h)])
+        file.commit([], None, [Acknowledgement(len(ages_h), [rights(3)])])
+        for first_left in (1_501, 1_701):
+            assert len(list(prune_steps(lambda: file, tmp_path, DAY))) < 6
+            assert [row.seq for row in rows(file)][:3] == [3, 1_201, first_left]
+        file.db.execute("UPDATE callbacks SET received_ms = 1 WHERE seq = 1201")
+        assert prune(tmp_path, file, DAY) == [3]
 
 
 def test_keys_go_by_their_receipt_counted_from_the_newest(tmp_path):
@@ -90,25 +102,6 @@ def test_a_file_that_an_outage_has_made_large_shrinks_once_that_is_published(tmp
         assert prune(tmp_path, file, retention) == list(range(791, 801))
         file.truncate_wal()
         assert file.path.stat().st_size < most
-
-
-def test_a_process_that_reads_meanwhile_as_a_back_up_does_holds_up_nobody(tmp_path, monkeypatch):
-    """The thread that commits would wait for it, and all answers with it."""
-    waits = []
-    real = JournalFile.truncate_wal
-
-    def truncate(self):
-        waits.append(self.db.pragma("busy_timeout"))
-        real(self)
-
-    with closing(fill(tmp_path, 8, 8)) as file, closing(JournalFile(file.path, read_only=True)) as reader:
-        monkeypatch.setattr(JournalFile, "truncate_wal", truncate)
-        reader.db.execute("BEGIN")
-        assert reader.last_seq() == 8
-        file.commit([callback(bytes(40_000), 1, b"k")], None, [Acknowledgement(9)])
-        assert prune(tmp_path, file, FULL) == []
-        assert waits == [0]
-        assert file.db.pragma("busy_timeout") == 5_000
 
 
 def test_a_file_that_gives_nothing_back_does_not_hold_up_the_pass(tmp_path):

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
 from prometheus_client import CollectorRegistry
 
@@ -23,6 +24,7 @@ from dingbridge.ingress.metrics import JournalMetrics
 from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from dingbridge.settings.apps import companies
 
 CHECK_IN, APPROVAL, USERS = "dingtalk.check_in", "dingtalk.bpms_instance_change", "dingtalk.user_add_org"
 RESYNC = "ctl-dingtalk.resync"
@@ -93,9 +95,6 @@ class FakeKafka:
             self.topics.add(name)
         return dict.fromkeys(names, self.partitions)
 
-    async def without_leader(self, settings: Any, places: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-        return [place for place in places if place[0] in self.leaderless]
-
     async def ailing(self, *_: Any) -> None:
         return None
 
@@ -105,7 +104,6 @@ class FakeKafka:
             ("sender", "producer", self.producer),
             ("sender", "start_producer", self.start),
             ("sender", "discard_producer", self.discard),
-            ("sender", "leaderless", self.without_leader),
             ("sender", "ailing", self.ailing),
             ("topics", "listed_topics", self.listed),
             ("topics", "ensure_topics", self.ensure),
@@ -136,11 +134,11 @@ class FakeBatch:
 
 
 class FakeProducer:
-    """A partition of it that had a failed send is finished. It is its own client, too."""
+    """A partition of it that had a failed send is finished. It stands for its client and its cluster, too."""
 
     def __init__(self, kafka: FakeKafka) -> None:
         self._kafka = kafka
-        self.client = self
+        self.client = self.cluster = self
         self.finished = False
         self.failed: set[tuple[str, int]] = set()
         self.sends: list[asyncio.Future[None]] = []
@@ -150,6 +148,9 @@ class FakeProducer:
         if self._kafka.answers is not None:
             await self._kafka.answers.wait()
         return self._kafka.away is None
+
+    def leader_for_partition(self, place: TopicPartition) -> int:
+        return -1 if place.topic in self._kafka.leaderless else 1
 
     async def partitions_for(self, topic: str) -> set[int]:
         return set(range(self._kafka.partitions))
@@ -199,7 +200,8 @@ class Room:
     def __init__(self, root: Path) -> None:
         root.mkdir(exist_ok=True)
         self.root = root
-        self.status = RelayStatus(CollectorRegistry())
+        self.registry = CollectorRegistry()
+        self.status = RelayStatus(self.registry)
 
     async def open(self) -> "Room":
         self.journal = Journal(self.root, Retention(3600, 3600), JournalMetrics(CollectorRegistry()))
@@ -242,7 +244,9 @@ class Room:
             file.db.execute(sql)
 
     def publisher(self, *, until_empty: bool = False, **more: Any) -> Publisher:
-        made = Publisher(settings(**more), self.journal, self.status, until_empty=until_empty)
+        given = settings(**more)
+        known = companies(given)
+        made = Publisher(given, lambda: known, self.journal, self.status, until_empty=until_empty)
         self.journal.on_commit = made.wake
         return made
 

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from dingbridge.errors import TopicError
 from dingbridge.events import decode
 from dingbridge.ingress.errors import JournalDamaged, JournalUnavailable
-from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.rows import CONTROL, DAMAGED, FAULT, NO_TOPIC, ResyncRequest
 from dingbridge.ingress.relay import publisher as publishing
 from dingbridge.ingress.relay.records import RecordBuilder
@@ -147,59 +146,6 @@ class Story:
         return not waits and set(self.room.why_parked().values()) <= {"too_large"}
 
 
-@pytest.mark.parametrize("after", [False, True])
-async def test_acked_passes_nothing_that_kafka_has_not_answered_for_wherever_it_dies(
-    tmp_path, kafka, monkeypatch, after
-):
-    """Killed at each acknowledgement. What is acknowledged and what is parked are one transaction."""
-    monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 4)
-    monkeypatch.setattr(publishing, "_SAVE_EVERY_S", 0.0)
-    ended, nth = False, 0
-    while not ended:
-        nth += 1
-        room = await Room(tmp_path / f"{nth}").open()
-        await room.keep(*(body(number, KINDS[number % 2]) for number in range(1, 13)))
-        kafka.taken, large = {}, too_large(3, 8)
-        kafka.refuses = lambda *what: forbidden(APPROVAL)(*what) or large(*what)  # noqa: B023
-        ended = not await _killed(room, monkeypatch, nth, after)
-        parked = room.why_parked()
-        in_kafka = {*kafka.numbers(CHECK_IN), *kafka.numbers(APPROVAL)}
-        assert {*range(1, room.acked() + 1)} <= in_kafka | parked.keys(), nth
-        kafka.refuses = large
-        await room.open()
-        await room.publish(retry=True)
-        assert {*kafka.numbers(CHECK_IN), *kafka.numbers(APPROVAL)} == {*range(1, 13)} - {3, 8}
-        assert room.why_parked() == {3: "too_large", 8: "too_large"}
-        await room.close()
-    assert nth > 3
-
-
-async def _killed(room, monkeypatch, nth, after):
-    """Publish ``room``; dies in the ``nth`` commit of an acknowledgement. Returns whether it came to that."""
-    real, left = JournalFile.commit, [nth]
-
-    def commit(file, callbacks=(), notes=None, acknowledgements=()):
-        left[0] -= bool(acknowledgements)
-        if left[0] or after:
-            real(file, callbacks, notes, acknowledgements)
-        if not left[0]:
-            raise KeyboardInterrupt
-        return []
-
-    with monkeypatch.context() as patch:
-        patch.setattr(JournalFile, "commit", commit)
-        tasks = [asyncio.ensure_future(one) for one in (room.publish(), room.journal.until_damaged())]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        killed = tasks[1].done()
-        for task in tasks:
-            while not task.done():
-                task.cancel()
-                await asyncio.sleep(0)
-        await room.close()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    return killed
-
-
 @pytest.mark.parametrize("slow_kafka", [True, False])
 async def test_while_the_journal_takes_no_write_at_most_10000_are_sent_beyond_what_was_saved(
     room, kafka, monkeypatch, running, slow_kafka
@@ -316,6 +262,17 @@ async def test_a_topic_that_takes_nothing_is_parked_and_all_others_are_published
         kafka.refuses = forbidden()
         await eventually(lambda: not room.parked(), what="the rest by itself")
     assert kafka.numbers(APPROVAL) == list(range(1, 100, 2))
+
+
+async def test_a_set_of_a_topic_that_does_not_answer_holds_up_no_later_one(room, kafka, running, monkeypatch):
+    """No other topic in it has shown that Kafka is there: the producer's client asks."""
+    monkeypatch.setattr("dingbridge.ingress.relay.sender.hopeless_after_s", lambda settings: 20)
+    kafka.silent.add(APPROVAL)
+    await room.keep(body(0, "bpms_instance_change"))
+    async with running():
+        await eventually(lambda: room.why_parked() == {1: "no_leader"}, 5, "parked")
+        await room.keep(body(1))
+        await eventually(lambda: kafka.numbers() == [1], what="published")
 
 
 @pytest.mark.parametrize("from_the_start", [True, False])

@@ -1,14 +1,13 @@
 """What a row of the journal becomes: records, resync requests, and the topic of each."""
 
 import json
-import time
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+from dingbridge.apps.company import Companies
 from dingbridge.errors import TopicLeaderless
 from dingbridge.events import Event, Record, decode, extract_facts
 from dingbridge.events.control import RESYNC_REQUESTED
@@ -23,39 +22,24 @@ from dingbridge.ingress.journal.rows import (
 from dingbridge.ingress.relay import records as module
 from dingbridge.ingress.relay.records import RESYNC, RESYNC_EVERY_MS, SETTLED_MS, RecordBuilder
 from dingbridge.ingress.relay.topics import TopicRouter
-from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from tests.unit.events.golden import load_captured
 from tests.unit.ingress.relay.fakes import FakeKafka, body, settings
 
 BEGIN = 1_731_000_000_000
 CORP = SAMPLE_CREDENTIALS["DINGTALK_CORP_ID"]
 TREE = {"EventType": "org_dept_remove", "EventTime": BEGIN, "CorpId": CORP, "eventId": "e1"}
-APPS = """
-[apps.hr]
-token = "tokenOfHr"
-aes_key = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"
-owner_keys = "dinghr"
-corp_id = "dingcorp2"
-"""
 
 
 @pytest.fixture
-def builder(monkeypatch: pytest.MonkeyPatch) -> RecordBuilder:
-    monkeypatch.setenv("DINGTALK_API_BASE", "http://127.0.0.1:1")
-    for name, value in SAMPLE_CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    return RecordBuilder(IngressSettings.load(), "j1")
+def builder() -> RecordBuilder:
+    return RecordBuilder(settings(), lambda: Companies({"default": CORP}), "j1")
 
 
 @pytest.fixture
-def suite(builder: RecordBuilder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RecordBuilder:
+def suite() -> RecordBuilder:
     """Of an app ``default`` whose pushes are of many companies."""
-    file = tmp_path / "suite.toml"
-    file.write_text(APPS.replace("apps.hr", "apps.default").replace('corp_id = "dingcorp2"', "suite = true"))
-    for name in SAMPLE_CREDENTIALS:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("DINGTALK_APPS_FILE", str(file))
-    return RecordBuilder(IngressSettings.load(), "j1")
+    return RecordBuilder(settings(), lambda: Companies({"default": None}), "j1")
 
 
 def stored(content: bytes, at_ms: int = BEGIN, app: str = "default", via: str = "http") -> StoredCallback:
@@ -129,23 +113,17 @@ def test_a_push_that_names_another_company_is_unclassified_with_its_bytes(builde
     assert (event.data_bytes, event.corp_id) == (content, CORP)
 
 
-def test_an_apps_file_that_changed_is_read_again_and_one_with_mistakes_changes_nothing(
-    builder: RecordBuilder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    file = tmp_path / "apps.toml"
-    monkeypatch.setenv("DINGTALK_APPS_FILE", str(file))
+def test_the_companies_are_those_of_now() -> None:
+    """The apps file is read again while the ingress runs."""
+    of_app = {"default": CORP, "hr": "dingcorp2"}
+    builder = RecordBuilder(settings(), lambda: Companies(of_app), "j1")
 
     def corp_of_hr() -> str:
         (record,) = builder.records(stored(b'{"EventType":"org_change"}', app="hr"))
         return dict(record.headers)["dingbridge-corp"].decode()
 
-    file.write_text(APPS)
-    builder = RecordBuilder(IngressSettings.load(), "j1")
     assert corp_of_hr() == "dingcorp2"
-    file.write_text("[apps.hr]\nbroken")
-    assert corp_of_hr() == "dingcorp2"
-    monkeypatch.setattr(time, "monotonic", lambda: 1e12)
-    file.write_text(APPS.replace("dingcorp2", "dingcorp30"))
+    of_app["hr"] = "dingcorp30"
     assert corp_of_hr() == "dingcorp30"
     asked = builder.records(stored(ResyncRequest("r", "lost").callback().body, app="", via=CONTROL))
     assert {decode(record.value).corp_id for record in asked} == {CORP, "dingcorp30"}

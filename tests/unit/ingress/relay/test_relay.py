@@ -5,7 +5,6 @@ import asyncio
 import apsw
 import pytest
 from aiokafka.errors import TopicAuthorizationFailedError
-from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from dingbridge.errors import BridgeError
@@ -14,11 +13,11 @@ from dingbridge.ingress.admin.publish import publish
 from dingbridge.ingress.errors import JournalDamaged, JournalLocked
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.folder import current, journal_lock
-from dingbridge.ingress.metrics import relay_restarts
 from dingbridge.ingress.relay import relay as module
 from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.relay import Relay
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings.apps import companies
 from dingbridge.tasks import end
 from tests.support.waiting import POLL_S, eventually
 from tests.unit.ingress.relay.fakes import body, settings
@@ -27,8 +26,7 @@ from tests.unit.ingress.relay.fakes import body, settings
 @pytest.fixture
 async def relay(room, kafka):
     """With ``begin``, which runs it in a task until the end of the test."""
-    room.registry = CollectorRegistry()
-    made = Relay(settings(), room.journal, room.status, relay_restarts(room.registry))
+    made = Relay(settings(), lambda: companies(settings()), room.journal, room.status)
     tasks = []
     made.begin = lambda: tasks.append(asyncio.create_task(made.run()))
     yield made
