@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dingbridge.kafka.group_offsets import committed_offsets
 from dingbridge.kafka.reader import Span, TopicReader
-from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.executor import Executor
@@ -134,7 +133,9 @@ class Commits:
                 rows = await offsets.locked(tx, self._consumer.name, committed)
             begins = {p: begin_at(c, notes[p], rows.get(p), self._database_id) for p, c in committed.items()}
             if any(begin.went_back for begin in begins.values()):
-                counts = await existing_topics(self._settings, {p.topic for p in committed})
+                counts: dict[str, int] = {}
+                for topic, number in committed:
+                    counts[topic] = max(counts.get(topic, 0), number + 1)
                 async with TopicReader(self._settings) as reader:
                     spans = await reader.spans(counts)
                 await self._restored(tx, begins, spans)

@@ -142,11 +142,15 @@ class Executor:
         ]
 
     async def attempt(self, event: Event, delivery: Delivery = _ORDINARY, number: int = 1) -> Outcome:
-        """Try ``event`` beside a scheduler, for the ``number``-th time. Raises nothing but
+        """Try ``event``, for the ``number``-th time, beside a scheduler. Raises nothing but
         ``CancelledError``."""
+        return await self.attempt_beside([(event, delivery)], number)
+
+    async def attempt_beside(self, delivered: Sequence[Delivered], number: int = 1) -> Outcome:
+        """``attempt_together``, beside a scheduler."""
         stuck = asyncio.get_running_loop().create_future()
         turn = Turn(self.watchdog, lambda _: stuck.set_result(None))
-        work = turn.task = asyncio.create_task(self._attempt_alone(event, delivery, number, turn))
+        work = turn.task = asyncio.create_task(self._attempt_beside(delivered, number, turn))
         self.watchdog.turns.add(turn)
         try:
             await asyncio.wait((work, stuck), return_when=asyncio.FIRST_COMPLETED)
@@ -157,15 +161,15 @@ class Executor:
                 turn.cut()
                 await asyncio.wait((work,), timeout=0 if turn.stuck else self._limit_s)
 
-    async def _attempt_alone(self, event: Event, delivery: Delivery, number: int, turn: Turn) -> Outcome:
-        if self.asks_inbox_first:
+    async def _attempt_beside(self, delivered: Sequence[Delivered], number: int, turn: Turn) -> Outcome:
+        if self.asks_inbox_first and len(delivered) == 1:
             try:
-                [known] = await self.known([(event, delivery)])
+                [known] = await self.known(delivered)
             except DatabaseDown as error:
                 return classify(error)
             if known is not None:
                 return known
-        return await self.attempt_together([(event, delivery)], number, turn)
+        return await self.attempt_together(delivered, number, turn)
 
     async def attempt_together(self, delivered: Sequence[Delivered], number: int, turn: Turn) -> Outcome:
         """Try events that share a fetch, oldest first, in the task of ``turn``: the handler is called with the

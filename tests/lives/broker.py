@@ -70,7 +70,7 @@ class MemoryBroker:
         finally:
             self._waiting.discard(changed)
 
-    def consumer(self, *topics: str, group_id: str, **_: Any) -> "MemoryConsumer":
+    def consumer(self, *topics: str, group_id: str = "", **_: Any) -> "MemoryConsumer":
         """Stands for ``AIOKafkaConsumer``."""
         return MemoryConsumer(self, group_id)
 

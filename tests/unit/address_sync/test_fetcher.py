@@ -31,7 +31,7 @@ async def together(sync, *came):
     """What the worker does with events that wait for their turn together."""
     assert len({sync.consumer.fetches(one) for one in came}) == 1
     executor = Executor(sync.consumer, sync.database)
-    return await executor.attempt_together([(one, Delivery()) for one in came])
+    return await executor.attempt_beside([(one, Delivery()) for one in came])
 
 
 async def test_fifty_events_that_wait_cost_one_call(sync, company):
