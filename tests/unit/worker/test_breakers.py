@@ -282,13 +282,20 @@ async def test_a_pause_ends_with_the_last_record_that_waited_for_it(then: Except
 
 async def test_a_pause_ends_when_its_record_was_done_before() -> None:
     """The database did not say that it had committed."""
-    async with running(Scripted({"e0": [DatabaseDown("gone")]})) as harness:
+    consumer = Scripted({"e0": [DatabaseDown("gone")]})
+    first, second = asyncio.Event(), asyncio.Event()
+    consumer.hold["e0"] = first
+    async with running(consumer) as harness:
         harness.add(P0, ("e0", "e0"))
+        await until(lambda: "e0" in consumer.began)
+        consumer.hold["e0"] = second
+        first.set()
         await until(lambda: "database" in harness.scheduler.down())
         async with harness.runtime.database.transaction() as tx:
             event = decode(record("e0", "e0").value)
             known = inbox.hash_of("recording", (event.source, event.id), "")
             assert await inbox.enter(tx, [(known, 1)])
+        second.set()
         await harness.idle()
         await until(lambda: harness.scheduler.down() == {})
 
