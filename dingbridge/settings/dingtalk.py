@@ -105,6 +105,13 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
         if self.dingtalk_apps_file is not None and not (own and self.dingtalk_app_key):
             apps = load_apps(self)
             if self.consumer_app in apps:
+                if apps[self.consumer_app].suite:
+                    raise SettingsError(
+                        [
+                            f"CONSUMER_APP (or --app): {self.consumer_app} is a third-party suite, as which "
+                            "nothing here calls the Open API; name another app"
+                        ]
+                    )
                 return apps[self.consumer_app].api_credentials()
             names = ", ".join(apps)
             raise SettingsError(

@@ -1,1 +1,1 @@
-"""How a consumer reaches DingTalk's Open API: a client for each app, and a suite's ticket."""
+"""How a consumer reaches DingTalk's Open API: a client for each app."""
