@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DBAPIError
 
 from dingbridge.api_budget import ApiCalls
-from dingbridge.contract_routes import contract_routes
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.catalogue import misspelt
 from dingbridge.health_server import AdminServer, json_response
@@ -99,7 +98,7 @@ class ConsumerService:
                     settings.admin_port,
                     self.registry,
                     ready=self._ready,
-                    routes=[*contract_routes(settings), web.get("/in-flight", self._in_flight)],
+                    routes=[web.get("/in-flight", self._in_flight)],
                     names=settings.admin_names,
                 )
                 await admin.start()
