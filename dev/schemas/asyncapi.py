@@ -1,6 +1,8 @@
-"""The topics of the settings' defaults as an AsyncAPI 3.0.0 document: addresses, keys, headers, payloads, bindings and examples.
+"""The topics as an AsyncAPI 3.0.0 document: addresses, keys, headers, payloads, bindings and examples.
 
-Responsible for the document. Not responsible for the schemas in it (``dingbridge/schema/json_schema.py``), or
+Topics and servers are those of the settings' defaults.
+
+Responsible for the document. Not responsible for the schemas in it (``json_schema.py``), or
 for where examples and messages of other packages come from: the caller brings them.
 
 The document is the bridge's: it *sends* events and *receives* what systems want. Payloads stand inline and
@@ -12,10 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from dev.schemas.json_schema import envelope_schema, record_schema
 from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue
 from dingbridge.events.envelope import CONTENT_TYPE, TYPE_PREFIX, Record
 from dingbridge.kafka.topic_policy import topic_configs
-from dingbridge.schema.json_schema import class_name, envelope_schema, record_schema
+from dingbridge.schema.model import class_name
 from dingbridge.settings import KafkaSettings
 
 VERSION: Final = "1.0.0"

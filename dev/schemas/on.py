@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from dingbridge.events.catalogue import EventSpec
-from dingbridge.schema.json_schema import class_name
+from dingbridge.schema.model import class_name
 
 HEAD = """# Made by ``python -m dev.schemas``; do not edit.
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from dingbridge.consumers.outbound.forms import MODELS, ChangeEvent, ResultEvent
-from dingbridge.schema.json_schema import class_name
+from dingbridge.schema.model import class_name
 
 _CORP: Final = {"corpId": "dingcorp1"}
 EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {

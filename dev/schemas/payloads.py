@@ -4,8 +4,7 @@ import keyword
 from collections.abc import Generator, Iterator
 
 from dingbridge.events.catalogue import EventSpec
-from dingbridge.schema.json_schema import class_name
-from dingbridge.schema.model import JsonType, Property, Shape, model_of
+from dingbridge.schema.model import JsonType, Property, Shape, class_name, model_of
 
 HEAD = '''"""What ``data`` holds, by EventType. Made by ``python -m dev.schemas``; do not edit.
 

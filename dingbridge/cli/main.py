@@ -29,7 +29,7 @@ COMMANDS = {
     "backup": "Copy journal, databases and offsets, while all runs.",
     "restore": "Restore a back-up; consumers read again what came since.",
     "topics": "List, create and read the topics.",
-    "schema": "The contract of the topics, for other programs.",
+    "schema": "Compare what stands in the topics with the catalogue.",
     "callback": "Register this bridge's callback URL at DingTalk.",
     "doctor": "Find out why callbacks do not arrive.",
     "probe": "Try a real app, and report what will not work.",

@@ -18,8 +18,7 @@ from dingbridge.events.bounded_cache import BoundedCache
 from dingbridge.events.catalogue import EventSpec, Form
 from dingbridge.events.envelope import Drift
 from dingbridge.events.normalise import Layout
-from dingbridge.schema.json_schema import MAX_INTEGER, least_integer
-from dingbridge.schema.model import JsonType, Shape, model_of
+from dingbridge.schema.model import MAX_INTEGER, JsonType, Shape, least_integer, model_of
 
 _NONE: Final[tuple[Drift, ...]] = ()
 FIELD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")

@@ -16,7 +16,7 @@ import orjson
 
 from dingbridge.cli.new_consumer.names import Names, ScaffoldError
 from dingbridge.cli.new_consumer.source import Source
-from dingbridge.schema.json_schema import class_name
+from dingbridge.schema.model import class_name
 
 SECTION = '[project.entry-points."dingbridge.consumers"]'
 WIDTH = 110

@@ -12,11 +12,12 @@ import pytest
 from dev.schemas import files
 from dev.schemas.contract import asyncapi
 from dev.schemas.files import ROOT, examples, specs
+from dev.schemas.json_schema import DIALECTS, data_schema, record_schema
 from dev.schemas.outbound import EXAMPLES, example, schemas
 from dingbridge.consumers.outbound.forms import MODELS
 from dingbridge.events import catalogue
 from dingbridge.events.envelope import urn
-from dingbridge.schema.json_schema import DIALECTS, MAX_INTEGER, class_name, data_schema, record_schema
+from dingbridge.schema.model import MAX_INTEGER, class_name
 from dingbridge.settings import KafkaSettings
 from dingbridge.testing import recorded
 from tests.support.cases import of_each

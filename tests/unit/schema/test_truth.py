@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dev.schemas.json_schema import data_schema, record_schema
 from dingbridge.events import EventSpec, catalogue, to_records
 from dingbridge.events.catalogue import Form
 from dingbridge.events.envelope import Drift, Received, Record
@@ -19,7 +20,6 @@ from dingbridge.events.examples import example_callbacks
 from dingbridge.events.normalise import Layout, normalise
 from dingbridge.schema import drift
 from dingbridge.schema.drift import drift_in, drift_of
-from dingbridge.schema.json_schema import data_schema, record_schema
 from tests.support import validation
 from tests.support.cases import of_each
 from tests.support.sizes import sized

@@ -9,13 +9,20 @@ on every integer, since Java's generators take a 32-bit one otherwise. Values th
 never an ``enum``: DingTalk adds some without a word, and a closed list would stop its readers.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from dingbridge.events.catalogue import FORMS, EventSpec, Form, catalogue
 from dingbridge.events.envelope import TYPE_PREFIX, urn
-from dingbridge.schema.model import DataModel, Property, Shape, model_of
+from dingbridge.schema.model import (
+    MAX_INTEGER,
+    DataModel,
+    Property,
+    Shape,
+    class_name,
+    least_integer,
+    model_of,
+)
 
 Dialect = Literal["draft-07", "2020-12"]
 DIALECTS: Final[Mapping[Dialect, str]] = {
@@ -23,9 +30,6 @@ DIALECTS: Final[Mapping[Dialect, str]] = {
     "2020-12": "https://json-schema.org/draft/2020-12/schema",
 }
 """Values of ``$schema``."""
-
-MAX_INTEGER: Final = 2**53 - 1
-"""The largest integer that every language reads exactly: JavaScript's numbers end there."""
 
 Schema = dict[str, Any]
 
@@ -117,16 +121,6 @@ def document(schema: Schema, dialect: Dialect, urn: str | None = None) -> Schema
     """A schema as a file of its own: with ``$schema``, and ``$id`` where it has a ``urn``."""
     head = {"$schema": DIALECTS[dialect]}
     return {**head, **({"$id": urn} if urn is not None else {}), **schema}
-
-
-def least_integer(shape: Shape) -> int:
-    """The smallest integer that a value of this shape may be; the largest is ``MAX_INTEGER``."""
-    return 0 if shape.mark == "ms" else -MAX_INTEGER
-
-
-def class_name(name: str) -> str:
-    """``bpms_instance_change`` is ``BpmsInstanceChange``."""
-    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", name))
 
 
 def _object(title: str, properties: tuple[Property, ...], *, top: bool = False) -> Schema:
