@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from dingbridge.api_budget import ApiCalls
-from dingbridge.api_budget.file import FileStore
+from dingbridge.api_budget.store import CallCounts
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import IDS
 from dingbridge.dingtalk.error_meanings import REFUSALS
@@ -137,7 +137,7 @@ async def test_bad_days(
 async def test_contact_calls_are_no_part_of_the_budget(
     simulator: Simulator, sleeps: Sleeps, tmp_path: Any
 ) -> None:
-    budget = ApiCalls(FileStore(tmp_path / "api-calls.db"), app=KEY, limit=1)
+    budget = ApiCalls(CallCounts(f"sqlite:///{tmp_path / 'api-calls.db'}"), app=KEY, limit=1)
     userid = next(iter(simulator.platform.company.users))
     async with connect(simulator, sleeps, budget=budget) as client:
         await client.user_count(False)

@@ -234,7 +234,7 @@ async def test_files_and_old_records_are_understood(data):
     sample["dingtalk_api_base"] = "http://127.0.0.1:1"
     budget = ApiCalls.of(ConsumerSettings.load(data_dir=folder, database_url=url, **sample))
     try:
-        assert await budget._store.counts(sample["dingtalk_app_key"], f"{entries[0].at:%Y-%m}")
+        assert await budget._counts.counts(sample["dingtalk_app_key"], f"{entries[0].at:%Y-%m}")
     finally:
         await budget.close()
     in_topics = [line for line in found.records if line["topic"].startswith(found.prefix)]
