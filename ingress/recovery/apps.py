@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import structlog
 
-from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import BridgeError, SettingsError
@@ -26,6 +25,7 @@ from dingbridge.ingress.recovery.poller import AppList, IsvList, Poller, Result,
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, pick, with_failed_lists
 from dingbridge.tasks import WatchedTasks, end
+from dingbridge.worker.api.budget import ApiCalls
 
 log = structlog.get_logger(__name__)
 

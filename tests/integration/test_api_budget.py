@@ -10,10 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from dev.servers import PostgresServer
-from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import CallsSpent
 from dingbridge.settings import ConsumerSettings, IngressSettings
+from dingbridge.worker.api.budget import ApiCalls
 
 Make = Callable[..., ApiCalls]
 

@@ -7,8 +7,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dingbridge.api_budget import ApiCalls
-from dingbridge.api_budget.store import CallCounts
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import IDS
 from dingbridge.dingtalk.error_meanings import REFUSALS
@@ -25,6 +23,8 @@ from dingbridge.dingtalk.errors import (
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.errors import ERRMSG
 from dingbridge.simulator.server import Simulator
+from dingbridge.worker.api.budget import ApiCalls
+from dingbridge.worker.api.call_counts import CallCounts
 from tests.integration.simulator_support import settings
 from tests.support.dingtalk import Sleeps
 from tests.support.profiles import KIND

@@ -13,13 +13,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from dingbridge.api_budget import ApiCalls
-from dingbridge.api_budget.store import CallCounts
 from dingbridge.dingtalk.api.approvals import IDS, INSTANCES
 from dingbridge.dingtalk.api.shapes import SHAPES
 from dingbridge.probe.lag import arriving
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.simulator.server import Simulator
+from dingbridge.worker.api.budget import ApiCalls
+from dingbridge.worker.api.call_counts import CallCounts
 from tests.integration.simulator_support import settings as simulator_settings
 from tests.integration.worker_support import event_record, publish
 from tests.support.processes import Processes

@@ -8,10 +8,10 @@ of the event's app, and ``Consumer.dingtalk``, for work beside events (full sync
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
-from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.settings import ConsumerSettings
 from dingbridge.settings.apps import load_apps
+from dingbridge.worker.api.budget import ApiCalls
 from dingbridge.worker.outcomes import Reject
 
 ClientOf = Callable[[str | None, str | None], DingTalkClient]

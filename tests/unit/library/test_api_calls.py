@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from dingbridge.api_budget import PRIORITIES, ApiCalls, store
-from dingbridge.api_budget.calls import FAILED_S
-from dingbridge.api_budget.store import CallCounts, StoreFailed
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.pace import MARGIN
 from dingbridge.errors import CallsSpent
+from dingbridge.worker.api import call_counts
+from dingbridge.worker.api.budget import FAILED_S, PRIORITIES, ApiCalls
+from dingbridge.worker.api.call_counts import CallCounts, StoreFailed
 
 Make = Callable[..., ApiCalls]
 
@@ -206,7 +206,7 @@ async def test_calls_that_wait_for_a_database_which_does_not_answer_wait_no_long
         await reader.read()
         writer.close()
 
-    monkeypatch.setattr(store, "WITHIN_S", 0.05)
+    monkeypatch.setattr(call_counts, "WITHIN_S", 0.05)
     async with await asyncio.start_server(hangs, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         counts = CallCounts(f"postgresql://user@127.0.0.1:{port}/db")

@@ -4,7 +4,7 @@ DingTalk's free plan has 5,000 calls a month, and the last one spent stops every
 budget ends earlier, and for what can wait before what cannot; it does not build on the up to 5 days of grace
 that DingTalk may give. Calls about contacts, roles and tokens are exempt from the month, at DingTalk and
 here, but not from the rate: 20 calls a second of each API. The counts are kept in PostgreSQL where
-``DATABASE_URL`` names one, else in one small file (``store.py``); the pace is each process's own.
+``DATABASE_URL`` names one, else in one small file (``call_counts.py``); the pace is each process's own.
 Which calls count, and what a priority means, is ``dingtalk``'s business (``dingbridge.dingtalk.budget``).
 """
 
@@ -16,9 +16,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
-from dingbridge.api_budget.store import CallCounts, StoreFailed
 from dingbridge.dingtalk.pace import MARGIN, PER_S, OwnPace
 from dingbridge.errors import CallsSpent
+from dingbridge.worker.api.call_counts import CallCounts, StoreFailed
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
