@@ -30,9 +30,9 @@ class AppClients:
         client = self._clients.get(self._default if app is None else app)
         if client is None:
             raise Reject(
-                f"the event is of the app {app}, whose app_key and app_secret this consumer lacks, or which "
-                "is a third-party suite and cannot be called as; add them to its DINGTALK_APPS_FILE and "
-                "replay its dead letters"
+                f"the event is of the app {app}, as which this consumer cannot call DingTalk: it is a "
+                "third-party suite, or DINGTALK_APPS_FILE lacks its app_key and app_secret; add them and "
+                "replay the dead letters"
             )
         return client
 
