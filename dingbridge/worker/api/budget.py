@@ -50,8 +50,8 @@ class ApiCalls:
     """The budget of one app (``app``: its appKey): calls in DingTalk's month, which begins at midnight in
     Shanghai, and calls a second of each API.
 
-    ``limit`` is the month's budget in calls, 0 for none: then it only counts. ``per_s``: the plan allows so many
-    calls of one API a second. Counts that cannot be read or written stop no call: that is logged
+    ``limit`` is the month's budget in calls, 0 for none: then it only counts. ``per_s``: calls of one API a
+    second that the plan allows. Counts that cannot be read or written stop no call: that is logged
     (``api_calls.not_counted``).
     """
 
