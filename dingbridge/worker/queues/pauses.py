@@ -18,7 +18,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from dingbridge.availability import Availability, own_delay_s, spread_s
-from dingbridge.dingtalk.errors import ApiError, TicketMissing
+from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
 from dingbridge.errors import SettingsError
 from dingbridge.retry import ASKED_MAX_S, delay
@@ -232,8 +232,6 @@ def _reason(error: BaseException | None, package: str) -> str:
     """Why a partition waits, in words that hold no values."""
     if isinstance(error, DependencyUnavailable):
         return error.reason
-    if isinstance(error, TicketMissing):  # its words are ours, and nobody's name is in them
-        return str(error)
     if isinstance(error, SettingsError):  # and these say what to set
         return "; ".join(error.problems)
     where = error_location(error, package)
