@@ -76,7 +76,7 @@ test-contract: servers ## The contract in Node, Java, Go and Python: examples, g
 test-connect: servers ## examples/scale/connect: a real Kafka Connect fills PostgreSQL, and is killed meanwhile (95 MB once; 3 minutes)
 	$(PYTEST) tests/scale/test_connect.py $(ARGS)
 
-test-scale: servers ## The same, and what is larger still: Flink by examples/scale/flink, tables in Flink and ClickHouse, schemas in Apicurio (720 MB more once)
+test-scale: servers ## The same, and what is larger still: Flink by examples/scale/flink, tables in Flink and ClickHouse (500 MB more once)
 	$(PYTEST) tests/scale $(ARGS)
 
 bench: servers ## Figures side by side in one run, to dev/benchmarks/RESULTS.md (about 20 minutes; a quiet machine)

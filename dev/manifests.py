@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from dev.settings_doc import SECTIONS
-from dingbridge.settings import ConsumerLimits, SchemaRegistrySettings
+from dingbridge.settings import ConsumerLimits
 from dingbridge.simulator.settings import SimulatorSettings
 
 DEPLOY: Final = Path(__file__).parents[1] / "deploy"
@@ -104,7 +104,7 @@ def settings() -> dict[str, Any]:
     names = {
         field.upper(): None
         for _, _, cls in SECTIONS
-        if cls not in (ConsumerLimits, SchemaRegistrySettings, SimulatorSettings)
+        if cls not in (ConsumerLimits, SimulatorSettings)
         for field, info in cls.model_fields.items()
         if SecretStr not in (info.annotation, *getattr(info.annotation, "__args__", ()))
     }

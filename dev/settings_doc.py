@@ -30,7 +30,6 @@ from dingbridge.settings import (
     IngressSettings,
     KafkaSettings,
     LogSettings,
-    SchemaRegistrySettings,
     Settings,
     TracingSettings,
 )
@@ -60,11 +59,6 @@ SECTIONS: Final[tuple[tuple[str, str, type[Settings]], ...]] = (
     ("outbound", "outbound", OutboundSettings),
     ("The console", "控制台", ConsoleSettings),
     ("Traces", "链路追踪", TracingSettings),
-    (
-        "A schema registry, for `dingbridge schema publish`",
-        "schema registry，供 `dingbridge schema publish` 使用",
-        SchemaRegistrySettings,
-    ),
     ("The simulator", "模拟器", SimulatorSettings),
 )
 """Each setting is in the first section whose class has it, but for the traces'."""

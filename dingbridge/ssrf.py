@@ -1,75 +1,33 @@
 """Guards requests to URLs that others wrote: they reach no internal address, unless it is allowed.
 
-On a connection of ``guarded_connector`` a name is judged after DNS (``GuardedResolver``), and every address
-once more in the moment of connecting (``AddressGuard.open_socket``): an answer of DNS that changes in
-between, and an address written out in a URL, come past neither. Not here: where a redirect leads; whoever
-calls follows none.
-
-Ranges: IANA's special-purpose registries for IPv4 and IPv6 (RFC 6890), and the metadata services of clouds.
+``AddressGuard.open_socket`` judges each address in the moment of connecting, so neither a name nor an answer
+of DNS that changes in between comes past it. Not here: where a redirect leads; the callers follow none.
 """
 
 import asyncio
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any, Final
 
-from aiohttp import ClientConnectorError, TCPConnector, ThreadedResolver
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp import ClientConnectorError, TCPConnector
 from yarl import URL
 
 from dingbridge.outgoing.proxy import proxy_of
 
 Network = IPv4Network | IPv6Network
 
-_INSIDE_4 = {
-    ip_network(network): kind
-    for network, kind in {
-        "0.0.0.0/8": "this host",
-        "10.0.0.0/8": "private",
-        "100.64.0.0/10": "carrier-grade NAT",  # holds Alibaba Cloud's metadata service, 100.100.100.200
-        "127.0.0.0/8": "loopback",
-        "168.63.129.16/32": "metadata service",  # Azure's, in the middle of a public range
-        "169.254.0.0/16": "link-local",  # holds the metadata service of most clouds, 169.254.169.254
-        "172.16.0.0/12": "private",
-        "192.0.0.0/24": "special purpose",
-        "192.0.2.0/24": "documentation",
-        "192.88.99.0/24": "6to4 relay",
-        "192.168.0.0/16": "private",
-        "198.18.0.0/15": "benchmarking",
-        "198.51.100.0/24": "documentation",
-        "203.0.113.0/24": "documentation",
-        "224.0.0.0/4": "multicast",
-        "240.0.0.0/4": "reserved",
-    }.items()
-}
-
-_INSIDE_6 = {
-    ip_network(network): kind
-    for network, kind in {
-        "::/128": "this host",
-        "::1/128": "loopback",
-        "fc00::/7": "unique-local",
-        "fe80::/10": "link-local",
-        "fec0::/10": "site-local",
-        "ff00::/8": "multicast",
-        "2001::/23": "special purpose",  # holds Teredo, which carries an IPv4 address inside
-        "2001:db8::/32": "documentation",
-        "2002::/16": "6to4",  # carries an IPv4 address inside
-        "3fff::/20": "documentation",
-    }.items()
-}
-
-_GLOBAL_6 = IPv6Network("2000::/3")
-_NAT64 = IPv6Network("64:ff9b::/96")
+_AZURES_METADATA: Final = IPv4Address("168.63.129.16")  # in the middle of a public range
+_GLOBAL_6: Final = IPv6Network("2000::/3")
+_NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
 class AddressRefused(OSError):
     """An address that points inside. Its text is the same for all: aiohttp makes one error of equal ones."""
 
-    def __init__(self, address: str, kind: str) -> None:
+    def __init__(self, address: str) -> None:
         super().__init__("an address that points inside")
-        self.address, self.kind = address, kind
+        self.address = address
 
 
 class AddressGuard:
@@ -81,51 +39,22 @@ class AddressGuard:
     def __init__(self, allowed: Sequence[Network] = (), *, only_allowed: bool = False) -> None:
         self._allowed, self._only_allowed = tuple(allowed), only_allowed
 
-    def why_not(self, address: str) -> str | None:
-        """What kind of inside ``address`` (as text, IPv4 or IPv6) points to; None if it may be reached.
+    def refuses(self, address: str) -> bool:
+        """Return whether ``address`` (as text, IPv4 or IPv6) may not be reached.
 
         Raises ``ValueError`` when it is no address.
         """
         parsed = _carried(ip_address(address))
-        if any(parsed.version == network.version and parsed in network for network in self._allowed):
-            return None
-        if self._only_allowed:
-            return "not allowed"
-        inside = _INSIDE_4 if parsed.version == 4 else _INSIDE_6
-        for network, kind in inside.items():
-            if parsed in network:
-                return kind
-        return None if parsed.version == 4 or parsed in _GLOBAL_6 else "special purpose"
+        if any(parsed in network for network in self._allowed):
+            return False
+        return self._only_allowed or _points_inside(parsed)
 
     def open_socket(self, addr_info: tuple[Any, ...]) -> socket.socket:
         """A socket to connect to ``addr_info`` (as from ``getaddrinfo``) with. Raises ``AddressRefused``."""
         family, kind, protocol, _, address = addr_info
-        inside = self.why_not(address[0])
-        if inside is not None:
-            raise AddressRefused(address[0], inside)
+        if self.refuses(address[0]):
+            raise AddressRefused(address[0])
         return socket.socket(family, kind, protocol)
-
-
-class GuardedResolver(AbstractResolver):
-    """DNS as the system does it, without the addresses that ``guard`` refuses."""
-
-    def __init__(self, guard: AddressGuard, resolver: AbstractResolver | None = None) -> None:
-        self._guard, self._resolver = guard, resolver or ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """The addresses of ``host`` that may be reached. Raises ``OSError``, and ``AddressRefused`` (which
-        is one) when there are addresses and none of them may be."""
-        found = await self._resolver.resolve(host, port, family)
-        refused = [(r["host"], kind) for r in found if (kind := self._guard.why_not(r["host"])) is not None]
-        if found and len(refused) == len(found):
-            raise AddressRefused(*refused[0])
-        taboo = {address for address, _ in refused}
-        return [result for result in found if result["host"] not in taboo]
-
-    async def close(self) -> None:
-        await self._resolver.close()
 
 
 def guarded_connector(guard: AddressGuard, **more: Any) -> TCPConnector:
@@ -133,7 +62,7 @@ def guarded_connector(guard: AddressGuard, **more: Any) -> TCPConnector:
 
     ``refusal`` recognises its errors. A request through a proxy needs another connector, since this one sees
     the proxy's address alone: see ``proxy_past``."""
-    return TCPConnector(resolver=GuardedResolver(guard), socket_factory=guard.open_socket, **more)
+    return TCPConnector(socket_factory=guard.open_socket, **more)
 
 
 async def proxy_past(url: str) -> URL | None:
@@ -150,8 +79,7 @@ async def proxy_past(url: str) -> URL | None:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return proxy
-    inside = any(AddressGuard().why_not(str(address[0])) for *_, address in found)
-    return None if inside else proxy
+    return None if any(AddressGuard().refuses(str(address[0])) for *_, address in found) else proxy
 
 
 def refusal(error: Exception) -> AddressRefused | None:
@@ -168,3 +96,10 @@ def _carried(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
         if address in _NAT64:
             return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address
+
+
+def _points_inside(address: IPv4Address | IPv6Address) -> bool:
+    """By ``is_global``, and by what that lets pass: multicast, site-local, 6to4 (which holds IPv4)."""
+    if isinstance(address, IPv6Address):
+        return not (address.is_global and address in _GLOBAL_6 and address.sixtofour is None)
+    return not address.is_global or address.is_multicast or address == _AZURES_METADATA

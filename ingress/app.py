@@ -13,7 +13,6 @@ import apsw
 import structlog
 
 from dingbridge.admin_token import admin_token
-from dingbridge.contract_routes import contract_routes
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
 from dingbridge.ingress.admin.routes import retention, routes, verbs
@@ -76,7 +75,6 @@ class Ingress:
             ready=self.ready,
             routes=[
                 *routes({**verbs(self._drainer, self._relay), "recover": self._recovery.verb}),
-                *contract_routes(settings),
                 *diagnostics.routes(),
                 self._credentials.route(),
                 self._streams.route(),

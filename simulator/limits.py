@@ -22,7 +22,7 @@ from dingbridge.simulator.errors import REFUSED, PlatformError
 
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _DAY_S: Final = 86_400.0
-_FREE_CALLS: Final = ("gettoken", "service/get_corp_token", "v2/", "user/", "role/")
+_FREE_CALLS: Final = ("gettoken", "v2/", "user/", "role/")
 
 _BAN_WINDOW_S: Final = 20.0
 _BAN_S: Final = 300.0

@@ -37,7 +37,6 @@ from dingbridge.simulator.pushes.registration import Callbacks
 from dingbridge.simulator.recording import RecordedStep, Recording, Replay
 from dingbridge.simulator.rights import Rights
 from dingbridge.simulator.settings import SimulatorSettings
-from dingbridge.simulator.suite import Suite
 from dingbridge.simulator.tokens import AccessTokens
 
 log = structlog.get_logger(__name__)
@@ -86,7 +85,6 @@ class World:
         self.tokens = AccessTokens(key, secret, profile=self.profile)
         self.rights = Rights(self.tokens, self.profile, key)
         self.login = PersonalLogin(key, secret, self.platform.company.users)
-        self.suite = Suite(key, secret, self.platform.corp_id, self.tokens, self.platform.now_ms)
         self.writes = WriteCalls(
             self.platform.writes,
             self.write,
@@ -100,7 +98,6 @@ class World:
         )
         self.api = OpenApi(
             self.tokens,
-            self.suite,
             ApprovalCalls(self.platform.past, self.sight, self.platform.company.users, self.platform.now_ms),
             ContactCalls(self.platform.company, self.scope, self.sight),
             WorkflowCalls(self.platform.company, self.platform.todos),
@@ -180,16 +177,6 @@ class World:
         events = self.platform.act_at_random()
         self.delivery.send(events)
         return len(events)
-
-    def push_ticket(self) -> list[Push]:
-        """The suite has a new ticket. Returns its push, if ``suite_ticket`` is a tag of the callback's.
-
-        Not by way of ``delivery``, whose draws are of the company's life.
-        """
-        event = self.suite.new_ticket()
-        if not self.callbacks.wants(event.event_type):
-            return []
-        return [self.pusher.push(event.event_type, event.plaintext())]
 
     def _act_again(self, step: RecordedStep) -> None:
         self.delivery.send(self.platform.repeat(step))

@@ -98,16 +98,10 @@ class AddressSync(Mirror):
     async def background(self) -> None:
         """Fetches entities again, schedules full syncs, fetches details after them, and forgets leavers; an
         error in one of these ends all."""
-        work = [super().background()]
-        if (corp_id := self.settings.own_company()) is None:
-            log.warning(
-                "address_sync.which_company",
-                reason="the suite of CONSUMER_APP has no corp_id, so no full sync is made by itself",
-            )
-        else:
-            order, on_synced = self._order_sync, self._show_synced
-            schedule = Schedule(self.database, self.sync_settings, corp_id, order, on_synced=on_synced)
-            work += [schedule.run(), self._fetch_details(corp_id)]
+        corp_id = self.settings.required_company()
+        order, on_synced = self._order_sync, self._show_synced
+        schedule = Schedule(self.database, self.sync_settings, corp_id, order, on_synced=on_synced)
+        work = [super().background(), schedule.run(), self._fetch_details(corp_id)]
         if (days := self.sync_settings.leavers_retention_days) is not None:
             work.append(keep_forgetting(self.database, days))
         tasks = [asyncio.create_task(one) for one in work]

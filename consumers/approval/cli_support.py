@@ -14,12 +14,12 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from dingbridge import DependencyUnavailable, open_database
-from dingbridge.api_budget import SHARES, ApiCalls
 from dingbridge.cli.terminal import moment
 from dingbridge.consumers.approval.consumer import Approval
 from dingbridge.errors import BridgeError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import ConsumerSettings
+from dingbridge.worker.api.budget import SHARES, ApiCalls
 from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.store.errors import is_missing_table
 from dingbridge.worker.store.migrations import migrate as make_tables

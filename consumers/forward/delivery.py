@@ -134,8 +134,8 @@ def _failure(error: Exception, timeout_s: float) -> Answer:
 def _no_connection(error: aiohttp.ClientConnectorError) -> str:
     if (refused := refusal(error)) is not None:
         return (
-            f"its address {refused.address} points inside ({refused.kind}); if that is meant, allow its "
-            "network in FORWARD_ALLOW_NETWORKS"
+            f"its address {refused.address} points inside; if that is meant, allow its network in "
+            "FORWARD_ALLOW_NETWORKS"
         )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "its name cannot be resolved"

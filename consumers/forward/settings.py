@@ -298,13 +298,13 @@ def _contradictions(system: System, settings: ForwardSettings) -> list[str]:
         problems.append("ca_file: is of no use with an http address")
     host = urlsplit(system.url).hostname or ""
     try:
-        inside = AddressGuard(settings.allowed).why_not(host)
+        inside = AddressGuard(settings.allowed).refuses(host)
     except ValueError:
-        inside = None  # a name: resolved when it is used
-    if inside is not None:
+        inside = False  # a name: resolved when it is used
+    if inside:
         problems.append(
-            f"url: {host} points inside ({inside}); if that is meant, allow its network in "
-            f"FORWARD_ALLOW_NETWORKS, as {ip_network(ip_address(host))}"
+            f"url: {host} points inside; if that is meant, allow its network in FORWARD_ALLOW_NETWORKS, as "
+            f"{ip_network(ip_address(host))}"
         )
     return problems
 

@@ -1,6 +1,8 @@
 """The topics as an AsyncAPI 3.0.0 document: addresses, keys, headers, payloads, bindings and examples.
 
-Responsible for the document. Not responsible for the schemas in it (``dingbridge/schema/json_schema.py``), or
+Topics and servers are those of the settings' defaults.
+
+Responsible for the document. Not responsible for the schemas in it (``json_schema.py``), or
 for where examples and messages of other packages come from: the caller brings them.
 
 The document is the bridge's: it *sends* events and *receives* what systems want. Payloads stand inline and
@@ -12,15 +14,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from dingbridge.contract_routes import Installation
+from dev.schemas.json_schema import envelope_schema, record_schema
 from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue, class_name
 from dingbridge.events.envelope import CONTENT_TYPE, TYPE_PREFIX, Record
-from dingbridge.schema.json_schema import envelope_schema, record_schema
+from dingbridge.kafka.topic_policy import topic_configs
+from dingbridge.settings import KafkaSettings
 
 VERSION: Final = "1.0.0"
 """Of the contract as a whole: envelope, keys, headers and topics. Each type's ``dataschema`` has its own."""
 
 Json = dict[str, Any]
+
+_DEFAULTS: Final = KafkaSettings.model_construct()  # whatever the environment says
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +53,18 @@ def document(
     specs: Iterable[EventSpec],
     examples: Mapping[str, Sequence[Record]],
     control: Sequence[ControlTopic] = (),
-    surroundings: Installation | None = None,
 ) -> Json:
     """The document. ``examples`` are records by EventType, or ``unclassified``; each may have none."""
-    around = surroundings or Installation()
     channels: dict[str, Json] = {}
     operations: dict[str, Json] = {}
     for spec in specs:
         name = spec.event_type
-        channels[name] = _event_channel(spec, examples.get(name, ()), around)
+        channels[name] = _event_channel(spec, examples.get(name, ()))
         operations[f"publish{class_name(name)}"] = _operation("send", name, [name])
-    channels[UNCLASSIFIED] = _unclassified_channel(examples.get(UNCLASSIFIED, ()), around)
+    channels[UNCLASSIFIED] = _unclassified_channel(examples.get(UNCLASSIFIED, ()))
     operations["publishUnclassified"] = _operation("send", UNCLASSIFIED, [UNCLASSIFIED])
     for topic in control:
-        channels[topic.name] = _control_channel(topic, around)
+        channels[topic.name] = _control_channel(topic)
         verb = "take" if topic.action == "receive" else "publish"
         names = [message.name for message in topic.messages]
         operations[f"{verb}{class_name(topic.name)}"] = _operation(topic.action, topic.name, names)
@@ -72,7 +75,7 @@ def document(
         "defaultContentType": CONTENT_TYPE.decode(),
         "servers": {
             "kafka": {
-                "host": around.bootstrap,
+                "host": _DEFAULTS.kafka_bootstrap_servers,
                 "protocol": "kafka",
                 "description": "Kafka of your installation.",
             }
@@ -117,7 +120,7 @@ def _info() -> Json:
     }
 
 
-def _event_channel(spec: EventSpec, examples: Sequence[Record], around: Installation) -> Json:
+def _event_channel(spec: EventSpec, examples: Sequence[Record]) -> Json:
     name = spec.event_type
     words = spec.title.both
     key = "`<corpId>`" if spec.subject is None else f"`<corpId>:<{spec.subject.kind}>`"
@@ -125,7 +128,7 @@ def _event_channel(spec: EventSpec, examples: Sequence[Record], around: Installa
     message["title"] = spec.title.en
     message["examples"] = _examples(name, examples)
     return {
-        **_channel(around.topic_prefix + name, [message], around),
+        **_channel(_DEFAULTS.topic_prefix + name, [message]),
         "title": spec.title.en,
         "summary": words,
         "tags": [{"name": spec.family}],
@@ -133,7 +136,7 @@ def _event_channel(spec: EventSpec, examples: Sequence[Record], around: Installa
     }
 
 
-def _unclassified_channel(examples: Sequence[Record], around: Installation) -> Json:
+def _unclassified_channel(examples: Sequence[Record]) -> Json:
     schema = envelope_schema()
     schema["title"] = "UnclassifiedEvent"
     schema["properties"]["type"] = {"type": "string", "const": TYPE_PREFIX + UNCLASSIFIED}
@@ -141,7 +144,7 @@ def _unclassified_channel(examples: Sequence[Record], around: Installation) -> J
     summary = "无法归类的回调 · What cannot be normalised: the callback's bytes, and why"
     message = _message(UNCLASSIFIED, summary, schema, "`<corpId>`, in UTF-8.")
     message["examples"] = _examples(UNCLASSIFIED, examples)
-    channel = _channel(around.topic_prefix + UNCLASSIFIED, [message], around)
+    channel = _channel(_DEFAULTS.topic_prefix + UNCLASSIFIED, [message])
     # It holds types over the limit of unknown topics, too, with their own envelope.
     return {**channel, "title": "Unclassified", "summary": summary}
 
@@ -157,7 +160,7 @@ def _examples(name: str, records: Sequence[Record]) -> list[Json]:
     ]
 
 
-def _control_channel(topic: ControlTopic, around: Installation) -> Json:
+def _control_channel(topic: ControlTopic) -> Json:
     messages = []
     for entry in topic.messages:
         schema = {name: value for name, value in entry.schema.items() if name != "examples"}
@@ -169,19 +172,21 @@ def _control_channel(topic: ControlTopic, around: Installation) -> Json:
             for number, example in enumerate(entry.schema.get("examples", ()), 1)
         ]
         messages.append(message)
-    channel = _channel(around.control_prefix + topic.name, messages, around)
+    channel = _channel(_DEFAULTS.control_prefix + topic.name, messages)
     return {**channel, "summary": topic.description}
 
 
-def _channel(address: str, messages: Sequence[Json], around: Installation) -> Json:
-    binding: Json = {"topic": address, "bindingVersion": "0.5.0"}
-    if around.configuration is not None:
-        binding["topicConfiguration"] = {**around.configuration(address)}
+def _channel(address: str, messages: Sequence[Json]) -> Json:
+    configs = topic_configs(_DEFAULTS, address, replication=1)
+    configuration: Json = {"cleanup.policy": [configs["cleanup.policy"]]}
+    configuration |= {name: int(configs[name]) for name in ("retention.ms", "max.message.bytes")}
     return {
         "address": address,
         "servers": [{"$ref": "#/servers/kafka"}],
         "messages": {message["name"]: message for message in messages},
-        "bindings": {"kafka": binding},
+        "bindings": {
+            "kafka": {"topic": address, "bindingVersion": "0.5.0", "topicConfiguration": configuration}
+        },
     }
 
 

@@ -6,10 +6,8 @@ from typing import Any
 from dev.schemas import outbound
 from dev.schemas.asyncapi import ControlTopic, Message, document
 from dingbridge.consumers.outbound.forms import MODELS
-from dingbridge.contract_routes import installation_of
 from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec
 from dingbridge.events.envelope import Received, Record, to_records
-from dingbridge.settings import KafkaSettings
 from dingbridge.testing.recordings import RECEIVED_MS
 
 _KEY = "`<corpId>:<kind>:<own id>`, in UTF-8."
@@ -17,9 +15,8 @@ _KEY = "`<corpId>:<kind>:<own id>`, in UTF-8."
 
 def asyncapi(specs: Sequence[EventSpec], examples: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
     """The document; ``examples`` are records by EventType."""
-    settings = KafkaSettings.model_construct()  # the defaults, whatever the environment says
     shown = {**examples, UNCLASSIFIED: _unclassified()}
-    return document(specs, shown, _control(), installation_of(settings))
+    return document(specs, shown, _control())
 
 
 def _unclassified() -> list[Record]:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from dev.schemas import contract, outbound, pages, payloads
+from dev.schemas.json_schema import data_schema, document, envelope_schema
 from dingbridge.events.catalogue import EventSpec, catalogue
 from dingbridge.events.envelope import Record, urn
-from dingbridge.schema.json_schema import data_schema, document, envelope_schema
 from dingbridge.testing.recordings import recorded
 
 ROOT: Final = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ from datamodel_code_generator import InputFileType, PythonVersion, generate
 from datamodel_code_generator.enums import DataModelType
 from datamodel_code_generator.format import Formatter
 
+from dev.schemas.json_schema import DIALECTS, data_schema
 from dingbridge.events.catalogue import EventSpec
-from dingbridge.schema.json_schema import DIALECTS, data_schema
 
 HEAD: Final = '''"""What ``data`` holds, by EventType. Made by ``python -m dev.schemas``; do not edit.
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from dingbridge.events.catalogue import catalogue
 from dingbridge.schema.drift import FIELD
-from dingbridge.schema.json_schema import MAX_INTEGER
+from dingbridge.schema.model import MAX_INTEGER
 
 _MS_NAME = re.compile(r"(time|date|stamp|at)$", re.IGNORECASE)
 _ID_NAME = re.compile(r"(^|_|user|corp|dept|biz|staff)ids?$|[a-z](Id|ID)s?$")

@@ -7,7 +7,7 @@ import typer
 from aiokafka import ConsumerRecord
 
 from dev.schemas.proposal import Observed
-from dingbridge.cli.schema.drift import EventTypes, Last, read_last
+from dingbridge.cli.schema.command import EventTypes, Last, read_last
 from dingbridge.cli.terminal import say
 from dingbridge.errors import BridgeError
 from dingbridge.events import NotAnEvent, catalogue, decode

@@ -78,8 +78,7 @@ class App:
     or already (``[apps.<name>.next]``); empty where only the Open API is wanted, and in Stream mode, which
     signs and encrypts nothing. ``corp_id``: the company that the app belongs to. ``mode``: how DingTalk
     delivers its events, the one choice in its console (slug configure-stream-push). ``suite``: a third-party
-    app's suite. It has events of many companies and calls the Open API in the name of one of them: beside
-    events in that of its ``corp_id``, if set."""
+    app's suite. It has events of many companies, and nothing here calls the Open API as it."""
 
     name: str
     credentials: tuple[AppCredentials, ...]
@@ -96,7 +95,7 @@ class App:
 
     @property
     def calls_api(self) -> bool:
-        """Whether it can call the Open API in its own name, which a suite does not."""
+        """Whether it can call the Open API. A suite would call by a ticket, in a company's name."""
         return bool(self.app_key and self.app_secret) and not self.suite
 
     def api_credentials(self) -> tuple[str, str]:

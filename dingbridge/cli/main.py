@@ -27,7 +27,7 @@ COMMANDS = {
     "replay": "Send a range of time once more to one consumer.",
     "forget": "Delete the data of somebody who has left.",
     "topics": "List, create and read the topics.",
-    "schema": "The contract of the topics, for other programs.",
+    "schema": "Compare what stands in the topics with the catalogue.",
     "callback": "Register this bridge's callback URL at DingTalk.",
     "doctor": "Find out why callbacks do not arrive.",
     "probe": "Try a real app, and report what will not work.",

@@ -1,6 +1,6 @@
 """What a call of the Open API is for, and who may stop it before it is made.
 
-The counting itself is not here: a ``Budget`` is given to the client (``dingbridge.api_budget`` has the
+The counting itself is not here: a ``Budget`` is given to the client (``dingbridge.worker.api.budget`` has the
 durable one). And which pushes the same quota leaves out.
 """
 

@@ -5,9 +5,9 @@ consumers distinguish refusals by this table alone, by the exception and its ``a
 a reply up here.
 
 Sources: server-api-error-codes-1, call-frequency-limit, how-to-process-api-throttling-on-the-dingtalk-server
-and the pages of the single calls on open.dingtalk.com. Not from there: 853005
-(opendingtalk/eapp-isv-quick-start-java#7), 90019 (an older official text), 88 without a ``sub_code`` and
-``AuthenticationFailed.MissingParameter`` (public clients).
+and the pages of the single calls on open.dingtalk.com. Not from there: 90019
+(an older official text), 88 without a ``sub_code`` and ``AuthenticationFailed.MissingParameter`` (public
+clients).
 """
 
 from collections.abc import Mapping
@@ -116,12 +116,6 @@ _OF_MORE_THAN_ONE: Final = {
             "40001": "the access token or the app secret is wrong",
             "40089 invalidClientIdOrSecret authFailed": "the app key or the app secret is wrong",
         },
-    ),
-    **_each(
-        TokenInvalid,
-        "DingTalk pushes a new one about every 5 h; see that its pushes reach the ingress, and that this is "
-        "the suite whose app_key stands with them",
-        {"853005": "the suite's ticket is not valid"},
     ),
     **_each(
         PermissionDenied,

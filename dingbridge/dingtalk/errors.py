@@ -13,7 +13,6 @@
         └── ApiError                the Open API did not do as asked                        about
             ├── NotFound            no such user, department or object (any more)           entity
             ├── TokenInvalid        access token, app key or app secret refused             token
-            ├── TicketMissing       a suite's ticket has not come yet                       token
             ├── PermissionDenied    the app may not do this, or not see this one            right or entity
             │   └── IpNotAllowed    calls from this address are refused altogether          address
             ├── RateLimited         too many calls just now; ``retry_after_s``              api
@@ -37,8 +36,8 @@ Where no ``about`` stands beside a class, it is ``entity``. All but ``entity`` a
 ``unavailable``.
 
 A write (``once``) ends in one of three ways. ``OutcomeUnknown``: read before you repeat it. Certainly not
-carried out: every other error; of these, ``Unavailable`` with ``unsent``, ``InvalidField``, ``BudgetSpent``
-and ``TicketMissing`` were not even sent. Carried out: it returns. A write that is cancelled is unknown, too.
+carried out: every other error; of these, ``Unavailable`` with ``unsent``, ``InvalidField`` and
+``BudgetSpent`` were not even sent. Carried out: it returns. A write that is cancelled is unknown, too.
 
 No message holds plaintext, a token, a key or a secret. The texts of ``ApiError`` are made from the table
 in ``dingbridge/dingtalk/error_meanings.py``.
@@ -177,12 +176,6 @@ class NotFound(ApiError):
 
 class TokenInvalid(ApiError):
     """The access token, the app key or the app secret is refused."""
-
-    default_about = "token"
-
-
-class TicketMissing(ApiError):
-    """A third-party suite's ticket has not come yet, or may not be read. Nothing was sent."""
 
     default_about = "token"
 

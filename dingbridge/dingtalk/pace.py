@@ -1,4 +1,4 @@
-"""When requests of one API may follow each other, if there is no budget that processes share.
+"""When requests of one API may follow each other, in one process.
 
 DingTalk limits each API of an app by itself (how-to-process-api-throttling-on-the-dingtalk-server): 20 calls
 a second in the standard plan. A rate limit (90018 and its family) holds back all requests of that API, not

@@ -6,7 +6,6 @@ from typing import Final
 
 import aiohttp
 
-from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import ApiError, CallbackMissing
@@ -14,6 +13,7 @@ from dingbridge.doctor.checks import ingress, kafka
 from dingbridge.doctor.checks.settings import Part
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, load_apps, with_failed_lists
+from dingbridge.worker.api.budget import ApiCalls
 
 NO_APP: Final = App("", (), ())
 """Stands where the app is not known; only checks that need none are run."""

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.doctor.checks import (
@@ -33,6 +32,7 @@ from dingbridge.logging import configure_logging, place_of
 from dingbridge.outgoing.proxy import proxy_of, shown
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, bare_path_app, load_apps
+from dingbridge.worker.api.budget import ApiCalls
 
 Report = Callable[[Iterable[Finding]], None]
 Looks = Callable[[Context], Awaitable[list[Finding]]]

@@ -3,7 +3,7 @@
 Pure functions on bytes and values, no I/O. This is the public surface; the modules are:
 ``facts`` (what is read before a callback is kept), ``envelope`` (journal row to Kafka records),
 ``event`` (Kafka record to event), ``catalogue`` (the known EventTypes), ``control`` (events of the bridge's
-own), and beneath them ``strict_json``, ``normalise``, ``split`` and ``bounded_cache``. What ``data`` of each
+own), and beneath them ``strict_json``, ``normalise`` and ``split``. What ``data`` of each
 EventType holds, as types, is in ``dingbridge/generated``.
 """
 

@@ -19,7 +19,6 @@ from urllib.parse import quote
 import orjson
 import structlog
 
-from dingbridge.events.bounded_cache import BoundedCache
 from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, Form, catalogue, legal, part_of
 from dingbridge.events.catalogue import Part as ResyncPart
 from dingbridge.events.facts import (
@@ -235,9 +234,9 @@ def _records(
     for data, subject, suffix, corp_id in parts:
         if own is not None and corp_id is not None and corp_id != own:  # an item of a list names it
             raise _other_company(received, facts, corp_id)
-        common = _commons[
+        common = _common(
             event_type, version, corp_id or NO_CORP_ID, app, journal, via, normalised.form, extra
-        ]
+        )
         id_ = id_base if suffix is None else f"{id_base}/{suffix}"
         key, about = common.corp, b""
         if subject is not None:
@@ -259,7 +258,7 @@ def _unclassified(
 ) -> Record:
     corp_id = received.corp_id or facts.corp_id or NO_CORP_ID
     seq, journal, received_ms, app, via, *_ = received
-    common = _commons[UNCLASSIFIED, 0, corp_id, app, journal, via, "unknown", (("fault", fault),)]
+    common = _common(UNCLASSIFIED, 0, corp_id, app, journal, via, "unknown", (("fault", fault),))
     received_at = _rfc3339(received_ms)
     time = received_at if facts.happened_ms is None else _rfc3339(facts.happened_ms)
     key, body = common.corp, b'"%b"' % b64encode(received.body)
@@ -278,11 +277,17 @@ class _Common(NamedTuple):
     headers: tuple[tuple[str, bytes], ...]
 
 
-_CommonKey = tuple[str, int, str, str, str, str, Form, tuple[tuple[str, str], ...]]
-
-
-def _common(key: _CommonKey) -> _Common:
-    event_type, version, corp, app, journal, via, form, extra = key
+@lru_cache(maxsize=1_000)
+def _common(
+    event_type: str,
+    version: int,
+    corp: str,
+    app: str,
+    journal: str,
+    via: str,
+    form: Form,
+    extra: tuple[tuple[str, str], ...],
+) -> _Common:
     content = {"datacontenttype": "application/json", "dataschema": urn(event_type, version)}
     data = "data"
     if event_type == UNCLASSIFIED:
@@ -310,11 +315,6 @@ def _common(key: _CommonKey) -> _Common:
 def _fixed(attributes: dict[str, str]) -> bytes:
     """Some of an envelope's attributes, as they stand in the template."""
     return b"," + dumps(attributes)[1:-1].replace(b"%", b"%%")
-
-
-_commons: BoundedCache[_CommonKey, _Common] = BoundedCache(
-    _common, lambda key: (*key[:1], *key[2:-1], *(text for _, text in key[-1]))
-)
 
 
 def urn(name: str, version: int) -> str:

@@ -8,11 +8,14 @@ responsible for what the callback means (``envelope``).
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from dingbridge.events.bounded_cache import BoundedCache, Names
 from dingbridge.events.catalogue import EventSpec, catalogue, legal
 from dingbridge.events.strict_json import loads_and_plain
+
+Names = tuple[str, ...]
+"""The names in a payload, in their order: payloads of one type mostly hold the same ones."""
 
 MAX_TIME_MS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1000
 """Later times are no times: RFC 3339 has four digits for the year."""
@@ -85,7 +88,7 @@ def facts_of(payload: dict[str, Any], plain: bool = False) -> CallbackFacts:
     Names are matched whatever their case (DingTalk writes ``CorpId``, ``corpId`` and ``corpid``); of several
     that match, the first usable one in code point order counts, so the order of the payload's names changes
     nothing."""
-    shape = _shapes[tuple(payload)]
+    shape = _shape(tuple(payload))
     event_type = _first(payload, shape.event_type, _string)
     event_id = _first(payload, shape.event_id, _id)
     corp_id = _first(payload, shape.corp_id, _text)
@@ -211,6 +214,7 @@ class _Shape(NamedTuple):
     created: Names
 
 
+@lru_cache(maxsize=1_000)
 def _shape(names: Names) -> _Shape:
     ordered = sorted(names)
     return _Shape(
@@ -225,4 +229,3 @@ _FACTS = (
     ("eventtime", "timestamp", "finishtime", "finshtime"),  # as the pages of workflow_* print finishTime
     ("createtime",),
 )
-_shapes: BoundedCache[Names, _Shape] = BoundedCache(_shape, lambda names: names)

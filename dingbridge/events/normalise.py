@@ -15,11 +15,11 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from dingbridge.events.bounded_cache import BoundedCache, Names
 from dingbridge.events.catalogue import EventSpec, Field, Form, Spelling
-from dingbridge.events.facts import event_type_name
+from dingbridge.events.facts import Names, event_type_name
 
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,18}")  # as an integer would be written, so that the way back is exact
 _NO_SPELLING = Spelling({}, {})
@@ -62,7 +62,7 @@ def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) 
     """``payload`` as DingTalk sent it (an object that was read by ``strict_json``)."""
     usual = payload.get("EventType") == event_type
     type_name = "EventType" if usual else event_type_name(payload, event_type)
-    plan = _plans[spec, type_name, tuple(payload)]
+    plan = _plan(spec, type_name, tuple(payload))
     # both are of one length, and `strict` costs
     data = dict(zip(plan.names, payload.values())) if plan.names else payload.copy()  # noqa: B905
     if plan.leaves:
@@ -74,7 +74,8 @@ def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) 
     return Normalised(plan.layout.form, data, plan.verbatim, plan.layout)
 
 
-def _make_plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
+@lru_cache(maxsize=1_000)
+def _plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
     form: Form = "unknown" if spec is None else spec.form_of(names)
     spelling = spelling_of(spec, form)
     fields, back = spelling.fields, spelling.back
@@ -99,11 +100,6 @@ def _make_plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
     layout = Layout(spec, form, tuple(name for name in canonical if not (leaves and name == "EventType")))
     renamed = () if tuple(canonical) == names else tuple(canonical)
     return _Plan(renamed, leaves, tuple(conversions), tuple(verbatim), layout)
-
-
-_plans: BoundedCache[tuple[EventSpec | None, str, Names], _Plan] = BoundedCache(
-    lambda key: _make_plan(*key), lambda key: key[-1]
-)
 
 
 def _settled(field: Field) -> type | None:

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from dingbridge.api_budget import ApiCalls
 from dingbridge.cli.terminal import ask, listed, say
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import INSTANCES
@@ -27,6 +26,7 @@ from dingbridge.probe.recorder import Recorder
 from dingbridge.probe.run import AtMost, Plan, plan, read
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
+from dingbridge.worker.api.budget import ApiCalls
 
 WORDS: Final = read_words("dingbridge.doctor") | read_words("dingbridge.probe")
 DEFAULT_REPORT: Final = Path("dingbridge-probe.json")

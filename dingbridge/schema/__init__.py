@@ -1,5 +1,5 @@
-"""The contract of the topics, made from the catalogue: what ``data`` holds, in standard forms.
+"""What ``data`` holds by the catalogue, and where real data differs. Pure: no file is read or written here.
 
-``model`` has the properties of a type's normalised ``data``; ``json_schema`` makes a schema of them, and
-``dev/schemas`` the files and the AsyncAPI document. Pure: no file is read or written here.
+``model`` has the properties of a type's normalised ``data``; ``dev/schemas`` makes the contract's files of
+them.
 """

@@ -11,15 +11,13 @@ is valid, too, and worth a look: DingTalk sends more than the catalogue has.
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
-from dingbridge.events.bounded_cache import BoundedCache
 from dingbridge.events.catalogue import EventSpec, Form
 from dingbridge.events.envelope import Drift
 from dingbridge.events.normalise import Layout
-from dingbridge.schema.json_schema import MAX_INTEGER, least_integer
-from dingbridge.schema.model import JsonType, Shape, model_of
+from dingbridge.schema.model import MAX_INTEGER, JsonType, Shape, least_integer, model_of
 
 _NONE: Final[tuple[Drift, ...]] = ()
 FIELD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -55,7 +53,7 @@ def drift_of(spec: EventSpec, form: Form, data: Mapping[str, Any]) -> tuple[Drif
 
 def drift_in(layout: Layout, data: Mapping[str, Any]) -> tuple[Drift, ...]:
     """The same, quickly, of what was just normalised. Empty for a type that is not in the catalogue."""
-    plan = _plans[layout]
+    plan = _plan(layout)
     if plan is None:
         return _NONE if layout.spec is None else drift_of(layout.spec, layout.form, data)
     for value, wanted in zip(data.values(), plan.classes):  # noqa: B905 - of one length; `strict` costs
@@ -81,6 +79,7 @@ class _Plan(NamedTuple):
     deeper: tuple[tuple[str, _Look], ...]
 
 
+@lru_cache(maxsize=1_000)
 def _plan(layout: Layout) -> _Plan | None:
     """None where there is drift in the names already, and for a type that is not in the catalogue."""
     if layout.spec is None:
@@ -99,9 +98,6 @@ def _usual(shape: Shape) -> type | None:
     if shape.type == "integer":
         return None
     return str if shape.type == "any" else _CLASSES[shape.type][0]
-
-
-_plans: BoundedCache[Layout, _Plan | None] = BoundedCache(_plan, lambda layout: layout.names)
 
 
 @cache

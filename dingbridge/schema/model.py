@@ -2,7 +2,7 @@
 
 Responsible for: the properties of ``data``, of one payload generation or of all that a type has, after
 ``dingbridge.events.normalise`` renamed and converted them. Not responsible for how that is written down
-(``json_schema``), or for checking data.
+(``dev/schemas/json_schema.py``), or for checking data (``drift``).
 
 Two rules. What is below the top level is as DingTalk sends it, so a nested id may be a number. And a
 property is required if every generation has it and none says that callbacks come without it; below the top
@@ -12,7 +12,7 @@ level nothing is, since DingTalk documents examples there and no promise.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal
+from typing import Final, Literal
 
 from dingbridge.events.catalogue import EventSpec, Field, Form, Spelling, Words
 
@@ -21,6 +21,9 @@ JsonType = Literal["string", "integer", "number", "boolean", "object", "array", 
 
 Mark = Literal["ms", "id", ""]
 """``ms`` are epoch milliseconds, ``id`` an identifier."""
+
+MAX_INTEGER: Final = 2**53 - 1
+"""The largest integer that every language reads exactly: JavaScript's numbers end there."""
 
 _TYPES: dict[str, JsonType] = {
     "str": "string",
@@ -105,6 +108,11 @@ def union(one: Shape, other: Shape) -> Shape:
     if one.type == "object":
         return Shape("object", properties=together(one.properties, other.properties))
     return Shape(one.type, one.mark if one.mark == other.mark else "")
+
+
+def least_integer(shape: Shape) -> int:
+    """The smallest integer that a value of this shape may be; the largest is ``MAX_INTEGER``."""
+    return 0 if shape.mark == "ms" else -MAX_INTEGER
 
 
 def together(*objects: Iterable[Property]) -> tuple[Property, ...]:

@@ -17,7 +17,6 @@ from dingbridge.settings.dingtalk import ApiBase, CallbackSettings, DingTalkApiS
 from dingbridge.settings.ingress import IngressSettings, JournalSettings, PublisherSettings, RecoverySettings
 from dingbridge.settings.kafka import KafkaSettings
 from dingbridge.settings.log import LogSettings
-from dingbridge.settings.schema_registry import SchemaRegistrySettings
 from dingbridge.settings.tracing import TracingSettings
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "NetworkList",
     "PublisherSettings",
     "RecoverySettings",
-    "SchemaRegistrySettings",
     "Settings",
     "TracingSettings",
 ]

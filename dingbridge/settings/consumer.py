@@ -33,9 +33,8 @@ class ConsumerSettings(KafkaSettings, DingTalkApiSettings, TracingSettings):
         return self.dingtalk_app_name if self.consumer_app == "default" else self.consumer_app
 
     def own_company(self) -> str | None:
-        """The corpId of what a consumer does beside events: the company of ``own_app``. None for a suite for
-        which none is set, and where no app is configured. Raises ``SettingsError`` for an apps file that
-        cannot be read whole."""
+        """The corpId of what a consumer does beside events: the company of ``own_app``. None for a suite, and
+        where no app is configured. Raises ``SettingsError`` for an apps file that cannot be read whole."""
         app = load_apps(self).get(self.own_app)
         return self.dingtalk_corp_id if app is None else app.corp_id
 

@@ -64,8 +64,8 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
     dingtalk_plan_pushes: int = Field(0, ge=0)
     """the same for event pushes"""
     api_calls_per_s: float = Field(20, gt=0, le=10_000)
-    """calls of one API in a second that DingTalk's plan allows the app; the same processes together make a
-    tenth less"""
+    """calls of one API in a second that DingTalk's plan allows the app; each process makes a tenth less.
+    Where several call much at once, give each its share"""
 
     @property
     def new_api_base(self) -> str:
@@ -105,6 +105,13 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
         if self.dingtalk_apps_file is not None and not (own and self.dingtalk_app_key):
             apps = load_apps(self)
             if self.consumer_app in apps:
+                if apps[self.consumer_app].suite:
+                    raise SettingsError(
+                        [
+                            f"CONSUMER_APP (or --app): {self.consumer_app} is a third-party suite, as which "
+                            "nothing here calls the Open API; name another app"
+                        ]
+                    )
                 return apps[self.consumer_app].api_credentials()
             names = ", ".join(apps)
             raise SettingsError(

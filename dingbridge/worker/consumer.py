@@ -195,7 +195,8 @@ class Consumer(Generic[Prepared]):
             raise SettingsError(
                 [
                     f"consumer {self.name} calls DingTalk's Open API: DINGTALK_APP_KEY and "
-                    "DINGTALK_APP_SECRET (or DINGTALK_APP_SECRET_FILE) must be set"
+                    "DINGTALK_APP_SECRET (or DINGTALK_APP_SECRET_FILE) must be set; those of a third-party "
+                    "suite are not used"
                 ]
             )
         return self.clients(app or None, corp_id)

@@ -88,7 +88,7 @@ class Context:
 
     @property
     def dingtalk(self) -> DingTalkClient:
-        """The Open API client of the event's app; a suite's is that of the event's company.
+        """The Open API client of the event's app.
 
         Raises ``SettingsError`` without credentials, and ``Reject`` for an event of an app whose credentials
         this process does not have.

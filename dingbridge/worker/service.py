@@ -14,8 +14,6 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DBAPIError
 
-from dingbridge.api_budget import ApiCalls
-from dingbridge.contract_routes import contract_routes
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.catalogue import misspelt
 from dingbridge.health_server import AdminServer, json_response
@@ -23,6 +21,7 @@ from dingbridge.kafka.topic_policy import inbox_topic, topics_read
 from dingbridge.settings import ConsumerSettings
 from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import open_tracer
+from dingbridge.worker.api.budget import ApiCalls
 from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.consumer import Consumer, Table
 from dingbridge.worker.executor import Executor
@@ -99,7 +98,7 @@ class ConsumerService:
                     settings.admin_port,
                     self.registry,
                     ready=self._ready,
-                    routes=[*contract_routes(settings), web.get("/in-flight", self._in_flight)],
+                    routes=[web.get("/in-flight", self._in_flight)],
                     names=settings.admin_names,
                 )
                 await admin.start()

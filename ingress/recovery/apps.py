@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import structlog
 
-from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import BridgeError, SettingsError
@@ -25,6 +24,7 @@ from dingbridge.retry import delay
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, pick, with_failed_lists
 from dingbridge.tasks import WatchedTasks, end
+from dingbridge.worker.api.budget import ApiCalls
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,6 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.gateway import open_connection
 from dingbridge.dingtalk.transport import Transport
 from dingbridge.errors import BridgeError
@@ -33,6 +32,7 @@ from dingbridge.retry import delay
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
 from dingbridge.tasks import WatchedTasks, end
+from dingbridge.worker.api.budget import ApiCalls
 
 log = structlog.get_logger(__name__)
 

@@ -30,8 +30,6 @@ from dingbridge.simulator.faults import Fault, Faults
 from dingbridge.simulator.limits import Limits
 from dingbridge.simulator.pushes.gateway import OPEN, Gateway
 from dingbridge.simulator.rights import Rights, permission_of
-from dingbridge.simulator.suite import PATH as CORP_TOKEN
-from dingbridge.simulator.suite import Suite
 from dingbridge.simulator.tokens import AccessTokens
 
 __all__ = [
@@ -67,7 +65,6 @@ class OpenApi:
     def __init__(
         self,
         tokens: AccessTokens,
-        suite: Suite,
         approvals: ApprovalCalls,
         *families: Family,
         gateway: Gateway,
@@ -77,7 +74,7 @@ class OpenApi:
         login: PersonalLogin,
         act: Callable[[str, dict[str, Any]], object],
     ) -> None:
-        self._tokens, self._suite = tokens, suite
+        self._tokens = tokens
         self._approvals = approvals
         self._gateway = gateway
         self._calls: Routes = [call for family in (approvals, *families) for call in family.routes()]
@@ -89,7 +86,7 @@ class OpenApi:
         self.calls: Counter[str] = Counter()
         self._handlers = {name_of(path, method): handler for method, path, handler in self._calls}
         self._methods = method_names({name_of(path) for _, path, _ in self._calls if not is_v1(path)})
-        others = {name_of(GETTOKEN), name_of(CORP_TOKEN), name_of(OPEN), name_of(TOKEN), name_of(ME, "GET")}
+        others = {name_of(GETTOKEN), name_of(OPEN), name_of(TOKEN), name_of(ME, "GET")}
         faults.apis = {*self._handlers, *others, DOWNLOAD}
 
     def routes(self) -> list[web.RouteDef]:
@@ -100,7 +97,6 @@ class OpenApi:
         ]
         return [
             web.get(GETTOKEN, self._gated(name_of(GETTOKEN), self._gettoken)),
-            web.post(CORP_TOKEN, self._gated(name_of(CORP_TOKEN), self._corp_token)),
             web.post(OPEN, self._gated(name_of(OPEN), self._open_connection)),
             web.get(DOWNLOAD_PATH, self._gated(DOWNLOAD, self._download)),
             web.post(TOP_PATH, self._top),
@@ -214,10 +210,6 @@ class OpenApi:
 
     async def _gettoken(self, request: web.Request) -> web.Response:
         return self._token(self._tokens.issue(request.query.get("appkey"), request.query.get("appsecret")))
-
-    async def _corp_token(self, request: web.Request) -> web.Response:
-        corp_id = (await read_call(request)).text("auth_corpid")
-        return self._token(self._suite.corp_token(request.query, corp_id))
 
     async def _open_connection(self, request: web.Request) -> web.Response:
         return json_answer(self._gateway.open(await read_call(request)))

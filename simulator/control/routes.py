@@ -51,7 +51,6 @@ class Control:
             web.get("/_sim/failed", self._failed),
             web.post("/_sim/failed", self._add_failed),
             web.post("/_sim/tokens/expire", self._expire),
-            web.post("/_sim/suite_ticket", self._suite_ticket),
             web.get("/_sim/deliveries", self._deliveries),
             web.post("/_sim/deliveries", self._set_deliveries),
             web.get("/_sim/mode", self._mode),
@@ -302,10 +301,6 @@ class Control:
         """The access token is over from now on, for whoever has it."""
         self._world.tokens.expire()
         return json_answer({})
-
-    async def _suite_ticket(self, request: web.Request) -> web.Response:
-        """The suite's ticket is another one from now on, and is pushed."""
-        return json_answer({"pushes": [push.id for push in self._world.push_ticket()]})
 
 
 async def _rendered(pushes: Iterable[Push]) -> AsyncIterator[bytes]:

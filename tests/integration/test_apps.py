@@ -194,6 +194,7 @@ async def test_a_consumer_asks_at_the_app_that_the_event_came_from(tmp_path, mon
             table("hr", HR, more=f'app_key = "{key}"\napp_secret = "{secret}"')
             + table("sales", SALES, more='app_key = "dingother"\napp_secret = "otherSecret"')
             + table("mute", HR_NEW)
+            + table("isv", SUITE, more=f'app_key = "{key}"\napp_secret = "{secret}"\nsuite = true')
         )
         for name in SAMPLE_CREDENTIALS:
             monkeypatch.delenv(name, raising=False)
@@ -209,5 +210,6 @@ async def test_a_consumer_asks_at_the_app_that_the_event_came_from(tmp_path, mon
             assert (await client_of(app, "c").user(user))["userid"] == user
         with pytest.raises(TokenInvalid):
             await client_of("sales", "c").user(user)
-        with pytest.raises(Reject, match="of the app mute"):
-            client_of("mute", "c")
+        for app in ("mute", "isv"):
+            with pytest.raises(Reject, match=f"of the app {app}"):
+                client_of(app, "c")

@@ -7,8 +7,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dingbridge.api_budget import ApiCalls
-from dingbridge.api_budget.file import FileStore
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import IDS
 from dingbridge.dingtalk.error_meanings import REFUSALS
@@ -25,6 +23,8 @@ from dingbridge.dingtalk.errors import (
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.errors import ERRMSG
 from dingbridge.simulator.server import Simulator
+from dingbridge.worker.api.budget import ApiCalls
+from dingbridge.worker.api.call_counts import CallCounts
 from tests.integration.simulator_support import settings
 from tests.support.dingtalk import Sleeps
 from tests.support.profiles import KIND
@@ -137,7 +137,7 @@ async def test_bad_days(
 async def test_contact_calls_are_no_part_of_the_budget(
     simulator: Simulator, sleeps: Sleeps, tmp_path: Any
 ) -> None:
-    budget = ApiCalls(FileStore(tmp_path / "api-calls.db"), app=KEY, limit=1)
+    budget = ApiCalls(CallCounts(f"sqlite:///{tmp_path / 'api-calls.db'}"), app=KEY, limit=1)
     userid = next(iter(simulator.platform.company.users))
     async with connect(simulator, sleeps, budget=budget) as client:
         await client.user_count(False)

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ThreadedResolver, web
+from aiohttp import ThreadedResolver, connector, web
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from dingbridge import ssrf as addresses
 from dingbridge.consumers.forward.body import body_of
 from dingbridge.consumers.forward.delivery import Sender
 from dingbridge.consumers.forward.policy import Answer
@@ -103,7 +102,7 @@ class Nowhere(ThreadedResolver):
 
 
 async def test_how_a_request_ends_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addresses, "ThreadedResolver", Nowhere)
+    monkeypatch.setattr(connector, "DefaultResolver", Nowhere)
 
     async def breaks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()

@@ -13,13 +13,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from dingbridge.api_budget import ApiCalls
-from dingbridge.api_budget.file import FileStore
 from dingbridge.dingtalk.api.approvals import IDS, INSTANCES
 from dingbridge.dingtalk.api.shapes import SHAPES
 from dingbridge.probe.lag import arriving
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.simulator.server import Simulator
+from dingbridge.worker.api.budget import ApiCalls
+from dingbridge.worker.api.call_counts import CallCounts
 from tests.integration.simulator_support import settings as simulator_settings
 from tests.integration.worker_support import event_record, publish
 from tests.support.processes import Processes
@@ -127,7 +127,9 @@ async def test_a_tenant_as_believed_is_clean_and_its_calls_were_announced(probe:
     [announced, counted] = re.search(r"about (\d+) calls, of which at most (\d+) count", done.stderr).groups()  # type: ignore[union-attr]
     made = {api: call["requests"] for api, call in report["calls"].items()}
     spent = await ApiCalls(
-        FileStore(probe.folder / "api-calls.db"), app=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], limit=0
+        CallCounts(f"sqlite:///{probe.folder / 'api-calls.db'}"),
+        app=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
+        limit=0,
     ).spent()
     # what the table says of the quota is what the client counts
     assert spent["by_api"] == {api: n for api, n in sorted(made.items()) if report["calls"][api]["counted"]}

@@ -11,7 +11,6 @@ from sqlalchemy import insert, select
 from dev.stack import PASSWORDS
 from dev.system_a import SystemA
 from dingbridge import open_database
-from dingbridge.api_budget import ApiCalls
 from dingbridge.apps.file import read_apps
 from dingbridge.console.access.users import UsersFile
 from dingbridge.console.audit import Audit
@@ -30,6 +29,7 @@ from dingbridge.migrations.upgrade import MigrationError
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
 from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
+from dingbridge.worker.api.budget import ApiCalls
 from dingbridge.worker.registry import known_consumers
 from dingbridge.worker.store.migrations import WorkerTables, migrate, migrate_down
 from tests.support.ingress import IngressUnderTest
@@ -234,7 +234,7 @@ async def test_files_and_old_records_are_understood(data):
     sample["dingtalk_api_base"] = "http://127.0.0.1:1"
     budget = ApiCalls.of(ConsumerSettings.load(data_dir=folder, database_url=url, **sample))
     try:
-        assert await budget._store.counts(sample["dingtalk_app_key"], f"{entries[0].at:%Y-%m}")
+        assert await budget._counts.counts(sample["dingtalk_app_key"], f"{entries[0].at:%Y-%m}")
     finally:
         await budget.close()
     in_topics = [line for line in found.records if line["topic"].startswith(found.prefix)]

@@ -8,11 +8,11 @@ import yaml
 
 import dingbridge.settings
 from dev.manifests import SCHEMA, schema
-from dingbridge.api_budget import SHARES
 from dingbridge.console.settings import ConsoleSettings
 from dingbridge.consumers.outbound.settings import OutboundSettings
 from dingbridge.health_server import is_own_name
 from dingbridge.settings import ConsumerSettings, IngressSettings, Settings
+from dingbridge.worker.api.budget import SHARES
 from dingbridge.worker.registry import load_consumer
 from tests.support.compose_files import TRIAL, example_env, rendered
 from tests.support.manifests import (

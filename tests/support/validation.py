@@ -15,9 +15,9 @@ import jsonschema
 from aiokafka.structs import ConsumerRecord
 
 from dev.schemas.asyncapi import headers_schema
+from dev.schemas.json_schema import data_schema, envelope_schema, record_schema
 from dingbridge.events import UNCLASSIFIED, EventSpec, catalogue
 from dingbridge.schema.drift import drift_of
-from dingbridge.schema.json_schema import data_schema, envelope_schema, record_schema
 
 validated: Counter[str] = Counter()
 """How many records were held against their schema in this process, by type; ``drift`` are those whose data is

@@ -1,1 +1,1 @@
-"""``dingbridge schema``: the contract of the topics, for other programs."""
+"""``dingbridge schema``: the records in Kafka beside the catalogue."""

@@ -1,137 +1,150 @@
-"""``dingbridge schema``: the contract of the topics, in the forms that other programs read."""
+"""``dingbridge schema``: compares the records in Kafka with the catalogue."""
 
 import asyncio
-import json
-from collections.abc import Iterable
-from dataclasses import asdict
-from typing import Annotated
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from aiokafka import ConsumerRecord, TopicPartition
 
-from dingbridge.cli.schema import drift
 from dingbridge.cli.terminal import AsJson, print_list, progress, say
-from dingbridge.events import EventSpec, catalogue
-from dingbridge.events.envelope import urn
-from dingbridge.schema.connect import connect_schema
-from dingbridge.schema.ddl import Dialect as Engine
-from dingbridge.schema.ddl import ddl as statements
-from dingbridge.schema.json_schema import Dialect, data_schema, document, envelope_schema, record_schema
-from dingbridge.schema.model import forms_of
-from dingbridge.schema.registry import Published, Registry, schema_text, subject_of
-from dingbridge.settings import KafkaSettings, SchemaRegistrySettings
+from dingbridge.events import UNCLASSIFIED, Event, EventSpec, NotAnEvent, catalogue, decode
+from dingbridge.events.normalise import normalise
+from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.kafka.topics import existing_topics
+from dingbridge.logging import configure_logging
+from dingbridge.schema.drift import drift_of
+from dingbridge.settings import KafkaSettings
+
+EventTypes = Annotated[
+    list[str] | None, typer.Argument(help="EventTypes; without any, all that have a topic.")
+]
+Last = Annotated[
+    int, typer.Option("--last", min=0, help="The last so many records of each partition; 0: all.")
+]
 
 app = typer.Typer(no_args_is_help=True)
 
 
-@app.command("list")
-def list_types(as_json: AsJson = False) -> None:
-    """The EventTypes that the catalogue knows."""
-    rows = [
-        {
-            "event_type": spec.event_type,
-            "family": spec.family,
-            "zh": spec.title.zh,
-            "en": spec.title.en,
-            "subject": None if spec.subject is None else spec.subject.kind,
-            "forms": ",".join(forms_of(spec)),
-            "version": spec.version,
-        }
-        for _, spec in sorted(catalogue.items())
-    ]
-    print_list(("event_type", "family", "zh", "en", "subject", "forms", "version"), rows, as_json=as_json)
+@app.callback()
+def schema() -> None:
+    """Compare what stands in the topics with the catalogue."""
 
 
 @app.command()
-def show(
-    event_type: Annotated[str, typer.Argument(help="An EventType, or `envelope`.")],
-    record: Annotated[bool, typer.Option("--record", help="Of whole records, not of `data` alone.")] = False,
-    dialect: Annotated[Dialect, typer.Option(help="draft-07 or 2020-12.")] = "draft-07",
-) -> None:
-    """Print the JSON Schema of a type's data."""
-    if event_type == "envelope":
-        schema, name = envelope_schema(), None
-    else:
-        [spec] = _known([event_type])
-        schema = record_schema(spec) if record else data_schema(spec)
-        name = None if record else urn(event_type, spec.version)
-    print(json.dumps(document(schema, dialect, name), ensure_ascii=False, indent=2))
+def drift(event_types: EventTypes = None, last: Last = 1_000, as_json: AsJson = False) -> None:
+    """Compare the records in Kafka with the catalogue.
 
-
-app.command("drift")(drift.command)
-
-
-@app.command()
-def connect(
-    event_types: Annotated[list[str], typer.Argument(help="EventTypes whose records go into one table.")],
-) -> None:
-    """Print what Kafka Connect's JsonConverter needs as `schema.content` to read these topics.
-
-    Standard error lists the fields that are left out: those of several types, or of a type that no table has.
+    Each line is one field that is missing, of another type, or unknown to the catalogue, with the number of
+    records in which it is so. Nothing of a field's value is shown. Commits nothing, joins no group.
     """
-    schema = connect_schema(_known(event_types))
-    for path in schema.left_out:
-        say(f"left out: {path}")
-    print(json.dumps(schema.content, indent=1))
+    report = _Report()
+    topics = asyncio.run(read_last(event_types or [], last, report.add))
+    _print(report, topics, as_json)
 
 
-@app.command()
-def ddl(
-    event_type: Annotated[str, typer.Argument(help="Whose records the table holds.")],
-    engine: Annotated[Engine, typer.Option("--for", help="The engine that reads it.")],
-) -> None:
-    """Print CREATE TABLE for the records of an EventType.
+class _Found(NamedTuple):
+    """One line of the answer."""
 
-    Flink and ClickHouse read Kafka themselves: the topic and KAFKA_BOOTSTRAP_SERVERS are those of the
-    settings, credentials are yours to add. A table in PostgreSQL is filled by Kafka Connect
-    (examples/scale/connect).
+    event_type: str
+    form: str
+    kind: str
+    field: str
+
+
+class _Report:
+    """What the records showed."""
+
+    def __init__(self) -> None:
+        self.records: Counter[tuple[str, str]] = Counter()  # by type and form
+        self.found: Counter[_Found] = Counter()
+        self.example: dict[_Found, str] = {}
+        self.unknown: set[str] = set()
+        self.unreadable = 0
+
+    def add(self, record: ConsumerRecord[bytes, bytes]) -> None:
+        """A record of an event topic."""
+        try:
+            event = decode(record.value or b"")
+        except NotAnEvent:
+            self.unreadable += 1
+            return
+        if event.data_bytes is not None or "rebuilt" in event.envelope:
+            return  # unclassified, or put together by us from DingTalk's failed list
+        spec = catalogue.get(event.event_type)
+        if spec is None:
+            self.unknown.add(event.event_type)
+        else:
+            self._compare(spec, event, f"{record.topic}/{record.partition}/{record.offset}")
+
+    def _compare(self, spec: EventSpec, event: Event, place: str) -> None:
+        form, data = next((form for form in spec.spellings if form == event.form), None), event.data
+        if form is None:  # published before the catalogue had it
+            form, data, *_ = normalise({"EventType": spec.event_type, **data}, spec.event_type, spec)
+        self.records[spec.event_type, form] += 1
+        for one in drift_of(spec, form, data):
+            found = _Found(spec.event_type, form, one.kind, one.field)
+            self.found[found] += 1
+            self.example[found] = place
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                **found._asdict(),
+                "records": count,
+                "of": self.records[found.event_type, found.form],
+                "example": self.example[found],
+            }
+            for found, count in sorted(self.found.items())
+        ]
+
+
+async def read_last(
+    event_types: list[str], last: int, add: Callable[[ConsumerRecord[bytes, bytes]], None]
+) -> int:
+    """Hand to ``add`` the ``last`` records (0: all) of each partition of these types' topics, of all that
+    there are without any; the unclassified topic is none of them. Returns the number of topics.
+
+    Raises ``SettingsError``, ``KafkaUnavailable``.
     """
-    [spec] = _known([event_type])
     settings = KafkaSettings.load()
-    topic = settings.topic_prefix + event_type
-    print(statements(spec, engine, topic, settings.kafka_bootstrap_servers), end="")
+    configure_logging(settings)
+    prefix = settings.topic_prefix
+    wanted = [prefix + name for name in event_types]
+    topics = {
+        name: partitions
+        for name, partitions in (await existing_topics(settings, wanted)).items()
+        if name.startswith(prefix) and not name.startswith(settings.control_prefix)
+        if name in wanted or not wanted
+        if name != prefix + UNCLASSIFIED
+    }
+    if missing := sorted(set(wanted) - topics.keys()):
+        say(f"there is no topic {', '.join(missing)}; `dingbridge topics list` shows those that exist")
+    if topics:  # aiokafka (0.14) ends in an error of its own when it is stopped before it has done anything
+        async with TopicReader(settings) as reader:
+            spans = _last_of(await reader.spans(topics), last)
+            total = sum(span.end - span.begin for span in spans.values())
+            with progress(total, "read") as shown:
+                async for record in reader.read(spans):
+                    add(record)
+                    shown.advance(1)
+    return len(topics)
 
 
-@app.command()
-def publish(
-    event_types: Annotated[
-        list[str] | None, typer.Argument(help="EventTypes; without any, all of the catalogue.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Publish the schemas of records to SCHEMA_REGISTRY_URL, in draft-07.
-
-    The subject is the topic's name with `-value`. What is there already stays; a new subject gets the
-    compatibility FORWARD. Running it again changes nothing. Exit code 1: the registry refuses one, or is not
-    reached; 2: settings or usage.
-    """
-    specs = _known(event_types or catalogue)
-    published = asyncio.run(_publish(SchemaRegistrySettings.load(), specs))
-    print_list(("subject", "outcome", "words"), [asdict(one) for one in published], as_json=as_json)
-    refused = [one for one in published if one.outcome == "refused"]
-    say(f"{len(published) - len(refused)} schemas are in the registry, {len(refused)} were refused")
-    if refused:
-        raise typer.Exit(1)
+def _last_of(spans: Mapping[TopicPartition, Span], last: int) -> dict[TopicPartition, Span]:
+    return {p: Span(max(s.begin, s.end - last) if last else s.begin, s.end) for p, s in spans.items()}
 
 
-async def _publish(settings: SchemaRegistrySettings, specs: list[EventSpec]) -> list[Published]:
-    secret = settings.schema_registry_password
-    password = secret.get_secret_value() if secret is not None else ""
-    published = []
-    async with Registry(settings.schema_registry_url, settings.schema_registry_user, password) as registry:
-        with progress(len(specs), "published") as bar:
-            for spec in specs:
-                subject = subject_of(settings.topic_prefix + spec.event_type)
-                published.append(await registry.publish(subject, schema_text(spec)))
-                bar.advance(1)
-    return published
-
-
-def _known(event_types: Iterable[str]) -> list[EventSpec]:
-    """The catalogue's entries, each once. Raises ``typer.BadParameter`` that names all it has none of."""
-    names = list(dict.fromkeys(event_types))
-    if unknown := [name for name in names if name not in catalogue]:
-        raise typer.BadParameter(
-            f"the catalogue has no {', '.join(unknown)}; `dingbridge schema list` shows what it has",
-            param_hint="EVENT_TYPE",
+def _print(report: _Report, topics: int, as_json: bool) -> None:
+    columns = ("event_type", "form", "kind", "field", "records", "of", "example")
+    print_list(columns, report.rows(), as_json=as_json)
+    compared = report.records.total()
+    say(f"{compared:,} records of {topics} topics were compared, {len(report.found)} fields drift")
+    if report.unreadable:
+        say(f"{report.unreadable:,} records are no events of ours")
+    if names := sorted(report.unknown):
+        say(
+            f"the catalogue has no {', '.join(names)}; in a clone, `python -m dev.schemas propose` writes "
+            "entries for it"
         )
-    return [catalogue[name] for name in names]

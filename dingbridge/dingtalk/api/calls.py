@@ -13,8 +13,6 @@ from dingbridge.dingtalk.api.shapes import Fields, typed
 from dingbridge.dingtalk.budget import Budget, Priority
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.dingtalk.replies import boolean, integer
-from dingbridge.dingtalk.suite import API as CORP_TOKEN
-from dingbridge.dingtalk.suite import CorpToken, Tickets
 from dingbridge.dingtalk.token import AccessToken
 from dingbridge.dingtalk.transport import Transport
 
@@ -48,7 +46,6 @@ class Calls:
             sleep=sleep,
             clock=clock,
         )
-        self._clock = clock
         self._token = AccessToken(self._fetch_token, clock=clock)
         self._priority = Priority.EVENT
 
@@ -69,19 +66,6 @@ class Calls:
         """
         client = copy.copy(self)
         client._priority = priority
-        return client
-
-    def for_company(self, corp_id: str, tickets: Tickets) -> Self:
-        """The same client with a token of its own: this app, a third-party suite, in the name of the company
-        ``corp_id``. Nothing of its own needs closing."""
-        key, secret = self._app["appkey"], self._app["appsecret"]
-        token = CorpToken(self._transport, key=key, secret=secret, corp_id=corp_id, tickets=tickets)
-
-        async def fetch() -> tuple[str, float]:
-            return _token_in(CORP_TOKEN, await token.fetch())
-
-        client = copy.copy(self)
-        client._token = AccessToken(fetch, clock=self._clock)
         return client
 
     @property
@@ -147,8 +131,12 @@ class Calls:
         return await self._call(f"v1.0/{api}", method, path, body, query=query, once=once, new_api=True)
 
     async def _fetch_token(self) -> tuple[str, float]:
+        """The token, and how long it is valid, in s."""
         reply = await self._transport.call("gettoken", "GET", "/gettoken", query=self._app, counts=False)
-        return _token_in("gettoken", reply)
+        token = reply.get("access_token")
+        if not isinstance(token, str) or not token:
+            raise no_sense("gettoken", "answers without an access token")
+        return token, integer(reply.get("expires_in")) or _TOKEN_LIFE_S
 
     async def _pages(
         self, api: str, body: Mapping[str, Any], *, size: int, start: str, counts: bool = True
@@ -176,14 +164,6 @@ class Calls:
             if more and not page.get("list"):
                 raise no_sense(api, "an empty page leads on to another")
             place = following if more else None
-
-
-def _token_in(api: str, reply: Mapping[str, Any]) -> tuple[str, float]:
-    """The token of a reply, and how long it is valid, in s."""
-    token = reply.get("access_token")
-    if not isinstance(token, str) or not token:
-        raise no_sense(api, "answers without an access token")
-    return token, integer(reply.get("expires_in")) or _TOKEN_LIFE_S
 
 
 def either(page: Mapping[str, Any], *names: str) -> Any:

@@ -1,7 +1,7 @@
 """What is used of the plan's month, by our own count. Pure.
 
-API calls are counted by ``dingbridge.api_budget``, pushes by the ingress: a callback that it kept is one,
-however many records it becomes.
+API calls are counted by ``dingbridge.worker.api.budget``, pushes by the ingress: a callback that it kept is
+one, however many records it becomes.
 """
 
 from collections.abc import Mapping

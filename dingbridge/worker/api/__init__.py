@@ -1,1 +1,1 @@
-"""How a consumer reaches DingTalk's Open API: a client for each app, and a suite's ticket."""
+"""How DingTalk's Open API is reached: a client for each app, and what the app may spend in a month."""

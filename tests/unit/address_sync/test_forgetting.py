@@ -52,6 +52,7 @@ async def test_who_left_long_ago_goes_and_the_generation_stays(sync, company):
 
 async def test_the_running_consumer_forgets_them_by_itself(company, monkeypatch):
     monkeypatch.setenv("LEAVERS_RETENTION_DAYS", "30")
+    monkeypatch.setenv("DINGTALK_CORP_ID", CORP)
     async with MemoryRuntime(AddressSync(), dingtalk=company) as sync:
         await first_full(sync, company)
         await left(sync, "left-long-ago", 40)

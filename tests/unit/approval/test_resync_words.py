@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from typer.main import get_command
 
 from dingbridge import ConsumerSettings
-from dingbridge.api_budget import ApiCalls
 from dingbridge.cli.terminal import listed, moment
 from dingbridge.consumers.approval.cli import app
 from dingbridge.consumers.approval.cli_resync import _command
@@ -19,6 +18,7 @@ from dingbridge.consumers.approval.cli_support import calls_left, day_or_moment
 from dingbridge.consumers.approval.reconcile.reconciler import Scope
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.budget import Priority
+from dingbridge.worker.api.budget import ApiCalls
 
 
 @pytest.fixture

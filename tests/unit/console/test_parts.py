@@ -72,8 +72,8 @@ async def test_nothing_is_done_that_the_audit_cannot_hold(tmp_path: Path) -> Non
 
 async def test_a_command_is_run_as_it_is_shown_and_audited_before_and_after(tmp_path: Path) -> None:
     audit = Audit(tmp_path / "audit.jsonl")
-    command = Command(("schema", "show", "no such type; echo $(id)"), count=3)
-    assert command.shown == "dingbridge schema show 'no such type; echo $(id)'"
+    command = Command(("schema", "drift", "no such type; echo $(id)"), count=3)
+    assert command.shown == "dingbridge schema drift 'no such type; echo $(id)'"
     done = await Commands(audit).run(by(User("anna", Role.OPERATOR)), command)
     assert not done.ok
     assert "uid=" not in done.output

@@ -149,10 +149,10 @@ systems.c.headers: Webhook-Id is set by the forwarder itself
 systems.d.url: must be an http(s) address
 systems.d.headers: X-A holds characters that no header may hold
 systems.e.secrets: needed
-systems.e.url: 169.254.169.254 points inside (link-local)
+systems.e.url: 169.254.169.254 points inside
 systems.f.unsigned: is true beside secrets
 systems.f.headers: x-a is in headers_from too
-systems.f.url: ::ffff:10.0.0.1 points inside (private)
+systems.f.url: ::ffff:10.0.0.1 points inside
 systems.g.skip_own_changes: changes nothing, since types names no event of people
 systems.g.skip_own_changes: needs body = "cloudevents"
 systems.h.fields: changes nothing without skip_own_changes = true

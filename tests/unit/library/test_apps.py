@@ -289,6 +289,10 @@ def test_a_consumer_calls_as_the_app_that_is_named(file, monkeypatch):
         ConsumerSettings.load().api_credentials()
     monkeypatch.setenv("CONSUMER_APP", "hr")
     assert ConsumerSettings.load().api_credentials() == ("dinghr", "secretOfHr")
+    file(HR.replace('corp_id = "dingcorp2"', "suite = true"))
+    with pytest.raises(SettingsError, match=r"CONSUMER_APP .*hr is a third-party suite"):
+        ConsumerSettings.load().api_credentials()
+    file(HR)
     monkeypatch.setenv("DINGTALK_APP_KEY", "dingours")
     monkeypatch.setenv("DINGTALK_APP_SECRET", "secretOfOurs")
     monkeypatch.setenv("DINGTALK_CORP_ID", "dingcorp1")

@@ -10,15 +10,15 @@ import jsonschema
 import pytest
 
 from dev.schemas import files
-from dev.schemas.asyncapi import document
 from dev.schemas.contract import asyncapi
 from dev.schemas.files import ROOT, examples, specs
+from dev.schemas.json_schema import DIALECTS, data_schema, record_schema
 from dev.schemas.outbound import EXAMPLES, example, schemas
 from dingbridge.consumers.outbound.forms import MODELS
-from dingbridge.contract_routes import Installation
 from dingbridge.events import catalogue
 from dingbridge.events.catalogue import class_name
-from dingbridge.schema.json_schema import DIALECTS, MAX_INTEGER, data_schema, record_schema
+from dingbridge.events.envelope import urn
+from dingbridge.schema.model import MAX_INTEGER
 from dingbridge.settings import KafkaSettings
 from dingbridge.testing import recorded
 from tests.support.cases import of_each
@@ -270,8 +270,8 @@ def test_the_defaults_do_not_depend_on_the_environment(monkeypatch: pytest.Monke
     assert asyncapi(specs(), examples()) == published()
 
 
-def test_an_installation_has_its_own_names() -> None:
-    made = document(specs(), {}, (), Installation("a.", "b.", "kafka.example.com:9093"))
-    assert made["channels"]["check_in"]["address"] == "a.check_in"
-    assert made["servers"]["kafka"]["host"] == "kafka.example.com:9093"
-    assert "topicConfiguration" not in made["channels"]["check_in"]["bindings"]["kafka"]
+def test_versions_that_a_type_has_left_are_kept() -> None:
+    for spec in specs():
+        for version in range(1, spec.version):
+            kept = json.loads((ROOT / f"schemas/earlier/{spec.event_type}.{version}.json").read_bytes())
+            assert kept["$id"] == urn(spec.event_type, version)

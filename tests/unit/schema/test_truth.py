@@ -12,14 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dev.schemas.json_schema import data_schema, record_schema
 from dingbridge.events import EventSpec, catalogue, to_records
 from dingbridge.events.catalogue import Form
 from dingbridge.events.envelope import Drift, Received, Record
 from dingbridge.events.examples import example_callbacks
-from dingbridge.events.normalise import Layout, normalise
-from dingbridge.schema import drift
+from dingbridge.events.normalise import Layout
 from dingbridge.schema.drift import drift_in, drift_of
-from dingbridge.schema.json_schema import data_schema, record_schema
 from tests.support import validation
 from tests.support.cases import of_each
 from tests.support.sizes import sized
@@ -147,17 +146,6 @@ def test_the_recorded_callbacks_drift_in_one_place_at_most() -> None:
         for drift in drifts(callback)
     }
     assert found <= {("label_conf_del", "missing", "scope")}
-
-
-def test_names_from_outside_are_not_kept_without_bound() -> None:
-    spec = catalogue.get("check_in")
-    before = len(drift._plans)
-    for number in range(3):
-        long = normalise(
-            {"EventType": "check_in", **{f"{n}{number:010}" * 20: 1 for n in range(20)}}, "check_in", spec
-        )
-        assert drift_in(long.layout, long.data)
-    assert len(drift._plans) == before
 
 
 # -- What holds the records of the integration tests against their schemas does see a fault

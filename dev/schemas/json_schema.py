@@ -14,7 +14,14 @@ from typing import Any, Final, Literal
 
 from dingbridge.events.catalogue import FORMS, EventSpec, Form, catalogue, class_name
 from dingbridge.events.envelope import TYPE_PREFIX, urn
-from dingbridge.schema.model import DataModel, Property, Shape, model_of
+from dingbridge.schema.model import (
+    MAX_INTEGER,
+    DataModel,
+    Property,
+    Shape,
+    least_integer,
+    model_of,
+)
 
 Dialect = Literal["draft-07", "2020-12"]
 DIALECTS: Final[Mapping[Dialect, str]] = {
@@ -22,9 +29,6 @@ DIALECTS: Final[Mapping[Dialect, str]] = {
     "2020-12": "https://json-schema.org/draft/2020-12/schema",
 }
 """Values of ``$schema``."""
-
-MAX_INTEGER: Final = 2**53 - 1
-"""The largest integer that every language reads exactly: JavaScript's numbers end there."""
 
 Schema = dict[str, Any]
 
@@ -116,11 +120,6 @@ def document(schema: Schema, dialect: Dialect, urn: str | None = None) -> Schema
     """A schema as a file of its own: with ``$schema``, and ``$id`` where it has a ``urn``."""
     head = {"$schema": DIALECTS[dialect]}
     return {**head, **({"$id": urn} if urn is not None else {}), **schema}
-
-
-def least_integer(shape: Shape) -> int:
-    """The smallest integer that a value of this shape may be; the largest is ``MAX_INTEGER``."""
-    return 0 if shape.mark == "ms" else -MAX_INTEGER
 
 
 def _object(title: str, properties: tuple[Property, ...], *, top: bool = False) -> Schema:

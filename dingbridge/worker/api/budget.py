@@ -1,10 +1,10 @@
-"""What an app may spend at DingTalk's Open API, shared by all processes that call in its name.
+"""What an app may spend at DingTalk's Open API, counted for all processes that call in its name.
 
 DingTalk's free plan has 5,000 calls a month, and the last one spent stops everything at once. So our own
 budget ends earlier, and for what can wait before what cannot; it does not build on the up to 5 days of grace
 that DingTalk may give. Calls about contacts, roles and tokens are exempt from the month, at DingTalk and
-here, but not from the rate: 20 calls a second of each API, by all processes of the app together. Both are
-kept in PostgreSQL where ``DATABASE_URL`` names one (``postgres.py``), else in one small file (``file.py``).
+here, but not from the rate: 20 calls a second of each API. The counts are kept in PostgreSQL where
+``DATABASE_URL`` names one, else in one small file (``call_counts.py``); the pace is each process's own.
 Which calls count, and what a priority means, is ``dingtalk``'s business (``dingbridge.dingtalk.budget``).
 """
 
@@ -16,11 +16,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
-from dingbridge.api_budget.file import FileStore
-from dingbridge.api_budget.postgres import PostgresStore
-from dingbridge.api_budget.store import Store, StoreFailed
 from dingbridge.dingtalk.pace import MARGIN, PER_S, OwnPace
 from dingbridge.errors import CallsSpent
+from dingbridge.worker.api.call_counts import CallCounts, StoreFailed
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -52,15 +50,14 @@ class ApiCalls:
     """The budget of one app (``app``: its appKey): calls in DingTalk's month, which begins at midnight in
     Shanghai, and calls a second of each API.
 
-    ``limit`` is the month's budget in calls, 0 for none: then it only counts. ``per_s`` is what the plan
-    allows for one API. Safe among several processes and threads, each of which makes one of its own. A store
-    that cannot be read or written stops no call: it is logged (``api_calls.not_counted``), and this process
-    keeps to the pace by itself meanwhile.
+    ``limit`` is the month's budget in calls, 0 for none: then it only counts. ``per_s``: calls of one API a
+    second that the plan allows. Counts that cannot be read or written stop no call: that is logged
+    (``api_calls.not_counted``).
     """
 
     def __init__(
         self,
-        store: Store,
+        counts: CallCounts,
         *,
         app: str,
         limit: int,
@@ -69,9 +66,8 @@ class ApiCalls:
     ) -> None:
         """Opens nothing yet. ``clock`` is epoch seconds."""
         self.limit = limit
-        self._store, self._app, self._clock = store, app, clock
-        self._gap_s = 1 / (per_s * MARGIN)
-        self._own = OwnPace(per_s=per_s * MARGIN)
+        self._counts, self._app, self._clock = counts, app, clock
+        self._pace = OwnPace(per_s=per_s * MARGIN)
         self._failed_until: float | None = None
         self._forgotten = False
 
@@ -81,7 +77,7 @@ class ApiCalls:
         ``DATABASE_URL``, else in ``$DATA_DIR/api-calls.db``."""
         url = settings.shared_database
         return cls(
-            FileStore(settings.data_dir / FILE) if url is None else PostgresStore(url),
+            CallCounts(url or f"sqlite:///{settings.data_dir / FILE}"),
             app=app_key or settings.dingtalk_app_key or "",
             limit=settings.api_monthly_budget,
             per_s=settings.api_calls_per_s,
@@ -89,13 +85,11 @@ class ApiCalls:
 
     async def turn(self, api: str) -> float:
         """Take the next turn of ``api`` (such as ``v2/user/get``); returns the s until it begins."""
-        wait_s = await self._ask(lambda: self._store.turn(self._app, api, self._gap_s))
-        return await self._own.turn(api) if wait_s is None else wait_s
+        return await self._pace.turn(api)
 
     async def hold(self, api: str, wait_s: float) -> None:
         """DingTalk refused a call of ``api`` for its rate: no turn of it begins for ``wait_s``."""
-        await self._own.hold(api, wait_s)
-        await self._ask(lambda: self._store.hold(self._app, api, wait_s))
+        await self._pace.hold(api, wait_s)
 
     async def spend(self, api: str, priority: int) -> None:
         """Count one call of ``api`` at ``priority`` (0 always … 4 reconcile) before it is made.
@@ -106,7 +100,7 @@ class ApiCalls:
         name = PRIORITIES[priority]
         most = int(self.limit * SHARES[name]) if self.limit and name in SHARES else None
         await self._ask(self._forget_old_months)
-        total = await self._ask(lambda: self._store.count(self._app, month, priority, api, most))
+        total = await self._ask(lambda: self._counts.count(self._app, month, priority, api, most))
         if total is None or most is None:
             return
         share = f" ({SHARES[name]:.0%} of the budget)" if SHARES[name] < 1 else ""
@@ -122,7 +116,7 @@ class ApiCalls:
         ``by_api`` (counts by name), ``left`` (by priority; ``None`` without a limit), ``until`` (ISO, when
         the next month begins). All zero when nothing was counted."""
         month, until = self._month()
-        rows = await self._ask(lambda: self._store.counts(self._app, month)) or []
+        rows = await self._ask(lambda: self._counts.counts(self._app, month)) or []
         by_priority = dict.fromkeys(PRIORITIES, 0)
         by_api: dict[str, int] = {}
         for priority, api, calls in rows:
@@ -143,14 +137,14 @@ class ApiCalls:
         }
 
     async def close(self) -> None:
-        """Close file or connection; the next use opens it again."""
-        await self._store.close()
+        """Close the connection; the next use opens it again."""
+        await self._counts.close()
 
     async def _forget_old_months(self) -> None:
         if not self._forgotten:
             self._forgotten = True
             oldest = datetime.fromtimestamp(self._clock(), _SHANGHAI) - timedelta(days=31 * KEPT_MONTHS)
-            await self._store.forget(f"{oldest:%Y-%m}")
+            await self._counts.forget(f"{oldest:%Y-%m}")
 
     def _month(self) -> tuple[str, datetime]:
         """This month's name, and when the next one begins."""
