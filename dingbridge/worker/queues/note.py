@@ -8,14 +8,35 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from dingbridge.worker.queues.offset_tracker import Trouble
+from typing import Any, Final, NamedTuple
 
 MOST_NOTED: Final = 80
 """Records in one note, those with the most failures first: a broker takes 4,096 bytes of metadata
 (``offset.metadata.max.bytes``)."""
+
+
+@dataclass(slots=True)
+class Trouble:
+    """The failures of a record so far. Times are of ``time.monotonic``, but for ``next_attempt_at``."""
+
+    attempts: int = 0
+    """Attempts that failed."""
+    own_failures: int = 0
+    """How often a dependency failed for this record while it worked for others."""
+    own_since: float | None = None
+    """When these failures began; time in which the dependency worked for no record is left out."""
+    failed_at: float | None = None
+    """When a dependency failed for it last."""
+    failed_asking: frozenset[str] = frozenset()
+    """The dependencies that this attempt had called."""
+    next_attempt_at: float | None = None
+    """When it is tried again, epoch s; None unless it waits for that."""
+    outcome: str = ""
+    """How its last attempt failed; empty before the first, and after a retry that made progress."""
+    error: str = ""
+    """Type and place of what that attempt raised."""
+    deaths: int = 0
+    """How often its process died while it ran alone (``careful``)."""
 
 
 class Attempts(NamedTuple):
@@ -29,13 +50,13 @@ class Attempts(NamedTuple):
     deaths: int = 0
 
     @classmethod
-    def of(cls, trouble: "Trouble") -> "Attempts":
+    def of(cls, trouble: Trouble) -> "Attempts":
         own_since = 0
         if trouble.own_since is not None:
             own_since = int(time.time() - time.monotonic() + trouble.own_since)
         return cls(trouble.attempts, trouble.own_failures, own_since, trouble.deaths)
 
-    def into(self, trouble: "Trouble") -> None:
+    def into(self, trouble: Trouble) -> None:
         """Go on with what is noted here."""
         trouble.attempts, trouble.own_failures, trouble.deaths = self.attempts, self.own_failures, self.deaths
         if self.own_since:

@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from dingbridge.events.event import Event
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.outcomes import Failure
-from dingbridge.worker.queues.note import Attempts
+from dingbridge.worker.queues.note import Attempts, Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +54,6 @@ class State(Enum):
 
 
 WAITING, FINISHED, DROPPED = State.WAITING, State.FINISHED, State.DROPPED
-
-
-@dataclass(slots=True)
-class Trouble:
-    """The failures of a record so far. Times are of ``time.monotonic``, but for ``next_attempt_at``."""
-
-    attempts: int = 0
-    """Attempts that failed."""
-    own_failures: int = 0
-    """How often a dependency failed for this record while it worked for others."""
-    own_since: float | None = None
-    """When these failures began; time in which the dependency worked for no record is left out."""
-    failed_at: float | None = None
-    """When a dependency failed for it last."""
-    failed_asking: frozenset[str] = frozenset()
-    """The dependencies that this attempt had called."""
-    next_attempt_at: float | None = None
-    """When it is tried again, epoch s; None unless it waits for that."""
-    outcome: str = ""
-    """How its last attempt failed; empty before the first, and after a retry that made progress."""
-    error: str = ""
-    """Type and place of what that attempt raised."""
-    deaths: int = 0
-    """How often its process died while it ran alone (``careful``)."""
 
 
 @dataclass(slots=True, eq=False)
