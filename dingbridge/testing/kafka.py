@@ -37,15 +37,15 @@ from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.copying import header
 from dingbridge.settings import ConsumerSettings
 from dingbridge.testing.memory import no_dingtalk, with_faults_raised
+from dingbridge.worker.attempts.executor import Delivered, Executor, Outcome
+from dingbridge.worker.attempts.watchdog import Turn
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import FIRST_PLACE
 from dingbridge.worker.delivery import REPLAY_HEADER
-from dingbridge.worker.executor import Delivered, Executor, Outcome
+from dingbridge.worker.membership.worker import Worker, WorkerOptions
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store.database import Database
-from dingbridge.worker.watchdog import Turn
-from dingbridge.worker.worker import Worker, WorkerOptions
 
 OPTIONS = WorkerOptions(commit_interval_s=0.1, session_timeout_ms=6_000, heartbeat_interval_ms=500)
 POLL_S = 0.05

@@ -23,8 +23,10 @@ from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import open_tracer
 from dingbridge.worker.api.budget import ApiCalls
 from dingbridge.worker.api.clients import open_clients
+from dingbridge.worker.attempts.executor import Executor
+from dingbridge.worker.attempts.watchdog import CANCEL_GRACE_S
 from dingbridge.worker.consumer import Consumer, Table
-from dingbridge.worker.executor import Executor
+from dingbridge.worker.membership.worker import Worker, WorkerOptions
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import DependencyUnavailable
 from dingbridge.worker.store.database import Database, open_database
@@ -33,8 +35,6 @@ from dingbridge.worker.store.migrations import WorkerTables, migrate
 from dingbridge.worker.store.offsets import register
 from dingbridge.worker.store.pruning import prune_regularly
 from dingbridge.worker.supervise import cancel_on, retry_until_available
-from dingbridge.worker.watchdog import CANCEL_GRACE_S
-from dingbridge.worker.worker import Worker, WorkerOptions
 
 log = structlog.get_logger(__name__)
 

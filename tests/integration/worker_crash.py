@@ -22,12 +22,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dingbridge import Context, Database, Event, Reject, Transaction, open_database
 from dingbridge.settings import ConsumerSettings
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.dead_letters import DeadLetters, dead_letter_headers
-from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import Failure
 from dingbridge.worker.queues.offset_tracker import OffsetTracker
-from dingbridge.worker.scheduler import Scheduler
+from dingbridge.worker.scheduling.scheduler import Scheduler
 from dingbridge.worker.store import inbox, outbox
 from tests.unit.worker.support import Recording, effects, kafka_record, metadata, record
 

@@ -1,5 +1,5 @@
-"""The records that a worker has fetched and not finished, for an operator: ``GET /in-flight`` of the private
-listener.
+"""The records that a worker has fetched and not finished, for a person: in logs, and as ``GET /in-flight`` of
+the private listener.
 
 Ids, types, times and places only, as in logs: no value of an event, no text of an error, and only the hash of
 a key.
@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from dingbridge.worker.breaker import Breaker
+from dingbridge.logging import excerpt
 from dingbridge.worker.delivery import hash_key
+from dingbridge.worker.queues.breaker import Breaker
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
 
 MOST_SHOWN: Final = 50
@@ -52,6 +53,21 @@ def describe(
             for breaker in open_breakers
         ],
         "records": [_record(queued, queued in running, queued in held) for queued in shown],
+    }
+
+
+def words_of(consumer: str, queued: QueuedRecord) -> dict[str, str | int | None]:
+    """What may stand in a log about a record: ids and types, no values."""
+    event, trouble = queued.event, queued.trouble
+    return {
+        "consumer": consumer,
+        "event_id": excerpt(event.id) if event else None,
+        "event_type": excerpt(event.event_type) if event else None,
+        "key": hash_key(queued.key if isinstance(queued.key, bytes) else None),
+        "topic": queued.partition.topic,
+        "partition": queued.partition.partition,
+        "offset": queued.offset,
+        "attempt": 0 if trouble is None else trouble.attempts + trouble.own_failures,
     }
 
 

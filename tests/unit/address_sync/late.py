@@ -10,8 +10,8 @@ from dingbridge import Event
 from dingbridge.consumers.address_sync.tables import look_again, roles, users
 from dingbridge.dingtalk.errors import NotFound
 from dingbridge.testing.memory import MemoryRuntime
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Executor
 from tests.unit.address_sync.company import Company, event
 
 

@@ -9,8 +9,8 @@ from dingbridge import Transaction
 from dingbridge.consumers.address_sync.fetcher import is_hidden
 from dingbridge.consumers.address_sync.tables import departments, roles, user_roles, users
 from dingbridge.dingtalk.error_codes import error_for
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Executor
 from tests.unit.address_sync.company import Company, event, events
 from tests.unit.address_sync.syncing import every_detail, roles_settle
 

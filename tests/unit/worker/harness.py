@@ -11,12 +11,12 @@ from sqlalchemy import select
 
 from dingbridge import Context, DependencyUnavailable, Event, Transaction
 from dingbridge.testing import MemoryRuntime
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.dead_letters import DeadLetters
-from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import Failure
 from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker
-from dingbridge.worker.scheduler import Scheduler
+from dingbridge.worker.scheduling.scheduler import Scheduler
 from tests.unit.worker.support import Recording, effects, kafka_record, record
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)

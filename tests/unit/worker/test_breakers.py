@@ -11,7 +11,7 @@ from dingbridge.dingtalk.error_codes import error_for
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.errors import SettingsError
 from dingbridge.events.event import decode
-from dingbridge.worker import breaker
+from dingbridge.worker.queues import breaker
 from dingbridge.worker.queues.note import Attempts
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
 from dingbridge.worker.store import inbox

@@ -1,5 +1,6 @@
-"""Offsets are kept twice: what Kafka and the database say, put together, decides where a partition is read."""
+"""Offsets are kept twice: Kafka and the database together decide where a partition is read."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,12 +13,13 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
 from dingbridge import Position, Restored, Transaction, open_database
+from dingbridge.errors import BridgeError
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker.commits import LEAST_AHEAD, Begin, Commits, begin_at
-from dingbridge.worker.executor import Executor
+from dingbridge.worker.attempts.executor import Executor
+from dingbridge.worker.membership.commits import LEAST_AHEAD, Begin, Commits, begin_at
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.queues.note import NO_NOTE, Attempts, Note, read_note
-from dingbridge.worker.scheduler import MOST_DEATHS
+from dingbridge.worker.scheduling.intake import MOST_DEATHS
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.migrations import WorkerTables, migrate
@@ -79,6 +81,14 @@ class World:
             self.broker.append(self.topic, made.key, made.value, made.headers)
             self.sent += 1
 
+    def put_back(self, copy: bytes) -> None:
+        self.remove()
+        self.file.write_bytes(copy)
+
+    def remove(self) -> None:
+        for file in self.file.parent.glob("t.db*"):
+            file.unlink()
+
     @property
     def note(self) -> Note | None:
         kept = self.broker.committed["recording", TopicPartition(self.topic, 0)]
@@ -87,9 +97,7 @@ class World:
     @asynccontextmanager
     async def serving(self, consumer: Recording) -> AsyncIterator[ConsumerService]:
         service = ConsumerService(consumer, self.settings)
-        from asyncio import create_task
-
-        task = create_task(service.run())
+        task = asyncio.create_task(service.run())
         try:
             yield service
         finally:
@@ -123,9 +131,7 @@ async def test_a_file_that_was_put_back_is_filled_up_again_and_the_consumer_is_t
     world.publish(10)
     async with world.serving(Remembering()) as service:
         await world.handled(service)
-    world.file.write_bytes(copy)
-    for extra in ("-wal", "-shm"):
-        Path(f"{world.file}{extra}").unlink(missing_ok=True)
+    world.put_back(copy)
     assert len(await world.effects()) == 10
     world.publish(1)
     consumer = Remembering()
@@ -148,8 +154,7 @@ async def test_a_new_empty_database_begins_where_kafka_is(world: World) -> None:
     world.publish(5)
     async with world.serving(Remembering()) as service:
         await world.handled(service)
-    for file in world.file.parent.glob("t.db*"):
-        file.unlink()
+    world.remove()
     consumer = Remembering()
     async with world.serving(consumer) as service:
         world.publish(2)
@@ -235,8 +240,6 @@ async def test_a_standby_that_lacks_the_last_transactions_is_noticed_before_anyt
     if "row" not in lost:
         executor._transactions.applied_lately.append(b"\1" * 16)
     await database._writer.dispose()  # as after a failover: the next connection is a new one
-    from dingbridge.worker.outcomes import BridgeError
-
     with pytest.raises(BridgeError, match="went back in time"):
         async with database.transaction():
             raise AssertionError("nothing may be written")
@@ -251,7 +254,7 @@ async def test_a_standby_that_lacks_the_last_transactions_is_noticed_before_anyt
 async def test_of_what_may_have_ended_a_process_one_after_the_other_runs_alone() -> None:
     consumer = Scripted()
     noted: list[TopicPartition] = []
-    consumer.hold["e1"] = __import__("asyncio").Event()
+    consumer.hold["e1"] = asyncio.Event()
     async with running(consumer) as harness:
 
         async def note(partition: TopicPartition) -> None:

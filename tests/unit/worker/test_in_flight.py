@@ -13,13 +13,14 @@ from dingbridge import Retry
 from dingbridge import retry as backoff_module
 from dingbridge.kafka.undecodable import stand_in
 from dingbridge.settings import ConsumerSettings
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.delivery import hash_key
-from dingbridge.worker.executor import Executor
+from dingbridge.worker.membership.undecodable import fetch_one_by_one
+from dingbridge.worker.membership.worker import Worker
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.queues import in_flight
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
 from dingbridge.worker.store.errors import DatabaseDown
-from dingbridge.worker.worker import Worker
 from tests.unit.worker.harness import P0, P1, Scripted, running, until
 from tests.unit.worker.test_rebalance import Idle
 
@@ -152,7 +153,9 @@ async def fetched(
     if fetched_before:
         for partition, begin in begins.items():
             offsets.add(QueuedRecord(partition, begin - 1, b"k", 1))
-    await worker._fetch_one_by_one(Kafka(worker, begins, again))
+    assigned = worker._assigned
+    kafka = Kafka(worker, begins, again)
+    await fetch_one_by_one(kafka, worker._scheduler, assigned, 500, lambda: worker._assigned is assigned)
     found: dict[TopicPartition, list[int]] = {GOOD: [], BAD: []}
     given_up = []
     for queued in offsets.unfinished():

@@ -28,7 +28,7 @@ from dingbridge.dingtalk.errors import ApiError, NotFound, RateLimited
 from dingbridge.errors import SettingsError
 from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker.executor import MAX_CONFLICTS, classify
+from dingbridge.worker.attempts.executor import MAX_CONFLICTS, classify
 from dingbridge.worker.store import inbox
 from tests.unit.worker.harness import Scripted
 from tests.unit.worker.support import Recording, effects, record

@@ -23,8 +23,8 @@ from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.kafka.admin import explaining
 from dingbridge.migrations.upgrade import MigrationError, scripts_of, version_table
 from dingbridge.worker.registry import known_consumers
-from dingbridge.worker.store.offsets import register
 from dingbridge.worker.store.migrations import WorkerTables, migrate, migrate_down
+from dingbridge.worker.store.offsets import register
 from tests.support.migrations import differences, revision
 
 FIRST = """

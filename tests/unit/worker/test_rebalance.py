@@ -11,14 +11,14 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import CollectorRegistry
 
-import dingbridge.worker.commits as commits_module
+import dingbridge.worker.membership.commits as commits_module
 from dingbridge import Consumer, Event, Transaction
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker.executor import Executor
+from dingbridge.worker.attempts.executor import Executor
+from dingbridge.worker.membership.worker import Worker, WorkerOptions
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.queues.note import NO_NOTE
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
-from dingbridge.worker.worker import Worker, WorkerOptions
 from tests.lives.clock import jumping
 from tests.unit.worker.support import kafka_record, record
 

@@ -14,13 +14,13 @@ from dingbridge import DependencyUnavailable, Event, Reject, Retry, Transaction
 from dingbridge import retry as backoff_module
 from dingbridge.events.control import resync_requested
 from dingbridge.tasks import TaskEnded
-from dingbridge.worker import runners as runners_module
-from dingbridge.worker import scheduler as scheduler_module
+from dingbridge.worker.attempts.executor import Delivered, Executor, Outcome
+from dingbridge.worker.attempts.watchdog import Turn, Watchdog
 from dingbridge.worker.delivery import REPLAY_HEADER, hash_key
-from dingbridge.worker.executor import Delivered, Executor, Outcome
 from dingbridge.worker.outcomes import LONGEST_REASON, Failure
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
-from dingbridge.worker.watchdog import Turn, Watchdog
+from dingbridge.worker.scheduling import runners as runners_module
+from dingbridge.worker.scheduling import scheduler as scheduler_module
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
 from tests.unit.worker.support import kafka_record, record
 

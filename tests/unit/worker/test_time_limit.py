@@ -12,9 +12,9 @@ from dingbridge.errors import BridgeError
 from dingbridge.events.event import decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker import watchdog
+from dingbridge.worker.attempts import watchdog
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Executor
 from dingbridge.worker.service import show
 from dingbridge.worker.store import inbox
 from tests.unit.address_sync.company import event

@@ -22,6 +22,8 @@ from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event
 from dingbridge.settings.apps import companies
 from dingbridge.tracing import Tracer
+from dingbridge.worker.attempts.transactions import PING_TIMEOUT_S, GroupTransactions, Job
+from dingbridge.worker.attempts.watchdog import SelfCancelled, TooLong, Turn, Watchdog
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context
 from dingbridge.worker.delivery import Delivery
@@ -31,8 +33,6 @@ from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
 from dingbridge.worker.store.errors import DatabaseDown
 from dingbridge.worker.store.without_database import no_reader, no_transaction
-from dingbridge.worker.transactions import PING_TIMEOUT_S, GroupTransactions, Job
-from dingbridge.worker.watchdog import SelfCancelled, TooLong, Turn, Watchdog
 
 log = structlog.get_logger(__name__)
 

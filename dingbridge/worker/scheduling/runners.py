@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from dingbridge.tasks import raise_ended
+from dingbridge.worker.attempts.watchdog import Turn, Watchdog
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
-from dingbridge.worker.watchdog import Turn, Watchdog
 
 TURN_S = 0.01
 """How long handlers that wait for nothing may run before the event loop has a turn, in s."""

@@ -18,23 +18,20 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable, TopicError
-from dingbridge.events.event import NotAnEvent
 from dingbridge.kafka.client import connection, discard_consumer, explain
-from dingbridge.kafka.group_start import begin_at_end
-from dingbridge.kafka.topic_policy import dlq_topic, foreign_topics, inbox_topic, topics_read
-from dingbridge.kafka.topics import ensure_topics
-from dingbridge.kafka.undecodable import stand_in
 from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
 from dingbridge.tasks import TaskEnded, end
-from dingbridge.worker.commits import OLDER, Commits
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter, in_place
-from dingbridge.worker.executor import Executor
+from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter
+from dingbridge.worker.membership.commits import OLDER, Commits
+from dingbridge.worker.membership.topics import ConsumerTopics
+from dingbridge.worker.membership.undecodable import fetch_one_by_one
 from dingbridge.worker.metrics import Measures, WorkerMetrics
-from dingbridge.worker.outcomes import Conflict, DependencyUnavailable, Failure
+from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
 from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker
-from dingbridge.worker.scheduler import Scheduler
+from dingbridge.worker.scheduling.scheduler import Scheduler
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.offsets import MovedByAnother
 from dingbridge.worker.supervise import cancel_on
@@ -51,18 +48,6 @@ next request only, so this is also the longest delay of a single record."""
 
 POLL_MS = 1_000
 """How long one fetch waits for records, in ms; a stop interrupts it."""
-
-AGAIN_MS = 5_000
-"""How long one fetch waits for records that Kafka has given before, in ms."""
-
-UNDECODABLE = Failure.of(
-    NotAnEvent(
-        "a header's name, in this record or in an earlier one of its batch, is no UTF-8, so aiokafka cannot "
-        "decode it; the record itself is in Kafka only, at its place"
-    ),
-    "dingbridge",
-    1,
-)
 
 WINDOW_WITHOUT_DATABASE = 10_000
 """``Limits.window`` of a consumer without an inbox table: a crash makes it handle this many records again."""
@@ -119,16 +104,17 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         if executor.database is None:
             limits = replace(limits, window=min(limits.window, WINDOW_WITHOUT_DATABASE))
         offsets = OffsetTracker(limits)
-        self._topics = topics_read(settings, consumer.topics, consumer.control_topics)
-        self._inbox_topic = inbox_topic(settings, consumer.name)
-        # other programs write to control topics; replayed, such records come by the inbox topic
-        foreign = topics_read(settings, (), foreign_topics(consumer.control_topics))
-        foreign += [self._inbox_topic] if foreign else []
+        self._topics = ConsumerTopics(settings, consumer)
         self._scheduler = Scheduler(
-            consumer, executor, dead_letters, offsets, metrics, self._on_paused_change, foreign
+            consumer,
+            executor,
+            dead_letters,
+            offsets,
+            metrics,
+            self._on_paused_change,
+            self._topics.foreign,
         )
-        topics = [*self._topics, self._inbox_topic]
-        self._measures = Measures(consumer.name, topics, offsets, limits.window, metrics)
+        self._measures = Measures(consumer.name, self._topics.all, offsets, limits.window, metrics)
         self._kafka: AIOKafkaConsumer | None = None
         self._stopping = asyncio.Event()
         self._fetch_otherwise = asyncio.Event()  # other partitions than the fetch under way asks for
@@ -196,34 +182,17 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._writer.close()
 
     async def _ensure_topics(self) -> None:
-        """Create the consumer's topics, its inbox, its dead letters and what it writes to where missing;
-        compare the numbers of partitions."""
+        """Make the consumer's topics where missing; compare the numbers of partitions."""
         failures = 0
         while True:
             try:
-                counts = await ensure_topics(self._settings, self._topics)
-                partitions = {self._inbox_topic: max(counts.values())}
-                counts |= await ensure_topics(self._settings, [self._inbox_topic], partitions=partitions)
-                written = topics_read(self._settings, (), self._consumer.control_topics_written)
-                await ensure_topics(
-                    self._settings, [dlq_topic(self._settings, self._consumer.name), *written]
-                )
-                new_only = self._topics if self._consumer.auto_offset_reset == "latest" else ()
-                await begin_at_end(self._settings, self._consumer.name, counts, new_only)
+                aligned = await self._topics.ensure()
                 break
             except (KafkaUnavailable, TopicError) as error:
                 failures += 1
                 await self._wait_out(str(error), failures)
         self._trouble = None
-        aligned = len(set(counts.values())) == 1
         self._metrics.set("key_queues_aligned", aligned)
-        if not aligned:
-            log.warning(
-                "consumer.key_queues_not_aligned",
-                consumer=self._consumer.name,
-                partitions=counts,
-                meaning="order per key holds within each topic, not across these topics",
-            )
 
     async def _wait_out(self, reason: str, failures: int) -> None:
         wait = delay(failures)
@@ -252,7 +221,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             max_poll_interval_ms=limit_ms + 300_000,
         )
-        kafka.subscribe([*self._topics, self._inbox_topic], listener=self)
+        kafka.subscribe(self._topics.all, listener=self)
         try:
             await cancel_on(self._stopping, kafka.start())
             if self._stopping.is_set():
@@ -294,7 +263,11 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 await cancel_on(self._fetch_otherwise, self._fetch_once(kafka))
             except UnicodeDecodeError:
-                await self._fetch_one_by_one(kafka)
+                await self._fetch_past_undecodable(kafka, self._assigned)
+
+    async def _fetch_past_undecodable(self, kafka: AIOKafkaConsumer, assigned: set[TopicPartition]) -> None:
+        most = self._options.poll_records
+        await fetch_one_by_one(kafka, self._scheduler, assigned, most, lambda: self._assigned is assigned)
 
     async def _take_over(self, kafka: AIOKafkaConsumer, assigned: set[TopicPartition]) -> None:
         try:
@@ -326,35 +299,6 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         for records in held.values():
             self._scheduler.add(records)
         await asyncio.sleep(0)  # getmany does not yield while it has records
-
-    async def _fetch_one_by_one(self, kafka: AIOKafkaConsumer) -> None:
-        """Fetch past a record that aiokafka cannot decode: it is given up. The ``getmany`` that came to it
-        has lost what it took from other partitions, so each begins again where the queued records end."""
-        assigned = self._assigned
-        for partition in tuple(assigned):
-            begin = self._scheduler.offsets.next_offset(partition)
-            if begin is None:
-                begin = await kafka.committed(partition) or 0  # 0 may be out of range: then the earliest
-            if self._assigned is not assigned or partition not in assigned:
-                return  # the next assignment begins with what is committed
-            kafka.seek(partition, begin)
-        for partition in tuple(assigned):
-            for _ in range(self._options.poll_records):
-                if partition not in assigned or partition in self._scheduler.paused():
-                    break
-                if await kafka.position(partition) >= (kafka.highwater(partition) or 0):
-                    break
-                try:
-                    found = await kafka.getmany(partition, timeout_ms=AGAIN_MS, max_records=1)
-                except UnicodeDecodeError:
-                    offset = await kafka.position(partition)  # it has one, so nothing is waited for
-                    kafka.seek(partition, offset + 1)
-                    self._scheduler.add([in_place(stand_in(partition, offset))], UNDECODABLE)
-                    continue
-                if not found:
-                    break
-                self._scheduler.add(found[partition])
-            await asyncio.sleep(0)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """aiokafka calls this when the group has settled; ``_fetch`` decides then where to begin."""

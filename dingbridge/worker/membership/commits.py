@@ -20,11 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dingbridge.kafka.group_offsets import committed_offsets
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.settings import KafkaSettings
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.queues.note import NO_NOTE, Attempts, Note, read_note, write_note
-from dingbridge.worker.scheduler import Scheduler
+from dingbridge.worker.scheduling.scheduler import Scheduler
 from dingbridge.worker.store import inbox, offsets
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
 from dingbridge.worker.store.errors import DatabaseDown, answered

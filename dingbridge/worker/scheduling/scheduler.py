@@ -11,53 +11,37 @@ down, records wait at its breaker (``breaker.py``).
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 from typing import Any, cast
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
-from dingbridge.availability import is_given_up
-from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
-from dingbridge.events.event import Event, NotAnEvent
-from dingbridge.logging import excerpt
-from dingbridge.retry import delay
-from dingbridge.worker.breaker import DATABASE, DEAD_LETTERS, HANDLER, Breakers, Dependency
+from dingbridge.events.event import Event
+from dingbridge.worker.attempts.executor import Executor, Outcome, classify
+from dingbridge.worker.attempts.watchdog import TooLong, Turn
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.dead_letters import LARGEST_BYTES, TOO_LARGE, DeadLetters, in_place, record_size
-from dingbridge.worker.delivery import Delivery, hash_key
-from dingbridge.worker.executor import Executor, Outcome, classify
+from dingbridge.worker.dead_letters import DeadLetters
+from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.outcomes import DependencyUnavailable, Failure, own_words
-from dingbridge.worker.queues.in_flight import describe
+from dingbridge.worker.outcomes import DependencyUnavailable, Failure
+from dingbridge.worker.queues.breaker import DEAD_LETTERS, HANDLER, Breakers
+from dingbridge.worker.queues.in_flight import describe, words_of
 from dingbridge.worker.queues.key_queue import KeyQueues
 from dingbridge.worker.queues.offset_tracker import DROPPED, WAITING, OffsetTracker, QueuedRecord
-from dingbridge.worker.runners import Runners
-from dingbridge.worker.together import MOST_TOGETHER, Together
-from dingbridge.worker.watchdog import TooLong, Turn
+from dingbridge.worker.scheduling.inbox_lookup import InboxLookup
+from dingbridge.worker.scheduling.intake import Intake
+from dingbridge.worker.scheduling.retries import Retries
+from dingbridge.worker.scheduling.runners import Runners
+from dingbridge.worker.scheduling.together import Together
 
 log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)
 
-RECORD_OVERHEAD = 400
-"""About how much memory a queued record takes beside key, value and headers, in bytes."""
-
 CANCEL_TIMEOUT_S = 10
 """How long a cancelled handler may take to end before the handover goes on without it, in s."""
-
-MOST_DEATHS = 3
-"""How often a process may die while a record runs alone before the record is given up."""
-
-ENDED_ITS_PROCESS = Failure.of(
-    NotAnEvent(
-        f"its process died {MOST_DEATHS} times while this record alone was handled, or did not answer Kafka "
-        "any more; look for what blocks, or for too much memory"
-    ),
-    "dingbridge",
-    MOST_DEATHS,
-)
 
 
 class Scheduler:
@@ -75,8 +59,6 @@ class Scheduler:
         foreign_topics: Collection[str] = (),
     ) -> None:
         self.offsets = offsets
-        self.careful_to: dict[TopicPartition, int] = {}
-        """Records below this offset may have ended a process: they are tried alone first."""
         self.before_careful: Callable[[TopicPartition], Awaitable[None]] | None = None
         """Awaited before such an attempt, to note it for the next member."""
         self._queues = KeyQueues()
@@ -84,17 +66,20 @@ class Scheduler:
         self._metrics, self._on_paused_change = metrics, on_paused_change
         self._together = Together(consumer, foreign_topics)
         self._package = type(consumer).__module__.split(".")[0]
+        self._words = partial(words_of, consumer.name)
         count = max(1, consumer.concurrency)
         self._runners = Runners(count, self._work, self._stuck, executor.watchdog)
         self._put = self._runners.put
         self._running: dict[QueuedRecord, Turn] = {}
         self._closing: set[TopicPartition] = set()
         self._breakers = Breakers(self._put, on_paused_change, self._package)
+        self._retries = Retries(consumer, self._breakers, self._put, self._closing)
         self._ended = asyncio.Event()
         self._full_changes = offsets.full_changes
-        self._answered = HANDLER if executor.database is None else HANDLER | DATABASE
-        self._unasked: deque[QueuedRecord] = deque()
-        self._asking: asyncio.Event | None = None
+        self._lookup = InboxLookup(executor, self._together, self._queues)
+        lookup = self._lookup if executor.asks_inbox_first else None
+        self._intake = Intake(offsets, self._queues, self._together, self._put, lookup)
+        self.careful_to = self._intake.careful_to
 
     def start(self) -> None:
         self._runners.start()
@@ -109,39 +94,9 @@ class Scheduler:
         await self._executor.close()
 
     def add(self, records: Sequence[ConsumerRecord], failure: Failure | None = None) -> None:
-        """Queue records of one partition, as fetched; with ``failure``, to be given up for it. Of one that is
-        larger than any of ours only its place is kept: few bytes unpack to hundreds of MiB."""
-        if not records:
-            return
-        now, offsets, queues, put = time.time(), self.offsets, self._queues, self._put
-        partition = TopicPartition(records[0].topic, records[0].partition)
-        careful_to = self.careful_to.get(partition, 0)
-        asks_first = self._executor.asks_inbox_first
-        for record in records:
-            size = record_size(record)
-            key = partition if record.key is None else record.key
-            queued = QueuedRecord(partition, record.offset, key, RECORD_OVERHEAD + size, record, now)
-            if failure is not None or size > LARGEST_BYTES:
-                self._give_up_at_once(queued, record, failure)
-            offsets.add(queued)
-            if record.offset < careful_to:
-                self._be_careful(queued)
-            if asks_first:
-                self._unasked.append(queued)
-            put(queues.add(queued))
+        """Queue records of one partition, as fetched; with ``failure``, to be given up for it."""
+        self._intake.add(records, failure)
         self._report_full()
-
-    def _give_up_at_once(self, queued: QueuedRecord, record: ConsumerRecord, failure: Failure | None) -> None:
-        if record_size(record) > LARGEST_BYTES:
-            queued.record, failure = in_place(record), TOO_LARGE
-            queued.size = RECORD_OVERHEAD + record_size(cast(ConsumerRecord, queued.record))
-        queued.delivery, queued.failure = Delivery.of(record), failure
-
-    def _be_careful(self, queued: QueuedRecord) -> None:
-        if queued.trouble is not None and queued.trouble.deaths >= MOST_DEATHS:
-            self._together.decode(queued)
-            queued.failure = ENDED_ITS_PROCESS
-        queued.careful = queued.failure is None
 
     def paused(self) -> set[TopicPartition]:
         """Partitions that must not be fetched now, since they hold so much."""
@@ -174,7 +129,7 @@ class Scheduler:
         await self._wait_ended(partitions, grace_s)
         for queued, turn in tuple(self._running.items()):
             if queued.partition in partitions:
-                log.warning("consumer.abandoned", **self._describe(queued), after_s=grace_s)
+                log.warning("consumer.abandoned", **self._words(queued), after_s=grace_s)
                 turn.cut()
         await self._wait_ended(partitions, CANCEL_TIMEOUT_S)
         for queued in [one for one in self._running if one.partition in partitions]:
@@ -205,7 +160,7 @@ class Scheduler:
         if head.event is None and head.failure is None:
             unreadable = self._together.decode(head)
             if unreadable is not None:
-                head.failure = self._failure(head, unreadable)
+                head.failure = self._retries.failure(head, unreadable)
         if self._breakers.open and self._breakers.must_wait(head):
             return
         records = [head]
@@ -216,7 +171,7 @@ class Scheduler:
                 and head.failure is None
                 and (self._executor.asks_inbox_first or head.careful)
             ):
-                await self._ask_inbox(head)
+                await self._lookup.ask(head)
             if head.careful and not head.known:
                 await self._note_attempt(head)
             if self._together.shares and head.failure is None and not head.known:
@@ -269,7 +224,7 @@ class Scheduler:
             del self._running[queued]
         self._ended.set()
         if len(records) == 1 and records[0].partition not in self._closing:
-            if self._settle(records[0], classify(error)):
+            if self._retries.settle(records[0], classify(error)):
                 self._put(records[0])
         elif records:
             self._drop([one for one in records if one.partition in self._closing])
@@ -278,46 +233,12 @@ class Scheduler:
     def _fault(self, records: list[QueuedRecord], error: Exception) -> None:
         head = records[0]
         if not isinstance(error, DependencyUnavailable):
-            log.error("consumer.fault", **self._describe(head), error=error_location(error, "consumers"))
+            log.error("consumer.fault", **self._words(head), error=error_location(error, "consumers"))
         if len(records) == 1:
             was_given_up = head.failure is not None
-            self._unavailable(head, error, HANDLER, None)
+            self._retries.unavailable(head, error, HANDLER, None)
             if head.failure is not None and not was_given_up:
                 self._put(head)
-
-    async def _ask_inbox(self, head: QueuedRecord) -> None:
-        """Ask the inbox table, in one statement, which of the records are known that wait and were not asked
-        for: a run that was published twice then costs no call."""
-        while head.known is None:
-            if self._asking is not None:
-                await self._asking.wait()
-                continue
-            self._asking = asyncio.Event()
-            try:
-                await self._ask_inbox_for(self._next_unasked(head))
-            finally:
-                self._asking.set()
-                self._asking = None
-
-    def _next_unasked(self, head: QueuedRecord) -> list[QueuedRecord]:
-        found = {one: None for one in self._queues.from_head(head) if one.known is None}
-        while self._unasked and len(found) < MOST_TOGETHER:
-            queued = self._unasked.popleft()
-            if queued.state is WAITING and queued.known is None:
-                found[queued] = None
-        return list(found)[:MOST_TOGETHER]
-
-    async def _ask_inbox_for(self, records: list[QueuedRecord]) -> None:
-        readable = [one for one in records if self._together.decode(one) is None and one.failure is None]
-        outcomes = await self._executor.known(
-            [(cast(Event, one.event), cast(Delivery, one.delivery)) for one in readable]
-        )
-        for queued in records:
-            queued.known = False
-        for queued, outcome in zip(readable, outcomes, strict=True):
-            queued.known = outcome is not None
-            if outcome is not None and outcome.failure is not None and queued.state is WAITING:
-                queued.failure = outcome.failure
 
     async def _note_attempt(self, head: QueuedRecord) -> None:
         """Note the attempt before it is made: if the process dies in it, the next member knows."""
@@ -336,7 +257,7 @@ class Scheduler:
         if outcome.kind not in ("done", "seen"):
             records[0].alone = True
             return
-        self._worked(records[0], outcome)
+        self._retries.worked(records[0], outcome)
         for queued in records:
             self._finish(queued, outcome.kind)
         self._queues.remove(records)
@@ -347,7 +268,7 @@ class Scheduler:
         ended = "seen"
         if queued.failure is None and not queued.known:
             outcome = await self._attempt(turn, [queued])
-            if not self._settle(queued, outcome):
+            if not self._retries.settle(queued, outcome):
                 return
             ended = outcome.kind
         if queued.failure is not None:  # it may have been decided before, when Kafka or the database was down
@@ -359,47 +280,15 @@ class Scheduler:
         self._put(self._queues.remove((queued,)))
         self._report_full()
 
-    def _settle(self, queued: QueuedRecord, outcome: Outcome) -> bool:
-        """Do what ``outcome`` asks for; whether ``queued`` is at its end, well or to be given up."""
-        kind = outcome.kind
-        if kind == "done":
-            self._worked(queued, outcome)
-        elif kind == "unavailable":
-            self._unavailable(queued, outcome.error, outcome.asked or HANDLER, outcome.after)
-        elif kind == "given_up":
-            queued.failure = outcome.failure
-        elif kind != "seen":
-            if isinstance(outcome.error, ApiError):  # DingTalk answered
-                self._breakers.worked(queued, outcome.asked)
-            trouble = queued.troubled
-            trouble.attempts += outcome.counts
-            most = self._consumer.max_attempts
-            last = outcome.counts and most is not None and trouble.attempts >= most
-            if kind == "retry" and not last:
-                self._later(queued, outcome)
-                return False
-            queued.failure = self._failure(queued, outcome.error)
-        return kind != "unavailable" or queued.failure is not None
-
-    def _worked(self, queued: QueuedRecord, outcome: Outcome) -> None:
-        asked = outcome.asked | self._answered
-        if queued.trouble is not None:
-            asked |= queued.trouble.failed_asking
-        self._breakers.worked(queued, asked)
-
     def _finish(self, queued: QueuedRecord, ended: str) -> None:
         if self._breakers.open:
             self._breakers.ended(queued)
         self._metrics.finished(queued.partition.topic, ended)
         if _stdlib_log.isEnabledFor(logging.DEBUG) and ended in ("done", "seen"):
-            log.debug("consumer.handled", outcome=ended, **self._describe(queued))
+            log.debug("consumer.handled", outcome=ended, **self._words(queued))
         if ended == "done":
             self._metrics.handled(cast(Event, queued.event), cast(Delivery, queued.delivery))
         self.offsets.finish(queued)
-
-    def _failure(self, queued: QueuedRecord, error: BaseException | None) -> Failure:
-        trouble = queued.troubled
-        return Failure.of(error, self._package, max(1, trouble.attempts + trouble.own_failures))
 
     async def _attempt(self, turn: Turn, records: Sequence[QueuedRecord]) -> Outcome:
         first = records[0]
@@ -416,29 +305,13 @@ class Scheduler:
                 self._together.decode(queued)  # the handler may have changed the event's data
         return outcome
 
-    def _later(self, queued: QueuedRecord, outcome: Outcome) -> None:
-        if queued.partition in self._closing:
-            return
-        consumer, trouble = self._consumer, queued.troubled
-        wait = outcome.after
-        if wait is None:
-            wait = delay(trouble.attempts, consumer.retry_first_s, consumer.retry_max_s)
-        if outcome.counts or (outcome.error and outcome.error.__cause__):
-            trouble.outcome, trouble.error = outcome.kind, error_location(outcome.error, self._package)
-        else:  # it made progress, or waits as planned: nothing failed
-            trouble.outcome = trouble.error = ""
-        if outcome.counts:
-            self._log_retry(queued, outcome.error, wait)
-        self._put_after(wait, queued)
-        self._breakers.ended(queued)
-
     async def _give_up(self, queued: QueuedRecord, failure: Failure) -> str | None:
         """How it ended; None when Kafka or the database does not take it now."""
         record, delivery = cast(ConsumerRecord, queued.record), cast(Delivery, queued.delivery)
         try:
             ended = await self._dead_letters.give_up(record, queued.event, delivery, failure)
         except DependencyUnavailable as error:
-            self._unavailable(queued, error, DEAD_LETTERS, error.retry_after_s)
+            self._retries.unavailable(queued, error, DEAD_LETTERS, error.retry_after_s)
             return None
         if queued.state is DROPPED:
             return None
@@ -447,66 +320,14 @@ class Scheduler:
             self._metrics.dead_letter(queued.partition.topic)
             log.error(
                 "consumer.dead_letter",
-                **self._describe(queued),
+                **self._words(queued),
                 error=failure.error,
                 reason=failure.reason or None,
                 frames=failure.frames.splitlines() or None,
             )
         return ended
 
-    def _unavailable(
-        self, queued: QueuedRecord, error: BaseException | None, asked: Dependency, after: float | None
-    ) -> None:
-        """A dependency failed, perhaps not because of ``queued``. The record waits, alone or for the
-        dependency, or is given up."""
-        if queued.partition in self._closing or queued.state is DROPPED:
-            return
-        trouble = queued.troubled
-        trouble.outcome, trouble.error = "unavailable", error_location(error, self._package)
-        own_before = trouble.own_failures
-        wait = self._breakers.failed(queued, error, asked, after)
-        if wait is None:
-            return
-        gives_up = trouble.own_failures > own_before and self._consumer.max_attempts is not None
-        if gives_up and queued.failure is None and is_given_up(trouble.own_since, time.monotonic()):
-            queued.failure = self._failure(queued, error)
-            return
-        self._log_retry(queued, error, wait)
-        self._put_after(wait, queued)
-        self._breakers.ended(queued)
-
-    def _log_retry(self, queued: QueuedRecord, error: BaseException | None, wait_s: float) -> None:
-        log.warning(
-            "consumer.retry",
-            **self._describe(queued),
-            error=queued.troubled.error,
-            reason=own_words(error) or None,
-            retry_in_s=round(wait_s, 2),
-        )
-
     def _report_full(self) -> None:
         if self.offsets.full_changes != self._full_changes:
             self._full_changes = self.offsets.full_changes
             self._on_paused_change()
-
-    def _put_after(self, wait_s: float, queued: QueuedRecord) -> None:
-        queued.troubled.next_attempt_at = time.time() + wait_s
-        asyncio.get_running_loop().call_later(wait_s, self._put_again, queued)
-
-    def _put_again(self, queued: QueuedRecord) -> None:
-        queued.troubled.next_attempt_at = None
-        self._put(queued)
-
-    def _describe(self, queued: QueuedRecord) -> dict[str, str | int | None]:
-        """What may stand in a log about a record: ids and types, no values."""
-        event, trouble = queued.event, queued.trouble
-        return {
-            "consumer": self._consumer.name,
-            "event_id": excerpt(event.id) if event else None,
-            "event_type": excerpt(event.event_type) if event else None,
-            "key": hash_key(queued.key if isinstance(queued.key, bytes) else None),
-            "topic": queued.partition.topic,
-            "partition": queued.partition.partition,
-            "offset": queued.offset,
-            "attempt": 0 if trouble is None else trouble.attempts + trouble.own_failures,
-        }

@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, cast
 
+from dingbridge.worker.attempts.watchdog import CANCEL_GRACE_S, TooLong, Turn, Watchdog
 from dingbridge.worker.context import Context
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, POOL_SIZE, Database
 from dingbridge.worker.store.errors import DatabaseDown, answered
 from dingbridge.worker.store.transaction import Transaction
-from dingbridge.worker.watchdog import CANCEL_GRACE_S, TooLong, Turn, Watchdog
 
 MOST_EVENTS: Final = 32
 """Events in one transaction, at most."""
