@@ -36,9 +36,9 @@ consumers = Table(
     "dingbridge_consumers",
     metadata,
     Column("consumer", String(100), primary_key=True),
-    Column("id", String(32), nullable=False, comment="of this database, as Kafka's offsets name it"),
+    Column("id", String(32), nullable=False, comment="of this database, in Kafka's offsets"),
     Column("since", UtcDateTime, nullable=False, comment="when the consumer was first started here"),
-    Column("keep_s", BigInteger, comment="how long it needs inbox rows, in s; null: for ever, or not known"),
+    Column("keep_s", BigInteger, comment="how long it needs inbox rows, in s; null: for ever, or unknown"),
 )
 
 offsets = Table(
