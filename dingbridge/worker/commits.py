@@ -158,10 +158,11 @@ class Commits:
             if begin.offset is not None and begin.offset < first:
                 self._skipped(partition, first - begin.offset)
             offset = first if begin.offset is None else max(begin.offset, first)
-            if begin.went_back:
+            if partition in committed and committed[partition].offset != offset:
                 kafka.seek(partition, offset)
             used = begin.offset is not None
-            self._begin(partition, offset, begin.version + 1, notes.get(partition) or NO_NOTE, used=used)
+            version = 0 if self._database is None else begin.version + 1
+            self._begin(partition, offset, version, notes.get(partition) or NO_NOTE, used=used)
         self.went_back.clear()
         await self.commit(kafka, assigned)
 

@@ -1,5 +1,7 @@
 """Offsets are kept twice: what Kafka and the database say, put together, decides where a partition is read."""
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -7,11 +9,13 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
-from dingbridge import Position, Restored, Transaction, open_database
+from dingbridge import Consumer, Event, Position, Restored, Transaction, open_database, retry
+from dingbridge.errors import BridgeError
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.commits import LEAST_AHEAD, Begin, Commits, begin_at
 from dingbridge.worker.executor import Executor
@@ -22,7 +26,7 @@ from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.migrations import WorkerTables, migrate
 from dingbridge.worker.store.offsets import Kept, MovedByAnother, offsets, register
-from tests.lives.broker import MemoryBroker
+from tests.lives.broker import MemoryBroker, MemoryConsumer
 from tests.lives.process import kafka_in_memory
 from tests.unit.worker.harness import Scripted, running, until
 from tests.unit.worker.support import Recording, effects, record
@@ -85,11 +89,9 @@ class World:
         return read_note(kept.offset, kept.metadata)
 
     @asynccontextmanager
-    async def serving(self, consumer: Recording) -> AsyncIterator[ConsumerService]:
+    async def serving(self, consumer: Consumer) -> AsyncIterator[ConsumerService]:
         service = ConsumerService(consumer, self.settings)
-        from asyncio import create_task
-
-        task = create_task(service.run())
+        task = asyncio.create_task(service.run())
         try:
             yield service
         finally:
@@ -155,6 +157,57 @@ async def test_a_new_empty_database_begins_where_kafka_is(world: World) -> None:
         world.publish(2)
         await world.handled(service)
     assert (len(await world.effects()), consumer.told) == (2, [])
+
+
+class Counting(Consumer):
+    """Without a database: counts how often it is called for each event."""
+
+    name = "recording"
+    topics = ("user_modify_org",)
+    uses_database = False
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        self.calls[event.id] += 1
+
+
+async def test_without_a_database_a_member_goes_on_where_the_one_before_stopped(world: World) -> None:
+    consumer = Counting()
+    for _ in range(3):
+        world.publish(4)
+        async with world.serving(consumer) as service:
+            await world.handled(service)
+    assert (len(consumer.calls), set(consumer.calls.values())) == (12, {1})
+
+
+async def test_who_finds_that_the_database_went_back_may_die_before_kafka_has_the_lower_offset(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish(10)
+    async with world.serving(Remembering()) as service:
+        await world.handled(service)
+    copy = world.file.read_bytes()
+    world.publish(10)
+    async with world.serving(Remembering()) as service:
+        await world.handled(service)
+    world.file.write_bytes(copy)
+    for extra in ("-wal", "-shm"):
+        Path(f"{world.file}{extra}").unlink(missing_ok=True)
+    fails, commit = [KafkaConnectionError()] * 2, MemoryConsumer.commit
+
+    async def fail_at_first(*given: Any) -> None:
+        if fails:
+            raise fails.pop()
+        await commit(*given)
+
+    monkeypatch.setattr(MemoryConsumer, "commit", fail_at_first)
+    monkeypatch.setattr(retry, "UNAVAILABLE_FIRST_S", 0.001)
+    world.publish(1)
+    async with world.serving(Remembering()) as service:
+        await world.handled(service)
+    assert (fails, len(await world.effects())) == ([], 21)
 
 
 async def test_a_clean_end_leaves_no_note_that_a_member_runs(world: World) -> None:
@@ -235,8 +288,6 @@ async def test_a_standby_that_lacks_the_last_transactions_is_noticed_before_anyt
     if "row" not in lost:
         executor._transactions.applied_lately.append(b"\1" * 16)
     await database._writer.dispose()  # as after a failover: the next connection is a new one
-    from dingbridge.worker.outcomes import BridgeError
-
     with pytest.raises(BridgeError, match="went back in time"):
         async with database.transaction():
             raise AssertionError("nothing may be written")
@@ -251,7 +302,7 @@ async def test_a_standby_that_lacks_the_last_transactions_is_noticed_before_anyt
 async def test_of_what_may_have_ended_a_process_one_after_the_other_runs_alone() -> None:
     consumer = Scripted()
     noted: list[TopicPartition] = []
-    consumer.hold["e1"] = __import__("asyncio").Event()
+    consumer.hold["e1"] = asyncio.Event()
     async with running(consumer) as harness:
 
         async def note(partition: TopicPartition) -> None:
