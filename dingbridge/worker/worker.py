@@ -238,6 +238,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         limit_ms = int(self._consumer.handler_timeout_s * 1000)
         self._settled.clear()
         self._taken_over = None
+        self._commits.went_back.clear()  # that is noticed, and put right by ``take_over``
         kafka = AIOKafkaConsumer(
             **connection(self._settings),
             group_id=self._consumer.name,

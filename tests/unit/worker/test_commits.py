@@ -13,9 +13,9 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from dingbridge import Consumer, Event, Position, Restored, Transaction, open_database, retry
-from dingbridge.errors import BridgeError
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.commits import LEAST_AHEAD, Begin, Commits, begin_at
 from dingbridge.worker.executor import Executor
@@ -23,7 +23,9 @@ from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.queues.note import NO_NOTE, Attempts, Note, read_note
 from dingbridge.worker.scheduler import MOST_DEATHS
 from dingbridge.worker.service import ConsumerService
+from dingbridge.worker.store import offsets as offsets_table
 from dingbridge.worker.store.database import Database
+from dingbridge.worker.store.errors import DatabaseDown
 from dingbridge.worker.store.migrations import WorkerTables, migrate
 from dingbridge.worker.store.offsets import Kept, MovedByAnother, offsets, register
 from tests.lives.broker import MemoryBroker, MemoryConsumer
@@ -210,6 +212,20 @@ async def test_who_finds_that_the_database_went_back_may_die_before_kafka_has_th
     assert (fails, len(await world.effects())) == ([], 21)
 
 
+async def test_a_database_that_went_back_under_a_running_member_costs_one_new_membership(
+    world: World,
+) -> None:
+    world.publish(3)
+    with capture_logs() as logs:
+        async with world.serving(Remembering()) as service:
+            await world.handled(service)
+            service.worker._commits.notice()
+            await until(lambda: "consumer.begins_anew" in [entry["event"] for entry in logs])
+            world.publish(3)
+            await world.handled(service)
+    assert [entry["event"] for entry in logs].count("consumer.begins_anew") == 1
+
+
 async def test_a_clean_end_leaves_no_note_that_a_member_runs(world: World) -> None:
     world.publish(3)
     async with world.serving(Remembering()) as service:
@@ -288,12 +304,43 @@ async def test_a_standby_that_lacks_the_last_transactions_is_noticed_before_anyt
     if "row" not in lost:
         executor._transactions.applied_lately.append(b"\1" * 16)
     await database._writer.dispose()  # as after a failover: the next connection is a new one
-    with pytest.raises(BridgeError, match="went back in time"):
+    with pytest.raises(DatabaseDown, match="went back in time"):
         async with database.transaction():
             raise AssertionError("nothing may be written")
     assert commits.went_back.is_set()
     with pytest.raises(MovedByAnother):
         await commits.commit(Kafka(), [P])  # type: ignore[arg-type]
+
+
+async def test_what_a_committed_row_covers_is_not_missed_when_it_is_pruned(database: Database) -> None:
+    commits, executor = await member(database)
+    async with database.transaction() as tx:
+        await offsets_table.put(tx, "recording", {P: Kept(5, 3)})
+    commits._begin(P, 6, 3, NO_NOTE, used=True)
+    executor._transactions.applied_lately.append(b"\1" * 16)
+    await commits.commit(Kafka(), [P])  # type: ignore[arg-type]
+    await database._writer.dispose()
+    async with database.transaction():
+        assert not commits.went_back.is_set()
+
+
+async def test_nothing_else_writes_while_the_consumer_is_told_that_the_database_went_back(
+    postgres_url: str,
+) -> None:
+    database = open_database(postgres_url)
+    await migrate(database, WorkerTables)
+    commits, _ = await member(database)
+    commits.notice()
+    await database._writer.dispose()
+    async with commits._before_others(), database.transaction():
+        with pytest.raises(DatabaseDown, match="went back in time"):
+            await asyncio.create_task(use(database))
+    await database.close()
+
+
+async def use(database: Database) -> None:
+    async with database.transaction():
+        raise AssertionError("nothing may be written")
 
 
 # -- A record that ends its process
