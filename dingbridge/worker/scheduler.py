@@ -226,13 +226,11 @@ class Scheduler:
         except asyncio.CancelledError:
             if turn.stuck or self._runners.closed or not (turn.revoked or head.state is DROPPED):
                 raise
-            turn.revoked = False
-            while turn.task is not None and turn.task.cancelling():
-                turn.task.uncancel()
         except Exception as error:  # a fault of ours must not end the runner, nor lose the record
             self._fault(records, error)
         finally:
             if not turn.stuck:
+                turn.restore()
                 self._after(records)
 
     def _after(self, records: list[QueuedRecord]) -> None:
