@@ -67,7 +67,7 @@ class Turn:
 
     def cut(self) -> None:
         """Cancel what runs, because its partition goes to another member."""
-        self.revoked = True
+        self.revoked, self.cut_at = True, time.monotonic()
         if self.task is not None:
             self.task.cancel()
 

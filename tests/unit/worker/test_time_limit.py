@@ -167,6 +167,35 @@ async def test_one_that_does_so_at_a_rebalance_costs_the_next_one_nothing() -> N
         assert await harness.effects() == ["e1"]
 
 
+class DeafScripted(Scripted):
+    """Goes on after it was cancelled, until ``hold`` lets it."""
+
+    async def prepare(self, event: Event, ctx: Context) -> None: ...
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        waiting = asyncio.ensure_future(super().prepare(event, tx.ctx))
+        while not waiting.done():
+            try:
+                await asyncio.wait([waiting])
+            except asyncio.CancelledError:
+                continue
+
+
+async def test_one_that_is_deaf_at_a_rebalance_gives_the_writer_of_sqlite_back_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setattr(watchdog, "CANCEL_GRACE_S", 0.01)
+    consumer = DeafScripted()
+    consumer.hold["e0"] = asyncio.Event()
+    async with running(consumer, database_url=f"sqlite:///{tmp_path}/t.db") as harness:
+        harness.add(P0, ("e0", "u0"))
+        await until(lambda: "e0" in consumer.began)
+        await harness.scheduler.revoke({P0}, 0)
+        async with asyncio.timeout(5), harness.runtime.database.transaction():
+            pass
+        consumer.hold["e0"].set()
+
+
 # -- What a handler is given beside its event
 
 
