@@ -24,7 +24,7 @@ from dingbridge.error_location import error_location
 from dingbridge.events.event import Event, NotAnEvent
 from dingbridge.logging import excerpt
 from dingbridge.retry import delay
-from dingbridge.worker.breaker import DATABASE, DEAD_LETTERS, HANDLER, Breakers, Dependency
+from dingbridge.worker.breaker import DATABASE, DEAD_LETTERS, HANDLER, SETTINGS, Breakers, Dependency
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import LARGEST_BYTES, TOO_LARGE, DeadLetters, in_place, record_size
 from dingbridge.worker.delivery import Delivery, hash_key
@@ -92,7 +92,9 @@ class Scheduler:
         self._breakers = Breakers(self._put, on_paused_change, self._package)
         self._ended = asyncio.Event()
         self._full_changes = offsets.full_changes
-        self._answered = HANDLER if executor.database is None else HANDLER | DATABASE
+        self._answered = HANDLER | SETTINGS
+        if executor.database is not None:
+            self._answered |= DATABASE
         self._unasked: deque[QueuedRecord] = deque()
         self._asking: asyncio.Event | None = None
 
