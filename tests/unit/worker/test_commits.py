@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from dingbridge import Consumer, Event, Position, Restored, Transaction, open_database, retry
+from dingbridge import Consumer, DependencyUnavailable, Event, Position, Restored, Transaction, open_database, retry
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.commits import LEAST_AHEAD, Begin, Commits, begin_at
 from dingbridge.worker.executor import Executor
@@ -365,6 +365,41 @@ async def test_of_what_may_have_ended_a_process_one_after_the_other_runs_alone()
         await harness.idle()
         assert consumer.seen[:3] == ["e0", "e1", "e2"]
         assert (sorted(consumer.seen), len(noted)) == ([f"e{n}" for n in range(6)], 3)
+
+
+async def test_behind_what_ran_alone_all_keys_go_on_at_once() -> None:
+    consumer = Scripted()
+    consumer.hold = {f"e{n}": asyncio.Event() for n in range(6)}
+    async with running(consumer) as harness:
+        harness.scheduler.careful_to[P] = 1
+        harness.add(P, *((f"e{n}", f"u{n}") for n in range(6)))
+        await until(lambda: "e0" in consumer.began)
+        consumer.hold["e0"].set()
+        async with asyncio.timeout(5):
+            await until(lambda: len(consumer.began) == 6)
+        for hold in consumer.hold.values():
+            hold.set()
+        await harness.idle()
+
+
+async def test_an_attempt_that_could_not_be_noted_is_not_made_and_the_next_one_is_noted() -> None:
+    consumer, fails = Scripted(), [DependencyUnavailable("Kafka is down")]
+    consumer.hold["e0"] = asyncio.Event()
+    async with running(consumer) as harness:
+
+        async def note(partition: TopicPartition) -> None:
+            if fails:
+                raise fails.pop()
+
+        harness.scheduler.before_careful = note
+        harness.scheduler.careful_to[P] = 1
+        harness.tracker.recall(P, {0: Attempts(0, 0, 0, MOST_DEATHS - 1)})
+        harness.add(P, ("e0", "u0"))
+        await until(lambda: "e0" in consumer.began)
+        ((_, noted),) = harness.tracker.failed(P)
+        assert (fails, noted.deaths) == ([], MOST_DEATHS)
+        consumer.hold["e0"].set()
+        await harness.idle()
 
 
 async def test_after_three_deaths_the_record_is_a_dead_letter_and_all_others_are_handled() -> None:
