@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dingbridge.worker.queues.offset_tracker import Trouble
 
 MOST_NOTED: Final = 80
-"""Records in one note, those with the most failures first: a broker takes 4,096 bytes of metadata
+"""Records in one note, those with the most deaths and failures first: a broker takes 4,096 bytes of metadata
 (``offset.metadata.max.bytes``)."""
 
 
@@ -66,7 +66,9 @@ NO_NOTE: Final = Note()
 def write_note(committed: int, note: Note, failed: Iterable[tuple[int, Attempts]]) -> str:
     """The metadata beside the offset ``committed``: ``note`` with ``failed`` as its records; at most 4,096
     bytes, empty if there is nothing to note."""
-    most = heapq.nlargest(MOST_NOTED, failed, key=lambda one: one[1].attempts + one[1].own_failures)
+    most = heapq.nlargest(
+        MOST_NOTED, failed, key=lambda one: (one[1].deaths, one[1].attempts + one[1].own_failures)
+    )
     fields: dict[str, Any] = {
         "db": note.database,
         "v": note.version,
