@@ -378,10 +378,12 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         if not partitions:
             return
         await self._scheduler.revoke(partitions, grace_s)
-        await self._commit(partitions, last=True)
-        self._scheduler.forget(partitions)
-        self._commits.forget(partitions)
-        self._assigned = self._assigned - partitions
+        try:
+            await self._commit(partitions, last=True)
+        finally:
+            self._scheduler.forget(partitions)
+            self._commits.forget(partitions)
+            self._assigned = self._assigned - partitions
 
     async def _commit_regularly(self, kafka: AIOKafkaConsumer) -> None:
         interval_s = self._options.commit_interval_s
