@@ -323,6 +323,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             except COMMIT_TOO_LATE:
                 await asyncio.sleep(TOO_LATE_S)  # the group settles anew
                 return
+        if not self._settled.is_set():  # they came while the partitions were revoked
+            self._held = {}
+            return
         held, self._held = self._held, {}
         for records in held.values():
             self._scheduler.add(records)
@@ -336,12 +339,12 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             begin = self._scheduler.offsets.next_offset(partition)
             if begin is None:
                 begin = await kafka.committed(partition) or 0  # 0 may be out of range: then the earliest
-            if self._assigned is not assigned or partition not in assigned:
+            if self._assigned is not assigned:
                 return  # the next assignment begins with what is committed
             kafka.seek(partition, begin)
         for partition in tuple(assigned):
             for _ in range(self._options.poll_records):
-                if partition not in assigned or partition in self._scheduler.paused():
+                if partition in self._scheduler.paused():
                     break
                 if await kafka.position(partition) >= (kafka.highwater(partition) or 0):
                     break
@@ -349,9 +352,13 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                     found = await kafka.getmany(partition, timeout_ms=AGAIN_MS, max_records=1)
                 except UnicodeDecodeError:
                     offset = await kafka.position(partition)  # it has one, so nothing is waited for
+                    if self._assigned is not assigned:
+                        return
                     kafka.seek(partition, offset + 1)
                     self._scheduler.add([in_place(stand_in(partition, offset))], UNDECODABLE)
                     continue
+                if self._assigned is not assigned or not self._settled.is_set():
+                    return
                 if not found:
                     break
                 self._scheduler.add(found[partition])
