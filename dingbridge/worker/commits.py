@@ -249,8 +249,11 @@ class Commits:
         late = False
         for partition, end in ends.items():
             place = self._places.get(partition)
-            if place is not None and end > place.running_to:
+            if place is None:
+                continue
+            if end > place.running_to:
                 self._run_ahead(place, end)
+            if place.committed is None or end > (place.committed.running_to or 0):
                 place.used = late = True
         return late
 
