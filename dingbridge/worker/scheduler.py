@@ -236,9 +236,9 @@ class Scheduler:
                 self._after(records)
 
     def _after(self, records: list[QueuedRecord]) -> None:
-        """Nobody works on ``records`` any more."""
+        """``records`` are not worked on any more; a rebalance may have gone on without some before."""
+        records = [one for one in records if self._running.pop(one, None) is not None]
         for one in records:
-            self._running.pop(one, None)
             self._survived(one)
         self._ended.set()
         dropped = self._closing and self._drop([one for one in records if one.partition in self._closing])
