@@ -7,7 +7,7 @@ that is given up ``dead_letters.py``'s.
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -105,13 +105,17 @@ class Executor:
         if self._transactions is not None:
             await self._transactions.close()
 
-    def applied_lately(self) -> list[bytes]:
-        """Hashes of inbox rows that were committed since this was asked last; the newest, not all."""
-        if self._transactions is None:
-            return []
-        found = list(self._transactions.applied_lately)
-        self._transactions.applied_lately.clear()
-        return found
+    def applied_lately(self) -> frozenset[bytes]:
+        """Hashes of inbox rows that were committed since ``forget_applied``; the newest, not all."""
+        return frozenset() if self._transactions is None else frozenset(self._transactions.applied_lately)
+
+    def forget_applied(self, hashes: Collection[bytes]) -> None:
+        """What was committed after ``hashes`` shows in another way that the database has not lost them."""
+        if self._transactions is not None:
+            lately = self._transactions.applied_lately
+            for hash_ in hashes:
+                if hash_ in lately:
+                    lately.remove(hash_)
 
     def context(
         self,

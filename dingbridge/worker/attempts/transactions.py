@@ -275,7 +275,7 @@ class GroupTransactions:
         began = time.monotonic()
         for n, job in enumerate(fresh):
             if n and time.monotonic() - began > BUDGET_S:
-                group.left = list(fresh[n:])
+                group.left += fresh[n:]
                 return
             if job.done.done():  # withdrawn meanwhile
                 group.left.append(job)
@@ -300,7 +300,7 @@ class GroupTransactions:
                 self._alone_types.add(job.type)
                 self._again(group.jobs)
                 return
-        if isinstance(error, DatabaseDown) or not others:
+        if isinstance(error, DatabaseDown) or len(group.jobs) == 1:
             for one in group.jobs:
                 one.end(error)
             return

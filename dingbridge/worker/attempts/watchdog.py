@@ -35,8 +35,8 @@ class Turn:
         self.revoked = self.stuck = False
 
     async def run(self, half: str, work: Awaitable[Any], limit_s: float) -> Any:
-        """Await ``work``, which is the ``half`` of a handler. Raises ``TooLong`` past ``limit_s``, and
-        ``Cancelled`` when the handler cancelled itself."""
+        """Await ``work``, which is the ``half`` of a handler. Raises ``TooLong`` past ``limit_s``, whatever
+        the handler then raises, and ``SelfCancelled`` when the handler cancelled itself."""
         self.half, self.began, self.limit_s = half, time.monotonic(), limit_s
         if not self.watchdog.armed:
             self.watchdog.arm()
@@ -46,21 +46,28 @@ class Turn:
                 return result
             await asyncio.sleep(0)  # it swallowed the cancellation, or it is raised here, at the next await
             raise asyncio.CancelledError
-        except asyncio.CancelledError as error:
-            if self.stuck or self.revoked or self.task is None:
-                raise
-            while self.task.cancelling():
-                self.task.uncancel()
-            if self.cut_at is None:
+        except (Exception, asyncio.CancelledError) as error:
+            if self.stuck or self.revoked:
+                raise asyncio.CancelledError from error
+            cut, own = self.cut_at is not None, isinstance(error, asyncio.CancelledError)
+            self.restore()
+            if cut:
+                raise TooLong(half, limit_s) from None
+            if own and self.task is not None:
                 raise SelfCancelled from error
-            self.cut_at = None
-            raise TooLong(half, limit_s) from None
+            raise
         finally:
             self.half = ""
 
+    def restore(self) -> None:
+        """Leave nothing of a cancellation that has ended: the task goes on."""
+        self.cut_at, self.revoked = None, False
+        while self.task is not None and self.task.cancelling():
+            self.task.uncancel()
+
     def cut(self) -> None:
         """Cancel what runs, because its partition goes to another member."""
-        self.revoked = True
+        self.revoked, self.cut_at = True, time.monotonic()
         if self.task is not None:
             self.task.cancel()
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -115,8 +115,9 @@ class Commits:
         self._database_id = ""
         self.went_back = asyncio.Event()
         """Set when a new connection shows an older database: the membership is to begin anew."""
+        self._older = False  # since then, until ``take_over`` has put that right
         self._versions: dict[TopicPartition, int] = {}  # of all members' rows, as last seen
-        self._putting_right = False
+        self._putting_right: asyncio.Task[Any] | None = None
 
     async def begin_on(self, database: Database, database_id: str) -> None:
         """Before anything else is done, when the tables are there: watch ``database``, and call
@@ -144,7 +145,7 @@ class Commits:
         """Decide where ``assigned`` are read from, and note that they are. Raises ``KafkaUnavailable``,
         ``KafkaError``, ``DatabaseDown``, or what ``Consumer.restored`` raises: then nothing may be read."""
         self._places.clear()
-        if not assigned and not self.went_back.is_set():
+        if not assigned and not self._older:
             return
         committed = await committed_offsets(self._settings, self._consumer.name, assigned)
         notes = {p: read_note(c.offset, c.metadata) for p, c in committed.items()}
@@ -158,10 +159,13 @@ class Commits:
             if begin.offset is not None and begin.offset < first:
                 self._skipped(partition, first - begin.offset)
             offset = first if begin.offset is None else max(begin.offset, first)
-            if begin.went_back:
+            if partition in committed and committed[partition].offset != offset:
                 kafka.seek(partition, offset)
             used = begin.offset is not None
-            self._begin(partition, offset, begin.version + 1, notes.get(partition) or NO_NOTE, used=used)
+            version = 0 if self._database is None else begin.version + 1
+            self._begin(partition, offset, version, notes.get(partition) or NO_NOTE, used=used)
+        self._executor.forget_applied(self._executor.applied_lately())
+        self._older = False
         self.went_back.clear()
         await self.commit(kafka, assigned)
 
@@ -245,8 +249,11 @@ class Commits:
         late = False
         for partition, end in ends.items():
             place = self._places.get(partition)
-            if place is not None and end > place.running_to:
+            if place is None:
+                continue
+            if end > place.running_to:
                 self._run_ahead(place, end)
+            if place.committed is None or end > (place.committed.running_to or 0):
                 place.used = late = True
         return late
 
@@ -256,27 +263,31 @@ class Commits:
         """Commit what has changed of ``partitions``; ``last``: they are handed over. Raises ``KafkaError``,
         ``DatabaseDown``, ``MovedByAnother``."""
         async with self._lock:
-            if self.went_back.is_set():
+            if self._older:
                 raise MovedByAnother(OLDER)
-            used = [p for p in partitions if p in self._places and self._places[p].used]
-            changed = {p: self._now(p, self._places[p], last) for p in used}
-            changed = {p: now for p, now in changed.items() if now != self._places[p].committed}
+            places = {p: self._places[p] for p in partitions if p in self._places}
+            states = {p: self._now(p, place, last) for p, place in places.items() if place.used}
+            changed = {p: now for p, now in states.items() if now != places[p].committed}
             if not changed:
                 return
             if self._database is not None:
+                applied = self._executor.applied_lately()
                 # Invariant 4: first the row, so that Kafka is never ahead of the database
                 async with self._database.transaction() as tx, answered(ANSWER_TIMEOUT_S):
-                    await offsets.move(
-                        tx,
-                        self._consumer.name,
-                        [(p, now.offset, self._places[p].version) for p, now in changed.items()],
-                    )
+                    rows = [(p, now.offset, places[p].version) for p, now in changed.items()]
+                    await offsets.move(tx, self._consumer.name, rows)
                 for partition in changed:
-                    self._places[partition].version += 1
-            await kafka.commit({p: (now.offset, self._note(p, now)) for p, now in changed.items()})
+                    places[partition].version += 1
+                self._executor.forget_applied(applied)
+            notes = {
+                p: Note(self._database_id, places[p].version, now.running_to, now.suspect_to)
+                for p, now in changed.items()
+            }
+            await kafka.commit(
+                {p: (now.offset, write_note(now.offset, notes[p], now.failed)) for p, now in changed.items()}
+            )
             for partition, now in changed.items():
-                if partition in self._places:
-                    self._places[partition].committed = now
+                places[partition].committed = now
 
     def _now(self, partition: TopicPartition, place: _Place, last: bool) -> _State:
         committable = self._tracker.committable_offset(partition)
@@ -295,10 +306,6 @@ class Commits:
         place.running_to = fetched + min(max(2 * (fetched - place.noted_at), LEAST_AHEAD), MOST_AHEAD)
         place.noted_at = fetched
 
-    def _note(self, partition: TopicPartition, now: _State) -> str:
-        note = Note(self._database_id, self._places[partition].version, now.running_to, now.suspect_to)
-        return write_note(now.offset, note, now.failed)
-
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """The partitions are another member's now."""
         for partition in partitions:
@@ -307,31 +314,32 @@ class Commits:
     async def _check_connection(self, connection: AsyncConnection) -> None:
         """A standby that was promoted lacks what it had not received. Raises ``DatabaseDown`` on a new
         connection where a row is older than it was, until ``take_over`` has put that right."""
-        if self._putting_right:
+        if self._putting_right is asyncio.current_task():
             return
         rows = await connection.execute(offsets.of_consumer(self._consumer.name))
         versions = {TopicPartition(row.topic, row.partition): int(row.version) for row in rows}
         mine = {partition: place.version for partition, place in self._places.items()}
-        for partition, version in (self._versions | mine).items():
-            if versions.get(partition, 0) < version:
-                self.went_back.set()
-        await self._check_applied(connection, self._executor.applied_lately())
-        if self.went_back.is_set():
+        older = any(versions.get(p, 0) < version for p, version in (self._versions | mine).items())
+        # these rows are as old as the last commit, so an effect since then is looked for, too
+        applied = self._executor.applied_lately()
+        if older or len(await inbox.attempts_of(connection, applied)) < len(applied):
+            self.notice()
+        if self._older:
             raise DatabaseDown(OLDER)
         self._versions = versions
 
-    async def _check_applied(self, connection: AsyncConnection, applied: Collection[bytes]) -> None:
-        """Rows are as old as the last commit. Raises ``MovedByAnother`` where an effect since then is gone."""
-        if applied and len(await inbox.attempts_of(connection, applied)) < len(set(applied)):
+    def notice(self) -> None:
+        """The database is older than it was: nothing is written to it until ``take_over`` was here."""
+        if not self._older:
+            self._older = True
             self.went_back.set()
-            raise MovedByAnother(OLDER)
 
     @asynccontextmanager
     async def _before_others(self) -> AsyncIterator[None]:
         """Nothing else may use a database that went back until ``Consumer.restored`` was called."""
-        self._putting_right = True
+        self._putting_right = asyncio.current_task()
         try:
             yield
         finally:
-            self._putting_right = False
+            self._putting_right = None
             self._versions.clear()

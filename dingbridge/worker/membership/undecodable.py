@@ -38,12 +38,12 @@ async def fetch_one_by_one(
         begin = scheduler.offsets.next_offset(partition)
         if begin is None:
             begin = await kafka.committed(partition) or 0  # 0 may be out of range: then the earliest
-        if not is_current() or partition not in assigned:
+        if not is_current():
             return
         kafka.seek(partition, begin)
     for partition in tuple(assigned):
         for _ in range(most):
-            if partition not in assigned or partition in scheduler.paused():
+            if partition in scheduler.paused():
                 break
             if await kafka.position(partition) >= (kafka.highwater(partition) or 0):
                 break
@@ -51,9 +51,13 @@ async def fetch_one_by_one(
                 found = await kafka.getmany(partition, timeout_ms=AGAIN_MS, max_records=1)
             except UnicodeDecodeError:
                 offset = await kafka.position(partition)  # it has one, so nothing is waited for
+                if not is_current():
+                    return
                 kafka.seek(partition, offset + 1)
                 scheduler.add([in_place(stand_in(partition, offset))], UNDECODABLE)
                 continue
+            if not is_current():
+                return
             if not found:
                 break
             scheduler.add(found[partition])

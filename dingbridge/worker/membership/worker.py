@@ -207,6 +207,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         limit_ms = int(self._consumer.handler_timeout_s * 1000)
         self._settled.clear()
         self._taken_over = None
+        self._commits.went_back.clear()  # that is noticed, and put right by ``take_over``
         kafka = AIOKafkaConsumer(
             **connection(self._settings),
             group_id=self._consumer.name,
@@ -266,8 +267,10 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._fetch_past_undecodable(kafka, self._assigned)
 
     async def _fetch_past_undecodable(self, kafka: AIOKafkaConsumer, assigned: set[TopicPartition]) -> None:
-        most = self._options.poll_records
-        await fetch_one_by_one(kafka, self._scheduler, assigned, most, lambda: self._assigned is assigned)
+        def is_current() -> bool:
+            return self._assigned is assigned and self._settled.is_set()
+
+        await fetch_one_by_one(kafka, self._scheduler, assigned, self._options.poll_records, is_current)
 
     async def _take_over(self, kafka: AIOKafkaConsumer, assigned: set[TopicPartition]) -> None:
         try:
@@ -295,6 +298,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             except COMMIT_TOO_LATE:
                 await asyncio.sleep(TOO_LATE_S)  # the group settles anew
                 return
+        if not self._settled.is_set():  # they came while the partitions were revoked
+            self._held = {}
+            return
         held, self._held = self._held, {}
         for records in held.values():
             self._scheduler.add(records)
@@ -321,10 +327,12 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         if not partitions:
             return
         await self._scheduler.revoke(partitions, grace_s)
-        await self._commit(partitions, last=True)
-        self._scheduler.forget(partitions)
-        self._commits.forget(partitions)
-        self._assigned = self._assigned - partitions
+        try:
+            await self._commit(partitions, last=True)
+        finally:
+            self._scheduler.forget(partitions)
+            self._commits.forget(partitions)
+            self._assigned = self._assigned - partitions
 
     async def _commit_regularly(self, kafka: AIOKafkaConsumer) -> None:
         interval_s = self._options.commit_interval_s

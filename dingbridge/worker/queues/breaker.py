@@ -37,7 +37,8 @@ DINGTALK: Final[Dependency] = frozenset({"dingtalk"})
 SETTINGS: Final[Dependency] = frozenset({"settings"})
 DEAD_LETTERS: Final[Dependency] = frozenset({"dead letters"})
 
-_OF_EVERY_RECORD: Final = (DATABASE, SETTINGS)
+_CERTAIN: Final = (DATABASE, SETTINGS, DEAD_LETTERS)
+"""A failure of one of these does not depend on the record."""
 
 _OF_ALL_CALLS: Final = ("address", "month", "token")
 """A refusal about one of these concerns every call. One about a ``right`` does not depend on the record
@@ -82,7 +83,7 @@ class Breaker:
         """Whether ``queued`` calls this dependency, as far as is known."""
         if self.dependency == DEAD_LETTERS:
             return queued.failure is not None
-        if self.dependency in _OF_EVERY_RECORD:
+        if self.dependency == DATABASE:
             return True
         event = queued.event
         return queued.failure is None and event is not None and (event.app, event.type) in self.callers
@@ -132,7 +133,7 @@ class Breakers:
         now = time.monotonic()
         about = error.about if isinstance(error, ApiError) else None
         dependency = _of_app(queued, _failed_dependency(error, asked))
-        certain = about in _OF_ALL_CALLS or dependency in (*_OF_EVERY_RECORD, DEAD_LETTERS)
+        certain = about in _OF_ALL_CALLS or dependency in _CERTAIN
         breaker = self._breaker(dependency)
         trouble = queued.troubled
         before, trouble.failed_at, trouble.failed_asking = trouble.failed_at, now, asked
@@ -152,6 +153,7 @@ class Breakers:
             self._hold(
                 breaker, queued, _reason(error, self._package), certain, after, isinstance(error, ApiError)
             )
+            self.ended(queued)  # it may be the probe of another breaker
             return None
         return delay(1, asked_s=after)
 

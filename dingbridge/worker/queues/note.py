@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 MOST_NOTED: Final = 80
-"""Records in one note, those with the most failures first: a broker takes 4,096 bytes of metadata
+"""Records in one note, those with the most deaths and failures first: a broker takes 4,096 bytes of metadata
 (``offset.metadata.max.bytes``)."""
 
 
@@ -87,7 +87,9 @@ NO_NOTE: Final = Note()
 def write_note(committed: int, note: Note, failed: Iterable[tuple[int, Attempts]]) -> str:
     """The metadata beside the offset ``committed``: ``note`` with ``failed`` as its records; at most 4,096
     bytes, empty if there is nothing to note."""
-    most = heapq.nlargest(MOST_NOTED, failed, key=lambda one: one[1].attempts + one[1].own_failures)
+    most = heapq.nlargest(
+        MOST_NOTED, failed, key=lambda one: (one[1].deaths, one[1].attempts + one[1].own_failures)
+    )
     fields: dict[str, Any] = {
         "db": note.database,
         "v": note.version,

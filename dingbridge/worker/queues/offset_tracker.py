@@ -78,6 +78,8 @@ class QueuedRecord:
     """It failed together with others; from then on it is tried alone."""
     careful: bool = False
     """A process died while this record may have run: its first attempt here is made alone."""
+    noted: bool = False
+    """That attempt is noted: if the process dies, this record is charged with it."""
     failure: Failure | None = None
     """Why it goes to the dead letters, once that is decided."""
     trouble: Trouble | None = None

@@ -17,7 +17,7 @@ from dingbridge.retry import delay
 from dingbridge.worker.attempts.executor import Outcome
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.outcomes import Failure, own_words
-from dingbridge.worker.queues.breaker import DATABASE, HANDLER, Breakers, Dependency
+from dingbridge.worker.queues.breaker import DATABASE, HANDLER, SETTINGS, Breakers, Dependency
 from dingbridge.worker.queues.in_flight import words_of
 from dingbridge.worker.queues.offset_tracker import DROPPED, QueuedRecord
 
@@ -37,7 +37,7 @@ class Retries:
         self._consumer, self._breakers, self._put, self._closing = consumer, breakers, put, closing
         self._package = type(consumer).__module__.split(".")[0]
         self._words = partial(words_of, consumer.name)
-        self._answered = HANDLER | DATABASE if consumer.uses_database else HANDLER
+        self._answered = HANDLER | SETTINGS | (DATABASE if consumer.uses_database else frozenset())
 
     def settle(self, queued: QueuedRecord, outcome: Outcome) -> bool:
         """Do what ``outcome`` asks for; whether ``queued`` is at its end, well or to be given up."""

@@ -59,7 +59,7 @@ class Runners:
             self._begin()
             self._changed.set()
         self._on_stuck(stuck)
-        self._wake()
+        self._wake_all()
 
     async def watch(self) -> None:
         """Raises ``TaskEnded`` when one of the tasks has ended by itself: its record would wait for ever."""
@@ -67,7 +67,7 @@ class Runners:
         try:
             while True:
                 ended, _ = await asyncio.wait({*self._tasks(), changed}, return_when=asyncio.FIRST_COMPLETED)
-                for task in ended - {changed}:
+                for task in ended & self._tasks():
                     raise_ended(task)
                 self._changed.clear()
                 changed = asyncio.create_task(self._changed.wait())
@@ -102,6 +102,10 @@ class Runners:
                 waiting.set_result(None)
                 return
 
+    def _wake_all(self) -> None:
+        for _ in tuple(self._idle):
+            self._wake()
+
     def _next(self) -> QueuedRecord | None:
         if self._alone:
             return None
@@ -130,6 +134,6 @@ class Runners:
             self._busy -= 1
             if self._alone:
                 self._alone = False
-                self._wake()
+                self._wake_all()
             elif self._careful and not self._busy:
                 self._wake()

@@ -181,26 +181,28 @@ class Scheduler:
         except asyncio.CancelledError:
             if turn.stuck or self._runners.closed or not (turn.revoked or head.state is DROPPED):
                 raise
-            turn.revoked = False
-            while turn.task is not None and turn.task.cancelling():
-                turn.task.uncancel()
         except Exception as error:  # a fault of ours must not end the runner, nor lose the record
             self._fault(records, error)
         finally:
             if not turn.stuck:
+                turn.restore()
                 self._after(records)
 
     def _after(self, records: list[QueuedRecord]) -> None:
-        """Nobody works on ``records`` any more."""
+        """``records`` are not worked on any more; a rebalance may have gone on without some before."""
+        records = [one for one in records if self._running.pop(one, None) is not None]
         for one in records:
-            self._running.pop(one, None)
-            if one.careful and one.state is WAITING:
-                one.careful = False
-                one.troubled.deaths = 0
+            self._survived(one)
         self._ended.set()
         dropped = self._closing and self._drop([one for one in records if one.partition in self._closing])
         if dropped or len(records) > 1:
             self._put_head(records[0])
+
+    def _survived(self, queued: QueuedRecord) -> None:
+        """The process did not die in the attempt that was noted."""
+        if queued.noted and queued.state is WAITING:
+            queued.careful = queued.noted = False
+            queued.troubled.deaths = 0
 
     def _drop(self, records: list[QueuedRecord]) -> bool:
         """Drop those of ``records`` that are not finished: their partitions are being handed over."""
@@ -222,6 +224,7 @@ class Scheduler:
         error = TooLong(turn.half, self._consumer.handler_timeout_s)
         for queued in records:
             del self._running[queued]
+            self._survived(queued)
         self._ended.set()
         if len(records) == 1 and records[0].partition not in self._closing:
             if self._retries.settle(records[0], classify(error)):
@@ -242,9 +245,14 @@ class Scheduler:
 
     async def _note_attempt(self, head: QueuedRecord) -> None:
         """Note the attempt before it is made: if the process dies in it, the next member knows."""
-        if self.before_careful is not None:
-            head.troubled.deaths += 1
-            await self.before_careful(head.partition)
+        head.troubled.deaths += 1
+        try:
+            if self.before_careful is not None:
+                await self.before_careful(head.partition)
+        except BaseException:
+            head.troubled.deaths -= 1
+            raise
+        head.noted = True
 
     async def _step_together(self, turn: Turn, records: list[QueuedRecord]) -> None:
         """Try ``records`` with one fetch. If that fails, try the first of them alone, then the rest

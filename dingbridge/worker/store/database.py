@@ -211,6 +211,8 @@ def _watch_statements(engine: AsyncEngine) -> None:
     @event.listens_for(engine.sync_engine, "release_savepoint")
     def _released(connection: Connection, name: str, context: Any) -> None:
         connection.info[SAVEPOINTS] -= 1
+        if connection.info.get(FAILED) is not None:  # it stands in the one around this now
+            connection.info[FAILED] = min(connection.info[FAILED], connection.info[SAVEPOINTS])
 
     @event.listens_for(engine.sync_engine, "rollback_savepoint")
     def _rolled_back(connection: Connection, name: str, context: Any) -> None:

@@ -117,8 +117,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def running(consumer: Scripted, limits: Limits | None = None) -> AsyncIterator[Harness]:
-    async with MemoryRuntime(consumer) as runtime:
+async def running(
+    consumer: Scripted, limits: Limits | None = None, database_url: str = "sqlite://"
+) -> AsyncIterator[Harness]:
+    async with MemoryRuntime(consumer, database_url=database_url) as runtime:
         harness = Harness(consumer, runtime, OffsetTracker(limits))
         harness.scheduler.start()
         try:

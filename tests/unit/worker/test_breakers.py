@@ -332,3 +332,32 @@ async def test_settings_that_are_missing_are_named_while_the_partition_waits() -
     async with running(consumer) as harness:
         harness.add(P0, *events(1))
         await until(lambda: harness.scheduler.down() == {"settings": "DINGTALK_APP_KEY must be set"})
+
+
+async def test_settings_that_were_mended_let_all_go_on_and_hold_no_type_that_needs_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consumer = Failing(error=SettingsError(["DINGTALK_APP_KEY must be set"]), down=True)
+    async with running(consumer) as harness, asyncio.timeout(10):
+        harness.add(P0, *events(5))
+        await until(lambda: "settings" in harness.scheduler.down())
+        other = record("filtered0", "o0", "org_dept_create")
+        harness.scheduler.add([kafka_record(*P1, 0, key=other.key, value=other.value)])
+        await until(lambda: harness.tracker.committable_offset(P1) == 1)
+        assert "settings" in harness.scheduler.down()
+        consumer.down = False
+        monkeypatch.setattr(breaker, "delay", lambda *given, **asked: 60)
+        await harness.idle()
+        assert harness.scheduler.down() == {}
+
+
+async def test_a_probe_that_fails_for_another_dependency_leaves_its_breaker_to_the_next() -> None:
+    put: list[QueuedRecord] = []
+    kept = breaker.Breakers(put.append, lambda: None, "tests")
+    records = [QueuedRecord(P0, offset, offset, 1) for offset in range(3)]
+    for queued in records:
+        kept.failed(queued, DependencyUnavailable("a is down"), frozenset({"a"}), None)
+    kept.failed(records[0], DependencyUnavailable("a is down"), frozenset({"a"}), None)
+    await until(lambda: bool(put))
+    assert kept.failed(put[0], DependencyUnavailable("b is down"), breaker.DEAD_LETTERS, None) is None
+    await until(lambda: any(queued is not put[0] for queued in put))

@@ -1,6 +1,7 @@
 """Offsets are kept twice: Kafka and the database together decide where a partition is read."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,12 +9,22 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
-from dingbridge import Position, Restored, Transaction, open_database
-from dingbridge.errors import BridgeError
+from dingbridge import (
+    Consumer,
+    DependencyUnavailable,
+    Event,
+    Position,
+    Restored,
+    Transaction,
+    open_database,
+    retry,
+)
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.membership.commits import LEAST_AHEAD, Begin, Commits, begin_at
@@ -21,10 +32,12 @@ from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.queues.note import NO_NOTE, Attempts, Note, read_note
 from dingbridge.worker.scheduling.intake import MOST_DEATHS
 from dingbridge.worker.service import ConsumerService
+from dingbridge.worker.store import offsets as offsets_table
 from dingbridge.worker.store.database import Database
+from dingbridge.worker.store.errors import DatabaseDown
 from dingbridge.worker.store.migrations import WorkerTables, migrate
 from dingbridge.worker.store.offsets import Kept, MovedByAnother, offsets, register
-from tests.lives.broker import MemoryBroker
+from tests.lives.broker import MemoryBroker, MemoryConsumer
 from tests.lives.process import kafka_in_memory
 from tests.unit.worker.harness import Scripted, running, until
 from tests.unit.worker.support import Recording, effects, record
@@ -95,7 +108,7 @@ class World:
         return read_note(kept.offset, kept.metadata)
 
     @asynccontextmanager
-    async def serving(self, consumer: Recording) -> AsyncIterator[ConsumerService]:
+    async def serving(self, consumer: Consumer) -> AsyncIterator[ConsumerService]:
         service = ConsumerService(consumer, self.settings)
         task = asyncio.create_task(service.run())
         try:
@@ -160,6 +173,71 @@ async def test_a_new_empty_database_begins_where_kafka_is(world: World) -> None:
         world.publish(2)
         await world.handled(service)
     assert (len(await world.effects()), consumer.told) == (2, [])
+
+
+class Counting(Consumer):
+    """Without a database: counts how often it is called for each event."""
+
+    name = "recording"
+    topics = ("user_modify_org",)
+    uses_database = False
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        self.calls[event.id] += 1
+
+
+async def test_without_a_database_a_member_goes_on_where_the_one_before_stopped(world: World) -> None:
+    consumer = Counting()
+    for _ in range(3):
+        world.publish(4)
+        async with world.serving(consumer) as service:
+            await world.handled(service)
+    assert (len(consumer.calls), set(consumer.calls.values())) == (12, {1})
+
+
+async def test_who_finds_that_the_database_went_back_may_die_before_kafka_has_the_lower_offset(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish(10)
+    async with world.serving(Remembering()) as service:
+        await world.handled(service)
+    copy = world.file.read_bytes()
+    world.publish(10)
+    async with world.serving(Remembering()) as service:
+        await world.handled(service)
+    world.file.write_bytes(copy)
+    for extra in ("-wal", "-shm"):
+        Path(f"{world.file}{extra}").unlink(missing_ok=True)
+    fails, commit = [KafkaConnectionError()] * 2, MemoryConsumer.commit
+
+    async def fail_at_first(*given: Any) -> None:
+        if fails:
+            raise fails.pop()
+        await commit(*given)
+
+    monkeypatch.setattr(MemoryConsumer, "commit", fail_at_first)
+    monkeypatch.setattr(retry, "UNAVAILABLE_FIRST_S", 0.001)
+    world.publish(1)
+    async with world.serving(Remembering()) as service:
+        await world.handled(service)
+    assert (fails, len(await world.effects())) == ([], 21)
+
+
+async def test_a_database_that_went_back_under_a_running_member_costs_one_new_membership(
+    world: World,
+) -> None:
+    world.publish(3)
+    with capture_logs() as logs:
+        async with world.serving(Remembering()) as service:
+            await world.handled(service)
+            service.worker._commits.notice()
+            await until(lambda: "consumer.begins_anew" in [entry["event"] for entry in logs])
+            world.publish(3)
+            await world.handled(service)
+    assert [entry["event"] for entry in logs].count("consumer.begins_anew") == 1
 
 
 async def test_a_clean_end_leaves_no_note_that_a_member_runs(world: World) -> None:
@@ -240,12 +318,43 @@ async def test_a_standby_that_lacks_the_last_transactions_is_noticed_before_anyt
     if "row" not in lost:
         executor._transactions.applied_lately.append(b"\1" * 16)
     await database._writer.dispose()  # as after a failover: the next connection is a new one
-    with pytest.raises(BridgeError, match="went back in time"):
+    with pytest.raises(DatabaseDown, match="went back in time"):
         async with database.transaction():
             raise AssertionError("nothing may be written")
     assert commits.went_back.is_set()
     with pytest.raises(MovedByAnother):
         await commits.commit(Kafka(), [P])  # type: ignore[arg-type]
+
+
+async def test_what_a_committed_row_covers_is_not_missed_when_it_is_pruned(database: Database) -> None:
+    commits, executor = await member(database)
+    async with database.transaction() as tx:
+        await offsets_table.put(tx, "recording", {P: Kept(5, 3)})
+    commits._begin(P, 6, 3, NO_NOTE, used=True)
+    executor._transactions.applied_lately.append(b"\1" * 16)
+    await commits.commit(Kafka(), [P])  # type: ignore[arg-type]
+    await database._writer.dispose()
+    async with database.transaction():
+        assert not commits.went_back.is_set()
+
+
+async def test_nothing_else_writes_while_the_consumer_is_told_that_the_database_went_back(
+    postgres_url: str,
+) -> None:
+    database = open_database(postgres_url)
+    await migrate(database, WorkerTables)
+    commits, _ = await member(database)
+    commits.notice()
+    await database._writer.dispose()
+    async with commits._before_others(), database.transaction():
+        with pytest.raises(DatabaseDown, match="went back in time"):
+            await asyncio.create_task(use(database))
+    await database.close()
+
+
+async def use(database: Database) -> None:
+    async with database.transaction():
+        raise AssertionError("nothing may be written")
 
 
 # -- A record that ends its process
@@ -270,6 +379,41 @@ async def test_of_what_may_have_ended_a_process_one_after_the_other_runs_alone()
         await harness.idle()
         assert consumer.seen[:3] == ["e0", "e1", "e2"]
         assert (sorted(consumer.seen), len(noted)) == ([f"e{n}" for n in range(6)], 3)
+
+
+async def test_behind_what_ran_alone_all_keys_go_on_at_once() -> None:
+    consumer = Scripted()
+    consumer.hold = {f"e{n}": asyncio.Event() for n in range(6)}
+    async with running(consumer) as harness:
+        harness.scheduler.careful_to[P] = 1
+        harness.add(P, *((f"e{n}", f"u{n}") for n in range(6)))
+        await until(lambda: "e0" in consumer.began)
+        consumer.hold["e0"].set()
+        async with asyncio.timeout(5):
+            await until(lambda: len(consumer.began) == 6)
+        for hold in consumer.hold.values():
+            hold.set()
+        await harness.idle()
+
+
+async def test_an_attempt_that_could_not_be_noted_is_not_made_and_the_next_one_is_noted() -> None:
+    consumer, fails = Scripted(), [DependencyUnavailable("Kafka is down")]
+    consumer.hold["e0"] = asyncio.Event()
+    async with running(consumer) as harness:
+
+        async def note(partition: TopicPartition) -> None:
+            if fails:
+                raise fails.pop()
+
+        harness.scheduler.before_careful = note
+        harness.scheduler.careful_to[P] = 1
+        harness.tracker.recall(P, {0: Attempts(0, 0, 0, MOST_DEATHS - 1)})
+        harness.add(P, ("e0", "u0"))
+        await until(lambda: "e0" in consumer.began)
+        ((_, noted),) = harness.tracker.failed(P)
+        assert (fails, noted.deaths) == ([], MOST_DEATHS)
+        consumer.hold["e0"].set()
+        await harness.idle()
 
 
 async def test_after_three_deaths_the_record_is_a_dead_letter_and_all_others_are_handled() -> None:

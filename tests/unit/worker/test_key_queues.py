@@ -260,6 +260,13 @@ def test_without_anything_to_note_there_is_no_metadata() -> None:
     assert read_note(5, "") == NO_NOTE
 
 
+def test_what_ended_processes_stays_in_the_note_however_many_others_failed() -> None:
+    failed = [(0, Attempts(0, 0, 0, 2)), *((n, Attempts(5, 0, 0, 0)) for n in range(1, 500))]
+    note = read_note(0, write_note(0, NO_NOTE, failed))
+    assert note is not None
+    assert note.failed[0].deaths == 2
+
+
 def test_a_note_fits_into_what_a_broker_takes() -> None:
     failed = [(10**15 + 10**6 * n, Attempts(10**6, 10**6, 10**11, 10)) for n in range(500)]
     text = write_note(10**15, Note("f" * 32, 10**12, 10**15, 10**15), failed)

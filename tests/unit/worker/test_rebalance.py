@@ -134,6 +134,64 @@ async def test_nothing_is_fetched_before_it_is_decided_where_to_begin(
         fetching.cancel()
 
 
+@pytest.mark.parametrize("fetch", ["_fetch_once", "_fetch_one_by_one"])
+async def test_what_comes_while_the_partitions_go_is_not_worked_on(fetch: str, tmp_path: Path) -> None:
+    consumer = Waiting()
+
+    class Late(Kafka):
+        async def getmany(self, *_: object, **__: object) -> dict[TopicPartition, list[Any]]:
+            if not self.records:
+                return {}
+            await worker.on_partitions_revoked({PLACE})
+            if fetch == "_fetch_one_by_one":
+                await worker.on_partitions_assigned({PLACE})
+            return {PLACE: [self.records.pop()]}
+
+        async def committed(self, partition: TopicPartition) -> int | None:
+            return None
+
+        async def position(self, partition: TopicPartition) -> int:
+            return 0
+
+        def highwater(self, partition: TopicPartition) -> int:
+            return 5
+
+        def seek(self, partition: TopicPartition, offset: int) -> None: ...
+
+    async with member(consumer, tmp_path) as worker:
+        await worker.on_partitions_assigned({PLACE})
+        await getattr(worker, fetch)(Late())
+        assert worker._scheduler.offsets.in_flight == 0
+
+
+async def test_a_partition_that_was_handed_over_with_a_fault_of_ours_comes_back_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with member(Waiting(), tmp_path) as worker:
+        await worker.on_partitions_assigned({PLACE})
+        worker._kafka = cast("Any", Kafka())
+        with monkeypatch.context() as faulty, pytest.raises(ValueError):
+            faulty.setattr(worker._commits, "commit", _fault)
+            await worker.on_partitions_revoked({PLACE})
+        assert (worker._assigned, worker._scheduler._closing) == (set(), set())
+
+
+async def _fault(*_: object, **__: object) -> None:
+    raise ValueError
+
+
+async def test_records_beyond_the_note_wait_for_it_again_when_it_was_not_committed(tmp_path: Path) -> None:
+    async with member(Waiting(), tmp_path) as worker:
+        commits = worker._commits
+        commits._begin(PLACE, 0, 0, NO_NOTE, used=True)
+        end = {PLACE: commits_module.LEAST_AHEAD + 1}
+        assert commits.beyond(end)
+        assert commits.beyond(end), "a rebalance, or a pause, has cancelled the commit"
+        worker._scheduler.offsets.add(QueuedRecord(PLACE, 0, b"k", 1))
+        await commits.commit(cast("Any", Kafka()), end)
+        assert not commits.beyond(end)
+
+
 # -- A stop that comes at the very moment at which Kafka answers
 
 

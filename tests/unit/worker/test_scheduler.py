@@ -361,3 +361,22 @@ async def test_of_a_records_own_texts_a_log_holds_200_characters_escaped() -> No
     for log in about:
         assert log["event_id"] == f"user_modify_org:\\n{'x' * 181}…"
         assert log["reason"] == "y" * LONGEST_REASON
+
+
+async def test_what_was_left_behind_at_a_rebalance_puts_nothing_again_when_it_ends() -> None:
+    consumer = Scripted()
+    consumer.hold["e0"] = asyncio.Event()
+    async with running(consumer) as harness:
+        harness.add(P0, ("e0", "u0"))
+        await until(lambda: "e0" in consumer.began)
+        left = [QueuedRecord(P0, offset, b"k", 1) for offset in range(2)]
+        again = QueuedRecord(P0, 0, b"k", 1)
+        harness.scheduler._queues.add(again)  # it waits for its next attempt
+        put = list[QueuedRecord | None]()
+        harness.scheduler._put = put.append  # type: ignore[method-assign]
+        harness.scheduler._after(left)
+        assert put == []
+        harness.scheduler._queues.remove([again])
+        harness.scheduler._put = harness.scheduler._runners.put  # type: ignore[method-assign]
+        consumer.hold["e0"].set()
+        await harness.idle()

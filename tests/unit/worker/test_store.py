@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from dingbridge import open_database
+from dingbridge import Retry, open_database
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.store import database as module
@@ -148,3 +148,17 @@ async def test_closing_ends_though_a_connection_was_cut_off_a_moment_ago(monkeyp
         await asyncio.sleep(0)
         gate.set()
         await closing
+
+
+async def test_a_failed_statement_stays_one_when_its_savepoint_is_kept_and_another_rolled_back(
+    tmp_path: Path,
+) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/t.db")
+    with pytest.raises(Retry, match="a statement failed"):
+        async with database.transaction() as tx:
+            async with tx.connection.begin_nested():
+                with pytest.raises(OperationalError):
+                    await tx.execute(text("SELECT * FROM missing"))
+            async with tx.connection.begin_nested() as savepoint:
+                await savepoint.rollback()
+    await database.close()
