@@ -134,8 +134,8 @@ async def test_nothing_is_fetched_before_it_is_decided_where_to_begin(
         fetching.cancel()
 
 
-@pytest.mark.parametrize("fetch", ["_fetch_once", "_fetch_one_by_one"])
-async def test_what_comes_while_the_partitions_go_is_not_worked_on(fetch: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("one_by_one", [False, True])
+async def test_what_comes_while_the_partitions_go_is_not_worked_on(one_by_one: bool, tmp_path: Path) -> None:
     consumer = Waiting()
 
     class Late(Kafka):
@@ -143,7 +143,7 @@ async def test_what_comes_while_the_partitions_go_is_not_worked_on(fetch: str, t
             if not self.records:
                 return {}
             await worker.on_partitions_revoked({PLACE})
-            if fetch == "_fetch_one_by_one":
+            if one_by_one:
                 await worker.on_partitions_assigned({PLACE})
             return {PLACE: [self.records.pop()]}
 
@@ -160,7 +160,11 @@ async def test_what_comes_while_the_partitions_go_is_not_worked_on(fetch: str, t
 
     async with member(consumer, tmp_path) as worker:
         await worker.on_partitions_assigned({PLACE})
-        await getattr(worker, fetch)(Late())
+        late = cast("Any", Late())
+        if one_by_one:
+            await worker._fetch_past_undecodable(late, worker._assigned)
+        else:
+            await worker._fetch_once(late)
         assert worker._scheduler.offsets.in_flight == 0
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dingbridge.worker.executor import Executor
-from dingbridge.worker.transactions import GroupTransactions, Job
-from dingbridge.worker.watchdog import Watchdog
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, select
 
 from dingbridge import Transaction, open_database
-from dingbridge.worker import transactions
+from dingbridge.worker.attempts import transactions
+from dingbridge.worker.attempts.executor import Executor
+from dingbridge.worker.attempts.transactions import GroupTransactions, Job
+from dingbridge.worker.attempts.watchdog import Watchdog
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.migrations import WorkerTables, migrate
