@@ -114,7 +114,8 @@ class Commits:
         self._lock = asyncio.Lock()
         self._database_id = ""
         self.went_back = asyncio.Event()
-        """Set when a new connection shows an older database: the membership is to begin anew."""
+        """Set when a new connection shows an older database: the membership is to begin anew, once."""
+        self._older = False  # so it did, and ``take_over`` has not put that right
         self._versions: dict[TopicPartition, int] = {}  # of all members' rows, as last seen
         self._putting_right = False
 
@@ -144,7 +145,7 @@ class Commits:
         """Decide where ``assigned`` are read from, and note that they are. Raises ``KafkaUnavailable``,
         ``KafkaError``, ``DatabaseDown``, or what ``Consumer.restored`` raises: then nothing may be read."""
         self._places.clear()
-        if not assigned and not self.went_back.is_set():
+        if not assigned and not self._older:
             return
         committed = await committed_offsets(self._settings, self._consumer.name, assigned)
         notes = {p: read_note(c.offset, c.metadata) for p, c in committed.items()}
@@ -162,7 +163,7 @@ class Commits:
                 kafka.seek(partition, offset)
             used = begin.offset is not None
             self._begin(partition, offset, begin.version + 1, notes.get(partition) or NO_NOTE, used=used)
-        self.went_back.clear()
+        self._older = False
         await self.commit(kafka, assigned)
 
     async def _keep(
@@ -256,7 +257,7 @@ class Commits:
         """Commit what has changed of ``partitions``; ``last``: they are handed over. Raises ``KafkaError``,
         ``DatabaseDown``, ``MovedByAnother``."""
         async with self._lock:
-            if self.went_back.is_set():
+            if self._older:
                 raise MovedByAnother(OLDER)
             used = [p for p in partitions if p in self._places and self._places[p].used]
             changed = {p: self._now(p, self._places[p], last) for p in used}
@@ -314,17 +315,22 @@ class Commits:
         mine = {partition: place.version for partition, place in self._places.items()}
         for partition, version in (self._versions | mine).items():
             if versions.get(partition, 0) < version:
-                self.went_back.set()
+                self._note_older()
         await self._check_applied(connection, self._executor.applied_lately())
-        if self.went_back.is_set():
+        if self._older:
             raise DatabaseDown(OLDER)
         self._versions = versions
 
     async def _check_applied(self, connection: AsyncConnection, applied: Collection[bytes]) -> None:
         """Rows are as old as the last commit. Raises ``MovedByAnother`` where an effect since then is gone."""
         if applied and len(await inbox.attempts_of(connection, applied)) < len(set(applied)):
-            self.went_back.set()
+            self._note_older()
             raise MovedByAnother(OLDER)
+
+    def _note_older(self) -> None:
+        if not self._older:
+            self._older = True
+            self.went_back.set()
 
     @asynccontextmanager
     async def _before_others(self) -> AsyncIterator[None]:

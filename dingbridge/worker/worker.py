@@ -281,6 +281,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _went_back(self) -> None:
         await self._commits.went_back.wait()
+        self._commits.went_back.clear()  # the next membership puts it right
         raise MovedByAnother(OLDER)
 
     async def _fetch(self, kafka: AIOKafkaConsumer) -> None:

@@ -1,7 +1,8 @@
 """Offsets are kept twice: what Kafka and the database say, put together, decides where a partition is read."""
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,25 @@ async def test_a_file_that_was_put_back_is_filled_up_again_and_the_consumer_is_t
         world.publish(1)
         await world.handled(service)
     assert again.told == []
+
+
+async def test_what_is_put_back_under_a_member_that_runs_is_filled_up_by_it(world: World) -> None:
+    world.publish(10)
+    consumer = Remembering()
+    async with world.serving(consumer) as service:
+        await world.handled(service)
+        with closing(sqlite3.connect(world.file)) as file, closing(sqlite3.connect(":memory:")) as copy:
+            file.backup(copy)
+            world.publish(10)
+            await world.handled(service)
+            copy.backup(file)
+        assert len(await world.effects()) == 10
+        assert service.database is not None
+        await service.database._writer.dispose()  # as after a failover: the next connection is a new one
+        world.publish(1)
+        await until(lambda: consumer.told != [])
+        await world.handled(service)
+    assert len(await world.effects()) == 21
 
 
 async def test_a_new_empty_database_begins_where_kafka_is(world: World) -> None:
