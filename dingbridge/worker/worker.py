@@ -67,9 +67,8 @@ UNDECODABLE = Failure.of(
 WINDOW_WITHOUT_DATABASE = 10_000
 """``Limits.window`` of a consumer without an inbox table: a crash makes it handle this many records again."""
 
-COMMIT_TIMEOUT_S = 5
 LEAVE_TIMEOUT_S = 5
-"""How long a commit, and leaving the group, may take when Kafka does not answer, in s."""
+"""How long leaving the group may take when Kafka does not answer, in s."""
 
 HANDOVER_GRACE_S = 5
 """How long a handler may go on at a rebalance, in s; the whole group waits for it. Then it is cancelled."""
@@ -408,8 +407,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         name = self._consumer.name
         try:
-            async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                await self._commits.commit(self._kafka, partitions, last=last)
+            await self._commits.commit(self._kafka, partitions, last=last)
         except COMMIT_TOO_LATE:
             log.info("consumer.commit_too_late", consumer=name, partitions=_by_topic(partitions))
         except MovedByAnother as error:
@@ -426,8 +424,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._kafka is None:
             return
         try:
-            async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                await self._commits.commit(self._kafka, [partition])
+            await self._commits.commit(self._kafka, [partition])
         except (KafkaError, OSError, TimeoutError) as error:
             raise DependencyUnavailable(explain(error, self._settings)) from error
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
+import dingbridge.worker.commits as commits_module
 from dingbridge import Position, Restored, Transaction, open_database
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.commits import LEAST_AHEAD, Begin, Commits, begin_at
@@ -20,7 +21,8 @@ from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.queues.note import NO_NOTE, Attempts, Note, read_note
 from dingbridge.worker.scheduler import MOST_DEATHS
 from dingbridge.worker.service import ConsumerService
-from dingbridge.worker.store.database import Database
+from dingbridge.worker.store.database import POOL_SIZE, Database
+from dingbridge.worker.store.errors import DatabaseDown
 from dingbridge.worker.store.migrations import WorkerTables, migrate
 from dingbridge.worker.store.offsets import Kept, MovedByAnother, offsets, register
 from tests.lives.broker import MemoryBroker
@@ -263,6 +265,33 @@ async def test_a_standby_that_lacks_the_last_transactions_is_noticed_before_anyt
     assert commits.went_back.is_set()
     with pytest.raises(MovedByAnother):
         await commits.commit(Kafka(), [P])  # type: ignore[arg-type]
+
+
+async def test_a_postgres_that_went_back_is_noticed_by_a_member_with_nothing_to_commit(
+    postgres_url: str,
+) -> None:
+    database = open_database(postgres_url)
+    await migrate(database, WorkerTables)
+    commits, _ = await member(database)
+    commits._begin(P, 5, 4, NO_NOTE, used=False)
+    await database._writer.dispose()
+    with pytest.raises(DatabaseDown, match="went back in time"):
+        await commits.commit(Kafka(), [P])  # type: ignore[arg-type]
+    assert commits.went_back.is_set()
+    await database.close()
+
+
+async def test_a_database_that_does_not_answer_a_commit_is_not_taken_for_kafka(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commits_module, "COMMIT_TIMEOUT_S", 0.05)
+    commits, _ = await member(database)
+    async with AsyncExitStack() as stack:
+        for _ in range(1 if database.dialect == "sqlite" else POOL_SIZE):  # all connections are in use
+            await stack.enter_async_context(database.transaction())
+        commits._begin(P, 5, 4, NO_NOTE, used=True)
+        with pytest.raises(DatabaseDown):
+            await commits.commit(Kafka(), [P])  # type: ignore[arg-type]
 
 
 # -- A record that ends its process
