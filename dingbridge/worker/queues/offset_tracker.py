@@ -239,9 +239,7 @@ class OffsetTracker:
         window = self._windows.get(partition)
         return None if window is None else window.committable
 
-    def overtaken(
-        self, partition: TopicPartition, running: Collection[QueuedRecord]
-    ) -> list[QueuedRecord]:
+    def overtaken(self, partition: TopicPartition, running: Collection[QueuedRecord]) -> list[QueuedRecord]:
         """The records that wait while a later one of ``partition`` was begun, up to the first that failed: a
         commit needs them, and whoever reads from there would repeat the later ones."""
         window = self._windows.get(partition)
