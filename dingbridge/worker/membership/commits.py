@@ -7,6 +7,7 @@ the database has not had: a lower one there, or none, means that the database we
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dingbridge.kafka.group_offsets import committed_offsets
@@ -39,6 +41,13 @@ OLDER: Final = "the database is older than it was: it went back in time"
 LEAST_AHEAD: Final = 1_000
 MOST_AHEAD: Final = 20_000
 """How many records may be started beyond those of the last note. More need a commit before they are."""
+
+COMMIT_TIMEOUT_S: Final = 5
+"""How long the database, and then Kafka, may take for a commit, in s."""
+
+LOOK_EVERY_S: Final = 5
+"""How often a PostgreSQL is asked something while there is nothing to commit, in s. It may have gone back in
+time, and without an event nothing else would notice."""
 
 
 class _State(NamedTuple):
@@ -118,6 +127,7 @@ class Commits:
         self._older = False  # since then, until ``take_over`` has put that right
         self._versions: dict[TopicPartition, int] = {}  # of all members' rows, as last seen
         self._putting_right: asyncio.Task[Any] | None = None
+        self._looked_at = 0.0
 
     async def begin_on(self, database: Database, database_id: str) -> None:
         """Before anything else is done, when the tables are there: watch ``database``, and call
@@ -261,7 +271,7 @@ class Commits:
         self, kafka: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, last: bool = False
     ) -> None:
         """Commit what has changed of ``partitions``; ``last``: they are handed over. Raises ``KafkaError``,
-        ``DatabaseDown``, ``MovedByAnother``."""
+        ``TimeoutError`` (of Kafka), ``DatabaseDown``, ``MovedByAnother``."""
         async with self._lock:
             if self._older:
                 raise MovedByAnother(OLDER)
@@ -269,11 +279,12 @@ class Commits:
             states = {p: self._now(p, place, last) for p, place in places.items() if place.used}
             changed = {p: now for p, now in states.items() if now != places[p].committed}
             if not changed:
+                await self._look()
                 return
             if self._database is not None:
                 applied = self._executor.applied_lately()
                 # Invariant 4: first the row, so that Kafka is never ahead of the database
-                async with self._database.transaction() as tx, answered(ANSWER_TIMEOUT_S):
+                async with answered(COMMIT_TIMEOUT_S), self._database.transaction() as tx:
                     rows = [(p, now.offset, places[p].version) for p, now in changed.items()]
                     await offsets.move(tx, self._consumer.name, rows)
                 for partition in changed:
@@ -283,11 +294,23 @@ class Commits:
                 p: Note(self._database_id, places[p].version, now.running_to, now.suspect_to)
                 for p, now in changed.items()
             }
-            await kafka.commit(
-                {p: (now.offset, write_note(now.offset, notes[p], now.failed)) for p, now in changed.items()}
-            )
+            async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                await kafka.commit(
+                    {
+                        p: (now.offset, write_note(now.offset, notes[p], now.failed))
+                        for p, now in changed.items()
+                    }
+                )
             for partition, now in changed.items():
                 places[partition].committed = now
+
+    async def _look(self) -> None:
+        now, database = time.monotonic(), self._database
+        if database is None or database.dialect == "sqlite" or now - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        async with answered(COMMIT_TIMEOUT_S), database.transaction() as tx:
+            await tx.scalar(select(1))
 
     def _now(self, partition: TopicPartition, place: _Place, last: bool) -> _State:
         committable = self._tracker.committable_offset(partition)

@@ -52,9 +52,8 @@ POLL_MS = 1_000
 WINDOW_WITHOUT_DATABASE = 10_000
 """``Limits.window`` of a consumer without an inbox table: a crash makes it handle this many records again."""
 
-COMMIT_TIMEOUT_S = 5
 LEAVE_TIMEOUT_S = 5
-"""How long a commit, and leaving the group, may take when Kafka does not answer, in s."""
+"""How long leaving the group may take when Kafka does not answer, in s."""
 
 HANDOVER_GRACE_S = 5
 """How long a handler may go on at a rebalance, in s; the whole group waits for it. Then it is cancelled."""
@@ -251,6 +250,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _went_back(self) -> None:
         await self._commits.went_back.wait()
+        self._commits.went_back.clear()  # the next membership puts it right
         raise MovedByAnother(OLDER)
 
     async def _fetch(self, kafka: AIOKafkaConsumer) -> None:
@@ -359,8 +359,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         name = self._consumer.name
         try:
-            async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                await self._commits.commit(self._kafka, partitions, last=last)
+            await self._commits.commit(self._kafka, partitions, last=last)
         except COMMIT_TOO_LATE:
             log.info("consumer.commit_too_late", consumer=name, partitions=_by_topic(partitions))
         except MovedByAnother as error:
@@ -377,8 +376,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._kafka is None:
             return
         try:
-            async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                await self._commits.commit(self._kafka, [partition])
+            await self._commits.commit(self._kafka, [partition])
         except (KafkaError, OSError, TimeoutError) as error:
             raise DependencyUnavailable(explain(error, self._settings)) from error
 

@@ -5,9 +5,10 @@ finished. The order in which records are worked on is in ``key_queue.py``.
 """
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from itertools import takewhile
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -215,6 +216,21 @@ class OffsetTracker:
         """Offset below which all is finished; None before the first record."""
         window = self._windows.get(partition)
         return None if window is None else window.committable
+
+    def overtaken(self, partition: TopicPartition, running: Collection[QueuedRecord]) -> list[QueuedRecord]:
+        """The records that wait while a later one of ``partition`` was begun, up to the first that failed: a
+        commit needs them, and whoever reads from there would repeat the later ones."""
+        window = self._windows.get(partition)
+        if window is None:
+            return []
+        entries = list(window.entries)
+        untouched = window.next_offset - 1
+        while entries and entries[-1].offset == untouched and entries[-1].state is WAITING:
+            if entries[-1] in running:
+                break
+            untouched = entries.pop().offset - 1
+        waiting = (one for one in entries if one.state is WAITING and one not in running)
+        return list(takewhile(lambda one: one.trouble is None, waiting))
 
     def failed(self, partition: TopicPartition) -> Iterator[tuple[int, Attempts]]:
         """The unfinished records of ``partition`` that failed, by offset."""

@@ -11,6 +11,7 @@ down, records wait at its breaker (``breaker.py``).
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Any, cast
@@ -115,23 +116,33 @@ class Scheduler:
         return describe(self._consumer.name, self.offsets.unfinished(), self._running, self._breakers.open)
 
     async def revoke(self, partitions: set[TopicPartition], grace_s: float) -> None:
-        """Start nothing more for ``partitions``; let what runs finish within ``grace_s``, cancel the rest.
+        """Let what runs for ``partitions`` finish within ``grace_s``, and what waits before it; drop the rest.
 
         Afterwards their committable offsets stand still: commit them, then call ``forget``.
         """
         self._closing |= partitions
+        # while a dependency is down, what waits would not finish
+        overtaken = deque(
+            queued
+            for partition in (() if self._breakers.open else partitions)
+            for queued in self.offsets.overtaken(partition, self._running)
+        )
         self._breakers.drop(partitions)
-        dropped, heads = self._queues.revoke(partitions, lambda queued: queued in self._running)
+        stays = {*overtaken, *self._running}
+        dropped, heads = self._queues.revoke(partitions, stays.__contains__)
         for queued in dropped:
             self.offsets.drop(queued)
         for head in heads:
             self._put(head)
-        await self._wait_ended(partitions, grace_s)
+        await self._wait_ended(partitions, grace_s, overtaken)
+        for queued in overtaken:
+            if queued not in self._running and self._drop([queued]):
+                self._put_head(queued)
         for queued, turn in tuple(self._running.items()):
             if queued.partition in partitions:
                 log.warning("consumer.abandoned", **self._words(queued), after_s=grace_s)
                 turn.cut()
-        await self._wait_ended(partitions, CANCEL_TIMEOUT_S)
+        await self._wait_ended(partitions, CANCEL_TIMEOUT_S, deque())
         for queued in [one for one in self._running if one.partition in partitions]:
             self._running.pop(queued)
             self._drop([queued])
@@ -144,10 +155,17 @@ class Scheduler:
         for partition in partitions:
             self.careful_to.pop(partition, None)
 
-    async def _wait_ended(self, partitions: set[TopicPartition], timeout_s: float) -> None:
+    async def _wait_ended(
+        self, partitions: set[TopicPartition], timeout_s: float, waiting: deque[QueuedRecord]
+    ) -> None:
+        """Wait until nothing runs for ``partitions``, and ``waiting``, which shrinks, is finished."""
         try:
             async with asyncio.timeout(timeout_s):
-                while any(queued.partition in partitions for queued in self._running):
+                while True:
+                    while waiting and waiting[0].state is not WAITING:
+                        waiting.popleft()
+                    if not waiting and all(one.partition not in partitions for one in self._running):
+                        return
                     self._ended.clear()
                     await self._ended.wait()
         except TimeoutError:

@@ -1,9 +1,10 @@
 """Offsets are kept twice: Kafka and the database together decide where a partition is read."""
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
+import dingbridge.worker.membership.commits as commits_module
 from dingbridge import (
     Consumer,
     DependencyUnavailable,
@@ -33,7 +35,7 @@ from dingbridge.worker.queues.note import NO_NOTE, Attempts, Note, read_note
 from dingbridge.worker.scheduling.intake import MOST_DEATHS
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store import offsets as offsets_table
-from dingbridge.worker.store.database import Database
+from dingbridge.worker.store.database import POOL_SIZE, Database
 from dingbridge.worker.store.errors import DatabaseDown
 from dingbridge.worker.store.migrations import WorkerTables, migrate
 from dingbridge.worker.store.offsets import Kept, MovedByAnother, offsets, register
@@ -161,6 +163,25 @@ async def test_a_file_that_was_put_back_is_filled_up_again_and_the_consumer_is_t
         world.publish(1)
         await world.handled(service)
     assert again.told == []
+
+
+async def test_what_is_put_back_under_a_member_that_runs_is_filled_up_by_it(world: World) -> None:
+    world.publish(10)
+    consumer = Remembering()
+    async with world.serving(consumer) as service:
+        await world.handled(service)
+        with closing(sqlite3.connect(world.file)) as file, closing(sqlite3.connect(":memory:")) as copy:
+            file.backup(copy)
+            world.publish(10)
+            await world.handled(service)
+            copy.backup(file)
+        assert len(await world.effects()) == 10
+        assert service.database is not None
+        await service.database._writer.dispose()  # as after a failover: the next connection is a new one
+        world.publish(1)
+        await until(lambda: consumer.told != [])
+        await world.handled(service)
+    assert len(await world.effects()) == 21
 
 
 async def test_a_new_empty_database_begins_where_kafka_is(world: World) -> None:
@@ -355,6 +376,33 @@ async def test_nothing_else_writes_while_the_consumer_is_told_that_the_database_
 async def use(database: Database) -> None:
     async with database.transaction():
         raise AssertionError("nothing may be written")
+
+
+async def test_a_postgres_that_went_back_is_noticed_by_a_member_with_nothing_to_commit(
+    postgres_url: str,
+) -> None:
+    database = open_database(postgres_url)
+    await migrate(database, WorkerTables)
+    commits, _ = await member(database)
+    commits._begin(P, 5, 4, NO_NOTE, used=False)
+    await database._writer.dispose()
+    with pytest.raises(DatabaseDown, match="went back in time"):
+        await commits.commit(Kafka(), [P])  # type: ignore[arg-type]
+    assert commits.went_back.is_set()
+    await database.close()
+
+
+async def test_a_database_that_does_not_answer_a_commit_is_not_taken_for_kafka(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commits_module, "COMMIT_TIMEOUT_S", 0.05)
+    commits, _ = await member(database)
+    async with AsyncExitStack() as stack:
+        for _ in range(1 if database.dialect == "sqlite" else POOL_SIZE):  # all connections are in use
+            await stack.enter_async_context(database.transaction())
+        commits._begin(P, 5, 4, NO_NOTE, used=True)
+        with pytest.raises(DatabaseDown):
+            await commits.commit(Kafka(), [P])  # type: ignore[arg-type]
 
 
 # -- A record that ends its process

@@ -121,6 +121,33 @@ async def test_a_handover_lets_running_work_finish_and_starts_nothing_new() -> N
         assert consumer.seen == ["a", "c"]
 
 
+async def test_a_handover_finishes_what_others_have_overtaken_so_that_nobody_repeats_these() -> None:
+    """The next member may have another database, which does not know what was done out of turn."""
+    consumer = Scripted()
+    consumer.hold["a"] = asyncio.Event()
+    async with running(consumer) as harness:
+        harness.add(P0, ("a", "u1"), ("b", "u1"), ("c", "u1"), ("d", "u2"), ("e", "u1"))
+        await until(lambda: "a" in consumer.began and harness.tracker.in_flight == 4)
+        handover = asyncio.create_task(harness.scheduler.revoke({P0}, grace_s=10))
+        await asyncio.sleep(0)
+        consumer.hold["a"].set()
+        await handover
+        assert harness.to_commit({P0}) == {P0: 4}
+        assert await harness.effects() == ["d", "a", "b", "c"]
+
+
+async def test_a_handover_does_not_wait_for_what_waits_itself() -> None:
+    consumer = Scripted({"a": [Retry(after=3600)]})
+    async with running(consumer) as harness:
+        harness.add(P0, ("a", "u1"), ("b", "u1"), ("c", "u2"))
+        await until(lambda: harness.tracker.in_flight == 2 and not consumer.script["a"])
+        await until(lambda: not harness.scheduler._running)
+        async with asyncio.timeout(30):
+            await harness.scheduler.revoke({P0}, grace_s=3600)
+        assert harness.to_commit({P0}) == {}
+        assert await harness.effects() == ["c"]
+
+
 async def test_a_handover_cuts_off_what_does_not_finish_and_the_runner_lives_on() -> None:
     consumer = Scripted()
     consumer.hold["a"] = asyncio.Event()
