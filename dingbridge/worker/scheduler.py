@@ -62,7 +62,8 @@ ENDED_ITS_PROCESS = Failure.of(
 
 class Scheduler:
     """Works on up to ``consumer.concurrency`` keys at the same time. ``on_paused_change`` is called when
-    ``paused()`` or ``down()`` may have changed. Programs other than the bridge write to ``foreign_topics``."""
+    ``paused()`` or ``down()`` may have changed. Programs other than the bridge write to
+    ``foreign_topics``."""
 
     def __init__(
         self,
@@ -104,7 +105,8 @@ class Scheduler:
         await self._runners.watch()
 
     async def close(self) -> None:
-        """End the runners; call ``revoke`` first. One whose handler does not heed that is left behind."""
+        """End the runners; call ``revoke`` first. A runner is left behind if its handler ignores being
+        cancelled."""
         await self._runners.close()
         await self._executor.close()
 
@@ -199,7 +201,7 @@ class Scheduler:
             return
 
     async def _work(self, turn: Turn, head: QueuedRecord) -> None:
-        """One attempt at ``head``, with those behind it that share its fetch."""
+        """Make one attempt at ``head``, with the records behind it that share its fetch."""
         if head.state is not WAITING:
             return
         if head.event is None and head.failure is None:
@@ -262,7 +264,7 @@ class Scheduler:
             self._put(head)
 
     def _stuck(self, turn: Turn) -> None:
-        """What ``turn`` runs does not heed its cancellation: its records go on without it."""
+        """The handler of ``turn`` ignores being cancelled: go on with its records without it."""
         records = [queued for queued, runs in self._running.items() if runs is turn]
         error = TooLong(turn.half, self._consumer.handler_timeout_s)
         for queued in records:
@@ -286,8 +288,8 @@ class Scheduler:
                 self._put(head)
 
     async def _ask_inbox(self, head: QueuedRecord) -> None:
-        """Ask the inbox table, in one statement, which of the records are known that wait and were not asked
-        for: a run that was published twice then costs no call."""
+        """Ask the inbox table, in one statement, which of the waiting records are known. A run that was
+        published twice then costs no call."""
         while head.known is None:
             if self._asking is not None:
                 await self._asking.wait()

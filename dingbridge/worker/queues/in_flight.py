@@ -16,7 +16,7 @@ from dingbridge.worker.delivery import hash_key
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
 
 MOST_SHOWN: Final = 50
-"""Records in one answer: first those that failed before, then the oldest."""
+"""Most records in one answer: records that failed before come first, then the oldest."""
 
 
 def describe(
