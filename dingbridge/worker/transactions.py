@@ -300,7 +300,7 @@ class GroupTransactions:
                 self._alone_types.add(job.type)
                 self._again(group.jobs)
                 return
-        if isinstance(error, DatabaseDown) or not others:
+        if isinstance(error, DatabaseDown) or len(group.jobs) == 1:
             for one in group.jobs:
                 one.end(error)
             return

@@ -21,6 +21,7 @@ from dingbridge.worker.scheduler import MOST_DEATHS
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.migrations import WorkerTables, migrate
+from dingbridge.worker.store.errors import DatabaseDown
 from dingbridge.worker.store.offsets import Kept, MovedByAnother, offsets, register
 from tests.lives.broker import MemoryBroker
 from tests.lives.process import kafka_in_memory
@@ -235,9 +236,7 @@ async def test_a_standby_that_lacks_the_last_transactions_is_noticed_before_anyt
     if "row" not in lost:
         executor._transactions.applied_lately.append(b"\1" * 16)
     await database._writer.dispose()  # as after a failover: the next connection is a new one
-    from dingbridge.worker.outcomes import BridgeError
-
-    with pytest.raises(BridgeError, match="went back in time"):
+    with pytest.raises(DatabaseDown, match="went back in time"):
         async with database.transaction():
             raise AssertionError("nothing may be written")
     assert commits.went_back.is_set()
