@@ -22,8 +22,8 @@ from dingbridge.worker import service
 from dingbridge.worker.dead_letters import LARGEST_BYTES
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.service import ConsumerService
-from dingbridge.worker.store.offsets import consumers
 from dingbridge.worker.store.errors import DatabaseDown, TransactionRace
+from dingbridge.worker.store.offsets import consumers
 from tests.unit.worker.harness import until
 from tests.unit.worker.support import Recording, kafka_record, record
 
