@@ -1,4 +1,4 @@
-"""Offsets are kept twice: what Kafka and the database say, put together, decides where a partition is read."""
+"""Offsets are kept twice: Kafka and the database together decide where a partition is read."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,8 +20,8 @@ from dingbridge.worker.queues.note import NO_NOTE, Attempts, Note, read_note
 from dingbridge.worker.scheduler import MOST_DEATHS
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store.database import Database
-from dingbridge.worker.store.migrations import WorkerTables, migrate
 from dingbridge.worker.store.errors import DatabaseDown
+from dingbridge.worker.store.migrations import WorkerTables, migrate
 from dingbridge.worker.store.offsets import Kept, MovedByAnother, offsets, register
 from tests.lives.broker import MemoryBroker
 from tests.lives.process import kafka_in_memory
@@ -100,6 +100,11 @@ class World:
     async def handled(self, service: ConsumerService) -> None:
         await until(lambda: self.broker.position("recording", self.topic) == self.sent)
 
+    def put_back(self, copy: bytes) -> None:
+        self.file.write_bytes(copy)
+        for extra in ("-wal", "-shm"):
+            Path(f"{self.file}{extra}").unlink(missing_ok=True)
+
     async def effects(self) -> list[str]:
         database = open_database(f"sqlite:///{self.file}")
         try:
@@ -124,9 +129,7 @@ async def test_a_file_that_was_put_back_is_filled_up_again_and_the_consumer_is_t
     world.publish(10)
     async with world.serving(Remembering()) as service:
         await world.handled(service)
-    world.file.write_bytes(copy)
-    for extra in ("-wal", "-shm"):
-        Path(f"{world.file}{extra}").unlink(missing_ok=True)
+    world.put_back(copy)
     assert len(await world.effects()) == 10
     world.publish(1)
     consumer = Remembering()
