@@ -288,8 +288,8 @@ class Scheduler:
                 self._put(head)
 
     async def _ask_inbox(self, head: QueuedRecord) -> None:
-        """Ask the inbox table, in one statement, which of the waiting records are known. A run that was
-        published twice then costs no call."""
+        """Ask the inbox table, in one statement, which of the records are known that wait and were not asked
+        for: a run that was published twice then costs no call."""
         while head.known is None:
             if self._asking is not None:
                 await self._asking.wait()
