@@ -71,8 +71,8 @@ class Consumer(Generic[Prepared]):
     ``dingbridge doctor`` says which right on them is missing."""
 
     new_event_types: ClassVar[Sequence[str]] = ()
-    """EventTypes among them that this version's catalogue does not know yet. Any other name that it does not
-    know is taken for a misspelling, and refused at start."""
+    """EventTypes of ``topics`` that are newer than this version's catalogue. Any other unknown name is taken
+    for a misspelling, and refused at start."""
 
     metadata: ClassVar[MetaData | None] = None
     """Tables that are created at start when they are missing."""

@@ -1,9 +1,10 @@
 """Gives a record up: notes it in the consumer's database, and writes its copy to the dead-letter queue.
 
-A process may die, freeze or lose the partition between any two steps, and each step finds what was done
-before: the record's inbox row and its row in the outbox (one transaction), the dead letter, the outbox row
-removed. So a dead letter may be doubled, which its replay sees; none is lost, and no event is both applied
-and given up. Without a database there is the dead letter alone. docs/decisions/0022 has the reasons.
+The steps: one transaction writes the record's inbox row and its row in the outbox; the dead letter is sent;
+the outbox row is removed. A process may die, freeze or lose the partition between any two steps, and each
+step finds what was done before. So a dead letter may be doubled, which its replay sees; none is lost, and no
+event is both applied and given up. Without a database there is the dead letter alone. docs/decisions/0081 has
+the reasons.
 
 Reading and replaying dead letters is not here.
 """

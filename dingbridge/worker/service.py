@@ -1,6 +1,6 @@
 """The life of one consumer's process: database, Open API client, private listener, worker, and a clean end.
 
-Joining these parts is all that is here; each has a module of its own.
+This module only joins these parts; each part has a module of its own.
 """
 
 import asyncio
@@ -138,7 +138,7 @@ class ConsumerService:
         await self.worker.begin_on(database, registered.id)
 
     async def _background(self) -> None:
-        """``Consumer.background``. One that does not heed its cancellation is left behind."""
+        """Run ``Consumer.background``. It is left behind if it ignores being cancelled."""
         consumer = self._consumer
         work = asyncio.create_task(retry_until_available(consumer.background, consumer.name, self._stopping))
         try:

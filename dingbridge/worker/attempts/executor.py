@@ -176,10 +176,10 @@ class Executor:
         return await self.attempt_together(delivered, number, turn)
 
     async def attempt_together(self, delivered: Sequence[Delivered], number: int, turn: Turn) -> Outcome:
-        """Try events that share a fetch, oldest first, in the task of ``turn``: the handler is called with the
-        newest. ``Conflict`` repeats it at once. Of several events only ``done`` and ``seen`` are outcomes of
-        all; any other is an outcome of none. Raises nothing but ``CancelledError``; a cancelled attempt has no
-        effect, or the whole effect."""
+        """Try events that share a fetch, oldest first, in the task of ``turn``: the handler is called with
+        the newest. ``Conflict`` repeats it at once. Of several events only ``done`` and ``seen`` are outcomes
+        of all; any other is an outcome of none. Raises nothing but ``CancelledError``; a cancelled attempt
+        has no effect, or the whole effect."""
         try:
             delivered = [(self._of_its_company(event), delivery) for event, delivery in delivered]
         except SettingsError as error:  # the apps file was broken after the start

@@ -1,8 +1,8 @@
 """Writes the effects of events in transactions that several of them share.
 
-BEGIN, the inbox rows and COMMIT with its fsync cost more than most handlers, so prepared events of different
-keys have one transaction: their rows in one statement, their handlers in turn. What one of them raises rolls
-all back; it alone has failed, and the others are tried again as they are.
+BEGIN, the inbox rows and COMMIT with its fsync cost more than most handlers. So prepared events of different
+keys share a transaction: their inbox rows are one statement, their handlers run in turn. An exception of one
+handler rolls all back. That event alone has failed; the others are tried again as they are.
 """
 
 import asyncio
@@ -109,8 +109,8 @@ class GroupTransactions:
         self._enter_within_s = handler_timeout_s + ANSWER_TIMEOUT_S
 
     async def apply(self, job: Job) -> Result:
-        """Call the handler of ``job`` in a transaction that holds its inbox rows, and commit that. Raises what
-        the handler raised, or ``DatabaseDown``. Cancelled, it has no effect, or the whole effect."""
+        """Call the handler of ``job`` in a transaction that holds its inbox rows, and commit that. Raises
+        what the handler raised, or ``DatabaseDown``. Cancelled, it has no effect, or the whole effect."""
         self._waiting.append(job)
         self._start()
         try:
@@ -188,7 +188,7 @@ class GroupTransactions:
         return taken
 
     def _again(self, jobs: Sequence[Job]) -> None:
-        """They are tried again before those that came later."""
+        """Put ``jobs`` back, before all jobs that came later."""
         for job in reversed(jobs):
             if job.done.done():
                 job.end("seen")

@@ -1,5 +1,5 @@
-"""Ends handlers that take too long. One timer looks at what all tasks do, so that a handler costs neither a
-task nor a timer of its own; while none runs there is no timer.
+"""Ends handlers that take too long. One timer looks at all tasks, so a handler costs neither a task nor a
+timer of its own. While no handler runs there is no timer.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ CANCEL_GRACE_S = 5
 
 
 class Turn:
-    """What one task does: it awaits one half of a handler after the other. ``on_stuck`` is called when such a
-    half does not heed its cancellation; the turn is ``stuck`` then, and its task is to do nothing more."""
+    """The work of one task, which awaits the halves of handlers, each in turn. ``on_stuck`` is called when a
+    half ignores being cancelled; the turn is ``stuck`` then, and its task is to do nothing more."""
 
     __slots__ = ("began", "cut_at", "half", "limit_s", "on_stuck", "revoked", "stuck", "task", "watchdog")
 

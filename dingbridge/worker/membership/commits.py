@@ -1,5 +1,7 @@
-"""What a member commits, and where it begins to read: offsets are kept twice, in Kafka and in the consumer's
-database, so that a database that goes back in time takes its offsets back with it.
+"""Commits a member's offsets, and decides where it begins to read.
+
+Offsets are kept twice, in Kafka and in the consumer's database. So a database that goes back in time takes
+its offsets back with it (docs/decisions/0080).
 
 Each commit first moves the row in the database (``store/offsets.py``) to its next version, and then Kafka's
 offset, whose note (``queues/note.py``) names the database and that version. So Kafka never has a version that
@@ -61,8 +63,11 @@ class _State(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """One partition of this member. ``begin``: where it began to read. ``version``: of its row. ``running_to``,
-    ``suspect_to``: as in ``Note``. ``committed``: what Kafka has, None if that is not known."""
+    """One partition of this member.
+
+    ``begin``: where it began to read. ``version``: of its row. ``running_to``, ``suspect_to``: as in
+    ``Note``. ``committed``: what Kafka has, None if that is not known.
+    """
 
     begin: int
     version: int

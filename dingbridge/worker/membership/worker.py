@@ -1,9 +1,10 @@
 """The Kafka side of a consumer: its group, what is fetched, the handover of partitions, committed offsets.
 
 Between fetch and commit a record is ``scheduler.py``'s, which has the consumer's handler run by
-``executor.py``. The process around it (settings, database, signals) is ``service.py``'s. *Inbox* has two
-meanings: a topic of the consumer's own, for replays and for requests to it alone, and a table of its
-database, which remembers handled events so that a repeated record is skipped.
+``executor.py``. The process around it (settings, database, signals) is ``service.py``'s.
+
+*Inbox* has two meanings. The inbox topic of a consumer receives replays and requests to this consumer alone.
+The inbox table of its database remembers handled events, so that a repeated record is skipped.
 """
 
 import asyncio

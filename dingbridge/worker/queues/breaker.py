@@ -1,9 +1,9 @@
 """One circuit breaker per dependency: a database, DingTalk's API, a system that a handler calls.
 
-It opens after three failures in a row. While it is open, one record at a time is tried, each time of another
-key, and those that were not tried yet come first; records of EventTypes that never called the dependency go
-on. A success that called it closes it, and the others' failures count as their own
-(``dingbridge/availability.py``).
+A breaker opens after three failures in a row. While it is open, one record at a time is tried, each time of
+another key; records that were not tried yet come first. Records of EventTypes that never called the
+dependency go on. A success that called the dependency closes its breaker, and the others' failures count as
+their own (``dingbridge/availability.py``).
 """
 
 import asyncio
@@ -50,10 +50,12 @@ MOST_DEPENDENCIES: Final = 100
 
 @dataclass(slots=True, eq=False)
 class Breaker:
-    """What is known of one dependency, and which records wait for it while it is open. ``probe`` is the record
-    being tried; ``waiting`` are heads of keys that were not tried yet, ``tried`` those that were. ``since``
-    (None: closed) is of ``time.monotonic``, ``next_at`` epoch s. ``certain``: the error itself shows that it
-    concerns every record."""
+    """The state of one dependency, and the records that wait for it while the breaker is open.
+
+    ``probe`` is the record being tried. ``waiting`` are heads of keys that were not tried yet, ``tried`` are
+    heads that were. ``since`` (None: closed) is of ``time.monotonic``, ``next_at`` epoch s. ``certain``: the
+    error itself shows that it concerns every record.
+    """
 
     dependency: Dependency
     available: Availability = field(default_factory=Availability)
@@ -90,8 +92,8 @@ class Breaker:
 
 
 class Breakers:
-    """The breakers of one scheduler. ``put`` queues a record for a runner, ``on_change`` is called when one has
-    opened or closed, ``package`` holds the consumer's code."""
+    """The breakers of one scheduler. ``put`` queues a record for a runner. ``on_change`` is called when a
+    breaker has opened or closed. ``package`` holds the consumer's code."""
 
     def __init__(
         self, put: Callable[[QueuedRecord], None], on_change: Callable[[], None], package: str
@@ -116,7 +118,7 @@ class Breakers:
                 continue
             fresh = queued.trouble is None or queued.trouble.failed_at is None
             if fresh and not breaker.certain and breaker.probe is None and not breaker.waiting:
-                self._stop_timer(breaker)  # all others were tried and failed, so try this one now
+                self._stop_timer(breaker)  # all other records were tried and failed: try this record now
                 breaker.probe = queued
                 continue
             self.ended(queued)  # it may be the probe of another breaker
@@ -127,9 +129,9 @@ class Breakers:
     def failed(
         self, queued: QueuedRecord, error: BaseException | None, asked: Dependency, after: float | None
     ) -> float | None:
-        """An attempt at ``queued`` failed for a dependency, of those that it had ``asked``; decide whether the
-        record itself caused it, and note that in it. ``after`` is the least delay that was asked for, in s.
-        Returns for how long it waits alone, in s; None when it waits for the breaker."""
+        """An attempt at ``queued`` failed for a dependency, of those that it had ``asked``; decide whether
+        the record itself caused it, and note that in it. ``after`` is the least delay that was asked for, in
+        s. Returns for how long it waits alone, in s; None when it waits for the breaker."""
         now = time.monotonic()
         about = error.about if isinstance(error, ApiError) else None
         dependency = _of_app(queued, _failed_dependency(error, asked))

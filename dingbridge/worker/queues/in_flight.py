@@ -17,7 +17,7 @@ from dingbridge.worker.queues.breaker import Breaker
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
 
 MOST_SHOWN: Final = 50
-"""Records in one answer: first those that failed before, then the oldest."""
+"""Most records in one answer: records that failed before come first, then the oldest."""
 
 
 def describe(

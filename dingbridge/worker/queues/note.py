@@ -40,9 +40,12 @@ class Trouble:
 
 
 class Attempts(NamedTuple):
-    """Of one record: how many attempts failed, how many of them the record itself caused
-    (``dingbridge/availability.py``), since when (epoch s; 0: none), and how often its process died while it
-    ran alone."""
+    """The failures of one record.
+
+    ``attempts``: how many failed. ``own_failures``: how often a dependency failed for this record while it
+    worked for others (``dingbridge/availability.py``), and ``own_since`` when that began (epoch s; 0: never).
+    ``deaths``: how often its process died while the record ran alone.
+    """
 
     attempts: int
     own_failures: int

@@ -51,7 +51,7 @@ class State(Enum):
     """Handled, or in the dead letters, durably: its offset may be committed."""
 
     DROPPED = auto()
-    """It will not be finished here, since its partition goes to another member."""
+    """The record will not be finished here, since the partition goes to another member."""
 
 
 WAITING, FINISHED, DROPPED = State.WAITING, State.FINISHED, State.DROPPED
@@ -76,7 +76,7 @@ class QueuedRecord:
     known: bool | None = None
     """Whether the inbox table had it when that was asked; None: not asked."""
     alone: bool = False
-    """It failed together with others; from then on it is tried alone."""
+    """The record failed together with others, and is tried alone from then on."""
     careful: bool = False
     """A process died while this record may have run: its first attempt here is made alone."""
     noted: bool = False
@@ -112,7 +112,7 @@ class _Window:
 
     @property
     def committable(self) -> int:
-        # Invariant 4: every record below it is finished, so its effect is there
+        # Invariant 4: every record below this offset is finished, so the effect is there
         return self.entries[0].offset if self.entries else self.next_offset
 
     @property

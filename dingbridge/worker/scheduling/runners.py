@@ -19,7 +19,7 @@ CLOSE_TIMEOUT_S = 2
 
 class Runners:
     """``count`` tasks, each of which awaits ``work`` for one record after the other. A record that is ``put``
-    is worked on at once if a task is free; one that is ``put_careful`` before all others, and alone."""
+    is worked on at once if a task is free; a ``careful`` record before all others, and alone."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Runners:
         self._watchdog.turns.add(turn)
 
     def _replace(self, stuck: Turn) -> None:
-        """``stuck`` does not end: another task takes its place."""
+        """Start another task in the place of ``stuck``, which does not end."""
         self._turns.discard(stuck)
         if stuck.task is not None:
             stuck.task.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -78,7 +78,7 @@ class Runners:
         return {turn.task for turn in self._turns if turn.task is not None}
 
     async def close(self) -> None:
-        """End the tasks. One whose handler does not heed that is left behind."""
+        """End the tasks. A task is left behind if its handler ignores being cancelled."""
         self.closed = True
         tasks = self._tasks()
         for turn in self._turns:

@@ -47,7 +47,8 @@ CANCEL_TIMEOUT_S = 10
 
 class Scheduler:
     """Works on up to ``consumer.concurrency`` keys at the same time. ``on_paused_change`` is called when
-    ``paused()`` or ``down()`` may have changed. Programs other than the bridge write to ``foreign_topics``."""
+    ``paused()`` or ``down()`` may have changed. Programs other than the bridge write to
+    ``foreign_topics``."""
 
     def __init__(
         self,
@@ -90,7 +91,8 @@ class Scheduler:
         await self._runners.watch()
 
     async def close(self) -> None:
-        """End the runners; call ``revoke`` first. One whose handler does not heed that is left behind."""
+        """End the runners; call ``revoke`` first. A runner is left behind if its handler ignores being
+        cancelled."""
         await self._runners.close()
         await self._executor.close()
 
@@ -172,7 +174,7 @@ class Scheduler:
             return
 
     async def _work(self, turn: Turn, head: QueuedRecord) -> None:
-        """One attempt at ``head``, with those behind it that share its fetch."""
+        """Make one attempt at ``head``, with the records behind it that share its fetch."""
         if head.state is not WAITING:
             return
         if head.event is None and head.failure is None:
@@ -237,7 +239,7 @@ class Scheduler:
             self._put(head)
 
     def _stuck(self, turn: Turn) -> None:
-        """What ``turn`` runs does not heed its cancellation: its records go on without it."""
+        """The handler of ``turn`` ignores being cancelled: go on with its records without it."""
         records = [queued for queued, runs in self._running.items() if runs is turn]
         error = TooLong(turn.half, self._consumer.handler_timeout_s)
         for queued in records:

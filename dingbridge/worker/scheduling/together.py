@@ -44,8 +44,8 @@ class Together:
         return None
 
     def first_of(self, queue: Iterator[QueuedRecord]) -> list[QueuedRecord]:
-        """The first record of ``queue``, and those right behind it whose events share its fetch; those that the
-        inbox table knows are passed over."""
+        """The first record of ``queue``, and those right behind it whose events share its fetch; those that
+        the inbox table knows are passed over."""
         head = next(queue)
         shared = self._fetch_of(head)
         found = [head]

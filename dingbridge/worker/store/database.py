@@ -192,9 +192,11 @@ def _connected(_: object, record: ConnectionPoolEntry) -> None:
 
 
 def _watch_statements(engine: AsyncEngine) -> None:
-    """Note in a connection's ``info`` that a statement failed, until the savepoint in which it stood is rolled
-    back: PostgreSQL rolls back at COMMIT then, and its driver does not say so; SQLite would commit the rest.
-    https://docs.sqlalchemy.org/en/20/core/events.html"""
+    """Note in a connection's ``info`` that a statement failed, until its savepoint is rolled back.
+
+    After a failed statement PostgreSQL rolls back at COMMIT, and its driver reports no error. SQLite would
+    commit the rest. https://docs.sqlalchemy.org/en/20/core/events.html
+    """
 
     @event.listens_for(engine.sync_engine, "handle_error")
     def _failed(context: ExceptionContext) -> None:

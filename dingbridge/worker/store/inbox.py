@@ -122,8 +122,7 @@ async def attempts_of(
 async def applied(
     reader: Reader, consumer: str, wanted: Iterable[tuple[EventId, str]]
 ) -> dict[tuple[EventId, str], Applied]:
-    """What the table has of ``wanted``, each ``(event, replay id)``; those that it does not have are left
-    out."""
+    """Return the rows of ``wanted``, each ``(event, replay id)``; events without a row are left out."""
     names = {hash_of(consumer, *one): one for one in wanted}
     columns = select(inbox.c.hash, inbox.c.at, inbox.c.attempt)
     rows = await reader.execute(columns.where(inbox.c.hash.in_(names)))
@@ -134,7 +133,7 @@ async def enter(tx: Transaction, rows: Sequence[tuple[bytes, int | None]]) -> se
     """Write ``rows``, each a hash and the attempt that applies it (None: it is given up), in one statement.
     Returns the hashes that had no row before; of the others nothing may be done.
 
-    In PostgreSQL this waits for another transaction that is writing one of them to end.
+    In PostgreSQL this waits while another transaction is writing a row with the same hash.
     """
     now = seconds(datetime.now(UTC))
     attempts = [attempt if attempt is None else min(attempt, MOST_ATTEMPTS) for _, attempt in rows]

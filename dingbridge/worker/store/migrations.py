@@ -1,8 +1,8 @@
 """Brings the tables of a consumer to what its code expects, at its start (``dingbridge/migrations``).
 
 The worker's own tables (``revisions``) are the same for all consumers. Everything happens in one transaction
-that holds the database's lock: of processes that start together, one migrates and the others find it done,
-and a migration that fails, or that leaves a column of the code missing, changes nothing.
+that holds the database's lock. Of processes that start together, the first migrates and the others find it
+done. A migration that fails, or that leaves a column of the code missing, changes nothing.
 """
 
 import asyncio

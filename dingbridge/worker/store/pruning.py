@@ -30,7 +30,8 @@ RETRY_S = 30
 async def prune_regularly(
     database: Database, consumer: str, settings: KafkaSettings, topics: Sequence[str]
 ) -> None:
-    """Delete the old rows of inbox and outbox, until cancelled. ``topics`` are all that ``consumer`` reads."""
+    """Delete the old rows of inbox and outbox, until cancelled. ``topics`` are all that ``consumer``
+    reads."""
     said: Lives | None = None
     while True:
         wait_s = INTERVAL_S

@@ -22,7 +22,7 @@ class Transaction:
     """One write transaction; leaving ``Database.transaction()`` normally commits it, an exception rolls it
     back, and it has ``ended``. ``connection`` is SQLAlchemy's own, for what this wrapper does not offer.
 
-    Events that are handled in one transaction have one of these each (``of``)."""
+    Events of one group share the connection; each event has a ``Transaction`` of its own (``of``)."""
 
     def __init__(self, connection: AsyncConnection, ctx: Context | None = None) -> None:
         self.connection = connection

@@ -122,6 +122,11 @@ class World:
     async def handled(self, service: ConsumerService) -> None:
         await until(lambda: self.broker.position("recording", self.topic) == self.sent)
 
+    def put_back(self, copy: bytes) -> None:
+        self.file.write_bytes(copy)
+        for extra in ("-wal", "-shm"):
+            Path(f"{self.file}{extra}").unlink(missing_ok=True)
+
     async def effects(self) -> list[str]:
         database = open_database(f"sqlite:///{self.file}")
         try:

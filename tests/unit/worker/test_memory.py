@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 
 import orjson
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from dingbridge import (
     Conflict,
@@ -142,6 +142,20 @@ async def test_what_is_not_retryable_is_rejected_and_of_a_group_the_most_patient
     async with MemoryRuntime(consumer := Strict()) as runtime:
         for consumer.error, kind in STRICT:
             assert (await runtime.attempt(record())).kind == kind, consumer.error
+
+
+async def test_a_commit_that_the_database_refuses_is_a_failure_of_its_event() -> None:
+    class Deferred(Recording):
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            await tx.execute(text("CREATE TABLE parents (id INTEGER PRIMARY KEY)"))
+            parent = "REFERENCES parents DEFERRABLE INITIALLY DEFERRED"
+            await tx.execute(text(f"CREATE TABLE children (parent INTEGER {parent})"))
+            await tx.execute(text("INSERT INTO children VALUES (1)"))
+
+    async with MemoryRuntime(Deferred()) as runtime:
+        outcome = await asyncio.wait_for(runtime.attempt(record("e1")), 5)
+        assert (outcome.kind, type(outcome.error).__name__) == ("retry", "IntegrityError")
+        assert await runtime.rows(select(inbox.inbox)) == []
 
 
 async def test_a_consumer_may_use_its_database_beside_events() -> None:
