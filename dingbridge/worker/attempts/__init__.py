@@ -1,1 +1,1 @@
-"""One attempt at an event: the two halves of its handler, their time limits, and the transactions that events share."""
+"""One attempt at an event: its handler's halves, their time limits, the transactions that events share."""

@@ -31,9 +31,11 @@ async def fetch_one_by_one(
     most: int,
     is_current: Callable[[], bool],
 ) -> None:
-    """After a ``getmany`` that came to such a record, and has lost what it took from other partitions: each of
-    ``assigned`` begins again where the queued records end. At most ``most`` records of each; nothing once
-    ``is_current`` is false, since the next assignment begins with what is committed."""
+    """Fetch past such a record. The ``getmany`` that came to it has lost what it took from other partitions,
+    so each of ``assigned`` begins again where its queued records end, with at most ``most``.
+
+    Ends once ``is_current`` is false: the next assignment begins with what is committed.
+    """
     for partition in tuple(assigned):
         begin = scheduler.offsets.next_offset(partition)
         if begin is None:

@@ -172,11 +172,11 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                     log.warning("consumer.begins_anew", consumer=self._consumer.name, reason=str(error))
                 except Exception as error:  # aiokafka's own faults too: a new membership repairs them
                     failures = 1 if self._trouble is None else failures + 1
-                    known = KafkaError | KafkaUnavailable | OSError | DependencyUnavailable
-                    if not isinstance(error, known):
+                    of_database = isinstance(error, DependencyUnavailable | Conflict)
+                    if not (of_database or isinstance(error, KafkaError | KafkaUnavailable | OSError)):
                         log.error("consumer.fault", error=error_location(error, "consumers"))
-                    words = error.reason if isinstance(error, DependencyUnavailable) else None
-                    await self._wait_out(words or explain(error, self._settings), failures)
+                    words = str(error) if of_database else explain(error, self._settings)
+                    await self._wait_out(words, failures)
         finally:
             await self._scheduler.close()
             await self._writer.close()

@@ -1,6 +1,4 @@
-"""Makes queued records of fetched ones. What cannot be handled is marked to be given up; what may have ended a
-process is marked to be tried alone.
-"""
+"""Makes queued records of fetched ones. Marks what is to be given up, and what may have ended a process."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -34,8 +32,8 @@ ENDED_ITS_PROCESS: Final = Failure.of(
 
 
 class Intake:
-    """Where fetched records enter. ``put`` is called with each that is the head of its key's queue; ``lookup``
-    is None where the inbox table is not asked first."""
+    """Where fetched records enter. ``put`` is called with each that is the head of its key's queue.
+    ``lookup`` is None where the inbox table is not asked first."""
 
     def __init__(
         self,

@@ -1,6 +1,4 @@
-"""What follows from an attempt's outcome: the record is at its end, is tried again later, waits for a dependency,
-or is to be given up.
-"""
+"""What follows from an attempt: the record is at its end, is tried again, waits, or is to be given up."""
 
 import asyncio
 import time

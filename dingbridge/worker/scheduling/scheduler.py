@@ -118,7 +118,7 @@ class Scheduler:
         return describe(self._consumer.name, self.offsets.unfinished(), self._running, self._breakers.open)
 
     async def revoke(self, partitions: set[TopicPartition], grace_s: float) -> None:
-        """Let what runs for ``partitions`` finish within ``grace_s``, and what waits before it; drop the rest.
+        """Let finish within ``grace_s`` what runs for ``partitions`` and what waits before it; drop the rest.
 
         Afterwards their committable offsets stand still: commit them, then call ``forget``.
         """

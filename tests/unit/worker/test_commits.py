@@ -122,11 +122,6 @@ class World:
     async def handled(self, service: ConsumerService) -> None:
         await until(lambda: self.broker.position("recording", self.topic) == self.sent)
 
-    def put_back(self, copy: bytes) -> None:
-        self.file.write_bytes(copy)
-        for extra in ("-wal", "-shm"):
-            Path(f"{self.file}{extra}").unlink(missing_ok=True)
-
     async def effects(self) -> list[str]:
         database = open_database(f"sqlite:///{self.file}")
         try:
@@ -234,9 +229,7 @@ async def test_who_finds_that_the_database_went_back_may_die_before_kafka_has_th
     world.publish(10)
     async with world.serving(Remembering()) as service:
         await world.handled(service)
-    world.file.write_bytes(copy)
-    for extra in ("-wal", "-shm"):
-        Path(f"{world.file}{extra}").unlink(missing_ok=True)
+    world.put_back(copy)
     fails, commit = [KafkaConnectionError()] * 2, MemoryConsumer.commit
 
     async def fail_at_first(*given: Any) -> None:

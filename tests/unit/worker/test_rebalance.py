@@ -174,14 +174,14 @@ async def test_a_partition_that_was_handed_over_with_a_fault_of_ours_comes_back_
     async with member(Waiting(), tmp_path) as worker:
         await worker.on_partitions_assigned({PLACE})
         worker._kafka = cast("Any", Kafka())
-        with monkeypatch.context() as faulty, pytest.raises(ValueError):
-            faulty.setattr(worker._commits, "commit", _fault)
+        monkeypatch.setattr(worker._commits, "commit", _fault)
+        with pytest.raises(ValueError, match="a fault of ours"):
             await worker.on_partitions_revoked({PLACE})
         assert (worker._assigned, worker._scheduler._closing) == (set(), set())
 
 
 async def _fault(*_: object, **__: object) -> None:
-    raise ValueError
+    raise ValueError("a fault of ours")
 
 
 async def test_records_beyond_the_note_wait_for_it_again_when_it_was_not_committed(tmp_path: Path) -> None:

@@ -154,11 +154,15 @@ async def test_a_failed_statement_stays_one_when_its_savepoint_is_kept_and_anoth
     tmp_path: Path,
 ) -> None:
     database = open_database(f"sqlite:///{tmp_path}/t.db")
-    with pytest.raises(Retry, match="a statement failed"):
+
+    async def fail_and_go_on() -> None:
         async with database.transaction() as tx:
             async with tx.connection.begin_nested():
                 with pytest.raises(OperationalError):
                     await tx.execute(text("SELECT * FROM missing"))
             async with tx.connection.begin_nested() as savepoint:
                 await savepoint.rollback()
+
+    with pytest.raises(Retry, match="a statement failed"):
+        await fail_and_go_on()
     await database.close()
