@@ -1,7 +1,7 @@
 """Fetches past a record that aiokafka cannot decode (``kafka/undecodable.py``): it is given up."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -29,18 +29,19 @@ async def fetch_one_by_one(
     scheduler: Scheduler,
     assigned: Collection[TopicPartition],
     most: int,
-    is_current: Callable[[], bool],
+    noted: Callable[[TopicPartition, int], Awaitable[bool]],
 ) -> None:
     """Fetch past such a record. The ``getmany`` that came to it has lost what it took from other partitions,
     so each of ``assigned`` begins again where its queued records end, with at most ``most``.
 
-    Ends once ``is_current`` is false: the next assignment begins with what is committed.
+    ``noted`` returns when records of the partition may be started that are below the offset; false when the
+    group has settled anew: the next assignment begins with what is committed.
     """
     for partition in tuple(assigned):
         begin = scheduler.offsets.next_offset(partition)
         if begin is None:
             begin = await kafka.committed(partition) or 0  # 0 may be out of range: then the earliest
-        if not is_current():
+        if not await noted(partition, begin):
             return
         kafka.seek(partition, begin)
     for partition in tuple(assigned):
@@ -53,14 +54,14 @@ async def fetch_one_by_one(
                 found = await kafka.getmany(partition, timeout_ms=AGAIN_MS, max_records=1)
             except UnicodeDecodeError:
                 offset = await kafka.position(partition)  # it has one, so nothing is waited for
-                if not is_current():
+                if not await noted(partition, offset + 1):
                     return
                 kafka.seek(partition, offset + 1)
                 scheduler.add([in_place(stand_in(partition, offset))], UNDECODABLE)
                 continue
-            if not is_current():
-                return
             if not found:
                 break
+            if not await noted(partition, found[partition][-1].offset + 1):
+                return
             scheduler.add(found[partition])
         await asyncio.sleep(0)

@@ -204,7 +204,6 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _take_part(self) -> None:
         """One membership, from joining to leaving. Raises ``KafkaError`` when it cannot go on."""
-        limit_ms = int(self._consumer.handler_timeout_s * 1000)
         self._settled.clear()
         self._taken_over = None
         self._commits.went_back.clear()  # that is noticed, and put right by ``take_over``
@@ -220,7 +219,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             session_timeout_ms=self._options.session_timeout_ms,
             heartbeat_interval_ms=self._options.heartbeat_interval_ms,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
-            max_poll_interval_ms=limit_ms + 300_000,
+            max_poll_interval_ms=int(self._consumer.handler_timeout_s * 1000) + 300_000,
         )
         kafka.subscribe(self._topics.all, listener=self)
         try:
@@ -268,10 +267,12 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._fetch_past_undecodable(kafka, self._assigned)
 
     async def _fetch_past_undecodable(self, kafka: AIOKafkaConsumer, assigned: set[TopicPartition]) -> None:
-        def is_current() -> bool:
+        async def noted(partition: TopicPartition, end: int) -> bool:
+            if self._commits.beyond({partition: end}):
+                await self._commits.commit(kafka, [partition])
             return self._assigned is assigned and self._settled.is_set()
 
-        await fetch_one_by_one(kafka, self._scheduler, assigned, self._options.poll_records, is_current)
+        await fetch_one_by_one(kafka, self._scheduler, assigned, self._options.poll_records, noted)
 
     async def _take_over(self, kafka: AIOKafkaConsumer, assigned: set[TopicPartition]) -> None:
         try:

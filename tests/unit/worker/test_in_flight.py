@@ -155,7 +155,11 @@ async def fetched(
             offsets.add(QueuedRecord(partition, begin - 1, b"k", 1))
     assigned = worker._assigned
     kafka = Kafka(worker, begins, again)
-    await fetch_one_by_one(kafka, worker._scheduler, assigned, 500, lambda: worker._assigned is assigned)
+
+    async def noted(*_: object) -> bool:
+        return worker._assigned is assigned
+
+    await fetch_one_by_one(kafka, worker._scheduler, assigned, 500, noted)
     found: dict[TopicPartition, list[int]] = {GOOD: [], BAD: []}
     given_up = []
     for queued in offsets.unfinished():
