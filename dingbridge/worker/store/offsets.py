@@ -123,7 +123,9 @@ async def locked(
 ) -> dict[TopicPartition, Kept]:
     """The rows of ``partitions``, which no other transaction may change until ``tx`` ends."""
     topics = {partition.topic for partition in partitions}
-    rows = await tx.execute(of_consumer(consumer).where(_c.topic.in_(topics)).with_for_update())
+    # here and below in one order, or two members would wait for each other
+    mine = of_consumer(consumer).where(_c.topic.in_(topics)).order_by(_c.topic, _c.partition)
+    rows = await tx.execute(mine.with_for_update())
     found = {TopicPartition(row.topic, row.partition): Kept(row.offset, row.version) for row in rows}
     return {partition: found[partition] for partition in partitions if partition in found}
 
@@ -135,7 +137,7 @@ async def latest_ms(tx: Transaction, consumer: str) -> int:
 
 async def put(tx: Transaction, consumer: str, rows: Mapping[TopicPartition, Kept]) -> None:
     """Write ``rows`` whatever stands there: their partitions have just been assigned to this member."""
-    for (topic, partition), kept in rows.items():
+    for (topic, partition), kept in sorted(rows.items()):
         place = {"consumer": consumer, "topic": topic, "partition": partition}
         values = {**place, **kept._asdict(), "at_ms": _now_ms()}
         await tx.upsert(offsets, values, list(place))
@@ -144,7 +146,7 @@ async def put(tx: Transaction, consumer: str, rows: Mapping[TopicPartition, Kept
 async def move(tx: Transaction, consumer: str, rows: Iterable[tuple[TopicPartition, int, int]]) -> None:
     """Move rows, each ``(partition, offset, version before)``. Raises ``MovedByAnother`` where another
     version stands; ``tx`` must be rolled back then."""
-    for (topic, partition), offset, before in rows:
+    for (topic, partition), offset, before in sorted(rows):
         values = {
             "who": consumer,
             "of_topic": topic,

@@ -1,5 +1,6 @@
 """Offsets are kept twice: what Kafka and the database say, put together, decides where a partition is read."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -24,7 +25,7 @@ from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store.database import POOL_SIZE, Database
 from dingbridge.worker.store.errors import DatabaseDown
 from dingbridge.worker.store.migrations import WorkerTables, migrate
-from dingbridge.worker.store.offsets import Kept, MovedByAnother, offsets, register
+from dingbridge.worker.store.offsets import Kept, MovedByAnother, offsets, put, register
 from tests.lives.broker import MemoryBroker
 from tests.lives.process import kafka_in_memory
 from tests.unit.worker.harness import Scripted, running, until
@@ -265,6 +266,24 @@ async def test_a_standby_that_lacks_the_last_transactions_is_noticed_before_anyt
     assert commits.went_back.is_set()
     with pytest.raises(MovedByAnother):
         await commits.commit(Kafka(), [P])  # type: ignore[arg-type]
+
+
+async def test_members_that_write_the_same_rows_do_not_wait_for_each_other_in_a_circle(
+    postgres_url: str,
+) -> None:
+    database = open_database(postgres_url)
+    await migrate(database, WorkerTables)
+    partitions = [TopicPartition("t", number) for number in range(40)]
+    meet = asyncio.Barrier(2)
+
+    async def write(order: list[TopicPartition]) -> None:
+        for _ in range(5):
+            await meet.wait()
+            async with database.transaction() as tx:
+                await put(tx, "recording", {partition: Kept(1, 1) for partition in order})
+
+    await asyncio.gather(write(partitions), write(partitions[::-1]))
+    await database.close()
 
 
 async def test_a_postgres_that_went_back_is_noticed_by_a_member_with_nothing_to_commit(
