@@ -150,6 +150,11 @@ class Outside:
     async def has_effects(self, count: int, url: str = "") -> bool:
         return len(await self.effects(url)) >= count
 
+    async def does_what_was_sent(self) -> None:
+        """Wait until there are as many effects as events were sent before."""
+        sent = self.load.sent
+        await eventually(lambda: self.has_effects(sent), 180)
+
     async def times_told(self, url: str = "") -> int:
         """How often ``Consumer.restored`` was called, as far as the database knows."""
         database = open_database(url or self.url)

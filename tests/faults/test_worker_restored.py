@@ -42,7 +42,7 @@ async def test_postgres_is_put_back_under_members_that_run(
         await asyncio.to_thread(postgres.stop_server)
         copy_data(postgres, tmp_path / "copy")
         await asyncio.to_thread(postgres.start_server)
-        await eventually(lambda: outside.has_effects(outside.load.sent))
+        await outside.does_what_was_sent()
         before = len(await outside.effects())
         await asyncio.to_thread(postgres.stop_server)
         put_back(postgres, tmp_path / "copy")
@@ -63,7 +63,7 @@ async def test_postgres_is_put_back_while_no_member_runs(
         await asyncio.to_thread(postgres.stop_server)
         copy_data(postgres, tmp_path / "copy")
         await asyncio.to_thread(postgres.start_server)
-        await eventually(lambda: outside.has_effects(outside.load.sent))
+        await outside.does_what_was_sent()
         await outside.kill(members.pop())
         await outside.stop(*members)
         await asyncio.to_thread(postgres.stop_server)
@@ -84,7 +84,7 @@ async def test_postgres_freezes_and_goes_on(outside: Outside, postgres: WheelPos
         with frozen(postgres):
             for member in members:
                 await asyncio.to_thread(member.wait_for_log, "the database does not")
-        await eventually(lambda: outside.has_effects(outside.load.sent))
+        await outside.does_what_was_sent()
     await outside.assert_all_once()
     assert not await outside.times_told()
     await outside.stop(*members)

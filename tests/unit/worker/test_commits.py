@@ -38,7 +38,7 @@ from dingbridge.worker.store import offsets as offsets_table
 from dingbridge.worker.store.database import POOL_SIZE, Database
 from dingbridge.worker.store.errors import DatabaseDown
 from dingbridge.worker.store.migrations import WorkerTables, migrate
-from dingbridge.worker.store.offsets import Kept, MovedByAnother, offsets, register
+from dingbridge.worker.store.offsets import Kept, MovedByAnother, offsets, put, register
 from tests.lives.broker import MemoryBroker, MemoryConsumer
 from tests.lives.process import kafka_in_memory
 from tests.unit.worker.harness import Scripted, running, until
@@ -401,6 +401,24 @@ async def test_a_database_that_does_not_answer_a_commit_is_not_taken_for_kafka(
         commits._begin(P, 5, 4, NO_NOTE, used=True)
         with pytest.raises(DatabaseDown):
             await commits.commit(Kafka(), [P])  # type: ignore[arg-type]
+
+
+async def test_members_that_write_the_same_rows_do_not_wait_for_each_other_in_a_circle(
+    postgres_url: str,
+) -> None:
+    database = open_database(postgres_url)
+    await migrate(database, WorkerTables)
+    partitions = [TopicPartition("t", number) for number in range(40)]
+    meet = asyncio.Barrier(2)
+
+    async def write(order: list[TopicPartition]) -> None:
+        for _ in range(5):
+            await meet.wait()
+            async with database.transaction() as tx:
+                await put(tx, "recording", {partition: Kept(1, 1) for partition in order})
+
+    await asyncio.gather(write(partitions), write(partitions[::-1]))
+    await database.close()
 
 
 # -- A record that ends its process
