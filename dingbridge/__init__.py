@@ -13,12 +13,12 @@ if TYPE_CHECKING:  # `as` makes a name public to type checkers
     from dingbridge.mirror import people_table as people_table
     from dingbridge.settings import ConsumerSettings as ConsumerSettings
     from dingbridge.settings import Settings as Settings
+    from dingbridge.worker.attempts.executor import Outcome as Outcome
     from dingbridge.worker.consumer import Consumer as Consumer
     from dingbridge.worker.consumer import Table as Table
     from dingbridge.worker.context import Context as Context
     from dingbridge.worker.context import Position as Position
     from dingbridge.worker.context import Reader as Reader
-    from dingbridge.worker.executor import Outcome as Outcome
     from dingbridge.worker.handlers.on import on as on
     from dingbridge.worker.outcomes import Conflict as Conflict
     from dingbridge.worker.outcomes import DependencyUnavailable as DependencyUnavailable
@@ -45,7 +45,7 @@ _HOME = {
     "Table": "worker.consumer",
     "Context": "worker.context",
     "Position": "worker.context",
-    "Outcome": "worker.executor",
+    "Outcome": "worker.attempts.executor",
     "on": "worker.handlers.on",
     "Conflict": "worker.outcomes",
     "Failure": "worker.outcomes",

@@ -23,7 +23,7 @@ _UNTIL_PAUSE: Final = 3
 
 
 class Availability:
-    """What one loop, or one partition, has seen of its dependency. Times are epoch s."""
+    """The latest successes and failures of one dependency. Times are epoch s."""
 
     def __init__(self) -> None:
         self._worked_at = float("-inf")

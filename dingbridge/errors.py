@@ -17,7 +17,7 @@
     ├── Unreadable               a payload that cannot be taken apart                    dingbridge/events
     ├── HandlerOutcome           what a handler raises instead of "done": Retry, Reject …  dingbridge/worker
     ├── UnknownConsumer          none of this name is installed, or it does not load     dingbridge/worker
-    ├── NotSetBack               a restored database whose offsets are not set back yet    dingbridge/worker
+    ├── MovedByAnother           offsets in the database are not as this member left them  dingbridge/worker
     ├── MigrationError           a consumer's tables cannot be brought up to date        dingbridge/worker
     ├── Deleted                  a range of time that Kafka has deleted in part          dingbridge/replay
     ├── RegistryUnavailable      the schema registry is not reached, or refuses us       dingbridge/schema

@@ -94,10 +94,14 @@ async def end(*tasks: asyncio.Task[Any] | None) -> None:
 
 
 async def first_ended(tasks: Collection[asyncio.Task[None]]) -> NoReturn:
-    """Wait until one of ``tasks`` ends, which somebody else starts and cancels, and raise its error: a
-    ``BridgeError`` as it is, anything else as ``TaskEnded``."""
+    """Wait until one of ``tasks`` ends, which somebody else starts and cancels, and raise its error."""
     ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    task = ended.pop()
+    raise_ended(ended.pop())
+
+
+def raise_ended(task: asyncio.Task[Any]) -> NoReturn:
+    """Raise the error of ``task``, which was not to end: a ``BridgeError`` as it is, anything else as
+    ``TaskEnded``."""
     error = asyncio.CancelledError() if task.cancelled() else task.exception()
     if isinstance(error, BridgeError):
         raise error

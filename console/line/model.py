@@ -173,7 +173,7 @@ def _members(window: Window, group: Group | None) -> Iterator[Trouble]:
 
 def _systems(window: Window, lag: int) -> Iterator[Trouble]:
     """What a consumer's own work needs: other systems, its database, and records that it can handle. ``lag``
-    records wait where a partition is paused."""
+    records wait while a dependency is down."""
     if not window.answering:
         yield Trouble(State.UNKNOWN, "unknown")
     for reading in window.answering:
@@ -199,7 +199,7 @@ def _systems(window: Window, lag: int) -> Iterator[Trouble]:
 
 
 def _longest_wait(window: Window) -> float | None:
-    """For how long the record that fails, or holds its partition, has been waiting."""
+    """For how long the record that fails, or waits for a dependency, has been waiting."""
     ages = [
         reading.at - since
         for reading in window.answering

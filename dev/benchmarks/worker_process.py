@@ -26,7 +26,7 @@ from dingbridge.logging import configure_logging
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store.database import POOL_SIZE
-from dingbridge.worker.store.inbox import hash_of, number_of
+from dingbridge.worker.store.inbox import hash_of
 
 EVENT_TYPE = "bpms_instance_change"
 POISON = "poison"
@@ -95,15 +95,15 @@ async def worker(settings: ConsumerSettings, count: int, *, database: bool, cpu:
 async def driver(settings: ConsumerSettings, count: int) -> float:
     """The database's ceiling: the worker's transaction by its driver alone, on as many connections."""
     url = settings.database_url_for("bench")
-    statement = "INSERT INTO dingbridge_inbox (hash, topic, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
-    name, topic = f"bare-{time.time_ns()}", number_of("bare", "bare")
+    statement = "INSERT INTO dingbridge_inbox (hash, at) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+    name = f"bare-{time.time_ns()}"
     pool = await asyncpg.create_pool(url, min_size=POOL_SIZE, max_size=POOL_SIZE)
 
     async def once(number: int) -> None:
         async with pool.acquire() as link, link.transaction():
             event = "/dingtalk/dingcorpsample01/default", f"{number:064d}"
             known = uuid.UUID(bytes=hash_of(name, event, ""))
-            await link.execute(statement, known, topic, number)
+            await link.execute(statement, known, number)
 
     try:
         return await _together(once, count)

@@ -58,6 +58,11 @@ class WheelPostgres(PostgresServer):
             raise ServerStartError("PostgreSQL was never started")
         return self._process.pid
 
+    @property
+    def data(self) -> Path:
+        """The folder with its files."""
+        return self._data
+
     def stop(self) -> None:
         self.stop_server()
         shutil.rmtree(self._data, ignore_errors=True)

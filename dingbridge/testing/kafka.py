@@ -37,14 +37,15 @@ from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.copying import header
 from dingbridge.settings import ConsumerSettings
 from dingbridge.testing.memory import no_dingtalk, with_faults_raised
+from dingbridge.worker.attempts.executor import Delivered, Executor, Outcome
+from dingbridge.worker.attempts.watchdog import Turn
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import FIRST_PLACE
 from dingbridge.worker.delivery import REPLAY_HEADER
-from dingbridge.worker.executor import Came, Executor, Outcome
+from dingbridge.worker.membership.worker import Worker, WorkerOptions
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store.database import Database
-from dingbridge.worker.worker import Worker, WorkerOptions
 
 OPTIONS = WorkerOptions(commit_interval_s=0.1, session_timeout_ms=6_000, heartbeat_interval_ms=500)
 POLL_S = 0.05
@@ -217,11 +218,11 @@ class _Listener(Executor):
         self._outcomes: dict[Place, Outcome] = {}
         self._came = asyncio.Condition()
 
-    async def attempt_together(self, came: Sequence[Came], number: int = 1) -> Outcome:
-        outcome = await super().attempt_together(came, number)
-        if len(came) == 1 or outcome.kind == "done":
+    async def attempt_together(self, delivered: Sequence[Delivered], number: int, turn: Turn) -> Outcome:
+        outcome = await super().attempt_together(delivered, number, turn)
+        if len(delivered) == 1 or outcome.kind == "done":
             async with self._came:
-                for _, delivery in came:
+                for _, delivery in delivered:
                     self._outcomes.setdefault(delivery.position, outcome)
                 self._came.notify_all()
         return outcome

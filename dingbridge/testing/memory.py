@@ -32,15 +32,15 @@ from dingbridge.events.envelope import Record
 from dingbridge.events.event import Event, NotAnEvent, Sent, decode
 from dingbridge.kafka.topic_policy import foreign_topics
 from dingbridge.settings import ConsumerSettings
+from dingbridge.worker.attempts.executor import Executor, Outcome
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context
 from dingbridge.worker.dead_letters import DeadLetters
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Executor, Outcome
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import Failure
 from dingbridge.worker.queues.offset_tracker import OffsetTracker
-from dingbridge.worker.scheduler import Scheduler
+from dingbridge.worker.scheduling.scheduler import Scheduler
 from dingbridge.worker.store.database import Database, open_database
 from dingbridge.worker.store.migrations import WorkerTables, migrate
 

@@ -71,8 +71,8 @@ class Consumer(Generic[Prepared]):
     ``dingbridge doctor`` says which right on them is missing."""
 
     new_event_types: ClassVar[Sequence[str]] = ()
-    """EventTypes among them that this version's catalogue does not know yet. Any other name that it does not
-    know is taken for a misspelling, and refused at start."""
+    """EventTypes of ``topics`` that are newer than this version's catalogue. Any other unknown name is taken
+    for a misspelling, and refused at start."""
 
     metadata: ClassVar[MetaData | None] = None
     """Tables that are created at start when they are missing."""
@@ -104,6 +104,10 @@ class Consumer(Generic[Prepared]):
 
     handler_timeout_s: ClassVar[float] = 60
     """Time limit for ``prepare``, and again for ``handle``, in s; past it, it is a ``Retry``."""
+
+    alone: ClassVar[bool] = False
+    """True: each event has a transaction of its own. By default one holds the effects of up to 32 events of
+    different keys, so a lock that a handler takes, or ``SET LOCAL``, reaches its neighbours."""
 
     concurrency: ClassVar[int] = 32
     """How many keys one worker handles at the same time."""

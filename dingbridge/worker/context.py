@@ -81,14 +81,16 @@ class Context:
     """The systems that this attempt has asked: ``dingtalk``, and those of ``asks``."""
 
     def asks(self, system: str) -> None:
-        """Call this before the handler asks ``system`` (any name). If that does not answer for one event,
-        only another event that asked it too can show that it works; without this call, any handled event
-        does."""
+        """Name the dependency that the handler is about to call (any name).
+
+        While ``system`` does not answer, only another event that called it successfully shows that it works.
+        Without this call, any handled event does.
+        """
         self.asked.add(system)
 
     @property
     def dingtalk(self) -> DingTalkClient:
-        """The Open API client of the event's app; a suite's is that of the event's company.
+        """The Open API client of the event's app.
 
         Raises ``SettingsError`` without credentials, and ``Reject`` for an event of an app whose credentials
         this process does not have.

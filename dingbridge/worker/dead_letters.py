@@ -1,9 +1,10 @@
 """Gives a record up: notes it in the consumer's database, and writes its copy to the dead-letter queue.
 
-A process may die, freeze or lose the partition between any two steps, and each step finds what was done
-before: the record's inbox row and its row in the outbox (one transaction), the dead letter, the outbox row
-removed. So a dead letter may be doubled, which its replay sees; none is lost, and no event is both applied
-and given up. Without a database there is the dead letter alone. docs/decisions/0022 has the reasons.
+The steps: one transaction writes the record's inbox row and its row in the outbox; the dead letter is sent;
+the outbox row is removed. A process may die, freeze or lose the partition between any two steps, and each
+step finds what was done before. So a dead letter may be doubled, which its replay sees; none is lost, and no
+event is both applied and given up. Without a database there is the dead letter alone. docs/decisions/0081 has
+the reasons.
 
 Reading and replaying dead letters is not here.
 """
@@ -25,7 +26,6 @@ from dingbridge.kafka.topic_policy import dlq_topic, inbox_topic
 from dingbridge.kafka.writer import RecordWriter
 from dingbridge.logging import excerpt
 from dingbridge.settings import KafkaSettings
-from dingbridge.tasks import being_cancelled
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.delivery import REPLAY_HEADER, Delivery, identity
 from dingbridge.worker.outcomes import Conflict, DependencyUnavailable, Failure
@@ -99,7 +99,8 @@ class DeadLetters:
             return "dead"
 
         async def note(tx: Transaction) -> Failure | None:
-            if not await inbox.enter(tx, self._name, known_as, delivery.replay_id, record.topic, None):
+            hash_ = inbox.hash_of(self._name, known_as, delivery.replay_id)
+            if not await inbox.enter(tx, [(hash_, None)]):
                 return await outbox.find(tx, self._name, delivery.position)
             await outbox.add(tx, self._name, delivery.position, failure)
             return failure
@@ -119,19 +120,22 @@ class DeadLetters:
         """``Consumer.dead_lettered``; whatever happens in it, the record is a dead letter."""
         if not self._has_hook:
             return
+        # as a task of its own: it may cancel the one that it runs in, and need not heed its own cancellation
+        hook = asyncio.create_task(self._consumer.dead_lettered(event, failure))
         try:
-            async with asyncio.timeout(self._consumer.handler_timeout_s):
-                # as a task of its own: it may cancel the one that it runs in
-                await asyncio.create_task(self._consumer.dead_lettered(event, failure))
-        except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and being_cancelled():
-                raise
+            await asyncio.wait((hook,), timeout=self._consumer.handler_timeout_s)
+        finally:
+            if not hook.done():
+                hook.cancel()
+                hook.add_done_callback(lambda task: task.cancelled() or task.exception())
+        error = None if hook.cancelled() or not hook.done() else hook.exception()
+        if error is not None or hook.cancelled() or not hook.done():
             package = type(self._consumer).__module__.split(".")[0]
             log.error(
                 "consumer.dead_lettered_failed",
                 consumer=self._name,
                 event_id=excerpt(event.id) if event else None,
-                error=error_location(error, package),
+                error=error_location(error or TimeoutError(), package),
             )
 
     async def _in_transaction(self, database: Database, step: Callable[[Transaction], Awaitable[T]]) -> T:

@@ -13,7 +13,7 @@ REPLAY_HEADER = "dingbridge-replay-id"
 """Set on records that are copied into a consumer's inbox topic: applied again, once per value."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivery:
     """How an event came. ``replay_id`` is empty for an ordinary record."""
 

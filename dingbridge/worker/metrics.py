@@ -1,15 +1,20 @@
 """What a worker measures. Labels hold the consumer's own topics and fixed words, and the hash of a key for as
 long as that key holds its partition up: series are bounded.
+
+Numbers stand in plain dicts, since a worker counts five for each event; a scrape makes metrics of them.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cache
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from dingbridge.events.catalogue import family_of
 from dingbridge.events.control import RESYNC_REQUESTED
@@ -25,56 +30,69 @@ FRESHNESS_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 36
 
 PREFIX = "dingbridge_consumer_"
 
+_COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "events": ("Records finished, by how they ended", ("topic", "outcome")),
+    "attempts": ("Attempts to handle an event, by outcome", ("outcome",)),
+    "dead_letters": ("Records sent to the dead letters", ("topic",)),
+    "skipped_offsets": ("Records that Kafka had deleted before they were read", ("topic",)),
+}
+_GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "paused_partitions": ("Partitions not fetched now, since they hold so much that is not finished", ()),
+    "unavailable_dependencies": ("Dependencies that are down, so that records wait for them", ()),
+    "paused_seconds": ("For how long records have waited for the dependency that is down longest", ()),
+    "uncommittable_offsets": ("Records finished behind one that is not, so not committed", ("topic",)),
+    "lag": ("Records in Kafka above the committable offset", ("topic",)),
+    "oldest_seconds": ("Age, in Kafka, of the oldest record that waits", ("topic",)),
+    "holder_seconds": (
+        "For how long the named record has kept finished ones from being committed",
+        ("topic", "partition", "key"),
+    ),
+    "key_queues_aligned": (
+        "1: the consumer's topics have equal partition counts, so one member has all records of a key",
+        (),
+    ),
+    "joined": ("1 while it takes part in its group", ()),
+    "in_flight": ("Records fetched and not finished", ()),
+    "in_flight_bytes": ("Bytes of these records", ()),
+}
 
-class WorkerMetrics:
+
+class _Histogram:
+    """Numbers of observations by bucket, the last without a bound, and their sum."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """As prometheus_client wants them: cumulative, by their upper bounds."""
+        total, found = 0, []
+        for bound, count in zip((*map(float, self.bounds), float("inf")), self.counts, strict=True):
+            total += count
+            found.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
+        return found
+
+
+class WorkerMetrics(Collector):
     """Metrics of one consumer on ``registry``; each has the label ``consumer``."""
 
     def __init__(self, consumer: str, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(PREFIX + name, text, ("consumer", *labels), registry=registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(PREFIX + name, text, ("consumer", *labels), registry=registry)
-
         self._name = consumer
         self.fresh_from: datetime | None = None
         """When the consumer started; events received before do not count as its delay."""
-        # looked up once: finding a series takes as long as counting in it
-        self._series = cache(lambda metric, *labels: metric.labels(consumer, *labels))
-        self._events = counter("events", "Records finished, by how they ended", "topic", "outcome")
-        self._attempts = counter("attempts", "Attempts to handle an event, by outcome", "outcome")
-        self._handler_seconds = Histogram(
-            PREFIX + "handler_seconds",
-            "Time of one attempt: prepare, transaction and handle",
-            ("consumer",),
-            buckets=BUCKETS_S,
-            registry=registry,
-        )
-        self._series(self._handler_seconds)  # shown from the start
-        self._freshness = Histogram(
-            PREFIX + "freshness_seconds",
-            "Time from the bridge's receipt of an event to the end of its handling; replays, resync requests "
-            "and what came before the consumer began do not count",
-            ("consumer", "family"),
-            buckets=FRESHNESS_BUCKETS_S,
-            registry=registry,
-        )
-        self._dead_letters = counter("dead_letters", "Records sent to the dead letters", "topic")
-        self._paused = gauge("paused_partitions", "Partitions not fetched now, by reason", "reason")
-        self._uncommittable = gauge(
-            "uncommittable_offsets",
-            "Records finished behind one that is not, so not committed",
-            "topic",
-        )
-        self._lag = gauge("lag", "Records in Kafka above the committable offset", "topic")
-        self._oldest = gauge("oldest_seconds", "Age, in Kafka, of the oldest record that waits", "topic")
-        self._holder = gauge(
-            "holder_seconds",
-            "For how long the named record has kept finished ones from being committed",
-            "topic",
-            "partition",
-            "key",
-        )
+        self._counters: dict[str, defaultdict[tuple[str, ...], int]] = {
+            name: defaultdict(int) for name in _COUNTERS
+        }
+        self._gauges: dict[str, dict[tuple[str, ...], float]] = {name: {} for name in _GAUGES}
+        self._events, self._attempts = self._counters["events"], self._counters["attempts"]
+        self._handler_seconds = _Histogram(BUCKETS_S)
+        self._freshness: dict[str, _Histogram] = {}
+        registry.register(self)
         self._calls = Gauge(
             "dingbridge_api_calls",
             "Open API calls of this month, by all processes of this host",
@@ -87,23 +105,46 @@ class WorkerMetrics:
             ("priority",),
             registry=registry,
         )
-        self.key_queues_aligned = gauge(
-            "key_queues_aligned",
-            "1: the consumer's topics have equal partition counts, so order holds across them",
-        ).labels(consumer)
-        self.joined = gauge("joined", "1 while it takes part in its group").labels(consumer)
-        self.paused_seconds = gauge(
-            "paused_seconds", "For how long the partition paused longest has waited for something to work"
-        ).labels(consumer)
-        self.in_flight = gauge("in_flight", "Records fetched and not finished").labels(consumer)
-        self.in_flight_bytes = gauge("in_flight_bytes", "Bytes of these records").labels(consumer)
+
+    def collect(self) -> Iterator[Metric]:
+        """All as they are now, for a scrape."""
+        for name, (text, labels) in _COUNTERS.items():
+            counter = CounterMetricFamily(PREFIX + name, text, labels=("consumer", *labels))
+            for values, count in tuple(self._counters[name].items()):
+                counter.add_metric((self._name, *values), count)
+            yield counter
+        for name, (text, labels) in _GAUGES.items():
+            gauge = GaugeMetricFamily(PREFIX + name, text, labels=("consumer", *labels))
+            for values, number in tuple(self._gauges[name].items()):
+                gauge.add_metric((self._name, *values), number)
+            yield gauge
+        seconds = HistogramMetricFamily(
+            PREFIX + "handler_seconds",
+            "Time of one attempt: prepare, transaction and handle",
+            labels=("consumer",),
+        )
+        seconds.add_metric((self._name,), self._handler_seconds.buckets(), self._handler_seconds.sum)
+        yield seconds
+        freshness = HistogramMetricFamily(
+            PREFIX + "freshness_seconds",
+            "Time from the bridge's receipt of an event to the end of its handling; replays, resync requests "
+            "and what came before the consumer began do not count",
+            labels=("consumer", "family"),
+        )
+        for family, histogram in tuple(self._freshness.items()):
+            freshness.add_metric((self._name, family), histogram.buckets(), histogram.sum)
+        yield freshness
+
+    def set(self, name: str, value: float, *labels: str) -> None:
+        """Set a gauge, by its name without the prefix."""
+        self._gauges[name][labels] = value
 
     def attempted(self, outcome: str, seconds: float) -> None:
-        self._series(self._attempts, outcome).inc()
-        self._series(self._handler_seconds).observe(seconds)
+        self._attempts[(outcome,)] += 1
+        self._handler_seconds.observe(seconds)
 
     def finished(self, topic: str, outcome: str) -> None:
-        self._series(self._events, topic, outcome).inc()
+        self._events[topic, outcome] += 1
 
     def handled(self, event: Event, delivery: Delivery) -> None:
         """``event`` has just been handled. Replays, resync requests and events from before the consumer's
@@ -112,25 +153,26 @@ class WorkerMetrics:
             return
         received = event.received_time
         if self.fresh_from is None or received >= self.fresh_from:
-            age_s = time.time() - received.timestamp()
-            self._series(self._freshness, family_of(event.event_type)).observe(max(0.0, age_s))
+            family = family_of(event.event_type)
+            if family not in self._freshness:
+                self._freshness[family] = _Histogram(FRESHNESS_BUCKETS_S)
+            self._freshness[family].observe(max(0.0, time.time() - received.timestamp()))
 
     def dead_letter(self, topic: str) -> None:
-        self._dead_letters.labels(self._name, topic).inc()
+        self._counters["dead_letters"][(topic,)] += 1
+
+    def skipped(self, topic: str, records: int) -> None:
+        self._counters["skipped_offsets"][(topic,)] += records
 
     def paused(self, *, unavailable: int, full: int) -> None:
-        self._paused.labels(self._name, "unavailable").set(unavailable)
-        self._paused.labels(self._name, "full").set(full)
-
-    def lag(self, topic: str, records: int, oldest_s: float) -> None:
-        self._lag.labels(self._name, topic).set(records)
-        self._oldest.labels(self._name, topic).set(oldest_s)
+        self.set("unavailable_dependencies", unavailable)
+        self.set("paused_partitions", full)
 
     def holders(self, found: Iterable[tuple[str, int, str, float]]) -> None:
         """``(topic, partition, hash of the key, seconds)`` of each record worth naming, and of no other."""
-        self._holder.clear()
-        for topic, partition, key, seconds in found:
-            self._holder.labels(self._name, topic, str(partition), key).set(seconds)
+        self._gauges["holder_seconds"] = {
+            (topic, str(partition), key): seconds for topic, partition, key, seconds in found
+        }
 
     def api_calls(self, made: Mapping[str, int], left: Mapping[str, int] | None) -> None:
         """By priority; ``left`` is None where there is no budget."""
@@ -138,9 +180,6 @@ class WorkerMetrics:
             self._calls.labels(priority).set(calls)
         for priority, calls in (left or {}).items():
             self._calls_left.labels(priority).set(calls)
-
-    def uncommittable(self, topic: str, offsets: int) -> None:
-        self._uncommittable.labels(self._name, topic).set(offsets)
 
 
 def full_comparison(consumer: str, registry: CollectorRegistry) -> Gauge:
@@ -177,8 +216,8 @@ class Measures:
     def take(self, kafka: AIOKafkaConsumer | None, assigned: Iterable[TopicPartition]) -> None:
         """Bring the metrics up to date. ``kafka`` is the member of the group, if it is one now."""
         offsets, metrics = self._offsets, self._metrics
-        metrics.in_flight.set(offsets.in_flight)
-        metrics.in_flight_bytes.set(offsets.in_flight_bytes)
+        metrics.set("in_flight", offsets.in_flight)
+        metrics.set("in_flight_bytes", offsets.in_flight_bytes)
         lag = dict.fromkeys(self._topics, 0)
         uncommittable = dict.fromkeys(self._topics, 0)
         oldest = dict.fromkeys(self._topics, 0.0)
@@ -195,8 +234,9 @@ class Measures:
         for partition, _, waiting in holders:
             uncommittable[partition.topic] += waiting
         for topic in self._topics:
-            metrics.lag(topic, lag[topic], oldest[topic])
-            metrics.uncommittable(topic, uncommittable[topic])
+            metrics.set("lag", lag[topic], topic)
+            metrics.set("oldest_seconds", oldest[topic], topic)
+            metrics.set("uncommittable_offsets", uncommittable[topic], topic)
         metrics.holders(self._named(holders))
 
     def _named(

@@ -1,6 +1,6 @@
 """The life of one consumer's process: database, Open API client, private listener, worker, and a clean end.
 
-Joining these parts is all that is here; each has a module of its own.
+This module only joins these parts; each part has a module of its own.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from dingbridge.tasks import WatchedTasks
 from dingbridge.tracing import open_tracer
 from dingbridge.worker.api.budget import ApiCalls
 from dingbridge.worker.api.clients import open_clients
+from dingbridge.worker.attempts.executor import Executor
+from dingbridge.worker.attempts.watchdog import CANCEL_GRACE_S
 from dingbridge.worker.consumer import Consumer, Table
-from dingbridge.worker.executor import CANCEL_GRACE_S, Executor
+from dingbridge.worker.membership.worker import Worker, WorkerOptions
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import DependencyUnavailable
-from dingbridge.worker.store import inbox
 from dingbridge.worker.store.database import Database, open_database
 from dingbridge.worker.store.errors import is_missing_table
 from dingbridge.worker.store.migrations import WorkerTables, migrate
+from dingbridge.worker.store.offsets import register
 from dingbridge.worker.store.pruning import prune_regularly
-from dingbridge.worker.store.restored import is_restored, notify
 from dingbridge.worker.supervise import cancel_on, retry_until_available
-from dingbridge.worker.worker import Worker, WorkerOptions
 
 log = structlog.get_logger(__name__)
 
@@ -115,13 +115,15 @@ class ConsumerService:
             stack.push_async_callback(consumer.stop)
             tasks = await stack.enter_async_context(WatchedTasks())
             if self.database is not None:
-                prune = partial(prune_regularly, self.database, consumer.name, settings)
+                topics = topics_read(settings, consumer.topics, consumer.control_topics)
+                read = [*topics, inbox_topic(settings, consumer.name)]
+                prune = partial(prune_regularly, self.database, consumer.name, settings, read)
                 tasks.need(f"of {consumer.name} that prunes the inbox table", prune)
             if budget is not None:
                 count = partial(self._show_api_calls, budget)
                 tasks.need(f"of {consumer.name} that counts API calls", count)
-            topics = [*consumer.topics, *consumer.control_topics]
-            log.info("consumer.started", consumer=consumer.name, topics=topics)
+            names = [*consumer.topics, *consumer.control_topics]
+            log.info("consumer.started", consumer=consumer.name, topics=names)
             tasks.need(f"of {consumer.name} beside its events (background)", self._background, may_end=True)
             await self.worker.run()
             if self._tracer is not None:
@@ -129,18 +131,14 @@ class ConsumerService:
         log.info("consumer.stopped", consumer=consumer.name)
 
     async def _create_tables(self, database: Database) -> None:
-        restored = await is_restored(database, self._consumer.name)
         await migrate(database, WorkerTables)
         await migrate(database, type(self._consumer))
-        if restored:
-            await notify(database, self._consumer.name, self._consumer.restored)
-            log.info("consumer.restored", consumer=self._consumer.name)
-        topics = topics_read(self._settings, self._consumer.topics, self._consumer.control_topics)
-        topics.append(inbox_topic(self._settings, self._consumer.name))
-        self._metrics.fresh_from = await inbox.register(database, self._consumer.name, topics)
+        registered = await register(database, self._consumer.name)
+        self._metrics.fresh_from = registered.since
+        await self.worker.begin_on(database, registered.id)
 
     async def _background(self) -> None:
-        """``Consumer.background``. One that does not heed its cancellation is left behind."""
+        """Run ``Consumer.background``. It is left behind if it ignores being cancelled."""
         consumer = self._consumer
         work = asyncio.create_task(retry_until_available(consumer.background, consumer.name, self._stopping))
         try:

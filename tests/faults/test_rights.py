@@ -128,7 +128,7 @@ INBOX, DLQ = "ctl-dingtalk.inbox.approval", "ctl-dingtalk.dlq.approval"
 LISTS = {
     "ingress": {("WRITE", "dingtalk."), ("CREATE", "dingtalk.")},
     "operator": {
-        *((operation, topic) for operation in ("READ", "WRITE") for topic in (INBOX, DLQ)),
+        *(("READ", DLQ), ("WRITE", DLQ), ("WRITE", INBOX)),
         *(("READ", f"dingtalk.{event_type}") for event_type in Approval.topics),
     },
     "team": {("READ", "billing-"), ("READ", f"dingtalk.{APPROVAL}")},

@@ -21,7 +21,7 @@ from dingbridge.kafka.topic_policy import control_topic, dlq_topic, event_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import ConsumerSettings, KafkaSettings
 from dingbridge.ssrf import AddressGuard
-from dingbridge.worker.queues import pauses
+from dingbridge.worker.queues import breaker
 from dingbridge.worker.service import ConsumerService
 from tests.integration.forward_support import Got, Receiver, forward_file, receiver
 from tests.integration.worker_support import (
@@ -195,7 +195,7 @@ async def test_a_poisonous_event_waits_alone_and_is_given_up_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
     status: int,
 ) -> None:
-    monkeypatch.setattr(pauses, "own_delay_s", lambda failures: 0.05)
+    monkeypatch.setattr(breaker, "own_delay_s", lambda failures: 0.05)
     system_a.answer = lambda got: status if got.event_id == "e0000" else 200
     await publish(settings, records(1))
     async with start(a, url=system_a.url):

@@ -15,7 +15,7 @@ from dingbridge.kafka.group_start import begin_at_end
 from dingbridge.kafka.topic_policy import control_topic, event_topic, inbox_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker import worker
+from dingbridge.worker.membership import worker
 from tests.integration.worker_support import (
     TYPE,
     EffectConsumer,

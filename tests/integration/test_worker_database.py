@@ -14,10 +14,10 @@ from dingbridge import Conflict, Context, DatabaseDown, Event, Retry, Transactio
 from dingbridge.events.event import decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker import dead_letters as dead_letters_module
-from dingbridge.worker import executor as executor_module
+from dingbridge.worker.attempts import executor as executor_module
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.dead_letters import DeadLetters
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Executor
 from dingbridge.worker.outcomes import Failure
 from dingbridge.worker.store import database as database_module
 from dingbridge.worker.store import inbox

@@ -167,9 +167,9 @@ async def test_postgres_goes_away_and_comes_back(
             await publish(settings, [event_record(f"f{n}", f"u{n}") for n in range(5)])
             down = await eventually(lambda: service.worker.state()[1]["unavailable"])
             assert all("database" in reason for reason in down.values())
-            for name, labels in (("paused_seconds", {}), ("paused_partitions", {"reason": "unavailable"})):
-                labels["consumer"] = consumer.name
-                assert service.registry.get_sample_value(f"dingbridge_consumer_{name}", labels)
+            for name in ("paused_seconds", "unavailable_dependencies"):
+                metric = f"dingbridge_consumer_{name}"
+                assert service.registry.get_sample_value(metric, {"consumer": consumer.name})
         finally:
             await asyncio.to_thread(postgres.start_server)
         await eventually(lambda: has_rows(postgres_url, 10), 120)

@@ -12,7 +12,7 @@ from dingbridge.kafka.topic_policy import dlq_topic, event_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker.store.inbox import enter, inbox, seen, storable
+from dingbridge.worker.store.inbox import attempts_of, enter, hash_of, inbox, storable
 from dingbridge.worker.store.retention import Lives, lives_of_records
 from tests.integration.worker_support import TYPE
 from tests.support.waiting import eventually
@@ -73,15 +73,16 @@ STRANGE = {"nul": "a\0b", "long": LONG, "nul-and-long": LONG + "\0", "wide": "�
 async def test_ids_that_differ_stay_apart(database_url: str) -> None:
     ids = [*STRANGE.values(), LONG + "x", "\ud800", "\ud801", "\ufffd", "a", "张三/u1", "x" * 512]
     async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
+        reader = runtime.database.reader()
         known: list[tuple[str, str]] = [("s", an_id) for an_id in ids] + [(an_id, "i") for an_id in ids]
         for event in known:
             for replay_id in ("", "r\0", LONG):
                 async with runtime.database.transaction() as tx:
-                    assert await enter(tx, "recording", event, replay_id, "t", 1)
-                    assert not await enter(tx, "recording", event, replay_id, "t", 1)
-                assert await seen(runtime.database.reader(), "recording", event, replay_id)
-                assert not await seen(runtime.database.reader(), "another", event, replay_id)
+                    assert await enter(tx, [(hash_of("recording", event, replay_id), 1)])
+                    assert not await enter(tx, [(hash_of("recording", event, replay_id), 1)])
+                assert await attempts_of(reader, [hash_of("recording", event, replay_id)])
+                assert not await attempts_of(reader, [hash_of("another", event, replay_id)])
         rows = await runtime.rows(select(inbox.c.hash))
         assert len({row.hash for row in rows}) == 2 * len(ids) * 3
         # an id that looks like another's hash is another id
-        assert not await seen(runtime.database.reader(), "recording", ("s", storable(LONG)), "")
+        assert not await attempts_of(reader, [hash_of("recording", ("s", storable(LONG)), "")])

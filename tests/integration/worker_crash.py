@@ -22,12 +22,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dingbridge import Context, Database, Event, Reject, Transaction, open_database
 from dingbridge.settings import ConsumerSettings
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.dead_letters import DeadLetters, dead_letter_headers
-from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import Failure
 from dingbridge.worker.queues.offset_tracker import OffsetTracker
-from dingbridge.worker.scheduler import Scheduler
+from dingbridge.worker.scheduling.scheduler import Scheduler
 from dingbridge.worker.store import inbox, outbox
 from tests.unit.worker.support import Recording, effects, kafka_record, metadata, record
 
@@ -154,10 +154,13 @@ async def live(spec: dict[str, Any]) -> None:
     began = files.offsets()
     for records in (events(spec["script"]), files.copied()):
         scheduler.add([r for r in records if r.offset >= began.get(r.topic, 0)])
+    committed: dict[TopicPartition, int] = {}
     while True:
-        if moved := offsets.to_commit():
-            await files.commit({partition: offset for partition, (offset, _) in moved.items()})
-            offsets.committed(moved)
+        places = {TopicPartition(topic, 0): 0 for topic in (TOPIC, INBOX)}
+        now = {p: offset for p in places if (offset := offsets.committable_offset(p)) is not None}
+        if moved := {p: offset for p, offset in now.items() if offset != committed.get(p)}:
+            await files.commit(moved)
+            committed |= moved
         elif not offsets.in_flight:
             break
         await asyncio.sleep(0.001)
@@ -187,7 +190,7 @@ def _mark_steps(kill_at: int | None, consumer: Any, database: Database, files: F
 
         setattr(owner, name, wrapper)
 
-    for name in ("enter", "seen"):
+    for name in ("enter", "attempts_of"):
         marked(inbox, name)
     for name in ("find", "add", "remove"):
         marked(outbox, name)

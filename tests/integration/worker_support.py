@@ -19,8 +19,8 @@ from dingbridge.kafka.client import connection, producer
 from dingbridge.kafka.topic_policy import dlq_topic, event_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import ConsumerSettings, KafkaSettings
+from dingbridge.worker.membership.worker import WorkerOptions
 from dingbridge.worker.service import ConsumerService
-from dingbridge.worker.worker import WorkerOptions
 from tests.support.kafka_reader import read_topic
 from tests.unit.worker.support import Recording, effects, record
 

@@ -70,7 +70,7 @@ class MemoryBroker:
         finally:
             self._waiting.discard(changed)
 
-    def consumer(self, *topics: str, group_id: str, **_: Any) -> "MemoryConsumer":
+    def consumer(self, *topics: str, group_id: str = "", **_: Any) -> "MemoryConsumer":
         """Stands for ``AIOKafkaConsumer``."""
         return MemoryConsumer(self, group_id)
 
@@ -136,6 +136,13 @@ class MemoryConsumer:
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         await self._broker.answered()
         return {partition: self.highwater(partition) for partition in partitions}
+
+    async def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        await self._broker.answered()
+        return dict.fromkeys(partitions, 0)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self._positions[partition] = offset
 
     async def commit(self, offsets: Mapping[TopicPartition, Any]) -> None:
         await self._broker.answered()

@@ -62,18 +62,30 @@ CONSUMERS: Final = Dashboard(
                 },
             ),
             Panel(
-                "Partitions that stand still",
+                "Dependencies that are down",
                 "number",
-                {
-                    "{{consumer}}: {{reason}}": "sum by (consumer, reason)"
-                    f" (dingbridge_consumer_paused_partitions{ONE})"
-                },
-                "unavailable: its database or DingTalk's API does not work; full: memory's share is used.",
+                {"{{consumer}}": f"max by (consumer) (dingbridge_consumer_unavailable_dependencies{ONE})"},
+                "A database, DingTalk's API for an app, or another system. /readyz names them.",
             ),
             Panel(
                 "For how long, at most",
                 "seconds",
                 {"{{consumer}}": f"max by (consumer) (dingbridge_consumer_paused_seconds{ONE})"},
+            ),
+            Panel(
+                "Partitions that are full",
+                "number",
+                {"{{consumer}}": f"sum by (consumer) (dingbridge_consumer_paused_partitions{ONE})"},
+                "Not fetched, since they hold so much that is not finished.",
+            ),
+            Panel(
+                "Records deleted before they were read",
+                "number",
+                {
+                    "{{consumer}}, {{topic}}": "sum by (consumer, topic)"
+                    f" (dingbridge_consumer_skipped_offsets_total{ONE})"
+                },
+                "Since the start, by the topic's retention. Compare with DingTalk.",
             ),
             Panel(
                 "In memory",

@@ -9,9 +9,9 @@ from dingbridge.kafka.admin import admin_client
 from dingbridge.kafka.wire import describe_groups
 from dingbridge.settings import ConsumerSettings, KafkaSettings
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.store import inbox
 from dingbridge.worker.store.database import open_database
 from dingbridge.worker.store.migrations import WorkerTables, migrate_down
+from dingbridge.worker.store.offsets import consumers_of
 
 
 async def down(consumer: type[Consumer], revision: str, *, worker: bool) -> str:
@@ -22,7 +22,7 @@ async def down(consumer: type[Consumer], revision: str, *, worker: bool) -> str:
     database = open_database(settings.database_url_for(consumer.name), create=False)
     try:
         # not only those that are installed here: other packages and images may share the database
-        others = await inbox.consumers(database) if worker else frozenset[str]()
+        others = await consumers_of(database) if worker else frozenset[str]()
         await _refuse_running(settings, {consumer.name, *others})
         return await migrate_down(database, WorkerTables if worker else consumer, revision)
     finally:

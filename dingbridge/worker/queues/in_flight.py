@@ -1,5 +1,5 @@
-"""The records that a worker has fetched and not finished, for an operator: ``GET /in-flight`` of the private
-listener.
+"""The records that a worker has fetched and not finished, for a person: in logs, and as ``GET /in-flight`` of
+the private listener.
 
 Ids, types, times and places only, as in logs: no value of an event, no text of an error, and only the hash of
 a key.
@@ -7,58 +7,73 @@ a key.
 
 import heapq
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from aiokafka import TopicPartition
-
+from dingbridge.logging import excerpt
 from dingbridge.worker.delivery import hash_key
+from dingbridge.worker.queues.breaker import Breaker
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
-from dingbridge.worker.queues.pauses import Pause
 
-MOST_SHOWN: Final = 1_000
-"""Records in one answer: first those that failed before, then the oldest."""
+MOST_SHOWN: Final = 50
+"""Most records in one answer: records that failed before come first, then the oldest."""
 
 
 def describe(
     consumer: str,
     unfinished: Iterable[QueuedRecord],
     running: Collection[QueuedRecord],
-    paused: Mapping[TopicPartition, Pause],
+    open_breakers: Collection[Breaker],
 ) -> dict[str, Any]:
     """The answer of ``/in-flight`` as plain JSON; times are RFC 3339 in UTC, ``None`` where there is none.
 
     ``state`` of a record: ``running``; ``retrying`` (its next attempt is at ``next_attempt_at``); ``paused``
-    (its partition waits for what ``paused`` names); ``queued`` (for its turn).
+    (it waits for a dependency that ``paused`` names); ``queued`` (for its turn).
     """
+    held = {queued for breaker in open_breakers for queued in (*breaker.waiting, *breaker.tried)}
     total, ranked, booted = 0, [], time.time() - time.monotonic()
     for queued in unfinished:
         total += 1
-        ranked.append((not queued.last_outcome, queued.fetched_at, total, queued))
+        failed = queued.trouble is not None and bool(queued.trouble.outcome)
+        ranked.append((not failed, queued.fetched_at, total, queued))
     shown = [queued for *_, queued in heapq.nsmallest(MOST_SHOWN, ranked)]
     return {
         "consumer": consumer,
         "total": total,
         "paused": [
             {
-                "topic": partition.topic,
-                "partition": partition.partition,
-                "waits_for": pause.reason,
-                "since": _time(booted + pause.since),
-                "failures": pause.failures,
-                "offset": pause.next.offset if pause.next else None,
-                "next_attempt_at": _time(pause.next_at),
+                "dependency": breaker.name,
+                "waits_for": breaker.reason,
+                "since": _time(booted + (breaker.since or 0)),
+                "failures": breaker.failures,
+                "records": len(breaker.waiting) + len(breaker.tried) + (breaker.probe is not None),
+                "next_attempt_at": _time(breaker.next_at),
             }
-            for partition, pause in sorted(paused.items())
+            for breaker in open_breakers
         ],
-        "records": [_record(queued, queued in running, queued.partition in paused) for queued in shown],
+        "records": [_record(queued, queued in running, queued in held) for queued in shown],
+    }
+
+
+def words_of(consumer: str, queued: QueuedRecord) -> dict[str, str | int | None]:
+    """What may stand in a log about a record: ids and types, no values."""
+    event, trouble = queued.event, queued.trouble
+    return {
+        "consumer": consumer,
+        "event_id": excerpt(event.id) if event else None,
+        "event_type": excerpt(event.event_type) if event else None,
+        "key": hash_key(queued.key if isinstance(queued.key, bytes) else None),
+        "topic": queued.partition.topic,
+        "partition": queued.partition.partition,
+        "offset": queued.offset,
+        "attempt": 0 if trouble is None else trouble.attempts + trouble.own_failures,
     }
 
 
 def _record(queued: QueuedRecord, running: bool, paused: bool) -> dict[str, Any]:
-    event = queued.event
-    again = queued.next_attempt_at
+    event, trouble = queued.event, queued.trouble
+    again = None if trouble is None else trouble.next_attempt_at
     state = "running" if running else "paused" if paused else "retrying" if again is not None else "queued"
     return {
         "topic": queued.partition.topic,
@@ -69,11 +84,11 @@ def _record(queued: QueuedRecord, running: bool, paused: bool) -> dict[str, Any]
         "event_id": event.id if event else _id_header(queued),
         "event_type": event.event_type if event else None,
         "state": state,
-        "attempts": queued.attempts + queued.own_failures,
+        "attempts": 0 if trouble is None else trouble.attempts + trouble.own_failures,
         "since": _time(queued.fetched_at),
         "next_attempt_at": _time(again),
-        "outcome": queued.last_outcome or None,
-        "error": queued.last_error or None,
+        "outcome": (trouble.outcome if trouble else "") or None,
+        "error": (trouble.error if trouble else "") or None,
     }
 
 

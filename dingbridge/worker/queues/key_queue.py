@@ -50,10 +50,10 @@ class KeyQueues:
         return None
 
     def revoke(
-        self, partitions: set[TopicPartition], is_running: Callable[[QueuedRecord], bool]
+        self, partitions: set[TopicPartition], stays: Callable[[QueuedRecord], bool]
     ) -> tuple[list[QueuedRecord], list[QueuedRecord]]:
-        """Remove all records of ``partitions`` except those being worked on. Returns the removed ones, and
-        the new heads, which may be worked on now."""
+        """Remove all records of ``partitions`` except those that stay, and whatever stands behind a removed
+        one. Returns the removed ones, and the new heads, which may be worked on now."""
         gone: list[QueuedRecord] = []
         heads: list[QueuedRecord] = []
         for key, queue in list(self._queues.items()):
@@ -61,9 +61,11 @@ class KeyQueues:
                 continue
             head = queue[0]
             kept: deque[QueuedRecord] = deque()
+            cut = False
             for queued in queue:
-                goes = queued.partition in partitions and not is_running(queued)
-                (gone if goes else kept).append(queued)
+                ours = queued.partition in partitions
+                cut = cut or (ours and not stays(queued))
+                (gone if ours and cut else kept).append(queued)
             if not kept:
                 del self._queues[key]
                 continue

@@ -5,16 +5,17 @@ finished. The order in which records are worked on is in ``key_queue.py``.
 """
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from itertools import takewhile
 
 from aiokafka import ConsumerRecord, TopicPartition
 
 from dingbridge.events.event import Event
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.outcomes import Failure
-from dingbridge.worker.queues.attempts import Attempts, note
+from dingbridge.worker.queues.note import Attempts, Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,10 @@ class State(Enum):
     """Handled, or in the dead letters, durably: its offset may be committed."""
 
     DROPPED = auto()
-    """It will not be finished here, since its partition goes to another member."""
+    """The record will not be finished here, since the partition goes to another member."""
+
+
+WAITING, FINISHED, DROPPED = State.WAITING, State.FINISHED, State.DROPPED
 
 
 @dataclass(slots=True, eq=False)
@@ -64,34 +68,32 @@ class QueuedRecord:
     """The record's key; the partition for a record without one."""
     size: int
     record: ConsumerRecord | None = None
-    state: State = State.WAITING
-    attempts: int = 0
-    """Attempts that failed."""
-    own_failures: int = 0
-    """How often a dependency failed for this record while it worked for others."""
-    own_since: float | None = None
-    """When these failures began, epoch s; time in which the dependency worked for nobody is left out."""
-    failed_at: float | None = None
-    """When a dependency failed for it last, epoch s."""
-    failed_asking: frozenset[str] = frozenset()
-    """The dependencies that this attempt had called."""
     fetched_at: float = 0
     """When it was fetched, epoch s."""
-    next_attempt_at: float | None = None
-    """When it is tried again, epoch s; None unless it waits for that."""
-    last_outcome: str = ""
-    """How its last attempt failed; empty before the first, and after a retry that made progress."""
-    last_error: str = ""
-    """Type and place of what that attempt raised."""
+    state: State = WAITING
     delivery: Delivery | None = None
     event: Event | None = None
+    known: bool | None = None
+    """Whether the inbox table had it when that was asked; None: not asked."""
     alone: bool = False
-    """It failed together with others; from then on it is tried alone."""
+    """The record failed together with others, and is tried alone from then on."""
+    careful: bool = False
+    """A process died while this record may have run: its first attempt here is made alone."""
+    noted: bool = False
+    """That attempt is noted: if the process dies, this record is charged with it."""
     failure: Failure | None = None
     """Why it goes to the dead letters, once that is decided."""
+    trouble: Trouble | None = None
     window: "_Window | None" = field(default=None, repr=False)
     number: int = 0
     """How many records of its window came before it."""
+
+    @property
+    def troubled(self) -> Trouble:
+        """Its failures, to be added to."""
+        if self.trouble is None:
+            self.trouble = Trouble()
+        return self.trouble
 
 
 @dataclass(slots=True, eq=False)
@@ -102,8 +104,6 @@ class _Window:
 
     partition: TopicPartition
     next_offset: int
-    committed: tuple[int, str]
-    """The offset in Kafka, and the note beside it (``attempts.py``)."""
     entries: deque[QueuedRecord] = field(default_factory=deque)
     added: int = 0
     unfinished: int = 0
@@ -112,17 +112,8 @@ class _Window:
 
     @property
     def committable(self) -> int:
-        # Invariant 4: every record below it is finished, so its effect is there
+        # Invariant 4: every record below this offset is finished, so the effect is there
         return self.entries[0].offset if self.entries else self.next_offset
-
-    @property
-    def to_commit(self) -> tuple[int, str]:
-        failed = (
-            (queued.offset, Attempts(queued.attempts, queued.own_failures, int(queued.own_since or 0)))
-            for queued in self.entries
-            if queued.state is not State.FINISHED and (queued.attempts or queued.own_failures)
-        )
-        return self.committable, note(self.committable, failed)
 
     @property
     def uncommittable(self) -> int:
@@ -141,7 +132,7 @@ class OffsetTracker:
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._windows: dict[TopicPartition, _Window] = {}
-        self._noted: dict[TopicPartition, dict[int, Attempts]] = {}
+        self._noted: dict[TopicPartition, Mapping[int, Attempts]] = {}
         self._assigned: set[TopicPartition] = set()
         self._full: set[TopicPartition] = set()
         self._records = self._limits.records
@@ -167,13 +158,10 @@ class OffsetTracker:
         """
         window = self._windows.get(queued.partition)
         if window is None or queued.offset < window.next_offset:
-            self.assign((queued.partition,))
-            self._full.discard(queued.partition)
-            window = _Window(queued.partition, queued.offset, (queued.offset, ""))
-            self._windows[queued.partition] = window
-        if (noted := self._noted.get(queued.partition, {}).pop(queued.offset, None)) is not None:
-            queued.attempts, queued.own_failures, own_since = noted
-            queued.own_since = own_since or None
+            window = self._open(queued)
+        noted = self._noted.get(queued.partition)
+        if noted and (attempts := noted.get(queued.offset)) is not None:
+            attempts.into(queued.troubled)
         window.entries.append(queued)
         window.next_offset = queued.offset + 1
         queued.window, queued.number = window, window.added
@@ -183,24 +171,30 @@ class OffsetTracker:
         if not window.full and (window.unfinished >= self._records or window.size >= self._size):
             self._update_full(window)
 
+    def _open(self, first: QueuedRecord) -> _Window:
+        self.assign((first.partition,))
+        self._full.discard(first.partition)
+        window = self._windows[first.partition] = _Window(first.partition, first.offset)
+        return window
+
     def finish(self, queued: QueuedRecord) -> None:
         """``queued`` is handled, or in the dead letters, durably."""
-        queued.state = State.FINISHED
+        queued.state = FINISHED
         window = queued.window
         if window is None:
             return
         window.release(queued)
         entries = window.entries
-        while entries and entries[0].state is State.FINISHED:
+        while entries and entries[0].state is FINISHED:
             entries.popleft()
         if len(entries) > 2 * window.unfinished + SLACK:
-            window.entries = deque(entry for entry in entries if entry.state is not State.FINISHED)
+            window.entries = deque(entry for entry in entries if entry.state is not FINISHED)
         if window.full or window.uncommittable >= self._limits.window:
             self._update_full(window)
 
     def drop(self, queued: QueuedRecord) -> None:
         """``queued`` will not be finished here, so neither its offset nor a later one is committed here."""
-        queued.state = State.DROPPED
+        queued.state = DROPPED
         if queued.window is not None:
             queued.window.release(queued)
 
@@ -223,27 +217,34 @@ class OffsetTracker:
         window = self._windows.get(partition)
         return None if window is None else window.committable
 
-    def to_commit(
-        self, partitions: Iterable[TopicPartition] | None = None
-    ) -> dict[TopicPartition, tuple[int, str]]:
-        """Committable offsets, and the notes of failed attempts to be committed with them, of ``partitions``
-        or of all, where either has changed since it was ``committed``."""
-        chosen = self._windows if partitions is None else partitions
-        return {
-            p: new
-            for p in chosen
-            if (w := self._windows.get(p)) is not None and (new := w.to_commit) != w.committed
-        }
+    def overtaken(self, partition: TopicPartition, running: Collection[QueuedRecord]) -> list[QueuedRecord]:
+        """The records that wait while a later one of ``partition`` was begun, up to the first that failed: a
+        commit needs them, and whoever reads from there would repeat the later ones."""
+        window = self._windows.get(partition)
+        if window is None:
+            return []
+        entries = list(window.entries)
+        untouched = window.next_offset - 1
+        while entries and entries[-1].offset == untouched and entries[-1].state is WAITING:
+            if entries[-1] in running:
+                break
+            untouched = entries.pop().offset - 1
+        waiting = (one for one in entries if one.state is WAITING and one not in running)
+        return list(takewhile(lambda one: one.trouble is None, waiting))
 
-    def recall(self, partition: TopicPartition, noted: dict[int, Attempts]) -> None:
+    def failed(self, partition: TopicPartition) -> Iterator[tuple[int, Attempts]]:
+        """The unfinished records of ``partition`` that failed, by offset."""
+        window = self._windows.get(partition)
+        for queued in window.entries if window is not None else ():
+            trouble = queued.trouble
+            if trouble is None or queued.state is FINISHED:
+                continue
+            if trouble.attempts or trouble.own_failures or trouble.deaths:
+                yield queued.offset, Attempts.of(trouble)
+
+    def recall(self, partition: TopicPartition, noted: Mapping[int, Attempts]) -> None:
         """Take over the failed attempts that another member noted, for records that are added later."""
         self._noted[partition] = noted
-
-    def committed(self, offsets: dict[TopicPartition, tuple[int, str]]) -> None:
-        """Kafka has taken ``offsets``."""
-        for partition, offset in offsets.items():
-            if partition in self._windows:
-                self._windows[partition].committed = offset
 
     def full(self) -> set[TopicPartition]:
         """Partitions not to be fetched now. One is full at its share of records or bytes until it is down to
@@ -254,7 +255,7 @@ class OffsetTracker:
         """All records fetched and not finished."""
         for window in self._windows.values():
             for queued in window.entries:
-                if queued.state is State.WAITING:
+                if queued.state is WAITING:
                     yield queued
 
     def oldest(self) -> Iterator[QueuedRecord]:

@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, MetaData, event
+from sqlalchemy.engine import Connection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -23,9 +24,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from dingbridge.errors import SettingsError
 from dingbridge.settings.database_url import in_memory, parse_database_url, tls_of
 from dingbridge.worker.context import Context, Reader
-from dingbridge.worker.outcomes import Reject, Retry
+from dingbridge.worker.outcomes import Reject
 from dingbridge.worker.store.errors import DatabaseDown, answered, translated
-from dingbridge.worker.store.transaction import Transaction
+from dingbridge.worker.store.transaction import FAILED, SAVEPOINTS, Transaction
 
 BUSY_TIMEOUT_MS = 10_000
 """How long SQLite waits for another process's write before it says "locked", in ms."""
@@ -40,15 +41,14 @@ before it counts as down, in s."""
 INSTRUCTIONS = 10_000
 """Steps of SQLite's virtual machine between two checks whether a read has taken too long."""
 
-FAILED_TRANSACTION = "25P02"
-"""PostgreSQL's SQLSTATE of whatever is asked in a transaction after a statement of it has failed."""
-
 POOL_SIZE = 16
 READ_POOL_SIZE = 8
 """Connections to PostgreSQL that one worker keeps open at most, for transactions and for short reads."""
 
 _of_event: ContextVar["tuple[Database, Transaction] | None"] = ContextVar("_of_event", default=None)
 """In a handler, and in tasks that it starts: the transaction of its event."""
+
+Check = Callable[[AsyncConnection], Awaitable[None]]
 
 
 class Database:
@@ -64,6 +64,9 @@ class Database:
         one_for_both = self._one_writer if self._in_memory else None
         self._reading = one_for_both or asyncio.Semaphore(READ_POOL_SIZE)
         self._unanswered_at = -math.inf
+        self.check: Check | None = None
+        """Awaited once for each new connection that is to write, before its first transaction."""
+        _watch_statements(writer)
         if writer.dialect.name == "postgresql":
             for engine in (writer, reader):
                 event.listen(engine.sync_engine, "connect", _connected)
@@ -103,15 +106,14 @@ class Database:
             async with answered(ANSWER_TIMEOUT_S):
                 connection = await self._writer.connect()
             transaction = Transaction(connection, ctx)
-            if ctx is not None:
-                _of_event.set((self, transaction))
             try:
                 async with answered(ANSWER_TIMEOUT_S):
+                    await self._check_once(connection)
                     await connection.begin()
+                connection.info[FAILED], connection.info[SAVEPOINTS] = None, 0
                 yield transaction
+                transaction.check_statements()
                 async with answered(ANSWER_TIMEOUT_S):
-                    if self._one_writer is None:
-                        await _check_statements(connection)
                     await connection.commit()
             except BaseException as error:
                 dropped = await _roll_back(connection, dropped=transaction.abandoned)
@@ -122,6 +124,22 @@ class Database:
                 transaction.ended = True
                 with translated(quiet=True):
                     await connection.close()
+
+    @contextmanager
+    def within_handler(self, tx: Transaction) -> Iterator[None]:
+        """A handler runs with ``tx``: a transaction of its own would wait for this one, and is refused."""
+        token = _of_event.set((self, tx))
+        try:
+            yield
+        finally:
+            tx.ended = True
+            _of_event.reset(token)
+
+    async def _check_once(self, connection: AsyncConnection) -> None:
+        if self.check is not None and not connection.info.get("dingbridge_checked"):
+            await self.check(connection)
+            await connection.rollback()
+            connection.info["dingbridge_checked"] = True
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -173,15 +191,36 @@ def _connected(_: object, record: ConnectionPoolEntry) -> None:
     record.info["connected_at"] = time.monotonic()
 
 
-async def _check_statements(connection: AsyncConnection) -> None:
-    """Raises ``Retry`` when a statement has failed and the handler went on. PostgreSQL rolls back at COMMIT
-    then, and its driver does not say so; of any other statement it does."""
-    try:
-        await connection.exec_driver_sql("SELECT 1")
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != FAILED_TRANSACTION:
-            raise
-        raise Retry("a statement failed and the handler went on; the database has rolled back") from error
+def _watch_statements(engine: AsyncEngine) -> None:
+    """Note in a connection's ``info`` that a statement failed, until its savepoint is rolled back.
+
+    After a failed statement PostgreSQL rolls back at COMMIT, and its driver reports no error. SQLite would
+    commit the rest. https://docs.sqlalchemy.org/en/20/core/events.html
+    """
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def _failed(context: ExceptionContext) -> None:
+        # of an error before the statement was sent the database knows nothing
+        if context.connection is not None and isinstance(context.sqlalchemy_exception, DBAPIError):
+            info = context.connection.info
+            stood, before = info.get(SAVEPOINTS, 0), info.get(FAILED)
+            info[FAILED] = stood if before is None else min(stood, before)
+
+    @event.listens_for(engine.sync_engine, "savepoint")
+    def _began(connection: Connection, name: str) -> None:
+        connection.info[SAVEPOINTS] = connection.info.get(SAVEPOINTS, 0) + 1
+
+    @event.listens_for(engine.sync_engine, "release_savepoint")
+    def _released(connection: Connection, name: str, context: Any) -> None:
+        connection.info[SAVEPOINTS] -= 1
+        if connection.info.get(FAILED) is not None:  # it stands in the one around this now
+            connection.info[FAILED] = min(connection.info[FAILED], connection.info[SAVEPOINTS])
+
+    @event.listens_for(engine.sync_engine, "rollback_savepoint")
+    def _rolled_back(connection: Connection, name: str, context: Any) -> None:
+        if (connection.info.get(FAILED) or 0) >= connection.info[SAVEPOINTS]:
+            connection.info[FAILED] = None
+        connection.info[SAVEPOINTS] -= 1
 
 
 async def _roll_back(connection: AsyncConnection, *, dropped: bool) -> bool:
@@ -228,28 +267,35 @@ def open_database(
 
 
 def _open_postgres(url: URL, idle_limit_s: float | None, read_limit_s: float | None) -> Database:
-    named = {"application_name": "dingbridge"}
-    if idle_limit_s is not None:
-        named["idle_in_transaction_session_timeout"] = str(round(idle_limit_s * 1000))
-    tls = tls_of(url)
-    url = url.difference_update_query(["sslmode", "sslrootcert"])
-    writer = create_async_engine(
-        url,
-        pool_size=POOL_SIZE,
-        connect_args={"timeout": 10, "ssl": tls, "server_settings": named},
+    # by SET, and not as parameters of the connection: PgBouncer refuses those that it does not know
+    idle = (
+        [] if idle_limit_s is None else [f"idle_in_transaction_session_timeout = {idle_limit_s * 1000:.0f}"]
     )
     # reads commit by themselves, which spares BEGIN and ROLLBACK: two of three round trips
-    read_only = {**named, "default_transaction_read_only": "on"}
+    read_only = [*idle, "default_transaction_read_only = on"]
     if read_limit_s is not None:
-        read_only["statement_timeout"] = str(round(read_limit_s * 1000))
+        read_only.append(f"statement_timeout = {read_limit_s * 1000:.0f}")
+    tls = tls_of(url)
+    url = url.difference_update_query(["sslmode", "sslrootcert"])
+    named = {"timeout": 10, "ssl": tls, "server_settings": {"application_name": "dingbridge"}}
+    writer = create_async_engine(url, pool_size=POOL_SIZE, connect_args=named)
     reader = create_async_engine(
         url,
         pool_size=READ_POOL_SIZE,
-        max_overflow=READ_POOL_SIZE,  # for for ``answers``, while a handler's own connection hangs
+        max_overflow=READ_POOL_SIZE,  # for ``answers``, while a handler's own connection hangs
         isolation_level="AUTOCOMMIT",
-        connect_args={"timeout": 10, "ssl": tls, "server_settings": read_only},
+        connect_args=named,
     )
+    for engine, wanted in ((writer, idle), (reader, read_only)):
+        _set_up_postgres(engine, "; ".join(f"SET {one}" for one in wanted))
     return Database(writer, reader)
+
+
+def _set_up_postgres(engine: AsyncEngine, statements: str) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connected(connection: Any, record: Any) -> None:
+        if statements:
+            connection.run_async(lambda raw: raw.execute(statements))
 
 
 def _open_sqlite(url: URL, create: bool, durable: bool, read_limit_s: float | None) -> Database:

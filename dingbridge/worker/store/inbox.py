@@ -1,42 +1,26 @@
 """The inbox table: which events this consumer has applied. It makes database effects happen once.
 
 The row is written in the handler's own transaction, so it exists exactly if the effect does. There is one for
-each event, so it is small: a hash of the event's identity, the time, the attempt, and a number for its topic,
-which decides how long the row is needed (``pruning.py``). Not here: the inbox *topic*, which
-is where replayed records arrive.
+each event, so it is small: a hash of the event's identity, the time, and the attempt. Not here: the inbox
+*topic*, which is where replayed records arrive.
 """
 
 import hashlib
 import uuid
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    SmallInteger,
-    String,
-    Table,
-    delete,
-    func,
-    inspect,
-    select,
-)
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Row
+from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, SmallInteger, Table, delete, select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
 
 from dingbridge.worker.context import Reader
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.transaction import Transaction
-from dingbridge.worker.store.utc import UtcDateTime
 
 EventId = tuple[str, str]
 """``(source, id)``: the identity of an event."""
@@ -69,28 +53,19 @@ inbox = Table(
     "dingbridge_inbox",
     metadata,
     Column("hash", Hash, primary_key=True, comment="of consumer, source, id and replay id"),
-    Column("topic", Integer, nullable=False, comment="number in dingbridge_inbox_topics"),
     Column("at", Integer, nullable=False, comment="when it was applied, in s since 2020-01-01 UTC"),
     Column("attempt", SmallInteger, comment="which one applied it; null: it was given up"),
     # equal entries share one in PostgreSQL, so it costs 7 bytes a row
-    Index("dingbridge_inbox_topic_at", "topic", "at"),
+    Index("dingbridge_inbox_at", "at"),
     sqlite_with_rowid=False,
 )
 
-topics = Table(
-    "dingbridge_inbox_topics",
-    metadata,
-    Column("consumer", String(100), primary_key=True),
-    Column("topic", String(249), primary_key=True),
-    Column("number", Integer, nullable=False, comment="of the rows in dingbridge_inbox that came from it"),
-    Column("since", UtcDateTime, nullable=False, comment="when the consumer was first started with it"),
+_ENTER_POSTGRES = (
+    "INSERT INTO dingbridge_inbox (hash, at, attempt) "
+    "SELECT hash, $2::integer, attempt FROM unnest($1::uuid[], $3::smallint[]) AS new (hash, attempt) "
+    "ORDER BY hash "  # in one order everywhere, else two members could wait for each other
+    "ON CONFLICT DO NOTHING RETURNING hash"
 )
-
-_ENTER = {
-    "sqlite": sqlite.insert(inbox).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(inbox).on_conflict_do_nothing(),
-}
-"""Made once: each event costs one, and making it costs as much as sending it."""
 
 PRUNE_ROWS = 1_000
 """Rows deleted in one transaction: pruning must not hold SQLite's only writer for long."""
@@ -131,102 +106,64 @@ def hash_of(consumer: str, event: EventId, replay_id: str) -> bytes:
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest()
 
 
-def number_of(consumer: str, topic: str) -> int:
-    """The number of a topic in the rows of ``consumer``, computed from its name. If two of a few hundred
-    topics had the same (1 in 100,000), the rows of both would be deleted by the shorter retention."""
-    return zlib.crc32(f"{consumer}\0{topic}".encode()) - 2**31
-
-
 def seconds(at: datetime) -> int:
     """``at`` as the column of that name has it."""
     return int((at - BEGINNING).total_seconds())
 
 
-async def seen(db: Reader | Transaction, consumer: str, event: EventId, replay_id: str) -> bool:
-    """Whether ``event`` has been applied under ``replay_id`` (empty for an ordinary record), or given up."""
-    of_event = select(inbox.c.at).where(inbox.c.hash == hash_of(consumer, event, replay_id))
-    return await db.scalar(of_event) is not None
+async def attempts_of(
+    db: Reader | Transaction | AsyncConnection, hashes: Collection[bytes]
+) -> dict[bytes, int | None]:
+    """Those of ``hashes`` that have a row, and which attempt applied it (None: it was given up)."""
+    rows = await db.execute(select(inbox.c.hash, inbox.c.attempt).where(inbox.c.hash.in_(hashes)))
+    return {row.hash: row.attempt for row in rows}
 
 
 async def applied(
     reader: Reader, consumer: str, wanted: Iterable[tuple[EventId, str]]
 ) -> dict[tuple[EventId, str], Applied]:
-    """What the table has of ``wanted``, each ``(event, replay id)``; those that it does not have are left
-    out."""
+    """Return the rows of ``wanted``, each ``(event, replay id)``; events without a row are left out."""
     names = {hash_of(consumer, *one): one for one in wanted}
     columns = select(inbox.c.hash, inbox.c.at, inbox.c.attempt)
     rows = await reader.execute(columns.where(inbox.c.hash.in_(names)))
     return {names[r.hash]: Applied(BEGINNING + timedelta(seconds=r.at), r.attempt) for r in rows}
 
 
-async def enter(
-    tx: Transaction, consumer: str, event: EventId, replay_id: str, topic: str, attempt: int | None
-) -> bool:
-    """Write the inbox row of a record of ``topic``, applied by ``attempt``, or given up (None). False when it
-    stands there already, so that nothing may be done.
+async def enter(tx: Transaction, rows: Sequence[tuple[bytes, int | None]]) -> set[bytes]:
+    """Write ``rows``, each a hash and the attempt that applies it (None: it is given up), in one statement.
+    Returns the hashes that had no row before; of the others nothing may be done.
 
-    In PostgreSQL this waits for another transaction that is writing the same row to end.
+    In PostgreSQL this waits while another transaction is writing a row with the same hash.
     """
-    row = _row(consumer, event, replay_id, topic, datetime.now(UTC), attempt)
-    return (await tx.execute(_ENTER[tx.dialect], row)).rowcount == 1
+    now = seconds(datetime.now(UTC))
+    attempts = [attempt if attempt is None else min(attempt, MOST_ATTEMPTS) for _, attempt in rows]
+    if tx.dialect == "postgresql":
+        hashes = [uuid.UUID(bytes=hash_) for hash_, _ in rows]
+        entered = await tx.execute_driver_sql(_ENTER_POSTGRES, (hashes, now, attempts))
+        return {row[0].bytes for row in entered}
+    values = [
+        value for (hash_, _), attempt in zip(rows, attempts, strict=True) for value in (hash_, now, attempt)
+    ]
+    return {row[0] for row in await tx.execute_driver_sql(_enter_sqlite(len(rows)), tuple(values))}
 
 
-async def enter_all(
-    tx: Transaction, consumer: str, came: Iterable[tuple[EventId, str, str]], attempt: int
-) -> bool:
-    """``enter`` for several records, each ``(event, replay id, topic)``, in one statement. False when a row
-    of any stands there already; ``tx`` must be rolled back then."""
-    now = datetime.now(UTC)
-    rows = [_row(consumer, *one, now, attempt) for one in came]
-    rows.sort(key=itemgetter("hash"))  # in one order everywhere, else two could wait for each other
-    entered = await tx.execute(tx.insert(inbox).values(rows).on_conflict_do_nothing())
-    return entered.rowcount == len(rows)
-
-
-def _row(
-    consumer: str, event: EventId, replay_id: str, topic: str, at: datetime, attempt: int | None
-) -> dict[str, Any]:
-    return {
-        "hash": hash_of(consumer, event, replay_id),
-        "topic": number_of(consumer, topic),
-        "at": seconds(at),
-        "attempt": attempt if attempt is None else min(attempt, MOST_ATTEMPTS),
-    }
-
-
-async def register(database: Database, consumer: str, names: Sequence[str]) -> datetime:
-    """Note that ``consumer`` reads the topics ``names``; returns when it was first started with any."""
-    now = datetime.now(UTC)
-    rows = [{"consumer": consumer, "topic": t, "number": number_of(consumer, t), "since": now} for t in names]
-    async with database.transaction() as tx:
-        await tx.execute(tx.insert(topics).values(rows).on_conflict_do_nothing())
-        since = await tx.scalar(select(func.min(topics.c.since)).where(topics.c.consumer == consumer))
-    return cast(datetime, since)
-
-
-async def registered(reader: Reader, consumer: str) -> Sequence[Row[Any]]:
-    """``topic`` and ``number`` of all topics that ``consumer`` has read, also of those that it no longer
-    does."""
-    known = select(topics.c.topic, topics.c.number).where(topics.c.consumer == consumer)
-    return (await reader.execute(known)).all()
-
-
-async def consumers(database: Database) -> frozenset[str]:
-    """The consumers that have worked with this database, installed here or not. Raises ``DatabaseDown``."""
-    async with database.reading() as connection:
-        if not await connection.run_sync(lambda sync: inspect(sync).has_table(topics.name)):
-            return frozenset()
-        return frozenset(await connection.scalars(select(topics.c.consumer).distinct()))
-
-
-async def prune(database: Database, number: int, older_than: datetime) -> int:
-    """Delete the rows of the topic ``number`` that were written before ``older_than``; returns how many."""
-    old = (
-        select(inbox.c.hash)
-        .where(inbox.c.topic == number, inbox.c.at < seconds(older_than))
-        .order_by(inbox.c.at)
-        .limit(PRUNE_ROWS)
+@lru_cache(maxsize=64)
+def _enter_sqlite(rows: int) -> str:
+    places = ", ".join(["(?, ?, ?)"] * rows)
+    return (
+        f"INSERT INTO dingbridge_inbox (hash, at, attempt) VALUES {places} "  # noqa: S608 - question marks
+        "ON CONFLICT DO NOTHING RETURNING hash"
     )
+
+
+async def withdraw(tx: Transaction, hashes: Collection[bytes]) -> None:
+    """Delete rows that ``tx`` has entered: it will not have their effects."""
+    await tx.execute(delete(inbox).where(inbox.c.hash.in_(hashes)))
+
+
+async def prune(database: Database, older_than: datetime) -> int:
+    """Delete the rows that were written before ``older_than``; returns how many."""
+    old = select(inbox.c.hash).where(inbox.c.at < seconds(older_than)).order_by(inbox.c.at).limit(PRUNE_ROWS)
     total = 0
     while True:
         async with database.transaction() as tx:

@@ -1,8 +1,8 @@
 """Brings the tables of a consumer to what its code expects, at its start (``dingbridge/migrations``).
 
 The worker's own tables (``revisions``) are the same for all consumers. Everything happens in one transaction
-that holds the database's lock: of processes that start together, one migrates and the others find it done,
-and a migration that fails, or that leaves a column of the code missing, changes nothing.
+that holds the database's lock. Of processes that start together, the first migrates and the others find it
+done. A migration that fails, or that leaves a column of the code missing, changes nothing.
 """
 
 import asyncio
@@ -14,21 +14,22 @@ import structlog
 from sqlalchemy import MetaData
 
 from dingbridge.migrations.upgrade import Tables, bring_down, bring_up
+from dingbridge.worker.store import offsets, outbox  # noqa: F401 - their tables
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.errors import translated
-from dingbridge.worker.store.outbox import outbox
+from dingbridge.worker.store.inbox import metadata as tables
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
 class WorkerTables:
-    """The worker's own: inbox and outbox. The name is empty, which no consumer's is."""
+    """The worker's own. The name is empty, which no consumer's is."""
 
     name: ClassVar[str] = ""
-    metadata: ClassVar[MetaData | None] = outbox.metadata
+    metadata: ClassVar[MetaData | None] = tables
     migrations: ClassVar[str | None] = "dingbridge.worker.store.revisions"
-    own_tables: ClassVar[frozenset[str]] = frozenset(outbox.metadata.tables)
+    own_tables: ClassVar[frozenset[str]] = frozenset(tables.tables)
 
 
 _by_loop: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = WeakKeyDictionary()

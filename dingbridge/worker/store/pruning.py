@@ -1,9 +1,11 @@
 """Deletes inbox rows that no record needs any more: at a consumer's start, and every hour.
 
-A row is kept as long as Kafka may deliver a record of its topic again, by that topic's retention.
+A row is kept as long as Kafka may deliver a record again, by the longest retention of a topic that a consumer
+of this database reads.
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -15,6 +17,7 @@ from dingbridge.settings import KafkaSettings
 from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
 from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.database import Database
+from dingbridge.worker.store.offsets import keep_inbox
 from dingbridge.worker.store.retention import Lives, lives_of_records
 
 log = structlog.get_logger(__name__)
@@ -24,24 +27,25 @@ RETRY_S = 30
 """Delay in s after Kafka or the database failed; short, so that pruning begins soon after the start."""
 
 
-async def prune_regularly(database: Database, consumer: str, settings: KafkaSettings) -> None:
-    """Delete the old rows of ``consumer`` in inbox and outbox, until cancelled."""
+async def prune_regularly(
+    database: Database, consumer: str, settings: KafkaSettings, topics: Sequence[str]
+) -> None:
+    """Delete the old rows of inbox and outbox, until cancelled. ``topics`` are all that ``consumer``
+    reads."""
     said: Lives | None = None
     while True:
         wait_s = INTERVAL_S
         try:
-            numbers = {row.topic: row.number for row in await inbox.registered(database.reader(), consumer)}
-            lives = await lives_of_records(settings, list(numbers))
+            lives = await lives_of_records(settings, topics)
             if lives != said:
                 said = lives
                 _log_retention(consumer, lives)
-            rows = 0
-            for topic, life in lives.by_topic.items():
-                if life is not None:
-                    rows += await inbox.prune(database, numbers[topic], datetime.now(UTC) - life)
-            if all_ends := [life for life in lives.by_topic.values() if life is not None]:
-                await outbox.prune(database, consumer, datetime.now(UTC) - max(all_ends))
-            (log.info if rows else log.debug)("consumer.inbox_pruned", consumer=consumer, rows=rows)
+            needed = None if None in lives.by_topic.values() else max(filter(None, lives.by_topic.values()))
+            kept = await keep_inbox(database, consumer, needed)
+            if kept is not None:
+                rows = await inbox.prune(database, datetime.now(UTC) - kept)
+                await outbox.prune(database, consumer, datetime.now(UTC) - kept)
+                (log.info if rows else log.debug)("consumer.inbox_pruned", consumer=consumer, rows=rows)
         except (DependencyUnavailable, Conflict, KafkaUnavailable, DBAPIError) as error:
             # when two members prune at the same moment, PostgreSQL rolls one back
             reason = error_location(error, "consumers") if isinstance(error, DBAPIError) else str(error)

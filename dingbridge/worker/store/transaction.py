@@ -1,7 +1,7 @@
 """The transaction that a handler writes in. Connections, and when it commits, are ``database.py``'s."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
@@ -9,17 +9,29 @@ from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dingbridge.worker.context import Context
+from dingbridge.worker.outcomes import Retry
 from dingbridge.worker.store.errors import translated
+
+FAILED: Final = "dingbridge_failed"
+SAVEPOINTS: Final = "dingbridge_savepoints"
+"""In a connection's ``info``: in how many savepoints its last failed statement stood (None: none failed), and
+how many are open (``database.py``)."""
 
 
 class Transaction:
     """One write transaction; leaving ``Database.transaction()`` normally commits it, an exception rolls it
-    back, and it has ``ended``. ``connection`` is SQLAlchemy's own, for what this wrapper does not offer."""
+    back, and it has ``ended``. ``connection`` is SQLAlchemy's own, for what this wrapper does not offer.
+
+    Events of one group share the connection; each event has a ``Transaction`` of its own (``of``)."""
 
     def __init__(self, connection: AsyncConnection, ctx: Context | None = None) -> None:
         self.connection = connection
         self.abandoned = self.ended = False
         self._ctx = ctx
+
+    def of(self, ctx: Context) -> "Transaction":
+        """The same transaction, for the event of ``ctx``."""
+        return Transaction(self.connection, ctx)
 
     @property
     def ctx(self) -> Context:
@@ -38,6 +50,12 @@ class Transaction:
         """Leave it to a handler that does not end: it is rolled back, its connection not used again."""
         self.abandoned = True
 
+    def check_statements(self) -> None:
+        """Raises ``Retry`` when a statement has failed, outside a savepoint that was rolled back, and the
+        handler went on: PostgreSQL rolls back at COMMIT then, and SQLite would commit the rest."""
+        if self.connection.info.get(FAILED) is not None:
+            raise Retry("a statement failed and the handler went on; the transaction is rolled back")
+
     @property
     def dialect(self) -> str:
         """``sqlite`` or ``postgresql``."""
@@ -51,6 +69,11 @@ class Transaction:
         """Run one statement. Raises ``DatabaseDown``, ``TransactionRace``, or SQLAlchemy's own error."""
         with translated():
             return await self.connection.execute(statement, parameters)
+
+    async def execute_driver_sql(self, statement: str, parameters: tuple[Any, ...]) -> CursorResult[Any]:
+        """Run a statement in the driver's own spelling (``?`` or ``$1``). Raises as ``execute`` does."""
+        with translated():
+            return await self.connection.exec_driver_sql(statement, parameters)
 
     async def scalar(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
         """First column of the first row, None if there is no row."""

@@ -10,8 +10,8 @@ from dingbridge import Event
 from dingbridge.consumers.address_sync.tables import look_again, roles, users
 from dingbridge.dingtalk.errors import NotFound
 from dingbridge.testing.memory import MemoryRuntime
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Executor
 from tests.unit.address_sync.company import Company, event
 
 
@@ -102,7 +102,7 @@ class Life:
     async def deliver_together(self, *events: Event) -> None:
         """As the worker does with events of one entity that wait together."""
         executor = Executor(self.runtime.consumer, self.runtime.database)
-        outcome = await executor.attempt_together([(one, Delivery()) for one in events])
+        outcome = await executor.attempt_beside([(one, Delivery()) for one in events])
         assert outcome.kind == "done", outcome
 
     async def until(self, seconds: float) -> None:

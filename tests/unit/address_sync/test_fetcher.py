@@ -9,8 +9,8 @@ from dingbridge import Transaction
 from dingbridge.consumers.address_sync.fetcher import is_hidden
 from dingbridge.consumers.address_sync.tables import departments, roles, user_roles, users
 from dingbridge.dingtalk.error_codes import error_for
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Executor
 from tests.unit.address_sync.company import Company, event, events
 from tests.unit.address_sync.syncing import every_detail, roles_settle
 
@@ -31,7 +31,7 @@ async def together(sync, *came):
     """What the worker does with events that wait for their turn together."""
     assert len({sync.consumer.fetches(one) for one in came}) == 1
     executor = Executor(sync.consumer, sync.database)
-    return await executor.attempt_together([(one, Delivery()) for one in came])
+    return await executor.attempt_beside([(one, Delivery()) for one in came])
 
 
 async def test_fifty_events_that_wait_cost_one_call(sync, company):

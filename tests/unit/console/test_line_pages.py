@@ -39,8 +39,8 @@ WELL = "Nothing waits for a person, and all parts that can be seen work."
 HELD = {
     "total": 2,
     "paused": [
-        {"topic": "t", "partition": 0, "waits_for": "<b>system a</b>", "since": "2026-01-01T00:00:00Z"}
-        | {"failures": 2, "next_attempt_at": None}
+        {"dependency": "<i>a</i>", "waits_for": "<b>system a</b>", "since": "2026-01-01T00:00:00Z"}
+        | {"failures": 2, "records": 3, "next_attempt_at": None}
     ],
     "records": [
         {"topic": "t", "partition": 0, "offset": 7, "key": "abc123", "event_id": "x:<i>", "event_type": "x"}

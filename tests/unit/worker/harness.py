@@ -11,12 +11,12 @@ from sqlalchemy import select
 
 from dingbridge import Context, DependencyUnavailable, Event, Transaction
 from dingbridge.testing import MemoryRuntime
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.dead_letters import DeadLetters
-from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import Failure
 from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker
-from dingbridge.worker.scheduler import Scheduler
+from dingbridge.worker.scheduling.scheduler import Scheduler
 from tests.unit.worker.support import Recording, effects, kafka_record, record
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -94,7 +94,9 @@ class Harness:
 
     def to_commit(self, partitions: set[TopicPartition] | None = None) -> dict[TopicPartition, int]:
         """The offsets that moved."""
-        return {p: o for p, (o, _) in self.tracker.to_commit(partitions).items() if o}
+        chosen = self.offsets if partitions is None else partitions
+        found = {p: self.tracker.committable_offset(p) for p in chosen}
+        return {p: offset for p, offset in found.items() if offset}
 
     async def idle(self) -> None:
         await until(lambda: self.tracker.in_flight == 0)
@@ -115,8 +117,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def running(consumer: Scripted, limits: Limits | None = None) -> AsyncIterator[Harness]:
-    async with MemoryRuntime(consumer) as runtime:
+async def running(
+    consumer: Scripted, limits: Limits | None = None, database_url: str = "sqlite://"
+) -> AsyncIterator[Harness]:
+    async with MemoryRuntime(consumer, database_url=database_url) as runtime:
         harness = Harness(consumer, runtime, OffsetTracker(limits))
         harness.scheduler.start()
         try:

@@ -13,13 +13,14 @@ from dingbridge import Retry
 from dingbridge import retry as backoff_module
 from dingbridge.kafka.undecodable import stand_in
 from dingbridge.settings import ConsumerSettings
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.delivery import hash_key
-from dingbridge.worker.executor import Executor
+from dingbridge.worker.membership.undecodable import fetch_one_by_one
+from dingbridge.worker.membership.worker import Worker
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.queues import in_flight
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
 from dingbridge.worker.store.errors import DatabaseDown
-from dingbridge.worker.worker import Worker
 from tests.unit.worker.harness import P0, P1, Scripted, running, until
 from tests.unit.worker.test_rebalance import Idle
 
@@ -58,7 +59,7 @@ async def test_work_that_goes_on_later_is_no_failure() -> None:
         assert [(r["outcome"], bool(r["error"])) for r in told] == [("retry", True), (None, False)]
 
 
-async def test_a_paused_partition_says_what_it_waits_for_and_the_other_goes_on(
+async def test_what_waits_for_a_dependency_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(backoff_module, "UNAVAILABLE_FIRST_S", 600)
@@ -68,15 +69,16 @@ async def test_a_paused_partition_says_what_it_waits_for_and_the_other_goes_on(
         harness.add(P0, ("bad", "u1"))
         await until(lambda: bool(harness.scheduler.down()))
         harness.add(P0, ("waits", "u2"))
-        harness.add(P1, ("goes", "u3"))
-        await until(lambda: harness.tracker.in_flight == 2)
+        harness.add(P1, ("waits too", "u3"))
+        await until(lambda: harness.scheduler.in_flight()["paused"][0]["records"] == 3)
         told = harness.scheduler.in_flight()
         (pause,) = told["paused"]
-        assert (pause["topic"], pause["partition"], pause["offset"]) == (*P0, 1), "the next to be tried"
+        assert (pause["dependency"], pause["records"]) == ("database", 3)
         assert (pause["waits_for"], pause["failures"]) == ("system A does not answer", 1)
         assert pause["since"] < pause["next_attempt_at"]
         assert [(r["state"], r["outcome"]) for r in told["records"]] == [
             ("paused", "unavailable"),
+            ("paused", None),
             ("paused", None),
         ]
 
@@ -151,7 +153,13 @@ async def fetched(
     if fetched_before:
         for partition, begin in begins.items():
             offsets.add(QueuedRecord(partition, begin - 1, b"k", 1))
-    await worker._fetch_one_by_one(Kafka(worker, begins, again))
+    assigned = worker._assigned
+    kafka = Kafka(worker, begins, again)
+
+    async def noted(*_: object) -> bool:
+        return worker._assigned is assigned
+
+    await fetch_one_by_one(kafka, worker._scheduler, assigned, 500, noted)
     found: dict[TopicPartition, list[int]] = {GOOD: [], BAD: []}
     given_up = []
     for queued in offsets.unfinished():

@@ -1,5 +1,6 @@
 """Order per key and committable offsets, whatever the interleaving."""
 
+import time
 from collections import defaultdict
 from unittest.mock import patch
 
@@ -7,8 +8,8 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dingbridge.worker.queues.attempts import MOST_NOTED, Attempts, note, read_note
 from dingbridge.worker.queues.key_queue import KeyQueues
+from dingbridge.worker.queues.note import MOST_NOTED, NO_NOTE, Attempts, Note, read_note, write_note
 from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker, QueuedRecord, State
 from tests.unit.worker.support import kafka_record
 
@@ -108,7 +109,7 @@ def _any_interleaving(script: list[tuple]) -> None:
         if (head := tracked.finish(running.pop())) is not None:
             begin(head)
     assert began == added
-    assert offsets.to_commit() == {p: (next_offset[p], "") for p, items in by_partition.items() if items}
+    assert all(offsets.committable_offset(p) == next_offset[p] for p, items in by_partition.items() if items)
     assert offsets.in_flight == offsets.in_flight_bytes == 0
 
 
@@ -142,7 +143,10 @@ def test_after_a_handover_nothing_of_the_lost_partitions_is_left_and_the_others_
         head = tracked.finish(mine[0]) if items.index(mine[0]) in finishing else tracked.drop(mine[0])
         if head is not None:
             running.append(head)
-    for partition, (committable, _) in offsets.to_commit(lost).items():
+    for partition in lost:
+        committable = offsets.committable_offset(partition)
+        if committable is None:
+            continue
         unfinished = [i.offset for i in items if i.partition == partition and i.state is not State.FINISHED]
         assert committable <= min(unfinished, default=next_offset[partition])
     offsets.forget(lost)
@@ -154,18 +158,6 @@ def test_after_a_handover_nothing_of_the_lost_partitions_is_left_and_the_others_
             running.append(head)
     assert all(i.state is State.FINISHED for i in items if i.partition not in lost)
     assert offsets.in_flight == 0
-
-
-def test_committable_holds_only_what_moved() -> None:
-    tracked = Tracked()
-    offsets = tracked.offsets
-    first = fetched(P0, 7, "k")
-    tracked.add(first)
-    assert offsets.to_commit() == {}
-    tracked.finish(first)
-    assert offsets.to_commit() == {P0: (8, "")}
-    offsets.committed({P0: (8, "")})
-    assert offsets.to_commit() == {}
 
 
 def test_a_partition_pauses_at_its_share_and_resumes_at_half() -> None:
@@ -208,7 +200,7 @@ def test_offsets_that_cannot_be_committed_are_bounded_and_name_their_holder() ->
     assert list(offsets.holders()) == [(P0, stuck, 3)]
     tracked.finish(stuck)
     assert offsets.full() == set()
-    assert offsets.to_commit() == {P0: (4, "")}
+    assert offsets.committable_offset(P0) == 4
 
 
 def test_a_partition_that_was_made_anew_begins_again_from_its_lower_offset() -> None:
@@ -222,7 +214,7 @@ def test_a_partition_that_was_made_anew_begins_again_from_its_lower_offset() -> 
     assert tracked.finish(old) is new
     assert offsets.committable_offset(P0) == 0
     tracked.finish(new)
-    assert offsets.to_commit() == {P0: (1, "")}
+    assert offsets.committable_offset(P0) == 1
 
 
 def test_who_gets_a_partition_next_knows_the_attempts_of_its_records() -> None:
@@ -231,39 +223,54 @@ def test_who_gets_a_partition_next_knows_the_attempts_of_its_records() -> None:
     for queued in records:
         before.add(queued)
     before.finish(records[0])
-    records[1].attempts = 3
-    records[3].own_failures, records[3].own_since = 2, 1_700_000_000.5
-    assert before.offsets.to_commit() == {P0: (8, "[[0,3,0,0],[2,0,2,1700000000]]")}
-    before.offsets.committed(before.offsets.to_commit())
-    assert before.offsets.to_commit() == {}
-    records[1].attempts = 4
+    since = time.monotonic() - 100
+    records[1].troubled.attempts, records[2].troubled.deaths = 4, 2
+    records[3].troubled.own_failures, records[3].troubled.own_since = 2, since
     before.drop(records[1])  # it is being handed over
-    ((offset, text),) = before.offsets.to_commit().values()
+    text = write_note(8, Note("db", 5, 9, 10), before.offsets.failed(P0))
 
+    note = read_note(8, text)
+    assert note is not None
+    assert (note.database, note.version, note.running_to, note.suspect_to) == ("db", 5, 9, 10)
     after = Tracked()
-    after.offsets.recall(P0, read_note(offset, text))
+    after.offsets.recall(P0, note.failed)
     again = [fetched(P0, 8 + n, f"k{n}") for n in range(3)]
     for queued in again:
         after.add(queued)
-    assert [(q.attempts, q.own_failures, q.own_since) for q in again] == [
-        (4, 0, None),
-        (0, 0, None),
-        (0, 2, 1_700_000_000),
-    ]
-    assert after.offsets.to_commit() == {P0: (8, text)}, "Kafka's own is not asked for"
+    found = [(q.troubled.attempts, q.troubled.own_failures, q.troubled.deaths) for q in again]
+    assert found == [(4, 0, 0), (0, 0, 2), (0, 2, 0)]
+    assert abs((again[2].troubled.own_since or 0) - since) < 2
     after.offsets.forget({P0})
     after.add(fresh := fetched(P0, 8, "k0"))
-    assert fresh.attempts == 0
+    assert fresh.trouble is None
 
 
-@given(st.text() | st.binary().map(lambda raw: raw.decode("latin-1")) | st.from_regex(r"\[\[[0-9,\[\]-]*"))
-def test_a_note_of_somebody_else_costs_nothing(text: str) -> None:
-    for attempts in read_note(5, text).values():
-        assert len(attempts) == 3
+@given(
+    st.text()
+    | st.binary().map(lambda raw: raw.decode("latin-1"))
+    | st.from_regex(r"\{\"f\":\[\[[0-9,\[\]-]*")
+)
+def test_a_note_of_somebody_else_is_none_of_ours(text: str) -> None:
+    note = read_note(5, text)
+    assert note is None or note == NO_NOTE or note.failed
+
+
+def test_without_anything_to_note_there_is_no_metadata() -> None:
+    assert write_note(5, NO_NOTE, ()) == ""
+    assert read_note(5, "") == NO_NOTE
+
+
+def test_what_ended_processes_stays_in_the_note_however_many_others_failed() -> None:
+    failed = [(0, Attempts(0, 0, 0, 2)), *((n, Attempts(5, 0, 0, 0)) for n in range(1, 500))]
+    note = read_note(0, write_note(0, NO_NOTE, failed))
+    assert note is not None
+    assert note.failed[0].deaths == 2
 
 
 def test_a_note_fits_into_what_a_broker_takes() -> None:
-    failed = [(10**15 + 10**6 * n, Attempts(10**6, 10**6, 10**11)) for n in range(500)]
-    text = note(10**15, failed)
+    failed = [(10**15 + 10**6 * n, Attempts(10**6, 10**6, 10**11, 10)) for n in range(500)]
+    text = write_note(10**15, Note("f" * 32, 10**12, 10**15, 10**15), failed)
     assert len(text) < 4096
-    assert len(read_note(10**15, text)) == MOST_NOTED
+    note = read_note(10**15, text)
+    assert note is not None
+    assert len(note.failed) == MOST_NOTED

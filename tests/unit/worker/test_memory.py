@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 
 import orjson
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from dingbridge import (
     Conflict,
@@ -28,8 +28,7 @@ from dingbridge.dingtalk.errors import ApiError, NotFound, RateLimited
 from dingbridge.errors import SettingsError
 from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker.context import NOWHERE
-from dingbridge.worker.executor import MAX_CONFLICTS, classify
+from dingbridge.worker.attempts.executor import MAX_CONFLICTS, classify
 from dingbridge.worker.store import inbox
 from tests.unit.worker.harness import Scripted
 from tests.unit.worker.support import Recording, effects, record
@@ -48,7 +47,6 @@ async def test_done_writes_the_effect_and_the_inbox_row(database_url: str) -> No
         (row,) = await runtime.rows(select(inbox.inbox))
         known = ("/dingtalk/dingcorp1/default", "user_modify_org:e1/u1")
         assert row.hash == inbox.hash_of("recording", known, "")
-        assert row.topic == inbox.number_of("recording", NOWHERE.topic)
         assert inbox.seconds(before) <= row.at <= inbox.seconds(datetime.now(UTC))
         wanted = [(known, ""), (known, "another run")]
         ((one, applied),) = (await inbox.applied(runtime.database.reader(), "recording", wanted)).items()
@@ -144,6 +142,20 @@ async def test_what_is_not_retryable_is_rejected_and_of_a_group_the_most_patient
     async with MemoryRuntime(consumer := Strict()) as runtime:
         for consumer.error, kind in STRICT:
             assert (await runtime.attempt(record())).kind == kind, consumer.error
+
+
+async def test_a_commit_that_the_database_refuses_is_a_failure_of_its_event() -> None:
+    class Deferred(Recording):
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            await tx.execute(text("CREATE TABLE parents (id INTEGER PRIMARY KEY)"))
+            parent = "REFERENCES parents DEFERRABLE INITIALLY DEFERRED"
+            await tx.execute(text(f"CREATE TABLE children (parent INTEGER {parent})"))
+            await tx.execute(text("INSERT INTO children VALUES (1)"))
+
+    async with MemoryRuntime(Deferred()) as runtime:
+        outcome = await asyncio.wait_for(runtime.attempt(record("e1")), 5)
+        assert (outcome.kind, type(outcome.error).__name__) == ("retry", "IntegrityError")
+        assert await runtime.rows(select(inbox.inbox)) == []
 
 
 async def test_a_consumer_may_use_its_database_beside_events() -> None:

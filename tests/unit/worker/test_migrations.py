@@ -25,6 +25,7 @@ from dingbridge.migrations.upgrade import MigrationError, scripts_of, version_ta
 from dingbridge.worker.registry import known_consumers
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.migrations import WorkerTables, migrate, migrate_down
+from dingbridge.worker.store.offsets import consumers_of, register
 from tests.support.migrations import differences, revision
 
 FIRST = """
@@ -94,6 +95,23 @@ def with_migrations():
 @pytest.mark.parametrize("consumer", with_migrations(), ids=lambda c: c.name or "worker")
 async def test_models_and_migrations_agree(database, consumer):
     assert await differences(database, consumer, consumer.metadata) == []
+
+
+async def test_the_workers_tables_go_back_and_keep_who_needs_their_rows(database):
+    await migrate(database, WorkerTables)
+    async with database.transaction() as tx:
+        await inbox.enter(tx, [(b"\1" * 16, 1)])
+    assert await migrate_down(database, WorkerTables, "0001") == "0002"
+    async with database.transaction() as tx:
+        await tx.execute(
+            text(
+                "INSERT INTO dingbridge_inbox_topics (consumer, topic, number, since)"
+                " VALUES ('billing', 't', 1, '2026-01-01T00:00:00.000000Z')"
+            )
+        )
+    await migrate(database, WorkerTables)
+    assert await consumers_of(database) == {"billing"}
+    assert await inbox.attempts_of(database.reader(), [b"\1" * 16]) == {b"\1" * 16: 1}
 
 
 async def test_a_column_that_no_migration_makes_is_noticed(database):
@@ -381,7 +399,7 @@ def test_the_way_back_waits_until_kafka_says_that_nobody_is_in_the_group(
         """One that is not installed here has worked with the database as well."""
         database = open_database(f"sqlite:///{Path(consumer).parent.parent / 'billing.db'}")
         await migrate(database, WorkerTables)
-        await inbox.register(database, "elsewhere", ["user_add_org"])
+        await register(database, "elsewhere")
         await database.close()
 
     asyncio.run(others())

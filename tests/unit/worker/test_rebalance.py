@@ -11,13 +11,14 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import CollectorRegistry
 
-import dingbridge.worker.worker as worker_module
+import dingbridge.worker.membership.commits as commits_module
 from dingbridge import Consumer, Event, Transaction
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker.executor import Executor
+from dingbridge.worker.attempts.executor import Executor
+from dingbridge.worker.membership.worker import Worker, WorkerOptions
 from dingbridge.worker.metrics import WorkerMetrics
+from dingbridge.worker.queues.note import NO_NOTE
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
-from dingbridge.worker.worker import Worker, WorkerOptions
 from tests.lives.clock import jumping
 from tests.unit.worker.support import kafka_record, record
 
@@ -68,11 +69,6 @@ def fetched() -> Any:
 def test_a_handler_has_five_seconds_at_a_rebalance_whatever_its_time_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def nothing_noted(*_: object) -> dict[TopicPartition, OffsetAndMetadata]:
-        return {}
-
-    monkeypatch.setattr(worker_module, "committed_offsets", nothing_noted)
-
     async def rebalance() -> tuple[float, bool]:
         consumer = Waiting()
         async with member(consumer, tmp_path) as worker:
@@ -99,9 +95,14 @@ class Kafka:
         await self.arrived.wait()
         return {PLACE: [self.records.pop()]} if self.records else await asyncio.Future()
 
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def commit(self, offsets: dict[TopicPartition, Any]) -> None: ...
+
 
 @pytest.mark.parametrize("fetches", ["before the rebalance", "after it"])
-async def test_nothing_is_fetched_while_attempts_are_recalled(
+async def test_nothing_is_fetched_before_it_is_decided_where_to_begin(
     fetches: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kafka, consumer = Kafka(), Waiting()
@@ -110,9 +111,9 @@ async def test_nothing_is_fetched_while_attempts_are_recalled(
     async def seven_failed(*_: object) -> dict[TopicPartition, OffsetAndMetadata]:
         asked.set()
         await recalled.wait()
-        return {PLACE: OffsetAndMetadata(0, "[[0,7,0,0]]")}
+        return {PLACE: OffsetAndMetadata(0, '{"f":[[0,7,0,0,0]]}')}
 
-    monkeypatch.setattr(worker_module, "committed_offsets", seven_failed)
+    monkeypatch.setattr(commits_module, "committed_offsets", seven_failed)
     async with member(consumer, tmp_path) as worker:
         await worker.on_partitions_assigned(set())
         fetching = None
@@ -120,18 +121,79 @@ async def test_nothing_is_fetched_while_attempts_are_recalled(
             fetching = asyncio.create_task(worker._fetch(cast("Any", kafka)))
             await kafka.asked.wait()
         await worker.on_partitions_revoked(set())
-        assigned = asyncio.create_task(worker.on_partitions_assigned({PLACE}))
-        await asked.wait()
+        await worker.on_partitions_assigned({PLACE})
         fetching = fetching or asyncio.create_task(worker._fetch(cast("Any", kafka)))
+        await asked.wait()
         kafka.arrived.set()
         for _ in range(20):
             await asyncio.sleep(0)
         assert consumer.attempts == []
         recalled.set()
-        await assigned
         await consumer.began.wait()
         assert consumer.attempts == [8]
         fetching.cancel()
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+async def test_what_comes_while_the_partitions_go_is_not_worked_on(one_by_one: bool, tmp_path: Path) -> None:
+    consumer = Waiting()
+
+    class Late(Kafka):
+        async def getmany(self, *_: object, **__: object) -> dict[TopicPartition, list[Any]]:
+            if not self.records:
+                return {}
+            await worker.on_partitions_revoked({PLACE})
+            if one_by_one:
+                await worker.on_partitions_assigned({PLACE})
+            return {PLACE: [self.records.pop()]}
+
+        async def committed(self, partition: TopicPartition) -> int | None:
+            return None
+
+        async def position(self, partition: TopicPartition) -> int:
+            return 0
+
+        def highwater(self, partition: TopicPartition) -> int:
+            return 5
+
+        def seek(self, partition: TopicPartition, offset: int) -> None: ...
+
+    async with member(consumer, tmp_path) as worker:
+        await worker.on_partitions_assigned({PLACE})
+        late = cast("Any", Late())
+        if one_by_one:
+            await worker._fetch_past_undecodable(late, worker._assigned)
+        else:
+            await worker._fetch_once(late)
+        assert worker._scheduler.offsets.in_flight == 0
+
+
+async def test_a_partition_that_was_handed_over_with_a_fault_of_ours_comes_back_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with member(Waiting(), tmp_path) as worker:
+        await worker.on_partitions_assigned({PLACE})
+        worker._kafka = cast("Any", Kafka())
+        monkeypatch.setattr(worker._commits, "commit", _fault)
+        with pytest.raises(ValueError, match="a fault of ours"):
+            await worker.on_partitions_revoked({PLACE})
+        assert (worker._assigned, worker._scheduler._closing) == (set(), set())
+
+
+async def _fault(*_: object, **__: object) -> None:
+    raise ValueError("a fault of ours")
+
+
+async def test_records_beyond_the_note_wait_for_it_again_when_it_was_not_committed(tmp_path: Path) -> None:
+    async with member(Waiting(), tmp_path) as worker:
+        commits = worker._commits
+        commits._begin(PLACE, 0, 0, NO_NOTE, used=True)
+        end = {PLACE: commits_module.LEAST_AHEAD + 1}
+        assert commits.beyond(end)
+        assert commits.beyond(end), "a rebalance, or a pause, has cancelled the commit"
+        worker._scheduler.offsets.add(QueuedRecord(PLACE, 0, b"k", 1))
+        await commits.commit(cast("Any", Kafka()), end)
+        assert not commits.beyond(end)
 
 
 # -- A stop that comes at the very moment at which Kafka answers
@@ -185,7 +247,8 @@ async def test_a_commit_that_is_acknowledged_as_the_stop_comes_does_not_swallow_
     offsets.finish(queued)
     worker._kafka = cast("Any", kafka)
 
-    committing = asyncio.create_task(worker._commit_regularly())
+    worker._commits._begin(P0, 0, 0, NO_NOTE, used=True)
+    committing = asyncio.create_task(worker._commit_regularly(cast("Any", kafka)))
     await kafka.asked.wait()
     kafka.answer.set()
     for _ in range(turns):

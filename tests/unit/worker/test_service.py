@@ -22,8 +22,8 @@ from dingbridge.worker import service
 from dingbridge.worker.dead_letters import LARGEST_BYTES
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.service import ConsumerService
-from dingbridge.worker.store import inbox
 from dingbridge.worker.store.errors import DatabaseDown, TransactionRace
+from dingbridge.worker.store.offsets import consumers
 from tests.unit.worker.harness import until
 from tests.unit.worker.support import Recording, kafka_record, record
 
@@ -51,7 +51,7 @@ async def test_what_came_before_the_consumer_began_is_not_late(tmp_path: Path) -
     database = serving(tmp_path).database
     assert database is not None
     async with database.transaction() as tx:
-        await tx.execute(inbox.topics.update().values(since=now - 3 * hour))
+        await tx.execute(consumers.update().values(since=now - 3 * hour))
     await database.close()
     assert await late(now - 4 * hour, now - 2.5 * hour) == 1
 
@@ -124,7 +124,7 @@ async def test_readyz_names_the_partition_whose_dead_letter_is_not_taken_and_oth
     await until(lambda: scheduler.offsets.in_flight == 1 and bool(scheduler.down()))
     ready, details = await one._ready()
     assert not ready
-    assert details["unavailable"] == {"t-0": "dead letter not taken: no right to write"}
+    assert details["unavailable"] == {"dead letters": "dead letter not taken: no right to write"}
     await scheduler.revoke({TopicPartition("t", 0)}, 0)
     await scheduler.close()
     await one.database.close()

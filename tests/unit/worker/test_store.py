@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from dingbridge import Position, Restored, Transaction, open_database
+from dingbridge import Retry, open_database
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.store import database as module
@@ -20,7 +20,7 @@ from dingbridge.worker.store import inbox, pruning
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.errors import TransactionRace
 from dingbridge.worker.store.migrations import WorkerTables, migrate
-from dingbridge.worker.store.restored import NotSetBack, is_restored, mark, marks, notify, set_back
+from dingbridge.worker.store.offsets import keep_inbox, register
 from dingbridge.worker.store.retention import Lives
 
 DAY = timedelta(days=1)
@@ -34,7 +34,14 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def pruned(database: Database, lives: list[Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+async def pruned(
+    database: Database,
+    lives: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    topics: Collection[str] = ("t",),
+    *,
+    once: bool = False,
+) -> list[str]:
     """Prune until it is done once, by what Kafka answers; the names of what is logged."""
     done = asyncio.Event()
 
@@ -42,12 +49,12 @@ async def pruned(database: Database, lives: list[Any], monkeypatch: pytest.Monke
         answer = lives.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return Lives({topic: answer.get(topic) for topic in topics}, ())
+        return Lives({topic: answer.get(topic, DAY) for topic in topics}, ())
 
     class Log:
         def info(self, event: str, **values: Any) -> None:
             said.append(event.removeprefix("consumer."))
-            if event == "consumer.inbox_pruned":
+            if event == "consumer.inbox_pruned" or (once and event == "consumer.inbox_kept"):
                 done.set()
 
         warning = debug = info
@@ -56,7 +63,7 @@ async def pruned(database: Database, lives: list[Any], monkeypatch: pytest.Monke
     monkeypatch.setattr(pruning, "lives_of_records", asked)
     monkeypatch.setattr(pruning, "RETRY_S", 0.001)
     monkeypatch.setattr(pruning, "log", Log())
-    task = asyncio.create_task(pruning.prune_regularly(database, "one", KafkaSettings.load()))
+    task = asyncio.create_task(pruning.prune_regularly(database, "one", KafkaSettings.load(), sorted(topics)))
     async with asyncio.timeout(60):
         await asyncio.wait([task, asyncio.create_task(done.wait())], return_when="FIRST_COMPLETED")
     assert not task.done()
@@ -65,36 +72,29 @@ async def pruned(database: Database, lives: list[Any], monkeypatch: pytest.Monke
     return said
 
 
-async def aged(database: Database, consumer: str, topic: str, days: int) -> bytes:
+async def aged(database: Database, consumer: str, days: int) -> bytes:
     """A row of this age; its hash."""
-    known = inbox.hash_of(consumer, ("s", f"{topic} {days}"), "")
+    known = inbox.hash_of(consumer, ("s", str(days)), "")
     at = inbox.seconds(datetime.now(UTC) - days * DAY)
     async with database.transaction() as tx:
-        row = {"hash": known, "topic": inbox.number_of(consumer, topic), "at": at}
-        await tx.execute(inbox.inbox.insert().values(row))
+        await tx.execute(inbox.inbox.insert().values(hash=known, at=at))
     return known
 
 
-async def test_each_row_is_kept_as_long_as_its_own_topic_needs(
+async def test_rows_are_kept_as_long_as_any_consumer_of_the_database_needs(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await inbox.register(database, "one", ["short", "long", "no longer read"])
-    await inbox.register(database, "one", ["short", "long", "for ever"])
-    await inbox.register(database, "two", ["short"])
-    lives = {"short": 16 * DAY, "long": 92 * DAY, "no longer read": 16 * DAY}
-    kept = [
-        await aged(database, "one", "short", 15),
-        await aged(database, "one", "long", 91),
-        await aged(database, "one", "for ever", 1000),
-        await aged(database, "two", "short", 17),
-    ]
+    for name in ("one", "two"):
+        await register(database, name)
     monkeypatch.setattr(inbox, "PRUNE_ROWS", 1)
-    for topic, days in (("short", 17), ("short", 18), ("long", 93), ("no longer read", 17)):
-        await aged(database, "one", topic, days)
-    said = await pruned(database, [lives], monkeypatch)
-    assert said == ["inbox_kept_for_ever", "inbox_kept", "inbox_pruned"]
-    rows = await database.reader().execute(select(inbox.inbox.c.hash))
-    assert {row.hash for row in rows} == set(kept)
+    rows = {days: await aged(database, "one", days) for days in (15, 91, 93, 94)}
+    await keep_inbox(database, "two", None)
+    assert "inbox_pruned" not in await pruned(database, [{"a": 16 * DAY}], monkeypatch, {"a"}, once=True)
+    await keep_inbox(database, "two", 92 * DAY)
+    said = await pruned(database, [{"a": 16 * DAY, "b": 8 * DAY}], monkeypatch, {"a", "b"})
+    assert said == ["inbox_kept", "inbox_pruned"]
+    left = await database.reader().execute(select(inbox.inbox.c.hash))
+    assert {row.hash for row in left} == {rows[15], rows[91]}
 
 
 async def test_rows_that_are_pruned_are_found_by_an_index(database: Database) -> None:
@@ -102,10 +102,10 @@ async def test_rows_that_are_pruned_are_found_by_an_index(database: Database) ->
     async with database.transaction() as tx:
         if database.dialect == "postgresql":
             await tx.connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # the table is empty
-        old = "SELECT hash FROM dingbridge_inbox WHERE topic = 1 AND at < 5 ORDER BY at LIMIT 5000"
+        old = "SELECT hash FROM dingbridge_inbox WHERE at < 5 ORDER BY at LIMIT 5000"
         rows = (await tx.connection.exec_driver_sql(shown + old)).all()
     plan = " ".join(map(str, rows))
-    assert "dingbridge_inbox_topic_at" in plan
+    assert "dingbridge_inbox_at" in plan
 
 
 ERRORS = [
@@ -122,42 +122,11 @@ async def test_what_fails_is_tried_again(
     database = open_database(f"sqlite:///{tmp_path}/t.db")
     await migrate(database, WorkerTables)
     with capture_logs() as logs:
+        await register(database, "one")
         said = await pruned(database, [error, error, {}], monkeypatch)
     await database.close()
     assert said == ["inbox_not_pruned", "inbox_not_pruned", "inbox_kept", "inbox_pruned"]
     assert "张三" not in str(logs)
-
-
-# -- The mark in a restored database: it stops a start until the offsets are set back, and is told of once
-
-
-async def test_a_restored_database_is_told_of_once_when_its_offsets_are_set_back(tmp_path: Path) -> None:
-    database, told = open_database(f"sqlite:///{tmp_path}/a.db"), list[Restored]()
-
-    async def hook(restored: Restored, tx: Transaction) -> None:
-        told.append(restored)
-        if len(told) == 1:
-            raise ConnectionError
-
-    assert not await is_restored(database, "billing")
-    await mark(database, ["billing"], "first", 1)
-    await set_back(database, "billing", {})
-    await mark(database, ["billing"], "second", 2)  # of a copy that was made before the consumer had started
-    await mark(database, ["billing"], "second", 2)  # as after a kill
-    with pytest.raises(NotSetBack, match="dingbridge restore"):
-        await is_restored(database, "billing")
-    assert not await is_restored(database, "another")
-    await set_back(database, "billing", {"t": {"0": 5}})
-    await mark(database, ["billing"], "second", 2)
-    assert await is_restored(database, "billing")
-    with pytest.raises(ConnectionError):
-        await notify(database, "billing", hook)
-    await notify(database, "billing", hook)
-    await notify(database, "billing", hook)
-    assert (len(told), told[1].at_ms, await marks(database)) == (2, 2, {})
-    assert told[1].may_be_known(Position("t", 0, 4))
-    assert not any(told[1].may_be_known(Position(*at)) for at in (("t", 0, 5), ("t", 1, 4), ("u", 0, 0)))
-    await database.close()
 
 
 # -- Closing a database ends, whatever has happened to its connections
@@ -179,3 +148,21 @@ async def test_closing_ends_though_a_connection_was_cut_off_a_moment_ago(monkeyp
         await asyncio.sleep(0)
         gate.set()
         await closing
+
+
+async def test_a_failed_statement_stays_one_when_its_savepoint_is_kept_and_another_rolled_back(
+    tmp_path: Path,
+) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/t.db")
+
+    async def fail_and_go_on() -> None:
+        async with database.transaction() as tx:
+            async with tx.connection.begin_nested():
+                with pytest.raises(OperationalError):
+                    await tx.execute(text("SELECT * FROM missing"))
+            async with tx.connection.begin_nested() as savepoint:
+                await savepoint.rollback()
+
+    with pytest.raises(Retry, match="a statement failed"):
+        await fail_and_go_on()
+    await database.close()

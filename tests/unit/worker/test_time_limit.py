@@ -12,12 +12,13 @@ from dingbridge.errors import BridgeError
 from dingbridge.events.event import decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker import executor as process_module
+from dingbridge.worker.attempts import watchdog
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Executor
 from dingbridge.worker.service import show
 from dingbridge.worker.store import inbox
 from tests.unit.address_sync.company import event
+from tests.unit.worker.harness import P0, Scripted, running, until
 from tests.unit.worker.support import Recording, effects, record
 
 
@@ -55,7 +56,7 @@ class Deaf(Recording):
 async def test_one_that_does_not_heed_its_cancellation_is_left_behind_without_its_transaction(
     half: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    monkeypatch.setattr(process_module, "CANCEL_GRACE_S", 0.01)
+    monkeypatch.setattr(watchdog, "CANCEL_GRACE_S", 0.01)
     consumer = Deaf()
     consumer.half = half
     async with MemoryRuntime(consumer, database_url=f"sqlite:///{tmp_path}/t.db") as runtime:
@@ -126,6 +127,73 @@ async def test_without_a_database_asking_for_it_is_answered_in_words() -> None:
     assert "uses_database = False" in str(outcome.error)
     with pytest.raises(BridgeError, match="uses no database"):
         await show(Plain(), ConsumerSettings.load())
+
+
+class Translating(Scripted):
+    """Raises another error when it is cancelled, as drivers and clients may."""
+
+    concurrency = 1
+    handler_timeout_s = 0.05
+
+    async def prepare(self, event: Event, ctx: Context) -> None:
+        try:
+            await super().prepare(event, ctx)
+        except asyncio.CancelledError:
+            self.hold.clear()
+            raise ValueError from None
+
+
+async def test_one_that_ends_its_cancellation_by_another_error_costs_the_next_one_nothing() -> None:
+    consumer = Translating()
+    consumer.hold["e0"] = asyncio.Event()
+    async with running(consumer) as harness:
+        harness.add(P0, ("e0", "u0"), ("e1", "u1"), ("e2", "u2"))
+        await harness.idle()
+        assert sorted(consumer.seen) == ["e0", "e0", "e1", "e2"]
+        assert harness.count("attempts_total", outcome="retry") == 1
+
+
+async def test_one_that_does_so_at_a_rebalance_costs_the_next_one_nothing() -> None:
+    consumer = Translating()
+    consumer.handler_timeout_s = 60  # type: ignore[misc]
+    consumer.hold["e0"] = asyncio.Event()
+    async with running(consumer) as harness:
+        harness.add(P0, ("e0", "u0"))
+        await until(lambda: "e0" in consumer.began)
+        await harness.scheduler.revoke({P0}, 0)
+        harness.scheduler.forget({P0})
+        harness.add(P0, ("e1", "u1"))
+        await harness.idle()
+        assert await harness.effects() == ["e1"]
+
+
+class DeafScripted(Scripted):
+    """Goes on after it was cancelled, until ``hold`` lets it."""
+
+    async def prepare(self, event: Event, ctx: Context) -> None: ...
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        waiting = asyncio.ensure_future(super().prepare(event, tx.ctx))
+        while not waiting.done():
+            try:
+                await asyncio.wait([waiting])
+            except asyncio.CancelledError:
+                continue
+
+
+async def test_one_that_is_deaf_at_a_rebalance_gives_the_writer_of_sqlite_back_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setattr(watchdog, "CANCEL_GRACE_S", 0.01)
+    consumer = DeafScripted()
+    consumer.hold["e0"] = asyncio.Event()
+    async with running(consumer, database_url=f"sqlite:///{tmp_path}/t.db") as harness:
+        harness.add(P0, ("e0", "u0"))
+        await until(lambda: "e0" in consumer.began)
+        await harness.scheduler.revoke({P0}, 0)
+        async with asyncio.timeout(5), harness.runtime.database.transaction():
+            pass
+        consumer.hold["e0"].set()
 
 
 # -- What a handler is given beside its event

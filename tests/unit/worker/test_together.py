@@ -171,7 +171,9 @@ def test_whatever_fails_each_event_is_settled_once_and_the_newest_of_each_user_l
         async with running(consumer) as harness:
             harness.add(P0, *((f"e{n}", user) for n, (user, _) in enumerate(life)))
             await harness.idle()
-            handled = [name for group in consumer.together for name in group]
+            # a handler is called again when another one of its transaction has failed
+            calls = [name for group in consumer.together for name in group]
+            handled = list(dict.fromkeys(reversed(calls)))[::-1]
             dead = [f"e{letter.offset}" for letter, _, _ in harness.letters.sent]
             assert sorted(handled + dead) == sorted(f"e{n}" for n in range(len(life)))
             order = defaultdict(list)

@@ -1,42 +1,40 @@
 """The Kafka side of a consumer: its group, what is fetched, the handover of partitions, committed offsets.
 
 Between fetch and commit a record is ``scheduler.py``'s, which has the consumer's handler run by
-``executor.py``. The process around it (settings, database, signals) is ``service.py``'s. *Inbox* has two
-meanings: a topic of the consumer's own, for replays and for requests to it alone, and a table of its
-database, which remembers handled events so that a repeated record is skipped.
+``executor.py``. The process around it (settings, database, signals) is ``service.py``'s.
+
+*Inbox* has two meanings. The inbox topic of a consumer receives replays and requests to this consumer alone.
+The inbox table of its database remembers handled events, so that a repeated record is skipped.
 """
 
 import asyncio
 import time
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable, TopicError
-from dingbridge.events.event import NotAnEvent
 from dingbridge.kafka.client import connection, discard_consumer, explain
-from dingbridge.kafka.group_offsets import committed_offsets
-from dingbridge.kafka.group_start import begin_at_end
-from dingbridge.kafka.topic_policy import dlq_topic, foreign_topics, inbox_topic, topics_read
-from dingbridge.kafka.topics import ensure_topics
-from dingbridge.kafka.undecodable import stand_in
 from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
 from dingbridge.tasks import TaskEnded, end
+from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter, in_place
-from dingbridge.worker.executor import Executor
+from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter
+from dingbridge.worker.membership.commits import OLDER, Commits
+from dingbridge.worker.membership.topics import ConsumerTopics
+from dingbridge.worker.membership.undecodable import fetch_one_by_one
 from dingbridge.worker.metrics import Measures, WorkerMetrics
-from dingbridge.worker.outcomes import Failure
-from dingbridge.worker.queues.attempts import read_note
+from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
 from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker
-from dingbridge.worker.scheduler import Scheduler
+from dingbridge.worker.scheduling.scheduler import Scheduler
+from dingbridge.worker.store.database import Database
+from dingbridge.worker.store.offsets import MovedByAnother
 from dingbridge.worker.supervise import cancel_on
 
 log = structlog.get_logger(__name__)
@@ -52,24 +50,11 @@ next request only, so this is also the longest delay of a single record."""
 POLL_MS = 1_000
 """How long one fetch waits for records, in ms; a stop interrupts it."""
 
-AGAIN_MS = 5_000
-"""How long one fetch waits for records that Kafka has given before, in ms."""
-
-UNDECODABLE = Failure.of(
-    NotAnEvent(
-        "a header's name, in this record or in an earlier one of its batch, is no UTF-8, so aiokafka cannot "
-        "decode it; the record itself is in Kafka only, at its place"
-    ),
-    "dingbridge",
-    1,
-)
-
 WINDOW_WITHOUT_DATABASE = 10_000
 """``Limits.window`` of a consumer without an inbox table: a crash makes it handle this many records again."""
 
-COMMIT_TIMEOUT_S = 5
 LEAVE_TIMEOUT_S = 5
-"""How long the last commit, and leaving the group, may take when Kafka does not answer, in s."""
+"""How long leaving the group may take when Kafka does not answer, in s."""
 
 HANDOVER_GRACE_S = 5
 """How long a handler may go on at a rebalance, in s; the whole group waits for it. Then it is cancelled."""
@@ -77,6 +62,12 @@ HANDOVER_GRACE_S = 5
 REBALANCE_TIMEOUT_MS = 60_000
 """How long the group waits for a member, in ms: above what a handover and the next assignment may take, which
 is ``HANDOVER_GRACE_S``, the cancellation, a commit, and the attempts that are recalled."""
+
+COMMIT_TOO_LATE = (CommitFailedError, IllegalStateError)
+"""The group gives the partitions to another member, or has done so."""
+
+TOO_LATE_S = 0.2
+"""How long to wait then, in s, before what comes next; the rebalance interrupts it."""
 
 BLOCKED_S = 3
 """An event loop that stood still for longer, in s, is logged: after ``session_timeout_ms`` the group gives
@@ -113,25 +104,38 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         if executor.database is None:
             limits = replace(limits, window=min(limits.window, WINDOW_WITHOUT_DATABASE))
         offsets = OffsetTracker(limits)
-        self._topics = topics_read(settings, consumer.topics, consumer.control_topics)
-        self._inbox_topic = inbox_topic(settings, consumer.name)
-        # other programs write to control topics; replayed, such records come by the inbox topic
-        foreign = topics_read(settings, (), foreign_topics(consumer.control_topics))
-        foreign += [self._inbox_topic] if foreign else []
+        self._topics = ConsumerTopics(settings, consumer)
         self._scheduler = Scheduler(
-            consumer, executor, dead_letters, offsets, metrics, self._on_paused_change, foreign
+            consumer,
+            executor,
+            dead_letters,
+            offsets,
+            metrics,
+            self._on_paused_change,
+            self._topics.foreign,
         )
-        topics = [*self._topics, self._inbox_topic]
-        self._measures = Measures(consumer.name, topics, offsets, limits.window, metrics)
+        self._measures = Measures(consumer.name, self._topics.all, offsets, limits.window, metrics)
         self._kafka: AIOKafkaConsumer | None = None
         self._stopping = asyncio.Event()
         self._fetch_otherwise = asyncio.Event()  # other partitions than the fetch under way asks for
-        self._recalled = asyncio.Event()  # the group has settled, and failed attempts are known
+        self._settled = asyncio.Event()  # the group has settled
         self._assigned: set[TopicPartition] = set()
+        self._taken_over: set[TopicPartition] | None = None  # the assignment whose place is decided
+        self._held: dict[TopicPartition, list[ConsumerRecord]] = {}  # fetched, and not started yet
         self._joined = False
         self._trouble: str | None = "starting"  # why it cannot be a member of the group now
-        metrics.joined.set_function(lambda: float(self._joined))
-        metrics.paused_seconds.set_function(self._scheduler.down_for_s)
+        self._commits = Commits(consumer, settings, executor, self._scheduler, metrics)
+        self._scheduler.before_careful = self._note_careful
+        metrics.set("joined", 0)
+        metrics.paused(unavailable=0, full=0)
+
+    async def begin_on(self, database: Database, database_id: str) -> None:
+        """Before all else, for a consumer with a database, when its tables are there. Raises
+        ``DependencyUnavailable``."""
+        try:
+            await self._commits.begin_on(database, database_id)
+        except KafkaUnavailable as error:
+            raise DependencyUnavailable(str(error)) from error
 
     def stop(self) -> None:
         """Ask ``run`` to finish what is being worked on, commit, leave the group and return."""
@@ -139,7 +143,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def state(self) -> tuple[bool, dict[str, Any]]:
         """Whether this member takes part, and what an operator wants to know."""
-        down = {f"{p.topic}-{p.partition}": reason for p, reason in sorted(self._scheduler.down().items())}
+        down = self._scheduler.down()
         ready = self._joined and not down and self._trouble is None
         return ready, {
             "kafka": self._trouble or ("joined" if self._joined else "joining the group"),
@@ -148,7 +152,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         }
 
     def in_flight(self) -> dict[str, Any]:
-        """What this member has fetched and not finished, and what its paused partitions wait for."""
+        """What this member has fetched and not finished, and which dependencies that waits for."""
         return self._scheduler.in_flight()
 
     async def run(self) -> None:
@@ -164,44 +168,31 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                     failures = 0
                 except TaskEnded:
                     raise
+                except MovedByAnother as error:
+                    log.warning("consumer.begins_anew", consumer=self._consumer.name, reason=str(error))
                 except Exception as error:  # aiokafka's own faults too: a new membership repairs them
                     failures = 1 if self._trouble is None else failures + 1
-                    if not isinstance(error, KafkaError | KafkaUnavailable | OSError):
+                    of_database = isinstance(error, DependencyUnavailable | Conflict)
+                    if not (of_database or isinstance(error, KafkaError | KafkaUnavailable | OSError)):
                         log.error("consumer.fault", error=error_location(error, "consumers"))
-                    await self._wait_out(explain(error, self._settings), failures)
+                    words = str(error) if of_database else explain(error, self._settings)
+                    await self._wait_out(words, failures)
         finally:
             await self._scheduler.close()
             await self._writer.close()
 
     async def _ensure_topics(self) -> None:
-        """Create the consumer's topics, its inbox, its dead letters and what it writes to where missing;
-        compare the numbers of partitions."""
+        """Make the consumer's topics where missing; compare the numbers of partitions."""
         failures = 0
         while True:
             try:
-                counts = await ensure_topics(self._settings, self._topics)
-                partitions = {self._inbox_topic: max(counts.values())}
-                counts |= await ensure_topics(self._settings, [self._inbox_topic], partitions=partitions)
-                written = topics_read(self._settings, (), self._consumer.control_topics_written)
-                await ensure_topics(
-                    self._settings, [dlq_topic(self._settings, self._consumer.name), *written]
-                )
-                new_only = self._topics if self._consumer.auto_offset_reset == "latest" else ()
-                await begin_at_end(self._settings, self._consumer.name, counts, new_only)
+                aligned = await self._topics.ensure()
                 break
             except (KafkaUnavailable, TopicError) as error:
                 failures += 1
                 await self._wait_out(str(error), failures)
         self._trouble = None
-        aligned = len(set(counts.values())) == 1
-        self._metrics.key_queues_aligned.set(aligned)
-        if not aligned:
-            log.warning(
-                "consumer.key_queues_not_aligned",
-                consumer=self._consumer.name,
-                partitions=counts,
-                meaning="order per key holds within each topic, not across these topics",
-            )
+        self._metrics.set("key_queues_aligned", aligned)
 
     async def _wait_out(self, reason: str, failures: int) -> None:
         wait = delay(failures)
@@ -213,8 +204,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _take_part(self) -> None:
         """One membership, from joining to leaving. Raises ``KafkaError`` when it cannot go on."""
-        limit_ms = int(self._consumer.handler_timeout_s * 1000)
-        self._recalled.clear()
+        self._settled.clear()
+        self._taken_over = None
+        self._commits.went_back.clear()  # that is noticed, and put right by ``take_over``
         kafka = AIOKafkaConsumer(
             **connection(self._settings),
             group_id=self._consumer.name,
@@ -227,9 +219,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             session_timeout_ms=self._options.session_timeout_ms,
             heartbeat_interval_ms=self._options.heartbeat_interval_ms,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
-            max_poll_interval_ms=limit_ms + 300_000,
+            max_poll_interval_ms=int(self._consumer.handler_timeout_s * 1000) + 300_000,
         )
-        kafka.subscribe([*self._topics, self._inbox_topic], listener=self)
+        kafka.subscribe(self._topics.all, listener=self)
         try:
             await cancel_on(self._stopping, kafka.start())
             if self._stopping.is_set():
@@ -245,7 +237,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 log.info("consumer.left_without_goodbye", consumer=self._consumer.name)
 
     async def _fetch_and_commit(self, kafka: AIOKafkaConsumer) -> None:
-        needed = (self._fetch(kafka), self._commit_regularly(), self._scheduler.watch())
+        needed = (
+            self._fetch(kafka), self._commit_regularly(kafka), self._scheduler.watch(), self._went_back(),
+        )  # fmt: skip
         work = [asyncio.create_task(each) for each in needed]
         try:
             done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -254,100 +248,95 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             await end(*work)
 
+    async def _went_back(self) -> None:
+        await self._commits.went_back.wait()
+        self._commits.went_back.clear()  # the next membership puts it right
+        raise MovedByAnother(OLDER)
+
     async def _fetch(self, kafka: AIOKafkaConsumer) -> None:
         while True:
-            # aiokafka fetches while it calls ``on_partitions_assigned``: attempts would be counted anew
-            await self._recalled.wait()
+            # aiokafka fetches while it calls ``on_partitions_assigned``, so the place is decided here
+            await self._settled.wait()
             self._fetch_otherwise.clear()
-            paused = self._scheduler.paused().keys()
-            # Records of a paused partition stay in aiokafka's buffer, which is not filled up further. Its
-            # own pause() would drop the buffer, and resuming would wait for the others' long poll.
-            partitions = (self._assigned - paused) or {NO_PARTITION} if paused else ()
+            if self._taken_over is not self._assigned:
+                await cancel_on(self._fetch_otherwise, self._take_over(kafka, self._assigned))
+                continue
             try:
-                await cancel_on(self._fetch_otherwise, self._fetch_once(kafka, partitions))
+                await cancel_on(self._fetch_otherwise, self._fetch_once(kafka))
             except UnicodeDecodeError:
-                await self._fetch_one_by_one(kafka)
+                await self._fetch_past_undecodable(kafka, self._assigned)
 
-    async def _fetch_once(self, kafka: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
-        # Nothing is awaited between aiokafka's move of its position and the records' entry into the key
-        # queues, so neither a handover nor a cancellation can come between.
-        batches = await kafka.getmany(*partitions, timeout_ms=POLL_MS, max_records=self._options.poll_records)
-        for records in batches.values():
+    async def _fetch_past_undecodable(self, kafka: AIOKafkaConsumer, assigned: set[TopicPartition]) -> None:
+        async def noted(partition: TopicPartition, end: int) -> bool:
+            if self._commits.beyond({partition: end}):
+                await self._commits.commit(kafka, [partition])
+            return self._assigned is assigned and self._settled.is_set()
+
+        await fetch_one_by_one(kafka, self._scheduler, assigned, self._options.poll_records, noted)
+
+    async def _take_over(self, kafka: AIOKafkaConsumer, assigned: set[TopicPartition]) -> None:
+        try:
+            await self._commits.take_over(kafka, assigned)
+        except COMMIT_TOO_LATE:
+            log.info("consumer.commit_too_late", consumer=self._consumer.name, partitions=_by_topic(assigned))
+            await asyncio.sleep(TOO_LATE_S)  # the group settles anew
+            return
+        self._taken_over = assigned
+
+    async def _fetch_once(self, kafka: AIOKafkaConsumer) -> None:
+        if not self._held:
+            full = self._scheduler.paused()
+            # Records of a full partition stay in aiokafka's buffer, which is not filled up further. Its own
+            # pause() would drop the buffer, and resuming would wait for the others' long poll.
+            partitions = (self._assigned - full) or {NO_PARTITION} if full else ()
+            most = self._options.poll_records
+            self._held = await kafka.getmany(*partitions, timeout_ms=POLL_MS, max_records=most)
+        if not self._held:
+            return
+        ends = {partition: records[-1].offset + 1 for partition, records in self._held.items()}
+        if self._commits.beyond(ends):
+            try:
+                await self._commits.commit(kafka, ends)
+            except COMMIT_TOO_LATE:
+                await asyncio.sleep(TOO_LATE_S)  # the group settles anew
+                return
+        if not self._settled.is_set():  # they came while the partitions were revoked
+            self._held = {}
+            return
+        held, self._held = self._held, {}
+        for records in held.values():
             self._scheduler.add(records)
-        if batches:
-            await asyncio.sleep(0)  # getmany does not yield while it has records
-
-    async def _fetch_one_by_one(self, kafka: AIOKafkaConsumer) -> None:
-        """Fetch past a record that aiokafka cannot decode: it is given up. The ``getmany`` that came to it
-        has lost what it took from other partitions, so each begins again where the queued records end."""
-        assigned = self._assigned
-        for partition in tuple(assigned):
-            begin = self._scheduler.offsets.next_offset(partition)
-            if begin is None:
-                begin = await kafka.committed(partition) or 0  # 0 may be out of range: then the earliest
-            if self._assigned is not assigned or partition not in assigned:
-                return  # the next assignment begins with what is committed
-            kafka.seek(partition, begin)
-        for partition in tuple(assigned):
-            for _ in range(self._options.poll_records):
-                if partition not in assigned or partition in self._scheduler.paused():
-                    break
-                if await kafka.position(partition) >= (kafka.highwater(partition) or 0):
-                    break
-                try:
-                    found = await kafka.getmany(partition, timeout_ms=AGAIN_MS, max_records=1)
-                except UnicodeDecodeError:
-                    offset = await kafka.position(partition)  # it has one, so nothing is waited for
-                    kafka.seek(partition, offset + 1)
-                    self._scheduler.add([in_place(stand_in(partition, offset))], UNDECODABLE)
-                    continue
-                if not found:
-                    break
-                self._scheduler.add(found[partition])
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # getmany does not yield while it has records
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """aiokafka calls this when the group has settled; ``_fetch`` waits until it has recalled the attempts
-        that failed."""
+        """aiokafka calls this when the group has settled; ``_fetch`` decides then where to begin."""
         self._assigned = set(assigned)
         self._joined = True
         self._scheduler.offsets.assign(assigned)
-        try:
-            await self._read_attempts(assigned)
-        finally:
-            self._recalled.set()
+        self._settled.set()
         self._on_paused_change()
         log.info("consumer.assigned", consumer=self._consumer.name, partitions=_by_topic(assigned))
-
-    async def _read_attempts(self, assigned: set[TopicPartition]) -> None:
-        """Read the failed attempts that earlier members noted beside the committed offsets; without a note
-        they are counted from 0."""
-        if not assigned:
-            return
-        try:
-            found = await committed_offsets(self._settings, self._consumer.name, assigned)
-        except KafkaUnavailable as error:
-            log.info("consumer.attempts_unknown", consumer=self._consumer.name, reason=str(error))
-            return
-        for partition, (offset, text) in found.items():
-            self._scheduler.offsets.recall(partition, read_note(offset, text))
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """aiokafka calls this before it rejoins, and fetches nothing until it has."""
         self._joined = False
-        self._recalled.clear()
+        self._settled.clear()
         self._fetch_otherwise.set()
         await self._hand_over(set(revoked), HANDOVER_GRACE_S)
 
     async def _hand_over(self, partitions: set[TopicPartition], grace_s: float) -> None:
+        self._held = {}
         if not partitions:
             return
         await self._scheduler.revoke(partitions, grace_s)
-        await self._commit(partitions)
-        self._scheduler.forget(partitions)
-        self._assigned -= partitions
+        try:
+            await self._commit(partitions, last=True)
+        finally:
+            self._scheduler.forget(partitions)
+            self._commits.forget(partitions)
+            self._assigned = self._assigned - partitions
 
-    async def _commit_regularly(self) -> None:
+    async def _commit_regularly(self, kafka: AIOKafkaConsumer) -> None:
         interval_s = self._options.commit_interval_s
         while True:
             began = time.monotonic()
@@ -362,32 +351,46 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 )
             if self._joined:
                 await self._commit(set(self._assigned))
-            self._measures.take(self._kafka, self._assigned)
+            self._measures.take(kafka, self._assigned)
+            self._report()
 
-    async def _commit(self, partitions: set[TopicPartition]) -> None:
-        """Commit what has changed. A failure costs a redelivery, which the inbox table skips."""
-        offsets = self._scheduler.offsets.to_commit(partitions)
-        if not offsets or self._kafka is None:
+    async def _commit(self, partitions: set[TopicPartition], *, last: bool = False) -> None:
+        """Commit what has changed. A failure costs a redelivery, which the inbox table skips. Raises
+        ``MovedByAnother``, unless it is the last."""
+        if self._kafka is None:
+            return
+        name = self._consumer.name
+        try:
+            await self._commits.commit(self._kafka, partitions, last=last)
+        except COMMIT_TOO_LATE:
+            log.info("consumer.commit_too_late", consumer=name, partitions=_by_topic(partitions))
+        except MovedByAnother as error:
+            if not last:
+                raise
+            log.info("consumer.commit_failed", consumer=name, reason=str(error))
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("consumer.commit_failed", consumer=name, reason=explain(error, self._settings))
+        except (DependencyUnavailable, Conflict) as error:
+            log.warning("consumer.commit_failed", consumer=name, reason=str(error))
+
+    async def _note_careful(self, partition: TopicPartition) -> None:
+        """Note an attempt that may end the process. Raises ``DependencyUnavailable`` where it cannot be."""
+        if self._kafka is None:
             return
         try:
-            async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                await self._kafka.commit(offsets)
-        except (CommitFailedError, IllegalStateError):
-            log.info("consumer.commit_too_late", consumer=self._consumer.name, partitions=_by_topic(offsets))
+            await self._commits.commit(self._kafka, [partition])
         except (KafkaError, OSError, TimeoutError) as error:
-            log.warning(
-                "consumer.commit_failed",
-                consumer=self._consumer.name,
-                reason=explain(error, self._settings),
-            )
-        else:
-            self._scheduler.offsets.committed(offsets)
+            raise DependencyUnavailable(explain(error, self._settings)) from error
 
     def _on_paused_change(self) -> None:
         """The scheduler may pause other partitions than before."""
-        paused, down = self._scheduler.paused(), self._scheduler.down()
-        self._metrics.paused(unavailable=len(down), full=len(paused) - len(down))
+        self._report()
         self._fetch_otherwise.set()
+
+    def _report(self) -> None:
+        self._metrics.paused(unavailable=len(self._scheduler.down()), full=len(self._scheduler.paused()))
+        self._metrics.set("joined", self._joined)
+        self._metrics.set("paused_seconds", self._scheduler.down_for_s())
 
 
 def _by_topic(partitions: Any) -> dict[str, list[int]]:

@@ -1,7 +1,7 @@
 """Which waiting records are handled together: neighbours in a key queue whose events share a fetch."""
 
 from collections.abc import Collection, Hashable, Iterator
-from itertools import islice, takewhile
+from itertools import islice
 from typing import cast
 
 from aiokafka import ConsumerRecord
@@ -23,37 +23,45 @@ class Together:
 
     def __init__(self, consumer: Consumer, foreign_topics: Collection[str]) -> None:
         self._consumer, self._foreign_topics = consumer, frozenset(foreign_topics)
-        self._shares = type(consumer).fetches is not Consumer.fetches
+        self.shares = type(consumer).fetches is not Consumer.fetches
 
     def decode(self, queued: QueuedRecord) -> Exception | None:
         """Fill in event and delivery of ``queued``. Returns what makes it unreadable, whatever that is."""
+        if queued.event is not None:
+            return None
         record = cast(ConsumerRecord, queued.record)
         if queued.delivery is None:
             queued.delivery = Delivery.of(record)
-        if queued.event is None:
-            try:
-                if IN_PLACE in record.headers:
-                    raise NotAnEvent("its dead letter has no value: that is only at its first place in Kafka")
-                if record.value is None:
-                    raise NotAnEvent("the record has no value")
-                foreign = record.topic in self._foreign_topics
-                queued.event = decode(record.value, Sent(record.key, record.timestamp) if foreign else None)
-            except Exception as error:
-                return error
+        try:
+            if IN_PLACE in record.headers:
+                raise NotAnEvent("its dead letter has no value: that is only at its first place in Kafka")
+            if record.value is None:
+                raise NotAnEvent("the record has no value")
+            foreign = record.topic in self._foreign_topics
+            queued.event = decode(record.value, Sent(record.key, record.timestamp) if foreign else None)
+        except Exception as error:
+            return error
         return None
 
     def first_of(self, queue: Iterator[QueuedRecord]) -> list[QueuedRecord]:
-        """The first record of ``queue``, and those right behind it whose events share its fetch."""
+        """The first record of ``queue``, and those right behind it whose events share its fetch; those that
+        the inbox table knows are passed over."""
         head = next(queue)
         shared = self._fetch_of(head)
+        found = [head]
         if shared is None:
-            return [head]
-        rest = islice(queue, MOST_TOGETHER - 1)
-        return [head, *takewhile(lambda queued: self._fetch_of(queued) == shared, rest)]
+            return found
+        for queued in islice(queue, MOST_TOGETHER - 1):
+            if queued.known:
+                continue
+            if self._fetch_of(queued) != shared:
+                break
+            found.append(queued)
+        return found
 
     def _fetch_of(self, queued: QueuedRecord) -> Hashable | None:
         """What is fetched for ``queued``; None for one that is handled alone."""
-        if not self._shares or queued.alone or queued.failure or self.decode(queued) is not None:
+        if queued.alone or queued.careful or queued.failure or self.decode(queued) is not None:
             return None
         event = cast(Event, queued.event)
         if event.type == RESYNC_REQUESTED:

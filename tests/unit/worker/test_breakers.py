@@ -11,20 +11,20 @@ from dingbridge.dingtalk.error_codes import error_for
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.errors import SettingsError
 from dingbridge.events.event import decode
-from dingbridge.worker.queues import pauses
-from dingbridge.worker.queues.attempts import Attempts
+from dingbridge.worker.queues import breaker
+from dingbridge.worker.queues.note import Attempts
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.errors import DatabaseDown
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
-from tests.unit.worker.support import record
+from tests.unit.worker.support import kafka_record, record
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "UNAVAILABLE_FIRST_S", 0.001)
     monkeypatch.setattr(retry, "UNAVAILABLE_MAX_S", 0.002)
-    monkeypatch.setattr(pauses, "own_delay_s", lambda failures: 0.001)
+    monkeypatch.setattr(breaker, "own_delay_s", lambda failures: 0.001)
 
 
 def an_hour_is(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -93,7 +93,7 @@ async def test_when_none_works_all_wait_in_turn_and_nothing_is_counted(
     consumer.concurrency = 1  # type: ignore[misc]
     async with running(consumer) as harness:
         harness.add(P0, *events(5))
-        await until(lambda: harness.scheduler.down() == {P0: "system A is down"})
+        await until(lambda: harness.scheduler.down() == {"handler": "system A is down"})
         await until(lambda: all(consumer.seen.count(f"e{n}") > 2 for n in range(5)))
         assert harness.letters.sent == []
         consumer.down = False
@@ -107,22 +107,34 @@ async def test_who_asks_dingtalk_by_another_client_goes_on_after_an_outage_too()
     consumer = Failing(error=Unavailable("no answer", api="v2/user/get"), down=True)
     async with running(consumer) as harness:
         harness.add(P0, *events(5))
-        await until(lambda: P0 in harness.scheduler.down())
+        await until(lambda: "dingtalk of default" in harness.scheduler.down())
         consumer.down = False
         await harness.idle()
         assert harness.scheduler.down() == {}
 
 
-async def test_while_all_that_is_held_was_tried_more_is_fetched() -> None:
-    """What holds the partition may be at fault itself, and only another key can show it."""
+async def test_while_all_that_waits_was_tried_another_key_is_tried_at_once() -> None:
+    """What waits may be at fault itself, and only another key can show it."""
     consumer = Failing("e0", "e1", "e2")
     async with running(consumer) as harness:
         harness.add(P0, *events(3))
-        await until(lambda: P0 in harness.scheduler.down())
-        await until(lambda: P0 not in harness.scheduler.paused())
+        await until(lambda: "handler" in harness.scheduler.down())
         harness.add(P0, ("e3", "e3"))
         await until(lambda: harness.scheduler.down() == {})
         assert await harness.effects() == ["e3"]
+
+
+async def test_events_of_a_type_that_does_not_call_what_is_down_go_on() -> None:
+    consumer = Failing(asks="system A", down=True)
+    async with running(consumer) as harness:
+        harness.add(P0, *events(5))
+        await until(lambda: "system A" in harness.scheduler.down())
+        others = [record(f"filtered{n}", f"o{n}", "org_dept_create") for n in range(5)]
+        harness.scheduler.add(
+            [kafka_record(*P1, n, key=one.key, value=one.value) for n, one in enumerate(others)]
+        )
+        await until(lambda: harness.tracker.committable_offset(P1) == 5)
+        assert "system A" in harness.scheduler.down()
 
 
 async def test_what_asked_nothing_is_no_proof_that_a_dependency_works(
@@ -177,29 +189,31 @@ async def test_who_waits_for_ever_is_not_given_up(monkeypatch: pytest.MonkeyPatc
 
 async def test_an_hour_without_the_dependency_is_no_hour_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
-    monkeypatch.setattr(pauses.time, "time", lambda: now)
+    monkeypatch.setattr(breaker.time, "monotonic", lambda: now)
     bad, other = (QueuedRecord(P0, offset, b"k", 1) for offset in range(2))
-    waiting = pauses.Pauses(lambda queued: None, lambda: None, "tests")
+    waiting = breaker.Breakers(lambda queued: None, lambda: None, "tests")
+    monkeypatch.setattr(waiting, "_try_next", lambda *given: None)
+    trouble = bad.troubled
 
     def fails() -> None:
-        waiting.failed(bad, DependencyUnavailable("no answer"), pauses.HANDLER, None)
+        waiting.failed(bad, DependencyUnavailable("no answer"), breaker.HANDLER, None)
 
     fails()
     for own in range(1, 4):
         now += 60
-        waiting.worked(other, pauses.HANDLER)
+        waiting.worked(other, breaker.HANDLER)
         now += 60
         fails()
-        assert (bad.own_failures, now - bad.own_since) == (own, 120 * own)
-        assert not availability.is_given_up(bad.own_since, now)
+        assert (trouble.own_failures, now - (trouble.own_since or 0)) == (own, 120 * own)
+        assert not availability.is_given_up(trouble.own_since, now)
         for _ in range(3):  # nothing works meanwhile
             now += 3600
             fails()
-        assert (bad.own_failures, now - bad.own_since) == (own, 120 * own)
+        assert (trouble.own_failures, now - (trouble.own_since or 0)) == (own, 120 * own)
     now += 3600
-    waiting.worked(other, pauses.HANDLER)
+    waiting.worked(other, breaker.HANDLER)
     fails()
-    assert availability.is_given_up(bad.own_since, now)
+    assert availability.is_given_up(trouble.own_since, now)
 
 
 async def test_a_dead_letter_that_kafka_does_not_take_is_no_failure_of_its_record(
@@ -241,17 +255,17 @@ async def test_a_dead_letter_that_a_fault_of_ours_prevents_is_tried_in_its_turn(
 async def test_a_month_of_calls_that_fail_costs_about_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # the real delays
     now, waits = time.monotonic(), list[float]()
-    monkeypatch.setattr(pauses.time, "monotonic", lambda: now)
-    monkeypatch.setattr(pauses.time, "time", lambda: now)
-    kept = pauses.Pauses(lambda queued: None, lambda: None, "tests")
+    monkeypatch.setattr(breaker.time, "monotonic", lambda: now)
+    monkeypatch.setattr(breaker.time, "time", lambda: now)
+    kept = breaker.Breakers(lambda queued: None, lambda: None, "tests")
     monkeypatch.setattr(kept, "_try_next", lambda pause, wait_s: waits.append(wait_s))
     queued = QueuedRecord(P0, 0, b"a", 1, None)
     ends = now + 30 * 86_400
     while now < ends:
-        now += kept.failed(queued, Unavailable("no answer", api="a"), pauses.HANDLER, None) or waits[-1]
-        if (pause := kept.of.get(P0)) is not None:
-            pause.tried.clear()
-            pause.probe = queued
+        now += kept.failed(queued, Unavailable("no answer", api="a"), breaker.HANDLER, None) or waits[-1]
+        for opened in kept.open:
+            opened.tried.clear()
+            opened.probe = queued
     assert 500 < len(waits) < 1500
 
 
@@ -261,21 +275,29 @@ async def test_a_pause_ends_with_the_last_record_that_waited_for_it(then: Except
     async with running(Scripted({"e0": [DatabaseDown("gone"), then]})) as harness:
         harness.add(P0, ("e0", "e0"))
         await harness.idle()
-        await until(lambda: harness.scheduler.paused() == {})
+        await until(lambda: harness.scheduler.down() == {})
         harness.add(P0, ("e1", "e1"))
         await harness.idle()
 
 
 async def test_a_pause_ends_when_its_record_was_done_before() -> None:
     """The database did not say that it had committed."""
-    async with running(Scripted({"e0": [DatabaseDown("gone")]})) as harness:
+    consumer = Scripted({"e0": [DatabaseDown("gone")]})
+    first, second = asyncio.Event(), asyncio.Event()
+    consumer.hold["e0"] = first
+    async with running(consumer) as harness:
         harness.add(P0, ("e0", "e0"))
-        await until(lambda: P0 in harness.scheduler.down())
+        await until(lambda: "e0" in consumer.began)
+        consumer.hold["e0"] = second
+        first.set()
+        await until(lambda: "database" in harness.scheduler.down())
         async with harness.runtime.database.transaction() as tx:
             event = decode(record("e0", "e0").value)
-            assert await inbox.enter(tx, "recording", (event.source, event.id), "", "t", 1)
+            known = inbox.hash_of("recording", (event.source, event.id), "")
+            assert await inbox.enter(tx, [(known, 1)])
+        second.set()
         await harness.idle()
-        await until(lambda: harness.scheduler.paused() == {})
+        await until(lambda: harness.scheduler.down() == {})
 
 
 async def test_the_first_failure_after_a_rebalance_gives_nobody_up() -> None:
@@ -295,12 +317,12 @@ async def test_a_right_that_is_missing_for_a_month_costs_less_and_less(
 ) -> None:
     monkeypatch.undo()  # the real delays
     now = began = 1_000.0
-    monkeypatch.setattr(pauses.time, "time", lambda: now)
-    kept = pauses.Pauses(lambda queued: None, lambda: None, "tests")
+    monkeypatch.setattr(breaker.time, "time", lambda: now)
+    kept = breaker.Breakers(lambda queued: None, lambda: None, "tests")
     queued, error = QueuedRecord(P0, 0, b"a", 1, fetched_at=now), error_for("v2/user/get", 88, "no", "60011")
     calls = 0
     while now < began + 30 * 86_400:
-        now += kept.failed(queued, error, pauses.HANDLER, error.retry_after_s) or 0
+        now += kept.failed(queued, error, breaker.HANDLER, error.retry_after_s) or 0
         calls += 1
     assert calls < 1500
 
@@ -309,4 +331,33 @@ async def test_settings_that_are_missing_are_named_while_the_partition_waits() -
     consumer = Failing(error=SettingsError(["DINGTALK_APP_KEY must be set"]), down=True)
     async with running(consumer) as harness:
         harness.add(P0, *events(1))
-        await until(lambda: harness.scheduler.down() == {P0: "DINGTALK_APP_KEY must be set"})
+        await until(lambda: harness.scheduler.down() == {"settings": "DINGTALK_APP_KEY must be set"})
+
+
+async def test_settings_that_were_mended_let_all_go_on_and_hold_no_type_that_needs_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consumer = Failing(error=SettingsError(["DINGTALK_APP_KEY must be set"]), down=True)
+    async with running(consumer) as harness, asyncio.timeout(10):
+        harness.add(P0, *events(5))
+        await until(lambda: "settings" in harness.scheduler.down())
+        other = record("filtered0", "o0", "org_dept_create")
+        harness.scheduler.add([kafka_record(*P1, 0, key=other.key, value=other.value)])
+        await until(lambda: harness.tracker.committable_offset(P1) == 1)
+        assert "settings" in harness.scheduler.down()
+        consumer.down = False
+        monkeypatch.setattr(breaker, "delay", lambda *given, **asked: 60)
+        await harness.idle()
+        assert harness.scheduler.down() == {}
+
+
+async def test_a_probe_that_fails_for_another_dependency_leaves_its_breaker_to_the_next() -> None:
+    put: list[QueuedRecord] = []
+    kept = breaker.Breakers(put.append, lambda: None, "tests")
+    records = [QueuedRecord(P0, offset, offset, 1) for offset in range(3)]
+    for queued in records:
+        kept.failed(queued, DependencyUnavailable("a is down"), frozenset({"a"}), None)
+    kept.failed(records[0], DependencyUnavailable("a is down"), frozenset({"a"}), None)
+    await until(lambda: bool(put))
+    assert kept.failed(put[0], DependencyUnavailable("b is down"), breaker.DEAD_LETTERS, None) is None
+    await until(lambda: any(queued is not put[0] for queued in put))

@@ -1,0 +1,1 @@
+"""Which record is worked on next, retried, given up, or waits."""

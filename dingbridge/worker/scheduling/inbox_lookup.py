@@ -1,0 +1,61 @@
+"""Asks the inbox table which of the waiting records are known, many in one statement, before anything is
+prepared for them: a run that was published twice then costs no call, and a restart behind many known records
+is quick.
+"""
+
+import asyncio
+from collections import deque
+from typing import cast
+
+from dingbridge.events.event import Event
+from dingbridge.worker.attempts.executor import Executor
+from dingbridge.worker.delivery import Delivery
+from dingbridge.worker.queues.key_queue import KeyQueues
+from dingbridge.worker.queues.offset_tracker import WAITING, QueuedRecord
+from dingbridge.worker.scheduling.together import MOST_TOGETHER, Together
+
+
+class InboxLookup:
+    """One statement at a time; whoever comes meanwhile waits for it, and mostly has the answer then."""
+
+    def __init__(self, executor: Executor, together: Together, queues: KeyQueues) -> None:
+        self._executor, self._together, self._queues = executor, together, queues
+        self._unasked: deque[QueuedRecord] = deque()
+        self._asking: asyncio.Event | None = None
+
+    def add(self, queued: QueuedRecord) -> None:
+        """``queued`` was fetched: ask for it together with others."""
+        self._unasked.append(queued)
+
+    async def ask(self, head: QueuedRecord) -> None:
+        """Find out whether ``head`` is known, and the records behind it. Raises ``DatabaseDown``."""
+        while head.known is None:
+            if self._asking is not None:
+                await self._asking.wait()
+                continue
+            self._asking = asyncio.Event()
+            try:
+                await self._ask_for(self._next(head))
+            finally:
+                self._asking.set()
+                self._asking = None
+
+    def _next(self, head: QueuedRecord) -> list[QueuedRecord]:
+        found = {one: None for one in self._queues.from_head(head) if one.known is None}
+        while self._unasked and len(found) < MOST_TOGETHER:
+            queued = self._unasked.popleft()
+            if queued.state is WAITING and queued.known is None:
+                found[queued] = None
+        return list(found)[:MOST_TOGETHER]
+
+    async def _ask_for(self, records: list[QueuedRecord]) -> None:
+        readable = [one for one in records if self._together.decode(one) is None and one.failure is None]
+        outcomes = await self._executor.known(
+            [(cast(Event, one.event), cast(Delivery, one.delivery)) for one in readable]
+        )
+        for queued in records:
+            queued.known = False
+        for queued, outcome in zip(readable, outcomes, strict=True):
+            queued.known = outcome is not None
+            if outcome is not None and outcome.failure is not None and queued.state is WAITING:
+                queued.failure = outcome.failure
