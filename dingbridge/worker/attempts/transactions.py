@@ -158,6 +158,8 @@ class GroupTransactions:
         task = cast("asyncio.Task[None]", asyncio.current_task())
         while jobs := self._take():
             group = self._groups[task] = _Group(jobs)
+            if self._waiting:  # they must not wait for this one
+                self._start()
             try:
                 await self._apply(group)
             except _Withdrawn:

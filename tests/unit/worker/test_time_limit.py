@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from dingbridge import Consumer, Context, Event, Position, Transaction
+from dingbridge import Consumer, Context, Event, Position, Transaction, open_database
 from dingbridge.errors import BridgeError
 from dingbridge.events.event import decode
 from dingbridge.settings import ConsumerSettings
@@ -19,7 +19,7 @@ from dingbridge.worker.service import show
 from dingbridge.worker.store import inbox
 from tests.unit.address_sync.company import event
 from tests.unit.worker.harness import P0, Scripted, running, until
-from tests.unit.worker.support import Recording, effects, record
+from tests.unit.worker.support import Recording, effects, metadata, record
 
 
 class Deaf(Recording):
@@ -231,3 +231,35 @@ async def test_prepare_and_handle_have_one_context_with_attempt_position_and_the
         assert (in_tx.attempt, in_tx.position, in_tx.together) == (3, ("t", 2, 7), (came,))
         assert in_tx.dingtalk == f"client of {came.app}"
         assert asked == [(came.app, came.corp_id)]
+
+
+class Slow(Recording):
+    """Waits in its transaction for ``enough``, for one user."""
+
+    def __init__(self) -> None:
+        self.enough = asyncio.Event()
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        if event.subject == "slow":
+            await self.enough.wait()
+        await super().handle(event, tx, prepared)
+
+
+async def test_one_that_takes_long_does_not_hold_up_those_that_shared_its_transaction(
+    postgres_url: str,
+) -> None:
+    """Also when no other event comes."""
+    consumer, database = Slow(), open_database(postgres_url)
+    consumer.settings = ConsumerSettings.load(kafka_bootstrap_servers="localhost:1")
+    await database.create_tables(metadata, inbox.metadata)
+    executor = Executor(consumer, database)
+    slow, other = (
+        asyncio.create_task(executor.attempt(event("user_modify_org", user))) for user in ("slow", "u1")
+    )
+    async with asyncio.timeout(30):
+        assert (await other).kind == "done"
+    assert not slow.done()
+    consumer.enough.set()
+    assert (await slow).kind == "done"
+    await executor.close()
+    await database.close()
