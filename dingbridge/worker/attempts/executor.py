@@ -83,13 +83,11 @@ class Executor:
 
     def __init__(self, consumer: Consumer, database: Database | None, tracer: Tracer | None = None) -> None:
         self._consumer, self.database, self._tracer = consumer, database, tracer
-        self._name, self._limit_s = consumer.name, consumer.handler_timeout_s
+        self._name = consumer.name
         self.watchdog = Watchdog(consumer.name, consumer.handler_timeout_s)
         self._transactions: GroupTransactions | None = None
         if database is not None:
-            self._transactions = GroupTransactions(
-                database, self.watchdog, consumer.handler_timeout_s, alone=consumer.alone
-            )
+            self._transactions = GroupTransactions(consumer, database, self.watchdog)
         self._reader = no_reader() if database is None else database.reader()
         self._own_reader = no_reader() if database is None else database.reader(ANSWER_TIMEOUT_S)
         prepare = None if type(consumer).prepare is Consumer.prepare else consumer.prepare
@@ -99,6 +97,10 @@ class Executor:
         self.asks_inbox_first = database is not None and any(before is not None for before, _ in all_halves)
         """Whether something prepares: what is in the inbox table then must not cost a call. Otherwise the
         transaction finds it soon enough."""
+
+    @property
+    def _limit_s(self) -> float:
+        return self._consumer.handler_timeout_s
 
     async def close(self) -> None:
         """End the transactions that run; their events have no effect."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, cast
 
 from dingbridge.worker.attempts.watchdog import CANCEL_GRACE_S, TooLong, Turn, Watchdog
+from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, POOL_SIZE, Database
@@ -90,13 +91,10 @@ class _Group:
 
 
 class GroupTransactions:
-    """The transactions of one consumer's events. ``alone``: each event has one of its own."""
+    """The transactions of one consumer's events."""
 
-    def __init__(
-        self, database: Database, watchdog: Watchdog, handler_timeout_s: float, *, alone: bool = False
-    ) -> None:
-        self._database, self._watchdog, self._limit_s = database, watchdog, handler_timeout_s
-        self._alone = alone
+    def __init__(self, consumer: Consumer, database: Database, watchdog: Watchdog) -> None:
+        self._consumer, self._database, self._watchdog = consumer, database, watchdog
         self._alone_types: set[str] = set()
         self._waiting: deque[Job] = deque()
         self._size = FIRST_SIZE
@@ -105,8 +103,6 @@ class GroupTransactions:
         """An inbox row of each of the last transactions: a database that lacks one went back in time."""
         # SQLite has one writer; some of PostgreSQL's connections are left for work beside the events
         self._most = 1 if database.dialect == "sqlite" else MOST_GROUPS
-        # waits for another process that handles the same event, and if that is frozen, for the server's limit
-        self._enter_within_s = handler_timeout_s + ANSWER_TIMEOUT_S
 
     async def apply(self, job: Job) -> Result:
         """Call the handler of ``job`` in a transaction that holds its inbox rows, and commit that. Raises
@@ -180,7 +176,7 @@ class GroupTransactions:
         hashes: set[bytes] = set()
         while self._waiting and len(taken) < self._size:
             job = self._waiting[0]
-            alone = self._alone or job.alone or job.type in self._alone_types
+            alone = self._consumer.alone or job.alone or job.type in self._alone_types
             if taken and (alone or not hashes.isdisjoint(job.hashes)):  # the same event under two keys
                 break
             taken.append(self._waiting.popleft())
@@ -218,7 +214,8 @@ class GroupTransactions:
         # Invariant 5: the inbox rows stand in the transaction of the effects
         rows = {hash_: job.ctx.attempt for job in group.jobs for hash_ in job.hashes}
         if len(group.jobs) == 1:
-            async with answered(self._enter_within_s):
+            # another process may handle the same event; if that is frozen, the server ends its transaction
+            async with answered(self._consumer.handler_timeout_s + ANSWER_TIMEOUT_S):
                 entered = await inbox.enter(tx, list(rows.items()))
         else:
             async with asyncio.timeout(LOCK_WAIT_S):
@@ -273,7 +270,9 @@ class GroupTransactions:
             tx.abandon()
 
     async def _handle_in_turn(self, tx: Transaction, group: _Group, fresh: Sequence[Job], turn: Turn) -> None:
-        limit_s = self._limit_s if len(group.jobs) == 1 else min(self._limit_s, SHARED_LIMIT_S)
+        limit_s = self._consumer.handler_timeout_s
+        if len(group.jobs) > 1:
+            limit_s = min(limit_s, SHARED_LIMIT_S)
         began = time.monotonic()
         for n, job in enumerate(fresh):
             if n and time.monotonic() - began > BUDGET_S:

@@ -34,7 +34,7 @@ class Group:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.transactions = GroupTransactions(database, Watchdog("t", 60), 60)
+        self.transactions = GroupTransactions(Recording(), database, Watchdog("t", 60))
         self.executor = Executor(Recording(), database)
         self.called: list[int] = []
 
