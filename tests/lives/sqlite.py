@@ -62,6 +62,8 @@ class _InLoop:
         """The process is gone: what it had begun is rolled back, as the operating system would have it."""
         if (raw := self._connection._connection) is not None:
             self._connection._connection = None
+            if raw.in_transaction:  # a statement that was not read to its end would keep it open
+                raw.execute("ROLLBACK")
             raw.close()
 
 
