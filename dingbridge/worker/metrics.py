@@ -212,6 +212,8 @@ class Measures:
         self._consumer, self._topics = consumer, topics
         self._offsets, self._window, self._metrics = offsets, window, metrics
         self._holders: dict[tuple[TopicPartition, int], tuple[float, bool]] = {}
+        for topic in topics:  # an increase is seen only of a series that was there before
+            metrics.skipped(topic, 0)
 
     def take(self, kafka: AIOKafkaConsumer | None, assigned: Iterable[TopicPartition]) -> None:
         """Bring the metrics up to date. ``kafka`` is the member of the group, if it is one now."""
