@@ -1,15 +1,11 @@
 """An event's trace, as a receiver of OpenTelemetry's protocol gets it: each attempt of each consumer."""
 
-import asyncio
-
 from opentelemetry import trace
 
 from dingbridge import Consumer, Retry
 from dingbridge.events import Received, decode, to_records
-from dingbridge.settings import ConsumerSettings
 from dingbridge.tracing import trace_id
-from dingbridge.worker.service import ConsumerService
-from tests.integration.worker_support import OPTIONS, named, publish
+from tests.integration.worker_support import publish
 from tests.support.otlp import otlp_receiver
 from tests.support.processes import eventually
 
@@ -34,32 +30,31 @@ class Twice(Consumer):
             raise Retry("李雷 is away")
 
 
-async def test_one_trace_has_the_attempts_of_all_consumers(kafka_env, kafka_settings, tmp_path, monkeypatch):
+class Thrice(Twice):
+    name = "thrice"
+
+
+async def test_one_trace_has_the_attempts_of_all_consumers(kafka_env, kafka_settings, processes):
+    """Each consumer has a process of its own, since a process has one provider of spans: the first."""
     body = b'{"EventType":"user_modify_org","eventId":"one","CorpId":"dingcorp","UserId":["u1","u2"]}'
     records = to_records(Received(1, "j", 1, "default", "http", body))
     await publish(kafka_settings, records)
     expected = {f"{trace_id(decode(record.value)):032x}" for record in records}
     with otlp_receiver() as otlp:
         otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp.url, "OTEL_TRACES_SAMPLER": "always_on"}
-        for name, value in {**otel, "OTEL_BSP_SCHEDULE_DELAY": "50", **kafka_env}.items():
-            monkeypatch.setenv(name, value)
-        for consumer in (Twice(), named(Twice, name="thrice")()):
-            service = ConsumerService(consumer, ConsumerSettings.load(data_dir=tmp_path), OPTIONS)
-            running = asyncio.ensure_future(service.run())
-            mine = f"dingbridge-{consumer.name}"
-            await eventually(
-                lambda mine=mine: sum(one.service == mine for one in otlp.named("process ")) == 4,
-                120,
-                "two attempts of two records",
+        for consumer in ("Twice", "Thrice"):
+            processes.start(
+                "consume",
+                f"{__file__}:{consumer}",
+                env={**kafka_env, **otel, "OTEL_BSP_SCHEDULE_DELAY": "50"},
+                name=consumer,
             )
-            service.stop()
-            await running
+        await eventually(lambda: len(otlp.named("process ")) == 8, 120, "two attempts of two records, twice")
         attempts, theirs = otlp.named("process "), {one.parent: one for one in otlp.named("look up")}
         assert {one.trace for one in attempts} == expected
         for one in attempts:
             assert (one.kind, one.parent) == (CONSUMER, "")
-            if one.service == "dingbridge-twice":  # a process has one provider of spans: the first
-                assert one.trace == theirs[one.span].trace
+            assert one.trace == theirs[one.span].trace
             failed = one.attributes["dingbridge.attempt"] == 1
             assert one.failed == failed
             assert one.attributes["dingbridge.outcome"] == ("retry" if failed else "done")
