@@ -21,7 +21,7 @@ from dev.servers.kafka import EnvironmentKafka
 from dingbridge.settings import KafkaSettings
 from tests.support.claims import claimed_files, claimed_tests, summary, test_of
 from tests.support.processes import Processes
-from tests.support.servers import PLAINTEXT, RunServers, credentials_of_environment
+from tests.support.servers import PLAINTEXT, RunServers, credentials_of_environment, needs
 from tests.support.sizes import LONG, sized
 from tests.support.validation import in_words, validated
 from tests.support.warm import warm
@@ -119,8 +119,9 @@ def _mixed(items: list[pytest.Item]) -> list[pytest.Item]:
 
     So the processors always have work, and the files at the end are short."""
     files = [list(group) for _, group in itertools.groupby(items, key=lambda item: item.path)]
-    waiting = [file for file in files if _served(file[0])]
-    computing = [file for file in files if not _served(file[0])]
+    waits = [any(_served(item) or needs(item, "postgres") for item in file) for file in files]
+    waiting = list(itertools.compress(files, waits))
+    computing = [file for file, served in zip(files, waits, strict=True) if not served]
     each = min(3, len(computing) // max(1, len(waiting)))
     mixed = []
     for number, file in enumerate(waiting):
