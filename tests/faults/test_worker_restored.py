@@ -54,28 +54,6 @@ async def test_postgres_is_put_back_under_members_that_run(
     await outside.stop(*members)
 
 
-async def test_postgres_is_put_back_while_no_member_runs(
-    outside: Outside, postgres: WheelPostgres, tmp_path: Path
-) -> None:
-    members = [outside.start(), outside.start()]
-    async with outside.load.running():
-        await eventually(lambda: outside.has_effects(200))
-        await asyncio.to_thread(postgres.stop_server)
-        copy_data(postgres, tmp_path / "copy")
-        await asyncio.to_thread(postgres.start_server)
-        await outside.does_what_was_sent()
-        await outside.kill(members.pop())
-        await outside.stop(*members)
-        await asyncio.to_thread(postgres.stop_server)
-        put_back(postgres, tmp_path / "copy")
-        await asyncio.to_thread(postgres.start_server)
-        members = [outside.start(), outside.start()]
-        await eventually(lambda: outside.has_effects(400))
-    await outside.assert_all_once()
-    assert await outside.times_told()
-    await outside.stop(*members)
-
-
 async def test_postgres_freezes_and_goes_on(outside: Outside, postgres: WheelPostgres) -> None:
     members = [outside.start(), outside.start()]
     async with outside.load.running():

@@ -32,8 +32,8 @@ from tests.lives.sqlite import without_threads
 from tests.lives.world import CORP, World
 from tests.support.sizes import sized
 
-USUAL = 5
-"""Lives of each single consumer in ``make test``."""
+USUAL = 3
+"""Lives of each single consumer in ``make test-all``."""
 
 STEPS = 30
 DURING = 8
