@@ -73,7 +73,7 @@ def main() -> None:
             env = environment(kafka.bootstrap, "traces.")
             traces.measure(FOLDER / "traces", env, results, options.rounds)
     path = Path(__file__).parent / ("RESULTS-large.md" if options.large else "RESULTS.md")
-    if options.large and options.only:
+    if options.only:
         results.keep_others(path)
     results.write(path)
     shutil.rmtree(FOLDER, ignore_errors=True)

@@ -86,9 +86,8 @@ def draining(folder: Path, env: Mapping[str, str], results: Results, count: int,
     has begun, since raw aiokafka has started then, too."""
     settings = KafkaSettings.load(**{name.lower(): value for name, value in env.items()})
     asyncio.run(ensure_topics(settings, [event_topic(settings, "bpms_instance_change")]))
-    ours: list[float] = []
-    sends: list[float] = []
-    batches: list[float] = []
+    rates: dict[str, list[float]] = {"send and gather": [], "batches by hand": [], "the publisher": []}
+    sends, batches, ours = rates.values()
     for number in range(rounds):
         sends.append(count / asyncio.run(_raw(settings, count, _send_each)))
         batches.append(count / asyncio.run(_raw(settings, count, _send_batches)))
@@ -100,7 +99,7 @@ def draining(folder: Path, env: Mapping[str, str], results: Results, count: int,
         ours.append(waiting / ingress.drained(600))
         ingress.stop()
         print(f"drained at {ours[-1]:.0f}/s; sends {sends[-1]:.0f}/s, batches {batches[-1]:.0f}/s")
-    results.draining(count, *map(statistics.median, (sends, batches, ours)))
+    results.draining(count, rates)
 
 
 Send = Callable[[AIOKafkaProducer, str, list[Record]], Awaitable[None]]

@@ -2,21 +2,33 @@
 
 import platform
 import re
+import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import apsw
 import psutil
+
+Rounds = Mapping[str, Sequence[Mapping[str, float]]]
+"""What was measured of each server, round by round."""
+
+
+_READ_IT = (
+    "Each part names its run. A ratio is the median of that run's rounds. Behind it stand the lowest and the "
+    "highest ratio of a round to the round before, of the same thing: what lies between is noise. Absolute "
+    "figures are this machine's at that hour."
+)
 
 
 class Results:
     """Collects lines; each says what is compared, what came out, and what was to be reached."""
 
     def __init__(self, *, large: bool) -> None:
-        self._title, self._large = "Figures of large sizes" if large else "Figures", large
+        self._title = "Figures of large sizes" if large else "Figures"
         self._notes: list[str] = []
         self._parts: list[str] = []
 
@@ -24,36 +36,47 @@ class Results:
         self._notes.append(text)
 
     def add(self, text: str) -> None:
-        """Print a part of the table, and keep it for the file."""
+        """Print a part of the table, and keep it for the file, whose parts may be of several runs."""
         print(text, flush=True)
         heading, end, rest = text.partition("\n")
-        if self._large and heading.startswith("## "):  # parts of one file may be of several runs
+        if heading.startswith("## "):
             text = f"{heading}\n\n{_this_run()}.{end}{rest}"
         self._parts.append(text)
 
-    def throughput(self, connections: int, rows: dict[str, dict[str, float]], of_naive: float) -> None:
-        lines = [f"## As fast as possible, {connections} connections", "", *_table("server", rows)]
-        bare, naive, ours, down = rows.values()
-        lines += [
-            "",
-            target("throughput, ingress : bare aiohttp", ours["per_s"] / bare["per_s"], 0.35),
-            target("throughput, ingress : naive bridge", ours["per_s"] / naive["per_s"], of_naive),
-            target("CPU, ingress : naive bridge", ours["cpu_us"] / naive["cpu_us"], 1.0, most=True),
-            target("p99, ingress : naive bridge", ours["p99_ms"] / naive["p99_ms"], 1.0, most=True),
-            target("throughput, Kafka down : Kafka up", down["per_s"] / ours["per_s"], 0.95),
-            f"- after a round the publisher was {ours['behind_s']:.2f} s behind (median)",
-        ]
-        self.add("\n".join(lines))
+    def throughput(self, connections: int, rounds: Rounds, of_naive: float) -> None:
+        bare, naive, ours, down = rounds
+        per_s = Measured(rounds, "per_s")
+        self.add(
+            "\n".join(
+                [
+                    f"## As fast as possible, {connections} connections",
+                    "",
+                    *_table("server", rounds),
+                    "",
+                    per_s.target("throughput, ingress : bare aiohttp", ours, bare, 0.35),
+                    per_s.target("throughput, ingress : naive bridge", ours, naive, of_naive),
+                    Measured(rounds, "cpu_us").target("CPU, ingress : naive bridge", ours, naive, most=1.0),
+                    Measured(rounds, "p99_ms").target("p99, ingress : naive bridge", ours, naive, most=1.0),
+                    per_s.target("throughput, Kafka down : Kafka up", down, ours, 0.95),
+                    f"- after a round the publisher was {_median(rounds[ours], 'behind_s'):.2f} s behind",
+                ]
+            )
+        )
 
-    def stream(self, at_once: int, rows: dict[str, dict[str, float]]) -> None:
-        lines = [f"## Stream beside HTTP, {at_once} callbacks under way", "", *_table("ingress", rows)]
-        http, stream = rows.values()
-        lines += [
-            "",
-            target("throughput, Stream : HTTP", stream["per_s"] / http["per_s"], 1.0),
-            target("CPU, Stream : HTTP", stream["cpu_us"] / http["cpu_us"], 1.0, most=True),
-        ]
-        self.add("\n".join(lines))
+    def stream(self, at_once: int, rounds: Rounds) -> None:
+        http, stream = rounds
+        self.add(
+            "\n".join(
+                [
+                    f"## Stream beside HTTP, {at_once} callbacks under way",
+                    "",
+                    *_table("ingress", rounds),
+                    "",
+                    Measured(rounds, "per_s").target("throughput, Stream : HTTP", stream, http, 1.0),
+                    Measured(rounds, "cpu_us").target("CPU, Stream : HTTP", stream, http, most=1.0),
+                ]
+            )
+        )
 
     def latency(self, rate: int, rows: dict[str, dict[str, float]], readable_ms: Sequence[float]) -> None:
         """``rows`` are of the one to compare with, and of the ingress; ``readable_ms`` is sorted."""
@@ -101,13 +124,15 @@ class Results:
             f"{_mark(max(at_start, after_load) <= 50)}"
         )
 
-    def draining(self, count: int, sends: float, batches: float, ours: float) -> None:
+    def draining(self, count: int, rates: Mapping[str, Sequence[float]]) -> None:
+        """``rates`` in callbacks a second, by round: of ``send``, of batches by hand, of the publisher."""
+        sends, batches, ours = rates
+        measured = Measured.of(rates)
+        lines = ["## Draining", "", "| what | callbacks/s |", "|---|---|", *measured.rows(), ""]
         words = f"draining {count:,}, publisher : aiokafka's"
-        self.add(
-            target(f"{words} send and gather ({ours:,.0f} : {sends:,.0f} per s)", ours / sends, 0.7)
-            + "\n"
-            + target(f"{words} batches by hand ({ours:,.0f} : {batches:,.0f} per s)", ours / batches, 0.45)
-        )
+        lines.append(measured.target(f"{words} send and gather", ours, sends, 0.7))
+        lines.append(measured.target(f"{words} batches by hand", ours, batches, 0.45))
+        self.add("\n".join(lines))
 
     def keep_others(self, path: Path) -> None:
         """Keep the parts that stand in ``path`` and that this run has no new ones for, of whatever size."""
@@ -125,10 +150,8 @@ class Results:
             f"{name} {version(name)}" for name in ("aiohttp", "aiokafka", "uvloop", "orjson", "pycryptodome")
         )
         notes = "\n".join(f"- {note}" for note in self._notes)
-        run = "Each part names its run." if self._large else f"{_this_run()}."
         path.write_text(
-            f"# {self._title}\n\n{run} "
-            "Ratios are of one run; absolute figures are this machine's at that hour.\n\n"
+            f"# {self._title}\n\n{_READ_IT}\n\n"
             f"- {machine}\n- {packages}, SQLite {apsw.sqlite_lib_version()}\n{notes}\n\n"
             + "\n\n".join(self._parts)
             + "\n",
@@ -146,20 +169,41 @@ def _kind(part: str) -> str:
     return re.sub(r"[\d,]+", "", part.partition("\n")[0])
 
 
-def _table(what: str, rows: dict[str, dict[str, float]]) -> list[str]:
+class Measured:
+    """One figure of several things, round by round."""
+
+    def __init__(self, rounds: Rounds, figure: str) -> None:
+        self._of = {name: [one[figure] for one in all_of] for name, all_of in rounds.items()}
+
+    @classmethod
+    def of(cls, figures: Mapping[str, Sequence[float]]) -> "Measured":
+        return cls({name: [{"": one} for one in all_of] for name, all_of in figures.items()}, "")
+
+    def rows(self) -> list[str]:
+        """Lines of a table: each thing with its median."""
+        return [f"| {name} | {statistics.median(all_of):,.0f} |" for name, all_of in self._of.items()]
+
+    def target(self, words: str, some: str, other: str, least: float = 0.0, *, most: float = 0.0) -> str:
+        """The line that compares two things; ``least`` or ``most`` is the goal. Rounds are compared one by
+        one: a machine's mood changes between them."""
+        ratio = statistics.median(a / b for a, b in zip(self._of[some], self._of[other], strict=True))
+        steps = [b / a for name in (some, other) for a, b in pairwise(self._of[name])]
+        noise = f"; against themselves {min(steps):.2f} to {max(steps):.2f}" if steps else ""
+        return target(words, ratio, least or most, most=bool(most)) + noise
+
+
+def _median(rounds: Sequence[Mapping[str, float]], figure: str) -> float:
+    return statistics.median(one[figure] for one in rounds)
+
+
+def _table(what: str, rounds: Rounds) -> list[str]:
     lines = [
         f"| {what} | callbacks/s | p50 ms | p99 ms | CPU µs per callback, all its processes |",
         "|---|---|---|---|---|",
     ]
-    for name, row in rows.items():
-        cells = (
-            name,
-            f"{row['per_s']:,.0f}",
-            f"{row['p50_ms']:.1f}",
-            f"{row['p99_ms']:.1f}",
-            f"{row['cpu_us']:.0f}",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
+    for name, all_of in rounds.items():
+        per_s, p50, p99, cpu = (_median(all_of, key) for key in ("per_s", "p50_ms", "p99_ms", "cpu_us"))
+        lines.append(f"| {name} | {per_s:,.0f} | {p50:.1f} | {p99:.1f} | {cpu:.0f} |")
     return lines
 
 

@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -182,8 +181,8 @@ def load(url: str, connections: int, seconds: float, rate: float, first: int) ->
 
 def interleaved(
     servers: Sequence[Server], connections: int, rounds: int, seconds: float
-) -> dict[str, dict[str, float]]:
-    """As fast as possible, the servers in turn. Medians by server: ``per_s``, ``p50_ms``,
+) -> dict[str, list[dict[str, float]]]:
+    """As fast as possible, the servers in turn. By server, for each round: ``per_s``, ``p50_ms``,
     ``p99_ms``, ``cpu_us`` per callback, and of an ingress ``behind_s``: until all was in Kafka."""
     samples: dict[str, list[dict[str, float]]] = {server.name: [] for server in servers}
     for number in range(rounds + 1):
@@ -200,7 +199,4 @@ def interleaved(
             if number:  # the first round warms up
                 samples[server.name].append(sample)
             print(f"{connections} connections, round {number}, {server.name}: {sample}", flush=True)
-    return {
-        name: {key: statistics.median(s[key] for s in rows) for key in rows[0]}
-        for name, rows in samples.items()
-    }
+    return samples
