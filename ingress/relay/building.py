@@ -38,17 +38,16 @@ Page = tuple[Iterable[str], int, int]
 
 
 class BatchSetBuilder:
-    """Builds for one ``Publisher``, of the ``journal`` with this id."""
+    """Builds for one ``Publisher``."""
 
     def __init__(
         self,
         settings: IngressSettings,
         companies: Callable[[], Companies],
-        journal: str,
         reader: JournalReader,
     ) -> None:
         self._reader = reader
-        self._builder = RecordBuilder(settings, companies, journal)
+        self.records = RecordBuilder(settings, companies)
         self._router = TopicRouter(settings, settings.unknown_topics_max)
         self.blocked = BlockedTopics()
         self._backlog: deque[StoredCallback] = deque()  # read, and not in a batch set yet
@@ -89,7 +88,7 @@ class BatchSetBuilder:
         if not row.intact:
             batches.park(row.seq, NO_TOPIC, DAMAGED)
         try:
-            records = self._builder.records(row)
+            records = self.records.of(row)
         except Exception as error:  # a fault of ours concerns this callback alone
             log.error("relay.fault", seq=row.seq, error=type(error).__name__, place=place_of(error))
             batches.park(row.seq, NO_TOPIC, FAULT)
@@ -158,7 +157,7 @@ class BatchSetBuilder:
     async def _add_parked(self, batches: BatchSet, parked: Parked, row: StoredCallback) -> None:
         """Add what is parked of ``row``; what cannot be sent stays parked."""
         try:
-            records = list(enumerate(self._builder.records(row)))
+            records = list(enumerate(self.records.of(row)))
         except Exception as error:
             log.error("relay.fault", seq=row.seq, error=type(error).__name__, place=place_of(error))
             batches.park(row.seq, parked.topic, FAULT)

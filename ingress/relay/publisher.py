@@ -80,7 +80,7 @@ class Publisher:
         self._until_empty = until_empty
         self._reader = JournalReader(current(journal.root))
         self._sender = Sender(settings, status)
-        self._builder = BatchSetBuilder(settings, companies, journal.id, self._reader)
+        self._builder = BatchSetBuilder(settings, companies, self._reader)
         self._blocked = self._builder.blocked
         self._acked = 0  # each record of the callbacks up to here is in Kafka, or parked
         self._saved = 0  # the same, as the journal has it
@@ -113,7 +113,9 @@ class Publisher:
         """Publish until ``stop``. No failure of Kafka ends it, nor a disk that takes no write.
 
         Raises ``JournalError`` when the journal is damaged, ``apsw.Error`` when it cannot be read."""
-        self._acked = self._saved = await self._reader.acked()
+        journal, self._acked = await self._reader.begin()
+        self._saved = self._acked
+        self._builder.records.journal = journal
         self._builder.begin(self._acked)
         for group in await self._reader.parked_groups():
             if group.reason in BLOCKING:
