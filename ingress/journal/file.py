@@ -246,12 +246,14 @@ class JournalFile:
         """The numbers of all callbacks that there are, in order."""
         return [seq for (seq,) in self.db.execute("SELECT rowid FROM callbacks ORDER BY rowid")]
 
-    def parked(self, topic: str, reasons: Iterable[str], after_seq: int, limit: int) -> list[Parked]:
-        """The first callbacks behind ``after_seq`` that are parked for ``topic`` and one of ``reasons``, by
-        ``seq``."""
+    def parked(self, topic: str | None, reasons: Iterable[str], after_seq: int, limit: int) -> list[Parked]:
+        """The first callbacks behind ``after_seq`` that are parked for ``topic`` (None: for any) and one of
+        ``reasons``, by ``seq``."""
         wanted = sorted(reasons)
-        where = f"topic = ? AND reason IN ({','.join('?' * len(wanted))}) AND seq > ? ORDER BY seq LIMIT ?"
-        return self._parked(where, topic, *wanted, after_seq, limit)
+        where = f"reason IN ({','.join('?' * len(wanted))}) AND seq > ? ORDER BY seq LIMIT ?"
+        if topic is None:
+            return self._parked(where, *wanted, after_seq, limit)
+        return self._parked(f"topic = ? AND {where}", topic, *wanted, after_seq, limit)
 
     def parked_of(self, seq: int) -> list[Parked]:
         """What is parked of the callback ``seq``."""

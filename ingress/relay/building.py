@@ -130,11 +130,11 @@ class BatchSetBuilder:
         return ready
 
     async def build_parked(
-        self, wanted: Mapping[str, Page], acked: int
-    ) -> tuple[BatchSet, list[Parked], dict[str, int]]:
-        """A set of a page of the parked callbacks of each topic. Returns it, what it is made of, and the last
-        ``seq`` of each topic that may have more."""
-        batches, tried, more = BatchSet(acked), list[Parked](), dict[str, int]()
+        self, wanted: Mapping[str | None, Page], acked: int
+    ) -> tuple[BatchSet, list[Parked], dict[str | None, int]]:
+        """A set of a page of the parked callbacks of each topic, or of all (None). Returns it, what it is
+        made of, and the last ``seq`` of each that may have more."""
+        batches, tried, more = BatchSet(acked), list[Parked](), dict[str | None, int]()
         for topic, (reasons, limit, after_seq) in wanted.items():
             count = 0
             async for parked, row in self._parked(topic, reasons, after_seq):
@@ -147,7 +147,7 @@ class BatchSetBuilder:
         return batches, tried, more
 
     async def _parked(
-        self, topic: str, reasons: Iterable[str], after_seq: int
+        self, topic: str | None, reasons: Iterable[str], after_seq: int
     ) -> AsyncIterator[tuple[Parked, StoredCallback]]:
         while page := await self._reader.parked(topic, reasons, after_seq, _PARKED_READ):
             for one in page:

@@ -40,9 +40,10 @@ class JournalReader:
         return await self._of_file(lambda file: _read(file, after_seq))
 
     async def parked(
-        self, topic: str, reasons: Iterable[str], after_seq: int, limit: int
+        self, topic: str | None, reasons: Iterable[str], after_seq: int, limit: int
     ) -> list[tuple[Parked, StoredCallback]]:
-        """The first callbacks behind ``after_seq`` that are parked for ``topic`` and one of ``reasons``."""
+        """The first callbacks behind ``after_seq`` that are parked for ``topic`` (None: for any)
+        and one of ``reasons``."""
         return await self._of_file(
             lambda file: [
                 (parked, file.row(parked.seq) or damaged_row(parked.seq))
