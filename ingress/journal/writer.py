@@ -32,7 +32,9 @@ log = structlog.get_logger(__name__)
 COMMIT_TIMEOUT_S = 1.2
 """Without a commit for this long the answer is 503: DingTalk's deadline is 1500 ms."""
 
-_MAX_QUEUED, _MAX_QUEUED_BYTES = 20_000, 64 * 1024 * 1024
+_MAX_QUEUED_BYTES = 64 * 1024 * 1024
+_REQUEST_BYTES = 2_048
+"""Of memory that a request takes beside its body."""
 _MAX_GROUP = 1_000
 _RETENTION_EVERY_S, _RETENTION_PAUSE_S = 10.0, 0.02
 _REOPEN_EVERY_S = 0.5
@@ -50,7 +52,7 @@ class WriteRequest:
 
     @property
     def size(self) -> int:
-        return len(self.what.body) if isinstance(self.what, NewCallback) else 0
+        return _REQUEST_BYTES + (len(self.what.body) if isinstance(self.what, NewCallback) else 0)
 
 
 class Journal:
@@ -62,7 +64,7 @@ class Journal:
         """Called on the event loop after each group that kept something new."""
         self._queue: queue.SimpleQueue[list[WriteRequest] | None] = queue.SimpleQueue()
         self._gathered: list[WriteRequest] = []  # in this turn of the event loop, not yet in the queue
-        self._queued = self._queued_bytes = 0  # not committed yet, also those that were refused as too slow
+        self._queued_bytes = 0  # not committed yet, also those that were refused as too slow
         self._stopping = False
         self._file: JournalFile | None = None
         self.id = ""
@@ -98,7 +100,7 @@ class Journal:
         Raises ``JournalUnavailable`` when it was not kept, or not in time. In that case it may still be kept
         later, and DingTalk's retry is then known.
         """
-        if self._queued >= _MAX_QUEUED or self._queued_bytes + len(callback.body) > _MAX_QUEUED_BYTES:
+        if self._queued_bytes + len(callback.body) > _MAX_QUEUED_BYTES:
             raise JournalUnavailable("queue_full", "the journal's queue is full; the disk is too slow")
         return bool(await self._in_time(callback))
 
@@ -169,7 +171,6 @@ class Journal:
         if self._stopping:
             raise JournalUnavailable("stopping", "the ingress is stopping")
         request = WriteRequest(what, self._loop.create_future())
-        self._queued += 1
         self._queued_bytes += request.size
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
@@ -193,7 +194,6 @@ class Journal:
     def _settle(self, group: list[WriteRequest], outcomes: list[Any]) -> None:
         kept = False
         for request, outcome in zip(group, outcomes, strict=True):
-            self._queued -= 1
             self._queued_bytes -= request.size
             kept = kept or (outcome is True and isinstance(request.what, NewCallback))
             if request.future.done():
