@@ -64,35 +64,23 @@ class Refusal(StrEnum):
     UNEXPLAINED = "unexplained"
     """A fault in the broker, a code that is not listed here, bytes that have changed on the way."""
 
-    @property
-    def blocks_topic(self) -> bool:
-        """Whether it is about the topic as a whole: while it lasts, all later records are parked, too."""
-        return self in BLOCKING
-
 
 _OF_A_RECORD = frozenset({Refusal.TOO_LARGE, Refusal.POLICY, Refusal.INVALID_RECORD})
 BLOCKING = frozenset(Refusal) - _OF_A_RECORD
+"""The reasons about a topic as a whole: while one lasts, all later records are parked, too."""
 BY_HAND = frozenset({*_OF_A_RECORD, FAULT})
 """The reasons for which a callback is tried again only when an operator asks."""
 
 
-class UnsupportedCompressionError(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
-    """The topic's ``compression.type`` is one that this broker cannot apply."""
-
-    errno = 76
-    message = "UNSUPPORTED_COMPRESSION_TYPE"
-
-
-class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]
+class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
     """A check of the broker does not let the record pass; that of a schema, say."""
 
     errno = 87
     message = "INVALID_RECORD"
 
 
-# aiokafka 0.14 knows neither code, and raises the same error for both
-for _kind in (UnsupportedCompressionError, InvalidRecordError):
-    kafka_errors.setdefault(_kind.errno, _kind)
+# aiokafka 0.14 does not know the code, and would raise the same error as for one that blocks the topic
+kafka_errors.setdefault(InvalidRecordError.errno, InvalidRecordError)
 
 _REFUSALS = {
     -1: Refusal.UNEXPLAINED,  # UNKNOWN_SERVER_ERROR, also for codes that aiokafka does not know
@@ -104,7 +92,6 @@ _REFUSALS = {
     32: Refusal.TIMESTAMP,  # INVALID_TIMESTAMP
     43: Refusal.FORMAT,  # UNSUPPORTED_FOR_MESSAGE_FORMAT
     44: Refusal.POLICY,  # POLICY_VIOLATION
-    76: Refusal.FORMAT,
     87: Refusal.INVALID_RECORD,
 }
 
@@ -187,9 +174,9 @@ class Sender:
             for partition, error in errors.items():
                 batch, later = sent[partition][0], waiting[partition]
                 reason = refusal(error)
-                if reason is not None and not reason.blocks_topic and len(batch) > 1:
+                if reason is not None and reason not in BLOCKING and len(batch) > 1:
                     reason = await self._one_by_one(partition, batch, refused, within_s)
-                if reason is not None and reason.blocks_topic:
+                if reason in BLOCKING:
                     batch = [*batch, *later]
                     later.clear()
                 if reason is not None:
@@ -231,7 +218,7 @@ class Sender:
         ``refused``. Returns a reason about the topic, which ends it. Raises as ``send``."""
         for one in batch:
             for reason, _ in (await self.send({partition: [one]}, within_s)).values():
-                if reason.blocks_topic:
+                if reason in BLOCKING:
                     return reason
                 _refuse(refused, partition[0], [one], reason)
         return None
@@ -285,7 +272,7 @@ def _refuse(refused: Refused, topic: str, records: Sequence[NumberedRecord], rea
     """Add ``records`` to ``refused``. A reason about the topic holds for all of a callback's records."""
     for seq, number, _ in records:
         before, numbers = refused.get((seq, topic), (reason, ()))
-        if reason.blocks_topic or before.blocks_topic:
-            refused[seq, topic] = (reason if reason.blocks_topic else before), ()
+        if {reason, before} & BLOCKING:
+            refused[seq, topic] = (reason if reason in BLOCKING else before), ()
         else:
             refused[seq, topic] = reason, (*numbers, number)
