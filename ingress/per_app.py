@@ -93,5 +93,5 @@ class PerApp(ABC, Generic[T]):
 
 
 def _same(app: App, wanted: App) -> bool:
-    """Whether what runs for ``app`` does for what is wanted now."""
+    """Return whether what runs for ``app`` still matches the app's settings."""
     return all(getattr(wanted, name) == getattr(app, name) for name in ("app_key", "app_secret", "corp_id"))

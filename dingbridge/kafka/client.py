@@ -133,8 +133,9 @@ async def start_producer(fresh: AIOKafkaProducer, settings: KafkaSettings) -> No
 
 
 async def discard_producer(dead: AIOKafkaProducer, within_s: float) -> None:
-    """Stop it, whatever it hangs in; for ``within_s`` it may still send what it holds. Leaves no task and no
-    connection, also when it is cancelled meanwhile."""
+    """Stop it, whatever it hangs in; for ``within_s`` it may still send what it holds. Leaves no
+    connection, also when it is cancelled meanwhile. Of a produce request that was under way as its connection
+    was closed, two tasks of aiokafka may be left for a moment."""
     stopping = asyncio.ensure_future(dead.stop())
     late: set[Any] = {stopping}
     try:

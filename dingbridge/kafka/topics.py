@@ -15,11 +15,15 @@ from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedErr
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
 from dingbridge.kafka.admin import admin_client
 from dingbridge.kafka.client import principal
-from dingbridge.kafka.health import Place, in_words
 from dingbridge.kafka.topic_policy import topic_configs
 from dingbridge.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
+
+Place = tuple[str, int]
+"""Topic and partition."""
+_NAMED = 3
+"""So many partitions are named; of more only how many."""
 
 
 async def ensure_topics(
@@ -75,9 +79,12 @@ async def listed_topics(settings: KafkaSettings) -> tuple[dict[str, int], set[Pl
         return (await _partition_counts(admin, sorted(names), unled=unled) if names else {}), unled
 
 
-def unled_words(places: Iterable[Place]) -> str | None:
+def unled_words(places: Collection[Place]) -> str:
     """The remedy for partitions without a leader."""
-    return in_words([(place, {"leader": -1}) for place in places])
+    named = ", ".join(f"{topic}/{number}" for topic, number in sorted(places)[:_NAMED])
+    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+    verb = "has" if len(places) == 1 else "have"
+    return f"{named}{more} {verb} no leader: the brokers that hold it are down; start one of them"
 
 
 async def _ensure(

@@ -73,8 +73,7 @@ def list_callbacks(
     A callback that the disk has changed is shown as `damaged`, without its values.
     """
     with _view() as view:
-        after_seq = max(view.highest_seq - limit, view.acked if waiting else 0)
-        found = view.parked() if parked else view.callbacks(after_seq)
+        found = view.newest(limit, waiting=waiting, parked=parked)
         print_list(_COLUMNS, map(_entry, found), as_json=as_json)
 
 

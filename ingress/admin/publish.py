@@ -36,7 +36,9 @@ async def publish(settings: IngressSettings, root: Path) -> int:
         async with WatchedTasks() as tasks:
             await journal.start()
             try:
-                if aside := put_aside(root):  # asked only now: a damaged journal has just been put there
+                if journal.fault is not None:
+                    raise BridgeError(journal.fault)
+                if aside := put_aside(root):
                     raise BridgeError(
                         f"{aside[0].parent} is not drained yet; start an ingress on {root}, which does that"
                     )

@@ -7,17 +7,11 @@ operator.
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import apsw
-import structlog
 
 from dingbridge.ingress.errors import JournalDamaged
-
-log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 BUSY_MS = 5000
 """How long SQLite waits for another process that has the file locked, as one that makes a back-up."""
@@ -26,8 +20,13 @@ DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
 """SQLite calls the file damaged. ``SQLError``: our own statements no longer fit the tables, as after a
 flipped bit in the name of a column."""
 
-_OF_THE_MACHINE = (apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP, apsw.SQLITE_IOERR_NOMEM)
-"""I/O errors about memory, or about room for a ``-shm`` file: the file on the disk may be sound."""
+_UNREADABLE = (
+    apsw.SQLITE_IOERR_READ,
+    apsw.SQLITE_IOERR_SHORT_READ,
+    apsw.SQLITE_IOERR_DATA,
+    apsw.SQLITE_IOERR_CORRUPTFS,
+)
+"""I/O errors of reading (sqlite.org/rescode.html)."""
 
 
 def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
@@ -61,48 +60,20 @@ def check(db: apsw.Connection, pragma: str = "quick_check(3)") -> None:
         raise apsw.CorruptError("; ".join(found))
 
 
-def twice(work: Callable[[], T]) -> T:
-    """Run ``work``, which opens the file and uses it, and run it again after an I/O error. A second one is
-    damage.
+def is_damage(error: Exception) -> bool:
+    """Return whether ``error`` says that the file, or a page of it, cannot be read.
 
-    Raises ``JournalDamaged``, and all else that ``work`` raises."""
-    try:
-        return work()
-    except apsw.IOError as first:
-        log.warning("journal.io_error", error=str(first))
-    try:
-        return work()
-    except apsw.IOError as error:
-        if not about_the_file(error):
-            raise
-        raise JournalDamaged(f"{type(error).__name__}: {error}") from error
-
-
-def takes_no_write(error: Exception) -> bool:
-    """Return whether ``error`` says that the disk has no room, or the user's quota none. The file is sound.
-
-    Only ENOSPC becomes ``FullError``; EDQUOT becomes an I/O error (``unixWrite`` in SQLite's ``os_unix.c``).
-    """
-    return isinstance(error, apsw.FullError) or _extended(error) == apsw.SQLITE_IOERR_WRITE
-
-
-def about_the_file(error: Exception) -> bool:
-    """Return whether ``error`` is an I/O error that may be about what stands on the disk."""
-    of_the_machine = takes_no_write(error) or _extended(error) in _OF_THE_MACHINE
-    return isinstance(error, apsw.IOError) and not of_the_machine
-
-
-def _extended(error: Exception) -> int:
-    """SQLite's extended result code (sqlite.org/rescode.html); 0 for an error that has none."""
-    return int(getattr(error, "extendedresult", 0))
+    All else that SQLite raises may pass, and is waited for: a disk without room, a quota (EDQUOT is an I/O
+    error of writing, see ``unixWrite`` in SQLite's ``os_unix.c``), a failed fsync, too little memory."""
+    unreadable = getattr(error, "extendedresult", 0) in _UNREADABLE
+    return isinstance(error, (*DAMAGE, JournalDamaged)) or (isinstance(error, apsw.IOError) and unreadable)
 
 
 def in_words(root: Path, error: Exception) -> str:
     """The words for a disk that fails under the journal in ``root``, with the remedy."""
     if isinstance(error, apsw.BusyError):
         return f"{root}: another process reads the journal ({error}); end it, as a back-up that hangs"
-    quota = ", or raise its quota" if takes_no_write(error) and isinstance(error, apsw.IOError) else ""
-    return f"{type(error).__name__}: {error}; free or repair the disk under {root}{quota}"
+    return f"{type(error).__name__}: {error}; free or repair the disk under {root}, or raise its quota"
 
 
 def sync(path: Path) -> None:

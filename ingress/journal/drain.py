@@ -9,11 +9,12 @@ come, so an interrupted one goes on where it was. The file itself is only read.
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from os.path import samestat
+from itertools import chain
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -26,8 +27,8 @@ from dingbridge.events.facts import extract_facts
 from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
 from dingbridge.ingress.journal.disk import DAMAGE
 from dingbridge.ingress.journal.file import JournalFile
-from dingbridge.ingress.journal.folder import MIN_FREE_BYTES, current, delete_folder, put_aside
-from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback
+from dingbridge.ingress.journal.folder import DRAINED, JOURNAL_FILE, MIN_FREE_BYTES, delete_folder, put_aside
+from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
 from dingbridge.ingress.journal.writer import Journal
 
 log = structlog.get_logger(__name__)
@@ -35,8 +36,6 @@ T = TypeVar("T")
 
 NOTES: Final = "drain/"
 """Begins the keys of the journal's notes about files that are drained."""
-UNREADABLE_FILE: Final = "journal.db-drained"
-"""The new name of a file that is drained, and of which something could not be read: it stays for a person."""
 
 _EVERY_S: Final = 60.0
 _ROWS, _BYTES = 256, 1 << 20
@@ -82,23 +81,9 @@ class Drainer:
 
     async def run(self) -> None:
         """Drain the folders that were put aside, and delete each when all of it is kept again, until
-        cancelled. Raises ``JournalError`` when somebody has moved the journal that is written: drained into
-        itself, it would be deleted."""
-        root = self._journal.root
-        written = current(root).stat()
+        cancelled."""
         while True:
-            try:
-                found = await asyncio.to_thread(put_aside, root)
-                moved = not current(root).exists() or not samestat(written, current(root).stat())
-            except OSError as error:
-                log.error("journal.drain_waits", folder=str(root), words=str(error))
-                found, moved = [], False
-            if moved:
-                raise JournalError(
-                    f"{current(root)} was moved away while this ingress wrote it; start it again: it begins "
-                    f"another one, and drains what was moved if that is below {root}"
-                )
-            for path in found:
+            for path in await asyncio.to_thread(put_aside, self._journal.root):
                 try:
                     await self._put_aside(path)
                 except Exception as error:  # a damaged file may fail in any way; it stays, and is tried again
@@ -110,25 +95,24 @@ class Drainer:
         state = await self.drain(path)
         # Invariant 2: only now, when all of it that can be read is kept again
         if state.unreadable:
-            await asyncio.to_thread(_leave, path)
+            (path.parent / DRAINED).touch()
             return
         await asyncio.to_thread(delete_folder, path.parent)
-        name = str(path.parent.relative_to(self._journal.root))
-        await self._journal.commit([], {NOTES + name: None})
-        log.info("journal.folder_removed", folder=name)
+        await self._journal.commit([], {NOTES + path.parent.name: None})
+        log.info("journal.folder_removed", folder=path.parent.name)
 
     async def drain(self, path: Path) -> DrainState:
         """Drain the journal's file at ``path``, which nobody writes, or go on with it. At the end the
         consumers are asked to resync if it was put aside here, or anything could not be read.
 
         Raises ``JournalUnavailable`` while the journal takes nothing or the disk is nearly full;
-        ``JournalError`` for a file that is no journal, or of another version; ``apsw.Error`` when the disk
-        fails."""
+        ``JournalError`` for a file that is no journal, or of another version, or the one that is written;
+        ``apsw.Error`` when the disk fails."""
         folder, root = path.parent.resolve(), self._journal.root.resolve()
-        own = folder.is_relative_to(root)
-        name = str(folder.relative_to(root) if own else folder)
+        own = folder.parent == root
+        name = folder.name if own else str(folder)
         async with self._busy:
-            state = drain_states(await self._journal.notes(NOTES)).get(name, DrainState())
+            before = state = drain_states(await self._journal.notes(NOTES)).get(name, DrainState())
             try:
                 source = await asyncio.to_thread(_Source, path)
             except JournalDamaged as error:
@@ -137,6 +121,11 @@ class Drainer:
                 log.error("journal.drain_lost", folder=name, words=str(error))
                 return await self._finish(name, replace(state, unreadable=1, counted=False), resync=True)
             with closing(source):
+                if source.id == self._journal.id:  # drained into itself, it would be deleted
+                    raise JournalError(
+                        f"{path} is the journal that this ingress writes, or a copy; move a copy out of "
+                        "JOURNAL_DIR, and where the journal itself was moved start the ingress again"
+                    )
                 if state.journal != source.id:
                     state = DrainState(source.id)
                 pages = source.pages(state)
@@ -149,7 +138,7 @@ class Drainer:
                         )
                     rows, state = page
                     await self._journal.commit(rows, {NOTES + name: state.note()})
-            if state.done:  # before, and nothing came since
+            if state.done and state is before:  # nothing came since
                 return state
             return await self._finish(name, state, resync=own or state.unreadable > 0)
 
@@ -164,14 +153,6 @@ class Drainer:
         return state
 
 
-def _leave(path: Path) -> None:
-    """Give a drained file, and the WAL that belongs to it, names under which they are not drained again."""
-    wal = path.with_name(f"{path.name}-wal")
-    if wal.exists():
-        wal.rename(path.with_name(f"{UNREADABLE_FILE}-wal"))
-    path.rename(path.with_name(UNREADABLE_FILE))
-
-
 class _Source:
     """A file that is drained, as far as it can be read. Used in a thread: a failing disk may be slow."""
 
@@ -181,21 +162,23 @@ class _Source:
         if not path.exists():
             raise JournalError(f"there is no {path}; name a JOURNAL_DIR, or a folder with a journal.db")
         try:
-            self._file = JournalFile(path, read_only=True)
+            self._file = file = JournalFile(path, read_only=True)
         except _DOES_NOT_READ as error:
             raise JournalDamaged(f"{path} cannot be read ({type(error).__name__}: {error})") from error
         self._name = path.parent.name
-        self.id = _read(lambda: self._file.id) or ""
-        self._acked, parked_known = _read(self._file.acked), _read(self._file.check_parked) is not None
-        issued, last = _read(self._file.issued_seq), _read(self._file.last_seq)
-        _, pages = _read(self._file.free_pages) or (0, 0)
-        first = _read(lambda: self._file.seqs(0, _SEQ_MAX, 1)) or [0]
-        most = (first[0] if self._acked is None else self._acked) + pages * _ROWS_PER_PAGE_MAX
+        self.id = _read(lambda: file.id) or ""
+        acked, parked = _read(file.acked), _read(lambda: file.parked_seqs(0, _SEQ_MAX))
+        issued, last, there = _read(file.issued_seq), _read(file.last_seq), _read(file.seqs)
+        first = acked if acked is not None else next(iter(there or ()), 0)
+        most = first + (_read(file.pages) or 0) * _ROWS_PER_PAGE_MAX
         believed = [seq for seq in (issued, last) if seq is not None and seq <= most]
+        end = max(believed, default=0)
         self._counted = issued in believed
-        self._last = max(believed, default=0)
-        if self._acked is None or not parked_known or self._acked > self._last:
-            self._acked = None
+        if acked is None or parked is None or acked > end:  # which rows were pruned is unknown: all come
+            self._counted = self._counted and there is not None
+            self._wanted: Sequence[Sequence[int]] = (there or (),)
+        else:
+            self._wanted = [seq for seq in parked if seq <= acked], range(acked + 1, end + 1)
 
     def close(self) -> None:
         with suppress(apsw.Error):  # a read that was cut off may still use it
@@ -203,45 +186,30 @@ class _Source:
 
     def pages(self, state: DrainState) -> Iterator[tuple[list[NewCallback], DrainState]]:
         """The callbacks behind ``state``, page by page, each with the state after it."""
-        state = replace(state, done=False)
-        while state.seq < self._last:
-            wanted, end = self._wanted(state.seq)
-            kept, size = list[NewCallback](), 0
-            lost = list[int]()
-            for seq in wanted:  # an unreadable row must not hide its neighbours
-                row = _read(partial(self._file.row, seq))
-                if row is None or not row.intact:
-                    lost.append(seq)
-                    continue
-                kept.append(_again(row))
+        kept, lost, size = list[NewCallback](), list[int](), 0
+        wanted = [numbers[bisect_right(numbers, state.seq) :] for numbers in self._wanted]
+        for seq in chain.from_iterable(wanted):
+            row = _read(partial(self._file.row, seq))  # an unreadable row must not hide its neighbours
+            if row is None or not row.intact:
+                lost.append(seq)
+            else:
+                kept.append(NewCallback(row.received_ms, row.app, row.via, row.body, extract_facts(row.body)))
                 size += len(row.body)
-                if size >= _BYTES:
-                    end = seq
-                    break
-            if lost:
-                log.error("journal.unreadable", folder=self._name, callbacks=len(lost), first=lost[0])
-            kept_, unreadable = state.kept + len(kept), state.unreadable + len(lost)
-            state = replace(state, seq=end, kept=kept_, unreadable=unreadable)
+            if len(kept) + len(lost) == _ROWS or size >= _BYTES:
+                state = self._after(state, seq, kept, lost)
+                yield kept, state
+                kept, lost, size = [], [], 0
+        if kept or lost:
+            state = self._after(state, seq, kept, lost)
             yield kept, state
         if not self._counted and (state.counted or not state.unreadable):
-            yield [], replace(state, unreadable=max(state.unreadable, 1), counted=False)
+            yield [], replace(state, done=False, unreadable=max(state.unreadable, 1), counted=False)
 
-    def _wanted(self, after_seq: int) -> tuple[list[int], int]:
-        """The next numbers at which a row must be, and up to where that is all."""
-        end = min(after_seq + _ROWS, self._last)
-        if self._acked is not None and after_seq < self._acked:
-            parked = _read(partial(self._file.parked_seqs, after_seq, _ROWS))
-            if parked is not None:
-                found = [seq for seq in parked if seq <= self._acked]
-                return found, found[-1] if len(found) == _ROWS else self._acked
-            self._acked = None
-        if self._acked is None:  # which rows were pruned is unknown: take all
-            seqs = _read(partial(self._file.seqs, after_seq, self._last, _ROWS))
-            if seqs is not None:
-                return seqs, seqs[-1] if seqs else self._last
-            self._counted = False  # of those that cannot be read some may have been pruned
-            return [seq for seq in range(after_seq + 1, end + 1) if _read(partial(self._file.row, seq))], end
-        return list(range(after_seq + 1, end + 1)), end
+    def _after(self, state: DrainState, seq: int, kept: Sized, lost: Sequence[int]) -> DrainState:
+        if lost:
+            log.error("journal.unreadable", folder=self._name, callbacks=len(lost), first=lost[0])
+        kept_, unreadable = state.kept + len(kept), state.unreadable + len(lost)
+        return replace(state, seq=seq, kept=kept_, unreadable=unreadable, done=False)
 
 
 def _read(read: Callable[[], T]) -> T | None:
@@ -252,14 +220,11 @@ def _read(read: Callable[[], T]) -> T | None:
         return None
 
 
-def _again(row: StoredCallback) -> NewCallback:
-    return NewCallback(row.received_ms, row.app, row.via, row.body, extract_facts(row.body))
-
-
 def folders_in(where: Path) -> list[Path]:
     """The journals' files in ``where``: a folder with one, or a whole ``JOURNAL_DIR``. Raises
     ``BridgeError`` where there is none."""
-    found = sorted(where.resolve().rglob("journal.db"))
+    folder = where.resolve()
+    found = sorted([*folder.glob(JOURNAL_FILE), *folder.glob(f"*/{JOURNAL_FILE}")])
     if not found:
         raise BridgeError(
             f"there is no journal in {where}; name a JOURNAL_DIR, or a folder with a journal.db"

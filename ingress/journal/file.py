@@ -13,14 +13,13 @@ from typing import Any
 
 import apsw
 
-from dingbridge.ingress.journal.disk import check, connect, make_durable
+from dingbridge.ingress.journal.disk import connect, make_durable
 from dingbridge.ingress.journal.rows import (
     Acknowledgement,
     NewCallback,
     Parked,
     ParkedGroup,
     StoredCallback,
-    checksum,
     columns_of,
     damaged_row,
     now_ms,
@@ -123,8 +122,7 @@ class JournalFile:
     def _acknowledge(self, acked: int | None, parked: Iterable[Parked], sent: Iterable[Parked]) -> None:
         self.db.executemany("DELETE FROM parked WHERE seq = ? AND topic = ?", [one[:2] for one in sent])
         rows = [(*one[:4], ",".join(map(str, one.records))) for one in parked]
-        with_crc = [(*row, checksum(row, b"")) for row in rows]
-        self.db.executemany("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?)", with_crc)
+        self.db.executemany("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?)", rows)
         if acked is not None:
             self._set({_ACKED: _with_crc(acked)})
 
@@ -149,7 +147,6 @@ class JournalFile:
         last = min(first + limit - 1, self.acked())
         if not first or last < first:
             return None
-        self._parked("seq BETWEEN ? AND ?", first, last)  # raises where a number has changed
         with self.db:
             # Invariant 2: only what Kafka has acknowledged is deleted, and nothing that is parked
             self.db.execute(
@@ -174,16 +171,17 @@ class JournalFile:
             )
         return int(self.db.changes())
 
-    def free_pages(self) -> tuple[int, int]:
-        """``(free pages, all pages)`` of the file."""
-        return int(self.db.pragma("freelist_count")), int(self.db.pragma("page_count"))
+    def shrink(self, kept: int, step: int) -> bool:
+        """Give ``step`` free pages back to the disk, if the file has more than ``kept``. Returns whether it
+        did. The file shrinks when SQLite writes the WAL back next."""
+        free = int(self.db.pragma("freelist_count"))
+        if free > kept:
+            self.db.execute(f"PRAGMA incremental_vacuum({step})").fetchall()
+        return int(self.db.pragma("freelist_count")) < free
 
-    def release(self, pages: int) -> bool:
-        """Give at most ``pages`` free pages back to the disk. Returns whether it gave any. The file shrinks
-        when SQLite writes the WAL back next."""
-        free, _ = self.free_pages()
-        self.db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
-        return self.free_pages()[0] < free
+    def pages(self) -> int:
+        """How many pages the file has."""
+        return int(self.db.pragma("page_count"))
 
     # -- reading: any number of connections; every statement is finished before the method returns
 
@@ -204,16 +202,19 @@ class JournalFile:
 
     def notes(self, prefix: str) -> dict[str, str]:
         """The notes whose keys begin with ``prefix``, in the order of their keys."""
-        try:
-            rows: list[Any] = self.db.execute("SELECT key, value FROM state ORDER BY key").fetchall()
-        except UnicodeDecodeError:
-            rows = [(None, None)]
+        rows = self._rows("SELECT key, value FROM state ORDER BY key")
         if not all(isinstance(text, str) for row in rows for text in row):
             raise apsw.CorruptError("a note is no text")
         return {key: value for key, value in rows if key.startswith(prefix)}
 
     def _state(self, key: str) -> str | None:
         return self.notes(key).get(key)
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return self.db.execute(sql, values).fetchall()
+        except UnicodeDecodeError as error:
+            raise apsw.CorruptError("a text is none any more") from error
 
     def read(self, after_seq: int, *, max_rows: int, max_bytes: int) -> list[StoredCallback]:
         """The callbacks behind ``after_seq`` in order: at most ``max_rows``, and about ``max_bytes``."""
@@ -222,15 +223,8 @@ class JournalFile:
         cursor = self.db.execute(f"{_SELECT} WHERE rowid > ? ORDER BY rowid", (after_seq,))
         try:
             for columns in cursor:
-                row = row_of(*columns)
-                if not row.intact:
-                    # its number itself may be damaged; rows have no gaps here, so it must be the next one
-                    row = row._replace(seq=after_seq + 1)
-                elif row.seq <= after_seq:
-                    continue  # because of such a number SQLite may begin too early
-                found.append(row)
-                after_seq = row.seq
-                size += len(row.body)
+                found.append(row_of(*columns))
+                size += len(found[-1].body)
                 if size >= max_bytes or len(found) == max_rows:
                     break
         except _UNREADABLE_VALUE:  # in the next row: return those before it first
@@ -238,8 +232,6 @@ class JournalFile:
                 found.append(damaged_row(after_seq + 1))
         finally:
             cursor.close()
-        if found and found[-1].seq > self.issued_seq():  # ``acked`` would pass new ones by
-            raise apsw.CorruptError("a callback has a number that was never given")
         return found
 
     def row(self, seq: int) -> StoredCallback | None:
@@ -250,17 +242,18 @@ class JournalFile:
             return damaged_row(seq)
         return row_of(*columns) if columns is not None else None
 
-    def seqs(self, after_seq: int, up_to_seq: int, limit: int) -> list[int]:
-        """The first ``seq`` that there are behind ``after_seq``, up to ``up_to_seq``."""
-        sql = "SELECT rowid FROM callbacks WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
-        return [seq for (seq,) in self.db.execute(sql, (after_seq, up_to_seq, limit))]
+    def seqs(self) -> list[int]:
+        """The numbers of all callbacks that there are, in order."""
+        return [seq for (seq,) in self.db.execute("SELECT rowid FROM callbacks ORDER BY rowid")]
 
-    def parked(self, topic: str, reasons: Iterable[str], after_seq: int, limit: int) -> list[Parked]:
-        """The first callbacks behind ``after_seq`` that are parked for ``topic`` and one of ``reasons``, by
-        ``seq``."""
+    def parked(self, topic: str | None, reasons: Iterable[str], after_seq: int, limit: int) -> list[Parked]:
+        """The first callbacks behind ``after_seq`` that are parked for ``topic`` (None: for any) and one of
+        ``reasons``, by ``seq``."""
         wanted = sorted(reasons)
-        where = f"topic = ? AND reason IN ({','.join('?' * len(wanted))}) AND seq > ? ORDER BY seq LIMIT ?"
-        return self._parked(where, topic, *wanted, after_seq, limit)
+        where = f"reason IN ({','.join('?' * len(wanted))}) AND seq > ? ORDER BY seq LIMIT ?"
+        if topic is None:
+            return self._parked(where, *wanted, after_seq, limit)
+        return self._parked(f"topic = ? AND {where}", topic, *wanted, after_seq, limit)
 
     def parked_of(self, seq: int) -> list[Parked]:
         """What is parked of the callback ``seq``."""
@@ -269,25 +262,17 @@ class JournalFile:
     def parked_seqs(self, after_seq: int, limit: int) -> list[int]:
         """The first callbacks behind ``after_seq`` that are parked, by ``seq``."""
         sql = "SELECT DISTINCT seq FROM parked WHERE seq > ? ORDER BY seq LIMIT ?"
-        seqs = [seq for (seq,) in self.db.execute(sql, (after_seq, limit))]
-        self._parked("seq BETWEEN ? AND ?", after_seq, max(seqs, default=0))
-        return seqs
+        return [_number(seq) for (seq,) in self.db.execute(sql, (after_seq, limit))]
 
     def _parked(self, where: str, *values: Any) -> list[Parked]:
-        """Raises ``apsw.CorruptError`` where the disk has changed one of them."""
-        sql = f"SELECT * FROM parked WHERE {where}"  # noqa: S608 - all of it is ours
+        rows = self._rows(f"SELECT * FROM parked WHERE {where}", values)  # noqa: S608 - all of it is ours
         try:
-            rows: list[Any] = self.db.execute(sql, values).fetchall()
-        except UnicodeDecodeError:
-            rows = [()]
-        for row in rows:
-            _check_parked(row)
-        return [
-            Parked(
-                seq, topic, reason, since_ms, tuple(int(number) for number in records.split(",") if number)
-            )
-            for seq, topic, reason, since_ms, records, _ in rows
-        ]
+            return [
+                Parked(seq, topic, reason, since_ms, tuple(map(int, filter(None, numbers.split(",")))))
+                for seq, topic, reason, since_ms, numbers in rows
+            ]
+        except ValueError as error:
+            raise apsw.CorruptError("a number of what is parked is none any more") from error
 
     def parked_groups(self) -> list[ParkedGroup]:
         """What is parked, by topic and reason; counted by the index alone."""
@@ -297,17 +282,7 @@ class JournalFile:
             "FROM (SELECT topic, reason, count(*) AS callbacks, min(seq) AS first "
             "FROM parked GROUP BY topic, reason) AS one"
         )
-        return [ParkedGroup(*row) for row in self.db.execute(sql)]
-
-    def check_parked(self) -> int:
-        """How many rows of ``parked`` there are. Raises ``apsw.CorruptError`` where the disk has changed one,
-        or the index does not find all of them."""
-        check(self.db, "integrity_check(parked)")
-        count = 0
-        for row in self.db.execute("SELECT * FROM parked"):
-            _check_parked(row)
-            count += 1
-        return count
+        return [ParkedGroup(*row) for row in self._rows(sql)]
 
     def check_state(self) -> None:
         """Read what is neither a callback nor parked. Raises ``apsw.CorruptError`` where the disk has changed
@@ -340,12 +315,6 @@ class JournalFile:
         sql = "SELECT received_ms FROM callbacks WHERE seq > ? ORDER BY seq LIMIT 1"
         oldest = self.db.execute(sql, (acked,)).get
         return (0, None) if oldest is None else (max(self.highest_seq() - acked, 1), _number(oldest))
-
-
-def _check_parked(row: tuple[Any, ...]) -> None:
-    """Raises ``apsw.CorruptError`` where the disk has changed it."""
-    if not row or row[-1] != checksum(row[:-1], b""):
-        raise apsw.CorruptError("what is parked does not fit its checksum")
 
 
 def _with_crc(acked: int) -> str:

@@ -1,7 +1,7 @@
 """The folders below ``JOURNAL_DIR``: ``current``, whose journal is written, and those that were put aside.
 
-``drain.py`` drains every other folder below ``JOURNAL_DIR`` that has a journal into the current one. The
-name of the folder does not matter. A folder is refused, with the remedy, rather than used in a way that could
+``drain.py`` drains every other folder of ``JOURNAL_DIR`` that has a journal into the current one. The name of
+the folder does not matter. A folder is refused, with the remedy, rather than used in a way that could
 leave a callback unpublished.
 """
 
@@ -12,21 +12,23 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import apsw
 import structlog
 
-from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked
-from dingbridge.ingress.journal.disk import DAMAGE, check, in_words, sync, takes_no_write, twice
+from dingbridge.ingress.errors import JournalError, JournalLocked
+from dingbridge.ingress.journal.disk import check, in_words, sync
 from dingbridge.ingress.journal.file import JournalFile
 
 log = structlog.get_logger(__name__)
 
 JOURNAL_FILE: Final = "journal.db"
 CURRENT: Final = "current"
+DRAINED: Final = "drained"
+"""The file that marks a drained folder of which something could not be read: it stays for a person."""
 _NEW: Final = "new"
 """The folder in which a new journal is made before it becomes ``current``."""
 _LOCK: Final = "ingress.lock"
@@ -56,63 +58,38 @@ def current(root: Path) -> Path:
     return root / CURRENT / JOURNAL_FILE
 
 
-def put_aside(root: Path) -> list[Path]:
-    """The journals' files below ``root`` that are not written any more, at any depth: ``mv`` moves a folder
-    into one that exists. Where an ingress has had its lock is another ``JOURNAL_DIR``."""
-    found = [*root.rglob(JOURNAL_FILE)] if root.is_dir() else []
-    ours = [path for path in found if path.parent not in (root / CURRENT, root / _NEW)]
-    return sorted(path for path in ours if not any(_is_another(root, folder) for folder in path.parents))
+def put_aside(root: Path, *, drained: bool = False) -> list[Path]:
+    """The journals' files in the folders of ``root`` that are neither written nor drained yet. ``drained``:
+    those that are drained, and of which something could not be read."""
+    found = [path for path in root.glob(f"*/{JOURNAL_FILE}") if path.parent.name not in (CURRENT, _NEW)]
+    return sorted(path for path in found if (path.parent / DRAINED).exists() is drained)
 
 
-def _is_another(root: Path, folder: Path) -> bool:
-    return folder.is_relative_to(root) and folder != root and (folder / _LOCK).exists()
+def open_current(root: Path, *, failed: bool = False) -> JournalFile:
+    """Open the journal in ``root/current``; if there is none, make it. With ``failed``, a commit has failed
+    there, and none is made.
 
+    Its WAL must be written back, and a commit succeed: after a failed fsync the page cache can lie, also to
+    another process.
 
-def open_current(root: Path) -> JournalFile:
-    """Open the journal in ``root/current``. If there is none, or it is damaged and put aside, make a new one.
-
-    Raises ``JournalError`` with the remedy when the disk fails or the file is of another version. Raises it
-    also for a damaged journal while another damaged one is not drained yet.
-    """
+    Raises what is damage by ``is_damage``; ``JournalError`` for a file of another version; ``apsw.Error`` or
+    ``OSError`` when the disk refuses."""
+    if not failed and not current(root).exists():
+        _begin(root)
+    file = JournalFile(current(root))
     try:
-        if not current(root).exists():
-            return _begin(root)
+        if not failed and file.path.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
+            check(file.db)
+        file.check_state()
         try:
-            return twice(lambda: open_checked(root))
-        except JournalDamaged as error:
-            rename_damaged(root, str(error))
-            return _begin(root)
-    except (apsw.Error, OSError) as error:
-        raise JournalError(in_words(root, error)) from error
-
-
-def open_checked(root: Path, *, failed: bool = False) -> JournalFile:
-    """Open the existing journal of ``root``. With ``failed``, a commit has failed there: now the WAL must be
-    written back and a commit succeed.
-
-    Raises ``JournalDamaged``; ``JournalError`` for a file of another version; ``apsw.Error`` when the disk
-    refuses."""
-    path = current(root)
-    try:
-        file = JournalFile(path)
-        try:
-            if not failed and path.stat().st_size <= _QUICK_CHECK_MAX_BYTES:
-                check(file.db)
-            if not failed:  # else each try would take 5 s of CPU for a million parked callbacks
-                file.check_parked()
-            file.check_state()
-            try:
-                file.truncate_wal()
-            except apsw.Error as error:  # a back-up may take minutes, and a full disk hours: the WAL may wait
-                if failed or not (isinstance(error, apsw.BusyError) or takes_no_write(error)):
-                    raise
+            file.truncate_wal()
+        except apsw.BusyError:  # a back-up reads it, perhaps for minutes
             if failed:
-                file.probe()
-        except BaseException:
-            file.close()
-            raise
-    except (UnicodeDecodeError, *DAMAGE) as error:
-        raise JournalDamaged(f"{type(error).__name__}: {error}") from error
+                raise
+        file.probe()
+    except BaseException:
+        file.close()
+        raise
     return file
 
 
@@ -120,9 +97,7 @@ def rename_damaged(root: Path, why: str) -> None:
     """Put the current folder aside, which is damaged. Nobody may have its file open.
 
     Raises ``JournalError`` when another one is not drained yet, or when the disk refuses."""
-    now = datetime.now(UTC)
-    while (target := root / f"damaged-{now:%Y%m%dT%H%M%SZ}").exists():  # ``mv`` would move into it
-        now += timedelta(seconds=1)
+    target = root / f"damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     if waiting := [path.parent for path in put_aside(root)]:
         raise JournalError(
             f"the journal in {root / CURRENT} is damaged ({why}), and {waiting[0]}, which was put aside "
@@ -137,8 +112,8 @@ def rename_damaged(root: Path, why: str) -> None:
     log.error("journal.put_aside", folder=target.name, reason=why)
 
 
-def _begin(root: Path) -> JournalFile:
-    """Make an empty journal the current one; returns it, open. A kill leaves none, or a whole one."""
+def _begin(root: Path) -> None:
+    """Make an empty journal the current one. A kill leaves none, or a whole one."""
     folder, new = root / CURRENT, root / _NEW
     if folder.exists() and (left := sorted(path.name for path in folder.iterdir())):
         raise JournalError(
@@ -149,12 +124,10 @@ def _begin(root: Path) -> JournalFile:
         delete_folder(new)
     new.mkdir(mode=0o700)
     with closing(JournalFile(new / JOURNAL_FILE, create=True)) as file:
-        file.probe()
         file.truncate_wal()
     sync(new)
     new.rename(folder)
     sync(root)
-    return JournalFile(current(root))
 
 
 def delete_folder(folder: Path) -> None:

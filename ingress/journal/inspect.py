@@ -5,20 +5,17 @@ Nothing here writes, or takes a lock. ``ingress/admin/`` prints it.
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dingbridge.ingress.journal.drain import NOTES, UNREADABLE_FILE, DrainState, drain_states
+from dingbridge.ingress.journal.drain import NOTES, DrainState, drain_states
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.folder import current, put_aside
 from dingbridge.ingress.journal.rows import Parked, ParkedGroup, StoredCallback, damaged_row
 from dingbridge.ingress.metrics import FolderMetrics
-
-_MAX_ROWS = 256
-_MAX_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +65,7 @@ def journal_status(root: Path) -> JournalStatus:
         with closing(JournalFile(current(root), read_only=True)) as file:
             journal, (waiting, oldest_ms) = file.id, file.waiting()
             parked, states = file.parked_groups(), drain_states(file.notes(NOTES))
-    aside = [*put_aside(root), *(root.rglob(UNREADABLE_FILE) if root.is_dir() else ())]
-    names = sorted(str(path.parent.relative_to(root)) for path in aside)
+    names = sorted(path.parent.name for path in (*put_aside(root), *put_aside(root, drained=True)))
     return JournalStatus(
         journal=journal,
         waiting=waiting,
@@ -97,48 +93,27 @@ class InspectedCallback:
         return sorted({parked.reason for parked in self.parked})
 
 
-class JournalView:
+class JournalView(JournalFile):
     """One journal's file, read-only, as of now."""
 
     def __init__(self, path: Path) -> None:
         """Raises ``JournalError`` or ``apsw.Error`` when it cannot be read."""
-        self._file = JournalFile(path, read_only=True)
-        try:
-            self._id, self.acked, self.highest_seq = (
-                self._file.id,
-                self._file.acked(),
-                self._file.highest_seq(),
-            )
-        except BaseException:
-            self._file.close()
-            raise
-
-    def close(self) -> None:
-        self._file.close()
+        super().__init__(path, read_only=True)
 
     def one(self, seq: int) -> InspectedCallback | None:
         """The callback with this ``seq``; ``None`` where it was pruned, or never kept."""
-        row = self._file.row(seq)
-        if row is None and self._file.parked_of(seq):
-            row = damaged_row(seq)
-        return self._inspected(row) if row is not None else None
+        row, parked = self.row(seq), tuple(self.parked_of(seq))
+        if row is None:
+            return InspectedCallback(self.id, damaged_row(seq), "parked", parked) if parked else None
+        state = "parked" if parked else "published" if seq <= self.acked() else "waiting"
+        return InspectedCallback(self.id, row, state, parked)
 
-    def parked(self) -> Iterator[InspectedCallback]:
-        """The parked callbacks, in order."""
-        after_seq = 0
-        while seqs := self._file.parked_seqs(after_seq, _MAX_ROWS):
-            for seq in seqs:
-                if (one := self.one(seq)) is not None:
-                    yield one
-            after_seq = seqs[-1]
-
-    def callbacks(self, after_seq: int) -> Iterator[InspectedCallback]:
-        """The callbacks behind ``after_seq``, in order. Raises ``apsw.Error`` if they cannot be read."""
-        while rows := self._file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES):
-            yield from map(self._inspected, rows)
-            after_seq = rows[-1].seq
-
-    def _inspected(self, row: StoredCallback) -> InspectedCallback:
-        parked = tuple(self._file.parked_of(row.seq))
-        state = "parked" if parked else "published" if row.seq <= self.acked else "waiting"
-        return InspectedCallback(self._id, row, state, parked)
+    def newest(self, limit: int, *, waiting: bool, parked: bool) -> Iterator[InspectedCallback]:
+        """The last ``limit`` callbacks in order; with ``waiting`` only those not yet in Kafka, with
+        ``parked`` all that are. Raises ``apsw.Error`` if they cannot be read."""
+        seqs: Iterable[int] = range(
+            max(self.highest_seq() - limit, self.acked() if waiting else 0) + 1, self.highest_seq() + 1
+        )
+        if parked:
+            seqs = self.parked_seqs(0, 1 << 62)
+        yield from filter(None, map(self.one, seqs))

@@ -47,7 +47,6 @@ def prune_steps(journal: Callable[[], JournalFile], root: Path, retention: Reten
     while last is not None:
         last = journal().prune_callbacks(last, _STEP, kept_ms)
         yield
-    _, pages = journal().free_pages()
-    wanted = 0 if low_disk else max(_FREE_PAGES, pages // 4)
-    while journal().free_pages()[0] > wanted and journal().release(_RELEASED):
+    free_pages = 0 if low_disk else max(_FREE_PAGES, journal().pages() // 4)
+    while journal().shrink(free_pages, _RELEASED):
         yield

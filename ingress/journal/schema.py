@@ -37,7 +37,6 @@ CREATE TABLE parked (
   reason TEXT NOT NULL,
   since_ms INTEGER NOT NULL,
   records TEXT NOT NULL, -- the refused records' numbers with commas; empty: all of the topic
-  crc INTEGER NOT NULL, -- of all the columns
   PRIMARY KEY (seq, topic)
 ) WITHOUT ROWID;
 -- so that a million parked callbacks are counted, or read page by page, in a moment

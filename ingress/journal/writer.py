@@ -14,15 +14,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import apsw
 import structlog
 
 from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
-from dingbridge.ingress.journal.disk import DAMAGE, about_the_file, in_words
+from dingbridge.ingress.journal.disk import in_words, is_damage
 from dingbridge.ingress.journal.file import JournalFile
-from dingbridge.ingress.journal.folder import open_checked, open_current
+from dingbridge.ingress.journal.folder import open_current
 from dingbridge.ingress.journal.retention import Retention, prune_steps
 from dingbridge.ingress.journal.rows import Acknowledgement, NewCallback, ResyncRequest
 from dingbridge.ingress.metrics import JournalMetrics
@@ -32,12 +32,12 @@ log = structlog.get_logger(__name__)
 COMMIT_TIMEOUT_S = 1.2
 """Without a commit for this long the answer is 503: DingTalk's deadline is 1500 ms."""
 
-_MAX_QUEUED, _MAX_QUEUED_BYTES = 20_000, 64 * 1024 * 1024
+_MAX_QUEUED_BYTES = 64 * 1024 * 1024
+_REQUEST_BYTES = 2_048
+"""Of memory that a request takes beside its body."""
 _MAX_GROUP = 1_000
 _RETENTION_EVERY_S, _RETENTION_PAUSE_S = 10.0, 0.02
 _REOPEN_EVERY_S = 0.5
-_IO_ERROR_AGAIN_S: Final = 60.0
-"""A second I/O error within this time has outlived a reopening of the file: it counts as damage."""
 
 Work = Callable[[JournalFile], Any]
 
@@ -52,7 +52,7 @@ class WriteRequest:
 
     @property
     def size(self) -> int:
-        return len(self.what.body) if isinstance(self.what, NewCallback) else 0
+        return _REQUEST_BYTES + (len(self.what.body) if isinstance(self.what, NewCallback) else 0)
 
 
 class Journal:
@@ -64,12 +64,14 @@ class Journal:
         """Called on the event loop after each group that kept something new."""
         self._queue: queue.SimpleQueue[list[WriteRequest] | None] = queue.SimpleQueue()
         self._gathered: list[WriteRequest] = []  # in this turn of the event loop, not yet in the queue
-        self._queued = self._queued_bytes = 0  # not committed yet, also those that were refused as too slow
+        self._queued_bytes = 0  # not committed yet, also those that were refused as too slow
         self._stopping = False
         self._file: JournalFile | None = None
-        self._io_error_at = -_IO_ERROR_AGAIN_S
-        self._reopen_at = 0.0
+        self.id = ""
+        """The journal's id; empty until it was opened for the first time."""
+        self._open_at = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._last_received_ms = 0
         self.fault: str | None = None
         """Why nothing can be kept just now; ``None`` while all is well."""
         self._ended: JournalError | None = None
@@ -79,12 +81,13 @@ class Journal:
     # -- on the event loop
 
     async def start(self) -> None:
-        """Open or create the journal and start the writer. Raises ``JournalError``."""
+        """Open or create the journal and start the writer, also on a disk that takes no write yet. Raises
+        ``JournalError``."""
         self._loop = asyncio.get_running_loop()
         self._has_ended = asyncio.Event()
-        self._file = await asyncio.to_thread(open_current, self.root)
-        self.id = self._file.id
-        self._show_received(self._file.last_received_ms())
+        await asyncio.to_thread(self._open)
+        if self._ended is not None:
+            raise self._ended
         self._thread.start()
 
     def _show_received(self, at_ms: int) -> None:
@@ -97,7 +100,7 @@ class Journal:
         Raises ``JournalUnavailable`` when it was not kept, or not in time. In that case it may still be kept
         later, and DingTalk's retry is then known.
         """
-        if self._queued >= _MAX_QUEUED or self._queued_bytes + len(callback.body) > _MAX_QUEUED_BYTES:
+        if self._queued_bytes + len(callback.body) > _MAX_QUEUED_BYTES:
             raise JournalUnavailable("queue_full", "the journal's queue is full; the disk is too slow")
         return bool(await self._in_time(callback))
 
@@ -168,7 +171,6 @@ class Journal:
         if self._stopping:
             raise JournalUnavailable("stopping", "the ingress is stopping")
         request = WriteRequest(what, self._loop.create_future())
-        self._queued += 1
         self._queued_bytes += request.size
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
@@ -192,7 +194,6 @@ class Journal:
     def _settle(self, group: list[WriteRequest], outcomes: list[Any]) -> None:
         kept = False
         for request, outcome in zip(group, outcomes, strict=True):
-            self._queued -= 1
             self._queued_bytes -= request.size
             kept = kept or (outcome is True and isinstance(request.what, NewCallback))
             if request.future.done():
@@ -227,7 +228,7 @@ class Journal:
         try:
             outcomes = self._outcomes(group)
             if self._file is None and gathered is not None:
-                self._reopen()
+                self._open()
         except BaseException as error:  # a fault of ours: nothing more is kept, and everything is answered
             log.exception("journal.writer_failed")
             self._end(JournalError(f"the journal's writer failed ({type(error).__name__})"))
@@ -274,7 +275,7 @@ class Journal:
         other concerns only the caller."""
         try:
             return work(self._opened())
-        except (apsw.Error, JournalDamaged) as error:
+        except apsw.Error as error:
             self._fail(error)
             return JournalUnavailable("disk", self.fault or "the journal failed")
         except Exception as error:
@@ -282,7 +283,7 @@ class Journal:
 
     def _opened(self) -> JournalFile:
         if self._file is None:
-            self._reopen()
+            self._open()
         if self._file is None or self._ended:
             raise JournalUnavailable("disk", self.fault or "the journal is closed")
         return self._file
@@ -297,17 +298,13 @@ class Journal:
         self._judge(error)
 
     def _judge(self, error: Exception) -> None:
-        """Decide whether ``error`` is damage, which ends the process, or may pass, so that the file is
-        reopened."""
-        now = time.monotonic()
-        again = about_the_file(error) and now - self._io_error_at < _IO_ERROR_AGAIN_S
-        if again or isinstance(error, (*DAMAGE, JournalDamaged)):
+        """Decide whether ``error`` is damage, which ends the process, or may pass, so that the file is opened
+        again."""
+        self._open_at = time.monotonic() + _REOPEN_EVERY_S
+        if is_damage(error):
             self._end(JournalDamaged(f"{type(error).__name__}: {error}"))
-            return
-        if about_the_file(error):
-            self._io_error_at = now
-        self.fault = in_words(self.root, error)
-        self._reopen_at = now + _REOPEN_EVERY_S
+        else:
+            self.fault = in_words(self.root, error)
 
     def _end(self, error: JournalError) -> None:
         """Refuse everything from now on; ``until_damaged`` ends the process."""
@@ -324,18 +321,21 @@ class Journal:
         except Exception as error:  # it is not used again in any case
             log.warning("journal.close_failed", error=type(error).__name__)
 
-    def _reopen(self) -> None:
-        """Give ``success`` again only after the WAL was written back and a commit succeeded."""
-        if self._ended or time.monotonic() < self._reopen_at:
+    def _open(self) -> None:
+        """Open the file for the first time, or after it has failed."""
+        if self._ended or time.monotonic() < self._open_at:
             return
         try:
-            self._file = open_checked(self.root, failed=True)
-        except (apsw.Error, OSError, JournalDamaged) as error:
-            self._judge(error)
-        except JournalError as error:  # somebody has changed the files, as by restoring an older copy
+            self._file = open_current(self.root, failed=self.id != "")
+        except JournalError as error:  # of another version, say
             self._end(error)
+        except (apsw.Error, OSError) as error:
+            self._judge(error)
         else:
-            log.warning("journal.reopened")
+            self.id = self.id or self._file.id
+            self._show_received(self._file.last_received_ms())
+            if self.fault is not None:
+                log.warning("journal.reopened")
             self.fault = None
 
 

@@ -107,6 +107,10 @@ class BlockedTopics:
         else:
             self._topics[topic].page, self._topics[topic].due_at = PAGE, 0.0
 
+    def any(self) -> bool:
+        """Return whether any topic takes nothing."""
+        return bool(self._topics)
+
     def page(self, topic: str) -> int:
         """How many parked callbacks of ``topic`` are tried next."""
         return self._topics[topic].page

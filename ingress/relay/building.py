@@ -38,17 +38,16 @@ Page = tuple[Iterable[str], int, int]
 
 
 class BatchSetBuilder:
-    """Builds for one ``Publisher``, of the ``journal`` with this id."""
+    """Builds for one ``Publisher``."""
 
     def __init__(
         self,
         settings: IngressSettings,
         companies: Callable[[], Companies],
-        journal: str,
         reader: JournalReader,
     ) -> None:
         self._reader = reader
-        self._builder = RecordBuilder(settings, companies, journal)
+        self.records = RecordBuilder(settings, companies)
         self._router = TopicRouter(settings, settings.unknown_topics_max)
         self.blocked = BlockedTopics()
         self._backlog: deque[StoredCallback] = deque()  # read, and not in a batch set yet
@@ -89,7 +88,7 @@ class BatchSetBuilder:
         if not row.intact:
             batches.park(row.seq, NO_TOPIC, DAMAGED)
         try:
-            records = self._builder.records(row)
+            records = self.records.of(row)
         except Exception as error:  # a fault of ours concerns this callback alone
             log.error("relay.fault", seq=row.seq, error=type(error).__name__, place=place_of(error))
             batches.park(row.seq, NO_TOPIC, FAULT)
@@ -131,11 +130,11 @@ class BatchSetBuilder:
         return ready
 
     async def build_parked(
-        self, wanted: Mapping[str, Page], acked: int
-    ) -> tuple[BatchSet, list[Parked], dict[str, int]]:
-        """A set of a page of the parked callbacks of each topic. Returns it, what it is made of, and the last
-        ``seq`` of each topic that may have more."""
-        batches, tried, more = BatchSet(acked), list[Parked](), dict[str, int]()
+        self, wanted: Mapping[str | None, Page], acked: int
+    ) -> tuple[BatchSet, list[Parked], dict[str | None, int]]:
+        """A set of a page of the parked callbacks of each topic, or of all (None). Returns it, what it is
+        made of, and the last ``seq`` of each that may have more."""
+        batches, tried, more = BatchSet(acked), list[Parked](), dict[str | None, int]()
         for topic, (reasons, limit, after_seq) in wanted.items():
             count = 0
             async for parked, row in self._parked(topic, reasons, after_seq):
@@ -148,7 +147,7 @@ class BatchSetBuilder:
         return batches, tried, more
 
     async def _parked(
-        self, topic: str, reasons: Iterable[str], after_seq: int
+        self, topic: str | None, reasons: Iterable[str], after_seq: int
     ) -> AsyncIterator[tuple[Parked, StoredCallback]]:
         while page := await self._reader.parked(topic, reasons, after_seq, _PARKED_READ):
             for one in page:
@@ -158,7 +157,7 @@ class BatchSetBuilder:
     async def _add_parked(self, batches: BatchSet, parked: Parked, row: StoredCallback) -> None:
         """Add what is parked of ``row``; what cannot be sent stays parked."""
         try:
-            records = list(enumerate(self._builder.records(row)))
+            records = list(enumerate(self.records.of(row)))
         except Exception as error:
             log.error("relay.fault", seq=row.seq, error=type(error).__name__, place=place_of(error))
             batches.park(row.seq, parked.topic, FAULT)

@@ -23,20 +23,12 @@ from dingbridge.apps.company import Companies
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.ingress.errors import JournalUnavailable
 from dingbridge.ingress.journal.folder import current
-from dingbridge.ingress.journal.rows import (
-    DAMAGED,
-    Acknowledgement,
-    Parked,
-)
+from dingbridge.ingress.journal.rows import Acknowledgement, Parked
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.relay.batches import MAX_RECORDS, BatchSet
 from dingbridge.ingress.relay.building import BatchSetBuilder, Page
 from dingbridge.ingress.relay.reading import JournalReader
-from dingbridge.ingress.relay.sender import (
-    BLOCKING,
-    Refusal,
-    Sender,
-)
+from dingbridge.ingress.relay.sender import BLOCKING, BY_HAND, UP, Refusal, Sender
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.kafka.client import explain
 from dingbridge.settings import IngressSettings
@@ -49,16 +41,14 @@ UNSAVED_MAX: Final = 10_000
 no write, a new start would send them again."""
 _SAVE_EVERY_S: Final = 0.1
 _IDLE_S: Final = 0.5
-_ANSWERED_WITHIN_S: Final = 5.0
-"""On an idle bridge Kafka is asked this often whether it is still there."""
+_ASKED_EVERY_S: Final = 5.0
 _SET_EVERY_S: Final = 0.02
 """The least time between batch sets that are not full: each costs as much as dozens of records."""
 _RETRY_WITHIN_S: Final = 5.0
-ALONE_PAGE: Final = 20
+BY_HAND_PAGE: Final = 20
 """How many of the callbacks that were refused for themselves are tried at once: each may cost a new producer,
 and all others wait."""
 _BACKOFF_S: Final = (0.2, 5.0)  # first and longest
-_UP: Final = "Kafka takes records"
 
 
 class Publisher:
@@ -80,16 +70,17 @@ class Publisher:
         self._until_empty = until_empty
         self._reader = JournalReader(current(journal.root))
         self._sender = Sender(settings, status)
-        self._builder = BatchSetBuilder(settings, companies, journal.id, self._reader)
+        self._builder = BatchSetBuilder(settings, companies, self._reader)
         self._blocked = self._builder.blocked
         self._acked = 0  # each record of the callbacks up to here is in Kafka, or parked
         self._saved = 0  # the same, as the journal has it
         self._unsaved: list[Parked] = []  # to be written with the next acknowledgement
-        self._saved_at = self._answered_at = 0.0
+        self._saved_at = 0.0
+        self._idling = False
         self._checking: asyncio.Task[list[str]] | None = None  # which due topics may take records
         self._asked = False  # an operator wants what is parked to be tried
-        self._alone: dict[tuple[str, str], int] = {}
-        """By topic and reason: what was refused for itself is tried once more, behind this ``seq``."""
+        self._by_hand: int | None = None
+        """What is tried by hand alone is tried once more, behind this ``seq``."""
         self._awake, self._hurried = asyncio.Event(), asyncio.Event()
         self._stopping = False
 
@@ -113,16 +104,18 @@ class Publisher:
         """Publish until ``stop``. No failure of Kafka ends it, nor a disk that takes no write.
 
         Raises ``JournalError`` when the journal is damaged, ``apsw.Error`` when it cannot be read."""
-        self._acked = self._saved = await self._reader.acked()
+        journal, self._acked = await self._reader.begin()
+        self._saved = self._acked
+        self._builder.records.journal = journal
         self._builder.begin(self._acked)
         for group in await self._reader.parked_groups():
             if group.reason in BLOCKING:
                 self._blocked.block(group.topic, Refusal(group.reason))
+        watching = asyncio.create_task(self._watch())
         try:
             await self._run()
         finally:
-            if self._checking is not None:
-                self._checking.cancel()
+            await end(watching, self._checking)
             with suppress(JournalUnavailable):
                 await self._save()
             await self._sender.discard(0.1)
@@ -152,7 +145,6 @@ class Publisher:
     async def _connect(self) -> None:
         await self._sender.connected()
         await self._builder.connect()
-        self._answered_at = time.monotonic()
 
     # -- batch sets
 
@@ -205,9 +197,6 @@ class Publisher:
             self._park(parked)
         if batches.since_ms is not None:
             self._status.lagged(time.time() - batches.since_ms / 1000)
-        if batches.count:
-            self._answered_at = time.monotonic()
-            self._status.turn("up", _UP)
 
     def _park(self, parked: Parked) -> None:
         self._unsaved.append(parked)
@@ -226,7 +215,9 @@ class Publisher:
     @property
     def _may_try(self) -> bool:
         """Whether parked callbacks are to be tried next."""
-        return self._asked or bool(self._alone) or (self._checking is not None and self._checking.done())
+        return (
+            self._asked or self._by_hand is not None or (self._checking is not None and self._checking.done())
+        )
 
     def _check_due(self) -> None:
         """Have Kafka asked beside the publishing which of the due topics may take records."""
@@ -237,24 +228,18 @@ class Publisher:
     async def _try_parked(self) -> None:
         """Try a page of what is due. Call it only while no batch set is unanswered."""
         if self._asked:
-            await self._save()
-            groups = [one[:2] for one in await self._reader.parked_groups()]
-            self._alone = {one: 0 for one in groups if one[1] not in BLOCKING and one[1] != DAMAGED}
+            self._asked, self._by_hand = False, 0
             self._blocked.ask()
-            self._asked = False
         if self._checking is not None and self._checking.done():
             ready, self._checking = self._checking.result(), None
             await self._try({topic: (BLOCKING, self._blocked.page(topic), 0) for topic in ready})
-        elif self._alone:
-            (topic, reason), after_seq = next(iter(self._alone.items()))
-            more = await self._try({topic: ((reason,), ALONE_PAGE, after_seq)})
-            del self._alone[topic, reason]
-            if topic in more:
-                self._alone[topic, reason] = more[topic]
+        elif self._by_hand is not None:
+            more = await self._try({None: (BY_HAND, BY_HAND_PAGE, self._by_hand)})
+            self._by_hand = more.get(None)
 
-    async def _try(self, wanted: Mapping[str, Page]) -> dict[str, int]:
-        """Send a page of the parked callbacks of each topic: those with these reasons, so many, behind that
-        ``seq``. Returns the last ``seq`` of each topic that may have more."""
+    async def _try(self, wanted: Mapping[str | None, Page]) -> dict[str | None, int]:
+        """Send a page of the parked callbacks of each topic (None: of all topics): those with these reasons,
+        so many, behind that ``seq``. Returns the last ``seq`` of each that may have more."""
         await self._save()  # what was parked meanwhile is in the file, so that the order holds
         batches, tried, more = await self._builder.build_parked(wanted, self._acked)
         batches.refuse(await self._sender.send(batches.records, _RETRY_WITHIN_S))
@@ -265,9 +250,8 @@ class Publisher:
         refused = {one.topic: Refusal(one.reason) for one in again if one.reason in BLOCKING}
         for topic, reason in refused.items():
             self._blocked.block(topic, reason)
-        for topic, (reasons, *_) in wanted.items():
-            if topic not in refused and reasons is BLOCKING:
-                self._blocked.taken(topic, all_of_it=topic not in more)
+        for taken in wanted.keys() - refused.keys() - {None}:
+            self._blocked.taken(str(taken), all_of_it=taken not in more)
         if again:
             await self._connect()
         return more
@@ -301,31 +285,26 @@ class Publisher:
         self._saved_at = time.monotonic()
 
     async def _idle(self) -> None:
-        if time.monotonic() - self._answered_at >= _ANSWERED_WITHIN_S:
-            await self._ask()
-            return
-        self._status.turn("up", _UP)
+        self._idling = True
         saved = self._acked == self._saved and not self._unsaved
         if not self._may_try:
             await _wait(self._awake, _IDLE_S if saved else _SAVE_EVERY_S)
+        self._idling = False
 
-    def _woken(self, _: object) -> None:
-        self._awake.set()
-
-    async def _ask(self) -> None:
-        """Ask Kafka whether it is still there, until something is to be published: that shows it, too. The
+    async def _watch(self) -> None:
+        """Ask now and then whether Kafka is still there: an idle bridge sends nothing that would show it. The
         client asks one broker after the other; one that is gone takes the time of a request."""
-        within_s = self._settings.kafka_request_timeout_s + _ANSWERED_WITHIN_S
-        asked = asyncio.create_task(self._sender.ensure_answers(within_s))
-        asked.add_done_callback(self._woken)
-        try:
-            await _wait(self._awake, within_s)
-            if asked.done():
-                asked.result()
-                self._answered_at = time.monotonic()
-        finally:
-            asked.remove_done_callback(self._woken)  # else its end would wake the next question at once
-            await end(asked)
+        while True:
+            await asyncio.sleep(_ASKED_EVERY_S)
+            if not self._idling:  # also while the back-off holds
+                continue
+            state, words = "up", UP
+            try:
+                await self._sender.ensure_answers(self._settings.kafka_request_timeout_s + _ASKED_EVERY_S)
+            except (KafkaError, KafkaUnavailable) as error:
+                state, words = "down", explain(error, self._settings)
+            if self._idling and not (state == "up" and self._blocked.any()):
+                self._status.turn(state, words)
 
 
 async def _wait(event: asyncio.Event, most_s: float) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import apsw
 
 from dingbridge.ingress.errors import JournalDamaged
-from dingbridge.ingress.journal.disk import DAMAGE, twice
+from dingbridge.ingress.journal.disk import is_damage
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.rows import Parked, ParkedGroup, StoredCallback, damaged_row
 
@@ -21,8 +21,7 @@ _MAX_BYTES = 1 << 20
 
 
 class JournalReader:
-    """Holds no statement open, so that SQLite can write the WAL back. After an I/O error it opens the file
-    once more; a second one is damage. One call at a time.
+    """Holds no statement open, so that SQLite can write the WAL back. One call at a time.
 
     Every method raises ``JournalDamaged``, ``JournalError`` for a file of another version, and ``apsw.Error``
     when the disk fails otherwise."""
@@ -31,9 +30,9 @@ class JournalReader:
         self._path = path
         self._file: JournalFile | None = None
 
-    async def acked(self) -> int:
-        """Up to here all records are in Kafka, or parked."""
-        return await self._of_file(JournalFile.acked)
+    async def begin(self) -> tuple[str, int]:
+        """The journal's id, and up to where all records are in Kafka, or parked."""
+        return await self._of_file(lambda file: (file.id, file.acked()))
 
     async def read(self, after_seq: int) -> list[StoredCallback]:
         """The next callbacks behind ``after_seq``, in order; not ``intact`` where their checksum is wrong.
@@ -41,9 +40,10 @@ class JournalReader:
         return await self._of_file(lambda file: _read(file, after_seq))
 
     async def parked(
-        self, topic: str, reasons: Iterable[str], after_seq: int, limit: int
+        self, topic: str | None, reasons: Iterable[str], after_seq: int, limit: int
     ) -> list[tuple[Parked, StoredCallback]]:
-        """The first callbacks behind ``after_seq`` that are parked for ``topic`` and one of ``reasons``."""
+        """The first callbacks behind ``after_seq`` that are parked for ``topic`` (None: for any)
+        and one of ``reasons``."""
         return await self._of_file(
             lambda file: [
                 (parked, file.row(parked.seq) or damaged_row(parked.seq))
@@ -62,24 +62,23 @@ class JournalReader:
             self._file = None
 
     async def _of_file(self, look: Callable[[JournalFile], T]) -> T:
-        def attempt() -> T:
-            try:
-                self._file = self._file or JournalFile(self._path, read_only=True)
-                return look(self._file)
-            except apsw.Error:
-                self.close()
-                raise
+        def work() -> T:
+            self._file = self._file or JournalFile(self._path, read_only=True)
+            return look(self._file)
 
         try:
-            return await asyncio.to_thread(twice, attempt)
-        except (UnicodeDecodeError, *DAMAGE) as error:
-            raise JournalDamaged(f"{self._path} is damaged ({type(error).__name__}: {error})") from error
+            return await asyncio.to_thread(work)
+        except apsw.Error as error:
+            if is_damage(error):
+                words = f"{self._path} is damaged ({type(error).__name__}: {error})"
+                raise JournalDamaged(words) from error
+            raise
 
 
 def _read(file: JournalFile, after_seq: int) -> list[StoredCallback]:
     highest_seq = file.highest_seq()  # before the rows, since the ingress goes on keeping new ones
     rows = file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES)
-    end = rows[-1].seq if rows else max(after_seq, highest_seq)
-    if (missing := end - after_seq - len(rows)) > 0:
-        raise apsw.CorruptError(f"{missing} callback(s) are missing before {end}")
+    numbers = [row.seq for row in rows] or [highest_seq] * (highest_seq > after_seq)
+    if numbers != [*range(after_seq + 1, after_seq + 1 + len(rows))]:
+        raise apsw.CorruptError(f"callbacks are missing behind {after_seq}")
     return rows

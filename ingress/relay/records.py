@@ -35,21 +35,23 @@ class RecordBuilder:
     """Makes records of the rows of one ``journal``, by its id. As long as the settings stay the same, a row
     gives the same records every time, so that ``seq`` and number name one of them."""
 
-    def __init__(self, settings: IngressSettings, companies: Callable[[], Companies], journal: str) -> None:
+    def __init__(
+        self, settings: IngressSettings, companies: Callable[[], Companies], journal: str = ""
+    ) -> None:
         """``companies`` returns those of the apps as they are configured now."""
-        self._settings, self._companies, self._journal = settings, companies, journal
+        self._settings, self._companies, self.journal = settings, companies, journal
         self._drift_checked: dict[str, float] = {}  # by known EventType: when, monotonic, s
 
-    def records(self, row: StoredCallback) -> list[Record]:
+    def of(self, row: StoredCallback) -> list[Record]:
         """The records of ``row``, in order; those of a resync request have ``RESYNC`` as their type."""
         if not row.intact:
-            id, reason = f"damaged/{self._journal}/{row.seq}", "a row of the journal cannot be read"
+            id, reason = f"damaged/{self.journal}/{row.seq}", "a row of the journal cannot be read"
             return self._resync(ResyncRequest(id, reason), now_ms())
         if row.via == CONTROL:
             return self._resync(ResyncRequest.of(row), row.received_ms)
         own = self._companies().of_app.get(row.app)
         received = Received(
-            row.seq, self._journal, row.received_ms, row.app, row.via, row.body, own, row.facts
+            row.seq, self.journal, row.received_ms, row.app, row.via, row.body, own, row.facts
         )
         records = to_records(received, drift_in if self._drift_is_due(row.facts.event_type) else None)
         for record in records:

@@ -13,7 +13,7 @@ for here, too.
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from typing import Final
@@ -22,19 +22,19 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import BrokerResponseError, kafka_errors
 
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
+from dingbridge.ingress.journal.rows import FAULT
 from dingbridge.ingress.relay.status import NumberedRecord, RelayStatus
 from dingbridge.kafka.client import (
     PRODUCER_MAX_REQUEST_BYTES,
     discard_producer,
-    hopeless_after_s,
     producer,
     start_producer,
 )
-from dingbridge.kafka.health import ailing
 from dingbridge.settings import IngressSettings
 
 Place = tuple[str, int]
 """Topic and partition."""
+UP: Final = "Kafka takes records"
 
 BATCH_BYTES: Final = 1024 * 1024
 """A batch is closed at about this size; a larger record goes alone."""
@@ -42,9 +42,9 @@ LARGEST_RECORD_BYTES: Final = PRODUCER_MAX_REQUEST_BYTES - 4096
 
 _SILENT_S: Final = 0.5
 """After so long without an answer Kafka's metadata is asked which partitions have no leader."""
-_STALLED_S: Final = 5.0
-_SICK_S: Final = 10.0
-"""A partition that has not answered by then, while others have, is taken for one without a leader."""
+ANSWER_WITHIN_S: Final = 10.0
+"""A partition that has not answered by then, while a broker returns metadata, takes nothing: its topic is
+blocked, and tried again. So no partition holds up others, and nothing has to be known of the others."""
 _METADATA_WITHIN_S: Final = 3.0
 
 
@@ -64,32 +64,23 @@ class Refusal(StrEnum):
     UNEXPLAINED = "unexplained"
     """A fault in the broker, a code that is not listed here, bytes that have changed on the way."""
 
-    @property
-    def blocks_topic(self) -> bool:
-        """Whether it is about the topic as a whole: while it lasts, all later records are parked, too."""
-        return self in BLOCKING
+
+_OF_A_RECORD = frozenset({Refusal.TOO_LARGE, Refusal.POLICY, Refusal.INVALID_RECORD})
+BLOCKING = frozenset(Refusal) - _OF_A_RECORD
+"""The reasons about a topic as a whole: while one lasts, all later records are parked, too."""
+BY_HAND = frozenset({*_OF_A_RECORD, FAULT})
+"""The reasons for which a callback is tried again only when an operator asks."""
 
 
-BLOCKING = frozenset(Refusal) - {Refusal.TOO_LARGE, Refusal.POLICY, Refusal.INVALID_RECORD}
-
-
-class UnsupportedCompressionError(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
-    """The topic's ``compression.type`` is one that this broker cannot apply."""
-
-    errno = 76
-    message = "UNSUPPORTED_COMPRESSION_TYPE"
-
-
-class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]
+class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
     """A check of the broker does not let the record pass; that of a schema, say."""
 
     errno = 87
     message = "INVALID_RECORD"
 
 
-# aiokafka 0.14 knows neither code, and raises the same error for both
-for _kind in (UnsupportedCompressionError, InvalidRecordError):
-    kafka_errors.setdefault(_kind.errno, _kind)
+# aiokafka 0.14 does not know the code, and would raise the same error as for one that blocks the topic
+kafka_errors.setdefault(InvalidRecordError.errno, InvalidRecordError)
 
 _REFUSALS = {
     -1: Refusal.UNEXPLAINED,  # UNKNOWN_SERVER_ERROR, also for codes that aiokafka does not know
@@ -101,7 +92,6 @@ _REFUSALS = {
     32: Refusal.TIMESTAMP,  # INVALID_TIMESTAMP
     43: Refusal.FORMAT,  # UNSUPPORTED_FOR_MESSAGE_FORMAT
     44: Refusal.POLICY,  # POLICY_VIOLATION
-    76: Refusal.FORMAT,
     87: Refusal.INVALID_RECORD,
 }
 
@@ -161,8 +151,8 @@ class Sender:
         self, records: Mapping[Place, Sequence[NumberedRecord]], within_s: float | None = None
     ) -> Refused:
         """Send the records of each partition in order, and wait until each is acknowledged or refused.
-        Returns what is refused; of a partition that does not answer ``within_s`` (None: as long as may be
-        needed), all.
+        Returns what is refused; of a partition that does not answer ``within_s``, all. With ``within_s``
+        it is known already that one may not, and the status stays as it is.
 
         Raises ``KafkaError`` or ``KafkaUnavailable`` for an error that is not about a record or a topic; then
         some may be in Kafka."""
@@ -177,15 +167,16 @@ class Sender:
                 self._status.error(error)
             for partition in sent.keys() - errors.keys():
                 self._status.published(sent[partition][0])
+                self._status.turn("up", UP)
             if errors:
                 # a producer is not used again after a failed send; what it still holds has been given up here
                 await self.discard(0.1)
             for partition, error in errors.items():
                 batch, later = sent[partition][0], waiting[partition]
                 reason = refusal(error)
-                if reason is not None and not reason.blocks_topic and len(batch) > 1:
+                if reason is not None and reason not in BLOCKING and len(batch) > 1:
                     reason = await self._one_by_one(partition, batch, refused, within_s)
-                if reason is not None and reason.blocks_topic:
+                if reason in BLOCKING:
                     batch = [*batch, *later]
                     later.clear()
                 if reason is not None:
@@ -227,12 +218,12 @@ class Sender:
         ``refused``. Returns a reason about the topic, which ends it. Raises as ``send``."""
         for one in batch:
             for reason, _ in (await self.send({partition: [one]}, within_s)).values():
-                if reason.blocks_topic:
+                if reason in BLOCKING:
                     return reason
                 _refuse(refused, partition[0], [one], reason)
         return None
 
-    async def _leaderless(self, partitions: Sequence[Place]) -> list[Place]:
+    async def _leaderless(self, partitions: Iterable[Place]) -> list[Place]:
         """Those of ``partitions`` that have no leader by Kafka's metadata; none if nobody answers in time."""
         client = (await self.connected()).client
         with suppress(TimeoutError):
@@ -243,58 +234,45 @@ class Sender:
     async def _errors(
         self, futures: "Mapping[Place, asyncio.Future[object]]", within_s: float | None
     ) -> dict[Place, BaseException]:
-        """Wait until every batch is acknowledged or has failed. Return the errors of the failed batches.
+        """Wait until every batch is acknowledged or has failed. Return the errors of the failed batches: of
+        one that has no leader by Kafka's metadata, or no answer ``within_s``, a ``TopicLeaderless``.
 
-        The error of a silent batch is ``TopicLeaderless`` if its partition has no leader, if Kafka has
-        answered for another batch, or if ``within_s`` is over. It is ``KafkaUnavailable`` if Kafka has
-        answered for none of several topics. Where only one topic is sent, Kafka's metadata decides: raises
-        ``KafkaUnavailable`` if no broker returns it."""
+        Raises ``KafkaUnavailable`` if one has no answer and no broker returns the metadata either."""
         errors: dict[Place, BaseException] = {}
-        alone = False
+        limit_s = within_s or ANSWER_WITHIN_S
         silent = await _unanswered(futures, _SILENT_S)
         if silent:
             for partition in await self._leaderless(silent):
                 errors[partition] = TopicLeaderless(f"{partition[0]}/{partition[1]} has no leader")
-            silent = await _unanswered(futures, (within_s or _STALLED_S) - _SILENT_S, but=errors)
-        if silent and within_s is None:
-            why = await ailing(self._settings, silent) or f"it has not acknowledged for {_STALLED_S:g} s"
-            words = f"Kafka at {self._settings.kafka_bootstrap_servers}: {why}; callbacks are kept meanwhile"
-            self._status.turn("stalled", words)
-            answered = len(silent) + len(errors) < len(futures)
-            # no other topic in it can show that Kafka is there
-            alone = len({topic for topic, _ in futures}) == 1
-            limit_s = _SICK_S if answered or alone else hopeless_after_s(self._settings)
-            silent = await _unanswered(futures, limit_s - _STALLED_S, but=errors)
-            if silent and alone:
-                await self.ensure_answers(_METADATA_WITHIN_S)
-        answered = alone or any(one.done() and one.exception() is None for one in futures.values())
-        for partition, future in futures.items():
-            if future.done() and (error := future.exception()) is not None:
-                errors[partition] = error
-            elif partition in silent:
-                words = f"{self._status.words}; no answer"
-                sick = answered or within_s is not None
-                errors[partition] = TopicLeaderless(words) if sick else KafkaUnavailable(words)
-        return errors
+                del silent[partition]
+            silent = await _unanswered(silent, limit_s - _SILENT_S)
+        if silent:
+            await self.ensure_answers(_METADATA_WITHIN_S)
+            for topic, number in silent:
+                words = (
+                    f"{topic}/{number} has not acknowledged for {limit_s:g} s: too few replicas in sync, say"
+                )
+                errors[topic, number] = TopicLeaderless(words)
+                if len(silent) == len(futures) and within_s is None:
+                    self._status.turn("stalled", f"Kafka answers, but {words}; callbacks are kept meanwhile")
+        failed = {place: future.exception() for place, future in futures.items() if future.done()}
+        return errors | {place: error for place, error in failed.items() if error is not None}
 
 
 async def _unanswered(
-    futures: "Mapping[Place, asyncio.Future[object]]",
-    within_s: float,
-    but: Mapping[Place, object] | None = None,
-) -> list[Place]:
-    """Those of ``futures``, without those of ``but``, that are not done ``within_s``."""
-    waited = {partition: future for partition, future in futures.items() if partition not in (but or {})}
-    if waited:
-        await asyncio.wait(waited.values(), timeout=max(0.0, within_s))
-    return [partition for partition, future in waited.items() if not future.done()]
+    futures: "Mapping[Place, asyncio.Future[object]]", within_s: float
+) -> "dict[Place, asyncio.Future[object]]":
+    """Those of ``futures`` that are not done ``within_s``."""
+    if futures:
+        await asyncio.wait(futures.values(), timeout=within_s)
+    return {partition: future for partition, future in futures.items() if not future.done()}
 
 
 def _refuse(refused: Refused, topic: str, records: Sequence[NumberedRecord], reason: Refusal) -> None:
     """Add ``records`` to ``refused``. A reason about the topic holds for all of a callback's records."""
     for seq, number, _ in records:
         before, numbers = refused.get((seq, topic), (reason, ()))
-        if reason.blocks_topic or before.blocks_topic:
-            refused[seq, topic] = (reason if reason.blocks_topic else before), ()
+        if {reason, before} & BLOCKING:
+            refused[seq, topic] = (reason if reason in BLOCKING else before), ()
         else:
             refused[seq, topic] = reason, (*numbers, number)

@@ -80,7 +80,7 @@ async def test_a_full_disk_and_a_quota_mean_503_and_heal_by_themselves(
     pusher = Pusher(ingress.url)
     await asyncio.to_thread(ingress.start)
     async with Load(pusher, lanes=6) as load:
-        for sickness in ("full", "over-quota"):
+        for sickness in ("full", "over-quota", "fsync"):
             await load.more(40)
             disk.falls(sickness)
             await refused_until_well(ingress, pusher, load, disk.recovers)

@@ -21,10 +21,10 @@ async def test_a_journal_that_fails_while_it_is_written_ends_the_ingress_and_is_
     async with Load(pusher, lanes=6) as load:
         await load.more(40)
         folder = ingress.journal / "current"
-        disk.falls("fsync", files=[folder / "journal.db", folder / "journal.db-wal"])
-        await eventually(lambda: pusher.outcomes["503"], what="the failure is felt")
+        disk.falls("unreadable", files=[folder / "journal.db", folder / "journal.db-wal"])
+        await eventually(lambda: not first.running, what="it ends")
+        disk.recovers()
         async with ingress.supervised() as codes:
-            await eventually(lambda: codes, what="it ends")
             await load.more(40)
         assert codes == [1]
     assert "journal.put_aside" in first.log_text()

@@ -118,6 +118,6 @@ async def test_a_damaged_callback_is_put_aside_with_its_folder_by_hand(processes
     assert (folder["folder"], folder["kept"], folder["unreadable"]) == ("with-damage", 1, 1)
     journal = ingress.readyz()[1]["journal"]
     assert (journal["waiting"], journal["parked"]) == (2, []), "a callback, and the resync request"
-    assert (ingress.journal / "with-damage" / "journal.db-drained").exists()
+    assert (ingress.journal / "with-damage" / "drained").exists()
     shutil.rmtree(ingress.journal / "with-damage")
     assert put_aside() == []

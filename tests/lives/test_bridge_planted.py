@@ -70,7 +70,7 @@ def _acked_ahead(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     patch.setattr(Publisher, "_send_and_build", ahead)
 
 
-@bug("what is parked is not of the commit that passes it", 2, 9)
+@bug("what is parked is not of the commit that passes it", 267, 7)
 def _parked_late(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     commit = JournalFile.commit
 

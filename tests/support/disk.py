@@ -200,6 +200,11 @@ class File(apsw.VFSFile):
             raise apsw.IOError("read-only file system")
         super().xWrite(data, offset)
 
+    def xRead(self, amount, offset):
+        if sickness(self.path, self.inode) == "unreadable":
+            raise apsw.exception_for(apsw.SQLITE_IOERR_READ)
+        return super().xRead(amount, offset)
+
     def xLock(self, level):
         try:  # for the reason that is in _MortalFile
             super().xLock(level)
@@ -218,7 +223,7 @@ class File(apsw.VFSFile):
 disk = Disk("sick", "unix", makedefault=True)
 """
 
-Sickness = Literal["full", "over-quota", "read-only", "fsync", "slow"]
+Sickness = Literal["full", "over-quota", "read-only", "unreadable", "fsync", "slow"]
 
 
 class SickDisk:
@@ -233,8 +238,8 @@ class SickDisk:
 
     def falls(self, sickness: Sickness, files: Sequence[Path] = ()) -> None:
         """``full`` and ``over-quota``: no byte can be written; ``read-only``: nor can a file be opened to
-        write; ``fsync``: every fsync fails; ``slow``: it takes 3 s. All files, or these, whatever they are
-        called later."""
+        write; ``unreadable``: none can be read; ``fsync``: every fsync fails; ``slow``: it takes 3 s. All
+        files, or these, whatever they are called later."""
         self._set(" ".join([sickness, *(str(file.stat().st_ino) for file in files)]))
 
     def recovers(self) -> None:

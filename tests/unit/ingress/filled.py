@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import apsw
 from prometheus_client import CollectorRegistry
 
 from dingbridge.events.facts import NO_FACTS
+from dingbridge.ingress.journal.disk import is_damage
 from dingbridge.ingress.journal.file import JournalFile
-from dingbridge.ingress.journal.folder import current, open_current
+from dingbridge.ingress.journal.folder import current, open_current, rename_damaged
 from dingbridge.ingress.journal.retention import Retention
 from dingbridge.ingress.journal.rows import Acknowledgement, NewCallback, Parked, StoredCallback
 from dingbridge.ingress.journal.writer import Journal
@@ -32,6 +34,17 @@ def fill(root: Path, count: int, acked: int | None = None, parked: tuple[int, ..
     callbacks = [callback(b"%d" % n, NOW + n) for n in range(first, first + count)]
     file.commit(callbacks, None, [Acknowledgement(acked, [rights(seq) for seq in parked])])
     return file
+
+
+def reopened(root: Path) -> JournalFile:
+    """The journal below ``root``, open; one that is damaged is put aside, as by an ingress that ends."""
+    try:
+        return open_current(root)
+    except apsw.Error as error:
+        if not is_damage(error):
+            raise
+        rename_damaged(root, str(error))
+        return open_current(root)
 
 
 def rights(seq: int) -> Parked:

@@ -69,6 +69,7 @@ def test_the_list_marks_what_is_damaged_and_shows_nothing_more_of_it(run, root):
         **dict.fromkeys([1, 2, 6], "published"),
         3: "parked: rights",
         4: "parked: damaged",
+        5: "parked: damaged",
         7: "waiting",
         8: "waiting, damaged",
         9: "waiting",
@@ -115,7 +116,7 @@ def test_a_journal_that_cannot_be_opened_is_said(run, root):
     other = root / "damaged-20260101T000000Z"
     other.mkdir()
     (other / "journal.db").write_bytes(b"no database" * 1000)
-    assert len(states(run("list")[1])) == 9
+    assert len(states(run("list")[1])) == 10
     assert "damaged-20260101T000000Z: not drained yet, 0 callback(s) could not be read" in run("stats")[1]
     current(root).write_bytes(b"no database" * 1000)
     for command in (["list"], ["show", "1"], ["stats"]):

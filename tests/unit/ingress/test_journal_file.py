@@ -11,7 +11,7 @@ import pytest
 from dingbridge.events import extract_facts
 from dingbridge.ingress.errors import JournalError
 from dingbridge.ingress.journal.file import JournalFile
-from dingbridge.ingress.journal.folder import current, open_checked, open_current
+from dingbridge.ingress.journal.folder import current, open_current
 from dingbridge.ingress.journal.rows import (
     CONTROL,
     Acknowledgement,
@@ -20,7 +20,7 @@ from dingbridge.ingress.journal.rows import (
     ResyncRequest,
     pushed_callback,
 )
-from tests.unit.ingress.filled import NOW, callback, fill, rights, rows
+from tests.unit.ingress.filled import NOW, callback, fill, reopened, rights, rows
 
 
 @pytest.fixture
@@ -148,10 +148,8 @@ def test_a_number_that_is_changed_is_not_believed(tmp_path):
     with closing(fill(tmp_path, 5)) as file:
         file.db.execute("UPDATE callbacks SET seq = 1000000 WHERE seq = 5")
         page = file.read(0, max_rows=5, max_bytes=99)
-        assert [(row.seq, row.intact) for row in page] == [(n, n != 5) for n in range(1, 6)]
-        with pytest.raises(apsw.CorruptError):
-            file.read(5, max_rows=5, max_bytes=99)
-    with closing(open_current(tmp_path)) as file:
+        assert [row.intact for row in page] == [True] * 4 + [False]
+    with closing(reopened(tmp_path)) as file:
         assert file.highest_seq() == 0, "it is put aside"
 
 
@@ -162,12 +160,6 @@ def test_a_number_that_is_changed_is_not_believed(tmp_path):
         "state SET key = 'acker' WHERE key = 'acked'",
         "state SET key = 'ie' WHERE key = 'id'",
         "state SET value = CAST(x'ff' AS TEXT) WHERE key = 'note'",
-        "parked SET seq = 1",
-        "parked SET topic = 'other'",
-        "parked SET reason = 'sights'",
-        "parked SET since_ms = 9",
-        "parked SET records = '1'",
-        "parked SET records = CAST(x'ff' AS TEXT)",
         "seen SET received_ms = 'x'",
     ],
 )
@@ -176,7 +168,7 @@ def test_a_state_that_is_changed_is_damage_and_holds_up_no_start(tmp_path, chang
         file.commit([], {"note": "text"}, [Acknowledgement(None, [Parked(2, "topic", "too_large", 1, (0,))])])
         assert file.path == current(tmp_path)
         file.db.execute(f"UPDATE {change}")
-    with closing(open_current(tmp_path)) as file:
+    with closing(reopened(tmp_path)) as file:
         assert rows(file) == []
     assert len([*tmp_path.glob("damaged-*/journal.db")]) == 1
 
@@ -202,7 +194,7 @@ def content(root: Path) -> dict[str, bytes]:
     "opens",
     [
         open_current,
-        lambda root: open_checked(root, failed=True),
+        lambda root: open_current(root, failed=True),
         lambda root: JournalFile(current(root), read_only=True),
     ],
 )

@@ -59,11 +59,9 @@ def test_keys_go_by_their_receipt_counted_from_the_newest(tmp_path):
         assert file.commit([callback(b"old", week_ago), callback(b"new", week_ago)]) == [True, False]
 
 
-@pytest.mark.parametrize("change", ["state SET value = '3 0' WHERE key = 'acked'", "parked SET seq = 1190"])
-def test_a_number_that_the_disk_has_changed_lets_nothing_of_its_neighbours_be_deleted(tmp_path, change):
+def test_where_it_is_not_known_what_kafka_has_nothing_is_deleted(tmp_path):
     with closing(fill(tmp_path, 1_200, 1_200, tuple(range(1, 1_102)))) as file:
-        where = "" if "WHERE" in change else " WHERE seq = 1101"
-        file.db.execute(f"UPDATE {change}{where}")
+        file.db.execute("UPDATE state SET value = '3 0' WHERE key = 'acked'")
         for _ in range(2):
             with pytest.raises(apsw.CorruptError):
                 prune(tmp_path, file, Retention(0, 86_400))

@@ -95,22 +95,16 @@ class FakeKafka:
             self.topics.add(name)
         return dict.fromkeys(names, self.partitions)
 
-    async def ailing(self, *_: Any) -> None:
-        return None
-
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """In the place of the real one, with waits of some ms in place of some s."""
         for module, name, fake in (
             ("sender", "producer", self.producer),
             ("sender", "start_producer", self.start),
             ("sender", "discard_producer", self.discard),
-            ("sender", "ailing", self.ailing),
             ("topics", "listed_topics", self.listed),
             ("topics", "ensure_topics", self.ensure),
             ("sender", "_SILENT_S", 0.01),
-            ("sender", "_STALLED_S", 0.02),
-            ("sender", "_SICK_S", 0.03),
-            ("sender", "hopeless_after_s", lambda settings: 0.04),
+            ("sender", "ANSWER_WITHIN_S", 0.03),
             ("publisher", "_RETRY_WITHIN_S", 0.03),
             ("publisher", "_SET_EVERY_S", 0.001),
             ("publisher", "_IDLE_S", 0.001),

@@ -38,7 +38,7 @@ async def test_retry_sends_only_what_was_parked_for_that_topic(room, kafka):
 
 
 async def test_a_page_of_those_that_are_refused_again_hides_no_other(room, kafka, monkeypatch):
-    monkeypatch.setattr(publishing, "ALONE_PAGE", 10)
+    monkeypatch.setattr(publishing, "BY_HAND_PAGE", 10)
     await room.park(35, "too_large")
     kafka.refuses = lambda _, value: MessageSizeTooLargeError() if number_of(value) <= 25 else None
     await room.publish(retry=True)

@@ -49,7 +49,7 @@ def stored(content: bytes, at_ms: int = BEGIN, app: str = "default", via: str = 
 
 def requests(builder: RecordBuilder, payload: dict[str, object], at_ms: int = BEGIN) -> list[Event]:
     """The resync requests behind the records of a callback."""
-    records = builder.records(stored(json.dumps(payload).encode(), at_ms))
+    records = builder.of(stored(json.dumps(payload).encode(), at_ms))
     assert records[0].event_type != RESYNC
     assert {record.event_type for record in records[1:]} <= {RESYNC}
     return [decode(record.value) for record in records[1:]]
@@ -99,7 +99,7 @@ def test_a_callback_that_names_somebody_or_is_about_nobody_asks_for_nothing(
 
 def test_of_the_captures_those_ask_that_name_nobody(suite: RecordBuilder) -> None:
     for golden in load_captured():
-        records = suite.records(stored(golden.body, via=golden.via))
+        records = suite.of(stored(golden.body, via=golden.via))
         parts = {decode(one.value).data["part"] for one in records if one.event_type == RESYNC}
         assert parts == set(golden.document["compare"])
 
@@ -107,7 +107,7 @@ def test_of_the_captures_those_ask_that_name_nobody(suite: RecordBuilder) -> Non
 def test_a_push_that_names_another_company_is_unclassified_with_its_bytes(builder: RecordBuilder) -> None:
     """It was answered `success` and goes on its way, but no consumer gets it."""
     content = json.dumps(TREE | {"CorpId": "dingcorp2"}).encode()
-    (record,) = builder.records(stored(content))
+    (record,) = builder.of(stored(content))
     assert (record.event_type, record.fault) == (None, "other-company")
     event = decode(record.value)
     assert (event.data_bytes, event.corp_id) == (content, CORP)
@@ -119,13 +119,13 @@ def test_the_companies_are_those_of_now() -> None:
     builder = RecordBuilder(settings(), lambda: Companies(of_app), "j1")
 
     def corp_of_hr() -> str:
-        (record,) = builder.records(stored(b'{"EventType":"org_change"}', app="hr"))
+        (record,) = builder.of(stored(b'{"EventType":"org_change"}', app="hr"))
         return dict(record.headers)["dingbridge-corp"].decode()
 
     assert corp_of_hr() == "dingcorp2"
     of_app["hr"] = "dingcorp30"
     assert corp_of_hr() == "dingcorp30"
-    asked = builder.records(stored(ResyncRequest("r", "lost").callback().body, app="", via=CONTROL))
+    asked = builder.of(stored(ResyncRequest("r", "lost").callback().body, app="", via=CONTROL))
     assert {decode(record.value).corp_id for record in asked} == {CORP, "dingcorp30"}
 
 
@@ -145,7 +145,7 @@ def test_a_resync_request_of_a_later_version_makes_consumers_compare_or_is_a_val
     """Whatever its fields are: ``Publisher`` parks a row that raises."""
     content = json.dumps({"id": "r1", "reason": "why", "app": "x"} | more).encode()
     try:
-        records = builder.records(stored(content, via=CONTROL))
+        records = builder.of(stored(content, via=CONTROL))
     except ValueError:
         return
     assert [decode(record.value).type for record in records] == [RESYNC_REQUESTED]
@@ -154,7 +154,7 @@ def test_a_resync_request_of_a_later_version_makes_consumers_compare_or_is_a_val
 def test_a_field_that_a_later_version_added_changes_nothing_else(builder: RecordBuilder) -> None:
     content = ResyncRequest("r1", "why", corp_id="dingcorp1", since_ms=5, part="contacts").callback().body
     later = json.dumps(json.loads(content) | {"until_ms": 5}).encode()
-    assert builder.records(stored(later, via=CONTROL)) == builder.records(stored(content, via=CONTROL))
+    assert builder.of(stored(later, via=CONTROL)) == builder.of(stored(content, via=CONTROL))
 
 
 def test_drift_is_looked_for_in_one_callback_of_a_type_in_10_s(
@@ -165,7 +165,7 @@ def test_drift_is_looked_for_in_one_callback_of_a_type_in_10_s(
     drifted = []
     for now in (100.0, 100.1, 109.9, 110.0, 110.1):
         for event_type in ("check_in", "user_add_org", "a_new_type"):
-            [record] = builder.records(stored(body(1, event_type, CorpId=CORP)))
+            [record] = builder.of(stored(body(1, event_type, CorpId=CORP)))
             drifted += [(now, event_type)] if record.drift else []
     assert drifted == [(at, kind) for at in (100.0, 110.0) for kind in ("check_in", "user_add_org")]
 
@@ -174,7 +174,7 @@ def test_drift_is_looked_for_in_one_callback_of_a_type_in_10_s(
 
 
 def record(builder: RecordBuilder, event_type: str) -> Record:
-    return builder.records(stored(body(1, event_type, CorpId=CORP)))[0]
+    return builder.of(stored(body(1, event_type, CorpId=CORP)))[0]
 
 
 async def test_unknown_types_get_topics_up_to_a_limit_also_over_restarts(
