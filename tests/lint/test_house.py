@@ -4,6 +4,7 @@ Which way imports run is import-linter's business (``pyproject.toml``); this is 
 """
 
 import ast
+import importlib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -96,3 +97,8 @@ def test_the_contract_is_data() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES
+
+
+def test_a_command_that_no_test_starts_can_be_imported() -> None:
+    """``make soak`` takes an hour, so that nothing else would notice a name that is gone."""
+    assert callable(importlib.import_module("tests.soak.__main__").main)

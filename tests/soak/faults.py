@@ -14,7 +14,6 @@ import aiohttp
 import apsw
 
 from dev.servers import KafkaServer, free_port
-from dingbridge.ingress.journal.drain import UNREADABLE_FILE
 from dingbridge.ingress.journal.folder import current, delete_folder, put_aside
 from dingbridge.simulator.kafka.brokers import JarsKafka
 from tests.support.disk import SickDisk, Sickness
@@ -83,12 +82,12 @@ class Scene:
         if self.ingress.process is None or not self.ingress.process.running:
             await asyncio.to_thread(self.ingress.start)
         root = self.ingress.journal
-        if folders := {path.parent for path in (*put_aside(root), *root.rglob(UNREADABLE_FILE))}:
+        if folders := {path.parent for path in (*put_aside(root), *put_aside(root, drained=True))}:
             await eventually(lambda: not put_aside(root), 300, "what was put aside is drained")
             self.put_aside += len(folders)
             told = (await asyncio.to_thread(self.ingress.readyz))[1]["journal"]["put_aside"]
             self.unreadable += sum(one["unreadable"] for one in told)
-            for left in root.rglob(UNREADABLE_FILE):
+            for left in put_aside(root, drained=True):
                 delete_folder(left.parent)
 
     async def push(self, number: int, payload: bytes) -> None:
