@@ -79,9 +79,15 @@ class Scene:
     async def started_again(self) -> None:
         """As whatever runs the ingress does when it has ended. What was put aside is drained before the next
         fault: a second damage before that would end the ingress for good, and rightly so."""
-        if self.ingress.process is None or not self.ingress.process.running:
-            await asyncio.to_thread(self.ingress.start)
         root = self.ingress.journal
+        if self.ingress.process is None or not self.ingress.process.running:
+            before = put_aside(root)
+            try:
+                await asyncio.to_thread(self.ingress.start)
+            except AssertionError:  # it ends when it has put a damaged journal aside, at its start too
+                if put_aside(root) == before:
+                    raise
+                await asyncio.to_thread(self.ingress.start)
         if folders := {path.parent for path in (*put_aside(root), *put_aside(root, drained=True))}:
             await eventually(lambda: not put_aside(root), 300, "what was put aside is drained")
             self.put_aside += len(folders)
