@@ -6,13 +6,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from sqlalchemy import BigInteger, Boolean, Column, Date, MetaData, Table, Text, select
+from sqlalchemy import BigInteger, Boolean, Column, Date, MetaData, Table, Text, func, select
 
 from dingbridge import Mirror, Person, people_table
 from dingbridge.dingtalk.errors import Unavailable
-from dingbridge.mirror import comparison
-from dingbridge.mirror.look_again import LEASE_S
+from dingbridge.mirror import full_sync
+from dingbridge.mirror.entities import LEASE_S, LISTING
 from dingbridge.testing import MemoryRuntime
+from dingbridge.throttle import Throttle
 from tests.unit.address_sync.company import event, order
 from tests.unit.address_sync.late import LateCompany
 
@@ -32,13 +33,27 @@ async def staff(company):
     consumer = Staff()
     consumer.clock = company.clock
     async with MemoryRuntime(consumer, dingtalk=company) as runtime:
+        consumer.engine.pace = Throttle(1e6)
         yield runtime
 
 
 async def deliver(staff, *events):
+    """Each event, and the read that it makes due."""
     for one in events:
         outcome = await staff.deliver(one)
         assert outcome.kind == "done", outcome
+        await staff.consumer.look_due()
+
+
+async def pass_by(staff, company, seconds):
+    """Let so many pass, and whatever is due on the way be read."""
+    end = company.clock.now + seconds
+    due_ms = select(func.min(staff.consumer.entities.c.due_ms))
+    while (due := (await staff.rows(due_ms))[0][0]) is not None and due / 1000 <= end:
+        company.clock.now = max(company.clock.now, due / 1000)
+        if not await staff.consumer.look_due():
+            company.clock.now += 1
+    company.clock.now = end
 
 
 async def people(staff):
