@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import structlog
-from sqlalchemy import Select, Text, cast, select
+from sqlalchemy import Select, Text, cast, literal, select
 
 from dingbridge import Transaction
 from dingbridge.consumers.address_sync import store
@@ -52,8 +52,9 @@ class Users(Kind):
     ) -> Written:
         corp_id, userid = entity.corp_id, entity.entity_id
         if gone is not None:
-            left = {"left_at": gone.at, "reported": gone.reported, "at": at}
-            changed = await store.mark_left(tx, corp_id, userid, **left)
+            changed = await store.mark_left(
+                tx, corp_id, userid, left_at=gone.at, reported=gone.reported, at=at
+            )
             if changed:  # they have another manager now
                 reports = await store.reports_of(tx, corp_id, userid)
                 await self._entities.ask(tx, app, corp_id, USER, reports, priority=ORDINARY)
@@ -73,7 +74,7 @@ class Users(Kind):
             return ["new"]
         state = user_state(answer)
         changed = [name for name, value in state.row.items() if before[name] != value]
-        if state.roles != await store.held_roles(tx, entity.corp_id, entity.entity_id):
+        if set(state.roles or ()) != await store.held_roles(tx, entity.corp_id, entity.entity_id):
             changed.append("roles")
         of_user = (memberships.c.corp_id == entity.corp_id, memberships.c.userid == entity.entity_id)
         found = {
@@ -156,7 +157,7 @@ class Roles(Kind):
         return set(ids)
 
     def known(self, corp_id: str, after: str, most: int) -> Select[tuple[str]] | None:
-        return None if after else select(cast(WHOLE, Text))
+        return None if after else select(literal(WHOLE))
 
     async def write(
         self, tx: Transaction, entity: Entity, app: str, answer: Any, gone: Gone | None, at: datetime
@@ -165,8 +166,7 @@ class Roles(Kind):
             return Written()
         changed, holders = await store.write_roles(tx, entity.corp_id, roles_state(answer), at=at)
         # their own answers may be older than the deletion, too
-        ask = {"priority": ORDINARY, "after_s": SETTLES_S}
-        await self._entities.ask(tx, app, entity.corp_id, USER, holders, **ask)
+        await self._entities.ask(tx, app, entity.corp_id, USER, holders, priority=ORDINARY, after_s=SETTLES_S)
         unlisted = await store.any_unlisted(tx, entity.corp_id)
         return Written(changed, UNLISTED_AGAIN_S if unlisted else None)
 

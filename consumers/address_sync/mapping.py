@@ -61,7 +61,9 @@ def listed_state(item: Mapping[str, Any], dept_id: int) -> UserState:
     and what the person is in other departments (queries-the-complete-information-of-a-department-user)."""
     state = user_state(item)
     row = {name: value for name, value in state.row.items() if name not in _NOT_LISTED}
-    memberships = {one: {"leader": None, "sort_order": None} for one in state.memberships or ()}
+    memberships: dict[int, Row] = {
+        one: {"leader": None, "sort_order": None} for one in state.memberships or ()
+    }
     if dept_id in memberships:
         leader = _by_department(item.get("leader_in_dept"), "leader").get(dept_id, item.get("leader"))
         order = _by_department(item.get("dept_order_list"), "order").get(dept_id, item.get("dept_order"))

@@ -22,12 +22,11 @@ _SETTLED_AFTER = timedelta(seconds=SETTLES_S)
 async def user_row(tx: Transaction, corp_id: str, userid: str) -> Mapping[str, Any] | None:
     """The user's row as it stands."""
     found = await tx.execute(select(users).where(users.c.corp_id == corp_id, users.c.userid == userid))
-    return found.mappings().one_or_none()
+    row = found.one_or_none()
+    return None if row is None else dict(row._mapping)
 
 
-async def write_user(
-    tx: Transaction, corp_id: str, userid: str, state: UserState, *, at: datetime
-) -> bool:
+async def write_user(tx: Transaction, corp_id: str, userid: str, state: UserState, *, at: datetime) -> bool:
     """Make the user's row, memberships and roles equal to ``state``, from ``v2/user/get``; ``at`` is the
     ``updated_at`` (UTC). Returns whether anything differed."""
     key, before = {"corp_id": corp_id, "userid": userid}, await user_row(tx, corp_id, userid)
@@ -87,9 +86,7 @@ async def _without_deleted(
         .with_for_update(read=True)
     )
     since = at - _SETTLED_AFTER
-    return set(found) - {
-        row.role_id for row in rows if row.deleted_at is not None and row.deleted_at > since
-    }
+    return set(found) - {row.role_id for row in rows if row.deleted_at is not None and row.deleted_at > since}
 
 
 async def mark_left(

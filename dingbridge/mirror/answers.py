@@ -22,8 +22,8 @@ answer about this one."""
 SETTLES_S: Final = sum(LOOK_AGAIN_S)
 """How long, in s, an answer may still be older than an event, or than an answer that was read for one."""
 
-_MISSING_S: Final = (*LOOK_AGAIN_S, ABSENT_AGAIN_S)
-_SHOWN_S: Final = (*LOOK_AGAIN_S, *LEAVER_AGAIN_S)
+_MISSING_S: Final[tuple[float, ...]] = (*LOOK_AGAIN_S, ABSENT_AGAIN_S)
+_SHOWN_S: Final[tuple[float, ...]] = (*LOOK_AGAIN_S, *LEAVER_AGAIN_S)
 
 
 @dataclass(frozen=True, slots=True)

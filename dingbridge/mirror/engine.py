@@ -40,7 +40,7 @@ class Engine:
         entities: Entities,
         kinds: Mapping[str, Kind],
         full_sync: FullSync,
-        leavers: LeaverLimit | None,
+        leavers: LeaverLimit,
         database: Database,
         client_of: ClientOf,
         pace: Throttle,
@@ -72,9 +72,7 @@ class Engine:
         except PermissionDenied as error:
             if error.about != "entity":
                 raise
-            log.warning(
-                "entity.not_visible", kind=row.kind, entity_id=row.entity_id, errcode=error.errcode
-            )
+            log.warning("entity.not_visible", kind=row.kind, entity_id=row.entity_id, errcode=error.errcode)
             await self.refused(row, error.code or "", None)
             return
         await self._answered(row, answer, began_ms)
@@ -101,7 +99,7 @@ class Engine:
             state = MISSING if here and not exists and row.reported != "absent" else None
             reported = row.reported == "absent"
             left = write and here and not exists and kind.limited and not reported
-            if left and self.leavers is not None and not await self.leavers.allows(tx, row):
+            if left and not await self.leavers.allows(tx, row):
                 write, state, again_s = False, WAITS, WINDOW_S
             written = Written()
             if write:

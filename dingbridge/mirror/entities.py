@@ -5,6 +5,7 @@ consumer does. The row stays when nothing is due: ``claims`` is its generation, 
 its write needs unchanged (``dingbridge/work_queue.py``).
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple
 
@@ -21,8 +22,9 @@ from sqlalchemy import (
     and_,
     case,
     func,
-    or_,
+    null,
     select,
+    true,
     update,
 )
 
@@ -58,9 +60,13 @@ def entities_table(metadata: MetaData, name: str) -> Table:
         Column("kind", Text, primary_key=True),
         Column("entity_id", Text, primary_key=True),
         Column("app", Text, nullable=False, comment="the app that DingTalk is asked as"),
-        Column("reported", Text, comment="what an event reports that is not settled: present, absent, changed"),
+        Column(
+            "reported", Text, comment="what an event reports that is not settled: present, absent, changed"
+        ),
         Column("reported_ms", BigInteger, comment="when that happened by the event, epoch ms"),
-        Column("reads", Integer, nullable=False, default=0, comment="since the event, or since it is missing"),
+        Column(
+            "reads", Integer, nullable=False, default=0, comment="since the event, or since it is missing"
+        ),
         Column("read_ms", BigInteger, comment="when the last read that was answered began; NULL: never read"),
         Column("settles_ms", BigInteger, nullable=False, default=0, comment="answers may be old until then"),
         Column("state", Text, comment="missing, waits, confirmed or refused; NULL: as DingTalk answered"),
@@ -96,12 +102,14 @@ class Entities:
         priority = ORDINARY if reported == "changed" else PEOPLE_WAIT
         waits = and_(c.due_ms.is_not(None), c.reported.is_not(None))
         older = c.reported_ms > reported_ms
-        kept = and_(waits, c.reported != "changed", or_(older, reported == "changed"))
+        newest = true() if reported == "changed" else older
+        kept = and_(waits, c.reported != "changed", newest)
         new: dict[str, Any] = {"reported": reported, "reported_ms": reported_ms}
         values = {
             "app": app,
             **{name: case((kept, c[name]), else_=value) for name, value in new.items()},
             "reads": 0,
+            "state": case((c.state == "refused", null()), else_=c.state),
             # the next answer may show the earlier event's change alone
             "settles_ms": case((waits, now_ms + round(SETTLES_S * 1000)), else_=c.settles_ms),
             **self.queue.due(priority, now_ms),
@@ -120,21 +128,23 @@ class Entities:
         ids: Collection[str],
         *,
         run_ms: int | None = None,
+        since_ms: int | None = None,
         priority: int = RECONCILE,
         after_s: float = 0.0,
         new_only: bool = False,
     ) -> None:
-        """Read each of ``ids`` without an event, in ``after_s`` s. A row that is due already keeps its time;
-        ``new_only``: so does one that was ever due."""
+        """Read each of ``ids`` without an event, in ``after_s`` s. A row that is due already keeps its time, and
+        so does one that was read since ``since_ms``; ``new_only``: or was ever due."""
         c = self.table.c
         due = {"app": app, "run_ms": run_ms, "due_ms": self.now_ms() + round(after_s * 1000)}
         due |= {"priority": priority, "reads": 0}
+        unread = true() if since_ms is None else func.coalesce(c.read_ms, -1) < since_ms
         statement = tx.insert(self.table)
         if new_only:
             statement = statement.on_conflict_do_nothing()
         else:
             statement = statement.on_conflict_do_update(
-                index_elements=Entity._fields, set_=due, where=c.due_ms.is_(None)
+                index_elements=Entity._fields, set_=due, where=and_(c.due_ms.is_(None), unread)
             )
         if ids:
             rows = [{"corp_id": corp_id, "kind": kind, "entity_id": one, **due} for one in sorted(set(ids))]
@@ -161,12 +171,24 @@ class Entities:
         of_run = select(c.entity_id).where(c.run_ms > 0, c.corp_id == corp_id, c.kind != COMPANY)
         return int(await db.scalar(select(func.count()).select_from(of_run.limit(most).subquery())))
 
+    async def in_states(self, db: Reader, corp_id: str) -> Counter[str]:
+        """How many entities are in each state (``answers.State``)."""
+        c = self.table.c
+        counts = select(c.state, func.count()).where(c.corp_id == corp_id, c.state.is_not(None))
+        found = await db.execute(counts.group_by(c.state))
+        return Counter({row[0]: row[1] for row in found})
+
     async def forget(self, tx: Transaction, corp_id: str, kind: str, ids: Collection[str]) -> int:
         """Keep nothing of these entities but that they were read: a read that is under way writes nothing.
         Returns how many had anything to be read."""
-        c, none = self.table.c, dict.fromkeys(("reported", "reported_ms", "state", "code", "left_ms", "run_ms"))
+        c, none = (
+            self.table.c,
+            dict.fromkeys(("reported", "reported_ms", "state", "code", "left_ms", "run_ms")),
+        )
         known = (c.corp_id == corp_id, c.kind == kind, c.entity_id.in_(ids))
-        had = await tx.scalar(select(func.count()).select_from(self.table).where(*known, c.due_ms.is_not(None)))
+        had = await tx.scalar(
+            select(func.count()).select_from(self.table).where(*known, c.due_ms.is_not(None))
+        )
         again = {"read_ms": self.now_ms(), "reads": 0, "due_ms": None, "leased_ms": 0, "claims": c.claims + 1}
         await tx.execute(update(self.table).where(*known).values(**none, **again))
         return int(had)

@@ -151,12 +151,13 @@ class FullSync:
             # those of a school's families are listed with ids below 1, and cannot be read
             ids = [str(one) for one in below if isinstance(one, int) and one > 0]
             await self._ask(row, DEPARTMENT, ids, row.run_ms)
-            await self._ask(row, LISTING, await self._unlisted(row, ids), row.run_ms)
+            await self._ask(row, LISTING, ids, row.run_ms)
             async for user in client.department_users(dept_id):
                 if not isinstance(userid := user.get("userid"), str):
                     continue
                 repeated += userid in seen
                 if repeated > _REPEATED:
+                    await self._members(row, dept_id, page)
                     raise no_sense("v2/user/list", "lists the same people again and again")
                 if userid not in seen:
                     page[userid] = user
@@ -170,16 +171,6 @@ class FullSync:
         async with self._database.transaction() as tx:
             settled = {"run_ms": None, "read_ms": began_ms, "reads": 0}
             await self._entities.settle(tx, row, None, settled, state=None, code=None)
-
-    async def _unlisted(self, row: Row[Any], ids: list[str]) -> list[str]:
-        """Those of ``ids`` that this full sync has not listed yet: departments may be moved meanwhile."""
-        c = self._entities.table.c
-        listed = (c.corp_id == row.corp_id, c.kind == LISTING, c.read_ms >= (row.run_ms or 0))
-        found = await self._database.reader().execute(
-            select(c.entity_id).where(*listed, c.entity_id.in_(ids))
-        )
-        done = {one.entity_id for one in found}
-        return [one for one in ids if one not in done]
 
     async def _members(self, row: Row[Any], dept_id: int, page: Mapping[str, Any]) -> None:
         """Write early, and make due, whom the tables do not have."""
@@ -209,4 +200,6 @@ class FullSync:
         if not await self._entities.queue.renew(tx, row):
             raise Conflict("another process goes on with this")
         if kind == LISTING or kind in self._kinds:
-            await self._entities.ask(tx, row.app, row.corp_id, kind, ids, run_ms=run_ms)
+            # departments may be moved meanwhile, even in a circle: each is read once
+            since = run_ms or row.read_ms
+            await self._entities.ask(tx, row.app, row.corp_id, kind, ids, run_ms=run_ms, since_ms=since)

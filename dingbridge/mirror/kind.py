@@ -65,4 +65,3 @@ class Kind:
     ) -> None:
         """Write those of ``items`` (by id, as a department's listing has them) early that the tables do not
         have. None of them was read by id yet; each will be."""
-

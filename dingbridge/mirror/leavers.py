@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import ColumnElement, Row, Table, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, Table, func, select, true, update
 
 from dingbridge.mirror.entities import COMPANY, WHOLE, Entities, Entity
 from dingbridge.work_queue import PEOPLE_WAIT
@@ -88,6 +88,12 @@ class LeaverLimit:
                 await tx.execute(statement.values(state=CONFIRMED, **due))
             return waiting
 
+    async def confirmed(self, db: Reader, corp_id: str) -> int:
+        """How many people were confirmed, and not marked yet."""
+        c = self._entities.table.c
+        where = (c.corp_id == corp_id, c.state == CONFIRMED)
+        return int(await db.scalar(select(func.count()).select_from(self._entities.table).where(*where)))
+
     def _waits(self, corp_id: str | None) -> list[ColumnElement[bool]]:
         c = self._entities.table.c
-        return [c.state == WAITS, or_(corp_id is None, c.corp_id == corp_id)]
+        return [c.state == WAITS, true() if corp_id is None else c.corp_id == corp_id]

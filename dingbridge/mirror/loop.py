@@ -16,7 +16,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import ColumnElement, Row, func, or_, select
 
-from dingbridge.availability import Availability
+from dingbridge.availability import GIVE_UP_AFTER_S, Availability
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError
@@ -99,9 +99,8 @@ class MirrorMetrics:
         first_ms = await reader.scalar(select(func.min(c.due_ms)).where(*people))
         self.oldest.set(0 if first_ms is None else (now_ms - first_ms) / 1000)
         states = select(c.state, c.kind, func.count()).where(c.state.in_((WAITS, "refused")))
-        found = Counter(
-            {(state, kind): n for state, kind, n in await reader.execute(states.group_by(c.state, c.kind))}
-        )
+        rows = await reader.execute(states.group_by(c.state, c.kind))
+        found = Counter({(row[0], row[1]): row[2] for row in rows})
         self.leavers_waiting.set(sum(n for (state, _), n in found.items() if state == WAITS))
         for kind in kinds():
             self.not_read.labels(kind).set(found["refused", kind])
@@ -127,10 +126,8 @@ class Loop:
         self._paused: dict[Place, float] = {}
         self._claim_at, self._syncing = 0.0, 0
 
-    @property
-    def is_down(self) -> bool:
-        """Whether reads of some kind work for nobody just now."""
-        return any(one.is_down for one in self._availability.values())
+        self.gave_up_on: ApiError | None = None
+        """The last answer of a kind that works for nobody just now; None: all kinds work."""
 
     async def run(self) -> None:
         """Read what is due until cancelled. Raises ``DatabaseDown``: call it again."""
@@ -185,6 +182,7 @@ class Loop:
 
     def _worked(self, row: Row[Any]) -> None:
         self._availability[row.app, row.kind].worked(self._clock())
+        self.gave_up_on = None
         self._paused.pop((row.app, row.kind), None)
 
     async def _failed(self, row: Row[Any], error: Exception) -> None:
@@ -193,8 +191,14 @@ class Loop:
         values = queue.failure(row, availability, error)
         if availability.is_down or whose(error) is False:
             asked_s = (isinstance(error, BridgeError) and error.retry_after_s) or 0.0
+            self.gave_up_on = error if isinstance(error, ApiError) else None
             self._paused[place] = self._clock() + max(availability.pause_s(), min(asked_s, ASKED_MAX_S))
-        given_up = values["due_ms"] is None
+        again, now_ms = row.failed_ms is not None, self._entities.now_ms()
+        # where nothing else of the kind is read, nothing can show that a failure is the entity's own
+        alone = again and not availability.is_down and row.run_ms is not None
+        late = alone and now_ms - row.run_ms > GIVE_UP_AFTER_S * 1000
+        still = row.state == "refused" and not availability.is_down
+        given_up = values["due_ms"] is None or late or still
         if given_up:
             code = (isinstance(error, ApiError) and error.code) or type(error).__name__
             await self._refused(row, code, REFUSED_AGAIN_S)

@@ -108,7 +108,10 @@ class People(Kind):
         if gone is None:
             values = {**self._row(answer), "left_at": None}
             return Written(await write_if_changed(tx, self._table, key, values, at=at))
-        here = (*(self._table.c[name] == value for name, value in key.items()), self._table.c.left_at.is_(None))
+        here = (
+            *(self._table.c[name] == value for name, value in key.items()),
+            self._table.c.left_at.is_(None),
+        )
         left = await tx.execute(update(self._table).where(*here).values(left_at=gone.at, updated_at=at))
         return Written(left.rowcount > 0)
 

@@ -1,11 +1,11 @@
 """address-sync's tables against the simulator's company, row by row: what the tests of full syncs share."""
 
+from dingbridge.consumers.address_sync.sync.tables import runs
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from dev.benchmarks.large.compare import differences
 from dingbridge import Database
-from dingbridge.consumers.address_sync.sync.tables import runs
 from dingbridge.consumers.address_sync.tables import details
 from dingbridge.worker.store.errors import is_missing_table
 

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
+from dingbridge.consumers.address_sync.sync.tables import runs, staged, todo
 from sqlalchemy import func, select
 
 from dingbridge import open_database
-from dingbridge.consumers.address_sync.sync.tables import runs, staged, todo
 from dingbridge.consumers.address_sync.tables import users
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.server import Simulator

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
+from dingbridge.mirror.look_again import LookAgain
 from prometheus_client import CollectorRegistry
 
 from dingbridge.cli.main import GROUP
-from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
 from dingbridge.consumers.address_sync.tables import look_again
 from dingbridge.consumers.approval.metrics import ApprovalMetrics
 from dingbridge.consumers.forward.metrics import ForwardMetrics
@@ -28,7 +29,6 @@ from dingbridge.ingress.metrics import (
 )
 from dingbridge.ingress.relay.sender import Refusal
 from dingbridge.ingress.relay.status import RelayStatus
-from dingbridge.mirror.look_again import LookAgain
 from dingbridge.worker.metrics import WorkerMetrics
 from tests.support.cases import of_each
 from tests.support.claims import CLAIMS, claims

@@ -6,11 +6,12 @@ Whether a real Prometheus gives series for them: tests/deploy/test_queries.py.
 import time
 
 import pytest
+from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
+from dingbridge.mirror.look_again import LookAgain
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from dev.dashboards.files import FOLDER, files
-from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
 from dingbridge.consumers.address_sync.tables import look_again
 from dingbridge.consumers.approval.metrics import ApprovalMetrics
 from dingbridge.consumers.forward.metrics import ForwardMetrics
@@ -23,7 +24,6 @@ from dingbridge.ingress.metrics import (
     StreamMetrics,
 )
 from dingbridge.ingress.relay.status import RelayStatus
-from dingbridge.mirror.look_again import LookAgain
 from dingbridge.worker.metrics import WorkerMetrics
 from tests.support.promql import BOARDS, Query, grouped, of_dashboards, of_rules, records, selectors, unknown
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import psutil
+from dingbridge.consumers.address_sync.sync.tables import runs
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
@@ -20,7 +21,6 @@ from dev.benchmarks.large.compare import differences
 from dev.benchmarks.results import Results
 from dev.servers.postgres import start_postgres
 from dingbridge import Database, open_database
-from dingbridge.consumers.address_sync.sync.tables import runs
 from dingbridge.consumers.address_sync.tables import users
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.kafka.processes import tail

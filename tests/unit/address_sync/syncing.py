@@ -71,7 +71,7 @@ async def passes(sync: MemoryRuntime, seconds: float) -> None:
     while (due := (await sync.rows(select(func.min(entities.c.due_ms))))[0][0]) and due / 1000 <= end:
         clock.now = max(clock.now, due / 1000)
         if not await sync.consumer.look_due():  # a pause, since DingTalk does not work
-            clock.now += 1
+            clock.now += 15
     clock.now = end
 
 

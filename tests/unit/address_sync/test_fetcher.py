@@ -3,10 +3,10 @@
 import time
 
 import pytest
+from dingbridge.consumers.address_sync.fetcher import is_hidden
 from sqlalchemy import select
 
 from dingbridge import Transaction
-from dingbridge.consumers.address_sync.fetcher import is_hidden
 from dingbridge.consumers.address_sync.tables import departments, roles, user_roles, users
 from dingbridge.dingtalk.error_codes import error_for
 from dingbridge.worker.attempts.executor import Executor

@@ -4,12 +4,12 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from dingbridge.consumers.address_sync.sync.tables import staged
 from sqlalchemy import select, update
 
 from dingbridge import Person
 from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.consumers.address_sync.forgetting import forget_leavers
-from dingbridge.consumers.address_sync.sync.tables import staged
 from dingbridge.consumers.address_sync.tables import guard, memberships, users
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.waiting import eventually

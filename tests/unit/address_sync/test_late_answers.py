@@ -303,6 +303,7 @@ async def test_the_limit_counts_the_leavers_of_every_way_and_not_those_of_a_leav
     for number in (4, 5):
         life.company.leaves(f"v{number}")
     await begun(life.runtime)  # a full sync finds two more
+    await life.runtime.consumer.look_due()
     await life.until(4000)
     assert len(await employed(life)) == 5
     leavers = life.runtime.consumer.engine.leavers

@@ -1,10 +1,10 @@
 """``dingbridge resync staff``: what it asks, and whom it refuses."""
 
 import pytest
+from dingbridge.consumers.address_sync.cli import command
 from sqlalchemy import Column, MetaData, Text
 
 from dingbridge import Consumer, Mirror, people_table
-from dingbridge.consumers.address_sync.cli import command
 from dingbridge.errors import SettingsError
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import decode

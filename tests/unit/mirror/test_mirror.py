@@ -10,8 +10,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Date, MetaData, Table, Text,
 
 from dingbridge import Mirror, Person, people_table
 from dingbridge.dingtalk.errors import Unavailable
-from dingbridge.mirror import full_sync
-from dingbridge.mirror.entities import LEASE_S, LISTING
+from dingbridge.mirror.entities import LEASE_S
 from dingbridge.testing import MemoryRuntime
 from dingbridge.throttle import Throttle
 from tests.unit.address_sync.company import event, order
