@@ -1,8 +1,8 @@
 """Deletes what the tables have of people who have left: one whom ``dingbridge forget`` names, and those who
 left longer ago than ``LEAVERS_RETENTION_DAYS``.
 
-The row of the entity stays, so that no older read, and no listing, writes the person again; a read for a later
-event finds nobody. Somebody hired under the same userid is read, and is there again.
+The row of the entity stays, so that no older read, and no listing, writes the person again. A read for a
+later event finds nobody. Somebody hired under the same userid is read, and is there again.
 """
 
 import asyncio

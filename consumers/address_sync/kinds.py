@@ -1,6 +1,8 @@
-"""What address-sync reads by id: users, departments, and the list of roles. Each write makes due what it finds
-that the tables lack: a department that a user is in, the departments below one that is gone, whoever reported
-to a leaver."""
+"""The kinds of address-sync: users, departments, and the list of roles.
+
+A write makes due what else must be read: a department that a user is in and the tables lack, the departments
+below one that is gone, whoever reported to a leaver.
+"""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -103,7 +105,7 @@ class Departments(Kind):
         here = (c.corp_id == corp_id, c.dept_id.in_(map(int, ids)), c.deleted_at.is_(None))
         return {str(row.dept_id) for row in await tx.execute(select(c.dept_id).where(*here))}
 
-    def known(self, corp_id: str, after: str, most: int) -> Select[tuple[str]]:
+    def known(self, corp_id: str, after: str, most: int) -> Select[Any]:
         c, dept_id = departments.c, cast(departments.c.dept_id, Text)
         here = (c.corp_id == corp_id, c.deleted_at.is_(None), dept_id > after)
         return select(dept_id).where(*here).order_by(dept_id).limit(most)
@@ -156,7 +158,7 @@ class Roles(Kind):
     async def here(self, tx: Transaction, corp_id: str, ids: Collection[str]) -> set[str]:
         return set(ids)
 
-    def known(self, corp_id: str, after: str, most: int) -> Select[tuple[str]] | None:
+    def known(self, corp_id: str, after: str, most: int) -> Select[Any] | None:
         return None if after else select(literal(WHOLE))
 
     async def write(

@@ -127,15 +127,15 @@ async def _result(mirror: Mirror, corp_id: str) -> int:
     counted = await states.in_states(reader, corp_id)
     if missing := counted["missing"]:
         print(
-            f"{missing:,} are not known to DingTalk; they are read again for an hour before that is believed"
+            f"{missing:,} are not known to DingTalk; they are read again for an hour, and then believed to "
+            "be gone"
         )
     if refused := counted["refused"]:
-        print(
-            f"{refused:,} could not be read, and stay as they were: dingbridge consume {mirror.name} --show"
-        )
+        shown = f"dingbridge consume {mirror.name} --show"
+        print(f"{refused:,} could not be read, and stay as they were: {shown}")
     if waiting := counted["waits"]:
         print(
-            f"{waiting:,} people are not known to DingTalk, beyond the limit of a day: nobody of them is marked "
+            f"{waiting:,} people are not known to DingTalk, beyond the limit of a day: none of them is marked "
             f"as left. If they did leave: dingbridge resync {mirror.name} --confirm-leavers {waiting}. If "
             "not, look at the app's contact scope and permissions on open-dev.dingtalk.com"
         )

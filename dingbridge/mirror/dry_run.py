@@ -1,5 +1,7 @@
-"""A dry run: reads whatever a full sync would read, and writes nothing, not even what is due. Its report names
-each person, department and field that would change; no values."""
+"""A dry run: reads whatever a full sync would read, and writes nothing, not even what is due.
+
+Its report names each person, department and field that would change, and no values.
+"""
 
 from collections import deque
 from collections.abc import AsyncIterator

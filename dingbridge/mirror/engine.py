@@ -1,6 +1,8 @@
-"""The engine of a mirror: reads an entity by its id, decides, writes if nobody else has read it meanwhile, and
-sets when it is read next. Event, full sync, late answer and the limit of leavers are reasons and rules of the
-entity's row."""
+"""The engine of a mirror: one step for each entity that is due.
+
+It reads the entity by its id, decides, writes if no other process has claimed it meanwhile, and sets when it
+is read next. Event, full sync, late answer and the limit of leavers are reasons and rules of its row.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -31,9 +33,12 @@ ClientOf = Callable[[str, str], DingTalkClient]
 
 
 class Engine:
-    """The reads of one process. ``kinds`` by name; ``client_of`` gives the client of an app and a company;
-    ``pace`` is that of reads for full syncs; ``clock`` epoch s. ``written`` counts what this process wrote, by
-    kind and what became of it."""
+    """The reads of one process.
+
+    ``kinds`` by name; ``client_of`` gives the client of an app and a company; ``pace`` is that of reads for
+    full syncs; ``clock`` epoch s. ``written`` counts what this process wrote, by kind and ``changed`` or
+    ``gone``.
+    """
 
     def __init__(
         self,
@@ -51,21 +56,21 @@ class Engine:
         self.loop = Loop(entities, database, self.read, self.refused, clock)
         self.written: Counter[tuple[str, str]] = Counter()
 
-    async def read(self, row: Row[Any]) -> None:
-        """Read the entity of ``row``. Raises ``Conflict`` when another process has it, and ``ApiError``."""
+    async def read(self, row: Row[Any]) -> bool:
+        """Read the entity of ``row``; False: it must wait, and DingTalk was not asked. Raises ``Conflict``
+        when another process has it, and ``ApiError``."""
         now_ms = self.entities.now_ms()
         client = self._client_of(row.app, row.corp_id)
         if row.reported is None and row.settles_ms > now_ms:
             async with self._database.transaction() as tx:
                 await self.entities.queue.release(tx, row, due_ms=row.settles_ms)
-            return
+            return False
         if row.priority == RECONCILE:
             await self.pace.turn()
         began_ms = self.entities.now_ms()
         try:
             if row.kind in (COMPANY, LISTING):
-                await self.full_sync.step(row, client)
-                return
+                return await self.full_sync.step(row, client)
             answer = await self.kinds[row.kind].read(client, row.entity_id)
         except NotFound:
             answer = None
@@ -74,8 +79,9 @@ class Engine:
                 raise
             log.warning("entity.not_visible", kind=row.kind, entity_id=row.entity_id, errcode=error.errcode)
             await self.refused(row, error.code or "", None)
-            return
+            return True
         await self._answered(row, answer, began_ms)
+        return True
 
     async def refused(self, row: Row[Any], code: str, again_s: float | None) -> None:
         """Leave the rows of the entity as they are; it is read again in ``again_s`` s, and by an event or a

@@ -36,8 +36,8 @@ from dingbridge.worker.store.transaction import Transaction
 LEASE_S: Final = 120.0
 
 COMPANY, LISTING = "company", "listing"
-"""Kinds of rows beside those that a mirror declares: one of each company, for its full syncs, and one for each
-department whose members are to be listed."""
+"""Kinds of rows beside those that a mirror declares: one of each company, for its full syncs, and one of each
+department, to list it."""
 
 WHOLE: Final = "*"
 """The id of an entity that is the only one of its kind."""
@@ -60,13 +60,9 @@ def entities_table(metadata: MetaData, name: str) -> Table:
         Column("kind", Text, primary_key=True),
         Column("entity_id", Text, primary_key=True),
         Column("app", Text, nullable=False, comment="the app that DingTalk is asked as"),
-        Column(
-            "reported", Text, comment="what an event reports that is not settled: present, absent, changed"
-        ),
+        Column("reported", Text, comment="an event's, not settled yet: present, absent or changed"),
         Column("reported_ms", BigInteger, comment="when that happened by the event, epoch ms"),
-        Column(
-            "reads", Integer, nullable=False, default=0, comment="since the event, or since it is missing"
-        ),
+        Column("reads", Integer, nullable=False, default=0, comment="since the event, or since missing"),
         Column("read_ms", BigInteger, comment="when the last read that was answered began; NULL: never read"),
         Column("settles_ms", BigInteger, nullable=False, default=0, comment="answers may be old until then"),
         Column("state", Text, comment="missing, waits, confirmed or refused; NULL: as DingTalk answered"),
@@ -133,8 +129,8 @@ class Entities:
         after_s: float = 0.0,
         new_only: bool = False,
     ) -> None:
-        """Read each of ``ids`` without an event, in ``after_s`` s. A row that is due already keeps its time, and
-        so does one that was read since ``since_ms``; ``new_only``: or was ever due."""
+        """Read each of ``ids`` without an event, in ``after_s`` s. A row that is due already keeps its time, as
+        does one that was read since ``since_ms``, and with ``new_only`` one that was ever due."""
         c = self.table.c
         due = {"app": app, "run_ms": run_ms, "due_ms": self.now_ms() + round(after_s * 1000)}
         due |= {"priority": priority, "reads": 0}
@@ -174,21 +170,19 @@ class Entities:
     async def in_states(self, db: Reader, corp_id: str) -> Counter[str]:
         """How many entities are in each state (``answers.State``)."""
         c = self.table.c
-        counts = select(c.state, func.count()).where(c.corp_id == corp_id, c.state.is_not(None))
+        counts = select(c.state, func.count().label("rows")).where(c.corp_id == corp_id, c.state.is_not(None))
         found = await db.execute(counts.group_by(c.state))
-        return Counter({row[0]: row[1] for row in found})
+        return Counter({row.state: int(row.rows) for row in found})
 
     async def forget(self, tx: Transaction, corp_id: str, kind: str, ids: Collection[str]) -> int:
         """Keep nothing of these entities but that they were read: a read that is under way writes nothing.
         Returns how many had anything to be read."""
-        c, none = (
-            self.table.c,
-            dict.fromkeys(("reported", "reported_ms", "state", "code", "left_ms", "run_ms")),
-        )
+        c = self.table.c
+        emptied = ("reported", "reported_ms", "state", "code", "left_ms", "run_ms")
         known = (c.corp_id == corp_id, c.kind == kind, c.entity_id.in_(ids))
         had = await tx.scalar(
             select(func.count()).select_from(self.table).where(*known, c.due_ms.is_not(None))
         )
         again = {"read_ms": self.now_ms(), "reads": 0, "due_ms": None, "leased_ms": 0, "claims": c.claims + 1}
-        await tx.execute(update(self.table).where(*known).values(**none, **again))
+        await tx.execute(update(self.table).where(*known).values(**dict.fromkeys(emptied), **again))
         return int(had)

@@ -94,14 +94,17 @@ class FullSync:
         found = await db.scalar(last.limit(1))
         return None if found is None else int(found)
 
-    async def step(self, row: Row[Any], client: DingTalkClient) -> None:
-        """Do what the row of a company or of a listing asks for. Raises ``ApiError``."""
+    async def step(self, row: Row[Any], client: DingTalkClient) -> bool:
+        """Do what the row of a company or of a listing asks for; returns whether DingTalk was asked. Raises
+        ``ApiError``."""
         if row.kind == LISTING:
             await self._list(row, client)
         elif row.run_ms is None:
             await self._begin(row, client)
         else:
             await self._check(row)
+            return False
+        return True
 
     async def _begin(self, row: Row[Any], client: DingTalkClient) -> None:
         try:

@@ -55,7 +55,7 @@ class Kind:
         """Name the fields that ``write`` would change, for a dry run; ``answer`` None: it is gone."""
         return ["gone"] if answer is None else ["row"]
 
-    def known(self, corp_id: str, after: str, most: int) -> Select[tuple[str]] | None:
+    def known(self, corp_id: str, after: str, most: int) -> Select[Any] | None:
         """Select the ids, as text and in order, of up to ``most`` entities behind ``after`` that the tables
         have, and not as gone: a full sync reads each by id. None: there are none."""
         return None

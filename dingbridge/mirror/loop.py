@@ -9,7 +9,7 @@ Not here: what a read does (``engine.py``).
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 
 import structlog
@@ -90,7 +90,7 @@ class MirrorMetrics:
             registry=registry,
         )
 
-    async def measure(self, entities: Entities, database: Database, kinds: Callable[[], list[str]]) -> None:
+    async def measure(self, entities: Entities, database: Database, kinds: Collection[str]) -> None:
         """Set them all. Raises ``DatabaseDown``."""
         c, reader, now_ms = entities.table.c, database.reader(), entities.now_ms()
         for priority, due in (await entities.queue.depth(reader)).items():
@@ -98,25 +98,25 @@ class MirrorMetrics:
         people = (c.priority < RECONCILE, c.due_ms <= now_ms, c.leased_ms <= now_ms)
         first_ms = await reader.scalar(select(func.min(c.due_ms)).where(*people))
         self.oldest.set(0 if first_ms is None else (now_ms - first_ms) / 1000)
-        states = select(c.state, c.kind, func.count()).where(c.state.in_((WAITS, "refused")))
+        states = select(c.state, c.kind, func.count().label("rows")).where(c.state.in_((WAITS, "refused")))
         rows = await reader.execute(states.group_by(c.state, c.kind))
-        found = Counter({(row[0], row[1]): row[2] for row in rows})
+        found = Counter({(row.state, row.kind): int(row.rows) for row in rows})
         self.leavers_waiting.set(sum(n for (state, _), n in found.items() if state == WAITS))
-        for kind in kinds():
+        for kind in kinds:
             self.not_read.labels(kind).set(found["refused", kind])
         left = select(c.entity_id).where(c.run_ms > 0, c.kind != COMPANY).limit(10_000).subquery()
         self.sync_left.set(await reader.scalar(select(func.count()).select_from(left)))
 
 
 class Loop:
-    """One process's reads of ``entities``. ``read`` reads the entity of a row, and releases it; ``refused``
-    is called with a row of which DingTalk has given no answer for an hour."""
+    """One process's reads of ``entities``. ``read`` reads the entity of a row, and releases it; it
+    returns whether DingTalk was asked. ``refused`` is called with a row of which DingTalk has given no answer for an hour."""
 
     def __init__(
         self,
         entities: Entities,
         database: Database,
-        read: Callable[[Row[Any]], Awaitable[None]],
+        read: Callable[[Row[Any]], Awaitable[bool]],
         refused: Callable[[Row[Any], str, float], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
@@ -164,8 +164,8 @@ class Loop:
 
     async def _one(self, row: Row[Any]) -> None:
         try:
-            await self._read(row)
-            self._worked(row)
+            if await self._read(row):
+                self._worked(row)
         except DatabaseDown:
             raise
         except Conflict:  # another process has it, or the database rolled back

@@ -152,9 +152,7 @@ class Mirror(Consumer[None]):
     async def _measure(self) -> None:
         engine = self.engine
         while True:
-            await self.metrics.measure(
-                engine.entities, self.database, lambda: [*engine.kinds, LISTING, COMPANY]
-            )
+            await self.metrics.measure(engine.entities, self.database, [*engine.kinds, LISTING, COMPANY])
             if (done_ms := await engine.full_sync.done_ms(self.database.reader())) is not None:
                 self._synced.set(done_ms / 1000)
             await asyncio.sleep(MEASURE_EVERY_S)
@@ -187,12 +185,11 @@ class Mirror(Consumer[None]):
         about = {"event_id": excerpt(event.id), "reason": excerpt(event.data.get("reason"))}
         named = event.corp_id if event.corp_id != NO_CORP_ID else None
         another = self.settings.concerns_another_app(event.app)
-        if event.data.get("part") == "approvals" or (
-            another and named not in (None, self.settings.own_company())
-        ):
+        own = self.settings.own_company()
+        if event.data.get("part") == "approvals" or (another and named not in (None, own)):
             log.info("mirror.resync_for_others", **about)
             return
-        corp_id = named or self.settings.own_company()
+        corp_id = named or own
         await self.engine.full_sync.request(tx, self.settings.app_of(event.app), corp_id)
         log.info("mirror.resync_requested", **about)
 

@@ -108,11 +108,9 @@ class People(Kind):
         if gone is None:
             values = {**self._row(answer), "left_at": None}
             return Written(await write_if_changed(tx, self._table, key, values, at=at))
-        here = (
-            *(self._table.c[name] == value for name, value in key.items()),
-            self._table.c.left_at.is_(None),
-        )
-        left = await tx.execute(update(self._table).where(*here).values(left_at=gone.at, updated_at=at))
+        c, left_at = self._table.c, {"left_at": gone.at, "updated_at": at}
+        this = (c.corp_id == entity.corp_id, c.userid == entity.entity_id, c.left_at.is_(None))
+        left = await tx.execute(update(self._table).where(*this).values(**left_at))
         return Written(left.rowcount > 0)
 
     async def differences(self, tx: Transaction, entity: Entity, answer: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""A consumer that a command works with: its settings, database and Open API clients, and nothing of it runs."""
+"""A consumer that a command works with: settings, database and Open API clients, and nothing of it runs."""
 
 import logging
 from collections.abc import AsyncIterator

@@ -1,5 +1,7 @@
-"""Brings the tables of release 0.1.0 to one row for each entity. What its full syncs and looks had still to do
-is found anew by the next full sync, which the consumer begins at its start."""
+"""Brings the tables of release 0.1.0 to one row for each entity.
+
+What its full syncs had still to do, the next full sync finds anew; the consumer begins it at its start.
+"""
 
 from alembic import op
 

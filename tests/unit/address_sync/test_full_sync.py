@@ -364,7 +364,7 @@ async def test_the_metrics_count_what_is_due_and_what_is_not_read(sync, company)
     company.hire("u901")
     await sync.deliver(event("user_add_org", "u901"))
     sync.consumer.clock.now += 30
-    await metrics.measure(engine.entities, sync.database, lambda: ["user", "listing"])
+    await metrics.measure(engine.entities, sync.database, ["user", "listing"])
     assert metrics.not_read.labels("listing")._value.get() == 1
     assert metrics.not_read.labels("user")._value.get() == 0
     assert metrics.due.labels("0")._value.get() == 1
