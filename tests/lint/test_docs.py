@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
-from dingbridge.mirror.look_again import LookAgain
+from dingbridge.mirror.loop import MirrorMetrics
 from prometheus_client import CollectorRegistry
 
 from dingbridge.cli.main import GROUP
@@ -222,8 +222,7 @@ def test_the_reference_lists_every_metric_and_no_other():
     RecoveryMetrics(registry)
     StreamMetrics(registry, http.callbacks)
     WorkerMetrics("billing", registry)
-    AddressSyncMetrics(registry)
-    LookAgain(look_again, time.time, registry)
+    MirrorMetrics(registry)
     ApprovalMetrics(registry)
     ForwardMetrics("a", registry)
     OutboundMetrics(registry)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
-from dingbridge.mirror.look_again import LookAgain
+from dingbridge.mirror.loop import MirrorMetrics
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -42,8 +42,7 @@ def metrics() -> dict[str, set[str]]:
     ]
     owners += [RelayStatus(registry), RecoveryMetrics(registry)]
     owners += [WorkerMetrics("billing", registry), ForwardMetrics("a", registry)]
-    owners += [OutboundMetrics(registry), ApprovalMetrics(registry), AddressSyncMetrics(registry)]
-    owners += [LookAgain(look_again, time.time, registry)]
+    owners += [OutboundMetrics(registry), ApprovalMetrics(registry), MirrorMetrics(registry)]
     held = [m for owner in owners for m in vars(owner).values() if isinstance(m, MetricWrapperBase)]
     kept = [(m._name, m._type, m._labelnames) for m in held]
     # what a collector of our own makes when it is asked
