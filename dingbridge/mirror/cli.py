@@ -135,8 +135,8 @@ async def _result(mirror: Mirror, corp_id: str) -> int:
         print(f"{refused:,} could not be read, and stay as they were: {shown}")
     if waiting := counted["waits"]:
         print(
-            f"{waiting:,} people are not known to DingTalk, beyond the limit of a day: none of them is marked "
-            f"as left. If they did leave: dingbridge resync {mirror.name} --confirm-leavers {waiting}. If "
+            f"{waiting:,} people are not known to DingTalk, beyond the limit of a day: nobody is marked as "
+            f"left. If they did leave: dingbridge resync {mirror.name} --confirm-leavers {waiting}. If "
             "not, look at the app's contact scope and permissions on open-dev.dingtalk.com"
         )
     return STOPPED if waiting else 0

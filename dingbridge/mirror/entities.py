@@ -129,8 +129,8 @@ class Entities:
         after_s: float = 0.0,
         new_only: bool = False,
     ) -> None:
-        """Read each of ``ids`` without an event, in ``after_s`` s. A row that is due already keeps its time, as
-        does one that was read since ``since_ms``, and with ``new_only`` one that was ever due."""
+        """Read each of ``ids`` without an event, in ``after_s`` s. A row that is due already keeps its time;
+        so does one that was read since ``since_ms``, and with ``new_only`` one that was ever due."""
         c = self.table.c
         due = {"app": app, "run_ms": run_ms, "due_ms": self.now_ms() + round(after_s * 1000)}
         due |= {"priority": priority, "reads": 0}

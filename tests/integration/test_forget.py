@@ -167,7 +167,7 @@ async def _told_again(house):
     # Both hold ids alone, and go by themselves.
     code, again, _ = await house.forget()
     told_again = [row["what"] for row in again["stores"] if row["now"] == "deleted"]
-    assert (code, told_again) == (0, ["address_sync_look_again"])
+    assert (code, told_again) == (0, ["address_sync_entities"])
     assert NAME not in await house.everything()
 
 

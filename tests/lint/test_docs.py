@@ -3,19 +3,15 @@
 import ast
 import re
 import textwrap
-import time
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
 import typer
-from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
-from dingbridge.mirror.loop import MirrorMetrics
 from prometheus_client import CollectorRegistry
 
 from dingbridge.cli.main import GROUP
-from dingbridge.consumers.address_sync.tables import look_again
 from dingbridge.consumers.approval.metrics import ApprovalMetrics
 from dingbridge.consumers.forward.metrics import ForwardMetrics
 from dingbridge.consumers.outbound.metrics import OutboundMetrics
@@ -29,6 +25,7 @@ from dingbridge.ingress.metrics import (
 )
 from dingbridge.ingress.relay.sender import Refusal
 from dingbridge.ingress.relay.status import RelayStatus
+from dingbridge.mirror.loop import MirrorMetrics
 from dingbridge.worker.metrics import WorkerMetrics
 from tests.support.cases import of_each
 from tests.support.claims import CLAIMS, claims

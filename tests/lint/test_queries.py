@@ -3,16 +3,11 @@
 Whether a real Prometheus gives series for them: tests/deploy/test_queries.py.
 """
 
-import time
-
 import pytest
-from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
-from dingbridge.mirror.loop import MirrorMetrics
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from dev.dashboards.files import FOLDER, files
-from dingbridge.consumers.address_sync.tables import look_again
 from dingbridge.consumers.approval.metrics import ApprovalMetrics
 from dingbridge.consumers.forward.metrics import ForwardMetrics
 from dingbridge.consumers.outbound.metrics import OutboundMetrics
@@ -24,6 +19,7 @@ from dingbridge.ingress.metrics import (
     StreamMetrics,
 )
 from dingbridge.ingress.relay.status import RelayStatus
+from dingbridge.mirror.loop import MirrorMetrics
 from dingbridge.worker.metrics import WorkerMetrics
 from tests.support.promql import BOARDS, Query, grouped, of_dashboards, of_rules, records, selectors, unknown
 

@@ -261,16 +261,19 @@ async def test_another_companys_credentials_mark_nobody(staff, company):
 
 async def test_while_dingtalk_is_down_few_are_asked_for_and_nobody_is_given_up(staff, company, monkeypatch):
     hired = [company.hires(f"u{number:02}") for number in range(16)]
-    answers, asked = company.user, []; asked_at = []
+    answers, asked = company.user, []
+    asked_at = []
 
     async def down(userid):
-        asked.append(userid); asked_at.append(company.clock.now)
+        asked.append(userid)
+        asked_at.append(company.clock.now)
         raise Unavailable("no answer", api="v2/user/get")
 
     await staff.deliver(hired[0])
     monkeypatch.setattr(company, "user", down)
     await pass_by(staff, company, 7200)
-    print([round(b - a) for a, b in zip(asked_at, asked_at[1:])], [len(asked)]); assert len(asked) < 150
+    print([round(b - a) for a, b in zip(asked_at, asked_at[1:])], [len(asked)])
+    assert len(asked) < 150
     assert len(set(asked)) == 16
     monkeypatch.setattr(company, "user", answers)
     await pass_by(staff, company, 1200)
