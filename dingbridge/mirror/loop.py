@@ -109,8 +109,8 @@ class MirrorMetrics:
 
 
 class Loop:
-    """One process's reads of ``entities``. ``read`` reads the entity of a row, releases it, and returns whether
-    DingTalk was asked. ``refused`` is called with a row that has had no answer for an hour."""
+    """One process's reads of ``entities``. ``read`` reads the entity of a row, releases it, and returns
+    whether DingTalk was asked. ``refused`` is called with a row that has had no answer for an hour."""
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
-"""A company synced from nothing by ``dingbridge resync``, the pace lifted: killed twice on its way, resumed, and
-compared at the end. The simulator runs in this process, the sync in one of its own, whose memory is watched.
+"""A company synced from nothing by ``dingbridge resync``, the pace lifted: killed twice on its way, resumed,
+and compared at the end. The simulator runs in this process, the sync in one of its own, whose memory is
+watched.
 """
 
 import asyncio

@@ -108,7 +108,7 @@ class Life:
     async def until(self, seconds: float) -> None:
         """Let so many pass, and whatever is due on the way be looked at."""
         end = self.clock.now + seconds
-        while (due := await self.next_due()) is not None and due <= end:
+        while self.clock.now <= end and (due := await self.next_due()) is not None and due <= end:
             self.clock.now = max(due, self.clock.now)
             if not await self.runtime.consumer.look_due():  # a pause, since DingTalk does not work
                 self.clock.now += 1

@@ -68,7 +68,8 @@ async def passes(sync: MemoryRuntime, seconds: float) -> None:
     if not isinstance(clock, Clock):
         clock = sync.consumer.clock = Clock()
     end = clock.now + seconds
-    while (due := (await sync.rows(select(func.min(entities.c.due_ms))))[0][0]) and due / 1000 <= end:
+    first = select(func.min(entities.c.due_ms))
+    while clock.now <= end and (due := (await sync.rows(first))[0][0]) and due / 1000 <= end:
         clock.now = max(clock.now, due / 1000)
         if not await sync.consumer.look_due():  # a pause, since DingTalk does not work
             clock.now += 15
