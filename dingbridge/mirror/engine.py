@@ -18,7 +18,7 @@ from dingbridge.mirror.answers import SETTLES_S, agreed, decide
 from dingbridge.mirror.entities import COMPANY, LISTING, Entities, Entity
 from dingbridge.mirror.full_sync import FullSync
 from dingbridge.mirror.kind import Gone, Kind, Written
-from dingbridge.mirror.leavers import MISSING, WAITS, WINDOW_S, LeaverLimit
+from dingbridge.mirror.leavers import CONFIRMED, MISSING, WAITS, WINDOW_S, LeaverLimit
 from dingbridge.mirror.loop import Loop
 from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from dingbridge.throttle import Throttle
@@ -102,7 +102,8 @@ class Engine:
             exists = answer is not None
             decision = decide(row.reported, reads, exists=exists, here=here)
             again_s, write = decision.again_s, decision.write
-            state = MISSING if here and not exists and row.reported != "absent" else None
+            missing = here and not exists and row.reported != "absent"
+            state = (row.state if row.state in (WAITS, CONFIRMED) else MISSING) if missing else None
             reported = row.reported == "absent"
             left = write and here and not exists and kind.limited and not reported
             if left and not await self.leavers.allows(tx, row):
@@ -127,7 +128,7 @@ class Engine:
             due_ms = None if again_s is None else self.entities.now_ms() + round(again_s * 1000)
             values = {"state": state, "code": None, "read_ms": began_ms}
             if left and write:
-                values["left_ms"] = began_ms if row.state != "confirmed" else None
+                values["left_ms"] = began_ms if row.state != CONFIRMED else None
             elif exists:
                 values["left_ms"] = None
             await self.entities.settle(tx, row, due_ms, settles, **values)

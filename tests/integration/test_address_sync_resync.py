@@ -1,6 +1,7 @@
 """``dingbridge resync`` as a process, against the simulator over HTTP, on both databases."""
 
 import asyncio
+import time
 
 import pytest
 from sqlalchemy import func, select
@@ -88,7 +89,7 @@ async def test_killed_on_its_way_it_goes_on_where_it_was(processes, env, resync,
     calls = simulator.api.calls
     simulator.faults.add({"api": "v2/user/list", "kind": "hang", "after": 4})
     process = processes.start("resync", env=env)
-    await eventually(lambda: calls["/topapi/v2/user/list"] == 5, 120, "it hangs at a department")
+    await eventually(lambda: calls["/topapi/v2/user/list"] >= 5, 120, "it hangs at a department")
     process.kill()
     simulator.faults.clear()
     before = calls.copy()
@@ -97,7 +98,7 @@ async def test_killed_on_its_way_it_goes_on_where_it_was(processes, env, resync,
     assert "goes on with the full sync" in went_on.stderr
     assert await differences(database, simulator) == []
     made = calls - before
-    assert made["/topapi/v2/department/listsub"] <= 5
+    assert made["/topapi/v2/department/listsub"] < 9
 
 
 async def test_who_waits_is_confirmed_by_number_and_its_own_exit_code(resync, database, simulator):
@@ -106,7 +107,8 @@ async def test_who_waits_is_confirmed_by_number_and_its_own_exit_code(resync, da
     await resync()
     async with database.transaction() as tx:  # the hour is over, and they are beyond the limit
         missing = entities.c.state == "missing"
-        await tx.execute(entities.update().where(missing).values(state="waits", due_ms=None))
+        in_a_day = round((time.time() + 86_400) * 1000)
+        await tx.execute(entities.update().where(missing).values(state="waits", due_ms=in_a_day, reads=5))
     waits = await resync(code=3)
     assert "--confirm-leavers 15" in waits.stdout
     refused = await resync("--confirm-leavers", "14", code=1)

@@ -65,6 +65,7 @@ class House:
         for runtime, one in ((self.sync, hire), (self.archive, finish)):
             outcome = await runtime.deliver(one, **told)
             assert outcome.kind == "done", outcome
+        await self.sync.consumer.look_due()
 
     async def dismiss(self):
         await self.oa.say(message("user.absent", "own-1", version=2))
@@ -143,6 +144,7 @@ async def _forgotten(house):
         if row["rows"] and not row["until"]
     }
     assert touched == {
+        ("address-sync", "address_sync_entities"): "deleted",
         ("address-sync", "users"): "deleted",
         ("address-sync", "memberships"): "deleted",
         ("approval", "approval_instances"): "masked",
