@@ -144,7 +144,6 @@ async def _forgotten(house):
         if row["rows"] and not row["until"]
     }
     assert touched == {
-        ("address-sync", "address_sync_entities"): "deleted",
         ("address-sync", "users"): "deleted",
         ("address-sync", "memberships"): "deleted",
         ("approval", "approval_instances"): "masked",
