@@ -2,7 +2,7 @@
 
 Each priority has its share of the claims (``dingbridge/work_queue.py``), and reads for a full sync leave
 places free: so a hire is read at once beside a full sync of any size. An entity that fails waits by itself.
-While reads of one kind work for nobody, one of them is tried after each pause, as each app.
+While reads of one kind work for nobody, one of an app's is tried after each pause.
 
 Not here: what a read does (``engine.py``).
 """
