@@ -18,8 +18,7 @@ from dingbridge.consumers.approval.archive import times
 from dingbridge.consumers.outbound.contacts import agent, identity, outcome, unnamed
 from dingbridge.consumers.outbound.contacts.dingtalk import Contacts
 from dingbridge.dingtalk.api.approvals import ApprovalCalls
-from dingbridge.mirror import look_again
-from dingbridge.snapshots import late_answers
+from dingbridge.mirror import answers
 from tests.lives.clock import everywhere
 from tests.lives.life import Plan, lived
 from tests.support.sizes import QUICK, sized
@@ -52,8 +51,8 @@ def bug(name: str, kind: str, seed: int, steps: int) -> Callable[[Any], Any]:
 
 @bug("an answer is believed at once", "contacts", 1, 2)
 def _believed_at_once(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
-    stack.enter_context(everywhere(late_answers.agrees, lambda said, **_: True))
-    stack.enter_context(everywhere(look_again.believed, lambda said, looks, **_: True))
+    stack.enter_context(everywhere(answers.decide, lambda *_, **__: answers.Decision(True, None)))
+    stack.enter_context(everywhere(answers.agreed, lambda *_, **__: True))
 
 
 @bug("an action runs on a document that is not at its end", "approvals", 2, 3)
