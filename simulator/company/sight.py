@@ -84,6 +84,7 @@ class Sight:
         self._platform, self._recording, self._profile = platform, recording, profile
         self._clock = clock
         self.lag_s = 0.0
+        self.fault_lag_ms: Callable[[], int] = lambda: 0
         self._twin: Twin | None = None
         self._changes: dict[Key, deque[_Change]] = {}
         """By entity, the one that changed last at the end."""
@@ -154,6 +155,7 @@ class Sight:
 
     def _lag_s(self, change: _Change, view: View) -> float:
         late_s = self._profile.late_ms / 1000 if self._profile.late else 0.0
+        late_s = max(late_s, self.fault_lag_ms() / 1000)
         return max(self.lag_s if change.written else 0.0, late_s * change.lots.get(view, 0.0))
 
     def _changed(self, kind: Kind) -> list[Any]:
@@ -163,7 +165,8 @@ class Sight:
 
     def changed(self, step: RecordedStep, events: Iterable[PlatformEvent]) -> None:
         """A step was done, with these events."""
-        if not self.lag_s and not (self._profile.late and self._profile.late_ms):
+        ruled_ms = self.fault_lag_ms()
+        if not self.lag_s and not ruled_ms and not (self._profile.late and self._profile.late_ms):
             self._twin = None
             self._changes.clear()
             return
@@ -185,11 +188,11 @@ class Sight:
                 changes.append(_Change(now, deepcopy(before), written, lots))
                 self._changes[key] = changes
         self._twin.follow(step)
-        self._forget(now - max(self.lag_s, self._profile.late_ms / 1000))
+        self._forget(now - max(self.lag_s, self._profile.late_ms / 1000, ruled_ms / 1000))
 
     def _lots(self, key: Key) -> dict[View, float]:
         seed = self._recording.seed
-        if lot(seed, "late", *key) >= self._profile.late:
+        if not self.fault_lag_ms() and lot(seed, "late", *key) >= self._profile.late:
             return {}
         return {view: 1 - lot(seed, view, *key, self._step) for view in VIEWS}
 
