@@ -26,6 +26,7 @@ from tests.lives import checks
 from tests.lives.acts import ACTS, DAY_S, USER, Part, dingtalk_is_away_for_a_day, sleep_of
 from tests.lives.broker import MemoryBroker
 from tests.lives.clock import BEGAN_S, JumpingLoop, jumping
+from tests.lives.cruel import Watch
 from tests.lives.mortal import making_tasks
 from tests.lives.process import BASE, Running, dies_with_its_process, dingtalk_by_wire, kafka_in_memory
 from tests.lives.sqlite import without_threads
@@ -76,6 +77,7 @@ KINDS: dict[str, Kind] = {
     "contacts": Kind((AddressSync,), frozenset(("contacts", "trouble"))),
     "approvals": Kind((Approval,), frozenset(("approvals", "trouble"))),
     "outbound": Kind((Outbound,), frozenset(("contacts", "oa", "trouble"))),
+    "cruel": Kind((AddressSync,), frozenset(("contacts", "cruel"))),
     "all": Kind((AddressSync, Approval, Outbound), frozenset(("contacts", "approvals", "oa", "trouble"))),
 }
 
@@ -95,6 +97,10 @@ class Plan:
     def of(cls, kind: str, seed: int, *, profile: str | None = None, long_outage: bool = False) -> "Plan":
         dice, parts = Random(f"{kind} {seed}"), KINDS[kind].parts
         acts = {name: happening.weight for name, happening in ACTS.items() if happening.part in parts}
+        if cruel := [name for name in acts if ACTS[name].part == "cruel"]:  # one at a time, or some together
+            kept = dice.sample(cruel, dice.choice((1, 1, 3)))
+            acts = {name: 15 // len(kept) if name in kept else w for name, w in acts.items()}
+            acts = {name: weight for name, weight in acts.items() if name in kept or name not in cruel}
         chosen = dice.choices(list(acts), list(acts.values()), k=dice.randrange(STEPS // 3, STEPS + 1))
         made = tuple(Step(sleep_of(name, dice), name, dice.randrange(10**6)) for name in chosen)
         lag = dice.choice(("late=0", "late=0.4,late_ms=4000", "late=1,late_ms=4000", "late=0.4"))
@@ -215,6 +221,7 @@ class Life:
             running.start()
         loop.coarse_s = BUSY_COARSE_S
         await asyncio.sleep(20)
+        watch = Watch(self) if self.plan.kind == "cruel" else None
         if self.plan.stubborn:
             self.refused = sorted(self.world.company.users)[0]
             answer = {"api": USER, "match": {"userid": self.refused}, "kind": "http", "status": 500}
@@ -241,6 +248,8 @@ class Life:
             await asyncio.sleep(SETTLE_S / HEARTBEATS)
         await asyncio.sleep(400)
         problems = await checks.all_problems(self)
+        if watch is not None:
+            problems += watch.end()
         for running in self.processes:
             await running.stop()
         await self.world.simulator.stop()
