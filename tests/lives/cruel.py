@@ -20,10 +20,23 @@ if TYPE_CHECKING:
 
 FOR_S = (60, 600, 1800)
 EDITS = 25
-LOOK_EVERY_S = 30.0
+EDITED_FOR_S = 1800.0
+LOOK_EVERY_S, CLOSELY_S, SELDOM_S = 5.0, 60.0, 600.0
+LISTINGS_MOST = 300
+"""Calls of one life for members of departments: a listing whose pages never end must be given up."""
+
 COLUMNS = ("name", "mobile", "email", "title", "job_number", "unionid")
 OF_ONE = {"one-fails": "userid", "pages-never-end": "dept_id", "pages-repeat": "dept_id"}
 """Cruelties of one entity, by the parameter that names it; half of the time so are those of pages."""
+
+OF_LISTINGS = (*(name for name in CRUELTIES if name.startswith("pages-")), "moved-while-read", "count-off")
+"""Cruelties that hit full syncs only: one is asked for when they begin. Nothing else asks for one, which
+would hide that a repair is missing."""
+
+_LISTING = "/topapi/v2/user/list"
+_DEPARTMENTS = "SELECT dept_id FROM departments WHERE deleted_at IS NULL"
+_PEOPLE = f"SELECT userid, {', '.join(COLUMNS)} FROM users WHERE left_at IS NULL"
+_OF_PEOPLE = "SELECT userid, unionid, {} FROM {} JOIN users USING (corp_id, userid) WHERE left_at IS NULL"
 
 Fact = tuple[Any, ...]
 
@@ -37,21 +50,45 @@ def _cruelty(name: str) -> Act:
         elif of == "dept_id" and dice.random() < 0.5:
             rule["match"] = {of: _department(life, dice)}
         life.fault(rule)
-        if dice.random() < 0.7:
+        if name in OF_LISTINGS or dice.random() < 0.3:
             life.resync()
-        for number in range(dice.choice((0, 3, EDITS))):
-            life.later(number * rule["for_s"] / EDITS, lambda: _edit(life, dice))
+        elif name == "late-8-min":
+            life.later(rule["for_s"] / 2, life.resync)
+        _edits(life, dice, dice.choice((0, 3, EDITS)), rule["for_s"])
 
     act.__name__ = name.replace("-", "_")
     return act
 
 
-def _edit(life: "Life", dice: Random) -> None:
-    life.world.act("edit", userid=_somebody(life, dice), remark=f"人{life.number()}")
+def _edits(life: "Life", dice: Random, count: int, for_s: float) -> None:
+    """So many people are edited, one after the other, within ``for_s``."""
+    for number in range(count):
+        life.later(number * for_s / EDITS, lambda: _edit(life, _somebody(life, dice)))
+
+
+def _edit(life: "Life", userid: str) -> None:
+    life.world.act("edit", userid=userid, remark=f"人{life.number()}")
 
 
 for _name in CRUELTIES:
-    happens("cruel", 1)(_cruelty(_name))
+    if _name != "no-such-user":
+        happens("cruel", 1)(_cruelty(_name))
+
+
+@happens("cruel", 1)
+def no_such_user(life: "Life", dice: Random) -> None:
+    """DingTalk knows nobody for half an hour or longer, in which 25 edits are made."""
+    life.fault({"cruelty": "no-such-user", "for_s": dice.choice((1800, 7200))})
+    _edits(life, dice, EDITS, EDITED_FOR_S)
+
+
+@happens("cruel", 1)
+def no_such_user_for_a_minute(life: "Life", dice: Random) -> None:
+    """DingTalk does not know one person for a minute, in which that one is edited."""
+    userid = _somebody(life, dice)
+    life.fault({"cruelty": "no-such-user", "match": {"userid": userid}, "for_s": 60})
+    for delay_s in (0.0, 2.0, 5.0):
+        life.later(delay_s, lambda: _edit(life, userid))
 
 
 @happens("cruel", 1)
@@ -71,60 +108,94 @@ def a_userid_is_given_to_somebody_else(life: "Life", dice: Random) -> None:
 
 
 class Watch:
-    """Looks at the tables every ``LOOK_EVERY_S``. A fact that DingTalk has had since the beginning, and that
-    the tables once held, must stay there."""
+    """Looks at the tables every ``LOOK_EVERY_S``, and seldom when no cruelty lasts. A fact that DingTalk has
+    had ever since it came true, and that the tables once held, must stay there. The tables hold nothing that
+    never was true.
+
+    A person is userid and unionid: who is given a userid has nothing of whoever had it before.
+    """
 
     def __init__(self, life: "Life") -> None:
         self._life = life
-        self._always = set(_facts(life.world.company))
+        self._true: set[Fact] = set()
+        self._ended: set[Fact] = set()
+        self._note()
         self._held: set[Fact] = set()
-        self._lost: dict[Fact, float] = {}
+        self._wrong: dict[tuple[str, Fact], float] = {}
+        self._calls = life.world.simulator.api.calls
+        self._listed = self._calls[_LISTING]
         stepped = life.world.simulator.platform.on_step
 
         def step(*what: Any) -> None:
             stepped(*what)
-            self._always &= set(_facts(life.world.company))
+            self._note()
 
         life.world.simulator.platform.on_step = step
         self._task = asyncio.get_running_loop().create_task(self._run())
 
+    def _note(self) -> None:
+        now = set(_facts(self._life.world.company))
+        self._ended |= self._true - now
+        self._true |= now
+
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        closely_until = later_at = 0.0
         while True:
-            self._look()
-            await asyncio.sleep(LOOK_EVERY_S)
+            now = loop.time()
+            if any(True for _ in self._life.world.simulator.faults):
+                closely_until = now + CLOSELY_S
+            if now < closely_until or now >= later_at:
+                later_at = now + SELDOM_S
+                self._look()
+            woken = loop.create_future()  # a sleep would be as coarse as those of the processes
+            loop.call_at(now + LOOK_EVERY_S, woken.set_result, None)
+            await woken
 
     def _look(self) -> None:
-        shown = set(self._table_facts())
-        for fact in (self._held & self._always) - shown:
-            self._lost.setdefault(fact, asyncio.get_running_loop().time())
-        self._held |= shown
+        shown, now = set(self._table_facts()), asyncio.get_running_loop().time()
+        for fact in self._held - self._ended - shown:
+            self._wrong.setdefault(("removed", fact), now)
+        for fact in shown - self._true:
+            self._wrong.setdefault(("never was", fact), now)
+        self._held |= shown & self._true
 
     def _table_facts(self) -> list[Fact]:
         file = self._life.folder / "address-sync.db"
-        found: list[Fact] = []
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
-            named = ", ".join(COLUMNS)
-            for userid, *values in db.execute(f"SELECT userid, {named} FROM users WHERE left_at IS NULL"):
-                found.append(("user", userid))
-                found += [("field", userid, c) for c, v in zip(COLUMNS, values, strict=True) if v]
-            found += [("member", *row) for row in db.execute("SELECT userid, dept_id FROM memberships")]
-            found += [("role", *row) for row in db.execute("SELECT userid, role_id FROM user_roles")]
-            there = "SELECT dept_id FROM departments WHERE deleted_at IS NULL"
-            found += [("department", *row) for row in db.execute(there)]
+            found: list[Fact] = [("department", *row) for row in db.execute(_DEPARTMENTS)]
+            for userid, *values in db.execute(_PEOPLE):
+                found += _of_person(userid, dict(zip(COLUMNS, values, strict=True)))
+            found += [("member", *row) for row in db.execute(_OF_PEOPLE.format("dept_id", "memberships"))]
+            found += [("role", *row) for row in db.execute(_OF_PEOPLE.format("role_id", "user_roles"))]
         return found
 
     def end(self) -> list[str]:
         self._task.cancel()
         if self._task.done() and not self._task.cancelled() and (error := self._task.exception()):
             return [f"the watch ended: {error!r}"]
-        return [f"removed at {at:.0f} s: {fact}" for fact, at in sorted(self._lost.items(), key=str)]
+        found = [f"{what} at {at:.0f} s: {fact}" for (what, fact), at in self._wrong.items()]
+        if (listed := self._calls[_LISTING] - self._listed) > LISTINGS_MOST:
+            found.append(f"members of departments were listed by {listed} calls")
+        return sorted(found)
+
+
+def _of_person(userid: str, fields: dict[str, Any]) -> list[Fact]:
+    who = userid, fields["unionid"]
+    return [
+        ("user", *who),
+        ("named", *who, fields["name"]),
+        *(("field", *who, c) for c in COLUMNS if fields[c]),
+    ]
 
 
 def _facts(company: Any) -> list[Fact]:
-    found: list[Fact] = []
+    found: list[Fact] = [("department", dept_id) for dept_id in company.departments]
     for user in company.users.values():
-        found.append(("user", user.userid))
-        found += [("field", user.userid, c) for c in COLUMNS if getattr(user, c)]
-        found += [("member", user.userid, dept_id) for dept_id in user.dept_ids]
-    found += [("role", userid, role.role_id) for role in company.roles for userid in role.userids]
-    return found + [("department", dept_id) for dept_id in company.departments]
+        found += _of_person(user.userid, {c: getattr(user, c) for c in COLUMNS})
+        found += [("member", user.userid, user.unionid, dept_id) for dept_id in user.dept_ids]
+    for role in company.roles:
+        for userid in role.userids:
+            if (user := company.users.peek(userid)) is not None:
+                found.append(("role", userid, user.unionid, role.role_id))
+    return found
