@@ -6,6 +6,7 @@ A life knows address-sync from outside only: events, the simulator's HTTP, and t
 
 import asyncio
 import sqlite3
+from collections import defaultdict
 from contextlib import closing
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ would hide that a repair is missing."""
 _LISTING = "/topapi/v2/user/list"
 _DEPARTMENTS = "SELECT dept_id FROM departments WHERE deleted_at IS NULL"
 _PEOPLE = f"SELECT userid, {', '.join(COLUMNS)} FROM users WHERE left_at IS NULL"
+_PREVIOUS = "SELECT userid, previous_unionid FROM users"
 _OF_PEOPLE = "SELECT userid, unionid, {} FROM {} JOIN users USING (corp_id, userid) WHERE left_at IS NULL"
 
 Fact = tuple[Any, ...]
@@ -112,7 +114,8 @@ class Watch:
     had ever since it came true, and that the tables once held, must stay there. The tables hold nothing that
     never was true.
 
-    A person is userid and unionid: who is given a userid has nothing of whoever had it before.
+    A person is userid and unionid: who is given a userid has nothing of whoever had it before, and the row
+    names the unionid of that other person.
     """
 
     def __init__(self, life: "Life") -> None:
@@ -122,6 +125,8 @@ class Watch:
         self._note()
         self._held: set[Fact] = set()
         self._wrong: dict[tuple[str, Fact], float] = {}
+        self._unionids: defaultdict[str, list[str]] = defaultdict(list)
+        """By userid, those that the tables had, one after the other."""
         self._calls = life.world.simulator.api.calls
         self._listed = self._calls[_LISTING]
         stepped = life.world.simulator.platform.on_step
@@ -159,6 +164,9 @@ class Watch:
         for fact in shown - self._true:
             self._wrong.setdefault(("never was", fact), now)
         self._held |= shown & self._true
+        for kind, userid, *values in shown:
+            if kind == "user" and self._unionids[userid][-1:] != values:
+                self._unionids[userid] += values
 
     def _table_facts(self) -> list[Fact]:
         file = self._life.folder / "address-sync.db"
@@ -177,7 +185,19 @@ class Watch:
         found = [f"{what} at {at:.0f} s: {fact}" for (what, fact), at in self._wrong.items()]
         if (listed := self._calls[_LISTING] - self._listed) > LISTINGS_MOST:
             found.append(f"members of departments were listed by {listed} calls")
-        return sorted(found)
+        return sorted(found + self._given_again())
+
+    def _given_again(self) -> list[str]:
+        """Userids that the tables had with two unionids, where the second does not name the first."""
+        with closing(sqlite3.connect(self._life.folder / "address-sync.db")) as db:
+            columns = [row[1] for row in db.execute("PRAGMA table_info(users)")]
+            named = dict(db.execute(_PREVIOUS)) if "previous_unionid" in columns else {}
+        had = {userid: unionids[-2] for userid, unionids in self._unionids.items() if len(unionids) > 1}
+        return [
+            f"{userid} does not name {one}, who had it"
+            for userid, one in had.items()
+            if named.get(userid) != one
+        ]
 
 
 def _of_person(userid: str, fields: dict[str, Any]) -> list[Fact]:
