@@ -5,6 +5,7 @@ below one that is gone, whoever reported to a leaver.
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -20,11 +21,15 @@ from dingbridge.dingtalk.errors import PermissionDenied
 from dingbridge.mirror import Entities, Entity, Gone, Kind, Written
 from dingbridge.mirror.answers import SETTLES_S
 from dingbridge.mirror.entities import WHOLE
+from dingbridge.mirror.withheld import HIDEABLE, Withheld
 from dingbridge.work_queue import ORDINARY
 
 log = structlog.get_logger(__name__)
 
 USER, DEPARTMENT, ROLES = "user", "department", "roles"
+
+_COLUMNS = {"hired_date": "hired_at"}
+"""Where a column of a user has another name than the field."""
 
 UNLISTED_AGAIN_S = 60.0
 """When the list of roles is read again after one that lacked a role, in s."""
@@ -37,6 +42,7 @@ class Users(Kind):
 
     def __init__(self, entities: Entities) -> None:
         self._entities = entities
+        self._withheld = Withheld(entities, users, {_COLUMNS.get(key, key): key for key in sorted(HIDEABLE)})
 
     async def read(self, client: DingTalkClient, entity_id: str) -> Mapping[str, Any]:
         return await client.user(entity_id)
@@ -66,7 +72,13 @@ class Users(Kind):
         await self._entities.ask(tx, app, corp_id, DEPARTMENT, found, priority=ORDINARY, new_only=True)
         if await store.name_roles(tx, corp_id, state.role_names, at=at):
             await self._entities.ask(tx, app, corp_id, ROLES, [WHOLE], priority=ORDINARY)
-        return Written(await store.write_user(tx, corp_id, userid, state, at=at))
+        before = await store.user_row(tx, corp_id, userid)
+        if before is not None and store.reassigned(before, state):  # nothing of the other person stays
+            before = None
+        kept, again_s = await self._withheld.keep(tx, entity, app, answer, before, at)
+        row = {name: value for name, value in state.row.items() if name not in kept}
+        state = replace(state, row=row)
+        return Written(await store.write_user(tx, corp_id, userid, state, at=at), again_s, kept)
 
     async def differences(self, tx: Transaction, entity: Entity, answer: Any) -> list[str]:
         before = await store.user_row(tx, entity.corp_id, entity.entity_id)
@@ -75,7 +87,9 @@ class Users(Kind):
         if before is None:
             return ["new"]
         state = user_state(answer)
-        changed = [name for name, value in state.row.items() if before[name] != value]
+        kept = [] if store.reassigned(before, state) else self._withheld.lacking(answer, before)
+        row = {name: value for name, value in state.row.items() if name not in kept}
+        changed = [name for name, value in row.items() if before[name] != value]
         if set(state.roles or ()) != await store.held_roles(tx, entity.corp_id, entity.entity_id):
             changed.append("roles")
         of_user = (memberships.c.corp_id == entity.corp_id, memberships.c.userid == entity.entity_id)

@@ -1,6 +1,7 @@
 """What ``dingbridge consume address-sync --show`` prints: counts, and the latest rows of each table."""
 
 from collections import defaultdict
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Row, and_, func, select
@@ -8,6 +9,7 @@ from sqlalchemy import Row, and_, func, select
 from dingbridge import Reader
 from dingbridge.consumers.address_sync.tables import departments, entities, memberships, users
 from dingbridge.mirror.leavers import WAITS
+from dingbridge.mirror.withheld import WITHHELD
 from dingbridge.worker.consumer import Table
 
 SHOWN = 10
@@ -16,9 +18,11 @@ SHOWN = 10
 
 async def tables(db: Reader) -> list[Table]:
     """Employees with the names of their departments, those hired and those changed last; departments with
-    their size, latest first; whom DingTalk refuses, and who waits beyond the day's limit of leavers."""
+    their size, latest first; whom DingTalk refuses, whose fields are kept, and who waits beyond the day's
+    limit of leavers."""
     shown = [await _employees(db), await _departments(db)]
-    return [*shown, *await _in_state(db, "refused"), *await _in_state(db, WAITS)]
+    states = [await _in_state(db, state) for state in ("refused", WITHHELD, WAITS)]
+    return [*shown, *chain.from_iterable(states)]
 
 
 async def _in_state(db: Reader, state: str) -> list[Table]:
@@ -28,11 +32,12 @@ async def _in_state(db: Reader, state: str) -> list[Table]:
     found = select(c.kind, c.entity_id, c.code).where(of_state).order_by(c.kind, c.entity_id).limit(SHOWN)
     titles = {
         "refused": f"not read, and as they were before: {count:,}",
+        WITHHELD: f"as they were before in fields that DingTalk's answers lack: {count:,}",
         WAITS: f"not known to DingTalk, beyond MAX_LEAVERS a day: {count:,}; if they did leave: dingbridge "
         f"resync --confirm-leavers {count}",
     }
     rows = [tuple(row) for row in await db.execute(found)]
-    return [(titles[state], ["what", "id", "DingTalk's code"], rows)] if count else []
+    return [(titles[state], ["what", "id", "DingTalk's code, or the fields"], rows)] if count else []
 
 
 async def _employees(db: Reader) -> Table:

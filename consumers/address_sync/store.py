@@ -26,6 +26,12 @@ async def user_row(tx: Transaction, corp_id: str, userid: str) -> Mapping[str, A
     return None if row is None else dict(row._mapping)
 
 
+def reassigned(before: Mapping[str, Any], state: UserState) -> bool:
+    """Return whether the userid of the row ``before`` is another person's now."""
+    found = state.row["unionid"]
+    return bool(before["unionid"] and found and before["unionid"] != found)
+
+
 async def write_user(tx: Transaction, corp_id: str, userid: str, state: UserState, *, at: datetime) -> bool:
     """Make the user's row, memberships and roles equal to ``state``, from ``v2/user/get``; ``at`` is the
     ``updated_at`` (UTC). Returns whether anything differed."""
@@ -33,9 +39,8 @@ async def write_user(tx: Transaction, corp_id: str, userid: str, state: UserStat
     row = dict(state.row)
     if before is not None and before["left_at"] is not None:
         row["rehired_at"] = at
-    unionid = None if before is None else before["unionid"]
-    if unionid and row["unionid"] and unionid != row["unionid"]:
-        row |= {"reassigned_at": at, "previous_unionid": unionid, "rehired_at": None}
+    if before is not None and reassigned(before, state):
+        row |= {"reassigned_at": at, "previous_unionid": before["unionid"], "rehired_at": None}
         log.warning("address_sync.userid_reassigned", userid=userid)
     held = await held_roles(tx, corp_id, userid)
     wanted = await _without_deleted(tx, corp_id, state.roles or frozenset(), held, at)

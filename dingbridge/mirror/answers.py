@@ -1,9 +1,10 @@
 """When an answer of DingTalk's about one entity is believed, and when the entity is read next. Pure.
 
 DingTalk's documentation does not promise that a read shows what its event reports. So an answer that
-contradicts the event is asked for again after 2, 10 and 60 s (``dingbridge/snapshots/late_answers.py``). A
-person whom the tables have, and whom DingTalk does not know, is asked for once more after an hour, unless an
-event reported the leaving. A leaver whom DingTalk still shows is asked for again after 1, 6 and 24 hours.
+contradicts the event is asked for again after 2, 10 and 60 s (``dingbridge/snapshots/late_answers.py``), and
+once more after an hour where nothing has changed, or where DingTalk does not know a person whom the tables
+have and no event reported the leaving. A leaver whom DingTalk still shows is asked for again after 1, 6 and
+24 hours.
 """
 
 from dataclasses import dataclass
@@ -14,10 +15,10 @@ from dingbridge.snapshots.late_answers import ABSENT_AGAIN_S, LEAVER_AGAIN_S, LO
 Reported = Said
 """What an event reports of its entity: it is there now, it is gone, or something about it has changed."""
 
-State = Literal["missing", "waits", "confirmed", "refused"]
+State = Literal["missing", "waits", "confirmed", "refused", "withheld"]
 """``missing``: the tables have the entity, and DingTalk does not; not believed yet. ``waits``: the same,
 beyond the limit of leavers. ``confirmed``: a person said that this one left. ``refused``: DingTalk gives no
-answer about this one."""
+answer about this one. ``withheld``: its last answer lacks fields that the tables have and keep."""
 
 SETTLES_S: Final = sum(LOOK_AGAIN_S)
 """How long, in s, an answer may still be older than an event, or than an answer that was read for one."""
@@ -53,3 +54,10 @@ def agreed(reported: Reported | None, *, changed: bool, settled: bool) -> bool:
     differed from the tables; ``settled``: no other event of the entity came a moment ago, whose change it
     may show instead."""
     return reported is None or (settled and (changed or reported != "changed"))
+
+
+def disagreed_again_s(reads: int, open_s: float | None) -> float | None:
+    """Return how long to wait, in s, after read number ``reads`` where no answer agreed with the event; None:
+    that was the last. ``open_s``: the same for what an answer left open otherwise (``Written.again_s``)."""
+    waits = [*_MISSING_S[reads - 1 : reads], *([] if open_s is None else [open_s])]
+    return min(waits, default=None)

@@ -12,6 +12,7 @@ from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.mirror.dry_run import dry_run
 from dingbridge.mirror.mirror import Mirror
+from dingbridge.mirror.withheld import WITHHELD
 from dingbridge.tasks import end
 from dingbridge.worker.opened import open_consumer
 from dingbridge.worker.registry import load_consumer
@@ -133,6 +134,11 @@ async def _result(mirror: Mirror, corp_id: str) -> int:
     if refused := counted["refused"]:
         shown = f"dingbridge consume {mirror.name} --show"
         print(f"{refused:,} could not be read, and stay as they were: {shown}")
+    if withheld := counted[WITHHELD]:
+        print(
+            f"{withheld:,} answers lack fields that the tables have and keep; these are read again. If the "
+            "app's right to them is withdrawn, look at its permissions on open-dev.dingtalk.com"
+        )
     if waiting := counted["waits"]:
         print(
             f"{waiting:,} people are not known to DingTalk, beyond the limit of a day: nobody is marked as "

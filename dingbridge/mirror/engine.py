@@ -14,13 +14,13 @@ from sqlalchemy import Row
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import NotFound, PermissionDenied
-from dingbridge.mirror.answers import SETTLES_S, agreed, decide
+from dingbridge.mirror.answers import SETTLES_S, agreed, decide, disagreed_again_s
 from dingbridge.mirror.entities import COMPANY, LISTING, Entities, Entity
 from dingbridge.mirror.full_sync import FullSync
 from dingbridge.mirror.kind import Gone, Kind, Written
 from dingbridge.mirror.leavers import CONFIRMED, MISSING, WAITS, WINDOW_S, LeaverLimit
 from dingbridge.mirror.loop import Loop
-from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
+from dingbridge.mirror.withheld import WITHHELD
 from dingbridge.throttle import Throttle
 from dingbridge.work_queue import RECONCILE
 from dingbridge.worker.outcomes import Conflict
@@ -94,16 +94,18 @@ class Engine:
 
     async def _answered(self, row: Row[Any], answer: Any, began_ms: int) -> None:
         kind, entity = self.kinds[row.kind], Entity(row.corp_id, row.kind, row.entity_id)
-        at, reads = datetime.fromtimestamp(began_ms / 1000, UTC), row.reads + 1
+        at = datetime.fromtimestamp(began_ms / 1000, UTC)
         async with self._database.transaction() as tx:
             if not await self.entities.queue.renew(tx, row):
                 raise Conflict("another process has read this entity meanwhile")
             here = bool(await kind.here(tx, row.corp_id, [row.entity_id])) if answer is None else True
             exists = answer is not None
-            decision = decide(row.reported, reads, exists=exists, here=here)
-            again_s, write = decision.again_s, decision.write
             missing = here and not exists and row.reported != "absent"
             state = (row.state if row.state in (WAITS, CONFIRMED) else MISSING) if missing else None
+            # Invariant 9: reads that showed somebody do not count for the leaving
+            reads = 1 if missing and state != row.state else row.reads + 1
+            decision = decide(row.reported, reads, exists=exists, here=here)
+            again_s, write = decision.again_s, decision.write
             reported = row.reported == "absent"
             left = write and here and not exists and kind.limited and not reported
             if left and not await self.leavers.allows(tx, row):
@@ -117,7 +119,7 @@ class Engine:
             if again_s is None and state is None:
                 settled = began_ms >= row.settles_ms and written.again_s is None
                 if not agreed(row.reported, changed=written.changed, settled=settled):
-                    again_s = LOOK_AGAIN_S[reads - 1] if reads <= len(LOOK_AGAIN_S) else written.again_s
+                    again_s = disagreed_again_s(reads, written.again_s)
                 elif row.reported is None:
                     again_s = written.again_s
             settles = {"run_ms": None, "reads": reads if again_s is not None else 0}
@@ -127,6 +129,8 @@ class Engine:
                 settles["settles_ms"] = began_ms + round(SETTLES_S * 1000)
             due_ms = None if again_s is None else self.entities.now_ms() + round(again_s * 1000)
             values = {"state": state, "code": None, "read_ms": began_ms}
+            if written.withheld:
+                values |= {"state": WITHHELD, "code": ",".join(written.withheld)}
             if left and write:
                 values["left_ms"] = began_ms if row.state != CONFIRMED else None
             elif exists:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     case,
     func,
     null,
+    or_,
     select,
     true,
     update,
@@ -129,18 +130,23 @@ class Entities:
         after_s: float = 0.0,
         new_only: bool = False,
     ) -> None:
-        """Read each of ``ids`` without an event, in ``after_s`` s. A row that is due already keeps its time;
-        so does one that was read since ``since_ms``, and with ``new_only`` one that was ever due."""
+        """Read each of ``ids`` without an event, in ``after_s`` s. A row that is due already keeps its time,
+        but a full sync (``run_ms``) does not wait for a later look where nothing is in doubt; one that was
+        read since ``since_ms`` keeps it, too, and with ``new_only`` one that was ever due."""
         c = self.table.c
         due = {"app": app, "run_ms": run_ms, "due_ms": self.now_ms() + round(after_s * 1000)}
         due |= {"priority": priority, "reads": 0}
+        idle = c.due_ms.is_(None)
+        if run_ms is not None:
+            certain = or_(c.state.is_(None), c.state == "withheld")
+            idle = or_(idle, and_(certain, c.due_ms > self.now_ms(), c.leased_ms <= self.now_ms()))
         unread = true() if since_ms is None else func.coalesce(c.read_ms, -1) < since_ms
         statement = tx.insert(self.table)
         if new_only:
             statement = statement.on_conflict_do_nothing()
         else:
             statement = statement.on_conflict_do_update(
-                index_elements=Entity._fields, set_=due, where=and_(c.due_ms.is_(None), unread)
+                index_elements=Entity._fields, set_=due, where=and_(idle, unread)
             )
         if ids:
             rows = [{"corp_id": corp_id, "kind": kind, "entity_id": one, **due} for one in sorted(set(ids))]

@@ -16,10 +16,12 @@ from dingbridge.worker.store.transaction import Transaction
 @dataclass(frozen=True, slots=True)
 class Written:
     """``changed``: the tables differed from the answer. ``again_s``: read the entity again, in s, since this
-    answer left something open; None: it did not."""
+    answer left something open; None: it did not. ``withheld``: the columns that stayed since the answer
+    lacks them (``withheld.py``)."""
 
     changed: bool = False
     again_s: float | None = None
+    withheld: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

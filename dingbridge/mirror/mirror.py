@@ -82,7 +82,8 @@ class Mirror(Consumer[None]):
 
     def row(self, user: User) -> dict[str, Any]:
         """The columns of one person, from the result of ``v2/user/get``; by default the field of the same
-        name, converted to the column's type, and NULL where the result lacks it."""
+        name, converted to the column's type, and NULL where the result lacks it. A field that DingTalk's
+        rights may hide stays until answers about others show it (``withheld.py``)."""
         return people.row(self.table, user)
 
     def entity(self, event: Event) -> tuple[str, str] | None:
@@ -93,7 +94,9 @@ class Mirror(Consumer[None]):
     def kinds(self) -> Mapping[str, Kind]:
         """What is read by id, by the name of its kind. ``user`` and ``department`` have the people and
         departments that a full sync finds."""
-        return {USER: people.People(self.table, self.row, early=type(self).row is Mirror.row)}
+        entities = Entities(self.entities, lambda: self.clock())
+        own = type(self).row is not Mirror.row
+        return {USER: people.People(entities, self.table, self.row, own=own)}
 
     def leavers_allowed(self, employees: int) -> int:
         """How many of ``employees`` may be marked as left within 24 hours without an event about leaving.

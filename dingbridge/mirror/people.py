@@ -9,8 +9,9 @@ from sqlalchemy import Column, MetaData, Select, Table, Text, select, update
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.objects import User
-from dingbridge.mirror.entities import Entity
+from dingbridge.mirror.entities import Entities, Entity
 from dingbridge.mirror.kind import Gone, Kind, Written
+from dingbridge.mirror.withheld import HIDEABLE, Withheld
 from dingbridge.snapshots import write_if_changed
 from dingbridge.snapshots.coerce import as_bool, as_int, as_text, china_date, from_epoch_ms
 from dingbridge.worker.store.transaction import Transaction
@@ -78,13 +79,17 @@ def _as(type_: type) -> Callable[[Any], Any]:
 
 
 class People(Kind):
-    """The people of ``table``; ``row`` makes the author's columns. ``early``: also from a listing, which
-    lacks some fields."""
+    """The people of ``table``; ``row`` makes the author's columns. ``own``: that is the author's function,
+    so a listing, which lacks some fields, writes nothing, and no column stays that an answer lacks."""
 
     limited: ClassVar[bool] = True
 
-    def __init__(self, table: Table, row: Callable[[User], dict[str, Any]], *, early: bool) -> None:
-        self._table, self._row, self._early = table, row, early
+    def __init__(
+        self, entities: Entities, table: Table, row: Callable[[User], dict[str, Any]], *, own: bool
+    ) -> None:
+        self._table, self._row, self._own = table, row, own
+        columns = () if own else HIDEABLE & set(table.c.keys())
+        self._withheld = Withheld(entities, table, {name: name for name in columns})
 
     async def read(self, client: DingTalkClient, entity_id: str) -> User:
         return await client.user(entity_id)
@@ -106,8 +111,11 @@ class People(Kind):
     ) -> Written:
         key = {"corp_id": entity.corp_id, "userid": entity.entity_id}
         if gone is None:
-            values = {**self._row(answer), "left_at": None}
-            return Written(await write_if_changed(tx, self._table, key, values, at=at))
+            values, before = {**self._row(answer), "left_at": None}, await self._found(tx, entity)
+            kept, again_s = await self._withheld.keep(tx, entity, app, answer, before, at)
+            values = {name: value for name, value in values.items() if name not in kept}
+            changed = await write_if_changed(tx, self._table, key, values, at=at)
+            return Written(changed, again_s, kept)
         c, left_at = self._table.c, {"left_at": gone.at, "updated_at": at}
         this = (c.corp_id == entity.corp_id, c.userid == entity.entity_id, c.left_at.is_(None))
         left = await tx.execute(update(self._table).where(*this).values(**left_at))
@@ -116,17 +124,21 @@ class People(Kind):
     async def differences(self, tx: Transaction, entity: Entity, answer: Any) -> list[str]:
         if answer is None:
             return ["left_at"]
-        key = (self._table.c.corp_id == entity.corp_id, self._table.c.userid == entity.entity_id)
-        found = (await tx.execute(select(self._table).where(*key))).mappings().one_or_none()
+        found = await self._found(tx, entity)
         if found is None:
             return ["new"]
-        values = {**self._row(answer), "left_at": None}
-        return [name for name, value in values.items() if found[name] != value]
+        values, kept = {**self._row(answer), "left_at": None}, self._withheld.lacking(answer, found)
+        return [name for name, value in values.items() if name not in kept and found[name] != value]
+
+    async def _found(self, tx: Transaction, entity: Entity) -> Mapping[str, Any] | None:
+        key = (self._table.c.corp_id == entity.corp_id, self._table.c.userid == entity.entity_id)
+        row = (await tx.execute(select(self._table).where(*key))).one_or_none()
+        return None if row is None else dict(row._mapping)
 
     async def listed(
         self, tx: Transaction, corp_id: str, dept_id: int, items: Mapping[str, Any], at: datetime
     ) -> None:
-        if self._early and items:
+        if not self._own and items:
             rows = [
                 {"corp_id": corp_id, "userid": userid, **self._row(item), "left_at": None, "updated_at": at}
                 for userid, item in items.items()

@@ -17,7 +17,7 @@ from dingbridge.availability import (
 )
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.errors import BridgeError
-from dingbridge.mirror.answers import agreed, decide
+from dingbridge.mirror.answers import agreed, decide, disagreed_again_s
 from dingbridge.snapshots.late_answers import LOOK_AGAIN_S, look_again_s, said_by
 from dingbridge.tasks import TaskEnded, WatchedTasks
 from dingbridge.work_queue import WorkQueue
@@ -165,6 +165,15 @@ def test_an_answer_is_believed_at_once_where_it_shows_what_the_event_said(
 
 def test_it_is_looked_at_three_times_more() -> None:
     assert [look_again_s(looks) for looks in range(1, 5)] == [*LOOK_AGAIN_S, None]
+
+
+@pytest.mark.parametrize(
+    ("open_s", "waits"), [(None, [2.0, 10.0, 60.0, 3600.0, None]), (60.0, [2.0, 10.0, 60.0, 60.0, 60.0])]
+)
+def test_what_shows_no_change_is_read_again_for_an_hour(
+    open_s: float | None, waits: list[float | None]
+) -> None:
+    assert [disagreed_again_s(reads, open_s) for reads in range(1, 6)] == waits
 
 
 # -- One entity's failure and a dependency that is down are told apart by another entity that works

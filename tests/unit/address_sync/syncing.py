@@ -25,8 +25,8 @@ from tests.unit.address_sync.late import Clock
 
 UNPACED = Throttle(1e6)
 
-_after_first: dict[str, sqlite3.Connection] = {}
-"""The database after the first full sync of a company, by all that the company shows."""
+_after_first: dict[str, tuple[sqlite3.Connection, float]] = {}
+"""The database after the first full sync of a company, and the time then, by all that the company shows."""
 
 
 async def first_full(sync: MemoryRuntime, company: Company) -> None:
@@ -37,11 +37,13 @@ async def first_full(sync: MemoryRuntime, company: Company) -> None:
     [main] = await sync.rows(text("PRAGMA database_list"))
     with closing(sqlite3.connect(main.file)) as database:
         if (made := _after_first.get(shown)) is not None:
-            made.backup(database)
+            made[0].backup(database)
+            sync.consumer.clock = Clock()
+            sync.consumer.clock.now = max(sync.consumer.clock.now, made[1])
         else:
             await full(sync, company)
-            _after_first[shown] = sqlite3.connect(":memory:")
-            database.backup(_after_first[shown])
+            _after_first[shown] = sqlite3.connect(":memory:"), sync.consumer.clock()
+            database.backup(_after_first[shown][0])
     company.calls.clear()
 
 
