@@ -48,7 +48,7 @@ async def test_a_withdrawn_right_empties_nothing_and_is_reported(shown, company,
                 await shown.deliver(event("user_modify_org", userid))
             await passes(shown, 3 * 86_400)
         else:
-            await full(shown, company, within_s=3 * 86_400)
+            await full(shown, company, within_s=7200)
     assert await column(shown, "mobile") == before
     kept = [one["field"] for one in logs if one["event"] == "mirror.field_withheld"]
     assert sorted(kept) == sorted(RIGHTS)
