@@ -15,8 +15,7 @@ import structlog
 from sqlalchemy import Row, case, or_, select, update
 
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.api.calls import no_sense
-from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, QuotaSpent
+from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, QuotaSpent, Unavailable
 from dingbridge.mirror.entities import COMPANY, LISTING, WHOLE, Entities, Entity
 from dingbridge.mirror.kind import Kind
 from dingbridge.work_queue import RECONCILE
@@ -37,9 +36,6 @@ CHECK_EVERY_S: Final = 5.0
 
 _NEVER_DAYS: Final = 36_500
 _DAY_MS: Final = 86_400_000
-_REPEATED: Final = 1_000
-"""So many people may be listed twice in one department, as when somebody joins meanwhile; more: the listing
-does not end."""
 
 
 class FullSync:
@@ -147,8 +143,7 @@ class FullSync:
     async def _list(self, row: Row[Any], client: DingTalkClient) -> None:
         """List the departments below one, and its members."""
         began_ms, dept_id = self._entities.now_ms(), int(row.entity_id)
-        seen: set[str] = set()
-        repeated, page = 0, dict[str, Any]()
+        page = dict[str, Any]()
         try:
             below = [child.get("dept_id") for child in await client.sub_departments(dept_id)]
             # those of a school's families are listed with ids below 1, and cannot be read
@@ -156,21 +151,17 @@ class FullSync:
             await self._ask(row, DEPARTMENT, ids, row.run_ms)
             await self._ask(row, LISTING, ids, row.run_ms)
             async for user in client.department_users(dept_id):
-                if not isinstance(userid := user.get("userid"), str):
-                    continue
-                repeated += userid in seen
-                if repeated > _REPEATED:
-                    await self._members(row, dept_id, page)
-                    raise no_sense("v2/user/list", "lists the same people again and again")
-                if userid not in seen:
+                if isinstance(userid := user.get("userid"), str):
                     page[userid] = user
-                    seen.add(userid)
                 if len(page) == AT_ONCE:
                     await self._members(row, dept_id, page)
                     page = {}
             await self._members(row, dept_id, page)
         except NotFound:  # deleted since its parent was read
             pass
+        except Unavailable:  # some of its pages may never be shown; who was listed is read
+            await self._members(row, dept_id, page)
+            raise
         async with self._database.transaction() as tx:
             settled = {"run_ms": None, "read_ms": began_ms, "reads": 0}
             await self._entities.settle(tx, row, None, settled, state=None, code=None)
