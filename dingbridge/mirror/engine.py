@@ -14,7 +14,7 @@ from sqlalchemy import Row
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import NotFound, PermissionDenied
-from dingbridge.mirror.answers import SETTLES_S, agreed, decide, disagreed_again_s
+from dingbridge.mirror.answers import READS_AT_ONCE, SETTLES_S, agreed, decide, disagreed_again_s, next_ms
 from dingbridge.mirror.entities import COMPANY, LISTING, Entities, Entity
 from dingbridge.mirror.full_sync import FullSync
 from dingbridge.mirror.kind import Gone, Kind, Written
@@ -125,9 +125,13 @@ class Engine:
             settles = {"run_ms": None, "reads": reads if again_s is not None else 0}
             if again_s is None:
                 settles |= {"reported": None, "reported_ms": None}
-            if row.reported is not None:
-                settles["settles_ms"] = began_ms + round(SETTLES_S * 1000)
-            due_ms = None if again_s is None else self.entities.now_ms() + round(again_s * 1000)
+            settles_ms = row.settles_ms
+            if row.reported is not None and reads <= READS_AT_ONCE:
+                settles_ms = settles["settles_ms"] = began_ms + round(SETTLES_S * 1000)
+            again_ms = None if again_s is None else self.entities.now_ms() + round(again_s * 1000)
+            due_ms = next_ms(began_ms, again_ms, settles_ms)
+            if due_ms != again_ms:  # nobody waits for the last read
+                settles["priority"] = RECONCILE
             values = {"state": state, "code": None, "read_ms": began_ms}
             if written.withheld:
                 values |= {"state": WITHHELD, "code": ",".join(written.withheld)}

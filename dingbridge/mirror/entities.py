@@ -130,16 +130,16 @@ class Entities:
         after_s: float = 0.0,
         new_only: bool = False,
     ) -> None:
-        """Read each of ``ids`` without an event, in ``after_s`` s. A row that is due already keeps its time,
-        but a full sync (``run_ms``) does not wait for a later look where nothing is in doubt; one that was
-        read since ``since_ms`` keeps it, too, and with ``new_only`` one that was ever due."""
-        c = self.table.c
-        due = {"app": app, "run_ms": run_ms, "due_ms": self.now_ms() + round(after_s * 1000)}
-        due |= {"priority": priority, "reads": 0}
-        idle = c.due_ms.is_(None)
+        """Read each of ``ids`` without an event, in ``after_s`` s. Some rows keep their time: one that is due
+        before; one that is in doubt (a full sync, ``run_ms``, does not wait for withheld fields); one that
+        was read since ``since_ms``; with ``new_only`` one that was ever due."""
+        c, due_ms = self.table.c, self.now_ms() + round(after_s * 1000)
+        due = {"app": app, "due_ms": due_ms, "priority": priority, "reads": 0}
         if run_ms is not None:
-            certain = or_(c.state.is_(None), c.state == "withheld")
-            idle = or_(idle, and_(certain, c.due_ms > self.now_ms(), c.leased_ms <= self.now_ms()))
+            due["run_ms"] = run_ms
+        certain = c.state.is_(None) if run_ms is None else or_(c.state.is_(None), c.state == "withheld")
+        later = and_(certain, c.due_ms > due_ms, c.leased_ms <= self.now_ms())
+        idle = or_(c.due_ms.is_(None), later)
         unread = true() if since_ms is None else func.coalesce(c.read_ms, -1) < since_ms
         statement = tx.insert(self.table)
         if new_only:

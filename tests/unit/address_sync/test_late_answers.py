@@ -44,7 +44,7 @@ async def known(make):
     return life
 
 
-async def test_an_answer_that_shows_what_the_event_said_is_not_looked_at_again(make):
+async def test_answers_that_show_what_their_events_said_are_followed_by_one_read_after_an_hour(make):
     life = await make(0)
     await life.deliver(life.company.hires("u1"))
     await life.until(100)
@@ -54,6 +54,8 @@ async def test_an_answer_that_shows_what_the_event_said_is_not_looked_at_again(m
     await life.until(100)
     assert (await life.person("u1")).left_at is not None
     assert life.calls == 3
+    await life.until(3600)
+    assert (life.calls, await life.waiting()) == (4, 0)
 
 
 async def test_of_two_edits_that_wait_together_the_answer_may_show_the_first(known):
@@ -169,12 +171,44 @@ async def test_clocks_that_differ_by_minutes_hide_neither_a_hire_nor_a_leaver(ma
     assert (await life.person("u1")).left_at == left.time
 
 
-async def test_an_event_that_came_long_ago_and_agrees_with_its_answer_is_not_looked_at_again(make):
-    life = await make(0)
-    hired = life.company.hires("u1")
-    life.clock.now += 7200
-    await life.deliver(hired)
-    assert (life.calls, await life.waiting()) == (1, 0)
+async def edited_an_hour_after_the_hire(make, lag_s):
+    life = await make(lag_s)
+    await life.deliver(life.company.hires("u1", name="甲"))
+    await life.until(7200)
+    await life.deliver(life.company.edits("u1", name="乙"))
+    await life.until(400)
+    return life
+
+
+async def synced(life):
+    await begun(life.runtime)
+    await life.runtime.consumer.look_due()
+
+
+@pytest.mark.parametrize("read_by", ["an edit", "a full sync"])
+async def test_reads_that_go_back_by_minutes_are_repaired_within_an_hour(make, read_by):
+    life = await edited_an_hour_after_the_hire(make, 0)
+    assert (await life.person("u1")).name == "乙"
+    life.company.lag_s = 480
+    if read_by == "an edit":
+        await life.deliver(life.company.edits("u1", title="经理"))
+    else:
+        await synced(life)
+    assert (await life.person("u1")).name == "甲"
+    await life.until(3700)
+    assert (await life.person("u1")).name == "乙"
+    assert (await life.person("u1")).title == life.company.users["u1"]["title"]
+    assert await life.waiting() == 0
+
+
+async def test_a_sync_that_shows_the_first_of_two_late_edits_does_not_end_the_second(make):
+    life = await edited_an_hour_after_the_hire(make, 480)
+    await life.deliver(life.company.edits("u1", name="丙"))
+    await life.until(200)
+    await synced(life)
+    assert (await life.person("u1")).name == "乙"
+    await life.until(3700)
+    assert ((await life.person("u1")).name, await life.waiting()) == ("丙", 0)
 
 
 async def test_a_look_that_fails_is_tried_again_and_its_process_may_die(known, monkeypatch):

@@ -45,10 +45,12 @@ async def live_with_roles(steps, lag_s):
             await life.all_until(came, company.clock.now + since)
             event = happens_to_a_role(company, role_id, what, number)
             came.append((company.clock.now + comes_in, number, event))
-        await life.all_until(came, company.clock.now + 400)
-        assert await life.roles() == company.roles
-        has = await runtime.rows(select(user_roles.c.role_id))
-        assert {row.role_id for row in has} == {one["id"] for one in company.users["u1"].get("role_list", [])}
+        for seconds in (400, 3600):
+            await life.all_until(came, company.clock.now + seconds)
+            assert await life.roles() == company.roles
+            has = await runtime.rows(select(user_roles.c.role_id))
+            roles = company.users["u1"].get("role_list", [])
+            assert {row.role_id for row in has} == {one["id"] for one in roles}
         assert await life.waiting() == 0
 
 
