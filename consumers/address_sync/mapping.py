@@ -28,9 +28,8 @@ _USER_TEXTS = (
     "extension",
 )
 _USER_FLAGS = ("active", "admin", "boss", "senior", "exclusive_account")
-_NOT_LISTED = frozenset({"manager_userid", "senior", "details_pending", "unionid", "name"})
-"""The columns that stay as they are known where ``v2/user/list`` lacks them: it never has the first three,
-and everybody has the last two."""
+_NOT_LISTED = frozenset({"manager_userid", "senior"})
+"""The columns that ``v2/user/list`` never has."""
 
 LEAVER: Row = {"active": False, "admin": False, "boss": False, "senior": False}
 """The columns that are emptied when somebody leaves; all others stay as last known."""
@@ -57,25 +56,19 @@ def user_state(result: Mapping[str, Any]) -> UserState:
     return UserState(row, _memberships(result), frozenset(names), names)
 
 
-def listed_state(items: Mapping[int, Mapping[str, Any]], roles: frozenset[int] | None) -> UserState:
-    """The rows of a user whom ``v2/user/list`` listed in the departments ``items`` (one at least), with the
-    ids of their ``roles``, which it lacks.
-
-    An item has ``leader`` and ``dept_order`` for its own department (queries-the-complete-information-of-a-
-    department-user); what it lacks beside ``v2/user/get`` is left out, and so stays as it is known.
-    """
-    result = next(iter(items.values()))
-    row = user_state(result).row
-    row = {name: value for name, value in row.items() if name not in _NOT_LISTED or name in result}
-    ids = as_list(result.get("dept_id_list"))
-    if ids is None:
-        return UserState(row, None, roles)
-    memberships: dict[int, Row] = {}
-    for dept_id in map(as_int, ids):
-        if dept_id is not None:
-            item = items.get(dept_id)
-            memberships[dept_id] = {} if item is None else _membership(item, dept_id)
-    return UserState(row, memberships, roles)
+def listed_state(item: Mapping[str, Any], dept_id: int) -> UserState:
+    """The rows of a user as ``v2/user/list`` shows one in the department ``dept_id``: without roles, manager,
+    and what the person is in other departments (queries-the-complete-information-of-a-department-user)."""
+    state = user_state(item)
+    row = {name: value for name, value in state.row.items() if name not in _NOT_LISTED}
+    memberships: dict[int, Row] = {
+        one: {"leader": None, "sort_order": None} for one in state.memberships or ()
+    }
+    if dept_id in memberships:
+        leader = _by_department(item.get("leader_in_dept"), "leader").get(dept_id, item.get("leader"))
+        order = _by_department(item.get("dept_order_list"), "order").get(dept_id, item.get("dept_order"))
+        memberships[dept_id] = {"leader": as_bool(leader), "sort_order": as_int(order)}
+    return UserState(row | {"details_pending": True}, memberships, None)
 
 
 def department_row(result: Mapping[str, Any]) -> Row:
@@ -102,13 +95,6 @@ def roles_state(groups: Iterable[Mapping[str, Any]]) -> dict[int, Row]:
             if role_id is not None:
                 found[role_id] = _role(item.get("name"), group.get("name"))
     return found
-
-
-def _membership(item: Mapping[str, Any], dept_id: int) -> Row:
-    """One of an item of a listing, which may be as whole as ``v2/user/get``."""
-    leader = _by_department(item.get("leader_in_dept"), "leader").get(dept_id, item.get("leader"))
-    order = _by_department(item.get("dept_order_list"), "order").get(dept_id, item.get("dept_order"))
-    return {"leader": as_bool(leader), "sort_order": as_int(order)}
 
 
 def _role(name: Any, group_name: Any) -> Row:

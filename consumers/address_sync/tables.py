@@ -8,15 +8,13 @@ not permitted to the app.
 ``updated_at`` moves when something of the entity really changed, for an employee also when a membership or
 role did, so an OA job may poll it. While ``details_pending``, a NULL in ``manager_userid`` or ``senior``
 means unknown, not none. Current employees are those with ``left_at IS NULL``, current departments and roles
-those with ``deleted_at IS NULL``. What a full sync remembers: ``sync/tables.py``.
+those with ``deleted_at IS NULL``. ``address_sync_entities`` is the engine's (``dingbridge/mirror``).
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Date, Index, MetaData, Table, Text
 
 from dingbridge import UtcDateTime
-from dingbridge.mirror import look_again_table
-from dingbridge.snapshots import VersionGuard
-from dingbridge.work_queue import queue_columns, queue_index
+from dingbridge.mirror import entities_table
 
 metadata = MetaData()
 
@@ -69,8 +67,11 @@ users = Table(
         "details_pending",
         Boolean,
         nullable=False,
-        comment="what no listing has (manager_userid, senior) is not known yet, or may be outdated",
+        comment="written from a listing: manager_userid, senior and roles are not known yet",
     ),
+    Column("rehired_at", UtcDateTime, comment="when somebody who had left was here again, else NULL"),
+    Column("reassigned_at", UtcDateTime, comment="when the userid was another person's before: since then"),
+    Column("previous_unionid", Text, comment="that other person's unionid"),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("ix_users_userid", "userid"),
     Index("ix_users_unionid", "unionid"),
@@ -112,17 +113,5 @@ roles = Table(
     Index("ix_roles_updated_at", "updated_at"),
 )
 
-details = Table(
-    "address_sync_details",
-    metadata,
-    Column("corp_id", Text, primary_key=True),
-    Column("userid", Text, primary_key=True),
-    *queue_columns(),
-    queue_index("ix_address_sync_details_due"),
-)
-"""The queue of people to be fetched after a full sync; nobody joins against it."""
-
-guard = VersionGuard(metadata, "address_sync_generations")
-"""Kinds ``user``, ``department``, and ``roles`` with one entity ``*``; its rows are the tombstones too."""
-
-look_again = look_again_table(metadata, "address_sync_look_again")
+entities = entities_table(metadata, "address_sync_entities")
+"""Kinds ``user``, ``department``, and ``roles`` with one entity ``*``; nobody joins against it."""

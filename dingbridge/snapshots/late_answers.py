@@ -35,23 +35,6 @@ def said_by(event_type: str) -> Said:
     return _SAID.get(event_type, "changed")
 
 
-def agrees(said: Said, *, exists: bool, changed: bool) -> bool:
-    """Whether an answer agrees with the event. ``exists``: the answer has the entity; ``changed``:
-    it differs from what was stored. After a change, an absent entity disagrees, too, and is believed only at
-    the end (user_modify_org also comes for people who do not exist)."""
-    if said == "present":
-        return exists
-    if said == "absent":
-        return not exists
-    return exists and changed
-
-
-def may_be_old(fetched: float, now: float) -> bool:
-    """Return whether an answer at ``now`` may still be older than a change that an answer at ``fetched``
-    showed (epoch s of one clock). The time of an event is another machine's: it decides nothing here."""
-    return now - fetched < sum(LOOK_AGAIN_S)
-
-
 def look_again_s(looks: int) -> float | None:
     """How long to wait, in s, before the next fetch, after ``looks`` of them disagreed with the event; None:
     DingTalk is believed."""

@@ -1,5 +1,6 @@
-"""A company synced from nothing by ``dingbridge resync``, the pace lifted: killed in each stage, resumed, and
-compared at the end. The simulator runs in this process, the sync in one of its own, whose memory is watched.
+"""A company synced from nothing by ``dingbridge resync``, the pace lifted: killed twice on its way, resumed,
+and compared at the end. The simulator runs in this process, the sync in one of its own, whose memory is
+watched.
 """
 
 import asyncio
@@ -13,15 +14,11 @@ from pathlib import Path
 from typing import Final
 
 import psutil
-from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError
 
 from dev.benchmarks.large.compare import differences
 from dev.benchmarks.results import Results
 from dev.servers.postgres import start_postgres
 from dingbridge import Database, open_database
-from dingbridge.consumers.address_sync.sync.tables import runs
-from dingbridge.consumers.address_sync.tables import users
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.kafka.processes import tail
 from dingbridge.simulator.server import Simulator
@@ -44,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What a whole sync took: calls for the rows, calls for the details, and its parts."""
+    """What a whole sync took: calls for the listings, calls for each person, and its parts."""
 
     rows: int
     details: int
@@ -52,7 +49,7 @@ class Synced:
 
 
 async def synced(simulator: Simulator, database: Database, env: Mapping[str, str], log: Path) -> Synced:
-    """Sync the company of ``simulator`` into the empty ``database``; SIGKILL in each stage, then to the end.
+    """Sync the company of ``simulator`` into the empty ``database``; SIGKILL twice, then to the end.
 
     Raises ``RuntimeError`` with the log of a process that failed.
     """
@@ -64,16 +61,13 @@ async def synced(simulator: Simulator, database: Database, env: Mapping[str, str
     async def reading() -> bool:
         return (calls - before)["/topapi/v2/user/list"] > half
 
-    async def applying() -> bool:
-        return await _state(database) == "applying" and await _any_row(database)
-
     async def fetching() -> bool:
         return (calls - before)[DETAIL] > people // 3
 
     async def never() -> bool:
         return False
 
-    stages = {"reading": reading, "applying": applying, "details": fetching, "to the end": never}
+    stages = {"listing": reading, "by id": fetching, "to the end": never}
     for stage, over in stages.items():
         parts.append(await _work(stage, over, env, log))
     made = calls - before
@@ -124,19 +118,6 @@ async def run_to_end(command: Sequence[str], env: Mapping[str, str], log: Path) 
 
     part = await _work("to the end", never, env, log, command)
     return part.seconds, part.peak
-
-
-async def _state(database: Database) -> str | None:
-    try:
-        latest = select(runs.c.state).order_by(runs.c.began_at.desc()).limit(1)
-        state: str | None = await database.reader().scalar(latest)
-        return state
-    except DBAPIError:  # the tables are made by the first process
-        return None
-
-
-async def _any_row(database: Database) -> bool:
-    return await database.reader().scalar(select(users.c.userid).limit(1)) is not None
 
 
 def environment(simulator: Simulator, database_url: str, folder: Path) -> dict[str, str]:
