@@ -1,7 +1,7 @@
 """When an answer of DingTalk's about one entity is believed, and when the entity is read next. Pure.
 
-DingTalk's documentation does not promise that a read shows what its event reports. So an answer that
-contradicts the event is asked for again after 2, 10 and 60 s (``dingbridge/snapshots/late_answers.py``), and
+DingTalk does not promise that a read shows the change of an event. So an answer that contradicts the event
+is asked for again after 2, 10 and 60 s (``dingbridge/snapshots/late_answers.py``), and
 once more after an hour where nothing has changed, or where DingTalk does not know a person whom the tables
 have and no event reported the leaving. A leaver whom DingTalk still shows is asked for again after 1, 6 and
 24 hours.
