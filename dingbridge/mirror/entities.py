@@ -139,7 +139,7 @@ class Entities:
         c = self.table.c
         due = {"app": app, "run_ms": run_ms, "due_ms": self.now_ms() + round(after_s * 1000)}
         due |= {"priority": priority, "reads": 0}
-        idle = c.due_ms.is_(None)
+        idle: ColumnElement[bool] = c.due_ms.is_(None)
         if run_ms is not None:
             certain = or_(c.state.is_(None), c.state == "withheld")
             idle = or_(idle, and_(certain, c.due_ms > self.now_ms(), c.leased_ms <= self.now_ms()))
