@@ -1,7 +1,7 @@
 """The kinds of address-sync: users, departments, and the list of roles.
 
-A write makes due what else must be read: a department that a user is in and the tables lack, the departments
-below one that is gone, whoever reported to a leaver.
+A write makes other entities due: a user's departments that the tables lack, the departments below a deleted
+one, and the people who reported to a leaver.
 """
 
 from collections.abc import Collection, Mapping

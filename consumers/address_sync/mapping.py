@@ -1,8 +1,8 @@
 """DingTalk's answers about users and departments as rows. Pure: no I/O, no clock, never raises.
 
 Field names are those of query-user-details and query-department-details0-v2. Everybody is in one department
-at least (the root's id is 1), so an *absent* department list means that the app may not see it, and the rows
-stay as they are; an *empty* one empties them. Roles are absent when there are none.
+at least (the root's id is 1). So where the department list is *absent*, the app may not see it, and the rows
+stay as they are; an *empty* list empties them. Roles are absent when there are none.
 """
 
 from collections.abc import Iterable, Mapping

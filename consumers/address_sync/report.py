@@ -17,16 +17,15 @@ SHOWN = 10
 
 
 async def tables(db: Reader) -> list[Table]:
-    """Employees with the names of their departments, those hired and those changed last; departments with
-    their size, latest first; whom DingTalk refuses, whose fields are kept, and who waits beyond the day's
-    limit of leavers."""
+    """Return tables of employees and of departments, the latest first, and of entities in each state that a
+    person should know."""
     shown = [await _employees(db), await _departments(db)]
     states = [await _in_state(db, state) for state in ("refused", WITHHELD, WAITS)]
     return [*shown, *chain.from_iterable(states)]
 
 
 async def _in_state(db: Reader, state: str) -> list[Table]:
-    """The entities in a state of which somebody should know."""
+    """Return the entities in ``state``, which a person should know; an empty list where there are none."""
     c, of_state = entities.c, entities.c.state == state
     count = int(await db.scalar(select(func.count()).select_from(entities).where(of_state)))
     found = select(c.kind, c.entity_id, c.code).where(of_state).order_by(c.kind, c.entity_id).limit(SHOWN)

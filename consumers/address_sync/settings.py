@@ -19,7 +19,7 @@ class AddressSyncSettings(Settings):
     """how many people without a leave event may be marked as left in 24 hours: a share of the employees (at
     least 10), or a number"""
     resync_calls_per_s: float = Field(10, gt=0, le=10_000)
-    """API calls a second of full syncs and of the details after them, together; DingTalk allows an app 20"""
+    """reads a second of full syncs, in each process; DingTalk allows an app 20 of each API"""
     leavers_retention_days: float | None = Field(None, ge=1, le=36_500)
     """days after which the row of somebody who left is deleted; unset: it stays"""
 

@@ -78,9 +78,9 @@ async def held_roles(tx: Transaction, corp_id: str, userid: str) -> set[int]:
 async def _without_deleted(
     tx: Transaction, corp_id: str, found: Collection[int], held: set[int], at: datetime
 ) -> set[int]:
-    """The roles ``found`` in a person's answer, without those that are new to the person and were deleted a
-    moment ago: such an answer is older than that. Locked, so that one which is being deleted is waited for
-    (PostgreSQL; SQLite has one writer)."""
+    """Return the roles ``found`` in a person's answer, without roles that are new to the person and were
+    deleted a moment ago: the answer is older than the deletion. The rows are locked, so that this waits for
+    a deletion in another process (PostgreSQL; SQLite has one writer)."""
     new = set(found) - held
     if not new:
         return set(found)
@@ -97,7 +97,7 @@ async def _without_deleted(
 async def mark_left(
     tx: Transaction, corp_id: str, userid: str, *, left_at: datetime, reported: bool, at: datetime
 ) -> bool:
-    """Mark a user who does not exist any more; nothing for one who was never written.
+    """Mark a user as a leaver, if the user was ever written.
 
     ``reported``: ``left_at`` is from an event about leaving. That time stays, whatever was noticed before or
     after it. Of two reported times the later counts: somebody may leave, come back and leave again between
@@ -125,7 +125,7 @@ async def write_department(
 async def mark_deleted(
     tx: Transaction, corp_id: str, dept_id: int, *, deleted_at: datetime, at: datetime
 ) -> bool:
-    """Mark a department that does not exist any more; nothing for one that was never written.
+    """Mark a department as deleted, if it was ever written.
 
     Its memberships go with the users' own events: only a read of the user shows where the user is now.
     """
@@ -170,7 +170,7 @@ async def write_roles(
 
 
 async def any_unlisted(tx: Transaction, corp_id: str) -> bool:
-    """Whether the last list of roles lacked one that is not deleted yet."""
+    """Return whether the last list of roles lacked a role that is not deleted yet."""
     of_company = (roles.c.corp_id == corp_id, roles.c.deleted_at.is_(None), roles.c.unlisted_at.is_not(None))
     return await tx.scalar(select(roles.c.role_id).where(*of_company).limit(1)) is not None
 

@@ -32,8 +32,8 @@ departments = Table(
     Column("hidden", Boolean),
     Column("deleted_at", UtcDateTime, comment="when DingTalk deleted it, else NULL; the row stays"),
     Column("updated_at", UtcDateTime, nullable=False),
-    # corp_id comes last in these: PostgreSQL, before its first ANALYZE of a table, would rather read a whole
-    # company by an index that begins with it than some people by the primary key
+    # corp_id comes last: before its first ANALYZE of a table, PostgreSQL prefers an index that begins with
+    # corp_id, and so reads a whole company, to the primary key of a few people
     Index("ix_departments_parent_id", "parent_id", "corp_id"),
     Index("ix_departments_updated_at", "updated_at"),
 )

@@ -37,8 +37,8 @@ from dingbridge.worker.store.transaction import Transaction
 LEASE_S: Final = 120.0
 
 COMPANY, LISTING = "company", "listing"
-"""Kinds of rows beside those that a mirror declares: one of each company, for its full syncs, and one of each
-department, to list it."""
+"""Kinds of rows beside a mirror's own. A company has one row, for its full syncs; a department has one, to
+list its members."""
 
 WHOLE: Final = "*"
 """The id of an entity that is the only one of its kind."""
@@ -66,8 +66,8 @@ def entities_table(metadata: MetaData, name: str) -> Table:
         Column("reads", Integer, nullable=False, default=0, comment="since the event, or since missing"),
         Column("read_ms", BigInteger, comment="when the last read that was answered began; NULL: never read"),
         Column("settles_ms", BigInteger, nullable=False, default=0, comment="answers may be old until then"),
-        Column("state", Text, comment="missing, waits, confirmed or refused; NULL: as DingTalk answered"),
-        Column("code", Text, comment="DingTalk's code, if it refuses this one"),
+        Column("state", Text, comment="answers.State; NULL: as DingTalk answered"),
+        Column("code", Text, comment="refused: DingTalk's code; withheld: the columns"),
         Column("left_ms", BigInteger, comment="when somebody was marked as left without an event"),
         Column("run_ms", BigInteger, comment="to be read for the full sync that began then"),
         *queue_columns(),
@@ -130,11 +130,14 @@ class Entities:
         after_s: float = 0.0,
         new_only: bool = False,
     ) -> None:
-        """Read each of ``ids`` without an event, in ``after_s`` s. Some rows keep their time: one that is due
-        before; one that is in doubt (a full sync, ``run_ms``, does not wait for withheld fields); one that
-        was read since ``since_ms``; with ``new_only`` one that was ever due."""
+        """Read each of ``ids`` without an event, in ``after_s`` s.
+
+        Some rows keep their time: a row that is due before; a row in doubt (a full sync, ``run_ms``, does not
+        wait for withheld fields); a row that was read since ``since_ms``; with ``new_only`` every row that
+        exists.
+        """
         c, due_ms = self.table.c, self.now_ms() + round(after_s * 1000)
-        due = {"app": app, "due_ms": due_ms, "priority": priority, "reads": 0}
+        due: dict[str, Any] = {"app": app, "due_ms": due_ms, "priority": priority, "reads": 0}
         if run_ms is not None:
             due["run_ms"] = run_ms
         certain = c.state.is_(None) if run_ms is None else or_(c.state.is_(None), c.state == "withheld")
@@ -168,13 +171,13 @@ class Entities:
         return await self.queue.release(tx, row, due_ms=due_ms, **settled, **values)
 
     async def left_of_run(self, db: Reader, corp_id: str, most: int = 10_000) -> int:
-        """How many entities are still to be read for the open full sync; ``most`` stands for that or more."""
+        """Return how many entities are still to be read for the open full sync, up to ``most``."""
         c = self.table.c
         of_run = select(c.entity_id).where(c.run_ms > 0, c.corp_id == corp_id, c.kind != COMPANY)
         return int(await db.scalar(select(func.count()).select_from(of_run.limit(most).subquery())))
 
     async def in_states(self, db: Reader, corp_id: str) -> Counter[str]:
-        """How many entities are in each state (``answers.State``)."""
+        """Return how many entities are in each state (``answers.State``)."""
         c = self.table.c
         counts = select(c.state, func.count().label("rows")).where(c.corp_id == corp_id, c.state.is_not(None))
         found = await db.execute(counts.group_by(c.state))

@@ -1,10 +1,11 @@
 """Full syncs: the row of a company makes everything due that the tables have and that DingTalk lists.
 
 A full sync begins with what the tables have: each entity is to be read by its id. Then it walks the
-departments, one row for each. A listing makes whoever is new due, and writes that person early. It removes
-nobody: only DingTalk's own "no such …" for an id does. The full sync is done when nothing of it is due. What
-it has to do stands in the rows, so it survives crashes, and several processes share it. A company costs a
-call for each person and three for each department; DingTalk's monthly quota counts one of them.
+departments by one row per department. A listing makes whoever is new due, and writes that person early. A
+listing removes nobody: only DingTalk's own "no such …" for an id does. The full sync is done when nothing of
+it is due. The rows hold the work that is left, so it survives crashes, and several processes share it. A
+company costs a call for each person and three for each department; DingTalk's monthly quota counts one of
+them.
 """
 
 from collections.abc import Mapping
@@ -127,8 +128,8 @@ class FullSync:
         log.info("mirror.sync_began", corp_id=row.corp_id)
 
     async def _check(self, row: Row[Any]) -> None:
-        """End the full sync when nothing of it is left; then the next one is due after so many days, or at
-        once if it was asked for meanwhile."""
+        """End the full sync when nothing of it is left. The next one is due after so many days, or at once
+        if it was asked for meanwhile."""
         now_ms = self._entities.now_ms()
         left = await self._entities.left_of_run(self._database.reader(), row.corp_id, 1)
         async with self._database.transaction() as tx:

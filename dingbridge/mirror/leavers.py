@@ -44,7 +44,7 @@ class LeaverLimit:
         self._entities, self._people, self._allowed = entities, people, allowed
 
     async def allows(self, tx: Transaction, row: Row[Any]) -> bool:
-        """Whether the person of ``row``, whom DingTalk does not have, may be marked as left."""
+        """Return whether the person of ``row``, whom DingTalk does not have, may be marked as left."""
         if row.state in (CONFIRMED, WAITS):
             return bool(row.state == CONFIRMED)
         c, since_ms = self._entities.table.c, self._entities.now_ms() - round(WINDOW_S * 1000)
@@ -73,7 +73,7 @@ class LeaverLimit:
         return False
 
     async def waiting(self, db: Reader | Transaction, corp_id: str | None = None) -> int:
-        """How many people wait to be confirmed, of one company or of all."""
+        """Return how many people wait to be confirmed, of one company or of all."""
         where = self._waits(corp_id)
         return int(await db.scalar(select(func.count()).select_from(self._entities.table).where(*where)))
 
@@ -89,7 +89,7 @@ class LeaverLimit:
             return waiting
 
     async def confirmed(self, db: Reader, corp_id: str) -> int:
-        """How many people were confirmed, and not marked yet."""
+        """Return how many people were confirmed, and not marked yet."""
         c = self._entities.table.c
         where = (c.corp_id == corp_id, c.state == CONFIRMED)
         return int(await db.scalar(select(func.count()).select_from(self._entities.table).where(*where)))

@@ -1,7 +1,7 @@
 """The one loop of a mirror: takes entities that are due, a few at a time, and has each of them read.
 
 Each priority has its share of the claims (``dingbridge/work_queue.py``), and reads for a full sync leave
-places free: so a hire is read at once beside a full sync of any size. An entity that fails waits by itself.
+places free. So a hire is read at once beside a full sync of any size. An entity that fails waits by itself.
 While reads of one kind work for nobody, one of an app's is tried after each pause.
 
 Not here: what a read does (``engine.py``).

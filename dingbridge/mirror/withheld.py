@@ -47,7 +47,7 @@ _APART: Final = timedelta(seconds=1)
 
 
 class Withheld:
-    """What this process has seen of ``fields``, by column of ``people`` the key of an answer."""
+    """Decides which columns of ``people`` stay as they are. ``fields`` has the key in an answer by column."""
 
     def __init__(self, entities: Entities, people: Table, fields: Mapping[str, str]) -> None:
         self._entities, self._people, self._fields = entities, people, fields
@@ -124,8 +124,8 @@ class Withheld:
         await tx.execute(update(self._entities.table).where(*kept, *waits).values(due_ms=now_ms))
 
     async def _looked_at(self, tx: Transaction, entity: Entity, at: datetime) -> datetime | None:
-        """When the read before this one began, if its answer lacked a field, too; None: it did not, or that
-        is hours ago, and the right may have come and gone since."""
+        """Return when the read before this one began, if its answer lacked a field, too; else None. None also
+        after two hours: the right may have come and gone since."""
         c = self._entities.table.c
         found = await tx.execute(select(c.state, c.read_ms).where(*self._entities.at(entity)))
         row: Row[Any] | None = found.one_or_none()

@@ -1,9 +1,8 @@
-"""DingTalk's API may answer with data from before an event: when to ask again, and when to believe it. Pure;
-the one policy of all consumers.
+"""Delays for answers of DingTalk's API from before an event: when to ask again. Pure.
 
 DingTalk's documentation does not say how late its API may be. So when an answer disagrees with its event, the
-entity is fetched again after 2, 10 and 60 s, and then believed. Not here: where a later fetch is kept
-(``dingbridge/mirror``), and approvals, which are believed at their end only.
+entity is fetched again after 2, 10 and 60 s. Approvals are believed at their
+end only. ``dingbridge/mirror/answers.py`` adds the hour.
 """
 
 from typing import Final, Literal
@@ -15,12 +14,12 @@ LOOK_AGAIN_S: Final = (2.0, 10.0, 60.0)
 """How long to wait, in s, after the first, the second and the third fetch of an event's entity."""
 
 ABSENT_AGAIN_S: Final = 3600.0
-"""How long to wait, in s, before a last fetch of somebody whom an event added and DingTalk did not have:
-otherwise only the next full comparison would find the person."""
+"""How long to wait, in s, before the last read of a person whom DingTalk does not have, and of an edit that
+no answer shows: otherwise only the next full sync would find the truth."""
 
 LEAVER_AGAIN_S: Final = (3600.0, 6 * 3600.0, 24 * 3600.0)
-"""How long to wait, in s, before each of three more fetches of somebody who left by an event and whom
-DingTalk still shows: otherwise only the next full comparison would find that the person left."""
+"""How long to wait, in s, before each of three more reads of a reported leaver whom DingTalk still shows.
+Otherwise only the next full sync would find that the person left."""
 
 _SAID: Final[dict[str, Said]] = {
     "user_add_org": "present",
