@@ -83,7 +83,7 @@ async def test_events_about_excluded_departments_and_their_people_store_nothing(
     company.calls.clear()
     company.hire("u901", dept_id_list=[6])
     await sync.deliver(event("user_add_org", "u901"))
-    await passes(sync, 7200)
+    await passes(sync, 600)
     assert company.calls == {"v2/user/get": 1}
     assert await contents(sync) == before
 
