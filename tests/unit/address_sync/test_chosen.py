@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -173,6 +173,7 @@ async def live(chosen, steps):
 
 @settings(max_examples=sized(15, 500, quick=6), deadline=None)
 @given(st.sampled_from(PARTS), STEPS)
+@example(((2,), ()), [("moves", 4, 3), ("works", "new", [5]), ("moves", 4, 2)])
 def test_whatever_moves_the_tables_have_the_part_within_the_delays_and_without_a_full_sync(chosen, steps):
     asyncio.run(live(chosen, steps))
 
