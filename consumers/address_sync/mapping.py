@@ -47,7 +47,7 @@ class Fields:
     extension: Mapping[str, str] = field(default_factory=dict)
 
     def keeps(self, column: str) -> bool:
-        """``unionid`` always: it shows that a userid was given to somebody else."""
+        """Return whether the column is stored. ``unionid`` is: by it a new owner of a userid is noticed."""
         return not self.columns or column in self.columns or column == "unionid"
 
 

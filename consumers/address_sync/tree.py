@@ -1,7 +1,7 @@
 """Whether a department is in the chosen part of the company, by the departments above it.
 
-A department in the part has its row in ``departments``. Of another only the number of its parent is kept, so
-that those below it need no more calls.
+A department in the part has its row in ``departments``. Of a department outside only the parent's number is
+kept: then the departments below it need no more calls.
 """
 
 from collections.abc import Collection
