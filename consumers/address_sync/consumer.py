@@ -15,8 +15,10 @@ from dingbridge.consumers.address_sync import report
 from dingbridge.consumers.address_sync.forgetting import forget_person, keep_forgetting
 from dingbridge.consumers.address_sync.kinds import DEPARTMENT, ROLES, USER, Departments, Roles, Users
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
-from dingbridge.consumers.address_sync.tables import entities, users
+from dingbridge.consumers.address_sync.tables import add_columns, entities, users
+from dingbridge.consumers.address_sync.tree import Tree
 from dingbridge.mirror import Entities, Kind, Mirror
+from dingbridge.mirror.chosen import ROOT, Chosen
 from dingbridge.mirror.entities import WHOLE
 from dingbridge.tasks import end
 from dingbridge.worker.consumer import Table
@@ -25,8 +27,6 @@ DEPARTMENT_TOPICS = ("org_dept_create", "org_dept_modify", "org_dept_remove")
 ROLE_TOPICS = ("label_conf_add", "label_conf_modify", "label_conf_del")
 COMPANY_TOPIC = "org_change"
 """Names nothing: the company itself has changed, which DingTalk shows as its root department."""
-
-ROOT = 1
 
 
 class AddressSync(Mirror):
@@ -41,6 +41,8 @@ class AddressSync(Mirror):
 
     def __init__(self) -> None:
         self.own = AddressSyncSettings.load()
+        add_columns(self.own.fields().extension.values())
+        self.chosen = Chosen(frozenset(self.own.departments_include), frozenset(self.own.departments_exclude))
         # as an author sets them in the class
         self.compare_every_days = self.own.reconcile_every_days  # type: ignore[misc]
         self.sync_calls_per_s = self.own.resync_calls_per_s  # type: ignore[misc]
@@ -59,7 +61,17 @@ class AddressSync(Mirror):
 
     def kinds(self) -> Mapping[str, Kind]:
         own = Entities(self.entities, lambda: self.clock())
-        return {USER: Users(own), DEPARTMENT: Departments(own), ROLES: Roles(own)}
+        tree = Tree(self.chosen, own)
+        return {
+            USER: Users(own, tree, self.own.fields()),
+            DEPARTMENT: Departments(own, tree),
+            ROLES: Roles(own),
+        }
+
+    async def handle(self, event: Event, tx: Transaction, prepared: None) -> None:
+        entity = self.entity(event) if event.event_type in (*DEPARTMENT_TOPICS, COMPANY_TOPIC) else None
+        if entity is None or self.chosen.named(int(entity[1])) is not False:
+            await super().handle(event, tx, prepared)
 
     def entity(self, event: Event) -> tuple[str, str] | None:
         if event.event_type in ROLE_TOPICS:

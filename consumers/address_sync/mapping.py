@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dingbridge.snapshots.coerce import as_bool, as_int, as_json, as_list, as_text, china_date
+from dingbridge.snapshots.coerce import as_bool, as_int, as_json, as_list, as_text, china_date, parse_json
 
 Row = dict[str, Any]
 
@@ -28,11 +28,30 @@ _USER_TEXTS = (
     "extension",
 )
 _USER_FLAGS = ("active", "admin", "boss", "senior", "exclusive_account")
+USER_COLUMNS = (*_USER_TEXTS, *_USER_FLAGS, "hired_at")
+"""The columns of ``users`` that hold a person's fields."""
+
 _NOT_LISTED = frozenset({"manager_userid", "senior"})
 """The columns that ``v2/user/list`` never has."""
 
 LEAVER: Row = {"active": False, "admin": False, "boss": False, "senior": False}
 """The columns that are emptied when somebody leaves; all others stay as last known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The ``columns`` of ``users`` that are stored; empty: all. ``extension`` has the additional column of
+    each key of DingTalk's ``extension`` that has one."""
+
+    columns: frozenset[str] = frozenset()
+    extension: Mapping[str, str] = field(default_factory=dict)
+
+    def keeps(self, column: str) -> bool:
+        """Return whether the column is stored. ``unionid`` is: by it a new owner of a userid is noticed."""
+        return not self.columns or column in self.columns or column == "unionid"
+
+
+ALL_FIELDS = Fields()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +65,25 @@ class UserState:
     role_names: dict[int, Row] = field(default_factory=dict)
 
 
-def user_state(result: Mapping[str, Any]) -> UserState:
+def user_state(result: Mapping[str, Any], fields: Fields = ALL_FIELDS) -> UserState:
     """The rows of one ``v2/user/get`` result."""
     row: Row = {name: as_text(result.get(name)) for name in _USER_TEXTS}
     row |= {name: as_bool(result.get(name)) for name in _USER_FLAGS}
     row["hired_at"] = china_date(result.get("hired_date"))
-    row |= {"left_at": None, "left_reported": None, "details_pending": False}
+    row = {name: value if fields.keeps(name) else None for name, value in row.items()}
+    if fields.extension:
+        own = parse_json(as_text(result.get("extension")) or "")
+        own = own if isinstance(own, dict) else {}
+        row |= {column: as_text(own.get(key)) for key, column in fields.extension.items()}
+    row |= {"left_at": None, "left_reported": None, "out_of_scope_at": None, "details_pending": False}
     names = _roles(result)
     return UserState(row, _memberships(result), frozenset(names), names)
 
 
-def listed_state(item: Mapping[str, Any], dept_id: int) -> UserState:
+def listed_state(item: Mapping[str, Any], dept_id: int, fields: Fields = ALL_FIELDS) -> UserState:
     """The rows of a user as ``v2/user/list`` shows one in the department ``dept_id``: without roles, manager,
     and what the person is in other departments (queries-the-complete-information-of-a-department-user)."""
-    state = user_state(item)
+    state = user_state(item, fields)
     row = {name: value for name, value in state.row.items() if name not in _NOT_LISTED}
     memberships: dict[int, Row] = {
         one: {"leader": None, "sort_order": None} for one in state.memberships or ()
@@ -83,6 +107,7 @@ def department_row(result: Mapping[str, Any]) -> Row:
         "source_identifier": as_text(result.get("source_identifier")),
         "hidden": as_bool(result.get("hide_dept")),
         "deleted_at": None,
+        "out_of_scope_at": None,
     }
 
 

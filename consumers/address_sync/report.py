@@ -40,8 +40,11 @@ async def _in_state(db: Reader, state: str) -> list[Table]:
 
 
 async def _employees(db: Reader) -> Table:
-    counts = select(func.count().label("all"), func.count(users.c.left_at).label("gone")).select_from(users)
-    count = (await db.execute(counts)).one()
+    outside = func.count().filter(users.c.left_at.is_(None), users.c.out_of_scope_at.is_not(None))
+    counts = select(
+        func.count().label("all"), func.count(users.c.left_at).label("gone"), outside.label("outside")
+    )
+    count = (await db.execute(counts.select_from(users))).one()
     latest = await _latest(db)
     names = await _department_names(db, [user.userid for user in latest])
     rows: list[tuple[Any, ...]] = [
@@ -57,7 +60,9 @@ async def _employees(db: Reader) -> Table:
         )
         for user in latest
     ]
-    counted = f"employees: {count.all - count.gone}, and {count.gone} who left"
+    counted = f"employees: {count.all - count.gone - count.outside}, and {count.gone} who left"
+    if count.outside:
+        counted += f", {count.outside} outside of the chosen departments"
     title = f"{counted}; the latest {len(rows)}, by hiring and by change"
     return title, ["userid", "name", "job number", "title", "departments", "hired", "left", "updated"], rows
 

@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, select, update
+from sqlalchemy import Table, delete, select, update
 
 from dingbridge import Transaction
-from dingbridge.consumers.address_sync.mapping import LEAVER, Row, UserState, listed_state
+from dingbridge.consumers.address_sync.mapping import LEAVER, Fields, Row, UserState, listed_state
 from dingbridge.consumers.address_sync.tables import departments, memberships, roles, user_roles, users
 from dingbridge.mirror.answers import SETTLES_S
 from dingbridge.snapshots import replace_children, write_if_changed, write_rows
@@ -50,11 +50,23 @@ async def write_user(tx: Transaction, corp_id: str, userid: str, state: UserStat
     return await write_if_changed(tx, users, key, row, at=at, touch=touched)
 
 
+async def mark_out_of_scope(tx: Transaction, table: Table, key: Row, *, at: datetime) -> bool:
+    """Mark the user or department ``key`` as outside of the chosen departments; nothing for one without a
+    row. Invariant 9: it is no leaver, and nothing of it is removed, however wrong the setting is."""
+    here = [table.c[name] == value for name, value in key.items()]
+    marked = await tx.execute(
+        update(table)
+        .where(*here, table.c.out_of_scope_at.is_(None))
+        .values(out_of_scope_at=at, updated_at=at)
+    )
+    return bool(marked.rowcount)
+
+
 async def write_listed(
-    tx: Transaction, corp_id: str, dept_id: int, items: Mapping[str, Any], *, at: datetime
+    tx: Transaction, corp_id: str, dept_id: int, items: Mapping[str, Any], fields: Fields, *, at: datetime
 ) -> None:
     """Write those of ``items`` (by userid, as ``v2/user/list`` has them) that have no row."""
-    states = {userid: listed_state(item, dept_id) for userid, item in items.items()}
+    states = {userid: listed_state(item, dept_id, fields) for userid, item in items.items()}
     rows = [
         {"corp_id": corp_id, "userid": userid, **state.row, "updated_at": at}
         for userid, state in states.items()

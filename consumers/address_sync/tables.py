@@ -8,12 +8,17 @@ not permitted to the app.
 ``updated_at`` moves when something of the entity really changed, for an employee also when a membership or
 role did, so an OA job may poll it. While ``details_pending``, a NULL in ``manager_userid`` or ``senior``
 means unknown, not none. Current employees are those with ``left_at IS NULL``, current departments and roles
-those with ``deleted_at IS NULL``. ``address_sync_entities`` is the engine's (``dingbridge/mirror``).
+those with ``deleted_at IS NULL``. With ``out_of_scope_at`` an employee or a department is outside of the
+chosen departments, and its row is as last known. ``address_sync_entities`` is the engine's
+(``dingbridge/mirror``).
 """
+
+from collections.abc import Iterable
 
 from sqlalchemy import BigInteger, Boolean, Column, Date, Index, MetaData, Table, Text
 
 from dingbridge import UtcDateTime
+from dingbridge.migrations.lacking_columns import FROM_SETTINGS
 from dingbridge.mirror import entities_table
 
 metadata = MetaData()
@@ -31,6 +36,7 @@ departments = Table(
     Column("source_identifier", Text, comment="what an OA system wrote there when it created the department"),
     Column("hidden", Boolean),
     Column("deleted_at", UtcDateTime, comment="when DingTalk deleted it, else NULL; the row stays"),
+    Column("out_of_scope_at", UtcDateTime, comment="since when it is outside of the chosen departments"),
     Column("updated_at", UtcDateTime, nullable=False),
     # corp_id comes last: before its first ANALYZE of a table, PostgreSQL prefers an index that begins with
     # corp_id, and so reads a whole company, to the primary key of a few people
@@ -72,6 +78,7 @@ users = Table(
     Column("rehired_at", UtcDateTime, comment="when somebody who had left was here again, else NULL"),
     Column("reassigned_at", UtcDateTime, comment="when the userid was another person's before: since then"),
     Column("previous_unionid", Text, comment="that other person's unionid"),
+    Column("out_of_scope_at", UtcDateTime, comment="since when outside of the chosen departments"),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("ix_users_userid", "userid"),
     Index("ix_users_unionid", "unionid"),
@@ -113,5 +120,21 @@ roles = Table(
     Index("ix_roles_updated_at", "updated_at"),
 )
 
+outside = Table(
+    "address_sync_outside",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("dept_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("parent_id", BigInteger),
+)
+"""The parents of departments that are outside of the chosen ones; nobody joins against it."""
+
 entities = entities_table(metadata, "address_sync_entities")
 """Kinds ``user``, ``department``, and ``roles`` with one entity ``*``; nobody joins against it."""
+
+
+def add_columns(names: Iterable[str]) -> None:
+    """Add text columns to ``users``; the next start makes those that a database lacks."""
+    for name in names:
+        if name not in users.c:
+            users.append_column(Column(name, Text, info={FROM_SETTINGS: True}))

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, QuotaSpent
+from dingbridge.mirror.chosen import ROOT
 from dingbridge.mirror.engine import Engine
 from dingbridge.mirror.entities import Entity
-from dingbridge.mirror.full_sync import AT_ONCE, DEPARTMENT, ROOT, USER
+from dingbridge.mirror.full_sync import AT_ONCE, DEPARTMENT, USER
 from dingbridge.worker.store.database import Database
 
 
@@ -68,9 +69,10 @@ async def _listed(engine: Engine, client: DingTalkClient) -> AsyncIterator[tuple
         scope = await client.visible_scope()
     except (PermissionDenied, QuotaSpent, BudgetSpent):
         scope = {"authed_dept": [ROOT], "authed_user": []}
-    for userid in scope["authed_user"]:
+    chosen = engine.full_sync.chosen
+    roots, people = chosen.starts(scope)
+    for userid in people:
         yield USER, userid
-    roots = [ROOT] if ROOT in scope["authed_dept"] else scope["authed_dept"]
     waiting, seen = deque(roots), set(roots)
     while waiting:
         dept_id = waiting.popleft()
@@ -81,6 +83,8 @@ async def _listed(engine: Engine, client: DingTalkClient) -> AsyncIterator[tuple
                 below = child.get("dept_id")
                 if isinstance(below, int) and below > 0 and below not in seen:
                     seen.add(below)
+                    if chosen.named(below) is False:
+                        continue
                     waiting.append(below)
             async for user in client.department_users(dept_id):
                 if isinstance(userid := user.get("userid"), str):

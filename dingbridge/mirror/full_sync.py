@@ -17,6 +17,7 @@ from sqlalchemy import Row, case, or_, select, update
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, QuotaSpent, Unavailable
+from dingbridge.mirror.chosen import ROOT, Chosen
 from dingbridge.mirror.entities import COMPANY, LISTING, WHOLE, Entities, Entity
 from dingbridge.mirror.kind import Kind
 from dingbridge.work_queue import RECONCILE
@@ -27,7 +28,6 @@ from dingbridge.worker.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 
-ROOT: Final = 1
 USER, DEPARTMENT = "user", "department"
 AT_ONCE: Final = 500
 """Entities that become due in one transaction: it must not hold SQLite's only writer for long."""
@@ -40,11 +40,18 @@ _DAY_MS: Final = 86_400_000
 
 
 class FullSync:
-    """The full syncs of the companies in ``entities``. ``every_days`` between two; 0: the first alone."""
+    """The full syncs of the companies in ``entities``, of their ``chosen`` part. ``every_days`` between two;
+    0: the first alone."""
 
     def __init__(
-        self, entities: Entities, kinds: Mapping[str, Kind], every_days: float, database: Database
+        self,
+        entities: Entities,
+        kinds: Mapping[str, Kind],
+        every_days: float,
+        database: Database,
+        chosen: Chosen,
     ) -> None:
+        self.chosen = chosen
         self._entities, self._kinds, self._database = entities, kinds, database
         self._every_ms = round((every_days or _NEVER_DAYS) * _DAY_MS)
 
@@ -117,9 +124,9 @@ class FullSync:
                     break
                 await self._ask(row, name, ids, run_ms)
                 after = ids[-1]
-        roots = [ROOT] if ROOT in scope["authed_dept"] else scope["authed_dept"]
+        roots, people = self.chosen.starts(scope)
         async with self._database.transaction() as tx:
-            for name, ids in ((LISTING, roots), (DEPARTMENT, roots), (USER, scope["authed_user"])):
+            for name, ids in ((LISTING, roots), (DEPARTMENT, roots), (USER, people)):
                 await self._ask_in(tx, row, name, [str(one) for one in ids], run_ms)
             again_ms = run_ms + round(CHECK_EVERY_S * 1000)
             settled = {"reported_ms": None}
@@ -148,7 +155,8 @@ class FullSync:
         try:
             below = [child.get("dept_id") for child in await client.sub_departments(dept_id)]
             # those of a school's families are listed with ids below 1, and cannot be read
-            ids = [str(one) for one in below if isinstance(one, int) and one > 0]
+            found = [one for one in below if isinstance(one, int) and one > 0]
+            ids = [str(one) for one in found if self.chosen.named(one) is not False]
             await self._ask(row, DEPARTMENT, ids, row.run_ms)
             await self._ask(row, LISTING, ids, row.run_ms)
             async for user in client.department_users(dept_id):

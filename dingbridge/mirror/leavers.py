@@ -35,8 +35,8 @@ def usual_share(employees: int) -> int:
 
 
 class LeaverLimit:
-    """The limit for the rows of ``entities``. ``people`` has a ``corp_id`` and a ``left_at``; ``allowed``
-    gives the limit for a number of employees."""
+    """The limit for the rows of ``entities``. ``people`` has a ``corp_id``, a ``left_at``, and perhaps an
+    ``out_of_scope_at``; ``allowed`` gives the limit for a number of employees."""
 
     def __init__(
         self, entities: Entities, people: Table, allowed: Callable[[int], int] = usual_share
@@ -58,7 +58,9 @@ class LeaverLimit:
         used = await tx.scalar(counted.where(c.corp_id == row.corp_id, c.left_ms > since_ms))
         doubtful = (c.corp_id == row.corp_id, c.kind == row.kind, c.state.in_((MISSING, WAITS)))
         missing = await tx.scalar(counted.where(*doubtful))
-        here = (self._people.c.corp_id == row.corp_id, self._people.c.left_at.is_(None))
+        of = self._people.c
+        ended = [of[name] for name in ("left_at", "out_of_scope_at") if name in of]
+        here = (of.corp_id == row.corp_id, *(column.is_(None) for column in ended))
         employees = await tx.scalar(select(func.count()).select_from(self._people).where(*here))
         # Invariant 9: the limit holds for everybody whom no event of leaving names
         if int(used) + int(missing) <= self._allowed(int(employees) + int(used)):

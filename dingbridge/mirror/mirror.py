@@ -21,6 +21,7 @@ from dingbridge.events.event import Event
 from dingbridge.kafka.topic_policy import RESYNC
 from dingbridge.logging import excerpt
 from dingbridge.mirror import people
+from dingbridge.mirror.chosen import Chosen
 from dingbridge.mirror.engine import Engine
 from dingbridge.mirror.entities import COMPANY, LISTING, Entities, Entity, entities_table
 from dingbridge.mirror.full_sync import USER, FullSync
@@ -64,6 +65,9 @@ class Mirror(Consumer[None]):
 
     sync_calls_per_s: ClassVar[float] = 10
     """Reads a second for full syncs; DingTalk allows an app 20 of each API, so events have the rest."""
+
+    chosen: Chosen = Chosen()
+    """The departments that full syncs walk; ``kinds`` decide what they write of the others."""
 
     clock: Callable[[], float] = staticmethod(lambda: time.time())
     """Epoch s; a test may bring another."""
@@ -122,7 +126,7 @@ class Mirror(Consumer[None]):
         return Engine(
             entities,
             kinds,
-            FullSync(entities, kinds, self.compare_every_days, self.database),
+            FullSync(entities, kinds, self.compare_every_days, self.database, self.chosen),
             LeaverLimit(entities, self.table, self.leavers_allowed),
             self.database,
             self.dingtalk_of,

@@ -95,7 +95,27 @@ async def test_who_comes_back_is_no_leaver(sync, company):
     await deliver(sync, "user_add_org", "u1", at_ms=T + 1000)
     row = await one(sync, users, userid="u1")
     assert (row.left_at, row.active) == (None, True)
+    assert (row.rehired_at is not None, row.reassigned_at) == (True, None)
     assert await dept_ids(sync, "u1") == [1]
+
+
+async def test_a_leavers_userid_that_another_person_has_is_reassigned_and_not_rehired(sync, company):
+    company.hire("u1", unionid="first", mobile="10000000001")
+    await deliver(sync, "user_add_org", "u1")
+    del company.users["u1"]
+    await deliver(sync, "user_leave_org", "u1")
+    company.hire("u1", unionid="second", mobile=...)
+    await deliver(sync, "user_add_org", "u1", at_ms=T + 1000)
+    row = await one(sync, users, userid="u1")
+    assert (row.unionid, row.previous_unionid, row.mobile) == ("second", "first", None)
+    assert (row.reassigned_at is not None, row.rehired_at, row.left_at) == (True, None, None)
+    back = company.users.pop("u1")
+    await deliver(sync, "user_leave_org", "u1", at_ms=T + 2000)
+    company.users["u1"] = back
+    await deliver(sync, "user_add_org", "u1", at_ms=T + 3000)
+    now = await one(sync, users, userid="u1")
+    assert now.rehired_at is not None
+    assert (now.reassigned_at, now.previous_unionid) == (row.reassigned_at, "first")
 
 
 async def test_leaving_twice_unseen_in_between_ends_at_the_second_time(sync, company):
