@@ -146,6 +146,7 @@ async def _forgotten(house):
     assert touched == {
         ("address-sync", "users"): "deleted",
         ("address-sync", "memberships"): "deleted",
+        ("address-sync", "address_sync_entities"): "deleted",
         ("approval", "approval_instances"): "masked",
         ("approval", "leave_ledger"): "deleted",
         ("outbound", "outbound_entity"): "masked",
