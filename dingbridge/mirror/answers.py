@@ -1,19 +1,11 @@
 """When an answer of DingTalk's about one entity is believed, and when the entity is read next. Pure.
 
-<<<<<<< HEAD
 DingTalk's documentation does not promise that a read shows what its event reports. So an answer that
 contradicts the event is asked for again after 2, 10 and 60 s (``dingbridge/snapshots/late_answers.py``).
 DingTalk may be minutes late, and another of its servers may be later still. So each entity that an event
 names is read once more after an hour, whatever was answered until then. Somebody whom the tables have, whom
 DingTalk does not know, and whose leaving no event reported, is believed to be gone after an hour. A leaver
 whom DingTalk still shows is asked for again after 1, 6 and 24 hours.
-=======
-DingTalk does not promise that a read shows the change of an event. So an answer that contradicts the event
-is asked for again after 2, 10 and 60 s (``dingbridge/snapshots/late_answers.py``), and
-once more after an hour where nothing has changed, or where DingTalk does not know a person whom the tables
-have and no event reported the leaving. A leaver whom DingTalk still shows is asked for again after 1, 6 and
-24 hours.
->>>>>>> d34
 """
 
 from dataclasses import dataclass
