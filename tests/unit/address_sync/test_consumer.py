@@ -15,7 +15,7 @@ from dingbridge.consumers.address_sync.tables import (
     users,
 )
 from tests.unit.address_sync.company import CORP, Company, events
-from tests.unit.address_sync.syncing import full
+from tests.unit.address_sync.syncing import full, passes
 
 T = 1731000000000
 
@@ -116,6 +116,26 @@ async def test_a_leavers_userid_that_another_person_has_is_reassigned_and_not_re
     now = await one(sync, users, userid="u1")
     assert now.rehired_at is not None
     assert (now.reassigned_at, now.previous_unionid) == (row.reassigned_at, "first")
+
+
+async def test_who_reports_to_a_leaver_is_read(sync, company):
+    """Of a new manager no event need tell, and the last of their own was a moment ago."""
+    company.hire("u1")
+    company.hire("u2", manager_userid="u1")
+    await deliver(sync, "user_add_org", "u1", "u2")
+    await passes(sync, 100)
+    del company.users["u1"]
+    company.users["u2"]["manager_userid"] = "u3"
+    await deliver(sync, "user_leave_org", "u1")
+    await passes(sync, 1)
+    assert (await one(sync, users, userid="u2")).manager_userid == "u3"
+
+
+async def test_an_event_that_names_nobody_reads_nothing(sync, company):
+    """The bridge asks for a full sync beside it."""
+    await deliver(sync, "user_modify_org")
+    await deliver(sync, "org_dept_modify")
+    assert company.calls.total() == 0
 
 
 async def test_leaving_twice_unseen_in_between_ends_at_the_second_time(sync, company):

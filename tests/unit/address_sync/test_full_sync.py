@@ -1,6 +1,7 @@
 """A full sync: from nothing, over what no event told, and as a dry run; what it makes of the tables."""
 
 import pytest
+import structlog
 from sqlalchemy import select
 
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
@@ -417,13 +418,49 @@ async def test_a_process_that_starts_plans_the_first_and_leaves_the_next_where_i
 async def test_a_request_for_another_apps_company_or_for_approvals_is_left_alone(
     sync, company, monkeypatch, tmp_path
 ):
-    (tmp_path / "apps.toml").write_text(
-        '[apps.hr]\nmode = "stream"\napp_key = "k"\napp_secret = "s"\ncorp_id = "dingother"'
-    )
+    app = '[apps.{}]\nmode = "stream"\napp_key = "k{}"\napp_secret = "s"\ncorp_id = "{}"\n'
+    apps = app.format("hr", 1, "dingother") + app.format("oa", 2, CORP)
+    (tmp_path / "apps.toml").write_text(apps)
     monkeypatch.setattr(sync.consumer.settings, "dingtalk_apps_file", tmp_path / "apps.toml")
     await sync.deliver(order("o-1", app="hr", corp_id="dingother").value)
     await sync.deliver(order("o-2", part="approvals").value)
     assert await sync.rows(select(entities)) == []
+    await sync.deliver(order("o-3", app="oa", corp_id=CORP).value)  # another app of the same company
+    assert (await company_row(sync)).reported_ms is not None
+
+
+async def test_of_a_requests_own_texts_a_log_holds_200_characters_escaped(sync, company):
+    text = "\n" + "x" * 400_000
+    with structlog.testing.capture_logs() as logs:
+        await sync.deliver(order(text, part="approvals", reason=text).value)
+        await sync.deliver(order(text + "2", CORP, reason=text).value)
+    named = [log for log in logs if log["event"] in ("mirror.resync_for_others", "mirror.resync_requested")]
+    assert len(named) == 2
+    for log in named:
+        assert log["reason"] == log["event_id"] == "\\n" + "x" * 197 + "…"
+
+
+class Turns:
+    """Counts the turns of reads for full syncs."""
+
+    def __init__(self):
+        self.taken = 0
+
+    async def turn(self):
+        self.taken += 1
+
+
+async def test_reads_for_full_syncs_keep_their_pace_and_events_do_not_wait_for_it(sync, company):
+    await first_full(sync, company)
+    await begun(sync)
+    pace = sync.consumer.engine.pace = Turns()
+    await passes(sync, 100)
+    reads = ("v2/user/get", "v2/department/get", "v2/user/list")
+    assert pace.taken >= sum(company.calls[api] for api in reads)
+    before = pace.taken
+    await sync.deliver(event("user_modify_org", "u001"))
+    await sync.consumer.look_due()
+    assert pace.taken == before
 
 
 def test_settings_that_make_no_sense_are_refused():

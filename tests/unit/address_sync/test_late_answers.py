@@ -6,9 +6,10 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
 from dingbridge.consumers.address_sync import AddressSync
-from dingbridge.consumers.address_sync.tables import users
+from dingbridge.consumers.address_sync.tables import entities, users
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.testing.memory import MemoryRuntime
+from dingbridge.work_queue import RECONCILE
 from tests.unit.address_sync.company import CORP
 from tests.unit.address_sync.late import LateCompany, Life
 from tests.unit.address_sync.syncing import UNPACED, begun
@@ -54,6 +55,8 @@ async def test_answers_that_show_what_their_events_said_are_followed_by_one_read
     await life.until(100)
     assert (await life.person("u1")).left_at is not None
     assert life.calls == 3
+    [row] = await life.runtime.rows(select(entities.c.priority).where(entities.c.entity_id == "u1"))
+    assert row.priority == RECONCILE  # a hire does not wait for it
     await life.until(3600)
     assert (life.calls, await life.waiting()) == (4, 0)
 
