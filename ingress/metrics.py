@@ -158,10 +158,6 @@ class RecoveryMetrics:
         self.pages_missing = counter(
             "dingbridge_recovery_pages_missing", "Pages of the failed list that may be gone: an alarm"
         )
-        self.oldest = gauge(
-            "dingbridge_recovery_oldest_seconds",
-            "Age of the oldest event that the last run of any app found; 0: none",
-        )
         self.last_success = gauge(
             "dingbridge_recovery_last_success_timestamp_seconds",
             "When all failed lists were last read to their ends, or else the start, epoch s; 0: none is",

@@ -86,7 +86,7 @@ def envelope_schema() -> Schema:
         "receivedtime": _time("When the bridge received it, in UTC."),
         "via": {
             **_text("How it came: more ways may be added."),
-            "examples": ["http", "stream", "failed-list", "failed-record"],
+            "examples": ["http", "stream", "failed-list"],
         },
         "form": {
             "type": "string",

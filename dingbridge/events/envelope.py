@@ -44,8 +44,6 @@ FAILED_LIST = "failed-list"
 less than the push, so the event's id may differ from that of the push: its record has ``rebuilt``."""
 PUSHED = frozenset(("http", "stream"))
 """``via`` of a callback that DingTalk pushed to us."""
-FAILED_RECORD = "failed-record"
-"""``via`` of a push from the ISV list, where it stands word for word."""
 
 NO_CORP_ID = "-"
 """Stands in source, key and header in place of the corpId of a callback that names none, if its app's company
@@ -62,9 +60,9 @@ _log = structlog.get_logger(__name__)
 class Received(NamedTuple):
     """One journal row: a callback as it came. ``journal`` is the journal's id and ``seq`` the row's
     place in it, ``received_ms`` epoch milliseconds, ``via`` one of ``http``, ``failed-list``,
-    ``failed-record``, ``stream``; ``body`` is the decrypted plaintext. ``corp_id``: the company that the app
-    belongs to; None for a suite, of whose pushes each names its company. ``facts``: those of ``body``, where
-    they are known already."""
+    ``stream``; ``body`` is the decrypted plaintext. ``corp_id``: the company that the app belongs to; None
+    for a suite, of whose pushes each names its company. ``facts``: those of ``body``, where they are known
+    already."""
 
     seq: int
     journal: str

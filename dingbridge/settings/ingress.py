@@ -39,8 +39,6 @@ class RecoverySettings(Settings):
     """minutes between two readings of DingTalk's list of failed pushes; 0: by hand only"""
     recovery_after_outage_s: int = Field(300, ge=0, le=86_400)
     """s from a start, or from when the journal takes writes again, to such a reading"""
-    recovery_list: Literal["app", "isv"] = "app"
-    """which list: `app`, or `isv` for an ISV app's `callback/failrecord`"""
 
 
 class StreamSettings(Settings):

@@ -159,8 +159,6 @@ class _Source:
     def __init__(self, path: Path) -> None:
         """Raises ``JournalDamaged`` where nothing can be read; ``JournalError`` for a file of another
         version; ``apsw.Error`` when the disk fails otherwise."""
-        if not path.exists():
-            raise JournalError(f"there is no {path}; name a JOURNAL_DIR, or a folder with a journal.db")
         try:
             self._file = file = JournalFile(path, read_only=True)
         except _DOES_NOT_READ as error:

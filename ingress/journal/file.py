@@ -121,8 +121,10 @@ class JournalFile:
 
     def _acknowledge(self, acked: int | None, parked: Iterable[Parked], sent: Iterable[Parked]) -> None:
         self.db.executemany("DELETE FROM parked WHERE seq = ? AND topic = ?", [one[:2] for one in sent])
-        rows = [(*one[:4], ",".join(map(str, one.records))) for one in parked]
-        self.db.executemany("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?)", rows)
+        self.db.executemany(
+            "INSERT INTO parked VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET reason = excluded.reason",
+            list(parked),
+        )
         if acked is not None:
             self._set({_ACKED: _with_crc(acked)})
 
@@ -265,23 +267,12 @@ class JournalFile:
         return [_number(seq) for (seq,) in self.db.execute(sql, (after_seq, limit))]
 
     def _parked(self, where: str, *values: Any) -> list[Parked]:
-        rows = self._rows(f"SELECT * FROM parked WHERE {where}", values)  # noqa: S608 - all of it is ours
-        try:
-            return [
-                Parked(seq, topic, reason, since_ms, tuple(map(int, filter(None, numbers.split(",")))))
-                for seq, topic, reason, since_ms, numbers in rows
-            ]
-        except ValueError as error:
-            raise apsw.CorruptError("a number of what is parked is none any more") from error
+        sql = f"SELECT * FROM parked WHERE {where}"  # noqa: S608 - all of it is ours
+        return [Parked(*row) for row in self._rows(sql, values)]
 
     def parked_groups(self) -> list[ParkedGroup]:
         """What is parked, by topic and reason; counted by the index alone."""
-        sql = (
-            "SELECT topic, reason, callbacks, "
-            "(SELECT since_ms FROM parked WHERE seq = first AND topic = one.topic) "
-            "FROM (SELECT topic, reason, count(*) AS callbacks, min(seq) AS first "
-            "FROM parked GROUP BY topic, reason) AS one"
-        )
+        sql = "SELECT topic, reason, count(*), min(since_ms) FROM parked GROUP BY topic, reason"
         return [ParkedGroup(*row) for row in self._rows(sql)]
 
     def check_state(self) -> None:

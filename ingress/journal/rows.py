@@ -61,20 +61,18 @@ class StoredCallback(NamedTuple):
 
 
 class Parked(NamedTuple):
-    """A callback of which Kafka refused records of ``topic`` though it was up. ``records``: the numbers, from
-    0, of those that were refused for themselves; empty: all of the topic wait. ``since_ms`` is epoch ms."""
+    """A callback of which Kafka refused a record of ``topic`` though it was up. ``since_ms`` is epoch ms."""
 
     seq: int
     topic: str
     reason: str
     since_ms: int
-    records: tuple[int, ...] = ()
 
 
 class Acknowledgement(NamedTuple):
     """What Kafka has answered for. ``acked``: all records up to this ``seq`` are in Kafka, or parked; None:
-    as before. ``parked`` are parked from now on, also those that were parked for another reason; ``sent``
-    were parked, and Kafka has them now."""
+    as before. ``parked`` are parked from now on; those that were already, since then. ``sent`` were parked,
+    and Kafka has them now."""
 
     acked: int | None = None
     parked: Sequence[Parked] = ()
@@ -82,8 +80,7 @@ class Acknowledgement(NamedTuple):
 
 
 class ParkedGroup(NamedTuple):
-    """How many callbacks are parked for one topic and reason; ``since_ms``: when that with
-    the lowest ``seq`` was."""
+    """How many callbacks are parked for one topic and reason; ``since_ms``: when the first was."""
 
     topic: str
     reason: str

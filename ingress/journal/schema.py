@@ -36,11 +36,10 @@ CREATE TABLE parked (
   topic TEXT NOT NULL,
   reason TEXT NOT NULL,
   since_ms INTEGER NOT NULL,
-  records TEXT NOT NULL, -- the refused records' numbers with commas; empty: all of the topic
   PRIMARY KEY (seq, topic)
 ) WITHOUT ROWID;
 -- so that a million parked callbacks are counted, or read page by page, in a moment
-CREATE INDEX parked_by_topic ON parked (topic, reason, seq);
+CREATE INDEX parked_by_topic ON parked (topic, reason, seq, since_ms);
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 

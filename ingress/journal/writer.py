@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnava
 from dingbridge.ingress.journal.disk import in_words, is_damage
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.folder import open_current
-from dingbridge.ingress.journal.retention import Retention, prune_steps
+from dingbridge.ingress.journal.retention import Retention, prune_step
 from dingbridge.ingress.journal.rows import Acknowledgement, NewCallback, ResyncRequest
 from dingbridge.ingress.metrics import JournalMetrics
 
@@ -71,7 +72,6 @@ class Journal:
         """The journal's id; empty until it was opened for the first time."""
         self._open_at = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-        self._last_received_ms = 0
         self.fault: str | None = None
         """Why nothing can be kept just now; ``None`` while all is well."""
         self._ended: JournalError | None = None
@@ -89,10 +89,6 @@ class Journal:
         if self._ended is not None:
             raise self._ended
         self._thread.start()
-
-    def _show_received(self, at_ms: int) -> None:
-        self._last_received_ms = at_ms
-        self._metrics.last_callback.set(at_ms / 1000)
 
     async def append(self, callback: NewCallback) -> bool:
         """Keep ``callback``, and return only when it is on the disk: whether it was new, or known already.
@@ -138,24 +134,20 @@ class Journal:
         raise self._ended or JournalError("the journal has ended")
 
     async def prune_regularly(self) -> None:
-        """Delete what is old by the settings, pass after pass, in small steps between commits. Ends only when
-        it is cancelled."""
+        """Delete what is old by the settings, in small steps between commits. Ends only when it is
+        cancelled."""
+        after_seq: int | None = 0
         while True:
-            wait_s = _RETENTION_EVERY_S
+            step = partial(prune_step, root=self.root, retention=self._retention, after_seq=after_seq or 0)
             try:
-                await self._prune()
+                after_seq = await self._submit(step)
+                wait_s = _RETENTION_EVERY_S if after_seq is None else _RETENTION_PAUSE_S
             except JournalUnavailable:  # logged already; a full or slow disk needs pruning most
                 wait_s = _REOPEN_EVERY_S
             except OSError as error:  # a folder that cannot be measured: callbacks are kept all the same
                 log.warning("journal.retention_failed", error=type(error).__name__, words=str(error))
+                wait_s = _RETENTION_EVERY_S
             await asyncio.sleep(wait_s)
-
-    async def _prune(self) -> None:
-        steps = prune_steps(self._opened, self.root, self._retention)
-        while True:
-            if await self._submit(lambda _: next(steps, steps)) is steps:
-                return
-            await asyncio.sleep(_RETENTION_PAUSE_S)
 
     async def _in_time(self, what: NewCallback | Work) -> Any:
         """Within ``COMMIT_TIMEOUT_S``, whatever the writer thread is stuck in: somebody waits for an
@@ -265,9 +257,7 @@ class Journal:
         if callbacks:
             self._metrics.commit_seconds.observe(time.perf_counter() - began)
             self._metrics.group_size.observe(len(callbacks))
-        pushed = (one.received_ms for one in callbacks)
-        if (newest := max(pushed, default=0)) > self._last_received_ms:
-            self._show_received(newest)
+            self._metrics.last_callback.set(callbacks[-1].received_ms / 1000)
         return new
 
     def _do(self, work: Work) -> Any:
@@ -333,7 +323,7 @@ class Journal:
             self._judge(error)
         else:
             self.id = self.id or self._file.id
-            self._show_received(self._file.last_received_ms())
+            self._metrics.last_callback.set(self._file.last_received_ms() / 1000)
             if self.fault is not None:
                 log.warning("journal.reopened")
             self.fault = None

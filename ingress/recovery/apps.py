@@ -19,7 +19,7 @@ from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import RecoveryMetrics
 from dingbridge.ingress.per_app import Apps, PerApp
-from dingbridge.ingress.recovery.poller import AppList, IsvList, Poller, Result
+from dingbridge.ingress.recovery.poller import Poller, Result
 from dingbridge.retry import delay
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, pick, with_failed_lists
@@ -53,8 +53,7 @@ class AppRecovery:
             new_base=settings.new_api_base,
             budget=self._calls,
         )
-        kind = IsvList if settings.recovery_list == "isv" else AppList
-        self.poller = Poller(app.name, kind(self._client.at(Priority.RECOVERY)), journal, metrics)
+        self.poller = Poller(app.name, self._client.at(Priority.RECOVERY), journal, metrics)
         self._running = asyncio.Lock()
         if settings.recovery_every_minutes:
             self.poller.read_at_s = time.time()  # a list that is never read is an alarm, too
@@ -108,9 +107,6 @@ class Recovery(PerApp[AppRecovery]):
         self._settings, self._journal, self._metrics = settings, journal, metrics
         self._unread: dict[str, str] = {}
         metrics.last_success.set_function(self._last_success_s)
-        metrics.oldest.set_function(
-            lambda: max((one.poller.oldest_s for one in self.each.values()), default=0)
-        )
 
     async def verb(self, options: dict[str, Any]) -> dict[str, Any]:
         """``POST /journal/recover``: a run at once for all apps, or for that of ``app``. Returns by app what

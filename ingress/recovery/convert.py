@@ -44,23 +44,8 @@ class ConvertedItem:
     resync: Part | None = None
 
 
-def convert_record(record: Mapping[str, Any]) -> ConvertedItem:
-    """An item of ``callback/failrecord/list``, in which the pushed JSON stands word for word."""
-    data = record.get("call_back_data")
-    corp_id, time_ms = _text(record.get("corpid")), epoch_ms(record.get("event_time"))
-    if isinstance(data, dict):
-        data = _compact(data)
-    if not isinstance(data, str) or not data:
-        tag = _text(record.get("call_back_tag"))
-        return _too_poor(tag, corp_id, time_ms, record)
-    body = data.encode(errors="surrogatepass")
-    facts = extract_facts(body)
-    body = _dated(body, time_ms)
-    return ConvertedItem(facts.event_type, facts.corp_id or corp_id, facts.time_ms or time_ms, body)
-
-
 def convert_item(item: Mapping[str, Any]) -> ConvertedItem:
-    """An item of ``get_call_back_failed_result``."""
+    """Convert an item of ``get_call_back_failed_result``."""
     tag, time_ms = _tag(item), epoch_ms(item.get("event_time"))
     content = item.get(tag) if tag is not None else None
     named = content if isinstance(content, dict) else {}

@@ -1,16 +1,39 @@
-"""What is sent to Kafka at once, and which topics take nothing just now."""
+"""Makes batch sets: of the callbacks that come next in the journal, and of those that are parked.
 
+Here are the topics: which exist, how many partitions each has, and which take nothing just now. A topic is
+blocked while callbacks are parked for a reason about the topic as a whole. New callbacks are parked behind
+the old ones, so that the order stays.
+"""
+
+import asyncio
 import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 import structlog
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
-from dingbridge.ingress.journal.rows import Parked, now_ms
-from dingbridge.ingress.relay.sender import Place, Refusal, Refused
-from dingbridge.ingress.relay.status import NumberedRecord
+from dingbridge.apps.company import Companies
+from dingbridge.errors import KafkaUnavailable, TopicError
+from dingbridge.ingress.journal.rows import DAMAGED, FAULT, NO_TOPIC, Parked, StoredCallback, now_ms
+from dingbridge.ingress.relay.reading import JournalReader
+from dingbridge.ingress.relay.records import RecordBuilder
+from dingbridge.ingress.relay.sender import (
+    BLOCKING,
+    LARGEST_RECORD_BYTES,
+    Place,
+    Refusal,
+    Refused,
+    refusal,
+)
+from dingbridge.ingress.relay.status import CallbackRecord
+from dingbridge.ingress.relay.topics import TopicRouter
+from dingbridge.logging import place_of
+from dingbridge.settings import IngressSettings
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +44,14 @@ PAGE: Final = 500
 RETRY_EVERY_S: Final = (1.0, 60.0)
 """The pause before a blocked topic is tried: the first, and the longest."""
 _CACHED_KEY_BYTES: Final = 256
+_YIELD_EVERY_ROWS: Final = 32
+"""So that callbacks are answered, and the set before goes out, while a set is built."""
+
+_PARKED_READ: Final = 16
+"""So many parked callbacks are read at once: the records of one may take 64 MiB."""
+
+Page = tuple[Iterable[str], int, int]
+"""``(reasons, limit, after_seq)``: so many of the callbacks that are parked for one of these reasons."""
 
 
 @dataclass(slots=True)
@@ -29,7 +60,7 @@ class BatchSet:
     callbacks ``parked``, Kafka has answered for all callbacks up to there."""
 
     last: int
-    records: dict[Place, list[NumberedRecord]] = field(default_factory=dict)
+    records: dict[Place, list[CallbackRecord]] = field(default_factory=dict)
     parked: dict[tuple[int, str], Parked] = field(default_factory=dict)
     since_ms: int | None = None  # receipt of its first callback
     callbacks: int = 0
@@ -40,29 +71,25 @@ class BatchSet:
     def full(self) -> bool:
         return self.count + len(self.parked) >= MAX_RECORDS or self.bytes >= MAX_BYTES
 
-    def add(self, partition: Place, record: NumberedRecord) -> None:
+    def add(self, partition: Place, record: CallbackRecord) -> None:
         """Add a record behind those of its partition."""
         of_partition = self.records.get(partition)
         if of_partition is None:
             of_partition = self.records[partition] = []
         of_partition.append(record)
         self.count += 1
-        self.bytes += len(record[2].value)
+        self.bytes += len(record[1].value)
 
-    def park(self, seq: int, topic: str, reason: str, numbers: tuple[int, ...] = ()) -> None:
-        """Park the callback ``seq`` for ``topic``; ``numbers``: only these records of it. Once all are
-        parked, that stays so."""
+    def park(self, seq: int, topic: str, reason: str) -> None:
+        """Park the callback ``seq`` for ``topic``. A reason about the topic stays."""
         before = self.parked.get((seq, topic))
-        if before is not None and not before.records:
-            return
-        if before is not None and numbers:
-            numbers = *before.records, *numbers
-        self.parked[seq, topic] = Parked(seq, topic, reason, now_ms(), numbers)
+        if before is None or before.reason not in BLOCKING:
+            self.parked[seq, topic] = Parked(seq, topic, reason, now_ms())
 
     def refuse(self, refused: Refused) -> None:
         """Park what Kafka has refused of it."""
-        for (seq, topic), (reason, numbers) in refused.items():
-            self.park(seq, topic, reason.value, numbers)
+        for (seq, topic), reason in refused.items():
+            self.park(seq, topic, reason.value)
 
 
 @dataclass(slots=True)
@@ -124,6 +151,152 @@ class BlockedTopics:
         """Try all of them now, not when their time comes."""
         for blocked in self._topics.values():
             blocked.due_at = 0.0
+
+
+class BatchSetBuilder:
+    """Builds for one ``Publisher``."""
+
+    def __init__(
+        self,
+        settings: IngressSettings,
+        companies: Callable[[], Companies],
+        reader: JournalReader,
+    ) -> None:
+        self._reader = reader
+        self.records = RecordBuilder(settings, companies)
+        self._router = TopicRouter(settings, settings.unknown_topics_max)
+        self.blocked = BlockedTopics()
+        self._backlog: deque[StoredCallback] = deque()  # read, and not in a batch set yet
+        self._read = 0
+
+    def begin(self, acked: int) -> None:
+        """Read the journal behind ``acked``: all up to there is in Kafka, or parked."""
+        self._backlog.clear()
+        self._read = acked
+
+    async def connect(self) -> None:
+        """Ask Kafka for its topics. Raises ``KafkaUnavailable``."""
+        await self._router.load()
+
+    async def build(self, batches: BatchSet | None = None) -> BatchSet | None:
+        """Fill a set with the next callbacks; ``None`` if there is none. Raises as ``JournalReader``, and
+        ``KafkaError`` or ``KafkaUnavailable`` where a topic is new."""
+        batches = batches or BatchSet(self._read - len(self._backlog))
+        while not batches.full:
+            if not self._backlog:
+                if not (rows := await self._reader.read(self._read)):
+                    break
+                self._backlog.extend(rows)
+                self._read = rows[-1].seq
+            row = self._backlog[0]
+            await self._add(batches, row)
+            self._backlog.popleft()
+            batches.last = row.seq
+            batches.callbacks += 1
+            if batches.since_ms is None and row.intact:
+                batches.since_ms = row.received_ms
+            if batches.callbacks % _YIELD_EVERY_ROWS == 0:
+                await asyncio.sleep(0)
+        return batches if batches.callbacks else None
+
+    async def _add(self, batches: BatchSet, row: StoredCallback) -> None:
+        """Add the records of ``row``, or park it."""
+        if not row.intact:
+            batches.park(row.seq, NO_TOPIC, DAMAGED)
+        try:
+            records = self.records.of(row)
+        except Exception as error:  # a fault of ours concerns this callback alone
+            log.error("relay.fault", seq=row.seq, error=type(error).__name__, place=place_of(error))
+            batches.park(row.seq, NO_TOPIC, FAULT)
+            return
+        for record in records:
+            topic = self._router.topic(record)
+            # Invariant 3: while older callbacks of a topic are parked, newer ones are parked behind
+            found = self.blocked.reason(topic) or self._router.partitions.get(topic)
+            _place(batches, (row.seq, record), topic, found or await self._look_up(topic))
+
+    async def _look_up(self, topic: str) -> int | Refusal:
+        """How many partitions ``topic`` has, which is made if it is missing; or why it is refused."""
+        try:
+            return await self._router.ensure(topic)
+        except TopicError as error:
+            log.warning("relay.topic_refused", topic=topic, words=str(error))
+            reason = refusal(error) or Refusal.TOPIC_MISSING
+            self.blocked.block(topic, reason)
+            return reason
+
+    # -- parked callbacks
+
+    async def ready(self, topics: Iterable[str]) -> list[str]:
+        """Those of the blocked ``topics`` that may take records, by Kafka's metadata; others are due
+        later."""
+        ready = []
+        try:
+            await self._router.load()
+            for topic in topics:
+                try:
+                    await self._router.ensure(topic)
+                    ready.append(topic)
+                except TopicError as error:
+                    self.blocked.block(topic, refusal(error) or Refusal.TOPIC_MISSING)
+        except (KafkaError, KafkaUnavailable):  # what is new will show it
+            for topic in topics:
+                self.blocked.block(topic, self.blocked.reason(topic) or Refusal.NO_LEADER)
+            return []
+        return ready
+
+    async def build_parked(
+        self, wanted: Mapping[str | None, Page], acked: int
+    ) -> tuple[BatchSet, list[Parked], dict[str | None, int]]:
+        """A set of a page of the parked callbacks of each topic, or of all (None). Returns it, what it is
+        made of, and the last ``seq`` of each that may have more."""
+        batches, tried, more = BatchSet(acked), list[Parked](), dict[str | None, int]()
+        for topic, (reasons, limit, after_seq) in wanted.items():
+            count = 0
+            async for parked, row in self._parked(topic, reasons, after_seq):
+                if count == limit or (count and batches.full):
+                    more[topic] = tried[-1].seq
+                    break
+                tried.append(parked)
+                await self._add_parked(batches, parked, row)
+                count += 1
+        return batches, tried, more
+
+    async def _parked(
+        self, topic: str | None, reasons: Iterable[str], after_seq: int
+    ) -> AsyncIterator[tuple[Parked, StoredCallback]]:
+        while page := await self._reader.parked(topic, reasons, after_seq, _PARKED_READ):
+            for one in page:
+                yield one
+            after_seq = page[-1][0].seq
+
+    async def _add_parked(self, batches: BatchSet, parked: Parked, row: StoredCallback) -> None:
+        """Add what is parked of ``row``; what cannot be sent stays parked."""
+        try:
+            records = self.records.of(row)
+        except Exception as error:
+            log.error("relay.fault", seq=row.seq, error=type(error).__name__, place=place_of(error))
+            batches.park(row.seq, parked.topic, FAULT)
+            return
+        of_topic = [one for one in records if self._router.topic(one) == parked.topic]
+        if not row.intact and not of_topic:  # its records are resync requests, which go to another topic
+            batches.park(row.seq, parked.topic, DAMAGED)
+        # another release may make other records of this callback: then send all; readers drop the known ones
+        for record in of_topic or records:
+            topic = self._router.topic(record)
+            blocked = None if topic == parked.topic else self.blocked.reason(topic)
+            _place(batches, (row.seq, record), topic, blocked or await self._look_up(topic))
+
+
+def _place(batches: BatchSet, one: CallbackRecord, topic: str, found: int | Refusal) -> None:
+    """Add a record to the batch of its partition, of which ``topic`` has so many, or park its callback."""
+    seq, record = one
+    if isinstance(found, Refusal):
+        batches.park(seq, topic, found.value)
+    elif len(record.value) + len(record.key) > LARGEST_RECORD_BYTES:
+        batches.park(seq, topic, Refusal.TOO_LARGE.value)
+    else:
+        batches.add((topic, partition_of(record.key, found)), one)
 
 
 def partition_of(key: bytes, partitions: int) -> int:

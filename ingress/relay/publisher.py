@@ -25,8 +25,7 @@ from dingbridge.ingress.errors import JournalUnavailable
 from dingbridge.ingress.journal.folder import current
 from dingbridge.ingress.journal.rows import Acknowledgement, Parked
 from dingbridge.ingress.journal.writer import Journal
-from dingbridge.ingress.relay.batches import MAX_RECORDS, BatchSet
-from dingbridge.ingress.relay.building import BatchSetBuilder, Page
+from dingbridge.ingress.relay.batches import MAX_RECORDS, BatchSet, BatchSetBuilder, Page
 from dingbridge.ingress.relay.reading import JournalReader
 from dingbridge.ingress.relay.sender import BLOCKING, BY_HAND, UP, Refusal, Sender
 from dingbridge.ingress.relay.status import RelayStatus
@@ -78,9 +77,8 @@ class Publisher:
         self._saved_at = 0.0
         self._idling = False
         self._checking: asyncio.Task[list[str]] | None = None  # which due topics may take records
-        self._asked = False  # an operator wants what is parked to be tried
         self._by_hand: int | None = None
-        """What is tried by hand alone is tried once more, behind this ``seq``."""
+        """An operator asks: what is tried by hand alone is tried once, behind this ``seq``."""
         self._awake, self._hurried = asyncio.Event(), asyncio.Event()
         self._stopping = False
 
@@ -90,7 +88,8 @@ class Publisher:
 
     def retry(self) -> None:
         """Try at once what is parked, also what was refused for itself; cuts a back-off short."""
-        self._asked = True
+        self._by_hand = 0
+        self._blocked.ask()
         self._hurried.set()
         self._awake.set()
 
@@ -111,6 +110,7 @@ class Publisher:
         for group in await self._reader.parked_groups():
             if group.reason in BLOCKING:
                 self._blocked.block(group.topic, Refusal(group.reason))
+        self._blocked.ask()  # a start tries them at once
         watching = asyncio.create_task(self._watch())
         try:
             await self._run()
@@ -215,9 +215,7 @@ class Publisher:
     @property
     def _may_try(self) -> bool:
         """Whether parked callbacks are to be tried next."""
-        return (
-            self._asked or self._by_hand is not None or (self._checking is not None and self._checking.done())
-        )
+        return self._by_hand is not None or (self._checking is not None and self._checking.done())
 
     def _check_due(self) -> None:
         """Have Kafka asked beside the publishing which of the due topics may take records."""
@@ -227,9 +225,6 @@ class Publisher:
 
     async def _try_parked(self) -> None:
         """Try a page of what is due. Call it only while no batch set is unanswered."""
-        if self._asked:
-            self._asked, self._by_hand = False, 0
-            self._blocked.ask()
         if self._checking is not None and self._checking.done():
             ready, self._checking = self._checking.result(), None
             await self._try({topic: (BLOCKING, self._blocked.page(topic), 0) for topic in ready})
@@ -243,8 +238,7 @@ class Publisher:
         await self._save()  # what was parked meanwhile is in the file, so that the order holds
         batches, tried, more = await self._builder.build_parked(wanted, self._acked)
         batches.refuse(await self._sender.send(batches.records, _RETRY_WITHIN_S))
-        since = {(one.seq, one.topic): one.since_ms for one in tried}
-        again = [one._replace(since_ms=since.get(key, one.since_ms)) for key, one in batches.parked.items()]
+        again = list(batches.parked.values())
         sent = [one for one in tried if (one.seq, one.topic) not in batches.parked]
         await self._journal.acknowledge(Acknowledgement(None, again, sent))
         refused = {one.topic: Refusal(one.reason) for one in again if one.reason in BLOCKING}

@@ -23,7 +23,7 @@ from aiokafka.errors import BrokerResponseError, kafka_errors
 
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
 from dingbridge.ingress.journal.rows import FAULT
-from dingbridge.ingress.relay.status import NumberedRecord, RelayStatus
+from dingbridge.ingress.relay.status import CallbackRecord, RelayStatus
 from dingbridge.kafka.client import (
     PRODUCER_MAX_REQUEST_BYTES,
     discard_producer,
@@ -110,8 +110,8 @@ def refusal(error: BaseException) -> Refusal | None:
     return None
 
 
-Refused = dict[tuple[int, str], tuple[Refusal, tuple[int, ...]]]
-"""By ``seq`` and topic: why, and the numbers of the records that were refused for themselves."""
+Refused = dict[tuple[int, str], Refusal]
+"""Why, by ``seq`` and topic. A reason about the topic is kept before one about a record."""
 
 
 class Sender:
@@ -148,7 +148,7 @@ class Sender:
             raise KafkaUnavailable(f"Kafka at {where} does not answer; callbacks are kept meanwhile")
 
     async def send(
-        self, records: Mapping[Place, Sequence[NumberedRecord]], within_s: float | None = None
+        self, records: Mapping[Place, Sequence[CallbackRecord]], within_s: float | None = None
     ) -> Refused:
         """Send the records of each partition in order, and wait until each is acknowledged or refused.
         Returns what is refused; of a partition that does not answer ``within_s``, all. With ``within_s``
@@ -185,15 +185,15 @@ class Sender:
         return refused
 
     async def _send_batches(
-        self, waiting: Mapping[Place, deque[NumberedRecord]]
-    ) -> "dict[Place, tuple[list[NumberedRecord], asyncio.Future[object]]]":
+        self, waiting: Mapping[Place, deque[CallbackRecord]]
+    ) -> "dict[Place, tuple[list[CallbackRecord], asyncio.Future[object]]]":
         """Send the first batch of each partition, and take its records out of ``waiting``."""
         connected = await self.connected()
         sent = {}
         for partition, records in waiting.items():
-            builder, batch, size = connected.create_batch(), list[NumberedRecord](), 0
-            while records and (not batch or size + len(records[0][2].value) <= BATCH_BYTES):
-                record = records[0][2]
+            builder, batch, size = connected.create_batch(), list[CallbackRecord](), 0
+            while records and (not batch or size + len(records[0][1].value) <= BATCH_BYTES):
+                record = records[0][1]
                 headers = list(record.headers)
                 if (
                     builder.append(timestamp=None, key=record.key, value=record.value, headers=headers)
@@ -210,14 +210,14 @@ class Sender:
     async def _one_by_one(
         self,
         partition: Place,
-        batch: Sequence[NumberedRecord],
+        batch: Sequence[CallbackRecord],
         refused: Refused,
         within_s: float | None,
     ) -> Refusal | None:
         """Send each record of a refused batch alone, and add those that are refused for themselves to
         ``refused``. Returns a reason about the topic, which ends it. Raises as ``send``."""
         for one in batch:
-            for reason, _ in (await self.send({partition: [one]}, within_s)).values():
+            for reason in (await self.send({partition: [one]}, within_s)).values():
                 if reason in BLOCKING:
                     return reason
                 _refuse(refused, partition[0], [one], reason)
@@ -268,11 +268,8 @@ async def _unanswered(
     return {partition: future for partition, future in futures.items() if not future.done()}
 
 
-def _refuse(refused: Refused, topic: str, records: Sequence[NumberedRecord], reason: Refusal) -> None:
-    """Add ``records`` to ``refused``. A reason about the topic holds for all of a callback's records."""
-    for seq, number, _ in records:
-        before, numbers = refused.get((seq, topic), (reason, ()))
-        if {reason, before} & BLOCKING:
-            refused[seq, topic] = (reason if reason in BLOCKING else before), ()
-        else:
-            refused[seq, topic] = reason, (*numbers, number)
+def _refuse(refused: Refused, topic: str, records: Sequence[CallbackRecord], reason: Refusal) -> None:
+    """Add the callbacks of ``records`` to ``refused``."""
+    for seq, _ in records:
+        if refused.get((seq, topic)) not in BLOCKING:
+            refused[seq, topic] = reason

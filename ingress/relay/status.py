@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Iterable
-from functools import cache, partial
+from functools import partial
 from logging import INFO, WARNING
 from typing import Any
 
@@ -31,8 +31,8 @@ _LOGGED_AS = {
 }
 
 
-NumberedRecord = tuple[int, int, Record]
-"""``(seq, number, record)``: of the callback ``seq``, the record with this number, from 0."""
+CallbackRecord = tuple[int, Record]
+"""``(seq, record)``: a record of the callback ``seq``."""
 
 
 class RelayStatus:
@@ -72,7 +72,6 @@ class RelayStatus:
         self._connected = Gauge(
             "dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry
         )
-        self._delay_of = cache(self._delay_seconds.labels)  # for each record
         self._logged: set[tuple[str, Drift] | OtherCompany] = set()
         self._other_companies: dict[str, dict[str, Any]] = {}
         """By app: the ``count`` of pushes that named another company, the last one named, the app's own."""
@@ -89,16 +88,16 @@ class RelayStatus:
             "other_companies": self._other_companies,
         }
 
-    def published(self, records: Iterable[NumberedRecord]) -> None:
+    def published(self, records: Iterable[CallbackRecord]) -> None:
         """Kafka has acknowledged ``records``."""
         counts: dict[str, int] = {}
         delayed = set[str]()
-        for _, _, record in records:
+        for _, record in records:
             label = record.event_type if record.known and record.event_type is not None else OTHER
             counts[label] = counts.get(label, 0) + 1
             if record.delay_s is not None and label not in delayed:
                 delayed.add(label)
-                self._delay_of(family_of(record.event_type)).observe(record.delay_s)
+                self._delay_seconds.labels(family_of(record.event_type)).observe(record.delay_s)
             if record.fault is not None:
                 self._unclassified.labels(record.fault).inc()
             if record.other_company is not None:

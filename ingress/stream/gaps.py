@@ -35,7 +35,6 @@ class Gaps:
         self._gap_ms, self._key = gap_s * 1000, f"stream/{app.name}"
         self._closed_ms = self._requested_ms = 0
         self._since_ms: int | None = None  # a request is owed for all since then
-        self._changed = asyncio.Event()
         self.open = 0
         """Connections that take events now."""
         self.known = asyncio.Event()
@@ -50,33 +49,25 @@ class Gaps:
             self._since_ms = self._since_ms or self._closed_ms - MARGIN_MS
             self._metrics.gaps.labels(self._app.name).inc()
             log.warning("stream.gap", app=self._app.name, since_ms=self._since_ms)
-        self._changed.set()
 
     def closed(self, unnoticed_s: float = 0.0) -> None:
         """One connection less takes events; it may have been gone for ``unnoticed_s`` already."""
         self.open -= 1
         self._closed_ms = now_ms() - int(unnoticed_s * 1000)
-        self._changed.set()
 
     async def run(self) -> None:
-        """Read the note, and write it whenever it has changed, until cancelled: then for the last time."""
+        """Read the note, and write it now and then until cancelled: then for the last time."""
         while not self.known.is_set():
             try:
                 await self._read()
             except JournalUnavailable:  # the journal logs it
-                await self._wait()
+                await asyncio.sleep(_NOTE_EVERY_S)
         try:
             while True:
+                await asyncio.sleep(_NOTE_EVERY_S)
                 await self._write()
-                await self._wait()
         finally:
             await self._write()
-
-    async def _wait(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_NOTE_EVERY_S):
-                await self._changed.wait()
-        self._changed.clear()
 
     async def _read(self) -> None:
         text = (await self._journal.notes(self._key)).get(self._key, "")

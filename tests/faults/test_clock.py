@@ -8,7 +8,7 @@ import pytest
 from dingbridge.events import extract_facts
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.folder import open_current
-from dingbridge.ingress.journal.retention import Retention, prune_steps
+from dingbridge.ingress.journal.retention import Retention, prune_step
 from dingbridge.ingress.journal.rows import Acknowledgement, NewCallback, Parked
 
 DAY = 86_400
@@ -33,8 +33,9 @@ def acknowledge(file: JournalFile, acked: int, *parked: Parked) -> None:
 
 
 def prune(folder: Path, file: JournalFile) -> None:
-    for _ in prune_steps(lambda: file, folder, KEEP):
-        continue
+    after_seq: int | None = 0
+    while after_seq is not None:
+        after_seq = prune_step(file, folder, KEEP, after_seq)
 
 
 def bodies(file: JournalFile) -> list[bytes]:

@@ -1,11 +1,10 @@
-"""The poller with our client on the simulator: tokens, bans and quotas in the middle, and the ISV list."""
+"""The poller with our client on the simulator: tokens, bans and quotas in the middle."""
 
 import pytest
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import QuotaSpent, Unavailable
-from dingbridge.ingress.recovery.poller import AppList, IsvList
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.simulator.pushes.failed import FailedList
 from dingbridge.simulator.server import Simulator
@@ -30,8 +29,8 @@ async def client(simulator):
         yield client.at(Priority.RECOVERY)
 
 
-def process(client, source=AppList):
-    return Process(FailedList(), source=source(client))
+def process(client):
+    return Process(FailedList(), client=client)
 
 
 async def test_the_list_is_read_with_a_call_a_page(simulator, client):
@@ -70,20 +69,3 @@ async def test_an_answer_that_is_cut_off_is_a_page_that_may_be_gone(simulator, c
     assert len(one.disk.requests) == 1
     await one.poller.run()
     assert len(one.disk.callbacks) == 250
-
-
-async def test_isv_records_enter_as_they_were_pushed_and_are_confirmed(simulator, client):
-    platform = simulator.platform
-    events = [event for _ in range(140) for event in platform.act("hire")]
-    for event in events:
-        simulator.delivery.records.add(event.event_type, event.plaintext(), event.time_ms, event.corp_id)
-    simulator.faults.add({"api": "callback/failrecord/list", "kind": "cut", "after": 2, "times": 1})
-    one = process(client, source=IsvList)
-    with pytest.raises(Unavailable):  # the second page's answer is lost: it is still there
-        await one.poller.run()
-    assert not one.disk.requests
-    result = await one.poller.run()
-    assert one.disk.bodies() == sorted(event.plaintext() for event in events)
-    assert result.pages_missing == one.missing == 0
-    again = await one.poller.run()
-    assert again.items == 0

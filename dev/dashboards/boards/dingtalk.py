@@ -87,9 +87,6 @@ DINGTALK: Final = Dashboard(
                 red_above=6 * 3600,
             ),
             Panel(
-                "Age of the oldest event found", "seconds", {"": "max(dingbridge_recovery_oldest_seconds)"}
-            ),
-            Panel(
                 "Pages that may be gone, and resync requests",
                 "number",
                 {

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dingbridge.dingtalk.api.calls import Calls, a_list, an_object, either
+from dingbridge.dingtalk.api.calls import Calls, a_list
 from dingbridge.dingtalk.replies import boolean
 
 REGISTER_TIMEOUT_S: Final = 30.0
 """register and update wait for DingTalk's own check of the URL."""
-RECORDS_PAGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class FailedPage:
 
 
 class CallbackCalls(Calls):
-    """Registration of the callback, and its failed lists."""
+    """Registration of the callback, and its failed list."""
 
     async def register_call_back(self, *, tags: Sequence[str], token: str, aes_key: str, url: str) -> None:
         """Register the callback URL for EventTypes ``tags`` (register-callback-events).
@@ -79,42 +78,6 @@ class CallbackCalls(Calls):
         return FailedPage(
             _items(a_list(api, reply.get("failed_list"))), boolean(reply.get("has_more")) or False
         )
-
-    async def failed_records(
-        self, *, tags: Sequence[str], begin_s: int, end_s: int, size: int = RECORDS_PAGE
-    ) -> FailedPage:
-        """The first page of an ISV app's failed pushes that are not confirmed yet; they are kept for 7 days
-        (dingtalk.oapi.callback.failrecord.list).
-
-        ``begin_s`` and ``end_s`` are epoch seconds; ``size`` at most 100. Items have ``id``,
-        ``call_back_tag``, ``call_back_data`` (the pushed JSON as text), ``event_time`` (ms), ``corpid``.
-        Nothing is destroyed by reading; ``confirm_failed_records`` takes a page off the list.
-        """
-        return await self._records(tags, begin_s, end_s, size, confirm=False)
-
-    async def confirm_failed_records(
-        self, *, tags: Sequence[str], begin_s: int, end_s: int, size: int = RECORDS_PAGE
-    ) -> FailedPage:
-        """The same page as ``failed_records``, confirmed by this call: DingTalk lists it as confirmed from
-        now on. Call it after the page was stored, with the same arguments."""
-        return await self._records(tags, begin_s, end_s, size, confirm=True)
-
-    async def _records(
-        self, tags: Sequence[str], begin_s: int, end_s: int, size: int, *, confirm: bool
-    ) -> FailedPage:
-        api = "callback/failrecord/list"
-        request = {
-            "tags": list(tags),
-            "cursor": 0,
-            "status": 1,  # not confirmed
-            "page_size": size,
-            "begin_time": begin_s,
-            "end_time": end_s,
-            "confirm": confirm,
-        }
-        result = an_object(api, await self._result(api, {"req": request}))
-        items = _items(a_list(api, either(result, "list", "failed_list")))
-        return FailedPage(items, boolean(either(result, "has_more", "hasMore")) or False)
 
 
 def _items(values: list[Any]) -> list[dict[str, Any]]:

@@ -75,7 +75,7 @@ def test_total_and_every_record_is_an_event(body: bytes) -> None:
 CALLBACKS = st.one_of(
     st.binary(), payloads().map(encode), payloads().map(json.dumps).map(str.encode), damaged()
 )
-VIAS = st.sampled_from(["http", "stream", "failed-list", "failed-record"])
+VIAS = st.sampled_from(["http", "stream", "failed-list"])
 CORP_IDS = st.sampled_from([None, "dingcorp", '5%"审'])
 
 

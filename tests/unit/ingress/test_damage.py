@@ -21,11 +21,12 @@ from dingbridge.ingress.journal.drain import Drainer, DrainState
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.folder import current, put_aside, rename_damaged
 from dingbridge.ingress.journal.inspect import JournalView
+from dingbridge.ingress.journal.retention import prune_step
 from dingbridge.ingress.journal.rows import CONTROL, Acknowledgement
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.relay.reading import JournalReader
 from tests.support.sizes import LONG, new_seed, sized
-from tests.unit.ingress.filled import NOW, callback, fill, rights, started
+from tests.unit.ingress.filled import DAY, NOW, callback, fill, rights, started
 
 COUNT, ACKED, PARKED, LATER = 120, 50, 7, 1_000
 """``LATER``: the number of a callback that is kept after the start."""
@@ -123,7 +124,7 @@ async def _look(journal: Journal, root: Path, found: Found) -> None:
     finally:
         reader.close()
     await journal.acknowledge(Acknowledgement(seq))
-    await journal._prune()
+    await journal._submit(lambda file: prune_step(file, root, DAY, 0))
     assert not journal.fault
 
 

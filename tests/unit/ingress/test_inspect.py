@@ -99,7 +99,7 @@ def test_one_that_is_damaged_is_shown_as_it_stands(run):
 
 def test_what_is_parked_is_counted_by_topic_and_reason_with_the_first_ones_time(run, root):
     with closing(open_current(root)) as file:
-        more = [Parked(6, TOPIC, "rights", NOW + 1), Parked(2, TOPIC, "too_large", NOW + 1000, (0, 2))]
+        more = [Parked(6, TOPIC, "rights", NOW + 1), Parked(2, TOPIC, "too_large", NOW + 1000)]
         file.commit([], None, [Acknowledgement(None, more)])
     groups = [tuple(group.values()) for group in json.loads(run("stats", "--json")[1])["parked"]]
     assert groups == [

@@ -90,7 +90,7 @@ REQUEST = ResyncRequest("page-1", "a page may be gone", app="oa", corp_id="c", s
 
 
 def test_callbacks_notes_and_acknowledgements_are_kept_together_or_not_at_all(file):
-    parked = Parked(2, "topic", "too_large", 7, (0, 3))
+    parked = Parked(2, "topic", "too_large", 7)
     group = [callback(b"a"), REQUEST.callback(), callback(b"a"), ResyncRequest("x", "why").callback()]
     assert file.commit(group, {"recovery/oa": "page"}, [Acknowledgement(2, [parked, rights(1)])]) == [
         *(True, True, False, True)
@@ -165,7 +165,7 @@ def test_a_number_that_is_changed_is_not_believed(tmp_path):
 )
 def test_a_state_that_is_changed_is_damage_and_holds_up_no_start(tmp_path, change):
     with closing(fill(tmp_path, 3, 2)) as file:
-        file.commit([], {"note": "text"}, [Acknowledgement(None, [Parked(2, "topic", "too_large", 1, (0,))])])
+        file.commit([], {"note": "text"}, [Acknowledgement(None, [Parked(2, "topic", "too_large", 1)])])
         assert file.path == current(tmp_path)
         file.db.execute(f"UPDATE {change}")
     with closing(reopened(tmp_path)) as file:

@@ -83,7 +83,7 @@ async def test_what_waits_is_parked_and_was_put_aside_shows(tmp_path, registry):
 
 
 def numbered(records):
-    return [(1, number, record) for number, record in enumerate(records)]
+    return [(1, record) for record in records]
 
 
 def test_kafka_is_connected_while_it_takes_records(registry):
@@ -116,7 +116,6 @@ def test_dingtalks_delay_is_that_of_its_pushes_that_say_when_it_happened(registr
     published("http", "a_new_type", TimeStamp=str(NOW - 700))
     published("http")
     published("failed-list", TimeStamp=str(NOW - 86_400_000))
-    published("failed-record", TimeStamp=str(NOW - 86_400_000))
     published("http", TimeStamp=str(NOW - 700))
 
     def sample(suffix, **labels):

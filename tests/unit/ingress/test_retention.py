@@ -6,7 +6,7 @@ from itertools import islice
 import apsw
 import pytest
 
-from dingbridge.ingress.journal.retention import Retention, prune_steps
+from dingbridge.ingress.journal.retention import Retention, prune_step
 from dingbridge.ingress.journal.rows import Acknowledgement, now_ms
 from tests.support.sizes import sized
 from tests.unit.ingress.filled import DAY, NOW, callback, fill, rights, rows
@@ -17,9 +17,17 @@ FULL = Retention(86_400, 86_400, min_free_bytes=1 << 62)
 """The disk is nearly full."""
 
 
+def steps(root, file, retention):
+    """Yield after each step, until all is deleted that is old now."""
+    after_seq = 0
+    while after_seq is not None:
+        after_seq = prune_step(file, root, retention, after_seq)
+        yield
+
+
 def prune(root, file, retention):
-    """One pass. Returns the numbers that are left."""
-    for _ in prune_steps(lambda: file, root, retention):
+    """Returns the numbers that are left."""
+    for _ in steps(root, file, retention):
         pass
     return [row.seq for row in rows(file)]
 
@@ -45,7 +53,7 @@ def test_a_pass_ends_where_a_published_callback_stays_for_its_age(tmp_path):
         file.commit([callback(b"%d" % n, now_ms() - h * HOUR_MS) for n, h in enumerate(ages_h)])
         file.commit([], None, [Acknowledgement(len(ages_h), [rights(3)])])
         for first_left in (1_501, 1_701):
-            assert len(list(prune_steps(lambda: file, tmp_path, DAY))) < 6
+            assert len(list(steps(tmp_path, file, DAY))) < 6
             assert [row.seq for row in rows(file)][:3] == [3, 1_201, first_left]
         file.db.execute("UPDATE callbacks SET received_ms = 1 WHERE seq = 1201")
         assert prune(tmp_path, file, DAY) == [3]
@@ -78,7 +86,7 @@ def test_a_step_reads_and_deletes_little_however_much_is_parked(tmp_path, count,
             lambda told: work.append(told["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]),
         )
         most, before = 0, file.db.total_changes()
-        for _ in prune_steps(lambda: file, tmp_path, Retention(0, 86_400, min_free_bytes=0)):
+        for _ in steps(tmp_path, file, Retention(0, 86_400, min_free_bytes=0)):
             most = max(most, sum(work))
             assert file.db.total_changes() - before <= 600
             before = file.db.total_changes()
@@ -109,5 +117,5 @@ def test_a_file_that_gives_nothing_back_does_not_hold_up_the_pass(tmp_path):
         assert file.db.pragma("auto_vacuum") == 0
         file.commit([callback(bytes(40_000), 1, b"%d" % n) for n in range(100)])
         file.commit([], None, [Acknowledgement(100)])
-        assert len(list(islice(prune_steps(lambda: file, tmp_path, FULL), 100))) < 100
+        assert len(list(islice(steps(tmp_path, file, FULL), 100))) < 100
         assert rows(file) == []

@@ -5,7 +5,6 @@ from prometheus_client import CollectorRegistry
 from dingbridge.dingtalk.api.callbacks import FailedPage
 from dingbridge.ingress.journal.rows import ResyncRequest
 from dingbridge.ingress.metrics import RecoveryMetrics
-from dingbridge.ingress.recovery.convert import convert_item
 from dingbridge.ingress.recovery.poller import Poller
 from dingbridge.simulator.pushes.failed import FailedList
 
@@ -29,12 +28,12 @@ class Disk:
 class Process:
     """One instance with its journal on ``disk``. ``on_reach`` is called with each place that it comes to."""
 
-    def __init__(self, failed, disk=None, source=None):
+    def __init__(self, failed, disk=None, client=None):
         self.disk, self.failed = Disk() if disk is None else disk, failed
         self.fault = None
         self.on_reach, self.reached, self.dead, self.raises = lambda place: None, [], False, None
         self.metrics = RecoveryMetrics(CollectorRegistry())
-        self.poller = Poller("default", source or self, self, self.metrics)
+        self.poller = Poller("default", client or self, self, self.metrics)
 
     def reach(self, place):
         if self.dead:
@@ -75,18 +74,15 @@ class Process:
 
     # DingTalk's list
 
-    id, via, deletes = "j1", "failed-list", True
+    id = "j1"
 
-    async def page(self):
+    async def failed_callbacks(self):
         self.reach("before call")
         items, more = self.failed.read()
         self.reach("after call")
         if self.raises is not None:
             raise self.raises
         return FailedPage([i if isinstance(i, dict) else {"item": i} for i in items], more)
-
-    def convert(self, item):
-        return convert_item(item)
 
 
 def item(number, tag="user_modify_org"):

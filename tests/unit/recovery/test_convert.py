@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import KafkaUnavailable, SettingsError
-from dingbridge.events import Received, decode, extract_facts, to_records
+from dingbridge.events import Received, decode, to_records
 from dingbridge.ingress.metrics import RecoveryMetrics
 from dingbridge.ingress.recovery import apps as module
 from dingbridge.ingress.recovery.apps import Recovery
-from dingbridge.ingress.recovery.convert import convert_item, convert_record
+from dingbridge.ingress.recovery.convert import convert_item
 from dingbridge.ingress.recovery.poller import Result
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, with_failed_lists
@@ -103,22 +103,6 @@ def test_it_names_the_same_type_subject_and_company_whatever_the_form(generation
                 assert [e.data.get(name) for e in recovered] == [e.data.get(name) for e in pushed]
 
 
-@pytest.mark.parametrize("generation", ["old", "new"])
-def test_isv_records_are_the_pushes_word_for_word(generation):
-    for number, event in enumerate(events(generation, count=50)):
-        record = {
-            "id": number,
-            "call_back_tag": event.event_type,
-            "call_back_data": event.plaintext().decode(),
-            "event_time": event.time_ms,
-            "corpid": event.corp_id,
-        }
-        converted = convert_record(record)
-        if extract_facts(event.plaintext()).has_identity:
-            assert converted.body == event.plaintext()
-        assert (converted.event_type, converted.resync) == (event.event_type, None)
-
-
 @pytest.mark.parametrize(
     ("item", "part", "corp"),
     [
@@ -176,8 +160,6 @@ def test_whatever_dingtalk_lists_something_becomes_of_it(item):
     assert converted.body is not None or converted.resync is not None
     if converted.body is not None:
         assert records(converted.body)
-    converted = convert_record(item | {"call_back_data": item.get("item")})
-    assert converted.body is not None or converted.resync is not None
 
 
 # -- Recovery of several apps: each for itself, while they come and go
@@ -202,7 +184,7 @@ class Stack:
         class One:
             def __init__(self, app, *_):
                 self.app = app
-                self.poller = SimpleNamespace(read_at_s=1000.0, oldest_s=0.0)
+                self.poller = SimpleNamespace(read_at_s=1000.0)
                 stack.log.append(("start", self.app.name, self.app.app_secret))
 
             async def stop(self, within_s):
@@ -227,10 +209,6 @@ class Stack:
     @property
     def last_success_s(self):
         return self.registry.get_sample_value("dingbridge_recovery_last_success_timestamp_seconds")
-
-    @property
-    def oldest_s(self):
-        return self.registry.get_sample_value("dingbridge_recovery_oldest_seconds")
 
 
 def test_a_list_is_read_once_and_of_the_others_it_is_said_why_not():
@@ -273,15 +251,13 @@ async def test_of_several_apps_the_metrics_tell_of_the_one_furthest_behind(monke
 
 async def measure_apps(monkeypatch, tasks):
     stack = Stack(monkeypatch, app("hr"), app("sales"))
-    assert (stack.last_success_s, stack.oldest_s) == (0, 0)
+    assert stack.last_success_s == 0
     stack.recovery.start(tasks)
     await eventually(lambda: len(stack.log) == 2, 10, "both have come")
-    hr, sales = (stack.recovery.each[name].poller for name in ("hr", "sales"))
-    hr.read_at_s, hr.oldest_s, sales.oldest_s = 2000.0, 60.0, 5.0
-    assert (stack.last_success_s, stack.oldest_s) == (1000.0, 60.0)
+    stack.recovery.each["hr"].poller.read_at_s = 2000.0
+    assert stack.last_success_s == 1000.0
     stack.apps = by_name(app("hr"))
     await eventually(lambda: stack.last_success_s == 2000.0, 10, "sales is gone")
     stack.apps = {}
     await eventually(lambda: stack.last_success_s == 0, 10, "nothing is read any more")
-    assert stack.oldest_s == 0
     await asyncio.wait_for(stack.recovery.stop(1), 5)

@@ -4,17 +4,14 @@ import asyncio
 import contextlib
 import time
 from types import SimpleNamespace
-from unittest.mock import AsyncMock
 
 import pytest
 
-from dingbridge.dingtalk.api.callbacks import FailedPage
 from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, TokenInvalid, Unavailable
 from dingbridge.errors import BridgeError
 from dingbridge.events import Received, to_records
 from dingbridge.ingress.errors import JournalUnavailable
 from dingbridge.ingress.recovery.apps import AppRecovery
-from dingbridge.ingress.recovery.poller import IsvList
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
 from dingbridge.simulator.pushes.failed import FailedList
@@ -67,22 +64,6 @@ async def test_killed_at_every_place_nothing_is_lost_that_is_not_counted():
         third = Process(failed, disk)
         result = await third.poller.run()
         assert (result.items, result.pages_missing) == (0, 0)
-
-
-async def test_what_was_known_before_a_missing_page_is_told():
-    process = Process(listed(1))
-    await process.poller.run()
-    process.raises = Unavailable("the connection broke", api=API)
-    with pytest.raises(Unavailable):
-        await process.poller.run()
-    [request] = process.disk.requests
-    assert request.since_ms is not None
-    end = process.disk.noted["recovery/end/default"]
-    assert request.since_ms == int(end) - 15 * 60_000
-    process.disk.noted = {"recovery/end/default": "no number", "recovery/intent/default": "then"}
-    process.raises = None
-    await process.poller.run()
-    assert process.disk.requests[1].since_ms is None
 
 
 async def test_two_pollers_lose_nothing():
@@ -158,7 +139,7 @@ async def test_events_in_the_same_words_are_as_many_events(timed):
     assert len(ids) == 3
 
 
-async def test_a_journal_that_takes_no_write_costs_no_page_and_stops_the_reading():
+async def test_a_page_that_the_journal_does_not_take_may_be_gone_and_stops_the_reading():
     process = Process(listed(COUNT))
 
     def full(place):
@@ -171,7 +152,8 @@ async def test_a_journal_that_takes_no_write_costs_no_page_and_stops_the_reading
     assert process.reached.count("after call") == 1
     process.on_reach = lambda place: None
     result = await process.poller.run()
-    assert (len(process.disk.callbacks), result.pages_missing) == (COUNT, 0)
+    assert (len(process.disk.callbacks), result.pages_missing) == (COUNT - PAGE, 1)
+    assert [(request.app, request.since_ms) for request in process.disk.requests] == [("default", None)]
 
 
 async def test_without_a_note_of_the_intent_nothing_is_called():
@@ -192,26 +174,6 @@ async def test_one_that_is_stopping_begins_no_further_page():
     result = await process.poller.run()
     assert (result.pages, len(process.disk.callbacks)) == (1, PAGE)
     assert not process.disk.noted
-
-
-async def test_what_a_confirmation_forgets_beside_the_page_is_kept():
-    """An ISV app's list: an item that came between the page and its confirmation is forgotten with it."""
-    pages = {
-        "read": [FailedPage([record(1)], True), FailedPage([], False)],
-        "confirmed": [FailedPage([record(1), record(2)], True)],
-    }
-    client = AsyncMock()
-    client.failed_records.side_effect = pages["read"]
-    client.confirm_failed_records.side_effect = pages["confirmed"]
-    process = Process(None, source=IsvList(client))
-    result = await process.poller.run()
-    assert (result.items, len(process.disk.callbacks), process.disk.requests) == (2, 2, [])
-    assert client.confirm_failed_records.call_args.kwargs["size"] == 1
-
-
-def record(number):
-    data = f'{{"EventType":"check_in","eventId":"e{number}"}}'
-    return {"id": number, "call_back_tag": "check_in", "call_back_data": data}
 
 
 # -- When the failed list is read

@@ -122,7 +122,7 @@ def test_drift_stands_on_a_callbacks_first_record() -> None:
 def test_an_unknown_type_and_what_we_put_together_ourselves_have_none() -> None:
     assert drifts({"EventType": "brand_new_event", "x": 1}) == set()
     assert drifts({"EventType": "user_add_org"}, via="failed-list") == set()
-    assert drifts({"EventType": "user_add_org"}, via="failed-record") != set()
+    assert drifts({"EventType": "user_add_org"}, via="stream") != set()
 
 
 def test_drift_and_a_fault_of_the_check_change_nothing_that_is_published() -> None:
