@@ -56,7 +56,7 @@ class Gaps:
         self._closed_ms = now_ms() - int(unnoticed_s * 1000)
 
     async def run(self) -> None:
-        """Read the note, and write it now and then until cancelled: then for the last time."""
+        """Read the note, and write it at once, now and then, and for the last time when cancelled."""
         while not self.known.is_set():
             try:
                 await self._read()
@@ -64,8 +64,8 @@ class Gaps:
                 await asyncio.sleep(_NOTE_EVERY_S)
         try:
             while True:
-                await asyncio.sleep(_NOTE_EVERY_S)
                 await self._write()
+                await asyncio.sleep(_NOTE_EVERY_S)
         finally:
             await self._write()
 

@@ -29,6 +29,8 @@ from tests.support.promql import RULES, of_dashboards, of_rules, selectors
 from tests.support.waiting import PATIENCE_S, wait_until
 
 EVERY_S = 2
+DRIFTING = b'{"EventType":"check_in","timeStamp":"never"}'
+"""Of a type that nobody else pushes: of each type one callback in 10 s is checked for drift."""
 WITHOUT_SERIES = {
     "dingbridge_approval_attachments_total": "the demo has no ARCHIVE_DIR, so that nothing is downloaded",
     "dingbridge_consumer_holder_seconds": "a record must fail for 10 s",
@@ -120,7 +122,7 @@ async def live(bridge: Processes) -> None:
         await poller.set_rate(10)
         await exchange(ingress, b"GET / HTTP/1.1\r\nHost: bridge.example\r\n\r\n", 10)
         await exchange(ingress, raw_push(b"not JSON"), 10)  # cannot be normalised
-        await exchange(ingress, raw_push(b'{"EventType":"user_add_org","UserId":7}'), 10)  # drifts
+        await exchange(ingress, raw_push(DRIFTING), 10)
         settings = bridge.kafka_settings
         producer = AIOKafkaProducer(**connection(settings))
         await producer.start()

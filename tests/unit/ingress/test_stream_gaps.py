@@ -119,6 +119,21 @@ async def test_a_kill_forgets_no_gap(stack):
     assert stack.since == [last - MARGIN_MS]
 
 
+async def test_nor_does_a_kill_right_after_the_first_start(stack, monkeypatch):
+    monkeypatch.setattr(module, "_NOTE_EVERY_S", 3600)
+    killed = await stack.process()
+    killed.opened()
+    await eventually(lambda: stack.noted, 10, "the first note")
+    stack.well = False
+    await stack.stop()
+    stack.well = True
+    stack.now += MINUTE
+    second = await stack.process()
+    second.opened()
+    await stack.stop()
+    assert stack.since == [START - MARGIN_MS]
+
+
 async def test_further_gaps_within_the_hour_are_one_later_request_also_across_a_restart(stack):
     gaps = await stack.process()
     gaps.opened()
