@@ -5,13 +5,14 @@ contradicts the event is asked for again after 2, 10 and 60 s (``dingbridge/snap
 DingTalk may be minutes late, and another of its servers may be later still. So each entity that an event
 names is read once more after an hour, whatever was answered until then. Somebody whom the tables have, whom
 DingTalk does not know, and whose leaving no event reported, is believed to be gone after an hour. A leaver
-whom DingTalk still shows is asked for again after 1, 6 and 24 hours.
+whom DingTalk still shows, and a new employee whom it does not show yet, are asked for again after 1, 6 and 24
+hours.
 """
 
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from dingbridge.snapshots.late_answers import ABSENT_AGAIN_S, LEAVER_AGAIN_S, LOOK_AGAIN_S, Said
+from dingbridge.snapshots.late_answers import ABSENT_AGAIN_S, HOURS_AGAIN_S, LOOK_AGAIN_S, Said
 
 Reported = Said
 """What an event reports of its entity: it is there now, it is gone, or something about it has changed."""
@@ -31,7 +32,7 @@ LAST_READ_S: Final = ABSENT_AGAIN_S - SETTLES_S
 """How long after that, in s, an entity is read for the last time."""
 
 _MISSING_S: Final[tuple[float, ...]] = (*LOOK_AGAIN_S, ABSENT_AGAIN_S)
-_SHOWN_S: Final[tuple[float, ...]] = (*LOOK_AGAIN_S, *LEAVER_AGAIN_S)
+_HOURS_S: Final[tuple[float, ...]] = (*LOOK_AGAIN_S, *HOURS_AGAIN_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,12 @@ def decide(reported: Reported | None, reads: int, *, exists: bool, here: bool) -
     """Decide after read number ``reads`` since the event (or, without one, since the entity was missing).
     ``exists``: DingTalk has the entity; ``here``: so have the tables."""
     if exists:
-        contradicts, delays = reported == "absent", _SHOWN_S
+        contradicts, delays = reported == "absent", _HOURS_S
         write = not contradicts or reads > len(LOOK_AGAIN_S)
     else:
         # Invariant 9: without an event of leaving, "no such user" is believed an hour later
-        contradicts, delays = reported in ("present", "changed") or (reported is None and here), _MISSING_S
+        contradicts = reported in ("present", "changed") or (reported is None and here)
+        delays = _HOURS_S if reported == "present" else _MISSING_S
         write = reported == "absent" or reads > len(_MISSING_S)
     return Decision(write, delays[reads - 1] if contradicts and reads <= len(delays) else None)
 

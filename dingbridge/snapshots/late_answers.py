@@ -17,9 +17,9 @@ ABSENT_AGAIN_S: Final = 3600.0
 """How long to wait, in s, before the last read of a person whom DingTalk does not have, and of an edit that
 no answer shows: otherwise only the next full sync would find the truth."""
 
-LEAVER_AGAIN_S: Final = (3600.0, 6 * 3600.0, 24 * 3600.0)
-"""How long to wait, in s, before each of three more reads of a reported leaver whom DingTalk still shows.
-Otherwise only the next full sync would find that the person left."""
+HOURS_AGAIN_S: Final = (3600.0, 6 * 3600.0, 24 * 3600.0)
+"""How long to wait, in s, before each of three more reads of a reported leaver whom DingTalk still shows, and
+of a reported hire whom it does not show. Otherwise only the next full sync would find the truth."""
 
 _SAID: Final[dict[str, Said]] = {
     "user_add_org": "present",

@@ -122,13 +122,19 @@ async def test_a_hire_who_is_absent_after_a_minute_and_there_after_an_hour(make)
     assert (life.calls, await life.waiting()) == (5, 0)
 
 
-async def test_a_hire_who_is_still_absent_after_an_hour_is_believed_to_be(make):
-    life = await make(10_000)
+@pytest.mark.parametrize("lag_s", [2 * 3600, 30 * 3600])
+async def test_a_hire_whom_dingtalk_does_not_show_is_asked_for_again_after_1_6_and_24_hours(make, lag_s):
+    life = await make(lag_s)
     await life.deliver(life.company.hires("u1"))
-    await life.until(100)
-    life.clock.now += 3600
-    await life.until(0)
-    assert (await life.person("u1"), life.calls, await life.waiting()) == (None, 5, 0)
+    await life.until(32 * 3600)
+    assert (await life.person("u1") is not None, await life.waiting()) == (True, 0)
+
+
+async def test_a_hire_who_is_absent_for_longer_is_believed_to_be(make):
+    life = await make(1_000_000)
+    await life.deliver(life.company.hires("u1"))
+    await life.until(32 * 3600)
+    assert (await life.person("u1"), life.calls, await life.waiting()) == (None, 7, 0)
 
 
 @pytest.mark.parametrize("lag_s", [480, 5 * 3600, 30 * 3600])
