@@ -26,12 +26,11 @@ DAYS: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """``members``: direct members of each department; ``holders``: people of each role; ``groups`` of
-    roles."""
+    """``members``: direct members of each department; ``roles`` and their ``groups``."""
 
     people: int
     members: tuple[int, ...]
-    holders: tuple[int, ...]
+    roles: int
     templates: int
     groups: int = 3
 
@@ -69,8 +68,8 @@ NARROWED: Final = Setup(0.5, False, 360)
 
 
 def company(people: int, departments: int, roles: int, templates: int) -> Company:
-    """One whose departments and roles are of one size; everybody has one role."""
-    return Company(people, (people // departments,) * departments, (people // roles,) * roles, templates)
+    """One whose departments are of one size."""
+    return Company(people, (people // departments,) * departments, roles, templates)
 
 
 COMPANIES: Final = (
@@ -81,16 +80,15 @@ COMPANIES: Final = (
 
 
 def full_sync(of: Company) -> dict[str, int]:
-    """Calls until the rows stand, by API, of an app that sees the whole company."""
+    """Calls, by API, of an app that sees the whole company."""
     departments = len(of.members)
     return {
         "auth/scopes": 1,
-        "user/count": 2,
         "v2/department/listsub": departments,
         "v2/department/get": departments,
         "v2/user/list": sum(max(1, ceil(count / PAGE_SIZE)) for count in of.members),
         "role/list": max(1, ceil(of.groups / ROLE_GROUPS_PAGE)),
-        "role/simplelist": sum(max(1, ceil(count / PAGE_SIZE)) for count in of.holders),
+        "v2/user/get": of.people,
     }
 
 
@@ -100,11 +98,11 @@ def full_syncs() -> int:
 
 
 def exempt_calls(of: Company) -> dict[str, int]:
-    """Calls that do not count: of the first full sync with everybody's details, and of an ordinary month."""
-    rows = sum(full_sync(of).values()) - 1
+    """Calls that do not count: of the first full sync, and of an ordinary month."""
+    one = sum(full_sync(of).values()) - 1
     return {
-        "first": rows + of.people,
-        "month": rows * full_syncs() + ceil(of.people * ASSUMED.changes),
+        "first": one,
+        "month": one * full_syncs() + ceil(of.people * ASSUMED.changes),
     }
 
 
@@ -153,7 +151,7 @@ _WORDS: Final = {
         "sum": "**together**",
         "pushes": "**pushes that count**",
         "free": "calls that do not count",
-        "first": "address-sync, the first time with all details",
+        "first": "address-sync, the first full sync",
         "month": "address-sync, every month after",
         "departments": "departments, roles, templates",
     },
@@ -170,7 +168,7 @@ _WORDS: Final = {
         "sum": "**合计**",
         "pushes": "**计入额度的推送**",
         "free": "不计入额度的调用",
-        "first": "address-sync，第一次，含所有人的详情",
+        "first": "address-sync，第一次全量同步",
         "month": "address-sync，此后每月",
         "departments": "部门、角色、模板",
     },
@@ -194,7 +192,7 @@ def tables(lang: str) -> dict[str, str]:
         return table(words["calls"], rows)
 
     free = [exempt_calls(of) for of in COMPANIES]
-    shapes = [f"{len(of.members):,} / {len(of.holders)} / {of.templates}" for of in COMPANIES]
+    shapes = [f"{len(of.members):,} / {of.roles} / {of.templates}" for of in COMPANIES]
     return {
         "everything": of_setup(EVERYTHING),
         "narrowed": of_setup(NARROWED),

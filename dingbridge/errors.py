@@ -27,7 +27,6 @@
     │   ├── JournalDamaged       SQLite, or the disk, cannot read it
     │   ├── JournalLocked        another process holds the folder
     │   └── JournalUnavailable   not kept: disk full, I/O error, queue full, or too slow
-    ├── RunMoved                 another process has taken a full sync over         consumers/address_sync
     └── ActionError              the simulated company cannot do that                            simulator
 
 Where no folder stands beside it, a class is in this module.

@@ -66,6 +66,7 @@ class World:
         self.scope = VisibleScope(self.platform.company, self.profile, start.seed)
         self.sight = Sight(self.platform, self.recording, self.profile)
         self.faults = Faults()
+        self.sight.fault_lag_ms = self.faults.lag_ms
         self.limits = Limits()
         self.pusher = Pusher(
             retry_scale=settings.simulator_retry_scale, on_failed=lambda push: self.delivery.give_up(push)

@@ -24,19 +24,13 @@ def _calls(client: DingTalkClient, known: Known) -> list[Call]:
         for group in await client.role_groups():
             known.add("role_id", *(role.get("id") for role in group.get("roles") or ()))
 
-    async def role_members(role_id: int) -> None:
-        async for _ in client.role_users(role_id):
-            return
-
     return [
         Call("auth/scopes", scope),
         Call("v2/department/get", client.department, "dept_id"),
         Call("v2/department/listsub", children, "dept_id"),
         Call("v2/user/list", members, "dept_id"),
         Call("v2/user/get", client.user, "userid"),
-        Call("user/count", lambda _: client.user_count(only_active=False)),
         Call("role/list", roles),
-        Call("role/simplelist", role_members, "role_id"),
     ]
 
 

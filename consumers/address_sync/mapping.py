@@ -1,15 +1,15 @@
 """DingTalk's answers about users and departments as rows. Pure: no I/O, no clock, never raises.
 
 Field names are those of query-user-details and query-department-details0-v2. Everybody is in one department
-at least (the root's id is 1), so an *absent* department list means that the app may not see it, and the rows
-stay as they are; an *empty* one empties them. Roles are absent when there are none.
+at least (the root's id is 1). So where the department list is *absent*, the app may not see it, and the rows
+stay as they are; an *empty* list empties them. Roles are absent when there are none.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dingbridge.snapshots.coerce import as_bool, as_int, as_json, as_list, as_text, china_date
+from dingbridge.snapshots.coerce import as_bool, as_int, as_json, as_list, as_text, china_date, parse_json
 
 Row = dict[str, Any]
 
@@ -28,12 +28,30 @@ _USER_TEXTS = (
     "extension",
 )
 _USER_FLAGS = ("active", "admin", "boss", "senior", "exclusive_account")
-_NOT_LISTED = frozenset({"manager_userid", "senior", "details_pending", "unionid", "name"})
-"""The columns that stay as they are known where ``v2/user/list`` lacks them: it never has the first three,
-and everybody has the last two."""
+USER_COLUMNS = (*_USER_TEXTS, *_USER_FLAGS, "hired_at")
+"""The columns of ``users`` that hold a person's fields."""
+
+_NOT_LISTED = frozenset({"manager_userid", "senior"})
+"""The columns that ``v2/user/list`` never has."""
 
 LEAVER: Row = {"active": False, "admin": False, "boss": False, "senior": False}
 """The columns that are emptied when somebody leaves; all others stay as last known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The ``columns`` of ``users`` that are stored; empty: all. ``extension`` has the additional column of
+    each key of DingTalk's ``extension`` that has one."""
+
+    columns: frozenset[str] = frozenset()
+    extension: Mapping[str, str] = field(default_factory=dict)
+
+    def keeps(self, column: str) -> bool:
+        """Return whether the column is stored. ``unionid`` is: by it a new owner of a userid is noticed."""
+        return not self.columns or column in self.columns or column == "unionid"
+
+
+ALL_FIELDS = Fields()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,35 +65,34 @@ class UserState:
     role_names: dict[int, Row] = field(default_factory=dict)
 
 
-def user_state(result: Mapping[str, Any]) -> UserState:
+def user_state(result: Mapping[str, Any], fields: Fields = ALL_FIELDS) -> UserState:
     """The rows of one ``v2/user/get`` result."""
     row: Row = {name: as_text(result.get(name)) for name in _USER_TEXTS}
     row |= {name: as_bool(result.get(name)) for name in _USER_FLAGS}
     row["hired_at"] = china_date(result.get("hired_date"))
-    row |= {"left_at": None, "left_reported": None, "details_pending": False}
+    row = {name: value if fields.keeps(name) else None for name, value in row.items()}
+    if fields.extension:
+        own = parse_json(as_text(result.get("extension")) or "")
+        own = own if isinstance(own, dict) else {}
+        row |= {column: as_text(own.get(key)) for key, column in fields.extension.items()}
+    row |= {"left_at": None, "left_reported": None, "out_of_scope_at": None, "details_pending": False}
     names = _roles(result)
     return UserState(row, _memberships(result), frozenset(names), names)
 
 
-def listed_state(items: Mapping[int, Mapping[str, Any]], roles: frozenset[int] | None) -> UserState:
-    """The rows of a user whom ``v2/user/list`` listed in the departments ``items`` (one at least), with the
-    ids of their ``roles``, which it lacks.
-
-    An item has ``leader`` and ``dept_order`` for its own department (queries-the-complete-information-of-a-
-    department-user); what it lacks beside ``v2/user/get`` is left out, and so stays as it is known.
-    """
-    result = next(iter(items.values()))
-    row = user_state(result).row
-    row = {name: value for name, value in row.items() if name not in _NOT_LISTED or name in result}
-    ids = as_list(result.get("dept_id_list"))
-    if ids is None:
-        return UserState(row, None, roles)
-    memberships: dict[int, Row] = {}
-    for dept_id in map(as_int, ids):
-        if dept_id is not None:
-            item = items.get(dept_id)
-            memberships[dept_id] = {} if item is None else _membership(item, dept_id)
-    return UserState(row, memberships, roles)
+def listed_state(item: Mapping[str, Any], dept_id: int, fields: Fields = ALL_FIELDS) -> UserState:
+    """The rows of a user as ``v2/user/list`` shows one in the department ``dept_id``: without roles, manager,
+    and what the person is in other departments (queries-the-complete-information-of-a-department-user)."""
+    state = user_state(item, fields)
+    row = {name: value for name, value in state.row.items() if name not in _NOT_LISTED}
+    memberships: dict[int, Row] = {
+        one: {"leader": None, "sort_order": None} for one in state.memberships or ()
+    }
+    if dept_id in memberships:
+        leader = _by_department(item.get("leader_in_dept"), "leader").get(dept_id, item.get("leader"))
+        order = _by_department(item.get("dept_order_list"), "order").get(dept_id, item.get("dept_order"))
+        memberships[dept_id] = {"leader": as_bool(leader), "sort_order": as_int(order)}
+    return UserState(row | {"details_pending": True}, memberships, None)
 
 
 def department_row(result: Mapping[str, Any]) -> Row:
@@ -90,6 +107,7 @@ def department_row(result: Mapping[str, Any]) -> Row:
         "source_identifier": as_text(result.get("source_identifier")),
         "hidden": as_bool(result.get("hide_dept")),
         "deleted_at": None,
+        "out_of_scope_at": None,
     }
 
 
@@ -102,13 +120,6 @@ def roles_state(groups: Iterable[Mapping[str, Any]]) -> dict[int, Row]:
             if role_id is not None:
                 found[role_id] = _role(item.get("name"), group.get("name"))
     return found
-
-
-def _membership(item: Mapping[str, Any], dept_id: int) -> Row:
-    """One of an item of a listing, which may be as whole as ``v2/user/get``."""
-    leader = _by_department(item.get("leader_in_dept"), "leader").get(dept_id, item.get("leader"))
-    order = _by_department(item.get("dept_order_list"), "order").get(dept_id, item.get("dept_order"))
-    return {"leader": as_bool(leader), "sort_order": as_int(order)}
 
 
 def _role(name: Any, group_name: Any) -> Row:

@@ -1,14 +1,15 @@
 """What ``dingbridge consume address-sync --show`` prints: counts, and the latest rows of each table."""
 
 from collections import defaultdict
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Row, and_, func, select
 
 from dingbridge import Reader
-from dingbridge.consumers.address_sync.sync.runs import last_run
-from dingbridge.consumers.address_sync.tables import departments, look_again, memberships, users
+from dingbridge.consumers.address_sync.tables import departments, entities, memberships, users
 from dingbridge.mirror.leavers import WAITS
+from dingbridge.mirror.withheld import WITHHELD
 from dingbridge.worker.consumer import Table
 
 SHOWN = 10
@@ -16,41 +17,34 @@ SHOWN = 10
 
 
 async def tables(db: Reader) -> list[Table]:
-    """Employees with the names of their departments, those hired and those changed last; departments with
-    their size, latest first; what the last full sync could not read."""
-    shown = [await _employees(db), await _departments(db), *await _not_read(db)]
-    return [*shown, *await _leavers_waiting(db)]
+    """Return tables of employees and of departments, the latest first, and of entities in each state that a
+    person should know."""
+    shown = [await _employees(db), await _departments(db)]
+    states = [await _in_state(db, state) for state in ("refused", WITHHELD, WAITS)]
+    return [*shown, *chain.from_iterable(states)]
 
 
-async def _leavers_waiting(db: Reader) -> list[Table]:
-    """The people beyond the day's limit of leavers."""
-    waits = (look_again.c.kind == "user", look_again.c.said == WAITS)
-    count = int(await db.scalar(select(func.count()).select_from(look_again).where(*waits)))
-    found = await db.execute(
-        select(look_again.c.entity_id).where(*waits).order_by(look_again.c.entity_id).limit(SHOWN)
-    )
-    title = (
-        f"not known to DingTalk, beyond MAX_LEAVERS a day: {count:,}; if they did leave: dingbridge resync "
-        f"--confirm-leavers {count}"
-    )
-    return [(title, ["userid"], [tuple(row) for row in found])] if count else []
-
-
-async def _not_read(db: Reader) -> list[Table]:
-    last = await last_run(db)
-    rows: list[tuple[Any, ...]] = [
-        (kind, an_id, code)
-        for kind, found in (last.unread.items() if last else ())
-        for an_id, code in found["ids"].items()
-    ]
-    counts = ", ".join(f"{found['count']:,} {kind}" for kind, found in (last.unread.items() if last else ()))
-    title = f"not read by the last full sync, and as they were before: {counts}"
-    return [(title, ["what", "id", "DingTalk's code"], rows)] if rows else []
+async def _in_state(db: Reader, state: str) -> list[Table]:
+    """Return the entities in ``state``, which a person should know; an empty list where there are none."""
+    c, of_state = entities.c, entities.c.state == state
+    count = int(await db.scalar(select(func.count()).select_from(entities).where(of_state)))
+    found = select(c.kind, c.entity_id, c.code).where(of_state).order_by(c.kind, c.entity_id).limit(SHOWN)
+    titles = {
+        "refused": f"not read, and as they were before: {count:,}",
+        WITHHELD: f"as they were before in fields that DingTalk's answers lack: {count:,}",
+        WAITS: f"not known to DingTalk, beyond MAX_LEAVERS a day: {count:,}; if they did leave: dingbridge "
+        f"resync --confirm-leavers {count}",
+    }
+    rows = [tuple(row) for row in await db.execute(found)]
+    return [(titles[state], ["what", "id", "DingTalk's code, or the fields"], rows)] if count else []
 
 
 async def _employees(db: Reader) -> Table:
-    counts = select(func.count().label("all"), func.count(users.c.left_at).label("gone")).select_from(users)
-    count = (await db.execute(counts)).one()
+    outside = func.count().filter(users.c.left_at.is_(None), users.c.out_of_scope_at.is_not(None))
+    counts = select(
+        func.count().label("all"), func.count(users.c.left_at).label("gone"), outside.label("outside")
+    )
+    count = (await db.execute(counts.select_from(users))).one()
     latest = await _latest(db)
     names = await _department_names(db, [user.userid for user in latest])
     rows: list[tuple[Any, ...]] = [
@@ -66,7 +60,9 @@ async def _employees(db: Reader) -> Table:
         )
         for user in latest
     ]
-    counted = f"employees: {count.all - count.gone}, and {count.gone} who left"
+    counted = f"employees: {count.all - count.gone - count.outside}, and {count.gone} who left"
+    if count.outside:
+        counted += f", {count.outside} outside of the chosen departments"
     title = f"{counted}; the latest {len(rows)}, by hiring and by change"
     return title, ["userid", "name", "job number", "title", "departments", "hired", "left", "updated"], rows
 

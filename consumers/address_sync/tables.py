@@ -8,15 +8,18 @@ not permitted to the app.
 ``updated_at`` moves when something of the entity really changed, for an employee also when a membership or
 role did, so an OA job may poll it. While ``details_pending``, a NULL in ``manager_userid`` or ``senior``
 means unknown, not none. Current employees are those with ``left_at IS NULL``, current departments and roles
-those with ``deleted_at IS NULL``. What a full sync remembers: ``sync/tables.py``.
+those with ``deleted_at IS NULL``. With ``out_of_scope_at`` an employee or a department is outside of the
+chosen departments, and its row is as last known. ``address_sync_entities`` is the engine's
+(``dingbridge/mirror``).
 """
+
+from collections.abc import Iterable
 
 from sqlalchemy import BigInteger, Boolean, Column, Date, Index, MetaData, Table, Text
 
 from dingbridge import UtcDateTime
-from dingbridge.mirror import look_again_table
-from dingbridge.snapshots import VersionGuard
-from dingbridge.work_queue import queue_columns, queue_index
+from dingbridge.migrations.lacking_columns import FROM_SETTINGS
+from dingbridge.mirror import entities_table
 
 metadata = MetaData()
 
@@ -33,9 +36,10 @@ departments = Table(
     Column("source_identifier", Text, comment="what an OA system wrote there when it created the department"),
     Column("hidden", Boolean),
     Column("deleted_at", UtcDateTime, comment="when DingTalk deleted it, else NULL; the row stays"),
+    Column("out_of_scope_at", UtcDateTime, comment="since when it is outside of the chosen departments"),
     Column("updated_at", UtcDateTime, nullable=False),
-    # corp_id comes last in these: PostgreSQL, before its first ANALYZE of a table, would rather read a whole
-    # company by an index that begins with it than some people by the primary key
+    # corp_id comes last: before its first ANALYZE of a table, PostgreSQL prefers an index that begins with
+    # corp_id, and so reads a whole company, to the primary key of a few people
     Index("ix_departments_parent_id", "parent_id", "corp_id"),
     Index("ix_departments_updated_at", "updated_at"),
 )
@@ -69,8 +73,12 @@ users = Table(
         "details_pending",
         Boolean,
         nullable=False,
-        comment="what no listing has (manager_userid, senior) is not known yet, or may be outdated",
+        comment="written from a listing: manager_userid, senior and roles are not known yet",
     ),
+    Column("rehired_at", UtcDateTime, comment="when somebody who had left was here again, else NULL"),
+    Column("reassigned_at", UtcDateTime, comment="when the userid was another person's before: since then"),
+    Column("previous_unionid", Text, comment="that other person's unionid"),
+    Column("out_of_scope_at", UtcDateTime, comment="since when outside of the chosen departments"),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("ix_users_userid", "userid"),
     Index("ix_users_unionid", "unionid"),
@@ -112,17 +120,21 @@ roles = Table(
     Index("ix_roles_updated_at", "updated_at"),
 )
 
-details = Table(
-    "address_sync_details",
+outside = Table(
+    "address_sync_outside",
     metadata,
     Column("corp_id", Text, primary_key=True),
-    Column("userid", Text, primary_key=True),
-    *queue_columns(),
-    queue_index("ix_address_sync_details_due"),
+    Column("dept_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("parent_id", BigInteger),
 )
-"""The queue of people to be fetched after a full sync; nobody joins against it."""
+"""The parents of departments that are outside of the chosen ones; nobody joins against it."""
 
-guard = VersionGuard(metadata, "address_sync_generations")
-"""Kinds ``user``, ``department``, and ``roles`` with one entity ``*``; its rows are the tombstones too."""
+entities = entities_table(metadata, "address_sync_entities")
+"""Kinds ``user``, ``department``, and ``roles`` with one entity ``*``; nobody joins against it."""
 
-look_again = look_again_table(metadata, "address_sync_look_again")
+
+def add_columns(names: Iterable[str]) -> None:
+    """Add text columns to ``users``; the next start makes those that a database lacks."""
+    for name in names:
+        if name not in users.c:
+            users.append_column(Column(name, Text, info={FROM_SETTINGS: True}))

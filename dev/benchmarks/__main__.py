@@ -9,14 +9,14 @@ import shutil
 import time
 from pathlib import Path
 
-from dev.benchmarks import backlog, drift, latency, stream, traces, worker
+from dev.benchmarks import backlog, claim, drift, latency, stream, traces, worker
 from dev.benchmarks.large import approvals, company, day
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, Server, bare, environment, interleaved, naive
 from dev.servers import start_kafka
 
 FOLDER = Path("data").absolute() / "bench"
-PARTS = ["throughput", "stream", "latency", "drift", "backlog", "draining", "worker", "traces"]
+PARTS = ["throughput", "stream", "latency", "drift", "backlog", "draining", "worker", "traces", "claim"]
 LARGE = ["backlog", "worker", "company", "approvals", "day"]
 
 
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--only", choices=sorted({*PARTS, *LARGE}), action="append")
     parser.add_argument("--people", type=int, default=1_000_000, help="of the company")
     parser.add_argument("--departments", type=int, default=50_000, help="of the company")
+    parser.add_argument("--sqlite", action="store_true", help="the company in a file, not in PostgreSQL")
     parser.add_argument("--approvals", type=int, default=100_000, help="that are backfilled")
     parser.add_argument("--events", type=int, default=2_000_000, help="of the day")
     parser.add_argument(
@@ -59,7 +60,9 @@ def main() -> None:
             env = environment(kafka.bootstrap, "drain.")
             backlog.draining(FOLDER / "draining", env, results, backlog.MILLION // 4, options.rounds)
         if "company" in parts:
-            company.measure(FOLDER / "company", results, options.people, options.departments)
+            company.measure(
+                FOLDER / "company", results, options.people, options.departments, sqlite=options.sqlite
+            )
         if "approvals" in parts:
             approvals.measure(FOLDER / "approvals", results, options.approvals)
         if "day" in parts:
@@ -72,6 +75,8 @@ def main() -> None:
         if "traces" in parts:
             env = environment(kafka.bootstrap, "traces.")
             traces.measure(FOLDER / "traces", env, results, options.rounds)
+        if "claim" in parts:
+            claim.measure(FOLDER / "claim", results)
     path = Path(__file__).parent / ("RESULTS-large.md" if options.large else "RESULTS.md")
     if options.only:
         results.keep_others(path)

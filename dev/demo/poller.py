@@ -14,7 +14,13 @@ import aiohttp
 from dev.demo.databases import Counts, OaDatabases
 from dev.demo.processes import CONSUMERS, Processes
 from dev.demo.topics import Record, TopicReader
-from dev.demo.verification import Verification, lost_for_certain, refused_subjects, table_differences
+from dev.demo.verification import (
+    Verification,
+    lost_for_certain,
+    refused_subjects,
+    table_differences,
+    unreported,
+)
 from dingbridge.errors import BridgeError
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -67,6 +73,8 @@ class Poller:
         self.checked = Verification()
         self.refused: dict[str, int] = {}
         """How many users and departments that had an event DingTalk refuses, by the last comparison."""
+        self.unreported: dict[str, int] = {}
+        """How many users and departments may have gone without an event, by the last comparison."""
         self.databases = OaDatabases(processes.folder)
         self.reader = TopicReader(processes.kafka_settings, self._record)
 
@@ -140,6 +148,7 @@ class Poller:
         """Where the OA tables differ from the company. Meaningful once everything has come to rest."""
         state = await self.state()
         self.refused = {kind: len(ids) for kind, ids in refused_subjects(state, self.checked).items()}
+        self.unreported = {kind: len(ids) for kind, ids in unreported(state, self.checked).items()}
         tables = await asyncio.to_thread(self.databases.tables)
         return table_differences(state, tables, self.checked)
 

@@ -265,8 +265,8 @@ async def _live(
     if is_stream:
         # what was pushed while no connection was open is in the tables all the same, once they have looked
         poller.checked.resynced()
-    # a late read is repeated after 2, 10 and 60 s (dingbridge/snapshots/late_answers.py). A resync that is
-    # requested meanwhile begins when the full sync before it has settled
+    # a late read is repeated after 2, 10 and 60 s (dingbridge/mirror/answers.py). A resync that is requested
+    # meanwhile begins when the full sync before it is done
     deadline = clock() + TABLES_WITHIN_S
     while await poller.table_differences() and clock() < deadline:
         await poll_until(never, LOOK_EVERY_S)

@@ -86,17 +86,20 @@ def _kafka(f: Figures, checked: Verification) -> Iterator[Row]:
 
 
 def _tables(poller: Poller, f: Figures, differences: list[str]) -> Iterator[Row]:
-    checked, rows, refused = poller.checked, f.rows, poller.refused
+    checked, rows, refused, gone = poller.checked, f.rows, poller.refused, poller.unreported
     yield "employees", rows.employees, f"in the OA's table, and {rows.leavers} who left and are marked there"
     compared = "people who had an event; some came and left before they were read"
-    yield "compared", len(checked.sure("user")), compared
-    yield "", len(checked.sure("department")), "departments that had an event"
+    yield "compared", len(checked.sure("user")) - gone["user"], compared
+    yield "", len(checked.sure("department")) - gone["department"], "departments that had an event"
     yield "", rows.approvals, f"approvals that ended, {rows.leave_ledger} of them leaves that were granted"
     equal = "in all that: the tables are equal to DingTalk" if not differences else "DIFFER from DingTalk"
     yield "differences", len(differences), equal
     if any(refused.values()):
         those = f"of these people, {refused['department']} of the departments: DingTalk refuses to show them"
         yield "refused", refused["user"], f"{those}; rows stay as listed"
+    if any(gone.values()):
+        those = f"people and {gone['department']} departments went without an event"
+        yield "unmarked", gone["user"], f"{those} after the kill: they are marked an hour later"
 
 
 def _both_ways(both: BothWays, found: int | None) -> Iterator[Row]:

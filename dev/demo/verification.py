@@ -80,8 +80,8 @@ class Verification:
         self._unsure = Subjects()
         self._sure = Subjects()
         self._owed: set[Share] = set()
-        self.listed: set[str] = set()
-        """Users known by a listing, which has no manager (docs/guide/address-sync.md)."""
+        self.listed = Subjects()
+        """Known by a listing alone, which has nobody's manager (docs/guide/address-sync.md)."""
         self.repeated_pushes = 0
         """Answered pushes that repeated an answered one, word for word."""
         self.unreadable = 0
@@ -117,8 +117,8 @@ class Verification:
     def resynced(self) -> None:
         """The consumers have asked DingTalk themselves: they know what the pushes given up until now were
         about, too, but for who is whose manager."""
-        self.listed |= self.unsure("user")
         for kind, ids in self._unsure.by_kind.items():
+            self.listed.by_kind.setdefault(kind, set()).update(ids)
             self._sure.by_kind.setdefault(kind, set()).update(ids)
         self._unsure = Subjects()
 
@@ -214,18 +214,19 @@ def table_differences(state: Mapping[str, Any], tables: Tables, checked: Verific
     """Where the tables differ from ``state`` (the simulator's ``/_sim/state``), one text for each thing.
 
     Compared are users and departments that an answered push was about, and every approval that is over. If
-    DingTalk refuses a user or department, its row is as last listed, and only must not be marked as gone.
+    DingTalk refuses a user or department, its row is as last listed, and only must not be marked as gone. Who
+    went without an event is not compared (``unreported``).
     """
     users = {user["userid"]: user for user in state["users"]}
     departments = {str(dept["dept_id"]): dept for dept in state["departments"]}
     faults = []
-    refused = refused_subjects(state, checked)
-    for userid in sorted(checked.sure("user")):
-        found = _user_faults(users.get(userid), userid, tables, checked.listed)
+    refused, gone = refused_subjects(state, checked), unreported(state, checked)
+    for userid in sorted(checked.sure("user") - gone["user"]):
+        found = _user_faults(users.get(userid), userid, tables, checked.listed.of("user"))
         faults += _named(
             f"user {userid}", [f for f in found if userid not in refused["user"] or f == "left_at"]
         )
-    for dept_id in sorted(checked.sure("department")):
+    for dept_id in sorted(checked.sure("department") - gone["department"]):
         row = tables.departments.get(dept_id)
         found = _department_faults(departments.get(dept_id), row)
         is_refused = dept_id in refused["department"]
@@ -240,11 +241,21 @@ def refused_subjects(state: Mapping[str, Any], checked: Verification) -> dict[st
     users |= {
         user["userid"]
         for user in state["users"]
-        if user["userid"] in checked.listed and departments.issuperset(user["dept_id_list"])
+        if user["userid"] in checked.listed.of("user") and departments.issuperset(user["dept_id_list"])
     }
     return {
         "user": checked.sure("user") & users,
         "department": checked.sure("department").intersection(map(str, departments)),
+    }
+
+
+def unreported(state: Mapping[str, Any], checked: Verification) -> dict[str, set[str]]:
+    """By kind, the ids that DingTalk has no more and whose going no push may have reported: the tables mark
+    them after an hour (dingbridge/mirror/answers.py)."""
+    return {
+        "user": checked.listed.of("user") - {user["userid"] for user in state["users"]},
+        "department": checked.listed.of("department")
+        - {str(dept["dept_id"]) for dept in state["departments"]},
     }
 
 

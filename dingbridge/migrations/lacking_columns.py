@@ -5,9 +5,13 @@ Only names are compared; a table or column that only the database has is no erro
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Column, Connection, Table, inspect
 from sqlalchemy.schema import CreateColumn
+
+FROM_SETTINGS: Final = "from_settings"
+"""In a column's ``info``: a setting has added it, and no revision makes it."""
 
 
 @dataclass(frozen=True, slots=True)

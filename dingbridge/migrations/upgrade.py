@@ -3,6 +3,7 @@
 A consumer's ``migrations`` names the package with its revisions, ``v0001_….py`` and so on. Each consumer
 has its own version table, so several consumers may share a database. Tables in no revision are created
 when they are missing: those of a consumer without ``migrations``, and those that others add to ``metadata``.
+Columns that a setting has added (``FROM_SETTINGS``) are, too.
 
 ``dingbridge/worker/store/migrations.py`` has the transaction around it.
 """
@@ -24,7 +25,7 @@ from sqlalchemy import Connection, MetaData, inspect
 from sqlalchemy.exc import DBAPIError
 
 from dingbridge.errors import BridgeError
-from dingbridge.migrations.lacking_columns import Lacking, lacking
+from dingbridge.migrations.lacking_columns import FROM_SETTINGS, Lacking, lacking
 
 LONGEST_NAME: Final = 63
 """Bytes of an identifier in PostgreSQL."""
@@ -56,6 +57,10 @@ def bring_up(connection: Connection, consumer: type[Tables]) -> tuple[str | None
     tables = consumer.metadata.sorted_tables
     in_revisions = consumer.own_tables if consumer.migrations is not None else frozenset[str]()
     consumer.metadata.create_all(connection, [table for table in tables if table.name not in in_revisions])
+    before = lacking(connection, tables)
+    for column, statement in zip(before.columns, before.statements, strict=True):
+        if column.info.get(FROM_SETTINGS):
+            connection.exec_driver_sql(statement)
     if left := lacking(connection, tables):
         raise MigrationError(f"{_whose(consumer)}: the database lacks {left}. {_remedy(consumer, left)}")
     return revisions

@@ -1,7 +1,8 @@
-"""Consumers whose tables equal DingTalk's data, with late answers and deletions handled."""
+"""Consumers whose tables equal DingTalk's data, with late answers, deletions and full syncs handled."""
 
-from dingbridge.mirror.look_again import Entity, look_again_table
-from dingbridge.mirror.mirror import Answer, Mirror
+from dingbridge.mirror.entities import Entities, Entity, entities_table
+from dingbridge.mirror.kind import Gone, Kind, Written
+from dingbridge.mirror.mirror import Mirror
 from dingbridge.mirror.people import people_table
 
-__all__ = ["Answer", "Entity", "Mirror", "look_again_table", "people_table"]
+__all__ = ["Entities", "Entity", "Gone", "Kind", "Mirror", "Written", "entities_table", "people_table"]

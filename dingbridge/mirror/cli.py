@@ -1,58 +1,148 @@
-"""``dingbridge resync NAME`` for a ``Mirror`` other than address-sync: asks the consumer to compare
-everybody."""
+"""``dingbridge resync``: read the whole company now, and make the tables of address-sync, or of another
+``Mirror``, equal to it. It is the consumer's full sync, whose entities this process reads, too; the consumer
+may be running meanwhile."""
 
 import asyncio
-import time
-import uuid
+from typing import Annotated
 
-from dingbridge.cli.terminal import say
+import typer
+
+from dingbridge.cli.terminal import progress, say
+from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError, SettingsError
-from dingbridge.events.control import resync_requested
-from dingbridge.kafka.inbox import write_to_inbox
-from dingbridge.mirror.leavers import LeaverLimit
+from dingbridge.mirror.dry_run import dry_run
 from dingbridge.mirror.mirror import Mirror
-from dingbridge.settings import ConsumerSettings
+from dingbridge.mirror.withheld import WITHHELD
+from dingbridge.tasks import end
+from dingbridge.worker.opened import open_consumer
 from dingbridge.worker.registry import load_consumer
-from dingbridge.worker.store.database import open_database
+
+STOPPED = 3
+"""Exit code when people wait beyond the limit of leavers."""
+
+_LOOK_S = 0.2
+_ALL = 100_000_000
+_KEPT = "What is to be read is kept: the running consumer goes on, and so does the same command."
 
 
-def request_comparison(name: str, confirm_leavers: int | None = None) -> None:
-    """Write the request into the inbox of consumer ``name``, or with ``confirm_leavers`` let so many who wait
-    be marked as left. Raises ``UnknownConsumer``, ``SettingsError`` for a consumer that compares nothing,
-    ``KafkaUnavailable``, and ``BridgeError`` when more people wait."""
-    consumer = load_consumer(name)
-    if not issubclass(consumer, Mirror):
-        raise SettingsError([f"consumer {name} is no Mirror, so it has nothing to compare with DingTalk"])
-    settings, now_ms = ConsumerSettings.load(), int(time.time() * 1000)
-    if confirm_leavers is not None:
-        asyncio.run(_confirm(consumer, settings, confirm_leavers))
-        return
-    request = resync_requested(
-        id=f"resync-{uuid.uuid4().hex}",
-        app=settings.consumer_app,
-        corp_id=None,
-        now_ms=now_ms,
-        since_ms=0,
-        part="all",
-        reason="dingbridge resync",
-    )
-    asyncio.run(write_to_inbox(settings, name, request))
-    say(
-        f"asked: when {name} runs, it compares everybody with DingTalk, behind what events ask for; "
-        "dingbridge_mirror_due says how many are left"
-    )
+def command(
+    consumer: Annotated[str, typer.Argument(help="address-sync, or a Mirror of your own.")] = "address-sync",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read, print what would change, and change nothing.")
+    ] = False,
+    confirm_leavers: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="So many people did leave: mark them, beyond MAX_LEAVERS."),
+    ] = None,
+) -> None:
+    """Read the company from DingTalk and make the consumer's tables equal to it.
 
-
-async def _confirm(consumer: type[Mirror], settings: ConsumerSettings, count: int) -> None:
-    database = open_database(settings.database_url_for(consumer.name))
+    Each person and department is read by id; whoever is new is written early, from listings. An interrupted
+    sync goes on where it was; the consumer may be running meanwhile. Exit code 0: done; 1: DingTalk or the
+    database did not work; 2: settings; 3: more people are missing than MAX_LEAVERS allows, and wait.
+    """
+    found = load_consumer(consumer)
+    if not issubclass(found, Mirror):
+        raise SettingsError([f"consumer {consumer} is no Mirror, so it has nothing to compare with DingTalk"])
     try:
-        limit = LeaverLimit(consumer.look_again, None, app=settings.consumer_app)
-        waiting = await limit.confirm(database, None, count)
-    finally:
-        await database.close()
+        code = asyncio.run(_resync(found(), dry_run, confirm_leavers))
+    except KeyboardInterrupt:
+        say(f"interrupted. {_KEPT}")
+        code = 130
+    raise typer.Exit(code)
+
+
+async def _resync(mirror: Mirror, dry: bool, confirmed: int | None) -> int:
+    async with open_consumer(mirror):
+        corp_id = mirror.settings.required_company()
+        if dry:
+            return await _dry_run(mirror, corp_id)
+        if confirmed is not None:
+            return await _confirm(mirror, corp_id, confirmed)
+        return await _sync(mirror, corp_id)
+
+
+async def _dry_run(mirror: Mirror, corp_id: str) -> int:
+    count = 0
+    try:
+        async for one in dry_run(mirror.engine, mirror.database, mirror.dingtalk, corp_id):
+            count += 1
+            print(f"{one.kind} {one.entity_id}: {', '.join(one.fields)}")
+    except ApiError as error:
+        raise BridgeError(f"{error} Nothing was changed.") from error
+    print(f"a dry run: {count:,} entities would change, and nothing did")
+    return 0
+
+
+async def _confirm(mirror: Mirror, corp_id: str, count: int) -> int:
+    """Mark whoever waits, if these are not more than ``count``."""
+    leavers = mirror.engine.leavers
+    waiting = await leavers.confirm(mirror.database, corp_id, count)
     if waiting > count:
         raise BridgeError(
             f"{waiting:,} people wait, and {count:,} were confirmed: nothing was changed. If all of them did "
-            f"leave: dingbridge resync {consumer.name} --confirm-leavers {waiting}"
+            f"leave: dingbridge resync {mirror.name} --confirm-leavers {waiting}"
         )
-    say(f"confirmed: when {consumer.name} runs, it asks DingTalk for {waiting:,} people and marks who left")
+    while await mirror.engine.loop.run_due():
+        pass
+    left = await leavers.confirmed(mirror.database.reader(), corp_id)
+    print(f"confirmed: {waiting - left:,} people were read, and those who left are marked")
+    if left:
+        say(f"DingTalk gives no answer about {left:,} of them just now. {_KEPT}")
+    return 1 if left else 0
+
+
+async def _sync(mirror: Mirror, corp_id: str) -> int:
+    engine, database = mirror.engine, mirror.database
+    since = await engine.full_sync.open_since(database.reader(), corp_id)
+    if since is None:
+        async with database.transaction() as tx:
+            await engine.full_sync.request(tx, mirror.settings.own_app, corp_id)
+    else:
+        say("goes on with the full sync that is open")
+    work = asyncio.create_task(engine.loop.run())
+    try:
+        with progress(0, "reading the company") as bar:
+            known = 0
+            while await engine.full_sync.open_since(database.reader(), corp_id) is not None:
+                await asyncio.wait([work], timeout=_LOOK_S)
+                if work.done():
+                    work.result()
+                left = await engine.entities.left_of_run(database.reader(), corp_id, _ALL)
+                known = max(known, left)
+                bar.update(known - left, known)
+                if (error := engine.loop.gave_up_on) is not None:
+                    raise BridgeError(f"{error} {_KEPT}")
+    finally:
+        await end(work)
+    return await _result(mirror, corp_id)
+
+
+async def _result(mirror: Mirror, corp_id: str) -> int:
+    """Print what this process wrote, and what is left in doubt."""
+    written = mirror.engine.written
+    for kind in mirror.engine.kinds:
+        counts = [f"{written[kind, what]:,} {what}" for what in ("changed", "gone") if written[kind, what]]
+        print(f"{kind}: {', '.join(counts) or 'nothing differs'}")
+    reader, states = mirror.database.reader(), mirror.engine.entities
+    counted = await states.in_states(reader, corp_id)
+    if missing := counted["missing"]:
+        print(
+            f"{missing:,} are not known to DingTalk; they are read again for an hour, and then believed to "
+            "be gone"
+        )
+    if refused := counted["refused"]:
+        shown = f"dingbridge consume {mirror.name} --show"
+        print(f"{refused:,} could not be read, and stay as they were: {shown}")
+    if withheld := counted[WITHHELD]:
+        print(
+            f"{withheld:,} answers lack fields that the tables have and keep; these are read again. If the "
+            "app's right to them is withdrawn, look at its permissions on open-dev.dingtalk.com"
+        )
+    if waiting := counted["waits"]:
+        print(
+            f"{waiting:,} people are not known to DingTalk, beyond the limit of a day: nobody is marked as "
+            f"left. If they did leave: dingbridge resync {mirror.name} --confirm-leavers {waiting}. If "
+            "not, look at the app's contact scope and permissions on open-dev.dingtalk.com"
+        )
+    return STOPPED if waiting else 0

@@ -1,14 +1,18 @@
 """A table of people as the default of ``Mirror``: its columns from a user's details, and its leavers."""
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Collection, Mapping
+from datetime import date, datetime
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from sqlalchemy import Column, MetaData, Table, Text, update
+from sqlalchemy import Column, MetaData, Select, Table, Text, select, update
 
+from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.objects import User
-from dingbridge.snapshots import FetchAttempt, write_if_changed
+from dingbridge.mirror.entities import Entities, Entity
+from dingbridge.mirror.kind import Gone, Kind, Written
+from dingbridge.mirror.withheld import HIDEABLE, Withheld
+from dingbridge.snapshots import write_if_changed
 from dingbridge.snapshots.coerce import as_bool, as_int, as_text, china_date, from_epoch_ms
 from dingbridge.worker.store.transaction import Transaction
 from dingbridge.worker.store.utc import UtcDateTime
@@ -74,13 +78,69 @@ def _as(type_: type) -> Callable[[Any], Any]:
     return _VALUES.get(type_, as_text)
 
 
-async def write(
-    tx: Transaction, table: Table, of: FetchAttempt, row: Mapping[str, Any] | None, *, gone_at: datetime
-) -> bool:
-    """Make the person's row equal to ``row``; None: the person has left. Returns whether it changed."""
-    now, key = datetime.now(UTC), {"corp_id": of.corp_id, "userid": of.entity_id}
-    if row is not None:
-        return await write_if_changed(tx, table, key, {**row, "left_at": None}, at=now)
-    here = (*(table.c[name] == value for name, value in key.items()), table.c.left_at.is_(None))
-    gone = await tx.execute(update(table).where(*here).values(left_at=gone_at, updated_at=now))
-    return gone.rowcount > 0
+class People(Kind):
+    """The people of ``table``; ``row`` makes the author's columns. ``own``: that is the author's function,
+    so a listing, which lacks some fields, writes nothing, and no column stays that an answer lacks."""
+
+    limited: ClassVar[bool] = True
+
+    def __init__(
+        self, entities: Entities, table: Table, row: Callable[[User], dict[str, Any]], *, own: bool
+    ) -> None:
+        self._table, self._row, self._own = table, row, own
+        columns = () if own else HIDEABLE & set(table.c.keys())
+        self._withheld = Withheld(entities, table, {name: name for name in columns})
+
+    async def read(self, client: DingTalkClient, entity_id: str) -> User:
+        return await client.user(entity_id)
+
+    async def here(self, tx: Transaction, corp_id: str, ids: Collection[str]) -> set[str]:
+        c = self._table.c
+        found = await tx.execute(
+            select(c.userid).where(c.corp_id == corp_id, c.userid.in_(ids), c.left_at.is_(None))
+        )
+        return {one.userid for one in found}
+
+    def known(self, corp_id: str, after: str, most: int) -> Select[tuple[str]]:
+        c = self._table.c
+        here = select(c.userid).where(c.corp_id == corp_id, c.left_at.is_(None), c.userid > after)
+        return here.order_by(c.userid).limit(most)
+
+    async def write(
+        self, tx: Transaction, entity: Entity, app: str, answer: Any, gone: Gone | None, at: datetime
+    ) -> Written:
+        key = {"corp_id": entity.corp_id, "userid": entity.entity_id}
+        if gone is None:
+            values, before = {**self._row(answer), "left_at": None}, await self._found(tx, entity)
+            kept, again_s = await self._withheld.keep(tx, entity, app, answer, before, at)
+            values = {name: value for name, value in values.items() if name not in kept}
+            changed = await write_if_changed(tx, self._table, key, values, at=at)
+            return Written(changed, again_s, kept)
+        c, left_at = self._table.c, {"left_at": gone.at, "updated_at": at}
+        this = (c.corp_id == entity.corp_id, c.userid == entity.entity_id, c.left_at.is_(None))
+        left = await tx.execute(update(self._table).where(*this).values(**left_at))
+        return Written(left.rowcount > 0)
+
+    async def differences(self, tx: Transaction, entity: Entity, answer: Any) -> list[str]:
+        if answer is None:
+            return ["left_at"]
+        found = await self._found(tx, entity)
+        if found is None:
+            return ["new"]
+        values, kept = {**self._row(answer), "left_at": None}, self._withheld.lacking(answer, found)
+        return [name for name, value in values.items() if name not in kept and found[name] != value]
+
+    async def _found(self, tx: Transaction, entity: Entity) -> Mapping[str, Any] | None:
+        key = (self._table.c.corp_id == entity.corp_id, self._table.c.userid == entity.entity_id)
+        row = (await tx.execute(select(self._table).where(*key))).one_or_none()
+        return None if row is None else dict(row._mapping)
+
+    async def listed(
+        self, tx: Transaction, corp_id: str, dept_id: int, items: Mapping[str, Any], at: datetime
+    ) -> None:
+        if not self._own and items:
+            rows = [
+                {"corp_id": corp_id, "userid": userid, **self._row(item), "left_at": None, "updated_at": at}
+                for userid, item in items.items()
+            ]
+            await tx.execute(tx.insert(self._table).on_conflict_do_nothing(), rows)

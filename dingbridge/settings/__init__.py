@@ -9,7 +9,7 @@ made of them.
 
 from dingbridge.apps.model import SAMPLE_CREDENTIALS
 from dingbridge.settings.apps import AppsSettings
-from dingbridge.settings.base import CommaList, NetworkList, Settings
+from dingbridge.settings.base import CommaList, IntegerList, NetworkList, Settings
 from dingbridge.settings.consumer import ConsumerSettings
 from dingbridge.settings.consumer_limits import ConsumerLimits
 from dingbridge.settings.database import DatabaseSettings
@@ -30,6 +30,7 @@ __all__ = [
     "DatabaseSettings",
     "DingTalkApiSettings",
     "IngressSettings",
+    "IntegerList",
     "JournalSettings",
     "KafkaSettings",
     "LogSettings",

@@ -46,6 +46,9 @@ def _zone(value: str) -> str:
 CommaList = Annotated[list[str], NoDecode, BeforeValidator(_parts)]
 """The type of a field whose variable holds a list with commas."""
 
+IntegerList = Annotated[list[int], NoDecode, BeforeValidator(_parts)]
+"""The same for integers."""
+
 NetworkList = Annotated[CommaList, AfterValidator(_networks)]
 """The same for addresses or networks, as ``ipaddress.ip_network`` reads them."""
 

@@ -1,9 +1,8 @@
-"""DingTalk's API may answer with data from before an event: when to ask again, and when to believe it. Pure;
-the one policy of all consumers.
+"""Delays for answers of DingTalk's API from before an event: when to ask again. Pure.
 
 DingTalk's documentation does not say how late its API may be. So when an answer disagrees with its event, the
-entity is fetched again after 2, 10 and 60 s, and then believed. Not here: where a later fetch is kept
-(``dingbridge/mirror``), and approvals, which are believed at their end only.
+entity is fetched again after 2, 10 and 60 s. Approvals are believed at their
+end only. ``dingbridge/mirror/answers.py`` adds the hour.
 """
 
 from typing import Final, Literal
@@ -15,12 +14,12 @@ LOOK_AGAIN_S: Final = (2.0, 10.0, 60.0)
 """How long to wait, in s, after the first, the second and the third fetch of an event's entity."""
 
 ABSENT_AGAIN_S: Final = 3600.0
-"""How long to wait, in s, before a last fetch of somebody whom an event added and DingTalk did not have:
-otherwise only the next full comparison would find the person."""
+"""How long to wait, in s, before the last read of a person whom DingTalk does not have, and of an edit that
+no answer shows: otherwise only the next full sync would find the truth."""
 
-LEAVER_AGAIN_S: Final = (3600.0, 6 * 3600.0, 24 * 3600.0)
-"""How long to wait, in s, before each of three more fetches of somebody who left by an event and whom
-DingTalk still shows: otherwise only the next full comparison would find that the person left."""
+HOURS_AGAIN_S: Final = (3600.0, 6 * 3600.0, 24 * 3600.0)
+"""How long to wait, in s, before each of three more reads of a reported leaver whom DingTalk still shows, and
+of a reported hire whom it does not show. Otherwise only the next full sync would find the truth."""
 
 _SAID: Final[dict[str, Said]] = {
     "user_add_org": "present",
@@ -33,23 +32,6 @@ _SAID: Final[dict[str, Said]] = {
 def said_by(event_type: str) -> Said:
     """What an event of ``event_type`` (DingTalk's name, as ``user_add_org``) reports of its entity."""
     return _SAID.get(event_type, "changed")
-
-
-def agrees(said: Said, *, exists: bool, changed: bool) -> bool:
-    """Whether an answer agrees with the event. ``exists``: the answer has the entity; ``changed``:
-    it differs from what was stored. After a change, an absent entity disagrees, too, and is believed only at
-    the end (user_modify_org also comes for people who do not exist)."""
-    if said == "present":
-        return exists
-    if said == "absent":
-        return not exists
-    return exists and changed
-
-
-def may_be_old(fetched: float, now: float) -> bool:
-    """Return whether an answer at ``now`` may still be older than a change that an answer at ``fetched``
-    showed (epoch s of one clock). The time of an event is another machine's: it decides nothing here."""
-    return now - fetched < sum(LOOK_AGAIN_S)
 
 
 def look_again_s(looks: int) -> float | None:

@@ -14,7 +14,7 @@ there: it is the tombstone.
 Not here: what is fetched, and what is written.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -102,52 +102,6 @@ class VersionGuard:
             .values(generation=attempt.generation + 1, fetched_at=fetched_at)
         )
         return changed.rowcount == 1
-
-    async def generations(
-        self, db: Reader, corp_id: str, kind: str, entity_ids: Collection[str]
-    ) -> dict[str, int]:
-        """The generations of ``entity_ids``. One that is absent was never fetched, and has generation 0."""
-        columns = self.table.c
-        rows = await db.execute(
-            select(columns.entity_id, columns.generation).where(
-                columns.corp_id == corp_id, columns.kind == kind, columns.entity_id.in_(entity_ids)
-            )
-        )
-        return {row.entity_id: row.generation for row in rows}
-
-    async def claim_many(
-        self, tx: Transaction, corp_id: str, kind: str, began_with: Mapping[str, int]
-    ) -> set[str]:
-        """``try_claim`` for many entities, as in a full comparison: ``began_with`` maps their ids to the
-        generations that the fetches began with. ``fetched_at`` stays as it is. Returns the claimed ids; the
-        others were fetched since."""
-        columns = self.table.c
-        of_kind = (columns.corp_id == corp_id, columns.kind == kind)
-        rows = await tx.execute(
-            select(columns.entity_id, columns.generation)
-            .where(*of_kind, columns.entity_id.in_(began_with))
-            .order_by(columns.entity_id)
-            .with_for_update()
-        )
-        found = {row.entity_id: row.generation for row in rows}
-        claimed = {
-            entity_id for entity_id, generation in found.items() if began_with[entity_id] == generation
-        }
-        if claimed:
-            await tx.execute(
-                update(self.table)
-                .where(*of_kind, columns.entity_id.in_(claimed))
-                .values(generation=columns.generation + 1)
-            )
-        new = [
-            {"corp_id": corp_id, "kind": kind, "entity_id": an_id, "generation": 1}
-            for an_id in sorted(began_with.keys() - found.keys())
-            if began_with[an_id] == 0
-        ]
-        if new:
-            insert = tx.insert(self.table).on_conflict_do_nothing().returning(columns.entity_id)
-            claimed |= {row.entity_id for row in await tx.execute(insert, new)}
-        return claimed
 
     async def outdate(self, tx: Transaction, corp_id: str, kind: str, entity_ids: Collection[str]) -> None:
         """Raise the generations of ``entity_ids``: fetches of them that are under way begin again."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.envelope import Record
-from dingbridge.kafka.inbox import send_records
+from dingbridge.kafka.sending import send_records
 from dingbridge.kafka.topic_policy import event_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.logging import configure_logging

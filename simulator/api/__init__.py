@@ -26,7 +26,7 @@ from dingbridge.simulator.api.top import method_names, read_top, unknown_method,
 from dingbridge.simulator.api.workflow import WorkflowCalls
 from dingbridge.simulator.api.writes import WriteCalls
 from dingbridge.simulator.errors import NewerError, PlatformError, denied, newer
-from dingbridge.simulator.faults import Fault, Faults
+from dingbridge.simulator.faults import Fault, Faults, changed
 from dingbridge.simulator.limits import Limits
 from dingbridge.simulator.pushes.gateway import OPEN, Gateway
 from dingbridge.simulator.rights import Rights, permission_of
@@ -114,14 +114,15 @@ class OpenApi:
         async def gated(request: web.Request) -> web.StreamResponse:
             self.calls[shown or request.path] += 1
             try:
-                asked = self._faults.ask_parameters(api)
-                for fault in self._faults.hit(api, await parameters(request) if asked else {}):
+                given = await parameters(request) if self._faults.ask_parameters(api) else {}
+                hit = self._faults.hit(api, given)
+                for fault in hit:
                     if fault.done:
                         with contextlib.suppress(PlatformError):
                             await limited(request)
                     if (suffered := await self._suffer(fault, api, request)) is not None:
                         return suffered
-                return await limited(request)
+                return _as_shown(await limited(request), hit, given)
             except PlatformError as error:
                 return _refusal(request, error)
 
@@ -195,11 +196,16 @@ class OpenApi:
             case "act":
                 self._act(fault.action or "", fault.arguments)
                 return None
+            case "expire":
+                self._tokens.expire()
+                return None
+            case "edit" | "repeat" | "half" | "late":
+                return None
             case "cut":
                 _cut(request)
                 return web.Response(status=504)
             case "hang":
-                while not fault.cleared.is_set() and _connected(request):
+                while not fault.cleared.is_set() and fault in [*self._faults] and _connected(request):
                     try:
                         async with asyncio.timeout(_LOOK_S):
                             await fault.cleared.wait()
@@ -239,6 +245,12 @@ class OpenApi:
 
     async def _download(self, request: web.Request) -> web.Response:
         return self._approvals.download(request.match_info["ticket"])
+
+
+def _as_shown(response: web.StreamResponse, faults: list[Fault], given: dict[str, Any]) -> web.StreamResponse:
+    if isinstance(response, web.Response) and isinstance(response.body, bytes) and faults:
+        response.body = changed(response.body, faults, given)
+    return response
 
 
 def _refusal(request: web.Request, error: PlatformError) -> web.Response:

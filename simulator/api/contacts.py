@@ -11,7 +11,7 @@ from dingbridge.simulator.call import Answer, Call
 from dingbridge.simulator.company.company import ROOT, Company
 from dingbridge.simulator.company.people import listed_result
 from dingbridge.simulator.company.scope import VisibleScope
-from dingbridge.simulator.company.sight import Sight
+from dingbridge.simulator.company.sight import Sight, listed_in
 from dingbridge.simulator.errors import ActionError, PlatformError
 
 _PAGE_MOST: Final = 100
@@ -66,7 +66,9 @@ class ContactCalls:
         dept_id = self._department(call)["dept_id"]
         cursor, size = call.page("cursor", _PAGE_MOST)
         members = self._sight.members(dept_id)
-        users = filter(None, (self._sight.user(u, "listed") for u in members[cursor : cursor + size]))
+        users = filter(
+            None, (self._sight.user(u, listed_in(dept_id)) for u in members[cursor : cursor + size])
+        )
         more = cursor + size < len(members)
         result: dict[str, Any] = {
             "has_more": more,

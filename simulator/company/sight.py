@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import structlog
 
@@ -29,8 +29,10 @@ log = structlog.get_logger(__name__)
 Shown = dict[str, Any]
 Kind = Literal["user", "department", "approval"]
 Key = tuple[Kind, str | int]
-View = Literal["read", "listed"]
-VIEWS: Final[tuple[View, ...]] = get_args(View)
+View = str
+VIEWS: Final = ("read", "listed")
+"""Reads of an entity itself, and listings. The members and the departments below a department have views of
+their own, by ``listed_in``: so somebody who moves may stand in both listings for a while, or in none."""
 _NAMED: Final[Mapping[str, Kind]] = {
     **dict.fromkeys(("UserId", "userId", "UserIdList", "userIdList"), "user"),
     **dict.fromkeys(("DeptId", "deptId"), "department"),
@@ -39,14 +41,21 @@ _NAMED: Final[Mapping[str, Kind]] = {
 """The fields of events that name what has changed."""
 
 
+def listed_in(dept_id: int) -> View:
+    """The view of a department's listings."""
+    return f"listed {dept_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """One change of an entity, at a time of the clock; ``lots``: each view's share of the longest lag."""
+    """One change of an entity, at a time of the clock and as step number ``step``; ``late``: each view of it
+    lags, by its own share of the longest lag."""
 
     at: float
     before: Any
     written: bool
-    lots: Mapping[View, float]
+    step: int
+    late: bool
 
 
 class Twin:
@@ -84,6 +93,7 @@ class Sight:
         self._platform, self._recording, self._profile = platform, recording, profile
         self._clock = clock
         self.lag_s = 0.0
+        self.fault_lag_ms: Callable[[], int] = lambda: 0
         self._twin: Twin | None = None
         self._changes: dict[Key, deque[_Change]] = {}
         """By entity, the one that changed last at the end."""
@@ -121,7 +131,7 @@ class Sight:
         """The departments that listings show under ``parent``."""
         here = {dept.dept_id for dept in self._platform.company.children(parent)}
         here.update(self._changed("department"))
-        shown = (self.department(dept_id, "listed") for dept_id in sorted(here))
+        shown = (self.department(dept_id, listed_in(parent)) for dept_id in sorted(here))
         return [dept for dept in shown if dept is not None and dept.get("parent_id") == parent]
 
     def members(self, dept_id: int) -> list[str]:
@@ -129,7 +139,7 @@ class Sight:
         gone."""
         here = dict.fromkeys(self._platform.company.members(dept_id))
         for userid in self._changed("user"):
-            shown = self.user(userid, "listed")
+            shown = self.user(userid, listed_in(dept_id))
             if shown is not None and dept_id in shown["dept_id_list"]:
                 here[userid] = None
             else:
@@ -148,13 +158,15 @@ class Sight:
     def _show(self, key: Key, view: View) -> Any:
         now = self._clock()
         for change in self._changes.get(key, ()):  # in their order: none is seen before the one before it
-            if change.at + self._lag_s(change, view) > now:
+            if change.at + self._lag_s(key, change, view) > now:
                 return change.before
         return _state(self._platform, key)
 
-    def _lag_s(self, change: _Change, view: View) -> float:
+    def _lag_s(self, key: Key, change: _Change, view: View) -> float:
         late_s = self._profile.late_ms / 1000 if self._profile.late else 0.0
-        return max(self.lag_s if change.written else 0.0, late_s * change.lots.get(view, 0.0))
+        late_s = max(late_s, self.fault_lag_ms() / 1000)
+        share = 1 - lot(self._recording.seed, view, *key, change.step) if change.late and late_s else 0.0
+        return max(self.lag_s if change.written else 0.0, late_s * share)
 
     def _changed(self, kind: Kind) -> list[Any]:
         return [name for of, name in self._changes if of == kind]
@@ -163,7 +175,8 @@ class Sight:
 
     def changed(self, step: RecordedStep, events: Iterable[PlatformEvent]) -> None:
         """A step was done, with these events."""
-        if not self.lag_s and not (self._profile.late and self._profile.late_ms):
+        ruled_ms = self.fault_lag_ms()
+        if not self.lag_s and not ruled_ms and not (self._profile.late and self._profile.late_ms):
             self._twin = None
             self._changes.clear()
             return
@@ -176,22 +189,19 @@ class Sight:
         self._step += 1
         now, written = self._clock(), step.action in self._platform.contact_writes.calls()
         for key in dict.fromkeys(_named(events)):
-            lots = self._lots(key)
-            if not lots and not (written and self.lag_s):
+            late = self._is_late(key)
+            if not late and not (written and self.lag_s):
                 continue
             before = _state(self._twin.platform, key)
             if before != _state(self._platform, key):
                 changes = self._changes.pop(key, deque())
-                changes.append(_Change(now, deepcopy(before), written, lots))
+                changes.append(_Change(now, deepcopy(before), written, self._step, late))
                 self._changes[key] = changes
         self._twin.follow(step)
-        self._forget(now - max(self.lag_s, self._profile.late_ms / 1000))
+        self._forget(now - max(self.lag_s, self._profile.late_ms / 1000, ruled_ms / 1000))
 
-    def _lots(self, key: Key) -> dict[View, float]:
-        seed = self._recording.seed
-        if lot(seed, "late", *key) >= self._profile.late:
-            return {}
-        return {view: 1 - lot(seed, view, *key, self._step) for view in VIEWS}
+    def _is_late(self, key: Key) -> bool:
+        return bool(self.fault_lag_ms()) or lot(self._recording.seed, "late", *key) < self._profile.late
 
     def _forget(self, until: float) -> None:
         """What everybody sees by now need not be kept."""

@@ -102,7 +102,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         server = Prometheus(folder, targets)
         # whom an event names meanwhile it asks for again when no answer can be older than the event: 72 s
         log = bridge.logs / "address-sync.log"
-        wait_until(lambda: "address_sync.resynced" in log.read_text("utf-8"), what="the first full sync")
+        wait_until(lambda: "mirror.synced" in log.read_text("utf-8"), what="the first full sync")
         asyncio.run(live(bridge))
         yield server
     finally:

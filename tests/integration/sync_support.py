@@ -5,23 +5,20 @@ from sqlalchemy.exc import DBAPIError
 
 from dev.benchmarks.large.compare import differences
 from dingbridge import Database
-from dingbridge.consumers.address_sync.sync.tables import runs
-from dingbridge.consumers.address_sync.tables import details
+from dingbridge.consumers.address_sync.tables import entities
+from dingbridge.mirror.entities import COMPANY
 from dingbridge.worker.store.errors import is_missing_table
 
-__all__ = ["differences", "ended"]
+__all__ = ["differences", "synced_ms"]
 
 
-async def ended(database: Database) -> list[tuple[str, str]]:
-    """Cause and state of every run that has ended, the oldest first; none before the tables are there, and
-    while details are pending."""
-    statement = select(runs.c.cause, runs.c.state).where(runs.c.ended_at.is_not(None))
+async def synced_ms(database: Database) -> int:
+    """When the last full sync was done, epoch ms; 0: none is done, or one is open."""
+    c = entities.c
+    done = select(c.read_ms).where(c.kind == COMPANY, c.run_ms.is_(None), c.reported_ms.is_(None))
     try:
-        if await database.reader().scalar(select(details.c.userid).limit(1)) is not None:
-            return []
-        found = await database.reader().execute(statement.order_by(runs.c.began_at))
+        return await database.reader().scalar(done) or 0
     except DBAPIError as error:
         if not is_missing_table(error):
             raise
-        return []
-    return [(row.cause, row.state) for row in found]
+        return 0

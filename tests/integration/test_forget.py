@@ -65,6 +65,7 @@ class House:
         for runtime, one in ((self.sync, hire), (self.archive, finish)):
             outcome = await runtime.deliver(one, **told)
             assert outcome.kind == "done", outcome
+        await self.sync.consumer.look_due()
 
     async def dismiss(self):
         await self.oa.say(message("user.absent", "own-1", version=2))
@@ -145,6 +146,7 @@ async def _forgotten(house):
     assert touched == {
         ("address-sync", "users"): "deleted",
         ("address-sync", "memberships"): "deleted",
+        ("address-sync", "address_sync_entities"): "deleted",
         ("approval", "approval_instances"): "masked",
         ("approval", "leave_ledger"): "deleted",
         ("outbound", "outbound_entity"): "masked",
@@ -167,7 +169,7 @@ async def _told_again(house):
     # Both hold ids alone, and go by themselves.
     code, again, _ = await house.forget()
     told_again = [row["what"] for row in again["stores"] if row["now"] == "deleted"]
-    assert (code, told_again) == (0, ["address_sync_look_again"])
+    assert (code, told_again) == (0, ["address_sync_entities"])
     assert NAME not in await house.everything()
 
 

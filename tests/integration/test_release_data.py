@@ -185,10 +185,10 @@ async def test_all_of_it_is_read_while_callbacks_come(data, kafka_env, kafka_set
         kept = {event.data["number"] for event in seen if event.type == f"com.dingtalk.{NEW_TYPE}"}
         assert kept >= pusher.succeeded
 
-        down = ("consumers", "migrate", "address-sync", "--down", "0001", "--yes")
+        down = ("consumers", "migrate", "outbound", "--down", "0001", "--yes")
         refused = await asyncio.to_thread(processes.run, *down, "--worker", env=env)
         assert refused.returncode == 1
-        sharing = ("address-sync",) if url is None else ("address-sync", "approval", "outbound")
+        sharing = ("outbound",) if url is None else ("address-sync", "approval", "outbound")
         running = ", ".join(f"{name} (1)" for name in sharing)
         assert f"consumers of this database run: {running}. Nothing was changed" in refused.stderr
         console = processes.start("console", env={**env, "CONSOLE_PORT": str(free_port())})

@@ -3,7 +3,6 @@
 import ast
 import re
 import textwrap
-import time
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -13,8 +12,6 @@ import typer
 from prometheus_client import CollectorRegistry
 
 from dingbridge.cli.main import GROUP
-from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
-from dingbridge.consumers.address_sync.tables import look_again
 from dingbridge.consumers.approval.metrics import ApprovalMetrics
 from dingbridge.consumers.forward.metrics import ForwardMetrics
 from dingbridge.consumers.outbound.metrics import OutboundMetrics
@@ -28,7 +25,7 @@ from dingbridge.ingress.metrics import (
 )
 from dingbridge.ingress.relay.sender import Refusal
 from dingbridge.ingress.relay.status import RelayStatus
-from dingbridge.mirror.look_again import LookAgain
+from dingbridge.mirror.loop import MirrorMetrics
 from dingbridge.worker.metrics import WorkerMetrics
 from tests.support.cases import of_each
 from tests.support.claims import CLAIMS, claims
@@ -222,8 +219,7 @@ def test_the_reference_lists_every_metric_and_no_other():
     RecoveryMetrics(registry)
     StreamMetrics(registry, http.callbacks)
     WorkerMetrics("billing", registry)
-    AddressSyncMetrics(registry)
-    LookAgain(look_again, time.time, registry)
+    MirrorMetrics(registry)
     ApprovalMetrics(registry)
     ForwardMetrics("a", registry)
     OutboundMetrics(registry)

@@ -3,15 +3,11 @@
 Whether a real Prometheus gives series for them: tests/deploy/test_queries.py.
 """
 
-import time
-
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from dev.dashboards.files import FOLDER, files
-from dingbridge.consumers.address_sync.metrics import AddressSyncMetrics
-from dingbridge.consumers.address_sync.tables import look_again
 from dingbridge.consumers.approval.metrics import ApprovalMetrics
 from dingbridge.consumers.forward.metrics import ForwardMetrics
 from dingbridge.consumers.outbound.metrics import OutboundMetrics
@@ -23,7 +19,7 @@ from dingbridge.ingress.metrics import (
     StreamMetrics,
 )
 from dingbridge.ingress.relay.status import RelayStatus
-from dingbridge.mirror.look_again import LookAgain
+from dingbridge.mirror.loop import MirrorMetrics
 from dingbridge.worker.metrics import WorkerMetrics
 from tests.support.promql import BOARDS, Query, grouped, of_dashboards, of_rules, records, selectors, unknown
 
@@ -42,8 +38,7 @@ def metrics() -> dict[str, set[str]]:
     ]
     owners += [RelayStatus(registry), RecoveryMetrics(registry)]
     owners += [WorkerMetrics("billing", registry), ForwardMetrics("a", registry)]
-    owners += [OutboundMetrics(registry), ApprovalMetrics(registry), AddressSyncMetrics(registry)]
-    owners += [LookAgain(look_again, time.time, registry)]
+    owners += [OutboundMetrics(registry), ApprovalMetrics(registry), MirrorMetrics(registry)]
     held = [m for owner in owners for m in vars(owner).values() if isinstance(m, MetricWrapperBase)]
     kept = [(m._name, m._type, m._labelnames) for m in held]
     # what a collector of our own makes when it is asked

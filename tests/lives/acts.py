@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.lives.life import Life
 
 Act = Callable[["Life", Random], None]
-Part = Literal["contacts", "approvals", "oa", "trouble"]
+Part = Literal["contacts", "approvals", "oa", "trouble", "cruel"]
 
 
 class Happening(NamedTuple):

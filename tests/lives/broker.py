@@ -31,18 +31,20 @@ class _Cluster(NamedTuple):
 
 class MemoryBroker:
     """All topics by name, each the list of its records; ``committed`` by group and partition. ``answered`` is
-    awaited before each request is carried out: a test may let it wait, fail, or never return."""
+    awaited before each request is carried out: a test may let it wait, fail, or never return. ``ahead_s``:
+    how far the clock of its records is ahead, in s."""
 
     def __init__(self, answered: Callable[[], Awaitable[None]] = _at_once) -> None:
         self.topics: defaultdict[str, list[ConsumerRecord[bytes, bytes]]] = defaultdict(list)
         self.committed: dict[tuple[str, TopicPartition], OffsetAndMetadata] = {}
         self.answered = answered
+        self.ahead_s = 0.0
         self._waiting: set[asyncio.Future[None]] = set()
 
     def append(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> int:
         """Append one record; its offset."""
         records = self.topics[topic]
-        at_ms = int(time.time() * 1000)
+        at_ms = int((time.time() + self.ahead_s) * 1000)
         sizes = (len(key or b""), len(value or b""))
         records.append(
             ConsumerRecord(topic, 0, len(records), at_ms, 0, key, value, None, *sizes, tuple(headers))

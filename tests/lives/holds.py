@@ -28,6 +28,7 @@ def plan_must_hold(plan: Plan, lived: Lived, folder: Path) -> None:
     shorter = shrunk(plan, lambda one: bool(wrong(one)))
     log: list[str] = []
     problems = wrong(shorter, log)
-    file = "test_bridge.py" if plan.kind == "bridge" else f"test_all.py -k {plan.kind}-"
+    own = {"bridge": "test_bridge.py", "cruel": "test_cruel.py"}
+    file = own.get(plan.kind, f"test_all.py -k {plan.kind}-")
     again = f"LIVES={plan.seed} pytest tests/lives/{file}"
     raise AssertionError("\n".join([str(shorter), "", *problems, "", *log[-_LOG_LINES:], "", again]))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,13 +24,22 @@ from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.simulator.errors import ActionError
 from dingbridge.worker.consumer import Consumer
 from tests.lives import checks
-from tests.lives.acts import ACTS, DAY_S, USER, Part, dingtalk_is_away_for_a_day, sleep_of
+from tests.lives.acts import (
+    ACTS,
+    DAY_S,
+    USER,
+    Part,
+    a_listing_is_refused,
+    dingtalk_is_away_for_a_day,
+    sleep_of,
+)
 from tests.lives.broker import MemoryBroker
 from tests.lives.clock import BEGAN_S, JumpingLoop, jumping
+from tests.lives.cruel import Watch, no_such_user
 from tests.lives.mortal import making_tasks
 from tests.lives.process import BASE, Running, dies_with_its_process, dingtalk_by_wire, kafka_in_memory
 from tests.lives.sqlite import without_threads
-from tests.lives.world import CORP, World
+from tests.lives.world import CORP, TOGETHER, Clocks, World
 from tests.support.sizes import sized
 
 USUAL = 3
@@ -40,8 +50,13 @@ DURING = 8
 """So many of the steps are in a day without DingTalk, where a life has one."""
 
 BUSY_COARSE_S, QUIET_COARSE_S, IDLE_COARSE_S, OUTAGE_COARSE_S = 5.0, 100.0, 900.0, 1800.0
-SETTLE_S = 2.5 * 3600.0
-"""How long after the last step everything must be right, in s: looks after an hour are over by then."""
+SETTLE_S, WAITED_S = 2.5 * 3600.0, DAY_S
+"""How long after the last step everything must be right, in s: looks after an hour are over by then; and so
+much longer where people may wait beyond the limit of leavers, who are read once a day."""
+
+RESYNCED = a_listing_is_refused.__name__
+MAX_LEAVERS, APART_S = ("0", "2"), 600.0
+"""In cruel lives: how many may be marked as left a day without an event; how far clocks are apart, in s."""
 
 HEARTBEATS, MOST_HEARTBEATS, EDITS_EVERY = 30, sized(120, 120, quick=60), sized(1, 1, quick=3)
 """In how many parts that passes, and at most where one person is refused: each event about him has an hour of
@@ -76,6 +91,7 @@ KINDS: dict[str, Kind] = {
     "contacts": Kind((AddressSync,), frozenset(("contacts", "trouble"))),
     "approvals": Kind((Approval,), frozenset(("approvals", "trouble"))),
     "outbound": Kind((Outbound,), frozenset(("contacts", "oa", "trouble"))),
+    "cruel": Kind((AddressSync,), frozenset(("contacts", "cruel"))),
     "all": Kind((AddressSync, Approval, Outbound), frozenset(("contacts", "approvals", "oa", "trouble"))),
 }
 
@@ -83,18 +99,28 @@ KINDS: dict[str, Kind] = {
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A life before it is lived. ``profile`` is the simulator's; ``stubborn``: reads of one person fail to
-    the end, and all that is not about him must be right."""
+    the end, and all that is not about him must be right; ``clocks``: how far those of DingTalk, of the
+    receipt and of the broker are ahead of the consumers', in s."""
 
     kind: str
     seed: int
     profile: str
     steps: tuple[Step, ...]
     stubborn: bool = False
+    max_leavers: str = "5%"
+    clocks: Clocks = TOGETHER
 
     @classmethod
     def of(cls, kind: str, seed: int, *, profile: str | None = None, long_outage: bool = False) -> "Plan":
         dice, parts = Random(f"{kind} {seed}"), KINDS[kind].parts
         acts = {name: happening.weight for name, happening in ACTS.items() if happening.part in parts}
+        max_leavers, clocks = "5%", TOGETHER
+        if cruel := [name for name in acts if ACTS[name].part == "cruel"]:  # one at a time, or some together
+            kept = dice.sample(cruel, dice.choice((1, 1, 3)))
+            others = {name: weight for name, weight in acts.items() if name not in (*cruel, RESYNCED)}
+            acts = others | dict.fromkeys(kept, 15 // len(kept))
+            max_leavers = dice.choice(MAX_LEAVERS)
+            clocks = Clocks(*(dice.choice((0.0, 0.0, APART_S, -APART_S)) for _ in Clocks._fields))
         chosen = dice.choices(list(acts), list(acts.values()), k=dice.randrange(STEPS // 3, STEPS + 1))
         made = tuple(Step(sleep_of(name, dice), name, dice.randrange(10**6)) for name in chosen)
         lag = dice.choice(("late=0", "late=0.4,late_ms=4000", "late=1,late_ms=4000", "late=0.4"))
@@ -104,11 +130,13 @@ class Plan:
             during = [replace(step, after_s=DAY_S / DURING) for step in made[half : half + DURING]]
             begins = Step(10.0, dingtalk_is_away_for_a_day.__name__, 0)
             made = (*made[:half], begins, *during, *made[half + DURING :])
-        return cls(kind, seed, profile or f"kind,{lag}", made, stubborn)
+        return cls(kind, seed, profile or f"kind,{lag}", made, stubborn, max_leavers, clocks)
 
     def __str__(self) -> str:
         person = ", one person refused to the end" if self.stubborn else ""
         head = f"kind {self.kind}, seed {self.seed}, profile {self.profile}{person}"
+        if self.kind == "cruel":
+            head += f", {self.max_leavers} leavers a day, {self.clocks}"
         lines = [f"{head}, {len(self.steps)} steps:"]
         return "\n".join([*lines, *map(str, self.steps)])
 
@@ -121,7 +149,7 @@ class Life:
         self.faults: list[str] = []
         self.broker = MemoryBroker(dies_with_its_process)
         self.settings = KafkaSettings.load()
-        self.world = World(plan.seed, self.broker, self.settings, plan.profile)
+        self.world = World(plan.seed, self.broker, self.settings, plan.profile, plan.clocks)
         self.processes: list[Running] = []
         self._number = 1000
         self._troubles: list[asyncio.TimerHandle] = []
@@ -174,7 +202,7 @@ class Life:
 
     def resync(self) -> None:
         """The bridge asks all consumers to compare everything."""
-        now_ms = int(time.time() * 1000)
+        now_ms = int((time.time() + self.plan.clocks.receipt_s) * 1000)
         record = resync_requested(
             id=f"r{self.number()}", app="default", corp_id=CORP, now_ms=now_ms, since_ms=now_ms - 3_600_000,
             part="all", reason="life",
@@ -215,6 +243,7 @@ class Life:
             running.start()
         loop.coarse_s = BUSY_COARSE_S
         await asyncio.sleep(20)
+        watch = Watch(self) if self.plan.kind == "cruel" else None
         if self.plan.stubborn:
             self.refused = sorted(self.world.company.users)[0]
             answer = {"api": USER, "match": {"userid": self.refused}, "kind": "http", "status": 500}
@@ -228,7 +257,9 @@ class Life:
             _if_possible(lambda step=step: ACTS[step.what].act(self, Random(step.dice)))  # type: ignore[misc]
         await asyncio.sleep(60)
         loop.coarse_s = QUIET_COARSE_S
-        await asyncio.sleep(1500)  # what was to follow, and the longest trouble, are over
+        ends = (fault.until for fault in self.world.simulator.faults if fault.until < math.inf)
+        # what was to follow, and the longest trouble, are over
+        await asyncio.sleep(max(1500.0, max(ends, default=0.0) - loop.time()))
         self.heal()
         await asyncio.sleep(600)
         loop.coarse_s = IDLE_COARSE_S
@@ -239,8 +270,12 @@ class Life:
                 others = [user for user in self.world.company.users if user != self.refused]
                 self.world.act("edit", userid=others[0], title=f"拍{number}")
             await asyncio.sleep(SETTLE_S / HEARTBEATS)
+        if any(step.what == no_such_user.__name__ for step in self.plan.steps):
+            await asyncio.sleep(WAITED_S)
         await asyncio.sleep(400)
         problems = await checks.all_problems(self)
+        if watch is not None:
+            problems += watch.end()
         for running in self.processes:
             await running.stop()
         await self.world.simulator.stop()
@@ -256,7 +291,7 @@ def _if_possible(act: Callable[[], Any]) -> None:
 
 @contextmanager
 def surroundings(
-    folder: Path, patch: pytest.MonkeyPatch, log: list[str] | None = None
+    folder: Path, patch: pytest.MonkeyPatch, log: list[str] | None = None, max_leavers: str = "5%"
 ) -> Iterator[JumpingLoop]:
     """Everything that a life needs beside itself."""
     owners = folder / "owners.toml"
@@ -271,6 +306,7 @@ def surroundings(
         "OUTBOUND_MAX_REMOVALS": "1000",
         "OUTBOUND_MAX_UPDATES": "10000",
         "RECONCILE_EVERY_DAYS": "0",
+        "MAX_LEAVERS": max_leavers,
         **{name: SAMPLE_CREDENTIALS[name] for name in ("DINGTALK_APP_KEY", "DINGTALK_APP_SECRET")},
     }.items():
         patch.setenv(name, value)
@@ -309,7 +345,7 @@ def lived(plan: Plan, folder: Path, log: list[str] | None = None) -> list[str]:
     folder.mkdir(parents=True)
     with (
         pytest.MonkeyPatch.context() as patch,
-        surroundings(folder, patch, log) as loop,
+        surroundings(folder, patch, log, plan.max_leavers) as loop,
         ExitStack() as stack,
     ):
         asyncio.set_event_loop(loop)

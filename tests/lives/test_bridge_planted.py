@@ -36,8 +36,11 @@ Plant = Callable[[pytest.MonkeyPatch, ExitStack], None]
 
 
 def bug(name: str, seed: int, steps: int) -> Callable[[Plant], Plant]:
+    """So many ``steps`` of the life of ``seed`` find it."""
+    known = plan_of(seed)
+
     def note(plant: Plant) -> Plant:
-        BUGS.append(Bug(name, "bridge", plant, seed, steps))
+        BUGS.append(Bug(name, plant, replace(known, steps=known.steps[:steps])))
         return plant
 
     return note
@@ -178,8 +181,7 @@ def _silent_gap(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
 
 def lives(one: Bug) -> Iterator[Plan]:
     """Yield the life that is known to find the bug, then whole lives by seed."""
-    known = plan_of(one.seed)
-    yield replace(known, steps=known.steps[: one.steps])
+    yield one.known
     for seed in range(1, MOST + 1):
         yield plan_of(seed)
 

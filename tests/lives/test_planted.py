@@ -4,24 +4,25 @@ A bug is planted by replacing one function of the product. A life that finds it 
 is the bug that was found; ``make test`` lives only the life with the bug.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dingbridge import availability
 from dingbridge.consumers.approval.archive import document as approval_document
 from dingbridge.consumers.approval.archive import times
 from dingbridge.consumers.outbound.contacts import agent, identity, outcome, unnamed
 from dingbridge.consumers.outbound.contacts.dingtalk import Contacts
+from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import ApprovalCalls
-from dingbridge.mirror import look_again
-from dingbridge.snapshots import late_answers
+from dingbridge.mirror import answers, leavers
 from tests.lives.clock import everywhere
-from tests.lives.life import Plan, lived
+from tests.lives.life import Plan, Step, lived
 from tests.support.sizes import QUICK, sized
 
 MOST = 40
@@ -30,30 +31,36 @@ MOST = 40
 
 @dataclass(frozen=True)
 class Bug:
-    """The first ``steps`` of the life of ``seed`` found it before, and are lived first."""
+    """The life ``known`` found it before, and is lived first."""
 
     name: str
-    kind: str
     plant: Callable[[pytest.MonkeyPatch, ExitStack], None]
-    seed: int
-    steps: int
+    known: Plan
 
 
 BUGS: list[Bug] = []
 
 
-def bug(name: str, kind: str, seed: int, steps: int) -> Callable[[Any], Any]:
+def bug(name: str, kind: str, seed: int, steps: int | Sequence[Step]) -> Callable[[Any], Any]:
+    """``steps``: so many of the life of ``seed`` find it, or these in a life where all reads lag 4 s."""
+    if isinstance(steps, int):
+        known = Plan.of(kind, seed)
+        known = replace(known, steps=known.steps[:steps])
+    else:
+        known = Plan(kind, seed, "kind,late=1,late_ms=4000", tuple(steps))
+
     def note(plant: Callable[[pytest.MonkeyPatch, ExitStack], None]) -> Any:
-        BUGS.append(Bug(name, kind, plant, seed, steps))
+        BUGS.append(Bug(name, plant, known))
         return plant
 
     return note
 
 
-@bug("an answer is believed at once", "contacts", 1, 2)
+@bug("an answer is believed at once, and for good", "contacts", 1, 2)
 def _believed_at_once(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
-    stack.enter_context(everywhere(late_answers.agrees, lambda said, **_: True))
-    stack.enter_context(everywhere(look_again.believed, lambda said, looks, **_: True))
+    stack.enter_context(everywhere(answers.decide, lambda *_, **__: answers.Decision(True, None)))
+    stack.enter_context(everywhere(answers.agreed, lambda *_, **__: True))
+    stack.enter_context(everywhere(answers.next_ms, lambda began_ms, again_ms, settles_ms: again_ms))
 
 
 @bug("an action runs on a document that is not at its end", "approvals", 2, 3)
@@ -77,11 +84,6 @@ def _no_links(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
         return document
 
     patch.setattr(ApprovalCalls, "approval", alone)
-
-
-@bug("one entity that fails counts as all of DingTalk", "contacts", 2, 3)
-def _one_is_the_world(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
-    patch.setattr(availability.Availability, "failed", lambda self, before, now: False)
 
 
 @bug("whoever has the number is the OA's person", "outbound", 5, 10)
@@ -130,6 +132,66 @@ def _unnamed(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     stack.enter_context(everywhere(unnamed.report_unnamed, silent))
 
 
+# Removals: the two rules of them that the product has, by its own names, here alone
+
+
+def _one_no_is_believed(stack: ExitStack) -> None:
+    decide = answers.decide
+
+    def believed(reported: Any, reads: int, *, exists: bool, here: bool) -> answers.Decision:
+        if exists:
+            return decide(reported, reads, exists=exists, here=here)
+        return answers.Decision(True, None)
+
+    stack.enter_context(everywhere(decide, believed))
+
+
+def _no_limit(patch: pytest.MonkeyPatch) -> None:
+    async def allows(self: Any, tx: Any, row: Any) -> bool:
+        return True
+
+    patch.setattr(leavers.LeaverLimit, "allows", allows)
+
+
+SYNCED_WHILE_PEOPLE_MOVE = (
+    Step(5.0, "count_off", 1),
+    Step(4.0, "move", 0),  # a moment before the sync that is asked for begins
+    *(Step(0.3, "move", dice) for dice in range(1, 4)),
+)
+
+
+@bug("who is missing in a department's listing is marked as left", "cruel", 1, SYNCED_WHILE_PEOPLE_MOVE)
+def _a_list_removes(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    listed = DingTalkClient.department_users
+
+    async def listed_and_removed(self: DingTalkClient, dept_id: int) -> AsyncIterator[Any]:
+        seen = []
+        async for user in listed(self, dept_id):
+            seen.append(user["userid"])
+            yield user
+        _mark_others(dept_id, seen)
+
+    patch.setattr(DingTalkClient, "department_users", listed_and_removed)
+
+
+def _mark_others(dept_id: int, seen: list[str]) -> None:
+    others = f"userid NOT IN ({', '.join('?' * len(seen))})"
+    of_department = "userid IN (SELECT userid FROM memberships WHERE dept_id = ?)"
+    marked = f"UPDATE users SET left_at = updated_at WHERE {of_department} AND {others}"
+    with closing(sqlite3.connect(Path(os.environ["DATA_DIR"]) / "address-sync.db", timeout=0)) as db, db:
+        db.execute(marked, (dept_id, *seen))
+
+
+@bug('one "no such user" is believed at once', "cruel", 452, 2)
+def _no_is_believed_at_once(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    _one_no_is_believed(stack)
+
+
+@bug("people who are gone without an event are not counted", "cruel", 299, 2)
+def _nobody_is_counted(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    _no_limit(patch)
+
+
 @contextmanager
 def planted(one: Bug) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
@@ -139,10 +201,9 @@ def planted(one: Bug) -> Iterator[None]:
 
 def lives(one: Bug) -> Iterator[Plan]:
     """The one that is known to find it, then whole ones."""
-    known = Plan.of(one.kind, one.seed)
-    yield replace(known, steps=known.steps[: one.steps])
+    yield one.known
     for seed in range(1, MOST + 1):
-        yield Plan.of(one.kind, seed)
+        yield Plan.of(one.known.kind, seed)
 
 
 @pytest.mark.parametrize("one", sized(BUGS, BUGS, quick=BUGS[::3]), ids=lambda one: one.name)

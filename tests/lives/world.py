@@ -6,11 +6,12 @@ at once. What is noted here is what the checks at the end hold tables and answer
 
 import asyncio
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from dingbridge.consumers.outbound import fields as outbound_fields
 from dingbridge.consumers.outbound.messages import key
@@ -18,16 +19,29 @@ from dingbridge.events.envelope import Received, to_records
 from dingbridge.kafka.topic_policy import control_topic, event_topic
 from dingbridge.settings import KafkaSettings
 from dingbridge.simulator.company.events import PlatformEvent
+from dingbridge.simulator.company.platform import now_ms
 from dingbridge.simulator.recording import RecordedStep
 from dingbridge.simulator.server import Simulator
 from dingbridge.simulator.settings import SimulatorSettings
 from tests.lives.broker import MemoryBroker
+from tests.lives.clock import everywhere
 from tests.lives.wire import Wire
 
 CORP = "dingcorpsample01"
 PEOPLE, DEPARTMENTS = 8, 3
 DELAYS_S = (0.05, 0.2, 0.5, 1.0, 1.0, 10.0, 40.0)
 """How long an event may take to its topic, in s; the last two are a push that failed and came again."""
+
+
+class Clocks(NamedTuple):
+    """How far clocks are ahead of the consumers', in s: DingTalk's, that of the receipt, the broker's."""
+
+    dingtalk_s: float = 0.0
+    receipt_s: float = 0.0
+    broker_s: float = 0.0
+
+
+TOGETHER = Clocks()
 
 
 class SocketlessSimulator(Simulator):
@@ -65,19 +79,28 @@ class Change:
 
 
 class World:
-    def __init__(self, seed: int, broker: MemoryBroker, settings: KafkaSettings, profile: str) -> None:
-        self.seed, self._broker, self._settings = seed, broker, settings
+    def __init__(
+        self,
+        seed: int,
+        broker: MemoryBroker,
+        settings: KafkaSettings,
+        profile: str,
+        clocks: Clocks,
+    ) -> None:
+        self.seed, self._broker, self._settings, self._clocks = seed, broker, settings, clocks
         self.dice = Random(f"world {seed}")
-        self.simulator = SocketlessSimulator(
-            SimulatorSettings(
-                simulator_seed=seed,
-                simulator_users=PEOPLE,
-                simulator_departments=DEPARTMENTS,
-                simulator_duplicates=0,
-                simulator_profile=profile,
-                simulator_corp_id=CORP,
+        broker.ahead_s = clocks.broker_s
+        with everywhere(now_ms, lambda: int((time.time() + clocks.dingtalk_s) * 1000)):
+            self.simulator = SocketlessSimulator(
+                SimulatorSettings(
+                    simulator_seed=seed,
+                    simulator_users=PEOPLE,
+                    simulator_departments=DEPARTMENTS,
+                    simulator_duplicates=0,
+                    simulator_profile=profile,
+                    simulator_corp_id=CORP,
+                )
             )
-        )
         self._noted = self.simulator.platform.on_step
         self.simulator.platform.on_step = self._stepped
         self._received = 0
@@ -186,12 +209,17 @@ class World:
         return holder is not None and holder.unionid not in self.made.get(own_id, ())
 
     def _publish(self, events: Iterable[PlatformEvent]) -> None:
+        apart_ms = round((self._clocks.receipt_s - self._clocks.dingtalk_s) * 1000)
         for event in events:
             self._received += 1
             received = Received(
-                seq=self._received, journal="life", received_ms=event.time_ms, app="default", via="http",
+                seq=self._received,
+                journal="life",
+                received_ms=event.time_ms + apart_ms,
+                app="default",
+                via="http",
                 body=event.plaintext(),
-            )  # fmt: skip
+            )
             for record in to_records(received):
                 if record.event_type is None:
                     continue

@@ -42,7 +42,7 @@ _MODULES = (
     "dingbridge.ingress.admin.cli",
     "dingbridge.ingress.app",
     "dingbridge.cli.replay",
-    "dingbridge.consumers.address_sync.cli",
+    "dingbridge.mirror.cli",
     "dingbridge.cli.topics",
     "dingbridge.logging",
     "dingbridge.kafka.topics",

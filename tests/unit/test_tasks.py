@@ -17,7 +17,8 @@ from dingbridge.availability import (
 )
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.errors import BridgeError
-from dingbridge.snapshots.late_answers import LOOK_AGAIN_S, agrees, look_again_s, said_by
+from dingbridge.mirror.answers import agreed, decide, disagreed_again_s
+from dingbridge.snapshots.late_answers import LOOK_AGAIN_S, look_again_s, said_by
 from dingbridge.tasks import TaskEnded, WatchedTasks
 from dingbridge.work_queue import WorkQueue
 from tests.integration.claimer import items
@@ -157,11 +158,22 @@ async def test_being_cancelled_from_outside_is_no_error_of_a_task():
 def test_an_answer_is_believed_at_once_where_it_shows_what_the_event_said(
     event_type: str, exists: bool, changed: bool, believed: bool
 ) -> None:
-    assert agrees(said_by(event_type), exists=exists, changed=changed) is believed
+    said = said_by(event_type)
+    contradicts = decide(said, 1, exists=exists, here=True).again_s is not None
+    assert (not contradicts and agreed(said, changed=changed, settled=True)) is believed
 
 
 def test_it_is_looked_at_three_times_more() -> None:
     assert [look_again_s(looks) for looks in range(1, 5)] == [*LOOK_AGAIN_S, None]
+
+
+@pytest.mark.parametrize(
+    ("open_s", "waits"), [(None, [2.0, 10.0, 60.0, None, None]), (60.0, [2.0, 10.0, 60.0, 60.0, 60.0])]
+)
+def test_what_shows_no_change_is_read_three_times_more(
+    open_s: float | None, waits: list[float | None]
+) -> None:
+    assert [disagreed_again_s(reads, open_s) for reads in range(1, 6)] == waits
 
 
 # -- One entity's failure and a dependency that is down are told apart by another entity that works

@@ -167,10 +167,10 @@ CONSUMERS: Final = Dashboard(
         ),
         "address-sync and other mirrors": (
             Panel(
-                "Looks again that are due",
+                "Reads that are due",
                 "number",
                 {"{{priority}}": "max by (priority) (dingbridge_mirror_due)"},
-                "0: hires and leavers, 1: other events, 2: a comparison of everybody.",
+                "0: hires and leavers, 1: other events, 2: full syncs.",
             ),
             Panel(
                 "People who may have left, to be confirmed",
@@ -180,27 +180,27 @@ CONSUMERS: Final = Dashboard(
                 red_above=0,
             ),
             Panel(
-                "Steps left of a full sync",
+                "Longest overdue read of an event",
+                "seconds",
+                {"{{instance}}": "dingbridge_mirror_oldest_seconds"},
+                "Of a hire, a leaver or another event.",
+            ),
+            Panel(
+                "Left of a full sync",
                 "number",
-                {"{{instance}}": "dingbridge_address_sync_steps_left"},
+                {"{{instance}}": "dingbridge_mirror_sync_left"},
                 "Of those that are known.",
             ),
             Panel(
-                "People with details pending",
+                "Not read",
                 "number",
-                {"people": "max(dingbridge_address_sync_details_pending)"},
-                "Their rows stand; the manager is still to be asked for.",
-            ),
-            Panel(
-                "Not read by the last full sync",
-                "number",
-                {"{{kind}}": "max by (kind) (dingbridge_address_sync_not_read)"},
-                "They stay as they were; the log names them (address_sync.not_read).",
+                {"{{kind}}": "max by (kind) (dingbridge_mirror_not_read)"},
+                "They stay as they were; the log names them (mirror.not_read).",
             ),
             Panel(
                 "Time between two full syncs",
                 "seconds",
-                {"planned": "max(dingbridge_address_sync_reconcile_every_seconds)"},
+                {"planned": "max(dingbridge_mirror_sync_every_seconds)"},
                 "RECONCILE_EVERY_DAYS; 0: none but the first.",
             ),
         ),

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final, Self
 
 import aiohttp
+import orjson
 
 from dingbridge.dingtalk.api.shapes import Fields, typed
 from dingbridge.dingtalk.budget import Budget, Priority
@@ -18,6 +19,8 @@ from dingbridge.dingtalk.transport import Transport
 
 TIMEOUT_S: Final = 10.0
 _TOKEN_LIFE_S: Final = 7200
+_REPEATED_PAGES: Final = 2
+"""So many pages of a listing may be as one before them; more: the listing does not end."""
 
 
 class Calls:
@@ -145,9 +148,10 @@ class Calls:
 
         Raises ``Unavailable`` for a page without its ``list``, and when a page says that there is more but
         does not lead on: a listing that ended there would look complete. The same when an empty page leads
-        on: that need not ever end.
+        on, or pages come again and again: that need not ever end.
         """
         place: int | None = 0
+        seen, repeated = set[int](), 0
         while place is not None:
             page = an_object(
                 api, await self._result(api, {**body, start: place, "size": size}, counts=counts)
@@ -155,6 +159,9 @@ class Calls:
             if not isinstance(page.get("list"), list):
                 raise no_sense(api, "answers with a page without its list")
             yield page
+            listed = hash(orjson.dumps(page["list"]))
+            repeated += listed in seen
+            seen.add(listed)
             more = boolean(either(page, "has_more", "hasMore"))
             following = integer(either(page, "next_cursor", "nextCursor"))
             if more and following is None and start == "offset":
@@ -163,6 +170,8 @@ class Calls:
                 raise no_sense(api, "says that there is more, but its cursor does not advance")
             if more and not page.get("list"):
                 raise no_sense(api, "an empty page leads on to another")
+            if more and repeated > _REPEATED_PAGES:
+                raise no_sense(api, "shows the same pages again and again")
             place = following if more else None
 
 

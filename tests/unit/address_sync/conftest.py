@@ -5,9 +5,16 @@ import pytest
 from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.testing.memory import MemoryRuntime
 from tests.lives.sqlite import sqlite_in_the_loop
+from tests.unit.address_sync.company import CORP
 from tests.unit.address_sync.syncing import UNPACED, first_full, sample
 
 __all__ = ["sqlite_in_the_loop"]
+
+
+@pytest.fixture(autouse=True)
+def of_one_company(monkeypatch):
+    """As address-sync runs: its company is known, and ``background`` begins that one's full syncs."""
+    monkeypatch.setenv("DINGTALK_CORP_ID", CORP)
 
 
 @pytest.fixture
@@ -17,9 +24,8 @@ def company():
 
 @pytest.fixture
 async def sync(company):
-    consumer = AddressSync()
-    consumer.pace = UNPACED
-    async with MemoryRuntime(consumer, dingtalk=company) as runtime:
+    async with MemoryRuntime(AddressSync(), dingtalk=company) as runtime:
+        runtime.consumer.engine.pace = UNPACED
         yield runtime
 
 

@@ -7,11 +7,10 @@ from typing import Any
 from sqlalchemy import func, select
 
 from dingbridge import Event
-from dingbridge.consumers.address_sync.tables import look_again, roles, users
+from dingbridge.consumers.address_sync.tables import entities, roles, users
 from dingbridge.dingtalk.errors import NotFound
+from dingbridge.mirror.entities import COMPANY
 from dingbridge.testing.memory import MemoryRuntime
-from dingbridge.worker.attempts.executor import Executor
-from dingbridge.worker.delivery import Delivery
 from tests.unit.address_sync.company import Company, event
 
 
@@ -95,20 +94,21 @@ class Life:
         self.runtime, self.company, self.clock = runtime, company, company.clock
 
     async def deliver(self, *events: Event) -> None:
+        """Each event, and the read that it makes due."""
+        for one in events:
+            await self.deliver_together(one)
+
+    async def deliver_together(self, *events: Event) -> None:
+        """All events, and then the reads that they make due."""
         for one in events:
             outcome = await self.runtime.deliver(one)
             assert outcome.kind == "done", outcome
-
-    async def deliver_together(self, *events: Event) -> None:
-        """As the worker does with events of one entity that wait together."""
-        executor = Executor(self.runtime.consumer, self.runtime.database)
-        outcome = await executor.attempt_beside([(one, Delivery()) for one in events])
-        assert outcome.kind == "done", outcome
+        await self.runtime.consumer.look_due()
 
     async def until(self, seconds: float) -> None:
         """Let so many pass, and whatever is due on the way be looked at."""
         end = self.clock.now + seconds
-        while (due := await self.next_due()) is not None and due <= end:
+        while self.clock.now <= end and (due := await self.next_due()) is not None and due <= end:
             self.clock.now = max(due, self.clock.now)
             if not await self.runtime.consumer.look_due():  # a pause, since DingTalk does not work
                 self.clock.now += 1
@@ -124,7 +124,8 @@ class Life:
         await self.until(max(0, end - self.clock.now))
 
     async def next_due(self) -> float | None:
-        [[due_ms]] = await self.runtime.rows(select(func.min(look_again.c.due_ms)))
+        people = entities.c.kind != COMPANY
+        [[due_ms]] = await self.runtime.rows(select(func.min(entities.c.due_ms)).where(people))
         return None if due_ms is None else due_ms / 1000
 
     async def person(self, userid: str) -> Any:
@@ -137,7 +138,8 @@ class Life:
         return {row.role_id: row.name for row in rows}
 
     async def waiting(self) -> int:
-        return len(await self.runtime.rows(select(look_again).where(look_again.c.due_ms.is_not(None))))
+        due = (entities.c.kind != COMPANY, entities.c.due_ms.is_not(None))
+        return len(await self.runtime.rows(select(entities).where(*due)))
 
     @property
     def calls(self) -> int:

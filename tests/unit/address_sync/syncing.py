@@ -1,108 +1,93 @@
 """What the tests of full syncs share: a run from its beginning to its end, and the tables as values."""
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 
 from dingbridge.consumers.address_sync.mapping import department_row, user_state
-from dingbridge.consumers.address_sync.settings import AddressSyncSettings
-from dingbridge.consumers.address_sync.sync.details import Details
-from dingbridge.consumers.address_sync.sync.full_sync import FullSync
-from dingbridge.consumers.address_sync.sync.runs import Cause, Run, Runs
-from dingbridge.consumers.address_sync.sync.tables import runs as runs_table
-from dingbridge.consumers.address_sync.sync.tables import staged, todo
-from dingbridge.consumers.address_sync.tables import departments, memberships, roles, user_roles, users
+from dingbridge.consumers.address_sync.tables import (
+    departments,
+    entities,
+    memberships,
+    roles,
+    user_roles,
+    users,
+)
+from dingbridge.mirror.entities import COMPANY
 from dingbridge.testing import MemoryRuntime
 from dingbridge.throttle import Throttle
 from tests.unit.address_sync.company import CORP, Company
+from tests.unit.address_sync.late import Clock
 
-SETTINGS = AddressSyncSettings()
 UNPACED = Throttle(1e6)
 
-_after_first: dict[str, sqlite3.Connection] = {}
-"""The database after the first full sync of a company, by all that the company shows."""
+_after_first: dict[str, tuple[sqlite3.Connection, float]] = {}
+"""The database after the first full sync of a company, and the time then, by all that the company shows."""
 
 
-async def rows_only(sync: MemoryRuntime, company: Any, cause: Cause = "order") -> Run:
-    """A full sync without its details."""
-    runs = Runs(sync.database, CORP)
-    run = await runs.begin(cause)
-    assert await FullSync(runs, run, company, SETTINGS, UNPACED).work()
-    return run
-
-
-async def first_full(sync: MemoryRuntime, company: Company, *, details: bool = True) -> None:
+async def first_full(sync: MemoryRuntime, company: Company) -> None:
     """The first full sync of ``company``: it is made once a session, and then copied. Its calls are not
     counted."""
     hidden = sorted(map(str, company.hidden))
-    shown = repr((details, company.users, company.departments, company.roles, company.scope, hidden))
+    shown = repr((company.users, company.departments, company.roles, company.scope, hidden))
     [main] = await sync.rows(text("PRAGMA database_list"))
     with closing(sqlite3.connect(main.file)) as database:
         if (made := _after_first.get(shown)) is not None:
-            made.backup(database)
+            made[0].backup(database)
+            sync.consumer.clock = Clock()
+            sync.consumer.clock.now = max(sync.consumer.clock.now, made[1])
         else:
-            await (full if details else rows_only)(sync, company)
-            _after_first[shown] = sqlite3.connect(":memory:")
-            database.backup(_after_first[shown])
+            await full(sync, company)
+            _after_first[shown] = sqlite3.connect(":memory:"), sync.consumer.clock()
+            database.backup(_after_first[shown][0])
     company.calls.clear()
 
 
-async def full(
-    sync: MemoryRuntime,
-    company: Any,
-    *,
-    cause: Cause = "command",
-    settings: AddressSyncSettings = SETTINGS,
-    corp_id: str = CORP,
-    clock: "Clock | None" = None,
-    **how: Any,
-) -> Run:
-    """A run to its end, details included, or what is left of the one that was interrupted."""
-    runs = Runs(sync.database, corp_id)
-    run = await runs.unfinished(cause) or await runs.begin(cause)
-    if run.is_open:
-        clock = clock or Clock()
-        how |= {"clock": clock, "sleep": clock.sleep}
-        assert await FullSync(runs, run, company, settings, UNPACED, **how).work()
-    if cause != "dry_run":
-        await every_detail(sync, company, corp_id)
-    if run.state == "details":
-        await runs.advance(run, "done")
-    return run
+async def begun(sync: MemoryRuntime) -> None:
+    """A full sync is asked for, and nothing of it is done."""
+    if not isinstance(sync.consumer.clock, Clock):
+        sync.consumer.clock = Clock()
+    sync.consumer.engine.pace = UNPACED
+    async with sync.database.transaction() as tx:
+        await sync.consumer.engine.full_sync.request(tx, "default", CORP)
 
 
-class Clock:
-    """Epoch s; waiting moves it on, and takes no time."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead
-
-    async def sleep(self, seconds: float) -> None:
-        self.ahead += seconds
+async def full(sync: MemoryRuntime, company: Any, *, within_s: float = 7200.0) -> dict[str, Any]:
+    """A full sync, and all reads that follow it within so many s. Returns the row of the company."""
+    await begun(sync)
+    await passes(sync, within_s)
+    [row] = await sync.rows(select(entities).where(entities.c.kind == COMPANY))
+    return dict(row._mapping)
 
 
-async def every_detail(
-    sync: MemoryRuntime, company: Any, corp_id: str = CORP, clock: "Clock | None" = None
-) -> None:
-    """Ask for everybody whose details are pending."""
-    clock = clock or Clock()
-    details = Details(sync.database, corp_id, company, UNPACED, clock)
-    while await details.pending():
-        await clock.sleep(await details.work(lambda: True))
+async def passes(sync: MemoryRuntime, seconds: float) -> None:
+    """Let so many pass, and whatever is due on the way be read."""
+    clock = sync.consumer.clock
+    if not isinstance(clock, Clock):
+        clock = sync.consumer.clock = Clock()
+    end = clock.now + seconds
+    first = select(func.min(entities.c.due_ms))
+    while clock.now <= end and (due := (await sync.rows(first))[0][0]) and due / 1000 <= end:
+        clock.now = max(clock.now, due / 1000)
+        if not await sync.consumer.look_due():  # a pause, since DingTalk does not work
+            clock.now += 15
+    clock.now = end
 
 
-async def runs_in(sync: MemoryRuntime, *states: str) -> list[Run]:
-    """The runs in one of ``states``, the oldest first."""
-    rows = await sync.rows(select(runs_table).where(runs_table.c.state.in_(states)).order_by("began_at"))
-    return [await Runs(sync.database, CORP)._run(row.run_id) for row in rows]
+async def in_state(sync: MemoryRuntime, state: str) -> set[tuple[str, str]]:
+    """Kind and id of the entities in a state."""
+    found = await sync.rows(select(entities.c.kind, entities.c.entity_id).where(entities.c.state == state))
+    return {(row.kind, row.entity_id) for row in found}
+
+
+async def left_over(sync: MemoryRuntime) -> int:
+    """What is still to be read, but for the next full sync."""
+    due = (entities.c.kind != COMPANY, entities.c.due_ms.is_not(None))
+    return len(await sync.rows(select(entities.c.kind).where(*due)))
 
 
 async def contents(sync: MemoryRuntime) -> dict[str, list[tuple[Any, ...]]]:
@@ -159,11 +144,6 @@ async def roles_settle(sync: MemoryRuntime) -> None:
     """The roles have been there for longer than a list may lag."""
     async with sync.database.transaction() as tx:
         await tx.execute(update(roles).values(updated_at=datetime(2024, 1, 1, tzinfo=UTC)))
-
-
-async def left_over(sync: MemoryRuntime) -> int:
-    """Rows that a run has not cleaned up."""
-    return len(await sync.rows(select(todo.c.step))) + len(await sync.rows(select(staged.c.kind)))
 
 
 def sample(people: int = 12) -> Company:

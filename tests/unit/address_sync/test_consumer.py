@@ -4,12 +4,18 @@ from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from dingbridge.consumers.address_sync.tables import departments, guard, memberships, roles, user_roles, users
-from dingbridge.dingtalk.errors import Unavailable
-from tests.unit.address_sync.company import CORP, Company, event, events
-from tests.unit.address_sync.syncing import full
+from dingbridge.consumers.address_sync.tables import (
+    departments,
+    entities,
+    memberships,
+    roles,
+    user_roles,
+    users,
+)
+from tests.unit.address_sync.company import CORP, Company, events
+from tests.unit.address_sync.syncing import full, passes
 
 T = 1731000000000
 
@@ -23,6 +29,7 @@ async def deliver(sync, *args, **kwargs):
     for one in events(*args, **kwargs):
         outcome = await sync.deliver(one)
         assert outcome.kind == "done", outcome
+        await sync.consumer.look_due()
 
 
 async def one(sync, table, **key):
@@ -49,7 +56,7 @@ async def test_a_person_has_one_company_whatever_the_events_name(sync, company, 
     for at, named in enumerate((CORP, "", "dingother")):
         await deliver(sync, "user_modify_org", "u1", at_ms=T + at, CorpId=named)
     assert [row.corp_id for row in await sync.rows(select(users.c.corp_id))] == [CORP]
-    assert {row.corp_id for row in await sync.rows(select(guard.table.c.corp_id))} == {CORP}
+    assert {row.corp_id for row in await sync.rows(select(entities.c.corp_id))} == {CORP}
 
 
 async def test_several_users_of_one_event_are_several_rows(sync, company):
@@ -85,10 +92,50 @@ async def test_who_comes_back_is_no_leaver(sync, company):
     back = company.users.pop("u1")
     await deliver(sync, "user_leave_org", "u1")
     company.users["u1"] = back
-    await deliver(sync, "user_add_org", "u1", at_ms=T)
+    await deliver(sync, "user_add_org", "u1", at_ms=T + 1000)
     row = await one(sync, users, userid="u1")
     assert (row.left_at, row.active) == (None, True)
+    assert (row.rehired_at is not None, row.reassigned_at) == (True, None)
     assert await dept_ids(sync, "u1") == [1]
+
+
+async def test_a_leavers_userid_that_another_person_has_is_reassigned_and_not_rehired(sync, company):
+    company.hire("u1", unionid="first", mobile="10000000001")
+    await deliver(sync, "user_add_org", "u1")
+    del company.users["u1"]
+    await deliver(sync, "user_leave_org", "u1")
+    company.hire("u1", unionid="second", mobile=...)
+    await deliver(sync, "user_add_org", "u1", at_ms=T + 1000)
+    row = await one(sync, users, userid="u1")
+    assert (row.unionid, row.previous_unionid, row.mobile) == ("second", "first", None)
+    assert (row.reassigned_at is not None, row.rehired_at, row.left_at) == (True, None, None)
+    back = company.users.pop("u1")
+    await deliver(sync, "user_leave_org", "u1", at_ms=T + 2000)
+    company.users["u1"] = back
+    await deliver(sync, "user_add_org", "u1", at_ms=T + 3000)
+    now = await one(sync, users, userid="u1")
+    assert now.rehired_at is not None
+    assert (now.reassigned_at, now.previous_unionid) == (row.reassigned_at, "first")
+
+
+async def test_who_reports_to_a_leaver_is_read(sync, company):
+    """Of a new manager no event need tell, and the last of their own was a moment ago."""
+    company.hire("u1")
+    company.hire("u2", manager_userid="u1")
+    await deliver(sync, "user_add_org", "u1", "u2")
+    await passes(sync, 100)
+    del company.users["u1"]
+    company.users["u2"]["manager_userid"] = "u3"
+    await deliver(sync, "user_leave_org", "u1")
+    await passes(sync, 1)
+    assert (await one(sync, users, userid="u2")).manager_userid == "u3"
+
+
+async def test_an_event_that_names_nobody_reads_nothing(sync, company):
+    """The bridge asks for a full sync beside it."""
+    await deliver(sync, "user_modify_org")
+    await deliver(sync, "org_dept_modify")
+    assert company.calls.total() == 0
 
 
 async def test_leaving_twice_unseen_in_between_ends_at_the_second_time(sync, company):
@@ -117,10 +164,8 @@ async def test_the_time_of_leaving_is_what_the_event_said_in_whatever_order_they
 async def test_the_event_of_leaving_corrects_what_a_full_sync_noticed(sync, company):
     company.hire("u1")
     await deliver(sync, "user_add_org", "u1")
-    async with sync.database.transaction() as tx:  # days ago
-        await tx.execute(update(guard.table).values(fetched_at=None))
     back = company.users.pop("u1")
-    await full(sync, company, confirmed=1)
+    await full(sync, company)
     noticed = await one(sync, users, userid="u1")
     assert noticed.left_at > datetime(2025, 1, 1, tzinfo=UTC)
     assert noticed.left_reported is False
@@ -182,15 +227,8 @@ async def test_unknown_departments_of_a_user_are_fetched_once_with_their_ancesto
     assert company.calls["v2/department/get"] == 4
 
 
-async def test_an_api_that_is_down_is_nobodys_fault(sync, company, monkeypatch):
-    async def down(userid):
-        raise Unavailable("no answer", api="v2/user/get")
-
-    monkeypatch.setattr(company, "user", down)
-    assert (await sync.deliver(event("user_add_org", "u1"))).kind == "unavailable"
-
-
-async def test_enterprises_in_one_database_do_not_mix(sync, company):
+async def test_enterprises_in_one_database_do_not_mix(sync, company, monkeypatch):
+    monkeypatch.setattr(sync.consumer.settings, "dingtalk_corp_id", None)
     company.hire("u1")
     await deliver(sync, "user_add_org", "u1")
     await deliver(sync, "user_add_org", "u1", CorpId="dingcorp02")

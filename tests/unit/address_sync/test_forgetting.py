@@ -9,12 +9,11 @@ from sqlalchemy import select, update
 from dingbridge import Person
 from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.consumers.address_sync.forgetting import forget_leavers
-from dingbridge.consumers.address_sync.sync.tables import staged
-from dingbridge.consumers.address_sync.tables import guard, memberships, users
+from dingbridge.consumers.address_sync.tables import entities, memberships, users
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.waiting import eventually
-from tests.unit.address_sync.company import CORP, Company, event
-from tests.unit.address_sync.syncing import first_full
+from tests.unit.address_sync.company import CORP, Company, event, listed
+from tests.unit.address_sync.syncing import first_full, full
 
 NOW = datetime.now(UTC)
 
@@ -41,13 +40,14 @@ async def test_who_left_long_ago_goes_and_the_generation_stays(sync, company):
     await first_full(sync, company)
     await left(sync, "left-long-ago", 40)
     await left(sync, "left-lately", 20)
-    known = {row.entity_id: row.generation for row in await sync.rows(select(guard.table))}
-    assert await forget_leavers(sync.database, NOW - timedelta(days=30)) == 1
+    own = sync.consumer.engine.entities
+    known = {row.entity_id: row.claims for row in await sync.rows(select(entities))}
+    assert await forget_leavers(sync.database, own, NOW - timedelta(days=30)) == 1
     assert await userids(sync) == ["here", "left-lately"]
     assert await userids(sync, memberships) == ["here", "left-lately"]
-    after = {row.entity_id: row.generation for row in await sync.rows(select(guard.table))}
+    after = {row.entity_id: row.claims for row in await sync.rows(select(entities))}
     assert after == known | {"left-long-ago": known["left-long-ago"] + 1}
-    assert await forget_leavers(sync.database, NOW - timedelta(days=30)) == 0
+    assert await forget_leavers(sync.database, own, NOW - timedelta(days=30)) == 0
 
 
 async def test_the_running_consumer_forgets_them_by_itself(company, monkeypatch):
@@ -69,17 +69,30 @@ async def _gone(sync):
     return "left-long-ago" not in await userids(sync)
 
 
-async def test_a_fetch_that_began_before_writes_nobody_back(sync, company):
-    """DingTalk answers late: the person is fetched as still there, and forgotten before that is written."""
+async def test_a_read_that_began_before_writes_nobody_back_nor_does_a_listing(sync, company):
+    """DingTalk answers late: the person is read as still there, and forgotten before that is written."""
     await first_full(sync, company)
-    reader, came = sync.database.reader(), event("user_modify_org", "left-lately")
-    attempt = await guard.begin(reader, CORP, "user", "left-lately")
-    found = await sync.consumer.fetch(company, reader, attempt)
-    del company.users["left-lately"]
-    async with sync.database.transaction() as tx:
-        counts = (await sync.consumer.forget(Person(CORP, "left-lately"), tx)).deleted
-        assert not await guard.try_claim(tx, found.attempt)
-    assert counts["users"] == 1
+    came, real = event("user_modify_org", "left-lately"), company.user
+
+    async def user(userid):
+        found = await real(userid)
+        async with sync.database.transaction() as tx:
+            counts = (await sync.consumer.forget(Person(CORP, "left-lately"), tx)).deleted
+        assert counts["users"] == 1
+        return found
+
+    company.user = user
     assert (await sync.deliver(came)).kind == "done"
+    await sync.consumer.look_due()
+    company.user = real
     assert "left-lately" not in await userids(sync)
-    assert await sync.rows(select(staged)) == []
+    listing = company.users.copy()
+    del company.users["left-lately"]
+
+    async def lagging(dept_id):
+        for one in listing.values():
+            yield listed(one, dept_id)
+
+    company.department_users = lagging
+    await full(sync, company)
+    assert "left-lately" not in await userids(sync)

@@ -1,72 +1,91 @@
 """A full sync: from nothing, over what no event told, and as a dry run; what it makes of the tables."""
 
-import asyncio
-from collections import Counter
-from datetime import timedelta
-
 import pytest
-from sqlalchemy import select, update
-from structlog.testing import capture_logs
+import structlog
+from sqlalchemy import select
 
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
-from dingbridge.consumers.address_sync.sync.full_sync import FullSync
-from dingbridge.consumers.address_sync.sync.runs import RunMoved, Runs
-from dingbridge.consumers.address_sync.sync.tables import runs as runs_table
-from dingbridge.consumers.address_sync.tables import roles, user_roles, users
+from dingbridge.consumers.address_sync.tables import entities, roles, user_roles, users
 from dingbridge.dingtalk.errors import PermissionDenied, Unavailable
-from tests.unit.address_sync.company import CORP, Company, event, events, listed
+from dingbridge.mirror.dry_run import dry_run
+from dingbridge.mirror.entities import COMPANY
+from tests.unit.address_sync.company import CORP, Company, event, events, listed, order
 from tests.unit.address_sync.syncing import (
-    SETTINGS,
-    UNPACED,
-    Clock,
+    begun,
     change_everything,
     contents,
     differences,
     first_full,
     full,
-    leave,
+    in_state,
     left_over,
+    passes,
     roles_settle,
-    runs_in,
 )
 
 
+async def row(sync, userid):
+    [found] = await sync.rows(select(users).where(users.c.userid == userid))
+    return found
+
+
 async def test_an_empty_database_becomes_the_company(sync, company):
-    run = await full(sync, company)
-    assert run.state == "done"
+    done = await full(sync, company)
     assert await differences(sync, company) == []
-    assert (run.found, run.employees, run.incomplete) == (12, 12, None)
-    assert (run.changed["people_new"], run.changed["departments_new"]) == (12, 5)
-    assert await left_over(sync) == 0
+    assert (done["run_ms"], await left_over(sync)) == (None, 0)
     calls = company.calls
     assert calls["v2/department/listsub"] == calls["v2/department/get"] == calls["v2/user/list"] == 5
-    assert calls["role/simplelist"] == 2
-    assert calls["v2/user/get"] == 12  # each once, for what the listing does not tell
-    assert run.calls == calls.total() - 12  # which is after the run
+    assert calls["v2/user/get"] == 12  # each once
+    assert (calls["auth/scopes"], calls["role/simplelist"], calls["user/count"]) == (1, 0, 0)
 
 
-async def test_equal_state_writes_nothing_and_asks_for_nobody(sync, company):
+async def test_rows_stand_before_anybody_is_read_and_say_what_is_not_known(sync, company):
+    real, early = company.user, []
+
+    async def user(userid):
+        if not early:
+            early.extend(await sync.rows(select(users)))
+        return await real(userid)
+
+    company.user = user
+    await full(sync, company)
+    assert len(early) > 1
+    assert {(one.details_pending, one.manager_userid, one.senior) for one in early} == {(True, None, None)}
+    assert await differences(sync, company) == []
+    assert not (await row(sync, early[0].userid)).details_pending
+
+
+async def test_equal_state_writes_nothing(sync, company):
     await first_full(sync, company)
     before = await contents(sync)
-    asked = company.calls["v2/user/get"]
-    run = await full(sync, company)
-    assert run.changed == {}
+    await full(sync, company)
     assert await contents(sync) == before
-    assert company.calls["v2/user/get"] == asked
 
 
 async def test_it_finds_and_repairs_what_no_event_told_and_who_came_back(sync, company):
+    """Also a manager, whom no listing has, and somebody who is listed nowhere."""
     await first_full(sync, company)
     back = company.users["u007"]
     await change_everything(company)
-    run = await full(sync, company)
+    company.users["u009"]["manager_userid"] = "u002"
+    company.users["u010"]["dept_id_list"] = [1]
+    await full(sync, company)
+    await full(sync, company)  # a second list without the departments' roles
     assert await differences(sync, company) == []
-    assert run.changed["people_gone"] == run.changed["people_new"] == 1
-    assert run.changed["departments_gone"] == run.changed["departments_new"] == 1
+    assert (await row(sync, "u007")).left_reported is False
     company.users["u007"] = back
-    run = await full(sync, company)
-    assert run.changed["people_back"] == 1
+    await full(sync, company)
     assert await differences(sync, company) == []
+    assert (await row(sync, "u007")).rehired_at is not None
+
+
+async def test_a_userid_given_to_somebody_else_says_so(sync, company):
+    await first_full(sync, company)
+    company.hire("u001", unionid="union-of-another", name="别人")
+    await full(sync, company)
+    now = await row(sync, "u001")
+    assert (now.name, now.previous_unionid, now.rehired_at) == ("别人", "union-u001", None)
+    assert now.reassigned_at is not None
 
 
 async def test_a_role_that_is_gone_is_nobodys(sync, company):
@@ -75,14 +94,13 @@ async def test_a_role_that_is_gone_is_nobodys(sync, company):
     del company.roles[7]
     for user in company.users.values():
         user["role_list"] = [role for role in user["role_list"] if role["id"] != 7]
-    for _ in range(2):  # two lists in a row lack it
-        await full(sync, company)
+    await full(sync, company)  # two lists in a row lack it
     (gone,) = await sync.rows(select(roles).where(roles.c.role_id == 7))
     assert gone.deleted_at is not None
     assert await differences(sync, company) == []
 
 
-@pytest.mark.parametrize("cut", ["role_groups", "role_users", "refused"])
+@pytest.mark.parametrize("cut", ["short", "refused"])
 async def test_a_list_of_roles_that_is_cut_short_or_refused_takes_a_role_from_nobody(
     sync, company, cut, monkeypatch
 ):
@@ -94,220 +112,155 @@ async def test_a_list_of_roles_that_is_cut_short_or_refused_takes_a_role_from_no
         calls.append(cut)
         return [] if len(calls) == 1 else await whole()
 
-    async def no_members(role_id):
-        for nobody in ():
-            yield nobody
-
     if cut == "refused":
         company.refused.add("role/list")
     else:
-        monkeypatch.setattr(company, cut, no_groups if cut == "role_groups" else no_members)
-    run = await full(sync, company)
-    assert run.state == "done"
+        monkeypatch.setattr(company, "role_groups", no_groups)
+    await full(sync, company)
     assert await sync.rows(select(user_roles)) == before
-    assert [row.deleted_at for row in await sync.rows(select(roles))] == [None, None]
+    assert [role.deleted_at for role in await sync.rows(select(roles))] == [None, None]
 
 
-async def test_a_role_deleted_while_it_is_read_is_read_again(sync, company):
-    def delete():
-        if company.roles.pop(8, None):
-            for user in company.users.values():
-                user["role_list"] = [role for role in user["role_list"] if role["id"] != 8]
-
-    company.before["role/simplelist"] = delete
-    run = await full(sync, company)
-    assert run.state == "done"
-    assert await differences(sync, company) == []
+async def test_a_department_of_no_other_call_is_left_out(sync, company):
+    """Family-school contacts: listings name a department -1."""
+    company.departments[-1] = {"dept_id": -1, "name": "家校通讯录", "parent_id": 1}
+    await full(sync, company)
+    assert company.calls["v2/department/get"] == 5
+    assert await in_state(sync, "refused") == set()
 
 
-# -- a dry run
-async def test_a_dry_run_says_what_would_change_and_changes_nothing(sync, company):
+async def test_a_dry_run_names_each_person_and_field_and_writes_nothing(sync, company):
     await first_full(sync, company)
-    before = await contents(sync)
+    before = [await contents(sync), await sync.rows(select(entities))]
     await change_everything(company)
-    run = await full(sync, company, cause="dry_run")
-    assert run.state == "dry_run"
-    assert await contents(sync) == before
-    assert await left_over(sync) == 0
-    assert run.changed["people_new"] == run.changed["people_gone"] == 1
-    assert run.changed["departments_new"] == run.changed["departments_gone"] == 1
-    assert run.changed["people_changed"] >= 5
-    assert company.calls["v2/user/get"] == 0
-
-
-async def test_a_dry_run_says_that_the_real_one_would_stop(large):
-    sync, company = large
-    await leave(company, 20)
-    run = await full(sync, company, cause="dry_run")
-    assert run.state == "dry_run"
-    assert "--confirm-leavers 20" in run.words
-    assert run.changed["people_gone"] == 20
-
-
-def test_settings_that_make_no_sense_are_refused():
-    for name, value in (("max_leavers", "many"), ("max_leavers", "101%")):
-        with pytest.raises(ValueError, match="must be"):
-            AddressSyncSettings(**{name: value})
-    assert SETTINGS.max_leavers == "5%"
-
-
-# -- A full sync that is interrupted, or has events come beside it: it goes on, and overwrites nothing newer
+    found = {
+        (one.kind, one.entity_id): set(one.fields)
+        async for one in dry_run(sync.consumer.engine, sync.database, company, CORP)
+    }
+    assert [await contents(sync), await sync.rows(select(entities))] == before
+    assert found[("user", "u001")] == {"name"}
+    assert found[("user", "u003")] >= {"manager_userid", "title"}
+    assert found[("user", "u006")] == {"roles"}
+    assert (found[("user", "u007")], found[("user", "u900")]) == ({"left_at"}, {"new"})
+    assert (found[("department", "5")], found[("department", "9")]) == ({"deleted_at"}, {"new"})
+    assert found[("department", "4")] == {"parent_id"}
+    await full(sync, company)
+    await full(sync, company)
+    assert [one async for one in dry_run(sync.consumer.engine, sync.database, company, CORP)] == []
 
 
 # -- interrupted
+
+
 async def test_it_goes_on_where_it_was_after_any_call_that_failed(sync, company):
-    """Every third call fails, and with it the process: no step that was done is done again."""
-    made, failed = 0, Counter()
+    made = 0
 
     def failing(api):
         def fail():
             nonlocal made
             made += 1
             if made % 3 == 0:
-                failed[api] += 1
                 raise Unavailable("no answer", api=api)
 
         return fail
 
-    apis = ("v2/department/listsub", "v2/department/get", "v2/user/list", "v2/user/get")
-    for api in (*apis, "auth/scopes", "user/count", "role/list", "role/simplelist"):
+    for api in ("v2/department/listsub", "v2/department/get", "v2/user/list", "v2/user/get", "role/list"):
         company.before[api] = failing(api)
-    for _ in range(100):
-        try:
-            run = await full(sync, company)
-            break
-        except Unavailable:
-            continue
-    assert run.state == "done"
+    done = await full(sync, company)
     assert await differences(sync, company) == []
-    assert [company.calls[api] - failed[api] for api in apis] == [5, 5, 5, 12]
-    assert sum(failed.values()) > 10
-    assert await left_over(sync) == 0
+    assert (done["run_ms"], await left_over(sync)) == (None, 0)
 
 
-async def test_half_a_page_or_a_lost_permission_marks_nobody(sync, company):
+async def test_half_a_page_or_a_lost_permission_marks_nobody_and_is_waited_for(sync, company):
     await first_full(sync, company)
-    before = await contents(sync)
-    del company.users["u001"]
 
     async def half(dept_id):
-        count = 0
         async for user in Company.department_users(company, dept_id):
-            count += 1
             yield user
-            if count == 2:
-                raise Unavailable("the connection broke", api="v2/user/list")
+            raise Unavailable("the connection broke", api="v2/user/list")
 
     company.department_users = half
-    with pytest.raises(Unavailable):
-        await full(sync, company)
+    company.hire("u900", dept_id_list=[2])
+    await full(sync, company, within_s=3000)
     del company.department_users
     company.refused.add("v2/user/list")
-    with pytest.raises(PermissionDenied):
-        await full(sync, company)
-    assert await contents(sync) == before
+    await passes(sync, 3000)
+    assert set(company.users) - {one.userid for one in await sync.rows(select(users.c.userid))} <= {"u900"}
+    assert [one for one in await sync.rows(select(users.c.left_at)) if one.left_at is not None] == []
     company.refused.clear()
+    await passes(sync, 7200)  # within an hour
+    assert await differences(sync, company) == []
+
+
+async def test_whom_a_listing_shows_before_it_fails_is_read(sync, company):
+    """As one whose pages come again and again."""
+
+    async def department_users(dept_id):
+        async for user in Company.department_users(company, dept_id):
+            yield user
+        if dept_id == 4:
+            raise Unavailable("the same pages again and again", api="v2/user/list")
+
+    company.department_users = department_users
     await full(sync, company)
     assert await differences(sync, company) == []
 
 
-async def test_a_process_that_was_frozen_writes_nothing_more_to_a_run_that_ended(sync, company):
-    runs = Runs(sync.database, CORP)
-    frozen = FullSync(runs, await runs.begin("command"), company, SETTINGS, UNPACED)
-    assert not await frozen.work(for_s=0)
+@pytest.mark.parametrize("subtree", ["moved", "in a circle"])
+async def test_a_tree_that_changes_while_it_is_read_is_read_to_its_end(sync, company, subtree):
+    real, moved = company.sub_departments, []
+
+    async def sub_departments(dept_id):
+        found = await real(dept_id)
+        if dept_id == 4 and not moved:
+            moved.append(dept_id)
+            company.departments[4]["parent_id"] = 3 if subtree == "moved" else 5
+        return found
+
+    company.sub_departments = sub_departments
     done = await full(sync, company)
-    with pytest.raises(RunMoved):
-        await frozen.work()
-    [ended] = await runs_in(sync, "done")
-    assert (ended.run_id, ended.calls) == (done.run_id, done.calls)
-    assert await left_over(sync) == 0
-
-
-async def test_what_nobody_finished_is_given_up_when_another_begins(sync, company):
-    runs = Runs(sync.database, CORP)
-    first = await runs.begin("order", "o1")
-    await FullSync(runs, first, company, SETTINGS, UNPACED).work(for_s=0)
-    by_hand = await runs.begin("command")
-    assert (await runs.unfinished("order")).run_id == "o1"  # another's that is young is left alone
-    await runs.begin("order", "o2")
-    assert [run.run_id for run in await runs_in(sync, "superseded")] == ["o1"]
-    async with sync.database.transaction() as tx:
-        await tx.execute(update(runs_table).values(began_at=by_hand.began_at - timedelta(days=2)))
-    await runs.begin("dry_run")
-    assert {run.run_id for run in await runs_in(sync, "superseded")} == {"o1", "o2", by_hand.run_id}
+    assert done["run_ms"] is None
+    if subtree == "in a circle":
+        company.departments[4]["parent_id"] = 2
+    await full(sync, company)
+    assert await differences(sync, company) == []
 
 
 # -- beside events
+
+
 async def test_an_event_during_the_reading_is_not_overwritten_by_what_was_read_before(sync, company):
     await first_full(sync, company)
-    told = asyncio.Event()
+    told = []
 
     async def users_of(dept_id):
         found = [user async for user in Company.department_users(company, dept_id)]
-        if dept_id == 5 and not told.is_set():
-            # after this page was read, and before it is applied
+        if dept_id == 5 and not told:
             company.users["u003"]["name"] = "新名"
             company.users.pop("u008")
             company.hire("u901", dept_id_list=[5])
             for one in (*events("user_modify_org", "u003"), *events("user_leave_org", "u008")):
-                assert (await sync.deliver(one)).kind == "done"
-            assert (await sync.deliver(event("user_add_org", "u901"))).kind == "done"
-            told.set()
+                told.append(await sync.deliver(one))
+            told.append(await sync.deliver(event("user_add_org", "u901")))
         for user in found:
             yield user
 
     company.department_users = users_of
-    run = await full(sync, company)
-    assert told.is_set()
-    assert await differences(sync, company) == []
-    assert run.state == "done"
-
-
-async def test_somebody_who_moved_behind_the_reading_is_asked_for_and_stays(sync, company):
-    await first_full(sync, company)
-
-    async def users_of(dept_id):
-        if dept_id == 2:
-            company.users["u004"]["dept_id_list"] = [1]  # 1 was listed before 2, and 3 comes after
-        async for user in Company.department_users(company, dept_id):
-            yield user
-
-    company.department_users = users_of
-    run = await full(sync, company)
-    assert "people_gone" not in run.changed
-    assert await differences(sync, company) == []
-
-
-async def test_a_listing_of_roles_does_not_undo_an_event_that_came_after_it(sync, company):
-    """Somebody who is in no listing is asked for by name at the end: then that answer tells his roles."""
-    await first_full(sync, company)
-    company.users["u003"]["dept_id_list"] = [77]  # which nobody lists
-    real, counted = company.user_count, 0
-
-    async def user_count(only_active):
-        nonlocal counted
-        counted += 1
-        if counted == 2:  # the last call of all, after the roles
-            company.grant("u003", 8)
-            assert (await sync.deliver(event("label_user_change", "u003"))).kind == "done"
-        return await real(only_active)
-
-    company.user_count = user_count
     await full(sync, company)
-    assert counted == 2
+    assert [one.kind for one in told] == ["done"] * 3
     assert await differences(sync, company) == []
 
 
 async def test_a_listing_that_is_older_than_an_event_changes_nothing(sync, company):
-    """Reads of one person and listings lag each for themselves: the event's look was right, the listing, made
-    after it, is not."""
+    """Reads of one person and listings lag each for themselves."""
     await first_full(sync, company)
     old = [dict(user) for user in company.users.values()]
     company.users["u003"]["name"] = "新名"
     del company.users["u008"]
-    left_at = (event("user_leave_org", "u008")).time
-    for one in (*events("user_modify_org", "u003"), *events("user_leave_org", "u008")):
-        assert (await sync.deliver(one)).kind == "done"
+    left = event("user_leave_org", "u008")
+    for one in (*events("user_modify_org", "u003"), left):
+        await sync.deliver(one)
+    await passes(sync, 100)
     before = await contents(sync)
 
     async def lagging(dept_id):
@@ -318,34 +271,215 @@ async def test_a_listing_that_is_older_than_an_event_changes_nothing(sync, compa
     company.department_users = lagging
     await full(sync, company)
     assert await contents(sync) == before
-    [(told,)] = await sync.rows(select(users.c.left_at).where(users.c.userid == "u008"))
-    assert told == left_at
+    assert (await row(sync, "u008")).left_at == left.time
 
 
-async def test_who_was_hired_a_moment_ago_is_not_marked_by_reads_that_lag(sync, company):
+async def test_a_sync_reads_whom_an_event_named_a_moment_ago_when_answers_are_settled(sync, company):
+    """Another read a moment later may be older than the one that showed the event."""
     await first_full(sync, company)
-    company.hire("u901", dept_id_list=[5])
-    assert (await sync.deliver(event("user_add_org", "u901"))).kind == "done"
-    hired = {"u901": company.users.pop("u901")}  # as other replicas still have it
+    await passes(sync, 0)
+    clock, old = sync.consumer.clock, dict(company.users["u003"])
+    company.users["u003"]["name"] = "新名"
+    changed_at, real = clock.now, company.user
+    await sync.deliver(event("user_modify_org", "u003"))
+    await sync.consumer.look_due()
 
-    class Later(Clock):
-        async def sleep(self, seconds):
-            await super().sleep(seconds)
-            if self.ahead > 30:
-                company.users.update(hired)
+    async def lagging(userid):
+        return dict(old) if userid == "u003" and clock.now < changed_at + 70 else await real(userid)
 
-    run = await full(sync, company, clock=Later())
-    assert run.changed == {}
+    company.user = lagging
+    await full(sync, company, within_s=60)
+    assert (await row(sync, "u003")).name == "新名"
+    await passes(sync, 100)
     assert await differences(sync, company) == []
 
 
-async def test_it_says_once_that_the_company_was_read_and_how_large_it_is(sync, company):
-    with capture_logs() as logs:
-        await full(sync, company)
-    [line] = [log for log in logs if log["event"] == "address_sync.company_read"]
-    sizes = (line["people"], line["departments"], line["roles"])
-    assert sizes == (len(company.users), len(company.departments), len(company.roles))
-    assert line["seconds"] >= 0
-    with capture_logs() as logs:
-        await full(sync, company, cause="dry_run")
-    assert "address_sync.company_read" not in [log["event"] for log in logs]
+# -- what cannot be read
+
+
+def broken(company, call, *ids):
+    """``call`` answers 502 for these ids, and without any for all."""
+    real = getattr(Company, call)
+
+    def check(an_id):
+        company.calls[f"{call} {an_id}"] += 1
+        if not ids or an_id in ids:
+            raise Unavailable("DingTalk answers 502", api=call)
+
+    async def one(an_id):
+        check(an_id)
+        return await real(company, an_id)
+
+    async def listing(an_id):
+        async for item in real(company, an_id):
+            yield item
+        check(an_id)  # a later page
+
+    setattr(company, call, listing if call == "department_users" else one)
+
+
+async def test_it_ends_beside_one_that_is_never_answered(sync, company):
+    """One of each call at once, which is one of each for that call."""
+    never = {"sub_departments": 10, "department": 9, "department_users": 4, "user": "u002"}
+    await first_full(sync, company)
+    await change_everything(company)
+    company.department_of(10, "另一个", 2)
+    for call, an_id in never.items():
+        broken(company, call, an_id)
+    done = await full(sync, company, within_s=2 * 3600)
+    assert done["run_ms"] is None
+    refused = {("listing", "10"), ("department", "9"), ("listing", "4"), ("user", "u002")}
+    assert await in_state(sync, "refused") == refused
+    wrong = await differences(sync, company)
+    assert all(any(f"{an_id}" in found for an_id in never.values()) for found in wrong), wrong
+    assert all(company.calls[f"{call} {an_id}"] < 200 for call, an_id in never.items())
+    titles = {title: rows for title, _, rows in await sync.consumer.show(sync.database.reader())}
+    [shown] = [rows for title, rows in titles.items() if title.startswith("not read")]
+    assert {(what, an_id) for what, an_id, _ in shown} == refused
+    for call in never:
+        delattr(company, call)
+    await passes(sync, 2 * 3600)  # and without a command it is right in the end
+    assert await in_state(sync, "refused") == set()
+
+
+async def test_a_call_that_works_for_nobody_is_waited_for_and_other_calls_go_on(sync, company):
+    await first_full(sync, company)
+    await change_everything(company)
+    broken(company, "department")
+    await full(sync, company)
+    assert (await row(sync, "u001")).name == "改名"
+    assert company.calls.total() < 400
+    del company.department
+    await passes(sync, 7200)
+    await full(sync, company)
+    assert await differences(sync, company) == []
+
+
+async def test_the_metrics_count_what_is_due_and_what_is_not_read(sync, company):
+    await first_full(sync, company)
+    company.hidden.add(4)
+    await full(sync, company)
+    engine, metrics = sync.consumer.engine, sync.consumer.metrics
+    company.hire("u901")
+    await sync.deliver(event("user_add_org", "u901"))
+    sync.consumer.clock.now += 30
+    await metrics.measure(engine.entities, sync.database, ["user", "listing"])
+    assert metrics.not_read.labels("listing")._value.get() == 1
+    assert metrics.not_read.labels("user")._value.get() == 0
+    assert metrics.due.labels("0")._value.get() == 1
+    assert metrics.oldest._value.get() == pytest.approx(30, abs=1)
+    assert metrics.sync_every._value.get() == 7 * 86_400
+
+
+# -- when one is due
+
+
+async def company_row(sync):
+    [found] = await sync.rows(select(entities).where(entities.c.kind == COMPANY))
+    return found
+
+
+async def test_one_is_due_again_after_so_many_days_and_by_a_request_of_the_bridge(sync, company):
+    await full(sync, company, within_s=100)
+    company.hire("u901")
+    await passes(sync, 6 * 86_400)
+    assert await differences(sync, company) != []
+    await passes(sync, 2 * 86_400)
+    assert await differences(sync, company) == []
+    company.hire("u902")
+    assert (await sync.deliver(order("o-1", CORP).value)).kind == "done"
+    await passes(sync, 100)
+    assert await differences(sync, company) == []
+
+
+async def test_a_request_while_one_is_open_begins_another_after_it(sync, company):
+    await begun(sync)
+    await sync.consumer.look_due()
+    first = (await company_row(sync)).run_ms
+    sync.consumer.clock.now += 1
+    await sync.deliver(order("o-1", CORP).value)
+    company.hire("u901")
+    await passes(sync, 5)
+    assert (await company_row(sync)).run_ms != first
+    await passes(sync, 100)
+    assert await differences(sync, company) == []
+
+
+async def test_a_process_that_starts_plans_the_first_and_leaves_the_next_where_it_is(sync, company):
+    engine = sync.consumer.engine
+    for _ in range(2):
+        async with sync.database.transaction() as tx:
+            await engine.full_sync.plan(tx, "default", CORP)
+        await passes(sync, 100)
+    assert await differences(sync, company) == []
+    assert company.calls["v2/user/get"] == 12
+
+
+async def test_a_request_for_another_apps_company_or_for_approvals_is_left_alone(
+    sync, company, monkeypatch, tmp_path
+):
+    app = '[apps.{}]\nmode = "stream"\napp_key = "k{}"\napp_secret = "s"\ncorp_id = "{}"\n'
+    apps = app.format("hr", 1, "dingother") + app.format("oa", 2, CORP)
+    (tmp_path / "apps.toml").write_text(apps)
+    monkeypatch.setattr(sync.consumer.settings, "dingtalk_apps_file", tmp_path / "apps.toml")
+    await sync.deliver(order("o-1", app="hr", corp_id="dingother").value)
+    await sync.deliver(order("o-2", part="approvals").value)
+    assert await sync.rows(select(entities)) == []
+    await sync.deliver(order("o-3", app="oa", corp_id=CORP).value)  # another app of the same company
+    assert (await company_row(sync)).reported_ms is not None
+
+
+async def test_of_a_requests_own_texts_a_log_holds_200_characters_escaped(sync, company):
+    text = "\n" + "x" * 400_000
+    with structlog.testing.capture_logs() as logs:
+        await sync.deliver(order(text, part="approvals", reason=text).value)
+        await sync.deliver(order(text + "2", CORP, reason=text).value)
+    named = [log for log in logs if log["event"] in ("mirror.resync_for_others", "mirror.resync_requested")]
+    assert len(named) == 2
+    for log in named:
+        assert log["reason"] == log["event_id"] == "\\n" + "x" * 197 + "…"
+
+
+class Turns:
+    """Counts the turns of reads for full syncs."""
+
+    def __init__(self):
+        self.taken = 0
+
+    async def turn(self):
+        self.taken += 1
+
+
+async def test_reads_for_full_syncs_keep_their_pace_and_events_do_not_wait_for_it(sync, company):
+    await first_full(sync, company)
+    await begun(sync)
+    pace = sync.consumer.engine.pace = Turns()
+    await passes(sync, 100)
+    reads = ("v2/user/get", "v2/department/get", "v2/user/list")
+    assert pace.taken >= sum(company.calls[api] for api in reads)
+    before = pace.taken
+    await sync.deliver(event("user_modify_org", "u001"))
+    await sync.consumer.look_due()
+    assert pace.taken == before
+
+
+def test_settings_that_make_no_sense_are_refused():
+    for value in ("many", "101%"):
+        with pytest.raises(ValueError, match="must be"):
+            AddressSyncSettings(max_leavers=value)
+
+
+async def test_a_missing_right_to_list_roles_leaves_them_and_ends(sync, company):
+    company.refused.add("role/list")
+    done = await full(sync, company)
+    assert done["run_ms"] is None
+    assert {role.name for role in await sync.rows(select(roles))} == {"财务", "人事"}
+
+
+async def test_without_the_one_call_that_counts_the_whole_company_is_read(sync, company):
+    def refused():
+        raise PermissionDenied("no permission", api="auth/scopes", errcode=60011)
+
+    company.before["auth/scopes"] = refused
+    await full(sync, company)
+    assert await differences(sync, company) == []

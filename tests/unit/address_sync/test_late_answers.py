@@ -6,14 +6,13 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
 from dingbridge.consumers.address_sync import AddressSync
-from dingbridge.consumers.address_sync.settings import AddressSyncSettings
-from dingbridge.consumers.address_sync.store import ask_for_details
-from dingbridge.consumers.address_sync.tables import users
+from dingbridge.consumers.address_sync.tables import entities, users
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.testing.memory import MemoryRuntime
+from dingbridge.work_queue import RECONCILE
 from tests.unit.address_sync.company import CORP
 from tests.unit.address_sync.late import LateCompany, Life
-from tests.unit.address_sync.syncing import every_detail, full
+from tests.unit.address_sync.syncing import UNPACED, begun
 
 
 @pytest.fixture
@@ -27,6 +26,7 @@ async def make():
         runtime = MemoryRuntime(consumer, dingtalk=company)
         opened.append(runtime)
         await runtime.__aenter__()
+        consumer.engine.pace = UNPACED
         return Life(runtime, company)
 
     yield made
@@ -45,7 +45,7 @@ async def known(make):
     return life
 
 
-async def test_an_answer_that_shows_what_the_event_said_is_not_looked_at_again(make):
+async def test_answers_that_show_what_their_events_said_are_followed_by_one_read_after_an_hour(make):
     life = await make(0)
     await life.deliver(life.company.hires("u1"))
     await life.until(100)
@@ -55,6 +55,10 @@ async def test_an_answer_that_shows_what_the_event_said_is_not_looked_at_again(m
     await life.until(100)
     assert (await life.person("u1")).left_at is not None
     assert life.calls == 3
+    [row] = await life.runtime.rows(select(entities.c.priority).where(entities.c.entity_id == "u1"))
+    assert row.priority == RECONCILE  # a hire does not wait for it
+    await life.until(3600)
+    assert (life.calls, await life.waiting()) == (4, 0)
 
 
 async def test_of_two_edits_that_wait_together_the_answer_may_show_the_first(known):
@@ -86,9 +90,9 @@ async def test_nobody_is_marked_as_left_by_an_edit_before_it_is_believed(known):
     await known.until(5)
     await known.deliver(edited)
     assert (await known.person("u1")).left_at is None
-    await known.until(60)
+    await known.until(3600)
     assert (await known.person("u1")).left_at is None
-    await known.until(20)
+    await known.until(100)
     row = await known.person("u1")
     assert row.left_at is not None
     assert row.left_reported is False
@@ -118,13 +122,19 @@ async def test_a_hire_who_is_absent_after_a_minute_and_there_after_an_hour(make)
     assert (life.calls, await life.waiting()) == (5, 0)
 
 
-async def test_a_hire_who_is_still_absent_after_an_hour_is_believed_to_be(make):
-    life = await make(10_000)
+@pytest.mark.parametrize("lag_s", [2 * 3600, 30 * 3600])
+async def test_a_hire_whom_dingtalk_does_not_show_is_asked_for_again_after_1_6_and_24_hours(make, lag_s):
+    life = await make(lag_s)
     await life.deliver(life.company.hires("u1"))
-    await life.until(100)
-    life.clock.now += 3600
-    await life.until(0)
-    assert (await life.person("u1"), life.calls, await life.waiting()) == (None, 5, 0)
+    await life.until(32 * 3600)
+    assert (await life.person("u1") is not None, await life.waiting()) == (True, 0)
+
+
+async def test_a_hire_who_is_absent_for_longer_is_believed_to_be(make):
+    life = await make(1_000_000)
+    await life.deliver(life.company.hires("u1"))
+    await life.until(32 * 3600)
+    assert (await life.person("u1"), life.calls, await life.waiting()) == (None, 7, 0)
 
 
 @pytest.mark.parametrize("lag_s", [480, 5 * 3600, 30 * 3600])
@@ -170,12 +180,44 @@ async def test_clocks_that_differ_by_minutes_hide_neither_a_hire_nor_a_leaver(ma
     assert (await life.person("u1")).left_at == left.time
 
 
-async def test_an_event_that_came_long_ago_and_agrees_with_its_answer_is_not_looked_at_again(make):
-    life = await make(0)
-    hired = life.company.hires("u1")
-    life.clock.now += 7200
-    await life.deliver(hired)
-    assert (life.calls, await life.waiting()) == (1, 0)
+async def edited_an_hour_after_the_hire(make, lag_s):
+    life = await make(lag_s)
+    await life.deliver(life.company.hires("u1", name="甲"))
+    await life.until(7200)
+    await life.deliver(life.company.edits("u1", name="乙"))
+    await life.until(400)
+    return life
+
+
+async def synced(life):
+    await begun(life.runtime)
+    await life.runtime.consumer.look_due()
+
+
+@pytest.mark.parametrize("read_by", ["an edit", "a full sync"])
+async def test_reads_that_go_back_by_minutes_are_repaired_within_an_hour(make, read_by):
+    life = await edited_an_hour_after_the_hire(make, 0)
+    assert (await life.person("u1")).name == "乙"
+    life.company.lag_s = 480
+    if read_by == "an edit":
+        await life.deliver(life.company.edits("u1", title="经理"))
+    else:
+        await synced(life)
+    assert (await life.person("u1")).name == "甲"
+    await life.until(3700)
+    assert (await life.person("u1")).name == "乙"
+    assert (await life.person("u1")).title == life.company.users["u1"]["title"]
+    assert await life.waiting() == 0
+
+
+async def test_a_sync_that_shows_the_first_of_two_late_edits_does_not_end_the_second(make):
+    life = await edited_an_hour_after_the_hire(make, 480)
+    await life.deliver(life.company.edits("u1", name="丙"))
+    await life.until(200)
+    await synced(life)
+    assert (await life.person("u1")).name == "乙"
+    await life.until(3700)
+    assert ((await life.person("u1")).name, await life.waiting()) == ("丙", 0)
 
 
 async def test_a_look_that_fails_is_tried_again_and_its_process_may_die(known, monkeypatch):
@@ -195,6 +237,7 @@ async def test_a_look_that_fails_is_tried_again_and_its_process_may_die(known, m
     known.runtime.consumer = other
     await known.until(200)
     assert (await known.person("u1")).name == "乙"
+    await known.until(3600)
     assert await known.waiting() == 0
 
 
@@ -221,7 +264,20 @@ async def test_an_answer_that_shows_an_edit_whose_looks_are_overdue_may_not_show
     await known.deliver(known.company.edits("u1", name="丙"))
     assert (await known.person("u1")).name == "乙"
     await known.until(80)
-    assert ((await known.person("u1")).name, await known.waiting()) == ("丙", 0)
+    assert (await known.person("u1")).name == "丙"
+    await known.until(3600)
+    assert await known.waiting() == 0
+
+
+async def test_an_edit_that_reads_show_only_minutes_later_is_written_within_an_hour(make):
+    life = await make(480)
+    await life.deliver(life.company.hires("u1", name="甲"))
+    await life.until(7200)
+    await life.deliver(life.company.edits("u1", name="乙"))
+    calls = life.calls
+    await life.until(3700)
+    assert ((await life.person("u1")).name, await life.waiting()) == ("乙", 0)
+    assert life.calls == calls + 4
 
 
 @pytest.mark.parametrize("lag_s", [0, 4])  # 4: a look after the deletion is the first that shows the role
@@ -233,7 +289,9 @@ async def test_a_role_that_is_deleted_a_moment_after_it_was_made_needs_no_other_
     await life.until(2)
     assert await life.roles() == {7: "财务"}
     await life.until(300)
-    assert (await life.roles(), await life.waiting()) == ({}, 0)
+    assert await life.roles() == {}
+    await life.until(3600)
+    assert await life.waiting() == 0
 
 
 async def test_who_goes_out_of_sight_meanwhile_stays_as_known(known):
@@ -244,28 +302,28 @@ async def test_who_goes_out_of_sight_meanwhile_stays_as_known(known):
     assert await known.waiting() == 0
 
 
-LIMIT = AddressSyncSettings(max_leavers="3")
-
-
 @pytest.fixture
 def three_leavers(monkeypatch):
-    monkeypatch.setenv("MAX_LEAVERS", LIMIT.max_leavers)
+    monkeypatch.setenv("MAX_LEAVERS", "3")
 
 
 async def edits_of_whom_dingtalk_does_not_know(make, count):
     """An edit of each of ``count`` people; meanwhile DingTalk knows nobody, as with another app's key."""
     life = await make(0)
     hired = [life.company.hires(f"u{number:02}") for number in range(count)]
-    for one in hired:
-        await life.deliver(one)
+    await life.deliver_together(*hired)
     await life.until(100)
-    edits = [life.company.edits(f"u{number:02}", title="经理") for number in range(count)]
-    for number in range(count):
-        life.company.leaves(f"u{number:02}")
-    for one in edits:
-        await life.deliver(one)
-    await life.until(80)
+    await edits_and_leaves(life, [one.subject for one in hired])
     return life
+
+
+async def edits_and_leaves(life, userids):
+    """Somebody edits each of them, and DingTalk does not know them any more."""
+    edits = [life.company.edits(userid, title="经理") for userid in userids]
+    for userid in userids:
+        life.company.leaves(userid)
+    await life.deliver_together(*edits)
+    await life.until(3700)
 
 
 async def employed(life):
@@ -277,17 +335,17 @@ async def test_edits_while_dingtalk_knows_nobody_mark_no_more_than_the_limit_and
     make, three_leavers
 ):
     life = await edits_of_whom_dingtalk_does_not_know(make, 6)
-    assert len(await employed(life)) == 3
-    leavers, database = life.runtime.consumer.leavers, life.runtime.database
-    assert await leavers.waiting(database.reader()) == 3
+    assert len(await employed(life)) == 6
+    leavers, database = life.runtime.consumer.engine.leavers, life.runtime.database
+    assert await leavers.waiting(database.reader()) == 6
     back = sorted(await employed(life))[0]
     life.company.hires(back)
     await life.until(3 * 86_400)  # not even after days, and one was only hidden
-    assert (len(await employed(life)), await leavers.waiting(database.reader())) == (3, 2)
-    assert await leavers.confirm(database, None, 1) == 2
+    assert (len(await employed(life)), await leavers.waiting(database.reader())) == (6, 5)
+    assert await leavers.confirm(database, None, 4) == 5
     await life.until(100)
-    assert len(await employed(life)) == 3
-    assert await leavers.confirm(database, None, 2) == 2
+    assert len(await employed(life)) == 6
+    assert await leavers.confirm(database, None, 5) == 5
     await life.until(100)
     assert await employed(life) == {back}
     assert (await leavers.waiting(database.reader()), await life.waiting()) == (0, 0)
@@ -296,52 +354,34 @@ async def test_edits_while_dingtalk_knows_nobody_mark_no_more_than_the_limit_and
 async def test_the_limit_counts_the_leavers_of_every_way_and_not_those_of_a_leave_event(make, three_leavers):
     life = await edits_of_whom_dingtalk_does_not_know(make, 2)
     assert await employed(life) == set()
-    hired = [life.company.hires(f"v{number}") for number in range(9)]
-    for one in hired:
-        await life.deliver(one)
+    await life.deliver_together(*[life.company.hires(f"v{number}") for number in range(9)])
     await life.until(100)
     for number in range(4):
         await life.deliver(life.company.leaves(f"v{number}"))
     assert len(await employed(life)) == 5
-    async with life.runtime.database.transaction() as tx:
-        await ask_for_details(tx, CORP, {f"v{number}": True for number in range(4, 7)})
-    for number in range(4, 7):
+    for number in (4, 5):
         life.company.leaves(f"v{number}")
-    await every_detail(life.runtime, life.company)
-    assert len(await employed(life)) == 4  # of those who are gone, 2 by edits and 1 by details
-    run = await full(life.runtime, life.company, settings=LIMIT)
-    assert (run.state, run.leavers) == ("stopped", 2)
-    assert "--confirm-leavers 2" in run.words
-    assert await life.runtime.consumer.leavers.confirm(life.runtime.database, CORP, 2) == 2
+    await begun(life.runtime)  # a full sync finds two more
+    await life.runtime.consumer.look_due()
+    await life.until(4000)
+    assert len(await employed(life)) == 5
+    leavers = life.runtime.consumer.engine.leavers
+    assert await leavers.waiting(life.runtime.database.reader()) == 2
+    assert await leavers.confirm(life.runtime.database, CORP, 2) == 2
     await life.until(100)
-    assert await employed(life) == {"v7", "v8"}
+    assert await employed(life) == {"v6", "v7", "v8"}
 
 
 async def test_a_second_confirmation_within_a_day_lets_as_many_more_be_marked(make, three_leavers):
     life = await edits_of_whom_dingtalk_does_not_know(make, 5)
-    leavers, database = life.runtime.consumer.leavers, life.runtime.database
-    assert await leavers.confirm(database, None, 2) == 2
+    leavers, database = life.runtime.consumer.engine.leavers, life.runtime.database
+    assert await leavers.confirm(database, None, 5) == 5
     await life.until(100)
     assert await employed(life) == set()
-    hired = [life.company.hires(f"v{number:02}") for number in range(2)]
-    for one in hired:
-        await life.deliver(one)
+    await life.deliver_together(*[life.company.hires(f"v{number:02}") for number in range(4)])
     await life.until(100)
-    edits = [life.company.edits(f"v{number:02}", title="经理") for number in range(2)]
-    for number in range(2):
-        life.company.leaves(f"v{number:02}")
-    for one in edits:
-        await life.deliver(one)
-    await life.until(80)
-    assert await leavers.waiting(database.reader()) == 2
-    assert await leavers.confirm(database, None, 2) == 2
+    await edits_and_leaves(life, [f"v{number:02}" for number in range(4)])
+    assert await leavers.waiting(database.reader()) == 4
+    assert await leavers.confirm(database, None, 4) == 4
     await life.until(100)
     assert await employed(life) == set()
-
-
-async def test_a_command_that_confirms_fewer_than_wait_says_so(make, three_leavers):
-    life = await edits_of_whom_dingtalk_does_not_know(make, 5)
-    for userid in await employed(life):  # the lists have them: nobody is missing
-        life.company.hires(userid)
-    run = await full(life.runtime, life.company, settings=LIMIT, confirmed=1)
-    assert "--confirm-leavers 2" in run.words

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from dev.demo.verification import Tables, Verification, lost_for_certain, table_differences
+from dev.demo.verification import (
+    Tables,
+    Verification,
+    lost_for_certain,
+    table_differences,
+    unreported,
+)
 from dingbridge.events import Received, Record, to_records
 from dingbridge.simulator.company.platform import Platform
 from tests.support.sizes import sized
@@ -185,7 +191,11 @@ def test_a_push_given_up_is_owed_nothing_and_makes_its_subjects_unsure() -> None
     assert checked.missing() == []
     assert (checked.sure("user"), checked.unsure("user")) == (set(), {"01"})
     checked.resynced()
-    assert (checked.sure("user"), checked.unsure("user"), checked.listed) == ({"01"}, set(), {"01"})
+    assert (checked.sure("user"), checked.unsure("user"), checked.listed.of("user")) == (
+        {"01"},
+        set(),
+        {"01"},
+    )
     put(checked, published(1, text)[0])  # kept, and the answer did not arrive in time
     assert checked.unanswered_records == 1
 
@@ -253,3 +263,17 @@ def test_what_a_given_up_push_was_about_is_not_compared(life: Life) -> None:
     checked.push(json.dumps(push).encode(), answered=False)
     tables = changed(tables_of(state), "users", userid, name="before")
     assert table_differences(state, tables, checked) == []
+
+
+def test_who_may_have_left_without_an_event_is_told_of_and_not_compared_for_an_hour(life: Life) -> None:
+    state, checked = life.state(), life.checked()
+    left = min(checked.sure("user") - {u["userid"] for u in state["users"]})
+    push = {"EventType": "user_leave_org", "TimeStamp": "1", "UserId": [left], "CorpId": "dingcorpsample01"}
+    checked.push(json.dumps(push).encode(), answered=False)
+    checked.resynced()
+    right = tables_of(state)
+    assert unreported(state, checked) == {"user": {left}, "department": set()}
+    assert (
+        table_differences(state, replace(right, users={**right.users, left: {"left_at": None}}), checked)
+        == []
+    )

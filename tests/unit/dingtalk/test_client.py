@@ -40,6 +40,36 @@ async def test_a_page_of_people_that_leads_nowhere_ends(
         [user async for user in client.department_users(1)]
 
 
+def page_of_people(number: int, userid: str, *, more: bool = True) -> dict[str, Any]:
+    return {
+        **OK,
+        "result": {
+            "list": [{"userid": userid, "name": userid}],
+            "has_more": more,
+            "next_cursor": (number + 1) * 100,
+        },
+    }
+
+
+async def test_pages_that_come_again_and_again_end_after_few_calls(
+    client: DingTalkClient, dingtalk: DingTalk
+) -> None:
+    """Two that take turns."""
+    dingtalk.script(
+        "/topapi/v2/user/list", *(page_of_people(number, f"u{number % 2}") for number in range(90))
+    )
+    with pytest.raises(Unavailable, match="again and again"):
+        [user async for user in client.department_users(1)]
+    assert client.calls["v2/user/list"] == 5
+
+
+async def test_a_page_that_comes_twice_is_read_on(client: DingTalkClient, dingtalk: DingTalk) -> None:
+    """As when people join while the listing is read."""
+    pages = [page_of_people(number, "u1") for number in range(3)]
+    dingtalk.script("/topapi/v2/user/list", *pages, page_of_people(3, "u2", more=False))
+    assert {user["userid"] async for user in client.department_users(1)} == {"u1", "u2"}
+
+
 @pytest.mark.parametrize("token", ["0", 0, "10", "more", -1])
 async def test_a_next_token_that_does_not_advance_ends(
     client: DingTalkClient, dingtalk: DingTalk, token: Any

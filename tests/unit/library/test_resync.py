@@ -66,7 +66,7 @@ def test_who_keeps_a_copy_of_the_company_reads_them() -> None:
 
 
 ACTS = {
-    AddressSync: "address_sync.resync",
+    AddressSync: "mirror.resync_requested",
     Approval: "approval.resync_requested",
     Outbound: "outbound.resync",
     Comparing: "comparing.compares",
@@ -85,7 +85,7 @@ async def test_who_reads_them_acts_on_one(consumer: type[Consumer]) -> None:
 async def test_a_mirror_compares_everybody(consumer: type[Mirror]) -> None:
     async with MemoryRuntime(consumer(), dingtalk=sample(3)) as runtime:
         assert await runtime.work(request()) == []
-        assert [row.kind for row in await runtime.rows(select(consumer.look_again))] != []
+        assert {row.kind for row in await runtime.rows(select(consumer.entities))} == {"company"}
 
 
 async def test_what_is_no_event_of_ours_is_a_dead_letter() -> None:

@@ -1,18 +1,22 @@
 """What an author of a ``Mirror`` writes, and what the tables of it then are."""
 
+import asyncio
 import re
 from datetime import date
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from sqlalchemy import BigInteger, Boolean, Column, Date, MetaData, Table, Text, select
+from sqlalchemy import BigInteger, Boolean, Column, Date, MetaData, Table, Text, func, select
 
 from dingbridge import Mirror, Person, people_table
 from dingbridge.dingtalk.errors import Unavailable
-from dingbridge.mirror import comparison
-from dingbridge.mirror.look_again import LEASE_S
+from dingbridge.mirror import full_sync
+from dingbridge.mirror.entities import LEASE_S, LISTING
+from dingbridge.mirror.loop import FOR_SYNCS
 from dingbridge.testing import MemoryRuntime
+from dingbridge.throttle import Throttle
+from tests.support.waiting import eventually
 from tests.unit.address_sync.company import event, order
 from tests.unit.address_sync.late import LateCompany
 
@@ -32,13 +36,27 @@ async def staff(company):
     consumer = Staff()
     consumer.clock = company.clock
     async with MemoryRuntime(consumer, dingtalk=company) as runtime:
+        consumer.engine.pace = Throttle(1e6)
         yield runtime
 
 
 async def deliver(staff, *events):
+    """Each event, and the read that it makes due."""
     for one in events:
         outcome = await staff.deliver(one)
         assert outcome.kind == "done", outcome
+        await staff.consumer.look_due()
+
+
+async def pass_by(staff, company, seconds):
+    """Let so many pass, and whatever is due on the way be read."""
+    end = company.clock.now + seconds
+    first = select(func.min(staff.consumer.entities.c.due_ms))
+    while company.clock.now <= end and (due := (await staff.rows(first))[0][0]) and due / 1000 <= end:
+        company.clock.now = max(company.clock.now, due / 1000)
+        if not await staff.consumer.look_due():
+            company.clock.now += 15
+    company.clock.now = end
 
 
 async def people(staff):
@@ -144,78 +162,73 @@ async def test_everybody_is_compared_at_the_first_event_of_a_company(staff, comp
 
 async def test_a_resync_finds_who_came_changed_and_left_untold(staff, company):
     await deliver(staff, company.hires("u1", name="甲"), company.hires("u2"), company.hires("u3", name="丙"))
-    await staff.consumer.look_due()
+    await pass_by(staff, company, 100)
     company.edits("u1", name="又甲")
     company.leaves("u2")
     company.hires("u4", name="丁")
     await deliver(staff, order("resync-1").value)
-    await staff.consumer.look_due()
+    await pass_by(staff, company, 4000)
     found = await people(staff)
     assert found == {"u1": ("又甲", True), "u2": ("张u2", False), "u3": ("丙", True), "u4": ("丁", True)}
 
 
 async def test_a_comparison_comes_again_after_its_days(staff, company):
     await deliver(staff, company.hires("u1"))
-    await staff.consumer.look_due()
+    await pass_by(staff, company, 100)
     company.hires("u2")
-    company.clock.now += 6 * 86_400
-    assert await staff.consumer.look_due() == 0
-    company.clock.now += 2 * 86_400
-    await staff.consumer.look_due()
+    await pass_by(staff, company, 6 * 86_400)
+    assert set(await people(staff)) == {"u1"}
+    await pass_by(staff, company, 2 * 86_400)
     assert set(await people(staff)) == {"u1", "u2"}
 
 
 async def test_a_listing_that_takes_longer_than_its_lease_is_one_processs(staff, company, monkeypatch):
     hired = [company.hires(f"u{number:02}") for number in range(40)]
-    monkeypatch.setattr(comparison, "_AT_ONCE", 10)
-    listed, taken, queue = company.department_users, [], staff.consumer.looks.queue
+    monkeypatch.setattr(full_sync, "AT_ONCE", 10)
+    listing, taken, queue = company.department_users, [], staff.consumer.engine.entities.queue
 
     async def slow(dept_id):
-        async for user in listed(dept_id):
+        async for user in listing(dept_id):
             company.clock.now += LEASE_S / 15
-            taken.extend(await queue.claim(staff.database, 1, queue.table.c.kind == comparison.LISTING))
+            taken.extend(await queue.claim(staff.database, 1, queue.table.c.kind == LISTING))
             yield user
 
     monkeypatch.setattr(company, "department_users", slow)
     await deliver(staff, hired[0])
-    await staff.consumer.look_due()
+    await pass_by(staff, company, 100)
     assert taken == []
     assert len(await people(staff)) == 40
 
 
-async def test_a_comparison_that_was_given_up_is_asked_for_again(staff, company, monkeypatch):
-    count = company.user_count
+async def test_a_comparison_that_could_not_begin_is_tried_again(staff, company, monkeypatch):
+    scope = company.visible_scope
 
-    async def refused(only_active):
-        raise Unavailable("busy", api="user/count")
+    async def refused():
+        raise Unavailable("busy", api="auth/scopes")
 
-    monkeypatch.setattr(company, "user_count", refused)
+    monkeypatch.setattr(company, "visible_scope", refused)
     await deliver(staff, company.hires("u1"))
     company.hires("u2")
-    for _ in range(20):
-        company.clock.now += 300
-        await deliver(staff, company.edits("u1"))
-        await staff.consumer.look_due()
-    monkeypatch.setattr(company, "user_count", count)
-    for _ in range(13):
-        company.clock.now += 300
-        await deliver(staff, company.edits("u1"))
-        await staff.consumer.look_due()
+    await pass_by(staff, company, 7200)
+    monkeypatch.setattr(company, "visible_scope", scope)
+    await pass_by(staff, company, 7200)
     assert set(await people(staff)) == {"u1", "u2"}
 
 
-async def test_an_event_that_comes_between_a_claim_and_its_look_begins_the_looks_again(staff, company):
+async def test_an_event_that_comes_between_a_claim_and_its_read_begins_the_reads_again(staff, company):
     company.lag_s = 30
     await deliver(staff, company.hires("u1"))
     company.clock.now += 2
     await staff.consumer.look_due()
     company.clock.now += 10
-    queue = staff.consumer.looks.queue
-    [row] = await queue.claim(staff.database, 8, queue.table.c.kind == "user")
-    await deliver(staff, company.edits("u1", name="乙"))
-    await staff.consumer._look(row)
-    [row] = await staff.rows(select(queue.table).where(queue.table.c.kind == "user"))
-    assert row.looks == 1
+    engine = staff.consumer.engine
+    [row] = await engine.entities.queue.claim(staff.database, 8, engine.entities.table.c.kind == "user")
+    assert (await staff.deliver(company.edits("u1", name="乙"))).kind == "done"
+    await engine.read(row)
+    [row] = await staff.rows(select(engine.entities.table).where(engine.entities.table.c.kind == "user"))
+    assert (row.reads, row.reported) == (0, "present")
+    await pass_by(staff, company, 200)
+    assert (await people(staff))["u1"] == ("乙", True)
 
 
 async def test_a_refused_department_marks_nobody(staff, company):
@@ -223,62 +236,46 @@ async def test_a_refused_department_marks_nobody(staff, company):
     await deliver(staff, company.hires("u1", dept_id_list=[2]), company.hires("u2"))
     company.hidden |= {1, 2}
     await deliver(staff, order("resync-1").value)
-    await staff.consumer.look_due()
+    await pass_by(staff, company, 7200)
     assert {userid: here for userid, (_, here) in (await people(staff)).items()} == {"u1": True, "u2": True}
 
 
 async def test_another_companys_credentials_mark_nobody(staff, company):
-    hired = [company.hires(f"u{number:02}") for number in range(40)]
-    await deliver(staff, hired[0])
-    await staff.consumer.look_due()
-    for number in range(30):
-        company.leaves(f"u{number:02}")
-    await deliver(staff, order("resync-1").value)
-    await staff.consumer.look_due()
-    assert all(here for _, here in (await people(staff)).values())
-
-
-async def test_edits_and_a_comparison_mark_no_more_than_the_limit_until_a_person_confirms(staff, company):
-    names = [f"u{number:02}" for number in range(30)]
+    """Nor do edits meanwhile; in the end a person says that they left."""
+    await deliver(staff, *[company.hires(f"u{number:02}") for number in range(30)])
+    await pass_by(staff, company, 100)
+    names = [f"u{number:02}" for number in range(15)]
+    edits = [company.edits(userid, title="经理") for userid in names[:8]]
     for userid in names:
-        await deliver(staff, company.hires(userid))
-    company.clock.now += 100
-    await staff.consumer.look_due()
-    edits = [company.edits(userid, title="经理") for userid in names[:15]]
-    for userid in names[:15]:
         company.leaves(userid)
-    await deliver(staff, *edits[:8])
-    for _ in range(4):
-        company.clock.now += 61
-        await staff.consumer.look_due()
-    assert sum(here for _, here in (await people(staff)).values()) == 22
+    for one in edits:
+        await staff.deliver(one)
     await deliver(staff, order("resync-1").value)
-    await staff.consumer.look_due()
-    assert sum(here for _, here in (await people(staff)).values()) == 20
-    assert await staff.consumer.leavers.confirm(staff.database, None, 5) == 5
-    await staff.consumer.look_due()
+    await pass_by(staff, company, 8000)
+    assert sum(here for _, here in (await people(staff)).values()) == 30
+    assert await staff.consumer.engine.leavers.confirm(staff.database, None, 14) == 15
+    assert await staff.consumer.engine.leavers.confirm(staff.database, None, 15) == 15
+    await pass_by(staff, company, 100)
     assert sum(here for _, here in (await people(staff)).values()) == 15
 
 
 async def test_while_dingtalk_is_down_few_are_asked_for_and_nobody_is_given_up(staff, company, monkeypatch):
     hired = [company.hires(f"u{number:02}") for number in range(16)]
     answers, asked = company.user, []
+    asked_at = []
 
     async def down(userid):
         asked.append(userid)
+        asked_at.append(company.clock.now)
         raise Unavailable("no answer", api="v2/user/get")
 
-    await deliver(staff, hired[0])
+    await staff.deliver(hired[0])
     monkeypatch.setattr(company, "user", down)
-    for _ in range(120):
-        company.clock.now += 60
-        await staff.consumer.look_due()
+    await pass_by(staff, company, 7200)
     assert len(asked) < 150
     assert len(set(asked)) == 16
     monkeypatch.setattr(company, "user", answers)
-    for _ in range(20):
-        company.clock.now += 60
-        await staff.consumer.look_due()
+    await pass_by(staff, company, 1200)
     assert len(await people(staff)) == 16
 
 
@@ -293,25 +290,43 @@ async def test_one_who_is_always_refused_holds_up_nobody(staff, company, monkeyp
 
     monkeypatch.setattr(company, "user", user)
     await deliver(staff, hired[0])
-    await staff.consumer.look_due()
-    assert len(await people(staff)) == 39
+    await pass_by(staff, company, 10)
+    table = staff.consumer.table
+    read = await staff.rows(select(table.c.userid).where(table.c.title == "工程师"))
+    assert len(read) == 40  # the one by the listing alone
+    pending = select(staff.consumer.entities.c.entity_id).where(staff.consumer.entities.c.read_ms.is_(None))
+    assert "u07" in {row.entity_id for row in await staff.rows(pending)}
 
 
-async def test_people_of_an_event_are_not_behind_a_comparison(staff, company):
-    """At most some looks of the comparison come before a hire who is looked at again."""
-    hired = [company.hires(f"u{number:02}") for number in range(40)]
-    await deliver(staff, hired[0])
-    await staff.consumer.look_due()
-    await deliver(staff, order("resync-1").value)
-    queue, database = staff.consumer.looks.queue, staff.database
-    [comparison] = await queue.claim(database, 1)
-    await staff.consumer.comparison.step(comparison, company)
-    company.lag_s = 1
-    await deliver(staff, company.hires("new"))
-    company.clock.now += 2
-    claimed = await queue.claim(database, 8)
-    assert "new" in [row.entity_id for row in claimed]
-    assert len(claimed) == 8
+async def test_a_hire_is_read_beside_a_full_sync_of_any_size(staff, company):
+    """Reads for full syncs leave places free, and wait for their own pace."""
+    hired = [company.hires(f"u{number:03}") for number in range(200)]
+    await staff.deliver(hired[0])
+    loop, waits = staff.consumer.engine.loop, asyncio.Event()
+    real, under_way = company.user, []
+
+    async def user(userid):
+        if userid not in ("new", hired[0].subject):
+            under_way.append(userid)
+            await waits.wait()
+        return await real(userid)
+
+    async def is_there():
+        table = staff.consumer.table
+        found = await staff.rows(select(table.c.title).where(table.c.userid == "new"))
+        return found != []
+
+    company.user = user
+    task = asyncio.create_task(loop.run())
+    try:
+        await eventually(lambda: len(under_way) == FOR_SYNCS, 60, "as many as full syncs may have")
+        await staff.deliver(company.hires("new"))
+        await eventually(is_there, 60, "the hire is read")
+    finally:
+        waits.set()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert len(under_way) >= FOR_SYNCS
 
 
 async def test_the_mirror_in_the_guide_does_what_its_test_says():

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dingbridge.simulator.cruelties import CRUELTIES
 from dingbridge.simulator.errors import ActionError, PlatformError, newer
-from dingbridge.simulator.faults import Faults
+from dingbridge.simulator.faults import Faults, changed
 from dingbridge.simulator.limits import Limits
 from dingbridge.simulator.profile import Profile
 from dingbridge.simulator.settings import SimulatorSettings
@@ -80,7 +82,10 @@ def test_a_fault_of_one_entity_hits_its_calls_and_no_other(
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ({"kind": "fire"}, "one of errcode, http, ban, hang, cut, deny, act"),
+        (
+            {"kind": "fire"},
+            "one of errcode, http, ban, hang, cut, deny, act, expire, edit, repeat, half, late",
+        ),
         ({"kind": "errcode"}, "needs an errcode"),
         ({"kind": "act"}, "needs an action"),
         ({"kind": "ban", "api": "v2/user/fly"}, "one of role/list, v2/user/get"),
@@ -90,6 +95,11 @@ def test_a_fault_of_one_entity_hits_its_calls_and_no_other(
         ({"kind": "http", "status": 99}, "status must be"),
         ({"kind": "http", "status": True}, "status must be"),
         ({"kind": "act", "action": "leave", "arguments": []}, "an object"),
+        ({"kind": "edit"}, "a list of fields"),
+        ({"kind": "late"}, "needs? a lag_ms|need a lag_ms"),
+        ({"kind": "ban", "every": 0}, "every must be"),
+        ({"kind": "ban", "for_s": 0}, "for_s must be"),
+        ({"cruelty": "weather"}, "there are pages-repeat"),
         ({"kind": "ban", "match": {}}, "match must be"),
         ({"kind": "ban", "match": ["userid"]}, "match must be"),
     ],
@@ -99,6 +109,54 @@ def test_a_fault_that_makes_no_sense_is_refused_in_words(wanted: dict[str, Any],
     with pytest.raises(ActionError, match=words):
         faults.add(wanted)
     assert list(faults) == []
+
+
+def test_a_fault_hits_each_so_manieth_call_and_ends_with_its_time() -> None:
+    now = 0.0
+    faults = Faults(clock=lambda: now)
+    faults.apis = {"role/list"}
+    faults.add({"kind": "expire", "every": 3, "for_s": 10})
+    assert [len(faults.hit("role/list")) for _ in range(7)] == [0, 0, 1, 0, 0, 1, 0]
+    now = 10.0
+    assert list(faults) == []
+
+
+def test_every_cruelty_is_a_rule_that_there_is() -> None:
+    world = World(SimulatorSettings(simulator_users=3, simulator_departments=2))
+    for name in CRUELTIES:
+        world.faults.add({"cruelty": name, "for_s": 60})
+    assert len([*world.faults]) == len(CRUELTIES)
+    assert world.sight.fault_lag_ms() == 480_000
+
+
+PAGE = orjson.dumps({"errcode": 0, "result": {"has_more": False, "list": [{"userid": "a", "mobile": "1"}]}})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [
+        ({"drop": ["result.list.mobile"]}, {"has_more": False, "list": [{"userid": "a"}]}),
+        ({"drop": ["result.list", "result.absent.x"]}, {"has_more": False}),
+        ({"drop": ["result"]}, None),
+    ],
+)
+def test_fields_of_an_answer_are_dropped_by_their_paths(wanted: dict[str, Any], shown: Any) -> None:
+    (fault,) = make({"kind": "edit"} | wanted)
+    answer = orjson.loads(changed(PAGE, [fault], {}))
+    assert answer == {"errcode": 0} | ({} if shown is None else {"result": shown})
+
+
+def test_numbers_are_added_pages_repeated_and_answers_halved() -> None:
+    (count,) = make({"kind": "edit", "add": {"result.count": 1}})
+    assert changed(b'{"result":{"count":7}}', [count], {}) == b'{"result":{"count":8}}'
+    (repeat,) = make({"kind": "repeat"})
+    first = orjson.loads(changed(PAGE, [repeat], {"dept_id": 5, "cursor": 0, "size": 100}))["result"]
+    empty = orjson.dumps({"result": {"has_more": False, "list": []}})
+    second = orjson.loads(changed(empty, [repeat], {"dept_id": 5, "cursor": 100, "size": 100}))["result"]
+    assert (first["list"], first["next_cursor"], first["has_more"]) == (second["list"], 100, True)
+    assert second["next_cursor"] == 200
+    (half,) = make({"kind": "half"})
+    assert changed(PAGE, [half], {}) == PAGE[: len(PAGE) // 2]
 
 
 class Clock:

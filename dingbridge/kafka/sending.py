@@ -1,5 +1,4 @@
-"""Sends a few records by a producer of their own, such as one into a consumer's inbox, to which that consumer
-alone subscribes."""
+"""Sends a few records by a producer of their own."""
 
 from collections.abc import Iterable
 
@@ -7,7 +6,6 @@ from dingbridge.events.control import ControlRecord
 from dingbridge.events.envelope import Record
 from dingbridge.kafka.admin import explaining
 from dingbridge.kafka.client import discard_producer, producer, start_producer
-from dingbridge.kafka.topic_policy import inbox_topic
 from dingbridge.settings import KafkaSettings
 
 STOP_S = 5
@@ -27,11 +25,3 @@ async def send_records(
                 await sender.send_and_wait(topic, key=record.key, value=record.value, headers=headers)
     finally:
         await discard_producer(sender, STOP_S)
-
-
-async def write_to_inbox(settings: KafkaSettings, consumer: str, record: ControlRecord) -> None:
-    """Send ``record`` and wait until Kafka has it. Raises ``KafkaUnavailable``.
-
-    The topic is the consumer's to make, with as many partitions as its others.
-    """
-    await send_records(settings, [(inbox_topic(settings, consumer), record)])
