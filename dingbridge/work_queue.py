@@ -91,6 +91,13 @@ def whose(error: BaseException | None) -> bool | None:
     return None
 
 
+def is_own(error: BaseException | None, availability: Availability, before: float | None) -> bool | None:
+    """``whose``, for an entity that failed ``before``. A page in place of an answer is the entity's own, too, if
+    it comes again while others are answered: a proxy may show it for this entity alone."""
+    page = isinstance(error, ApiError) and error.about == "address"
+    return True if page and availability.is_own_again(before) else whose(error)
+
+
 async def keep_working(
     claim: Callable[[int], Awaitable[Sequence[T]]],
     work: Callable[[T], Awaitable[None]],
@@ -224,8 +231,8 @@ class WorkQueue:
         its failures. ``own``: whose it is, where the caller knows. ``due_ms`` None: its own failures have
         lasted so long that it is given up."""
         now = self._clock()
-        own = whose(error) if own is None else own
         before = None if row.failed_ms is None else row.failed_ms / 1000
+        own = is_own(error, availability, before) if own is None else own
         alone = own is None and not availability.is_down and availability.has_counted(before)
         if alone:  # one entity that fails again and again holds no other
             own = False

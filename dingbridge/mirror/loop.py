@@ -23,7 +23,7 @@ from dingbridge.errors import BridgeError
 from dingbridge.mirror.entities import COMPANY, Entities
 from dingbridge.mirror.leavers import WAITS
 from dingbridge.retry import ASKED_MAX_S
-from dingbridge.work_queue import RECONCILE, keep_working, whose
+from dingbridge.work_queue import RECONCILE, is_own, keep_working
 from dingbridge.worker.outcomes import Conflict
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.errors import DatabaseDown
@@ -188,8 +188,9 @@ class Loop:
     async def _failed(self, row: Row[Any], error: Exception) -> None:
         place, queue = (row.app, row.kind), self._entities.queue
         availability = self._availability[place]
-        values = queue.failure(row, availability, error)
-        if availability.is_down or whose(error) is False:
+        own = is_own(error, availability, None if row.failed_ms is None else row.failed_ms / 1000)
+        values = queue.failure(row, availability, error, own=own)
+        if availability.is_down or own is False:
             asked_s = (isinstance(error, BridgeError) and error.retry_after_s) or 0.0
             self.gave_up_on = error if isinstance(error, ApiError) else None
             self._paused[place] = self._clock() + max(availability.pause_s(), min(asked_s, ASKED_MAX_S))
