@@ -92,8 +92,8 @@ def whose(error: BaseException | None) -> bool | None:
 
 
 def is_own(error: BaseException | None, availability: Availability, before: float | None) -> bool | None:
-    """``whose``, for an entity that failed ``before``. A page in place of an answer is the entity's own, too, if
-    it comes again while others are answered: a proxy may show it for this entity alone."""
+    """``whose``, for an entity that failed ``before``. A page in place of an answer is the entity's own, too,
+    if it comes again while others are answered: a proxy may show it for this entity alone."""
     page = isinstance(error, ApiError) and error.about == "address"
     return True if page and availability.is_own_again(before) else whose(error)
 

@@ -15,9 +15,8 @@ from sqlalchemy import select
 
 from dingbridge import Conflict, Database, Forgotten, Person, Transaction
 from dingbridge.consumers.address_sync import store
-from dingbridge.consumers.address_sync.kinds import USER
 from dingbridge.consumers.address_sync.tables import users
-from dingbridge.mirror import Entities
+from dingbridge.mirror import USER, Entities
 from dingbridge.worker.store.forgetting import texts_in
 
 log = structlog.get_logger(__name__)

@@ -26,7 +26,7 @@ from dingbridge.consumers.address_sync.tables import departments, memberships, u
 from dingbridge.consumers.address_sync.tree import UNKNOWN_AGAIN_S, Tree
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import PermissionDenied
-from dingbridge.mirror import Entities, Entity, Gone, Kind, Written
+from dingbridge.mirror import DEPARTMENT, USER, Entities, Entity, Gone, Kind, Written
 from dingbridge.mirror.answers import SETTLES_S
 from dingbridge.mirror.entities import LISTING, WHOLE
 from dingbridge.mirror.withheld import HIDEABLE, Withheld
@@ -34,7 +34,8 @@ from dingbridge.work_queue import ORDINARY
 
 log = structlog.get_logger(__name__)
 
-USER, DEPARTMENT, ROLES = "user", "department", "roles"
+ROLES = "roles"
+"""A kind of one entity, and what a user's roles are called in reports."""
 
 _COLUMNS = {"hired_date": "hired_at", "role_list": ROLES}
 """What the tables call a user's field, where its name is another."""

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import NotFound, PermissionDenied
 from dingbridge.mirror.engine import Engine
-from dingbridge.mirror.entities import Entity
-from dingbridge.mirror.full_sync import AT_ONCE, DEPARTMENT, USER, visible_scope
+from dingbridge.mirror.entities import DEPARTMENT, USER, Entity
+from dingbridge.mirror.full_sync import AT_ONCE, visible_scope
 from dingbridge.worker.store.database import Database
 
 

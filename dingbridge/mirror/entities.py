@@ -36,6 +36,9 @@ from dingbridge.worker.store.transaction import Transaction
 
 LEASE_S: Final = 120.0
 
+USER, DEPARTMENT = "user", "department"
+"""Kinds whose entities a full sync finds."""
+
 COMPANY, LISTING = "company", "listing"
 """Kinds of rows beside a mirror's own. A company has one row, for its full syncs; a department has one, to
 list its members."""

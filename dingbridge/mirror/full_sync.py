@@ -19,7 +19,7 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.objects import VisibleScope
 from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, QuotaSpent, Unavailable
 from dingbridge.mirror.chosen import ROOT, Chosen
-from dingbridge.mirror.entities import COMPANY, LISTING, WHOLE, Entities, Entity
+from dingbridge.mirror.entities import COMPANY, DEPARTMENT, LISTING, USER, WHOLE, Entities, Entity
 from dingbridge.mirror.kind import Kind
 from dingbridge.snapshots.late_answers import look_again_s
 from dingbridge.work_queue import RECONCILE
@@ -30,7 +30,6 @@ from dingbridge.worker.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 
-USER, DEPARTMENT = "user", "department"
 AT_ONCE: Final = 500
 """Entities that become due in one transaction: it must not hold SQLite's only writer for long."""
 

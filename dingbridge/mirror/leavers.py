@@ -25,22 +25,19 @@ log = structlog.get_logger(__name__)
 WINDOW_S: Final = 86_400.0
 WAITS, CONFIRMED, MISSING = "waits", "confirmed", "missing"
 
-LARGEST_SHARE: Final = 0.05
 LEAST_LEAVERS: Final = 10
 
 
-def usual_share(employees: int) -> int:
-    """How many of ``employees`` may be marked where no setting says so."""
-    return max(LEAST_LEAVERS, int(employees * LARGEST_SHARE))
+def share_of(employees: int, percent: int = 5) -> int:
+    """Return how many of ``employees`` may be marked in 24 hours: a share of them, and at least ten."""
+    return max(LEAST_LEAVERS, employees * percent // 100)
 
 
 class LeaverLimit:
     """The limit for the rows of ``entities``. ``people`` has a ``corp_id``, a ``left_at``, and perhaps an
     ``out_of_scope_at``; ``allowed`` gives the limit for a number of employees."""
 
-    def __init__(
-        self, entities: Entities, people: Table, allowed: Callable[[int], int] = usual_share
-    ) -> None:
+    def __init__(self, entities: Entities, people: Table, allowed: Callable[[int], int]) -> None:
         self._entities, self._people, self._allowed = entities, people, allowed
 
     async def allows(self, tx: Transaction, row: Row[Any]) -> bool:

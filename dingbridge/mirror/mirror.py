@@ -23,10 +23,10 @@ from dingbridge.logging import excerpt
 from dingbridge.mirror import people
 from dingbridge.mirror.chosen import Chosen
 from dingbridge.mirror.engine import Engine
-from dingbridge.mirror.entities import COMPANY, LISTING, Entities, Entity, entities_table
-from dingbridge.mirror.full_sync import USER, FullSync
+from dingbridge.mirror.entities import COMPANY, LISTING, USER, Entities, Entity, entities_table
+from dingbridge.mirror.full_sync import FullSync
 from dingbridge.mirror.kind import Kind
-from dingbridge.mirror.leavers import LeaverLimit, usual_share
+from dingbridge.mirror.leavers import LeaverLimit, share_of
 from dingbridge.mirror.loop import MEASURE_EVERY_S, MirrorMetrics
 from dingbridge.snapshots.late_answers import said_by
 from dingbridge.tasks import end
@@ -60,10 +60,10 @@ class Mirror(Consumer[None]):
     """Made for a ``table``; if you override ``kinds``, make it in your own metadata with
     ``entities_table``."""
 
-    compare_every_days: ClassVar[float] = 7
+    compare_every_days: float = 7
     """Days between two full syncs; 0: the first alone."""
 
-    sync_calls_per_s: ClassVar[float] = 10
+    sync_calls_per_s: float = 10
     """Reads a second for full syncs; DingTalk allows an app 20 of each API, so events have the rest."""
 
     chosen: Chosen = Chosen()
@@ -105,7 +105,7 @@ class Mirror(Consumer[None]):
     def leavers_allowed(self, employees: int) -> int:
         """How many of ``employees`` may be marked as left within 24 hours without an event about leaving.
         While more are missing, they wait for ``dingbridge resync NAME --confirm-leavers N``."""
-        return usual_share(employees)
+        return share_of(employees)
 
     async def forget(self, person: Person, tx: Transaction) -> Forgotten:
         """Delete the person's row of ``table``. That of the entity stays: because of it a read that is under
