@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -257,21 +257,6 @@ class WorkQueue:
             wait_s = min(max(wait_s, 2 * (now - before)), availability.longest_s(now))
         asked_s = (isinstance(error, BridgeError) and error.retry_after_s) or 0
         return values | {"due_ms": now_ms + round(max(wait_s, min(asked_s, ASKED_MAX_S)) * 1000)}
-
-    async def failed(
-        self,
-        tx: Transaction,
-        row: Row[Any],
-        availability: Availability,
-        error: BaseException | None = None,
-        **values: Any,
-    ) -> Literal["lost", "again", "given-up"]:
-        """Release ``row`` after ``error``, with ``values``. ``again``: it is tried again later; ``given-up``:
-        it waits until somebody makes it due; ``lost``: another has claimed it since, nothing is written."""
-        failure = self.failure(row, availability, error)
-        if not await self.release(tx, row, **failure, **values):
-            return "lost"
-        return "given-up" if failure["due_ms"] is None else "again"
 
     async def depth(self, reader: Reader, most: int = 10_000) -> dict[int, int]:
         """How many rows are due, by priority; ``most`` stands for that many or more."""
