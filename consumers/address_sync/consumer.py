@@ -88,7 +88,7 @@ class AddressSync(Mirror):
         return self.own.leavers_allowed(employees)
 
     async def show(self, db: Reader) -> list[Table]:
-        return await report.tables(db)
+        return [*await report.tables(db), *await super().show(db)]
 
     async def forget(self, person: Person, tx: Transaction) -> Forgotten:
         return await forget_person(tx, self.engine.entities, person)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Table, delete, select, update
+from sqlalchemy import ColumnElement, Table, select, update
 
 from dingbridge import Transaction
 from dingbridge.consumers.address_sync.mapping import LEAVER, Fields, Row, UserState, listed_state
@@ -175,7 +175,7 @@ async def write_roles(
         )
     )
     missing = [row for row in found if row.role_id not in wanted]
-    changed = bool(await write_rows(tx, roles, {"corp_id": corp_id}, "role_id", wanted, at=at))
+    changed = await write_rows(tx, roles, {"corp_id": corp_id}, "role_id", wanted, at=at)
     listed = (of_company, roles.c.role_id.in_(wanted), roles.c.unlisted_at.is_not(None))
     await tx.execute(update(roles).where(*listed).values(unlisted_at=None))
     # Invariant 9: missing from one list, a role is not removed
@@ -216,12 +216,3 @@ async def reports_of(tx: Transaction, corp_id: str, userid: str) -> list[str]:
     """The userids of those who have the user as their manager."""
     reports = (users.c.corp_id == corp_id, users.c.manager_userid == userid, users.c.left_at.is_(None))
     return [row.userid for row in await tx.execute(select(users.c.userid).where(*reports))]
-
-
-async def delete_people(tx: Transaction, corp_id: str, userids: Collection[str]) -> dict[str, int]:
-    """Delete what the tables have of these people; returns the rows by table."""
-    counts = {}
-    for table in (users, memberships, user_roles):
-        gone = await tx.execute(delete(table).where(table.c.corp_id == corp_id, table.c.userid.in_(userids)))
-        counts[table.name] = gone.rowcount
-    return counts

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import structlog
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Table
 
 from dingbridge.dingtalk.api.objects import User
 from dingbridge.events.control import RESYNC_REQUESTED
@@ -28,12 +28,15 @@ from dingbridge.mirror.full_sync import FullSync
 from dingbridge.mirror.kind import Kind
 from dingbridge.mirror.leavers import LeaverLimit, share_of
 from dingbridge.mirror.loop import MEASURE_EVERY_S, MirrorMetrics
+from dingbridge.mirror.report import in_doubt
 from dingbridge.snapshots.late_answers import said_by
 from dingbridge.tasks import end
 from dingbridge.throttle import Throttle
 from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.consumer import Table as Printed
+from dingbridge.worker.context import Reader
 from dingbridge.worker.metrics import full_comparison
-from dingbridge.worker.store.forgetting import Forgotten, Person, texts_in
+from dingbridge.worker.store.forgetting import Forgotten, Person, forget_rows
 from dingbridge.worker.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
@@ -111,11 +114,12 @@ class Mirror(Consumer[None]):
         """Delete the person's row of ``table``. That of the entity stays: because of it a read that is under
         way writes nothing, and a listing brings nobody back."""
         await self.engine.entities.forget(tx, person.corp_id, USER, [person.userid])
-        c = self.table.c
-        where = (c.corp_id == person.corp_id, c.userid == person.userid)
-        row = (await tx.execute(select(self.table).where(*where))).mappings().one_or_none()
-        gone = await tx.execute(delete(self.table).where(*where))
-        return Forgotten({self.table.name: gone.rowcount}, texts=texts_in({} if row is None else dict(row)))
+        return await forget_rows(tx, person, {self.table: "userid"})
+
+    async def show(self, db: Reader) -> list[Printed]:
+        """The entities that DingTalk refuses, whose fields were kept, or that wait beyond the limit of
+        leavers; a table for each of these states that has any."""
+        return await in_doubt(db, self.entities)
 
     # The consumer
 
