@@ -22,7 +22,6 @@ COMMANDS = {
     "resync": "Compare address-sync, or a Mirror, with DingTalk now.",
     "approvals": "Export archived approvals, list templates, resync.",
     "outbound": "Write people, approvals and to-dos to DingTalk; see results.",
-    "forward": "Show the outcome of each delivery to a system.",
     "dlq": "List a consumer's dead letters, and send them back.",
     "replay": "Send a range of time once more to one consumer.",
     "forget": "Delete the data of somebody who has left.",

@@ -67,7 +67,7 @@ def elsewhere(settings: KafkaSettings) -> Iterator[Left]:
 
 
 async def in_topics(settings: KafkaSettings, corp_id: str, userid: str) -> list[Left]:
-    """The person's records, by key: contact events, deliveries, dead letters and inboxes."""
+    """The person's records, by key: contact events, dead letters and inboxes."""
     try:
         topics = {
             name: n for name, n in (await existing_topics(settings)).items() if _may_hold(settings, name)
@@ -75,9 +75,7 @@ async def in_topics(settings: KafkaSettings, corp_id: str, userid: str) -> list[
         counts = await _counted(settings, topics, f"{corp_id}:{userid}".encode())
     except KafkaUnavailable as error:
         days = f"{settings.topic_retention_days} days; dead letters {settings.dlq_retention_days} days"
-        return [
-            Left("topics", f"contact events, deliveries, dead letters, inboxes; not counted: {error}", days)
-        ]
+        return [Left("topics", f"contact events, dead letters, inboxes; not counted: {error}", days)]
     return [
         Left(
             name,
@@ -92,7 +90,7 @@ async def in_topics(settings: KafkaSettings, corp_id: str, userid: str) -> list[
 
 def _may_hold(settings: KafkaSettings, name: str) -> bool:
     apart = tuple(f"{settings.control_prefix}{kind}." for kind in ("dlq", "inbox"))
-    if name.startswith(apart) or name == control_topic(settings, "deliveries"):
+    if name.startswith(apart):
         return True
     spec = catalogue.spec(name.removeprefix(settings.topic_prefix))
     return spec is not None and spec.subject is not None and spec.subject.kind == "user"
