@@ -28,6 +28,7 @@ COMMANDS = {
     "topics": "List, create and read the topics.",
     "schema": "Compare what stands in the topics with the catalogue.",
     "callback": "Register this bridge's callback URL at DingTalk.",
+    "status": "Is the bridge well? One screen, and what to do.",
     "doctor": "Find out why callbacks do not arrive.",
     "probe": "Try a real app, and report what will not work.",
     "new-consumer": "Write a consumer of your own.",
