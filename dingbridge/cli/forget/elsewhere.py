@@ -26,7 +26,7 @@ def elsewhere(settings: KafkaSettings) -> Iterator[Left]:
     )
     yield Left(
         "topics of contact events",
-        "events of the person, deliveries, dead letters and inboxes",
+        "events of the person, dead letters and inboxes",
         f"{days} days; dead letters {dead} days",
     )
     yield Left(
