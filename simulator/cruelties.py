@@ -7,7 +7,7 @@ effect (``kind`` and what belongs to it). What is given beside the name replaces
 from collections.abc import Mapping
 from typing import Any, Final
 
-_HIDDEN: Final = ("mobile", "email", "job_number", "title", "work_place")
+_HIDDEN: Final = ("mobile", "email", "job_number", "title", "work_place", "role_list")
 """Fields of a person that a permission hides (``fieldMobile``, ``fieldEmail`` and the like)."""
 
 CRUELTIES: Final[Mapping[str, Mapping[str, Any]]] = {

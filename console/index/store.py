@@ -25,7 +25,6 @@ from dingbridge.console.index.records import (
     epoch_ms,
 )
 from dingbridge.console.index.tables import APPLICATION_ID, SCHEMA, VERSION
-from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.errors import BridgeError
 from dingbridge.events.foreign import moment
 
@@ -255,7 +254,7 @@ class Index:
             (event.type, event.corp_id, published),
         )
 
-    def _add_other(self, entry: Letter | Settlement | Copy | Delivery) -> None:
+    def _add_other(self, entry: Letter | Settlement | Copy) -> None:
         execute, at = self._db.execute, epoch_ms(entry.at)
         if isinstance(entry, Letter):
             execute(
@@ -268,15 +267,6 @@ class Index:
                     entry.attempts,
                     at,
                     entry.replay_id,
-                ),
-            )
-        elif isinstance(entry, Delivery):
-            execute(
-                "INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(entry.source, entry.event_id, entry.consumer, *entry.place, entry.replay_id),
-                    *(entry.attempt, at, entry.outcome, entry.status, entry.duration_ms),
-                    *(entry.words, entry.answer, entry.event_type),
                 ),
             )
         elif isinstance(entry, Copy):
@@ -303,7 +293,6 @@ class Index:
         counts: list[tuple[Any, ...]] = execute(groups, (floor_ms,)).fetchall()
         execute(f"DELETE FROM ids WHERE n IN (SELECT n {rows})", (floor_ms,))  # noqa: S608
         execute(f"DELETE {rows}", (floor_ms,))
-        execute("DELETE FROM deliveries WHERE at_ms < ?", (floor_ms,))
         self._db.executemany("UPDATE types SET events = events - ? WHERE type = ? AND corp_id = ?", counts)
         execute("DELETE FROM types WHERE events = 0")
         return sum(count for count, _, _ in counts)

@@ -179,8 +179,9 @@ async def _ingress(context: Context) -> list[Finding]:
         return []
     settings, name = context.settings, context.app.name
     bare = not context.has_app or bare_path_app(load_apps(settings), settings) == name
+    url, admin = ingress.addresses(settings, None if bare else name)
     context.of_ingress = await ingress.look(
-        context.session, settings, context.credentials, app=name, bare=bare
+        context.session, admin, url=url, credentials=context.credentials, app=name
     )
     return ingress.judge(context.of_ingress)
 

@@ -1,28 +1,34 @@
 """forward on a real Kafka, to real receivers: systems are independent, only an event that itself causes
 the failure is given up, and nobody waits for somebody else's system."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from aiokafka.errors import KafkaError
 
 from dingbridge import availability
+from dingbridge.console.access.users import Role
+from dingbridge.console.index import feed
+from dingbridge.console.life.facts import facts_of
+from dingbridge.console.life.outcome import outcome_of, replays_of
 from dingbridge.consumers.forward.consumer import consumer_of
-from dingbridge.consumers.forward.deliveries import read_delivery
 from dingbridge.consumers.forward.settings import ForwardSettings, load_systems
-from dingbridge.events.envelope import Record
+from dingbridge.events.envelope import Received, Record, to_records
 from dingbridge.events.event import decode
 from dingbridge.kafka.client import producer
-from dingbridge.kafka.topic_policy import control_topic, dlq_topic, event_topic
+from dingbridge.kafka.topic_policy import dlq_topic, event_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import ConsumerSettings, KafkaSettings
 from dingbridge.ssrf import AddressGuard
 from dingbridge.worker.queues import breaker
 from dingbridge.worker.service import ConsumerService
+from tests.integration.console_support import console_at
 from tests.integration.forward_support import Got, Receiver, forward_file, receiver
 from tests.integration.worker_support import (
     committed,
@@ -226,12 +232,65 @@ async def test_killed_at_any_time_each_event_still_arrives_under_one_id(
     await eventually(lambda: len(set(system_a.ids())) == 300, 120)
     consumers = consumer_settings(kafka_env, "sqlite:///none.db")
     await all_committed(consumers, f"forward-{a}", 300)
-    recorded = await read_topic(consumers, control_topic(consumers, "deliveries"))
-    deliveries = [read_delivery(record.value) for record in recorded]
-    taken = {given_id(one.event_id) for one in deliveries if one is not None and one.outcome == "taken"}
-    assert taken == set(system_a.ids()), "what is committed is recorded, whenever the process dies"
     by_event: dict[str, set[str]] = {}
     for got in system_a.taken:
         by_event.setdefault(got.event_id, set()).add(got.id)
     assert all(len(ids) == 1 for ids in by_event.values())
     assert len({i for ids in by_event.values() for i in ids}) == 300
+
+
+def approval(code: str) -> Record:
+    body = {"EventType": "bpms_instance_change", "eventId": "e3", "corpId": "dingcorp1", "type": "finish"}
+    body |= {"processInstanceId": "pi", "processCode": code}
+    return to_records(Received(1, "j1", 1_700_000_000_500, "default", "http", orjson.dumps(body)))[0]
+
+
+async def test_what_is_sent_back_comes_under_its_id_and_the_console_says_what_became_of_each(
+    a: str,
+    start: Start,
+    processes: Any,
+    kafka_env: dict[str, str],
+    settings: ConsumerSettings,
+    tmp_path: Path,
+    system_a: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Kafka's offsets, the dead letters and the inbox say it: forward keeps nothing."""
+    monkeypatch.setattr(feed, "REFRESH_S", 0.2)
+    system_a.answer = lambda got: 422 if got.event_id == "e2" else 200
+    types = ["user_modify_org", "bpms_instance_change"]
+    await publish(settings, [*records(1), event_record("e2", "u2"), approval("PROC-2")])
+    async with (
+        start(a, url=system_a.url, types=types, process_codes=["PROC-1"]),
+        console_at(tmp_path, kafka_env, monkeypatch, Role.VIEWER) as who,
+    ):
+        await all_committed(settings, f"forward-{a}", 3)
+        assert await letters(settings, f"forward-{a}") == ["e2"]
+        system_a.answer = lambda got: 200
+        again = "dlq", "replay", f"forward-{a}", "--yes"
+        await asyncio.to_thread(processes.run, *again, env=kafka_env)
+        await eventually(lambda: sorted(system_a.ids()) == ["e0000", "e2"])
+        refused, taken = (got for got in system_a.got if got.event_id == "e2")
+        assert (refused.id, refused.body) == (taken.id, taken.body)
+        assert "dingbridge-replay-id" not in refused.headers
+        assert "dingbridge-replay-id" in taken.headers
+
+        async def states() -> dict[str, list[str]]:
+            found = {}
+            for event in (await who.console.search.find("")).events:
+                known = await facts_of(who.console, [event])
+                [facts] = [one for one in known if one.consumer == f"forward-{a}"]
+                replayed = [one.outcome.state for one in replays_of(event.place, facts)]
+                found[given_id(event.id)] = [outcome_of(event.place, facts).state, *replayed]
+            return found
+
+        expected = {"e0000": ["committed"], "e2": ["dead_settled", "committed"], "e3": ["committed"]}
+        await who.console.feed.start()
+        try:
+
+            async def told() -> bool:
+                return await states() == expected
+
+            await eventually(told, what=f"{expected}")
+        finally:
+            await who.console.feed.stop()

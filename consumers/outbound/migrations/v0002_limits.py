@@ -25,8 +25,3 @@ def upgrade() -> None:
             ("outbound_state", "value", "of a limit: {epoch minute: count} of the last 24 h, JSON"),
         ):
             op.alter_column(table, column, comment=comment)
-
-
-def downgrade() -> None:
-    op.drop_column("outbound_entity", "newest")
-    op.drop_column("outbound_entity", "immediate")

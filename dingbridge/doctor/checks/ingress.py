@@ -84,15 +84,14 @@ def _at(host: str, port: int) -> str:
 
 async def look(
     session: aiohttp.ClientSession,
-    settings: IngressSettings,
-    credentials: Credentials | None,
+    admin: str,
     *,
-    app: str,
-    bare: bool,
+    url: str = "",
+    credentials: Credentials | None = None,
+    app: str = "",
 ) -> Seen:
-    """Asks the private listener, then pushes to the public one, unless the app has no ``credentials`` (Stream
-    mode, or is not known: ""). ``bare``: the callback path itself is the app's."""
-    url, admin = addresses(settings, None if bare else app)
+    """Asks the private listener ``admin``, then pushes to the public one at ``url``, unless the app has no
+    ``credentials`` (Stream mode, or is not known: "")."""
     answer = await get_json(session, f"{admin}/readyz")
     if isinstance(answer, Both):
         return Seen(url, admin, absent=answer)

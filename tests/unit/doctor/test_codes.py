@@ -312,6 +312,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "consumer.ok": lambda: read_by(Group(1)),
     "consumer.no_member": lambda: read_by(Group(0, topics=LAG)),
     "consumer.still": lambda: read_by(Group(1, topics=LAG), still=frozenset({"billing"})),
+    "consumer.behind": lambda: read_by(Group(1, topics={"t": TopicLag(3, 301.0)})),
     "consumer.never_read": lambda: read_by(Group(0, topics=LAG, began=False)),
     "consumer.unknown": lambda: consumers.judge(consumers.Seen(failure="no"), []),
     "dead_letters.waiting": lambda: dead_letters.judge(dead_letters.Seen({"billing": 376, "approval": 0})),

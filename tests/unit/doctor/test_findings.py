@@ -228,9 +228,9 @@ def test_each_part_needs_the_rights_that_the_document_lists():
         "ctl-dingtalk.inbox.approval": [("approval", "READ")],
         "ctl-dingtalk.dlq.approval": [("approval", "WRITE")],
     }
-    forward = settings_check.Part("forward-a", ("bpms_instance_change",), written=("deliveries",))
-    wanted = kafka.needs(KafkaSettings(), [forward], ingress=False)
-    assert wanted["ctl-dingtalk.deliveries"] == [("forward-a", "WRITE")]
+    outbound = settings_check.Part("outbound", ("bpms_instance_change",), written=("changes",))
+    wanted = kafka.needs(KafkaSettings(), [outbound], ingress=False)
+    assert wanted["ctl-dingtalk.changes"] == [("outbound", "WRITE")]
     assert kafka.needs(KafkaSettings(), [], ingress=True) == {
         "dingtalk.unclassified": [("ingress", "WRITE")],
         "ctl-dingtalk.resync": [("ingress", "WRITE")],
