@@ -26,7 +26,10 @@ FIRST_SIZE: Final = 8
 """How many it is at first; doubled while their handlers take less than ``GROW_BELOW_S``, halved above
 ``BUDGET_S`` and after a roll-back."""
 
-GROW_BELOW_S: Final = 0.02
+GROW_BELOW_S: Final = 0.04
+"""Twice as many then stay below ``BUDGET_S``. A lower bound keeps a busy machine at one event for each
+transaction, which costs it most."""
+
 BUDGET_S: Final = 0.1
 """How long the handlers of one transaction may take together, in s: what is left then has the next one."""
 
