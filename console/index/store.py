@@ -64,9 +64,11 @@ class Seen:
 class Index:
     """The index in one file. One process writes it, by one thread at a time; anybody may read."""
 
-    def __init__(self, path: Path, *, max_bytes: int = 4 << 30) -> None:
-        """The latest events are kept, as many as fit into ``max_bytes``."""
-        self.path, self.max_bytes = path, max_bytes
+    max_bytes = 4 << 30
+    """The latest events are kept, as many as fit: some 9 million, of about 460 bytes each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._writing = threading.Lock()  # who is cancelled while a thread writes may close meanwhile
         self.floor_ms = 0
         """No event that was published before is here (epoch ms); 0: nothing was ever left out."""

@@ -271,9 +271,7 @@ async def _quota(context: Context) -> list[Finding]:
     findings: list[Finding] = []
     settings = context.settings
     if context.app.app_key or settings.dingtalk_app_key:
-        findings += quota.judge_calls(await context.calls.spent(), settings.dingtalk_plan_calls)
-    if context.of_ingress is not None and (pushes := context.of_ingress.pushes) is not None:
-        findings += quota.judge_pushes(pushes, settings.dingtalk_plan_pushes)
+        findings += quota.judge(await context.calls.spent(), settings.api_monthly_budget)
     return findings
 
 

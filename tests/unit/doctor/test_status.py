@@ -1,5 +1,6 @@
 """``dingbridge status``: what is well, what is not, and what to do, from what was seen."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,23 +114,16 @@ def test_each_line_that_is_not_well_has_a_remedy_in_both_languages(seen: Seen) -
             assert found["level"] == line.level(WORDS)
 
 
-def test_the_screen() -> None:
+@pytest.mark.parametrize(("lang", "page"), [("en", "operations.md"), ("zh", "operations.zh-CN.md")])
+def test_the_guide_shows_what_it_prints(lang: Any, page: str) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guide" / page).read_text(encoding="utf-8")
     seen = Seen(
-        [running(oldest_s=0.4)],
+        [running(details={"journal": {"waiting": 0}})],
         {
             "address-sync": Group(2),
-            "billing": Group(0, topics={"t": TopicLag(1204, 720.0)}),
-            "unused": Group(0, began=False),
+            "approval": Group(0, topics={"t": TopicLag(1204, 720.0)}),
+            "outbound": Group(0, began=False),
         },
-        letters(billing=3),
     )
-    table = [for_people(line, WORDS, "en") for line in status.judge(seen, KafkaSettings())]
-    assert [text.splitlines()[0] for text in table] == [
-        "ok      ingress          takes callbacks yes, waiting 2, parked 0, oldest 0 s  http://127.0.0.1:8081",
-        "ok      kafka            answers yes",
-        "ok      address-sync     members 2, behind 0, oldest -, dead letters 0",
-        "error   billing          members 0, behind 1,204, oldest 12 min, dead letters 3",
-        "ok      unused           not in use",
-    ]
-    assert "`dingbridge consume billing`" in table[3]
-    assert "`dingbridge dlq reasons billing`" in table[3]
+    screen = "\n".join(for_people(line, WORDS, lang) for line in status.judge(seen, KafkaSettings()))
+    assert f"<!-- status -->\n```text\n{screen}\n```" in guide
