@@ -33,7 +33,7 @@ from dingbridge.ingress.metrics import (
     process_registry,
 )
 from dingbridge.ingress.recovery.apps import Recovery
-from dingbridge.ingress.relay.publisher import Relay
+from dingbridge.ingress.relay.relay import Relay
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.ingress.server import PublicServer
 from dingbridge.ingress.stream.client import Streams

@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord
 
 from dingbridge.events import Event, NotAnEvent, Received, Record, decode, to_dingtalk, to_records
 from dingbridge.events.strict_json import dumps
-from dingbridge.ingress.relay.records import TopicRouter
+from dingbridge.ingress.relay.topics import TopicRouter
 from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topic_policy import unclassified_topic
 from dingbridge.kafka.topics import existing_topics, listed_topics

@@ -18,7 +18,7 @@ from dingbridge.ingress.errors import JournalUnavailable
 from dingbridge.ingress.journal.drain import Drainer, folders_in
 from dingbridge.ingress.journal.folder import CURRENT, journal_lock
 from dingbridge.ingress.journal.retention import Retention
-from dingbridge.ingress.relay.publisher import Relay
+from dingbridge.ingress.relay.relay import Relay
 from dingbridge.settings import IngressSettings
 
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]

@@ -21,7 +21,7 @@ from dingbridge.apps.company import Companies
 from dingbridge.errors import TopicError
 from dingbridge.ingress.journal.rows import DAMAGED, FAULT, NO_TOPIC, Parked, StoredCallback, now_ms
 from dingbridge.ingress.relay.reading import JournalReader, callbacks_behind
-from dingbridge.ingress.relay.records import RecordBuilder, TopicRouter
+from dingbridge.ingress.relay.records import RecordBuilder
 from dingbridge.ingress.relay.sender import (
     BLOCKING,
     LARGEST_RECORD_BYTES,
@@ -31,6 +31,7 @@ from dingbridge.ingress.relay.sender import (
     refusal,
 )
 from dingbridge.ingress.relay.status import CallbackRecord
+from dingbridge.ingress.relay.topics import TopicRouter
 from dingbridge.kafka.topics import topics_in
 from dingbridge.logging import place_of
 from dingbridge.settings import IngressSettings

@@ -71,8 +71,6 @@ class ParkedCallbacks:
                 try:
                     await self._try_topics(self._blocked.due())
                     await self._try_by_hand()
-                    if not self._blocked.any():
-                        await self._sender.discard()
                 except (KafkaError, KafkaUnavailable, JournalUnavailable, TimeoutError):
                     # the publishing meets and reports it, too
                     await self._sender.discard(0.1)

@@ -17,9 +17,8 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from dingbridge.apps.company import Companies
-from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.ingress.errors import JournalError, JournalUnavailable
+from dingbridge.ingress.errors import JournalUnavailable
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.folder import current
 from dingbridge.ingress.journal.rows import Acknowledgement, Parked
@@ -31,7 +30,7 @@ from dingbridge.ingress.relay.sender import BLOCKING, UP, Refusal, Sender
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.kafka.client import explain
 from dingbridge.settings import IngressSettings
-from dingbridge.tasks import WatchedTasks, being_cancelled
+from dingbridge.tasks import WatchedTasks
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +43,6 @@ _ASKED_EVERY_S: Final = 5.0
 _SET_EVERY_S: Final = 0.02
 """The least time between batch sets that are not full: each costs as much as dozens of records."""
 _BACKOFF_S: Final = (0.2, 5.0)  # first and longest
-_PAUSE_S: Final = (0.1, 5.0)
-"""Before the relay begins again: the first, and the longest."""
-_STOP_WITHIN_S: Final = 0.8
-"""What Kafka has not acknowledged by then is published again after the next start."""
 
 
 class Publisher:
@@ -260,61 +255,3 @@ class Publisher:
                 state, words = "down", explain(error, self._settings)
             if self._idling and not (state == "up" and self._blocked.any()):
                 self._status.turn(state, words)
-
-
-class Relay:
-    """A task of the ingress: runs a ``Publisher`` of ``journal``, and a new one when that has ended.
-
-    The listener must go on whatever happens here, since DingTalk gives up after 40 s. Only errors of the
-    journal end the process. ``journal`` must have been started before ``run``.
-    """
-
-    def __init__(
-        self,
-        settings: IngressSettings,
-        companies: Callable[[], Companies],
-        journal: Journal,
-        status: RelayStatus,
-    ) -> None:
-        self._settings, self._companies, self._journal = settings, companies, journal
-        self.status = status
-        self._publisher: Publisher | None = None
-        self._ended = asyncio.Event()
-
-    async def run(self) -> None:
-        """Publish until cancelled. Raises ``JournalError`` when the journal cannot be read any more."""
-        pause_s = _PAUSE_S[0]
-        loop = asyncio.get_running_loop()
-        while True:
-            began = loop.time()
-            try:
-                publisher = Publisher(self._settings, self._companies, self._journal, self.status)
-                self._publisher = publisher
-                self._journal.on_commit = publisher.wake
-                await publisher.run()
-                self._ended.set()
-                await asyncio.Event().wait()
-            except JournalError:
-                raise
-            except (Exception, asyncio.CancelledError) as error:  # aiokafka passes on those of its own tasks
-                if being_cancelled():
-                    raise
-                words = error_location(error, package="")
-                log.error("relay.ended", error=type(error).__name__, words=words)
-                self.status.restarting(f"the relay has ended ({words}) and begins again")
-            pause_s = _PAUSE_S[0] if loop.time() - began > 2 * _PAUSE_S[1] else pause_s
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _PAUSE_S[1])
-
-    async def stop(self) -> None:
-        """Send nothing new, and wait for what is under way, a moment at most."""
-        if self._publisher is not None:
-            self._publisher.stop()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_STOP_WITHIN_S):
-                    await self._ended.wait()
-
-    def retry(self) -> None:
-        """Try at once what is parked."""
-        if self._publisher is not None:
-            self._publisher.retry()

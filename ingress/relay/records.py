@@ -1,4 +1,4 @@
-"""What a row of the journal becomes, and in which topics: the records of a callback, or resync requests.
+"""What a row of the journal becomes: the records of a callback, or resync requests to consumers.
 
 A callback that the disk has damaged is not published; the consumers that keep a copy of the company get a
 resync request instead. Third-party apps also get callbacks that are about a person but do not name them. All
@@ -11,17 +11,13 @@ from collections.abc import Callable
 from typing import Final
 
 from dingbridge.apps.company import Companies
-from dingbridge.errors import TopicLeaderless
 from dingbridge.events import Received, Record, known, to_records
 from dingbridge.events.catalogue import Part
 from dingbridge.events.control import resync_requested
 from dingbridge.events.envelope import NO_CORP_ID
 from dingbridge.ingress.journal.rows import CONTROL, ResyncRequest, StoredCallback, now_ms
-from dingbridge.kafka.topic_policy import RESYNC as RESYNC_TOPIC
-from dingbridge.kafka.topic_policy import control_topic, event_topic, unclassified_topic
-from dingbridge.kafka.topics import ensure_topics, unled_words
 from dingbridge.schema.drift import drift_in
-from dingbridge.settings import IngressSettings, KafkaSettings
+from dingbridge.settings import IngressSettings
 
 RESYNC: Final = "resync requested"
 """``event_type`` of a resync request's record here: no legal EventType, so no callback has it."""
@@ -31,8 +27,6 @@ SETTLED_MS: Final = 60_000
 """DingTalk's reads may lag behind its events, and the clocks of the relay and of a worker may differ."""
 _UNKNOWN_MS: Final = 7 * 86_400_000
 """How far back consumers compare if it is not known since when something may be missing."""
-_MADE_WITHIN_S: Final = 2.0
-"""How long everything waits for a topic to be made; after that, only its own records do: they are parked."""
 _DRIFT_EVERY_S: Final = 10.0
 """One callback of a type in this time is held against the catalogue: what drifts, drifts in all of them."""
 
@@ -105,62 +99,3 @@ class RecordBuilder:
             )
             records.append(Record(RESYNC, False, key, value, headers, request.id))
         return records
-
-
-class TopicRouter:
-    """Chooses the topic of each record by the settings, and creates topics that are missing.
-
-    EventTypes that the catalogue does not have get topics of their own, up to a limit: names from outside
-    must not create topics without bounds. Beyond the limit, their records go to the unclassified topic as
-    they are. Which topics exist is read from Kafka, so that the limit holds across restarts.
-    """
-
-    def __init__(self, settings: KafkaSettings, unknown_topics_max: int) -> None:
-        self._settings, self._unknown_max = settings, unknown_topics_max
-        self.partitions: dict[str, int] = {}
-        """How many each topic has that exists, and whose partitions all have a leader."""
-        self._leaderless: set[tuple[str, int]] = set()
-        self._unknown: set[str] = set()
-        self._settled: dict[str | None, str] = {}  # EventTypes whose topic is sure
-
-    def load(self, partitions: dict[str, int], leaderless: set[tuple[str, int]]) -> None:
-        """Take which topics there are, as ``topics_in`` returns them."""
-        self.partitions, self._leaderless = partitions, leaderless
-        there = self.partitions.keys() | {topic for topic, _ in self._leaderless}
-        self._unknown = set(filter(self._counts_as_unknown, there))
-        self._settled = {
-            None: unclassified_topic(self._settings),
-            RESYNC: control_topic(self._settings, RESYNC_TOPIC),
-        }
-
-    def topic(self, record: Record) -> str:
-        """The topic of ``record``."""
-        settled = self._settled.get(record.event_type)
-        if settled is not None:
-            return settled
-        topic = event_topic(self._settings, record.event_type or "")
-        if record.known or topic in self._unknown:
-            self._settled[record.event_type] = topic
-            return topic
-        return topic if len(self._unknown) < self._unknown_max else unclassified_topic(self._settings)
-
-    async def ensure(self, topic: str) -> int:
-        """Create ``topic`` if it was missing when ``load`` asked, and wait until it is there, some seconds at
-        most. Returns how many partitions it has. Raises ``KafkaUnavailable`` or ``TopicError``."""
-        if topic in self.partitions:
-            return self.partitions[topic]
-        if leaderless := [place for place in self._leaderless if place[0] == topic]:
-            raise TopicLeaderless(unled_words(leaderless))  # not waited for: all other topics would wait, too
-        self.partitions |= await ensure_topics(self._settings, [topic], timeout_s=_MADE_WITHIN_S)
-        if self._counts_as_unknown(topic):
-            self._unknown.add(topic)
-        return self.partitions[topic]
-
-    def _counts_as_unknown(self, topic: str) -> bool:
-        prefix = self._settings.topic_prefix
-        return (
-            topic.startswith(prefix)
-            and topic != unclassified_topic(self._settings)
-            and not topic.startswith(self._settings.control_prefix)
-            and not known(topic.removeprefix(prefix))
-        )

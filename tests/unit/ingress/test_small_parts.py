@@ -95,7 +95,7 @@ async def returns(*_):
     [
         "dingbridge.ingress.app.Ingress._measure",
         "dingbridge.ingress.journal.drain.Drainer.run",
-        "dingbridge.ingress.relay.publisher.Relay.run",
+        "dingbridge.ingress.relay.relay.Relay.run",
         "dingbridge.ingress.per_app.PerApp.watch",
         "dingbridge.ingress.recovery.apps.AppRecovery._regularly",
     ],

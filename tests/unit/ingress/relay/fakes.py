@@ -102,7 +102,7 @@ class FakeKafka:
             ("sender", "producer", self.producer),
             ("sender", "start_producer", self.start),
             ("sender", "discard_producer", self.discard),
-            ("records", "ensure_topics", self.ensure),
+            ("topics", "ensure_topics", self.ensure),
             ("sender", "_SILENT_S", 0.01),
             ("sender", "ANSWER_WITHIN_S", 0.03),
             ("publisher", "_SET_EVERY_S", 0.001),

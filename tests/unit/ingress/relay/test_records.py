@@ -20,7 +20,8 @@ from dingbridge.ingress.journal.rows import (
     row_of,
 )
 from dingbridge.ingress.relay import records as module
-from dingbridge.ingress.relay.records import RESYNC, RESYNC_EVERY_MS, SETTLED_MS, RecordBuilder, TopicRouter
+from dingbridge.ingress.relay.records import RESYNC, RESYNC_EVERY_MS, SETTLED_MS, RecordBuilder
+from dingbridge.ingress.relay.topics import TopicRouter
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from tests.unit.events.golden import load_captured
 from tests.unit.ingress.relay.fakes import FakeKafka, body, settings

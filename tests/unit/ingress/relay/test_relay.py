@@ -13,8 +13,9 @@ from dingbridge.ingress.admin.publish import publish
 from dingbridge.ingress.errors import JournalDamaged, JournalLocked
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.folder import current, journal_lock
-from dingbridge.ingress.relay import publisher as module
-from dingbridge.ingress.relay.publisher import Publisher, Relay
+from dingbridge.ingress.relay import relay as module
+from dingbridge.ingress.relay.publisher import Publisher
+from dingbridge.ingress.relay.relay import Relay
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.settings.apps import companies
 from dingbridge.tasks import end
