@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
@@ -78,19 +77,6 @@ async def listed_topics(settings: KafkaSettings) -> tuple[dict[str, int], set[Pl
     async with admin_client(settings) as admin:
         names = [name for name in await admin.list_topics() if name.startswith(prefixes)]
         return (await _partition_counts(admin, sorted(names), unled=unled) if names else {}), unled
-
-
-def topics_in(metadata: ClusterMetadata, settings: KafkaSettings) -> tuple[dict[str, int], set[Place]]:
-    """The same of ``metadata`` that a client has fetched."""
-    counts, unled = dict[str, int](), set[Place]()
-    for topic in metadata.topics():
-        if topic.startswith((settings.topic_prefix, settings.control_prefix)):
-            every = metadata.partitions_for_topic(topic)
-            without = {(topic, number) for number in every - metadata.available_partitions_for_topic(topic)}
-            unled |= without
-            if not without:
-                counts[topic] = len(every)
-    return counts, unled
 
 
 def unled_words(places: Collection[Place]) -> str:

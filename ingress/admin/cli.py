@@ -51,8 +51,8 @@ def _print_status(status: JournalStatus) -> None:
     print(f"disk                {status.bytes:,} bytes used, {status.free_bytes:,} free")
     for name, state in status.put_aside.items():
         done = "drained" if state.done else "not drained yet"
-        lost = f", at least {state.unreadable} callback(s) could not be read" if state.unreadable else ""
-        print(f"put aside           {name}: {done}{lost}")
+        number = f"{state.unreadable}{'' if state.counted else ' or more'}"
+        print(f"put aside           {name}: {done}, {number} callback(s) could not be read")
     for group in status.parked:
         of = f" for {group.topic}" if group.topic != NO_TOPIC else ""
         since = _iso(group.since_ms)

@@ -15,7 +15,7 @@ from dingbridge.events.strict_json import dumps
 from dingbridge.ingress.relay.topics import TopicRouter
 from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topic_policy import unclassified_topic
-from dingbridge.kafka.topics import existing_topics, listed_topics
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.replay.copying import Copier
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import companies
@@ -29,7 +29,7 @@ async def renormalise(settings: IngressSettings) -> dict[str, Any]:
     result = {"read": 0, "published": 0, "left": 0}
     of_app, topic = companies(settings).of_app, unclassified_topic(settings)
     router = TopicRouter(settings, settings.unknown_topics_max)
-    router.load(*await listed_topics(settings))
+    await router.load()
     counts = await existing_topics(settings, [topic])
     async with TopicReader(settings) as reader, Copier(settings, topic, 1) as copier:
         async for record in reader.read(await reader.spans({topic: counts.get(topic, 0)})):

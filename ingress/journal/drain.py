@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -26,14 +27,7 @@ from dingbridge.events.facts import extract_facts
 from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
 from dingbridge.ingress.journal.disk import DAMAGE
 from dingbridge.ingress.journal.file import JournalFile
-from dingbridge.ingress.journal.folder import (
-    DRAINED,
-    JOURNAL_FILE,
-    MIN_FREE_BYTES,
-    delete_folder,
-    name_below,
-    put_aside,
-)
+from dingbridge.ingress.journal.folder import DRAINED, JOURNAL_FILE, MIN_FREE_BYTES, delete_folder, put_aside
 from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
 from dingbridge.ingress.journal.writer import Journal
 
@@ -54,13 +48,14 @@ _DOES_NOT_READ = (*DAMAGE, apsw.IOError, UnicodeDecodeError, ValueError)
 @dataclass(frozen=True, slots=True)
 class DrainState:
     """How far the drain of a file has come: all rows up to ``seq``. ``journal`` is its id, "" if that cannot
-    be read. ``kept`` callbacks were kept again, ``unreadable`` ones, at least, could not be read. ``done``:
-    nothing is left."""
+    be read. ``kept`` callbacks were kept again, ``unreadable`` ones could not be read; that is a least number
+    unless ``counted``. ``done``: nothing is left."""
 
     journal: str = ""
     seq: int = 0
     kept: int = 0
     unreadable: int = 0
+    counted: bool = True
     done: bool = False
 
     def note(self) -> str:
@@ -93,19 +88,18 @@ class Drainer:
                     await self._put_aside(path)
                 except Exception as error:  # a damaged file may fail in any way; it stays, and is tried again
                     words = f"{type(error).__name__}: {error}"
-                    name = name_below(self._journal.root, path.parent)
-                    log.error("journal.drain_waits", folder=name, words=words)
+                    log.error("journal.drain_waits", folder=path.parent.name, words=words)
             await asyncio.sleep(_EVERY_S)
 
     async def _put_aside(self, path: Path) -> None:
-        state, name = await self.drain(path), name_below(self._journal.root, path.parent)
+        state = await self.drain(path)
         # Invariant 2: only now, when all of it that can be read is kept again
         if state.unreadable:
             (path.parent / DRAINED).touch()
             return
         await asyncio.to_thread(delete_folder, path.parent)
-        await self._journal.commit([], {NOTES + name: None})
-        log.info("journal.folder_removed", folder=name)
+        await self._journal.commit([], {NOTES + path.parent.name: None})
+        log.info("journal.folder_removed", folder=path.parent.name)
 
     async def drain(self, path: Path) -> DrainState:
         """Drain the journal's file at ``path``, which nobody writes, or go on with it. At the end the
@@ -114,8 +108,9 @@ class Drainer:
         Raises ``JournalUnavailable`` while the journal takes nothing or the disk is nearly full;
         ``JournalError`` for a file that is no journal, or of another version, or the one that is written;
         ``apsw.Error`` when the disk fails."""
-        name = name_below(self._journal.root, path.parent)
-        own = not Path(name).is_absolute()
+        folder, root = path.parent.resolve(), self._journal.root.resolve()
+        own = folder.parent == root
+        name = folder.name if own else str(folder)
         async with self._busy:
             before = state = drain_states(await self._journal.notes(NOTES)).get(name, DrainState())
             try:
@@ -124,15 +119,15 @@ class Drainer:
                 if state.done:
                     return state
                 log.error("journal.drain_lost", folder=name, words=str(error))
-                return await self._finish(name, replace(state, unreadable=1), resync=True)
+                return await self._finish(name, replace(state, unreadable=1, counted=False), resync=True)
             with closing(source):
                 if source.id == self._journal.id:  # drained into itself, it would be deleted
                     raise JournalError(
                         f"{path} is the journal that this ingress writes, or a copy; move a copy out of "
                         "JOURNAL_DIR, and where the journal itself was moved start the ingress again"
                     )
-                if state == DrainState() or state.journal != source.id:
-                    state = DrainState(source.id, unreadable=int(source.incomplete))
+                if state.journal != source.id:
+                    state = DrainState(source.id)
                 pages = source.pages(state)
                 while page := await asyncio.to_thread(next, pages, None):
                     if shutil.disk_usage(self._journal.root).free < MIN_FREE_BYTES:
@@ -150,10 +145,11 @@ class Drainer:
     async def _finish(self, name: str, state: DrainState, *, resync: bool) -> DrainState:
         """The drain's last commit; with ``resync`` it also keeps a resync request for the consumers."""
         state = replace(state, done=True)
-        words = "a journal was put aside" + (", and not all of it could be read" if state.unreadable else "")
+        number = str(state.unreadable) if state.counted else "an unknown number of"
+        words = f"a journal was put aside: {number} callback(s) of it could not be read"
         rows = [ResyncRequest(f"drain/{state.journal or name}", words)] if resync else []
         await self._journal.commit(rows, {NOTES + name: state.note()})
-        log.info("journal.drained", folder=name, callbacks=state.kept, unreadable=state.unreadable)
+        log.info("journal.drained", folder=name, callbacks=state.kept, unreadable=number)
         return state
 
 
@@ -175,13 +171,12 @@ class _Source:
         most = first + (_read(file.pages) or 0) * _ROWS_PER_PAGE_MAX
         believed = [seq for seq in (issued, last) if seq is not None and seq <= most]
         end = max(believed, default=0)
-        self.incomplete = issued not in believed
-        """Whether callbacks may be missing of which nothing can be read, not even a number."""
+        self._counted = issued in believed
         if acked is None or parked is None or acked > end:  # which rows were pruned is unknown: all come
-            self.incomplete = self.incomplete or there is None
-            self._wanted = there or []
+            self._counted = self._counted and there is not None
+            self._wanted: Sequence[Sequence[int]] = (there or (),)
         else:
-            self._wanted = [*(seq for seq in parked if seq <= acked), *range(acked + 1, end + 1)]
+            self._wanted = [seq for seq in parked if seq <= acked], range(acked + 1, end + 1)
 
     def close(self) -> None:
         with suppress(apsw.Error):  # a read that was cut off may still use it
@@ -190,7 +185,8 @@ class _Source:
     def pages(self, state: DrainState) -> Iterator[tuple[list[NewCallback], DrainState]]:
         """The callbacks behind ``state``, page by page, each with the state after it."""
         kept, lost, size = list[NewCallback](), list[int](), 0
-        for seq in self._wanted[bisect_right(self._wanted, state.seq) :]:
+        wanted = [numbers[bisect_right(numbers, state.seq) :] for numbers in self._wanted]
+        for seq in chain.from_iterable(wanted):
             row = _read(partial(self._file.row, seq))  # an unreadable row must not hide its neighbours
             if row is None or not row.intact:
                 lost.append(seq)
@@ -204,6 +200,8 @@ class _Source:
         if kept or lost:
             state = self._after(state, seq, kept, lost)
             yield kept, state
+        if not self._counted and (state.counted or not state.unreadable):
+            yield [], replace(state, done=False, unreadable=max(state.unreadable, 1), counted=False)
 
     def _after(self, state: DrainState, seq: int, kept: Sized, lost: Sequence[int]) -> DrainState:
         if lost:
@@ -224,7 +222,8 @@ def folders_in(where: Path) -> list[Path]:
     """The journals' files in ``where``: a folder with one, or a whole ``JOURNAL_DIR``. Raises
     ``BridgeError`` where there is none."""
     folder = where.resolve()
-    if not (found := sorted(folder.rglob(JOURNAL_FILE))):
+    found = sorted([*folder.glob(JOURNAL_FILE), *folder.glob(f"*/{JOURNAL_FILE}")])
+    if not found:
         raise BridgeError(
             f"there is no journal in {where}; name a JOURNAL_DIR, or a folder with a journal.db"
         )

@@ -1,26 +1,26 @@
-"""Makes batch sets of callbacks. Here are the topics: which exist, how many partitions each has, and which
-take nothing just now.
+"""Makes batch sets: of the callbacks that come next in the journal, and of those that are parked.
 
-A topic is blocked while callbacks are parked for a reason about the topic as a whole. New callbacks are
-parked behind the old ones, so that the order stays; ``parked.py`` tries them again.
+Here are the topics: which exist, how many partitions each has, and which take nothing just now. A topic is
+blocked while callbacks are parked for a reason about the topic as a whole. New callbacks are parked behind
+the old ones, so that the order stays.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final
 
 import structlog
-from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from dingbridge.apps.company import Companies
-from dingbridge.errors import TopicError
+from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.ingress.journal.rows import DAMAGED, FAULT, NO_TOPIC, Parked, StoredCallback, now_ms
-from dingbridge.ingress.relay.reading import JournalReader, callbacks_behind
+from dingbridge.ingress.relay.reading import JournalReader
 from dingbridge.ingress.relay.records import RecordBuilder
 from dingbridge.ingress.relay.sender import (
     BLOCKING,
@@ -32,7 +32,6 @@ from dingbridge.ingress.relay.sender import (
 )
 from dingbridge.ingress.relay.status import CallbackRecord
 from dingbridge.ingress.relay.topics import TopicRouter
-from dingbridge.kafka.topics import topics_in
 from dingbridge.logging import place_of
 from dingbridge.settings import IngressSettings
 
@@ -40,11 +39,19 @@ log = structlog.get_logger(__name__)
 
 MAX_RECORDS: Final = 1_000
 MAX_BYTES: Final = 8 * 1024 * 1024
+PAGE: Final = 500
+"""How many parked callbacks of a topic are sent at once, when the first of them was taken."""
 RETRY_EVERY_S: Final = (1.0, 60.0)
 """The pause before a blocked topic is tried: the first, and the longest."""
 _CACHED_KEY_BYTES: Final = 256
 _YIELD_EVERY_ROWS: Final = 32
 """So that callbacks are answered, and the set before goes out, while a set is built."""
+
+_PARKED_READ: Final = 16
+"""So many parked callbacks are read at once: the records of one may take 64 MiB."""
+
+Page = tuple[Iterable[str], int, int]
+"""``(reasons, limit, after_seq)``: so many of the callbacks that are parked for one of these reasons."""
 
 
 @dataclass(slots=True)
@@ -55,7 +62,6 @@ class BatchSet:
     last: int
     records: dict[Place, list[CallbackRecord]] = field(default_factory=dict)
     parked: dict[tuple[int, str], Parked] = field(default_factory=dict)
-    refused: dict[str, Refusal] = field(default_factory=dict)  # the topics that take nothing
     since_ms: int | None = None  # receipt of its first callback
     callbacks: int = 0
     count: int = 0
@@ -79,8 +85,6 @@ class BatchSet:
         before = self.parked.get((seq, topic))
         if before is None or before.reason not in BLOCKING:
             self.parked[seq, topic] = Parked(seq, topic, reason, now_ms())
-        if reason in BLOCKING:
-            self.refused[topic] = Refusal(reason)
 
     def refuse(self, refused: Refused) -> None:
         """Park what Kafka has refused of it."""
@@ -90,9 +94,12 @@ class BatchSet:
 
 @dataclass(slots=True)
 class _Blocked:
+    """``page``: how many callbacks are tried next."""
+
     reason: Refusal
     due_at: float
     pause_s: float = RETRY_EVERY_S[0]
+    page: int = 1
 
 
 class BlockedTopics:
@@ -113,18 +120,27 @@ class BlockedTopics:
             self._topics[topic] = _Blocked(reason, now + RETRY_EVERY_S[0])
             log.error("relay.topic_blocked", topic=topic, reason=reason)
             return
-        blocked.pause_s = min(2 * blocked.pause_s, RETRY_EVERY_S[1])
-        blocked.reason, blocked.due_at = reason, now + blocked.pause_s
-        log.warning("relay.still_parked", topic=topic, reason=reason)
+        if blocked.page == 1:
+            blocked.pause_s = min(2 * blocked.pause_s, RETRY_EVERY_S[1])
+            log.warning("relay.still_parked", topic=topic, reason=reason)
+        blocked.reason, blocked.page, blocked.due_at = reason, 1, now + blocked.pause_s
 
-    def unblock(self, topic: str) -> None:
-        """Nothing is parked for ``topic`` any more."""
-        del self._topics[topic]
-        log.info("relay.topic_unblocked", topic=topic)
+    def taken(self, topic: str, *, all_of_it: bool) -> None:
+        """Kafka has taken what was tried of ``topic``; with ``all_of_it`` nothing is parked for it any
+        more."""
+        if all_of_it:
+            del self._topics[topic]
+            log.info("relay.topic_unblocked", topic=topic)
+        else:
+            self._topics[topic].page, self._topics[topic].due_at = PAGE, 0.0
 
     def any(self) -> bool:
         """Return whether any topic takes nothing."""
         return bool(self._topics)
+
+    def page(self, topic: str) -> int:
+        """How many parked callbacks of ``topic`` are tried next."""
+        return self._topics[topic].page
 
     def due(self) -> list[str]:
         """The topics to try now."""
@@ -146,7 +162,7 @@ class BatchSetBuilder:
         companies: Callable[[], Companies],
         reader: JournalReader,
     ) -> None:
-        self._settings, self._reader = settings, reader
+        self._reader = reader
         self.records = RecordBuilder(settings, companies)
         self._router = TopicRouter(settings, settings.unknown_topics_max)
         self.blocked = BlockedTopics()
@@ -158,9 +174,9 @@ class BatchSetBuilder:
         self._backlog.clear()
         self._read = acked
 
-    def load(self, metadata: ClusterMetadata) -> None:
-        """Take from Kafka's ``metadata`` which topics there are."""
-        self._router.load(*topics_in(metadata, self._settings))
+    async def connect(self) -> None:
+        """Ask Kafka for its topics. Raises ``KafkaUnavailable``."""
+        await self._router.load()
 
     async def build(self, batches: BatchSet | None = None) -> BatchSet | None:
         """Fill a set with the next callbacks; ``None`` if there is none. Raises as ``JournalReader``, and
@@ -168,12 +184,12 @@ class BatchSetBuilder:
         batches = batches or BatchSet(self._read - len(self._backlog))
         while not batches.full:
             if not self._backlog:
-                if not (rows := await self._reader.read(partial(callbacks_behind, after_seq=self._read))):
+                if not (rows := await self._reader.read(self._read)):
                     break
                 self._backlog.extend(rows)
                 self._read = rows[-1].seq
             row = self._backlog[0]
-            await self.add(batches, row)
+            await self._add(batches, row)
             self._backlog.popleft()
             batches.last = row.seq
             batches.callbacks += 1
@@ -183,35 +199,21 @@ class BatchSetBuilder:
                 await asyncio.sleep(0)
         return batches if batches.callbacks else None
 
-    async def add(self, batches: BatchSet, row: StoredCallback, parked_for: str | None = None) -> None:
-        """Add the records of ``row``, or park it. ``parked_for``: the topic that it was parked for, whose
-        records alone are sent now; what cannot be sent stays parked."""
+    async def _add(self, batches: BatchSet, row: StoredCallback) -> None:
+        """Add the records of ``row``, or park it."""
         if not row.intact:
             batches.park(row.seq, NO_TOPIC, DAMAGED)
         try:
-            records = [(self._router.topic(record), record) for record in self.records.of(row)]
+            records = self.records.of(row)
         except Exception as error:  # a fault of ours concerns this callback alone
             log.error("relay.fault", seq=row.seq, error=type(error).__name__, place=place_of(error))
             batches.park(row.seq, NO_TOPIC, FAULT)
             return
-        if parked_for is not None:
-            # another release may make other records of this callback: then send all; readers drop known ones
-            records = [one for one in records if one[0] == parked_for] or records
-        for topic, record in records:
+        for record in records:
+            topic = self._router.topic(record)
             # Invariant 3: while older callbacks of a topic are parked, newer ones are parked behind
-            blocked = None if topic == parked_for else self.blocked.reason(topic)
-            target = (
-                batches.refused.get(topic)
-                or blocked
-                or self._router.partitions.get(topic)
-                or await self._look_up(topic)
-            )
-            if isinstance(target, Refusal):
-                batches.park(row.seq, topic, target.value)
-            elif len(record.value) + len(record.key) > LARGEST_RECORD_BYTES:
-                batches.park(row.seq, topic, Refusal.TOO_LARGE.value)
-            else:
-                batches.add((topic, partition_of(record.key, target)), (row.seq, record))
+            found = self.blocked.reason(topic) or self._router.partitions.get(topic)
+            _place(batches, (row.seq, record), topic, found or await self._look_up(topic))
 
     async def _look_up(self, topic: str) -> int | Refusal:
         """How many partitions ``topic`` has, which is made if it is missing; or why it is refused."""
@@ -220,9 +222,81 @@ class BatchSetBuilder:
         except TopicError as error:
             log.warning("relay.topic_refused", topic=topic, words=str(error))
             reason = refusal(error) or Refusal.TOPIC_MISSING
-            if self.blocked.reason(topic) is None:
-                self.blocked.block(topic, reason)
+            self.blocked.block(topic, reason)
             return reason
+
+    # -- parked callbacks
+
+    async def ready(self, topics: Iterable[str]) -> list[str]:
+        """Those of the blocked ``topics`` that may take records, by Kafka's metadata; others are due
+        later."""
+        ready = []
+        try:
+            await self._router.load()
+            for topic in topics:
+                try:
+                    await self._router.ensure(topic)
+                    ready.append(topic)
+                except TopicError as error:
+                    self.blocked.block(topic, refusal(error) or Refusal.TOPIC_MISSING)
+        except (KafkaError, KafkaUnavailable):  # what is new will show it
+            for topic in topics:
+                self.blocked.block(topic, self.blocked.reason(topic) or Refusal.NO_LEADER)
+            return []
+        return ready
+
+    async def build_parked(
+        self, wanted: Mapping[str | None, Page], acked: int
+    ) -> tuple[BatchSet, list[Parked], dict[str | None, int]]:
+        """A set of a page of the parked callbacks of each topic, or of all (None). Returns it, what it is
+        made of, and the last ``seq`` of each that may have more."""
+        batches, tried, more = BatchSet(acked), list[Parked](), dict[str | None, int]()
+        for topic, (reasons, limit, after_seq) in wanted.items():
+            count = 0
+            async for parked, row in self._parked(topic, reasons, after_seq):
+                if count == limit or (count and batches.full):
+                    more[topic] = tried[-1].seq
+                    break
+                tried.append(parked)
+                await self._add_parked(batches, parked, row)
+                count += 1
+        return batches, tried, more
+
+    async def _parked(
+        self, topic: str | None, reasons: Iterable[str], after_seq: int
+    ) -> AsyncIterator[tuple[Parked, StoredCallback]]:
+        while page := await self._reader.parked(topic, reasons, after_seq, _PARKED_READ):
+            for one in page:
+                yield one
+            after_seq = page[-1][0].seq
+
+    async def _add_parked(self, batches: BatchSet, parked: Parked, row: StoredCallback) -> None:
+        """Add what is parked of ``row``; what cannot be sent stays parked."""
+        try:
+            records = self.records.of(row)
+        except Exception as error:
+            log.error("relay.fault", seq=row.seq, error=type(error).__name__, place=place_of(error))
+            batches.park(row.seq, parked.topic, FAULT)
+            return
+        of_topic = [one for one in records if self._router.topic(one) == parked.topic]
+        if not row.intact and not of_topic:  # its records are resync requests, which go to another topic
+            batches.park(row.seq, parked.topic, DAMAGED)
+        # another release may make other records of this callback: then send all; readers drop the known ones
+        for record in of_topic or records:
+            topic = self._router.topic(record)
+            blocked = None if topic == parked.topic else self.blocked.reason(topic)
+            _place(batches, (row.seq, record), topic, blocked or await self._look_up(topic))
+
+
+def _place(batches: BatchSet, one: CallbackRecord, topic: str, found: int | Refusal) -> None:
+    """Add a record to the batch of its partition, of which ``topic`` has so many, or park its callback."""
+    seq, record = one
+    if isinstance(found, Refusal):
+        batches.park(seq, topic, found.value)
+    elif len(record.value) + len(record.key) > LARGEST_RECORD_BYTES:
+        batches.park(seq, topic, Refusal.TOO_LARGE.value)
+    else:
+        batches.add((topic, partition_of(record.key, found)), one)
 
 
 def partition_of(key: bytes, partitions: int) -> int:

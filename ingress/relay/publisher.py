@@ -3,34 +3,35 @@
 It reads callbacks in ``seq`` order, makes records of them, and sends these in batch sets, one at a time. A
 callback of which Kafka refuses a record though it is up (too large, no rights, say) is parked. Kafka has
 answered for a callback only when each of its records is acknowledged or parked. The producer's memory is
-never the storage: whatever fails, the journal is read again from there, with a new producer. What is parked
-is tried again beside it (``parked.py``).
+never the storage: whatever fails, the journal is read again from there, with a new producer.
+
+To try a blocked topic again, the next batch set is made of its parked callbacks: the first alone, then
+``PAGE`` at a time, until none is left.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
+import apsw
 import structlog
 from aiokafka.errors import KafkaError
 
 from dingbridge.apps.company import Companies
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.ingress.errors import JournalUnavailable
-from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.folder import current
 from dingbridge.ingress.journal.rows import Acknowledgement, Parked
 from dingbridge.ingress.journal.writer import Journal
-from dingbridge.ingress.relay.batches import MAX_RECORDS, BatchSet, BatchSetBuilder
-from dingbridge.ingress.relay.parked import ParkedCallbacks, wait
+from dingbridge.ingress.relay.batches import MAX_RECORDS, BatchSet, BatchSetBuilder, Page
 from dingbridge.ingress.relay.reading import JournalReader
-from dingbridge.ingress.relay.sender import BLOCKING, UP, Refusal, Sender
+from dingbridge.ingress.relay.sender import BLOCKING, BY_HAND, UP, Refusal, Sender
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.kafka.client import explain
 from dingbridge.settings import IngressSettings
-from dingbridge.tasks import WatchedTasks
+from dingbridge.tasks import end
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,10 @@ _IDLE_S: Final = 0.5
 _ASKED_EVERY_S: Final = 5.0
 _SET_EVERY_S: Final = 0.02
 """The least time between batch sets that are not full: each costs as much as dozens of records."""
+_RETRY_WITHIN_S: Final = 5.0
+BY_HAND_PAGE: Final = 20
+"""How many of the callbacks that were refused for themselves are tried at once: each may cost a new producer,
+and all others wait."""
 _BACKOFF_S: Final = (0.2, 5.0)  # first and longest
 
 
@@ -66,16 +71,14 @@ class Publisher:
         self._sender = Sender(settings, status)
         self._builder = BatchSetBuilder(settings, companies, self._reader)
         self._blocked = self._builder.blocked
-        sender = Sender(settings, status)
-        self._parked = ParkedCallbacks(journal, self._builder, sender, self._between_sets)
-        self._turn = asyncio.Lock()
-        """Held while a batch set is built and answered."""
-        self._next: BatchSet | None = None  # built while the one before was answered
         self._acked = 0  # each record of the callbacks up to here is in Kafka, or parked
         self._saved = 0  # the same, as the journal has it
         self._unsaved: list[Parked] = []  # to be written with the next acknowledgement
         self._saved_at = 0.0
         self._idling = False
+        self._checking: asyncio.Task[list[str]] | None = None  # which due topics may take records
+        self._by_hand: int | None = None
+        """An operator asks: what is tried by hand alone is tried once, behind this ``seq``."""
         self._awake, self._hurried = asyncio.Event(), asyncio.Event()
         self._stopping = False
 
@@ -85,7 +88,8 @@ class Publisher:
 
     def retry(self) -> None:
         """Try at once what is parked, also what was refused for itself; cuts a back-off short."""
-        self._parked.retry()
+        self._by_hand = 0
+        self._blocked.ask()
         self._hurried.set()
         self._awake.set()
 
@@ -99,24 +103,24 @@ class Publisher:
         """Publish until ``stop``. No failure of Kafka ends it, nor a disk that takes no write.
 
         Raises ``JournalError`` when the journal is damaged, ``apsw.Error`` when it cannot be read."""
-        journal, self._acked = await self._reader.read(lambda file: (file.id, file.acked()))
+        journal, self._acked = await self._reader.begin()
         self._saved = self._acked
         self._builder.records.journal = journal
         self._builder.begin(self._acked)
-        for group in await self._reader.read(JournalFile.parked_groups):
+        for group in await self._reader.parked_groups():
             if group.reason in BLOCKING:
                 self._blocked.block(group.topic, Refusal(group.reason))
         self._blocked.ask()  # a start tries them at once
+        watching = asyncio.create_task(self._watch())
         try:
-            async with WatchedTasks() as tasks:
-                tasks.need("that asks whether Kafka is there", self._watch)
-                tasks.need("that tries parked callbacks", self._parked.run)
-                await self._run()
+            await self._run()
         finally:
+            await end(watching, self._checking)
             with suppress(JournalUnavailable):
                 await self._save()
             await self._sender.discard(0.1)
-            self._reader.close()
+            with suppress(apsw.Error):  # a read that was cut off may still use it
+                self._reader.close()
 
     async def _run(self) -> None:
         backoff_s = _BACKOFF_S[0]
@@ -131,66 +135,59 @@ class Publisher:
                 self._status.turn("down", explain(error, self._settings))
             except JournalUnavailable as error:
                 self._status.turn("down", f"what Kafka has acknowledged cannot be noted ({error})")
-            self._begin_again()
+            self._builder.begin(self._acked)
             # long enough for the producer to send what it holds, or to let it expire
             await self._sender.discard(2 * self._settings.kafka_request_timeout_s + 5)
             backoff_s = _BACKOFF_S[0] if self._acked > before else backoff_s
-            await wait(self._hurried, backoff_s)
+            await _wait(self._hurried, backoff_s)
             backoff_s = min(backoff_s * 2, _BACKOFF_S[1])
 
     async def _connect(self) -> None:
-        self._builder.load(await self._sender.metadata())
-
-    def _begin_again(self) -> None:
-        """Build the next set behind what Kafka has answered for."""
-        self._next = None
-        self._builder.begin(self._acked)
-
-    @asynccontextmanager
-    async def _between_sets(self) -> AsyncIterator[None]:
-        """Wait until all that was sent is answered and noted in the journal; send nothing meanwhile."""
-        async with self._turn:
-            self._begin_again()
-            await self._save()
-            yield
+        await self._sender.connected()
+        await self._builder.connect()
 
     # -- batch sets
 
     async def _publish(self) -> None:
+        current: BatchSet | None = None
         while not self._stopping:
-            async with self._turn:
-                await self._save_if_due()
-                batches = self._next = await self._builder.build(self._next)
-                sent_at = time.monotonic()
-                if batches is not None:
-                    await self._send_and_build(batches)
-            if batches is None:
-                if self._until_empty and self._parked.idle and self._acked == self._saved:
+            await self._save_if_due()
+            self._check_due()
+            if current is None:  # nothing is sent and unanswered, and no set is being built
+                await self._try_parked()
+                current = await self._builder.build()
+            if current is None:
+                if self._until_empty and not self._left():
                     return
                 await self._idle()
-            elif self._next is None or not self._next.full:
+                continue
+            sent_at = time.monotonic()
+            current = await self._send_and_build(current)
+            if current is None or not current.full:
                 await asyncio.sleep(max(0.0, sent_at + _SET_EVERY_S - time.monotonic()))
+                if not self._may_try:
+                    current = await self._builder.build(current)
 
-    async def _send_and_build(self, batches: BatchSet) -> None:
-        """Send ``batches``, and build the next set while Kafka answers. An error of the journal while
-        building is raised only afterwards, so that what Kafka acknowledged counts."""
+    async def _send_and_build(self, current: BatchSet) -> BatchSet | None:
+        """Send ``current``, and build the next set while Kafka answers. An error of the journal while
+        building is raised only afterwards, so that what Kafka acknowledged counts. When parked callbacks may
+        be tried, no set is built, so that their turn comes next."""
         refused, following = await asyncio.gather(
-            self._sender.send(batches.records), self._builder.build(), return_exceptions=True
+            self._sender.send(current.records),
+            asyncio.sleep(0) if self._may_try else self._builder.build(),
+            return_exceptions=True,
         )
         if isinstance(refused, BaseException):
             raise refused
-        batches.refuse(refused)
-        self._settle(batches)
+        current.refuse(refused)
+        self._settle(current)
         if isinstance(following, BaseException):
             raise following
-        self._next = following
         if refused:  # the next set was built before its topics were blocked
-            self._begin_again()
+            self._builder.begin(self._acked)
             await self._connect()
-            nothing_taken = {topic for topic, _ in batches.records} == {topic for _, topic in refused}
-            if nothing_taken and {*refused.values()} == {Refusal.NO_LEADER}:
-                words = "Kafka answers, but acknowledges nothing: too few replicas in sync, say"
-                self._status.turn("stalled", f"{words}; callbacks are parked meanwhile")
+            return None
+        return following
 
     def _settle(self, batches: BatchSet) -> None:
         """Kafka has answered for the set."""
@@ -207,6 +204,51 @@ class Publisher:
             log.error("relay.parked", topic=parked.topic, reason=parked.reason, seq=parked.seq)
         elif self._blocked.reason(parked.topic) is None:
             self._blocked.block(parked.topic, Refusal(parked.reason))
+
+    def _left(self) -> bool:
+        """Return whether anything is not saved yet, or parked and to be tried now."""
+        to_try = self._may_try or self._checking is not None or bool(self._blocked.due())
+        return to_try or self._acked != self._saved or bool(self._unsaved)
+
+    # -- parked callbacks
+
+    @property
+    def _may_try(self) -> bool:
+        """Whether parked callbacks are to be tried next."""
+        return self._by_hand is not None or (self._checking is not None and self._checking.done())
+
+    def _check_due(self) -> None:
+        """Have Kafka asked beside the publishing which of the due topics may take records."""
+        if self._checking is None and (due := self._blocked.due()):
+            self._checking = asyncio.create_task(self._builder.ready(due))
+            self._checking.add_done_callback(lambda _: self._awake.set())
+
+    async def _try_parked(self) -> None:
+        """Try a page of what is due. Call it only while no batch set is unanswered."""
+        if self._checking is not None and self._checking.done():
+            ready, self._checking = self._checking.result(), None
+            await self._try({topic: (BLOCKING, self._blocked.page(topic), 0) for topic in ready})
+        elif self._by_hand is not None:
+            more = await self._try({None: (BY_HAND, BY_HAND_PAGE, self._by_hand)})
+            self._by_hand = more.get(None)
+
+    async def _try(self, wanted: Mapping[str | None, Page]) -> dict[str | None, int]:
+        """Send a page of the parked callbacks of each topic (None: of all topics): those with these reasons,
+        so many, behind that ``seq``. Returns the last ``seq`` of each that may have more."""
+        await self._save()  # what was parked meanwhile is in the file, so that the order holds
+        batches, tried, more = await self._builder.build_parked(wanted, self._acked)
+        batches.refuse(await self._sender.send(batches.records, _RETRY_WITHIN_S))
+        again = list(batches.parked.values())
+        sent = [one for one in tried if (one.seq, one.topic) not in batches.parked]
+        await self._journal.acknowledge(Acknowledgement(None, again, sent))
+        refused = {one.topic: Refusal(one.reason) for one in again if one.reason in BLOCKING}
+        for topic, reason in refused.items():
+            self._blocked.block(topic, reason)
+        for taken in wanted.keys() - refused.keys() - {None}:
+            self._blocked.taken(str(taken), all_of_it=taken not in more)
+        if again:
+            await self._connect()
+        return more
 
     # -- acknowledgements
 
@@ -225,7 +267,7 @@ class Publisher:
                 if not full:
                     return
                 self._status.turn("down", f"what Kafka has acknowledged cannot be noted ({error})")
-            await wait(self._hurried, _BACKOFF_S[0])
+            await _wait(self._hurried, _BACKOFF_S[0])
 
     async def _save(self) -> None:
         """Note in the journal what Kafka has answered. Raises ``JournalUnavailable``."""
@@ -238,7 +280,9 @@ class Publisher:
 
     async def _idle(self) -> None:
         self._idling = True
-        await wait(self._awake, _IDLE_S if self._acked == self._saved else _SAVE_EVERY_S)
+        saved = self._acked == self._saved and not self._unsaved
+        if not self._may_try:
+            await _wait(self._awake, _IDLE_S if saved else _SAVE_EVERY_S)
         self._idling = False
 
     async def _watch(self) -> None:
@@ -255,3 +299,11 @@ class Publisher:
                 state, words = "down", explain(error, self._settings)
             if self._idling and not (state == "up" and self._blocked.any()):
                 self._status.turn(state, words)
+
+
+async def _wait(event: asyncio.Event, most_s: float) -> None:
+    """Wait for ``event``, ``most_s`` at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(most_s):
+            await event.wait()
+    event.clear()

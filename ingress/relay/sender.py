@@ -19,7 +19,6 @@ from enum import StrEnum
 from typing import Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import BrokerResponseError, kafka_errors
 
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
@@ -136,11 +135,6 @@ class Sender:
         if discarded is not None:
             await discard_producer(discarded, within_s)
 
-    async def metadata(self) -> ClusterMetadata:
-        """Kafka's, of all topics, by the producer's own connections. Raises ``KafkaError`` or
-        ``KafkaUnavailable``."""
-        return await (await self.connected()).client.fetch_all_metadata()
-
     async def ensure_answers(self, within_s: float) -> None:
         """Raises ``KafkaUnavailable`` unless one of the brokers answers the producer's client."""
         client = (await self.connected()).client
@@ -153,9 +147,12 @@ class Sender:
             where = self._settings.kafka_bootstrap_servers
             raise KafkaUnavailable(f"Kafka at {where} does not answer; callbacks are kept meanwhile")
 
-    async def send(self, records: Mapping[Place, Sequence[CallbackRecord]]) -> Refused:
+    async def send(
+        self, records: Mapping[Place, Sequence[CallbackRecord]], within_s: float | None = None
+    ) -> Refused:
         """Send the records of each partition in order, and wait until each is acknowledged or refused.
-        Returns what is refused; of a partition that does not answer within ``ANSWER_WITHIN_S``, all.
+        Returns what is refused; of a partition that does not answer ``within_s``, all. With ``within_s``
+        it is known already that one may not, and the status stays as it is.
 
         Raises ``KafkaError`` or ``KafkaUnavailable`` for an error that is not about a record or a topic; then
         some may be in Kafka."""
@@ -163,7 +160,7 @@ class Sender:
         waiting = {partition: deque(of) for partition, of in records.items()}
         while waiting:
             sent = await self._send_batches(waiting)
-            errors = await self._errors({one: future for one, (_, future) in sent.items()})
+            errors = await self._errors({one: future for one, (_, future) in sent.items()}, within_s)
             for error in errors.values():
                 if refusal(error) is None:
                     raise error
@@ -178,7 +175,7 @@ class Sender:
                 batch, later = sent[partition][0], waiting[partition]
                 reason = refusal(error)
                 if reason is not None and reason not in BLOCKING and len(batch) > 1:
-                    reason = await self._one_by_one(partition, batch, refused)
+                    reason = await self._one_by_one(partition, batch, refused, within_s)
                 if reason in BLOCKING:
                     batch = [*batch, *later]
                     later.clear()
@@ -211,12 +208,16 @@ class Sender:
         return sent
 
     async def _one_by_one(
-        self, partition: Place, batch: Sequence[CallbackRecord], refused: Refused
+        self,
+        partition: Place,
+        batch: Sequence[CallbackRecord],
+        refused: Refused,
+        within_s: float | None,
     ) -> Refusal | None:
         """Send each record of a refused batch alone, and add those that are refused for themselves to
         ``refused``. Returns a reason about the topic, which ends it. Raises as ``send``."""
         for one in batch:
-            for reason in (await self.send({partition: [one]})).values():
+            for reason in (await self.send({partition: [one]}, within_s)).values():
                 if reason in BLOCKING:
                     return reason
                 _refuse(refused, partition[0], [one], reason)
@@ -230,24 +231,30 @@ class Sender:
                 await client.force_metadata_update()
         return [one for one in partitions if client.cluster.leader_for_partition(TopicPartition(*one)) == -1]
 
-    async def _errors(self, futures: "Mapping[Place, asyncio.Future[object]]") -> dict[Place, BaseException]:
+    async def _errors(
+        self, futures: "Mapping[Place, asyncio.Future[object]]", within_s: float | None
+    ) -> dict[Place, BaseException]:
         """Wait until every batch is acknowledged or has failed. Return the errors of the failed batches: of
-        one that has no leader by Kafka's metadata, or no answer in time, a ``TopicLeaderless``.
+        one that has no leader by Kafka's metadata, or no answer ``within_s``, a ``TopicLeaderless``.
 
         Raises ``KafkaUnavailable`` if one has no answer and no broker returns the metadata either."""
         errors: dict[Place, BaseException] = {}
+        limit_s = within_s or ANSWER_WITHIN_S
         silent = await _unanswered(futures, _SILENT_S)
         if silent:
             for partition in await self._leaderless(silent):
                 errors[partition] = TopicLeaderless(f"{partition[0]}/{partition[1]} has no leader")
                 del silent[partition]
-            silent = await _unanswered(silent, ANSWER_WITHIN_S - _SILENT_S)
+            silent = await _unanswered(silent, limit_s - _SILENT_S)
         if silent:
             await self.ensure_answers(_METADATA_WITHIN_S)
             for topic, number in silent:
-                errors[topic, number] = TopicLeaderless(
-                    f"{topic}/{number} has not acknowledged for {ANSWER_WITHIN_S:g} s"
+                words = (
+                    f"{topic}/{number} has not acknowledged for {limit_s:g} s: too few replicas in sync, say"
                 )
+                errors[topic, number] = TopicLeaderless(words)
+                if len(silent) == len(futures) and within_s is None:
+                    self._status.turn("stalled", f"Kafka answers, but {words}; callbacks are kept meanwhile")
         failed = {place: future.exception() for place, future in futures.items() if future.done()}
         return errors | {place: error for place, error in failed.items() if error is not None}
 

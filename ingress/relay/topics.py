@@ -10,7 +10,7 @@ from dingbridge.events import Record, known
 from dingbridge.ingress.relay.records import RESYNC
 from dingbridge.kafka.topic_policy import RESYNC as RESYNC_TOPIC
 from dingbridge.kafka.topic_policy import control_topic, event_topic, unclassified_topic
-from dingbridge.kafka.topics import ensure_topics, unled_words
+from dingbridge.kafka.topics import ensure_topics, listed_topics, unled_words
 from dingbridge.settings import KafkaSettings
 
 _WITHIN_S = 2.0
@@ -28,9 +28,9 @@ class TopicRouter:
         self._unknown: set[str] = set()
         self._settled: dict[str | None, str] = {}  # EventTypes whose topic is sure
 
-    def load(self, partitions: dict[str, int], leaderless: set[tuple[str, int]]) -> None:
-        """Take which topics there are, as ``topics_in`` returns them."""
-        self.partitions, self._leaderless = partitions, leaderless
+    async def load(self) -> None:
+        """Ask Kafka which topics there are. Raises ``KafkaUnavailable``."""
+        self.partitions, self._leaderless = await listed_topics(self._settings)
         there = self.partitions.keys() | {topic for topic, _ in self._leaderless}
         self._unknown = set(filter(self._counts_as_unknown, there))
         self._settled = {

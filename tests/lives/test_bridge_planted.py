@@ -17,8 +17,7 @@ from dingbridge.ingress import callback
 from dingbridge.ingress.journal import disk, folder
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.rows import NewCallback, columns_of
-from dingbridge.ingress.relay.batches import BatchSet
-from dingbridge.ingress.relay.parked import ParkedCallbacks
+from dingbridge.ingress.relay.batches import BatchSet, BlockedTopics
 from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.sender import Sender
 from dingbridge.ingress.stream import client
@@ -168,14 +167,8 @@ def _turned_order(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
 
 @bug("new callbacks overtake parked ones once the first of these is taken", 4, 10)
 def _overtaken(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
-    send_of = ParkedCallbacks._send_of
-
-    async def taken(self: ParkedCallbacks, pages: Any) -> list[str]:
-        for topic in await send_of(self, pages):
-            self._blocked.unblock(topic)
-        return []
-
-    patch.setattr(ParkedCallbacks, "_send_of", taken)
+    taken = BlockedTopics.taken
+    patch.setattr(BlockedTopics, "taken", lambda self, topic, **_: taken(self, topic, all_of_it=True))
 
 
 @bug("a gap of Stream is not reported", 2, 11)

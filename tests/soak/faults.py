@@ -293,7 +293,6 @@ OURS: tuple[Fault, ...] = (
     sick("fsync", "fsync failed"),
     sick("slow", "fsync took 3 s"),
     sick("full", "disk full"),
-    sick("over-quota", "over the disk's quota"),
     sick("read-only", "disk read-only"),
     journal_damaged,
     large_callback,

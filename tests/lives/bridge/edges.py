@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _PATIENCE: dict[str, Any] = {
     "ingress.journal.writer._RETENTION_EVERY_S": 20.0,
     "ingress.relay.publisher._IDLE_S": 2.0,
-    "ingress.relay.parked._LOOK_EVERY_S": 2.0,
     "ingress.journal.drain._EVERY_S": 10.0,
     "ingress.app._STATUS_EVERY_S": 600.0,
     "ingress.recovery.apps._LOOK_EVERY_S": 5.0,
@@ -64,7 +63,7 @@ class NoAdmin:
 
     async def start(self) -> None: ...
 
-    async def stop(self, within_s: float) -> None: ...
+    async def stop(self) -> None: ...
 
 
 class OnMachine(Mortal):

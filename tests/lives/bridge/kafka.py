@@ -120,7 +120,6 @@ class Producer(MemoryProducer):
             ),
             close=self._close,
             force_metadata_update=self._is_there,
-            fetch_all_metadata=self._metadata,
         )
         # what ``discard_producer`` looks for once a stop took too long
         self._sender = SimpleNamespace(sender_task=None)
@@ -140,17 +139,6 @@ class Producer(MemoryProducer):
     async def _is_there(self) -> bool:
         await self._cluster.answered()
         return not self._cluster.is_away
-
-    async def _metadata(self) -> Any:
-        await self._cluster.reached()
-        every = set(range(PARTITIONS))
-        return SimpleNamespace(
-            topics=lambda: set(self._cluster.made),
-            partitions_for_topic=lambda topic: every,
-            available_partitions_for_topic=lambda topic: (
-                set() if topic in self._cluster.leaderless else every
-            ),
-        )
 
     async def partitions_for(self, topic: str) -> set[int]:
         await self._cluster.reached()

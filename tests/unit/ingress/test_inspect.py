@@ -117,7 +117,7 @@ def test_a_journal_that_cannot_be_opened_is_said(run, root):
     other.mkdir()
     (other / "journal.db").write_bytes(b"no database" * 1000)
     assert len(states(run("list")[1])) == 10
-    assert "damaged-20260101T000000Z: not drained yet" in run("stats")[1]
+    assert "damaged-20260101T000000Z: not drained yet, 0 callback(s) could not be read" in run("stats")[1]
     current(root).write_bytes(b"no database" * 1000)
     for command in (["list"], ["show", "1"], ["stats"]):
         code, printed, said = run(*command)

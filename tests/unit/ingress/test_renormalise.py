@@ -49,11 +49,6 @@ def kafka(monkeypatch):
             for value in fake.values * partitions:
                 yield SimpleNamespace(value=value)
 
-    async def listed(settings):
-        if fake.away is not None:
-            raise fake.away
-        return dict.fromkeys(fake.topics, 1), set()
-
     async def existing(settings, wanted):
         assert wanted == [TOPIC], "one that is not ready is not taken for one that is not there"
         if fake.away is not None:
@@ -68,7 +63,6 @@ def kafka(monkeypatch):
 
     monkeypatch.setattr(module, "TopicReader", Reader)
     monkeypatch.setattr(module, "existing_topics", existing)
-    monkeypatch.setattr(module, "listed_topics", listed)
     monkeypatch.setattr(copying, "producer", lambda settings, **_: Producer())
     for name in ("start_producer", "discard_producer"):
         monkeypatch.setattr(copying, name, AsyncMock())

@@ -43,10 +43,6 @@ class FakeKafka:
         self.refuses: Callable[[str, bytes], BaseException | None] = lambda topic, value: None
         self.loses_answer: Callable[[], bool] = lambda: False
         self.cannot_make: dict[str, BaseException] = {}
-        self.tried = asyncio.Event()
-        """Set when somebody waits for what does not come."""
-        self.makes: asyncio.Event | None = None
-        """If there is one, whoever wants a topic made waits for it."""
         self.silent: set[str] = set()
         self.leaderless: set[str] = set()
         self.away: BaseException | None = None
@@ -80,6 +76,12 @@ class FakeKafka:
             one.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
+    async def listed(self, settings: Any) -> tuple[dict[str, int], set[tuple[str, int]]]:
+        if self.away is not None:
+            raise self.away
+        counts = dict.fromkeys(self.topics - self.leaderless, self.partitions)
+        return counts, {(topic, 0) for topic in self.leaderless}
+
     async def ensure(self, settings: Any, names: list[str], *, timeout_s: float = 30) -> dict[str, int]:
         await asyncio.sleep(0)
         if self.away is not None:
@@ -88,9 +90,6 @@ class FakeKafka:
             if name in self.leaderless:
                 self.waited_s += timeout_s
                 raise TopicLeaderless(name)
-            if self.makes is not None:
-                self.tried.set()
-                await self.makes.wait()
             if name in self.cannot_make:
                 raise self.cannot_make[name]
             self.topics.add(name)
@@ -102,12 +101,13 @@ class FakeKafka:
             ("sender", "producer", self.producer),
             ("sender", "start_producer", self.start),
             ("sender", "discard_producer", self.discard),
+            ("topics", "listed_topics", self.listed),
             ("topics", "ensure_topics", self.ensure),
             ("sender", "_SILENT_S", 0.01),
             ("sender", "ANSWER_WITHIN_S", 0.03),
+            ("publisher", "_RETRY_WITHIN_S", 0.03),
             ("publisher", "_SET_EVERY_S", 0.001),
             ("publisher", "_IDLE_S", 0.001),
-            ("parked", "_LOOK_EVERY_S", 0.001),
             ("publisher", "_SAVE_EVERY_S", 0.001),
             ("publisher", "_BACKOFF_S", (0.001, 0.001)),
             ("batches", "RETRY_EVERY_S", (0.005, 0.01)),
@@ -143,20 +143,6 @@ class FakeProducer:
             await self._kafka.answers.wait()
         return self._kafka.away is None
 
-    async def fetch_all_metadata(self) -> "FakeProducer":
-        if self._kafka.away is not None:
-            raise self._kafka.away
-        return self
-
-    def topics(self) -> set[str]:
-        return self._kafka.topics
-
-    def partitions_for_topic(self, topic: str) -> set[int]:
-        return set(range(self._kafka.partitions))
-
-    def available_partitions_for_topic(self, topic: str) -> set[int]:
-        return set() if topic in self._kafka.leaderless else self.partitions_for_topic(topic)
-
     def leader_for_partition(self, place: TopicPartition) -> int:
         return -1 if place.topic in self._kafka.leaderless else 1
 
@@ -175,7 +161,6 @@ class FakeProducer:
         for _ in range(kafka.random.randrange(4)):
             await asyncio.sleep(0)
         if topic in kafka.silent | kafka.leaderless:
-            kafka.tried.set()
             await asyncio.Event().wait()
         errors = (kafka.away or kafka.refuses(topic, value) for value in values)
         finished = self.finished or partition in self.failed

@@ -11,10 +11,8 @@ from aiokafka.errors import (
 )
 
 from dingbridge.ingress.journal.rows import DAMAGED, Acknowledgement, Parked
-from dingbridge.ingress.relay import parked as parked_module
 from dingbridge.ingress.relay import publisher as publishing
 from dingbridge.ingress.relay.batches import MAX_RECORDS
-from dingbridge.ingress.relay.records import RecordBuilder
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, RESYNC, USERS, body, number_of
 
@@ -35,7 +33,7 @@ async def test_retry_sends_only_what_was_parked_for_that_topic(room, kafka):
 
 
 async def test_a_page_of_those_that_are_refused_again_hides_no_other(room, kafka, monkeypatch):
-    monkeypatch.setattr(parked_module, "PAGE", 10)
+    monkeypatch.setattr(publishing, "BY_HAND_PAGE", 10)
     await room.park(35, "too_large")
     kafka.refuses = lambda _, value: MessageSizeTooLargeError() if number_of(value) <= 25 else None
     await room.publish(retry=True)
@@ -51,8 +49,7 @@ async def test_what_was_refused_for_its_size_is_tried_by_hand_only(room, kafka, 
     await room.park(1, "too_large")
     await room.keep(body(2))
     async with running() as publisher:
-        await eventually(lambda: room.acked() == 2, what="what is new")
-        assert kafka.numbers() == [2]
+        await eventually(lambda: kafka.numbers() == [2], what="what is new")
         await room.park(1, "rights", APPROVAL)
         await room.publish()
         assert room.why_parked()[1] == "too_large"
@@ -70,9 +67,9 @@ async def test_due_topics_share_one_set_and_publishing_goes_on_meanwhile(room, k
     sets = []
     send = publishing.Sender.send
 
-    async def sent(sender, records):
+    async def sent(sender, records, within_s=None):
         sets.append({topic: len(of) for (topic, _), of in records.items()})
-        return await send(sender, records)
+        return await send(sender, records, within_s)
 
     monkeypatch.setattr(publishing.Sender, "send", sent)
     async with running():
@@ -85,26 +82,8 @@ async def test_due_topics_share_one_set_and_publishing_goes_on_meanwhile(room, k
         await eventually(lambda: len(room.parked()) == 18, what="the others stay")
 
 
-@pytest.mark.parametrize("how", ["silent", "not made"])
-async def test_publishing_does_not_wait_for_a_blocked_topic_that_is_tried(
-    room, kafka, running, monkeypatch, how
-):
-    """However long it takes nothing, or is not made."""
-    monkeypatch.setattr("dingbridge.ingress.relay.sender.ANSWER_WITHIN_S", 3600.0)
-    await room.park(1, "no_leader", "dingtalk.bad")
-    if how == "silent":
-        kafka.topics.add("dingtalk.bad")
-        kafka.silent.add("dingtalk.bad")
-    else:
-        kafka.makes = asyncio.Event()
-    async with running():
-        await eventually(kafka.tried.is_set, what="it is tried")
-        await room.keep(body(0))
-        await eventually(lambda: kafka.numbers() == [0], what="what is new")
-
-
 async def test_new_callbacks_are_parked_behind_the_old_ones_until_none_is_left(room, kafka, monkeypatch):
-    monkeypatch.setattr("dingbridge.ingress.relay.parked.PAGE", 10)
+    monkeypatch.setattr("dingbridge.ingress.relay.batches.PAGE", 10)
     await room.park(35, "rights")
     kafka.refuses = lambda _, value: TopicAuthorizationFailedError() if number_of(value) > 11 else None
     await room.publish(retry=True)
@@ -124,7 +103,7 @@ async def test_while_kafka_is_away_nothing_changes(room, kafka, running, monkeyp
     before = room.parked()
     kafka.refuses = lambda *_: KafkaConnectionError()
     async with running():
-        await eventually(lambda: kafka.producers > 4, what="it is tried again and again")
+        await eventually(lambda: room.status.state == "down", what="down")
         assert room.parked() == before
         kafka.refuses = forbidden()
         await eventually(lambda: kafka.numbers() == [1, 2, 3], what="published")
@@ -174,20 +153,14 @@ async def test_a_page_of_parked_callbacks_with_many_records_takes_no_more_than_a
     users = [f"u{n}" for n in range(600)]
     await room.keep(*(body(n, "user_add_org", UserId=users) for n in range(40)))
     await room.journal.acknowledge(Acknowledgement(40, [Parked(n, USERS, "rights", 1) for n in range(1, 41)]))
-    counts, send, made, records = [], publishing.Sender.send, [], RecordBuilder.of
+    counts, send = [], publishing.Sender.send
 
-    async def sent(sender, records):
+    async def sent(sender, records, within_s=None):
         counts.append(sum(map(len, records.values())))
-        return await send(sender, records)
-
-    def makes(builder, row):
-        made.append(row.seq)
-        return records(builder, row)
+        return await send(sender, records, within_s)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(publishing.Sender, "send", sent)
-        patch.setattr(RecordBuilder, "of", makes)
         await room.publish(retry=True)
     assert max(counts) <= 2 * MAX_RECORDS
-    assert made == list(range(1, 41)), "the records of each are made once"
     assert [number_of(value) for value in kafka.taken[USERS]] == [n for n in range(40) for _ in users]

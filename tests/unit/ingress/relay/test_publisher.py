@@ -19,7 +19,6 @@ from dingbridge.events import decode
 from dingbridge.ingress.errors import JournalDamaged, JournalUnavailable
 from dingbridge.ingress.journal.rows import CONTROL, DAMAGED, FAULT, NO_TOPIC, ResyncRequest
 from dingbridge.ingress.relay import publisher as publishing
-from dingbridge.ingress.relay.batches import BatchSetBuilder
 from dingbridge.ingress.relay.records import RecordBuilder
 from tests.support.sizes import sized
 from tests.support.waiting import eventually
@@ -68,7 +67,7 @@ class Story:
         self.denied, self.losses = False, 0
         self.kafka.refuses, self.kafka.loses_answer = self.refuses, self.loses
         monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 5)
-        monkeypatch.setattr("dingbridge.ingress.relay.parked.PAGE", 4)
+        monkeypatch.setattr("dingbridge.ingress.relay.batches.PAGE", 4)
 
     def refuses(self, topic, value):
         if number_of(value) % 13 == 0:
@@ -301,14 +300,15 @@ async def test_one_topic_without_a_leader_all_others_within_a_second(room, kafka
     kafka.leaderless = {APPROVAL} if from_the_start else set()
     await room.keep(body(0, "bpms_instance_change"), body(1))
     if not from_the_start:
-        load = BatchSetBuilder.load
+        load = kafka.listed
 
-        def loses_its_leader(builder, metadata):
-            load(builder, metadata)
+        async def loses_its_leader(settings):
+            found = await load(settings)
             kafka.leaderless = {APPROVAL}
+            return found
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(BatchSetBuilder, "load", loses_its_leader)
+            patch.setattr("dingbridge.ingress.relay.topics.listed_topics", loses_its_leader)
             await room.publish()
     else:
         await room.publish()

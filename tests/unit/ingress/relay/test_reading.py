@@ -1,14 +1,12 @@
 """What the relay reads of a journal that the disk has changed, or that cannot be read just now."""
 
-from functools import partial
-
 import apsw
 import pytest
 
 from dingbridge.ingress.errors import JournalDamaged
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.folder import current
-from dingbridge.ingress.relay.reading import JournalReader, callbacks_behind
+from dingbridge.ingress.relay.reading import JournalReader
 from tests.unit.ingress.relay.fakes import body
 
 
@@ -24,7 +22,7 @@ async def reader(room):
 async def test_a_text_that_is_none_any_more_is_one_damaged_callback(reader, room, column):
     room.change(f"UPDATE callbacks SET {column} = CAST(x'ff' AS TEXT) WHERE seq = 4")
     found = []
-    while rows := await reader.read(partial(callbacks_behind, after_seq=found[-1][0] if found else 0)):
+    while rows := await reader.read(found[-1][0] if found else 0):
         found += [(row.seq, row.intact) for row in rows]
     assert found == [(seq, seq != 4) for seq in range(1, 11)]
 
@@ -44,4 +42,4 @@ async def test_what_cannot_be_read_is_damage_and_what_may_pass_is_none(reader, m
 
     monkeypatch.setattr(JournalFile, "read", read)
     with pytest.raises(raised):
-        await reader.read(partial(callbacks_behind, after_seq=0))
+        await reader.read(0)
