@@ -230,7 +230,7 @@ class Consumer(Generic[Prepared]):
         returns is given to ``handle``.
 
         Runs again with every attempt. An effect by HTTP from here is at least once: send the event's
-        ``source`` and ``id`` along. What it changes in ``event`` does not reach ``handle``.
+        ``source`` and ``id`` along. A change to ``event.data`` does not reach ``handle``.
         """
         return cast(Prepared, None)
 

@@ -299,8 +299,8 @@ class Executor:
 
 
 class _Calls:
-    """The arguments of the calls that one attempt makes. Each call has the events as they came, whatever an
-    earlier call did with them. ``first`` is the context of the first call."""
+    """The arguments of the calls that one attempt makes. Each call has its own copies of the
+    events, since a handler may change them. ``first`` is the context of the first call."""
 
     def __init__(self, executor: Executor, delivered: Sequence[Delivered], number: int) -> None:
         self._executor, self._delivered = executor, delivered
