@@ -5,7 +5,7 @@ still has (a process may be frozen for longer than its lease). While it works, o
 again: ``due_ms`` then no longer equals ``leased_ms``, and ``release`` and ``done`` leave it due. Times are
 epoch ms of the claiming process's clock; a lease is longer than the clocks of two hosts differ.
 
-Each statement reads ``queue_index``, so that its cost does not grow with the queue. Not here: how a row is
+Each statement reads ``queue_index``; its cost does not grow with the queue. Not here: how a row is
 done, and when to try it again after a success.
 """
 
@@ -92,8 +92,8 @@ def whose(error: BaseException | None) -> bool | None:
 
 
 def is_own(error: BaseException | None, availability: Availability, before: float | None) -> bool | None:
-    """``whose``, for an entity that failed ``before``. A page in place of an answer is the entity's own, too,
-    if it comes again while others are answered: a proxy may show it for this entity alone."""
+    """``whose``, for an entity that failed ``before``. A page in place of an answer is its own failure, too,
+    when it comes again while others get answers. A proxy may block this entity's answer alone."""
     page = isinstance(error, ApiError) and error.about == "address"
     return True if page and availability.is_own_again(before) else whose(error)
 
