@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
 from structlog.testing import capture_logs
 
 from dingbridge import retry as backoff
@@ -118,14 +117,12 @@ async def test_readyz_names_the_partition_whose_dead_letter_is_not_taken_and_oth
     one._consumer.settings = one._settings
     await one._create_tables(one.database)
     scheduler = one.worker._scheduler
-    scheduler.start()
     scheduler.add([kafka_record("t", 0, 0, key=b"k", value=bytes(LARGEST_BYTES))])
     scheduler.add([kafka_record("t", 1, 0, key=sent.key, value=sent.value)])
     await until(lambda: scheduler.offsets.in_flight == 1 and bool(scheduler.down()))
     ready, details = await one._ready()
     assert not ready
     assert details["unavailable"] == {"dead letters": "dead letter not taken: no right to write"}
-    await scheduler.revoke({TopicPartition("t", 0)}, 0)
     await scheduler.close()
     await one.database.close()
 
