@@ -132,14 +132,6 @@ async def test_a_replayed_copy_is_applied_with_what_waits_and_never_twice() -> N
         assert consumer.together == [["a", "a"]]
 
 
-assert harness.to_commit() == {P0: 2}
-        consumer.hold.clear()
-        harness.offsets[P1] = 0
-        harness.add(P1, ("c", "u1"))
-        await harness.idle()
-        assert consumer.together == [["a"], ["b"], ["c"]]
-
-
 users = st.sampled_from(["u1", "u2", "u3"])
 faults = st.sampled_from([ValueError, lambda: Reject("no"), lambda: DependencyUnavailable("down"), Retry])
 
