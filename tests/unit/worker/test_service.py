@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from structlog.testing import capture_logs
@@ -212,3 +213,25 @@ def test_a_misspelt_event_type_ends_the_start_and_a_new_one_is_declared(tmp_path
         serving(tmp_path, Misspelt)
     Misspelt.new_event_types = ("user_leaves_org",)
     serving(tmp_path, Misspelt)
+
+
+async def test_a_stop_ends_though_the_consumers_own_stop_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dingbridge.worker.service.STOP_REST_S", 0.01, raising=False)
+    stops = asyncio.Event()
+
+    class Waiting(Recording):
+        async def stop(self) -> None:
+            stops.set()
+            await asyncio.Event().wait()
+
+    one = serving(tmp_path, Waiting)
+    one._settings.shutdown_timeout_s = 0.01
+    running = asyncio.create_task(one.run())
+    monkeypatch.setattr(one.worker, "run", AsyncMock())
+    await stops.wait()
+    one.stop()
+    done, _ = await asyncio.wait([running], timeout=10)
+    running.cancel()
+    assert done, "it waits for ever"
