@@ -68,8 +68,9 @@ class DependencyUnavailable(HandlerOutcome):
     """A dependency is down: a database, DingTalk, another system.
 
     A breaker opens after three failures in a row, and what calls the dependency waits until it works. Nothing
-    is counted as an attempt. Only a record that fails for an hour while others work is given up. ``reason`` is for the log: no values. ``after`` is the least
-    time until the next try, in s; None leaves it to the worker.
+    is counted as an attempt. Only a record that fails for an hour while others work is given up. ``reason``
+    is for the log: no values. ``after`` is the least time until the next try, in s; None leaves it to the
+    worker.
     """
 
     unavailable = True
