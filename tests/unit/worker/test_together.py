@@ -132,8 +132,8 @@ async def test_what_comes_again_after_a_handover_is_applied_once() -> None:
         consumer.hold.clear()
         await until(lambda: harness.tracker.in_flight == 1)
         before = await harness.effects()
-        await harness.scheduler.revoke({P0}, 0.1)
-        harness.scheduler.forget({P0})
+        await harness.scheduler.close(0.1)
+        harness.assign()
         harness.offsets[P0] = 0
         harness.add(P0, *events)
         await harness.idle()
@@ -155,31 +155,6 @@ async def test_a_replayed_copy_is_applied_with_what_waits_and_never_twice() -> N
             )
             await harness.idle()
         assert consumer.together == [["a", "a"]]
-
-
-async def test_a_handover_of_one_topic_ends_the_group_and_the_others_go_on() -> None:
-    """The group holds records of two partitions, of which one goes."""
-    consumer = Fetching()
-    consumer.hold["a"] = consumer.hold["c"] = asyncio.Event()
-    consumer.concurrency = 1  # type: ignore[misc]
-    async with running(consumer) as harness:
-        harness.add(P0, ("a", "u1"))
-        await until(lambda: "a" in consumer.began)
-        harness.add(P0, ("b", "u1"))
-        harness.add(P1, ("c", "u1"))
-        consumer.hold.pop("a").set()
-        consumer.hold["c"].clear()
-        await until(lambda: "c" in consumer.began)
-        await harness.scheduler.revoke({P1}, grace_s=0.01)
-        harness.scheduler.forget({P1})
-        await harness.idle()
-        assert consumer.together == [["a"], ["b"]]
-        assert harness.to_commit() == {P0: 2}
-        consumer.hold.clear()
-        harness.offsets[P1] = 0
-        harness.add(P1, ("c", "u1"))
-        await harness.idle()
-        assert consumer.together == [["a"], ["b"], ["c"]]
 
 
 users = st.sampled_from(["u1", "u2", "u3"])
