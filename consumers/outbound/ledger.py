@@ -23,20 +23,16 @@ PendingReason = Literal[
     "update-approval",
     "adopted",
     "not-empty",
-    "termination-delay",
     "approval-limit",
     "user-missing",
     "request-missing",
     "unknown",
 ]
-ConflictReason = Literal[
-    "outcome", "flapping", "removed", "somebody-else", "owned-by-another", "future-version"
-]
+ConflictReason = Literal["outcome", "flapping", "removed", "somebody-else", "owned-by-another"]
 """``outcome``: after a call without an answer DingTalk holds neither the old nor the new state; ``flapping``:
 it was written back too often; ``removed``: somebody removed it in DingTalk, and by the owners' file it stays
 so; ``somebody-else``: another entity has, or may have, the id of the row's own; ``owned-by-another``:
-what DingTalk has belongs to another row; ``future-version``: a version that is far in the future came
-before."""
+what DingTalk has belongs to another row."""
 
 EXISTS: Final = "exists"
 

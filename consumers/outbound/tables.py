@@ -38,7 +38,6 @@ outbound_entity = Table(
     Column("absent", Boolean, nullable=False, comment="the last message wants it gone"),
     Column("desired", Text, nullable=False, comment="the last message's data, JSON; references are own ids"),
     Column("immediate", Boolean, comment="the last message wants it gone without the grace days"),
-    Column("newest", Text, comment="a message of a lower version where version is far in the future, JSON"),
     Column("since_ms", BigInteger, nullable=False, comment="when this desired state came"),
     Column("answers", Text, nullable=False, comment="source and id of the last message, JSON"),
     Column("by_userid", Text, comment="who acted, by the last event that named somebody"),

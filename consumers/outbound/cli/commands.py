@@ -159,10 +159,9 @@ def release(
     """Let outbound write what it holds back: adopted, in conflict, or refused. `plan` shows what that is.
 
     An adopted person belongs to the own id from then on. An own id whose person is gone, or may be somebody
-    else by now, only gives them up: whoever is found then is adopted, and waits for another release. After a
-    version that is far in the future, a release takes the newest message that came since. Requests of unknown
-    outcome, after the database went back, are looked for in DingTalk first, and carried out if they are not
-    there.
+    else by now, only gives them up: whoever is found then is adopted, and waits for another release. Requests
+    of unknown outcome, after the database went back, are searched in DingTalk first, and carried out if they
+    are not there.
     """
     if state not in (None, *waiting.RELEASABLE, "unknown"):
         raise typer.BadParameter("adopted, conflict, refused or unknown", param_hint="--state")

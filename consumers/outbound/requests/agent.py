@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import select
 
 from dingbridge import Database, Reject
 from dingbridge.consumers.outbound.forms import ChangeData
@@ -21,7 +21,7 @@ from dingbridge.consumers.outbound.metrics import OutboundMetrics
 from dingbridge.consumers.outbound.owners import Owners
 from dingbridge.consumers.outbound.places import Places
 from dingbridge.consumers.outbound.requests.approvals import Approvals
-from dingbridge.consumers.outbound.requests.permits import COUNTED, refusal
+from dingbridge.consumers.outbound.requests.permits import refusal
 from dingbridge.consumers.outbound.requests.steps import Answer, Call, End, People, Stop, Wait, unseen
 from dingbridge.consumers.outbound.requests.store import LEASE_S, result_record_of
 from dingbridge.consumers.outbound.requests.tables import Request, key_of, outbound_requests
@@ -83,8 +83,8 @@ class RequestAgent:
                 step = await self._look(request)
             if isinstance(step, Call):
                 began_ms = request.opened_ms or self._now()
-                opened = replace(request, opened_ms=began_ms, missing_ms=None, task_id=step.task_id)
-                counted = request.type in COUNTED and request.opened_ms is None
+                opened = replace(request, opened_ms=began_ms, missing_ms=None)
+                counted = request.kind == "approval" and request.opened_ms is None
                 if not await self._commit(opened, None, counted=counted):
                     return  # replaced by a newer message, claimed by another member, or over the day's limit
                 step = await step.send()
@@ -140,8 +140,7 @@ class RequestAgent:
         approvals, todos = Approvals(*parts), Todos(*parts)
         if request.look_only:
             # otherwise an event came while its end was being reported
-            step = await approvals.end(request) if request.look else End(None, {})
-            return await self._not_ours(request, step)
+            return await approvals.end(request) if request.look else End(None, {})
         target = await self._target(request) if "request" in request.body else None
         stop = await refusal(
             self._database.reader(), self._owners, request, target, app=self._app_of(request.app),
@@ -151,34 +150,17 @@ class RequestAgent:
             return stop
         match request.type:
             case "approval.start":
-                field = self._owners.request_id_field(request.body["processCode"])
-                return await approvals.start(request, field)
-            case "approval.terminate":
-                return await approvals.terminate(request, target)
-            case "approval.decide":
-                return await approvals.decide(request, target)
+                template = self._owners.template(request.body["processCode"])
+                return await approvals.start(request, template.request_id_field)
             case "todo.desired":
                 return await todos.create(request)
             case _:
                 return await todos.finish(request, target)
 
-    async def _not_ours(self, request: Request, step: Wait | End) -> Wait | End:
-        """``step``, marked as an echo where the OA itself terminated the approval ``request``."""
-        if not isinstance(step, End) or step.outcome != "terminated":
-            return step
-        found = await self._database.reader().execute(terminations_of(request))
-        for row in map(Request.of, found):
-            if row.opened_ms is not None and row.body["request"] == request.request_id:
-                return Wait()  # the call is under way: its answer shows who terminated it
-            if row.ding_id == request.ding_id and row.result == "done":
-                return replace(step, echo=True)
-        return step
-
     async def _target(self, request: Request) -> Request | None:
-        first = "approval.start" if request.kind == "approval" else "todo.desired"
         named = key_of(request.corp_id, request.kind, request.body["request"])
         found = await self._database.reader().execute(
-            select(outbound_requests).where(named, _columns.type == first)
+            select(outbound_requests).where(named, _columns.type == "todo.desired")
         )
         row = found.one_or_none()
         return None if row is None else Request.of(row)
@@ -202,8 +184,7 @@ class RequestAgent:
                 and not await count_one(tx, "approvals", self._app_of(request.app), self._most_approvals, now)
             ):
                 return False
-            kept = ("opened_ms", "missing_ms", "task_id")
-            values: dict[str, Any] = {name: getattr(request, name) for name in kept}
+            values: dict[str, Any] = {"opened_ms": request.opened_ms, "missing_ms": request.missing_ms}
             match step:
                 case None:
                     return await self._queue.renew(tx, row, **values)
@@ -213,9 +194,7 @@ class RequestAgent:
                     values["missing_ms"] = None
                     if step.outcome is not None or row.look == request.look:  # else an event came meanwhile
                         values |= {"look": None, "outcome": step.outcome}
-                    if step.echo:
-                        self._metrics.echo()
-                    elif step.outcome is not None:
+                    if step.outcome is not None:
                         await put(tx, _change(request, step, now))
                         self._metrics.change("reported")
                 case Answer():
@@ -242,16 +221,8 @@ class RequestAgent:
         said = {"result": step.result, "reason": step.reason, "code": step.code, "words": step.words}
         if step.result == "pending":
             return said | self._again(request, step, now)
-        open_ = dict.fromkeys(("opened_ms", "missing_ms", "task_id"))
+        open_ = {"opened_ms": None, "missing_ms": None}
         return said | open_ | {"ding_id": step.ding_id, "due_ms": now if look and step.ding_id else None}
-
-
-def terminations_of(request: Request) -> Select[Any]:
-    """The rows of the OA's own terminations of the approval ``request``, and of those whose call is under
-    way."""
-    open_ = and_(_columns.ding_id.is_(None), _columns.opened_ms.is_not(None))
-    mine = (_columns.corp_id == request.corp_id, _columns.type == "approval.terminate")
-    return select(outbound_requests).where(*mine, or_(_columns.ding_id == request.ding_id, open_))
 
 
 def _change(request: Request, end: End, now: int) -> Outgoing:

@@ -23,7 +23,7 @@ _SAID: Final = ("form", "subject", "description", "remark", "url")
 _NOTHING: Final[dict[str, Any]] = {
     "owned_id": None, "present": False, "flagged": False, "removal_approved": False, "by_userid": None,
     "reason": None, "code": None, "words": None, "fields": None, "waits_for": None, "due_ms": None,
-    "newest": None, "leased_ms": 0, "attempts": 0, "failed_ms": None, "failing_since_ms": None,
+    "leased_ms": 0, "attempts": 0, "failed_ms": None, "failing_since_ms": None,
 }  # fmt: skip
 
 
@@ -46,13 +46,7 @@ async def forget(tx: Transaction, person: Person) -> Forgotten:
 
 def _texts(row: Row[Any]) -> frozenset[str]:
     ledger = entity_of(row).ledger
-    newest = json.loads(row.newest or "{}")
-    found = (
-        json.loads(row.desired),
-        json.loads(newest.get("desired", "{}")),
-        ledger.seen or {},
-        ledger.written,
-    )
+    found = (json.loads(row.desired), ledger.seen or {}, ledger.written)
     return frozenset().union(*map(texts_in, found))
 
 

@@ -56,20 +56,17 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """An approval of ours has ended, or (``outcome`` None) still runs; ``echo``: the OA ended it."""
+    """An approval of ours has ended, or (``outcome`` None) still runs."""
 
     outcome: str | None
     form: dict[str, str]
-    echo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Change DingTalk by ``send``. Before it runs, the request is stored as begun, with the task of a
-    decision."""
+    """Change DingTalk by ``send``. Before it runs, the request is stored as begun."""
 
     send: Callable[[], Awaitable[Answer | Wait]]
-    task_id: int | None = None
 
 
 def unseen(request: Request, now_ms: int) -> Wait | End:

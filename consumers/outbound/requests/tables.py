@@ -18,13 +18,12 @@ outbound_requests = Table(
     Column("corp_id", Text, primary_key=True),
     Column("kind", Text, primary_key=True, comment="approval or todo"),
     Column("request_id", Text, primary_key=True, comment="the sender's"),
-    Column("type", Text, nullable=False, comment="approval.start, approval.terminate, ..., todo.done"),
+    Column("type", Text, nullable=False, comment="approval.start, todo.desired or todo.done"),
     Column("app", Text, comment="name of the DingTalk app that is called; NULL: CONSUMER_APP"),
     Column("body", Text, nullable=False, comment="data of the message, JSON"),
     Column("source", Text, nullable=False, comment="of the last message, which the result answers"),
     Column("message_id", Text, nullable=False, comment="the last message's"),
     Column("opened_ms", BigInteger, comment="since when it may have been done: a call's outcome is open"),
-    Column("task_id", BigInteger, comment="of a decision that was begun: the task"),
     Column("missing_ms", BigInteger, comment="since when DingTalk does not show what was called"),
     Column("ding_id", Text, comment="process instance or to-do task, once it is known"),
     Column("result", Text, comment="the last one; NULL: none yet"),
@@ -54,7 +53,6 @@ class Request:
     body: dict[str, Any]
     source: str
     opened_ms: int | None
-    task_id: int | None
     missing_ms: int | None
     ding_id: str | None
     result: str | None
