@@ -139,13 +139,15 @@ class Observed:
     """What DingTalk has now: its id, its fields (``fields.observed``), and its mark (``Ledger.mark``).
 
     ``by`` is how it was found: ``id``, by the row's own id; ``chosen``, by the id chosen for a creation that
-    may have been carried out; ``match``, by any other value of the OA's.
+    may have been carried out; ``match``, by any other value of the OA's. ``lacking`` names fields that are
+    empty, or that the app may not see; after ``without_withheld`` only the latter.
     """
 
     ding_id: str
     fields: Fields
     mark: str | None = None
     by: Literal["id", "chosen", "match"] = "id"
+    lacking: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dingbridge.consumers.outbound.contacts.dingtalk import Contacts
 from dingbridge.consumers.outbound.contacts.references import Referred, resolved, with_desired
 from dingbridge.consumers.outbound.contacts.rows import Entity, Key, entity_of, owned_by_another, userid_of
 from dingbridge.consumers.outbound.contacts.wanted import desired_in
+from dingbridge.consumers.outbound.contacts.withheld import without_withheld
 from dingbridge.consumers.outbound.ledger import (
     Action,
     Create,
@@ -116,6 +117,8 @@ async def _planned(
     ledger = with_desired(entity.ledger, desired)
     try:
         observed = await contacts.find(entity, ledger)
+        if observed is not None and observed.lacking:
+            observed = await without_withheld(db, contacts, entity, ledger, observed)
     except (ApiError, Reject) as error:
         if error.unavailable:
             raise

@@ -18,6 +18,8 @@ from dingbridge.consumers.outbound.contacts.decide import decide, settle_outcome
 from dingbridge.consumers.outbound.contacts.dingtalk import Contacts, outcome_of
 from dingbridge.consumers.outbound.contacts.references import desired_of, with_desired
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, Entity, entity_of, owned_by_another, save
+from dingbridge.consumers.outbound.contacts.withheld import AGAIN_MS as WITHHELD_AGAIN_MS
+from dingbridge.consumers.outbound.contacts.withheld import without_withheld
 from dingbridge.consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules, Update
 from dingbridge.consumers.outbound.limits import AppOf, What, as_named, count_one, is_left
 from dingbridge.consumers.outbound.metrics import OutboundMetrics
@@ -107,7 +109,7 @@ class Agent:
         failure, pause_s = self._places.failure(entity.row, error)
         known = {"api": error.api, "errcode": error.errcode} if isinstance(error, ApiError) else {}
         log.warning(
-            "outbound.look_failed", kind=entity.kind, own_id=entity.own_id, paused_s=pause_s,
+            "outbound.read_failed", kind=entity.kind, own_id=entity.own_id, paused_s=pause_s,
             error=error_location(error, "consumers"), given_up=failure["due_ms"] is None, **known,
         )  # fmt: skip
         if failure["due_ms"] is not None:
@@ -133,6 +135,8 @@ class Agent:
             contacts = Contacts(client, own_ids)
             async with asyncio.timeout(LOOK_S):
                 observed = await contacts.find(entity, ledger)
+                if observed is not None and observed.lacking:
+                    observed = await without_withheld(reader, contacts, entity, ledger, observed)
             if observed is not None:  # else perhaps nothing was asked
                 self._places.worked(entity.row)
             refused = await owned_by_another(reader, entity, ledger, observed)
@@ -162,11 +166,14 @@ class Agent:
             return
         app = self._app_of(entity.app)
         left = {what: await is_left(reader, what, app, most, now_ms()) for what, most in self._most.items()}
+        again_ms = now_ms() + WITHHELD_AGAIN_MS
         while True:
             decision = decide(
                 entity.kind, ledger, observed, owners=self._owners, rules=self._rules, now_ms=now_ms(),
                 flagged=entity.flagged, may_remove=left["removals"], may_update=left["updates"],
             )  # fmt: skip
+            if observed is not None and observed.lacking:
+                decision = replace(decision, due_ms=min(decision.due_ms or again_ms, again_ms))
             if await self._save(entity, decision, waits_for=waits_for):
                 break
             left = dict.fromkeys(left, False)  # another took the day's last one
