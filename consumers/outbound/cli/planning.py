@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from sqlalchemy import select
 
@@ -17,14 +17,10 @@ from dingbridge.consumers.outbound.contacts.rows import Entity, Key, entity_of, 
 from dingbridge.consumers.outbound.contacts.wanted import desired_in
 from dingbridge.consumers.outbound.contacts.withheld import without_withheld
 from dingbridge.consumers.outbound.ledger import (
-    Action,
-    Create,
     Decision,
-    Delete,
     Fields,
     Kind,
     Ledger,
-    Update,
 )
 from dingbridge.consumers.outbound.limits import is_left
 from dingbridge.consumers.outbound.messages import Message
@@ -34,7 +30,6 @@ from dingbridge.dingtalk.errors import ApiError
 
 Op = Literal["create", "update", "delete", "nothing", "wait", "superseded", "refused"]
 
-_OPS: Final[dict[type[Action], Op]] = {Create: "create", Update: "update", Delete: "delete"}
 NEW = "new "
 """The prefix of an own id that stands in for a DingTalk id that does not exist yet."""
 
@@ -148,12 +143,11 @@ async def _planned(
 
 def _op(decision: Decision) -> Op:
     if decision.action is not None:
-        return _OPS[type(decision.action)]
+        return decision.action.op
     return "wait" if decision.result and decision.result.result in ("pending", "conflict") else "nothing"
 
 
 def _names(decision: Decision, wanted: Fields) -> list[str]:
-    action = decision.action
-    if isinstance(action, Create | Update):
-        return list(action.fields)
+    if decision.action is not None:
+        return list(decision.action.fields)
     return list(decision.result.fields) if decision.result and decision.result.result == "pending" else []

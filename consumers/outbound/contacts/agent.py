@@ -14,8 +14,9 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 
 from dingbridge import Conflict, Database, Reject
-from dingbridge.consumers.outbound.contacts.decide import decide, settle_outcome
+from dingbridge.consumers.outbound.contacts.decide import decide
 from dingbridge.consumers.outbound.contacts.dingtalk import Contacts, outcome_of
+from dingbridge.consumers.outbound.contacts.outcome import settle_outcome
 from dingbridge.consumers.outbound.contacts.references import desired_of, with_desired
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, Entity, entity_of, owned_by_another, save
 from dingbridge.consumers.outbound.contacts.withheld import AGAIN_MS as WITHHELD_AGAIN_MS

@@ -175,8 +175,7 @@ def outcome_of(action: Action, error: ApiError) -> Outcome:
     if error.code in NO_MEMBER:
         return Outcome("pending", reason="manager-missing")
     if isinstance(error, ReferenceMissing | NotFound):
-        known = () if isinstance(action, Delete) else action.fields
-        reason = next((MISSING[name] for name in MISSING if name in known), None)
+        reason = next((MISSING[name] for name in MISSING if name in action.fields), None)
         if reason is not None:
             return Outcome("pending", reason=reason)
     return Outcome("refused", code=error.code, words=str(error))
