@@ -42,7 +42,7 @@ outbound_entity = Table(
     Column("answers", Text, nullable=False, comment="source and id of the last message, JSON"),
     Column("by_userid", Text, comment="who acted, by the last event that named somebody"),
     Column("flagged", Boolean, nullable=False, comment="an event asks for a read"),
-    Column("ledger", Text, comment="what was seen, written and intended, JSON; NULL: never looked at"),
+    Column("ledger", Text, comment="what was seen, written and intended, JSON; NULL: never read"),
     Column("present", Boolean, nullable=False, comment="DingTalk has what it owns, as last seen"),
     Column("removal_approved", Boolean, nullable=False, comment="by hand: go beyond the day's limit"),
     Column("result", Text, comment="last result of this version; NULL: none yet"),

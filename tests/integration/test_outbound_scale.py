@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 from dingbridge import Database, open_database
 from dingbridge.consumers.outbound import waiting
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, entity_of, save
-from dingbridge.consumers.outbound.contacts.wanted import look, want
+from dingbridge.consumers.outbound.contacts.wanted import refetch, want
 from dingbridge.consumers.outbound.ledger import Decision, Result
 from dingbridge.consumers.outbound.messages import Message
 from dingbridge.consumers.outbound.requests.store import (
@@ -69,8 +69,8 @@ async def test_one_among_100_000_costs_as_much_as_one(database: Database) -> Non
     async with database.transaction() as tx:
         await want(tx, message("user.desired", "new", name="N", departments=["root"]), now_ms() - 1000)
         await want(tx, message("user.absent", "E5"), now_ms() - 1000)
-        assert await look(tx, CORP, "user", "u77", None)
-        assert not await look(tx, CORP, "user", "nobody", None)
+        assert await refetch(tx, CORP, "user", "u77", None)
+        assert not await refetch(tx, CORP, "user", "nobody", None)
         await store_request(tx, message("approval.start", "N1", processCode="P"), now_ms() - 1000)
         for instance_id in ("pi-1000", "somebody-elses"):
             event: Any = SimpleNamespace(corp_id=CORP, subject=instance_id, data={"type": "finish"})

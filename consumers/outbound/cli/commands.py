@@ -20,7 +20,7 @@ from dingbridge.consumers.outbound.contacts.rows import make_due
 from dingbridge.consumers.outbound.contacts.wanted import approve as approve_row
 from dingbridge.consumers.outbound.contacts.wanted import release as release_row
 from dingbridge.consumers.outbound.requests.restored import paused, resume, still_to_read
-from dingbridge.consumers.outbound.requests.store import UNKNOWN, look_at_approvals
+from dingbridge.consumers.outbound.requests.store import UNKNOWN, refetch_approvals
 from dingbridge.consumers.outbound.requests.store import release as release_request
 from dingbridge.consumers.outbound.requests.tables import outbound_requests
 from dingbridge.consumers.outbound.store import now_ms
@@ -319,5 +319,5 @@ async def _reconcile() -> int:
     async with open_ledger() as consumer, consumer.database.transaction() as tx:
         corps = await tx.execute(select(outbound_requests.c.corp_id).distinct())
         for row in corps.all():
-            await look_at_approvals(tx, row.corp_id, now_ms())
+            await refetch_approvals(tx, row.corp_id, now_ms())
         return await make_due(tx, priority=RECONCILE)

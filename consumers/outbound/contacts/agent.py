@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
 MOST_AGAIN = 10
-LOOK_S = 30.0
+READ_S = 30.0
 WRITE_S = 30.0
 """How long the reads of an entity may take, and a write, in s; together less than the lease."""
 REFUSED_MS = 60 * 60_000
@@ -88,7 +88,7 @@ class Agent:
     async def work(self, entity: Entity) -> None:
         """Read one entity, and write it. Raises only what concerns all, errors of the database."""
         try:
-            await self._look(entity)
+            await self._read_and_write(entity)
         except Conflict as conflict:
             log.info("outbound.begins_again", kind=entity.kind, own_id=entity.own_id, reason=str(conflict))
             await self._give_back(entity)
@@ -123,7 +123,7 @@ class Agent:
             decision = Decision(entity.ledger, result=result, due_ms=now_ms() + REFUSED_MS)
             await self._save(entity, decision, waits_for=entity.row.waits_for)
 
-    async def _look(self, entity: Entity) -> None:
+    async def _read_and_write(self, entity: Entity) -> None:
         reader = self._database.reader()
         desired, missing = await desired_of(reader, entity)
         ledger = with_desired(entity.ledger, desired)
@@ -134,7 +134,7 @@ class Agent:
         try:
             client = self._client_of(entity.app, entity.corp_id)
             contacts = Contacts(client, own_ids)
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(READ_S):
                 observed = await contacts.find(entity, ledger)
                 if observed is not None and observed.lacking:
                     observed = await without_withheld(reader, contacts, entity, ledger, observed)

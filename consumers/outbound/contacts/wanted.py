@@ -77,13 +77,13 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
             wanted["since_ms"] = row.since_ms  # the grace days go on
         else:
             wanted["removal_approved"] = False
-        said = dict.fromkeys(_RESULT)
+        no_result = dict.fromkeys(_RESULT)
         urgent = PEOPLE_WAIT if row.absent != message.absent or immediate else ORDINARY
-        values = {**wanted, **said, **QUEUE.due(urgent, due_ms)}
+        values = {**wanted, **no_result, **QUEUE.due(urgent, due_ms)}
     await tx.execute(update(outbound_entity).where(is_(key)).values(**values))
 
 
-async def look(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str | None) -> bool:
+async def refetch(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str | None) -> bool:
     """Make the entity due, since something happened to it in DingTalk; ``by`` is who did it, if known.
     Returns False when it has no row."""
     values: dict[str, Any] = {"flagged": True, **QUEUE.due()}
@@ -102,7 +102,7 @@ async def release(tx: Transaction, row: Row[Any]) -> None:
         tx, row.corp_id, row.kind, ledger.owned_id, but=row.own_id
     ):
         ledger = replace(before, candidate=None, seen=None)
-    # otherwise the next look reports it, and wakes others
+    # otherwise the next read reports it, and wakes others
     present = row.present and row.owned_id == ledger.owned_id
     values = {"ledger": as_json(ledger), "owned_id": ledger.owned_id, "present": present}
     await _change_by_hand(tx, row, **values)

@@ -39,7 +39,7 @@ from dingbridge.worker.supervise import is_unavailable
 log = structlog.get_logger(__name__)
 
 AT_ONCE: Final = 4
-LOOK_S: Final = 120
+READ_S: Final = 120
 """Reading takes less than the lease, so that an agent that begins a call still holds it."""
 FIRST_S: Final = 2.0
 MOST_S: Final = 300.0
@@ -79,8 +79,8 @@ class RequestAgent:
     async def work(self, request: Request) -> None:
         opened, failed, answered = request, dict[str, Any](), False
         try:
-            async with asyncio.timeout(LOOK_S):
-                step = await self._look(request)
+            async with asyncio.timeout(READ_S):
+                step = await self._step(request)
             if isinstance(step, Call):
                 began_ms = request.opened_ms or self._now()
                 opened = replace(request, opened_ms=began_ms, missing_ms=None)
@@ -89,8 +89,8 @@ class RequestAgent:
                     return  # replaced by a newer message, claimed by another member, or over the day's limit
                 step = await step.send()
                 opened, answered = request, True
-            else:  # any other end of a look may have called nothing in DingTalk
-                answered = request.look_only and request.look is not None
+            else:  # any other end of a read may have called nothing in DingTalk
+                answered = request.is_started and request.refetch is not None
         except Stop as stop:
             step = stop.step
         except Reject as error:  # an app whose credentials are not here
@@ -127,20 +127,20 @@ class RequestAgent:
 
     def _failed(self, request: Request, code: str | None, words: str) -> Answer | Wait | End:
         """The step after an error that shows that DingTalk did nothing in this attempt."""
-        if request.look_only:
+        if request.is_started:
             return unseen(request, self._now())
         if request.opened_ms is not None:  # an earlier attempt may have worked, and that cannot be found out
             return Answer("conflict", reason="outcome", code=code, words=words)
         return Answer("refused", code=code, words=words)
 
-    async def _look(self, request: Request) -> Answer | Wait | End | Call:
+    async def _step(self, request: Request) -> Answer | Wait | End | Call:
         client = self._client_of(request.app, request.corp_id)
         people = People(self._database.reader(), client, request.corp_id, request.app)
         parts = (client, people, self._now(), self._settle_ms)
         approvals, todos = Approvals(*parts), Todos(*parts)
-        if request.look_only:
+        if request.is_started:
             # otherwise an event came while its end was being reported
-            return await approvals.end(request) if request.look else End(None, {})
+            return await approvals.end(request) if request.refetch else End(None, {})
         target = await self._target(request) if "request" in request.body else None
         stop = await refusal(
             self._database.reader(), self._owners, request, target, app=self._app_of(request.app),
@@ -192,13 +192,15 @@ class RequestAgent:
                     values |= failed or self._again(request, step, now)
                 case End():
                     values["missing_ms"] = None
-                    if step.outcome is not None or row.look == request.look:  # else an event came meanwhile
-                        values |= {"look": None, "outcome": step.outcome}
+                    if (
+                        step.outcome is not None or row.refetch == request.refetch
+                    ):  # else an event came meanwhile
+                        values |= {"refetch": None, "outcome": step.outcome}
                     if step.outcome is not None:
                         await put(tx, _change(request, step, now))
                         self._metrics.change("reported")
                 case Answer():
-                    values |= self._answered(request, step, now, row.look)
+                    values |= self._answered(request, step, now, row.refetch)
                     if (row.result, row.reason, row.code) != (step.result, step.reason, step.code):
                         values["result_ms"] = now
                         await put(tx, result_record_of({**row._mapping, **values}, now))
@@ -217,12 +219,12 @@ class RequestAgent:
             "due_ms": now + round(after_s * 1000),
         }
 
-    def _answered(self, request: Request, step: Answer, now: int, look: str | None) -> dict[str, Any]:
-        said = {"result": step.result, "reason": step.reason, "code": step.code, "words": step.words}
+    def _answered(self, request: Request, step: Answer, now: int, refetch: str | None) -> dict[str, Any]:
+        result = {"result": step.result, "reason": step.reason, "code": step.code, "words": step.words}
         if step.result == "pending":
-            return said | self._again(request, step, now)
+            return result | self._again(request, step, now)
         open_ = {"opened_ms": None, "missing_ms": None}
-        return said | open_ | {"ding_id": step.ding_id, "due_ms": now if look and step.ding_id else None}
+        return result | open_ | {"ding_id": step.ding_id, "due_ms": now if refetch and step.ding_id else None}
 
 
 def _change(request: Request, end: End, now: int) -> Outgoing:

@@ -81,7 +81,7 @@ class Approvals:
         """Read whether an approval of ours has ended, after an event or on request."""
         document = await self._document(str(request.ding_id))
         outcome = None if document is None else outcome_of(document)
-        if document is None or (outcome is None and request.look == "event"):
+        if document is None or (outcome is None and request.refetch == "event"):
             return unseen(request, self.now_ms)  # the read lags behind the event, or it was deleted
         age_ms = self.now_ms - (request.result_ms or 0)
         if outcome is None and age_ms < self.settle_ms:

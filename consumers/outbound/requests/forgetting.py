@@ -17,7 +17,7 @@ from dingbridge.worker.store.forgetting import texts_in
 
 _e, _r = outbound_entity.c, outbound_requests.c
 
-_SAID: Final = ("form", "subject", "description", "remark", "url")
+_TEXTS: Final = ("form", "subject", "description", "remark", "url")
 """The fields of a request except ids and codes by which later requests refer to it."""
 
 _NOTHING: Final[dict[str, Any]] = {
@@ -76,7 +76,7 @@ async def _requests(
     count = unsure = 0
     for row in (await tx.execute(select(outbound_requests).where(of_person, ENDED))).all():
         body = json.loads(row.body)
-        left = {name: value for name, value in body.items() if name not in _SAID}
+        left = {name: value for name, value in body.items() if name not in _TEXTS}
         if left == body:
             continue
         kept = json.dumps(left, ensure_ascii=False, sort_keys=True)

@@ -31,7 +31,7 @@ outbound_requests = Table(
     Column("code", Text, comment="DingTalk's, of a refusal"),
     Column("words", Text, comment="what to do about it"),
     Column("result_ms", BigInteger, comment="since when it is the result"),
-    Column("look", Text, comment="event (it has ended) or asked: the approval is to be fetched"),
+    Column("refetch", Text, comment="event (it has ended) or asked: the approval is to be fetched"),
     Column("outcome", Text, comment="agree, refuse or terminated, once that is in the changes"),
     *queue_columns(),
     Index("ix_outbound_requests_request_id", "request_id"),
@@ -58,7 +58,7 @@ class Request:
     result: str | None
     reason: str | None
     result_ms: int | None
-    look: str | None
+    refetch: str | None
     row: Any = field(repr=False, compare=False)
 
     @classmethod
@@ -67,7 +67,7 @@ class Request:
         return cls(**{name: values[name] for name in cls.__slots__})
 
     @property
-    def look_only(self) -> bool:
+    def is_started(self) -> bool:
         """An approval that was started: only its end is still to be read."""
         return self.type == "approval.start" and self.ding_id is not None
 
