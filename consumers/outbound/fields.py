@@ -6,14 +6,13 @@ text counts as empty; an absent field that everybody has (name, mobile, departme
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any, Final
 
 from dingbridge.consumers.outbound.ledger import Fields, Kind
+from dingbridge.dingtalk.clock import CHINA
 from dingbridge.mirror.withheld import HIDEABLE
 from dingbridge.snapshots.coerce import as_bool, as_int, as_list, as_text, china_date, parse_json
-
-_CHINA: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 
 DINGTALK_NAMES: Final[dict[Kind, dict[str, str]]] = {
     "user": {
@@ -155,4 +154,4 @@ def _plain(name: str, value: Any) -> Any:
 
 def _midnight_ms(day: str) -> int:
     """Epoch ms of midnight in China, which is how DingTalk writes a date."""
-    return int(datetime.fromisoformat(day).replace(tzinfo=_CHINA).timestamp()) * 1000
+    return int(datetime.fromisoformat(day).replace(tzinfo=CHINA).timestamp()) * 1000

@@ -27,7 +27,9 @@ class HandlerOutcome(BridgeError):
 class Retry(HandlerOutcome):
     """Try this event again later; later events of the same key wait, other keys go on.
 
-    ``after`` is the delay in s; None leaves it to the worker (growing, jittered). It counts as an attempt;
+    ``after`` is the delay in s; None leaves it to the worker (growing, jittered). There is no upper limit.
+    The wait is in memory: a process that takes the partition over tries at once, and until then no later
+    offset of the partition is committed. So wait for minutes, not for hours. It counts as an attempt;
     after ``Consumer.max_attempts`` the record goes to the dead letters. ``counts=False`` is for long work in
     slices, each a ``prepare`` that made progress: no attempt, and between two slices the partition may move.
     Raised ``from`` an error, it is shown as a failure all the same.

@@ -104,7 +104,7 @@ class Contacts:
             listed = await self._client.sub_departments(parent)
         except NotFound:
             return []
-        children = [(str(child["dept_id"]), child) for child in listed]
+        children = [(str(child["dept_id"]), child) for child in listed or ()]
         for dept_id, _ in children:
             if dept_id not in self._own_ids:
                 try:

@@ -13,7 +13,3 @@ down_revision = "0001"
 def upgrade() -> None:
     for statement in lacking(op.get_bind(), metadata.tables.values()).statements:
         op.execute(statement)
-
-
-def downgrade() -> None:
-    """An older release reads these tables as they are."""

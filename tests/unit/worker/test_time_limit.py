@@ -227,7 +227,7 @@ async def test_prepare_and_handle_have_one_context_with_attempt_position_and_the
         outcome = await Executor(consumer, runtime.database).attempt(came, delivery, 3)
         assert outcome.kind == "done"
         ((prepared, in_tx),) = consumer.given
-        assert prepared is in_tx
+        assert prepared == in_tx
         assert (in_tx.attempt, in_tx.position, in_tx.together) == (3, ("t", 2, 7), (came,))
         assert in_tx.dingtalk == f"client of {came.app}"
         assert asked == [(came.app, came.corp_id)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dingbridge import Context, DependencyUnavailable, Event, Reject, Retry, Transaction
 from tests.support.sizes import sized
 from tests.unit.worker.harness import P0, P1, Scripted, running, until
-from tests.unit.worker.support import kafka_record, record
+from tests.unit.worker.support import Recording, kafka_record, record
 
 
 class Fetching(Scripted):
@@ -48,6 +48,31 @@ async def test_what_came_while_another_was_handled_is_one_fetch_with_the_newest(
         assert harness.to_commit() == {P0: 4, P1: 1}
         assert harness.count("events_total", topic="t", outcome="done") == 5
         assert harness.count("freshness_seconds_count", family="contact") == 5
+
+
+class Each(Fetching):
+    """Writes a row for each event that it is given."""
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        for one in tx.ctx.together:
+            await Recording.handle(self, one, tx, prepared)
+
+
+@pytest.mark.parametrize("published", ["aa", "abab", "abcbc"])
+async def test_what_was_published_twice_is_once_in_the_group(published: str) -> None:
+    """The inbox table knows none of a run and its repeat that wait together."""
+    consumer = Each()
+    consumer.hold["first"] = asyncio.Event()
+    async with running(consumer) as harness:
+        harness.add(P0, ("first", "u1"))
+        await until(lambda: "first" in consumer.began)
+        harness.add(P0, *((name, "u1") for name in published))
+        consumer.hold["first"].set()
+        await harness.idle()
+        assert await harness.effects() == ["first", *sorted(set(published))]
+        assert consumer.seen == ["first", max(published)]
+        assert harness.to_commit() == {P0: 1 + len(published)}
+        assert harness.letters.sent == []
 
 
 class Told(Fetching):
