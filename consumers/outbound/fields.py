@@ -2,6 +2,7 @@
 
 DingTalk leaves a field out where it is empty or where the app may not see it (query-user-details). An absent
 text counts as empty; an absent field that everybody has (name, mobile, departments) counts as not shown.
+``lacking`` names what may be hidden (``contacts/withheld.py``).
 """
 
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 from dingbridge.consumers.outbound.ledger import Fields, Kind
 from dingbridge.dingtalk.clock import CHINA
+from dingbridge.mirror.withheld import HIDEABLE
 from dingbridge.snapshots.coerce import as_bool, as_int, as_list, as_text, china_date, parse_json
 
 DINGTALK_NAMES: Final[dict[Kind, dict[str, str]]] = {
@@ -53,6 +55,12 @@ def observed(kind: Kind, reply: Mapping[str, Any]) -> Fields:
     """The fields of a ``v2/user/get`` or ``v2/department/get`` reply."""
     found = {name: _read(name, reply.get(theirs)) for name, theirs in DINGTALK_NAMES[kind].items()}
     return {name: value for name, value in found.items() if value is not None or name not in _NEVER_EMPTY}
+
+
+def lacking(kind: Kind, reply: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields that rights may hide and ``reply`` does not have."""
+    names = DINGTALK_NAMES[kind].items() if kind == "user" else ()
+    return tuple(name for name, theirs in names if theirs in HIDEABLE and theirs not in reply)
 
 
 def arguments(kind: Kind, fields: Fields, before: Fields | None = None) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _echo(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
 
     def forgetful(ledger: Any, call: Any, *rest: Any) -> Any:
         decision = settle(ledger, call, *rest)
-        return replace(decision, ledger=replace(decision.ledger, seen=ledger.seen, unsettled={}))
+        return replace(decision, ledger=replace(decision.ledger, seen=ledger.seen, settling={}))
 
     stack.enter_context(everywhere(settle, forgetful))
 
