@@ -132,10 +132,6 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         self._scheduler.before_careful = self._note_careful
 
-    @property
-    def _joined(self) -> bool:
-        return self._settled.is_set()
-
     async def begin_on(self, database: Database, database_id: str) -> None:
         """Before all else, for a consumer with a database, when its tables are there. Raises
         ``DependencyUnavailable``."""
@@ -151,9 +147,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
     def state(self) -> tuple[bool, dict[str, Any]]:
         """Whether this member takes part, and what an operator wants to know."""
         down = self._scheduler.down()
-        ready = self._joined and not down and self._trouble is None
+        ready = self._settled.is_set() and not down and self._trouble is None
         return ready, {
-            "kafka": self._trouble or ("joined" if self._joined else "joining the group"),
+            "kafka": self._trouble or ("joined" if self._settled.is_set() else "joining the group"),
             "partitions": len(self._assigned),
             "unavailable": down,
         }
@@ -351,7 +347,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                     meaning="nothing ran for so long: a handler calls something that blocks instead of "
                     "awaiting it (asyncio.to_thread helps), or the process was frozen",
                 )
-            if self._joined:
+            if self._settled.is_set():
                 await self._commit(self._assigned)
             self._measures.take(kafka, self._assigned, self._scheduler.offsets)
             self._report()
@@ -391,7 +387,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _report(self) -> None:
         self._metrics.paused(unavailable=len(self._scheduler.down()), full=len(self._scheduler.paused()))
-        self._metrics.set("joined", self._joined)
+        self._metrics.set("joined", self._settled.is_set())
         self._metrics.set("paused_seconds", self._scheduler.down_for_s())
 
 
