@@ -63,7 +63,7 @@ def test_the_owners_file_in_the_guide_is_one(tmp_path: Path) -> None:
     owners = load_owners(file)
     assert owners.owner_of("user", "title") == "dingtalk"
     assert owners.owner_of("user", "name") == "oa"
-    assert owners.request_id_field("PROC-LEAVE")
+    assert owners.template("PROC-LEAVE").request_id_field
 
 
 # -- the OA in Java, where a JDK is
