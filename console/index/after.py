@@ -12,7 +12,7 @@ from dingbridge.worker.context import Position
 
 _LETTERS = (
     'SELECT consumer, first_topic, first_partition, first_offset, topic, partition, "offset", error, '
-    "attempts, at_ms, replay_id FROM letters "
+    "attempts, at_ms, replay_id, reason FROM letters "
     "WHERE first_topic = ? AND first_partition = ? AND first_offset = ?"
 )
 _COPIES = (
@@ -61,7 +61,9 @@ def _after(db: apsw.Connection, records: Sequence[IndexedEvent]) -> After:
 
 def _letters(db: apsw.Connection, places: Iterable[Position]) -> set[Letter]:
     rows = [row for place in places for row in db.execute(_LETTERS, place)]
-    return {Letter(r[0], Position(*r[1:4]), Position(*r[4:7]), r[7], r[8], moment(r[9]), r[10]) for r in rows}
+    return {
+        Letter(r[0], Position(*r[1:4]), Position(*r[4:7]), r[7], r[8], moment(r[9]), *r[10:]) for r in rows
+    }
 
 
 def _copies(db: apsw.Connection, places: Iterable[Position]) -> set[Copy]:

@@ -63,7 +63,7 @@ class EventEntry:
 class Letter:
     """A dead letter of ``consumer``: ``first`` is where the record first stood (``place``, if its headers do
     not say), ``place`` where it stands in the dead-letter topic. ``error`` is the exception's type and place;
-    ``at`` when it was given up."""
+    ``at`` when it was given up; ``reason`` are the consumer's own words, which only readers see."""
 
     consumer: str
     first: Position
@@ -72,6 +72,7 @@ class Letter:
     attempts: int
     at: datetime
     replay_id: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,7 @@ def _of_dead_letters(record: ConsumerRecord, consumer: str) -> Letter | Settleme
         whole_number(found.attempts) or 0,
         at,
         storable(found.replay_id or ""),
+        storable(found.reason or ""),
     )
 
 

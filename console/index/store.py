@@ -260,7 +260,7 @@ class Index:
         execute, at = self._db.execute, epoch_ms(entry.at)
         if isinstance(entry, Letter):
             execute(
-                "INSERT OR IGNORE INTO letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *entry.place,
                     entry.consumer,
@@ -269,6 +269,7 @@ class Index:
                     entry.attempts,
                     at,
                     entry.replay_id,
+                    entry.reason,
                 ),
             )
         elif isinstance(entry, Copy):

@@ -1,6 +1,6 @@
 """The tables of the index."""
 
-VERSION = 3
+VERSION = 4
 """Raise it with every change of them, or of what is kept of a record."""
 
 APPLICATION_ID = 0x44424958  # "DBIX"
@@ -37,7 +37,7 @@ CREATE TABLE types (
 CREATE TABLE letters (
   topic TEXT, partition INTEGER, "offset" INTEGER, consumer TEXT,
   first_topic TEXT, first_partition INTEGER, first_offset INTEGER,
-  error TEXT, attempts INTEGER, at_ms INTEGER, replay_id TEXT,
+  error TEXT, attempts INTEGER, at_ms INTEGER, replay_id TEXT, reason TEXT,
   PRIMARY KEY (topic, partition, "offset")
 ) WITHOUT ROWID;
 CREATE INDEX letters_first ON letters (first_topic, first_partition, first_offset);
