@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
-from dingbridge.dingtalk.api.approvals import IDS_PAGE, TEMPLATES_PAGE
+from dingbridge.dingtalk.api.approvals import IDS_PAGE
 from dingbridge.dingtalk.api.contacts import PAGE_SIZE, ROLE_GROUPS_PAGE
 from dingbridge.settings import IngressSettings
 
@@ -107,10 +107,9 @@ def exempt_calls(of: Company) -> dict[str, int]:
 
 
 def one_resync(of: Company, open_approvals: int, started: int) -> int:
-    """Calls of one resync request: templates, ids of each, a document for each that is open or was
-    ``started`` in its time."""
-    ids = max(of.templates, ceil(started / IDS_PAGE))
-    return ceil(of.templates / TEMPLATES_PAGE) + ids + open_approvals + started
+    """Calls of one resync request: ids of each template that the archive or an action knows, a document for
+    each approval that is open or was ``started`` in its time."""
+    return max(of.templates, ceil(started / IDS_PAGE)) + open_approvals + started
 
 
 def calls(of: Company, setup: Setup) -> dict[str, int]:

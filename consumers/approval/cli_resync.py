@@ -1,31 +1,27 @@
 """``dingbridge approvals resync``: makes the archive equal to DingTalk, also for what is older than it."""
 
 import asyncio
-import shlex
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from sqlalchemy import select
 
-from dingbridge.cli.terminal import Progress, Yes, confirmed, listed, progress, say
-from dingbridge.consumers.approval.cli_support import (
-    Codes,
-    calls_left,
-    day_or_moment,
-    open_archive,
-)
+from dingbridge.cli.terminal import Yes, confirmed, listed, progress, say
+from dingbridge.consumers.approval.archive.query import PAGE, whole
+from dingbridge.consumers.approval.cli_support import Codes, calls_left, day_or_moment, open_archive
 from dingbridge.consumers.approval.consumer import Approval
-from dingbridge.consumers.approval.reconcile.reconciler import (
-    OnProgress,
-    Reconciler,
-    Scope,
-    reachable,
-    template_codes,
-)
-from dingbridge.dingtalk.api.approvals import IDS_PAGE
+from dingbridge.consumers.approval.resync import OLDEST, list_ids, running
+from dingbridge.consumers.approval.tables import INSTANCE, entities
+from dingbridge.dingtalk.api.approvals import IDS_PAGE, WINDOW_MS
+from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import BridgeError
-from dingbridge.worker.supervise import is_unavailable
+from dingbridge.tasks import end
+
+_LOOK_S = 0.2
+_ALL = 100_000_000
+_KEPT = "What is to be read is kept: the running consumer goes on, and so does the same command."
 
 
 def resync(
@@ -37,90 +33,101 @@ def resync(
     ],
     until: Annotated[str | None, typer.Option("--until", help="Started before.", show_default="now")] = None,
     process_code: Codes = None,
-    with_actions: Annotated[
-        bool, typer.Option("--with-actions", help="Also call their actions, as if they had just ended.")
-    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List and count, archive nothing.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Archive what DingTalk has and the archive has not: list ids, say what they cost, fetch each once.
+    """Archive what DingTalk has and the archive has not: list ids, say what they cost, read each once.
 
-    DingTalk lists up to 365 days back, also from before the bridge. What the archive has whole costs no call,
-    so the same command goes on where it was cut off. Exit code 1: something is left to be done, and the last
-    line says what to do.
+    DingTalk lists up to 365 days back, also from before the bridge. What the archive has whole costs no call.
+    An interrupted resync goes on where it was; the consumer may be running meanwhile. Exit code 1: something
+    is left to be done, and the last line says what to do.
     """
-    asyncio.run(_resync(since, until, listed(process_code), with_actions, dry_run, yes))
+    asyncio.run(_resync(since, until, listed(process_code), dry_run, yes))
 
 
-async def _resync(
-    since: str, until: str | None, codes: tuple[str, ...], with_actions: bool, dry_run: bool, yes: bool
-) -> None:
+async def _resync(since: str, until: str | None, codes: tuple[str, ...], dry_run: bool, yes: bool) -> None:
     async with open_archive(api=True, migrate=True) as consumer:
-        settings = consumer.settings
-        begin, end = day_or_moment(since, "--since", settings), day_or_moment(until, "--until", settings)
-        if begin is None or (end is not None and end <= begin):
+        settings, now = consumer.settings, datetime.now(UTC)
+        begin, stop = day_or_moment(since, "--since", settings), day_or_moment(until, "--until", settings)
+        if begin is None or (stop is not None and stop <= begin):
             raise typer.BadParameter("--until must be later than --since", param_hint="--until")
-        now = datetime.now(UTC)
-        earliest = reachable(begin)
-        if earliest > begin:
+        if (earliest := now - OLDEST) > begin:
             say(f"DingTalk lists no further back than {earliest:%Y-%m-%d %H:%M}Z; what is older is left out")
-        corp_id, app = settings.required_company(), settings.own_app
-        scope = Scope(corp_id, app, earliest, min(end or now, now), codes, "all" if with_actions else "none")
-        try:
-            await _run(consumer, scope, dry_run, yes)
-        except BridgeError as error:
-            if not is_unavailable(error):
-                raise
-            say(f"stopped: {str(error).rstrip('.')}. What is archived stays; this goes on: {_command(scope)}")
-            raise typer.Exit(1) from error
+        begin, stop = max(begin, earliest), min(stop or now, now)
+        ids = await _list(consumer, begin, stop, codes, yes or dry_run)
+        have = await whole(consumer.database.reader(), settings.required_company(), list(ids))
+        calls = len(ids) - len(have)
+        say(
+            f"{len(ids)} approval(s) found; {calls} to fetch, one API call each, and one for each of their "
+            f"attachments later; the archive has the others{await calls_left(settings, calls)}"
+        )
+        if dry_run:
+            say("nothing was archived (--dry-run)")
+            return
+        if not confirmed(f"Archive them with {calls} call(s)?", yes):
+            raise typer.Exit(1)
+        await _archive(consumer, ids)
 
 
-async def _run(consumer: Approval, scope: Scope, dry_run: bool, yes: bool) -> None:
-    settings, client = consumer.settings, consumer.client_of(scope.app, scope.corp_id)
-    again = _command(scope)
-    if not scope.process_codes:
-        scope = replace(scope, process_codes=await template_codes(client))
-    work = Reconciler(consumer.fetcher, client, scope)
-    spans = len(scope.spans())
+async def _list(
+    consumer: Approval, begin: datetime, stop: datetime, codes: tuple[str, ...], yes: bool
+) -> dict[str, str | None]:
+    """The instance ids, each with its template; those in progress as the archive has it."""
+    settings, client = consumer.settings, consumer.dingtalk.at(Priority.RECONCILE)
+    if not codes:
+        found = [template.get("processCode") for template in await client.templates()]
+        codes = tuple(sorted({code for code in found if isinstance(code, str) and code}))
+    begin_ms, stop_ms = (round(moment.timestamp() * 1000) for moment in (begin, stop))
+    spans = len(codes) * ((stop_ms - begin_ms) // WINDOW_MS + 1)
     say(
-        f"{len(scope.process_codes)} template(s), started {scope.since:%Y-%m-%d %H:%M}Z to "
-        f"{scope.until:%Y-%m-%d %H:%M}Z. Listing: at least {spans} call(s), one more for each further "
-        f"{IDS_PAGE} ids{await calls_left(settings, spans)}"
+        f"{len(codes)} template(s), started {begin:%Y-%m-%d %H:%M}Z to {stop:%Y-%m-%d %H:%M}Z. Listing: at "
+        f"least {spans} call(s), one more for each further {IDS_PAGE} ids{await calls_left(settings, spans)}"
     )
-    if not confirmed("List them?", yes or dry_run):
+    if not confirmed("List them?", yes):
         raise typer.Exit(1)
-    with progress(spans, "spans listed") as listing:
-        ids = await work.list_ids(_shown_by(listing))
-    calls, listed_by = await work.count_calls(list(ids)), spans + len(ids) // IDS_PAGE
-    say(
-        f"{len(ids)} approval(s) found; {calls} to fetch, one API call each, and one for each of their "
-        f"attachments later; the archive has the others"
-        f"{await calls_left(settings, calls, listing=listed_by, again=again)}"
-    )
-    if dry_run:
-        say("nothing was archived (--dry-run)")
-        return
-    if not confirmed(f"Archive them with {calls} call(s)?", yes):
+    corp_id, ids = settings.required_company(), dict[str, str | None]()
+    for instance_id, code in await running(consumer.database.reader(), corp_id):
+        if code is None or code in codes:
+            ids[instance_id] = code
+    with progress(len(codes), "templates listed") as bar:
+        for code in codes:
+            ids |= dict.fromkeys(await list_ids(client, code, begin_ms, stop_ms), code)
+            bar.advance(1)
+    return ids
+
+
+async def _archive(consumer: Approval, ids: Mapping[str, str | None]) -> None:
+    """Make them due, and read them here, too, until none is left."""
+    settings, database = consumer.settings, consumer.database
+    corp_id, run_ms = settings.required_company(), consumer.entities.now_ms()
+    for code in set(ids.values()):
+        own = {"process_code": code}
+        of_code = [one for one, template in ids.items() if template == code]
+        for begin in range(0, len(of_code), PAGE):
+            some = of_code[begin : begin + PAGE]
+            async with database.transaction() as tx:
+                await consumer.entities.ask(
+                    tx, settings.own_app, corp_id, INSTANCE, some, run_ms=run_ms, own=own
+                )
+    work = asyncio.create_task(consumer.loop.run())
+    try:
+        with progress(len(ids), "approvals archived") as bar:
+            while left := await consumer.entities.left_of_run(database.reader(), corp_id, _ALL):
+                bar.update(max(len(ids) - left, 0), len(ids))
+                await asyncio.wait([work], timeout=_LOOK_S)
+                if work.done():
+                    work.result()
+                if (error := consumer.loop.gave_up_on) is not None:
+                    raise BridgeError(f"{error} {_KEPT}")
+            bar.update(len(ids), len(ids))
+    finally:
+        await end(work)
+    refused, every, c = 0, list(ids), entities.c
+    for begin in range(0, len(every), PAGE):
+        some = every[begin : begin + PAGE]
+        of_ids = (c.corp_id == corp_id, c.kind == INSTANCE, c.entity_id.in_(some), c.state == "refused")
+        refused += len((await database.reader().execute(select(c.entity_id).where(*of_ids))).all())
+    say(f"{len(ids) - refused} archived, {refused} that DingTalk does not give")
+    if refused:
+        say("`dingbridge consume approval --show` names them; `dingbridge approvals retry` asks again")
         raise typer.Exit(1)
-    with progress(len(ids), "approvals archived") as archiving:
-        counts = await work.archive(ids, _shown_by(archiving))
-    say(f"{counts.archived} archived, {counts.missing} that DingTalk does not know any more")
-    if counts.left:
-        say(f"{len(counts.left)} failed (see the log); the same command tries these again")
-        raise typer.Exit(1)
-
-
-def _command(scope: Scope) -> str:
-    """What means ``scope`` on any day: ``30d`` is another range tomorrow."""
-    words = ["dingbridge", "approvals", "resync"]
-    words += ["--since", scope.since.isoformat(timespec="microseconds")]
-    words += ["--until", scope.until.isoformat(timespec="microseconds")]
-    words += ["--process-code", ",".join(scope.process_codes)] if scope.process_codes else []
-    return shlex.join([*words, "--with-actions"] if scope.without_event == "all" else words)
-
-
-def _shown_by(bar: Progress) -> OnProgress:
-    async def advance(count: int) -> None:
-        bar.advance(count)
-
-    return advance

@@ -1,6 +1,5 @@
 """What the commands about approvals share: the archive without its consumer, its company, options, files."""
 
-import math
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +10,7 @@ from typing import Annotated, TextIO
 from zoneinfo import ZoneInfo
 
 import typer
+from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DBAPIError
 
 from dingbridge import DependencyUnavailable, open_database
@@ -19,7 +19,7 @@ from dingbridge.consumers.approval.consumer import Approval
 from dingbridge.errors import BridgeError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker.api.budget import SHARES, ApiCalls
+from dingbridge.worker.api.budget import ApiCalls
 from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.store.errors import is_missing_table
 from dingbridge.worker.store.migrations import migrate as make_tables
@@ -46,7 +46,9 @@ async def open_archive(*, api: bool = False, migrate: bool = False) -> AsyncIter
     quiet = {} if "log_level" in settings.model_fields_set else {"log_level": "WARNING"}
     configure_logging(settings.model_copy(update=quiet))
     consumer = Approval()
-    consumer.settings = settings
+    # files are the running consumer's
+    consumer.own = consumer.own.model_copy(update={"archive_dir": None})
+    consumer.settings, consumer.registry = settings, CollectorRegistry()
     hint = "start the consumer first: dingbridge consume approval"
     try:
         database = open_database(settings.database_url_for(consumer.name), create=migrate)
@@ -58,7 +60,6 @@ async def open_archive(*, api: bool = False, migrate: bool = False) -> AsyncIter
     try:
         if migrate:
             await make_tables(database, Approval)
-        consumer.open_archive()
         if api:
             opened = await open_clients(settings, stack)
             if opened is None:
@@ -89,10 +90,9 @@ def day_or_moment(text: str | None, option: str, settings: ConsumerSettings) -> 
         return moment(text, option)
 
 
-async def calls_left(settings: ConsumerSettings, wanted: int, *, listing: int = 0, again: str = "") -> str:
-    """How many calls this month's budget has left, as the end of a sentence, and what to do if the ``wanted``
-    calls are more. The calls of a list must fit; fetches go on in later months with the command ``again``,
-    which begins with ``listing`` calls each time."""
+async def calls_left(settings: ConsumerSettings, wanted: int) -> str:
+    """How many calls this month's budget has left for a resync, as the end of a sentence, and what happens if
+    the ``wanted`` calls are more."""
     budget = ApiCalls.of(settings, settings.api_credentials()[0])
     try:
         spent = await budget.spent()
@@ -100,28 +100,14 @@ async def calls_left(settings: ConsumerSettings, wanted: int, *, listing: int = 
         await budget.close()
     if spent["left"] is None:
         return ""
-    left, setting = spent["left"]["resync"], f"API_MONTHLY_BUDGET={spent['limit']}"
+    left, setting = spent["left"]["reconcile"], f"API_MONTHLY_BUDGET={spent['limit']}"
     words = f" ({setting} leaves {left:,} for it in {spent['month']})"
     if wanted <= left:
         return words
-    monthly = int(spent["limit"] * SHARES["resync"])
-    if not again:
-        return (
-            f"{words}. The list alone takes more, and nothing of a list is kept: narrow --since, --until or "
-            f"--process-code, wait for a month that has enough ({monthly:,} calls at most), or raise "
-            "API_MONTHLY_BUDGET if DingTalk's plan has that many"
-        )
-    words += ". So it will not be done this month: it stops when these calls are spent"
-    if monthly <= listing:
-        return (
-            f"{words}, and no other month has more than the {listing:,} calls of the list: narrow --since, "
-            "--until or --process-code, or raise API_MONTHLY_BUDGET if DingTalk's plan has that many"
-        )
-    months = 1 + math.ceil((wanted - left) / (monthly - listing))
     return (
-        f"{words}. Once in each month to come, this goes on: {again}\nThat is {months} months at least, each "
-        f"with {monthly:,} calls, of which the list takes {listing:,}. A larger API_MONTHLY_BUDGET makes it "
-        "fewer, if DingTalk's plan has that many"
+        f"{words}. So it will not be done this month: the newest come first, and the running consumer goes "
+        "on with the others in the months to come. A larger API_MONTHLY_BUDGET makes it fewer, if DingTalk's "
+        "plan has that many"
     )
 
 

@@ -6,10 +6,9 @@ from dingbridge.worker.metrics import full_comparison
 
 
 class ApprovalMetrics:
-    """Metrics on ``registry``, by default on an unused one: a command has no listener."""
+    """Metrics on ``registry``."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        registry = registry or CollectorRegistry()
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.without_action = Counter(
             "dingbridge_approval_without_action",
             "Approved instances whose template has no action",

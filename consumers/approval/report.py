@@ -5,10 +5,11 @@ from sqlalchemy import Select, func, select
 from dingbridge import Reader
 from dingbridge.consumers.approval.actions.action_state import FAILED, NOT_UNDONE, REJECTED
 from dingbridge.consumers.approval.tables import (
+    INSTANCE,
     approval_actions,
     approval_attachments,
-    approval_fetches,
     approval_instances,
+    entities,
     metadata,
 )
 from dingbridge.worker.consumer import Table
@@ -28,9 +29,9 @@ async def tables(db: Reader) -> list[Table]:
         shown.append(await _table(db, "leave ledger", latest, columns))
     shown.append(await _open_actions(db))
     shown.append(await _attachments(db))
-    columns = ["corp_id", "instance_id", "app"]
-    given_up = select(*(approval_fetches.c[name] for name in columns)).where(
-        approval_fetches.c.due_ms.is_(None)
+    columns = ["corp_id", "entity_id", "code"]
+    given_up = select(*(entities.c[name] for name in columns)).where(
+        entities.c.kind == INSTANCE, entities.c.state == "refused"
     )
     shown.append(await _table(db, "documents not got", given_up, columns))
     return shown

@@ -2,7 +2,6 @@
 
 Times are UTC; beside each stands, as ``…_raw``, what DingTalk's API wrote: China's clock in minutes, with a
 ``Z`` that is false. A column is NULL where neither the event nor the API has a value.
-A change here needs a revision in ``migrations``.
 """
 
 from decimal import Decimal
@@ -18,7 +17,6 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Numeric,
-    SmallInteger,
     Table,
     Text,
     text,
@@ -26,8 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 from dingbridge import UtcDateTime
-from dingbridge.snapshots import VersionGuard
-from dingbridge.work_queue import queue_columns, queue_index
+from dingbridge.mirror import entities_table
 
 metadata = MetaData()
 """An actions module may add tables of its own to it: they are created at start with these."""
@@ -242,31 +239,8 @@ approval_attachments = Table(
     Column("sha256", Text, comment="hex; the file is <ARCHIVE_DIR>/<its first two>/<sha256>"),
     Column("size", BigInteger, comment="bytes, as downloaded"),
     Column("downloaded_at", UtcDateTime),
-    *queue_columns(),
-    queue_index("ix_approval_attachments_due"),
     Index("ix_approval_attachments_sha256", "sha256"),
-)
-
-approval_resyncs = Table(
-    "approval_resyncs",
-    metadata,
-    Column("corp_id", Text, primary_key=True),
-    Column("app", Text, primary_key=True, comment="the DingTalk app that is asked"),
-    Column("since", UtcDateTime, nullable=False, comment="what was started since then is compared"),
-    *queue_columns(),
-    queue_index("ix_approval_resyncs_due"),
-)
-
-approval_fetches = Table(
-    "approval_fetches",
-    metadata,
-    *_instance_key(),
-    Column("app", Text, nullable=False, comment="the DingTalk app that is asked"),
-    Column("process_code", Text, comment="the template, where a list of ids has named it"),
-    Column("with_actions", Boolean, nullable=False, default=False, comment="as if its events had come"),
-    Column("looks", SmallInteger, nullable=False, default=0, comment="fetches that lacked what was reported"),
-    *queue_columns(),
-    queue_index("ix_approval_fetches_due"),
+    Index("ix_approval_attachments_state", "state"),
 )
 
 approval_forgotten = Table(
@@ -280,6 +254,20 @@ approval_forgotten = Table(
 )
 """Who is archived no more, by ``dingbridge forget``: no replay and no resync brings them back."""
 
-guard = VersionGuard(metadata, "approval_generations")
-KIND = "approval"
-"""What the guard calls an instance."""
+entities = entities_table(
+    metadata,
+    "approval_entities",
+    Column("process_code", Text, comment="the template, where a list of ids or another approval names it"),
+    Column("from_ms", BigInteger, comment="list what was started since then, epoch ms; NULL: nothing"),
+    Column("until_ms", BigInteger, comment="list what was started until then, epoch ms"),
+)
+"""What is read next: kinds ``instance``, ``file``, and, for a resync, ``template`` and ``company``. Nobody
+joins against it."""
+
+INSTANCE, FILE, TEMPLATE = "instance", "file", "template"
+"""The kinds of entities."""
+
+
+def file_entity(instance_id: Any, attachment_id: Any) -> Any:
+    """The id of the entity of a row of ``approval_attachments``, of texts or of columns."""
+    return instance_id + "/" + attachment_id

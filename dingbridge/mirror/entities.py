@@ -6,7 +6,8 @@ its write needs unchanged (``dingbridge/work_queue.py``).
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -52,8 +53,8 @@ class Entity(NamedTuple):
     entity_id: str
 
 
-def entities_table(metadata: MetaData, name: str) -> Table:
-    """The entities of one consumer, in a table of its ``metadata``."""
+def entities_table(metadata: MetaData, name: str, *own: Column[Any]) -> Table:
+    """The entities of one consumer, in a table of its ``metadata``, with columns of its ``own``."""
     return Table(
         name,
         metadata,
@@ -70,6 +71,7 @@ def entities_table(metadata: MetaData, name: str) -> Table:
         Column("code", Text, comment="refused: DingTalk's code; withheld: the columns"),
         Column("left_ms", BigInteger, comment="when somebody was marked as left without an event"),
         Column("run_ms", BigInteger, comment="to be read for the full sync that began then"),
+        *own,
         *queue_columns(),
         queue_index(f"ix_{name}_due"),
         Index(f"ix_{name}_run", "run_ms"),
@@ -78,10 +80,11 @@ def entities_table(metadata: MetaData, name: str) -> Table:
 
 
 class Entities:
-    """The rows of ``table``, made by ``entities_table``. ``clock`` gives epoch s."""
+    """The rows of ``table``, made by ``entities_table``. ``clock`` gives epoch s; ``only`` says which rows
+    this process reads."""
 
-    def __init__(self, table: Table, clock: Callable[[], float]) -> None:
-        self.table, self.queue = table, WorkQueue(table, lease_s=LEASE_S, clock=clock)
+    def __init__(self, table: Table, clock: Callable[[], float], *only: ColumnElement[bool]) -> None:
+        self.table, self.queue = table, WorkQueue(table, *only, lease_s=LEASE_S, clock=clock)
 
     def now_ms(self) -> int:
         return self.queue.now_ms()
@@ -89,6 +92,12 @@ class Entities:
     def at(self, entity: Entity) -> list[ColumnElement[bool]]:
         """The where clause of one row."""
         return [self.table.c[name] == value for name, value in entity._asdict().items()]
+
+    async def lock(self, tx: Transaction, entity: Entity, app: str) -> None:
+        """Hold the row of ``entity`` until ``tx`` ends; without one, make one of which nothing is due."""
+        statement = tx.insert(self.table).values(**entity._asdict(), app=app)
+        same = {"claims": self.table.c.claims}
+        await tx.execute(statement.on_conflict_do_update(index_elements=Entity._fields, set_=same))
 
     async def report(
         self, tx: Transaction, entity: Entity, app: str, reported: Reported, reported_ms: int
@@ -129,28 +138,27 @@ class Entities:
         priority: int = RECONCILE,
         after_s: float = 0.0,
         new_only: bool = False,
+        own: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """Read each of ``ids`` without an event, in ``after_s`` s.
+        """Read each of ``ids`` without an event, in ``after_s`` s, with ``own`` columns of the table.
 
         Some rows keep their time: a row that is due before; a row in doubt (a full sync, ``run_ms``, does not
-        wait for withheld fields); a row that was read since ``since_ms``; with ``new_only`` every row that
-        exists.
+        wait for withheld fields); a row that was read since ``since_ms``; with ``new_only`` every row
+        that is due or was read.
         """
         c, due_ms = self.table.c, self.now_ms() + round(after_s * 1000)
-        due: dict[str, Any] = {"app": app, "due_ms": due_ms, "priority": priority, "reads": 0}
+        due: dict[str, Any] = {"app": app, "due_ms": due_ms, "priority": priority, "reads": 0, **own}
         if run_ms is not None:
             due["run_ms"] = run_ms
         certain = c.state.is_(None) if run_ms is None else or_(c.state.is_(None), c.state == "withheld")
         later = and_(certain, c.due_ms > due_ms, c.leased_ms <= self.now_ms())
         idle = or_(c.due_ms.is_(None), later)
         unread = true() if since_ms is None else func.coalesce(c.read_ms, -1) < since_ms
-        statement = tx.insert(self.table)
+        where = and_(idle, unread)
         if new_only:
-            statement = statement.on_conflict_do_nothing()
-        else:
-            statement = statement.on_conflict_do_update(
-                index_elements=Entity._fields, set_=due, where=and_(idle, unread)
-            )
+            where = and_(c.due_ms.is_(None), c.read_ms.is_(None), c.state.is_(None))
+        statement = tx.insert(self.table)
+        statement = statement.on_conflict_do_update(index_elements=Entity._fields, set_=due, where=where)
         if ids:
             rows = [{"corp_id": corp_id, "kind": kind, "entity_id": one, **due} for one in sorted(set(ids))]
             await tx.execute(statement, rows)

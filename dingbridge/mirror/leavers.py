@@ -49,11 +49,7 @@ class LeaverLimit:
             return bool(row.state == CONFIRMED)
         c, since_ms = self._entities.table.c, self._entities.now_ms() - round(WINDOW_S * 1000)
         # one at a time counts, in whatever process
-        lock = {**Entity(row.corp_id, COMPANY, WHOLE)._asdict(), "app": row.app}
-        statement = tx.insert(self._entities.table).values(lock)
-        await tx.execute(
-            statement.on_conflict_do_update(index_elements=Entity._fields, set_={"claims": c.claims})
-        )
+        await self._entities.lock(tx, Entity(row.corp_id, COMPANY, WHOLE), row.app)
         counted = select(func.count()).select_from(self._entities.table)
         used = await tx.scalar(counted.where(c.corp_id == row.corp_id, c.left_ms > since_ms))
         doubtful = (c.corp_id == row.corp_id, c.kind == row.kind, c.state.in_((MISSING, WAITS)))

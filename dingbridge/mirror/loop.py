@@ -194,10 +194,11 @@ class Loop:
             self.gave_up_on = error if isinstance(error, ApiError) else None
             self._paused[place] = self._clock() + max(availability.pause_s(), min(asked_s, ASKED_MAX_S))
         again, now_ms = row.failed_ms is not None, self._entities.now_ms()
+        of_all = availability.is_down or whose(error) is False
         # where nothing else of the kind is read, nothing can show that a failure is the entity's own
-        alone = again and not availability.is_down and row.run_ms is not None
+        alone = again and not of_all and row.run_ms is not None
         late = alone and now_ms - row.run_ms > GIVE_UP_AFTER_S * 1000
-        still = row.state == "refused" and not availability.is_down
+        still = row.state == "refused" and not of_all
         given_up = values["due_ms"] is None or late or still
         if given_up:
             code = (isinstance(error, ApiError) and error.code) or type(error).__name__
@@ -207,4 +208,7 @@ class Loop:
                 await queue.release(tx, row, **values)
         level = log.error if given_up else log.warning
         where = error_location(error, "consumers")
-        level("mirror.not_read", kind=row.kind, entity_id=row.entity_id, error=where, given_up=given_up)
+        about = {"kind": row.kind, "entity_id": row.entity_id, "error": where, "given_up": given_up}
+        if isinstance(error, ApiError) and error.about == "right":  # in the words that name what to tick
+            about |= {"permission": error.permission, "reason": str(error)}
+        level("mirror.not_read", **about)

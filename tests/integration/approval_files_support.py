@@ -4,17 +4,16 @@ import hashlib
 import json
 import os
 from collections import Counter
+from typing import Any
 
 import pytest
 from aiohttp import web
 from sqlalchemy import select, update
 
 from dingbridge.consumers.approval import Approval
-from dingbridge.consumers.approval.files.downloads import Downloads
-from dingbridge.consumers.approval.settings import ApprovalSettings
-from dingbridge.consumers.approval.tables import approval_attachments
+from dingbridge.consumers.approval.tables import FILE, INSTANCE, approval_attachments, entities
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import LEAVE, Office, field, instance
+from tests.unit.approval.office import LEAVE, Office, field, hear, instance
 
 CONTENT = os.urandom(700_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -63,8 +62,11 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-async def archive(database_url):
-    async with MemoryRuntime(Approval(), database_url=database_url, dingtalk=Office()) as runtime:
+async def archive(database_url, folder, shelf):
+    office: Any = Office()
+    office.attachment_url = shelf.attachment_url
+    async with MemoryRuntime(Approval(), database_url=database_url, dingtalk=office) as runtime:
+        await runtime.consumer.files.open_folder()
         yield runtime
 
 
@@ -75,14 +77,13 @@ def files(*ids, name="../../发票.pdf"):
 
 
 async def archived(archive, *fields, instance_id="pi-1", **event):
-    """An approval with these fields is archived."""
-    archive.consumer.dingtalk.finish(instance_id, form=[*(field(*item) for item in LEAVE.items()), *fields])
-    outcome = await archive.deliver(instance("finish", processInstanceId=instance_id, **event))
-    assert outcome.kind == "done", outcome
-
-
-def downloads(archive, shelf):
-    return Downloads(archive.consumer.fetcher, lambda app, corp_id: shelf, ApprovalSettings.load())
+    """An approval with these fields is archived; its files are due."""
+    consumer = archive.consumer
+    consumer.dingtalk.finish(instance_id, form=[*(field(*item) for item in LEAVE.items()), *fields])
+    await hear(archive, instance("finish", processInstanceId=instance_id, **event))
+    of_instances = entities.c.kind == INSTANCE
+    for row in await consumer.entities.queue.claim(archive.database, 1, of_instances):
+        await consumer.instances.read(row, consumer.dingtalk)
 
 
 async def rows(archive):
@@ -92,8 +93,8 @@ async def rows(archive):
 
 async def due_now(archive):
     async with archive.database.transaction() as tx:
-        waits = approval_attachments.c.due_ms.is_not(None)
-        await tx.execute(update(approval_attachments).where(waits).values(due_ms=1))
+        waits = (entities.c.kind == FILE, entities.c.due_ms.is_not(None))
+        await tx.execute(update(entities).where(*waits).values(due_ms=1))
 
 
 def kept(folder):

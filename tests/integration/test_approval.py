@@ -9,7 +9,6 @@ import time
 import pytest
 from sqlalchemy import select
 
-from dingbridge import Conflict, Context
 from dingbridge.consumers.approval import Approval
 from dingbridge.consumers.approval.examples import leave_ledger
 from dingbridge.consumers.approval.files.store import INCOMING
@@ -25,7 +24,6 @@ from tests.integration.approval_files_support import (
     SHA256,
     archive,
     archived,
-    downloads,
     files,
     folder,
     kept,
@@ -37,7 +35,7 @@ from tests.support.dingtalk import APP_KEY, APP_SECRET, records_of
 from tests.support.profiles import AT_ONCE
 from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
-from tests.unit.approval.office import Office, deliver, instance, once
+from tests.unit.approval.office import Office, hear, instance, look
 
 pytestmark = on_one_database
 
@@ -57,20 +55,18 @@ async def test_an_approval_and_its_revocation_or_change_at_the_same_moment_end_w
     office.finish("pi-2", bizAction=biz_action, mainProcessInstanceId="pi-1")
     events = [instance("finish", processInstanceId=id_) for id_ in ("pi-1", "pi-2")]
     order = [events[first], events[1 - first]]
+    whole, both = office.approval, asyncio.Barrier(2)
+
+    async def together(instance_id):
+        answer = await whole(instance_id)
+        await both.wait()
+        return answer
+
     async with MemoryRuntime(Approval(), database_url=database_url, dingtalk=office) as archive:
-        consumer, reader = archive.consumer, archive.database.reader()
-        ctx = Context(reader, lambda: consumer.dingtalk)
-        prepared = [await consumer.prepare(event, ctx) for event in order]
-
-        async def handled(event, seen):
-            async with archive.database.transaction() as tx:
-                await consumer.handle(event, tx, seen)
-
-        ended = await asyncio.gather(*map(handled, order, prepared), return_exceptions=True)
-        (problem,) = [problem for problem in ended if problem is not None]
-        assert isinstance(problem, Conflict), problem
-        for event in events:
-            await deliver(archive, event)
+        for event in order:
+            await hear(archive, event)
+        office.approval = together
+        await look(archive)
         assert [row.instance_id for row in await archive.rows(select(leave_ledger))] == left
         states = {row.instance_id: row.state for row in await archive.rows(select(approval_actions))}
     assert states == {"pi-1": "revoked", "pi-2": "done" if left else "skipped"}
@@ -84,10 +80,8 @@ __all__ = ["archive", "folder", "shelf"]
 
 async def test_files_are_kept_under_their_hash_readable_for_their_owner_only(archive, shelf, folder):
     await archived(archive, files("1", "2"))
-    work = downloads(archive, shelf)
-    await work.open_folder()
-    assert await once(work) == 2
-    assert await once(work) == 0
+    assert await look(archive) == 2
+    assert await look(archive) == 0
     for row in (await rows(archive)).values():
         assert (row.state, row.reason, row.sha256, row.size) == ("done", None, SHA256, len(CONTENT))
         assert row.downloaded_at is not None
@@ -100,13 +94,11 @@ async def test_files_are_kept_under_their_hash_readable_for_their_owner_only(arc
 
 
 async def test_what_a_process_that_died_has_left_goes_after_a_day(archive, shelf, folder):
-    work = downloads(archive, shelf)
-    await work.open_folder()
     old, new = folder / INCOMING / "old", folder / INCOMING / "new"
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 90_000,) * 2)
-    await work.open_folder()
+    await archive.consumer.files.open_folder()
     assert kept(folder) == [f"{INCOMING}/new"]
 
 

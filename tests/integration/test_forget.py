@@ -65,7 +65,8 @@ class House:
         for runtime, one in ((self.sync, hire), (self.archive, finish)):
             outcome = await runtime.deliver(one, **told)
             assert outcome.kind == "done", outcome
-        await self.sync.consumer.look_due()
+        for runtime in (self.sync, self.archive):
+            await runtime.consumer.look_due()
 
     async def dismiss(self):
         await self.oa.say(message("user.absent", "own-1", version=2))

@@ -9,7 +9,6 @@ from sqlalchemy import select
 from dev import quota
 from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.consumers.approval import Approval
-from dingbridge.consumers.approval.reconcile.reconciler import Reconciler, Scope, template_codes
 from dingbridge.consumers.approval.tables import approval_instances
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
@@ -83,29 +82,34 @@ async def test_an_approval_costs_the_pushes_and_calls_that_the_guide_counts(simu
             body = one.plaintext()
             for record in to_records(Received(seq, "j1", one.time_ms, "default", "http", body)):
                 assert (await archive.deliver(record)).kind == "done"
+                await archive.consumer.look_due()
         assert counted(client).total() in (1, 1 + quota.ASSUMED.late)
 
 
 async def test_a_resync_request_costs_what_the_guide_counts(simulator):
+    corp_id = simulator.platform.corp_id
     for _ in range(3):
         simulator.platform.act("start_approval", {"process_code": "PROC-LEAVE"})
     async with client_of(simulator) as client, MemoryRuntime(Approval(), dingtalk=client) as archive:
+        consumer = archive.consumer
+        of_leave = approval_instances.c.process_code == "PROC-LEAVE"
 
         async def resync(days_ago: int) -> tuple[int, int]:
-            """What it archived, and the calls that count."""
+            """The approvals that the archive has then, and the calls that count."""
             since = datetime.now(UTC) - timedelta(days=days_ago)
-            until, codes = since + timedelta(days=2), await template_codes(client)
-            scope = Scope(simulator.platform.corp_id, "default", since, until, codes)
-            work = Reconciler(archive.consumer.fetcher, client, scope)
-            archived = (await work.archive(await work.list_ids())).archived
-            return archived, counted(client).total()
+            async with archive.database.transaction() as tx:
+                await consumer.resync.request(tx, "default", corp_id, round(since.timestamp() * 1000))
+            await consumer.look_due()
+            return len(await archive.rows(select(approval_instances).where(of_leave))), counted(
+                client
+            ).total()
 
-        shape = quota.Company(230, (), 0, templates=len(await client.templates()))
-        client.calls.clear()
+        shape = quota.Company(230, (), 0, templates=1)  # the one that has an action
         started, made = await resync(days_ago=1)
         assert started >= 3
         assert made == quota.one_resync(shape, 0, started)
         running = await archive.rows(select(approval_instances).where(approval_instances.c.outcome.is_(None)))
-        asked_again, made = await resync(days_ago=300)
-        assert asked_again == len(running) >= 3
-        assert made == quota.one_resync(shape, asked_again, 0)
+        client.calls.clear()
+        _, made = await resync(days_ago=1)
+        assert len(running) >= 3
+        assert made == quota.one_resync(shape, len(running), 0)

@@ -51,11 +51,11 @@ async def forwarded(host: str) -> str:
 async def photo(host: str, folder: Path) -> str:
     """What the archive says of a photo there."""
     settings = ApprovalSettings(archive_dir=folder)
-    fetcher: Any = SimpleNamespace(database=None, metrics=None, rights=None)
-    work = Downloads(fetcher, None, settings)  # type: ignore[arg-type]
-    row: Any = SimpleNamespace(kind="photo", url=f"https://{host}/photo.png", file_size=None)
+    nothing: Any = None
+    work = Downloads(nothing, nothing, nothing, settings)
+    file: Any = SimpleNamespace(kind="photo", url=f"https://{host}/photo.png", file_size=None)
     with pytest.raises(downloads._Failed) as failed:
-        await work._download(row)
+        await work._download(nothing, file, nothing)
     return f"{failed.value}, {'refused' if isinstance(failed.value, downloads._Refused) else 'later'}"
 
 

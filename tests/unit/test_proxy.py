@@ -104,11 +104,10 @@ async def probe(_: Path) -> str:
 
 
 async def photo(folder: Path) -> str:
-    work = Downloads(
-        SimpleNamespace(database=None, metrics=None, rights=None), None, ApprovalSettings(archive_dir=folder)
-    )  # type: ignore[arg-type]
-    row: Any = SimpleNamespace(kind="photo", url=f"https://{NAME}/photo.png", file_size=None)
-    return await _words(work._download(row))
+    nothing: Any = None
+    work = Downloads(nothing, nothing, nothing, ApprovalSettings(archive_dir=folder))
+    file: Any = SimpleNamespace(kind="photo", url=f"https://{NAME}/photo.png", file_size=None)
+    return await _words(work._download(nothing, file, nothing))
 
 
 async def forward(_: Path) -> str:

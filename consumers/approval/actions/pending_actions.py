@@ -10,16 +10,16 @@ from typing import Literal
 
 from sqlalchemy import ColumnElement, case, select, true
 
-from dingbridge import Conflict, Database
+from dingbridge import Database
 from dingbridge.consumers.approval.actions.action_state import DONE, REVOKED
 from dingbridge.consumers.approval.actions.declaration import name_of
 from dingbridge.consumers.approval.actions.runner import ActionRunner
 from dingbridge.consumers.approval.archive.links import ancestors
 from dingbridge.consumers.approval.archive.query import Filter, pages
 from dingbridge.consumers.approval.archive.writer import stored
-from dingbridge.consumers.approval.tables import KIND, approval_actions, approval_instances, guard
+from dingbridge.consumers.approval.tables import INSTANCE, approval_actions, approval_instances
+from dingbridge.mirror import Entities, Entity
 
-MOST_AGAIN = 10
 _columns = approval_instances.c
 
 
@@ -38,6 +38,7 @@ class Pending:
     calls: str
     state: str | None
     reason: str | None
+    app: str
 
 
 async def pending(database: Database, runner: ActionRunner, chosen: Filter) -> AsyncIterator[Pending]:
@@ -63,6 +64,7 @@ async def pending(database: Database, runner: ActionRunner, chosen: Filter) -> A
                 calls="" if decision.call is None else name_of(decision.call),
                 state=known.state,
                 reason=decision.reason if decision.call is None else known.reason,
+                app=row["app"],
             )
 
 
@@ -83,24 +85,15 @@ def _may_lack(runner: ActionRunner) -> ColumnElement[bool]:
     )
 
 
-async def call(database: Database, runner: ActionRunner, one: Pending) -> str | None:
+async def call(database: Database, entities: Entities, runner: ActionRunner, one: Pending) -> str | None:
     """Call it, in a transaction of its own, with what follows for the instances that change it; returns the
-    state in ``approval_actions`` afterwards.
-
-    Raises what the function raises, but for ``Reject``: its words are the reason in the table. Raises
-    ``Conflict`` when events of the instance were written meanwhile, again and again.
-    """
+    state in ``approval_actions`` afterwards."""
     key = {"corp_id": one.corp_id, "instance_id": one.instance_id}
-    for left in reversed(range(MOST_AGAIN)):
-        db = database.reader()
-        ids = [one.instance_id, *await ancestors(db, one.corp_id, one.instance_id)]
-        attempts = [await guard.begin(db, one.corp_id, KIND, id_) for id_ in ids]
-        try:
-            async with database.transaction() as tx:
-                for attempt in attempts:
-                    await guard.claim(tx, attempt, fetched=False)
-                return (await runner.settle_family(tx, key, await stored(tx, key), without_event="all")).state
-        except Conflict:
-            if not left:
-                raise
-    raise AssertionError("unreachable")
+    async with database.transaction() as tx:
+        # first what a read locks first
+        for instance_id in (one.instance_id, *await ancestors(tx, one.corp_id, one.instance_id)):
+            await entities.lock(tx, Entity(one.corp_id, INSTANCE, instance_id), one.app)
+        await runner.settle_family(tx, key, await stored(tx, key), without_event="all")
+        entry = (approval_actions.c[name] == value for name, value in key.items())
+        state: str | None = await tx.scalar(select(approval_actions.c.state).where(*entry))
+        return state

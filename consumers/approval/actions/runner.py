@@ -1,4 +1,4 @@
-"""Calls the action of a template or its undo, and stores the outcome. The caller holds the guard.
+"""Calls the action of a template or its undo, and stores the outcome. The caller holds the entities' rows.
 
 Not here: what an action is (``declaration.py``), and whether one is to be called (``action_state.py``).
 """
@@ -6,7 +6,6 @@ Not here: what an action is (``declaration.py``), and whether one is to be calle
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -60,13 +59,6 @@ _SAID = {
 }
 
 
-class Settled(NamedTuple):
-    """What is in ``approval_actions`` afterwards (None: nothing), and whether the function failed."""
-
-    state: str | None
-    failed: bool = False
-
-
 class ActionRunner:
     """The actions of one consumer process. ``actions`` by process code; ``zone`` of times in forms."""
 
@@ -114,32 +106,29 @@ class ActionRunner:
         *,
         new_outcome: bool = False,
         without_event: WithoutEvent = "none",
-        tolerant: bool = False,
-    ) -> Settled:
+    ) -> bool:
         """Settle the instance ``key`` and all that change it, take it back, or are changed by it: undos are
-        called before actions. ``failed``: one of them did.
+        called before actions. Returns whether one of them failed: then what it wrote is undone, and
+        ``approval_actions`` has the reason.
 
         ``new_outcome``: the outcome was not known before, so that a template without an action is counted
-        once. ``tolerant``: a function that fails is written down as that, and what it wrote is undone; else
-        what it raises is raised here, but for ``Reject``.
+        once.
         """
         among = await family(tx, key["corp_id"], key["instance_id"])
         await links.write(tx, key["corp_id"], among)
-        settled: dict[str, Settled] = {}
+        failed = False
         for instance_id in among.in_order():
             one = {**key, "instance_id": instance_id}
             ours = one == key
-            settled[instance_id] = await self._settle(
+            failed |= await self._settle(
                 tx,
                 one,
                 instance if ours else await stored(tx, one),
                 among,
                 new_outcome=new_outcome and ours,
                 without_event=without_event,
-                tolerant=tolerant,
             )
-        state = settled[key["instance_id"]].state if key["instance_id"] in settled else None
-        return Settled(state, any(each.failed for each in settled.values()))
+        return failed
 
     async def _settle(
         self,
@@ -150,25 +139,24 @@ class ActionRunner:
         *,
         new_outcome: bool,
         without_event: WithoutEvent,
-        tolerant: bool,
-    ) -> Settled:
-        """Do what ``decide`` returns for one instance, and store the outcome."""
+    ) -> bool:
+        """Do what ``decide`` returns for one instance, and store the outcome; returns whether it failed."""
         row = instance.row
         if row is None:
-            return Settled(None)
+            return False
         known, decision = await self.decide(tx, key, instance, without_event=without_event, among=among)
         code, instance_id = known.process_code or "", key["instance_id"]
         if decision.without_action:
             if new_outcome:
                 self._metrics.without_action.inc()
                 log.info("approval.without_action", process_code=code or None, instance_id=instance_id)
-            return Settled(None)
+            return False
         state, reason = decision.state, decision.reason
         times: dict[str, datetime | None] = {}
         failed = False
         if decision.call is not None:
             approval = self._approved(key, instance, code, decision.revoked_by)
-            reason, failed = await _call(tx, decision.call, approval, tolerant)
+            reason, failed = await _call(tx, decision.call, approval)
             if decision.revoked_by is None:
                 state = DONE if reason is None else FAILED if failed else REJECTED
                 times = {"done_at": datetime.now(UTC), "undone_at": None} if reason is None else {}
@@ -176,7 +164,7 @@ class ActionRunner:
                 state = REVOKED if reason is None else NOT_UNDONE
                 times = {"undone_at": datetime.now(UTC)} if reason is None else {}
         if state is None or ((state, reason) == (known.state, known.reason) and not times):
-            return Settled(known.state, failed)
+            return failed
         declared = self.actions.get(code)
         values = {
             **key,
@@ -191,7 +179,7 @@ class ActionRunner:
         self._metrics.action(state)
         say = log.info if reason in (None, RESYNCED, BEFORE_BRIDGE) else log.warning
         say(_SAID[state], process_code=code, instance_id=instance_id, reason=reason)
-        return Settled(state, failed)
+        return failed
 
     def _approved(
         self, key: Row, instance: Stored, process_code: str, revoked_by: RevokedBy | None
@@ -215,10 +203,9 @@ class ActionRunner:
         )
 
 
-async def _call(
-    tx: Transaction, function: Function, approval: Approved, tolerant: bool
-) -> tuple[str | None, bool]:
-    """Call it in a savepoint; why it rejected the form or, if that is tolerated, failed (True), else None."""
+async def _call(tx: Transaction, function: Function, approval: Approved) -> tuple[str | None, bool]:
+    """Call it in a savepoint; why it rejected the form or failed (True), else None. Raises only what means
+    that a dependency is down."""
     try:
         async with tx.connection.begin_nested():
             await function(approval, tx)
@@ -231,7 +218,7 @@ async def _call(
         if isinstance(error, Conflict):
             # a function has fetched nothing, so called again at once it would say the same
             failure = Retry("the function asked for another fetch").with_traceback(error.__traceback__)
-        if not tolerant or is_unavailable(failure):
+        if is_unavailable(failure):
             raise failure from None
         # type and place, not its words: they may hold the form's values
         name = name_of(function)

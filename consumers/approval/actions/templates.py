@@ -8,7 +8,7 @@ from sqlalchemy import case, func, select
 
 from dingbridge import Reader
 from dingbridge.consumers.approval.actions.declaration import Action, name_of
-from dingbridge.consumers.approval.process_codes import template_name
+from dingbridge.consumers.approval.archive.masking import SUBMITTED
 from dingbridge.consumers.approval.tables import approval_actions, approval_instances
 
 
@@ -37,6 +37,12 @@ class Template:
             "undo": self.undo,
             "actions": ", ".join(f"{count} {state}" for state, count in self.states.items()),
         }
+
+
+def template_name(title: str | None) -> str | None:
+    """The template's name in the title of one of its approvals; None when the title is of another kind."""
+    _, submitted, name = (title or "").partition(SUBMITTED)
+    return name.strip() or None if submitted else None
 
 
 async def listed(

@@ -67,7 +67,7 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, process_cod
         "originator_userid": as_text(first(api.get("originatorUserId"), from_events("staffId"))),
         "originator_dept_id": as_text(api.get("originatorDeptId")),
         "originator_dept_name": as_text(api.get("originatorDeptName")),
-        "outcome": outcome(events, document),
+        "outcome": outcome(document),
         "status": as_text(api.get("status")),
         "result": as_text(first(api.get("result"), from_end("result"))),
         "biz_category_id": as_text(from_events("bizCategoryId")),
@@ -90,23 +90,14 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, process_cod
     }
 
 
-def outcome(events: Events, document: Mapping[str, Any] | None) -> str | None:
-    """``approved``, ``refused``, ``terminated``, ``finished`` (how is not known), or None: not at its end.
-
-    A document at its end decides. Without one the latest event of an end does.
-    """
+def outcome(document: Mapping[str, Any] | None) -> str | None:
+    """``approved``, ``refused``, ``terminated``, ``finished`` (how is not known), or None: DingTalk has not
+    shown it at its end. An event alone decides nothing."""
     results = {"agree": "approved", "refuse": "refused"}
     status = status_of(document)
     if document is not None and status == COMPLETED:
         return results.get(str(document.get("result")).lower(), "finished")
-    if status == TERMINATED:
-        return "terminated"
-    ends = [kind for kind, _ in _latest_first(events) if kind in ENDS]
-    if not ends:
-        return None
-    if ends[0] == "terminate":
-        return "terminated"
-    return results.get(str(events["finish"]["data"].get("result")).lower(), "finished")
+    return "terminated" if status == TERMINATED else None
 
 
 def status_of(document: Mapping[str, Any] | None) -> str:
@@ -122,7 +113,7 @@ def at_end(document: Mapping[str, Any] | None) -> bool:
 
 def approved(document: Mapping[str, Any] | None) -> bool:
     """Return whether the API itself has the instance as ended and approved."""
-    return status_of(document) == COMPLETED and outcome({}, document) == "approved"
+    return status_of(document) == COMPLETED and outcome(document) == "approved"
 
 
 def missing_fields(document: Mapping[str, Any]) -> list[str]:

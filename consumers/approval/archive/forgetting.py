@@ -14,20 +14,21 @@ from dingbridge import Forgotten, Person, Transaction
 from dingbridge.consumers.approval.archive.masking import SHORTEST, hiding, names_of, originator, took_part
 from dingbridge.consumers.approval.archive.writer import Archive, stored, task_events
 from dingbridge.consumers.approval.tables import (
-    KIND,
+    FILE,
+    INSTANCE,
     approval_actions,
     approval_attachments,
     approval_comments,
-    approval_fetches,
     approval_forgotten,
     approval_form_values,
     approval_instances,
     approval_operations,
     approval_table_cells,
     approval_tasks,
-    guard,
+    file_entity,
 )
 from dingbridge.errors import BridgeError
+from dingbridge.mirror import Entity
 
 AT_ONCE: Final = 200
 """Approvals in one transaction: it must not hold SQLite's only writer for long."""
@@ -45,7 +46,6 @@ _OF_INSTANCE: Final[tuple[Table, ...]] = (
     approval_comments,
     approval_actions,
     approval_attachments,
-    approval_fetches,
     approval_instances,
 )
 
@@ -57,9 +57,9 @@ async def forget(tx: Transaction, person: Person, archive: Archive, path_of: Pat
     deleted, masked, hashes = Counter[str](), Counter[str](), set[str]()
     called = set[str]()
     found = await _naming(tx, person)
-    # first, as whoever writes one does
-    await guard.outdate(tx, person.corp_id, KIND, found)
     for instance_id in found:
+        # first, as whoever writes one does
+        await archive.entities.lock(tx, Entity(person.corp_id, INSTANCE, instance_id), "")
         of = {"corp_id": person.corp_id, "instance_id": instance_id}
         known, tasks = await stored(tx, of), await task_events(tx, of)
         names = names_of(person.userid, known.document, known.events)
@@ -67,7 +67,7 @@ async def forget(tx: Transaction, person: Person, archive: Archive, path_of: Pat
         if originator(known.document, known.events) == person.userid and not (
             took_part(known.document, known.events, tasks) | await _commenters(tx, of)
         ) - {person.userid}:
-            hashes |= await _delete(tx, of, deleted)
+            hashes |= await _delete(tx, of, deleted, archive.entities.table)
         else:
             hide = hiding(person.userid, person.texts | names)
             masked[approval_instances.name] += await archive.mask(tx, of, known, tasks, hide)
@@ -106,8 +106,14 @@ async def _commenters(tx: Transaction, of: dict[str, str]) -> set[str]:
     return {row.userid for row in await tx.execute(found)}
 
 
-async def _delete(tx: Transaction, of: dict[str, str], deleted: Counter[str]) -> set[str]:
-    """Delete the instance; returns the hashes of its files."""
+async def _delete(tx: Transaction, of: dict[str, str], deleted: Counter[str], entities: Table) -> set[str]:
+    """Delete the instance, and what is to be read of it; returns the hashes of its files."""
+    c, files = entities.c, file_entity(of["instance_id"], "")
+    named = or_(
+        and_(c.kind == INSTANCE, c.entity_id == of["instance_id"]),
+        and_(c.kind == FILE, c.entity_id.startswith(files, autoescape=True)),
+    )
+    await tx.execute(delete(entities).where(c.corp_id == of["corp_id"], named))
     mine = and_(*(_a[name] == value for name, value in of.items()), _a.sha256.is_not(None))
     hashes = {row.sha256 for row in await tx.execute(select(_a.sha256).where(mine))}
     for table in _OF_INSTANCE:

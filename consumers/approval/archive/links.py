@@ -10,8 +10,8 @@ it or take it back, and what changes those, is a family here:
   the approval by then (not documented);
 - else the latest approved MODIFY is in force, and else the instance that the family began with.
 
-It follows from the rows of all, so from no order. An id that is named and not known is fetched
-(``fetch_unknown``). Not here: what happens to the actions (``consumers/approval/actions``).
+It follows from the rows of all, so from no order. An id that is named and not known is read
+(``linked_to``). Not here: what happens to the actions (``consumers/approval/actions``).
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,6 @@ from sqlalchemy import func, select, update
 
 from dingbridge import Reader, Transaction
 from dingbridge.consumers.approval.archive.document import COMPLETED
-from dingbridge.consumers.approval.queues.fetches import fetch_later
 from dingbridge.consumers.approval.tables import approval_instances
 from dingbridge.snapshots.coerce import as_list, as_text
 
@@ -108,8 +107,8 @@ async def ancestors(
 ) -> list[str]:
     """What the instance changes or takes back, what that one does, and so on, the nearest first.
 
-    ``document`` counts for the instance itself, where there is one. Whoever writes a member of a family holds
-    the guards of these too: so two never do it at once.
+    ``document`` counts for the instance itself, where there is one. Whoever writes a member of a family locks
+    the rows of these entities too, in this order: so two never do it at once.
     """
     found: list[str] = []
     main = await _main_id(db, corp_id, instance_id) if document is None else main_of(document)
@@ -166,17 +165,10 @@ async def write(tx: Transaction, corp_id: str, found: Family) -> None:
             await tx.execute(update(approval_instances).where(row).values(**values, updated_at=now))
 
 
-async def fetch_unknown(tx: Transaction, corp_id: str, app: str, document: Mapping[str, Any]) -> None:
-    """Queue a fetch of the instances that ``document`` changes, or that change it, and that the archive does
-    not know. In a minute: mostly their own events come first, and then it costs no call."""
+def linked_to(document: Mapping[str, Any]) -> set[str]:
+    """The ids of the instances that ``document`` changes, or that change it, ``MOST`` of these."""
     attached = (as_list(document.get("attachedProcessInstanceIds")) or [])[:MOST]
-    named = {text for text in (main_of(document), *map(as_text, attached)) if text}
-    if not named:
-        return
-    known = select(_columns.instance_id).where(_columns.corp_id == corp_id, _columns.instance_id.in_(named))
-    for instance_id in sorted(named - {row.instance_id for row in await tx.execute(known)}):
-        key = {"corp_id": corp_id, "instance_id": instance_id}
-        await fetch_later(tx, key, app, after_s=60, once=True)
+    return {text for text in (main_of(document), *map(as_text, attached)) if text}
 
 
 async def _main_id(db: Reader | Transaction, corp_id: str, instance_id: str) -> str | None:

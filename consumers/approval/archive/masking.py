@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
-from dingbridge.consumers.approval.process_codes import SUBMITTED
 from dingbridge.masking import SHOWN
 from dingbridge.snapshots.coerce import as_json, as_text, parse_json
 from dingbridge.worker.store.forgetting import alone
 
 MASK: Final = "***"
+SUBMITTED: Final = "提交的"
+"""In the title of an approval, between its originator's name and that of its template."""
 SHORTEST: Final = 2
 """Characters of a text that is looked for inside of others."""
 

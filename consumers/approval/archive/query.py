@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, RowMapping, Table, func, select, tuple_
 
 from dingbridge import Reader
+from dingbridge.consumers.approval.archive.attachments import WAITING
 from dingbridge.consumers.approval.archive.document import COMPLETED, TERMINATED
 from dingbridge.consumers.approval.tables import (
     approval_attachments,
@@ -119,6 +120,12 @@ async def approvals(db: Reader, chosen: Filter) -> AsyncIterator[Approval]:
                 getattr(found[part["corp_id"], part["instance_id"]], name).append(part)
         for approval in found.values():
             yield approval
+
+
+async def waiting_files(db: Reader) -> int:
+    """How many attachments are not downloaded yet; 10,000 stands for more. Raises ``DatabaseDown``."""
+    waiting = select(approval_attachments.c.attachment_id).where(approval_attachments.c.state == WAITING)
+    return int(await db.scalar(select(func.count()).select_from(waiting.limit(10_000).subquery())))
 
 
 def label(value: Mapping[str, Any]) -> str:

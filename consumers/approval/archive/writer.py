@@ -1,12 +1,11 @@
 """Writing an approval to the archive: instance, form, records, tasks, comments, files.
 
-The caller holds its guard. Not here: what happens to events and document (``document.py``, ``tasks.py``,
-``attachments.py``), and the action of the template (``consumers/approval/actions``).
+The caller holds the row of its entity. Not here: what happens to events and document (``document.py``,
+``tasks.py``, ``attachments.py``), and the action of the template (``consumers/approval/actions``).
 """
 
 import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -19,11 +18,13 @@ from dingbridge.consumers.approval.archive import document as rows_of
 from dingbridge.consumers.approval.archive.attachments import attachment_rows
 from dingbridge.consumers.approval.archive.document import Events, Row
 from dingbridge.consumers.approval.archive.forgotten import forgotten_in
-from dingbridge.consumers.approval.archive.links import fetch_unknown
+from dingbridge.consumers.approval.archive.links import linked_to
 from dingbridge.consumers.approval.archive.masking import Hide
 from dingbridge.consumers.approval.archive.tasks import comment_row, task_id, task_rows
 from dingbridge.consumers.approval.archive.times import ApiClock
 from dingbridge.consumers.approval.tables import (
+    FILE,
+    INSTANCE,
     approval_actions,
     approval_attachments,
     approval_comments,
@@ -32,7 +33,9 @@ from dingbridge.consumers.approval.tables import (
     approval_operations,
     approval_table_cells,
     approval_tasks,
+    file_entity,
 )
+from dingbridge.mirror import Entities
 from dingbridge.snapshots import replace_children, write_if_changed
 from dingbridge.snapshots.coerce import as_json, as_text
 from dingbridge.work_queue import ORDINARY, RECONCILE
@@ -86,54 +89,80 @@ async def task_events(db: Reader | Transaction, key: Row) -> dict[str, Events]:
 
 
 class Archive:
-    """The archive of one consumer process. ``zone`` is that of times in forms."""
+    """The archive of one consumer process. ``zone`` is that of times in forms; in ``entities`` what a write
+    makes due."""
 
-    def __init__(self, zone: ZoneInfo) -> None:
-        self._zone = zone
+    def __init__(self, zone: ZoneInfo, entities: Entities) -> None:
+        self._zone, self.entities = zone, entities
+
+    async def hear(self, tx: Transaction, key: Row, event: Event) -> Stored:
+        """Write what ``event`` alone adds; returns what the archive had before. Somebody who is forgotten is
+        masked; an instance that nobody else took part in is left out.
+
+        An event decides neither the outcome nor that the instance is deleted: a read of it does.
+        """
+        known = await stored(tx, key)
+        hidden = await forgotten_in(tx, key, known.row, [event], None)
+        if hidden.alone and known.row is None:
+            return known
+        before, data = known.row or {}, hidden.hide(dict(event.data))
+        events, kind, changed = hidden.hide(known.events), str(event.data.get("type") or ""), False
+        if event.event_type == "bpms_instance_change":
+            events = rows_of.with_event(events, kind, _time_of(event), data)
+        elif kind == "comment":
+            comment = {**key, **comment_row(event.data, hidden.hide)}
+            statement = tx.insert(approval_comments).values(comment).on_conflict_do_nothing()
+            changed = (await tx.execute(statement)).rowcount == 1
+        elif (task := task_id(event.data)) is not None:
+            tasks: dict[str, Events] = hidden.hide(await task_events(tx, key))
+            tasks[task] = rows_of.with_event(tasks.get(task, {}), kind, _time_of(event), data)
+            clock = rows_of.clock_of(events, known.document)
+            changed = await self._write_tasks(tx, key, tasks, known.document, clock)
+        code = before.get("process_code") or as_text(event.data.get("processCode"))
+        row = rows_of.instance_row(events, known.document, code) | {"app": before.get("app") or event.app}
+        row |= {"deleted_at": before.get("deleted_at")}
+        await write_if_changed(tx, approval_instances, key, row, at=datetime.now(UTC), touch=changed)
+        return known
 
     async def write(
         self,
         tx: Transaction,
         key: Row,
+        known: Stored,
         *,
         app: str,
-        new_events: Sequence[Event] = (),
         document: Mapping[str, Any] | None = None,
         process_code: str | None = None,
+        left_out: Collection[str] = (),
     ) -> Written:
-        """Write what ``new_events`` and ``document`` (None: the API has none) add. Somebody who is forgotten
-        is masked; an instance that nobody else took part in is left out (``row`` None).
+        """Write what ``document`` (None: the API has none) adds to ``known``, and believe the events but for
+        the types ``left_out``. Somebody who is forgotten is masked; an instance that nobody else took part in
+        is left out (``row`` None).
 
         ``app`` is the DingTalk app that was asked, ``process_code`` the template as it is known from
         elsewhere.
         """
-        known = await stored(tx, key)
-        hidden = await forgotten_in(tx, key, known.row, new_events, document)
+        hidden = await forgotten_in(tx, key, known.row, (), document)
         if hidden.alone and known.row is None:
             return Written(known, new_outcome=False, new_document=False, true_utc=False)
         hide, as_fetched = hidden.hide, document
         document = hide(document)
         before = known.row or {}
-        events = hide(known.events)
-        for event in new_events:
-            if event.event_type == "bpms_instance_change":
-                kind = str(event.data.get("type") or "")
-                events = rows_of.with_event(events, kind, _time_of(event), hide(dict(event.data)))
+        events = {kind: event for kind, event in hide(known.events).items() if kind not in left_out}
         if document is None or (rows_of.at_end(known.document) and not rows_of.at_end(document)):
             document = known.document  # deleted meanwhile, or an answer that is older than ours
         elif document != as_fetched and rows_of.at_end(known.document):
             document = known.document  # there the person's name is masked in other people's texts, too
-        codes = (as_text(event.data.get("processCode")) for event in new_events)
-        code = process_code or before.get("process_code") or next(filter(None, codes), None)
+        code = before.get("process_code") or process_code
         row = rows_of.instance_row(events, document, code) | {"app": before.get("app") or app}
         clock = rows_of.clock_of(events, document)
-        tasks_changed = await self._write_tasks(tx, key, new_events, document, clock, hide)
+        tasks = hide(await task_events(tx, key))
+        tasks_changed = await self._write_tasks(tx, key, tasks, document, clock)
         new_document = document is not None and as_json(known.document) != row["raw_document"]
         if document is not None and new_document:
             await self._write_parts(tx, key, document, clock)
-            waits = {"app": row["app"], "priority": ORDINARY if new_events else RECONCILE}
-            await self._write_attachments(tx, key, document, waits)
-            await fetch_unknown(tx, key["corp_id"], row["app"], document)
+            await self._write_attachments(tx, key, document, row["app"])
+            await self._ask_unknown(tx, key["corp_id"], row, document)
         await write_if_changed(tx, approval_instances, key, row, at=datetime.now(UTC), touch=tasks_changed)
         return Written(
             Stored(row, events, document),
@@ -146,27 +175,32 @@ class Archive:
         self,
         tx: Transaction,
         key: Row,
-        new_events: Sequence[Event],
+        events: Mapping[str, Events],
         document: Mapping[str, Any] | None,
         clock: ApiClock,
-        hide: Hide,
     ) -> bool:
-        """Tasks and comments; whether any changed."""
-        events: dict[str, Events] = hide(await task_events(tx, key))
-        added = False
-        for event in new_events:
-            if event.event_type != "bpms_task_change":
-                continue
-            kind, task = str(event.data.get("type") or ""), task_id(event.data)
-            if kind == "comment":
-                comment = {**key, **comment_row(event.data, hide)}
-                statement = tx.insert(approval_comments).values(comment).on_conflict_do_nothing()
-                added |= (await tx.execute(statement)).rowcount == 1
-            elif task is not None:
-                data, before = hide(dict(event.data)), events.get(task, {})
-                events[task] = rows_of.with_event(before, kind, _time_of(event), data)
         rows = task_rows(document, events, clock)
-        return await replace_children(tx, approval_tasks, key, "task_id", rows) or added
+        return await replace_children(tx, approval_tasks, key, "task_id", rows)
+
+    async def _ask_unknown(
+        self, tx: Transaction, corp_id: str, row: Row, document: Mapping[str, Any]
+    ) -> None:
+        """Read the instances that ``document`` changes, or that change it, and that nothing else named. In a
+        minute: mostly their own events come first. They have the template of this one."""
+        ids, c = linked_to(document), approval_instances.c
+        known = select(c.instance_id).where(c.corp_id == corp_id, c.instance_id.in_(ids))
+        ids -= {one.instance_id for one in await tx.execute(known)} if ids else set()
+        await self.entities.ask(
+            tx,
+            row["app"],
+            corp_id,
+            INSTANCE,
+            ids,
+            priority=ORDINARY,
+            after_s=60.0,
+            new_only=True,
+            own={"process_code": row["process_code"]},
+        )
 
     async def mask(
         self, tx: Transaction, key: Row, known: Stored, tasks: Mapping[str, Events], hide: Hide
@@ -180,8 +214,7 @@ class Archive:
         changed = (events, document) != (known.events, known.document)
         if changed and document is not None:
             await self._write_parts(tx, key, document, clock)
-        rows = task_rows(document, hide(tasks), clock)
-        changed |= await replace_children(tx, approval_tasks, key, "task_id", rows)
+        changed |= await self._write_tasks(tx, key, hide(tasks), document, clock)
         for table, id_, userid, name in _TEXTS:
             for one in (await tx.execute(select(table).where(*_where(table, key)))).mappings().all():
                 as_now = {"userid": one.get(userid), "text": one[name]}
@@ -207,15 +240,19 @@ class Archive:
                 await tx.execute(insert(table), [{**key, **row} for row in rows])
 
     async def _write_attachments(
-        self, tx: Transaction, key: Row, document: Mapping[str, Any], waits: Row
+        self, tx: Transaction, key: Row, document: Mapping[str, Any], app: str
     ) -> None:
-        rows = [
-            {**key, "attachment_id": id_, **waits, **row, "due_ms": round(time.time() * 1000)}
-            for id_, row in attachment_rows(document, self._zone).items()
-        ]
-        if rows:
-            # a file that left the form stays in the archive, and what is downloaded stays so
-            await tx.execute(tx.insert(approval_attachments).on_conflict_do_nothing(), rows)
+        found = attachment_rows(document, self._zone)
+        rows = [{**key, "attachment_id": id_, "app": app, **row} for id_, row in found.items()]
+        if not rows:
+            return
+        # a file that left the form stays in the archive, and what is downloaded stays so
+        await tx.execute(tx.insert(approval_attachments).on_conflict_do_nothing(), rows)
+        for row in rows:
+            file = file_entity(key["instance_id"], row["attachment_id"])
+            await self.entities.ask(
+                tx, row["app"], key["corp_id"], FILE, [file], priority=RECONCILE, new_only=True
+            )
 
 
 def _time_of(event: Event) -> str:

@@ -1,6 +1,5 @@
 """Approvals for the tests of the approval consumer: the client's method that it calls, and events."""
 
-import asyncio
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -10,7 +9,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Table, select
 
-from dingbridge.consumers.approval.queues.worker import QueueWorker
+from dingbridge.consumers.approval.tables import entities
 from dingbridge.dingtalk.api.approvals import IDS, INSTANCES, TEMPLATES
 from dingbridge.dingtalk.errors import NotFound
 from dingbridge.events.control import resync_requested
@@ -195,9 +194,28 @@ def resync_request(id: str = "r-1", *, since: datetime, app: str = "default", pa
     return decode(request.value)
 
 
-async def deliver(archive: MemoryRuntime, event: Event) -> None:
-    outcome = await archive.deliver(event)
+async def hear(archive: MemoryRuntime, event: Event, **more: Any) -> None:
+    """The event is handled; nothing is read yet."""
+    outcome = await archive.deliver(event, **more)
     assert outcome.kind == "done", outcome
+
+
+async def deliver(archive: MemoryRuntime, event: Event) -> None:
+    """The event is handled, and what is due is read."""
+    await hear(archive, event)
+    await look(archive)
+
+
+async def look(archive: MemoryRuntime) -> int:
+    """Read what is due; returns how many reads that was."""
+    consumer: Any = archive.consumer
+    return int(await consumer.look_due())
+
+
+async def entity(archive: MemoryRuntime, entity_id: str = "pi-1") -> Any:
+    """The row of an entity; None where there is none."""
+    rows = await archive.rows(select(entities).where(entities.c.entity_id == entity_id))
+    return rows[0] if rows else None
 
 
 async def heard(archive: MemoryRuntime, office: Office, ended_ms: int = T - 86_400_000) -> None:
@@ -211,10 +229,3 @@ async def only(archive: MemoryRuntime, table: Table) -> Any:
     """The one row that ``table`` holds."""
     (row,) = await archive.rows(select(table))
     return row
-
-
-async def once(work: QueueWorker) -> int:
-    """Try what is due, as much as one process does at once; how many rows."""
-    rows = await work.claim(work.at_once)
-    await asyncio.gather(*map(work.attempt, rows))
-    return len(rows)

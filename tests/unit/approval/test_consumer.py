@@ -6,10 +6,9 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from dingbridge import Conflict, Context
 from dingbridge.consumers.approval import Approval
 from dingbridge.consumers.approval.examples import leave_ledger
-from dingbridge.consumers.approval.reconcile.refetch import Refetch
+from dingbridge.consumers.approval.instances import AGAIN_S
 from dingbridge.consumers.approval.tables import (
     approval_form_values,
     approval_instances,
@@ -20,16 +19,19 @@ from dingbridge.consumers.approval.tables import (
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.dingtalk.replies import read
+from dingbridge.mirror.entities import LEASE_S
+from dingbridge.snapshots.late_answers import ABSENT_AGAIN_S
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import (
-    LATER,
     LEAVE,
     Office,
     T,
     deliver,
+    entity,
     field,
+    hear,
     instance,
-    once,
+    look,
     only,
     task,
 )
@@ -96,16 +98,18 @@ async def test_absent_fields_are_no_error(archive, office):
     ids=["all", "status", "empty-status", "number", "form", "null-form"],
 )
 async def test_an_answer_without_what_every_approval_has_is_a_failure_of_this_approval(
-    archive, office, lacks
+    archive, office, passes, lacks
 ):
     office.finish(**lacks)
     if not lacks:
         office.approvals["pi-1"] = {}
-    outcome = await archive.attempt(instance("finish"))
-    assert (outcome.kind, outcome.counts) == ("retry", True)
-    assert await archive.rows(select(approval_instances)) == []
-    office.finish()
     await deliver(archive, instance("finish"))
+    assert (await entity(archive)).due_ms is not None
+    assert (await only(archive, approval_instances)).outcome is None, "the event alone decides nothing"
+    assert await archive.rows(select(leave_ledger)) == []
+    office.finish()
+    passes(600)
+    await look(archive)
     assert (await only(archive, leave_ledger)).leave_type == "年假"
 
 
@@ -133,7 +137,8 @@ async def test_equal_state_writes_nothing(archive, office):
     event = instance("finish")
     await deliver(archive, event)
     before = await only(archive, approval_instances)
-    assert (await archive.deliver(event, replay_id="again")).kind == "done"
+    await hear(archive, event, replay_id="again")
+    await look(archive)
     assert await only(archive, approval_instances) == before
 
 
@@ -158,52 +163,92 @@ async def test_task_events_that_can_tell_nothing_new_cost_no_call(archive, offic
     assert office.calls.total() == 1
 
 
-async def test_an_older_document_never_overwrites_a_newer_one(archive, office):
-    consumer, reader = archive.consumer, archive.database.reader()
-    first, second = instance("finish"), task("comment", received_ms=LATER)
-    office.finish(operation_records=[])
-    a = await consumer.prepare(first, Context(reader, lambda: consumer.dingtalk))
-    office.finish()
-    b = await consumer.prepare(first, Context(reader, lambda: consumer.dingtalk))
-    async with archive.database.transaction() as tx:
-        await consumer.handle(first, tx, b)
-    with pytest.raises(Conflict):
-        async with archive.database.transaction() as tx:
-            await consumer.handle(second, tx, a)
+async def test_an_older_answer_never_overwrites_a_newer_one(archive, office, passes):
+    """A process is frozen for longer than its lease, while another reads the approval."""
+    office.finish(operationRecords=[])
+    whole, frozen = office.approval, []
+
+    async def slow(instance_id):
+        answer = await whole(instance_id)
+        if not frozen:
+            frozen.append(answer)
+            passes(LEASE_S + 1)
+            office.finish()
+            await look(archive)
+        return answer
+
+    office.approval = slow
+    await deliver(archive, instance("finish"))
+    assert frozen
     assert len(await archive.rows(select(approval_operations))) == 2
 
 
-async def test_a_missing_right_is_retried_and_a_dead_api_waits(archive, office, monkeypatch):
+async def test_an_event_that_comes_while_the_instance_is_read_is_believed_by_a_later_answer_alone(
+    archive, office
+):
+    """Invariant 8: the undo needs DingTalk's own word from after the event."""
+    office.finish()
+    await deliver(archive, instance("finish"))
+    whole = office.approval
+
+    async def meanwhile(instance_id):
+        office.approval = whole
+        answer = await whole(instance_id)
+        await hear(archive, instance("delete", T + 300_000))
+        return answer
+
+    office.approval = meanwhile
+    await deliver(archive, task("comment", T + 200_000))
+    assert len(await archive.rows(select(leave_ledger))) == 1
+    office.delete()
+    await deliver(archive, instance("delete", T + 300_001))
+    assert await archive.rows(select(leave_ledger)) == []
+
+
+async def test_a_missing_right_is_said_once_in_words_and_a_dead_api_waits(
+    archive, office, monkeypatch, passes
+):
     async def refuse(instance_id):
         return read(INSTANCES, 403, b'{"code":"Forbidden.AccessDenied.AccessTokenPermissionDenied"}')
 
     async def down(instance_id):
         raise Unavailable("no answer", api=INSTANCES)
 
-    monkeypatch.setattr(office, "approval", refuse)
-    with capture_logs() as logs:
+    with monkeypatch.context() as during, capture_logs() as logs:
+        during.setattr(office, "approval", refuse)
         for id_ in ("pi-1", "pi-2"):
-            assert (await archive.deliver(instance("finish", processInstanceId=id_))).kind == "unavailable"
-    (said,) = [line for line in logs if line["event"] == "approval.right_missing"]
+            await deliver(archive, instance("finish", processInstanceId=id_))
+    (said,) = [line for line in logs if line["event"] == "mirror.not_read"]
     assert said["permission"] == "Workflow.Instance.Read"
     assert "Tick Workflow.Instance.Read" in said["reason"]
-    monkeypatch.setattr(office, "approval", down)
-    assert (await archive.deliver(instance("finish"))).kind == "unavailable"
+    with monkeypatch.context() as during:
+        during.setattr(office, "approval", down)
+        for _ in range(10):
+            passes(900)
+            await look(archive)
+    for id_ in ("pi-1", "pi-2"):
+        office.finish(id_)
+        assert (await entity(archive, id_)).due_ms is not None, "an outage gives nothing up"
+    for _ in range(3):
+        passes(3600)
+        await look(archive)
+    assert len(await archive.rows(select(leave_ledger))) == 2
 
 
 @pytest.mark.parametrize(
-    ("status", "answer", "kind"),
+    ("status", "answer"),
     [
-        (503, b'{"code":"ServiceUnavailable","message":"a temporary failure of the server"}', "unavailable"),
-        (500, b'{"errcode":500,"errmsg":"system error"}', "unavailable"),
-        (429, b'{"code":"Throttling.User","message":"slow down"}', "unavailable"),
-        (200, b'{"errcode":123456,"errmsg":"nobody knows"}', "retry"),
-        (400, b'{"code":"nobodyKnows","message":"?"}', "retry"),
+        (503, b'{"code":"ServiceUnavailable","message":"a temporary failure of the server"}'),
+        (500, b'{"errcode":500,"errmsg":"system error"}'),
+        (429, b'{"code":"Throttling.User","message":"slow down"}'),
+        (200, b'{"errcode":123456,"errmsg":"nobody knows"}'),
+        (400, b'{"code":"nobodyKnows","message":"?"}'),
+        (200, b"<html>please sign in</html>"),
     ],
-    ids=["503", "500", "429", "errcode", "name"],
+    ids=["503", "500", "429", "errcode", "name", "html"],
 )
 async def test_only_an_answer_that_says_so_means_that_the_instance_is_not_there(
-    archive, office, monkeypatch, status, answer, kind
+    archive, office, monkeypatch, passes, status, answer
 ):
     async def trouble(instance_id):
         return read(INSTANCES, status, answer)
@@ -211,9 +256,11 @@ async def test_only_an_answer_that_says_so_means_that_the_instance_is_not_there(
     office.finish()
     with monkeypatch.context() as during:
         during.setattr(office, "approval", trouble)
-        assert (await archive.deliver(instance("finish"))).kind == kind
-    assert await archive.rows(select(approval_instances)) == []
-    await deliver(archive, instance("finish"))
+        await deliver(archive, instance("finish"))
+    assert (await entity(archive)).state is None
+    assert await archive.rows(select(leave_ledger)) == []
+    passes(600)
+    await look(archive)
     assert (await only(archive, approval_instances)).document_state == "full"
     assert len(await archive.rows(select(leave_ledger))) == 1
 
@@ -223,16 +270,25 @@ async def test_only_an_answer_that_says_so_means_that_the_instance_is_not_there(
     [(200, b'{"errcode":400002,"errmsg":"x"}'), (400, b'{"code":"processInstanceNotExist","message":"x"}')],
     ids=["errcode", "name"],
 )
-async def test_an_instance_that_is_not_there_is_looked_at_again_before_it_counts_as_an_attempt(
-    archive, office, monkeypatch, status, answer
+@pytest.mark.parametrize("started", [True, False], ids=["started", "made-up"])
+async def test_an_instance_that_is_not_there_is_read_again_if_its_start_was_heard_and_else_costs_one_call(
+    archive, office, monkeypatch, passes, status, answer, started
 ):
     async def gone(instance_id):
+        office.calls[INSTANCES] += 1
         return read(INSTANCES, status, answer)
 
     monkeypatch.setattr(office, "approval", gone)
-    outcome = await archive.deliver(instance("finish"))
-    assert (outcome.kind, outcome.counts) == ("retry", False)
-    assert await archive.rows(select(approval_instances)) == []
+    if started:
+        await hear(archive, instance("start"))
+    await deliver(archive, instance("finish"))
+    for _ in range(5):
+        passes(ABSENT_AGAIN_S)
+        await look(archive)
+    assert office.calls[INSTANCES] == (1 + len(AGAIN_S) if started else 1)
+    row = await entity(archive)
+    assert (row.state, row.code, row.due_ms) == ("refused", "not_there", None)
+    assert (await only(archive, approval_instances)).outcome is None
 
 
 async def test_an_event_without_instance_waits_for_the_comparison_that_comes_beside_it(archive):
@@ -257,30 +313,31 @@ async def test_show_lists_the_archive_and_the_ledger(archive, office):
     assert ledger[0][:2] == ("u001", "年假")
     assert (actions, open_ones) == ("actions (1 done); those rejected, failed or not undone", [])
     assert files == ("attachments", ["state", "reason", "files", "bytes"], [])
-    assert not_got == ("documents not got: 0; the latest 0", ["corp_id", "instance_id", "app"], [])
+    assert not_got == ("documents not got: 0; the latest 0", ["corp_id", "entity_id", "code"], [])
 
 
 async def test_of_two_companies_each_is_asked_about_its_own_by_its_own_app(passes):
-    """Two companies with a template of one name: the code, and so the action, is that of the event's one."""
+    """An approval that only another one names has that one's template."""
     offices = {"ours": Office(), "theirs": Office()}
     for app, office in offices.items():
-        office.templates_by_name["请假"] = "PROC-LEAVE" if app == "ours" else "PROC-OTHER"
         office.finish(f"pi-{app}", attachedProcessInstanceIds=[f"pj-{app}"])
     consumer = Approval()
     consumer.clients = lambda app, corp_id: offices[app or "ours"]
     async with MemoryRuntime(consumer) as archive:
         for app in offices:
-            more = {"processInstanceId": f"pi-{app}", "corpId": f"ding{app}", "processCode": ...}
+            code = "PROC-LEAVE" if app == "ours" else "PROC-OTHER"
+            more = {"processInstanceId": f"pi-{app}", "corpId": f"ding{app}", "processCode": code}
             await deliver(archive, instance("finish", app=app, **more))
-        rows = await archive.rows(select(approval_instances))
-        assert {row.app: row.process_code for row in rows} == {"ours": "PROC-LEAVE", "theirs": "PROC-OTHER"}
         for app, office in offices.items():
             office.finish(f"pj-{app}")
         passes(100)
-        assert await once(Refetch(consumer.fetcher, consumer.client_of)) == 2
+        assert await look(archive) == 2
         rows = await archive.rows(select(approval_instances))
-        assert {row.app: row.instance_id for row in rows if row.instance_id.startswith("pj")} == {
-            app: f"pj-{app}" for app in offices
+        assert {row.instance_id: (row.app, row.process_code) for row in rows} == {
+            "pi-ours": ("ours", "PROC-LEAVE"),
+            "pj-ours": ("ours", "PROC-LEAVE"),
+            "pi-theirs": ("theirs", "PROC-OTHER"),
+            "pj-theirs": ("theirs", "PROC-OTHER"),
         }
         assert [row.corp_id for row in await archive.rows(select(leave_ledger))] == ["dingours"]
     assert {app: office.calls[INSTANCES] for app, office in offices.items()} == {

@@ -10,10 +10,22 @@ from dingbridge import Reject, Retry
 from dingbridge.consumers.approval import Approval
 from dingbridge.consumers.approval.actions.declaration import Action
 from dingbridge.consumers.approval.examples import forget_leave, leave_ledger, record_leave
+from dingbridge.consumers.approval.instances import AGAIN_S
 from dingbridge.consumers.approval.tables import approval_actions, approval_instances
-from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import LATER, LEAVE, T, deliver, field, instance, only, task
+from tests.unit.approval.office import (
+    LATER,
+    LEAVE,
+    T,
+    deliver,
+    entity,
+    field,
+    hear,
+    instance,
+    look,
+    only,
+    task,
+)
 
 
 async def test_an_approved_leave_is_in_the_ledger_once(archive, office):
@@ -74,15 +86,19 @@ async def test_a_bad_leave_form_is_archived_and_its_action_rejected_in_words(arc
     assert "秘密" not in str(logs)
 
 
-async def test_a_rejected_action_is_tried_again_by_a_replay(archive, office):
-    office.finish(form=[field("请假类型", "年假")])
-    event = instance("finish")
-    await deliver(archive, event)
+async def test_a_rejected_action_is_tried_again_by_a_replay_at_no_further_call(archive, office):
     office.finish()
-    assert (await archive.deliver(event, replay_id="r1")).kind == "done"
+    event, actions = instance("finish"), archive.consumer.runner.actions
+    archive.consumer.runner.actions = {"PROC-LEAVE": Action(rejects)}
+    await deliver(archive, event)
+    assert (await only(archive, approval_actions)).state == "rejected"
+    archive.consumer.runner.actions = actions
+    await hear(archive, event, replay_id="r1")
+    await look(archive)
     assert (await only(archive, leave_ledger)).leave_type == "年假"
     done = await only(archive, approval_actions)
     assert (done.state, done.reason) == ("done", None)
+    assert office.calls.total() == 1
 
 
 async def writes_then_rejects(approval, tx):
@@ -115,50 +131,59 @@ async def test_what_a_rejecting_action_wrote_is_undone(office):
         assert (await only(archive, approval_actions)).reason == "too late"
 
 
-@pytest.mark.parametrize(
-    ("function", "after"), [(writes_then_fails, None), (writes_then_retries, 30), (fails_in_sql, None)]
-)
-async def test_an_action_that_fails_is_retried_with_its_event(office, function, after):
+@pytest.mark.parametrize("function", [writes_then_fails, writes_then_retries, fails_in_sql])
+async def test_an_action_that_fails_is_archived_as_that_and_tried_again(office, passes, function):
     office.finish()
     async with MemoryRuntime(Approval({"PROC-LEAVE": Action(function)}), dingtalk=office) as archive:
-        outcome = await archive.attempt(instance("finish"))
-        assert (outcome.kind, outcome.after) == ("retry", after)
-        for table in (approval_instances, leave_ledger, approval_actions):
-            assert await archive.rows(select(table)) == []
+        await deliver(archive, instance("finish"))
+        assert (await only(archive, approval_instances)).outcome == "approved"
+        assert (await only(archive, approval_actions)).state == "failed"
+        assert await archive.rows(select(leave_ledger)) == []
+        archive.consumer.runner.actions = {"PROC-LEAVE": Action(record_leave)}
+        passes(60)
+        await look(archive)
+        assert (await only(archive, approval_actions)).state == "done"
+        assert len(await archive.rows(select(leave_ledger))) == 1
+    assert office.calls.total() == 1
 
 
 @pytest.mark.parametrize("kind", ["delete", "terminate"])
 async def test_an_undo_waits_for_dingtalks_own_word_and_without_it_the_event_is_left_out(
-    archive, office, kind
+    archive, office, passes, kind
 ):
     office.finish()
     await deliver(archive, instance("finish"))
     calls, event = office.calls.total(), instance(kind, T + 200_000, result=...)
-    for wait in LOOK_AGAIN_S:
-        outcome = await archive.attempt(event)
-        assert (outcome.kind, outcome.after, outcome.counts) == ("retry", wait, False)
     with capture_logs() as logs:
         await deliver(archive, event)
+        for wait_s in AGAIN_S:
+            assert (await entity(archive)).due_ms is not None
+            passes(wait_s - 1)
+            assert await look(archive) == 0, "not before its time"
+            passes(1)
+            assert await look(archive) == 1
     assert [e["event"] for e in logs if e["log_level"] == "warning"] == ["approval.event_contradicted"]
-    assert office.calls.total() - calls == len(LOOK_AGAIN_S) + 1
+    assert office.calls.total() - calls == len(AGAIN_S) + 1
     assert len(await archive.rows(select(leave_ledger))) == 1
     row = await only(archive, approval_instances)
     assert (row.outcome, row.deleted_at) == ("approved", None)
+    assert kind not in row.raw_events
     assert (await only(archive, approval_actions)).state == "done"
 
 
 @pytest.mark.parametrize(
     ("kind", "document"), [("delete", None), ("terminate", {"status": "TERMINATED", "result": ""})]
 )
-async def test_an_undo_runs_as_soon_as_dingtalk_says_the_same(archive, office, kind, document):
+async def test_an_undo_runs_as_soon_as_dingtalk_says_the_same(archive, office, passes, kind, document):
     office.finish()
     await deliver(archive, instance("finish"))
-    event = instance(kind, T + 200_000, result=...)
-    assert (await archive.attempt(event)).kind == "retry", "the answer may be older than the event"
+    await deliver(archive, instance(kind, T + 200_000, result=...))
+    assert len(await archive.rows(select(leave_ledger))) == 1, "the answer may be older than the event"
     office.delete()
     if document is not None:
         office.finish(**document)
-    await deliver(archive, event)
+    passes(AGAIN_S[0])
+    await look(archive)
     assert await archive.rows(select(leave_ledger)) == []
     assert (await only(archive, approval_actions)).state == "revoked"
 
@@ -167,7 +192,8 @@ async def test_an_answer_that_is_older_than_the_archive_confirms_no_deletion(arc
     office.finish()
     await deliver(archive, instance("finish"))
     office.finish(status="RUNNING", result="")
-    assert (await archive.attempt(instance("delete", T + 200_000))).kind == "retry"
+    await deliver(archive, instance("delete", T + 200_000))
+    assert (await only(archive, approval_instances)).deleted_at is None
     assert len(await archive.rows(select(leave_ledger))) == 1
 
 
@@ -189,22 +215,20 @@ async def rejects(approval, tx):
 async def test_what_cannot_be_undone_says_so_and_is_tried_again(archive, office, declared, reason):
     office.finish()
     await deliver(archive, instance("finish"))
-    actions = archive.consumer.actions
-    archive.consumer.actions = declared
-    archive.consumer.open_archive()
+    runner = archive.consumer.runner
+    actions, runner.actions = runner.actions, declared
     office.delete()
     await deliver(archive, instance("delete", T + 200_000))
     row = await only(archive, approval_actions)
     assert (row.state, row.reason) == ("not_undone", reason)
     assert len(await archive.rows(select(leave_ledger))) == 1
-    archive.consumer.actions = actions
-    archive.consumer.open_archive()
+    runner.actions = actions
     await deliver(archive, instance("delete", T + 200_001))
     assert (await only(archive, approval_actions)).state == "revoked"
     assert await archive.rows(select(leave_ledger)) == []
 
 
-async def test_an_undo_that_fails_is_retried_with_its_event(office):
+async def test_an_undo_that_fails_is_tried_again(office, passes):
     async def fails(approval, tx):
         await forget_leave(approval, tx)
         raise RuntimeError
@@ -215,10 +239,14 @@ async def test_an_undo_that_fails_is_retried_with_its_event(office):
     ) as archive:
         await deliver(archive, instance("finish"))
         office.delete()
-        assert (await archive.attempt(instance("delete", T + 200_000))).kind == "retry"
-        assert (await only(archive, approval_actions)).state == "done"
-        assert (await only(archive, approval_instances)).deleted_at is None
+        await deliver(archive, instance("delete", T + 200_000))
+        assert (await only(archive, approval_actions)).state == "not_undone"
         assert len(await archive.rows(select(leave_ledger))) == 1
+        archive.consumer.runner.actions = {"PROC-LEAVE": Action(record_leave, forget_leave)}
+        passes(60)
+        await look(archive)
+        assert (await only(archive, approval_actions)).state == "revoked"
+        assert await archive.rows(select(leave_ledger)) == []
 
 
 async def test_actions_are_counted_by_what_became_of_them(archive, office):

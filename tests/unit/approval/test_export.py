@@ -16,7 +16,7 @@ from dingbridge.consumers.approval import Approval
 from dingbridge.consumers.approval.archive.export import BOM, escaped, file_name, write_csv, write_json
 from dingbridge.consumers.approval.archive.query import Filter, count, table_columns
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import Office, T, field, instance
+from tests.unit.approval.office import Office, T, deliver, field, instance
 
 ZONE = ZoneInfo("Asia/Shanghai")
 EVIL = '=HYPERLINK("http://x/"&A1)'
@@ -52,10 +52,8 @@ async def archive():
     office.finish("pi-3")
     async with MemoryRuntime(Approval({}), dingtalk=office) as runtime:
         for number, code in (("pi-1", "PROC-X"), ("pi-2", "PROC-X"), ("pi-3", "PROC-Y")):
-            assert (
-                await runtime.deliver(instance("finish", processInstanceId=number, processCode=code))
-            ).kind == "done"
-        assert (await runtime.deliver(instance("start", processInstanceId="pi-4", processCode="PROC-X"))).kind
+            await deliver(runtime, instance("finish", processInstanceId=number, processCode=code))
+        await deliver(runtime, instance("start", processInstanceId="pi-4", processCode="PROC-X"))
         yield runtime
 
 

@@ -12,18 +12,10 @@ from dingbridge.consumers.approval.actions.declaration import Action
 from dingbridge.consumers.approval.actions.pending_actions import call, pending
 from dingbridge.consumers.approval.archive.query import Filter
 from dingbridge.consumers.approval.examples import forget_leave, leave_ledger, record_leave
-from dingbridge.consumers.approval.reconcile.reconciler import Reconciler, Scope
-from dingbridge.consumers.approval.reconcile.refetch import Refetch
-from dingbridge.consumers.approval.reconcile.requests import RequestedResyncs
-from dingbridge.consumers.approval.tables import (
-    approval_actions,
-    approval_fetches,
-    approval_instances,
-    approval_resyncs,
-)
+from dingbridge.consumers.approval.tables import approval_actions, approval_instances
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import CORP, Office, T, deliver, heard, instance, once, only, resync_request
+from tests.unit.approval.office import CORP, Office, T, deliver, entity, heard, instance, look, resync_request
 
 NOW = datetime.now(UTC)
 ALL = {f"pi-{number}" for number in range(5)}
@@ -79,7 +71,7 @@ async def booked(archive):
 async def shown(archive, wanted=None):
     consumer = archive.consumer
     wanted = wanted or Filter()
-    return [one async for one in pending(consumer.database, consumer.fetcher.actions, wanted)]
+    return [one async for one in pending(consumer.database, consumer.runner, wanted)]
 
 
 async def pending_ids(archive):
@@ -87,11 +79,7 @@ async def pending_ids(archive):
 
 
 async def called(archive, one):
-    return await call(archive.database, archive.consumer.fetcher.actions, one)
-
-
-def resyncs(archive):
-    return RequestedResyncs(archive.consumer.fetcher, archive.consumer.client_of)
+    return await call(archive.database, archive.consumer.entities, archive.consumer.runner, one)
 
 
 def request():
@@ -106,81 +94,50 @@ def request():
 async def test_one_action_that_fails_stops_no_resync_and_waits_for_a_hand_after_an_hour(
     archive, office, poison, passes
 ):
-    await archive.deliver(request())
-    assert await once(resyncs(archive)) == 1
+    await deliver(archive, request())
     assert {row.instance_id for row in await archive.rows(select(approval_instances))} == ALL | {"pi-heard"}
     assert await states(archive) == dict.fromkeys(ALL, "done") | {POISON: "failed"}
     assert await booked(archive) == ALL - {POISON}
     assert poison.calls.count(POISON) == 1, "not again and again at once"
-    assert await archive.rows(select(approval_resyncs)) == []
-    assert await once(resyncs(archive)) == 0
     (row,) = await archive.rows(select(approval_actions).where(approval_actions.c.state == "failed"))
     assert ("KeyError" if isinstance(poison.error, KeyError) else "Retry") in row.reason
     assert "test_failing_actions" in row.reason
     assert "秘密" not in row.reason
     assert row.done_at is None
 
-    work, calls = Refetch(archive.consumer.fetcher, archive.consumer.client_of), office.calls[INSTANCES]
+    calls = office.calls[INSTANCES]
     for _ in range(9):
-        assert (await only(archive, approval_fetches)).instance_id == POISON, "it is tried again"
-        await once(work)
-        passes(GIVE_UP_AFTER_S / 3)
-    assert (await only(archive, approval_fetches)).due_ms is None
-    assert poison.calls.count(POISON) < 9
-    assert office.calls[INSTANCES] == calls
+        assert (await entity(archive, POISON)).due_ms is not None, "it is tried again"
+        await look(archive)
+        passes(GIVE_UP_AFTER_S / 8)
+    await look(archive)
+    assert (await entity(archive, POISON)).due_ms is None
+    assert office.calls[INSTANCES] == calls, "at no further call"
     assert await pending_ids(archive) == [POISON]
+    assert await called(archive, (await shown(archive))[0]) == "failed"
     poison.error = None
     assert [await called(archive, one) for one in await shown(archive)] == ["done"]
     assert await booked(archive) == ALL
     assert await pending_ids(archive) == []
 
 
-async def test_a_resync_by_hand_counts_it_and_the_next_run_tries_it_again(archive, office, poison):
-    scope = Scope(CORP, "default", NOW - timedelta(days=1), NOW, ("PROC-LEAVE",), without_event="all")
-    work = Reconciler(archive.consumer.fetcher, office, scope)
-    counts = await work.archive(await work.list_ids())
-    assert (counts.archived, set(counts.left)) == (4, {POISON})
-    assert await pending_ids(archive) == [POISON]
-
-    poison.error = None
-    office.calls.clear()
-    assert (await work.archive(await work.list_ids())).archived == 5
-    assert office.calls[INSTANCES] == 0
-    assert await booked(archive) == ALL
-
-
-async def test_its_event_calls_it_again(archive, poison):
-    await archive.deliver(request())
-    await once(resyncs(archive))
-    assert (await archive.attempt(instance("finish", processInstanceId=POISON))).kind == "retry"
-    poison.error = None
-    await deliver(archive, instance("finish", processInstanceId=POISON))
-    assert await states(archive) == dict.fromkeys(ALL, "done")
-
-
-async def test_it_is_tried_again_for_an_hour_at_no_further_call(archive, office, poison, passes):
-    await archive.deliver(request())
-    await once(resyncs(archive))
-    work = Refetch(archive.consumer.fetcher, archive.consumer.client_of)
-    calls = office.calls[INSTANCES]
-    assert await once(work) == 1
-    assert await states(archive) == dict.fromkeys(ALL, "done") | {POISON: "failed"}
-    passes(GIVE_UP_AFTER_S / 2)
-    poison.error = None
-    assert await once(work) == 1
+async def test_the_next_resync_tries_it_again_at_no_further_call(archive, office, poison, passes):
+    await deliver(archive, request())
+    calls, poison.error = office.calls[INSTANCES], None
+    passes(GIVE_UP_AFTER_S)
+    await deliver(archive, resync_request("r-2", since=NOW - timedelta(days=1)))
     assert await booked(archive) == ALL
     assert office.calls[INSTANCES] == calls
-    assert await archive.rows(select(approval_fetches)) == []
 
 
 @pytest.mark.parametrize("poison", [Poison(DependencyUnavailable("the ledger is away"))], ids=["down"])
-async def test_what_one_action_needs_is_away_and_the_others_go_on(archive, poison):
+async def test_what_one_action_needs_is_away_and_the_others_go_on(archive, poison, passes):
     """It is no failure of the action: nothing is written down, and it is called again."""
-    await archive.deliver(request())
-    assert await once(resyncs(archive)) == 1
+    await deliver(archive, request())
     assert await states(archive) == dict.fromkeys(ALL - {POISON}, "done")
     poison.error = None
-    assert await once(Refetch(archive.consumer.fetcher, archive.consumer.client_of)) == 1
+    passes(60)
+    await look(archive)
     assert await booked(archive) == ALL
 
 
@@ -200,8 +157,7 @@ async def test_an_undo_that_fails_leaves_the_effect_and_says_so(office, monkeypa
     async with MemoryRuntime(Approval(actions), dingtalk=office) as archive:
         await deliver(archive, instance("finish", T + 100_000))
         assert await booked(archive) == {"pi-1"}
-        await archive.deliver(request())
-        assert await once(resyncs(archive)) == 1
+        await deliver(archive, request())
         assert await states(archive) == {"pi-1": "not_undone", "pi-9": "skipped"}
         assert await booked(archive) == {"pi-1"}
         (one,) = await shown(archive, Filter(instance_ids=["pi-1"]))

@@ -18,11 +18,11 @@ from dingbridge.consumers.approval.tables import (
     approval_comments,
     approval_instances,
     approval_tasks,
-    guard,
+    entities,
     metadata,
 )
 from dingbridge.errors import BridgeError
-from tests.unit.approval.office import CORP, LEAVE, T, deliver, field, instance, only, task
+from tests.unit.approval.office import CORP, LEAVE, T, deliver, field, hear, instance, look, only, task
 
 LEAVER = Person(CORP, "u001", frozenset({"张三", "13800000001"}))
 CONTACT = json.dumps(
@@ -99,10 +99,11 @@ async def test_no_replay_brings_the_person_back(archive, office):
     for event in TOLD:
         await deliver(archive, event)
     await forget(archive)
-    before = await everything(archive, "approval_forgotten", guard.table.name)
+    before = await everything(archive, "approval_forgotten", entities.name)
     for event in TOLD:
-        assert (await archive.deliver(event, replay_id="r1")).kind == "done"
-    assert await everything(archive, "approval_forgotten", guard.table.name) == before
+        await hear(archive, event, replay_id="r1")
+        await look(archive)
+    assert await everything(archive, "approval_forgotten", entities.name) == before
 
 
 async def test_what_was_not_archived_before_comes_without_the_person_and_is_not_acted_on(archive, office):
@@ -140,16 +141,17 @@ async def test_what_nobody_else_took_part_in_goes_with_its_files_and_stays_away(
         await tx.execute(update(approval_attachments).values(**stored))
     with pytest.raises(BridgeError, match="ARCHIVE_DIR"):
         await forget(archive)
-    archive.consumer._own = archive.consumer._own.model_copy(update={"archive_dir": tmp_path})
+    archive.consumer.own = archive.consumer.own.model_copy(update={"archive_dir": tmp_path})
     async with archive.database.transaction() as tx:
         found = await archive.consumer.forget(LEAVER, tx)
     assert list(found.files) == [tmp_path / "ab" / ("ab" * 32)]
     assert found.deleted["approval_instances"] == found.deleted["leave_ledger"] == 1
     for event in (instance("start"), instance("finish")):
-        assert (await archive.deliver(event, replay_id="r1")).kind == "done"
-    left = await everything(archive, "approval_forgotten", guard.table.name)
+        await hear(archive, event, replay_id="r1")
+        await look(archive)
+    left = await everything(archive, "approval_forgotten", entities.name)
     assert left == ""  # nor was its action called again
-    assert [row.entity_id for row in await archive.rows(select(guard.table))] == ["pi-1"]
+    assert [row.entity_id for row in await archive.rows(select(entities))] == ["pi-1"]
 
 
 async def test_a_file_that_another_approval_has_stays(archive, alone, office, tmp_path):

@@ -14,11 +14,10 @@ from dingbridge.consumers.approval.actions.declaration import Action
 from dingbridge.consumers.approval.actions.pending_actions import call, pending
 from dingbridge.consumers.approval.archive.query import Filter
 from dingbridge.consumers.approval.examples import forget_leave, leave_ledger, record_leave
-from dingbridge.consumers.approval.reconcile.refetch import Refetch
-from dingbridge.consumers.approval.tables import approval_actions, approval_fetches, approval_instances
+from dingbridge.consumers.approval.tables import approval_actions, approval_instances, entities
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.sizes import sized
-from tests.unit.approval.office import LEAVE, Office, T, deliver, field, instance, once
+from tests.unit.approval.office import LEAVE, Office, T, deliver, field, instance, look
 
 LONGER = [field(name, value) for name, value in (LEAVE | {"时长(天)": "5"}).items()]
 DAY = 86_400_000
@@ -89,6 +88,7 @@ async def told(family, events):
     async with MemoryRuntime(Approval(), dingtalk=office) as archive:
         for event in events:
             assert (await archive.deliver(event)).kind in ("done", "seen")
+            await look(archive)
         return await in_force(archive), await states(archive), await ledger(archive)
 
 
@@ -125,12 +125,11 @@ async def test_what_is_not_undone_is_not_done_a_second_time(office, undo):
         await deliver(archive, finish("pi-2", 1))
         assert await states(archive) == {"pi-1": "not_undone", "pi-2": "skipped"}
         assert await ledger(archive) == {"pi-1": 2}
-        archive.consumer.actions = {"PROC-LEAVE": Action(record_leave, forget_leave)}
-        archive.consumer.open_archive()
-        runner = archive.consumer.fetcher.actions
+        runner = archive.consumer.runner
+        runner.actions = {"PROC-LEAVE": Action(record_leave, forget_leave)}
         due = [one async for one in pending(archive.database, runner, Filter())]
         assert [(one.instance_id, one.kind) for one in due] == [("pi-1", "undo")]
-        assert await call(archive.database, runner, due[0]) == "revoked"
+        assert await call(archive.database, archive.consumer.entities, runner, due[0]) == "revoked"
         assert await states(archive) == {"pi-1": "revoked", "pi-2": "done"}
         assert await ledger(archive) == {"pi-2": 5}
 
@@ -169,19 +168,18 @@ async def test_a_change_that_is_taken_back_gives_its_place_up_before_the_first_o
 
 async def test_a_change_of_what_was_booked_by_hand_before_the_bridge_is_not_booked(archive, office, passes):
     """The first one is known by its document alone: its finish never came through the bridge."""
-    office.templates_by_name["请假"] = "PROC-LEAVE"
     office.finish()
     change(office)
     await deliver(archive, finish("pi-2", 1))
     passes(61)
-    assert await once(Refetch(archive.consumer.fetcher, archive.consumer.client_of)) == 1
+    assert await look(archive) == 1
     assert await in_force(archive) == {"pi-1": ("pi-2", None), "pi-2": (None, None)}
     assert await states(archive) == {"pi-1": "revoked", "pi-2": "skipped"}
     assert await ledger(archive) == {}
-    runner = archive.consumer.fetcher.actions
+    runner = archive.consumer.runner
     due = [one async for one in pending(archive.database, runner, Filter())]
     assert [(one.instance_id, one.kind) for one in due] == [("pi-2", "action")]
-    assert await call(archive.database, runner, due[0]) == "done"
+    assert await call(archive.database, archive.consumer.entities, runner, due[0]) == "done"
     assert await ledger(archive) == {"pi-2": 5}
 
 
@@ -192,14 +190,13 @@ async def test_a_change_that_no_event_told_of_is_fetched_since_the_first_one_nam
     change(office)
     await deliver(archive, finish())
     assert await ledger(archive) == {"pi-1": 2}
-    work = Refetch(archive.consumer.fetcher, archive.consumer.client_of)
-    assert await once(work) == 0, "its own event may be under way"
+    assert await look(archive) == 0, "its own event may be under way"
     passes(61)
-    assert await once(work) == 1
+    assert await look(archive) == 1
     assert await in_force(archive) == {"pi-1": ("pi-2", None), "pi-2": (None, None)}
     assert await ledger(archive) == {"pi-2": 5}
     passes(9999)
-    assert await once(work) == 0
+    assert await look(archive) == 0
 
 
 async def test_a_change_that_is_not_approved_changes_nothing(archive, office):
@@ -235,7 +232,8 @@ async def test_of_many_changes_a_few_are_looked_at(archive, office, monkeypatch)
     for number in range(1, 6):
         await deliver(archive, finish(f"pi-{number}", number))
     assert len(await in_force(archive)) == 5
-    assert len(await archive.rows(select(approval_fetches))) == 2
+    named = [row for row in await archive.rows(select(entities)) if row.entity_id.startswith("x-")]
+    assert len(named) == 2
     assert len(await ledger(archive)) <= 1, "no leave is counted twice"
 
 

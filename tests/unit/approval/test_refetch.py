@@ -1,56 +1,48 @@
-"""Documents that no event will bring are fetched by several processes, one call each, and not for ever."""
+"""What is read without an event of its own, and what refuses to be read: a few calls, and not for ever."""
 
 import asyncio
-import itertools
 from collections import Counter
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from dingbridge.availability import GIVE_UP_AFTER_S, Availability
+from dingbridge.availability import GIVE_UP_AFTER_S
 from dingbridge.consumers.approval import Approval
-from dingbridge.consumers.approval.queues.fetches import fetch_later
-from dingbridge.consumers.approval.reconcile.reconciler import Reconciler, Scope
-from dingbridge.consumers.approval.reconcile.refetch import Refetch
+from dingbridge.consumers.approval.instances import AGAIN_S
+from dingbridge.consumers.approval.refused import ask_again, refused
 from dingbridge.consumers.approval.tables import (
+    INSTANCE,
     approval_attachments,
     approval_comments,
-    approval_fetches,
     approval_instances,
     approval_operations,
+    entities,
 )
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, Unavailable
 from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from dingbridge.testing.memory import MemoryRuntime
-from dingbridge.work_queue import WorkQueue
 from tests.support.sizes import sized
-from tests.unit.approval.office import CORP, LATER, Office, T, deliver, instance, once, only, task
+from tests.support.waiting import eventually
+from tests.unit.approval.office import CORP, Office, T, deliver, entity, hear, instance, look, only, task
 
 GONE = NotFound("no such instance", api=INSTANCES, name="processInstanceNotExist")
 REFUSED = PermissionDenied("not this one", api=INSTANCES, name="noPermission", about="entity")
 BUSY = Unavailable("systemError", api=INSTANCES)
 
 
-def refetch(archive):
-    return Refetch(archive.consumer.fetcher, archive.consumer.client_of)
-
-
-async def wanted(archive, *ids, app="default"):
+async def ask(archive, *ids):
     async with archive.database.transaction() as tx:
-        for instance_id in ids:
-            await fetch_later(tx, {"corp_id": CORP, "instance_id": instance_id}, app, after_s=0)
+        await archive.consumer.entities.ask(tx, "default", CORP, INSTANCE, ids)
 
 
 async def waiting(archive):
-    """Which are fetched later, and which not any more."""
-    rows = await archive.rows(select(approval_fetches))
-    due = {row.instance_id for row in rows if row.due_ms is not None}
-    return due, {row.instance_id for row in rows} - due
+    """Which are read later, and which were given up."""
+    rows = await archive.rows(select(entities).where(entities.c.kind == INSTANCE))
+    due = {row.entity_id for row in rows if row.due_ms is not None}
+    return due, {row.entity_id for row in rows if row.state == "refused"}
 
 
 async def archived(archive):
@@ -71,36 +63,19 @@ def answers(office, monkeypatch, errors):
     return asked
 
 
-async def until_idle(*workers):
-    while sum(await asyncio.gather(*(once(work) for work in workers))):
-        pass
-
-
-async def test_three_processes_fetch_each_document_with_one_call(archive, office):
-    ids = [f"pi-{number}" for number in range(10)]
-    for instance_id in ids:
-        office.finish(instance_id)
-    await wanted(archive, *ids)
-    await until_idle(*(refetch(archive) for _ in range(3)))
-    assert office.calls[INSTANCES] == 10
-    assert await archived(archive) == set(ids)
-    assert await waiting(archive) == (set(), set())
-
-
 async def test_a_comment_whose_answer_is_older_is_looked_at_again_for_its_file(archive, office, passes):
     office.finish()
     await deliver(archive, instance("finish"))
-    await deliver(archive, task("comment", T + 300_000, received_ms=LATER, content="附件"))
+    await deliver(archive, task("comment", T + 300_000, content="附件"))
     assert len(await archive.rows(select(approval_comments))) == 1
-    work = refetch(archive)
-    for wait in LOOK_AGAIN_S[:2]:
-        assert await once(work) == 0
-        passes(wait)
-        assert await once(work) == 1
+    for wait_s in LOOK_AGAIN_S[:2]:
+        assert await look(archive) == 0
+        passes(wait_s)
+        assert await look(archive) == 1
     file = {"fileId": "9", "fileName": "a.txt"}
     office.approvals["pi-1"]["operationRecords"].append({"type": "ADD_REMARK", "attachments": [file]})
     passes(LOOK_AGAIN_S[2])
-    assert await once(work) == 1
+    assert await look(archive) == 1
     assert len(await archive.rows(select(approval_operations))) == 3
     assert (await only(archive, approval_attachments)).attachment_id == "file:9"
     assert await waiting(archive) == (set(), set())
@@ -109,36 +84,72 @@ async def test_a_comment_whose_answer_is_older_is_looked_at_again_for_its_file(a
 async def test_a_comment_that_no_answer_shows_costs_a_few_calls(archive, office, passes):
     office.finish()
     await deliver(archive, instance("finish"))
-    await deliver(archive, task("comment", T + 300_000, received_ms=LATER, content="附件"))
-    work = refetch(archive)
+    await deliver(archive, task("comment", T + 300_000, content="附件"))
     for _ in range(6):
         passes(60)
-        await once(work)
+        await look(archive)
     assert office.calls[INSTANCES] == 2 + len(LOOK_AGAIN_S)
     assert await waiting(archive) == (set(), set())
 
 
-@pytest.mark.parametrize("error", [GONE, REFUSED], ids=["gone", "refused"])
+@pytest.mark.parametrize(
+    ("error", "calls"), [(GONE, 1), (REFUSED, 1 + len(AGAIN_S))], ids=["gone", "refused"]
+)
 async def test_what_only_documents_name_and_nobody_may_see_costs_a_few_calls(
-    archive, office, monkeypatch, passes, error
+    archive, office, monkeypatch, passes, error, calls
 ):
     named = [f"old-{number}" for number in range(3)]
     office.finish(attachedProcessInstanceIds=named)
     await deliver(archive, instance("finish"))
     asked = answers(office, monkeypatch, dict.fromkeys(named, error))
-    work = refetch(archive)
     for _ in range(10):
-        passes(60)
-        await until_idle(work)
-    assert asked == dict.fromkeys(named, 1 + len(LOOK_AGAIN_S))
+        passes(3600)
+        await look(archive)
+    assert asked == dict.fromkeys(named, calls)
     assert await waiting(archive) == (set(), set(named))
     assert await archived(archive) == {"pi-1"}
     office.approvals["pi-1"]["ccUserIds"] = ["u9"]
-    await deliver(archive, task("comment", T + 300_000, received_ms=LATER, content="好"))
+    await deliver(archive, task("comment", T + 300_000, content="好"))
     assert await waiting(archive) == (set(), set(named)), "its document names them once more"
-    now = datetime.now(UTC)
-    scope = Scope(CORP, "default", now - timedelta(days=30), now, ("PROC-LEAVE",))
-    assert await Reconciler(archive.consumer.fetcher, office, scope).list_ids() == {}, "nor by a resync"
+
+
+async def test_one_that_is_refused_for_a_while_is_archived_in_the_end(archive, office, monkeypatch, passes):
+    """One template's right was missing when its approval ended."""
+    office.finish()
+    errors = {"pi-1": REFUSED}
+    answers(office, monkeypatch, errors)
+    await deliver(archive, instance("finish"))
+    for wait_s in AGAIN_S[:-1]:
+        passes(wait_s)
+        await look(archive)
+    errors.clear()
+    passes(AGAIN_S[-1])
+    await look(archive)
+    assert (await only(archive, approval_instances)).outcome == "approved"
+
+
+async def test_what_was_given_up_is_asked_for_again_by_command(archive, office, monkeypatch, passes):
+    """F8: the right was granted a week later."""
+    ids = {"pi-1", "pi-2"}
+    for id_ in ids:
+        office.finish(id_)
+    errors = {"pi-1": REFUSED, "pi-2": REFUSED}
+    answers(office, monkeypatch, errors)
+    for id_ in sorted(ids):
+        await deliver(archive, instance("finish", processInstanceId=id_))
+    for wait_s in AGAIN_S:
+        passes(wait_s)
+        await look(archive)
+    assert await waiting(archive) == (set(), ids)
+    errors.clear()
+    found = await refused(archive.database.reader(), "noPermission")
+    assert [one["entity_id"] for one in found] == ["pi-1", "pi-2"]
+    assert await refused(archive.database.reader(), "another reason") == []
+    async with archive.database.transaction() as tx:
+        await ask_again(tx, archive.consumer.entities, found)
+    await look(archive)
+    assert {row.outcome for row in await archive.rows(select(approval_instances))} == {"approved"}
+    assert await waiting(archive) == (set(), set())
 
 
 @pytest.mark.parametrize("right", [False, True], ids=["month", "right"])
@@ -150,22 +161,40 @@ async def test_what_is_about_every_approval_is_nobodys_failure_and_holds_the_app
         if right
         else BudgetSpent("spent", api=INSTANCES, retry_after_s=30 * 86_400.0)
     )
-    ids = {f"pi-{number}" for number in range(6)}
+    ids = {f"pi-{number}" for number in range(12)}
     for instance_id in ids:
         office.finish(instance_id)
-    await wanted(archive, *ids)
+    await ask(archive, *ids)
     errors = dict.fromkeys(ids, error)
     asked = answers(office, monkeypatch, errors)
-    work = refetch(archive)
     for _ in range(6):
-        await until_idle(work)
+        await look(archive)
         passes(3600)
-    assert asked.total() <= 6 * work.at_once < 6 * len(ids), "and not each of them each time"
+    assert asked.total() <= 8 + 5, "and not each of them each time"
+    assert (await waiting(archive))[1] == set(), "none is given up"
     errors.clear()
     for _ in ids:
         passes(3600)
-        await until_idle(work)
+        await look(archive)
     assert await archived(archive) == ids
+
+
+async def test_an_open_resync_gives_nothing_up_when_the_months_calls_are_spent(
+    archive, office, monkeypatch, passes
+):
+    """It is older than an hour by then."""
+    ids = {"pi-1", "pi-2"}
+    for instance_id in ids:
+        office.finish(instance_id)
+    long_ago = archive.consumer.entities.now_ms() - 7_200_000
+    async with archive.database.transaction() as tx:
+        await archive.consumer.entities.ask(tx, "default", CORP, INSTANCE, ids, run_ms=long_ago)
+    errors = dict.fromkeys(ids, BudgetSpent("spent", api=INSTANCES, retry_after_s=86_400.0))
+    answers(office, monkeypatch, errors)
+    for _ in range(4):
+        await look(archive)
+        passes(86_400)
+    assert await waiting(archive) == (ids, set())
 
 
 @settings(max_examples=sized(3, 50, quick=1), deadline=None)
@@ -179,28 +208,25 @@ def test_whoever_is_refused_for_ever_holds_nobody_up_and_is_given_up_in_an_hour(
 
 
 async def _refused_for_ever(ids, bad, monkeypatch):
-    passed, ticks = [0.0], itertools.count(datetime.now(UTC).timestamp(), 0.001)
-    monkeypatch.setattr("time.time", lambda: next(ticks) + passed[0])
+    now = [1_700_000_000.0]
     office = Office()
     for instance_id in ids:
         office.finish(instance_id)
-    errors = dict.fromkeys(bad, BUSY)
-    asked = answers(office, monkeypatch, errors)
-    async with MemoryRuntime(Approval({}), dingtalk=office) as archive:
-        work = refetch(archive)
-        await wanted(archive, *ids)
-        while passed[0] < 300:
-            await until_idle(work)
-            passed[0] += 20
+    asked = answers(office, monkeypatch, dict.fromkeys(bad, BUSY))
+    consumer = Approval({})
+    consumer.clock = lambda: now.append(now[-1] + 0.001) or now[-1]
+    async with MemoryRuntime(consumer, dingtalk=office) as archive:
+        await ask(archive, *ids)
+        for _ in range(15):
+            await look(archive)
+            now.append(now[-1] + 20)
         assert await archived(archive) == set(ids) - bad
-        new = 0
-        while passed[0] < 2 * GIVE_UP_AFTER_S:
+        for new in range(12):
             # somebody else's document is wanted now and then
-            new += 1
             office.finish(f"new-{new}")
-            await wanted(archive, f"new-{new}")
-            await until_idle(work)
-            passed[0] += 600
+            await ask(archive, f"new-{new}")
+            await look(archive)
+            now.append(now[-1] + GIVE_UP_AFTER_S / 6)
         assert await waiting(archive) == (set(), bad)
         assert all(asked[instance_id] < 80 for instance_id in bad)
 
@@ -209,46 +235,32 @@ async def test_an_outage_gives_nothing_up(archive, office, monkeypatch, passes):
     ids = {f"pi-{number}" for number in range(6)}
     for instance_id in ids:
         office.finish(instance_id)
-    await wanted(archive, *ids)
+    await ask(archive, *ids)
     errors = dict.fromkeys(ids, BUSY)
     answers(office, monkeypatch, errors)
-    work = refetch(archive)
     for _ in range(12):
-        await until_idle(work)
+        await look(archive)
         passes(600)
     assert (await waiting(archive))[0] == ids
     errors.clear()
     for _ in ids:
         passes(300)
-        await until_idle(work)
+        await look(archive)
     assert await archived(archive) == ids
 
 
-async def test_the_consumer_does_it_beside_its_events_also_without_a_folder_for_files(archive, monkeypatch):
-    looked = asyncio.Event()
-
-    async def claim(self, most):
-        looked.set()
-        return ()
-
-    monkeypatch.setattr(Refetch, "claim", claim)
+async def test_the_consumer_does_it_beside_its_events_also_without_a_folder_for_files(archive, office):
+    office.finish()
+    await hear(archive, instance("finish"))
     background = asyncio.create_task(archive.consumer.background())
+
+    async def is_read():
+        return (await entity(archive)).read_ms is not None
+
     try:
-        await asyncio.wait_for(looked.wait(), 30)
+        await eventually(is_read)
     finally:
         background.cancel()
         await asyncio.wait([background])
     assert background.cancelled()
-
-
-def test_one_that_fails_for_a_month_costs_about_a_thousand_calls():
-    """Alone, so that nobody can tell whose failure it is."""
-    began = now = 1_700_000_000.0
-    queue, seen, calls = WorkQueue(approval_fetches, clock=lambda: now), Availability(), 0
-    row = SimpleNamespace(attempts=0, failed_ms=None, failing_since_ms=None)
-    while now < began + 30 * 86_400:
-        calls += 1
-        values = queue.failure(row, seen, BUSY)
-        now = values.pop("due_ms") / 1000
-        row = SimpleNamespace(**values)
-    assert calls < 1200
+    assert await archived(archive) == {"pi-1"}

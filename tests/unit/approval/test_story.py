@@ -1,18 +1,17 @@
 """An approval's life as one story: however late, doubled or swapped its events, the same rows are left."""
 
 import asyncio
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
-from dingbridge import Context, Retry
-from dingbridge.availability import GIVE_UP_AFTER_S
 from dingbridge.consumers.approval import Approval
 from dingbridge.consumers.approval.actions.declaration import Action
+from dingbridge.consumers.approval.archive.writer import stored
 from dingbridge.consumers.approval.examples import leave_ledger
+from dingbridge.consumers.approval.instances import AGAIN_S
 from dingbridge.consumers.approval.tables import (
     approval_actions,
     approval_comments,
@@ -22,10 +21,22 @@ from dingbridge.consumers.approval.tables import (
     approval_tasks,
 )
 from dingbridge.dingtalk.api.approvals import INSTANCES
-from dingbridge.snapshots.late_answers import LOOK_AGAIN_S
 from dingbridge.testing.memory import MemoryRuntime
 from tests.support.sizes import sized
-from tests.unit.approval.office import LATER, LEAVE, Office, T, deliver, field, instance, only, task
+from tests.unit.approval.office import (
+    LATER,
+    LEAVE,
+    Office,
+    T,
+    deliver,
+    entity,
+    field,
+    hear,
+    instance,
+    look,
+    only,
+    task,
+)
 
 STORY = [
     instance("start", T),
@@ -66,6 +77,7 @@ async def final_rows(events, end):
             # a deleted one is not there, but answers to the other events may be older
             there = office.approvals.pop("pi-1") if kind == "delete" else None
             assert (await archive.deliver(event)).kind in ("done", "seen")
+            await look(archive)
             if there is not None:
                 office.approvals["pi-1"] = there
         tables = [
@@ -129,16 +141,6 @@ def form(days: str) -> list[dict[str, object]]:
     return [field(name, value) for name, value in (LEAVE | {"时长(天)": days}).items()]
 
 
-async def attempt(archive, event, number):
-    """What the attempt ``number`` raises, None if it would be written."""
-    ctx = Context(archive.database.reader(), lambda: archive.consumer.dingtalk, number)
-    try:
-        await archive.consumer.prepare(event, ctx)
-    except Retry as error:
-        return error
-    return None
-
-
 LATE = {
     "running": {"status": "RUNNING", "result": "", "finishTime": ..., "form": form("1000")},
     "new": {"status": "NEW", "result": "", "form": form("1000")},
@@ -147,67 +149,75 @@ LATE = {
 }
 
 
-@pytest.mark.parametrize("late", LATE)
-async def test_the_form_that_is_booked_is_the_one_at_the_end(archive, office, late):
-    """An approver changed 1000 to 800, and the first answers are older than that."""
+def late_answer(office, late):
     if LATE[late] is not None:
         office.finish(**LATE[late])
-    event = instance("finish")
-    for wait in LOOK_AGAIN_S:
-        error = await attempt(archive, event, 1)
-        assert (error.retry_after_s, error.counts) == (wait, False)
+
+
+async def looks(archive, passes):
+    """Let the times of all further reads pass."""
+    for wait_s in AGAIN_S:
+        passes(wait_s)
+        await look(archive)
+
+
+@pytest.mark.parametrize("late", LATE)
+@pytest.mark.parametrize("read", range(len(AGAIN_S)))
+async def test_the_form_that_is_booked_is_the_one_at_the_end(archive, office, passes, late, read):
+    """An approver changed 1000 to 800, and the first answers are older than that."""
+    late_answer(office, late)
+    await hear(archive, instance("start", T))
+    await deliver(archive, instance("finish"))
+    for wait_s in AGAIN_S[:read]:
+        passes(wait_s)
+        await look(archive)
+    assert await archive.rows(select(leave_ledger)) == []
     office.finish(form=form("800"))
-    await deliver(archive, event)
+    passes(AGAIN_S[read])
+    await look(archive)
     assert (await only(archive, leave_ledger)).days == 800
     assert (await only(archive, approval_instances)).document_state == "full"
+    await looks(archive, passes)
+    assert office.calls[INSTANCES] == 2 + read
 
 
 @pytest.mark.parametrize("kind", ["finish", "terminate"])
 @pytest.mark.parametrize("late", LATE)
-async def test_what_is_never_seen_at_its_end_is_never_believed(archive, office, late, kind):
-    if LATE[late] is not None:
-        office.finish(**LATE[late])
-    event = instance(kind)
-    held = [await attempt(archive, event, 1) for _ in LOOK_AGAIN_S]
-    counted = [await attempt(archive, event, number) for number in range(1, Approval.max_attempts)]
-    waits = [error.retry_after_s for error in counted]
-    assert all(error.counts for error in counted)
-    assert waits == sorted(waits)
-    assert waits[0] > held[-1].retry_after_s
-    assert 0.8 * GIVE_UP_AFTER_S < sum(waits) < 1.5 * GIVE_UP_AFTER_S, "a dead letter after an hour or so"
-    assert isinstance(await attempt(archive, event, Approval.max_attempts), Retry)
-    assert await archive.rows(select(approval_instances)) == []
-    assert office.calls.total() == office.calls[INSTANCES], "nothing else is asked for meanwhile"
-
-
-@pytest.mark.parametrize("late", ["running", "absent"])
-async def test_one_that_is_deleted_meanwhile_waits_for_nothing(archive, office, late):
-    """Its finish waits, and its delete comes behind it."""
-    if LATE[late] is not None:
-        office.finish(**LATE[late])
-    events = instance("finish"), instance("delete", T + 200_000)
-    ctx = Context(archive.database.reader(), lambda: archive.consumer.dingtalk, together=events)
-    prepared = await archive.consumer.prepare(events[-1], ctx)
-    async with archive.database.transaction() as tx:
-        await archive.consumer.handle(events[-1], tx, prepared)
-    row = await only(archive, approval_instances)
-    assert (row.outcome, row.deleted_at is not None) == ("approved", True)
+async def test_what_is_never_seen_at_its_end_is_never_believed(archive, office, passes, late, kind):
+    late_answer(office, late)
+    await hear(archive, instance("start", T))
+    await deliver(archive, instance(kind))
+    await looks(archive, passes)
+    await looks(archive, passes)
+    assert office.calls == {INSTANCES: 1 + len(AGAIN_S)}, "and nothing else is asked for meanwhile"
+    row, kept = await entity(archive), await only(archive, approval_instances)
+    assert (row.state, row.due_ms) == ("refused", None)
+    assert row.code == ("not_there" if late == "absent" else "not_at_its_end")
+    assert (kept.outcome, kept.document_state) == (None, "pending")
     assert await archive.rows(select(leave_ledger)) == []
 
 
 @pytest.mark.parametrize("late", ["running", "absent"])
-async def test_the_finish_of_one_that_is_known_to_be_deleted_waits_for_nothing(archive, office, late):
-    """DingTalk sent it late, or it is replayed: nobody will ever see this instance at its end."""
-    if LATE[late] is not None:
-        office.finish(**LATE[late])
-    await deliver(archive, instance("delete", T + 200_000))
-    await deliver(archive, instance("finish"))
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("order", [1, -1])
+async def test_one_that_is_deleted_meanwhile_waits_for_nothing(
+    archive, office, passes, late, together, order
+):
+    """Nobody will ever see this instance at its end."""
+    late_answer(office, late)
+    events = [instance("start", T), *[instance("finish"), instance("delete", T + 200_000)][::order]]
+    for event in events:
+        await (hear if together else deliver)(archive, event)
+    await look(archive)
     row = await only(archive, approval_instances)
-    assert (row.outcome, row.deleted_at is not None) == ("approved", True)
+    assert (row.outcome, row.deleted_at is not None) == (None, True)
+    calls = office.calls.total()
+    await looks(archive, passes)
+    assert (office.calls.total(), calls <= 2) == (calls, True)
     assert await archive.rows(select(leave_ledger)) == []
 
 
-async def test_a_life_that_waits_together_is_one_fetch_and_the_same_rows(archive, office):
+async def test_a_life_that_waits_together_is_one_read_and_the_same_rows(archive, office):
     office.finish()
     told = (
         instance("start", T),
@@ -216,11 +226,9 @@ async def test_a_life_that_waits_together_is_one_fetch_and_the_same_rows(archive
         task("comment", T + 60_000, content="好"),
         instance("finish"),
     )
-    assert len({archive.consumer.fetches(event) for event in told}) == 1
-    ctx = Context(archive.database.reader(), lambda: archive.consumer.dingtalk, together=told)
-    prepared = await archive.consumer.prepare(told[-1], ctx)
-    async with archive.database.transaction() as tx:
-        await archive.consumer.handle(told[-1], tx, prepared)
+    for event in told:
+        await hear(archive, event)
+    assert await look(archive) == 1
     assert office.calls[INSTANCES] == 1
     tables = (approval_instances, approval_tasks, approval_comments, leave_ledger)
     together = [[row._asdict() for row in await archive.rows(select(table))] for table in tables]
@@ -234,17 +242,18 @@ async def test_a_life_that_waits_together_is_one_fetch_and_the_same_rows(archive
     assert together == alone
 
 
-@pytest.mark.parametrize(("before_s", "asked"), [(1, True), (60, True), (100, False)])
-async def test_a_comment_from_just_before_the_last_fetch_is_asked_for_since_that_may_not_have_it(
-    archive, office, before_s, asked
+@pytest.mark.parametrize(("kind", "after_ms"), [("comment", 1), ("finish", 60_001)])
+@pytest.mark.parametrize("skew_ms", [-600_000, 0, 600_000])
+async def test_what_comes_after_the_end_is_read_however_the_clocks_differ(
+    archive, office, kind, after_ms, skew_ms
 ):
+    """A comment's file is in the document alone. All times that count are DingTalk's."""
     office.finish()
     await deliver(archive, instance("finish"))
-    received = round((time.time() - before_s) * 1000)
-    await deliver(archive, task("finish", T + 90_000, received_ms=received, result="agree"))
-    assert office.calls[INSTANCES] == 1
-    await deliver(archive, task("comment", T + 90_000, received_ms=received, content="附件"))
-    assert office.calls[INSTANCES] == 1 + asked
+    for late_ms, calls in ((0, 1), (after_ms, 2)):
+        at_ms = T + 100_000 + late_ms
+        await deliver(archive, task(kind, at_ms, received_ms=at_ms + skew_ms, content="附件", result=...))
+        assert office.calls[INSTANCES] == calls
 
 
 async def test_a_late_answer_to_a_comment_leaves_the_archived_end_as_it_is(archive, office):
@@ -263,13 +272,14 @@ async def test_no_action_is_called_on_a_document_that_is_not_at_its_end(office):
     office.finish()
     async with MemoryRuntime(Approval({"PROC-LEAVE": Action(never)}), dingtalk=office) as archive:
         office.approvals["pi-1"] |= {"status": "RUNNING", "result": ""}
-        fetcher, event = archive.consumer.fetcher, instance("finish")
+        consumer, event = archive.consumer, instance("finish")
         key = {"corp_id": event.corp_id, "instance_id": "pi-1"}
         async with archive.database.transaction() as tx:
-            written = await fetcher.archive.write(
-                tx, key, app="default", new_events=[event], document=office.approvals["pi-1"]
-            )
-            await fetcher.actions.settle_family(tx, key, written.stored, without_event="all")
+            await consumer.archive.hear(tx, key, event)
+            known = await stored(tx, key)
+            document = office.approvals["pi-1"]
+            written = await consumer.archive.write(tx, key, known, app="default", document=document)
+            await consumer.runner.settle_family(tx, key, written.stored, without_event="all")
         entry = await only(archive, approval_actions)
     assert entry.state == "skipped"
     assert "at its end" in entry.reason

@@ -9,15 +9,14 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from dingbridge.consumers.approval import Approval
+from dingbridge.consumers.approval.actions.templates import template_name
 from dingbridge.consumers.approval.archive.times import ApiClock
 from dingbridge.consumers.approval.check import CHECK
-from dingbridge.consumers.approval.process_codes import AGAIN_AFTER_S, ProcessCodes, template_name
 from dingbridge.consumers.approval.tables import approval_instances, approval_operations, approval_tasks
-from dingbridge.dingtalk.api.approvals import INSTANCES, TEMPLATES
+from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.clock import CHINA
-from dingbridge.dingtalk.errors import BadRequest, IpNotAllowed, PermissionDenied, Unavailable
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import CORP, LATER, Office, T, deliver, instance, only, task
+from tests.unit.approval.office import LATER, Office, T, deliver, instance, only, task
 
 moments = st.datetimes(datetime(2017, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))
 
@@ -147,52 +146,3 @@ def at(ms):
 )
 def test_the_name_stands_behind_who_submitted_it(title, name):
     assert template_name(title) == name
-
-
-async def test_one_list_serves_all_names_and_is_read_again_after_a_while():
-    office, now = Office(), [0.0]
-    codes = ProcessCodes(clock=lambda: now[0])
-    for number in range(50):
-        assert await codes.of_title(office, CORP, f"张三提交的{number}") is None
-    office.templates_by_name["请假"] = "PROC-LEAVE"
-    assert await codes.of_title(office, CORP, "李四提交的请假") is None
-    now[0] = AGAIN_AFTER_S
-    assert await codes.of_title(office, CORP, "李四提交的请假") == "PROC-LEAVE"
-    now[0] *= 100
-    assert await codes.of_title(office, CORP, "王五提交的请假") == "PROC-LEAVE"
-    assert office.calls[TEMPLATES] == 2
-
-
-@pytest.mark.parametrize(
-    ("error", "raised", "asked"),
-    [(PermissionDenied, False, 1), (BadRequest, False, 2), (IpNotAllowed, True, 2), (Unavailable, True, 2)],
-    ids=["no-right", "unknown-code", "address", "down"],
-)
-async def test_only_what_would_fail_for_every_event_holds_it_up(error, raised, asked):
-    class Client:
-        calls = 0
-
-        async def templates(self):
-            self.calls += 1
-            raise error("no", api=TEMPLATES)
-
-    client, codes, refused = Client(), ProcessCodes(), []
-    for name in ("请假", "报销"):
-        if raised:
-            with pytest.raises(error):
-                await codes.of_title(client, CORP, f"张三提交的{name}")
-        else:
-            assert await codes.of_title(client, CORP, f"张三提交的{name}", refused.append) is None
-    assert (client.calls, len(refused)) == (asked, int(error is PermissionDenied))
-
-
-async def test_of_two_templates_of_one_name_neither_is_taken():
-    class Client:
-        async def templates(self):
-            listed = [("请假", "A"), ("请假", "B"), ("请假", "A"), ("报销", "C"), ("报销", "C"), (None, 5)]
-            return [{"name": name, "processCode": code} for name, code in [*listed, ("x", "")]] + [{}]
-
-    codes = ProcessCodes()
-    assert await codes.of_title(Client(), CORP, "张三提交的请假") is None
-    assert await codes.of_title(Client(), CORP, "张三提交的报销") == "C"
-    assert await codes.of_title(Client(), CORP, "张三提交的x") is None
