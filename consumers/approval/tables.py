@@ -111,43 +111,25 @@ approval_instances = Table(
 )
 
 
-def _value_columns() -> list[Column[Any]]:
-    """What a field of the form and a cell of a table have alike."""
-    return [
-        Column("field_id", Text),
-        Column("name", Text),
-        Column("component_type", Text),
-        Column("kind", Text, nullable=False, comment="text, number, money, date, ..., or unknown"),
-        Column("value", Text, comment="as it came; complex controls put JSON text here"),
-        Column("ext_value", Text),
-        Column("value_json", Text, comment="lists and objects as JSON, in one shape for each kind"),
-        Column("number", Amount, comment="of numbers and money; of leave, how long"),
-        Column("starts_on", Date, comment="of dates and ranges: the first day, as the form has it"),
-        Column("ends_on", Date, comment="of dates and ranges: the last day, as the form has it"),
-        Column("starts_at", UtcDateTime, comment="the same with its time; NULL where the form has only days"),
-        Column("ends_at", UtcDateTime, comment="the same with its time; NULL where the form has only days"),
-    ]
-
-
 approval_form_values = Table(
     "approval_form_values",
     metadata,
     *_instance_key(),
     Column("position", Integer, primary_key=True, comment="place in the form, from 0"),
     Column("biz_alias", Text, comment="the field's name for programs, where its template gives it one"),
-    *_value_columns(),
+    Column("field_id", Text),
+    Column("name", Text),
+    Column("component_type", Text),
+    Column("kind", Text, nullable=False, comment="text, number, money, date, ..., or unknown"),
+    Column("value", Text, comment="as it came; complex controls put JSON text here"),
+    Column("ext_value", Text),
+    Column("value_json", Text, comment="lists and objects as JSON, in one shape for each kind"),
+    Column("number", Amount, comment="of numbers and money; of leave, how long"),
+    Column("starts_on", Date, comment="of dates and ranges: the first day, as the form has it"),
+    Column("ends_on", Date, comment="of dates and ranges: the last day, as the form has it"),
+    Column("starts_at", UtcDateTime, comment="the same with its time; NULL where the form has only days"),
+    Column("ends_at", UtcDateTime, comment="the same with its time; NULL where the form has only days"),
     Index("ix_approval_form_values_name", "name"),
-)
-
-approval_table_cells = Table(
-    "approval_table_cells",
-    metadata,
-    *_instance_key(),
-    Column("position", Integer, primary_key=True, comment="of the table in approval_form_values"),
-    Column("row", Integer, primary_key=True, comment="from 0"),
-    Column("cell", Integer, primary_key=True, comment="from 0"),
-    *_value_columns(),
-    Index("ix_approval_table_cells_name", "name"),
 )
 
 approval_operations = Table(

@@ -12,9 +12,9 @@ An actions module, named by ``APPROVAL_ACTIONS``, looks like this::
 Both run in the transaction that archives the instance, so what they write happens exactly once, and only if
 the archive's does. They must not call the network: an HTTP effect belongs into a consumer of its own.
 Raise ``Reject("why")`` for a form that can never be acted on: the instance is archived, what the function
-wrote is rolled back, and the words stand in ``approval_actions``; a replay of the event tries again. After any
-other exception the instance is archived, too, and ``approval_actions`` has ``failed``, or ``not_undone`` for
-an undo; the function is called again for an hour.
+wrote is rolled back, and the words stand in ``approval_actions``; a replay of the event tries again. After
+any other exception the instance is archived, too, and ``approval_actions`` has ``failed``, or ``not_undone``
+for an undo; the function is called again for an hour.
 
 A coroutine function ``forget(person, tx)`` beside them, which returns numbers of deleted rows by table, is
 called by ``dingbridge forget`` for the tables that are the module's own.
@@ -119,7 +119,7 @@ class Form:
     def table(self, name: str) -> list[dict[str, str | None]]:
         """A table's rows, each by the names of its columns; none when there is no such table."""
         rows: dict[int, dict[str, str | None]] = {}
-        for row, _, cell in cells_of(self._by_name.field(name) or {}):
+        for row, cell in cells_of(self._by_name.field(name) or {}):
             rows.setdefault(row, {})[str(cell_name(cell))] = _filled(cell_value(cell, self._zone))
         return list(rows.values())
 

@@ -44,7 +44,7 @@ def _values(document: Mapping[str, Any], zone: ZoneInfo) -> Iterator[tuple[str |
     for _, field in objects(document.get("formComponentValues")):
         name = as_text(field.get("name"))
         yield name, value_of(field, zone)
-        for _, _, cell in cells_of(field):
+        for _, cell in cells_of(field):
             yield f"{name}.{cell_name(cell)}", cell_value(cell, zone)
 
 

@@ -81,11 +81,12 @@ class Value:
         return self.kind == "table" and isinstance(self.json, dict)
 
     def columns(self) -> dict[str, Any]:
-        """As the columns of ``approval_form_values`` that hold it."""
+        """As the columns of ``approval_form_values`` that hold it. A table's rows are in ``value`` alone."""
+        is_filled_table = self.kind == "table" and not self.empty
         return {
             "kind": self.kind,
             "value": self.text,
-            "value_json": None if self.json is None else as_json(self.json),
+            "value_json": None if self.json is None or is_filled_table else as_json(self.json),
             "number": self.number,
             "starts_on": self.starts_on,
             "ends_on": self.ends_on,

@@ -139,22 +139,20 @@ def form_rows(document: Mapping[str, Any], zone: ZoneInfo) -> list[Row]:
     ]
 
 
-def cell_rows(document: Mapping[str, Any], zone: ZoneInfo) -> list[Row]:
-    """The rows of ``approval_table_cells``: the cells of every table in the form."""
-    return [
-        {
-            "position": position,
-            "row": row,
-            "cell": number,
+def table_cells(value: Mapping[str, Any], zone: ZoneInfo) -> list[list[Row]]:
+    """The rows of a table, each with its cells, of a row of ``approval_form_values``: the cells have the same
+    columns. None for a value that is no table."""
+    rows: dict[int, list[Row]] = {}
+    for row, cell in cells_of({"componentType": value["component_type"], "value": value["value"]}):
+        columns = {
             "field_id": as_text(cell.get("key")),
             "name": cell_name(cell),
             "component_type": as_text(cell.get("componentType")),
             "ext_value": as_text(_cell_ext(cell)),
             **cell_value(cell, zone).columns(),
         }
-        for position, field in objects(document.get("formComponentValues"))
-        for row, number, cell in cells_of(field)
-    ]
+        rows.setdefault(row, []).append(columns)
+    return list(rows.values())
 
 
 def value_of(field: Mapping[str, Any], zone: ZoneInfo) -> Value:
@@ -163,12 +161,12 @@ def value_of(field: Mapping[str, Any], zone: ZoneInfo) -> Value:
     return parse(kind, field.get("value"), field.get("extValue"), zone)
 
 
-def cells_of(field: Mapping[str, Any]) -> Iterator[tuple[int, int, Mapping[str, Any]]]:
-    """The cells of a field that is a table, or does not say what it is: row, number in its row, cell."""
+def cells_of(field: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The cells of a field that is a table, or does not say what it is, each with the number of its row."""
     if field.get("componentType") is None or kind_of(field["componentType"]) == "table":
         for row, cells in table_rows(field.get("value")):
-            for number, cell in objects(cells):
-                yield row, number, cell
+            for _, cell in objects(cells):
+                yield row, cell
 
 
 def cell_name(cell: Mapping[str, Any]) -> str | None:

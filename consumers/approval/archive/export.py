@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 from dingbridge import Reader
 from dingbridge.consumers.approval.archive.components import NULL, parse, table_rows
-from dingbridge.consumers.approval.archive.document import objects
+from dingbridge.consumers.approval.archive.document import objects, table_cells
 from dingbridge.consumers.approval.archive.query import (
     Approval,
     Filter,
@@ -86,7 +86,7 @@ async def write_csv(
             cells.setdefault(label(value), []).append(value)
         head = [escaped(_plain(approval.row[name], zone)) for name in HEAD]
         sheet.writerow([*head, *(_cell(cells.get(name, [])) for name in names)])
-        for name, rows in _rows_of_tables(approval).items():
+        for name, rows in _rows_of_tables(approval, zone).items():
             if name in sheets:
                 for place, row in enumerate(rows, start=1):
                     sheets[name].writerow([*head[:2], place, *(row.get(c, "") for c in of_tables[name])])
@@ -108,11 +108,10 @@ async def write_json(db: Reader, chosen: Filter, sink: Sink, zone: ZoneInfo) -> 
 
 def as_object(approval: Approval, zone: ZoneInfo) -> dict[str, Any]:
     """An approval as one JSON object; numbers may be ``Decimal``."""
-    tables = _cells_by_place(approval.cells)
     form = []
     for field in approval.fields:
         shown = _value_object(field, zone)
-        if (rows := tables.get(field["position"])) is not None:
+        if rows := table_cells(field, zone):
             shown["rows"] = [[_value_object(cell, zone) for cell in cells] for cells in rows]
         form.append(shown)
     return _picked(approval.row, ("corp_id", "process_code", *HEAD, *TAIL)) | {
@@ -143,7 +142,7 @@ def cell_text(value: Mapping[str, Any]) -> str:
         case "table":
             rows = [
                 {label(_snake(cell)): str(cell.get("value") or "") for _, cell in objects(cells)}
-                for _, cells in table_rows(parsed)
+                for _, cells in table_rows(text)
             ]
             return json.dumps(rows, ensure_ascii=False) if rows else ""
         case "leave" if isinstance(parsed, dict):
@@ -185,21 +184,12 @@ def _sheet(sink: Sink, head: Sequence[str]) -> Any:
     return sheet
 
 
-def _rows_of_tables(approval: Approval) -> dict[str, list[dict[str, str]]]:
-    names = {value["position"]: label(value) for value in approval.fields}
+def _rows_of_tables(approval: Approval, zone: ZoneInfo) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
-    for position, rows in _cells_by_place(approval.cells).items():
-        lines = [{label(cell): _cell([cell]) for cell in cells} for cells in rows]
-        found.setdefault(names.get(position, ""), []).extend(lines)
+    for value in approval.fields:
+        lines = [{label(cell): _cell([cell]) for cell in cells} for cells in table_cells(value, zone)]
+        found.setdefault(label(value), []).extend(lines)
     return found
-
-
-def _cells_by_place(cells: Sequence[Mapping[str, Any]]) -> dict[int, list[list[Mapping[str, Any]]]]:
-    """Rows of each table by its position in the form."""
-    found: dict[int, dict[int, list[Mapping[str, Any]]]] = {}
-    for cell in cells:
-        found.setdefault(cell["position"], {}).setdefault(cell["row"], []).append(cell)
-    return {position: list(rows.values()) for position, rows in found.items()}
 
 
 def _value_object(value: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from dingbridge.consumers.approval.tables import (
     approval_form_values,
     approval_instances,
     approval_operations,
-    approval_table_cells,
     approval_tasks,
     file_entity,
 )
@@ -40,7 +39,6 @@ _i, _t, _c, _a = approval_instances.c, approval_tasks.c, approval_comments.c, ap
 
 _OF_INSTANCE: Final[tuple[Table, ...]] = (
     approval_form_values,
-    approval_table_cells,
     approval_operations,
     approval_tasks,
     approval_comments,

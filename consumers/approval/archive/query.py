@@ -4,24 +4,25 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, RowMapping, Table, func, select, tuple_
 
 from dingbridge import Reader
 from dingbridge.consumers.approval.archive.attachments import WAITING
-from dingbridge.consumers.approval.archive.document import COMPLETED, TERMINATED
+from dingbridge.consumers.approval.archive.document import COMPLETED, TERMINATED, table_cells
 from dingbridge.consumers.approval.tables import (
     approval_attachments,
     approval_form_values,
     approval_instances,
     approval_operations,
-    approval_table_cells,
     approval_tasks,
 )
 
 PAGE = 200
 """Approvals read at once."""
 _instances = approval_instances.c
+_CHINA = ZoneInfo("Asia/Shanghai")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,6 @@ class Approval:
 
     row: Mapping[str, Any]
     fields: list[Mapping[str, Any]] = field(default_factory=list)
-    cells: list[Mapping[str, Any]] = field(default_factory=list)
     operations: list[Mapping[str, Any]] = field(default_factory=list)
     tasks: list[Mapping[str, Any]] = field(default_factory=list)
     attachments: list[Mapping[str, Any]] = field(default_factory=list)
@@ -104,7 +104,6 @@ async def approvals(db: Reader, chosen: Filter) -> AsyncIterator[Approval]:
         tasks = approval_tasks.c
         parts: tuple[tuple[Table, str, tuple[Any, ...]], ...] = (
             (approval_form_values, "fields", ("position",)),
-            (approval_table_cells, "cells", ("position", "row", "cell")),
             (approval_operations, "operations", ("position",)),
             # the API's own order, whose times are minutes; then those that it does not know yet
             (approval_tasks, "tasks", (tasks.position.is_(None), "position", "started_at", "task_id")),
@@ -155,26 +154,11 @@ async def columns(db: Reader, chosen: Filter) -> list[str]:
 
 async def table_columns(db: Reader, chosen: Filter) -> dict[str, list[str]]:
     """The form's tables by label, each with the labels of its columns."""
-    values, cells = approval_form_values.c, approval_table_cells.c
-    table_label, label_ = _label(approval_form_values), _label(approval_table_cells)
-    of_table = (
-        select(table_label, label_, func.min(cells.cell))
-        .join_from(
-            approval_table_cells,
-            approval_form_values,
-            (values.corp_id == cells.corp_id)
-            & (values.instance_id == cells.instance_id)
-            & (values.position == cells.position),
-        )
-        .join(
-            approval_instances,
-            (_instances.corp_id == cells.corp_id) & (_instances.instance_id == cells.instance_id),
-        )
-        .where(*chosen.where())
-        .group_by(table_label, label_)
-        .order_by(func.min(cells.cell), label_)
-    )
-    found: dict[str, list[str]] = {}
-    for table, column, _ in map(tuple, await db.execute(of_table)):
-        found.setdefault(str(table), []).append(str(column))
-    return found
+    found: dict[str, dict[str, int]] = {}
+    async for approval in approvals(db, chosen):
+        for value in approval.fields:
+            for row in table_cells(value, _CHINA):
+                places = found.setdefault(label(value), {})
+                for place, cell in enumerate(row):
+                    places[label(cell)] = min(place, places.get(label(cell), place))
+    return {table: sorted(places, key=lambda name: (places[name], name)) for table, places in found.items()}

@@ -31,7 +31,6 @@ from dingbridge.consumers.approval.tables import (
     approval_form_values,
     approval_instances,
     approval_operations,
-    approval_table_cells,
     approval_tasks,
     file_entity,
 )
@@ -231,7 +230,6 @@ class Archive:
     ) -> None:
         parts: list[tuple[Table, list[Row]]] = [
             (approval_form_values, rows_of.form_rows(document, self._zone)),
-            (approval_table_cells, rows_of.cell_rows(document, self._zone)),
             (approval_operations, rows_of.operation_rows(document, clock)),
         ]
         for table, rows in parts:

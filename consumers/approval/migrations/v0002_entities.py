@@ -13,7 +13,7 @@ from dingbridge.work_queue import RECONCILE
 revision = "0002"
 down_revision = "0001"
 
-_OF_0_1_0 = ("resyncs", "fetches", "generations")
+_OF_0_1_0 = ("resyncs", "fetches", "generations", "table_cells")
 _QUEUE = ("due_ms", "priority", "leased_ms", "claims", "attempts", "failed_ms", "failing_since_ms")
 
 

@@ -14,11 +14,11 @@ from dingbridge.consumers.approval.actions import Form
 from dingbridge.consumers.approval.archive.attachments import attachment_rows
 from dingbridge.consumers.approval.archive.components import KINDS, kind_of, number_of, parse
 from dingbridge.consumers.approval.archive.document import (
-    cell_rows,
     clock_of,
     form_rows,
     instance_row,
     operation_rows,
+    table_cells,
 )
 from dingbridge.consumers.approval.archive.export import cell_text
 from dingbridge.consumers.approval.archive.tasks import task_rows
@@ -298,7 +298,8 @@ def test_a_table_with_a_row_has_cells_by_their_type_also_where_they_name_none():
     document = {
         "formComponentValues": [table(FILLED, extValue='{"statValue":[],"componentName":"TableField"}')]
     }
-    cells = cell_rows(document, AMERICA)
+    (row,) = form_rows(document, AMERICA)
+    (cells,) = table_cells(row, AMERICA)
     assert [cell["kind"] for cell in cells] == ["number", "select", "photo", "text"]
     assert (cells[0]["number"], json.loads(cells[1]["ext_value"])["key"]) == (1, "option_0")
     assert json.loads(cells[2]["value_json"]) == ["https://static.dingtalk.com/1.png"]
@@ -312,9 +313,9 @@ def test_a_table_with_a_row_has_cells_by_their_type_also_where_they_name_none():
 
 def test_a_table_without_a_row_says_its_columns_and_has_no_cell():
     document = {"formComponentValues": [table(COLUMNS)]}
-    assert cell_rows(document, AMERICA) == []
-    assert attachment_rows(document, AMERICA) == {}
     (row,) = form_rows(document, AMERICA)
+    assert table_cells(row, AMERICA) == []
+    assert attachment_rows(document, AMERICA) == {}
     assert json.loads(row["value_json"]) == {
         "columns": [
             {"field_id": "NumberField_X", "name": "数量", "component_type": "NumberField"},

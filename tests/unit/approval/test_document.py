@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from dingbridge.consumers.approval.archive.attachments import attachment_rows
 from dingbridge.consumers.approval.archive.document import (
-    cell_rows,
     clock_of,
     form_rows,
     instance_row,
     operation_rows,
     outcome,
+    table_cells,
     with_event,
 )
 from dingbridge.consumers.approval.archive.tasks import comment_row, task_id, task_rows
@@ -82,17 +82,19 @@ def test_form_values_keep_their_text_and_show_their_json():
     ],
 )
 def test_tables_become_cells(value):
-    rows = cell_rows({"formComponentValues": [field("事由", "x"), field("明细", value, "TableField")]}, ZONE)
-    assert [(row["position"], row["row"], row["cell"], row["name"], row["value"]) for row in rows] == [
-        (1, 0, 0, "名称", "笔"),
-        (1, 0, 1, "数量", "2"),
-        (1, 1, 0, "名称", "纸"),
+    form = [field("事由", "x"), field("明细", value, "TableField")]
+    text, table = form_rows({"formComponentValues": form}, ZONE)
+    assert table_cells(text, ZONE) == []
+    assert [[(cell["name"], cell["value"]) for cell in row] for row in table_cells(table, ZONE)] == [
+        [("名称", "笔"), ("数量", "2")],
+        [("名称", "纸")],
     ]
 
 
 def test_attachments_are_no_table():
     attached = field("发票", '[{"fileId":"1","fileName":"a.pdf"}]', "DDAttachment")
-    assert cell_rows({"formComponentValues": [attached]}, ZONE) == []
+    (row,) = form_rows({"formComponentValues": [attached]}, ZONE)
+    assert table_cells(row, ZONE) == []
 
 
 @pytest.mark.parametrize(
@@ -143,8 +145,8 @@ def test_no_document_and_no_event_is_too_odd(document, data):
     events = with_event({}, "finish", "t", data)
     clock = clock_of(events, document)
     instance_row(events, document)
-    form_rows(document, ZONE)
-    cell_rows(document, ZONE)
+    for row in form_rows(document, ZONE):
+        table_cells(row, ZONE)
     operation_rows(document, clock)
     task_rows(document, {"1": events}, clock)
     attachment_rows(document, ZONE)
