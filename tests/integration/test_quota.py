@@ -110,6 +110,6 @@ async def test_a_resync_request_costs_what_the_guide_counts(simulator):
         assert made == quota.one_resync(shape, 0, started)
         running = await archive.rows(select(approval_instances).where(approval_instances.c.outcome.is_(None)))
         client.calls.clear()
-        _, made = await resync(days_ago=1)
+        _, made = await resync(days_ago=0)
         assert len(running) >= 3
         assert made == quota.one_resync(shape, len(running), 0)
